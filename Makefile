@@ -1,0 +1,49 @@
+# Two commands set up a fresh machine: `make demo` installs and runs the main job, `make test` installs and passes the tests.
+# PYTHON picks the interpreter (3.11 or newer); everything is installed into .venv, once: a second call installs nothing.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: demo test lint parity bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m pipeline.run conf=demo
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The full-size comparison with the reference implementations; prints the table of gaps.
+parity: $(VENV)/.installed-test
+	$(BIN)/python -m tests.parity_report
+
+# Times of the model's parts and of the whole job on this machine.
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m tests.bench
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "maskmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "maskmill needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=/path/to/python3.11 …" >&2; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+# sam2 is a reference of the tests only. Its CUDA extension is not needed and its requirements are in the extra.
+$(VENV)/.installed-test: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation sam2==1.1.0
+	touch $(VENV)/.installed $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

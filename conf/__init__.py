@@ -1,0 +1,1 @@
+"""Hydra groups: what a job can be made of."""

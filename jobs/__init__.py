@@ -1,0 +1,1 @@
+"""One Hydra file per job: `conf=NAME` picks `NAME.yaml`."""

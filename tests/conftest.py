@@ -1,0 +1,28 @@
+"""Settings that every test shares."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported anywhere: two pools of threads on two cores are slower than one, and the bits of a result
+# depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_torch_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    reason = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        if item.get_closest_marker("needs_cuda"):
+            item.add_marker(reason)

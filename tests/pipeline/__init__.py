@@ -1,0 +1,1 @@
+"""Tests of the engine, the tables and the command."""
