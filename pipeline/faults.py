@@ -1,0 +1,187 @@
+"""What goes wrong with storage: which errors pass by themselves, and how long to wait for that.
+
+A storage fault is never the video's fault. Everything here tells errors apart without importing the libraries that
+raise them, because only the one that serves the job's URI is installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pipeline.redact import redact
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class StorageError(Exception):
+    """Storage did not answer in time, or refused: nothing that a video can be blamed for. `transient` = may pass."""
+
+    def __init__(self, message: str, transient: bool = True) -> None:
+        super().__init__(message, transient)
+        self.message = message
+        self.transient = transient
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class AlreadyExists(Exception):
+    """A create-only write was refused: another writer's object has that name."""
+
+
+_TRANSIENT_STATUS = {401, 408, 409, 425, 429} | set(range(500, 600)) - {501, 505}
+_TRANSIENT_ERRNO = {
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EINTR,
+    errno.ENETDOWN,
+    errno.ENETRESET,
+    errno.ENETUNREACH,
+    errno.EPIPE,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+}
+# Error codes in the body of an answer whose HTTP status (400 or 403) does not say that the error can pass.
+_TRANSIENT_CODE = (
+    "expired",
+    "tokenrefreshrequired",
+    "requesttimetooskewed",
+    "requesttimeout",
+    "slowdown",
+    "throttl",
+    "reduce your request rate",
+    "incompletebody",
+    "baddigest",
+    "contentsha256mismatch",
+)
+# Class names of the HTTP and cloud clients: connection lost, cut short, timed out.
+_TRANSIENT_CLASS = {
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "EndpointConnectionError",
+    "FSTimeoutError",
+    "HTTPClientError",
+    "IncompleteRead",
+    "IncompleteReadError",
+    "ProxyConnectionError",
+    "ReadTimeoutError",
+    "ResponseParserError",
+    "ResponseStreamingError",
+    "ServiceRequestError",
+    "ServiceResponseError",
+    "TransportError",
+    "gaierror",
+}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether `error` can pass by itself: time-out, 5xx, reset, throttling, expired credentials.
+
+    The chain of causes counts, because file systems wrap the client's error in an `OSError` that says less.
+    """
+    return any(_is_transient(link) for link in _chain(error))
+
+
+def is_refused_create(error: BaseException) -> bool:
+    """Whether `error` is the refusal of a create-only write. It surfaces as `FileExistsError` or as HTTP status 412."""
+    return any(isinstance(link, FileExistsError) or http_status(link) == 412 for link in _chain(error))
+
+
+def http_status(error: BaseException) -> int | None:
+    """HTTP status that an error of botocore, aiohttp, gcsfs or azure carries, if it does."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(status, int):
+            return status
+    for name in ("status_code", "status", "code"):
+        status = getattr(error, name, None)
+        if isinstance(status, int) and 100 <= status < 600:
+            return status
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, StorageError):
+        return error.transient
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    if {kind.__name__ for kind in type(error).__mro__} & _TRANSIENT_CLASS:
+        return True
+    if http_status(error) in _TRANSIENT_STATUS:
+        return True
+    if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
+        return True
+    if isinstance(error, (OSError, ValueError)) or hasattr(error, "response"):
+        text = _answer(error).lower()
+        return any(code in text for code in _TRANSIENT_CODE)
+    return False
+
+
+def _answer(error: BaseException) -> str:
+    """Code and message of the server's answer; never the name of a file, which may contain any of our words."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        body = response.get("Error", {})
+        return f"{body.get('Code', '')} {body.get('Message', '')}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to go on trying. Waits grow by doubling, each drawn between half and all of it, until patience ends."""
+
+    patience_seconds: float = 60.0
+    first_seconds: float = 0.25
+    longest_seconds: float = 8.0
+
+    def run(self, what: str, call: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+        """Return `call()`, repeated while it raises transient errors.
+
+        Raises:
+            StorageError: patience ended; names `what`, the last error and the number of attempts.
+            Exception: any other error of `call`, at once.
+        """
+        deadline = time.monotonic() + self.patience_seconds
+        pause = self.first_seconds
+        attempt = 1
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                reason = redact(f"{type(error).__name__}: {error}")
+                wait = pause * random.uniform(0.5, 1.0)
+                if time.monotonic() + wait > deadline:
+                    raise StorageError(
+                        f"{what} failed {attempt} times within {self.patience_seconds:.0f} s; last: {reason}. "
+                        "Check the storage service and the credentials, then run the same command again."
+                    ) from error
+                _log.warning("%s: %s; attempt %d, trying again in %.1f s", what, reason, attempt, wait)
+            sleep(wait)
+            pause = min(pause * 2, self.longest_seconds)
+            attempt += 1

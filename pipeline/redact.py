@@ -1,0 +1,64 @@
+"""Keep secrets out of logs, tables, errors and `job.json`: credentials, user names with passwords, query strings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, overload
+
+HIDDEN = "***"
+
+# Option names whose value is a secret, by whole words, so that `key` is one and `keyframes` is not.
+_SECRET_NAME = re.compile(
+    r"(^|[_\-.])(key|secret|secrets|token|password|passwd|pwd|credential|credentials|sas|signature|connection_string|"
+    r"authorization|auth|cookie|apikey|accesskey|secretkey|accesskeyid|passphrase)($|[_\-.])",
+    re.IGNORECASE,
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<user>[^\s/@'\"<>]*:[^\s/@'\"<>]*@)?(?P<path>[^\s?'\"<>]*)(?P<query>\?[^\s'\"<>]*)?"
+)
+# A signed query can be quoted without its scheme, for instance in an HTTP client's own message.
+_SIGNED = re.compile(
+    r"(?P<name>X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|AWSAccessKeyId|Signature|"
+    r"sig|access_token)=[^&\s'\"<>]+",
+    re.IGNORECASE,
+)
+
+
+@overload
+def redact(value: str) -> str: ...
+@overload
+def redact(value: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+def redact(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """`value` without secrets: a URI, a text with URIs in it, or a nested mapping of options.
+
+    In a text, every query string becomes `?***` and every `user:password@` becomes `***@`. In a mapping, values under
+    names such as `secret`, `aws_secret_access_key` or `token` become `***`, and all texts are redacted.
+    """
+    if isinstance(value, str):
+        return _SIGNED.sub(rf"\g<name>={HIDDEN}", _URL.sub(_redact_url, value))
+    return {name: HIDDEN if _is_secret(name, item) else _redact_any(item) for name, item in value.items()}
+
+
+def _redact_url(match: re.Match[str]) -> str:
+    user = f"{HIDDEN}@" if match["user"] else ""
+    query = f"?{HIDDEN}" if match["query"] else ""
+    return f"{match['scheme']}{user}{match['path']}{query}"
+
+
+def _redact_any(value: Any) -> Any:
+    if isinstance(value, (str, Mapping)):
+        return redact(value)
+    if isinstance(value, (list, tuple)):
+        return [_redact_any(item) for item in value]
+    return value
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    """Flags and nested mappings are kept, so that `anon: true` or `auth: {…}` still explain themselves."""
+    if value is None or isinstance(value, (bool, Mapping)):
+        return False
+    return _SECRET_NAME.search(_CAMEL.sub("_", str(name))) is not None

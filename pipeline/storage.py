@@ -1,0 +1,309 @@
+"""Where a job lies: every path under its URI, and every atomic write.
+
+Paths are relative to the job, with `/`: `_log/00000000000000000003.json`. A name that exists always holds the whole
+object. On local disk objects are written aside under `_tmp/`, synced, then linked or renamed; object stores publish
+whole objects by themselves, and create-only writes use their native condition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import fsspec
+import pyarrow.fs as pa_fs
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.faults import AlreadyExists, Backoff, StorageError, is_refused_create, is_transient
+from pipeline.local_disk import copy_file, create_file, replace_file
+from pipeline.redact import redact
+
+__all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnsafeStore", "is_transient", "open_filesystem"]
+
+T = TypeVar("T")
+_TEMPORARY = "_tmp"
+_NATIVE_CREATE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
+_PARALLEL_REQUESTS = 16
+
+
+class UnsafeStore(ValueError):
+    """The store of `output=` cannot refuse a second driver, and the job did not say that there is none."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object of the job: its path relative to the job and its size in bytes."""
+
+    path: str
+    num_bytes: int
+
+
+def open_filesystem(uri: str, storage_options: dict[str, Any] | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
+    """File system and path of `uri`, set up so that listings are fresh and one back-off, ours, governs.
+
+    Without this, s3fs serves listings from a cache, and s3fs and botocore each retry by themselves, so that a server
+    that hangs holds a request for many minutes.
+    """
+    options = dict(storage_options or {})
+    if uri.split("://")[0] in {"s3", "s3a"}:
+        client = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
+        options["config_kwargs"] = {**client, **options.get("config_kwargs", {})}
+    if "://" in uri and not uri.startswith(("file://", "local://")):
+        options.setdefault("use_listings_cache", False)
+    filesystem, path = url_to_fs(uri, **options)
+    if hasattr(filesystem, "retries"):
+        filesystem.retries = 1
+    return filesystem, path
+
+
+@dataclass
+class JobStorage:
+    """The one owner of a job's paths. Cheap to pickle: the file system is opened where it is used.
+
+    Every method retries what can pass (`is_transient`) as `backoff` says, then raises `StorageError`. A missing
+    object is a `FileNotFoundError`.
+    """
+
+    uri: str
+    storage_options: dict[str, Any] | None = None
+    single_driver: bool = False
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def __post_init__(self) -> None:
+        self._opened: tuple[fsspec.AbstractFileSystem, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def __str__(self) -> str:
+        return redact(self.uri)
+
+    # What kind of store this is
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the job is on a disk of this machine, or one mounted here."""
+        return isinstance(self._filesystem, LocalFileSystem)
+
+    @property
+    def supports_create(self) -> bool:
+        """Whether the store offers create-only writes; `probe` finds out whether it keeps to them."""
+        return self.is_local or self.uri.split("://")[0] in _NATIVE_CREATE
+
+    def probe(self) -> datetime:
+        """Check that create-only writes are refused where they must be; return the time by the store's clock.
+
+        Raises:
+            UnsafeStore: the store would let two drivers write one job. `single_driver` skips the check.
+        """
+        path = f"{_TEMPORARY}/probe-{uuid.uuid4().hex}"
+        if not self.supports_create and not self.single_driver:
+            raise self._unsafe("this store has no create-only writes")
+        try:
+            self.create(path, b"first")
+            now = self.modified(path)
+            if not self.single_driver and not self._refuses_second(path):
+                raise self._unsafe("the server ignores If-None-Match")
+        finally:
+            with contextlib.suppress(StorageError):
+                self.delete([path])
+        return now
+
+    # Reading
+
+    def read(self, path: str) -> bytes:
+        """The whole object."""
+        return self._run("read", path, lambda fs, full: cast(bytes, fs.cat_file(full)))
+
+    def read_existing(self, paths: list[str]) -> list[bytes | None]:
+        """The objects of `paths`, several at a time; None for those that do not exist."""
+
+        def read(path: str) -> bytes | None:
+            try:
+                return self.read(path)
+            except FileNotFoundError:
+                return None
+
+        return self._each(read, paths)
+
+    def listing(self, folder: str, stem: str = "") -> list[Stored]:
+        """Objects directly in `folder` whose name starts with `stem`, ascending by path; none if it does not exist."""
+
+        def find(fs: fsspec.AbstractFileSystem, full: str) -> list[Stored]:
+            fs.invalidate_cache(full)
+            try:
+                # Object stores narrow by prefix on their side; others ignore the argument.
+                narrowed = {"prefix": stem} if stem and self._narrows_listings else {}
+                found = fs.find(full, maxdepth=1, detail=True, **narrowed)
+            except FileNotFoundError:
+                return []
+            names = ((name.rsplit("/", 1)[-1], int(info["size"] or 0)) for name, info in found.items())
+            stored = (Stored(f"{folder}/{name}", size) for name, size in names if name.startswith(stem))
+            return sorted(stored, key=lambda entry: entry.path)
+
+        return self._run("list", folder, find)
+
+    def num_bytes(self, path: str) -> int:
+        """Size of an object."""
+        return self._run("look up", path, lambda fs, full: int(fs.info(full)["size"]))
+
+    def modified(self, path: str) -> datetime:
+        """When an object was last written, by the store's clock."""
+
+        def look(fs: fsspec.AbstractFileSystem, full: str) -> datetime:
+            when: datetime = fs.modified(full)
+            return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+        return self._run("look up", path, look)
+
+    def open_input(self, path: str) -> BinaryIO:
+        """A seekable reader of an object, for Parquet; close it. Reads retry inside `retry` only."""
+        return self._run("open", path, lambda fs, full: cast(BinaryIO, fs.open(full, "rb")))
+
+    def retry(self, what: str, call: Callable[[], T]) -> T:
+        """Run a larger read, such as a Parquet file, with the back-off and the errors of this class."""
+        return self._run(what, "", lambda fs, full: call())
+
+    def arrow_filesystem(self) -> tuple[pa_fs.FileSystem, str]:
+        """The store for pyarrow datasets, and the path of the job in it."""
+        filesystem, root = self._filesystem, self._root
+        if self.is_local:
+            return pa_fs.LocalFileSystem(), root
+        return pa_fs.PyFileSystem(pa_fs.FSSpecHandler(filesystem)), root
+
+    # Writing
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write an object that must not exist.
+
+        `data` must differ from what any other writer would write (carry a writer's id): a store can refuse a write
+        that it has just done, when the first answer was lost, and equal bytes are how that is told from a rival.
+
+        Raises:
+            AlreadyExists: another writer's object has that name.
+        """
+
+        def write(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            if self.single_driver:
+                # Nobody to race with, and the disk may have no hard links, the server no conditions.
+                if fs.exists(full):
+                    raise FileExistsError(full)
+                self._replace(fs, full, data)
+            elif self.is_local:
+                create_file(Path(full), data, self._aside)
+            else:
+                fs.pipe_file(full, data, mode="create")
+
+        try:
+            self._run("create", path, write)
+        except AlreadyExists:
+            if self.read(path) != data:
+                raise
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object whether or not it exists; readers see the old one or the new one."""
+        self._run("write", path, lambda fs, full: self._replace(fs, full, data))
+
+    def put_file(self, local: Path, path: str) -> int:
+        """Publish a local file under a name that nobody else uses; check and return its size in bytes."""
+
+        def put(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            if self.is_local:
+                copy_file(local, Path(full), self._aside)
+            else:
+                fs.put_file(str(local), full)
+
+        self._run("upload", path, put)
+        expected, found = local.stat().st_size, self.num_bytes(path)
+        if found != expected:
+            raise StorageError(f"upload {self}/{path}: the store holds {found} bytes of {expected}. Run the job again.")
+        return found
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are fine."""
+
+        def remove(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm_file(full)
+
+        self._each(lambda path: self._run("delete", path, remove), list(paths))
+
+    def clear_temporary(self) -> None:
+        """Delete what killed writers left aside. Only while no other writer can be at work."""
+        self.delete(stored.path for stored in self.listing(_TEMPORARY))
+
+    # Inside
+
+    @property
+    def _filesystem(self) -> fsspec.AbstractFileSystem:
+        return self._open()[0]
+
+    @property
+    def _root(self) -> str:
+        return self._open()[1].rstrip("/")
+
+    @property
+    def _narrows_listings(self) -> bool:
+        return self.uri.split("://")[0] in {"s3", "s3a", "gs", "gcs"}
+
+    @property
+    def _aside(self) -> Path:
+        return Path(self._root) / _TEMPORARY
+
+    def _replace(self, fs: fsspec.AbstractFileSystem, full: str, data: bytes) -> None:
+        if self.is_local:
+            replace_file(Path(full), data, self._aside)
+        else:
+            fs.pipe_file(full, data)
+
+    def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        if self._opened is None:
+            self._opened = open_filesystem(self.uri, self.storage_options)
+        return self._opened
+
+    def _run(self, verb: str, path: str, call: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
+        what = f"{verb} {self}/{path}" if path else f"{verb} in {self}"
+
+        def attempt() -> T:
+            return call(self._filesystem, f"{self._root}/{path}")
+
+        try:
+            return self.backoff.run(what, attempt)
+        except (StorageError, AlreadyExists, UnsafeStore):
+            raise
+        except Exception as error:
+            if is_refused_create(error):
+                raise AlreadyExists(f"{self}/{path} exists already") from error
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise StorageError(
+                    f"{what} was refused: {redact(f'{type(error).__name__}: {error}')}. Check that the URI is right, "
+                    "that it may be read and written, and that it has space left.",
+                    transient=False,
+                ) from error
+            raise
+
+    def _each(self, call: Callable[[str], T], paths: list[str]) -> list[T]:
+        if self.is_local or len(paths) < 2:
+            return [call(path) for path in paths]
+        with ThreadPoolExecutor(max_workers=min(_PARALLEL_REQUESTS, len(paths))) as pool:
+            return list(pool.map(call, paths))
+
+    def _unsafe(self, reason: str) -> UnsafeStore:
+        return UnsafeStore(
+            f"output={self}: {reason}, so two drivers could mix. Use local disk, s3://, gs:// or abfs://, or set "
+            "single_driver=true if no other driver can run on this output."
+        )
+
+    def _refuses_second(self, path: str) -> bool:
+        try:
+            self.create(path, b"second")
+        except AlreadyExists:
+            return True
+        return False
