@@ -1,0 +1,1 @@
+"""Which SAM 2 labels."""

@@ -1,0 +1,254 @@
+"""The typed config of a job: one frozen dataclass per group, checked once, before Ray or torch are imported.
+
+`from_hydra` turns what Hydra composed into a `JobConfig`. Every error is a `ConfigError` that names the key, the value
+and what is allowed. The dataclasses are plain, so that they travel to actors; a `DictConfig` never does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Section = TypeVar("Section")
+
+
+class ConfigError(Exception):
+    """A job that cannot start as asked: names the key, the value and the remedy. Exit code 2."""
+
+
+def _number(default: Any, at_least: float, at_most: float | None = None) -> Any:
+    """A field with a lowest and perhaps a highest allowed value, both inclusive; they hold unless it is `None`."""
+    return field(default=default, metadata={"at_least": at_least, "at_most": at_most})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which SAM 2. `checkpoint`: a folder, an fsspec URI or a Hub id; `revision`: a branch, tag or commit of the Hub."""
+
+    name: str
+    checkpoint: str
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where the workers run. `None` means: as many as fit (actors), one if there are any (GPUs)."""
+
+    kind: Literal["local", "existing", "serial"] = "local"
+    address: str = "auto"
+    actors: int | None = _number(None, 1)
+    gpus_per_actor: float | None = _number(None, 0)
+    cpus_per_actor: int = _number(1, 1)
+    shared_disk: bool = False
+
+
+@dataclass(frozen=True)
+class PropagateConfig:
+    """How objects are followed. `max_prompted_memories` bounds what is remembered of prompted frames (`None`: all)."""
+
+    direction: Literal["forward", "backward", "both"] = "forward"
+    max_prompted_memories: int | None = _number(None, 1)
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    """Which frames are labelled: every `stride`-th, or as many as `fps` asks for. Prompted frames always are."""
+
+    stride: int = _number(1, 1)
+    fps: float | None = _number(None, 0.001)
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """How a worker is driven: heartbeats, deadlines, and how often what may fail before it is given up."""
+
+    videos_in_flight: int = _number(1, 1, 1)
+    beat_seconds: float = _number(10.0, 0.01)
+    hang_seconds: float = _number(600.0, 1)
+    setup_seconds: float = _number(1800.0, 1)
+    max_strikes: int = _number(3, 1)
+    max_setup_failures: int = _number(3, 1)
+    storage_patience_seconds: float = _number(900.0, 0)
+    spool_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class FlushConfig:
+    """When a worker publishes: the first video at once, then whichever of these comes first."""
+
+    megabytes: float = _number(64.0, 0)
+    seconds: float = _number(300.0, 0)
+    elapsed_fraction: float = _number(0.05, 0, 1)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """The clips that `conf=demo` draws."""
+
+    num_frames: int = _number(24, 2)
+    height: int = _number(240, 64)
+    width: int = _number(320, 64)
+
+
+@dataclass(frozen=True)
+class JobConfig:
+    """One job. `videos`, `prompts` and `output` are paths or fsspec URIs; only the demo leaves them out."""
+
+    model: ModelConfig
+    videos: str | None = None
+    prompts: str | None = None
+    output: str | None = None
+    storage_options: dict[str, Any] = field(default_factory=dict)
+    single_driver: bool = False
+    retry: tuple[Literal["failed", "quarantined"], ...] = ()
+    relabel: bool = False
+    max_failed_fraction: float = _number(0.5, 0, 1)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    propagate: PropagateConfig = field(default_factory=PropagateConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
+    flush: FlushConfig = field(default_factory=FlushConfig)
+    demo: DemoConfig | None = None
+
+
+def from_hydra(config: DictConfig) -> JobConfig:
+    """The typed config of what Hydra composed. Raises `ConfigError` for the first key that is wrong."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
+    job = build(JobConfig, plain, "")
+    check(job)
+    return job
+
+
+def check(job: JobConfig) -> None:
+    """Raises `ConfigError` for values that contradict each other or are missing."""
+    if job.demo is None:
+        if not job.prompts:
+            raise ConfigError(
+                "prompts= is missing: give the Parquet table of seed prompts (a file, a folder or a glob)"
+            )
+        if not job.output:
+            raise ConfigError("output= is missing: give the folder or URI where the tables shall lie")
+    if job.frames.stride != 1 and job.frames.fps is not None:
+        raise ConfigError(
+            f"frames.stride={job.frames.stride} and frames.fps={job.frames.fps:g} contradict each other: give one"
+        )
+    gpus = job.cluster.gpus_per_actor
+    if job.model.device == "cpu" and gpus:
+        raise ConfigError(f"cluster.gpus_per_actor={gpus:g} contradicts model.device=cpu: leave one of them out")
+    if job.model.device == "cuda" and gpus == 0:
+        raise ConfigError("model.device=cuda contradicts cluster.gpus_per_actor=0: leave one of them out")
+    if job.cluster.kind == "serial" and job.cluster.actors not in (None, 1):
+        raise ConfigError(
+            f"cluster=serial has one worker, in this process: cluster.actors={job.cluster.actors} is not possible"
+        )
+    if job.cluster.kind == "existing":
+        _check_reachable_from_all_nodes(job)
+
+
+def _check_reachable_from_all_nodes(job: JobConfig) -> None:
+    """Actors of other machines cannot see this machine's disk, unless the user says that it is shared."""
+    if job.cluster.shared_disk:
+        return
+    for key in ("videos", "prompts", "output"):
+        value = getattr(job, key)
+        if value and _is_of_this_machine(value):
+            raise ConfigError(
+                f"{key}={value} lies on this machine's disk, which other nodes of the cluster cannot reach: "
+                f"give a URI that all nodes reach (s3://…), or cluster.shared_disk=true if the disk is shared"
+            )
+
+
+def _is_of_this_machine(uri: str) -> bool:
+    """Whether a path or URI means the disk (or memory) of this machine."""
+    scheme, separator, _ = uri.partition("://")
+    return not separator or scheme in ("file", "local", "memory")
+
+
+def build(section: type[Section], values: Any, path: str) -> Section:
+    """An instance of the dataclass `section` from a mapping; `path` is where it stands in the config, for messages."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: expected a group of keys, got {values!r}")
+    known = {item.name: item for item in fields(section)}  # type: ignore[arg-type]  # `Section` is always a dataclass
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown key {_join(path, key)}={values[key]!r}{_suggestion(str(key), list(known))}")
+    hints = get_type_hints(section)
+    arguments = {}
+    for name, item in known.items():
+        if name in values:
+            arguments[name] = _convert(values[name], hints[name], _join(path, name))
+            _check_range(arguments[name], item.metadata, _join(path, name))
+        elif item.default is MISSING and item.default_factory is MISSING:
+            raise ConfigError(f"{_join(path, name)} is missing")
+    return section(**arguments)
+
+
+def _convert(value: Any, wanted: Any, path: str) -> Any:
+    """`value` as the annotated type `wanted`. Raises `ConfigError` naming both."""
+    origin = get_origin(wanted)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        (wanted,) = (option for option in get_args(wanted) if option is not type(None))
+        return _convert(value, wanted, path)
+    if is_dataclass(wanted) and isinstance(wanted, type):
+        return build(wanted, value, path)
+    if origin is Literal:
+        if value not in get_args(wanted):
+            raise ConfigError(f"{path}={value}: allowed are {', '.join(map(str, get_args(wanted)))}")
+        return value
+    if origin is tuple:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple):
+            raise ConfigError(f"{path}={value}: expected a list, as in {path}=[a,b]")
+        return tuple(_convert(entry, get_args(wanted)[0], path) for entry in values)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path}={value}: expected keys with values, as in {path}.key=value")
+        return dict(value)
+    return _convert_scalar(value, wanted, path)
+
+
+_SCALARS: dict[type, tuple[str, tuple[type, ...]]] = {
+    bool: ("true or false", (bool,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    str: ("text", (str,)),
+}
+
+
+def _convert_scalar(value: Any, wanted: type, path: str) -> Any:
+    description, accepted = _SCALARS[wanted]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and wanted is not bool) or value != value:
+        shown = "null" if value is None else repr(value)
+        raise ConfigError(f"{path}={shown}: expected {description}")
+    return wanted(value)
+
+
+def _check_range(value: Any, metadata: Mapping[str, Any], path: str) -> None:
+    lowest, highest = metadata.get("at_least"), metadata.get("at_most")
+    if value is None or lowest is None:
+        return
+    if value < lowest or (highest is not None and value > highest):
+        allowed = f"at least {lowest:g}" if highest is None else f"from {lowest:g} to {highest:g}"
+        raise ConfigError(f"{path}={value:g}: allowed is {allowed}")
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _suggestion(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f": did you mean {close[0]}?" if close else f": known here are {', '.join(sorted(known))}"
