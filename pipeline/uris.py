@@ -1,4 +1,4 @@
-"""Names of things to read: local paths and fsspec URIs, members of tars, and how to write them in a message.
+"""Names of things to read: local paths, fsspec URIs and members of tars.
 
 A member of a tar shard is written `shards/a.tar::clip.mp4` (the archive, two colons, the member), or as fsspec
 chains it, `tar://clip.mp4::s3://bucket/a.tar`; both mean the same. Tars are never searched without a member's name.
@@ -11,7 +11,6 @@ import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
 
@@ -69,19 +68,3 @@ def parent(uri: str) -> str:
         return os.path.dirname(os.path.abspath(local_path(uri)))
     return uri.rpartition("/")[0]
 
-
-def redact(uri: str) -> str:
-    """A URI fit for logs and tables: without query string, fragment, user name or password."""
-    if "://" not in uri:
-        return uri
-    pieces = []
-    for part in uri.split("::"):
-        if "://" in part:
-            try:
-                split = urlsplit(part)
-            except ValueError:
-                part = part.partition("?")[0].partition("#")[0]
-            else:
-                part = urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
-        pieces.append(part)
-    return "::".join(pieces)

@@ -1,0 +1,88 @@
+"""A remote object as a seekable file: blocks fetched by byte range, a bounded number of them kept.
+
+One cache serves several readers (the forward and the backward pass over a video, say), so that what one of them has
+fetched is not fetched again by the next.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+Fetch = Callable[[int, int], bytes]
+
+
+class BlockCache:
+    """The last used blocks of an object of `num_bytes`; `fetch(start, stop)` gets what is missing."""
+
+    def __init__(self, fetch: Fetch, num_bytes: int, *, block_bytes: int = 4 << 20, max_blocks: int = 16) -> None:
+        self.num_bytes = num_bytes
+        self._fetch = fetch
+        self._block_bytes = block_bytes
+        self._max_blocks = max_blocks
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes `[start, stop)`, at most to the end of the block that holds `start`. Raises what `fetch` raises."""
+        stop = min(stop, self.num_bytes)
+        if start >= stop:
+            return b""
+        number, offset = divmod(start, self._block_bytes)
+        return self._block(number)[offset : offset + stop - start]
+
+    def _block(self, number: int) -> bytes:
+        with self._lock:
+            block = self._blocks.get(number)
+            if block is not None:
+                self._blocks.move_to_end(number)
+                return block
+            start = number * self._block_bytes
+            stop = min(start + self._block_bytes, self.num_bytes)
+            block = self._fetch(start, stop)
+            if len(block) != stop - start:
+                raise TimeoutError(f"storage answered {len(block)} of {stop - start} bytes")
+            self._blocks[number] = block
+            if len(self._blocks) > self._max_blocks:
+                self._blocks.popitem(last=False)
+            return block
+
+
+class RangeFile(io.RawIOBase):
+    """A read-only file over bytes `[offset, offset + num_bytes)` of a cached object."""
+
+    def __init__(self, cache: BlockCache, offset: int = 0, num_bytes: int | None = None) -> None:
+        super().__init__()
+        self._cache = cache
+        self._offset = offset
+        self._num_bytes = cache.num_bytes - offset if num_bytes is None else num_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` from the present position; 0 bytes at the end."""
+        wanted = min(len(buffer), max(0, self._num_bytes - self._position))
+        start = self._offset + self._position
+        data = self._cache.read(start, start + wanted)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a place; the new position is returned."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._num_bytes}[whence]
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}, before the start")
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position

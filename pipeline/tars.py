@@ -1,0 +1,69 @@
+"""Members of tar shards by byte range. A tar is read once per process for its index, then never scanned again.
+
+Links are not followed (they could name anything), sparse and compressed members cannot be read by range.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+_MAX_INDEXES = 64
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a member's bytes lie in the archive, or why they cannot be read."""
+
+    offset: int
+    num_bytes: int
+    problem: str = ""
+
+
+Index = dict[str, Member]
+
+_indexes: OrderedDict[tuple[str, int], Index] = OrderedDict()
+_lock = threading.Lock()
+
+
+def member_name(name: str) -> str:
+    """A member's name as it is looked up: without `./` in front."""
+    return name.removeprefix("./")
+
+
+def tar_index(archive: str, num_bytes: int, open_archive: Callable[[], IO[bytes]]) -> Index:
+    """All members of an archive by name, from this process's memory when its size is unchanged.
+
+    Raises `tarfile.TarError` if it is not an uncompressed tar or is cut off; storage errors pass.
+    """
+    with _lock:
+        key = (archive, num_bytes)
+        index = _indexes.get(key)
+        if index is None:
+            with open_archive() as file:
+                index = _read_index(file)
+            _indexes[key] = index
+            if len(_indexes) > _MAX_INDEXES:
+                _indexes.popitem(last=False)
+        _indexes.move_to_end(key)
+        return index
+
+
+def _read_index(file: IO[bytes]) -> Index:
+    index: Index = {}
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        for member in archive:
+            problem = ""
+            if member.issym() or member.islnk():
+                problem = "is a link, which is not followed"
+            elif member.issparse():
+                problem = "is stored as a sparse file"
+            elif not member.isfile():
+                problem = "is not a file"
+            index[member_name(member.name)] = Member(member.offset_data, member.size, problem)
+            archive.members = []  # tarfile would keep every header
+    return index
