@@ -1,0 +1,207 @@
+"""What varies between SAM 2 checkpoints. Everything else is a constant of the network and stands where it is used.
+
+Of the originals' 24 model-level settings 20 are the same in all released checkpoints, and the other four amount to the
+switch `is_2_1`; the Hiera trunk varies with the size. The further fields are those in which the mini model differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class HieraConfig:
+    """The trunk of the image encoder (arXiv 2306.00989), four stages; the fields default to tiny's."""
+
+    embed_dims: tuple[int, ...] = (96, 192, 384, 768)
+    num_heads: tuple[int, ...] = (1, 2, 4, 8)
+    blocks_per_stage: tuple[int, ...] = (1, 2, 7, 2)
+    global_attention_blocks: tuple[int, ...] = (5, 7, 9)
+    window_sizes: tuple[int, ...] = (8, 4, 14, 7)
+    position_grid: tuple[int, int] = (7, 7)
+
+
+@dataclass(frozen=True)
+class Sam2Config:
+    """A SAM 2 or 2.1 video model; the fields default to those of the released tiny 2.1. Sizes in pixels or channels."""
+
+    hiera: HieraConfig = field(default_factory=HieraConfig)
+    image_size: int = 1024
+    hidden_dim: int = 256
+    is_2_1: bool = True
+    mask_prompt_channels: int = 16
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    iou_head_dim: int = 256
+    memory_attention_layers: int = 4
+    memory_attention_mlp_dim: int = 2048
+    fuser_dim: int = 1024
+    max_prompted_memories: int | None = None
+
+    # The same in every checkpoint that this code knows; `from_hf` refuses others.
+    memory_dim: int = 64
+    num_memories: int = 7
+    max_pointers: int = 16
+
+    def __post_init__(self) -> None:
+        if self.image_size % 64:
+            raise ValueError(f"image_size must be a multiple of 64, got {self.image_size}")
+
+    @property
+    def grid_size(self) -> int:
+        """Side of the feature map that memories and attention work on: stride 16."""
+        return self.image_size // 16
+
+    @property
+    def mask_size(self) -> int:
+        """Side of the low-resolution mask logits: stride 4."""
+        return self.image_size // 4
+
+    @classmethod
+    def from_hf(cls, config: Json) -> Sam2Config:
+        """Reads a `config.json` of the Hub repositories; keys that a file leaves out have tiny's values.
+
+        Raises `ValueError` naming the key for a setting that no released checkpoint has and this code does not support.
+        """
+        if config.get("model_type") not in ("sam2_video", "sam2"):
+            raise ValueError(f"model_type is {config.get('model_type')!r}, expected 'sam2_video': not a SAM 2 model")
+        _check_constants(config)
+        vision, prompt, decoder = (
+            config.get(key) or {} for key in ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+        )
+        pointers_timed = config.get("enable_temporal_pos_encoding_for_object_pointers", True)
+        occlusion_embedded = config.get("enable_occlusion_spatial_embedding", True)
+        if pointers_timed != occlusion_embedded:
+            raise ValueError(
+                "enable_temporal_pos_encoding_for_object_pointers and enable_occlusion_spatial_embedding differ: "
+                "SAM 2.1 has both, SAM 2.0 neither"
+            )
+        max_prompted = config.get("max_cond_frame_num", -1)
+        return cls(
+            hiera=_hiera_from_hf(vision.get("backbone_config") or {}),
+            image_size=_square(config.get("image_size", 1024), "image_size"),
+            hidden_dim=vision.get("fpn_hidden_size", 256),
+            is_2_1=bool(pointers_timed),
+            mask_prompt_channels=prompt.get("mask_input_channels", 16),
+            decoder_heads=decoder.get("num_attention_heads", 8),
+            decoder_mlp_dim=decoder.get("mlp_dim", 2048),
+            iou_head_dim=decoder.get("iou_head_hidden_dim", 256),
+            memory_attention_layers=config.get("memory_attention_num_layers", 4),
+            memory_attention_mlp_dim=config.get("memory_attention_feed_forward_hidden_size", 2048),
+            fuser_dim=config.get("memory_fuser_intermediate_dim", 1024),
+            max_prompted_memories=None if max_prompted in (-1, None) else int(max_prompted),
+        )
+
+
+_TRUNKS = {
+    "tiny": HieraConfig(),
+    "small": HieraConfig(blocks_per_stage=(1, 2, 11, 2), global_attention_blocks=(7, 10, 13)),
+    "base_plus": HieraConfig(
+        embed_dims=(112, 224, 448, 896),
+        num_heads=(2, 4, 8, 16),
+        blocks_per_stage=(2, 3, 16, 3),
+        global_attention_blocks=(12, 16, 20),
+        position_grid=(14, 14),
+    ),
+    "large": HieraConfig(
+        embed_dims=(144, 288, 576, 1152),
+        num_heads=(2, 4, 8, 16),
+        blocks_per_stage=(2, 6, 36, 4),
+        global_attention_blocks=(23, 33, 43),
+        window_sizes=(8, 4, 16, 8),
+    ),
+}
+
+
+def named_config(name: str, *, is_2_1: bool = True, image_size: int = 1024) -> Sam2Config:
+    """The architecture of a released size: `tiny`, `small`, `base_plus` or `large`."""
+    if name not in _TRUNKS:
+        raise ValueError(f"unknown model size {name!r}, expected one of {', '.join(_TRUNKS)}")
+    return replace(Sam2Config(hiera=_TRUNKS[name]), is_2_1=is_2_1, image_size=image_size)
+
+
+# Settings that this code has as constants: the only values of all eight released checkpoints and of mini.
+_CONSTANTS: dict[str, Any] = {
+    "num_maskmem": 7,
+    "max_object_pointers_in_encoder": 16,
+    "sigmoid_scale_for_mem_enc": 20.0,
+    "sigmoid_bias_for_mem_enc": -10.0,
+    "multimask_output_in_sam": True,
+    "multimask_min_pt_num": 0,
+    "multimask_max_pt_num": 1,
+    "multimask_output_for_tracking": True,
+    "memory_attention_num_attention_heads": 1,
+    "memory_attention_downsample_rate": 1,
+    "memory_attention_feed_forward_hidden_act": "relu",
+    "memory_attention_rope_theta": 10000,
+    "memory_encoder_output_channels": 64,
+    "mask_downsampler_kernel_size": 3,
+    "mask_downsampler_stride": 2,
+    "mask_downsampler_padding": 1,
+    "mask_downsampler_total_stride": 16,
+    "mask_downsampler_hidden_act": "gelu",
+    "memory_fuser_num_layers": 2,
+    "memory_fuser_kernel_size": 7,
+    "memory_fuser_padding": 3,
+    "memory_fuser_hidden_act": "gelu",
+    "rope_parameters.rope_theta": 10000,
+    "mask_decoder_config.attention_downsample_rate": 2,
+    "mask_decoder_config.dynamic_multimask_via_stability": True,
+    "mask_decoder_config.dynamic_multimask_stability_delta": 0.05,
+    "mask_decoder_config.dynamic_multimask_stability_thresh": 0.98,
+    "mask_decoder_config.iou_head_depth": 3,
+    "mask_decoder_config.num_hidden_layers": 2,
+    "mask_decoder_config.num_multimask_outputs": 3,
+    "mask_decoder_config.hidden_act": "gelu",
+    "prompt_encoder_config.num_point_embeddings": 4,
+    "prompt_encoder_config.patch_size": 16,
+    "prompt_encoder_config.hidden_act": "gelu",
+    "vision_config.num_feature_levels": 3,
+    "vision_config.fpn_kernel_size": 1,
+    "vision_config.fpn_top_down_levels": [2, 3],
+    "vision_config.backbone_config.mlp_ratio": 4.0,
+    "vision_config.backbone_config.num_query_pool_stages": 3,
+    "vision_config.backbone_config.query_stride": [2, 2],
+    "vision_config.backbone_config.patch_kernel_size": [7, 7],
+    "vision_config.backbone_config.patch_stride": [4, 4],
+    "vision_config.backbone_config.patch_padding": [3, 3],
+}
+
+
+def _check_constants(config: Json) -> None:
+    for path, expected in _CONSTANTS.items():
+        value: Any = config
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if value is not None and value != expected:
+            raise ValueError(f"config.json: {path} is {value!r}, this code supports only {expected!r}")
+
+
+def _hiera_from_hf(backbone: Json) -> HieraConfig:
+    default = HieraConfig()
+    return HieraConfig(
+        embed_dims=tuple(backbone.get("embed_dim_per_stage") or default.embed_dims),
+        num_heads=tuple(backbone.get("num_attention_heads_per_stage") or default.num_heads),
+        blocks_per_stage=tuple(backbone.get("blocks_per_stage") or default.blocks_per_stage),
+        global_attention_blocks=tuple(backbone.get("global_attention_blocks") or default.global_attention_blocks),
+        window_sizes=tuple(backbone.get("window_size_per_stage") or default.window_sizes),
+        position_grid=_pair(backbone.get("window_positional_embedding_background_size") or default.position_grid),
+    )
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = values
+    return int(first), int(second)
+
+
+def _square(value: Any, name: str) -> int:
+    if isinstance(value, int):
+        return value
+    height, width = value
+    if height != width:
+        raise ValueError(f"config.json: {name} is {value}, this code supports only squares")
+    return int(height)

@@ -1,0 +1,118 @@
+"""What is remembered of one object: which memories are stored, evicted and selected for a frame.
+
+Plain Python: spatial memories and pointers pass through unread, so that the rules are tested without tensors.
+
+The rules (sam2, `_prepare_memory_conditioned_features`):
+* prompted memories all count, or the nearest `max_prompted` of them, wherever they lie in time;
+* tracked memories are those of exactly the six preceding frame indexes in the direction of travel; missing ones are
+  skipped. A prompted memory that was not among the nearest counts as a tracked one of its index;
+* pointers are those of the selected prompted frames that are not in the future, and of up to 15 preceding indexes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+NUM_TRACKED = 6
+# Row of the time code that prompted memories carry: the last one. A tracked memory `k` frames back carries row `k - 1`.
+PROMPTED_ROW = 6
+
+FORWARD, BACKWARD = 1, -1
+
+
+@dataclass(frozen=True)
+class Memory(Generic[T]):
+    """What one frame left behind: a spatial memory and an object pointer."""
+
+    frame_index: int
+    spatial: T
+    pointer: T
+
+
+@dataclass(frozen=True)
+class Selection(Generic[T]):
+    """What one frame may look at: memories with their rows of the time code, pointers with their signed distances."""
+
+    spatial: tuple[T, ...]
+    temporal_rows: tuple[int, ...]
+    pointers: tuple[T, ...]
+    pointer_distances: tuple[int, ...]
+
+
+class MemoryBank(Generic[T]):
+    """The memories of one object. Bounded: the prompted ones, six tracked memories and `max_pointers - 1` pointers."""
+
+    def __init__(self, max_prompted: int | None = None, max_pointers: int = 16) -> None:
+        if max_prompted is not None and max_prompted < 2:
+            raise ValueError(f"max_prompted_memories must be at least 2 (one on each side), got {max_prompted}")
+        self.max_prompted = max_prompted
+        self.max_pointers = max_pointers
+        self._prompted: dict[int, Memory[T]] = {}
+        self._tracked: dict[int, T] = {}
+        self._pointers: dict[int, T] = {}
+
+    def add_prompted(self, memory: Memory[T]) -> None:
+        """Keeps the memory of a frame with prompts; it replaces what was known of that frame."""
+        self._prompted[memory.frame_index] = memory
+        self._tracked.pop(memory.frame_index, None)
+        self._pointers.pop(memory.frame_index, None)
+
+    def remove_prompted(self, frame_index: int) -> None:
+        """Forgets the memory of a frame whose prompts are gone."""
+        self._prompted.pop(frame_index, None)
+
+    def add_tracked(self, memory: Memory[T], direction: int) -> None:
+        """Keeps the memory of a tracked frame and forgets those that no later frame of this walk can select."""
+        self._tracked[memory.frame_index] = memory.spatial
+        self._pointers[memory.frame_index] = memory.pointer
+        upcoming = memory.frame_index + direction
+        _evict(self._tracked, upcoming, direction, NUM_TRACKED)
+        _evict(self._pointers, upcoming, direction, self.max_pointers - 1)
+
+    def start_pass(self) -> None:
+        """Forgets what was tracked: a pass starts from the prompted memories alone."""
+        self._tracked.clear()
+        self._pointers.clear()
+
+    def select(self, frame_index: int, direction: int) -> Selection[T]:
+        """What a frame may look at when the walk moves in `direction` (+1 or -1); oldest tracked memory first."""
+        selected = self._nearest_prompted(frame_index)
+        unselected = {index: m for index, m in self._prompted.items() if index not in selected}
+        spatial = [self._prompted[index].spatial for index in selected]
+        rows = [PROMPTED_ROW] * len(selected)
+        for distance in range(NUM_TRACKED, 0, -1):
+            index = frame_index - direction * distance
+            if index in self._tracked or index in unselected:
+                spatial.append(self._tracked[index] if index in self._tracked else unselected[index].spatial)
+                rows.append(distance - 1)
+        pointers, distances = [], []
+        for index in selected:
+            distance = (frame_index - index) * direction
+            if distance >= 0:
+                pointers.append(self._prompted[index].pointer)
+                distances.append(distance)
+        for distance in range(1, self.max_pointers):
+            index = frame_index - direction * distance
+            if index in self._pointers or index in unselected:
+                pointers.append(self._pointers[index] if index in self._pointers else unselected[index].pointer)
+                distances.append(distance)
+        return Selection(tuple(spatial), tuple(rows), tuple(pointers), tuple(distances))
+
+    def _nearest_prompted(self, frame_index: int) -> list[int]:
+        """The nearest one on each side, then the nearest of the rest (sam2, `select_closest_cond_frames`)."""
+        indexes = sorted(self._prompted)
+        if self.max_prompted is None or len(indexes) <= self.max_prompted:
+            return indexes
+        before = [index for index in indexes if index < frame_index][-1:]
+        after = [index for index in indexes if index >= frame_index][:1]
+        first = before + after
+        rest = sorted((i for i in indexes if i not in first), key=lambda i: abs(i - frame_index))
+        return sorted(first + rest[: self.max_prompted - len(first)])
+
+
+def _evict(entries: dict[int, T], upcoming: int, direction: int, reach: int) -> None:
+    for index in [i for i in entries if not 1 <= (upcoming - i) * direction <= reach]:
+        del entries[index]

@@ -1,0 +1,132 @@
+"""What a user may say about one object on one frame: points, a box with or without points, or a mask.
+
+Coordinates are pixels of the video as displayed, x to the right and y down. A prompt is checked once: what it says of
+itself when it is made, that it fits the video when it is given to a session (`fit`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+log = logging.getLogger(__name__)
+
+Point = tuple[float, float]
+BoolArray = npt.NDArray[np.bool_]
+
+# A detector's box may stick out of the frame by rounding or extrapolation: up to this share of its own size is clamped.
+BOX_OVERHANG = 0.25
+
+
+@dataclass(frozen=True)
+class PointPrompt:
+    """Clicks: `points_xy` in pixels, `labels` 1 (on the object) or 0 (not on it), one for each point."""
+
+    points_xy: tuple[Point, ...]
+    labels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.points_xy:
+            raise ValueError("points: a point prompt needs at least one point, got none")
+        _check_points(self.points_xy, self.labels)
+
+    def fit(self, size_hw: tuple[int, int]) -> PointPrompt:
+        """This prompt, checked against a video of that size. Raises `ValueError` for a point outside of the frame."""
+        _check_inside(self.points_xy, size_hw)
+        return self
+
+
+@dataclass(frozen=True)
+class BoxPrompt:
+    """A box `(x0, y0, x1, y1)` in pixels, with further clicks if there are any."""
+
+    box_xyxy: tuple[float, float, float, float]
+    points_xy: tuple[Point, ...] = ()
+    labels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _is_finite(self.box_xyxy, 4):
+            raise ValueError(f"box: expected four finite numbers x0, y0, x1, y1, got {self.box_xyxy}")
+        x0, y0, x1, y1 = self.box_xyxy
+        if x1 <= x0 or y1 <= y0:
+            raise ValueError(f"box: expected x0 < x1 and y0 < y1, got {self.box_xyxy}")
+        _check_points(self.points_xy, self.labels)
+
+    def fit(self, size_hw: tuple[int, int]) -> BoxPrompt:
+        """This prompt for a video of that size; a box a little outside of the frame is clamped with a warning.
+
+        Raises `ValueError` for a box that is mostly or wholly outside, and for a point outside of the frame.
+        """
+        _check_inside(self.points_xy, size_hw)
+        height, width = size_hw
+        x0, y0, x1, y1 = self.box_xyxy
+        clamped = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+        if clamped == self.box_xyxy:
+            return self
+        overhang_x = 1 - (clamped[2] - clamped[0]) / (x1 - x0)
+        overhang_y = 1 - (clamped[3] - clamped[1]) / (y1 - y0)
+        if max(overhang_x, overhang_y) > BOX_OVERHANG:
+            raise ValueError(f"box: {self.box_xyxy} lies outside of the frame ({width} wide, {height} high)")
+        log.warning("box %s sticks out of the frame (%d wide, %d high) and is clamped", self.box_xyxy, width, height)
+        return replace(self, box_xyxy=clamped)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPrompt:
+    """A mask, bool `[H, W]` at the size of the video. It is taken as the truth of its frame."""
+
+    mask_HW: BoolArray
+
+    def __post_init__(self) -> None:
+        if self.mask_HW.ndim != 2 or self.mask_HW.dtype != np.bool_:
+            raise ValueError(
+                f"mask: expected a bool array [H, W], got {self.mask_HW.dtype} of shape {list(self.mask_HW.shape)}"
+            )
+        if not self.mask_HW.any():
+            raise ValueError("mask: is empty, it needs at least one pixel of the object")
+
+    def fit(self, size_hw: tuple[int, int]) -> MaskPrompt:
+        """This prompt, checked against a video of that size. Raises `ValueError` for a mask of another size."""
+        if self.mask_HW.shape != size_hw:
+            raise ValueError(f"mask: is {list(self.mask_HW.shape)} (height, width), the video {list(size_hw)}")
+        return self
+
+
+Prompt = PointPrompt | BoxPrompt | MaskPrompt
+
+
+def click_sequence(prompt: PointPrompt | BoxPrompt) -> tuple[list[Point], list[int]]:
+    """The points and labels that the network sees: a box is two corners labelled 2 and 3, before the clicks."""
+    points: list[Point] = []
+    labels: list[int] = []
+    if isinstance(prompt, BoxPrompt):
+        x0, y0, x1, y1 = prompt.box_xyxy
+        points, labels = [(x0, y0), (x1, y1)], [2, 3]
+    return points + list(prompt.points_xy), labels + list(prompt.labels)
+
+
+def _check_points(points_xy: Sequence[Point], labels: Sequence[int]) -> None:
+    if len(points_xy) != len(labels):
+        raise ValueError(f"points: {len(points_xy)} points need as many labels, got {len(labels)}")
+    for point in points_xy:
+        if not _is_finite(point, 2):
+            raise ValueError(f"points: expected finite x and y, got {point}")
+    for label in labels:
+        if label not in (0, 1):
+            raise ValueError(f"labels: expected 1 (on the object) or 0 (not on it), got {label}")
+
+
+def _is_finite(values: Sequence[float], count: int) -> bool:
+    return len(values) == count and all(math.isfinite(value) for value in values)
+
+
+def _check_inside(points_xy: Sequence[Point], size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    for x, y in points_xy:
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise ValueError(f"points: ({x:g}, {y:g}) lies outside of the frame ({width} wide, {height} high)")

@@ -1,0 +1,326 @@
+"""SAM 2 as three stateless steps: `encode_image`, `segment`, `remember`. What is remembered is kept elsewhere.
+
+Legend: F frames, B objects, C channels, M memory channels, H W map of stride 16, L = H·W, P points, T memory tokens,
+S side of the model's square input; low-resolution logits are `[B, S/4, S/4]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import Sam2Config
+from model.image_encoder import ImageEncoder
+from model.layers import Mlp, sine_position_1d, sine_position_2d
+from model.mask_decoder import MaskDecoder
+from model.memory_attention import MemoryAttention, rope_table
+from model.memory_encoder import MemoryEncoder
+from model.prompt_encoder import NOT_A_POINT, PromptEncoder
+
+# What the logits of an object become on a frame where it is not seen.
+HIDDEN_LOGIT = -1024.0
+# A mask as logits: +10 on the object and -10 beside it; also the scale of masks that the memory encoder sees.
+MASK_SCALE, MASK_BIAS = 20.0, -10.0
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of F frames at strides 16, 8 and 4, `[F, C, …]`; the finer two as the mask decoder wants them."""
+
+    stride16: Tensor
+    stride8: Tensor
+    stride4: Tensor
+
+    def frame(self, index: int) -> ImageFeatures:
+        """The features of one of the frames, F = 1 (views)."""
+        here = slice(index, index + 1)
+        return ImageFeatures(self.stride16[here], self.stride8[here], self.stride4[here])
+
+    @staticmethod
+    def stack(features: Sequence[ImageFeatures]) -> ImageFeatures:
+        """Features of several frames as one; a single one is passed on without a copy."""
+        if len(features) == 1:
+            return features[0]
+        return ImageFeatures(
+            torch.cat([f.stride16 for f in features]),
+            torch.cat([f.stride8 for f in features]),
+            torch.cat([f.stride4 for f in features]),
+        )
+
+    def for_objects(self, frame_of_object: Sequence[int]) -> ImageFeatures:
+        """Features with one row for each object: views where all objects are on one frame."""
+        num_objects = len(frame_of_object)
+        if len(self.stride16) == 1:
+            maps = (self.stride16, self.stride8, self.stride4)
+            return ImageFeatures(*(m.expand(num_objects, -1, -1, -1) for m in maps))
+        rows = torch.tensor(frame_of_object, device=self.stride16.device)
+        return ImageFeatures(self.stride16[rows], self.stride8[rows], self.stride4[rows])
+
+
+@dataclass(frozen=True)
+class MemoryTokens:
+    """What B objects remember, all of equal length: spatial tokens, then pointer tokens, with their position codes."""
+
+    tokens_BTM: Tensor
+    position_BTM: Tensor
+    num_pointer_tokens: int
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What one object may look at: spatial memories `[L, M]` with their rows of the time code, pointers `[1, C]` with
+    their signed distances in frames, counted in units of `distance_unit` frames.
+    """
+
+    spatial: tuple[Tensor, ...]
+    temporal_rows: tuple[int, ...]
+    pointers: tuple[Tensor, ...]
+    pointer_distances: tuple[int, ...]
+    distance_unit: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of memories and of pointers: objects of equal shape share a batch."""
+        return len(self.spatial), len(self.pointers)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One mask for each of B objects on a frame. Scores are logits (above 0 = visible); pointers `[B, C]`."""
+
+    logits_BHW: Tensor
+    object_scores_B: Tensor
+    predicted_ious_B: Tensor
+    pointers_BC: Tensor
+
+    def row(self, index: int) -> Segmentation:
+        """The part of one object, B = 1 (views)."""
+        here = slice(index, index + 1)
+        return Segmentation(
+            self.logits_BHW[here], self.object_scores_B[here], self.predicted_ious_B[here], self.pointers_BC[here]
+        )
+
+    @staticmethod
+    def stack(parts: Sequence[Segmentation]) -> Segmentation:
+        """Several objects as one batch."""
+        if len(parts) == 1:
+            return parts[0]
+        return Segmentation(
+            torch.cat([p.logits_BHW for p in parts]),
+            torch.cat([p.object_scores_B for p in parts]),
+            torch.cat([p.predicted_ious_B for p in parts]),
+            torch.cat([p.pointers_BC for p in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """Clicks on B objects, as many for each: points in pixels of the square input, labels 0 … 3."""
+
+    points_BP2: Tensor
+    labels_BP: Tensor
+
+
+class Sam2(nn.Module):
+    """The network. Its weights are its only state; inference only (`eval`, no gradients)."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.config = config
+        dim, memory_dim = config.hidden_dim, config.memory_dim
+        self.vision_encoder = ImageEncoder(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.object_pointer_proj = Mlp(dim, dim, dim, depth=3, activation=F.relu)
+        self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
+        self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, dim))
+        # Part of every checkpoint though no released model uses it; kept so that saving loses nothing.
+        self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, dim))
+        self.no_object_pointer = nn.Parameter(torch.zeros(1, dim))
+        if config.is_2_1:
+            self.temporal_positional_encoding_projection_layer = nn.Linear(dim, memory_dim)
+            self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_dim))
+        self._constants: dict[str, Tensor] = {}
+        self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.no_object_pointer.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, and so of the computation."""
+        return self.no_object_pointer.dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Sam2:
+        self._constants.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @torch.inference_mode()
+    def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
+        """Features of F normalised frames (`model.transforms.normalize`)."""
+        stride16, stride8, stride4 = self.vision_encoder(pixels_F3SS.to(self.dtype))
+        return ImageFeatures(stride16, self.mask_decoder.conv_s1(stride8), self.mask_decoder.conv_s0(stride4))
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        features: ImageFeatures,
+        *,
+        memory: MemoryTokens | None = None,
+        clicks: Clicks | None = None,
+        prior_logits_BHW: Tensor | None = None,
+    ) -> Segmentation:
+        """Masks of B objects, one row of `features` for each.
+
+        Without `memory` the frame is segmented on its own. Clicks and the logits of an earlier mask are optional.
+        """
+        num_objects = len(features.stride16)
+        if memory is None:
+            image = features.stride16 + self.no_memory_embedding.view(1, -1, 1, 1)
+        else:
+            image = self._attend_memory(features.stride16, memory)
+        num_points = 0 if clicks is None else clicks.labels_BP.shape[1]
+        prior = None if prior_logits_BHW is None else prior_logits_BHW.unsqueeze(1).to(self.dtype)
+        decoded = self.mask_decoder(
+            image + self.prompt_encoder.embed_masks(prior),
+            self._constant("image_code"),
+            self._prompt_tokens(clicks, num_objects),
+            features.stride8,
+            features.stride4,
+            # Three candidates where the prompt is ambiguous: one click, or none at all while tracking.
+            multimask=num_points <= 1,
+        )
+        is_visible = decoded.object_scores_B > 0
+        return Segmentation(
+            logits_BHW=torch.where(is_visible[:, None, None], decoded.logits_BHW, HIDDEN_LOGIT),
+            object_scores_B=decoded.object_scores_B,
+            predicted_ious_B=decoded.predicted_ious_B,
+            pointers_BC=self._pointers(decoded.tokens_BC, is_visible),
+        )
+
+    @torch.inference_mode()
+    def segment_given_masks(self, features: ImageFeatures, masks_BSS: Tensor) -> Segmentation:
+        """The masks themselves as logits ±10, score ±10 and IoU 1; only the object pointers come from the decoder.
+
+        The pointer is that of the single mask, token 0 (`sam2`, `_use_mask_as_output`; `transformers` differs).
+        """
+        masks_B1SS = masks_BSS.unsqueeze(1).float()
+        logits = masks_B1SS * MASK_SCALE + MASK_BIAS
+        size = (self.config.mask_size, self.config.mask_size)
+        low = F.interpolate(logits, size=size, mode="bilinear", align_corners=False, antialias=True)
+        decoded = self.mask_decoder(
+            features.stride16 + self.prompt_encoder.embed_masks(self.mask_downsample(masks_B1SS.to(self.dtype))),
+            self._constant("image_code"),
+            self._prompt_tokens(None, len(masks_BSS)),
+            features.stride8,
+            features.stride4,
+            multimask=False,
+        )
+        is_visible = masks_BSS.flatten(1).any(dim=1)
+        # Twice: as the decoder's own view of the mask, then as what the mask says (`sam2` does both).
+        pointers = self._pointers(decoded.tokens_BC, decoded.object_scores_B > 0)
+        return Segmentation(
+            logits_BHW=low.squeeze(1),
+            object_scores_B=is_visible.float() * MASK_SCALE + MASK_BIAS,
+            predicted_ious_B=torch.ones(len(masks_BSS), device=low.device),
+            pointers_BC=torch.where(is_visible[:, None], pointers, self.no_object_pointer),
+        )
+
+    @torch.inference_mode()
+    def remember(self, features: ImageFeatures, segmentation: Segmentation, *, binarize: bool) -> Tensor:
+        """Spatial memories of B objects, bfloat16 `[B, L, M]`. `binarize` on frames with prompts."""
+        size = (self.config.image_size, self.config.image_size)
+        logits = segmentation.logits_BHW.unsqueeze(1)
+        high = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        mask = (high > 0).float() if binarize else high.sigmoid()
+        memory = self.memory_encoder(features.stride16, (mask * MASK_SCALE + MASK_BIAS).to(self.dtype))
+        if self.config.is_2_1:
+            hidden = (segmentation.object_scores_B <= 0).to(self.dtype).view(-1, 1, 1, 1)
+            memory = memory + hidden * self.occlusion_spatial_embedding_parameter.view(1, -1, 1, 1)
+        return memory.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def memory_tokens(self, remembered: Sequence[Remembered]) -> MemoryTokens:
+        """Packs what B objects remember for the memory attention; all have as many memories and as many pointers.
+
+        A pointer of C channels becomes C / M tokens.
+        """
+        memory_dim = self.config.memory_dim
+        spatial = torch.stack([torch.cat(r.spatial) for r in remembered]).to(self.dtype)
+        pointers = torch.stack([torch.cat(r.pointers) for r in remembered]).view(len(remembered), -1, memory_dim)
+        # One position code serves all objects that started together.
+        places = {(r.temporal_rows, r.pointer_distances, r.distance_unit): None for r in remembered}
+        if len(places) > 1:
+            places_B = [(r.temporal_rows, r.pointer_distances, r.distance_unit) for r in remembered]
+        else:
+            places_B = list(places)
+        position = torch.cat(
+            (
+                self._spatial_position([rows for rows, _, _ in places_B]),
+                self._pointer_position([[d / unit for d in distances] for _, distances, unit in places_B]),
+            ),
+            dim=1,
+        )
+        return MemoryTokens(torch.cat((spatial, pointers), dim=1), position, pointers.shape[1])
+
+    def _spatial_position(self, temporal_rows: Sequence[Sequence[int]]) -> Tensor:
+        rows = torch.tensor(temporal_rows, device=self.device)
+        time_code = self.memory_temporal_positional_encoding.view(-1, 1, self.config.memory_dim)
+        return (self._constant("memory_code") + time_code[rows]).flatten(1, 2)
+
+    def _pointer_position(self, times: Sequence[Sequence[float]]) -> Tensor:
+        splits = self.config.hidden_dim // self.config.memory_dim
+        if not self.config.is_2_1:
+            return self.no_object_pointer.new_zeros(len(times), len(times[0]) * splits, self.config.memory_dim)
+        code = sine_position_1d(torch.tensor(times, dtype=torch.float32, device=self.device), self.config.hidden_dim)
+        position: Tensor = self.temporal_positional_encoding_projection_layer(code.to(self.dtype))
+        return position.repeat_interleave(splits, dim=1)
+
+    def _attend_memory(self, stride16: Tensor, memory: MemoryTokens) -> Tensor:
+        x = self.memory_attention(
+            stride16.flatten(2).transpose(1, 2),
+            self._constant("frame_code"),
+            memory.tokens_BTM,
+            memory.position_BTM,
+            memory.num_pointer_tokens,
+            (self._constant("rope_cos"), self._constant("rope_sin")),
+        )
+        return x.transpose(1, 2).unflatten(2, stride16.shape[2:])  # type: ignore[no-any-return]
+
+    def _prompt_tokens(self, clicks: Clicks | None, num_objects: int) -> Tensor:
+        if clicks is None:
+            # The network was trained to see one padding point where there is no click, besides the usual one.
+            points = torch.zeros(1, 1, 2, device=self.device)
+            labels = torch.full((1, 1), NOT_A_POINT, device=self.device)
+            tokens = self.prompt_encoder.embed_points(points, labels)
+            return tokens.expand(num_objects, -1, -1)
+        return self.prompt_encoder.embed_points(clicks.points_BP2, clicks.labels_BP)
+
+    def _pointers(self, tokens_BC: Tensor, is_visible_B: Tensor) -> Tensor:
+        return torch.where(is_visible_B[:, None], self.object_pointer_proj(tokens_BC), self.no_object_pointer)
+
+    def _constant(self, name: str) -> Tensor:
+        """A position code, computed once for the device and dtype of the weights. RoPE tables stay float32."""
+        if name not in self._constants:
+            self._constants[name] = self._compute_constant(name).to(self.device)
+        return self._constants[name]
+
+    def _compute_constant(self, name: str) -> Tensor:
+        size, config = self.config.grid_size, self.config
+        if name == "image_code":
+            return self.prompt_encoder.shared_embedding.grid(size).to(self.dtype)
+        if name == "frame_code":
+            return sine_position_2d(size, config.hidden_dim).flatten(1).transpose(0, 1).to(self.dtype)
+        if name == "memory_code":
+            return sine_position_2d(size, config.memory_dim).flatten(1).transpose(0, 1).to(self.dtype)
+        return rope_table(size, config.hidden_dim)[0 if name == "rope_cos" else 1]

@@ -1,0 +1,51 @@
+"""Frames to the network's input, and its logits to masks of the video's size.
+
+Legend: H, W pixels of the video, S side of the model's square input, h, w low-resolution logits.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+def resize_frame(pixels_HW3: Tensor, image_size: int) -> Tensor:
+    """uint8 `[H, W, 3]` to uint8 `[S, S, 3]`: bilinear with antialias, aspect ratio not kept.
+
+    On uint8 as in `transformers` (`sam2` takes PIL's default, bicubic). Safe to run in a helper thread.
+    """
+    if tuple(pixels_HW3.shape[:2]) == (image_size, image_size):
+        return pixels_HW3
+    planes = pixels_HW3.permute(2, 0, 1).unsqueeze(0)
+    resized = F.interpolate(planes, size=(image_size, image_size), mode="bilinear", antialias=True)
+    return resized.squeeze(0).permute(1, 2, 0)
+
+
+def normalize(pixels_FSS3: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """uint8 `[F, S, S, 3]` to the network's input `[F, 3, S, S]`, computed in float32 on `device`."""
+    pixels = pixels_FSS3.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(IMAGE_MEAN, device=device).view(3, 1, 1)
+    std = torch.tensor(IMAGE_STD, device=device).view(3, 1, 1)
+    return ((pixels / 255 - mean) / std).to(dtype)
+
+
+def resize_mask(mask_HW: Tensor, image_size: int) -> Tensor:
+    """Bool `[H, W]` to bool `[S, S]`: antialiased, then cut at one half, as in `sam2`.
+
+    A mask so thin that nothing reaches one half keeps every pixel that it touches: no prompt becomes empty.
+    """
+    if tuple(mask_HW.shape) == (image_size, image_size):
+        return mask_HW
+    size = (image_size, image_size)
+    share = F.interpolate(mask_HW[None, None].float(), size=size, mode="bilinear", align_corners=False, antialias=True)
+    mask = share[0, 0] >= 0.5
+    return mask if mask.any() else share[0, 0] > 0
+
+
+def upsample_logits(logits_Bhw: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Low-resolution logits `[B, h, w]` to the size of the video, bilinear, float32 `[B, H, W]`."""
+    return F.interpolate(logits_Bhw.float().unsqueeze(1), size=size_hw, mode="bilinear", align_corners=False).squeeze(1)
