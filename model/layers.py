@@ -47,7 +47,8 @@ class Mlp(nn.Module):
 
 def split_heads(x_BLC: Tensor, num_heads: int) -> Tensor:
     """`[B, L, N·D]` to `[B, N, L, D]`."""
-    return x_BLC.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    batch, length, _ = x_BLC.shape
+    return x_BLC.view(batch, length, num_heads, -1).transpose(1, 2)
 
 
 def merge_heads(x_BNLD: Tensor) -> Tensor:

@@ -137,7 +137,8 @@ class MaskDecoder(nn.Module):
         x = F.gelu(self.upscale_conv2(x) + stride4)
         kernels = [mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
         kernels_BKC = torch.stack(kernels, dim=1)
-        return (kernels_BKC @ x.flatten(2)).unflatten(2, x.shape[2:])
+        logits: Tensor = (kernels_BKC @ x.flatten(2)).unflatten(2, x.shape[2:])
+        return logits
 
 
 def _choose_candidates(logits_BKHW: Tensor, ious_BK: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:

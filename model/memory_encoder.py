@@ -56,7 +56,8 @@ class FuserBlock(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x = self.layer_norm(self.depthwise_conv(x_BCHW)).permute(0, 2, 3, 1)
         x = self.scale * self.pointwise_conv2(F.gelu(self.pointwise_conv1(x)))
-        return x_BCHW + x.permute(0, 3, 1, 2)
+        out: Tensor = x_BCHW + x.permute(0, 3, 1, 2)
+        return out
 
 
 class MemoryFuser(nn.Module):
