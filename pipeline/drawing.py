@@ -1,7 +1,7 @@
 """Drawn clips: patterned shapes that drift, turn, deform, hide one another, leave and return, with their true masks.
 
-The demo labels them and the tests are built on them: what is right in every frame is known to the pixel. Legend: T frames,
-B objects, H, W pixels. Positions are fractions of the frame (0, 0 = upper left corner), so a scene fits any size.
+The demo labels them and the tests are built on them: what is right in every frame is known to the pixel. Positions are
+fractions of the frame (0, 0 = upper left corner), so a scene fits any size. Legend: T frames, B objects, H, W pixels.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-UInt8Array = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float32]
+from pipeline.arrays import BoolArray, FloatArray, UInt8Array
+
 Colour = tuple[int, int, int]
 
 PATTERNS = ("plain", "stripes", "spots", "rings", "checks")
@@ -49,7 +47,7 @@ class Shape:
             raise ValueError(f"radius and aspect must be above 0, got {self.radius} and {self.aspect}")
 
     def centre_at(self, time: float) -> tuple[float, float]:
-        """Where the centre is at `time` (0 = first frame, 1 = last): straight between waypoints, in fractions of the frame."""
+        """Where the centre is at `time` (0 = first frame, 1 = last), straight between waypoints."""
         place = min(max(time, 0.0), 1.0) * (len(self.waypoints_xy) - 1)
         left = min(int(place), max(len(self.waypoints_xy) - 2, 0))
         right = min(left + 1, len(self.waypoints_xy) - 1)
@@ -60,9 +58,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a clip shows. Shapes are given from the farthest to the nearest; shape `i` is object `i + 1`."""
+    """What a clip shows. Shapes are given from the farthest to the nearest; the n-th (from 1) is object n."""
 
     name: str
+    caption: str
     shapes: tuple[Shape, ...]
     background: tuple[Colour, Colour]
     size_hw: tuple[int, int] = (240, 320)
@@ -161,7 +160,6 @@ def _backdrop(scene: Scene) -> FloatArray:
     generator = np.random.default_rng(scene.seed)
     for _ in range(4):
         across, down, phase = generator.uniform(1, 5), generator.uniform(1, 5), generator.uniform(0, 2 * math.pi)
-        share_HW = share_HW + 0.08 * np.sin(across * columns_1W / width * 3 + down * rows_H1 / height * 3 + phase)
+        share_HW += 0.08 * np.sin(across * columns_1W / width * 3 + down * rows_H1 / height * 3 + phase)
     first, second = np.array(scene.background, np.float32)
-    backdrop: FloatArray = (first + share_HW[..., None] * (second - first)).astype(np.float32)
-    return backdrop
+    return np.asarray(first + share_HW[..., None] * (second - first), np.float32)
