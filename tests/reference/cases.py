@@ -1,0 +1,167 @@
+"""What is run through the references and through ours: frames, prompts, direction; and what comes back."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tests.reference.variants import ModelSpec
+
+FloatArray = npt.NDArray[np.float32]
+Direction = Literal["forward", "backward"]
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Click:
+    """Clicks in pixels of the square video, label 1 on the object, 0 beside it."""
+
+    points_xy: tuple[tuple[float, float], ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box, with clicks or without."""
+
+    box_xyxy: tuple[float, float, float, float]
+    points_xy: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DiscMask:
+    """A mask prompt: a disc."""
+
+    center_xy: tuple[float, float]
+    radius: float
+
+    def mask(self, image_size: int) -> npt.NDArray[np.bool_]:
+        """The mask of a square frame, `[S, S]`."""
+        y, x = np.mgrid[0:image_size, 0:image_size]
+        return np.hypot(x - self.center_xy[0], y - self.center_xy[1]) <= self.radius
+
+
+Prompt = Click | Box | DiscMask
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A prompt given before propagation. `object_id` and `frame_index` count from 0."""
+
+    object_id: int
+    frame_index: int
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class FramesSpec:
+    """Frames that a formula draws: the same in each process."""
+
+    num_frames: int
+    image_size: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One propagation of one or more objects."""
+
+    model: ModelSpec
+    frames: FramesSpec
+    seeds: tuple[Seed, ...]
+    direction: Direction = "forward"
+
+
+@dataclass(frozen=True)
+class FrameOutput:
+    """What a model says about one object on one frame, and how its mask was chosen among the candidates.
+
+    `logits_HW` are low resolution (a quarter of the input). `num_candidates` is 3 when the best of three was taken, 1
+    when a single mask was asked for. `best_candidate` is the index taken of the three and `margin` by how much its
+    predicted IoU led; `stability` is that of the single mask, below 0.98 it was replaced by the best of three. A
+    runner that cannot see the choice leaves these four at their defaults.
+    """
+
+    logits_HW: FloatArray
+    object_score: float
+    predicted_iou: float
+    num_candidates: int = 0
+    best_candidate: int = -1
+    margin: float = math.nan
+    stability: float = math.nan
+
+    @property
+    def coverage(self) -> float:
+        """Share of the frame that the mask covers."""
+        return float((self.logits_HW > 0).mean())
+
+
+Outputs = dict[tuple[int, int], FrameOutput]
+"""By object id and frame index."""
+
+
+@functools.lru_cache(maxsize=8)
+def drawn_frames(spec: FramesSpec) -> npt.NDArray[np.uint8]:
+    """Frames `[T, S, S, 3]`, uint8 RGB: a drifting texture with two textured shapes that move and cross.
+
+    On every eighth frame, from the fourth on, colours are inverted: with random weights that is what makes an object
+    "hidden" there and visible again afterwards.
+    """
+    rng = np.random.default_rng(spec.seed)
+    size = spec.image_size
+    y, x = np.mgrid[0:size, 0:size] / size
+    frames = np.empty((spec.num_frames, size, size, 3), np.uint8)
+    waves = [(rng.uniform(2, 40, 2), rng.uniform(0, 2 * math.pi, 3), rng.uniform(-0.4, 0.4)) for _ in range(8)]
+    colors = rng.uniform(-1, 1, (3, 3))
+    for t in range(spec.num_frames):
+        image = sum(np.sin(k[0] * x + k[1] * y + drift * t + phase[:, None, None]) for k, phase, drift in waves) / 3
+        disc = np.hypot(x - 0.3 - 0.015 * t, y - 0.4) < 0.18
+        bar = (np.abs(x - 0.7 + 0.01 * t) < 0.12) & (np.abs(y - 0.55 - 0.005 * t) < 0.22)
+        stripes = np.sin(60 * (x + y) - t)
+        image = np.where(disc, 0.3 * stripes + colors[0, :, None, None], image)
+        image = np.where(bar, 0.3 * np.sin(45 * (x - y)) + colors[1, :, None, None], image)
+        if t % 8 == 3:
+            image = -image
+        frames[t] = np.clip(127.5 + 90 * image.transpose(1, 2, 0), 0, 255).astype(np.uint8)
+    return frames
+
+
+def normalized(frames_THW3: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """The tensor `[T, 3, S, S]` that every model is fed: `(pixel / 255 - mean) / std`."""
+    pixels = torch.from_numpy(frames_THW3).permute(0, 3, 1, 2).float() / 255
+    return (pixels - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[:, None, None]
+
+
+def seeds_of(seeds: Iterable[Seed], object_id: int) -> list[Seed]:
+    """The prompts of one object in the order of their frames."""
+    return sorted((seed for seed in seeds if seed.object_id == object_id), key=lambda seed: seed.frame_index)
+
+
+def object_ids(seeds: Iterable[Seed]) -> list[int]:
+    return sorted({seed.object_id for seed in seeds})
+
+
+def start_frame(seeds: Iterable[Seed], direction: Direction) -> int:
+    """Where the walk of one object starts: at its first prompt forward, at its last one backward."""
+    indexes = [seed.frame_index for seed in seeds]
+    return min(indexes) if direction == "forward" else max(indexes)
+
+
+def points_of(prompt: Click | Box) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+    """A prompt as both references take it: points `[P, 2]` and labels `[P]`; a box is two points labelled 2 and 3."""
+    corners: list[tuple[float, float]] = []
+    if isinstance(prompt, Box):
+        x0, y0, x1, y1 = prompt.box_xyxy
+        corners = [(x0, y0), (x1, y1)]
+    labels = [2, 3][: len(corners)] + list(prompt.labels)
+    return np.array([*corners, *prompt.points_xy], np.float32), np.array(labels, np.int32)
