@@ -1,0 +1,218 @@
+"""The commit log: which segments and outcomes count. Creating its next entry is the commit, and the fence.
+
+Entries are `_log/{n:020d}.json`, written create-only by one driver, and never deleted: a driver that lost the job
+without knowing must find the next number taken. Every hundred entries the state is rolled up, so that starting again
+reads one Parquet file and a short tail.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.job_state import Entry, JobState
+from pipeline.schema import SCHEMA_VERSION
+from pipeline.storage import AlreadyExists, JobStorage, StorageError
+from pipeline.work import Outcome, Segment, Status
+
+_log = logging.getLogger(__name__)
+
+ENTRIES_PER_ROLL_UP = 100
+_KEPT_ROLL_UPS = 2
+_ROLL_UP_READS = 5
+
+
+class OwnedByAnother(Exception):
+    """Another driver works on this job: exit code 3."""
+
+
+class LostOwnership(OwnedByAnother):
+    """Another driver has taken this job over: stop at once, write nothing more."""
+
+
+class CommitLog:
+    """The log of a job as one driver sees it. `load` reads only; `claim` and `append` write.
+
+    `writer_id` must be unique to this process: it tells a driver's own write from a rival's.
+    """
+
+    def __init__(self, storage: JobStorage, writer_id: str) -> None:
+        self.writer_id = writer_id
+        self.state = JobState()
+        self._storage = storage
+        self._num_since_roll_up = 0
+
+    def load(self) -> JobState:
+        """Read the state: the newest roll-up and the entries after it. Also `self.state` from now on."""
+        self.state = self._read_roll_up()
+        self._num_since_roll_up = 0
+        self._read_tail()
+        return self.state
+
+    def claim(self) -> int:
+        """Open a new epoch and return it. Any other driver's next append will be refused.
+
+        Raises:
+            LostOwnership: another driver wrote since `load`, so it is alive.
+            StorageError: the store does not answer.
+        """
+        while not self._write(Entry(self.writer_id, self.state.epoch + 1)):
+            pass
+        return self.state.epoch
+
+    def append(
+        self,
+        add: Sequence[Segment] = (),
+        remove: Sequence[str] = (),
+        forget: Sequence[str] = (),
+        strikes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Commit: one entry for all of this, or none of it. See `Entry` for the meaning; `claim` comes before.
+
+        After a `StorageError` it is unknown whether the entry was written; calling again with the same arguments
+        is safe.
+
+        Raises:
+            LostOwnership: another driver has written the next entry. Nothing of this call counts.
+            StorageError: the store does not answer.
+            ValueError: the entry would double or lose a video.
+        """
+        while True:
+            entry = self._remaining(
+                Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), tuple(forget), strikes or {})
+            )
+            if not (entry.add or entry.remove or entry.forget or entry.strikes):
+                return
+            self.state.check(entry)
+            if self._write(entry):
+                break
+        self._roll_up_when_due()
+
+    def roll_up(self) -> None:
+        """Write the state as a roll-up now."""
+        self._storage.replace(_roll_up_path(self.state.next_entry), self.state.to_parquet())
+        self._num_since_roll_up = 0
+        old = self._storage.listing("_log", "roll-")[:-_KEPT_ROLL_UPS]
+        self._storage.delete(stored.path for stored in old)
+
+    def _remaining(self, entry: Entry) -> Entry:
+        """What of `entry` the log does not say yet: all of it, unless an earlier attempt got through."""
+        state = self.state
+        return replace(
+            entry,
+            add=tuple(segment for segment in entry.add if segment.name not in state.segments),
+            remove=tuple(name for name in entry.remove if name not in state.removed),
+            forget=tuple(video_id for video_id in entry.forget if video_id in state.terminal),
+            strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
+        )
+
+    def _write(self, entry: Entry) -> bool:
+        """Create the next entry and apply it. False: an earlier write of ours was there, and was applied instead."""
+        path = _entry_path(self.state.next_entry)
+        try:
+            self._storage.create(path, encode_entry(entry))
+        except AlreadyExists:
+            found = decode_entry(self._storage.read(path))
+            if found.writer_id != self.writer_id:
+                raise LostOwnership(
+                    f"{self._storage}: driver {found.writer_id} has taken this job over. This driver stops; what it "
+                    "committed counts, and the other one goes on from there."
+                ) from None
+            self.state.apply(found)
+            return False
+        self.state.apply(entry)
+        self._num_since_roll_up += 1
+        return True
+
+    def _roll_up_when_due(self) -> None:
+        """A roll-up only saves time later, so a store that fails now is no reason to fail the commit."""
+        if self._num_since_roll_up < ENTRIES_PER_ROLL_UP:
+            return
+        try:
+            self.roll_up()
+        except StorageError as error:
+            _log.warning("the commit log was not rolled up, which is tried again at the next commit: %s", error)
+
+    def _read_roll_up(self) -> JobState:
+        for _ in range(_ROLL_UP_READS):
+            stored = self._storage.listing("_log", "roll-")
+            if not stored:
+                return JobState()
+            try:
+                return JobState.from_parquet(self._storage.read(stored[-1].path))
+            except FileNotFoundError:
+                continue  # a running driver has deleted it after writing newer ones
+        raise StorageError(f"{self._storage}/_log: roll-ups vanish while they are read. Run the same command again.")
+
+    def _read_tail(self) -> None:
+        """Apply the entries after the roll-up. They are fetched by number: listing a long log would take longer."""
+        num_ahead = 4
+        while True:
+            first = self.state.next_entry
+            for data in self._storage.read_existing([_entry_path(first + n) for n in range(num_ahead)]):
+                if data is None:
+                    return
+                self.state.apply(decode_entry(data))
+                self._num_since_roll_up += 1
+            num_ahead = min(num_ahead * 2, 64)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """JSON of a log entry."""
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "writer_id": entry.writer_id,
+        "epoch": entry.epoch,
+        "written_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "add": [segment_to_json(segment) for segment in entry.add],
+        "remove": list(entry.remove),
+        "forget": list(entry.forget),
+        "strikes": dict(entry.strikes),
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def decode_entry(data: bytes) -> Entry:
+    """The inverse of `encode_entry`.
+
+    Raises:
+        ValueError: the entry was written by a newer version of this program.
+    """
+    document = json.loads(data)
+    if document["schema_version"] > SCHEMA_VERSION:
+        raise ValueError(
+            f"the log was written with schema version {document['schema_version']}, this program knows "
+            f"{SCHEMA_VERSION}: use the newer maskmill for this output"
+        )
+    return Entry(
+        writer_id=document["writer_id"],
+        epoch=document["epoch"],
+        add=tuple(segment_from_json(segment) for segment in document["add"]),
+        remove=tuple(document["remove"]),
+        forget=tuple(document["forget"]),
+        strikes=document["strikes"],
+    )
+
+
+def segment_to_json(segment: Segment) -> dict[str, Any]:
+    """A segment for the log and for its own footer. An outcome is a list of its fields in order, to keep it short."""
+    outcomes = [list(astuple(outcome)) for outcome in segment.outcomes]
+    return {"name": segment.name, "rows": segment.num_rows, "bytes": segment.num_bytes, "outcomes": outcomes}
+
+
+def segment_from_json(document: Mapping[str, Any]) -> Segment:
+    """The inverse of `segment_to_json`."""
+    outcomes = (Outcome(video_id, Status(status), *rest) for video_id, status, *rest in document["outcomes"])
+    return Segment(document["name"], dict(document["rows"]), document["bytes"], tuple(outcomes))
+
+
+def _entry_path(number: int) -> str:
+    return f"_log/{number:020d}.json"
+
+
+def _roll_up_path(number: int) -> str:
+    return f"_log/roll-{number:020d}.parquet"
