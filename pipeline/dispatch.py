@@ -1,0 +1,204 @@
+"""Who labels what next, and what a lost worker costs: the scheduler's logic, without Ray, storage or clocks of its own.
+
+An item is *waiting* (streamed from the plan, or given back), *held* by one worker (offered to it, not yet published),
+or *published* (in a segment that the driver has not committed). It leaves when the driver says that it is in the log.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from pipeline.work import Report, WorkItem
+
+
+class Failure(Enum):
+    """Why a worker is gone."""
+
+    AMBIGUOUS = "the worker died"
+    HANG = "the worker did not report before its deadline"
+    TOGETHER = "several workers of a node died at once"
+    INFRASTRUCTURE = "the node was lost"
+    ENVIRONMENT = "the worker could not start"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a lost worker means for its items: new strikes by video, and those that have too many."""
+
+    strikes: dict[str, int]
+    quarantined: tuple[WorkItem, ...]
+    num_requeued: int
+
+
+@dataclass
+class _Held:
+    """What one worker has. `unflushed` are labelled but live on the worker's disk only."""
+
+    items: dict[str, WorkItem] = field(default_factory=dict)
+    unflushed: frozenset[str] = frozenset()
+
+    def open_items(self) -> list[WorkItem]:
+        return [item for video_id, item in self.items.items() if video_id not in self.unflushed]
+
+
+# Losses that are blamed on nobody become strikes after so many of one video, or two videos that always kill their
+# workers at the same moment would go on for ever.
+_MAX_LOSSES_TOGETHER = 3
+
+
+class Dispatcher:
+    """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox."""
+
+    def __init__(
+        self,
+        plan: Iterable[WorkItem],
+        strikes: Mapping[str, int] | None = None,
+        videos_in_flight: int = 1,
+        max_strikes: int = 3,
+    ) -> None:
+        self._plan: Iterator[WorkItem] = iter(plan)
+        self._exhausted = False
+        self._front: deque[WorkItem] = deque()
+        self._suspects: deque[WorkItem] = deque()
+        self._later: list[tuple[float, str, WorkItem]] = []
+        self._held: dict[str, _Held] = {}
+        self._uncommitted: set[str] = set()
+        self._strikes = {video_id: count for video_id, count in (strikes or {}).items() if count}
+        self._together: dict[str, int] = {}
+        self._inbox = videos_in_flight + 1
+        self._max_strikes = max_strikes
+
+    def add_worker(self, worker_id: str) -> None:
+        """A worker that can take offers."""
+        self._held[worker_id] = _Held()
+
+    def offers(self, worker_id: str, now: float) -> tuple[WorkItem, ...]:
+        """New items for a worker, so that one lies in its inbox beyond those in flight; a suspect comes alone."""
+        held = self._held[worker_id]
+        opened = held.open_items()
+        if any(item.alone for item in opened):
+            return ()
+        if not opened:
+            suspect = self._next_suspect(now)
+            if suspect is not None:
+                return self._hand_over(held, [suspect])
+        chosen: list[WorkItem] = []
+        while len(opened) + len(chosen) < self._inbox:
+            item = self._next(now)
+            if item is None:
+                break
+            chosen.append(item)
+        return self._hand_over(held, chosen)
+
+    def report(self, report: Report, retry_at: float) -> None:
+        """What a worker said. Items that it gave back (storage faults) are not offered again before `retry_at`."""
+        held = self._held[report.worker_id]
+        for segment in report.segments:
+            for outcome in segment.outcomes:
+                held.items.pop(outcome.video_id, None)
+        for item in report.returned:
+            if held.items.pop(item.video_id, None) is not None:
+                again = replace(item, attempt=item.attempt + 1)
+                heapq.heappush(self._later, (retry_at, item.video_id, again))
+        held.unflushed = frozenset(report.unflushed)
+
+    def awaits(self, video_id: str) -> bool:
+        """Whether a published result of this video is new: it was handed out and is not in the log."""
+        return video_id in self._uncommitted
+
+    def committed(self, video_ids: Iterable[str]) -> None:
+        """These videos are in the log."""
+        for video_id in video_ids:
+            self._uncommitted.discard(video_id)
+            self._strikes.pop(video_id, None)
+            self._together.pop(video_id, None)
+
+    def lost(self, worker_id: str, failure: Failure) -> Loss:
+        """A worker is gone: its items wait again, in front; those that may have killed it get a strike."""
+        held = self._held.pop(worker_id, _Held())
+        strikes: dict[str, int] = {}
+        quarantined: list[WorkItem] = []
+        for item in reversed(held.items.values()):
+            again = replace(item, attempt=item.attempt + 1)
+            if item.video_id in held.unflushed or not self._is_blamed(item.video_id, failure):
+                self._front.appendleft(again)
+                continue
+            strikes[item.video_id] = self._strikes[item.video_id] = self._strikes.get(item.video_id, 0) + 1
+            if strikes[item.video_id] >= self._max_strikes:
+                quarantined.append(item)
+            else:
+                self._suspects.appendleft(replace(again, alone=True))
+        return Loss(strikes, tuple(reversed(quarantined)), len(held.items) - len(quarantined))
+
+    def num_open(self, worker_id: str) -> int:
+        """Videos that a worker has and has not finished."""
+        return len(self._held[worker_id].open_items())
+
+    def needs_flush(self, worker_id: str) -> bool:
+        """Whether a worker holds finished videos and nothing else, with nothing more to come soon."""
+        held = self._held[worker_id]
+        return bool(held.items) and not held.open_items()
+
+    def num_waiting(self, at_most: int) -> int:
+        """How many items wait to be handed out, counted up to `at_most` (the plan is a stream)."""
+        while not self._exhausted and self._num_waiting() < at_most:
+            item = next(self._plan, None)
+            if item is None:
+                self._exhausted = True
+            else:
+                self._queue(item)
+        return min(self._num_waiting(), at_most)
+
+    def given_back(self) -> tuple[str, ...]:
+        """Videos that wait because storage failed for them."""
+        return tuple(sorted(item.video_id for _, _, item in self._later))
+
+    @property
+    def done(self) -> bool:
+        """Nothing waits and everything that was handed out is in the log."""
+        return not self._uncommitted and self.num_waiting(1) == 0
+
+    def _hand_over(self, held: _Held, items: Sequence[WorkItem]) -> tuple[WorkItem, ...]:
+        held.items.update((item.video_id, item) for item in items)
+        self._uncommitted.update(item.video_id for item in items)
+        return tuple(items)
+
+    def _is_blamed(self, video_id: str, failure: Failure) -> bool:
+        if failure is Failure.TOGETHER:
+            self._together[video_id] = self._together.get(video_id, 0) + 1
+            return self._together[video_id] > _MAX_LOSSES_TOGETHER
+        return failure in (Failure.AMBIGUOUS, Failure.HANG)
+
+    def _next(self, now: float) -> WorkItem | None:
+        if self._later and self._later[0][0] <= now:
+            _, _, item = heapq.heappop(self._later)
+            if not item.alone:
+                return item
+            self._suspects.append(item)
+        while True:
+            if self._front:
+                return self._front.popleft()
+            planned = None if self._exhausted else next(self._plan, None)
+            if planned is None:
+                self._exhausted = True
+                return None
+            self._queue(planned)
+
+    def _next_suspect(self, now: float) -> WorkItem | None:
+        if not self._suspects and self._later and self._later[0][0] <= now and self._later[0][2].alone:
+            return heapq.heappop(self._later)[2]
+        return self._suspects.popleft() if self._suspects else None
+
+    def _queue(self, item: WorkItem) -> None:
+        """An item of the plan waits: with strikes from an earlier run it is a suspect."""
+        if self._strikes.get(item.video_id):
+            self._suspects.append(replace(item, alone=True, attempt=self._strikes[item.video_id] + 1))
+        else:
+            self._front.append(item)
+
+    def _num_waiting(self) -> int:
+        return len(self._front) + len(self._suspects) + len(self._later)

@@ -1,0 +1,241 @@
+"""Workers as Ray actors. Ray starts, places and watches processes; retries and replacements are the driver's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import exceptions
+
+from pipeline.config import ClusterConfig, ConfigError
+from pipeline.dispatch import Failure
+from pipeline.executors import Event, Lost, Ready, Reported, WorkerFactory, describe, losses_together
+from pipeline.work import WorkItem
+
+_log = logging.getLogger(__name__)
+
+# Ray has no common class for "the worker is gone": what is neither of these two counts as a death that may be a video's fault.
+_INFRASTRUCTURE = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.ObjectLostError)
+_ENVIRONMENT = (exceptions.RuntimeEnvSetupError, exceptions.ActorUnschedulableError)
+_NODE_GONE = ("its node has died", "node was terminated", "owner has died")
+
+# Workers of a node die within this time of each other when it is the node's fault.
+_TOGETHER_SECONDS = 1.0
+
+
+@dataclass
+class _Call:
+    """An outstanding call of one worker."""
+
+    worker_id: str
+    method: str
+    deadline: float
+
+
+@dataclass
+class _Actor:
+    handle: Any
+    node: str = ""
+
+
+class RayExecutor:
+    """One actor a worker; one whose call takes longer than `hang_seconds` or `setup_seconds` is killed."""
+
+    def __init__(
+        self,
+        make_worker: WorkerFactory,
+        name_prefix: str,
+        cluster: ClusterConfig,
+        hang_seconds: float,
+        setup_seconds: float,
+        wants_gpu: bool = True,
+    ) -> None:
+        self._make_worker = make_worker
+        self._name_prefix = name_prefix
+        self._deadlines = {"setup": setup_seconds, "work": hang_seconds, "drain": hang_seconds}
+        self._actors: dict[str, _Actor] = {}
+        self._calls: dict[Any, _Call] = {}
+        self._num_started = 0
+        connect(cluster)
+        try:
+            self._resources, self.capacity = _share(cluster, wants_gpu)
+        except ConfigError:
+            ray.shutdown()
+            raise
+
+    def start(self) -> str:
+        worker_id = f"{self._name_prefix}-w{self._num_started:04d}"
+        self._num_started += 1
+        remote = ray.remote(ActorWorker).options(
+            max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD", **self._resources
+        )
+        self._actors[worker_id] = _Actor(remote.remote(self._make_worker, worker_id))
+        self._submit(worker_id, "setup")
+        return worker_id
+
+    def work(self, worker_id: str, offers: Sequence[WorkItem]) -> None:
+        self._submit(worker_id, "work", tuple(offers))
+
+    def drain(self, worker_id: str) -> None:
+        self._submit(worker_id, "drain")
+
+    def kill(self, worker_id: str) -> None:
+        self._calls = {ref: call for ref, call in self._calls.items() if call.worker_id != worker_id}
+        actor = self._actors.pop(worker_id, None)
+        if actor is not None:
+            ray.kill(actor.handle)
+
+    def wait(self, timeout_seconds: float) -> list[Event]:
+        events = self._ended(timeout_seconds)
+        nodes = {event.node for event in events if isinstance(event, Lost) and event.failure is Failure.AMBIGUOUS}
+        before = Counter(actor.node for actor in self._actors.values())
+        if any(before[node] > 1 for node in nodes):
+            deadline = time.monotonic() + _TOGETHER_SECONDS
+            while (left := deadline - time.monotonic()) > 0 and self._calls:
+                events += self._ended(left)
+        events += self._overdue()
+        lost = losses_together([event for event in events if isinstance(event, Lost)], before)
+        for event in lost:
+            self.kill(event.worker_id)
+        return [*(event for event in events if not isinstance(event, Lost)), *lost]
+
+    def close(self) -> None:
+        for worker_id in list(self._actors):
+            self.kill(worker_id)
+        ray.shutdown()
+
+    def _submit(self, worker_id: str, method: str, *arguments: object) -> None:
+        reference = getattr(self._actors[worker_id].handle, method).remote(*arguments)
+        self._calls[reference] = _Call(worker_id, method, time.monotonic() + self._deadlines[method])
+
+    def _ended(self, timeout_seconds: float) -> list[Event]:
+        if not self._calls:
+            return []
+        references = list(self._calls)
+        ready, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds, fetch_local=False)
+        if ready and len(references) > 1:
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        return [self._outcome(reference, self._calls.pop(reference)) for reference in ready]
+
+    def _outcome(self, reference: Any, call: _Call) -> Event:
+        try:
+            value = ray.get(reference)
+        except exceptions.RayError as error:
+            return self._loss(call, error)
+        if call.method == "setup":
+            device, self._actors[call.worker_id].node = value
+            return Ready(call.worker_id, device)
+        return Reported(call.worker_id, value)
+
+    def _loss(self, call: _Call, error: exceptions.RayError) -> Lost:
+        node = self._actors[call.worker_id].node
+        if isinstance(error, _ENVIRONMENT) or getattr(error, "actor_init_failed", False):
+            failure = Failure.ENVIRONMENT
+        elif isinstance(error, _INFRASTRUCTURE) or getattr(error, "preempted", False) or _node_is_gone(node, error):
+            failure = Failure.INFRASTRUCTURE
+        elif call.method == "setup":
+            failure = Failure.ENVIRONMENT
+        else:
+            failure = Failure.AMBIGUOUS
+        _log.debug("worker %s", call.worker_id, exc_info=error)
+        cause = getattr(error, "cause", None)
+        return Lost(call.worker_id, failure, describe(cause if isinstance(cause, Exception) else error), node)
+
+    def _overdue(self) -> list[Event]:
+        now = time.monotonic()
+        late = [(reference, call) for reference, call in self._calls.items() if call.deadline < now]
+        events: list[Event] = []
+        for reference, call in late:
+            del self._calls[reference]
+            failure = Failure.ENVIRONMENT if call.method == "setup" else Failure.HANG
+            message = f"no answer to {call.method} within {self._deadlines[call.method]:g} s"
+            events.append(Lost(call.worker_id, failure, message, self._actors[call.worker_id].node))
+        return events
+
+
+class ActorWorker:
+    """The worker inside the actor's process; `setup` also says on which node that is."""
+
+    def __init__(self, make_worker: WorkerFactory, worker_id: str) -> None:
+        self._worker = make_worker(worker_id)
+
+    def setup(self) -> tuple[str, str]:
+        return self._worker.setup(), ray.get_runtime_context().get_node_id()
+
+    def work(self, offers: Sequence[WorkItem]) -> Any:
+        return self._worker.work(offers)
+
+    def drain(self) -> Any:
+        return self._worker.drain()
+
+
+def connect(cluster: ClusterConfig) -> None:
+    """Start Ray on this machine, or join the cluster that the config names, with our code on all its nodes.
+
+    Raises `ConfigError` if there is no such cluster.
+    """
+    if cluster.kind == "local":
+        # A bare `ray.init()` would join any cluster that it finds.
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            num_cpus=_cpus_to_announce(cluster),
+        )
+        return
+    root = Path(__file__).resolve().parent.parent
+    code = {"py_modules": [str(root / package) for package in ("model", "pipeline", "conf", "jobs")]}
+    try:
+        ray.init(address=cluster.address, runtime_env=code, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(
+            f"cluster.address={cluster.address}: no Ray cluster answers there ({describe(error)}); "
+            "give the address of one that runs, or cluster=local"
+        ) from error
+
+
+def _cpus_to_announce(cluster: ClusterConfig) -> int | None:
+    """Ray counts cores to place actors. Who asks for more actors than there are cores gets them."""
+    return None if cluster.actors is None else max(cluster.actors * cluster.cpus_per_actor, _num_cpus())
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _share(cluster: ClusterConfig, wants_gpu: bool) -> tuple[dict[str, float], int]:
+    """What an actor asks for, and how many of those fit. Raises `ConfigError` if none does."""
+    nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
+    gpus = cluster.gpus_per_actor
+    if gpus is None:
+        gpus = 1.0 if wants_gpu and any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
+    fitting = [_num_fitting(node, cluster.cpus_per_actor, gpus) for node in nodes]
+    if sum(fitting) == 0:
+        raise ConfigError(
+            f"no node of the cluster has {cluster.cpus_per_actor} CPUs and {gpus:g} GPUs free for an actor: "
+            "lower cluster.cpus_per_actor or cluster.gpus_per_actor"
+        )
+    return {"num_cpus": cluster.cpus_per_actor, "num_gpus": gpus}, min(cluster.actors or sum(fitting), sum(fitting))
+
+
+def _num_fitting(node: dict[str, float], cpus: int, gpus: float) -> int:
+    by_cpus = int(node.get("CPU", 0) // cpus)
+    return min(by_cpus, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpus
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return list(ray.nodes())  # type: ignore[no-untyped-call]
+
+
+def _node_is_gone(node: str, error: Exception) -> bool:
+    """Whether Ray has noticed that a worker's node is dead."""
+    if any(words in str(error) for words in _NODE_GONE):
+        return True
+    return bool(node) and any(entry["NodeID"] == node and not entry["Alive"] for entry in _nodes())
