@@ -19,6 +19,16 @@ PURPLE, PINK, CREAM = (
     ((232, 220, 190), (214, 196, 156)),
 )
 
+PROMPT_KINDS: dict[str, tuple[str, ...]] = {
+    "drifting": ("box",),
+    "turning": ("click", "mask"),
+    "hiding": ("box",),
+    "leaving": ("box and click", "box"),
+    "entering": ("box",),
+    "crossing": ("box",),
+}
+"""How the objects of each scene are prompted, in turn."""
+
 
 def demo_scenes(size_hw: tuple[int, int] = (240, 320), num_frames: int = 24) -> tuple[Scene, ...]:
     """Six clips: drifting, turning and deforming, hiding, leaving and returning, entering late, crossing."""
