@@ -45,6 +45,7 @@ class CommitLog:
         self.state = JobState()
         self._storage = storage
         self._num_since_roll_up = 0
+        self._is_uncertain = False
 
     def load(self) -> JobState:
         """Read the state: the newest roll-up and the entries after it. Also `self.state` from now on."""
@@ -52,6 +53,26 @@ class CommitLog:
         self._num_since_roll_up = 0
         self._read_tail()
         return self.state
+
+    def refresh(self) -> JobState:
+        """Read what was written since `load`, or load."""
+        if self.state.next_entry == 0:
+            return self.load()
+        self._read_tail()
+        return self.state
+
+    def settle(self) -> None:
+        """Find out whether a write that ended in a `StorageError` got through; nothing to do after other writes.
+
+        Raises:
+            LostOwnership: another driver has written the next entry.
+            StorageError: the store still does not answer.
+        """
+        if self._is_uncertain:
+            (data,) = self._storage.read_existing([_entry_path(self.state.next_entry)])
+            if data is not None:
+                self._apply_own(data)
+            self._is_uncertain = False
 
     def claim(self) -> int:
         """Open a new epoch and return it. Any other driver's next append will be refused.
@@ -116,17 +137,26 @@ class CommitLog:
         try:
             self._storage.create(path, encode_entry(entry))
         except AlreadyExists:
-            found = decode_entry(self._storage.read(path))
-            if found.writer_id != self.writer_id:
-                raise LostOwnership(
-                    f"{self._storage}: driver {found.writer_id} has taken this job over. This driver stops; what it "
-                    "committed counts, and the other one goes on from there."
-                ) from None
-            self.state.apply(found)
+            self._apply_own(self._storage.read(path))
             return False
+        except StorageError:
+            self._is_uncertain = True
+            raise
+        self._apply(entry)
+        return True
+
+    def _apply_own(self, data: bytes) -> None:
+        entry = decode_entry(data)
+        if entry.writer_id != self.writer_id:
+            raise LostOwnership(
+                f"{self._storage}: driver {entry.writer_id} has taken this job over. This driver stops; what it "
+                "committed counts, and the other one goes on from there."
+            )
+        self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
         self.state.apply(entry)
         self._num_since_roll_up += 1
-        return True
 
     def _roll_up_when_due(self) -> None:
         """A roll-up only saves time later, so a store that fails now is no reason to fail the commit."""
@@ -156,8 +186,7 @@ class CommitLog:
             for data in self._storage.read_existing([_entry_path(first + n) for n in range(num_ahead)]):
                 if data is None:
                     return
-                self.state.apply(decode_entry(data))
-                self._num_since_roll_up += 1
+                self._apply(decode_entry(data))
             num_ahead = min(num_ahead * 2, 64)
 
 

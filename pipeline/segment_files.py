@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +163,8 @@ def read_batches(
         return
     with file, pq.ParquetFile(file) as parquet:
         for group in range(parquet.num_row_groups):
-            rows = storage.retry(
-                f"read {object_path(table, name)}", lambda group=group: parquet.read_row_group(group, columns=columns)
-            )
-            yield from rows.to_batches()
+            read = partial(parquet.read_row_group, group, columns=columns)
+            yield from storage.retry(f"read {object_path(table, name)}", read).to_batches()
 
 
 def _with_segment_name(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:

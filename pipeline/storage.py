@@ -27,6 +27,7 @@ from pipeline.redact import redact
 
 __all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnsafeStore", "is_transient", "open_filesystem"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 _TEMPORARY = "_tmp"
 _NATIVE_CREATE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
@@ -131,7 +132,7 @@ class JobStorage:
             except FileNotFoundError:
                 return None
 
-        return self._each(read, paths)
+        return self.in_parallel(read, paths)
 
     def listing(self, folder: str, stem: str = "") -> list[Stored]:
         """Objects directly in `folder` whose name starts with `stem`, ascending by path; none if it does not exist."""
@@ -170,6 +171,14 @@ class JobStorage:
     def retry(self, what: str, call: Callable[[], T]) -> T:
         """Run a larger read, such as a Parquet file, with the back-off and the errors of this class."""
         return self._run(what, "", lambda fs, full: call())
+
+    def in_parallel(self, call: Callable[[A], T], items: Iterable[A]) -> list[T]:
+        """`call` of each item, several at a time where the store is far away; results in the order of the items."""
+        items = list(items)
+        if self.is_local or len(items) < 2:
+            return [call(item) for item in items]
+        with ThreadPoolExecutor(max_workers=min(_PARALLEL_REQUESTS, len(items))) as pool:
+            return list(pool.map(call, items))
 
     def arrow_filesystem(self) -> tuple[pa_fs.FileSystem, str]:
         """The store for pyarrow datasets, and the path of the job in it."""
@@ -233,7 +242,7 @@ class JobStorage:
             with contextlib.suppress(FileNotFoundError):
                 fs.rm_file(full)
 
-        self._each(lambda path: self._run("delete", path, remove), list(paths))
+        self.in_parallel(lambda path: self._run("delete", path, remove), paths)
 
     def clear_temporary(self) -> None:
         """Delete what killed writers left aside. Only while no other writer can be at work."""
@@ -288,12 +297,6 @@ class JobStorage:
                     transient=False,
                 ) from error
             raise
-
-    def _each(self, call: Callable[[str], T], paths: list[str]) -> list[T]:
-        if self.is_local or len(paths) < 2:
-            return [call(path) for path in paths]
-        with ThreadPoolExecutor(max_workers=min(_PARALLEL_REQUESTS, len(paths))) as pool:
-            return list(pool.map(call, paths))
 
     def _unsafe(self, reason: str) -> UnsafeStore:
         return UnsafeStore(

@@ -1,0 +1,202 @@
+"""Bring published segments and the commit log into agreement, so that no video is in the tables twice or lost.
+
+Always in this order: publish what is new, write one log entry, delete what it replaced. Whatever stops in between
+leaves files that the log does not name, and these are never read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.commits import CommitLog
+from pipeline.schema import TABLES
+from pipeline.segment_files import (
+    SegmentFooter,
+    SegmentOrigin,
+    build_segment,
+    is_whole,
+    new_segment_name,
+    object_path,
+    publish,
+    read_batches,
+    read_footer,
+)
+from pipeline.storage import JobStorage, StorageError
+from pipeline.work import Outcome, Segment
+
+_log = logging.getLogger(__name__)
+
+_SEGMENTS_PER_ENTRY = 16
+
+
+def rewrite_without(
+    storage: JobStorage, name: str, video_ids: Collection[str], spool_dir: Path, epoch: int
+) -> Segment | None:
+    """Publish a copy of segment `name` without some videos, as the driver's of `epoch`; None if nothing is left.
+
+    The copy is not in the log yet, and the original stays. Memory is bounded by one row group.
+    """
+    footer = read_footer(storage, name)
+    outcomes = [outcome for outcome in footer.segment.outcomes if outcome.video_id not in video_ids]
+    if not outcomes:
+        return None
+    origin = SegmentOrigin(epoch, "driver", footer.origin.fingerprint)
+    dropped = pa.array(list(video_ids), pa.string())
+
+    def kept(table: str) -> Iterator[pa.RecordBatch]:
+        for batch in read_batches(storage, table, name):
+            yield batch.filter(pc.invert(pc.is_in(batch["video_id"], value_set=dropped)))
+
+    spool_dir.mkdir(parents=True, exist_ok=True)
+    batches = {table: kept(table) for table in TABLES}
+    return publish(storage, build_segment(new_segment_name(origin), origin, outcomes, batches, spool_dir))
+
+
+class SegmentKeeper:
+    """What a driver does with segments, beyond appending to the log. Each method may be called again after an error.
+
+    All methods raise `StorageError` (the store does not answer) and `LostOwnership` (stop at once).
+    """
+
+    def __init__(self, storage: JobStorage, log: CommitLog, spool_dir: Path) -> None:
+        self._storage = storage
+        self._log = log
+        self._spool_dir = spool_dir
+
+    def commit(self, segments: Iterable[Segment], strikes: Mapping[str, int] | None = None) -> list[Outcome]:
+        """Commit segments that workers have published, and new totals of strikes, in one log entry.
+
+        A video that is finished already, because another attempt was faster, is taken out before. Segments that the
+        log names are skipped. Returns the outcomes that count from now on.
+        """
+        return self._commit(segments, lambda outcome: True, strikes)
+
+    def forget(self, video_ids: Iterable[str]) -> None:
+        """Make finished videos unfinished, without rows: their prompts changed, or `retry=` names their status."""
+        self._log.settle()
+        terminal = self._log.state.terminal
+        by_segment: dict[str, set[str]] = {}
+        for video_id in video_ids:
+            if video_id in terminal:
+                by_segment.setdefault(terminal[video_id].segment, set()).add(video_id)
+        remaining = iter(sorted(by_segment.items()))
+        while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
+            copies = [self._rewrite(name, leaving) for name, leaving in group]
+            self._log.append(
+                add=[copy for copy in copies if copy],
+                remove=[name for name, _ in group],
+                forget=sorted(video_id for _, leaving in group for video_id in leaving),
+            )
+            self._delete([name for name, _ in group])
+
+    def adopt(
+        self, fingerprint: str, is_wanted: Callable[[Outcome], bool], worker_id: str | None = None
+    ) -> list[Outcome]:
+        """Commit whole segments that were published and never reported, by drivers or workers that died.
+
+        Only those of the same `fingerprint` (and of `worker_id`, if given), and only videos that are unfinished and
+        `is_wanted`, which should check that the plan still has the video with the same prompts. Returns the outcomes
+        that count from now on.
+        """
+        self._log.settle()
+        state = self._log.state
+        listed = self._listing()
+        sizes = {path: size for objects in listed.values() for path, size in objects.items()}
+        names = [name for name in sorted(listed) if name not in state.segments and name not in state.removed]
+        found = [
+            footer.segment
+            for footer in self._storage.in_parallel(self._footer, names)
+            if footer is not None
+            and footer.origin.fingerprint == fingerprint
+            and worker_id in (None, footer.origin.worker_id)
+            and is_whole(footer, sizes)
+            and any(
+                outcome.video_id not in state.terminal and is_wanted(outcome) for outcome in footer.segment.outcomes
+            )
+        ]
+        adopted: list[Outcome] = []
+        remaining = iter(found)
+        while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
+            adopted += self._commit(group, is_wanted, None)
+        return adopted
+
+    def sweep(self) -> int:
+        """Delete every segment that the log does not name; return how many. Only when no worker is left.
+
+        The log learns of it first, so that a driver which takes over in the middle adopts none of them.
+        """
+        self._log.settle()
+        state = self._log.state
+        listed = self._listing()
+        unnamed = sorted(name for name in listed if name not in state.segments)
+        self._log.append(remove=unnamed)
+        self._storage.delete(path for name in unnamed for path in listed[name])
+        if self._storage.is_local:
+            self._storage.clear_temporary()
+        return len(unnamed)
+
+    def _commit(
+        self,
+        segments: Iterable[Segment],
+        is_wanted: Callable[[Outcome], bool],
+        strikes: Mapping[str, int] | None,
+    ) -> list[Outcome]:
+        self._log.settle()
+        state = self._log.state
+        add: list[Segment] = []
+        replaced: list[str] = []
+        taken: set[str] = set()
+        for segment in segments:
+            if segment.name in state.segments or segment.name in state.removed:
+                continue
+            leaving = {
+                outcome.video_id
+                for outcome in segment.outcomes
+                if outcome.video_id in state.terminal or outcome.video_id in taken or not is_wanted(outcome)
+            }
+            kept = segment
+            if leaving:
+                replaced.append(segment.name)
+                copy = self._rewrite(segment.name, leaving)
+                if copy is None:
+                    continue
+                kept = copy
+            add.append(kept)
+            taken.update(outcome.video_id for outcome in kept.outcomes)
+        self._log.append(add=add, remove=replaced, strikes=strikes)
+        self._delete(replaced)
+        return [outcome for segment in add for outcome in segment.outcomes]
+
+    def _rewrite(self, name: str, leaving: Collection[str]) -> Segment | None:
+        return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        """Delete the objects of segments that count no more. What stays behind is found by `sweep`."""
+        try:
+            self._storage.delete(object_path(table, name) for name in names for table in TABLES)
+        except StorageError as error:
+            _log.warning("old segments are deleted at the end of the job instead: %s", error)
+
+    def _listing(self) -> dict[str, dict[str, int]]:
+        """All objects of all tables: bytes by path, by segment name."""
+        found: dict[str, dict[str, int]] = {}
+        for table in TABLES:
+            for stored in self._storage.listing(table):
+                name = stored.path.removeprefix(f"{table}/").removesuffix(".parquet")
+                found.setdefault(name, {})[stored.path] = stored.num_bytes
+        return found
+
+    def _footer(self, name: str) -> SegmentFooter | None:
+        try:
+            return read_footer(self._storage, name)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            _log.warning("left alone: %s", error)
+            return None

@@ -1,0 +1,115 @@
+"""Read a job's output, exactly: only rows that the commit log counts, at any time, also while the job runs.
+
+from pipeline import tables
+
+job = tables.open("s3://bucket/labels")
+job.videos().to_pandas()
+job.masks(video_ids=["clip-1"]).to_table()
+for mask in job.video_masks("clip-1"):
+    mask.object_id, mask.frame_index, mask.pixels_HW
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pycocotools import mask as coco
+
+from pipeline.commits import CommitLog
+from pipeline.job_state import JobState
+from pipeline.schema import SORT_KEYS, TABLES
+from pipeline.segment_files import object_path
+from pipeline.storage import JobStorage
+
+
+@dataclass(frozen=True)
+class VideoMask:
+    """One decoded mask: pixels of the video as displayed, bool `[H, W]`."""
+
+    object_id: int
+    frame_index: int
+    pts_seconds: float | None
+    pixels_HW: npt.NDArray[np.bool_]
+
+
+def open(uri: str, storage_options: dict[str, Any] | None = None) -> JobTables:
+    """The tables of the job whose `output=` was `uri`, as its log stands now.
+
+    Raises:
+        FileNotFoundError: nothing was committed there.
+        StorageError: the store does not answer, or denies access.
+    """
+    storage = JobStorage(uri, storage_options)
+    state = CommitLog(storage, "reader").load()
+    if state.next_entry == 0:
+        raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+    return JobTables(storage, state)
+
+
+class JobTables:
+    """A snapshot of a job's tables. If a running job rewrites segments meanwhile, a read fails: open it again."""
+
+    def __init__(self, storage: JobStorage, state: JobState) -> None:
+        self._storage = storage
+        self.state = state
+
+    def masks(self, video_ids: Collection[str] | None = None) -> ds.Dataset:
+        """One row per video, object and frame; of all videos or of `video_ids`. Nothing is read yet."""
+        return self._dataset("masks", video_ids)
+
+    def tracks(self, video_ids: Collection[str] | None = None) -> pa.Table:
+        """One row per video and object, sorted."""
+        return self._sorted("tracks", video_ids)
+
+    def videos(self, video_ids: Collection[str] | None = None) -> pa.Table:
+        """One row per finished video, sorted."""
+        return self._sorted("videos", video_ids)
+
+    def video_masks(self, video_id: str, object_ids: Collection[int] | None = None) -> Iterator[VideoMask]:
+        """Decoded masks of one video, by object, then frame, hidden ones (all False) included.
+
+        Raises:
+            KeyError: the job has not finished such a video.
+        """
+        if video_id not in self.state.terminal:
+            raise KeyError(f"{self._storage}: no finished video {video_id!r}")
+        masks = self.masks([video_id])
+        if object_ids is not None:
+            masks = masks.filter(ds.field("object_id").isin(list(object_ids)))
+        columns = ["object_id", "frame_index", "pts_seconds", "rle"]
+        for batch in masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches():
+            for row in batch.to_pylist():
+                yield VideoMask(
+                    row["object_id"], row["frame_index"], row["pts_seconds"], coco.decode(row["rle"]).astype(bool)
+                )
+
+    def job_config(self) -> dict[str, Any]:
+        """What made these tables: the content of `job.json`."""
+        document: dict[str, Any] = json.loads(self._storage.read("job.json"))
+        return document
+
+    def _sorted(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
+        rows = self._dataset(table, video_ids).to_table()
+        return rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]])
+
+    def _dataset(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
+        filesystem, root = self._storage.arrow_filesystem()
+        paths = [f"{root}/{object_path(table, name)}" for name in self._segments(table, video_ids)]
+        dataset = ds.FileSystemDataset.from_paths(
+            paths, schema=TABLES[table], format=ds.ParquetFileFormat(), filesystem=filesystem
+        )
+        return dataset if video_ids is None else dataset.filter(ds.field("video_id").isin(list(video_ids)))
+
+    def _segments(self, table: str, video_ids: Collection[str] | None) -> list[str]:
+        """Names of the segments with rows of `table`, of these videos."""
+        names = set(self.state.segments)
+        if video_ids is not None:
+            names = {self.state.terminal[video_id].segment for video_id in video_ids if video_id in self.state.terminal}
+        return sorted(name for name in names if getattr(self.state.segments[name], f"num_{table}"))
