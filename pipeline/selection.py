@@ -15,6 +15,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class FramePosition:
@@ -158,7 +160,7 @@ class FrameIndex:
             return bisect_left(self._labelled, frame_index)
 
     def covers(self, position: FramePosition) -> bool:
-        """Is enough known to say which frame is meant?"""
+        """True when enough is known to say which frame is meant."""
         if self.complete:
             return True
         if position.frame_index is not None:
@@ -177,7 +179,7 @@ class FrameIndex:
             if not times:
                 return None
             wanted = _time(position)
-            nearest = min(range(len(times)), key=lambda i: (abs(times[i] - wanted), i))
+            nearest = int(np.abs(np.array(times) - wanted).argmin())
             neighbour = nearest - 1 if nearest else min(1, len(times) - 1)
             duration = abs(times[nearest] - times[neighbour]) or 1.0
             return nearest if abs(times[nearest] - wanted) <= duration else None

@@ -65,5 +65,5 @@ def _read_index(file: IO[bytes]) -> Index:
             elif not member.isfile():
                 problem = "is not a file"
             index[member_name(member.name)] = Member(member.offset_data, member.size, problem)
-            archive.members = []  # tarfile would keep every header
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
     return index

@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -56,7 +57,7 @@ def absolute_uri(uri: str, folder: str) -> str:
     if "://" in uri or uri.startswith("/"):
         return uri
     if is_local(folder):
-        return os.path.normpath(os.path.join(local_path(folder), uri))
+        return os.path.normpath(f"{local_path(folder)}/{uri}")
     scheme, _, path = folder.partition("://")
     ends_in_slash = "/" if uri.endswith("/") else ""
     return f"{scheme}://{posixpath.normpath(posixpath.join(path, uri))}{ends_in_slash}"
@@ -65,6 +66,5 @@ def absolute_uri(uri: str, folder: str) -> str:
 def parent(uri: str) -> str:
     """The folder that holds a file, as an absolute URI."""
     if is_local(uri):
-        return os.path.dirname(os.path.abspath(local_path(uri)))
+        return str(Path(local_path(uri)).absolute().parent)
     return uri.rpartition("/")[0]
-

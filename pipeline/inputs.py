@@ -1,0 +1,221 @@
+"""The input tables: one Parquet file, a folder or a glob of shards, under any fsspec URI, streamed by columns.
+
+Rows are addressed by file, row group and place in the row group, so that a worker finds again what the driver has
+only counted. Column `bytes` is never read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.faults import Backoff, is_transient
+from pipeline.redact import redact
+from pipeline.schema import PROMPTS_IN, VIDEOS_IN, InputColumn
+from pipeline.uris import StorageOptions, is_local, local_path, open_filesystem
+
+BATCH_ROWS = 1 << 16
+_GLOB_CHARACTERS = "*?["
+T = TypeVar("T")
+
+
+class InputError(Exception):
+    """A table that cannot be used: names the file, the column and the remedy. The job cannot start."""
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Consecutive rows of one row group, from row `start` of it. `file` is the absolute URI of the shard."""
+
+    file: str
+    row_group: int
+    start: int
+    rows: pa.RecordBatch
+
+
+class ParquetShards:
+    """One table in one or more Parquet files, in order of their names.
+
+    Raises `InputError` when nothing is there, or the first file cannot be read or lacks a column; other files are
+    checked when their turn comes.
+    """
+
+    def __init__(
+        self, key: str, uri: str, columns: tuple[InputColumn, ...], storage_options: StorageOptions | None = None
+    ) -> None:
+        self.key = key
+        self._columns = {column.name: column for column in columns}
+        self._options = storage_options
+        self.files = self._call(uri, lambda: tuple(_shards(key, uri, storage_options)))
+        with self._open(self.files[0]) as first:
+            self.column_names = frozenset(first.schema_arrow.names)
+
+    def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
+        """Stream these columns, file after file. A column that a file lacks comes as nulls.
+
+        Raises `InputError` for a file that cannot be read or has other types, `StorageError` when storage is away.
+        """
+        for file in self.files:
+            with self._open(file) as parquet:
+                num_row_groups = parquet.metadata.num_row_groups
+                present = [name for name in names if name in parquet.schema_arrow.names]
+            for row_group in range(num_row_groups):
+                yield from self._read_row_group(file, row_group, present, names)
+
+    def _read_row_group(
+        self, file: str, row_group: int, present: list[str], names: Sequence[str]
+    ) -> Iterator[RowBatch]:
+        stream = _ResumingStream(partial(self._open, file), row_group, present)
+        try:
+            start = 0
+            while (batch := self._call(file, stream.next)) is not None:
+                nulls = pa.nulls(batch.num_rows)
+                arrays = [batch.column(name) if name in present else nulls for name in names]
+                yield RowBatch(file, row_group, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
+                start += batch.num_rows
+        finally:
+            stream.close()
+
+    def _open(self, file: str) -> pq.ParquetFile:
+        def opened() -> pq.ParquetFile:
+            filesystem, path = open_filesystem(file, self._options)
+            return pq.ParquetFile(filesystem.open(path, "rb"), pre_buffer=False)
+
+        parquet = self._call(file, opened)
+        try:
+            self._check(file, parquet.schema_arrow)
+        except BaseException:
+            parquet.close(force=True)
+            raise
+        return parquet
+
+    def _check(self, file: str, schema: pa.Schema) -> None:
+        for name, column in self._columns.items():
+            if name not in schema.names:
+                if column.required:
+                    raise InputError(
+                        f"{self.key}: {redact(file)} has no column {name} ({column.allowed}); "
+                        f"its columns are {', '.join(schema.names) or 'none'}"
+                    )
+            elif len(schema.get_all_field_indices(name)) > 1:
+                raise InputError(f"{self.key}: {redact(file)} has several columns {name}; keep one of them")
+            elif not column.accepts(schema.field(name).type):
+                raise InputError(
+                    f"{self.key}: column {name} of {redact(file)} is {schema.field(name).type}; "
+                    f"write it as {column.allowed}"
+                )
+
+    def _call(self, file: str, function: Callable[[], T]) -> T:
+        """Run `function`, again while storage is away; what is wrong with the file becomes an `InputError`."""
+        try:
+            return Backoff().run(f"reading {redact(file)}", function)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.key}: {redact(file)} does not exist; check the path") from error
+        except PermissionError as error:
+            raise InputError(
+                f"{self.key}: {redact(file)} may not be read; check its permissions or storage_options"
+            ) from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if is_transient(error):
+                raise
+            raise InputError(
+                f"{self.key}: {redact(file)} cannot be read as Parquet ({redact(str(error))}); write it again"
+            ) from error
+
+
+class _ResumingStream:
+    """Batches of one row group that go on where they were when a read has failed and is tried again."""
+
+    def __init__(self, open_parquet: Callable[[], pq.ParquetFile], row_group: int, columns: list[str]) -> None:
+        self._open_parquet = open_parquet
+        self._row_group = row_group
+        self._columns = columns
+        self._rows_read = 0
+        self._parquet: pq.ParquetFile | None = None
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+
+    def next(self) -> pa.RecordBatch | None:
+        """The next batch, `None` at the end. After an error, the next call opens the file again."""
+        try:
+            if self._parquet is None:
+                self._start()
+            batch = next(self._batches, None)
+        except BaseException:
+            self.close()
+            raise
+        self._rows_read += batch.num_rows if batch is not None else 0
+        return batch
+
+    def close(self) -> None:
+        if self._parquet is not None:
+            self._parquet.close(force=True)
+            self._parquet = None
+
+    def _start(self) -> None:
+        self._parquet = self._open_parquet()
+        self._batches = self._parquet.iter_batches(
+            BATCH_ROWS, row_groups=[self._row_group], columns=self._columns, use_threads=False
+        )
+        skipped = 0
+        while skipped < self._rows_read:
+            skipped += next(self._batches).num_rows
+
+
+class InputTables:
+    """`videos=` and `prompts=` as given. Without `videos`, the prompts' rows say where each video is.
+
+    Raises `InputError` for what can be seen at once: nothing there, not Parquet, a column missing or of a wrong type.
+    """
+
+    def __init__(self, videos: str | None, prompts: str, storage_options: StorageOptions | None = None) -> None:
+        self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options)
+        if not {"points_xy", "box_xyxy", "mask_rle"} & self.prompts.column_names:
+            raise InputError(
+                f"prompts: {redact(self.prompts.files[0])} has none of the columns points_xy (with point_labels), "
+                "box_xyxy and mask_rle; at least one is needed"
+            )
+        if not {"frame_index", "pts_seconds"} & self.prompts.column_names:
+            raise InputError(
+                f"prompts: {redact(self.prompts.files[0])} has neither frame_index nor pts_seconds; one is needed"
+            )
+        self.has_videos_table = videos is not None
+        self.videos = self.prompts
+        if videos is not None:
+            self.videos = ParquetShards("videos", videos, VIDEOS_IN, storage_options)
+        if not {"uri", "bytes"} & self.videos.column_names:
+            raise InputError(
+                f"{self.videos.key}: {redact(self.videos.files[0])} has neither a column uri nor bytes; "
+                + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
+            )
+
+
+def _shards(key: str, uri: str, options: StorageOptions | None) -> list[str]:
+    """Absolute URIs of the files that a path, folder or glob names. Files that begin with `_` or `.` are left out."""
+    filesystem, path = open_filesystem(uri, options)
+    if any(character in path for character in _GLOB_CHARACTERS) and not filesystem.exists(path):
+        found = [name for name in filesystem.glob(path) if not filesystem.isdir(name)]
+        what = "the glob matches no file"
+    elif filesystem.isdir(path):
+        root = str(path).rstrip("/")
+        found = [name for name in filesystem.find(path) if _is_table_file(str(name)[len(root) :])]
+        what = "the folder holds no *.parquet file"
+    else:
+        filesystem.info(path)
+        return [_absolute(filesystem, path, uri)]
+    if not found:
+        raise InputError(f"{key}: {redact(uri)}: {what}; check the path")
+    return sorted(str(filesystem.unstrip_protocol(name)) if not is_local(uri) else str(name) for name in found)
+
+
+def _is_table_file(path_in_folder: str) -> bool:
+    names = path_in_folder.strip("/").split("/")
+    return names[-1].endswith(".parquet") and not any(name.startswith(("_", ".")) for name in names)
+
+
+def _absolute(filesystem: Any, path: str, uri: str) -> str:
+    return str(filesystem._strip_protocol(local_path(path))) if is_local(uri) else uri

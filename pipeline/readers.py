@@ -1,0 +1,322 @@
+"""Decoded frames of one video in presentation order, from PyAV: a video file, an image, a GIF, or a folder of images.
+
+FFmpeg is given files that were opened elsewhere, never names, and only formats of `FORMATS`: a text file that says
+`ffconcat`, or a playlist, would make it open other files of this machine.
+
+Legend: H, W pixels as displayed; pixels are uint8 RGB `[H, W, 3]`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Disposition
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from pipeline.arrays import UInt8Array
+from pipeline.media import Media, MediaError, OpenFile
+
+FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,obu,h264,hevc,m4v,mjpeg,yuv4mpegpipe,gif,apng,"
+    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
+)
+MAX_PIXELS = 1 << 27  # of a frame; more is refused before memory is taken for it
+_MAX_DEMUX_ERRORS = 16  # in a row, before the rest of a file is given up
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself. Counts and rates are the container's claims and may be wrong; `None` = no claim."""
+
+    size_hw: tuple[int, int]
+    rotation_degrees: int
+    fps: float | None
+    duration_seconds: float | None
+    num_frames_claimed: int | None
+    has_times: bool
+    format: str
+    codec: str
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """One decoded picture, and its time in seconds; frames without times count up by 1 / fps from 0."""
+
+    pts_seconds: float
+    is_key: bool
+    picture: av.VideoFrame
+
+
+class Reader(Protocol):
+    """Opens a video as often as asked. Several readings can be under way at once, in different threads."""
+
+    @property
+    def num_damaged(self) -> int:
+        """Frames or packets dropped by the worst reading so far."""
+
+    def info(self) -> VideoInfo:
+        """What the file says of itself. Raises `MediaError` if it cannot be decoded."""
+
+    def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        """Frames from the start, or from a key frame at or before a time, as near to it as the file allows.
+
+        Closing the iterator closes the file. Raises `MediaError` for a file that is no video; errors of storage pass.
+        """
+
+
+def open_reader(media: Media, threads: int = 1) -> Reader:
+    """The reader that a kind of media needs."""
+    return FolderReader(media, threads) if media.is_folder else FileReader(media.name, media.files[0], threads)
+
+
+class FileReader:
+    """A video file, an image or a GIF."""
+
+    def __init__(self, name: str, open_file: OpenFile, threads: int = 1) -> None:
+        self._name = name
+        self._open_file = open_file
+        self._threads = threads
+        self.num_damaged = 0
+
+    def info(self) -> VideoInfo:
+        with closing(self._open()) as file, closing(self._container(file)) as container:
+            stream = self._video_stream(container)
+            first = next(self._decode(file, container, stream, 1), None)
+            if first is None:
+                raise MediaError(f"{self._name}: no frame could be decoded; check that the file is whole")
+            orientation = Orientation.of(first)
+            return VideoInfo(
+                size_hw=orientation.size_hw(first),
+                rotation_degrees=first.rotation,
+                fps=float(stream.average_rate) if stream.average_rate else None,
+                duration_seconds=_duration_seconds(container, stream),
+                num_frames_claimed=stream.frames or None,
+                has_times=first.pts is not None and not container.format.name.endswith("_pipe"),
+                format=container.format.name,
+                codec=stream.codec_context.name,
+            )
+
+    def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        """See `Reader`."""
+        with closing(self._open()) as file, closing(self._container(file)) as container:
+            stream = self._video_stream(container)
+            if seek_seconds is not None:
+                self._seek(file, container, stream, seek_seconds)
+            rate = stream.average_rate or stream.guessed_rate
+            step = 1 / float(rate) if rate else 0.04
+            pts_seconds = -step
+            for picture in self._decode(file, container, stream):
+                known = picture.pts is not None and picture.time_base is not None
+                pts_seconds = float(picture.pts * picture.time_base) if known else pts_seconds + step
+                yield RawFrame(pts_seconds, known and _starts_decoding(picture), picture)
+
+    def _open(self) -> WatchedFile:
+        return WatchedFile(self._open_file())
+
+    def _container(self, file: WatchedFile) -> InputContainer:
+        try:
+            return av.open(file, "r", options={"format_whitelist": FORMATS, "max_pixels": str(MAX_PIXELS)})
+        except (av.FFmpegError, UnicodeDecodeError) as error:
+            file.raise_failure()
+            raise MediaError(
+                f"{self._name}: is not a video or image that can be read ({_reason(error)}); "
+                "check that the file is whole and of a usual format"
+            ) from error
+
+    def _video_stream(self, container: InputContainer) -> VideoStream:
+        for stream in container.streams.video:
+            if not stream.disposition & Disposition.attached_pic:
+                # Slices only: frame threads hold frames back, and can hang when decoding stops early beside torch.
+                stream.thread_type = "SLICE"
+                stream.codec_context.thread_count = self._threads
+                return stream
+        raise MediaError(f"{self._name}: has no video stream; give a file with pictures")
+
+    def _seek(self, file: WatchedFile, container: InputContainer, stream: VideoStream, seconds: float) -> None:
+        """Where the container cannot seek, reading goes on from the start, which is also before `seconds`."""
+        if stream.time_base is None:
+            return
+        try:
+            container.seek(round(seconds / stream.time_base), stream=stream, backward=True)
+        except av.FFmpegError:
+            file.raise_failure()
+
+    def _decode(
+        self, file: WatchedFile, container: InputContainer, stream: VideoStream, limit: int | None = None
+    ) -> Iterator[av.VideoFrame]:
+        """Whole frames in presentation order; damaged ones are left out."""
+        num_damaged = num_frames = 0
+        for packet in self._packets(file, container, stream):
+            try:
+                pictures = stream.decode(packet)
+            except av.FFmpegError:
+                file.raise_failure()
+                num_damaged += 1
+                continue
+            for picture in pictures:
+                if picture.is_corrupt:
+                    num_damaged += 1
+                    continue
+                yield picture
+                num_frames += 1
+                if num_frames == limit:
+                    return
+            self.num_damaged = max(self.num_damaged, num_damaged)
+        file.raise_failure()
+
+    def _packets(self, file: WatchedFile, container: InputContainer, stream: VideoStream) -> Iterator[Any]:
+        """Packets to the end of what can be demuxed, then `None`, which asks the decoder for what it still holds."""
+        errors = 0
+        packets = container.demux(stream)
+        while errors < _MAX_DEMUX_ERRORS:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.FFmpegError:
+                file.raise_failure()
+                errors += 1
+                packets = container.demux(stream)
+                continue
+            errors = 0
+            if packet.size:
+                yield packet
+        yield None
+
+
+class FolderReader:
+    """A folder of images, one frame each, in order of their names. Gaps in the numbering do not count."""
+
+    def __init__(self, media: Media, threads: int = 1) -> None:
+        self._images = [FileReader(media.name, file, threads) for file in media.files]
+        self._name = media.name
+        self.num_damaged = 0
+
+    def info(self) -> VideoInfo:
+        """Of the first image that can be decoded."""
+        for image in self._images:
+            try:
+                info = image.info()
+            except MediaError:
+                continue
+            return replace(info, fps=None, duration_seconds=None, num_frames_claimed=len(self._images), has_times=False)
+        raise MediaError(f"{self._name}: none of the {len(self._images)} images of the folder could be decoded")
+
+    def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        """See `Reader`. An image's place in the folder stands for its time."""
+        start = int(seek_seconds or 0)
+        num_damaged = 0
+        for place in range(start, len(self._images)):
+            with closing(self._images[place].read()) as frames:
+                try:
+                    yield RawFrame(float(place), True, next(frames).picture)
+                except (MediaError, StopIteration):
+                    num_damaged += 1
+                    self.num_damaged = max(self.num_damaged, num_damaged)
+
+
+class WatchedFile:
+    """The file that FFmpeg reads, and the error that reading it raised, which FFmpeg may take for the file's end."""
+
+    def __init__(self, file: io.IOBase) -> None:
+        self._file: Any = file
+        self._failure: Exception | None = None
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        """Up to `num_bytes` bytes."""
+        try:
+            data: bytes = self._file.read(num_bytes)
+        except Exception as error:
+            self._failure = error
+            raise
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of any file."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def raise_failure(self) -> None:
+        """Raise what reading has raised, if it has."""
+        if self._failure is not None:
+            raise self._failure
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How stored pixels become displayed ones: rows and columns swapped, then turned left-right, then upside down."""
+
+    swap: bool
+    mirror_x: bool
+    mirror_y: bool
+
+    @staticmethod
+    def of(picture: av.VideoFrame) -> Orientation:
+        """From the display matrix that comes with a frame. Angles between the right ones are rounded."""
+        try:
+            side_data = picture.side_data[SideDataType.DISPLAYMATRIX]
+        except KeyError:
+            return Orientation(False, False, False)
+        # Stored (x, y) is displayed at (a x + c y, b x + d y); the matrix is a b u, c d v, x y w.
+        a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
+        swap = abs(b) > abs(a)
+        return Orientation(swap, (c if swap else a) < 0, (b if swap else d) < 0)
+
+    def size_hw(self, picture: av.VideoFrame) -> tuple[int, int]:
+        """Height and width of a picture as displayed."""
+        return (picture.width, picture.height) if self.swap else (picture.height, picture.width)
+
+    def apply(self, pixels_HW3: UInt8Array) -> UInt8Array:
+        """Pixels as displayed."""
+        if self.swap:
+            pixels_HW3 = pixels_HW3.swapaxes(0, 1)
+        if self.mirror_x:
+            pixels_HW3 = pixels_HW3[:, ::-1]
+        if self.mirror_y:
+            pixels_HW3 = pixels_HW3[::-1]
+        return np.ascontiguousarray(pixels_HW3)
+
+
+class RgbConverter:
+    """Pictures to RGB pixels of one size, that of the video as displayed. One per reading, not shared by threads."""
+
+    def __init__(self, size_hw: tuple[int, int]) -> None:
+        self._size_hw = size_hw
+        self._reformatter = VideoReformatter()
+
+    def pixels(self, picture: av.VideoFrame) -> UInt8Array:
+        """uint8 RGB `[H, W, 3]`; a picture of another size (some files change it on the way) is scaled."""
+        orientation = Orientation.of(picture)
+        height, width = self._size_hw[::-1] if orientation.swap else self._size_hw
+        rgb = self._reformatter.reformat(picture, width=width, height=height, format="rgb24", threads=1)
+        return orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
+
+
+def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _starts_decoding(picture: av.VideoFrame) -> bool:
+    """A key frame by itself: streams of gradual refresh call predicted frames keys, whose neighbours are not exact."""
+    return bool(picture.key_frame) and picture.pict_type == PictureType.I
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
