@@ -144,6 +144,8 @@ def _is_list_of(item: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], 
 
 
 def _is_rle(kind: pa.DataType) -> bool:
+    if _is_string(kind) or _is_binary(kind):  # counts alone: the mask has the size of the video
+        return True
     if not pa.types.is_struct(kind):
         return False
     fields = {kind.field(index).name: kind.field(index).type for index in range(kind.num_fields)}
@@ -165,19 +167,20 @@ VIDEOS_IN: tuple[InputColumn, ...] = (
     InputColumn("bytes", _or_null(_is_binary), "binary"),
     InputColumn("start_seconds", _or_null(_is_number), _NUMBER),
     InputColumn("end_seconds", _or_null(_is_number), _NUMBER),
+    InputColumn("duration_seconds", _or_null(_is_number), _NUMBER),
 )
-"""Columns of `videos=`; each row needs one of `uri` and `bytes`."""
+"""Columns of `videos=`; each row needs one of `uri` and `bytes`. `duration_seconds` only helps to order the work."""
 
 PROMPTS_IN: tuple[InputColumn, ...] = (
     InputColumn("video_id", _is_string, _STRING, required=True),
     InputColumn("object_id", _is_integer, _INTEGER, required=True),
-    InputColumn("frame_index", _or_null(_is_integer), _INTEGER),
+    InputColumn("frame_index", _or_null(_is_number), _INTEGER),  # pandas makes floats of integers with gaps
     InputColumn("pts_seconds", _or_null(_is_number), _NUMBER),
     InputColumn("points_xy", _or_null(_is_list_of(_is_list_of(_is_number))), "list of [x, y]: list<list<float>>"),
     InputColumn("point_labels", _or_null(_is_list_of(_is_integer)), "list of 1 and 0: list<integer>"),
     InputColumn("box_xyxy", _or_null(_is_list_of(_is_number)), "[x0, y0, x1, y1]: list<float>"),
     InputColumn("mask_rle", _or_null(_is_rle), "COCO run lengths: struct<size: list<integer>, counts: string>"),
     InputColumn("category", _or_null(_is_string), _STRING),
-    InputColumn("uri", _or_null(_is_string), _STRING),
+    *VIDEOS_IN[1:],
 )
-"""Columns of `prompts=`; each row needs one of `frame_index` and `pts_seconds`; `uri` serves without `videos=`."""
+"""Columns of `prompts=`; each row needs `frame_index` or `pts_seconds`. Those of `videos=` serve in its place."""
