@@ -24,9 +24,9 @@ lint: $(VENV)/.installed-test
 parity: $(VENV)/.installed-test
 	$(BIN)/python -m tests.parity_report
 
-# Times of the model's parts and of the whole job on this machine.
+# Frames per second of the network on this machine: make bench BENCH_ARGS="tiny --dtype bfloat16"
 bench: $(VENV)/.installed-test
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "maskmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …" >&2; exit 2; }

@@ -10,9 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from pycocotools import mask as coco
 
 from pipeline import driver, tables
 from pipeline.arrays import BoolArray, UInt8Array
@@ -54,8 +51,8 @@ def run(config: JobConfig) -> int:
     code = driver.run(replace(config, videos=videos_uri, prompts=prompts_uri))
     if code != 0:
         return code
-    masks = tables.open(folder, options).masks()
-    labelled = [read_labelled(clip, masks) for clip in clips]
+    job = tables.open(folder, options)
+    labelled = [read_labelled(clip, job) for clip in clips]
     for one in labelled:
         video = encode_mp4(overlay_frames(one), FRAMES_PER_SECOND)
         write_file(posixpath.join(folder, "overlays", f"{one.clip.name}.mp4"), video, options)
@@ -65,14 +62,13 @@ def run(config: JobConfig) -> int:
     return 0
 
 
-def read_labelled(clip: Clip, masks: pa.Table) -> LabelledClip:
-    """The clip with its rows of the masks table, decoded as a notebook would."""
-    rows = masks.filter(pc.equal(masks["video_id"], clip.name)).select(["object_id", "frame_index", "rle"])
+def read_labelled(clip: Clip, job: tables.JobTables) -> LabelledClip:
+    """The clip with its rows of the masks table."""
     masks_TBHW = np.zeros_like(clip.masks_TBHW)
     labelled_TB = np.zeros(masks_TBHW.shape[:2], np.bool_)
-    for row in rows.to_pylist():
-        place = row["frame_index"], row["object_id"] - 1
-        masks_TBHW[place] = coco.decode(row["rle"]).astype(np.bool_)
+    for mask in job.video_masks(clip.name):
+        place = mask.frame_index, mask.object_id - 1
+        masks_TBHW[place] = mask.pixels_HW
         labelled_TB[place] = True
     return LabelledClip(clip, masks_TBHW, score_masks(masks_TBHW, clip.masks_TBHW, labelled_TB))
 

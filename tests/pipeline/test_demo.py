@@ -1,0 +1,61 @@
+"""The demo in process; `tests/test_wheel.py` runs it on Ray."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import tables
+from pipeline.run import main
+
+NUM_OBJECTS_AT_START = 12
+
+
+@pytest.mark.slow
+def test_the_demo_labels_its_clips_well_and_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "demo"
+    assert main(["conf=demo", "cluster=serial", f"output={output}"]) == 0
+    printed = capsys.readouterr().out
+    (line,) = (line for line in printed.splitlines() if line.startswith("mean IoU"))
+    assert float(line.split()[-1]) > 0.8
+
+    assert tables.open(str(output)).videos()["status"].to_pylist() == ["ok"] * 6
+    masks = pq.read_table(output / "masks")
+    late = masks.filter(np.asarray(masks["video_id"]) == "entering").to_pylist()
+    late_frames = [row["frame_index"] for row in late if row["object_id"] == 2]
+    assert masks.num_rows == NUM_OBJECTS_AT_START * 24 + len(late_frames)
+    assert late_frames == list(range(late_frames[0], 24))
+    assert late_frames[0] > 0
+
+    sheet = Image.open(io.BytesIO((output / "contact_sheet.png").read_bytes()))
+    assert sheet.width > 1500
+    videos = sorted((output / "overlays").glob("*.mp4"))
+    assert [video.stem for video in videos] == sorted(set(masks["video_id"].to_pylist()))
+    for video in videos:
+        with av.open(str(video)) as container:
+            stream = container.streams.video[0]
+            assert (stream.codec_context.name, stream.height, stream.width) == ("h264", 240, 320)
+            assert sum(1 for _ in container.decode(stream)) == 24
+
+
+@pytest.mark.slow
+def test_a_second_run_of_the_demo_labels_nothing_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["conf=demo", "cluster=serial", f"output={tmp_path / 'demo'}", "demo.num_frames=3"]
+    assert main(command) == 0
+    segments = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "masks").iterdir()}
+    first = capsys.readouterr().out.splitlines()[-11:]
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "masks").iterdir()} == segments
+    assert capsys.readouterr().out.splitlines()[-11:] == first
+
+
+def test_the_demo_refuses_an_input_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conf=demo", "videos=mine.parquet", f"output={tmp_path}"]) == 2
+    assert "leave out videos=" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

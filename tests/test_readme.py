@@ -1,0 +1,82 @@
+"""The README's examples, run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco
+
+from pipeline import tables
+from pipeline.demo_scenes import demo_scenes
+from pipeline.drawing import Clip, draw
+from pipeline.run import HELP, main
+from tests.clips import clip_mp4, iou
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(heading: str) -> list[tuple[str, str]]:
+    """Language and text of the code blocks below a heading."""
+    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
+
+
+def drifting(num_frames: int) -> Clip:
+    (scene,) = (scene for scene in demo_scenes(num_frames=num_frames) if scene.name == "drifting")
+    return draw(scene)
+
+
+@pytest.mark.slow
+def test_the_first_example_labels_a_clip_of_the_demo(tmp_path: Path) -> None:
+    clip = drifting(24)
+    video = tmp_path / "maskmill-demo" / "input" / "drifting.mp4"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(clip_mp4(clip))
+    printed = []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for language, text in blocks("First example"):
+        words = ["-c", text] if language == "python" else shlex.split(text.replace("python ", "", 1))
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr[-4000:]}"
+        printed.append(done.stdout)
+    assert "'status': 'ok'" in printed[-1]
+    assert "(240, 320)" in printed[-1]
+    found = {
+        (mask.object_id, mask.frame_index): mask.pixels_HW
+        for mask in tables.open(str(tmp_path / "labels")).video_masks("drifting")
+    }
+    assert len(found) == 2 * 24
+    assert iou(found[1, 20], clip.mask(1, 20)) > 0.8
+    row = pq.read_table(tmp_path / "labels" / "masks").to_pylist()[0]
+    assert coco.decode(row["rle"]).sum() == row["area"]
+
+
+def test_the_readme_has_exactly_two_set_up_commands() -> None:
+    ((language, text),) = blocks("Set up")
+    assert language == "bash"
+    assert [line.split("#")[0].strip() for line in text.strip().splitlines()] == ["make demo", "make test"]
+
+
+def test_every_key_and_value_of_the_readme_is_known_to_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    table = README.split("## Keys\n", 1)[1].split("\n## ", 1)[0]
+    keys = re.findall(r"`((?:model|cluster|frames|propagate)\.[a-z_]+)`", table)
+    assert len(keys) >= 8
+    assert main(["conf=label", "prompts=p", "output=o", "--cfg"]) == 0
+    shown = capsys.readouterr().out
+    for key in keys:
+        assert re.search(rf"^ *{key.partition('.')[2]}:", shown, re.MULTILINE), key
+    for name in ("mini", "tiny", "small", "base_plus", "large"):
+        assert main(["conf=label", "prompts=p", "output=o", f"model={name}", "--cfg"]) == 0
+    codes = re.findall(r"^\| (\d+) \|", README, re.MULTILINE)
+    assert codes == ["0", "1", "2", "3", "4", "143"]
+    assert all(re.search(rf"\b{code}\b", HELP) for code in codes)
