@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.faults import Backoff, http_status, is_transient
+from pipeline.inputs import InputError
 from pipeline.ranges import BlockCache, RangeFile
 from pipeline.redact import redact
-from pipeline.row_bytes import read_row_bytes
+from pipeline.row_reader import RowReader
 from pipeline.tars import member_name, tar_index
 from pipeline.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
 from pipeline.work import WorkItem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _HEADER_BLOCK_BYTES = 64 << 10  # reading a tar's index touches one header per member, far apart
+
+_ROW_BYTES = RowReader(("bytes",), batch_rows=1, max_cursors=1)
 
 OpenFile = Callable[[], io.IOBase]
 
@@ -73,7 +76,8 @@ def _locate(item: WorkItem, name: str, storage: _Storage) -> Media:
     if item.uri is None:
         if item.bytes_at is None:
             raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
-        data = Backoff().run(f"reading {name}", partial(read_row_bytes, item.bytes_at, storage.options))
+        row = _ROW_BYTES.read(item.bytes_at, storage.options)
+        data = row.column("bytes")[0].as_py() if "bytes" in row.column_names else None
         if not data:
             raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
         return Media(name, (partial(io.BytesIO, data),))
@@ -199,6 +203,8 @@ def _fault_of_the_name(error: Exception) -> str | None:
     """Why the URI itself is to blame, or `None` if it is not."""
     if isinstance(error, MediaError) or is_transient(error):
         return None
+    if isinstance(error, InputError):
+        return str(error)
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
         return "there is no such file; check the uri (a relative one counts from the table's folder)"
     if isinstance(error, PermissionError) or http_status(error) == 403:

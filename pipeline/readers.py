@@ -117,7 +117,7 @@ class FileReader:
             pts_seconds = -step
             for picture in self._decode(file, container, stream):
                 known = picture.pts is not None and picture.time_base is not None
-                pts_seconds = float(picture.pts * picture.time_base) if known else pts_seconds + step
+                pts_seconds = picture.time if known else pts_seconds + step
                 yield RawFrame(pts_seconds, known and _starts_decoding(picture), picture)
 
     def _open(self) -> WatchedFile:
@@ -269,7 +269,7 @@ class Orientation:
     def of(picture: av.VideoFrame) -> Orientation:
         """From the display matrix that comes with a frame. Angles between the right ones are rounded."""
         try:
-            side_data = picture.side_data[SideDataType.DISPLAYMATRIX]
+            side_data: Any = picture.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub
         except KeyError:
             return Orientation(False, False, False)
         # Stored (x, y) is displayed at (a x + c y, b x + d y); the matrix is a b u, c d v, x y w.

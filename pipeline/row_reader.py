@@ -1,0 +1,103 @@
+"""Rows of an input table by address, in a worker: the other end of the `RowSpan`s that the driver hands out.
+
+Parquet is read forward. A reader keeps its place in the row groups it used last, because videos of a row group are
+dispatched in their order, and starting over for each would read the row group once per video.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.faults import Backoff
+from pipeline.inputs import InputError
+from pipeline.redact import redact
+from pipeline.uris import StorageOptions, open_filesystem
+from pipeline.work import RowSpan
+
+
+class RowReader:
+    """Reads some columns, `batch_rows` rows at a time, with a place kept in up to `max_cursors` row groups."""
+
+    def __init__(self, columns: Sequence[str], *, batch_rows: int, max_cursors: int) -> None:
+        self._columns = tuple(columns)
+        self._batch_rows = batch_rows
+        self._max_cursors = max_cursors
+        self._cursors: OrderedDict[tuple[str, int, str], _Cursor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, span: RowSpan, storage_options: StorageOptions | None = None) -> pa.Table:
+        """The rows of a span; a column that the file lacks is left out.
+
+        Raises `InputError` if the table is gone or has changed, `StorageError` when storage is away.
+        """
+        name = redact(span.file)
+        try:
+            return Backoff().run(f"reading {name}", lambda: self._read(span, storage_options))
+        except (FileNotFoundError, pa.ArrowInvalid, IndexError) as error:
+            raise InputError(f"{name}: cannot be read any more ({error}); was it changed while the job ran?") from error
+
+    def _read(self, span: RowSpan, storage_options: StorageOptions | None) -> pa.Table:
+        filesystem, path = open_filesystem(span.file, storage_options)
+        key = (span.file, span.row_group, str(filesystem.ukey(path)))
+        with self._lock:
+            cursor = self._cursors.pop(key, None)
+            if cursor is not None and cursor.first_row > span.start:
+                cursor.close()
+                cursor = None
+            if cursor is None:
+                cursor = _Cursor(filesystem.open(path, "rb"), span.row_group, self._columns, self._batch_rows)
+            try:
+                rows = cursor.read(span.start, span.stop)
+            except BaseException:
+                cursor.close()
+                raise
+            self._cursors[key] = cursor
+            while len(self._cursors) > self._max_cursors:
+                self._cursors.popitem(last=False)[1].close()
+            return rows
+
+
+class _Cursor:
+    """A place in one row group: rows before `first_row` are gone, those of the batch at hand are still there."""
+
+    def __init__(self, file: IO[bytes], row_group: int, columns: tuple[str, ...], batch_rows: int) -> None:
+        self._file = file
+        self.first_row = 0
+        self._batch: Any = None
+        try:
+            # With a buffer and without pre-buffering, pages are read one by one, not the whole row group.
+            parquet = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+            present = [name for name in columns if name in parquet.schema_arrow.names]
+            if row_group >= parquet.metadata.num_row_groups:
+                raise IndexError(f"it has no row group {row_group}")
+            self._batches: Iterator[Any] = parquet.iter_batches(
+                batch_rows, row_groups=[row_group], columns=present, use_threads=False
+            )
+        except BaseException:
+            file.close()
+            raise
+
+    def read(self, start: int, stop: int) -> pa.Table:
+        """Rows `[start, stop)` of the row group; `start` is not before `first_row`."""
+        found = []
+        while True:
+            if self._batch is not None:
+                end = self.first_row + self._batch.num_rows
+                if start < end:
+                    found.append(self._batch.slice(start - self.first_row, stop - start))
+                    start += found[-1].num_rows
+                if start == stop:
+                    return pa.Table.from_batches(found)
+                self.first_row = end
+            self._batch = next(self._batches, None)
+            if self._batch is None:
+                raise IndexError(f"it has no row {stop - 1}")
+
+    def close(self) -> None:
+        self._file.close()
