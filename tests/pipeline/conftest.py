@@ -1,0 +1,30 @@
+"""Fixtures of the pipeline's tests: a job's storage on local disk and, marked slow, on a real S3 server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.faults import Backoff
+from pipeline.storage import JobStorage
+from tests.pipeline.s3_server import S3Server, s3_server
+
+__all__ = ["s3_server"]
+
+QUICK = Backoff(patience_seconds=5.0, first_seconds=0.01, longest_seconds=0.1)
+
+
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> JobStorage:
+    """An empty job, on each kind of store."""
+    if request.param == "disk":
+        return JobStorage(str(tmp_path / "a job"), backoff=QUICK)
+    server: S3Server = request.getfixturevalue("s3_server")
+    return JobStorage(f"{server.new_folder()}/jobs/one", server.options(), backoff=QUICK)
+
+
+@pytest.fixture
+def disk_storage(tmp_path: Path) -> JobStorage:
+    """An empty job on local disk."""
+    return JobStorage(str(tmp_path / "job"), backoff=QUICK)
