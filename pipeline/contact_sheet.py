@@ -12,7 +12,7 @@ from pipeline.arrays import UInt8Array
 from pipeline.overlay import colour_of
 
 PAPER, INK, GREY, RULE = (250, 250, 248), (28, 30, 34), (110, 114, 120), (222, 222, 218)
-MARGIN, GAP, FACTS_WIDTH, TILE_WIDTH, CAPTION_HEIGHT, LINE_HEIGHT = 28, 8, 268, 220, 20, 21
+MARGIN, GAP, FACTS_WIDTH, TILE_WIDTH, CAPTION_HEIGHT, LINE_HEIGHT = 28, 8, 280, 220, 20, 21
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def draw_masks(pixels_HW3: UInt8Array, masks: Mapping[int, BoolArray], *, streng
         canvas[outline(mask_HW, thickness_px=2)] = colour
     image = Image.fromarray(canvas.round().astype(np.uint8))
     pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(max(11, pixels_HW3.shape[0] // 14))
+    font = ImageFont.load_default(max(11, pixels_HW3.shape[0] // 12))
     for object_id, mask_HW in masks.items():
         if mask_HW.any():
             _label(pen, font, str(object_id), inner_point(mask_HW), colour_of(object_id))
