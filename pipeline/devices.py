@@ -1,0 +1,58 @@
+"""Which device and number format a worker computes with, and which errors of a device mean what."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+from pipeline.config import ModelConfig
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CPU_OUT_OF_MEMORY = "can't allocate memory"
+_CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert", "illegal memory access")
+
+
+def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype that a config means on this machine. Raises `RuntimeError` if it asks for a GPU in vain."""
+    has_cuda = torch.cuda.is_available()
+    if model.device == "cuda" and not has_cuda:
+        raise RuntimeError(
+            "model.device=cuda, but torch finds no GPU here; install a CUDA build of torch or leave it out"
+        )
+    device = torch.device("cuda" if has_cuda and model.device != "cpu" else "cpu")
+    if model.dtype == "auto":
+        return device, torch.bfloat16 if device.type == "cuda" else torch.float32
+    return device, _DTYPES[model.dtype]
+
+
+def describe_device(device: torch.device, dtype: torch.dtype) -> str:
+    """For the log: `NVIDIA H100, bfloat16` or `CPU (no GPU found), 1 thread, float32`."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        threads = torch.get_num_threads()
+        found = "" if torch.cuda.is_available() else " (no GPU found)"
+        name = f"CPU{found}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{name}, {str(dtype).removeprefix('torch.')}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the video was too large for the device or the process, which may go on with another."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and _CPU_OUT_OF_MEMORY in str(error)
+
+
+def is_poisoned(error: BaseException) -> bool:
+    """Whether the process's device can compute nothing any more: any CUDA error but out of memory."""
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, torch.AcceleratorError) or any(words in str(error) for words in _CUDA_ERRORS)
+
+
+def free_memory() -> None:
+    """Give back what nobody refers to."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,258 @@
+"""One video to rows: prompts and frames in, masks and tracks out. It knows nothing of Ray, config or storage.
+
+Legend: B objects, H, W pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from model.frames import FrameSource
+from model.prompts import BoxPrompt, Prompt
+from model.transforms import upsample_logits
+from model.video import FrameResult
+from pipeline.prompt_rows import ObjectPrompts, VideoPrompts
+from pipeline.rle import Rle, encode_logits, encode_masks
+from pipeline.rows import Mask, MaskRows, Track, tracks_table
+from pipeline.schema import MASKS
+from pipeline.selection import FramePosition
+from pipeline.work import Status
+
+# Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
+_MAX_ENCODING_FRAMES = 4
+
+
+class Session(Protocol):
+    """What follows the objects of one video; see `model.video.VideoSession`."""
+
+    def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None: ...
+
+    def propagate(self, direction: str) -> Iterator[FrameResult]: ...
+
+
+MakeSession = Callable[[FrameSource], Session]
+
+
+class LabeledFrames(FrameSource, Protocol):
+    """The frames to label; see `pipeline.decode.VideoFrames`."""
+
+    @property
+    def num_frames(self) -> int | None: ...
+
+    def locate(self, position: FramePosition) -> int | None: ...
+
+    def position(self, index: int) -> FramePosition: ...
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """How a video is labelled. `max_objects` are followed at a time: fewer need less memory and more passes."""
+
+    direction: str = "forward"
+    max_objects: int | None = None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The rows of one video. `expected_masks` follows from frames and prompts alone, to hold the rows against."""
+
+    masks: pa.Table
+    tracks: pa.Table
+    expected_masks: int
+    num_frames: int
+    propagate_seconds: float
+    encode_seconds: float
+
+    @property
+    def failure(self) -> str:
+        """Why no object could be labelled; empty if at least one was."""
+        statuses, messages = (self.tracks[name].to_pylist() for name in ("status", "message"))
+        return "" if Status.OK in statuses else "; ".join(dict.fromkeys(messages))
+
+
+@dataclass(frozen=True)
+class _Seeded:
+    """An object that can be followed: its prompts by label of the frame, which fit the video."""
+
+    object_id: int
+    prompts: tuple[tuple[int, Prompt], ...]
+
+    def num_covered(self, direction: str, num_frames: int) -> int:
+        """Frames for which the object gets a row."""
+        if direction == "forward":
+            return num_frames - self.prompts[0][0]
+        return self.prompts[-1][0] + 1 if direction == "backward" else num_frames
+
+
+def label_video(
+    make_session: MakeSession, video_id: str, prompts: VideoPrompts, frames: LabeledFrames, options: LabelOptions
+) -> Labels:
+    """Labels a whole video; see `label_steps`."""
+    steps = label_steps(make_session, video_id, prompts, frames, options)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            labels: Labels = end.value
+            return labels
+
+
+def label_steps(
+    make_session: MakeSession, video_id: str, prompts: VideoPrompts, frames: LabeledFrames, options: LabelOptions
+) -> Generator[int, None, Labels]:
+    """Labels a video frame by frame: yields how many frames are done, returns the rows.
+
+    An object whose prompts are wrong becomes a failed track, and the others are labelled. Errors of the frames (input,
+    storage) and of the device pass.
+    """
+    seeded, tracks = [], []
+    for prompted in prompts.objects:
+        one, track = _check_object(prompted, frames)
+        tracks.append(track)
+        if one is not None:
+            seeded.append(one)
+    size = options.max_objects or max(1, len(seeded))
+    rows = MaskRows(video_id, frames.size_hw)
+    seen: set[int] = set()
+    with _Encoder(frames, rows) as encoder:
+        propagate_seconds = 0.0
+        for group in (seeded[start : start + size] for start in range(0, len(seeded), size)):
+            session = make_session(frames)
+            for one in group:
+                for label, prompt in one.prompts:
+                    session.add_prompt(one.object_id, label, prompt)
+            results = session.propagate(options.direction)
+            while True:
+                started = time.perf_counter()
+                result = next(results, None)
+                propagate_seconds += time.perf_counter() - started
+                if result is None:
+                    break
+                encoder.put(result)
+                seen.add(result.frame_index)
+                yield len(seen)
+    masks = rows.table()
+    num_frames = frames.num_frames if frames.num_frames is not None else len(seen)
+    return Labels(
+        masks=masks,
+        tracks=tracks_table(video_id, tracks, masks),
+        expected_masks=sum(one.num_covered(options.direction, num_frames) for one in seeded),
+        num_frames=len(seen),
+        propagate_seconds=propagate_seconds,
+        encode_seconds=encoder.seconds,
+    )
+
+
+def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Table:
+    """Rows of `tracks` for a video that failed as a whole: each object has its own error, or the video's."""
+    tracks = [
+        Track(one.object_id, Status.FAILED, one.error or message, one.category, len(one.prompts), ())
+        for one in prompts.objects
+    ]
+    return tracks_table(video_id, tracks, MASKS.empty_table())
+
+
+def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seeded | None, Track]:
+    """An object's prompts, checked against the video, and its row of `tracks` so far."""
+    fitted: dict[int, Prompt] = {}
+    warnings: list[str] = []
+    error = prompted.error
+    for position, prompt in prompted.prompts if not error else ():
+        label = frames.locate(position)
+        if label is None:
+            error = f"{position}: the video ends before it ({_length(frames)}); remove the prompt"
+        elif label in fitted:
+            error = f"{position}: two prompts on one frame; join them into one"
+        else:
+            try:
+                fitted[label] = prompt.fit(frames.size_hw)
+            except ValueError as reason:
+                error = f"{position}: {reason}"
+            else:
+                if isinstance(prompt, BoxPrompt) and fitted[label] != prompt:
+                    warnings.append(f"{position}: box {prompt.box_xyxy} was clamped to the frame")
+        if error:
+            break
+    indexes = sorted(frames.position(label).frame_index or 0 for label in fitted)
+    if error:
+        message = f"object {prompted.object_id}, {error}" if error != prompted.error else error
+        track = Track(
+            prompted.object_id, Status.FAILED, message, prompted.category, len(prompted.prompts), tuple(indexes)
+        )
+        return None, track
+    track = Track(prompted.object_id, Status.OK, "; ".join(warnings), prompted.category, len(fitted), tuple(indexes))
+    return _Seeded(prompted.object_id, tuple(sorted(fitted.items(), key=lambda entry: entry[0]))), track
+
+
+def _length(frames: LabeledFrames) -> str:
+    return "its length is not known" if frames.num_frames is None else f"{frames.num_frames} labelled frames"
+
+
+class _Encoder:
+    """Turns results into rows in a helper thread, which touches no CUDA: masks come to the host before."""
+
+    def __init__(self, frames: LabeledFrames, rows: MaskRows) -> None:
+        self._frames = frames
+        self._rows = rows
+        self._pool = ThreadPoolExecutor(1, "encode")
+        self._waiting: deque[tuple[FrameResult, Future[list[Rle]]]] = deque()
+        self.seconds = 0.0
+
+    def __enter__(self) -> _Encoder:
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        while self._waiting and error_type is None:
+            self._take()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def put(self, result: FrameResult) -> None:
+        """Encode the masks of one frame; waits if too many are on their way."""
+        size_hw = self._frames.size_hw
+        if result.logits_BHW.device.type == "cpu":
+            future = self._pool.submit(self._timed, encode_logits, result.logits_BHW, size_hw)
+        else:
+            masks_BHW = (upsample_logits(result.logits_BHW, size_hw) > 0).cpu()
+            future = self._pool.submit(self._timed, encode_masks, masks_BHW)
+        self._waiting.append((result, future))
+        if len(self._waiting) > _MAX_ENCODING_FRAMES:
+            self._take()
+
+    def _timed(self, encode: Callable[..., list[Rle]], *arguments: object) -> list[Rle]:
+        started = time.perf_counter()
+        encoded = encode(*arguments)
+        self.seconds += time.perf_counter() - started
+        return encoded
+
+    def _take(self) -> None:
+        result, future = self._waiting.popleft()
+        position = self._frames.position(result.frame_index)
+        values = zip(
+            result.object_ids,
+            future.result(),
+            result.object_scores_B.float().tolist(),
+            result.predicted_ious_B.float().tolist(),
+            result.is_prompt,
+            strict=True,
+        )
+        for object_id, rle, object_score, predicted_iou, is_prompt in values:
+            self._rows.add(
+                Mask(
+                    object_id=object_id,
+                    frame_index=position.frame_index or 0,
+                    pts_seconds=position.pts_seconds,
+                    rle_counts=rle.counts,
+                    area=rle.area,
+                    bbox_xywh=rle.bbox_xywh,
+                    object_score=object_score,
+                    predicted_iou=predicted_iou,
+                    is_prompt=is_prompt,
+                )
+            )

@@ -1,0 +1,189 @@
+"""Rows of the three tables for one video, as `schema` says.
+
+Legend: N rows of masks of one video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.redact import redact
+from pipeline.schema import MASKS, RLE, TRACKS, VIDEOS
+from pipeline.segments import LabeledVideo
+from pipeline.work import Outcome, Status, WorkItem
+
+_CHUNK_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One object on one frame: a row of `masks` without the video's id. `rle_counts` is COCO's compressed code."""
+
+    object_id: int
+    frame_index: int
+    pts_seconds: float | None
+    rle_counts: str
+    area: int
+    bbox_xywh: tuple[int, int, int, int]
+    object_score: float
+    predicted_iou: float
+    is_prompt: bool
+
+
+@dataclass(frozen=True)
+class Track:
+    """One object of a video. `message` says why it failed, or warns; `prompt_frames` are frame indexes, ascending."""
+
+    object_id: int
+    status: Status
+    message: str
+    category: str | None
+    num_prompts: int
+    prompt_frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a video's rows, for its row in `videos`."""
+
+    worker: str
+    checkpoint: str
+    config_hash: str
+    versions: str
+
+
+class MaskRows:
+    """Collects masks of one video in Arrow's compact form; a long video has many."""
+
+    def __init__(self, video_id: str, size_hw: tuple[int, int]) -> None:
+        self._video_id = video_id
+        self._size_hw = size_hw
+        self._waiting: list[Mask] = []
+        self._batches: list[pa.RecordBatch] = []
+
+    def add(self, mask: Mask) -> None:
+        """Take one more row, in any order."""
+        self._waiting.append(mask)
+        if len(self._waiting) == _CHUNK_ROWS:
+            self._pack()
+
+    def table(self) -> pa.Table:
+        """All rows, sorted by object and frame."""
+        self._pack()
+        rows = pa.Table.from_batches(self._batches, schema=MASKS)
+        return rows.sort_by([("object_id", "ascending"), ("frame_index", "ascending")])
+
+    def _pack(self) -> None:
+        masks, self._waiting = self._waiting, []
+        if not masks:
+            return
+        boxes_N4 = np.array([mask.bbox_xywh for mask in masks], np.int32)
+        columns = {
+            "video_id": pa.array([self._video_id] * len(masks), pa.string()),
+            "rle": _rle_column([mask.rle_counts for mask in masks], self._size_hw),
+            **{f"bbox_{side}": pa.array(boxes_N4[:, column]) for column, side in enumerate("xywh")},
+        }
+        for name in MASKS.names:
+            if name not in columns:
+                columns[name] = pa.array([getattr(mask, name) for mask in masks], MASKS.field(name).type)
+        self._batches.append(pa.RecordBatch.from_arrays([columns[name] for name in MASKS.names], schema=MASKS))
+
+
+def _rle_column(counts: Sequence[str], size_hw: tuple[int, int]) -> pa.Array:
+    sizes = pa.ListArray.from_arrays(
+        pa.array(np.arange(len(counts) + 1) * 2, pa.int32()), pa.array(np.tile(size_hw, len(counts)), pa.int32())
+    )
+    return pa.StructArray.from_arrays([sizes, pa.array(counts, pa.string())], fields=list(RLE))
+
+
+def tracks_table(video_id: str, tracks: Sequence[Track], masks: pa.Table) -> pa.Table:
+    """Rows of `tracks` with the statistics of their masks; `masks` are the video's, sorted by object and frame."""
+    object_ids_N = masks["object_id"].to_numpy()
+    rows = []
+    for track in sorted(tracks, key=lambda track: track.object_id):
+        start, stop = (int(np.searchsorted(object_ids_N, track.object_id, side)) for side in ("left", "right"))
+        own = masks.slice(start, stop - start)
+        rows.append(
+            {
+                "video_id": video_id,
+                "object_id": track.object_id,
+                "status": track.status.value,
+                "message": track.message,
+                "category": track.category,
+                "num_prompts": track.num_prompts,
+                "prompt_frames": list(track.prompt_frames),
+                **_statistics(own),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=TRACKS)
+
+
+def _statistics(masks: pa.Table) -> dict[str, Any]:
+    """Statistics of one object's masks; areas and IoUs over the rows in which it is visible, scores over all."""
+    frames, areas, scores, ious = (
+        masks[name].to_numpy() for name in ("frame_index", "area", "object_score", "predicted_iou")
+    )
+    visible = areas > 0
+    statistics: dict[str, Any] = {
+        "num_masks": len(areas),
+        "num_visible": int(visible.sum()),
+        "visible_share": float(visible.mean()) if len(areas) else 0.0,
+    }
+    if len(areas):
+        statistics |= {"object_score_min": float(scores.min()), "object_score_mean": float(scores.mean())}
+    if visible.any():
+        statistics |= {
+            "first_visible_frame": int(frames[visible].min()),
+            "last_visible_frame": int(frames[visible].max()),
+            "area_min": int(areas[visible].min()),
+            "area_mean": float(areas[visible].mean()),
+            "area_max": int(areas[visible].max()),
+            "predicted_iou_min": float(ious[visible].min()),
+            "predicted_iou_mean": float(ious[visible].mean()),
+        }
+    return statistics
+
+
+def labeled_video(
+    item: WorkItem,
+    status: Status,
+    provenance: Provenance,
+    *,
+    error: tuple[str, str] = ("", ""),
+    masks: pa.Table | None = None,
+    tracks: pa.Table | None = None,
+    expected_masks: int = 0,
+    facts: dict[str, Any] | None = None,
+) -> LabeledVideo:
+    """A finished video with its row of `videos`. `error` is class and message; `facts` are further columns by name."""
+    masks = MASKS.empty_table() if masks is None else masks
+    tracks = TRACKS.empty_table() if tracks is None else tracks
+    error_class, message = error
+    row: dict[str, Any] = {
+        "video_id": item.video_id,
+        "status": status.value,
+        "error_class": error_class,
+        "message": message,
+        "uri": None if item.uri is None else redact(item.uri),
+        "num_masks": masks.num_rows,
+        "num_tracks": tracks.num_rows,
+        "num_frames": 0,
+        "num_frames_decoded": 0,
+        "finished_at": datetime.now(UTC),
+        "attempts": item.attempt,
+        "worker": provenance.worker,
+        "segment": "",
+        "checkpoint": provenance.checkpoint,
+        "config_hash": provenance.config_hash,
+        "prompt_hash": item.prompt_hash,
+        "versions": provenance.versions,
+        **(facts or {}),
+    }
+    outcome = Outcome(item.video_id, status, item.prompt_hash, masks.num_rows, row["num_frames"], error_class, message)
+    return LabeledVideo(masks, tracks, pa.Table.from_pylist([row], schema=VIDEOS), outcome, expected_masks)

@@ -1,0 +1,40 @@
+"""What makes a worker, without torch: the driver only passes it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import FramesConfig, ModelConfig, PropagateConfig
+from pipeline.fingerprint import Checkpoint
+from pipeline.segments import FlushPolicy
+from pipeline.storage import JobStorage
+
+if TYPE_CHECKING:
+    from pipeline.worker import Worker
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Everything that a worker needs: plain values that travel to an actor."""
+
+    model: ModelConfig
+    checkpoint: Checkpoint
+    propagate: PropagateConfig
+    frames: FramesConfig
+    flush: FlushPolicy
+    storage: JobStorage
+    storage_options: dict[str, Any]
+    epoch: int
+    config_hash: str
+    versions: str
+    num_threads: int = 1
+    beat_seconds: float = 10.0
+    spool_dir: str | None = None
+
+
+def make_worker(settings: WorkerSettings, worker_id: str) -> Worker:
+    """A worker, where it shall run: this imports torch."""
+    from pipeline.worker import Worker
+
+    return Worker(settings, worker_id)
