@@ -1,0 +1,87 @@
+"""Where the prompts of each video lie, and what they say in total: addresses and hashes, never the prompts.
+
+The rows of one video may be scattered over shards. About 24 bytes per video and 20 per run of rows are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.inputs import InputTables
+from pipeline.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
+from pipeline.work import RowSpan
+
+_NUM_EXAMPLES = 3
+
+
+@dataclass
+class PromptIndex:
+    """Prompts of the numbered videos. `unknown_examples` are ids of videos that are not among them."""
+
+    hashes: PromptHashes
+    num_rows: int
+    num_unknown_rows: int
+    unknown_examples: tuple[str, ...]
+    num_without_object: int
+    files: tuple[str, ...]
+    _spans_N5: npt.NDArray[np.int32]  # video, file, row group, start, stop; sorted by video, else in table order
+
+    def spans(self, video_number: int) -> tuple[RowSpan, ...]:
+        """The rows of a video, in table order."""
+        first, last = np.searchsorted(self._spans_N5[:, 0], [video_number, video_number + 1])
+        spans: list[RowSpan] = []
+        for _, file, row_group, start, stop in self._spans_N5[first:last].tolist():
+            before = spans[-1] if spans else None
+            if before == RowSpan(self.files[file], row_group, before.start if before else 0, start):
+                spans[-1] = RowSpan(before.file, row_group, before.start, stop)
+            else:
+                spans.append(RowSpan(self.files[file], row_group, start, stop))
+        return tuple(spans)
+
+
+def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptIndex:
+    """One pass over the prompts table by columns. Rows of unknown videos, or without `object_id`, are only counted."""
+    hashes = PromptHashes(len(numbers))
+    runs = [np.empty((0, 5), dtype=np.int32)]
+    num_rows = num_unknown = num_without_object = 0
+    examples: dict[str, None] = {}
+    for batch in tables.prompts.read(("video_id", *PROMPT_COLUMNS)):
+        video_ids = batch.rows.column("video_id").to_pylist()
+        videos = np.fromiter((numbers.get(video_id, -1) for video_id in video_ids), np.int64, len(video_ids))
+        num_rows += len(videos)
+        unknown = np.flatnonzero(videos < 0)
+        num_unknown += len(unknown)
+        for row in unknown[: None if len(examples) < _NUM_EXAMPLES else 0].tolist():
+            if len(examples) < _NUM_EXAMPLES and video_ids[row]:
+                examples[video_ids[row]] = None
+        has_object = batch.rows.column("object_id").is_valid().to_numpy(zero_copy_only=False)
+        num_without_object += int(np.count_nonzero(~has_object & (videos >= 0)))
+        videos[~has_object] = -1
+        known = videos >= 0
+        hashes.add(videos[known], row_digests(batch.rows)[known])
+        runs.append(_runs(videos, tables.prompts.files.index(batch.file), batch.row_group, batch.start))
+    spans = np.concatenate(runs)
+    return PromptIndex(
+        hashes=hashes,
+        num_rows=num_rows,
+        num_unknown_rows=num_unknown,
+        unknown_examples=tuple(examples),
+        num_without_object=num_without_object,
+        files=tables.prompts.files,
+        _spans_N5=spans[np.argsort(spans[:, 0], kind="stable")],
+    )
+
+
+def _runs(videos: npt.NDArray[np.int64], file: int, row_group: int, first_row: int) -> npt.NDArray[np.int32]:
+    """Runs of rows of the same known video, `[N, 5]`: video, file, row group, start, stop."""
+    starts = np.flatnonzero(np.diff(videos, prepend=-2))
+    stops = np.append(starts[1:], len(videos))
+    known = videos[starts] >= 0
+    starts, stops = starts[known], stops[known]
+    same = np.ones(len(starts), dtype=np.int64)
+    columns = [videos[starts], same * file, same * row_group, starts + first_row, stops + first_row]
+    return np.stack(columns, axis=1).astype(np.int32)
