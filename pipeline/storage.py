@@ -64,7 +64,7 @@ def open_filesystem(uri: str, storage_options: dict[str, Any] | None = None) -> 
     return filesystem, path
 
 
-@dataclass
+@dataclass(repr=False)
 class JobStorage:
     """The one owner of a job's paths. Cheap to pickle: the file system is opened where it is used.
 
@@ -85,6 +85,8 @@ class JobStorage:
 
     def __str__(self) -> str:
         return redact(self.uri)
+
+    __repr__ = __str__
 
     # What kind of store this is
 
@@ -146,7 +148,7 @@ class JobStorage:
             except FileNotFoundError:
                 return []
             names = ((name.rsplit("/", 1)[-1], int(info["size"] or 0)) for name, info in found.items())
-            stored = (Stored(f"{folder}/{name}", size) for name, size in names if name.startswith(stem))
+            stored = (Stored(f"{folder}/{name}", size) for name, size in names if name and name.startswith(stem))
             return sorted(stored, key=lambda entry: entry.path)
 
         return self._run("list", folder, find)

@@ -59,6 +59,7 @@ class S3Server:
         flags = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=True)]
         flags += [
             "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
             "-master.telemetry=false",
             "-volume.max=20",
             "-ip=127.0.0.1",
