@@ -7,13 +7,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test lint parity bench clean
+.PHONY: demo test chaos lint parity bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.run conf=demo
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Faults injected into whole jobs with Ray; about a quarter of an hour on two cores.
+chaos: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

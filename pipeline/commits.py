@@ -3,6 +3,9 @@
 Entries are `_log/{n:020d}.json`, written create-only by one driver, and never deleted: a driver that lost the job
 without knowing must find the next number taken. Every hundred entries the state is rolled up, so that starting again
 reads one Parquet file and a short tail.
+
+One other process may write as well: a compaction, which only moves finished videos to larger segments. Its entries are
+marked, and a driver that finds one where it wanted to write applies it and takes the next number.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ class LostOwnership(OwnedByAnother):
     """Another driver has taken this job over: stop at once, write nothing more."""
 
 
+class StaleEntry(Exception):
+    """A compaction has moved videos that this entry moves or forgets. Nothing of it counts: make it anew."""
+
+
 class CommitLog:
     """The log of a job as one driver sees it. `load` reads only; `claim` and `append` write.
 
@@ -61,6 +68,19 @@ class CommitLog:
         self._read_tail()
         return self.state
 
+    def catch_up(self) -> JobState:
+        """Read what a compaction has written meanwhile; for the driver.
+
+        Raises:
+            LostOwnership: another driver has written the next entry.
+            StorageError: the store does not answer.
+        """
+        while True:
+            (data,) = self._storage.read_existing([_entry_path(self.state.next_entry)])
+            if data is None:
+                return self.state
+            self._apply_found(data)
+
     def settle(self) -> None:
         """Find out whether a write that ended in a `StorageError` got through; nothing to do after other writes.
 
@@ -71,7 +91,7 @@ class CommitLog:
         if self._is_uncertain:
             (data,) = self._storage.read_existing([_entry_path(self.state.next_entry)])
             if data is not None:
-                self._apply_own(data)
+                self._apply_found(data)
             self._is_uncertain = False
 
     def claim(self) -> int:
@@ -100,18 +120,57 @@ class CommitLog:
         Raises:
             LostOwnership: another driver has written the next entry. Nothing of this call counts.
             StorageError: the store does not answer.
+            StaleEntry: a compaction came first and moved some of these videos.
             ValueError: the entry would double or lose a video.
         """
+        was_refused = False
         while True:
             entry = self._remaining(
                 Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), tuple(forget), strikes or {})
             )
             if not (entry.add or entry.remove or entry.forget or entry.strikes):
                 return
-            self.state.check(entry)
+            try:
+                self.state.check(entry)
+            except ValueError as error:
+                if was_refused:
+                    raise StaleEntry(str(error)) from error
+                raise
             if self._write(entry):
                 break
+            was_refused = True
         self._roll_up_when_due()
+
+    def compact(self, add: Sequence[Segment], remove: Sequence[str]) -> None:
+        """Commit merged segments in place of those they were made of. For any process: no `claim` is needed.
+
+        Segments of `remove` that the log does not name will never count. Other writers' entries that come first are
+        applied. After a `StorageError` calling again is safe.
+
+        Raises:
+            StaleEntry: one of the segments, or of their videos, has left the log meanwhile. Nothing of this counts.
+            StorageError: the store does not answer.
+        """
+        while not self._is_applied(add, remove):
+            entry = Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), compaction=True)
+            gone = [name for name in remove if name in self.state.removed]
+            if gone:
+                raise StaleEntry(f"segment {gone[0]} has left the log")
+            try:
+                self.state.check(entry)
+            except ValueError as error:
+                raise StaleEntry(str(error)) from error
+            try:
+                self._storage.create(_entry_path(self.state.next_entry), encode_entry(entry))
+            except AlreadyExists:
+                self._apply(decode_entry(self._storage.read(_entry_path(self.state.next_entry))))
+            else:
+                self._apply(entry)
+        self._roll_up_when_due()
+
+    def _is_applied(self, add: Sequence[Segment], remove: Sequence[str]) -> bool:
+        state = self.state
+        return state.removed.issuperset(remove) and all(segment.name in state.segments for segment in add)
 
     def roll_up(self) -> None:
         """Write the state as a roll-up now."""
@@ -132,12 +191,12 @@ class CommitLog:
         )
 
     def _write(self, entry: Entry) -> bool:
-        """Create the next entry and apply it. False: an earlier write of ours was there, and was applied instead."""
+        """Create the next entry and apply it. False: an earlier write of ours, or a compaction, was there instead."""
         path = _entry_path(self.state.next_entry)
         try:
             self._storage.create(path, encode_entry(entry))
         except AlreadyExists:
-            self._apply_own(self._storage.read(path))
+            self._apply_found(self._storage.read(path))
             return False
         except StorageError:
             self._is_uncertain = True
@@ -145,9 +204,9 @@ class CommitLog:
         self._apply(entry)
         return True
 
-    def _apply_own(self, data: bytes) -> None:
+    def _apply_found(self, data: bytes) -> None:
         entry = decode_entry(data)
-        if entry.writer_id != self.writer_id:
+        if entry.writer_id != self.writer_id and not entry.compaction:
             raise LostOwnership(
                 f"{self._storage}: driver {entry.writer_id} has taken this job over. This driver stops; what it "
                 "committed counts, and the other one goes on from there."
@@ -201,6 +260,7 @@ def encode_entry(entry: Entry) -> bytes:
         "remove": list(entry.remove),
         "forget": list(entry.forget),
         "strikes": dict(entry.strikes),
+        **({"compaction": True} if entry.compaction else {}),
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -224,6 +284,7 @@ def decode_entry(data: bytes) -> Entry:
         remove=tuple(document["remove"]),
         forget=tuple(document["forget"]),
         strikes=document["strikes"],
+        compaction=document.get("compaction", False),
     )
 
 

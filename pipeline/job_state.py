@@ -122,7 +122,8 @@ class Entry:
     """One log entry, the unit of commitment. It is applied in this order: forget, remove, add, strikes.
 
     `forget` are finished videos that become unfinished; every other video of a removed segment must be in an added
-    one. `strikes` are new totals; 0 clears.
+    one. `strikes` are new totals; 0 clears. A `compaction` moves finished videos between segments and changes nothing
+    else; it may come from another process than the driver.
     """
 
     writer_id: str
@@ -131,6 +132,7 @@ class Entry:
     remove: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     strikes: Mapping[str, int] = field(default_factory=dict)
+    compaction: bool = False
 
 
 @dataclass
@@ -154,6 +156,9 @@ class JobState:
             ValueError: names the video and the segment.
         """
         leaving, forgotten = set(entry.remove), set(entry.forget)
+        for video_id in forgotten:
+            if video_id in self.terminal and self.terminal[video_id].segment not in leaving:
+                raise ValueError(f"forgotten video {video_id!r} would stay in {self.terminal[video_id].segment}")
         seen: dict[str, str] = {}
         for segment in entry.add:
             if segment.name in self.segments or segment.name in self.removed:

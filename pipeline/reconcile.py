@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commits import CommitLog
+from pipeline.commits import CommitLog, StaleEntry
 from pipeline.schema import TABLES
 from pipeline.segment_files import (
     SegmentFooter,
@@ -80,20 +80,9 @@ class SegmentKeeper:
     def forget(self, video_ids: Iterable[str]) -> None:
         """Make finished videos unfinished, without rows: their prompts changed, or `retry=` names their status."""
         self._log.settle()
-        terminal = self._log.state.terminal
-        by_segment: dict[str, set[str]] = {}
-        for video_id in video_ids:
-            if video_id in terminal:
-                by_segment.setdefault(terminal[video_id].segment, set()).add(video_id)
-        remaining = iter(sorted(by_segment.items()))
-        while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
-            copies = [self._rewrite(name, leaving) for name, leaving in group]
-            self._log.append(
-                add=[copy for copy in copies if copy],
-                remove=[name for name, _ in group],
-                forget=sorted(video_id for _, leaving in group for video_id in leaving),
-            )
-            self._delete([name for name, _ in group])
+        wanted = list(video_ids)
+        while not self._forget(wanted):
+            _log.info("segments were merged meanwhile; reading the log again")
 
     def adopt(
         self, fingerprint: str, is_wanted: Callable[[Outcome], bool], worker_id: str | None = None
@@ -132,14 +121,44 @@ class SegmentKeeper:
         The log learns of it first, so that a driver which takes over in the middle adopts none of them.
         """
         self._log.settle()
-        state = self._log.state
         listed = self._listing()
-        unnamed = sorted(name for name in listed if name not in state.segments)
-        self._log.append(remove=unnamed)
+        while True:
+            state = self._log.catch_up()
+            unnamed = sorted(name for name in listed if name not in state.segments)
+            try:
+                self._log.append(remove=unnamed)
+                break
+            except StaleEntry:
+                _log.info("segments were merged meanwhile; reading the log again")
         self._storage.delete(path for name in unnamed for path in listed[name])
         if self._storage.is_local:
             self._storage.clear_temporary()
         return len(unnamed)
+
+    def _forget(self, video_ids: Sequence[str]) -> bool:
+        """Forget these videos; False: a compaction has moved some of them, so what remains is to be grouped anew."""
+        terminal = self._log.state.terminal
+        by_segment: dict[str, set[str]] = {}
+        for video_id in video_ids:
+            if video_id in terminal:
+                by_segment.setdefault(terminal[video_id].segment, set()).add(video_id)
+        remaining = iter(sorted(by_segment.items()))
+        while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
+            names = [name for name, _ in group]
+            try:
+                copies = [self._rewrite(name, leaving) for name, leaving in group]
+                self._log.append(
+                    add=[copy for copy in copies if copy],
+                    remove=names,
+                    forget=sorted(video_id for _, leaving in group for video_id in leaving),
+                )
+            except (StaleEntry, FileNotFoundError):
+                state = self._log.catch_up()
+                if all(name in state.segments for name in names):
+                    raise  # no compaction: an object of the job is missing
+                return False
+            self._delete(names)
+        return True
 
     def _commit(
         self,

@@ -26,7 +26,9 @@ from pipeline.commits import CommitLog
 from pipeline.job_state import JobState
 from pipeline.schema import SORT_KEYS, TABLES
 from pipeline.segment_files import object_path
-from pipeline.storage import JobStorage
+from pipeline.storage import JobStorage, StorageError
+
+_READS = 5
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,19 @@ def open(uri: str, storage_options: dict[str, Any] | None = None) -> JobTables:
 
 
 class JobTables:
-    """A snapshot of a job's tables. If a running job rewrites segments meanwhile, a read fails: open it again."""
+    """A snapshot of a job's tables.
+
+    When a running job or a compaction replaces segments meanwhile, `tracks` and `videos` read the log again; a dataset
+    of `masks` that was made before fails with `FileNotFoundError`: call `masks` again after `refresh`.
+    """
 
     def __init__(self, storage: JobStorage, state: JobState) -> None:
         self._storage = storage
         self.state = state
+
+    def refresh(self) -> None:
+        """Read the log as it stands now."""
+        self.state = CommitLog(self._storage, "reader").load()
 
     def masks(self, video_ids: Collection[str] | None = None) -> ds.Dataset:
         """One row per video, object and frame; of all videos or of `video_ids`. Nothing is read yet."""
@@ -96,7 +106,14 @@ class JobTables:
         return document
 
     def _sorted(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
-        rows = self._dataset(table, video_ids).to_table()
+        for _ in range(_READS):
+            try:
+                rows = self._dataset(table, video_ids).to_table()
+                break
+            except FileNotFoundError:
+                self.refresh()
+        else:
+            raise StorageError(f"{self._storage}/{table}: segments vanish while they are read. Try again.")
         return rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]])
 
     def _dataset(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:

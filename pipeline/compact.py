@@ -1,0 +1,255 @@
+"""`python -m pipeline.compact output=…`: merge a job's small segments into few large ones, each sorted by video.
+
+A group of segments is merged on local disk, published under a new name, and takes its parts' place by one log entry;
+then the parts are deleted. Killed in between, it leaves objects that the log does not name, which the next compaction
+and the end of the next job delete. A job may run meanwhile: its driver applies the entry and goes on, and wherever the
+two are at odds over a segment, the driver's word stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.commits import CommitLog, StaleEntry
+from pipeline.job_command import JobArguments, main
+from pipeline.job_state import JobState
+from pipeline.owner import new_writer_id
+from pipeline.schema import TABLES
+from pipeline.segment_files import (
+    SegmentOrigin,
+    build_segment,
+    discard,
+    new_segment_name,
+    object_path,
+    publish,
+    read_batches,
+    read_footer,
+)
+from pipeline.storage import JobStorage
+from pipeline.work import Segment
+
+_log = logging.getLogger(__name__)
+
+WORKER_ID = "compactor"
+_CHUNK_BYTES = 32 << 20
+_CHUNK_SEGMENTS = 64
+HELP = """Merges the small segments of a job into files of 256 to 512 MB, sorted by video.
+
+  python -m pipeline.compact output=…
+
+output=              folder or URI of the job
+storage_options.KEY= for its store, as in the job
+spool_dir=           local disk for about 1 GB of temporary files; otherwise the system's temporary folder
+
+Safe at any time: while the job runs, and when killed in the middle. Exit codes: 0 done; 1 the store failed, run it
+again; 2 wrong arguments, or no job there.
+"""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Segments below `small_bytes` are merged, into ones of at most `most_bytes`."""
+
+    small_bytes: int = 256 << 20
+    most_bytes: int = 512 << 20
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What was done: segments merged away, segments made of them, their bytes."""
+
+    num_merged: int
+    num_made: int
+    num_bytes: int
+
+
+def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) -> Compaction:
+    """Merge what is small. A group that a running job changes meanwhile is left as it is.
+
+    Raises:
+        FileNotFoundError: there is no job.
+        StorageError: the store does not answer. What was merged so far counts.
+    """
+    log = CommitLog(storage, f"{WORKER_ID}-{new_writer_id()}")
+    state = log.load()
+    if state.next_entry == 0:
+        raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+    _delete_leftovers(storage, log)
+    num_merged, made = 0, []
+    for names in plan_groups(state, sizes or Sizes()):
+        try:
+            segment = _merge(storage, log, names, spool_dir)
+        except (StaleEntry, FileNotFoundError) as error:
+            if isinstance(error, FileNotFoundError) and log.refresh().segments.keys() >= set(names):
+                raise  # the job has not deleted it: an object of the log is missing
+            _log.info("the job has just changed one of %d segments; they are left as they are", len(names))
+            continue
+        _delete(storage, names)
+        num_merged += len(names)
+        made.append(segment)
+        _log.info("%d segments are now %s, %.1f MB", len(names), segment.name, segment.num_bytes / 1e6)
+    return Compaction(num_merged, len(made), sum(segment.num_bytes for segment in made))
+
+
+def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
+    """Names of small segments that belong together: neighbours by their first video, as many as fit."""
+    first_video: dict[str, str] = {}
+    for video_id, terminal in state.terminal.items():
+        first_video[terminal.segment] = min(video_id, first_video.get(terminal.segment, video_id))
+    small = [name for name, size in state.segments.items() if size.num_bytes < sizes.small_bytes]
+    groups: list[list[str]] = []
+    num_bytes = 0
+    for name in sorted(small, key=lambda name: (first_video.get(name, ""), name)):
+        size = state.segments[name].num_bytes
+        if not groups or num_bytes + size > sizes.most_bytes:
+            groups.append([])
+            num_bytes = 0
+        groups[-1].append(name)
+        num_bytes += size
+    return [tuple(group) for group in groups if len(group) > 1]
+
+
+def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], spool_dir: Path) -> Segment:
+    """One segment of several, committed in their place. Its rows wait on disk: memory is bounded by a row group."""
+    spool_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="maskmill-compact-", dir=spool_dir))
+    try:
+        footers = storage.in_parallel(lambda name: read_footer(storage, name), names)
+        outcomes = [outcome for footer in footers for outcome in footer.segment.outcomes]
+        video_ids = sorted(outcome.video_id for outcome in outcomes)
+        origin = SegmentOrigin(log.state.epoch, WORKER_ID, "")
+        with contextlib.ExitStack() as stack:
+            spools = {table: stack.enter_context(_VideoSpool(folder / f"{table}.arrow", table)) for table in TABLES}
+            for table, batch in _rows(storage, log.state, names):
+                spools[table].put(batch)
+        batches = {table: spool.by_video(video_ids) for table, spool in spools.items()}
+        built = build_segment(new_segment_name(origin), origin, outcomes, batches, folder)
+        segment = publish(storage, built)
+        try:
+            log.compact([segment], names)
+        except StaleEntry:
+            _delete(storage, [segment.name])
+            raise
+        finally:
+            discard(built)
+        return segment
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rows(storage: JobStorage, state: JobState, names: Sequence[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """All rows of these segments, with the table that they belong to; small segments are fetched several at a time."""
+
+    def whole(name: str) -> list[tuple[str, pa.RecordBatch]]:
+        return [(table, batch) for table in TABLES for batch in read_batches(storage, table, name)]
+
+    for chunk in _chunks(state, names):
+        if len(chunk) == 1:
+            for table in TABLES:
+                for batch in read_batches(storage, table, chunk[0]):
+                    yield table, batch
+        else:
+            for rows in storage.in_parallel(whole, chunk):
+                yield from rows
+
+
+def _chunks(state: JobState, names: Sequence[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    num_bytes = 0
+    for name in names:
+        size = state.segments[name].num_bytes
+        if chunk and (num_bytes + size > _CHUNK_BYTES or len(chunk) == _CHUNK_SEGMENTS):
+            yield chunk
+            chunk, num_bytes = [], 0
+        chunk.append(name)
+        num_bytes += size
+    if chunk:
+        yield chunk
+
+
+class _VideoSpool:
+    """Rows of one table in one local file, written as they come inside `with`, and read video by video afterwards."""
+
+    def __init__(self, path: Path, table: str) -> None:
+        self._path = path
+        self._schema = TABLES[table]
+        self._batches: dict[str, list[int]] = {}
+        self._num_batches = 0
+
+    def __enter__(self) -> _VideoSpool:
+        self._sink = pa.OSFile(str(self._path), "wb")
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        self._writer = pa.ipc.new_file(self._sink, self._schema, options=options)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+        self._sink.close()
+
+    def put(self, batch: pa.RecordBatch) -> None:
+        """Add rows; those of a video are next to each other, as in every segment."""
+        rows = pa.Table.from_batches([batch]).cast(self._schema)
+        start = 0
+        for video_id, run in groupby(rows["video_id"].to_pylist()):
+            stop = start + sum(1 for _ in run)
+            for part in rows.slice(start, stop - start).combine_chunks().to_batches():
+                self._writer.write_batch(part)
+                self._batches.setdefault(video_id, []).append(self._num_batches)
+                self._num_batches += 1
+            start = stop
+
+    def by_video(self, video_ids: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """All rows of these videos, in this order; once the writing is over."""
+        with pa.OSFile(str(self._path), "rb") as source, pa.ipc.open_file(source) as reader:
+            for video_id in video_ids:
+                for number in self._batches.get(video_id, ()):
+                    yield reader.get_batch(number)
+
+
+def _delete_leftovers(storage: JobStorage, log: CommitLog) -> None:
+    """Delete objects that a compaction killed in the middle left: merged away, or never committed.
+
+    A compaction at work at the same time, about to commit one of these, is told that the name is gone.
+    """
+    found: dict[str, list[str]] = {}
+    for table in TABLES:
+        for stored in storage.listing(table):
+            found.setdefault(stored.path.removeprefix(f"{table}/").removesuffix(".parquet"), []).append(stored.path)
+    state = log.refresh()
+    unfinished = [
+        name for name in found if f"-{WORKER_ID}-" in name and name not in state.segments and name not in state.removed
+    ]
+    with contextlib.suppress(StaleEntry):
+        log.compact([], unfinished)
+    storage.delete(path for name in found if name in log.state.removed for path in found[name])
+
+
+def _delete(storage: JobStorage, names: Sequence[str]) -> None:
+    storage.delete(object_path(table, name) for name in names for table in TABLES)
+
+
+def run(arguments: JobArguments) -> None:
+    """The command."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    started = time.monotonic()
+    storage = JobStorage(arguments.output, arguments.storage_options)
+    done = compact(storage, Path(arguments.spool_dir or tempfile.gettempdir()))
+    print(
+        f"{storage}: {done.num_merged} segments merged into {done.num_made}, {done.num_bytes / 1e6:.1f} MB, in "
+        f"{time.monotonic() - started:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(HELP, run))

@@ -1,0 +1,308 @@
+"""Merging small segments: the same rows before, during and after, whatever happens in between."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import compact as compact_module
+from pipeline import job_command, tables
+from pipeline.commits import CommitLog, LostOwnership, StaleEntry
+from pipeline.compact import HELP, Sizes, compact, plan_groups
+from pipeline.faults import StorageError
+from pipeline.reconcile import SegmentKeeper
+from pipeline.schema import SORT_KEYS, TABLES
+from pipeline.storage import JobStorage
+from pipeline.work import Status
+from tests.faults.dying_storage import Died, DyingStorage
+from tests.pipeline.labeled import driver, labeled, publish
+
+
+def rows(storage: JobStorage) -> dict[str, list[dict[str, object]]]:
+    """All rows of all tables through the log; without the name of the segment, which is what changes."""
+    job = tables.open(storage.uri, storage.storage_options)
+    keys = [(key, "ascending") for key in SORT_KEYS["masks"]]
+    found = {"masks": job.masks().to_table().sort_by(keys), "tracks": job.tracks(), "videos": job.videos()}
+    found["videos"] = found["videos"].drop_columns(["segment"])
+    return {name: table.to_pylist() for name, table in found.items()}
+
+
+def commit_segments(storage: JobStorage, spool: Path, num_segments: int) -> CommitLog:
+    """A job of as many segments, of one or two videos each, their ids in no order; every seventh video failed."""
+    log, keeper = driver(storage, spool)
+    published = []
+    for number in range(num_segments):
+        names = [f"video-{number * 37 % num_segments:05d}{suffix}" for suffix in ("", "b")[: 1 + number % 2]]
+        status = Status.FAILED if number % 7 == 3 else Status.OK
+        published.append(publish(storage, spool, *(labeled(name, 2, (1,), status) for name in names)))
+        if len(published) == 25 or number == num_segments - 1:
+            keeper.commit(published)
+            published = []
+    return log
+
+
+def glob_rows(storage: JobStorage, table: str) -> int:
+    """Rows that a plain glob finds, without the log."""
+    return sum(pq.read_metadata(path).num_rows for path in Path(storage.uri, table).glob("*.parquet"))
+
+
+def test_merging_keeps_every_row_and_sorts_by_video(storage: JobStorage, tmp_path: Path) -> None:
+    commit_segments(storage, tmp_path / "spool", 9)
+    before = rows(storage)
+
+    done = compact(storage, tmp_path / "spool")
+
+    assert (done.num_merged, done.num_made) == (9, 1)
+    assert rows(storage) == before
+    state = CommitLog(storage, "reader").load()
+    (name,) = state.segments
+    assert state.segments[name].num_videos == len(before["videos"])
+    for table in TABLES:
+        assert [stored.path for stored in storage.listing(table)] == [f"{table}/{name}.parquet"]
+        with storage.open_input(f"{table}/{name}.parquet") as file:
+            stored_rows = pq.read_table(file).select(SORT_KEYS[table]).to_pylist()
+        assert stored_rows == sorted(stored_rows, key=lambda row: tuple(row.values()))
+    assert tables.open(storage.uri, storage.storage_options).videos()["segment"].unique().to_pylist() == [name]
+    assert compact(storage, tmp_path / "spool").num_made == 0
+    assert not list((tmp_path / "spool").glob("maskmill-compact-*"))
+
+
+def test_groups_are_neighbours_that_fit_and_large_segments_stay(disk_storage: JobStorage, tmp_path: Path) -> None:
+    log = commit_segments(disk_storage, tmp_path / "spool", 8)
+    largest = max(size.num_bytes for size in log.state.segments.values())
+
+    groups = plan_groups(log.state, Sizes(small_bytes=largest + 1, most_bytes=3 * largest))
+
+    firsts = [
+        [min(v for v, terminal in log.state.terminal.items() if terminal.segment == n) for n in g] for g in groups
+    ]
+    assert sum(firsts, []) == sorted(sum(firsts, []))
+    assert all(sum(log.state.segments[name].num_bytes for name in group) <= 3 * largest for group in groups)
+    assert len(groups) > 1
+    assert all(len(group) > 1 for group in groups)
+    assert plan_groups(log.state, Sizes(small_bytes=10, most_bytes=100)) == []
+
+
+def test_several_groups_are_committed_one_after_the_other(disk_storage: JobStorage, tmp_path: Path) -> None:
+    commit_segments(disk_storage, tmp_path / "spool", 12)
+    before = rows(disk_storage)
+    done = compact(disk_storage, tmp_path / "spool", Sizes(small_bytes=200_000, most_bytes=60_000))
+    assert done.num_made > 1
+    assert rows(disk_storage) == before
+
+
+@pytest.mark.slow
+def test_killed_before_or_after_any_write_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    whole = JobStorage(str(tmp_path / "whole"))
+    commit_segments(whole, tmp_path / "spool", 4)
+    before = rows(whole)
+    counting = DyingStorage(str(tmp_path / "count"))
+    shutil.copytree(whole.uri, counting.uri)
+    compact(counting, tmp_path / "spool")
+    assert counting.num_writes > 12
+
+    for write in range(counting.num_writes):
+        for dies_after in (False, True):
+            uri = str(tmp_path / f"killed-{write}-{dies_after}")
+            shutil.copytree(whole.uri, uri)
+            with pytest.raises(Died):
+                compact(DyingStorage(uri, dies_at=write, dies_after=dies_after), tmp_path / "spool")
+            storage = JobStorage(uri)
+            assert rows(storage) == before, (write, dies_after)
+            compact(storage, tmp_path / "spool")
+            assert rows(storage) == before, (write, dies_after)
+            assert {table: glob_rows(storage, table) for table in TABLES} == {t: len(r) for t, r in before.items()}
+            shutil.rmtree(uri)
+
+
+def test_a_job_goes_on_while_its_segments_are_merged(storage: JobStorage, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    log, keeper = driver(storage, spool)
+    keeper.commit([publish(storage, spool, labeled("a")), publish(storage, spool, labeled("b"))])
+
+    assert compact(storage, spool).num_merged == 2
+    keeper.commit([publish(storage, spool, labeled("c"))])  # the driver's next number is taken by the compaction
+    assert compact(storage, spool).num_merged == 2
+    keeper.forget(["b"])  # it lies in a segment that this driver has never heard of
+    keeper.commit([publish(storage, spool, labeled("b", prompt_hash="p2"))])
+    keeper.sweep()
+
+    assert set(log.state.terminal) == {"a", "b", "c"}
+    assert log.state.terminal["b"].prompt_hash == "p2"
+    expected = JobStorage(str(tmp_path / "expected"))
+    _, other = driver(expected, spool)
+    other.commit([publish(expected, spool, labeled("a"), labeled("b", prompt_hash="p2"), labeled("c"))])
+    assert rows(storage) == rows(expected)
+
+
+def test_the_end_of_a_job_keeps_what_a_compaction_made_meanwhile(disk_storage: JobStorage, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    _, keeper = driver(disk_storage, spool)
+    keeper.commit([publish(disk_storage, spool, labeled("a")), publish(disk_storage, spool, labeled("b"))])
+    before = rows(disk_storage)
+    compact(disk_storage, spool)
+    assert keeper.sweep() == 0
+    assert rows(disk_storage) == before
+
+
+def test_forgetting_everything_of_a_segment_that_was_merged_meanwhile(disk_storage: JobStorage, tmp_path: Path) -> None:
+    """The case without a copy: nothing is left of the old segment, so only the removal tells."""
+    spool = tmp_path / "spool"
+    log, keeper = driver(disk_storage, spool)
+    keeper.commit([publish(disk_storage, spool, labeled("a")), publish(disk_storage, spool, labeled("b"))])
+    compact(disk_storage, spool)
+    keeper.forget(["a"])
+    assert set(log.state.terminal) == {"b"}
+    assert {row["video_id"] for row in rows(disk_storage)["masks"]} == {"b"}
+
+
+class RacingStorage(JobStorage):
+    """Runs `race` once, just before the compaction's merged segment is published."""
+
+    race = staticmethod(lambda: None)
+
+    def put_file(self, local: Path, path: str) -> int:
+        race, self.race = self.race, lambda: None  # type: ignore[method-assign]
+        race()
+        return super().put_file(local, path)
+
+
+def test_where_both_want_a_segment_the_driver_wins(tmp_path: Path) -> None:
+    spool, uri = tmp_path / "spool", str(tmp_path / "job")
+    storage = JobStorage(uri)
+    log, keeper = driver(storage, spool)
+    keeper.commit([publish(storage, spool, labeled("a")), publish(storage, spool, labeled("b"))])
+    racing = RacingStorage(uri)
+    racing.race = lambda: keeper.forget(["a"])  # type: ignore[method-assign]
+
+    assert compact(racing, spool).num_made == 0
+
+    assert {row["video_id"] for row in rows(storage)["masks"]} == {"b"}
+    assert {table: glob_rows(storage, table) for table in TABLES} == {t: len(r) for t, r in rows(storage).items()}
+    assert set(CommitLog(storage, "reader").load().terminal) == {"b"}
+
+
+def test_two_compactions_at_once(tmp_path: Path) -> None:
+    spool, uri = tmp_path / "spool", str(tmp_path / "job")
+    commit_segments(JobStorage(uri), spool, 5)
+    before = rows(JobStorage(uri))
+    racing = RacingStorage(uri)
+    racing.race = lambda: compact(JobStorage(uri), spool)  # type: ignore[method-assign]
+    compact(racing, spool)
+    assert rows(JobStorage(uri)) == before
+    compact(JobStorage(uri), spool)
+    assert glob_rows(JobStorage(uri), "masks") == len(before["masks"])
+
+
+def test_a_compaction_needs_no_ownership_but_a_lost_job_stays_lost(disk_storage: JobStorage, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    _, first = driver(disk_storage, spool, "driver-1")
+    first.commit([publish(disk_storage, spool, labeled("a")), publish(disk_storage, spool, labeled("b"))])
+    compact(disk_storage, spool)
+    driver(disk_storage, spool, "driver-2")
+    with pytest.raises(LostOwnership, match="driver-2"):
+        first.commit([publish(disk_storage, spool, labeled("c"))])
+    with pytest.raises(LostOwnership, match="driver-2"):
+        first.sweep()
+
+
+def test_a_missing_object_is_an_error_and_changes_nothing(disk_storage: JobStorage, tmp_path: Path) -> None:
+    log = commit_segments(disk_storage, tmp_path / "spool", 3)
+    Path(disk_storage.uri, "videos", f"{sorted(log.state.segments)[0]}.parquet").unlink()
+    with pytest.raises(FileNotFoundError):
+        compact(disk_storage, tmp_path / "spool")
+    assert len(CommitLog(disk_storage, "reader").load().segments) == 3
+
+
+def test_readers_follow_when_segments_are_merged_under_them(disk_storage: JobStorage, tmp_path: Path) -> None:
+    commit_segments(disk_storage, tmp_path / "spool", 4)
+    job = tables.open(disk_storage.uri)
+    before = job.tracks()
+    stale_masks = job.masks()
+    compact(disk_storage, tmp_path / "spool")
+    assert job.tracks().equals(before)
+    with pytest.raises(FileNotFoundError):
+        stale_masks.to_table()
+    assert job.masks().count_rows() == len(rows(disk_storage)["masks"])
+
+
+def test_an_entry_that_forgets_a_video_and_keeps_its_rows_is_refused(disk_storage: JobStorage, tmp_path: Path) -> None:
+    log = commit_segments(disk_storage, tmp_path / "spool", 2)
+    with pytest.raises(ValueError, match="would stay"):
+        log.append(forget=[next(iter(log.state.terminal))])
+
+
+def test_compacting_what_has_left_the_log_is_stale(disk_storage: JobStorage, tmp_path: Path) -> None:
+    log = commit_segments(disk_storage, tmp_path / "spool", 2)
+    other = CommitLog(disk_storage, "compactor")
+    other.load()
+    names = sorted(log.state.segments)
+    SegmentKeeper(disk_storage, log, tmp_path / "spool").forget([next(iter(log.state.terminal))])
+    with pytest.raises(StaleEntry):
+        other.compact([publish(disk_storage, tmp_path / "spool", labeled("x"))], names)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "output= is missing"),
+        (["output"], "not key=value"),
+        (["output=x", "colour=red"], "unknown key colour"),
+        (["output=x", "storage_options=[1]"], "storage_options"),
+        (["output=/nowhere/at/all"], "no job"),
+    ],
+)
+def test_wrong_arguments_are_explained(words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job_command.main(HELP, compact_module.run, words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_store_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(arguments: job_command.JobArguments) -> None:
+        raise StorageError("read s3://bucket/x?X-Amz-Signature=abc failed")
+
+    assert job_command.main(HELP, fail, ["output=x"]) == 1
+    assert "abc" not in capsys.readouterr().err
+
+
+class UnsyncedStorage(JobStorage):
+    """Publishes without waiting for the disk, which would be most of the time of making thousands of segments."""
+
+    def put_file(self, local: Path, path: str) -> int:
+        final = Path(self.uri, path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        return shutil.copy(local, final).stat().st_size
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_two_thousand_segments_by_command_killed_in_the_middle(tmp_path: Path) -> None:
+    storage, spool = UnsyncedStorage(str(tmp_path / "job")), tmp_path / "spool"
+    spool.mkdir()
+    commit_segments(storage, spool, 2_000)
+    before = rows(storage)
+    command = [sys.executable, "-m", "pipeline.compact", f"output={storage.uri}", f"spool_dir={spool}"]
+    running = subprocess.Popen(command)
+    deadline = time.monotonic() + 120
+    while not list(spool.glob("maskmill-compact-*/masks.arrow")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    assert rows(storage) == before
+
+    finished = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "2000 segments merged into 1" in finished.stdout
+    assert rows(storage) == before
+    assert {table: glob_rows(storage, table) for table in TABLES} == {t: len(r) for t, r in before.items()}
+    assert isinstance(tables.open(storage.uri).videos(), pa.Table)
