@@ -69,7 +69,7 @@ class Executor(Protocol):
     capacity: int
 
     def start(self) -> str:
-        """Start a worker and return its id, unique in the job; its `setup` runs from now on."""
+        """Start a worker and return its id, unique in the run; its `setup` runs from now on."""
 
     def work(self, worker_id: str, offers: Sequence[WorkItem]) -> None:
         """Call `work` of a worker that has no call outstanding."""
@@ -92,15 +92,14 @@ class SerialExecutor:
 
     capacity = 1
 
-    def __init__(self, make_worker: WorkerFactory, name_prefix: str) -> None:
+    def __init__(self, make_worker: WorkerFactory) -> None:
         self._make_worker = make_worker
-        self._name_prefix = name_prefix
         self._workers: dict[str, LabelingWorker] = {}
         self._calls: list[tuple[str, str, tuple[WorkItem, ...]]] = []
         self._num_started = 0
 
     def start(self) -> str:
-        worker_id = f"{self._name_prefix}-w{self._num_started:04d}"
+        worker_id = f"w{self._num_started:04d}"
         self._num_started += 1
         self._workers[worker_id] = self._make_worker(worker_id)
         self._calls.append((worker_id, "setup", ()))

@@ -21,7 +21,7 @@ from pipeline.work import WorkItem
 
 _log = logging.getLogger(__name__)
 
-# Ray has no common class for "the worker is gone": what is neither of these two counts as a death that may be a video's fault.
+# Ray has no common class for "the worker is gone". What is in neither list is a death that may be a video's fault.
 _INFRASTRUCTURE = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.ObjectLostError)
 _ENVIRONMENT = (exceptions.RuntimeEnvSetupError, exceptions.ActorUnschedulableError)
 _NODE_GONE = ("its node has died", "node was terminated", "owner has died")
@@ -51,27 +51,25 @@ class RayExecutor:
     def __init__(
         self,
         make_worker: WorkerFactory,
-        name_prefix: str,
         cluster: ClusterConfig,
         hang_seconds: float,
         setup_seconds: float,
-        wants_gpu: bool = True,
+        device: str = "auto",
     ) -> None:
         self._make_worker = make_worker
-        self._name_prefix = name_prefix
         self._deadlines = {"setup": setup_seconds, "work": hang_seconds, "drain": hang_seconds}
         self._actors: dict[str, _Actor] = {}
         self._calls: dict[Any, _Call] = {}
         self._num_started = 0
         connect(cluster)
         try:
-            self._resources, self.capacity = _share(cluster, wants_gpu)
+            self._resources, self.capacity = _share(cluster, device)
         except ConfigError:
             ray.shutdown()
             raise
 
     def start(self) -> str:
-        worker_id = f"{self._name_prefix}-w{self._num_started:04d}"
+        worker_id = f"w{self._num_started:04d}"
         self._num_started += 1
         remote = ray.remote(ActorWorker).options(
             max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD", **self._resources
@@ -210,12 +208,13 @@ def _num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _share(cluster: ClusterConfig, wants_gpu: bool) -> tuple[dict[str, float], int]:
+def _share(cluster: ClusterConfig, device: str) -> tuple[dict[str, float], int]:
     """What an actor asks for, and how many of those fit. Raises `ConfigError` if none does."""
     nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
     gpus = cluster.gpus_per_actor
     if gpus is None:
-        gpus = 1.0 if wants_gpu and any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
+        has_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
+        gpus = 1.0 if device == "cuda" or (device == "auto" and has_gpu) else 0.0
     fitting = [_num_fitting(node, cluster.cpus_per_actor, gpus) for node in nodes]
     if sum(fitting) == 0:
         raise ConfigError(

@@ -48,7 +48,6 @@ class _Video:
     """An item on its way: what is here of it so far. `close` frees its files and threads."""
 
     item: WorkItem
-    started: float
     fetching: Future[None] | None = None
     prompts: VideoPrompts | None = None
     frames: VideoFrames | None = None
@@ -57,6 +56,7 @@ class _Video:
     has_little_memory: bool = False
     fetch_seconds: float = 0.0
     decode_seconds: float = 0.0
+    labelling_since: float | None = None
 
     def __post_init__(self) -> None:
         self.resources = contextlib.ExitStack()
@@ -151,7 +151,7 @@ class Worker:
         if item.alone:
             # If this one kills the worker, the others' rows shall not be lost with it.
             self._flush()
-        video = _Video(item, time.monotonic())
+        video = _Video(item)
         video.fetching = self._prefetch.submit(self._fetch, video)
         self._videos.append(video)
 
@@ -203,6 +203,7 @@ class Worker:
         make_session = partial(
             VideoSession, self._model, max_prompted_memories=self.settings.propagate.max_prompted_memories
         )
+        video.labelling_since = video.labelling_since or time.monotonic()
         video.steps = label_steps(make_session, video.item.video_id, video.prompts, video.frames, options)
 
     def _after_error(self, video: _Video, error: Exception) -> LabeledVideo | None:
@@ -250,10 +251,11 @@ class Worker:
 
     def _facts(self, video: _Video) -> dict[str, object]:
         """Columns of `videos` that do not depend on how it ended."""
+        labelling_seconds = time.monotonic() - video.labelling_since if video.labelling_since else 0.0
         times: dict[str, object] = {
             "fetch_seconds": video.fetch_seconds,
             "decode_seconds": video.decode_seconds,
-            "wall_seconds": time.monotonic() - video.started,
+            "wall_seconds": video.fetch_seconds + video.decode_seconds + labelling_seconds,
         }
         if video.frames is None:
             return times

@@ -1,0 +1,272 @@
+"""One job from its config to its tables. The main path is `run` and `label`: read them from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from pipeline.commits import CommitLog, OwnedByAnother
+from pipeline.config import ConfigError, JobConfig
+from pipeline.dispatch import Dispatcher
+from pipeline.executors import Executor, SerialExecutor
+from pipeline.faults import StorageError
+from pipeline.fingerprint import (
+    Checkpoint,
+    JobRecord,
+    difference,
+    make_record,
+    read_record,
+    resolve_checkpoint,
+    write_record,
+)
+from pipeline.inputs import InputError, InputTables
+from pipeline.ledger import JobLedger
+from pipeline.loop import Ending, Limits, Loop
+from pipeline.owner import Ownership, new_writer_id
+from pipeline.plan import Plan, make_plan
+from pipeline.progress import Progress, summary
+from pipeline.reconcile import SegmentKeeper
+from pipeline.redact import redact
+from pipeline.rows import Provenance
+from pipeline.schema import TABLES
+from pipeline.segment_files import SegmentOrigin
+from pipeline.segments import FlushPolicy, SegmentWriter
+from pipeline.signals import StopSignals
+from pipeline.storage import JobStorage, UnsafeStore
+from pipeline.uris import is_local, local_path
+from pipeline.work import Status
+from pipeline.worker_files import WorkerFolder
+from pipeline.worker_settings import WorkerSettings, make_worker
+
+_log = logging.getLogger(__name__)
+
+EXIT_DONE, EXIT_ENVIRONMENT, EXIT_OWNED, EXIT_FAILURES, EXIT_STOPPED = 0, 1, 3, 4, 143
+
+_EXIT_CODES = {
+    Ending.DONE: EXIT_DONE,
+    Ending.STOPPED: EXIT_STOPPED,
+    Ending.FAILURES: EXIT_FAILURES,
+    Ending.ENVIRONMENT: EXIT_ENVIRONMENT,
+    Ending.STORAGE: EXIT_ENVIRONMENT,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was found: where it lies, what its log says, what this run is and what earlier ones were."""
+
+    config: JobConfig
+    storage: JobStorage
+    log: CommitLog
+    checkpoint: Checkpoint
+    record: JobRecord
+    record_before: JobRecord | None
+
+    @property
+    def relabels_all(self) -> bool:
+        """Whether earlier masks are of another model or other options."""
+        return self.record_before is not None and self.record_before.fingerprint != self.record.fingerprint
+
+
+def run(config: JobConfig) -> int:
+    """Labels what remains to be labelled and returns the exit code. Raises `ConfigError` if the job cannot start."""
+    try:
+        job = open_job(config)
+        plan = plan_job(job)
+        for warning in plan.warnings:
+            _log.warning("%s", warning)
+        if is_finished(job, plan):
+            return report(job, None, Ending.DONE)
+        with StopSignals() as signals, _owned(job) as ownership:
+            return label(job, plan, ownership, signals)
+    except (InputError, UnsafeStore) as error:
+        raise ConfigError(str(error)) from error
+    except OwnedByAnother as error:
+        return _stopped(error, EXIT_OWNED)
+    except StorageError as error:
+        return _stopped(error, EXIT_ENVIRONMENT)
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+
+
+def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> int:
+    """Runs a job that this process owns to its end, and returns the exit code."""
+    with contextlib.closing(WorkerFolder(job.config.worker.spool_dir)) as folder:
+        keeper = SegmentKeeper(job.storage, job.log, folder.path)
+        plan = reconcile(job, plan, keeper)
+        ledger = _ledger(job, keeper, folder.path)
+        progress = Progress(plan.num_videos, plan.num_done, job.storage)
+        progress.committed(ledger.record(chain(plan.no_prompts(), plan.refused())))
+        ending, reason = Ending.DONE, ""
+        if plan.num_to_label:
+            with open_executor(job) as executor:
+                signals.install()
+                loop = Loop(
+                    executor,
+                    Dispatcher(plan.items(), job.log.state.strikes, max_strikes=job.config.worker.max_strikes),
+                    ledger,
+                    progress,
+                    Limits.of(job.config.worker, job.config.max_failed_fraction),
+                    must_stop=lambda: signals.requested,
+                    check_owner=ownership.check,
+                )
+                ending, reason = loop.run(), loop.last_failure
+        progress.end_line()
+        if ending is Ending.DONE:
+            keeper.sweep()
+        progress.write_status(ending.name.lower(), 0)
+    return report(job, progress, ending, reason)
+
+
+def open_job(config: JobConfig) -> Job:
+    """The job at `output`, with its log. Raises `ConfigError` if it was made by another model or other options."""
+    config = replace(
+        config,
+        videos=_absolute(config.videos),
+        prompts=_absolute(config.prompts),
+        output=_absolute(config.output),
+    )
+    assert config.output is not None
+    options = {} if is_local(config.output) else config.storage_options
+    storage = JobStorage(config.output, options, config.single_driver)
+    before = read_record(storage)
+    checkpoint = resolve_checkpoint(config, before)
+    record = make_record(config, checkpoint)
+    if before is not None and not config.relabel:
+        changes = difference(before.fingerprint, record.fingerprint)
+        if changes:
+            raise ConfigError(
+                f"output={storage} holds masks that were made otherwise:\n{changes}\n"
+                "Name another output, or label everything there again with relabel=true."
+            )
+    log = CommitLog(storage, new_writer_id())
+    log.load()
+    return Job(config, storage, log, checkpoint, record, before)
+
+
+def plan_job(job: Job) -> Plan:
+    """What the input tables ask for and the log does not have."""
+    config = job.config
+    assert config.prompts is not None
+    tables = InputTables(config.videos, config.prompts, config.storage_options)
+    done = {} if job.relabels_all else job.log.state.terminal
+    return make_plan(tables, done, frozenset(Status(name) for name in config.retry))
+
+
+def is_finished(job: Job, plan: Plan) -> bool:
+    """Whether nothing is left to do: then Ray is not started and nothing is written."""
+    if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
+        return False
+    names = (PurePosixPath(stored.path).stem for table in TABLES for stored in job.storage.listing(table))
+    return all(name in job.log.state.segments for name in names)
+
+
+def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
+    """Brings output and log up to date before anything is labelled, and returns the plan of what remains.
+
+    Segments that a killed run published and could not commit are adopted. Rows that are to be replaced are removed.
+    """
+    state = job.log.state
+    if job.relabels_all:
+        keeper.forget(list(state.terminal))
+    if job.relabels_all or job.record_before is None:
+        write_record(job.storage, job.record)
+    adopted = keeper.adopt(job.record.config_hash, lambda outcome: True)
+    if adopted:
+        _log.info("%d videos of a run that was killed are whole and count", len(adopted))
+    plan = plan_job(replace(job, record_before=job.record))
+    if plan.changed:
+        _log.info("%d videos have other prompts than before and are labelled again", len(plan.changed))
+    keeper.forget(plan.replaced)
+    return plan
+
+
+@contextlib.contextmanager
+def open_executor(job: Job) -> Iterator[Executor]:
+    """Workers as `cluster=` says. Imports Ray only if it is wanted."""
+    config = job.config
+    cluster, worker = config.cluster, config.worker
+    settings = WorkerSettings(
+        model=config.model,
+        checkpoint=job.checkpoint,
+        propagate=config.propagate,
+        frames=config.frames,
+        flush=_flush_policy(config),
+        storage=job.storage,
+        storage_options=config.storage_options,
+        epoch=job.log.state.epoch,
+        config_hash=job.record.config_hash,
+        versions=job.record.versions,
+        num_threads=cluster.cpus_per_actor,
+        beat_seconds=worker.beat_seconds,
+        spool_dir=worker.spool_dir,
+    )
+    make = partial(make_worker, settings)
+    executor: Executor
+    if cluster.kind == "serial":
+        executor = SerialExecutor(make)
+    else:
+        from pipeline.ray_executor import RayExecutor
+
+        executor = RayExecutor(make, cluster, worker.hang_seconds, worker.setup_seconds, config.model.device)
+    _log.info("cluster=%s: up to %d workers, %d CPUs each", cluster.kind, executor.capacity, cluster.cpus_per_actor)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def report(job: Job, progress: Progress | None, ending: Ending, reason: str = "") -> int:
+    """Prints the summary and returns the exit code."""
+    by_status = job.log.state.terminal.num_by_status
+    bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
+    judged = bad + by_status[Status.OK]
+    if ending is Ending.DONE and bad > job.config.max_failed_fraction * judged:
+        ending = Ending.FAILURES
+    heading = f"maskmill: {ending.value}"
+    if ending is Ending.FAILURES:
+        heading += f" ({bad} of {judged}, max_failed_fraction={job.config.max_failed_fraction:g})"
+    elif ending is not Ending.DONE:
+        heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
+    print(summary(progress, by_status, job.storage.uri, heading), flush=True)
+    return _EXIT_CODES[ending]
+
+
+@contextlib.contextmanager
+def _owned(job: Job) -> Iterator[Ownership]:
+    ownership = Ownership(job.storage, job.log)
+    ownership.acquire()
+    try:
+        yield ownership
+    finally:
+        ownership.release()
+
+
+def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
+    origin = SegmentOrigin(job.log.state.epoch, "driver", job.record.config_hash)
+    writer = SegmentWriter(job.storage, folder, origin, _flush_policy(job.config))
+    provenance = Provenance("driver", str(job.checkpoint), job.record.config_hash, job.record.versions)
+    return JobLedger(keeper, writer, provenance)
+
+
+def _flush_policy(config: JobConfig) -> FlushPolicy:
+    flush = config.flush
+    return FlushPolicy(int(flush.megabytes * (1 << 20)), flush.seconds, flush.elapsed_fraction)
+
+
+def _absolute(uri: str | None) -> str | None:
+    """Local paths as seen from here: workers may run elsewhere."""
+    if uri is None or not is_local(uri):
+        return uri
+    return str(Path(local_path(uri)).expanduser().absolute())
+
+
+def _stopped(error: Exception, code: int) -> int:
+    print(f"maskmill: {redact(str(error))}", file=sys.stderr)
+    return code
