@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,20 @@ class Frame:
     """One frame: its index in the source and its pixels, uint8 RGB `[H, W, 3]`.
 
     The pixels have the size of the video, or already that of the model's square input (`Sam2Config.image_size`): a
-    source that decodes in another thread may resize there with `model.transforms.resize_frame`.
+    source that decodes in another thread may resize there with `model.transforms.resize_frame`. Floating-point pixels
+    are of that size and normalised already (`model.transforms.normalize`).
     """
 
     index: int
     pixels_HW3: torch.Tensor
 
 
+@runtime_checkable
 class FrameSource(Protocol):
-    """A video of which only a few frames are in memory at a time. Indexes are 0, 1, 2 … without gaps."""
+    """A video of which only a few frames are in memory at a time. Indexes are 0, 1, 2 … without gaps.
+
+    `at` may be called while frames of `forward` or `backward` are still being taken.
+    """
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ The rules (sam2, `_prepare_memory_conditioned_features`):
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -72,14 +73,45 @@ class MemoryBank(Generic[T]):
         _evict(self._tracked, upcoming, direction, NUM_TRACKED)
         _evict(self._pointers, upcoming, direction, self.max_pointers - 1)
 
+    def keep_prompted(self, frame_indexes: Collection[int]) -> None:
+        """Forgets the prompted memories of all other frames."""
+        for index in [index for index in self._prompted if index not in frame_indexes]:
+            del self._prompted[index]
+
     def start_pass(self) -> None:
         """Forgets what was tracked: a pass starts from the prompted memories alone."""
         self._tracked.clear()
         self._pointers.clear()
 
+    def copy(self) -> MemoryBank[T]:
+        """A bank that remembers the same and then goes its own way; the memories themselves are shared."""
+        other: MemoryBank[T] = MemoryBank(self.max_prompted, self.max_pointers)
+        other._prompted = dict(self._prompted)
+        other._tracked = dict(self._tracked)
+        other._pointers = dict(self._pointers)
+        return other
+
+    def take_tracked(self, other: MemoryBank[T]) -> None:
+        """Replaces what was tracked by what another bank tracked, except on frames that have prompts here."""
+        self._tracked = {i: spatial for i, spatial in other._tracked.items() if i not in self._prompted}
+        self._pointers = {i: pointer for i, pointer in other._pointers.items() if i not in self._prompted}
+
+    def is_prompted(self, frame_index: int) -> bool:
+        """Whether the memory of a prompted frame is here."""
+        return frame_index in self._prompted
+
+    def wanted(self, prompted: Iterable[int], frame_index: int, direction: int) -> set[int]:
+        """Which of an object's prompted frames `select` looks at on a frame; all of these must be remembered before.
+
+        What may go on behind a walk: a frame that is not wanted now and lies behind will not be wanted later.
+        """
+        indexes = sorted(prompted)
+        recent = {index for index in indexes if 1 <= (frame_index - index) * direction < self.max_pointers}
+        return recent | set(self._nearest(indexes, frame_index))
+
     def select(self, frame_index: int, direction: int) -> Selection[T]:
         """What a frame may look at when the walk moves in `direction` (+1 or -1); oldest tracked memory first."""
-        selected = self._nearest_prompted(frame_index)
+        selected = self._nearest(sorted(self._prompted), frame_index)
         unselected = {index: m for index, m in self._prompted.items() if index not in selected}
         spatial = [self._prompted[index].spatial for index in selected]
         rows = [PROMPTED_ROW] * len(selected)
@@ -101,9 +133,8 @@ class MemoryBank(Generic[T]):
                 distances.append(distance)
         return Selection(tuple(spatial), tuple(rows), tuple(pointers), tuple(distances))
 
-    def _nearest_prompted(self, frame_index: int) -> list[int]:
+    def _nearest(self, indexes: list[int], frame_index: int) -> list[int]:
         """The nearest one on each side, then the nearest of the rest (sam2, `select_closest_cond_frames`)."""
-        indexes = sorted(self._prompted)
         if self.max_prompted is None or len(indexes) <= self.max_prompted:
             return indexes
         before = [index for index in indexes if index < frame_index][-1:]

@@ -1,103 +1,71 @@
 """Sessions: the objects of a video, their prompts, and the walk that tracks them through its frames.
 
-`condition` segments the prompted frames, each on its own; `propagate` walks the other frames with what is remembered.
-Both stand on two batched steps over any number of sessions: objects are the batch dimension of the network.
+`condition` segments the prompted frames; `propagate` walks the other frames with what is remembered. Both stand on the
+batched steps of `model.tracking`.
 
-Legend: B objects, L tokens of a map, M memory channels, S side of the model's square input, h w low-resolution logits.
+Seeds and corrections. A prompt is a *seed* unless the object has been tracked on its frame before: each seed is
+segmented on its own, without memory. A prompt on a tracked frame is a *correction*, in sessions that keep a history:
+decoded with the memory and the mask that the frame had (`sam2`, `add_new_points_or_box`), and remembered like a seed
+from then on. Clicks on one frame are one prompt: a further prompt replaces the earlier one and is of the same kind.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from model.frames import Frame, FrameSource
-from model.memory_bank import BACKWARD, FORWARD, Memory, MemoryBank
-from model.prompts import MaskPrompt, Prompt, click_sequence
-from model.sam2 import Clicks, ImageFeatures, Remembered, Sam2, Segmentation
-from model.transforms import normalize, resize_frame, resize_mask, upsample_logits
+from model.history import History, HistoryRule
+from model.memory_bank import BACKWARD, FORWARD, MemoryBank
+from model.prompts import Prompt
+from model.recall import recall
+from model.sam2 import ImageFeatures, Sam2, Segmentation
+from model.tracking import FrameResult, Position, PromptedFrame, Step, TrackedObject, advance, condition, encode_frames
 
-DIRECTIONS = ("forward", "backward", "both")
+__all__ = ["BACKWARD", "DIRECTIONS", "FORWARD", "FrameResult", "HistoryRule", "Step", "VideoSession", "advance"]
 
-
-@dataclass(frozen=True)
-class FrameResult:
-    """The masks of the objects that a pass covers on one frame, in the order of `object_ids`.
-
-    `logits_BHW` are float32 of low resolution (a quarter of the model's input, square); `object_scores_B` are logits,
-    above 0 = visible; `predicted_ious_B` are in 0 … 1; `is_prompt` says where the mask comes from a prompt.
-    """
-
-    frame_index: int
-    object_ids: tuple[int, ...]
-    logits_BHW: Tensor
-    object_scores_B: Tensor
-    predicted_ious_B: Tensor
-    is_prompt: tuple[bool, ...]
-    size_hw: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        rows = {len(self.object_ids), len(self.is_prompt), len(self.logits_BHW)}
-        if rows != {len(self.object_scores_B)} or len(self.predicted_ious_B) not in rows:
-            raise ValueError(f"frame {self.frame_index}: every field needs one row for each object: {self}")
-
-    def __repr__(self) -> str:
-        return (
-            f"FrameResult(frame_index={self.frame_index}, object_ids={self.object_ids}, "
-            f"logits_BHW={list(self.logits_BHW.shape)}, size_hw={self.size_hw})"
-        )
-
-    def masks(self) -> Tensor:
-        """The masks at the size of the video, bool `[B, height, width]`."""
-        return upsample_logits(self.logits_BHW, self.size_hw) > 0
-
-
-class TrackedObject:
-    """One object of a session: its prompts by frame, what they gave, and what is remembered of it."""
-
-    def __init__(self, object_id: int, bank: MemoryBank[Tensor]) -> None:
-        self.object_id = object_id
-        self.bank = bank
-        self.prompts: dict[int, Prompt] = {}
-        self.seeds: dict[int, Segmentation] = {}
-
-    @property
-    def first_prompt(self) -> int:
-        """Index of the first frame with a prompt: where the object starts."""
-        return min(self.prompts)
-
-    @property
-    def last_prompt(self) -> int:
-        """Index of the last frame with a prompt."""
-        return max(self.prompts)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One frame of one session's walk: objects with a seed there, and objects to track."""
-
-    session: VideoSession
-    frame: Frame
-    direction: int
-    prompted: tuple[TrackedObject, ...]
-    tracked: tuple[TrackedObject, ...]
+# Each direction as legs: which frames an object covers depends on the leg (`_covers`).
+_LEGS = {"forward": ("forward",), "backward": ("backward",), "both": ("forward", "before")}
+_HEADINGS = {"forward": FORWARD, "backward": BACKWARD, "before": BACKWARD}
+DIRECTIONS = tuple(_LEGS)
 
 
 class VideoSession:
-    """The objects of one video and what is remembered of them. Prompts are declarative: all count, in any order."""
+    """The objects of one video and what is remembered of them. Prompts are declarative: all count, in any order.
 
-    def __init__(self, model: Sam2, frames: FrameSource, max_prompted_memories: int | None = None) -> None:
+    Without `history` memory is bounded whatever the length of the video: the prompted memories, six tracked ones and 15
+    pointers for each object. With it, masks and some memories are kept for every frame, which corrections need.
+    `max_prompted_memories` bounds the prompted memories too: only those near the walk are in memory.
+    `state_device` is where memories and history lie; `num_cached_frames` image features are kept.
+    """
+
+    def __init__(
+        self,
+        model: Sam2,
+        frames: FrameSource,
+        max_prompted_memories: int | None = None,
+        *,
+        history: HistoryRule | None = None,
+        state_device: torch.device | str | None = None,
+        num_cached_frames: int = 0,
+    ) -> None:
         self.model = model
         self.frames = frames
-        self.max_prompted_memories = max_prompted_memories or model.config.max_prompted_memories
+        if max_prompted_memories is None:
+            max_prompted_memories = model.config.max_prompted_memories
+        self.max_prompted_memories = max_prompted_memories
+        self.history = history
+        self.state_device = model.device if state_device is None else torch.device(state_device)
+        self.num_cached_frames = num_cached_frames
         # How many pointers are read, and the unit of their time code, depend on the length of a short video.
         self.max_pointers = frames.length_up_to(model.config.max_pointers)
         self.objects: dict[int, TrackedObject] = {}
+        self.position: Position | None = None
+        self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
 
     def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None:
         """Sets what is said of an object on a frame; it replaces an earlier prompt there.
@@ -112,188 +80,247 @@ class VideoSession:
             raise ValueError(f"object {object_id}, frame {frame_index}: {error}") from error
         if object_id not in self.objects:
             bank: MemoryBank[Tensor] = MemoryBank(self.max_prompted_memories, self.max_pointers)
-            self.objects[object_id] = TrackedObject(object_id, bank)
+            history = None if self.history is None else History(self.history)
+            self.objects[object_id] = TrackedObject(object_id, bank, history)
         tracked = self.objects[object_id]
-        tracked.prompts[frame_index] = fitted
-        tracked.seeds.pop(frame_index, None)
+        said = tracked.prompts.get(frame_index)
+        if said is None:
+            is_correction = tracked.history is not None and frame_index in tracked.history.records
+            tracked.prompts[frame_index] = PromptedFrame(fitted, is_correction)
+        else:
+            said.prompt, said.segmentation = fitted, None
+        tracked.revision += 1
+
+    def remove_object(self, object_id: int) -> None:
+        """Forgets an object altogether. Raises `ValueError` for an object that is not there."""
+        if object_id not in self.objects:
+            raise ValueError(f"object {object_id}: is not in the session, which has {sorted(self.objects)}")
+        del self.objects[object_id]
+
+    def clear_prompts(self, object_id: int, frame_index: int) -> None:
+        """Takes back what was said of an object on a frame. An object without any prompt is removed.
+
+        Raises `ValueError` where nothing was said.
+        """
+        tracked = self.objects.get(object_id)
+        if tracked is None or frame_index not in tracked.prompts:
+            raise ValueError(f"object {object_id}, frame {frame_index}: there is no prompt to clear")
+        del tracked.prompts[frame_index]
+        tracked.bank.remove_prompted(frame_index)
+        tracked.revision += 1
+        if not tracked.prompts:
+            self.remove_object(object_id)
 
     def condition(self) -> None:
-        """Segments each prompted frame on its own, without memory, and remembers it; what is done is not done again.
+        """Segments the prompted frames and remembers them; what is done is not done again.
 
-        Raises `ValueError` for prompts beyond the end of the video.
+        Where prompted memories are bounded, seeds wait until the walk comes near. Raises `ValueError` for prompts
+        beyond the end of the video.
         """
         pending: dict[int, list[TrackedObject]] = defaultdict(list)
         for tracked in self.objects.values():
-            for index in tracked.prompts.keys() - tracked.seeds.keys():
-                pending[index].append(tracked)
-        for frame in self.frames.at(sorted(pending)):
-            _segment_seeds(self, frame, pending.pop(frame.index))
-        for index, objects in sorted(pending.items()):
-            raise ValueError(
-                f"object {objects[0].object_id}, frame {index}: the video ends before this frame, remove the prompt"
-            )
+            for index, said in tracked.prompts.items():
+                if said.segmentation is None and (said.is_correction or self.max_prompted_memories is None):
+                    pending[index].append(tracked)
+        if self.max_prompted_memories is not None:
+            self._check_end()
+        self._condition(pending)
 
-    def propagate(self, direction: str = "forward") -> Iterator[FrameResult]:
+    def propagate(self, direction: str = "forward", *, resume: bool = False) -> Iterator[FrameResult]:
         """Tracks every object through the frames that it covers; one result for each frame of each pass.
 
         `forward` covers the frames from an object's first prompt to the end, `backward` those from the first frame to
         its last prompt, `both` all of them: a forward pass, then a backward pass over the frames before the first
         prompts. An object comes once for each frame that it covers. Memory is bounded whatever the length.
+        `resume` goes on where this walk was left, or where a saved session stood.
         """
-        for step in self.walk(direction):
+        for step in self.walk(direction, resume=resume):
             yield advance([step])[0]
 
-    def walk(self, direction: str) -> Iterator[Step]:
+    def walk(self, direction: str = "forward", *, resume: bool = False) -> Iterator[Step]:
         """The steps of `propagate`. Each step must go through `advance` before the next one is taken."""
-        if direction not in DIRECTIONS:
+        if direction not in _LEGS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+        legs = _LEGS[direction]
+        start = None
+        if resume:
+            if self.position is None or self.position.mode != direction:
+                raise ValueError(f"there is no walk in direction {direction!r} to resume: {self.position}")
+            legs = legs[legs.index(self.position.leg) :]
+            start = self.position.next_index
         if not self.objects:
             return
         self.condition()
-        objects = list(self.objects.values())
-        if direction in ("forward", "both"):
-            self._start_pass()
-            for frame in self.frames.forward(min(tracked.first_prompt for tracked in objects)):
-                yield self._step(frame, FORWARD, [t for t in objects if t.first_prompt <= frame.index])
-        if direction == "backward":
-            self._start_pass()
-            for frame in self.frames.backward(max(tracked.last_prompt for tracked in objects) + 1):
-                yield self._step(frame, BACKWARD, [t for t in objects if frame.index <= t.last_prompt])
-        if direction == "both":
-            self._start_pass()
-            for frame in self.frames.backward(max(tracked.first_prompt for tracked in objects)):
-                yield self._step(frame, BACKWARD, [t for t in objects if frame.index < t.first_prompt])
+        for leg in legs:
+            if start is None:
+                for tracked in self.objects.values():
+                    tracked.heading = None
+            for frame in self._frames(leg, self._first(leg) if start is None else start):
+                yield self._step(frame, leg, direction)
+                self._forget_behind(frame.index, _HEADINGS[leg])
+            start = None
 
-    def _start_pass(self) -> None:
-        for tracked in self.objects.values():
+    def walk_from(self, start: int, heading: int, *, fresh: bool = False) -> Iterator[Step]:
+        """The steps over all frames from `start` on, forward or backward, also those that no object covers.
+
+        An object goes on from the frame before where its last walk ended there; else, unless `fresh`, with the
+        memories that history has of the frames before `start`.
+        """
+        self.condition()
+        leg = "forward" if heading == FORWARD else "backward"
+        if fresh:
+            for tracked in self.objects.values():
+                tracked.heading = None
+        for frame in self._frames(leg, start):
+            yield self._step(frame, leg, "range", recalled=not fresh)
+            self._forget_behind(frame.index, heading)
+
+    def segment_frame(self, frame_index: int, heading: int = FORWARD, *, remember: bool = True) -> FrameResult:
+        """The masks of all objects that cover a frame: prompted there, tracked before, or tracked now.
+
+        A mask from an earlier pass is given as it was, unless the prompts of its object have changed since.
+        """
+        self.condition()
+        frame = next(self.frames.at([frame_index]), None)
+        if frame is None:
+            raise ValueError(f"frame {frame_index}: the video has no such frame")
+        step = self._step(frame, "forward" if heading == FORWARD else "backward", "range", recalled=True, known=True)
+        (result,) = advance([replace(step, remember=remember)])
+        self._forget_behind(frame_index, heading)
+        return result
+
+    def features_of(self, frame: Frame) -> ImageFeatures:
+        """Image features of a frame, from the cache where they are there."""
+        features = self.cached_features(frame.index)
+        if features is None:
+            features = encode_frames(self.model, [frame])
+            self.cache_features(frame.index, features)
+        return features
+
+    def cached_features(self, frame_index: int) -> ImageFeatures | None:
+        """Image features of a frame if they are at hand."""
+        return self._features.get(frame_index)
+
+    def cache_features(self, frame_index: int, features: ImageFeatures) -> None:
+        """Keeps image features, and forgets those kept longest where they are too many."""
+        self._features[frame_index] = features
+        while len(self._features) > self.num_cached_frames:
+            self._features.popitem(last=False)
+
+    def _step(self, frame: Frame, leg: str, mode: str, *, recalled: bool = False, known: bool = False) -> Step:
+        """The step of one frame: what is prompted near it is segmented, objects that were elsewhere are led here."""
+        heading = _HEADINGS[leg]
+        covered = [tracked for tracked in self.objects.values() if _covers(leg, tracked, frame.index)]
+        prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
+        at_hand: list[tuple[TrackedObject, Segmentation]] = []
+        tracked_here: list[TrackedObject] = []
+        for tracked in covered:
+            if frame.index in tracked.prompts:
+                continue
+            segmentation = _known(tracked, frame.index, heading) if known else None
+            if segmentation is None:
+                tracked_here.append(tracked)
+            else:
+                at_hand.append((tracked, segmentation))
+        self._condition_near(frame, heading, prompted, tracked_here)
+        strays = [t for t in (*prompted, *tracked_here) if t.heading != (heading, frame.index)]
+        self._lead(strays, frame.index, heading, recalled)
+        then = Position(mode, leg, frame.index + heading)
+        return Step(self, frame, heading, prompted, tuple(tracked_here), tuple(at_hand), then=then)
+
+    def _lead(self, strays: Sequence[TrackedObject], frame_index: int, heading: int, recalled: bool) -> None:
+        """Starts a walk of these objects at a frame; `recalled`: with what they had tracked when they were here."""
+        found = (
+            recall(self, [t for t in strays if _has_record(t, frame_index, heading)], frame_index) if recalled else {}
+        )
+        for tracked in strays:
             tracked.bank.start_pass()
+            if tracked.object_id in found:
+                tracked.bank.take_tracked(found[tracked.object_id].bank)
+            if tracked.history is not None:
+                tracked.history.start_walk(heading)
 
-    def _step(self, frame: Frame, direction: int, covered: Sequence[TrackedObject]) -> Step:
-        prompted = tuple(t for t in covered if frame.index in t.prompts)
-        tracked = tuple(t for t in covered if frame.index not in t.prompts)
-        return Step(self, frame, direction, prompted, tracked)
+    def _condition_near(
+        self, frame: Frame, heading: int, prompted: Sequence[TrackedObject], tracked_here: Sequence[TrackedObject]
+    ) -> None:
+        """Segments what is prompted on a frame, and the prompted frames that the objects tracked there look at."""
+        pending: dict[int, list[TrackedObject]] = defaultdict(list)
+        for tracked in tracked_here:
+            for index in tracked.bank.wanted(tracked.prompts, frame.index, heading):
+                if not tracked.bank.is_prompted(index) or tracked.prompts[index].segmentation is None:
+                    pending[index].append(tracked)
+        here = [t for t in prompted if t.prompts[frame.index].segmentation is None]
+        if here:
+            self._condition_frame(frame, here)
+        self._condition(pending)
 
+    def _condition(self, pending: dict[int, list[TrackedObject]]) -> None:
+        for frame in self.frames.at(sorted(pending)) if pending else ():
+            self._condition_frame(frame, pending.pop(frame.index))
+        for index, objects in sorted(pending.items()):
+            raise ValueError(_beyond_end(objects[0].object_id, index))
 
-def advance(steps: Sequence[Step]) -> list[FrameResult]:
-    """Segments and remembers one frame of each of several sessions of one model, objects sharing batches.
+    def _condition_frame(self, frame: Frame, objects: Sequence[TrackedObject]) -> None:
+        corrected = [t for t in objects if t.prompts[frame.index].is_correction]
+        missing = [t for t in corrected if t.prompts[frame.index].recall is None]
+        for object_id, recalled in (recall(self, missing, frame.index) if missing else {}).items():
+            self.objects[object_id].prompts[frame.index].recall = recalled
+        condition(self, frame, objects)
+        for tracked in corrected:
+            if tracked.history is not None:
+                tracked.history.records.pop(frame.index, None)
 
-    Objects are grouped by equal numbers of memories and pointers, so that no padding is needed and an object's masks
-    do not depend on what else is in the batch.
-    """
-    model = steps[0].session.model
-    working = [index for index, step in enumerate(steps) if step.tracked]
-    features: dict[int, ImageFeatures] = {}
-    if working:
-        encoded = encode_frames(model, [steps[index].frame for index in working])
-        features = {index: encoded.frame(row) for row, index in enumerate(working)}
-    groups: dict[tuple[int, int], list[tuple[int, TrackedObject, Remembered]]] = defaultdict(list)
-    for index in working:
-        step = steps[index]
-        for tracked in step.tracked:
-            remembered = _remembered(step.session, tracked, step.frame.index, step.direction)
-            groups[remembered.shape].append((index, tracked, remembered))
-    rows: dict[tuple[int, int], Segmentation] = {}
-    for group in groups.values():
-        _track_group(model, steps, features, group, rows)
-    return [_result(step, index, rows) for index, step in enumerate(steps)]
+    def _forget_behind(self, frame_index: int, heading: int) -> None:
+        """Where prompted memories are bounded: forgets those behind the walk that no later frame looks at."""
+        if self.max_prompted_memories is None:
+            return
+        is_stream = self.history is not None and self.history.newest_only
+        for tracked in self.objects.values():
+            kept = tracked.bank.wanted(tracked.prompts, frame_index + heading, heading)
+            kept |= {index for index in tracked.prompts if (index - frame_index) * heading > 0}
+            tracked.bank.keep_prompted(kept)
+            for index in tracked.prompts.keys() - kept:
+                if is_stream:
+                    del tracked.prompts[index]
+                elif not tracked.prompts[index].is_correction:
+                    tracked.prompts[index].segmentation = None
 
+    def _check_end(self) -> None:
+        for tracked in self.objects.values():
+            if self.frames.length_up_to(tracked.last_prompt + 1) <= tracked.last_prompt:
+                raise ValueError(_beyond_end(tracked.object_id, tracked.last_prompt))
 
-def encode_frames(model: Sam2, frames: Sequence[Frame]) -> ImageFeatures:
-    """Image features of several frames in one batch."""
-    size = model.config.image_size
-    pixels = torch.stack([resize_frame(frame.pixels_HW3, size) for frame in frames])
-    return model.encode_image(normalize(pixels, model.device, model.dtype))
+    def _frames(self, leg: str, start: int) -> Iterator[Frame]:
+        return self.frames.forward(start) if _HEADINGS[leg] == FORWARD else self.frames.backward(start + 1)
 
-
-def _track_group(
-    model: Sam2,
-    steps: Sequence[Step],
-    features: dict[int, ImageFeatures],
-    group: Sequence[tuple[int, TrackedObject, Remembered]],
-    rows: dict[tuple[int, int], Segmentation],
-) -> None:
-    """Tracks objects of equal memory shape; puts each one's part under (index of the step, object id) into `rows`."""
-    used = sorted({index for index, _, _ in group})
-    shared = ImageFeatures.stack([features[index] for index in used])
-    batch = shared.for_objects([used.index(index) for index, _, _ in group])
-    segmentation = model.segment(batch, memory=model.memory_tokens([remembered for _, _, remembered in group]))
-    spatial_BLM = model.remember(batch, segmentation, binarize=False)
-    for row, (index, tracked, _) in enumerate(group):
-        part = segmentation.row(row)
-        memory = Memory(steps[index].frame.index, spatial_BLM[row], part.pointers_BC)
-        tracked.bank.add_tracked(memory, steps[index].direction)
-        rows[index, tracked.object_id] = part
-
-
-def _remembered(session: VideoSession, tracked: TrackedObject, frame_index: int, direction: int) -> Remembered:
-    selection = tracked.bank.select(frame_index, direction)
-    return Remembered(
-        selection.spatial,
-        selection.temporal_rows,
-        selection.pointers,
-        selection.pointer_distances,
-        distance_unit=max(session.max_pointers - 1, 1),
-    )
+    def _first(self, leg: str) -> int:
+        """The first frame that any object covers."""
+        if leg == "forward":
+            return min(tracked.first_prompt for tracked in self.objects.values())
+        if leg == "backward":
+            return max(tracked.last_prompt for tracked in self.objects.values())
+        return max(tracked.first_prompt for tracked in self.objects.values()) - 1
 
 
-def _result(step: Step, index: int, rows: dict[tuple[int, int], Segmentation]) -> FrameResult:
-    parts: dict[int, tuple[Segmentation, bool]] = {}
-    for tracked in step.prompted:
-        parts[tracked.object_id] = (tracked.seeds[step.frame.index], True)
-    for tracked in step.tracked:
-        parts[tracked.object_id] = (rows[index, tracked.object_id], False)
-    object_ids = tuple(object_id for object_id in step.session.objects if object_id in parts)
-    whole = Segmentation.stack([parts[object_id][0] for object_id in object_ids])
-    return FrameResult(
-        frame_index=step.frame.index,
-        object_ids=object_ids,
-        logits_BHW=whole.logits_BHW,
-        object_scores_B=whole.object_scores_B,
-        predicted_ious_B=whole.predicted_ious_B,
-        is_prompt=tuple(parts[object_id][1] for object_id in object_ids),
-        size_hw=step.session.frames.size_hw,
-    )
+def _covers(leg: str, tracked: TrackedObject, frame_index: int) -> bool:
+    if leg == "forward":
+        return tracked.first_prompt <= frame_index
+    return frame_index <= tracked.last_prompt if leg == "backward" else frame_index < tracked.first_prompt
 
 
-def _segment_seeds(session: VideoSession, frame: Frame, objects: Sequence[TrackedObject]) -> None:
-    """Segments the objects prompted on a frame; those with as many points share a batch."""
-    model = session.model
-    features = encode_frames(model, [frame])
-    groups: dict[int, list[TrackedObject]] = defaultdict(list)
-    for tracked in objects:
-        prompt = tracked.prompts[frame.index]
-        groups[-1 if isinstance(prompt, MaskPrompt) else len(click_sequence(prompt)[1])].append(tracked)
-    for num_points, group in groups.items():
-        batch = features.for_objects([0] * len(group))
-        prompts = [tracked.prompts[frame.index] for tracked in group]
-        if num_points < 0:
-            segmentation = model.segment_given_masks(batch, _mask_batch(model, prompts))
-        else:
-            segmentation = model.segment(batch, clicks=click_batch(model, prompts, session.frames.size_hw))
-        spatial_BLM = model.remember(batch, segmentation, binarize=True)
-        for row, tracked in enumerate(group):
-            part = segmentation.row(row)
-            tracked.seeds[frame.index] = part
-            tracked.bank.add_prompted(Memory(frame.index, spatial_BLM[row], part.pointers_BC))
+def _has_record(tracked: TrackedObject, frame_index: int, heading: int) -> bool:
+    history = tracked.history
+    return history is not None and frame_index in history.records and history.direction(frame_index) == heading
 
 
-def click_batch(model: Sam2, prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> Clicks:
-    """Clicks in pixels of the video as the network takes them; all prompts have as many points."""
-    scale = np.array([model.config.image_size / size_hw[1], model.config.image_size / size_hw[0]])
-    points, labels = [], []
-    for prompt in prompts:
-        if isinstance(prompt, MaskPrompt):
-            raise TypeError("a mask prompt has no clicks")
-        points_xy, point_labels = click_sequence(prompt)
-        points.append(np.asarray(points_xy, dtype=np.float64) * scale)
-        labels.append(point_labels)
-    return Clicks(
-        torch.as_tensor(np.stack(points), dtype=torch.float32, device=model.device),
-        torch.tensor(labels, device=model.device),
-    )
+def _known(tracked: TrackedObject, frame_index: int, heading: int) -> Segmentation | None:
+    """The mask that an object had on a frame, if its prompts are the same and it does not come along just now."""
+    if tracked.heading == (heading, frame_index) or not _has_record(tracked, frame_index, heading):
+        return None
+    assert tracked.history is not None
+    record = tracked.history.records[frame_index]
+    return record.segmentation if record.revision == tracked.revision else None
 
 
-def _mask_batch(model: Sam2, prompts: Sequence[Prompt]) -> Tensor:
-    masks = [prompt.mask_HW for prompt in prompts if isinstance(prompt, MaskPrompt)]
-    size = model.config.image_size
-    return torch.stack([resize_mask(torch.from_numpy(mask), size) for mask in masks]).to(model.device)
+def _beyond_end(object_id: int, frame_index: int) -> str:
+    return f"object {object_id}, frame {frame_index}: the video ends before this frame, remove the prompt"

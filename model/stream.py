@@ -1,0 +1,126 @@
+"""Streams: frames that come one by one and are gone when the next one is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from model.frames import Frame
+from model.history import HistoryRule
+from model.prompts import Prompt
+from model.sam2 import Sam2
+from model.tracking import FrameResult
+from model.video import VideoSession
+
+# Pointers of a video depend on its length up to 16 frames: a stream counts as at least as long, unless it is told.
+ASSUMED_FRAMES = 16
+
+
+class NewestFrame:
+    """A `FrameSource` that has one frame, the newest one of a stream.
+
+    `num_frames` is the length of the whole stream if it is known; it matters below 16.
+    """
+
+    def __init__(self, size_hw: tuple[int, int], num_frames: int | None = None) -> None:
+        self._size_hw = size_hw
+        self._num_frames = num_frames
+        self.frame: Frame | None = None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self._size_hw
+
+    def length_up_to(self, limit: int) -> int:
+        return min(self._num_frames or ASSUMED_FRAMES, limit)
+
+    def forward(self, start: int) -> Iterator[Frame]:
+        yield from self.at([start])
+
+    def backward(self, end: int) -> Iterator[Frame]:
+        yield from self.at([end - 1])
+
+    def at(self, indexes: Sequence[int]) -> Iterator[Frame]:
+        if self.frame is not None and self.frame.index in indexes:
+            yield self.frame
+
+
+class VideoStream:
+    """The objects of a stream. Memory stays the same however many frames come.
+
+    Prompts are for the newest frame (a correction, if the object was tracked there) or for one that is still to come.
+    `size_hw` is the size of the frames in pixels, which prompts refer to. File and stream give the same masks for 16
+    frames or more, or with `num_frames`.
+    """
+
+    def __init__(
+        self,
+        model: Sam2,
+        size_hw: tuple[int, int],
+        max_prompted_memories: int | None = None,
+        *,
+        num_frames: int | None = None,
+        state_device: torch.device | str | None = None,
+    ) -> None:
+        self._newest = NewestFrame(size_hw, num_frames)
+        self.session = VideoSession(
+            model,
+            self._newest,
+            max_prompted_memories,
+            history=HistoryRule(snapshot_every=1, newest_only=True),
+            state_device=state_device,
+            num_cached_frames=1,
+        )
+        self._upcoming: dict[int, dict[int, Prompt]] = {}
+
+    @property
+    def newest_index(self) -> int:
+        """Index of the newest frame, -1 before the first one."""
+        return -1 if self._newest.frame is None else self._newest.frame.index
+
+    def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None:
+        """Sets what is said of an object on the newest frame or on one to come; it replaces an earlier prompt there.
+
+        Raises `ValueError` naming object, frame and value where the prompt does not fit, or its frame is gone.
+        """
+        if 0 <= frame_index < self.newest_index:
+            raise ValueError(
+                f"object {object_id}, frame {frame_index}: the stream has gone on to frame {self.newest_index}, "
+                "prompts are for that one or for later ones"
+            )
+        if frame_index == self.newest_index:
+            self.session.add_prompt(object_id, frame_index, prompt)
+            return
+        try:
+            if frame_index < 0:
+                raise ValueError(f"frame_index must be at least 0, got {frame_index}")
+            fitted = prompt.fit(self._newest.size_hw)
+        except ValueError as error:
+            raise ValueError(f"object {object_id}, frame {frame_index}: {error}") from error
+        self._upcoming.setdefault(frame_index, {})[object_id] = fitted
+
+    def remove_object(self, object_id: int) -> None:
+        """Forgets an object altogether. Raises `ValueError` for an object that is not there."""
+        waiting = [prompts for prompts in self._upcoming.values() if prompts.pop(object_id, None) is not None]
+        if object_id in self.session.objects or not waiting:
+            self.session.remove_object(object_id)
+
+    def clear_prompts(self, object_id: int, frame_index: int) -> None:
+        """Takes back what was said of an object on the newest frame or on one to come."""
+        if self._upcoming.get(frame_index, {}).pop(object_id, None) is None:
+            self.session.clear_prompts(object_id, frame_index)
+
+    def push(self, pixels_HW3: Tensor) -> FrameResult:
+        """Takes the next frame (as `Frame.pixels_HW3`) and gives the masks of the objects that have started."""
+        if self._newest.frame is not None:
+            self.session.condition()
+        self._newest.frame = Frame(self.newest_index + 1, pixels_HW3)
+        for object_id, prompt in self._upcoming.pop(self.newest_index, {}).items():
+            self.session.add_prompt(object_id, self.newest_index, prompt)
+        return self.session.segment_frame(self.newest_index)
+
+    def newest_result(self) -> FrameResult:
+        """The masks on the newest frame, with all that was said of it since it came."""
+        return self.session.segment_frame(self.newest_index)
