@@ -55,6 +55,24 @@ class _Owner:
         return self.machine == _machine() and _process_started(self.process_id) != self.started
 
 
+@dataclass(frozen=True)
+class OwnerSeen:
+    """Who says to drive a job, as another process sees it. `is_gone`: it ran on this machine and has ended."""
+
+    writer_id: str
+    silent_seconds: float
+    is_gone: bool
+
+
+def look(storage: JobStorage) -> OwnerSeen | None:
+    """Who drives a job; None if nobody says so. Raises `StorageError` if the store does not answer."""
+    owner = _read_owner(storage)
+    if owner is None:
+        return None
+    silent = datetime.now(UTC) - datetime.fromisoformat(owner.beat_at)
+    return OwnerSeen(owner.writer_id, max(0.0, silent.total_seconds()), owner.is_gone())
+
+
 class Ownership:
     """This driver's hold on a job. `acquire`, then `check` now and then, `release` at the end."""
 
@@ -148,10 +166,7 @@ class Ownership:
                 return
 
     def _read(self) -> _Owner | None:
-        try:
-            return _Owner(**json.loads(self._storage.read(_PATH)))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
+        return _read_owner(self._storage)
 
     def _is_alive(self, owner: _Owner, now: datetime) -> bool:
         """Ages are taken by the store's clock, because clocks of machines differ."""
@@ -165,6 +180,13 @@ class Ownership:
             self._sleep(1.5 * self._heartbeat.every_seconds)
             return self._read() not in (None, owner)
         return False
+
+
+def _read_owner(storage: JobStorage) -> _Owner | None:
+    try:
+        return _Owner(**json.loads(storage.read(_PATH)))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def _machine() -> str:

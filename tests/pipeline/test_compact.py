@@ -82,10 +82,12 @@ def test_groups_are_neighbours_that_fit_and_large_segments_stay(disk_storage: Jo
 
     groups = plan_groups(log.state, Sizes(small_bytes=largest + 1, most_bytes=3 * largest))
 
-    firsts = [
-        [min(v for v, terminal in log.state.terminal.items() if terminal.segment == n) for n in g] for g in groups
-    ]
-    assert sum(firsts, []) == sorted(sum(firsts, []))
+    ids = {
+        name: [v for v, terminal in log.state.terminal.items() if terminal.segment == name]
+        for name in log.state.segments
+    }
+    firsts = [min(ids[name]) for group in groups for name in group]
+    assert firsts == sorted(firsts)
     assert all(sum(log.state.segments[name].num_bytes for name in group) <= 3 * largest for group in groups)
     assert len(groups) > 1
     assert all(len(group) > 1 for group in groups)
@@ -179,7 +181,7 @@ class RacingStorage(JobStorage):
 def test_where_both_want_a_segment_the_driver_wins(tmp_path: Path) -> None:
     spool, uri = tmp_path / "spool", str(tmp_path / "job")
     storage = JobStorage(uri)
-    log, keeper = driver(storage, spool)
+    _, keeper = driver(storage, spool)
     keeper.commit([publish(storage, spool, labeled("a")), publish(storage, spool, labeled("b"))])
     racing = RacingStorage(uri)
     racing.race = lambda: keeper.forget(["a"])  # type: ignore[method-assign]

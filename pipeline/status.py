@@ -1,0 +1,182 @@
+"""`python -m pipeline.status output=…`: how a job stands, running or not, from another shell. It only reads."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import owner
+from pipeline.commits import CommitLog
+from pipeline.job_command import JobArguments, main
+from pipeline.job_state import JobState
+from pipeline.redact import redact
+from pipeline.storage import JobStorage
+from pipeline.tables import JobTables
+from pipeline.work import Status
+
+HELP = """Prints how a job stands, running or not.
+
+  python -m pipeline.status output=…
+
+output=              folder or URI of the job
+storage_options.KEY= for its store, as in the job
+
+Exit codes: 0 printed; 1 the store failed; 2 wrong arguments, or no job there.
+"""
+
+_SILENT_SECONDS = 60.0
+_MAX_CAUSES = 12
+_MAX_NAMED = 3
+_BAD = (Status.FAILED, Status.QUARANTINED)
+_PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\S*/\S+|-?\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Videos that ended badly in the same way. `message` is that of one of them; `video_ids` are the first few."""
+
+    status: Status
+    error_class: str
+    message: str
+    num_videos: int
+    video_ids: tuple[str, ...]
+
+
+def read_status(storage: JobStorage) -> str:
+    """The state of the job in a few lines.
+
+    Raises:
+        FileNotFoundError: there is no job.
+        StorageError: the store does not answer.
+    """
+    state = CommitLog(storage, "reader").load()
+    driver = owner.look(storage)
+    if state.next_entry == 0 and driver is None:
+        raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+    document = _read_progress(storage)
+    lines = [f"maskmill: {storage}", f"state    {_state(document, driver)}", f"videos   {_counts(state, document)}"]
+    lines += _committed(state)
+    lines += _this_run(document)
+    lines += describe_causes(find_causes(JobTables(storage, state)))
+    return "\n".join(lines)
+
+
+def find_causes(job: JobTables) -> list[Cause]:
+    """Why videos failed or were quarantined, most frequent first. Reads only the segments that hold such videos."""
+    bad = [video_id for video_id, terminal in job.state.terminal.items() if terminal.status in _BAD]
+    if not bad:
+        return []
+    rows = job.videos(bad).select(["video_id", "status", "error_class", "message"]).to_pylist()
+    return group_by_cause(rows)
+
+
+def group_by_cause(rows: Iterable[Mapping[str, str]]) -> list[Cause]:
+    """Rows of `videos` put together where status, class and message agree, but for names, paths and numbers in it."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, str]]] = {}
+    for row in rows:
+        cause = _PARTICULARS.sub("…", row["message"])
+        groups.setdefault((row["status"], row["error_class"], cause), []).append(row)
+    causes = [
+        Cause(
+            Status(status),
+            error_class,
+            group[0]["message"],
+            len(group),
+            tuple(row["video_id"] for row in group[:_MAX_NAMED]),
+        )
+        for (status, error_class, _), group in groups.items()
+    ]
+    return sorted(causes, key=lambda cause: (-cause.num_videos, cause.status, cause.error_class, cause.message))
+
+
+def describe_causes(causes: list[Cause]) -> list[str]:
+    """Lines for people: how many videos, why, which, and what labels them again."""
+    lines = []
+    for cause in causes[:_MAX_CAUSES]:
+        more = ", …" if cause.num_videos > len(cause.video_ids) else ""
+        named = ", ".join(_short(video_id) for video_id in cause.video_ids)
+        lines.append(f"{cause.status.value:<11} {cause.num_videos} × {cause.error_class}: {_short(cause.message, 300)}")
+        lines.append(f"            {named}{more}")
+    if len(causes) > _MAX_CAUSES:
+        left = sum(cause.num_videos for cause in causes[_MAX_CAUSES:])
+        lines.append(f"            {left} more videos of other causes: column message of videos")
+    by_status = Counter({status: sum(c.num_videos for c in causes if c.status is status) for status in _BAD})
+    for status, count in by_status.items():
+        if count:
+            lines.append(f"again    the same command with retry={status.value} labels the {count} {status.value} again")
+    return lines
+
+
+def _state(document: Mapping[str, Any] | None, driver: owner.OwnerSeen | None) -> str:
+    """In words. What the driver's file says counts more than `_status.json`, which a killed driver leaves behind."""
+    if driver is None:
+        return "no driver; the last run wrote: " + document["state"] if document else "no driver, nothing written yet"
+    if driver.is_gone:
+        return f"interrupted: driver {driver.writer_id} has ended without a word; the same command goes on from here"
+    if driver.silent_seconds > _SILENT_SECONDS:
+        return (
+            f"unclear: no sign of driver {driver.writer_id} for {driver.silent_seconds:.0f} s; if it is dead, the same "
+            "command goes on from here"
+        )
+    return f"running: driver {driver.writer_id}, last sign {driver.silent_seconds:.0f} s ago"
+
+
+def _counts(state: JobState, document: Mapping[str, Any] | None) -> str:
+    ended = state.terminal.num_by_status
+    by_status = ", ".join(f"{ended[status]} {status.value}" for status in Status if ended[status])
+    planned = f" of {document['num_planned']}" if document and "num_planned" in document else ""
+    return f"{len(state.terminal)}{planned} in the tables ({by_status or 'none'})"
+
+
+def _committed(state: JobState) -> list[str]:
+    num_masks = sum(size.num_masks for size in state.segments.values())
+    num_bytes = sum(size.num_bytes for size in state.segments.values())
+    lines = [f"masks    {num_masks} in {len(state.segments)} segments, {num_bytes / 1e6:.1f} MB"]
+    if state.strikes:
+        named = ", ".join(f"{_short(v)} ({count})" for v, count in list(state.strikes.items())[:_MAX_NAMED])
+        lines.append(f"suspects {len(state.strikes)} in flight at deaths of their workers: {named}")
+    return lines
+
+
+def _this_run(document: Mapping[str, Any] | None) -> list[str]:
+    if not document:
+        return []
+    lines = [
+        f"rates    {document.get('frames_per_second', 0):.1f} frames/s, "
+        f"{document.get('videos_per_second', 0) * 60:.1f} videos/min, {document.get('num_workers', 0)} workers "
+        f"(written {document.get('written_at', '?')})"
+    ]
+    stages = document.get("stage_seconds") or {}
+    if stages:
+        lines.append("stages   " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in stages.items()))
+    if document.get("last_error"):
+        lines.append(f"last error: {_short(redact(str(document['last_error'])), 500)}")
+    return lines
+
+
+def _read_progress(storage: JobStorage) -> dict[str, Any] | None:
+    try:
+        document = json.loads(storage.read("_status.json"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return document if isinstance(document, dict) and "state" in document else None
+
+
+def _short(text: str, most: int = 80) -> str:
+    """One printable line: ids and messages come from other people's files."""
+    line = "".join(letter if letter.isprintable() else "�" for letter in text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def run(arguments: JobArguments) -> None:
+    """The command."""
+    print(read_status(JobStorage(arguments.output, arguments.storage_options)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(HELP, run))
