@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ _NODE_GONE = ("its node has died", "node was terminated", "owner has died")
 
 # Workers of a node die within this time of each other when it is the node's fault.
 _TOGETHER_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
 
 
 @dataclass
@@ -61,11 +63,11 @@ class RayExecutor:
         self._actors: dict[str, _Actor] = {}
         self._calls: dict[Any, _Call] = {}
         self._num_started = 0
-        connect(cluster)
+        self._has_connected = connect(cluster)
         try:
             self._resources, self.capacity = _share(cluster, device)
         except ConfigError:
-            ray.shutdown()
+            self.close()
             raise
 
     def start(self) -> str:
@@ -105,9 +107,14 @@ class RayExecutor:
         return [*(event for event in events if not isinstance(event, Lost)), *lost]
 
     def close(self) -> None:
+        busy = {call.worker_id for call in self._calls.values()}
+        idle = [actor.handle.close.remote() for worker_id, actor in self._actors.items() if worker_id not in busy]
+        if idle:
+            ray.wait(idle, num_returns=len(idle), timeout=_CLOSE_SECONDS)
         for worker_id in list(self._actors):
             self.kill(worker_id)
-        ray.shutdown()
+        if self._has_connected:
+            ray.shutdown()
 
     def _submit(self, worker_id: str, method: str, *arguments: object) -> None:
         reference = getattr(self._actors[worker_id].handle, method).remote(*arguments)
@@ -159,13 +166,15 @@ class RayExecutor:
 
 
 class ActorWorker:
-    """The worker inside the actor's process; `setup` also says on which node that is."""
+    """The worker inside the actor's process; `setup` also says on which node that is. SIGTERM drains it."""
 
     def __init__(self, make_worker: WorkerFactory, worker_id: str) -> None:
         self._worker = make_worker(worker_id)
 
     def setup(self) -> tuple[str, str]:
-        return self._worker.setup(), ray.get_runtime_context().get_node_id()
+        device = self._worker.setup()
+        signal.signal(signal.SIGTERM, lambda *_: self._worker.stop())  # Ray has put its own there before
+        return device, ray.get_runtime_context().get_node_id()
 
     def work(self, offers: Sequence[WorkItem]) -> Any:
         return self._worker.work(offers)
@@ -173,12 +182,19 @@ class ActorWorker:
     def drain(self) -> Any:
         return self._worker.drain()
 
+    def close(self) -> None:
+        self._worker.close()
 
-def connect(cluster: ClusterConfig) -> None:
+
+def connect(cluster: ClusterConfig) -> bool:
     """Start Ray on this machine, or join the cluster that the config names, with our code on all its nodes.
 
-    Raises `ConfigError` if there is no such cluster.
+    False: this process was connected already (a notebook, say), and stays so. Raises `ConfigError` if there is no such
+    cluster.
     """
+    if cluster.kind == "existing" and ray.is_initialized():
+        return False
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that tokens are on is no news
     if cluster.kind == "local":
         # A bare `ray.init()` would join any cluster that it finds.
         ray.init(
@@ -187,7 +203,7 @@ def connect(cluster: ClusterConfig) -> None:
             logging_level=logging.WARNING,
             num_cpus=_cpus_to_announce(cluster),
         )
-        return
+        return True
     root = Path(__file__).resolve().parent.parent
     code = {"py_modules": [str(root / package) for package in ("model", "pipeline", "conf", "jobs")]}
     try:
@@ -197,6 +213,7 @@ def connect(cluster: ClusterConfig) -> None:
             f"cluster.address={cluster.address}: no Ray cluster answers there ({describe(error)}); "
             "give the address of one that runs, or cluster=local"
         ) from error
+    return True
 
 
 def _cpus_to_announce(cluster: ClusterConfig) -> int | None:
