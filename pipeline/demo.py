@@ -129,6 +129,5 @@ def summary(labelled: Sequence[LabelledClip], folder: str) -> str:
         f"mean IoU against the true masks: {mean_iou([one.scores for one in labelled]):.3f}",
         f"contact sheet   {posixpath.join(folder, 'contact_sheet.png')}",
         f"overlay videos  {posixpath.join(folder, 'overlays')}",
-        f"tables          {posixpath.join(folder, '{masks,tracks,videos}', '*.parquet')}",
     ]
     return "\n".join(lines)
