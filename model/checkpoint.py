@@ -1,28 +1,28 @@
-"""Checkpoints: a folder, an fsspec URI, a Hub id or an original `.pt` file to a model, strictly.
+"""Checkpoints: a folder, an fsspec URI, a Hub id or a single file to a model, strictly.
 
 The layout is that of the Hub repositories: `config.json` and `model.safetensors` with the tensor names of
-`transformers`, which are also the names of this project's modules.
+`transformers`, which are also the names of this project's modules. The original `.pt` files work as they are.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import re
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import torch
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model.config import Sam2Config
+from model.hub import HubAccess, is_hub_id, snapshot
 from model.sam2 import Sam2
-
-log = logging.getLogger(__name__)
+from model.weight_files import SUFFIXES, CheckpointError, config_of_weights, read_weights
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -34,8 +34,32 @@ _STORED_TWICE = {
 }
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: what is wrong with it and what to do."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint says: its `config.json` as it is, and its tensors by name, on the CPU, unchecked."""
+
+    source: str
+    raw_config: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of most of the tensors."""
+        return Counter(t.dtype for t in self.tensors.values()).most_common(1)[0][0]
+
+    def model(self) -> Sam2:
+        """The network with these tensors, in float32 on the CPU.
+
+        Raises `CheckpointError` naming each tensor that is missing, unexpected or of the wrong shape.
+        """
+        try:
+            config = Sam2Config.from_hf(self.raw_config)
+        except ValueError as error:
+            raise CheckpointError(f"checkpoint {self.source}: {error}") from error
+        with torch.device("meta"):
+            model = Sam2(config)
+        _assign(model, self.tensors, self.source)
+        return model
 
 
 def load_model(
@@ -48,45 +72,57 @@ def load_model(
 ) -> Sam2:
     """Loads a model for inference.
 
-    `source`: `mini` (bundled), a local folder, an fsspec URI of a folder such as `s3://bucket/sam2.1-tiny`, or a Hub id
-    such as `facebook/sam2.1-hiera-tiny` (with `revision` and `token`). Raises `CheckpointError` naming each tensor that
-    is missing, unexpected or of the wrong shape, and `FileNotFoundError` where there is nothing.
+    `source`: `mini` (bundled), a local folder, an fsspec URI of a folder such as `s3://bucket/sam2.1-tiny`, a Hub id
+    such as `facebook/sam2.1-hiera-tiny` (with `revision` and `token`), or one file, `.safetensors` or an original
+    `.pt`, with its `config.json` beside it unless it has a released size. Raises `CheckpointError` naming each
+    tensor that is missing, unexpected or of the wrong shape, and `FileNotFoundError` where there is nothing.
     """
-    config, tensors = read_checkpoint(source, revision=revision, token=token)
-    with torch.device("meta"):
-        model = Sam2(config)
-    _assign(model, tensors, source)
-    return model.to(device=device, dtype=dtype)
+    checkpoint = read_checkpoint(source, HubAccess(revision, token))
+    return checkpoint.model().to(device=device, dtype=dtype)
 
 
-def read_checkpoint(
-    source: str, *, revision: str | None = None, token: str | None = None
-) -> tuple[Sam2Config, dict[str, Tensor]]:
-    """The configuration and the tensors of a checkpoint, on the CPU, unchecked."""
-    folder = bundled_folder(source) or source
-    if "://" in folder:
-        raw, tensors = _read_uri(folder)
-    else:
-        path = Path(folder).expanduser()
-        if not path.exists():
-            path = _download(folder, revision, token)
-        raw, tensors = _read_folder(path)
+def read_checkpoint(source: str, access: HubAccess | None = None) -> Checkpoint:
+    """The contents of a checkpoint; `source` as for `load_model`."""
+    place = locate(source, (CONFIG_NAME, WEIGHTS_NAME), access)
+    if not place.endswith(SUFFIXES):
+        return Checkpoint(source, _read_config(place), read_weights(_existing(place, WEIGHTS_NAME)))
+    folder, _, name = place.rpartition("/")
+    tensors = read_weights(_existing(folder or ".", name))
+    has_config = _exists(f"{folder or '.'}/{CONFIG_NAME}")
+    return Checkpoint(
+        source, _read_config(folder or ".") if has_config else config_of_weights(tensors, source), tensors
+    )
+
+
+def locate(source: str, file_names: tuple[str, ...], access: HubAccess | None = None) -> str:
+    """The folder of a checkpoint (or its single file), local or a URI; the named files are fetched from the Hub."""
+    place = bundled_folder(source) or source
+    if "://" in place:
+        return place.rstrip("/")
+    path = Path(place).expanduser()
+    if path.is_file() and path.suffix not in SUFFIXES:
+        raise CheckpointError(f"checkpoint {source}: expected a folder or a file ending in {', '.join(SUFFIXES)}")
+    if path.exists():
+        return path.as_posix()
+    if is_hub_id(place) and path.suffix not in SUFFIXES:
+        return snapshot(place, file_names, access or HubAccess()).as_posix()
+    raise FileNotFoundError(
+        f"checkpoint {source!r}: no such file or folder; give one, a URI, a Hub id such as facebook/sam2.1-hiera-tiny, "
+        f"or one of {', '.join(BUNDLED)}"
+    )
+
+
+def read_json(folder: str, name: str) -> dict[str, Any]:
+    """A JSON object of a folder (path or URI)."""
+    with fsspec.open(_existing(folder, name), "rb") as file:
+        data = file.read()
     try:
-        return Sam2Config.from_hf(raw), tensors
+        content = json.loads(data)
     except ValueError as error:
-        raise CheckpointError(f"checkpoint {source}: {error}") from error
-
-
-def read_raw_config(source: str, *, revision: str | None = None, token: str | None = None) -> dict[str, Any]:
-    """The `config.json` of a checkpoint as it is."""
-    folder = bundled_folder(source) or source
-    if "://" in folder:
-        with fsspec.open(f"{folder.rstrip('/')}/{CONFIG_NAME}", "rb") as file:
-            return _parse_config(file.read(), folder)
-    path = Path(folder).expanduser()
-    if not path.exists():
-        path = _download(folder, revision, token)
-    return _parse_config((path / CONFIG_NAME).read_bytes(), str(path))
+        raise CheckpointError(f"checkpoint {folder}: {name} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"checkpoint {folder}: {name} is not a JSON object")
+    return content
 
 
 def bundled_folder(name: str) -> str | None:
@@ -133,49 +169,21 @@ def _assign(model: Sam2, tensors: Mapping[str, Tensor], source: str) -> None:
     model.requires_grad_(False)
 
 
-def _read_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        if not (path / name).is_file():
-            raise FileNotFoundError(
-                f"checkpoint {path}: there is no {name}, a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}"
-            )
-    config = _parse_config((path / CONFIG_NAME).read_bytes(), str(path))
-    try:
-        return config, load_file(str(path / WEIGHTS_NAME))
-    except Exception as error:
-        raise CheckpointError(f"checkpoint {path}: {WEIGHTS_NAME} cannot be read: {error}") from error
+def _read_config(folder: str) -> dict[str, Any]:
+    return read_json(folder, CONFIG_NAME)
 
 
-def _read_uri(uri: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    base = uri.rstrip("/")
-    with fsspec.open(f"{base}/{CONFIG_NAME}", "rb") as file:
-        config = _parse_config(file.read(), uri)
-    with fsspec.open(f"{base}/{WEIGHTS_NAME}", "rb") as file:
-        data = file.read()
-    try:
-        return config, load(data)
-    except Exception as error:
-        raise CheckpointError(f"checkpoint {uri}: {WEIGHTS_NAME} cannot be read: {error}") from error
+def _exists(location: str) -> bool:
+    filesystem, path = fsspec.url_to_fs(location)
+    return bool(filesystem.exists(path))
 
 
-def _parse_config(data: bytes, source: str) -> dict[str, Any]:
-    try:
-        config = json.loads(data)
-    except ValueError as error:
-        raise CheckpointError(f"checkpoint {source}: {CONFIG_NAME} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"checkpoint {source}: {CONFIG_NAME} is not a JSON object")
-    return config
-
-
-def _download(repo: str, revision: str | None, token: str | None) -> Path:
-    """The local snapshot of a Hub repository; from the cache alone where `HF_HUB_OFFLINE` is set."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+def _existing(folder: str, name: str) -> str:
+    """The location of a file of a folder. Raises `FileNotFoundError` saying what a checkpoint needs."""
+    location = f"{folder}/{name}"
+    if not _exists(location):
         raise FileNotFoundError(
-            f"checkpoint {repo!r}: no such folder; give a folder, a URI, a Hub id such as facebook/sam2.1-hiera-tiny, "
-            f"or one of {', '.join(BUNDLED)}"
+            f"checkpoint {folder}: there is no {name}; a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}, an original "
+            ".pt file is given by its own name"
         )
-    from huggingface_hub import snapshot_download
-
-    log.info("checkpoint %s: fetching from the Hub, or from its local cache", repo)
-    return Path(snapshot_download(repo, revision=revision, token=token, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME]))
+    return location

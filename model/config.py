@@ -24,6 +24,11 @@ class HieraConfig:
     window_sizes: tuple[int, ...] = (8, 4, 14, 7)
     position_grid: tuple[int, int] = (7, 7)
 
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of all stages."""
+        return sum(self.blocks_per_stage)
+
 
 @dataclass(frozen=True)
 class Sam2Config:
@@ -115,6 +120,9 @@ _TRUNKS = {
         window_sizes=(8, 4, 16, 8),
     ),
 }
+
+
+SIZES = tuple(_TRUNKS)
 
 
 def named_config(name: str, *, is_2_1: bool = True, image_size: int = 1024) -> Sam2Config:
