@@ -92,7 +92,7 @@ class JobTables:
             raise KeyError(f"{self._storage}: no finished video {video_id!r}")
         masks = self.masks([video_id])
         if object_ids is not None:
-            masks = masks.filter(ds.field("object_id").isin(list(object_ids)))
+            masks = masks.filter(ds.field("object_id").isin(pa.array(list(object_ids), pa.int64())))
         columns = ["object_id", "frame_index", "pts_seconds", "rle"]
         for batch in masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches():
             for row in batch.to_pylist():
@@ -122,7 +122,11 @@ class JobTables:
         dataset = ds.FileSystemDataset.from_paths(
             paths, schema=TABLES[table], format=ds.ParquetFileFormat(), filesystem=filesystem
         )
-        return dataset if video_ids is None else dataset.filter(ds.field("video_id").isin(list(video_ids)))
+        return (
+            dataset
+            if video_ids is None
+            else dataset.filter(ds.field("video_id").isin(pa.array(list(video_ids), pa.string())))
+        )
 
     def _segments(self, table: str, video_ids: Collection[str] | None) -> list[str]:
         """Names of the segments with rows of `table`, of these videos."""

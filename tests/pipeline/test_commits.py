@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from pipeline.commits import ENTRIES_PER_ROLL_UP, CommitLog, LostOwnership, decode_entry, encode_entry
+from pipeline.commits import CommitLog, LostOwnership, decode_entry, encode_entry
 from pipeline.job_state import Entry
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Outcome, Status
@@ -127,29 +127,36 @@ def test_a_lost_answer_does_not_hide_a_rival(disk_storage: JobStorage) -> None:
         log.settle()
 
 
-def test_roll_ups_shorten_loading_and_old_ones_go(storage: JobStorage) -> None:
+@pytest.fixture
+def few_entries(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Roll up after this many entries already, to save time."""
+    monkeypatch.setattr("pipeline.commits.ENTRIES_PER_ROLL_UP", 10)
+    return 10
+
+
+def test_roll_ups_shorten_loading_and_old_ones_go(storage: JobStorage, few_entries: int) -> None:
     log = claimed(storage, "w")
-    for number in range(2 * ENTRIES_PER_ROLL_UP + 150):
+    for number in range(2 * few_entries + 15):
         log.append(add=[segment(f"s{number}", f"v{number}")])
     rolls = [int(stored.path[len("_log/roll-") : -len(".parquet")]) for stored in storage.listing("_log", "roll-")]
-    assert rolls == [2 * ENTRIES_PER_ROLL_UP, 3 * ENTRIES_PER_ROLL_UP]
+    assert rolls == [2 * few_entries, 3 * few_entries]
     entries = [stored for stored in storage.listing("_log") if stored.path.endswith(".json")]
-    assert len(entries) == 2 * ENTRIES_PER_ROLL_UP + 151, "entries stay: they are the fence"
+    assert len(entries) == 2 * few_entries + 16, "entries stay: they are the fence"
     read: list[str] = []
     watched = JobStorage(storage.uri, storage.storage_options)
     original = watched.read
     watched.read = lambda path: (read.append(path), original(path))[1]  # type: ignore[method-assign]
     assert CommitLog(watched, "r").load() == log.state
-    assert len(read) < 100
+    assert len(read) < 20
 
 
-def test_a_roll_up_that_fails_does_not_fail_the_commit(disk_storage: JobStorage, caplog: object) -> None:
+def test_a_roll_up_that_fails_does_not_fail_the_commit(disk_storage: JobStorage, few_entries: int) -> None:
     class NoRollUps(JobStorage):
         def replace(self, path: str, data: bytes) -> None:
             raise StorageError("disk full")
 
     log = claimed(NoRollUps(disk_storage.uri), "w")
-    for number in range(ENTRIES_PER_ROLL_UP + 5):
+    for number in range(few_entries + 5):
         log.append(add=[segment(f"s{number}", f"v{number}")])
     assert CommitLog(disk_storage, "r").load() == log.state
     log._storage = disk_storage
