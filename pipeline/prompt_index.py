@@ -29,10 +29,11 @@ class PromptIndex:
     num_without_object: int
     files: tuple[str, ...]
     _spans_N5: npt.NDArray[np.int32]  # video, file, row group, start, stop; sorted by video, else in table order
+    _first_span: npt.NDArray[np.int64]  # of each video, and the number of spans
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""
-        first, last = np.searchsorted(self._spans_N5[:, 0], [video_number, video_number + 1])
+        first, last = self._first_span[video_number : video_number + 2]
         spans: list[RowSpan] = []
         for _, file, row_group, start, stop in self._spans_N5[first:last].tolist():
             before = spans[-1] if spans else None
@@ -65,6 +66,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         hashes.add(videos[known], row_digests(batch.rows)[known])
         runs.append(_runs(videos, tables.prompts.files.index(batch.file), batch.row_group, batch.start))
     spans = np.concatenate(runs)
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
     return PromptIndex(
         hashes=hashes,
         num_rows=num_rows,
@@ -72,7 +74,8 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         unknown_examples=tuple(examples),
         num_without_object=num_without_object,
         files=tables.prompts.files,
-        _spans_N5=spans[np.argsort(spans[:, 0], kind="stable")],
+        _spans_N5=spans,
+        _first_span=np.searchsorted(spans[:, 0], np.arange(len(numbers) + 1)),
     )
 
 

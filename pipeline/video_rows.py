@@ -139,12 +139,11 @@ class _Collector:
 
     def _problems(self, uris: pa.Array, times_N3: npt.NDArray[np.float64]) -> dict[int, str]:
         problems: dict[int, str] = {}
-        for number, (start, end, _) in enumerate(times_N3.tolist()):
-            if start == start or end == end:  # most videos have neither
-                try:
-                    check_range(*(None if np.isnan(value) else value for value in (start, end)))
-                except ValueError as error:
-                    problems[number] = str(error)
+        for number in np.flatnonzero(~np.isnan(times_N3[:, :2]).all(axis=1)).tolist():
+            try:
+                check_range(*(None if np.isnan(value) else value for value in times_N3[number, :2].tolist()))
+            except ValueError as error:
+                problems[number] = str(error)
         if not self._has_bytes and uris.null_count:
             for number in pc.indices_nonzero(uris.is_null()).to_pylist():
                 problems[number] = "its row has no uri; give it one"
