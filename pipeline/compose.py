@@ -111,8 +111,9 @@ def _for_hydra(override: str) -> str:
     if key in GROUPS:
         _check_group(key, value, "")
         return override
-    is_text = key in PATH_KEYS or key.startswith("storage_options.")
-    if is_text and value[:1] not in ("'", '"', "$", "{", "[") and value.lower() not in ("", "null", "true", "false"):
+    is_path, is_option = key in PATH_KEYS, key.startswith("storage_options.")
+    has_structure = value[:1] in ("'", '"') or (is_option and value[:1] in ("{", "["))
+    if (is_path or is_option) and not has_structure and value.lower() not in ("", "null", "true", "false"):
         value = _quoted(value)
     return override if key.partition(".")[0] == "hydra" else f"++{key}={value}"
 

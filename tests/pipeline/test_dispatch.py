@@ -1,0 +1,202 @@
+"""Who labels what next, and what the loss of a worker costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.dispatch import Dispatcher, Failure
+from pipeline.work import Outcome, Progress, Report, Segment, Status, WorkItem
+
+
+def item(video_id: str) -> WorkItem:
+    return WorkItem(video_id, f"/{video_id}.mp4", None, (), "hash")
+
+
+def dispatcher(video_ids: str = "abcdef", **options: object) -> Dispatcher:
+    made = Dispatcher((item(video_id) for video_id in video_ids), **options)  # type: ignore[arg-type]
+    made.add_worker("w")
+    return made
+
+
+def names(items: tuple[WorkItem, ...]) -> str:
+    return "".join(one.video_id for one in items)
+
+
+def segment(*video_ids: str) -> Segment:
+    outcomes = tuple(Outcome(video_id, Status.OK, "hash", 1, 1) for video_id in video_ids)
+    return Segment(f"s-{'-'.join(video_ids)}", {}, 0, outcomes)
+
+
+def report(worker_id: str = "w", done: str = "", unflushed: str = "", returned: tuple[WorkItem, ...] = ()) -> Report:
+    return Report(worker_id, (segment(*done),) if done else (), (Progress("x", 1, ""),), tuple(unflushed), returned)
+
+
+def test_an_inbox_holds_one_item_beyond_the_one_in_flight() -> None:
+    made = dispatcher()
+    assert names(made.offers("w", 0)) == "ab"
+    assert names(made.offers("w", 0)) == ""
+    made.report(report(unflushed="a"), 0)
+    assert names(made.offers("w", 0)) == "c"
+
+
+def test_the_plan_is_streamed_and_not_read_ahead() -> None:
+    taken = []
+
+    def plan() -> Iterator[WorkItem]:
+        for video_id in "abcdefgh":
+            taken.append(video_id)
+            yield item(video_id)
+
+    made = Dispatcher(plan())
+    made.add_worker("w")
+    made.offers("w", 0)
+    assert taken == ["a", "b"]
+
+
+def test_it_is_done_when_everything_is_in_the_log() -> None:
+    made = dispatcher("ab")
+    made.offers("w", 0)
+    made.report(report(unflushed="ab"), 0)
+    assert made.needs_flush("w")
+    made.report(report(done="ab"), 0)
+    assert not made.needs_flush("w")
+    assert not made.done
+    made.committed(["a"])
+    assert not made.done
+    made.committed(["b"])
+    assert made.done
+
+
+def test_a_result_counts_once() -> None:
+    made = dispatcher("ab")
+    made.offers("w", 0)
+    assert made.awaits("a")
+    made.committed(["a"])
+    assert not made.awaits("a")
+    assert not made.awaits("never planned")
+
+
+def test_a_lost_node_costs_no_strike_and_its_items_come_first() -> None:
+    made = dispatcher()
+    made.offers("w", 0)
+    loss = made.lost("w", Failure.INFRASTRUCTURE)
+    assert (loss.strikes, loss.quarantined, loss.num_requeued) == ({}, (), 2)
+    made.add_worker("v")
+    again = made.offers("v", 0)
+    assert names(again) == "ab"
+    assert [(one.attempt, one.alone) for one in again] == [(2, False)] * 2
+
+
+@pytest.mark.parametrize("failure", [Failure.AMBIGUOUS, Failure.HANG])
+def test_videos_in_flight_at_a_death_get_a_strike_and_run_alone(failure: Failure) -> None:
+    made = dispatcher()
+    made.offers("w", 0)
+    assert made.lost("w", failure).strikes == {"a": 1, "b": 1}
+    made.add_worker("v")
+    (suspect,) = made.offers("v", 0)
+    assert (suspect.video_id, suspect.alone, suspect.attempt) == ("a", True, 2)
+    assert made.offers("v", 0) == ()
+    made.report(report("v", done="a"), 0)
+    assert names(made.offers("v", 0)) == "b"
+    made.report(report("v", done="b"), 0)
+    assert names(made.offers("v", 0)) == "cd"
+
+
+def test_a_finished_video_that_was_not_published_is_not_blamed() -> None:
+    made = dispatcher()
+    made.offers("w", 0)
+    made.report(report(unflushed="a"), 0)
+    made.offers("w", 0)
+    assert made.lost("w", Failure.AMBIGUOUS).strikes == {"b": 1, "c": 1}
+    made.add_worker("v")
+    assert names(made.offers("v", 0)) == "b"
+    made.add_worker("u")
+    assert names(made.offers("u", 0)) == "c"
+    made.add_worker("t")
+    assert names(made.offers("t", 0)) == "ad"
+
+
+def test_the_third_strike_quarantines_only_the_one_that_was_alone() -> None:
+    made = dispatcher("abc")
+    made.offers("w", 0)
+    made.lost("w", Failure.AMBIGUOUS)
+    for worker_id, expected in (("v", {"a": 2}), ("u", {"a": 3})):
+        made.add_worker(worker_id)
+        assert names(made.offers(worker_id, 0)) == "a"
+        loss = made.lost(worker_id, Failure.AMBIGUOUS)
+        assert loss.strikes == expected
+    assert [one.video_id for one in loss.quarantined] == ["a"]
+    made.add_worker("t")
+    assert names(made.offers("t", 0)) == "b"
+    made.report(report("t", done="b"), 0)
+    assert names(made.offers("t", 0)) == "c"
+    made.report(report("t", done="c"), 0)
+    made.committed("bc")
+    assert not made.done
+    made.committed("a")
+    assert made.done
+
+
+def test_strikes_of_an_earlier_run_count() -> None:
+    made = dispatcher("abc", strikes={"b": 2})
+    assert names(made.offers("w", 0)) == "ac"
+    made.report(report(done="ac"), 0)
+    (suspect,) = made.offers("w", 0)
+    assert (suspect.video_id, suspect.alone) == ("b", True)
+    assert [one.video_id for one in made.lost("w", Failure.AMBIGUOUS).quarantined] == ["b"]
+
+
+def test_a_suspect_that_ends_well_is_forgiven() -> None:
+    made = dispatcher("a", strikes={"a": 2})
+    made.offers("w", 0)
+    made.report(report(done="a"), 0)
+    made.committed("a")
+    assert made.lost("w", Failure.AMBIGUOUS).strikes == {}
+
+
+def test_losses_of_several_workers_at_once_are_blamed_on_nobody_at_first() -> None:
+    made = dispatcher("a", max_strikes=2)
+    seen = []
+    for round_number in range(5):
+        worker_id = f"v{round_number}"
+        made.add_worker(worker_id)
+        made.offers(worker_id, 0)
+        seen.append(made.lost(worker_id, Failure.TOGETHER).strikes)
+    assert seen == [{}, {}, {}, {"a": 1}, {"a": 2}]
+
+
+def test_a_worker_that_could_not_start_costs_nothing() -> None:
+    made = dispatcher("ab")
+    assert made.lost("never added", Failure.ENVIRONMENT).strikes == {}
+    assert names(made.offers("w", 0)) == "ab"
+
+
+def test_an_item_that_storage_failed_waits_and_keeps_its_good_name() -> None:
+    made = dispatcher("ab")
+    first, _ = made.offers("w", 0)
+    made.report(report(returned=(first,)), 10.0)
+    assert made.given_back() == ("a",)
+    assert names(made.offers("w", 9.9)) == ""
+    assert not made.done
+    (again,) = made.offers("w", 10.0)
+    assert (again.video_id, again.attempt, again.alone) == ("a", 2, False)
+
+
+def test_a_suspect_that_storage_failed_still_runs_alone() -> None:
+    made = dispatcher("abc", strikes={"a": 1})
+    assert names(made.offers("w", 0)) == "bc"
+    made.report(report(done="bc"), 0)
+    (suspect,) = made.offers("w", 0)
+    made.report(report(returned=(suspect,)), 5.0)
+    assert made.offers("w", 1.0) == ()
+    (again,) = made.offers("w", 6.0)
+    assert again.alone
+
+
+def test_waiting_items_are_counted_without_reading_the_whole_plan() -> None:
+    made = dispatcher("abcdef", strikes={"b": 1})
+    assert made.num_waiting(3) == 3
+    assert names(made.offers("w", 0)) == "b"
+    assert made.num_waiting(100) == 5
