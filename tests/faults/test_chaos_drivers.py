@@ -1,0 +1,171 @@
+"""Drivers that are stopped, killed or doubled: the same command finishes the job."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Inputs, S3Server
+from tests.faults.jobs import RunningJob, assert_same, log_entries, read_tables, run
+from tests.faults.proxy import Fault, Proxy, Rule, proxy_to
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+OFTEN = ("worker.beat_seconds=1", "flush.seconds=1")
+
+
+def num_committed(output: Path) -> int:
+    """Videos in the log of a job on local disk, as its entries say."""
+    return sum(entry.read_text().count('"ok"') for entry in output.glob("_log/*.json"))
+
+
+def test_sigterm_drains_within_20_seconds_and_the_same_command_goes_on(few: Inputs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = few.arguments(output, "cluster.actors=2", *OFTEN)
+    with RunningJob(tmp_path, *arguments) as job:
+        job.wait_until(lambda: log_entries(str(output)) >= 2 and job.busy_actors(), "a commit")
+        asked = time.monotonic()
+        job.signal(signal.SIGTERM)
+        assert job.wait() == 143, job.log
+        drained_seconds = time.monotonic() - asked
+    assert drained_seconds < 20 + 5, job.log
+    before = num_committed(output)
+    assert 0 < before < few.num_videos, "the signal did not come in mid-work"
+    assert not list(output.glob("_owner.json"))
+
+    again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    assert f"this run {few.num_videos - before} videos" in again.log
+    assert_same(read_tables(str(output)), few.expected)
+
+
+def test_a_second_driver_is_refused_and_a_dead_ones_place_is_taken(few: Inputs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = few.arguments(output, "cluster.actors=1", *OFTEN)
+    with RunningJob(tmp_path, *arguments) as first:
+        first.wait_until(lambda: log_entries(str(output)) >= 2, "a commit")
+        second = run(tmp_path, *arguments)
+        assert second.process.returncode == 3, second.log
+        assert "is at work on this output" in second.log
+        assert first.process.poll() is None, "the running driver was evicted"
+        first.signal(signal.SIGKILL)
+        first.wait()
+    before = num_committed(output)
+    assert 0 < before < few.num_videos, "the kill did not come in mid-work"
+    third = run(tmp_path, *arguments)
+    assert third.process.returncode == 0, third.log
+    assert_same(read_tables(str(output)), few.expected)
+
+
+# Where in a commit the driver dies: at which request, and whether this one still takes effect.
+STEPS = [
+    ("PUT", r"/masks/[^?]*-w\d+", False),
+    ("PUT", r"/masks/[^?]*-w\d+", True),
+    ("PUT", r"/videos/[^?]*-w\d+", False),
+    ("PUT", r"/videos/[^?]*-w\d+", True),
+    ("PUT", r"/_log/\d+\.json", False),
+    ("PUT", r"/_log/\d+\.json", True),
+]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(("method", "path", "takes_effect"), STEPS)
+def test_a_driver_killed_at_any_step_of_a_commit(
+    few: Inputs, tmp_path: Path, s3_server: S3Server, method: str, path: str, takes_effect: bool
+) -> None:
+    output = f"{s3_server.new_bucket()}/job"
+    with proxy_to(s3_server.port) as proxy:
+        arguments = few.arguments(output, "cluster.actors=1", *OFTEN, *s3_arguments(proxy))
+        with RunningJob(tmp_path, *arguments) as job:
+
+            def kill() -> None:
+                job.signal(signal.SIGKILL)
+                job.process.wait()
+
+            # The first entry claims the job, the second is its first commit.
+            rule = Rule(None, method, path, skip=1 if "_log" in path else 0)
+            setattr(rule, "after" if takes_effect else "before", kill)
+            proxy.rules.append(rule)
+            assert job.wait() == -signal.SIGKILL, job.log
+        assert rule.num_hits == 1
+        again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    assert_same(read_tables(output, s3_server.options()), few.expected)
+
+
+@pytest.mark.chaos
+def test_storage_that_is_slow_refuses_and_hangs_up(few: Inputs, tmp_path: Path, s3_server: S3Server) -> None:
+    """Every kind of fault, several times each, in one job; none of it is a failed video or a truncated object."""
+    output = f"{s3_server.new_bucket()}/job"
+    with proxy_to(s3_server.port) as proxy:
+        for fault in (Fault.CUT, Fault.LOSE_ANSWER, Fault.ERROR_500, Fault.ERROR_503, Fault.SLOW):
+            proxy.rules += [
+                Rule(fault, "PUT", r"/masks/", times=1),
+                Rule(fault, "PUT", r"/videos/", times=1),
+                Rule(fault, "PUT", r"/_log/\d+\.json", times=2),
+                Rule(fault, "GET|HEAD", r".", times=3, skip=3),
+            ]
+        proxy.rules.append(Rule(Fault.ERROR_412, "PUT", r"/tracks/", times=1))
+        job = run(tmp_path, *few.arguments(output, "cluster.actors=2", *OFTEN, *s3_arguments(proxy)))
+        hits = {fault: sum(rule.num_hits for rule in proxy.rules if rule.fault is fault) for fault in Fault}
+    assert job.process.returncode == 0, job.log
+    assert all(count > 0 for count in hits.values()), hits
+    assert f"{few.num_videos} ok" in job.log
+    assert_same(read_tables(output, s3_server.options()), few.expected)
+
+
+@pytest.mark.chaos
+def test_a_server_that_stops_for_20_seconds(few: Inputs, tmp_path: Path, s3_server: S3Server) -> None:
+    output = f"{s3_server.new_bucket()}/job"
+    with proxy_to(s3_server.port) as proxy:
+        arguments = few.arguments(output, "cluster.actors=2", *OFTEN, *s3_arguments(proxy))
+        with RunningJob(tmp_path, *arguments) as job:
+            job.wait_until(lambda: commits(proxy) >= 2, "a commit")
+            s3_server.stop()
+            try:
+                time.sleep(20)
+                assert job.process.poll() is None, job.log
+            finally:
+                s3_server.start()
+            assert job.wait() == 0, job.log
+    assert job.count("trying again") > 0, "the job never noticed"
+    assert f"{few.num_videos} ok" in job.log
+    assert_same(read_tables(output, s3_server.options()), few.expected)
+
+
+@pytest.mark.chaos
+def test_a_server_that_stops_for_good(few: Inputs, tmp_path: Path, s3_server: S3Server) -> None:
+    output = f"{s3_server.new_bucket()}/job"
+    impatient = "worker.storage_patience_seconds=5"
+    with proxy_to(s3_server.port) as proxy:
+        arguments = few.arguments(output, "cluster.actors=1", *OFTEN, impatient, *s3_arguments(proxy))
+        with RunningJob(tmp_path, *arguments) as job:
+            job.wait_until(lambda: commits(proxy) >= 2, "a commit")
+            s3_server.stop()
+            try:
+                assert job.wait(600) == 1, job.log
+            finally:
+                s3_server.start()
+        assert re.search("storage did not answer|Check the storage service", job.log)
+        assert "the same command" in job.log
+        again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    assert_same(read_tables(output, s3_server.options()), few.expected)
+
+
+def commits(proxy: Proxy) -> int:
+    """Log entries that were written through a proxy."""
+    return sum(method == "PUT" and "/_log/0" in path for method, path in list(proxy.requests))
+
+
+def s3_arguments(proxy: Proxy) -> tuple[str, ...]:
+    """How a job reaches the server through the proxy."""
+    return (
+        "storage_options.key=tests",
+        "storage_options.secret=not-a-secret",
+        f"storage_options.client_kwargs.endpoint_url=http://127.0.0.1:{proxy.port}",
+    )
