@@ -58,7 +58,7 @@ def contact_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip]) -
             pen.text((left, top + 16 + size[1] + 3), tile.caption, fill=GREY, font=fonts[2])
         top += height
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG", optimize=True)
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -75,20 +75,23 @@ def read_labelled(clip: Clip, job: tables.JobTables) -> LabelledClip:
 
 def overlay_frames(labelled: LabelledClip) -> Iterator[UInt8Array]:
     """The frames of the clip with the predicted masks and the ids of their objects."""
-    for frame_index, pixels_HW3 in enumerate(labelled.clip.frames_THW3):
-        masks = {number + 1: mask_HW for number, mask_HW in enumerate(labelled.masks_TBHW[frame_index])}
-        yield draw_masks(pixels_HW3, masks)
+    for frame_index in range(len(labelled.clip.frames_THW3)):
+        yield overlay_frame(labelled, frame_index)
+
+
+def overlay_frame(labelled: LabelledClip, frame_index: int) -> UInt8Array:
+    """One frame of the clip with the predicted masks and ids."""
+    masks = dict(zip(labelled.clip.object_ids, labelled.masks_TBHW[frame_index], strict=True))
+    return draw_masks(labelled.clip.frames_THW3[frame_index], masks)
 
 
 def sheet(labelled: Sequence[LabelledClip], captions: dict[str, str]) -> bytes:
     """The contact sheet, a PNG: predicted masks in colour, the outline of the truth in white."""
     strips = []
     for one in labelled:
-        frames = list(overlay_frames(one))
-        chosen = np.unique(np.linspace(0, len(frames) - 1, TILES_PER_CLIP).round().astype(int))
-        tiles = tuple(
-            Tile(_with_truth(frames[index], one.clip.masks_TBHW[index]), f"frame {index}") for index in chosen
-        )
+        last = len(one.clip.frames_THW3) - 1
+        chosen = np.unique(np.linspace(0, last, TILES_PER_CLIP).round().astype(int))
+        tiles = tuple(Tile(_with_truth(one, int(index)), f"frame {index}") for index in chosen)
         words = tuple((object_id, _object_words(one, object_id)) for object_id in one.clip.object_ids)
         title = f"{one.clip.name}   IoU {mean_iou([one.scores]):.2f}"
         strips.append(Strip(title, captions[one.clip.name], words, tiles))
@@ -101,9 +104,9 @@ def sheet(labelled: Sequence[LabelledClip], captions: dict[str, str]) -> bytes:
     return contact_sheet(f"maskmill demo   mean IoU {overall:.2f}", notes, strips)
 
 
-def _with_truth(pixels_HW3: UInt8Array, true_BHW: BoolArray) -> UInt8Array:
-    pixels = pixels_HW3.copy()
-    for mask_HW in true_BHW:
+def _with_truth(labelled: LabelledClip, frame_index: int) -> UInt8Array:
+    pixels = overlay_frame(labelled, frame_index).copy()
+    for mask_HW in labelled.clip.masks_TBHW[frame_index]:
         pixels[outline(mask_HW)] = 255
     return pixels
 

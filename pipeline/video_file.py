@@ -22,7 +22,7 @@ def encode_mp4(frames: Iterable[UInt8Array], frames_per_second: int, *, quality:
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("h264", rate=frames_per_second)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(quality)}
+        stream.options = {"crf": str(quality), "preset": "veryfast"}
         stream.codec_context.thread_count = 1
         for index, pixels_HW3 in enumerate(frames):
             if shape is None:
