@@ -54,9 +54,9 @@ _TRANSIENT_ERRNO = {
     errno.ETIMEDOUT,
 }
 # Error codes in the body of an answer whose HTTP status (400 or 403) does not say that the error can pass.
+_EXPIRED_CODE = ("expired", "tokenrefreshrequired")
 _TRANSIENT_CODE = (
-    "expired",
-    "tokenrefreshrequired",
+    *_EXPIRED_CODE,
     "requesttimetooskewed",
     "requesttimeout",
     "slowdown",
@@ -94,6 +94,11 @@ def is_transient(error: BaseException) -> bool:
     The chain of causes counts, because file systems wrap the client's error in an `OSError` that says less.
     """
     return any(_is_transient(link) for link in _chain(error))
+
+
+def has_expired(error: BaseException) -> bool:
+    """Whether `error` says that credentials have expired, so that they should be read again."""
+    return any(code in _answer(link).lower() for link in _chain(error) for code in _EXPIRED_CODE)
 
 
 def is_refused_create(error: BaseException) -> bool:

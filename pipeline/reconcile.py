@@ -131,8 +131,7 @@ class SegmentKeeper:
             except StaleEntry:
                 _log.info("segments were merged meanwhile; reading the log again")
         self._storage.delete(path for name in unnamed for path in listed[name])
-        if self._storage.is_local:
-            self._storage.clear_temporary()
+        self._storage.clear_temporary()
         return len(unnamed)
 
     def _forget(self, video_ids: Sequence[str]) -> bool:

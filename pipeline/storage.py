@@ -8,6 +8,7 @@ whole objects by themselves, and create-only writes use their native condition.
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ import pyarrow.fs as pa_fs
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.faults import AlreadyExists, Backoff, StorageError, is_refused_create, is_transient
+from pipeline.faults import AlreadyExists, Backoff, StorageError, has_expired, is_refused_create, is_transient
 from pipeline.local_disk import copy_file, create_file, replace_file
 from pipeline.redact import redact
 
@@ -246,9 +247,14 @@ class JobStorage:
 
         self.in_parallel(lambda path: self._run("delete", path, remove), paths)
 
-    def clear_temporary(self) -> None:
-        """Delete what killed writers left aside. Only while no other writer can be at work."""
-        self.delete(stored.path for stored in self.listing(_TEMPORARY))
+    def clear_temporary(self, older_than_seconds: float = 3600.0) -> None:
+        """Delete what killed writers left aside on local disk; younger files may be another process's, at work."""
+        if self.is_local and self._aside.is_dir():
+            limit = time.time() - older_than_seconds
+            for path in self._aside.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < limit:
+                        path.unlink()
 
     # Inside
 
@@ -263,6 +269,11 @@ class JobStorage:
     @property
     def _narrows_listings(self) -> bool:
         return self.uri.split("://")[0] in {"s3", "s3a", "gs", "gcs"}
+
+    def _reopen(self) -> None:
+        """Forget the session with the store, so that the next request reads the credentials anew."""
+        type(self._filesystem).clear_instance_cache()
+        self._opened = None
 
     @property
     def _aside(self) -> Path:
@@ -283,7 +294,12 @@ class JobStorage:
         what = f"{verb} {self}/{path}" if path else f"{verb} in {self}"
 
         def attempt() -> T:
-            return call(self._filesystem, f"{self._root}/{path}")
+            try:
+                return call(self._filesystem, f"{self._root}/{path}")
+            except Exception as error:
+                if has_expired(error):
+                    self._reopen()
+                raise
 
         try:
             return self.backoff.run(what, attempt)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import botocore.exceptions
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -149,6 +152,29 @@ def test_transient_errors_are_waited_out(failing: JobStorage) -> None:
     FailingMemory.faults[:] = [("read", "before", TimeoutError("slow"))]
     assert failing.read("a") == b"1"
     assert FailingMemory.calls == ["write"] * 3 + ["read"] * 2
+
+
+def test_expired_credentials_are_read_again(failing: JobStorage) -> None:
+    expired = OSError("not understood by s3fs")
+    answer = {"Error": {"Code": "ExpiredToken", "Message": "The provided token has expired."}}
+    expired.__cause__ = botocore.exceptions.ClientError(answer, "GetObject")  # type: ignore[arg-type]
+    failing.replace("a", b"1")
+    session = failing._filesystem
+    FailingMemory.faults[:] = [("read", "before", TimeoutError())]
+    assert failing.read("a") == b"1"
+    assert failing._filesystem is session
+    FailingMemory.faults[:] = [("read", "before", expired)]
+    assert failing.read("a") == b"1"
+    assert failing._filesystem is not session
+
+
+def test_only_old_leftovers_of_killed_writers_are_cleared(disk_storage: JobStorage) -> None:
+    disk_storage.replace("_tmp/old", b"")
+    disk_storage.replace("_tmp/at work", b"")
+    two_hours_ago = time.time() - 7200
+    os.utime(Path(disk_storage.uri) / "_tmp" / "old", (two_hours_ago, two_hours_ago))
+    disk_storage.clear_temporary()
+    assert [stored.path for stored in disk_storage.listing("_tmp")] == ["_tmp/at work"]
 
 
 def test_a_create_whose_answer_was_lost_is_ones_own(failing: JobStorage) -> None:
