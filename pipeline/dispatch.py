@@ -50,6 +50,16 @@ class _Held:
 _MAX_LOSSES_TOGETHER = 3
 
 
+# A suspect waits until so many other videos are done, or nothing else is left: others come first, and by then it is
+# known how often workers die without any video's fault.
+_SUSPECT_AFTER_VIDEOS = 16
+
+# A video is quarantined when deaths of its workers are less likely than this to be chance; in any case after so many
+# times `max_strikes` of them.
+_CHANCE = 1e-3
+_PATIENCE = 4
+
+
 class Dispatcher:
     """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox."""
 
@@ -69,6 +79,10 @@ class Dispatcher:
         self._uncommitted: set[str] = set()
         self._strikes = {video_id: count for video_id, count in (strikes or {}).items() if count}
         self._together: dict[str, int] = {}
+        self._num_labelled = 0
+        self._num_innocent_deaths = 0
+        self._deaths: list[set[str]] = []
+        self._num_since_suspect = 0
         self._inbox = videos_in_flight + 1
         self._max_strikes = max_strikes
 
@@ -82,9 +96,10 @@ class Dispatcher:
         opened = held.open_items()
         if any(item.alone for item in opened):
             return ()
-        if not opened:
+        if not opened and (self._num_since_suspect >= _SUSPECT_AFTER_VIDEOS or not self._has_fresh()):
             suspect = self._next_suspect(now)
             if suspect is not None:
+                self._num_since_suspect = 0
                 return self._hand_over(held, [suspect])
         chosen: list[WorkItem] = []
         while len(opened) + len(chosen) < self._inbox:
@@ -114,7 +129,10 @@ class Dispatcher:
         """These videos are in the log."""
         for video_id in video_ids:
             self._uncommitted.discard(video_id)
-            self._strikes.pop(video_id, None)
+            self._num_labelled += 1
+            self._num_since_suspect += 1
+            if self._strikes.pop(video_id, 0):
+                self._acquit(video_id)
             self._together.pop(video_id, None)
 
     def lost(self, worker_id: str, failure: Failure) -> Loss:
@@ -122,16 +140,23 @@ class Dispatcher:
         held = self._held.pop(worker_id, _Held())
         strikes: dict[str, int] = {}
         quarantined: list[WorkItem] = []
+        suspects: list[WorkItem] = []
         for item in reversed(held.items.values()):
             again = replace(item, attempt=item.attempt + 1)
             if item.video_id in held.unflushed or not self._is_blamed(item.video_id, failure):
                 self._front.appendleft(again)
                 continue
             strikes[item.video_id] = self._strikes[item.video_id] = self._strikes.get(item.video_id, 0) + 1
-            if strikes[item.video_id] >= self._max_strikes:
+            if self._is_condemned(strikes[item.video_id]):
                 quarantined.append(item)
+                del self._strikes[item.video_id]
             else:
-                self._suspects.appendleft(replace(again, alone=True))
+                suspects.append(replace(again, alone=True))
+        self._suspects.extend(reversed(suspects))
+        if quarantined:
+            self._deaths = [death for death in self._deaths if not death & {item.video_id for item in quarantined}]
+        elif strikes:
+            self._deaths.append(set(strikes))
         return Loss(strikes, tuple(reversed(quarantined)), len(held.items) - len(quarantined))
 
     def num_open(self, worker_id: str) -> int:
@@ -173,20 +198,42 @@ class Dispatcher:
             return self._together[video_id] > _MAX_LOSSES_TOGETHER
         return failure in (Failure.AMBIGUOUS, Failure.HANG)
 
+    def _acquit(self, video_id: str) -> None:
+        """A video was labelled after deaths of its workers; a death was chance if this is so for all its suspects."""
+        for death in self._deaths:
+            death.discard(video_id)
+        self._num_innocent_deaths += sum(not death for death in self._deaths)
+        self._deaths = [death for death in self._deaths if death]
+
+    def _is_condemned(self, num_strikes: int) -> bool:
+        """Whether so many deaths of its workers are a video's fault.
+
+        Where workers die anyway, killed by somebody or on a bad machine, some videos are in flight several times. How
+        often that happens is seen from the videos that were labelled in the end.
+        """
+        if num_strikes < self._max_strikes:
+            return False
+        innocent = self._num_innocent_deaths
+        chance = innocent / (innocent + self._num_labelled) if innocent else 0.0
+        return chance**num_strikes <= _CHANCE or num_strikes >= _PATIENCE * self._max_strikes
+
+    def _has_fresh(self) -> bool:
+        """Whether a video without strikes waits."""
+        while not self._front and not self._exhausted:
+            planned = next(self._plan, None)
+            if planned is None:
+                self._exhausted = True
+            else:
+                self._queue(planned)
+        return bool(self._front)
+
     def _next(self, now: float) -> WorkItem | None:
         if self._later and self._later[0][0] <= now:
             _, _, item = heapq.heappop(self._later)
             if not item.alone:
                 return item
             self._suspects.append(item)
-        while True:
-            if self._front:
-                return self._front.popleft()
-            planned = None if self._exhausted else next(self._plan, None)
-            if planned is None:
-                self._exhausted = True
-                return None
-            self._queue(planned)
+        return self._front.popleft() if self._has_fresh() else None
 
     def _next_suspect(self, now: float) -> WorkItem | None:
         if not self._suspects and self._later and self._later[0][0] <= now and self._later[0][2].alone:

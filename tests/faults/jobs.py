@@ -1,4 +1,4 @@
-"""Real jobs for the chaos tests: `python -m pipeline.run` with Ray in another process, watched and hurt from outside."""
+"""Real jobs for the chaos tests: `python -m pipeline.run` with Ray in another process, hurt from outside."""
 
 from __future__ import annotations
 
@@ -95,9 +95,7 @@ class RunningJob:
 
     def busy_actors(self) -> list[int]:
         """Those inside `work`: Ray writes the method into the process's title."""
-        return [
-            pid for pid in descendants(self.process.pid) if command_line(pid).startswith("ray::ActorWorker.work")
-        ]
+        return [pid for pid in descendants(self.process.pid) if command_line(pid).startswith("ray::ActorWorker.work")]
 
     def wait(self, timeout_seconds: float = WAIT_SECONDS) -> int:
         """Its exit code. Fails the test, with what it printed, when it takes too long."""

@@ -77,7 +77,7 @@ STEPS = [
 def test_a_driver_killed_at_any_step_of_a_commit(
     few: Inputs, tmp_path: Path, s3_server: S3Server, method: str, path: str, takes_effect: bool
 ) -> None:
-    output = f"{s3_server.new_bucket()}/job"
+    output = f"{s3_server.new_folder()}/job"
     with proxy_to(s3_server.port) as proxy:
         arguments = few.arguments(output, "cluster.actors=1", *OFTEN, *s3_arguments(proxy))
         with RunningJob(tmp_path, *arguments) as job:
@@ -100,7 +100,7 @@ def test_a_driver_killed_at_any_step_of_a_commit(
 @pytest.mark.chaos
 def test_storage_that_is_slow_refuses_and_hangs_up(few: Inputs, tmp_path: Path, s3_server: S3Server) -> None:
     """Every kind of fault, several times each, in one job; none of it is a failed video or a truncated object."""
-    output = f"{s3_server.new_bucket()}/job"
+    output = f"{s3_server.new_folder()}/job"
     with proxy_to(s3_server.port) as proxy:
         for fault in (Fault.CUT, Fault.LOSE_ANSWER, Fault.ERROR_500, Fault.ERROR_503, Fault.SLOW):
             proxy.rules += [
@@ -120,7 +120,7 @@ def test_storage_that_is_slow_refuses_and_hangs_up(few: Inputs, tmp_path: Path, 
 
 @pytest.mark.chaos
 def test_a_server_that_stops_for_20_seconds(few: Inputs, tmp_path: Path, s3_server: S3Server) -> None:
-    output = f"{s3_server.new_bucket()}/job"
+    output = f"{s3_server.new_folder()}/job"
     with proxy_to(s3_server.port) as proxy:
         arguments = few.arguments(output, "cluster.actors=2", *OFTEN, *s3_arguments(proxy))
         with RunningJob(tmp_path, *arguments) as job:
@@ -139,7 +139,7 @@ def test_a_server_that_stops_for_20_seconds(few: Inputs, tmp_path: Path, s3_serv
 
 @pytest.mark.chaos
 def test_a_server_that_stops_for_good(few: Inputs, tmp_path: Path, s3_server: S3Server) -> None:
-    output = f"{s3_server.new_bucket()}/job"
+    output = f"{s3_server.new_folder()}/job"
     impatient = "worker.storage_patience_seconds=5"
     with proxy_to(s3_server.port) as proxy:
         arguments = few.arguments(output, "cluster.actors=1", *OFTEN, impatient, *s3_arguments(proxy))
