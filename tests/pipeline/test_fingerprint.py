@@ -1,0 +1,176 @@
+"""What a job is compared by, and which weights a checkpoint name means."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import huggingface_hub
+import pytest
+
+from pipeline import fingerprint
+from pipeline.compose import job_config
+from pipeline.config import ConfigError, JobConfig
+from pipeline.fingerprint import (
+    Checkpoint,
+    config_hash,
+    difference,
+    make_record,
+    read_record,
+    resolve_checkpoint,
+    write_record,
+)
+from pipeline.storage import JobStorage
+
+MINI = Path(fingerprint.__file__).parents[1] / "model" / "checkpoints" / "sam2.1-mini"
+
+
+def config(*overrides: str) -> JobConfig:
+    return job_config("label", ["prompts=p.parquet", "output=out", *overrides])
+
+
+def values(*overrides: str) -> dict[str, Any]:
+    return fingerprint.fingerprint(config(*overrides), Checkpoint("mini", None, "sha256:0"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.dtype=bfloat16",
+        "propagate.direction=both",
+        "propagate.max_prompted_memories=3",
+        "frames.stride=2",
+        "frames.fps=5",
+    ],
+)
+def test_an_option_that_changes_masks_changes_the_fingerprint(override: str) -> None:
+    shown = difference(values(), values(override))
+    key, _, value = override.partition("=")
+    assert key in shown
+    assert f"{value} now" in shown or f"{value}.0 now" in shown
+    assert config_hash(values()) != config_hash(values(override))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "cluster=serial",
+        "cluster.actors=7",
+        "flush.seconds=1",
+        "videos=other.parquet",
+        "model.device=cpu",
+        "retry=failed",
+    ],
+)
+def test_an_option_that_does_not_is_left_out(override: str) -> None:
+    assert difference(values(), values(override)) == ""
+
+
+def test_the_record_survives_storage_and_holds_no_secret(disk_storage: JobStorage) -> None:
+    asked = config("storage_options.secret=hush", "videos=https://h/v.parquet?X-Amz-Signature=hush")
+    record = make_record(asked, Checkpoint("s3://k:hush@h/weights?sig=hush", None, "listing:1"))
+    write_record(disk_storage, record)
+    assert read_record(disk_storage) == record
+    assert b"hush" not in disk_storage.read("job.json")
+    assert json.loads(disk_storage.read("job.json"))["config"]["model"]["name"] == "mini"
+
+
+def test_a_new_job_has_no_record(disk_storage: JobStorage) -> None:
+    assert read_record(disk_storage) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"mine": 1}', b"\xff"])
+def test_a_strange_job_json_is_refused(content: bytes, disk_storage: JobStorage) -> None:
+    disk_storage.replace("job.json", content)
+    with pytest.raises(ConfigError, match=r"job\.json is not one of maskmill's"):
+        read_record(disk_storage)
+
+
+def test_the_bundled_checkpoint_and_a_copy_of_it_are_the_same(tmp_path: Path) -> None:
+    shutil.copytree(MINI, tmp_path / "copy")
+    bundled = resolve_checkpoint(config(), None)
+    copied = resolve_checkpoint(config(f"model.checkpoint={tmp_path / 'copy'}"), None)
+    assert bundled.source == "mini"
+    assert copied.source == str(tmp_path / "copy")
+    assert bundled.identity == copied.identity
+
+
+def test_other_weights_under_the_same_name_are_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(MINI, folder)
+    asked = config(f"model.checkpoint={folder}")
+    before = resolve_checkpoint(asked, None)
+    record = make_record(asked, before)
+    assert resolve_checkpoint(asked, record) == before
+    (folder / "config.json").write_text("{}")
+    assert resolve_checkpoint(asked, record).identity != before.identity
+
+
+def test_known_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(MINI, tmp_path / "weights")
+    asked = config(f"model.checkpoint={tmp_path / 'weights'}")
+    record = make_record(asked, resolve_checkpoint(asked, None))
+    monkeypatch.setattr(fingerprint, "_content_hash", lambda path: pytest.fail("read again"))
+    resolve_checkpoint(asked, record)
+
+
+def test_a_checkpoint_at_a_uri_is_known_by_what_its_store_says() -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe({"/weights/config.json": b"{}", "/weights/model.safetensors": b"1"})
+    asked = config("model.checkpoint=memory://weights")
+    first = resolve_checkpoint(asked, None)
+    files.pipe("/weights/model.safetensors", b"22")
+    assert first.identity.startswith("listing:")
+    assert resolve_checkpoint(asked, None).identity != first.identity
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        ("/no/such/folder", "no such folder; give mini, a folder"),
+        ("minni", "no such folder; give mini, a folder"),
+        ("memory://nothing-here", "there is nothing"),
+        ("someone/not-in-the-cache", "neither the Hub nor its cache on this machine has it"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_named(checkpoint: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_checkpoint(config(f"model.checkpoint={checkpoint}"), None)
+    assert said in str(caught.value)
+    assert checkpoint in str(caught.value)
+
+
+def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds neither config\.json nor model\.safetensors"):
+        resolve_checkpoint(config(f"model.checkpoint={tmp_path}"), None)
+
+
+class OneCommit:
+    """The Hub, which knows one commit and counts how often it is asked."""
+
+    num_asked = 0
+
+    def model_info(self, repository: str, revision: str | None) -> object:
+        OneCommit.num_asked += 1
+        return type("Info", (), {"sha": "c" * 40})
+
+
+def test_a_hub_id_is_resolved_to_a_commit_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "HfApi", OneCommit)
+    OneCommit.num_asked = 0
+    asked = config("model=tiny")
+    first = resolve_checkpoint(asked, None)
+    assert (first.source, first.revision, first.identity) == ("facebook/sam2.1-hiera-tiny", "c" * 40, "c" * 40)
+    assert resolve_checkpoint(asked, make_record(asked, first)) == first
+    assert OneCommit.num_asked == 1
+    other = config("model=tiny", "model.revision=v2")
+    resolve_checkpoint(other, make_record(asked, first))
+    assert OneCommit.num_asked == 2
+
+
+def test_a_commit_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: pytest.fail("asked the Hub"))
+    assert resolve_checkpoint(config("model=tiny", f"model.revision={'a' * 40}"), None).identity == "a" * 40

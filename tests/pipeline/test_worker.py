@@ -1,0 +1,250 @@
+"""The worker with the mini model: what it labels, publishes, gives back, and survives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline import worker as worker_module
+from pipeline.config import FramesConfig, ModelConfig, PropagateConfig
+from pipeline.fingerprint import Checkpoint
+from pipeline.inputs import InputTables
+from pipeline.labeler import LabelOptions, label_steps
+from pipeline.plan import make_plan
+from pipeline.segments import FlushPolicy, SegmentWriter
+from pipeline.storage import JobStorage, StorageError
+from pipeline.work import Report, Status, WorkItem
+from pipeline.worker import Worker
+from pipeline.worker_settings import WorkerSettings, make_worker
+from tests.clips import moving_clip, write_job_inputs
+
+NUM_FRAMES = 3
+LAZY = FlushPolicy(max_bytes=1 << 40, max_seconds=1e9, max_elapsed_share=1.0)
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkItem]:
+    clips = [moving_clip(name, num_frames=NUM_FRAMES, seed=seed) for seed, name in enumerate("abc")]
+    videos, prompts = write_job_inputs(tmp_path_factory.mktemp("inputs"), clips)
+    plan = make_plan(InputTables(str(videos), str(prompts)), {})
+    return {item.video_id: item for item in plan.items()}
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    """A worker that publishes its first video at once, and others when it is asked to."""
+    settings = WorkerSettings(
+        model=ModelConfig("mini", "mini", dtype="float32"),
+        checkpoint=Checkpoint("mini", None, "sha256:0"),
+        propagate=PropagateConfig(),
+        frames=FramesConfig(),
+        flush=LAZY,
+        storage=JobStorage(str(tmp_path / "job")),
+        storage_options={},
+        epoch=1,
+        config_hash="f",
+        versions="maskmill 0",
+        beat_seconds=60.0,
+        spool_dir=str(tmp_path / "spool"),
+    )
+    made = make_worker(settings, "w0")
+    made.setup()
+    yield made
+    made.close()
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def published(worker: Worker, table: str) -> list[dict[str, object]]:
+    folder = Path(worker.settings.storage.uri) / table
+    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+    rows: list[dict[str, object]] = pa.concat_tables(tables).to_pylist()
+    return rows
+
+
+def finish(worker: Worker, *items: WorkItem) -> list[Report]:
+    """Works until nothing is open, then drains."""
+    reports = [worker.work(items)]
+    while reports[-1].in_flight:
+        reports.append(worker.work(()))
+    return [*reports, worker.drain()]
+
+
+def outcomes(reports: list[Report]) -> dict[str, Status]:
+    return {
+        outcome.video_id: outcome.status
+        for report in reports
+        for segment in report.segments
+        for outcome in segment.outcomes
+    }
+
+
+def test_a_call_ends_with_each_video_and_the_next_one_is_fetched_meanwhile(
+    worker: Worker, items: dict[str, WorkItem]
+) -> None:
+    first = worker.work([items["a"], items["b"]])
+    assert outcomes([first]) == {"a": Status.OK}
+    assert [(progress.video_id, progress.stage) for progress in first.in_flight] == [("b", "waiting")]
+    assert first.num_frames == NUM_FRAMES
+    assert set(first.stage_seconds) == {"fetch", "decode", "propagate", "encode"}
+    second = worker.work([items["c"]])
+    assert second.segments == ()
+    assert second.unflushed == ("b",)
+    third = worker.work([])
+    assert third.unflushed == ("b", "c")
+    assert outcomes([worker.drain()]) == {"b": Status.OK, "c": Status.OK}
+
+
+def test_rows_say_where_they_come_from(worker: Worker, items: dict[str, WorkItem]) -> None:
+    finish(worker, items["a"])
+    (video,) = published(worker, "videos")
+    assert video["prompt_hash"] == items["a"].prompt_hash
+    assert (video["worker"], video["config_hash"], video["checkpoint"]) == ("w0", "f", "mini@sha256:0")
+    assert (video["num_frames"], video["num_frames_decoded"], video["num_masks"]) == (NUM_FRAMES, NUM_FRAMES, 6)
+    assert (video["height"], video["width"], video["rotation_degrees"]) == (96, 128, 0)
+    assert str(video["uri"]).endswith("a.mp4")
+    assert {row["is_prompt"] for row in published(worker, "masks") if row["frame_index"] == 0} == {True}
+
+
+def test_a_heartbeat_comes_in_the_middle_of_a_video(worker: Worker, items: dict[str, WorkItem]) -> None:
+    worker.settings = replace(worker.settings, beat_seconds=0.01)
+    reports = finish(worker, items["a"])
+    assert len(reports) > 3
+    assert sum(report.num_frames for report in reports) == NUM_FRAMES
+    assert outcomes(reports) == {"a": Status.OK}
+
+
+def test_a_missing_file_is_a_failed_row_and_the_next_video_is_labelled(
+    worker: Worker, items: dict[str, WorkItem]
+) -> None:
+    missing = replace(items["b"], uri="/no/such/file.mp4")
+    assert outcomes(finish(worker, missing, items["a"])) == {"b": Status.FAILED, "a": Status.OK}
+    failed = next(row for row in published(worker, "videos") if row["video_id"] == "b")
+    assert failed["error_class"] == "input"
+    assert "there is no such file" in str(failed["message"])
+    tracks = [row for row in published(worker, "tracks") if row["video_id"] == "b"]
+    assert [(row["object_id"], row["status"]) for row in tracks] == [(1, "failed"), (2, "failed")]
+    assert all("there is no such file" in str(row["message"]) for row in tracks)
+
+
+def test_a_storage_fault_gives_the_item_back(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageError("reading a.mp4 failed 9 times; key=AKIA")
+
+    monkeypatch.setattr(worker_module, "open_media", away)
+    report = worker.work([items["a"]])
+    assert report.returned == (items["a"],)
+    assert report.segments == ()
+    assert "reading a.mp4" in report.storage_errors[0]
+    monkeypatch.undo()
+    assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
+
+
+class Fails:
+    """`label_steps` that raises on its first calls."""
+
+    def __init__(self, error: Exception, count: int = 1) -> None:
+        self.error, self.count = error, count
+        self.options: list[LabelOptions] = []
+
+    def __call__(self, *arguments):  # type: ignore[no-untyped-def]
+        self.options.append(arguments[-1])
+        if len(self.options) > self.count:
+            return label_steps(*arguments)
+        return self._raise()
+
+    def _raise(self) -> Iterator[int]:
+        yield 1
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("host")])
+def test_out_of_memory_is_tried_again_with_less(
+    error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = Fails(error)
+    monkeypatch.setattr(worker_module, "label_steps", fails)
+    assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
+    assert [options.max_objects for options in fails.options] == [None, 1]
+    assert len(published(worker, "masks")) == 2 * NUM_FRAMES
+
+
+def test_out_of_memory_twice_is_a_failed_video(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "label_steps", Fails(torch.OutOfMemoryError("CUDA out of memory"), 2))
+    assert outcomes(finish(worker, items["a"], items["b"])) == {"a": Status.FAILED, "b": Status.OK}
+    assert {row["error_class"] for row in published(worker, "videos")} == {"memory", ""}
+
+
+def test_another_device_error_poisons_the_worker_and_finished_videos_are_published(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.work([items["a"], items["b"]])
+    worker.work([])
+    monkeypatch.setattr(worker_module, "label_steps", Fails(RuntimeError("CUDA error: device-side assert triggered")))
+    report = worker.work([items["c"]])
+    assert "device-side assert" in report.poisoned
+    assert outcomes([report]) == {"b": Status.OK}
+    assert [progress.video_id for progress in report.in_flight] == ["c"]
+
+
+def test_a_fault_of_ours_is_a_failed_row_too(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "label_steps", Fails(KeyError("surprise")))
+    assert outcomes(finish(worker, items["a"], items["b"])) == {"a": Status.FAILED, "b": Status.OK}
+    failed = next(row for row in published(worker, "videos") if row["status"] == "failed")
+    assert failed["error_class"] == "internal"
+    assert "KeyError: 'surprise'" in str(failed["message"])
+
+
+def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[str, WorkItem]) -> None:
+    worker.work([items["a"], items["b"]])
+    worker.work([])
+    worker.stop()
+    report = worker.work([items["c"]])
+    assert report.returned == (items["c"],)
+    assert outcomes([report]) == {"b": Status.OK}
+    assert report.poisoned
+
+
+def test_before_a_suspect_everything_is_published(worker: Worker, items: dict[str, WorkItem]) -> None:
+    finish(worker, items["a"])
+    worker.work([items["b"]])
+    suspect = replace(items["c"], alone=True)
+    worker.settings = replace(worker.settings, beat_seconds=0.0)
+    assert outcomes([worker.work([suspect])]) == {"b": Status.OK}
+
+
+def test_a_full_spool_disk_gives_the_item_back(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("the spool's disk is full", transient=False)
+
+    monkeypatch.setattr(SegmentWriter, "add", full)
+    report = worker.work([items["a"]])
+    assert report.returned == (items["a"],)
+    assert "disk is full" in report.storage_errors[0]
+
+
+def test_a_publication_that_fails_is_repeated(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageError("the store is away")
+
+    monkeypatch.setattr(JobStorage, "put_file", away)
+    report = worker.work([items["a"]])
+    assert (report.segments, report.unflushed) == ((), ("a",))
+    assert "the store is away" in report.storage_errors[0]
+    monkeypatch.undo()
+    assert outcomes([worker.drain()]) == {"a": Status.OK}
