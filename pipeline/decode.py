@@ -237,42 +237,37 @@ class VideoFrames:
         following = first
         key = self._index.key_before(first)
         try:
-            if key is not None:
-                for frame_index, raw in self._read_from(key):
-                    if frame_index >= following:
-                        yield frame_index, raw
-                        following = frame_index + 1
-                return
+            if key:
+                with closing(self._raws(self._index.pts_of(key))) as raws:
+                    for frame_index, raw in self._number(raws, key):
+                        if frame_index >= following:
+                            yield frame_index, raw
+                            following = frame_index + 1
+                    return
         except InconsistentFrames:
             self._index.forbid_seeking()
         try:
-            for frame_index, raw in self._read_range():
-                if frame_index >= following:
-                    yield frame_index, raw
+            with closing(self._raws(self._selection.start_seconds)) as raws:
+                for frame_index, raw in self._number(raws, 0):
+                    if frame_index >= following:
+                        yield frame_index, raw
         except InconsistentFrames as error:
             raise MediaError(f"{self._name}: changed while it was read ({error})") from error
 
-    def _read_from(self, key: int) -> NumberedFrames:
-        """Frames from a known key frame on. Raises `InconsistentFrames` where they are not those of earlier passes."""
-        start_seconds = self._index.pts_of(key)
-        # Frames that are shown before the key frame but follow it in the file lack what they refer to.
-        with closing(self._reader.read(start_seconds)) as frames:
-            yield from self._number(dropwhile(lambda raw: raw.pts_seconds < start_seconds, frames), key)
-
-    def _read_range(self) -> NumberedFrames:
-        """Frames of the labelled range from its start."""
-        start_seconds = self._selection.start_seconds
-        seeks = (None,) if start_seconds is None else (start_seconds, start_seconds - 2, start_seconds - 10, None)
-        for seek_seconds in seeks:
-            with closing(self._reader.read(seek_seconds)) as frames:
-                first = next(frames, None)
-                # Seeking may land late in some files; then it is tried from further ahead, at last from the start.
-                if seek_seconds is not None and (first is None or first.pts_seconds > seek_seconds):
+    def _raws(self, from_seconds: float | None) -> Generator[RawFrame, None, None]:
+        """Decoded frames from the first one at or after a time; those before it are decoded where they must be."""
+        if from_seconds is None:
+            yield from self._reader.read()
+            return
+        # Seeking lands late in some files; then it is tried from further ahead, at last from the start.
+        for seek_seconds in (from_seconds, from_seconds - 2, from_seconds - 10, None):
+            with closing(self._reader.read(seek_seconds)) as raws:
+                first = next(raws, None)
+                if seek_seconds is not None and (first is None or first.pts_seconds > from_seconds):
                     continue
-                raws: Iterator[RawFrame] = chain(() if first is None else (first,), frames)
-                if start_seconds is not None:
-                    raws = dropwhile(lambda raw: raw.pts_seconds < start_seconds, raws)
-                yield from self._number(raws, 0)
+                # After an open group's key frame follow frames that are shown before it and lack what they refer to.
+                everything = chain(() if first is None else (first,), raws)
+                yield from dropwhile(lambda raw: raw.pts_seconds < from_seconds, everything)
                 return
 
     def _number(self, frames: Iterable[RawFrame], first: int) -> NumberedFrames:

@@ -114,11 +114,16 @@ class FileReader:
                 self._seek(file, container, stream, seek_seconds)
             rate = stream.average_rate or stream.guessed_rate
             step = 1 / float(rate) if rate else 0.04
+            # Not the frame's time base: frames that the decoder hands out at the end of a file lack it.
+            time_base = stream.time_base
             pts_seconds = -step
             for picture in self._decode(file, container, stream):
-                known = picture.pts is not None and picture.time_base is not None
-                pts_seconds = picture.time if known else pts_seconds + step
-                yield RawFrame(pts_seconds, known and _starts_decoding(picture), picture)
+                if picture.pts is None or time_base is None:
+                    pts_seconds += step
+                    yield RawFrame(pts_seconds, False, picture)
+                else:
+                    pts_seconds = float(picture.pts * time_base)
+                    yield RawFrame(pts_seconds, _starts_decoding(picture), picture)
 
     def _open(self) -> WatchedFile:
         return WatchedFile(self._open_file())
@@ -214,7 +219,7 @@ class FolderReader:
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
         """See `Reader`. An image's place in the folder stands for its time."""
-        start = int(seek_seconds or 0)
+        start = max(0, int(seek_seconds or 0))
         num_damaged = 0
         for place in range(start, len(self._images)):
             with closing(self._images[place].read()) as frames:

@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def absolute_uri(uri: str, folder: str) -> str:
     return f"{scheme}://{posixpath.normpath(posixpath.join(path, uri))}{ends_in_slash}"
 
 
+@lru_cache(maxsize=1024)
 def parent(uri: str) -> str:
     """The folder that holds a file, as an absolute URI."""
     if is_local(uri):

@@ -59,16 +59,19 @@ class VideoRows:
 
     def places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """For each video, a number of the place that it shares with others: its tar, or the row group of its bytes."""
-        known: dict[object, int] = {}
+        shared: dict[object, int] = {}
         found = np.empty(len(numbers), dtype=np.int64)
+        num_places = 0
         for i, number in enumerate(numbers.tolist()):
             uri = self.uris[number].as_py()
-            place: object = number
+            place: object = None
             if not uri:
                 place = tuple(self.addresses[number, :2].tolist())
             elif "::" in uri and (parts := split_tar_member(uri)) is not None:
                 place = parts[0]
-            found[i] = known.setdefault(place, len(known))
+            place_number = num_places if place is None else shared.setdefault(place, num_places)
+            num_places = max(num_places, place_number + 1)
+            found[i] = place_number
         return found
 
 
