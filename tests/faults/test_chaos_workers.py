@@ -1,0 +1,153 @@
+"""Workers that die, hang, stop and fill their disk: every video is labelled in the end, none twice, none wrongly."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.faults.conftest import Inputs
+from tests.faults.jobs import RunningJob, assert_same, kill, log_entries, read_tables, run, statuses
+from tests.faults.media_server import MediaServer, media_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+OFTEN = ("worker.beat_seconds=1", "flush.seconds=1")
+
+
+def kill_at_random(job: RunningJob, num_kills: int, seed: int = 7) -> int:
+    """SIGKILL working actors at random moments until it has hit so many; how many it has hit."""
+    generator = random.Random(seed)
+    num_hit = 0
+    while num_hit < num_kills and job.process.poll() is None:
+        busy = job.busy_actors()
+        if not busy:
+            time.sleep(0.05)
+            continue
+        time.sleep(generator.uniform(0.0, 1.5))
+        num_hit += kill(generator.choice(busy), signal.SIGKILL)
+    return num_hit
+
+
+@pytest.mark.chaos
+def test_thirty_random_kills_over_sixty_clips(many: Inputs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with RunningJob(tmp_path, *many.arguments(output, "cluster.actors=2", *OFTEN)) as job:
+        assert kill_at_random(job, 30) == 30, job.log
+        assert job.wait(600) == 0, job.log
+    num_deaths = job.count(r"worker \S+: (the worker died|several workers)")
+    num_strikes = job.count(r"was in flight: strike")
+    print(f"30 kills, {num_deaths} deaths noticed, {num_strikes} strikes")
+    assert num_deaths >= 25, job.log
+    assert num_strikes >= 10, "the kills did not hit in mid-work"
+    assert set(statuses(str(output)).values()) == {"ok"}
+    assert_same(read_tables(str(output)), many.expected)
+
+
+def test_a_worker_killed_in_mid_work(few: Inputs, tmp_path: Path) -> None:
+    """The short form of the test above."""
+    output = tmp_path / "out"
+    with RunningJob(tmp_path, *few.arguments(output, "cluster.actors=1", *OFTEN)) as job:
+        assert kill_at_random(job, 2) == 2, job.log
+        assert job.wait() == 0, job.log
+    assert job.count(r"was in flight: strike") >= 1, "the kills did not hit in mid-work"
+    assert_same(read_tables(str(output)), few.expected)
+
+
+@pytest.mark.chaos
+def test_sigterm_to_a_worker_costs_no_strike_and_no_row(few: Inputs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with RunningJob(tmp_path, *few.arguments(output, "cluster.actors=1", *OFTEN)) as job:
+        job.wait_until(lambda: log_entries(str(output)) >= 2 and job.busy_actors(), "a commit")
+        asked = time.monotonic()
+        (pid,) = job.busy_actors()
+        kill(pid, signal.SIGTERM)
+        job.wait_until(lambda: not Path(f"/proc/{pid}").exists(), "end of the worker", 25)
+        assert time.monotonic() - asked < 22
+        assert job.wait() == 0, job.log
+    assert job.count("was in flight: strike") == 0, job.log
+    assert_same(read_tables(str(output)), few.expected)
+
+
+def add_videos(inputs: Inputs, folder: Path, media: MediaServer, *names: str) -> tuple[str, str]:
+    """The input tables with more videos, fetched from a server: copies of the first clip under other names."""
+    videos, prompts = pq.read_table(inputs.videos).to_pylist(), pq.read_table(inputs.prompts).to_pylist()
+    for row in videos:
+        row["uri"] = str(inputs.folder / row["uri"])
+    for name in names:
+        shutil.copy(inputs.folder / "clip-000.mp4", media.folder / f"{name}.mp4")
+        videos.insert(len(videos) // 2, {"video_id": name, "uri": media.uri(f"{name}.mp4")})
+        prompts += [{**row, "video_id": name} for row in prompts if row["video_id"] == "clip-000"]
+    pq.write_table(pa.Table.from_pylist(videos), folder / "videos.parquet")
+    pq.write_table(pa.Table.from_pylist(prompts, pq.read_schema(inputs.prompts)), folder / "prompts.parquet")
+    return str(folder / "videos.parquet"), str(folder / "prompts.parquet")
+
+
+@pytest.mark.chaos
+def test_a_video_that_kills_its_worker_every_time_and_one_that_stops_it(few: Inputs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (tmp_path / "media").mkdir()
+    with media_server(tmp_path / "media") as media:
+        media.harm["killer.mp4"] = lambda pid: os.kill(pid, signal.SIGKILL)
+        media.harm["hanging.mp4"] = lambda pid: os.kill(pid, signal.SIGSTOP)
+        videos, prompts = add_videos(few, tmp_path, media, "killer", "hanging")
+        inputs = Inputs(few.folder, videos, prompts, few.num_videos + 2, few.expected)
+        arguments = inputs.arguments(output, "cluster.actors=2", "worker.hang_seconds=15", *OFTEN)
+        with RunningJob(tmp_path, *arguments) as job:
+            assert job.wait(600) == 0, job.log
+        assert (media.num_harmed["killer.mp4"], media.num_harmed["hanging.mp4"]) == (3, 3), media.num_harmed
+        found = statuses(str(output))
+        assert found.pop("killer") == "quarantined"
+        assert found.pop("hanging") == "quarantined"
+        assert set(found.values()) == {"ok"}
+        assert "killer: in flight at 3 deaths of its worker" in job.log
+        assert "retry=quarantined" in job.log
+        assert_same(read_tables(str(output)), few.expected)
+
+        media.harm.clear()
+        again = run(tmp_path, *arguments, "retry=quarantined")
+    assert again.process.returncode == 0, again.log
+    assert set(statuses(str(output)).values()) == {"ok"}
+    healed = read_tables(str(output)).masks.to_pylist()
+    counts = {name: sum(row["video_id"] == name for row in healed) for name in ("clip-000", "killer", "hanging")}
+    assert len(set(counts.values())) == 1, counts
+
+
+@pytest.mark.chaos
+def test_a_full_disk_under_the_spool(few: Inputs, tmp_path: Path) -> None:
+    """The spool is on a disk of a few kilobytes that is full but for one file; later it is freed."""
+    output, spool = tmp_path / "out", tmp_path / "spool"
+    spool.mkdir()
+    small_disk = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=24k tmpfs {spool} && exec "$@"', "sh")
+    if subprocess.run([*small_disk, "true"], capture_output=True, check=False).returncode:
+        pytest.fail("mounting a small disk needs the right to (root, or a container with it)")
+    arguments = few.arguments(output, "cluster.actors=1", f"worker.spool_dir={spool}", *OFTEN)
+    with RunningJob(tmp_path, *arguments, "worker.storage_patience_seconds=5", under=small_disk) as job:
+        assert job.wait(300) == 1, job.log
+    assert "Free some space" in job.log
+    assert not [status for status in statuses(str(output)).values() if status != "ok"]
+    again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    assert_same(read_tables(str(output)), few.expected)
+
+
+@pytest.mark.chaos
+def test_an_actor_that_runs_out_of_memory(few: Inputs, tmp_path: Path) -> None:
+    """The address space of the working actor is cut to what it has: the next allocation fails, again and again."""
+    output = tmp_path / "out"
+    with RunningJob(tmp_path, *few.arguments(output, "cluster.actors=1", *OFTEN)) as job:
+        job.wait_until(lambda: log_entries(str(output)) >= 2 and job.busy_actors(), "a commit")
+        (pid,) = job.busy_actors()
+        resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
+        assert job.wait() == 0, job.log
+    assert set(statuses(str(output)).values()) == {"ok"}, job.log
+    assert_same(read_tables(str(output)), few.expected)
