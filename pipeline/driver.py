@@ -38,7 +38,7 @@ from pipeline.schema import TABLES
 from pipeline.segment_files import SegmentOrigin
 from pipeline.segments import FlushPolicy, SegmentWriter
 from pipeline.signals import StopSignals
-from pipeline.storage import JobStorage, UnsafeStore
+from pipeline.storage import JobStorage, UnusableStore
 from pipeline.uris import is_local, local_path
 from pipeline.work import Status
 from pipeline.worker_files import WorkerFolder
@@ -85,7 +85,7 @@ def run(config: JobConfig) -> int:
             return report(job, None, Ending.DONE)
         with StopSignals() as signals, _owned(job) as ownership:
             return label(job, plan, ownership, signals)
-    except (InputError, UnsafeStore) as error:
+    except (InputError, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except OwnedByAnother as error:
         return _stopped(error, EXIT_OWNED)

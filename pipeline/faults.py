@@ -36,6 +36,7 @@ class AlreadyExists(Exception):
     """A create-only write was refused: another writer's object has that name."""
 
 
+_CLIENT_LIBRARIES = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
 _TRANSIENT_STATUS = {401, 408, 409, 425, 429} | set(range(500, 600)) - {501, 505}
 _TRANSIENT_ERRNO = {
     errno.EAGAIN,
@@ -99,6 +100,11 @@ def is_transient(error: BaseException) -> bool:
 def has_expired(error: BaseException) -> bool:
     """Whether `error` says that credentials have expired, so that they should be read again."""
     return any(code in _answer(link).lower() for link in _chain(error) for code in _EXPIRED_CODE)
+
+
+def is_from_storage(error: BaseException) -> bool:
+    """Whether `error` comes from a disk or a store's client library, and not from the program."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _CLIENT_LIBRARIES
 
 
 def is_refused_create(error: BaseException) -> bool:

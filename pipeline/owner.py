@@ -99,7 +99,7 @@ class Ownership:
 
         Raises:
             OwnedByAnother: another driver is alive; says which.
-            UnsafeStore: the store cannot keep a second driver out.
+            UnusableStore: the store cannot keep a second driver out.
             StorageError: the store does not answer.
         """
         now = self._storage.probe()

@@ -22,21 +22,31 @@ import pyarrow.fs as pa_fs
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.faults import AlreadyExists, Backoff, StorageError, has_expired, is_refused_create, is_transient
+from pipeline.faults import (
+    AlreadyExists,
+    Backoff,
+    StorageError,
+    has_expired,
+    is_from_storage,
+    is_refused_create,
+    is_transient,
+)
 from pipeline.local_disk import copy_file, create_file, replace_file
 from pipeline.redact import redact
 
-__all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnsafeStore", "is_transient", "open_filesystem"]
+__all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore", "is_transient", "open_filesystem"]
 
 A = TypeVar("A")
 T = TypeVar("T")
 _TEMPORARY = "_tmp"
-_NATIVE_CREATE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
+_WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
+_S3 = {"s3", "s3a"}
+_NATIVE_CREATE = _S3 | {"gs", "gcs", "abfs", "abfss", "az"}
 _PARALLEL_REQUESTS = 16
 
 
-class UnsafeStore(ValueError):
-    """The store of `output=` cannot refuse a second driver, and the job did not say that there is none."""
+class UnusableStore(ValueError):
+    """The store of `output=` is unknown, or cannot refuse a second driver where the job does not rule one out."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def open_filesystem(uri: str, storage_options: dict[str, Any] | None = None) -> 
     that hangs holds a request for many minutes.
     """
     options = dict(storage_options or {})
-    if uri.split("://")[0] in {"s3", "s3a"}:
+    if uri.split("://")[0] in _S3:
         client = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
         options["config_kwargs"] = {**client, **options.get("config_kwargs", {})}
     if "://" in uri and not uri.startswith(("file://", "local://")):
@@ -99,13 +109,13 @@ class JobStorage:
     @property
     def supports_create(self) -> bool:
         """Whether the store offers create-only writes; `probe` finds out whether it keeps to them."""
-        return self.is_local or self.uri.split("://")[0] in _NATIVE_CREATE
+        return self.is_local or self._scheme in _NATIVE_CREATE
 
     def probe(self) -> datetime:
         """Check that create-only writes are refused where they must be; return the time by the store's clock.
 
         Raises:
-            UnsafeStore: the store would let two drivers write one job. `single_driver` skips the check.
+            UnusableStore: the store would let two drivers write one job. `single_driver` skips the check.
         """
         path = f"{_TEMPORARY}/probe-{uuid.uuid4().hex}"
         if not self.supports_create and not self.single_driver:
@@ -267,8 +277,12 @@ class JobStorage:
         return self._open()[1].rstrip("/")
 
     @property
+    def _scheme(self) -> str:
+        return self.uri.split("://")[0]
+
+    @property
     def _narrows_listings(self) -> bool:
-        return self.uri.split("://")[0] in {"s3", "s3a", "gs", "gcs"}
+        return self._scheme in _S3 | {"gs", "gcs"}
 
     def _reopen(self) -> None:
         """Forget the session with the store, so that the next request reads the credentials anew."""
@@ -287,7 +301,17 @@ class JobStorage:
 
     def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
         if self._opened is None:
-            self._opened = open_filesystem(self.uri, self.storage_options)
+            options = dict(self.storage_options or {})
+            if self._scheme in _S3:
+                # Parquet readers ask for the ranges that they need; s3fs would fetch 50 MiB more with each.
+                options.setdefault("default_cache_type", "none")
+            try:
+                self._opened = open_filesystem(self.uri, options)
+            except (ImportError, ValueError) as error:
+                raise UnusableStore(
+                    f"output={self} cannot be opened: {redact(str(error))}. s3:// needs maskmill[s3] installed, other "
+                    "schemes their fsspec package."
+                ) from error
         return self._opened
 
     def _run(self, verb: str, path: str, call: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
@@ -303,21 +327,21 @@ class JobStorage:
 
         try:
             return self.backoff.run(what, attempt)
-        except (StorageError, AlreadyExists, UnsafeStore):
+        except (StorageError, AlreadyExists, UnusableStore):
             raise
         except Exception as error:
             if is_refused_create(error):
                 raise AlreadyExists(f"{self}/{path} exists already") from error
-            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-                raise StorageError(
-                    f"{what} was refused: {redact(f'{type(error).__name__}: {error}')}. Check that the URI is right, "
-                    "that it may be read and written, and that it has space left.",
-                    transient=False,
-                ) from error
-            raise
+            if not is_from_storage(error) or (isinstance(error, FileNotFoundError) and verb not in _WRITES):
+                raise
+            raise StorageError(
+                f"{what} was refused: {redact(f'{type(error).__name__}: {error}')}. Check that the URI is right, "
+                "that it may be read and written, and that it has space left.",
+                transient=False,
+            ) from error
 
-    def _unsafe(self, reason: str) -> UnsafeStore:
-        return UnsafeStore(
+    def _unsafe(self, reason: str) -> UnusableStore:
+        return UnusableStore(
             f"output={self}: {reason}, so two drivers could mix. Use local disk, s3://, gs:// or abfs://, or set "
             "single_driver=true if no other driver can run on this output."
         )

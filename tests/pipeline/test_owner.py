@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.commits import CommitLog, LostOwnership, OwnedByAnother
 from pipeline.owner import Heartbeat, Ownership, new_writer_id
-from pipeline.storage import JobStorage, StorageError, UnsafeStore
+from pipeline.storage import JobStorage, StorageError, UnusableStore
 
 OFTEN = Heartbeat(every_seconds=0.05, stale_seconds=0.5)
 
@@ -177,7 +177,7 @@ def test_an_outage_does_not_end_the_heartbeat(
 def test_an_unsafe_store_is_refused_before_anything_is_written() -> None:
     storage = JobStorage("memory://unsafe")
     log = CommitLog(storage, "w")
-    with pytest.raises(UnsafeStore):
+    with pytest.raises(UnusableStore):
         Ownership(storage, log).acquire()
     assert storage.listing("") == []
 

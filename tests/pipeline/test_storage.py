@@ -17,8 +17,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 import pipeline.storage
 from pipeline.faults import Backoff
-from pipeline.storage import AlreadyExists, JobStorage, StorageError, UnsafeStore
+from pipeline.storage import AlreadyExists, JobStorage, StorageError, UnusableStore
 from tests.pipeline.conftest import QUICK
+from tests.pipeline.s3_server import S3Server
 
 
 class FailingMemory(MemoryFileSystem):
@@ -132,12 +133,12 @@ def test_probe_finds_a_server_that_ignores_the_condition(failing: JobStorage, mo
         MemoryFileSystem.pipe_file(self, path, value)
 
     monkeypatch.setattr(FailingMemory, "pipe_file", overwrite)
-    with pytest.raises(UnsafeStore, match=r"ignores If-None-Match.*single_driver=true"):
+    with pytest.raises(UnusableStore, match=r"ignores If-None-Match.*single_driver=true"):
         failing.probe()
 
 
 def test_memory_needs_the_promise_of_a_single_driver() -> None:
-    with pytest.raises(UnsafeStore, match=r"no create-only writes.*single_driver=true"):
+    with pytest.raises(UnusableStore, match=r"no create-only writes.*single_driver=true"):
         JobStorage("memory://job-a").probe()
     promised = JobStorage("memory://job-b", single_driver=True)
     promised.probe()
@@ -218,8 +219,26 @@ def test_secrets_in_the_uri_do_not_reach_the_errors() -> None:
         assert secret not in f"{storage} {storage!r}"
 
 
+def test_an_unknown_scheme_is_an_unusable_store() -> None:
+    with pytest.raises(UnusableStore, match=r"output=nosuch://bucket/job cannot be opened: Protocol not known"):
+        JobStorage("nosuch://bucket/job").read("a")
+
+
 @pytest.mark.slow
-def test_a_bucket_that_does_not_exist_is_said_at_once(s3_server: Any) -> None:
+def test_a_bucket_that_does_not_exist_is_said_at_once(s3_server: S3Server) -> None:
     storage = JobStorage("s3://no-such-bucket-here/job", s3_server.options(), backoff=QUICK)
-    with pytest.raises((StorageError, FileNotFoundError), match=r"no-such-bucket-here|does not exist"):
+    with pytest.raises(StorageError, match=r"create s3://no-such-bucket-here.*was refused") as caught:
         storage.probe()
+    assert not caught.value.transient
+
+
+@pytest.mark.slow
+def test_missing_credentials_are_said_at_once(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    options = {"client_kwargs": s3_server.options()["client_kwargs"]}
+    with pytest.raises(StorageError, match="Unable to locate credentials") as caught:
+        JobStorage(f"{s3_server.new_folder()}/job", options, backoff=QUICK).replace("a", b"")
+    assert not caught.value.transient
