@@ -88,7 +88,7 @@ def read_checkpoint(source: str, access: HubAccess | None = None) -> Checkpoint:
         return Checkpoint(source, _read_config(place), read_weights(_existing(place, WEIGHTS_NAME)))
     folder, _, name = place.rpartition("/")
     tensors = read_weights(_existing(folder or ".", name))
-    has_config = _exists(f"{folder or '.'}/{CONFIG_NAME}")
+    has_config = has_file(folder or ".", CONFIG_NAME)
     return Checkpoint(
         source, _read_config(folder or ".") if has_config else config_of_weights(tensors, source), tensors
     )
@@ -173,17 +173,17 @@ def _read_config(folder: str) -> dict[str, Any]:
     return read_json(folder, CONFIG_NAME)
 
 
-def _exists(location: str) -> bool:
-    filesystem, path = fsspec.url_to_fs(location)
+def has_file(folder: str, name: str) -> bool:
+    """Whether a folder (path or URI) has a file."""
+    filesystem, path = fsspec.url_to_fs(f"{folder}/{name}")
     return bool(filesystem.exists(path))
 
 
 def _existing(folder: str, name: str) -> str:
     """The location of a file of a folder. Raises `FileNotFoundError` saying what a checkpoint needs."""
-    location = f"{folder}/{name}"
-    if not _exists(location):
+    if not has_file(folder, name):
         raise FileNotFoundError(
             f"checkpoint {folder}: there is no {name}; a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}, an original "
             ".pt file is given by its own name"
         )
-    return location
+    return f"{folder}/{name}"

@@ -54,23 +54,36 @@ class FrameSource(Protocol):
 
 
 class ArrayFrames:
-    """A `FrameSource` over frames in memory: a uint8 array or tensor `[T, H, W, 3]`, or a sequence of `[H, W, 3]`."""
+    """A `FrameSource` over frames in memory: a uint8 array or tensor `[T, H, W, 3]`, or a sequence of `[H, W, 3]`.
 
-    def __init__(self, frames: Sequence[UInt8Array | torch.Tensor] | UInt8Array | torch.Tensor) -> None:
+    `size_hw` is the size of the video where these frames have been resized to the model's input; then they may be
+    normalised too (floating point).
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[UInt8Array | torch.Tensor] | UInt8Array | torch.Tensor,
+        size_hw: tuple[int, int] | None = None,
+    ) -> None:
         if len(frames) == 0:
             raise ValueError("a video needs at least one frame, got none")
         self._frames = [torch.as_tensor(frame) for frame in frames]
         shape = tuple(self._frames[0].shape)
         for index, frame in enumerate(self._frames):
-            if frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or tuple(frame.shape) != shape:
+            is_pixels = frame.dtype == torch.uint8 or (size_hw is not None and frame.is_floating_point())
+            if not is_pixels or frame.ndim != 3 or frame.shape[2] != 3 or tuple(frame.shape) != shape:
                 raise ValueError(
                     f"frame {index}: expected uint8 RGB pixels of shape [H, W, 3] like frame 0 ({list(shape)}), "
                     f"got {frame.dtype} of shape {list(frame.shape)}"
                 )
+        self._size_hw = size_hw or (int(shape[0]), int(shape[1]))
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        return int(self._frames[0].shape[0]), int(self._frames[0].shape[1])
+        return self._size_hw
 
     def length_up_to(self, limit: int) -> int:
         return min(len(self._frames), limit)

@@ -41,10 +41,10 @@ class PromptEncoder(nn.Module):
         self.image_size = config.image_size
         self.shared_embedding = RandomPosition(config.hidden_dim)
         # Zeros until a checkpoint is loaded: drawing random numbers for a model without storage imports much of torch.
-        self.point_embed = nn.Embedding.from_pretrained(torch.zeros(4, config.hidden_dim))
-        self.not_a_point_embed = nn.Embedding.from_pretrained(torch.zeros(1, config.hidden_dim))
+        self.point_embed: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(4, config.hidden_dim))
+        self.not_a_point_embed: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(1, config.hidden_dim))
         self.mask_embed = MaskEmbed(config.mask_prompt_channels, config.hidden_dim)
-        self.no_mask_embed = nn.Embedding.from_pretrained(torch.zeros(1, config.hidden_dim))
+        self.no_mask_embed: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(1, config.hidden_dim))
 
     def embed_points(self, points_BP2: Tensor, labels_BP: Tensor) -> Tensor:
         """Tokens of the points, and one more that says "not a point", `[B, P + 1, C]`.

@@ -97,10 +97,11 @@ class MaskPrompt:
         return self
 
 
-Prompt = PointPrompt | BoxPrompt | MaskPrompt
+ClickPrompt = PointPrompt | BoxPrompt
+Prompt = ClickPrompt | MaskPrompt
 
 
-def click_sequence(prompt: PointPrompt | BoxPrompt) -> tuple[list[Point], list[int]]:
+def click_sequence(prompt: ClickPrompt) -> tuple[list[Point], list[int]]:
     """The points and labels that the network sees: a box is two corners labelled 2 and 3, before the clicks."""
     points: list[Point] = []
     labels: list[int] = []

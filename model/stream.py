@@ -25,13 +25,9 @@ class NewestFrame:
     """
 
     def __init__(self, size_hw: tuple[int, int], num_frames: int | None = None) -> None:
-        self._size_hw = size_hw
+        self.size_hw = size_hw
         self._num_frames = num_frames
         self.frame: Frame | None = None
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        return self._size_hw
 
     def length_up_to(self, limit: int) -> int:
         return min(self._num_frames or ASSUMED_FRAMES, limit)
@@ -76,6 +72,20 @@ class VideoStream:
         self._upcoming: dict[int, dict[int, Prompt]] = {}
 
     @property
+    def model(self) -> Sam2:
+        """The network that tracks."""
+        return self.session.model
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Size of the frames in pixels; it may be set as long as no prompt refers to it."""
+        return self._newest.size_hw
+
+    @size_hw.setter
+    def size_hw(self, size_hw: tuple[int, int]) -> None:
+        self._newest.size_hw = size_hw
+
+    @property
     def newest_index(self) -> int:
         """Index of the newest frame, -1 before the first one."""
         return -1 if self._newest.frame is None else self._newest.frame.index
@@ -112,14 +122,28 @@ class VideoStream:
         if self._upcoming.get(frame_index, {}).pop(object_id, None) is None:
             self.session.clear_prompts(object_id, frame_index)
 
-    def push(self, pixels_HW3: Tensor) -> FrameResult:
+    def has_object(self, object_id: int) -> bool:
+        """Whether anything has been said of an object."""
+        waits = any(object_id in prompts for prompts in self._upcoming.values())
+        return waits or self.session.has_object(object_id)
+
+    def reset(self) -> None:
+        """Forgets all objects; the stream goes on."""
+        self._upcoming.clear()
+        self.session.reset()
+
+    def forget_features(self) -> None:
+        """Forgets the image features of the newest frame; they are computed again when they are needed."""
+        self.session.forget_features()
+
+    def push(self, pixels_HW3: Tensor, *, remember: bool = True) -> FrameResult:
         """Takes the next frame (as `Frame.pixels_HW3`) and gives the masks of the objects that have started."""
         if self._newest.frame is not None:
             self.session.condition()
         self._newest.frame = Frame(self.newest_index + 1, pixels_HW3)
         for object_id, prompt in self._upcoming.pop(self.newest_index, {}).items():
             self.session.add_prompt(object_id, self.newest_index, prompt)
-        return self.session.segment_frame(self.newest_index)
+        return self.session.segment_frame(self.newest_index, remember=remember)
 
     def newest_result(self) -> FrameResult:
         """The masks on the newest frame, with all that was said of it since it came."""

@@ -21,7 +21,11 @@ def resize_frame(pixels_HW3: Tensor, image_size: int) -> Tensor:
     if tuple(pixels_HW3.shape[:2]) == (image_size, image_size):
         return pixels_HW3
     planes = pixels_HW3.permute(2, 0, 1).unsqueeze(0)
-    resized = F.interpolate(planes, size=(image_size, image_size), mode="bilinear", antialias=True)
+    size = (image_size, image_size)
+    if planes.is_cpu:
+        resized = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
+    else:  # elsewhere torch has no such operation on uint8
+        resized = F.interpolate(planes.float(), size=size, mode="bilinear", antialias=True).round_().to(torch.uint8)
     return resized.squeeze(0).permute(1, 2, 0)
 
 

@@ -63,6 +63,7 @@ class VideoSession:
         self.num_cached_frames = num_cached_frames
         # How many pointers are read, and the unit of their time code, depend on the length of a short video.
         self.max_pointers = frames.length_up_to(model.config.max_pointers)
+        self._new_bank()  # raises for bounds that cannot be
         self.objects: dict[int, TrackedObject] = {}
         self.position: Position | None = None
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
@@ -79,9 +80,8 @@ class VideoSession:
         except ValueError as error:
             raise ValueError(f"object {object_id}, frame {frame_index}: {error}") from error
         if object_id not in self.objects:
-            bank: MemoryBank[Tensor] = MemoryBank(self.max_prompted_memories, self.max_pointers)
             history = None if self.history is None else History(self.history)
-            self.objects[object_id] = TrackedObject(object_id, bank, history)
+            self.objects[object_id] = TrackedObject(object_id, self._new_bank(), history)
         tracked = self.objects[object_id]
         said = tracked.prompts.get(frame_index)
         if said is None:
@@ -110,6 +110,19 @@ class VideoSession:
         tracked.revision += 1
         if not tracked.prompts:
             self.remove_object(object_id)
+
+    def has_object(self, object_id: int) -> bool:
+        """Whether anything has been said of an object."""
+        return object_id in self.objects
+
+    def reset(self) -> None:
+        """Forgets all objects."""
+        self.objects.clear()
+        self.position = None
+
+    def forget_features(self) -> None:
+        """Forgets the image features that are at hand."""
+        self._features.clear()
 
     def condition(self) -> None:
         """Segments the prompted frames and remembers them; what is done is not done again.
@@ -206,6 +219,9 @@ class VideoSession:
         self._features[frame_index] = features
         while len(self._features) > self.num_cached_frames:
             self._features.popitem(last=False)
+
+    def _new_bank(self) -> MemoryBank[Tensor]:
+        return MemoryBank(self.max_prompted_memories, self.max_pointers)
 
     def _step(self, frame: Frame, leg: str, mode: str, *, recalled: bool = False, known: bool = False) -> Step:
         """The step of one frame: what is prompted near it is segmented, objects that were elsewhere are led here."""

@@ -1,0 +1,185 @@
+"""Prompts as the documentation page passes them, nested by image, object and point, to prompts of this project.
+
+Lists, tuples, arrays and tensors of any device and dtype may be nested in one another. Errors name object and frame.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+import torch
+
+from model.prompts import BoxPrompt, ClickPrompt, MaskPrompt, Point, PointPrompt, Prompt
+
+Nested = list[Any]
+
+
+def object_ids_of(obj_ids: Any) -> list[int]:
+    """One id or several, as integers. Raises `ValueError` for anything else, for none and for one that comes twice."""
+    values = nested(obj_ids, "obj_ids")
+    ids = [_integer(value, "obj_ids") for value in (values if isinstance(values, list) else [values])]
+    if not ids:
+        raise ValueError("obj_ids: expected at least one object id, got none")
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"obj_ids: each object may come once, got {ids}")
+    return ids
+
+
+def frame_index_of(frame_idx: Any) -> int:
+    """A frame index. Raises `ValueError` for anything but a whole number from 0 on."""
+    index = _integer(nested(frame_idx, "frame_idx"), "frame_idx")
+    if index < 0:
+        raise ValueError(f"frame_idx must be at least 0, got {index}")
+    return index
+
+
+def size_hw_of(size: Any) -> tuple[int, int]:
+    """A size as two whole numbers above 0, height and width. Raises `ValueError` for anything else."""
+    values = nested(size, "original_size")
+    if not isinstance(values, list) or len(values) != 2:
+        raise ValueError(f"original_size: expected height and width, got {values}")
+    height, width = (_integer(value, "original_size") for value in values)
+    if height < 1 or width < 1:
+        raise ValueError(f"original_size: expected height and width above 0, got {values}")
+    return height, width
+
+
+def nested(value: Any, name: str) -> Any:
+    """Numbers in nested lists, from lists, tuples, arrays and tensors nested in one another."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        return (value.float() if value.dtype == torch.bfloat16 else value).tolist()
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [nested(entry, name) for entry in value]
+    if isinstance(value, (bool, int, float)):
+        return value
+    raise ValueError(f"{name}: expected numbers in lists, tuples, arrays or tensors, got {type(value).__name__}")
+
+
+def click_prompts(
+    where: Sequence[str], points: Any = None, labels: Any = None, boxes: Any = None, pad_value: int = -10
+) -> list[ClickPrompt]:
+    """The prompts of the objects of one image, each named by an entry of `where` in errors.
+
+    `points` are nested [object][point][x, y], `labels` [object][point], `boxes` [object][x0, y0, x1, y1], all as
+    `nested` gives them. Points with `pad_value` as label only fill up a tensor and are left out.
+    """
+    count = len(where)
+    points_of = _entries(points, count, "input_points")
+    labels_of = _entries(labels, count, "input_labels")
+    boxes_of = _entries(boxes, count, "input_boxes")
+    prompts: list[ClickPrompt] = []
+    for index, name in enumerate(where):
+        try:
+            points_xy, kept_labels = _points(points_of[index], labels_of[index], pad_value)
+            box = boxes_of[index]
+            if box is None:
+                prompts.append(PointPrompt(points_xy, kept_labels))
+            else:
+                prompts.append(BoxPrompt(_box(box), points_xy, kept_labels))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return prompts
+
+
+def mask_prompts(where: Sequence[str], masks: Any) -> list[MaskPrompt]:
+    """One mask for each entry of `where`: an array or tensor `[H, W]` (leading ones allowed) each, or one for all.
+
+    Raises `ValueError` for a mask with negative values (logits) or values that are no numbers.
+    """
+    if isinstance(masks, (np.ndarray, torch.Tensor)):
+        masks = [masks] if masks.ndim < 3 or len(where) == 1 else list(masks)
+    if len(masks) != len(where):
+        raise ValueError(f"{where[0]}: {len(where)} objects need as many masks, got {len(masks)}")
+    prompts: list[MaskPrompt] = []
+    for name, mask in zip(where, masks, strict=True):
+        try:
+            prompts.append(MaskPrompt(_mask(mask)))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return prompts
+
+
+def merged(earlier: Prompt | None, later: Prompt) -> Prompt:
+    """The clicks of both: what is said on one frame is one prompt. A mask cannot be added to and is replaced."""
+    if not isinstance(later, PointPrompt):
+        raise ValueError("box: cannot be added to earlier clicks, which follow it; give all again, or clear_old_inputs")
+    if earlier is None or isinstance(earlier, MaskPrompt):
+        return later
+    points_xy, labels = earlier.points_xy + later.points_xy, earlier.labels + later.labels
+    if isinstance(earlier, BoxPrompt):
+        return BoxPrompt(earlier.box_xyxy, points_xy, labels)
+    return PointPrompt(points_xy, labels)
+
+
+def single_image(values: Any, name: str, levels: str) -> Any:
+    """What is said of the one image of nested values whose first level is images."""
+    if values is None:
+        return None
+    entries = nested(values, name)
+    if not isinstance(entries, list) or len(entries) != 1:
+        raise ValueError(f"{name} must be nested {levels} with one image, got {_describe(entries)}")
+    return entries[0]
+
+
+def _entries(values: Any, count: int, name: str) -> Nested:
+    if values is None:
+        return [None] * count
+    if not isinstance(values, list) or len(values) != count:
+        raise ValueError(f"{name}: {count} objects need as many entries, got {_describe(values)}")
+    return values
+
+
+def _points(points: Any, labels: Any, pad_value: int) -> tuple[tuple[Point, ...], tuple[int, ...]]:
+    if points is None and labels is None:
+        return (), ()
+    if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
+        raise ValueError(f"points: expected a list of [x, y], got {points}")
+    if not isinstance(labels, list) or any(isinstance(label, list) for label in labels):
+        raise ValueError(f"labels: expected a list of labels, got {labels}")
+    if len(points) != len(labels):
+        raise ValueError(f"points: {len(points)} points need as many labels, got {len(labels)}")
+    kept = [(point, label) for point, label in zip(points, labels, strict=True) if label != pad_value]
+    points_xy = tuple((_number(point[0]), _number(point[1])) for point, _ in kept)
+    return points_xy, tuple(int(label) if label in (0, 1) else label for _, label in kept)
+
+
+def _box(box: Any) -> tuple[float, float, float, float]:
+    if not isinstance(box, list) or len(box) != 4:
+        raise ValueError(f"box: expected [x0, y0, x1, y1], got {box}")
+    x0, y0, x1, y1 = (_number(value) for value in box)
+    return x0, y0, x1, y1
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, list):
+        raise ValueError(f"expected a number, got {value}")
+    return float(value)
+
+
+def _mask(mask: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    values = mask.detach().cpu() if isinstance(mask, torch.Tensor) else torch.as_tensor(np.asarray(mask))
+    while values.ndim > 2 and len(values) == 1:
+        values = values[0]
+    if values.dtype != torch.bool and not bool((values >= 0).all()):
+        raise ValueError("mask: expected 0 and 1 (or booleans), got negative values or such that are no numbers")
+    array: np.ndarray[Any, np.dtype[np.bool_]] = (values != 0).numpy()
+    return array
+
+
+def _integer(value: SupportsIndex | Any, name: str) -> int:
+    if isinstance(value, bool):
+        raise ValueError(f"{name}: expected a whole number, got {value}")
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: expected a whole number, got {value!r}") from error
+
+
+def _describe(values: Any) -> str:
+    return f"{len(values)}" if isinstance(values, list) else repr(values)
