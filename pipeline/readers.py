@@ -277,6 +277,9 @@ class Orientation:
             side_data: Any = picture.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub
         except KeyError:
             return Orientation(False, False, False)
+        except ValueError:  # beside side data of a kind that PyAV does not know (EXIF) it gives the angle only
+            quarter_turns = round(picture.rotation / 90) % 4  # counterclockwise
+            return Orientation(quarter_turns % 2 == 1, quarter_turns in (2, 3), quarter_turns in (1, 2))
         # Stored (x, y) is displayed at (a x + c y, b x + d y); the matrix is a b u, c d v, x y w.
         a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
         swap = abs(b) > abs(a)
