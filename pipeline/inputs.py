@@ -52,8 +52,7 @@ class ParquetShards:
         self._columns = {column.name: column for column in columns}
         self._options = storage_options
         self.files = self._call(uri, lambda: tuple(_shards(key, uri, storage_options)))
-        with self._open(self.files[0]) as first:
-            self.column_names = frozenset(first.schema_arrow.names)
+        self.column_names = frozenset(self._look_at(self.files[0])[1])
 
     def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
         """Stream these columns, file after file. A column that a file lacks comes as nulls.
@@ -61,11 +60,18 @@ class ParquetShards:
         Raises `InputError` for a file that cannot be read or has other types, `StorageError` when storage is away.
         """
         for file in self.files:
-            with self._open(file) as parquet:
-                num_row_groups = parquet.metadata.num_row_groups
-                present = [name for name in names if name in parquet.schema_arrow.names]
+            num_row_groups, found = self._look_at(file)
+            present = [name for name in names if name in found]
             for row_group in range(num_row_groups):
                 yield from self._read_row_group(file, row_group, present, names)
+
+    def _look_at(self, file: str) -> tuple[int, list[str]]:
+        """Number of row groups and names of the columns, from the footer."""
+        parquet = self._call(file, lambda: self._open(file))
+        try:
+            return parquet.metadata.num_row_groups, list(parquet.schema_arrow.names)
+        finally:
+            parquet.close(force=True)
 
     def _read_row_group(
         self, file: str, row_group: int, present: list[str], names: Sequence[str]
@@ -82,11 +88,8 @@ class ParquetShards:
             stream.close()
 
     def _open(self, file: str) -> pq.ParquetFile:
-        def opened() -> pq.ParquetFile:
-            filesystem, path = open_filesystem(file, self._options)
-            return pq.ParquetFile(filesystem.open(path, "rb"), pre_buffer=False)
-
-        parquet = self._call(file, opened)
+        filesystem, path = open_filesystem(file, self._options)
+        parquet = pq.ParquetFile(filesystem.open(path, "rb"), pre_buffer=False)
         try:
             self._check(file, parquet.schema_arrow)
         except BaseException:

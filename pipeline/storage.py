@@ -19,7 +19,6 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 import pyarrow.fs as pa_fs
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.faults import (
@@ -33,6 +32,7 @@ from pipeline.faults import (
 )
 from pipeline.local_disk import copy_file, create_file, replace_file
 from pipeline.redact import redact
+from pipeline.uris import S3, open_filesystem
 
 __all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore", "is_transient", "open_filesystem"]
 
@@ -40,8 +40,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 _TEMPORARY = "_tmp"
 _WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
-_S3 = {"s3", "s3a"}
-_NATIVE_CREATE = _S3 | {"gs", "gcs", "abfs", "abfss", "az"}
+_NATIVE_CREATE = S3 | {"gs", "gcs", "abfs", "abfss", "az"}
 _PARALLEL_REQUESTS = 16
 
 
@@ -55,24 +54,6 @@ class Stored:
 
     path: str
     num_bytes: int
-
-
-def open_filesystem(uri: str, storage_options: dict[str, Any] | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
-    """File system and path of `uri`, set up so that listings are fresh and one back-off, ours, governs.
-
-    Without this, s3fs serves listings from a cache, and s3fs and botocore each retry by themselves, so that a server
-    that hangs holds a request for many minutes.
-    """
-    options = dict(storage_options or {})
-    if uri.split("://")[0] in _S3:
-        client = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
-        options["config_kwargs"] = {**client, **options.get("config_kwargs", {})}
-    if "://" in uri and not uri.startswith(("file://", "local://")):
-        options.setdefault("use_listings_cache", False)
-    filesystem, path = url_to_fs(uri, **options)
-    if hasattr(filesystem, "retries"):
-        filesystem.retries = 1
-    return filesystem, path
 
 
 @dataclass(repr=False)
@@ -282,7 +263,7 @@ class JobStorage:
 
     @property
     def _narrows_listings(self) -> bool:
-        return self._scheme in _S3 | {"gs", "gcs"}
+        return self._scheme in S3 | {"gs", "gcs"}
 
     def _reopen(self) -> None:
         """Forget the session with the store, so that the next request reads the credentials anew."""
@@ -302,7 +283,7 @@ class JobStorage:
     def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
         if self._opened is None:
             options = dict(self.storage_options or {})
-            if self._scheme in _S3:
+            if self._scheme in S3:
                 # Parquet readers ask for the ranges that they need; s3fs would fetch 50 MiB more with each.
                 options.setdefault("default_cache_type", "none")
             try:

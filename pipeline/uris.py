@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.core import url_to_fs
 
 StorageOptions = Mapping[str, Any]
+
+S3 = {"s3", "s3a"}
+_WITHOUT_OPTIONS = {"file", "local", "memory", "http", "https"}
 
 _TAR_MEMBER = re.compile(r"^(?P<archive>.+?\.(?:tar|tar\.[a-z0-9]+|tgz))::(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
 _CHAINED_TAR = re.compile(r"^tar://(?P<member>.+?)::(?P<archive>.+)$", re.DOTALL)
@@ -32,12 +36,36 @@ def local_path(uri: str) -> str:
     return re.sub(r"^(file|local)://", "", uri)
 
 
-def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> tuple[Any, str]:
-    """The fsspec file system of a URI and the path in it. Storage options do not apply to local paths."""
-    if is_local(uri) and "::" not in uri:
-        return fsspec.filesystem("file"), local_path(uri)
-    filesystem, path = fsspec.core.url_to_fs(uri, **dict(storage_options or {}))
+def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
+    """File system and path of `uri`, set up so that listings are fresh and one back-off, ours, governs.
+
+    `storage_options` are those of the job's store; options for one scheme only stand under its name
+    (`{"https": {…}}`), which is the only way to give some for local files, HTTP and memory.
+
+    Without this, s3fs serves listings from a cache, and s3fs and botocore each retry by themselves, so that a server
+    that hangs holds a request for many minutes.
+    """
+    scheme = uri.split("://")[0] if "://" in uri else "file"
+    options = _options_of(scheme, storage_options or {})
+    if scheme in S3:
+        client = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
+        options["config_kwargs"] = {**client, **options.get("config_kwargs", {})}
+    if not is_local(uri):
+        options.setdefault("use_listings_cache", False)
+    filesystem, path = url_to_fs(uri, **options)
+    if hasattr(filesystem, "retries"):
+        filesystem.retries = 1
     return filesystem, str(path)
+
+
+def _options_of(scheme: str, storage_options: StorageOptions) -> dict[str, Any]:
+    schemes = set(fsspec.available_protocols())
+    own = storage_options.get(scheme)
+    if isinstance(own, Mapping):
+        return dict(own)
+    if scheme in _WITHOUT_OPTIONS:
+        return {}
+    return {name: value for name, value in storage_options.items() if name not in schemes}
 
 
 def split_tar_member(uri: str) -> tuple[str, str] | None:
