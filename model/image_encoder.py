@@ -5,12 +5,15 @@ Legend: B frames, C channels, H W map, N windows, S side of a window.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import HieraConfig, Sam2Config
-from model.layers import Mlp, split_heads
+from model.kernels import attention, linear, rows_at_a_time
+from model.layers import Constants, Linear, Mlp, split_heads
 
 
 class PatchEmbed(nn.Module):
@@ -32,8 +35,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.pool = pool
-        self.qkv = nn.Linear(input_dim, 3 * output_dim)
-        self.proj = nn.Linear(output_dim, output_dim)
+        self.qkv = Linear(input_dim, 3 * output_dim)
+        self.proj = Linear(output_dim, output_dim)
 
     def forward(self, x_NSSC: Tensor) -> Tensor:
         num_windows, height, width, _ = x_NSSC.shape
@@ -42,7 +45,7 @@ class WindowAttention(nn.Module):
             q = pool_by_two(q)
             height, width = height // 2, width // 2
         q, k, v = (split_heads(t.flatten(1, 2), self.num_heads) for t in (q, k, v))
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attention(q, k, v)
         x = x.transpose(1, 2).reshape(num_windows, height, width, -1)
         out: Tensor = self.proj(x)
         return out
@@ -80,10 +83,19 @@ class HieraBlock(nn.Module):
         self.layer_norm1 = nn.LayerNorm(input_dim, eps=1e-6)
         self.attn = WindowAttention(input_dim, output_dim, num_heads, pool)
         self.layer_norm2 = nn.LayerNorm(output_dim, eps=1e-6)
-        self.mlp = Mlp(output_dim, 4 * output_dim, output_dim, depth=2, activation=F.gelu)
-        self.proj = nn.Linear(input_dim, output_dim) if input_dim != output_dim else None
+        self.mlp = Mlp(output_dim, 4 * output_dim, output_dim, depth=2, activation="gelu")
+        self.proj = Linear(input_dim, output_dim) if input_dim != output_dim else None
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
+        """`x = shortcut(x) + attend(norm(x))`, then `x + mlp(norm(x))`; on a CPU by bands and rows of the map."""
+        bands = x_BHWC.split(self._band_height(x_BHWC), dim=1)
+        x = self._attend(bands[0]) if len(bands) == 1 else torch.cat([self._attend(band) for band in bands], dim=1)
+        rows = x.view(-1, x.shape[-1])
+        for part in rows.split(rows_at_a_time(x) or len(rows)):
+            part += self.mlp(self.layer_norm2(part))
+        return x
+
+    def _attend(self, x_BHWC: Tensor) -> Tensor:
         normed = self.layer_norm1(x_BHWC)
         shortcut = x_BHWC
         if self.proj is not None:
@@ -93,9 +105,15 @@ class HieraBlock(nn.Module):
             x = unpartition(self.attn(partition(normed, self.window)), batch, height, width)
         else:
             x = self.attn(normed)
-        x = shortcut + x
-        out: Tensor = x + self.mlp(self.layer_norm2(x))
-        return out
+        return (shortcut + x).contiguous()
+
+    def _band_height(self, x_BHWC: Tensor) -> int:
+        """Rows of the map taken at a time: whole windows, which do not see one another."""
+        _, height, width, _ = x_BHWC.shape
+        limit = rows_at_a_time(x_BHWC)
+        if limit is None or not self.window:
+            return height
+        return max(limit // (width * self.window), 1) * self.window
 
 
 class Hiera(nn.Module):
@@ -108,6 +126,7 @@ class Hiera(nn.Module):
         self.patch_embed = PatchEmbed(first_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, first_dim, *config.position_grid))
         self.pos_embed_window = nn.Parameter(torch.zeros(1, first_dim, first_window, first_window))
+        self._constants = Constants()
         self.blocks = nn.ModuleList()
         self.stage_ends: list[int] = []
         for stage, num_blocks in enumerate(config.blocks_per_stage):
@@ -127,12 +146,20 @@ class Hiera(nn.Module):
                 )
             self.stage_ends.append(len(self.blocks) - 1)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Hiera:
+        self._constants.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def position(self) -> Tensor:
         """Position code of the patches, channels last `[1, H, W, C]`: a coarse code enlarged, plus one per window."""
+        return self._constants.get("position", [self.pos_embed, self.pos_embed_window], self._compute_position)
+
+    def _compute_position(self) -> Tensor:
         size = self.grid_size
         coarse = F.interpolate(self.pos_embed, size=(size, size), mode="bicubic")
         repeats = size // self.pos_embed_window.shape[-1]
-        return (coarse + self.pos_embed_window.repeat(1, 1, repeats, repeats)).permute(0, 2, 3, 1)
+        return (coarse + self.pos_embed_window.repeat(1, 1, repeats, repeats)).permute(0, 2, 3, 1).contiguous()
 
     def forward(self, pixels_B3HW: Tensor) -> list[Tensor]:
         x = self.patch_embed(pixels_B3HW) + self.position()
@@ -152,22 +179,25 @@ class FeaturePyramid(nn.Module):
         # Listed from the coarsest stage to the finest, as the checkpoints have them.
         self.convs = nn.ModuleList(nn.Conv2d(dim, hidden_dim, kernel_size=1) for dim in reversed(stage_dims))
 
-    def forward(self, stages: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        top, level_16, level_8, level_4 = (
-            conv(stage.permute(0, 3, 1, 2)) for conv, stage in zip(self.convs, reversed(stages), strict=True)
-        )
-        level_16 = level_16 + F.interpolate(top, scale_factor=2.0, mode="nearest")
-        return level_16, level_8, level_4
+    def lateral(self, stage: int) -> nn.Conv2d:
+        """The convolution of a stage, counted from the finest, 0."""
+        conv: nn.Conv2d = self.convs[len(self.convs) - 1 - stage]  # type: ignore[assignment]
+        return conv
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        """The map of stride 16, `[B, C, H, W]`. The finer levels are `lateral(stage)` alone."""
+        top, level_16 = (self._project(stages[stage], stage) for stage in (3, 2))
+        return level_16 + F.interpolate(top, scale_factor=2.0, mode="nearest")
+
+    def _project(self, stage_BHWC: Tensor, stage: int) -> Tensor:
+        conv = self.lateral(stage)
+        return linear(stage_BHWC, conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
 class ImageEncoder(nn.Module):
-    """Frames to three maps of `hidden_dim` channels at strides 16, 8 and 4."""
+    """The trunk and the pyramid; `Sam2.encode_image` runs them."""
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         self.backbone = Hiera(config.hiera, config.image_size)
         self.neck = FeaturePyramid(config.hiera.embed_dims, config.hidden_dim)
-
-    def forward(self, pixels_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps: tuple[Tensor, Tensor, Tensor] = self.neck(self.backbone(pixels_B3HW))
-        return maps

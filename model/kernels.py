@@ -1,36 +1,138 @@
-"""Attention for long sequences, by a fixed table of device, dtype and shape: never by timing, so that bits repeat.
+"""Fast exact forms of linear layers and attention, by a fixed table of device, dtype and shape.
 
-Legend: B batch, N heads, L queries, T keys, D channels of queries and keys, V channels of values.
+Never by timing, so that bits repeat. Each function names its plain formula; `tests/model/test_kernels.py` holds them
+to it.
+
+Legend: B batch, N heads, L queries, T keys, D channels of queries and keys, V channels of values, R rows, C channels.
 """
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Queries taken at a time by `attention_by_blocks`: bounds its memory to 512 rows of scores.
-BLOCK = 512
+Activation = Literal["none", "relu", "gelu"]
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+# On a CPU: keys from which attention goes by blocks, and the least rows that are worth oneDNN's set-up.
+_MIN_KEYS_FOR_BLOCKS = 512
+_MIN_ROWS_FOR_ONEDNN = 64
+# Rows of a map that a CPU takes at a time: what lies between two layers then fits its caches, and stays below the
+# 32 MiB from which the allocator maps fresh zeroed pages for every tensor.
+_ROWS_IN_CACHE = 4096
+# Tokens of the stride-16 map, over all objects, in one batch of the network: more would not be faster, only larger.
+_TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 131072}
+# The same for the frames of one batch of the image encoder.
+_TOKENS_PER_ENCODER_BATCH = {"cpu": 1024, "cuda": 32768}
+
+
+def block_rows(dtype: torch.dtype, num_keys: int) -> int:
+    """Queries taken at a time: a block of scores is at most 16 MiB at the length of a full memory."""
+    if num_keys <= 8192:
+        return 512
+    return 128 if dtype == torch.float32 else 256
 
 
 def uses_blocks(query: Tensor, num_keys: int) -> bool:
-    """The table: on a CPU, products by blocks beat the fused kernel as soon as the keys are many."""
-    return query.device.type == "cpu" and num_keys >= BLOCK
+    """Whether attention goes by blocks: on a CPU, as soon as the keys are many."""
+    return device_type(query) == "cpu" and num_keys >= _MIN_KEYS_FOR_BLOCKS
+
+
+def rows_at_a_time(x: Tensor) -> int | None:
+    """How many rows of a map to take at a time through a chain of layers; None: all at once."""
+    return _ROWS_IN_CACHE if device_type(x) == "cpu" else None
+
+
+def objects_per_batch(device: torch.device, tokens_of_map: int) -> int:
+    """How many objects share a batch of the network."""
+    return max(1, _TOKENS_PER_BATCH.get(_forced or device.type, _TOKENS_PER_BATCH["cuda"]) // tokens_of_map)
+
+
+def frames_per_batch(device: torch.device, tokens_of_map: int) -> int:
+    """How many frames share a batch of the image encoder."""
+    limit = _TOKENS_PER_ENCODER_BATCH.get(_forced or device.type, _TOKENS_PER_ENCODER_BATCH["cuda"])
+    return max(1, limit // tokens_of_map)
+
+
+_forced: str | None = None
+
+
+def device_type(x: Tensor) -> str:
+    """The row of the table that holds for a tensor: the type of its device."""
+    return _forced or x.device.type
+
+
+@contextmanager
+def as_on(device: str) -> Iterator[None]:
+    """Takes the table's row of another device (`cuda` on a machine without): for tests that count what it would run."""
+    global _forced
+    before, _forced = _forced, device
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+@functools.cache
+def _onednn_dtypes() -> frozenset[torch.dtype]:
+    """The dtypes in which this build of torch and this CPU have oneDNN's linear layer."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return frozenset()
+    has_bfloat16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return frozenset({torch.float32, torch.bfloat16} if has_bfloat16 else {torch.float32})
+
+
+def _uses_onednn(x: Tensor) -> bool:
+    if device_type(x) != "cpu" or x.dtype not in _onednn_dtypes():
+        return False
+    return x.numel() >= _MIN_ROWS_FOR_ONEDNN * x.shape[-1]
+
+
+# --- the kernels -----------------------------------------------------------------------------------------------------
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: Activation = "none") -> Tensor:
+    """`activation(x Wᵀ + b)`; on a CPU by oneDNN, which is faster than the default there and fuses the activation."""
+    if _uses_onednn(x):
+        algorithm = "none" if activation == "gelu" else ""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], algorithm)
+        return out
+    return _ACTIVATIONS[activation](F.linear(x, weight, bias))
 
 
 def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
-    """`softmax(q kᵀ / √D) v`, `[B, N, L, V]`."""
+    """`softmax(q kᵀ / √D) v`, `[B, N, L, V]`. Queries of batch 1 serve every row of keys."""
     if uses_blocks(q_BNLD, k_BNTD.shape[2]):
         return attention_by_blocks(q_BNLD, k_BNTD, v_BNTV)
-    return F.scaled_dot_product_attention(q_BNLD, k_BNTD, v_BNTV)
+    return F.scaled_dot_product_attention(q_BNLD.expand(len(k_BNTD), -1, -1, -1), k_BNTD, v_BNTV)
 
 
 def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
-    """The same by plain matrix products, a block of queries at a time; softmax in float32."""
-    scale = q_BNLD.shape[-1] ** -0.5
-    keys = k_BNTD.transpose(-1, -2)
-    blocks = []
-    for q in (q_BNLD * scale).split(BLOCK, dim=2):
-        weights = torch.softmax(q @ keys, dim=-1, dtype=torch.float32).to(v_BNTV.dtype)
-        blocks.append(weights @ v_BNTV)
-    return torch.cat(blocks, dim=2)
+    """The same by matrix products of one head and one block of queries at a time.
+
+    The fused kernel of the CPU reaches a fraction of the rate of a matrix product. Memory is bounded by one block of
+    scores. Softmax computes in float32 and rounds to the dtype of the scores.
+    """
+    batch, heads, length = len(k_BNTD), q_BNLD.shape[1], q_BNLD.shape[2]
+    rows = block_rows(q_BNLD.dtype, k_BNTD.shape[2])
+    scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
+    # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
+    out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])
+    for index in range(batch):
+        for head in range(heads):
+            queries = scaled[index if len(scaled) > 1 else 0, head]
+            keys = k_BNTD[index, head].contiguous()
+            values = v_BNTV[index, head].t().contiguous()
+            for start in range(0, length, rows):
+                weights = torch.softmax(linear(queries[start : start + rows], keys), dim=-1)
+                out[index, start : start + rows, head] = linear(weights, values)
+    return out.transpose(1, 2)

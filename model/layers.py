@@ -7,11 +7,44 @@ released `model.safetensors`, so that a checkpoint needs no renaming.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model.kernels import Activation, linear
+
+
+class Constants:
+    """Tensors that follow from weights: computed once, and again when one of those weights has changed."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[tuple[object, ...], Tensor]] = {}
+
+    def get(self, name: str, weights: Sequence[Tensor], compute: Callable[[], Tensor]) -> Tensor:
+        """The tensor of that name; `weights` are all that `compute` reads. Neither moving nor loading leaves it stale:
+        a tensor written in place has another version, a module moved calls `clear`.
+        """
+        state = tuple(
+            (w.data_ptr(), 0 if w.is_inference() else w._version, w.dtype, w.device) for w in weights if not w.is_meta
+        )
+        entry = self._entries.get(name)
+        if entry is None or entry[0] != state:
+            entry = (state, compute())
+            self._entries[name] = entry
+        return entry[1]
+
+    def clear(self) -> None:
+        """Forgets everything: to be called where a module's weights are replaced (`_apply`)."""
+        self._entries.clear()
+
+
+class Linear(nn.Linear):
+    """A linear layer and the activation after it, by the table of `model.kernels`."""
+
+    def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        return linear(x, self.weight, self.bias, activation)
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -28,19 +61,17 @@ class LayerNorm2d(nn.LayerNorm):
 class Mlp(nn.Module):
     """`depth` linear layers with an activation between them."""
 
-    def __init__(
-        self, input_dim: int, hidden_dim: int, output_dim: int, depth: int, activation: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, depth: int, activation: Activation) -> None:
         super().__init__()
-        self.proj_in = nn.Linear(input_dim, hidden_dim)
-        self.layers = nn.ModuleList(nn.Linear(hidden_dim, hidden_dim) for _ in range(depth - 2))
-        self.proj_out = nn.Linear(hidden_dim, output_dim)
+        self.proj_in = Linear(input_dim, hidden_dim)
+        self.layers = nn.ModuleList(Linear(hidden_dim, hidden_dim) for _ in range(depth - 2))
+        self.proj_out = Linear(hidden_dim, output_dim)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.activation(self.proj_in(x))
+        x = self.proj_in(x, self.activation)
         for layer in self.layers:
-            x = self.activation(layer(x))
+            x = layer(x, self.activation)
         out: Tensor = self.proj_out(x)
         return out
 
@@ -63,10 +94,10 @@ class Attention(nn.Module):
         super().__init__()
         inner_dim = hidden_dim // downsample
         self.num_heads = num_heads
-        self.q_proj = nn.Linear(hidden_dim, inner_dim)
-        self.k_proj = nn.Linear(hidden_dim, inner_dim)
-        self.v_proj = nn.Linear(hidden_dim, inner_dim)
-        self.o_proj = nn.Linear(inner_dim, hidden_dim)
+        self.q_proj = Linear(hidden_dim, inner_dim)
+        self.k_proj = Linear(hidden_dim, inner_dim)
+        self.v_proj = Linear(hidden_dim, inner_dim)
+        self.o_proj = Linear(inner_dim, hidden_dim)
 
     def forward(self, query_BLC: Tensor, key_BLC: Tensor, value_BLC: Tensor) -> Tensor:
         q = split_heads(self.q_proj(query_BLC), self.num_heads)
@@ -107,7 +138,7 @@ class RandomPosition(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("positional_embedding", torch.randn(2, channels // 2))
+        self.register_buffer("positional_embedding", torch.zeros(2, channels // 2))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RandomPosition:
         self.positional_embedding = self.positional_embedding.to(fn(self.positional_embedding).device)

@@ -29,7 +29,7 @@ class TwoWayBlock(nn.Module):
         self.layer_norm1 = nn.LayerNorm(hidden_dim)
         self.cross_attn_token_to_image = Attention(hidden_dim, num_heads, downsample=2)
         self.layer_norm2 = nn.LayerNorm(hidden_dim)
-        self.mlp = Mlp(hidden_dim, mlp_dim, hidden_dim, depth=2, activation=F.relu)
+        self.mlp = Mlp(hidden_dim, mlp_dim, hidden_dim, depth=2, activation="relu")
         self.layer_norm3 = nn.LayerNorm(hidden_dim)
         self.cross_attn_image_to_token = Attention(hidden_dim, num_heads, downsample=2)
         self.layer_norm4 = nn.LayerNorm(hidden_dim)
@@ -87,18 +87,18 @@ class MaskDecoder(nn.Module):
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         dim = config.hidden_dim
-        self.obj_score_token = nn.Embedding(1, dim)
-        self.iou_token = nn.Embedding(1, dim)
-        self.mask_tokens = nn.Embedding(NUM_CANDIDATES, dim)
+        self.obj_score_token: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(1, dim))
+        self.iou_token: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(1, dim))
+        self.mask_tokens: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(NUM_CANDIDATES, dim))
         self.transformer = TwoWayTransformer(dim, config.decoder_heads, config.decoder_mlp_dim)
         self.upscale_conv1 = nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2)
         self.upscale_layer_norm = LayerNorm2d(dim // 4)
         self.upscale_conv2 = nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            Mlp(dim, dim, dim // 8, depth=3, activation=F.relu) for _ in range(NUM_CANDIDATES)
+            Mlp(dim, dim, dim // 8, depth=3, activation="relu") for _ in range(NUM_CANDIDATES)
         )
-        self.iou_prediction_head = Mlp(dim, config.iou_head_dim, NUM_CANDIDATES, depth=3, activation=F.relu)
-        self.pred_obj_score_head = Mlp(dim, dim, 1, depth=3, activation=F.relu)
+        self.iou_prediction_head = Mlp(dim, config.iou_head_dim, NUM_CANDIDATES, depth=3, activation="relu")
+        self.pred_obj_score_head = Mlp(dim, dim, 1, depth=3, activation="relu")
         # Applied to the finer maps of the image encoder, once for each frame (`Sam2.encode_image`).
         self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)

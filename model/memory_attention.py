@@ -6,35 +6,44 @@ channels.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import Sam2Config
 from model.kernels import attention, uses_blocks
+from model.layers import Linear
 
 ROPE_THETA = 10000.0
 
 
-Rope = tuple[Tensor, Tensor]
-
-
-def rope_table(size: int, channels: int) -> Rope:
-    """Cosine and sine of the axial rotary code of a square map, fp32 `[size², channels / 2]`: x half, then y half."""
+def rope_table(size: int, channels: int) -> Tensor:
+    """The axial rotary code of a square map as unit complex numbers, `[size², channels / 2]`: x half, then y half."""
     frequency = 1 / ROPE_THETA ** (torch.arange(0, channels, 4, dtype=torch.float32) / channels)
     cell = torch.arange(size * size)
     x = torch.outer((cell % size).float(), frequency)
     y = torch.outer(torch.div(cell, size, rounding_mode="floor").float(), frequency)
     angle = torch.cat((x, y), dim=-1)
-    return angle.cos(), angle.sin()
+    return torch.complex(angle.cos(), angle.sin())
 
 
-def rotate(tokens: Tensor, rope: Rope) -> Tensor:
-    """Turns neighbouring pairs of channels of `[…, L, C]` by the angles of the table; computed in float32."""
-    cos, sin = rope
-    even, odd = tokens.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2).to(tokens.dtype)
+def rotate(tokens: Tensor, rope: Tensor) -> Tensor:
+    """Turns neighbouring pairs of channels of `[…, L, C]` by the angles of the table; computed in float32.
+
+    (even, odd) → (even cos - odd sin, even sin + odd cos): one product of complex numbers.
+    """
+    pairs = torch.view_as_complex(tokens.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rope).flatten(-2).to(tokens.dtype)
+
+
+def rotate_spatial_(keys_BTC: Tensor, num_spatial: int, rope: Tensor) -> None:
+    """Turns the first `num_spatial` keys in place, each memory by the same table; the pointers after them are not."""
+    spatial = keys_BTC[:, :num_spatial].unflatten(1, (-1, len(rope)))
+    if keys_BTC.dtype == torch.float32:
+        torch.view_as_complex(spatial.unflatten(-1, (-1, 2))).mul_(rope)
+    else:
+        spatial.copy_(rotate(spatial, rope))
 
 
 class SelfAttention(nn.Module):
@@ -42,12 +51,12 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim)
-        self.v_proj = nn.Linear(dim, dim)
-        self.o_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(dim, dim)
+        self.v_proj = Linear(dim, dim)
+        self.o_proj = Linear(dim, dim)
 
-    def forward(self, x_BLC: Tensor, rope: Rope) -> Tensor:
+    def forward(self, x_BLC: Tensor, rope: Tensor) -> Tensor:
         q = rotate(self.q_proj(x_BLC), rope)
         k = rotate(self.k_proj(x_BLC), rope)
         v = self.v_proj(x_BLC)
@@ -60,22 +69,20 @@ class CrossAttention(nn.Module):
 
     def __init__(self, dim: int, memory_dim: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(memory_dim, dim)
-        self.v_proj = nn.Linear(memory_dim, dim)
-        self.o_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(memory_dim, dim)
+        self.v_proj = Linear(memory_dim, dim)
+        self.o_proj = Linear(dim, dim)
 
     def forward(
-        self, x_BLC: Tensor, memory_BTM: Tensor, placed_BTM: Tensor, num_pointer_tokens: int, rope: Rope
+        self, x_BLC: Tensor, memory_BTM: Tensor, placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor
     ) -> Tensor:
-        """`placed_BTM` is the memory plus its position codes: what the keys are made of."""
+        """`placed_BTM` is the memory plus its position codes: what the keys are made of. Queries may be of batch 1."""
         q = rotate(self.q_proj(x_BLC), rope).unsqueeze(1)
         k = self.k_proj(placed_BTM)
         num_spatial = k.shape[1] - num_pointer_tokens
         if num_spatial:
-            spatial, pointers = k.split((num_spatial, num_pointer_tokens), dim=1)
-            spatial = rotate(spatial.unflatten(1, (-1, x_BLC.shape[1])), rope).flatten(1, 2)
-            k = torch.cat((spatial, pointers), dim=1)
+            rotate_spatial_(k, num_spatial, rope)
         k = k.unsqueeze(1)
         if uses_blocks(q, k.shape[2]):
             # softmax(q kᵀ) (M Wᵀ + b) = (softmax(q kᵀ) M) Wᵀ + b, as rows of softmax sum to one: the values are
@@ -97,15 +104,20 @@ class MemoryAttentionLayer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(dim)
         self.cross_attn_image = CrossAttention(dim, memory_dim)
         self.layer_norm3 = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, mlp_dim)
-        self.linear2 = nn.Linear(mlp_dim, dim)
+        self.linear1 = Linear(dim, mlp_dim)
+        self.linear2 = Linear(mlp_dim, dim)
 
-    def forward(
-        self, x_BLC: Tensor, memory_BTM: Tensor, placed_BTM: Tensor, num_pointer_tokens: int, rope: Rope
+    def look_at_frame(self, x_BLC: Tensor, rope: Tensor) -> Tensor:
+        """The first third of the layer: the frame's tokens among themselves."""
+        out: Tensor = x_BLC + self.self_attn(self.layer_norm1(x_BLC), rope)
+        return out
+
+    def look_at_memory(
+        self, x_BLC: Tensor, memory_BTM: Tensor, placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor
     ) -> Tensor:
-        x = x_BLC + self.self_attn(self.layer_norm1(x_BLC), rope)
-        x = x + self.cross_attn_image(self.layer_norm2(x), memory_BTM, placed_BTM, num_pointer_tokens, rope)
-        out: Tensor = x + self.linear2(F.relu(self.linear1(self.layer_norm3(x))))
+        """The rest of the layer. An `x` of batch 1 serves all objects."""
+        x = x_BLC + self.cross_attn_image(self.layer_norm2(x_BLC), memory_BTM, placed_BTM, num_pointer_tokens, rope)
+        out: Tensor = x + self.linear2(self.linear1(self.layer_norm3(x), "relu"))
         return out
 
 
@@ -120,19 +132,30 @@ class MemoryAttention(nn.Module):
         )
         self.layer_norm = nn.LayerNorm(config.hidden_dim)
 
+    def _layers(self) -> list[MemoryAttentionLayer]:
+        return [cast("MemoryAttentionLayer", layer) for layer in self.layers]
+
+    def look_at_frame(self, image_FLC: Tensor, image_position_LC: Tensor, rope: Tensor) -> Tensor:
+        """What the stack does before it sees a memory, `[F, L, C]`: the same for all objects of a frame."""
+        return self._layers()[0].look_at_frame(image_FLC + 0.1 * image_position_LC, rope)
+
     def forward(
         self,
-        image_BLC: Tensor,
-        image_position_LC: Tensor,
+        looked_BLC: Tensor,
         memory_BTM: Tensor,
         memory_position_BTM: Tensor,
         num_pointer_tokens: int,
-        rope: Rope,
+        rope: Tensor,
     ) -> Tensor:
-        """Features that know the object, `[B, L, C]`. The last `num_pointer_tokens` memory tokens are pointers."""
-        x = image_BLC + 0.1 * image_position_LC
+        """Features that know the object, `[B, L, C]`, from what `look_at_frame` gave (batch 1: one frame for all).
+
+        The last `num_pointer_tokens` memory tokens are pointers.
+        """
         placed = memory_BTM + memory_position_BTM
-        for layer in self.layers:
-            x = layer(x, memory_BTM, placed, num_pointer_tokens, rope)
+        x = looked_BLC
+        for index, layer in enumerate(self._layers()):
+            if index > 0:
+                x = layer.look_at_frame(x, rope)
+            x = layer.look_at_memory(x, memory_BTM, placed, num_pointer_tokens, rope)
         out: Tensor = self.layer_norm(x)
         return out

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import Sam2Config
-from model.layers import LayerNorm2d
+from model.layers import LayerNorm2d, Linear
 
 
 class MaskDownsampleLayer(nn.Module):
@@ -49,13 +49,13 @@ class FuserBlock(nn.Module):
         super().__init__()
         self.depthwise_conv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.layer_norm = LayerNorm2d(dim)
-        self.pointwise_conv1 = nn.Linear(dim, inner_dim)
-        self.pointwise_conv2 = nn.Linear(inner_dim, dim)
+        self.pointwise_conv1 = Linear(dim, inner_dim)
+        self.pointwise_conv2 = Linear(inner_dim, dim)
         self.scale = nn.Parameter(torch.full((dim,), 1e-6))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x = self.layer_norm(self.depthwise_conv(x_BCHW)).permute(0, 2, 3, 1)
-        x = self.scale * self.pointwise_conv2(F.gelu(self.pointwise_conv1(x)))
+        x = self.scale * self.pointwise_conv2(self.pointwise_conv1(x, "gelu"))
         out: Tensor = x_BCHW + x.permute(0, 3, 1, 2)
         return out
 

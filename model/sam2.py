@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from model.config import Sam2Config
 from model.image_encoder import ImageEncoder
-from model.layers import Mlp, sine_position_1d, sine_position_2d
+from model.kernels import linear
+from model.layers import Constants, Linear, Mlp, sine_position_1d, sine_position_2d
 from model.mask_decoder import MaskDecoder
 from model.memory_attention import MemoryAttention, rope_table
 from model.memory_encoder import MemoryEncoder
-from model.prompt_encoder import NOT_A_POINT, PromptEncoder
+from model.prompt_encoder import PromptEncoder
 
 # What the logits of an object become on a frame where it is not seen.
 HIDDEN_LOGIT = -1024.0
@@ -29,16 +30,20 @@ MASK_SCALE, MASK_BIAS = 20.0, -10.0
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Features of F frames at strides 16, 8 and 4, `[F, C, …]`; the finer two as the mask decoder wants them."""
+    """Features of F frames at strides 16, 8 and 4, `[F, C, …]`; the finer two as the mask decoder wants them.
+
+    `looked_FLC` is stride 16 as the memory attention sees it before it looks at any memory.
+    """
 
     stride16: Tensor
     stride8: Tensor
     stride4: Tensor
+    looked_FLC: Tensor
 
     def frame(self, index: int) -> ImageFeatures:
         """The features of one of the frames, F = 1 (views)."""
         here = slice(index, index + 1)
-        return ImageFeatures(self.stride16[here], self.stride8[here], self.stride4[here])
+        return ImageFeatures(self.stride16[here], self.stride8[here], self.stride4[here], self.looked_FLC[here])
 
     @staticmethod
     def stack(features: Sequence[ImageFeatures]) -> ImageFeatures:
@@ -49,16 +54,15 @@ class ImageFeatures:
             torch.cat([f.stride16 for f in features]),
             torch.cat([f.stride8 for f in features]),
             torch.cat([f.stride4 for f in features]),
+            torch.cat([f.looked_FLC for f in features]),
         )
 
     def for_objects(self, frame_of_object: Sequence[int]) -> ImageFeatures:
-        """Features with one row for each object: views where all objects are on one frame."""
-        num_objects = len(frame_of_object)
+        """Features with one row for each object, or a single row that serves all where there is one frame."""
         if len(self.stride16) == 1:
-            maps = (self.stride16, self.stride8, self.stride4)
-            return ImageFeatures(*(m.expand(num_objects, -1, -1, -1) for m in maps))
+            return self
         rows = torch.tensor(frame_of_object, device=self.stride16.device)
-        return ImageFeatures(self.stride16[rows], self.stride8[rows], self.stride4[rows])
+        return ImageFeatures(self.stride16[rows], self.stride8[rows], self.stride4[rows], self.looked_FLC[rows])
 
 
 @dataclass(frozen=True)
@@ -138,16 +142,16 @@ class Sam2(nn.Module):
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        self.object_pointer_proj = Mlp(dim, dim, dim, depth=3, activation=F.relu)
+        self.object_pointer_proj = Mlp(dim, dim, dim, depth=3, activation="relu")
         self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, dim))
         # Part of every checkpoint though no released model uses it; kept so that saving loses nothing.
         self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, dim))
         self.no_object_pointer = nn.Parameter(torch.zeros(1, dim))
         if config.is_2_1:
-            self.temporal_positional_encoding_projection_layer = nn.Linear(dim, memory_dim)
+            self.temporal_positional_encoding_projection_layer = Linear(dim, memory_dim)
             self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_dim))
-        self._constants: dict[str, Tensor] = {}
+        self._constants = Constants()
         self.eval().requires_grad_(False)
 
     @property
@@ -168,8 +172,25 @@ class Sam2(nn.Module):
     @torch.inference_mode()
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
         """Features of F normalised frames (`model.transforms.normalize`)."""
-        stride16, stride8, stride4 = self.vision_encoder(pixels_F3SS.to(self.dtype))
-        return ImageFeatures(stride16, self.mask_decoder.conv_s1(stride8), self.mask_decoder.conv_s0(stride4))
+        stages = self.vision_encoder.backbone(pixels_F3SS.to(self.dtype))
+        stride16 = self.vision_encoder.neck(stages)
+        looked_FLC = self.memory_attention.look_at_frame(
+            stride16.flatten(2).transpose(1, 2), self._constant("frame_code"), self._constant("rope")
+        )
+        return ImageFeatures(
+            stride16,
+            self._finer_map(stages[1], 1, self.mask_decoder.conv_s1),
+            self._finer_map(stages[0], 0, self.mask_decoder.conv_s0),
+            looked_FLC,
+        )
+
+    def _finer_map(self, stage_FHWC: Tensor, stage: int, decoder_conv: nn.Conv2d) -> Tensor:
+        """`decoder_conv(lateral(x))`: two 1×1 convolutions with nothing between them are one, and far narrower."""
+        lateral = self.vision_encoder.neck.lateral(stage)
+        weights = (lateral.weight, _bias(lateral), decoder_conv.weight, _bias(decoder_conv))
+        weight = self._constants.get(f"finer{stage} weight", weights, lambda: _join_convs(*weights)[0])
+        bias = self._constants.get(f"finer{stage} bias", weights, lambda: _join_convs(*weights)[1])
+        return linear(stage_FHWC, weight, bias).permute(0, 3, 1, 2)
 
     @torch.inference_mode()
     def segment(
@@ -180,15 +201,20 @@ class Sam2(nn.Module):
         clicks: Clicks | None = None,
         prior_logits_BHW: Tensor | None = None,
     ) -> Segmentation:
-        """Masks of B objects, one row of `features` for each.
+        """Masks of B objects; `features` have one row for each, or a single one.
 
         Without `memory` the frame is segmented on its own. Clicks and the logits of an earlier mask are optional.
         """
-        num_objects = len(features.stride16)
+        num_objects = max(
+            len(features.stride16),
+            0 if memory is None else len(memory.tokens_BTM),
+            0 if clicks is None else len(clicks.labels_BP),
+            0 if prior_logits_BHW is None else len(prior_logits_BHW),
+        )
         if memory is None:
-            image = features.stride16 + self.no_memory_embedding.view(1, -1, 1, 1)
+            image = (features.stride16 + self.no_memory_embedding.view(1, -1, 1, 1)).expand(num_objects, -1, -1, -1)
         else:
-            image = self._attend_memory(features.stride16, memory)
+            image = self._attend_memory(features, memory)
         num_points = 0 if clicks is None else clicks.labels_BP.shape[1]
         prior = None if prior_logits_BHW is None else prior_logits_BHW.unsqueeze(1).to(self.dtype)
         decoded = self.mask_decoder(
@@ -286,34 +312,29 @@ class Sam2(nn.Module):
         position: Tensor = self.temporal_positional_encoding_projection_layer(code.to(self.dtype))
         return position.repeat_interleave(splits, dim=1)
 
-    def _attend_memory(self, stride16: Tensor, memory: MemoryTokens) -> Tensor:
+    def _attend_memory(self, features: ImageFeatures, memory: MemoryTokens) -> Tensor:
         x = self.memory_attention(
-            stride16.flatten(2).transpose(1, 2),
-            self._constant("frame_code"),
+            features.looked_FLC,
             memory.tokens_BTM,
             memory.position_BTM,
             memory.num_pointer_tokens,
-            (self._constant("rope_cos"), self._constant("rope_sin")),
+            self._constant("rope"),
         )
-        return x.transpose(1, 2).unflatten(2, stride16.shape[2:])  # type: ignore[no-any-return]
+        return x.transpose(1, 2).unflatten(2, features.stride16.shape[2:])  # type: ignore[no-any-return]
 
     def _prompt_tokens(self, clicks: Clicks | None, num_objects: int) -> Tensor:
         if clicks is None:
             # The network was trained to see one padding point where there is no click, besides the usual one.
-            points = torch.zeros(1, 1, 2, device=self.device)
-            labels = torch.full((1, 1), NOT_A_POINT, device=self.device)
-            tokens = self.prompt_encoder.embed_points(points, labels)
-            return tokens.expand(num_objects, -1, -1)
+            return self.prompt_encoder.not_a_point_embed.weight.expand(num_objects, 2, -1)
         return self.prompt_encoder.embed_points(clicks.points_BP2, clicks.labels_BP)
 
     def _pointers(self, tokens_BC: Tensor, is_visible_B: Tensor) -> Tensor:
         return torch.where(is_visible_B[:, None], self.object_pointer_proj(tokens_BC), self.no_object_pointer)
 
     def _constant(self, name: str) -> Tensor:
-        """A position code, computed once for the device and dtype of the weights. RoPE tables stay float32."""
-        if name not in self._constants:
-            self._constants[name] = self._compute_constant(name).to(self.device)
-        return self._constants[name]
+        """A position code, computed once for the device and dtype of the weights. The rotary table stays complex64."""
+        weights = [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
+        return self._constants.get(name, weights, lambda: self._compute_constant(name).to(self.device))
 
     def _compute_constant(self, name: str) -> Tensor:
         size, config = self.config.grid_size, self.config
@@ -323,4 +344,16 @@ class Sam2(nn.Module):
             return sine_position_2d(size, config.hidden_dim).flatten(1).transpose(0, 1).to(self.dtype)
         if name == "memory_code":
             return sine_position_2d(size, config.memory_dim).flatten(1).transpose(0, 1).to(self.dtype)
-        return rope_table(size, config.hidden_dim)[0 if name == "rope_cos" else 1]
+        return rope_table(size, config.hidden_dim)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    if conv.bias is None:
+        raise TypeError("every convolution of this network has a bias")
+    return conv.bias
+
+
+def _join_convs(weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight `[C_out, C_in]` and bias of one 1×1 convolution that does what two do; computed in float32."""
+    first, second = weight1.flatten(1).float(), weight2.flatten(1).float()
+    return (second @ first).to(weight1.dtype), (second @ bias1.float() + bias2.float()).to(weight1.dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.frames import Frame
 from model.history import History
+from model.kernels import objects_per_batch
 from model.memory_bank import Memory, MemoryBank
 from model.prompted import Query, equal_shapes, segment_prompts
 from model.prompts import Prompt
@@ -79,18 +80,20 @@ class PromptedFrame:
     segmentation: Segmentation | None = None
 
 
+@dataclass
 class TrackedObject:
-    """One object of a session: its prompts by frame, what is remembered of it and, if kept, its history."""
+    """One object of a session: its prompts by frame, what is remembered of it and, if kept, its history.
 
-    def __init__(self, object_id: int, bank: MemoryBank[Tensor], history: History | None = None) -> None:
-        self.object_id = object_id
-        self.bank = bank
-        self.history = history
-        self.prompts: dict[int, PromptedFrame] = {}
-        # Counts the changes of the prompts: a mask from before the last one is out of date.
-        self.revision = 0
-        # Direction of the walk and the frame that comes next in it.
-        self.heading: tuple[int, int] | None = None
+    `revision` counts the changes of its prompts: a mask from before the last one is out of date. `heading` is the
+    direction of its walk and the frame that comes next in it.
+    """
+
+    object_id: int
+    bank: MemoryBank[Tensor]
+    history: History | None = None
+    prompts: dict[int, PromptedFrame] = field(default_factory=dict)
+    revision: int = 0
+    heading: tuple[int, int] | None = None
 
     @property
     def first_prompt(self) -> int:
@@ -162,8 +165,11 @@ def track(steps: Sequence[Step]) -> dict[tuple[int, int], Segmentation]:
     rows: dict[tuple[int, int], Segmentation] = {}
     if groups:
         features = _features_of([step if step.tracked else None for step in steps])
+        model = steps[0].session.model
+        limit = objects_per_batch(model.device, model.config.grid_size**2)
         for group in groups.values():
-            _track_group(steps, features, group, rows)
+            for start in range(0, len(group), limit):
+                _track_group(steps, features, group[start : start + limit], rows)
     return rows
 
 
@@ -182,7 +188,8 @@ def condition(session: VideoSession, frame: Frame, objects: Iterable[TrackedObje
         spatial_BLM = model.remember(batch, segmentation, binarize=True).to(session.state_device)
         for row, position in enumerate(positions):
             part = segmentation.row(row)
-            prompted[position].prompts[frame.index].segmentation = part
+            kept = replace(part, logits_BHW=part.logits_BHW.to(session.state_device))
+            prompted[position].prompts[frame.index].segmentation = kept
             prompted[position].bank.add_prompted(Memory(frame.index, spatial_BLM[row], part.pointers_BC))
 
 
@@ -265,7 +272,7 @@ def _result(step: Step, index: int, rows: Mapping[tuple[int, int], Segmentation]
         segmentation = tracked.prompts[step.frame.index].segmentation
         if segmentation is None:
             raise RuntimeError(f"object {tracked.object_id}, frame {step.frame.index}: the prompt was not segmented")
-        parts[tracked.object_id] = (segmentation, True)
+        parts[tracked.object_id] = (_kept(segmentation, step.session.model), True)
     for tracked in step.tracked:
         parts[tracked.object_id] = (rows[index, tracked.object_id], False)
     for tracked, segmentation in step.known:
