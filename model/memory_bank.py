@@ -12,7 +12,7 @@ The rules (sam2, `_prepare_memory_conditioned_features`):
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -43,62 +43,68 @@ class Selection(Generic[T]):
     pointer_distances: tuple[int, ...]
 
 
+@dataclass
 class MemoryBank(Generic[T]):
-    """The memories of one object. Bounded: the prompted ones, six tracked memories and `max_pointers - 1` pointers."""
+    """The memories of one object. Bounded: the prompted ones, six tracked memories and `max_pointers - 1` pointers.
 
-    def __init__(self, max_prompted: int | None = None, max_pointers: int = 16) -> None:
-        if max_prompted is not None and max_prompted < 2:
-            raise ValueError(f"max_prompted_memories must be at least 2 (one on each side), got {max_prompted}")
-        self.max_prompted = max_prompted
-        self.max_pointers = max_pointers
-        self._prompted: dict[int, Memory[T]] = {}
-        self._tracked: dict[int, T] = {}
-        self._pointers: dict[int, T] = {}
+    All are held by the index of their frame: `prompted` ones whole, spatial memories and pointers of `tracked` frames
+    apart, since they last for different times.
+    """
+
+    max_prompted: int | None = None
+    max_pointers: int = 16
+    prompted: dict[int, Memory[T]] = field(default_factory=dict)
+    tracked: dict[int, T] = field(default_factory=dict)
+    pointers: dict[int, T] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.max_prompted is not None and self.max_prompted < 2:
+            raise ValueError(f"max_prompted_memories must be at least 2 (one on each side), got {self.max_prompted}")
 
     def add_prompted(self, memory: Memory[T]) -> None:
         """Keeps the memory of a frame with prompts; it replaces what was known of that frame."""
-        self._prompted[memory.frame_index] = memory
-        self._tracked.pop(memory.frame_index, None)
-        self._pointers.pop(memory.frame_index, None)
+        self.prompted[memory.frame_index] = memory
+        self.tracked.pop(memory.frame_index, None)
+        self.pointers.pop(memory.frame_index, None)
 
     def remove_prompted(self, frame_index: int) -> None:
         """Forgets the memory of a frame whose prompts are gone."""
-        self._prompted.pop(frame_index, None)
+        self.prompted.pop(frame_index, None)
 
     def add_tracked(self, memory: Memory[T], direction: int) -> None:
         """Keeps the memory of a tracked frame and forgets those that no later frame of this walk can select."""
-        self._tracked[memory.frame_index] = memory.spatial
-        self._pointers[memory.frame_index] = memory.pointer
+        self.tracked[memory.frame_index] = memory.spatial
+        self.pointers[memory.frame_index] = memory.pointer
         upcoming = memory.frame_index + direction
-        _evict(self._tracked, upcoming, direction, NUM_TRACKED)
-        _evict(self._pointers, upcoming, direction, self.max_pointers - 1)
+        _evict(self.tracked, upcoming, direction, NUM_TRACKED)
+        _evict(self.pointers, upcoming, direction, self.max_pointers - 1)
 
     def keep_prompted(self, frame_indexes: Collection[int]) -> None:
         """Forgets the prompted memories of all other frames."""
-        for index in [index for index in self._prompted if index not in frame_indexes]:
-            del self._prompted[index]
+        for index in [index for index in self.prompted if index not in frame_indexes]:
+            del self.prompted[index]
 
     def start_pass(self) -> None:
         """Forgets what was tracked: a pass starts from the prompted memories alone."""
-        self._tracked.clear()
-        self._pointers.clear()
+        self.tracked.clear()
+        self.pointers.clear()
 
     def copy(self) -> MemoryBank[T]:
         """A bank that remembers the same and then goes its own way; the memories themselves are shared."""
-        other: MemoryBank[T] = MemoryBank(self.max_prompted, self.max_pointers)
-        other._prompted = dict(self._prompted)
-        other._tracked = dict(self._tracked)
-        other._pointers = dict(self._pointers)
-        return other
+        return replace(self, prompted=dict(self.prompted), tracked=dict(self.tracked), pointers=dict(self.pointers))
 
     def take_tracked(self, other: MemoryBank[T]) -> None:
         """Replaces what was tracked by what another bank tracked, except on frames that have prompts here."""
-        self._tracked = {i: spatial for i, spatial in other._tracked.items() if i not in self._prompted}
-        self._pointers = {i: pointer for i, pointer in other._pointers.items() if i not in self._prompted}
+        self.tracked = {i: spatial for i, spatial in other.tracked.items() if i not in self.prompted}
+        self.pointers = {i: pointer for i, pointer in other.pointers.items() if i not in self.prompted}
 
-    def is_prompted(self, frame_index: int) -> bool:
-        """Whether the memory of a prompted frame is here."""
-        return frame_index in self._prompted
+    def contents(self) -> tuple[dict[int, Memory[T]], dict[int, T], dict[int, T]]:
+        """Everything that is remembered: prompted memories, tracked spatial memories and pointers, by frame index."""
+        return dict(self.prompted), dict(self.tracked), dict(self.pointers)
+
+    def set_contents(self, prompted: dict[int, Memory[T]], tracked: dict[int, T], pointers: dict[int, T]) -> None:
+        """Remembers this and nothing else; the inverse of `contents`."""
+        self.prompted, self.tracked, self.pointers = dict(prompted), dict(tracked), dict(pointers)
 
     def wanted(self, prompted: Iterable[int], frame_index: int, direction: int) -> set[int]:
         """Which of an object's prompted frames `select` looks at on a frame; all of these must be remembered before.
@@ -111,25 +117,25 @@ class MemoryBank(Generic[T]):
 
     def select(self, frame_index: int, direction: int) -> Selection[T]:
         """What a frame may look at when the walk moves in `direction` (+1 or -1); oldest tracked memory first."""
-        selected = self._nearest(sorted(self._prompted), frame_index)
-        unselected = {index: m for index, m in self._prompted.items() if index not in selected}
-        spatial = [self._prompted[index].spatial for index in selected]
+        selected = self._nearest(sorted(self.prompted), frame_index)
+        unselected = {index: m for index, m in self.prompted.items() if index not in selected}
+        spatial = [self.prompted[index].spatial for index in selected]
         rows = [PROMPTED_ROW] * len(selected)
         for distance in range(NUM_TRACKED, 0, -1):
             index = frame_index - direction * distance
-            if index in self._tracked or index in unselected:
-                spatial.append(self._tracked[index] if index in self._tracked else unselected[index].spatial)
+            if index in self.tracked or index in unselected:
+                spatial.append(self.tracked[index] if index in self.tracked else unselected[index].spatial)
                 rows.append(distance - 1)
         pointers, distances = [], []
         for index in selected:
             distance = (frame_index - index) * direction
             if distance >= 0:
-                pointers.append(self._prompted[index].pointer)
+                pointers.append(self.prompted[index].pointer)
                 distances.append(distance)
         for distance in range(1, self.max_pointers):
             index = frame_index - direction * distance
-            if index in self._pointers or index in unselected:
-                pointers.append(self._pointers[index] if index in self._pointers else unselected[index].pointer)
+            if index in self.pointers or index in unselected:
+                pointers.append(self.pointers[index] if index in self.pointers else unselected[index].pointer)
                 distances.append(distance)
         return Selection(tuple(spatial), tuple(rows), tuple(pointers), tuple(distances))
 
