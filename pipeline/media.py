@@ -114,20 +114,18 @@ class _Storage:
 
     def images(self, uri: str) -> list[OpenFile] | None:
         """The images of a folder in natural order of their names, or `None` if `uri` is no folder."""
+        if is_local(uri):
+            folder = Path(local_path(uri))
+            if not folder.is_dir():
+                return None
+            files = [str(path) for path in folder.iterdir() if path.is_file()]
+            return [partial(io.FileIO, name) for name in _images(files)]
         filesystem, path = open_filesystem(uri, self.options)
-        if not is_local(uri) and not uri.endswith("/") and self._call(filesystem.info, path)["type"] != "directory":
-            return None
-        if is_local(uri) and not Path(path).is_dir():
+        if not uri.endswith("/") and self._call(filesystem.info, path)["type"] != "directory":
             return None
         entries = self._call(filesystem.ls, path, detail=True)
-        names = [
-            entry["name"]
-            for entry in entries
-            if entry["type"] == "file"
-            and entry["name"].lower().endswith(IMAGE_SUFFIXES)
-            and not entry["name"].rpartition("/")[2].startswith(".")
-        ]
-        return [partial(self._image, filesystem, name) for name in sorted(names, key=natural_order)]
+        names = _images([entry["name"] for entry in entries if entry["type"] == "file"])
+        return [partial(self._image, filesystem, name) for name in names]
 
     def tar_member(self, archive: str, name: str) -> OpenFile:
         """A member of an archive by byte range."""
@@ -187,6 +185,11 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     """Sorting key by which `frame9` comes before `frame10`."""
     pieces = re.findall(r"\d+|\D+", name)
     return [(int(piece), piece) if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def _images(names: list[str]) -> list[str]:
+    shown = [name for name in names if not name.rpartition("/")[2].startswith(".")]
+    return sorted((name for name in shown if name.lower().endswith(IMAGE_SUFFIXES)), key=natural_order)
 
 
 def _open_range(cache: BlockCache) -> io.BufferedReader:
