@@ -34,7 +34,7 @@ def _track_again(
     """Tracks objects through the frames, and says what each had on the last of them."""
     recalled: dict[int, Recall] = {}
     for frame in frames:
-        walked = tuple(ghost for ghost in ghosts if not ghost.bank.is_prompted(frame.index))
+        walked = tuple(ghost for ghost in ghosts if frame.index not in ghost.bank.prompted)
         before = [ghost.bank.copy() for ghost in walked]
         rows = track([Step(session, frame, direction, (), walked)])
         recalled = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from model import session_files
 from model.frames import Frame
 from model.history import HistoryRule
 from model.prompts import Prompt
@@ -144,6 +146,34 @@ class VideoStream:
         for object_id, prompt in self._upcoming.pop(self.newest_index, {}).items():
             self.session.add_prompt(object_id, self.newest_index, prompt)
         return self.session.segment_frame(self.newest_index, remember=remember)
+
+    def to_bytes(self) -> bytes:
+        """The stream between two frames as a safetensors file: everything but the model."""
+        upcoming = {index: dict(prompts) for index, prompts in self._upcoming.items()}
+        parts = {"newest": self._newest.frame, "size_hw": self.size_hw, "upcoming": upcoming}
+        return session_files.to_bytes({**parts, "session": self.session.state()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, model: Sam2, *, state_device: torch.device | str | None = None) -> Self:
+        """A stream as `to_bytes` saw it, with the same weights: it goes on bit for bit. Raises as `VideoSession`."""
+        device = model.device if state_device is None else torch.device(state_device)
+        state = session_files.from_bytes(data, model.device, device)
+        if "newest" not in state:
+            raise ValueError("this is the session of a video, not of a stream")
+        stream = cls(model, state["size_hw"], state_device=device)
+        stream._newest.frame = state["newest"]
+        stream._upcoming = state["upcoming"]
+        stream.session.restore(state["session"])
+        return stream
+
+    def save(self, uri: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        """Writes `to_bytes` to a path or any fsspec URI, whole or not at all."""
+        session_files.write_bytes(uri, self.to_bytes(), storage_options)
+
+    @classmethod
+    def load(cls, uri: str, model: Sam2, storage_options: Mapping[str, Any] | None = None) -> Self:
+        """Reads what `save` wrote; see `from_bytes`."""
+        return cls.from_bytes(session_files.read_bytes(uri, storage_options), model)
 
     def newest_result(self) -> FrameResult:
         """The masks on the newest frame, with all that was said of it since it came."""

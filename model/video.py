@@ -12,12 +12,14 @@ from then on. Clicks on one frame are one prompt: a further prompt replaces the 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from model import session_files
 from model.frames import Frame, FrameSource
 from model.history import History, HistoryRule
 from model.memory_bank import BACKWARD, FORWARD, MemoryBank
@@ -202,6 +204,66 @@ class VideoSession:
         self._forget_behind(frame_index, heading)
         return result
 
+    def to_bytes(self) -> bytes:
+        """The session between two frames as a safetensors file: everything but model and frames."""
+        return session_files.to_bytes(self.state())
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, model: Sam2, frames: FrameSource, *, state_device: torch.device | str | None = None
+    ) -> Self:
+        """A session as `to_bytes` saw it, over the same frames with the same weights: it goes on bit for bit.
+
+        Raises `ValueError` for bytes that are no saved session, or one of another model or of frames of another size.
+        """
+        session = cls(model, frames, state_device=state_device)
+        session.restore(session_files.from_bytes(data, model.device, session.state_device))
+        return session
+
+    def state(self) -> dict[str, Any]:
+        """What `to_bytes` writes: everything but model and frames."""
+        return {
+            "model": asdict(self.model.config),
+            "size_hw": self.frames.size_hw,
+            "max_prompted_memories": self.max_prompted_memories,
+            "max_pointers": self.max_pointers,
+            "history": self.history,
+            "num_cached_frames": self.num_cached_frames,
+            "position": self.position,
+            "objects": tuple(self.objects.values()),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes the place of the session that `state` is of."""
+        if state.get("model") != asdict(self.model.config):
+            raise ValueError(f"the session was saved with another model: {state.get('model')}, not {self.model.config}")
+        if state["size_hw"] != self.frames.size_hw:
+            raise ValueError(f"the session is of frames of {state['size_hw']} pixels, not {self.frames.size_hw}")
+        self.max_prompted_memories = state["max_prompted_memories"]
+        self.max_pointers = state["max_pointers"]
+        self.history = state["history"]
+        self.num_cached_frames = state["num_cached_frames"]
+        self.position = state["position"]
+        self.objects = {tracked.object_id: tracked for tracked in state["objects"]}
+
+    def save(self, uri: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        """Writes `to_bytes` to a path or any fsspec URI, whole or not at all."""
+        session_files.write_bytes(uri, self.to_bytes(), storage_options)
+
+    @classmethod
+    def load(
+        cls,
+        uri: str,
+        model: Sam2,
+        frames: FrameSource,
+        storage_options: Mapping[str, Any] | None = None,
+        *,
+        state_device: torch.device | str | None = None,
+    ) -> Self:
+        """Reads what `save` wrote; see `from_bytes`. `propagate(direction, resume=True)` goes on with its walk."""
+        data = session_files.read_bytes(uri, storage_options)
+        return cls.from_bytes(data, model, frames, state_device=state_device)
+
     def features_of(self, frame: Frame) -> ImageFeatures:
         """Image features of a frame, from the cache where they are there."""
         features = self.cached_features(frame.index)
@@ -263,7 +325,7 @@ class VideoSession:
         pending: dict[int, list[TrackedObject]] = defaultdict(list)
         for tracked in tracked_here:
             for index in tracked.bank.wanted(tracked.prompts, frame.index, heading):
-                if not tracked.bank.is_prompted(index) or tracked.prompts[index].segmentation is None:
+                if index not in tracked.bank.prompted or tracked.prompts[index].segmentation is None:
                     pending[index].append(tracked)
         here = [t for t in prompted if t.prompts[frame.index].segmentation is None]
         if here:
