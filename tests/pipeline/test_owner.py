@@ -36,16 +36,10 @@ def ownership(storage: JobStorage) -> Iterator[Callable[..., Ownership]]:
         owner.release()
 
 
-def elsewhere(storage: JobStorage, writer_id: str = "host-9", epoch: int = 1) -> None:
+def elsewhere(storage: JobStorage, writer_id: str = "host-9", epoch: int = 1, beat_at: str = "then") -> None:
     """The heartbeat of a driver on another machine."""
-    record = {
-        "writer_id": writer_id,
-        "epoch": epoch,
-        "machine": "other",
-        "process_id": 1,
-        "started": "5",
-        "beat_at": "then",
-    }
+    record = {"writer_id": writer_id, "epoch": epoch, "beat_at": beat_at}
+    record |= {"machine": "other", "process_id": 1, "started": "5"}
     storage.replace("_owner.json", json.dumps(record).encode())
 
 
@@ -100,8 +94,9 @@ def test_a_driver_whose_heartbeat_was_held_up_by_an_outage_keeps_the_job(
     elsewhere(storage)
     an_hour_ago = time.time() - 3600
     os.utime(Path(storage.uri) / "_owner.json", (an_hour_ago, an_hour_ago))
-    with pytest.raises(OwnedByAnother):
-        ownership(Heartbeat(10, 60), lambda _: elsewhere(storage, epoch=2)).acquire()
+    with pytest.raises(OwnedByAnother, match="is at work on this output"):
+        ownership(Heartbeat(10, 60), lambda _: elsewhere(storage, beat_at="now")).acquire()
+    assert storage.listing("_log") == [], "the job was not claimed"
 
 
 DRIVER = """
