@@ -20,6 +20,9 @@ from tests.clips import Clip, moving_clip
 
 SMALL_SIZE = 64
 
+# What another batch may change in logits of about ±10: memories are kept in bfloat16, so that a last bit can grow.
+OTHER_BATCH = 0.02
+
 Logits = dict[tuple[int, int], Tensor]
 """Logits `[h, w]` by object and frame."""
 
