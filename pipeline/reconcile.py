@@ -84,14 +84,11 @@ class SegmentKeeper:
         while not self._forget(wanted):
             _log.info("segments were merged meanwhile; reading the log again")
 
-    def adopt(
-        self, fingerprint: str, is_wanted: Callable[[Outcome], bool], worker_id: str | None = None
-    ) -> list[Outcome]:
+    def adopt(self, fingerprint: str, is_wanted: Callable[[Outcome], bool]) -> list[Outcome]:
         """Commit whole segments that were published and never reported, by drivers or workers that died.
 
-        Only those of the same `fingerprint` (and of `worker_id`, if given), and only videos that are unfinished and
-        `is_wanted`, which should check that the plan still has the video with the same prompts. Returns the outcomes
-        that count from now on.
+        Only those of the same `fingerprint`, and only videos that are unfinished and `is_wanted`. Returns the outcomes
+        that count from now on. Receipts that come later for the same segments change nothing.
         """
         self._log.settle()
         state = self._log.state
@@ -103,7 +100,6 @@ class SegmentKeeper:
             for footer in self._storage.in_parallel(self._footer, names)
             if footer is not None
             and footer.origin.fingerprint == fingerprint
-            and worker_id in (None, footer.origin.worker_id)
             and is_whole(footer, sizes)
             and any(
                 outcome.video_id not in state.terminal and is_wanted(outcome) for outcome in footer.segment.outcomes
