@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ _NODE_GONE = ("its node has died", "node was terminated", "owner has died")
 # Workers of a node die within this time of each other when it is the node's fault.
 _TOGETHER_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
+_KNOCK_SECONDS = 10.0
 
 
 @dataclass
@@ -207,13 +209,21 @@ def connect(cluster: ClusterConfig) -> bool:
     root = Path(__file__).resolve().parent.parent
     code = {"py_modules": [str(root / package) for package in ("model", "pipeline", "conf", "jobs")]}
     try:
+        _knock(cluster.address)
         ray.init(address=cluster.address, runtime_env=code, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"cluster.address={cluster.address}: no Ray cluster answers there ({describe(error)}); "
             "give the address of one that runs, or cluster=local"
         ) from error
     return True
+
+
+def _knock(address: str) -> None:
+    """Raises `OSError` if nothing listens at `host:port`: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _cpus_to_announce(cluster: ClusterConfig) -> int | None:
