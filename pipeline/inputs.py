@@ -126,8 +126,9 @@ class ParquetShards:
         except (pa.ArrowException, OSError, ValueError) as error:
             if is_transient(error):
                 raise
+            reason = " ".join(redact(str(error)).split())
             raise InputError(
-                f"{self.key}: {redact(file)} cannot be read as Parquet ({redact(str(error))}); write it again"
+                f"{self.key}: {redact(file)} cannot be read as Parquet ({reason}); write it again"
             ) from error
 
 
@@ -201,7 +202,8 @@ def _shards(key: str, uri: str, options: StorageOptions | None) -> list[str]:
     """Absolute URIs of the files that a path, folder or glob names. Files that begin with `_` or `.` are left out."""
     filesystem, path = open_filesystem(uri, options)
     if any(character in path for character in _GLOB_CHARACTERS) and not filesystem.exists(path):
-        found = [name for name in filesystem.glob(path) if not filesystem.isdir(name)]
+        shown = [name for name in filesystem.glob(path) if not str(name).rpartition("/")[2].startswith(("_", "."))]
+        found = [name for name in shown if not filesystem.isdir(name)]
         what = "the glob matches no file"
     elif filesystem.isdir(path):
         root = str(path).rstrip("/")

@@ -97,4 +97,4 @@ def parent(uri: str) -> str:
     """The folder that holds a file, as an absolute URI."""
     if is_local(uri):
         return str(Path(local_path(uri)).absolute().parent)
-    return uri.rpartition("/")[0]
+    return uri.partition("?")[0].rpartition("/")[0]
