@@ -282,8 +282,10 @@ class Sam2(nn.Module):
         A pointer of C channels becomes C / M tokens.
         """
         memory_dim = self.config.memory_dim
-        spatial = torch.stack([torch.cat(r.spatial) for r in remembered]).to(self.dtype)
-        pointers = torch.stack([torch.cat(r.pointers) for r in remembered]).view(len(remembered), -1, memory_dim)
+        num_objects = len(remembered)
+        # One copy for all objects: a memory is `[L, M]`, a pointer `[1, C]`.
+        spatial = torch.cat([memory for r in remembered for memory in r.spatial]).view(num_objects, -1, memory_dim)
+        pointers = torch.cat([pointer for r in remembered for pointer in r.pointers]).view(num_objects, -1, memory_dim)
         # One position code serves all objects that started together.
         places = {(r.temporal_rows, r.pointer_distances, r.distance_unit): None for r in remembered}
         if len(places) > 1:
@@ -297,7 +299,7 @@ class Sam2(nn.Module):
             ),
             dim=1,
         )
-        return MemoryTokens(torch.cat((spatial, pointers), dim=1), position, pointers.shape[1])
+        return MemoryTokens(torch.cat((spatial.to(self.dtype), pointers), dim=1), position, pointers.shape[1])
 
     def _spatial_position(self, temporal_rows: Sequence[Sequence[int]]) -> Tensor:
         rows = torch.tensor(temporal_rows, device=self.device)

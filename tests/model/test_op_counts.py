@@ -1,0 +1,200 @@
+"""What a GPU would feel of a frame with full memory, counted on shapes: operations, waits of the host, FLOPs.
+
+The network runs on the meta device, where nothing is computed and any look at a value is an error, with the GPU's
+rows of the kernel table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.checkpoint import load_model
+from model.config import Sam2Config, named_config
+from model.frames import ArrayFrames
+from model.kernels import as_on, frames_per_batch, objects_per_batch
+from model.prompts import PointPrompt
+from model.sam2 import ImageFeatures, Remembered, Sam2
+from model.tracking import advance
+from model.video import VideoSession
+
+NUM_MEMORIES, NUM_POINTERS = 7, 16
+# Operations that only look at a tensor in another way, or that only reserve memory: no kernel is launched for them.
+VIEWS = {
+    "_reshape_alias", "_unsafe_view", "alias", "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand",
+    "new_empty", "permute", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unbind",
+    "unfold", "unsqueeze", "view", "view_as_complex", "view_as_real", "lift_fresh", "chunk",
+}  # fmt: skip
+# Operations that make the host wait for the device.
+WAITS = {"_local_scalar_dense", "nonzero", "item", "is_nonzero", "equal", "masked_select", "unique"}
+
+
+# One kernel on a GPU, though on the meta device it would be taken apart.
+FUSED = "scaled_dot_product_attention"
+
+
+class Count(TorchDispatchMode):
+    """Counts the operations that launch a kernel, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launched: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if name != FUSED:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:  # made of others, which were counted
+                return parts
+        if name in WAITS:
+            self.waits[name] += 1
+        if name not in VIEWS:
+            self.launched[name] += 1
+        return func(*args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Sam2:
+    with torch.device("meta"):
+        model = Sam2(named_config("tiny")).to(torch.bfloat16)
+    with as_on("cuda"):  # what is computed once is not part of a frame
+        _frame(model, 1)
+    return model
+
+
+@pytest.fixture(autouse=True)
+def _gpu_rows() -> Iterator[None]:
+    with as_on("cuda"):
+        yield
+
+
+def _remembered(config: Sam2Config, num_objects: int) -> list[Remembered]:
+    """A full memory: one prompted frame far back, six tracked ones, all pointers."""
+    length = config.grid_size**2
+    spatial = [torch.empty(length, config.memory_dim, dtype=torch.bfloat16, device="meta") for _ in range(NUM_MEMORIES)]
+    pointers = [torch.empty(1, config.hidden_dim, dtype=torch.bfloat16, device="meta") for _ in range(NUM_POINTERS)]
+    rows, distances = (6, 5, 4, 3, 2, 1, 0), (40, *range(1, NUM_POINTERS))
+    return [Remembered(tuple(spatial), rows, tuple(pointers), distances, 15) for _ in range(num_objects)]
+
+
+def _encode(model: Sam2) -> ImageFeatures:
+    size = model.config.image_size
+    return model.encode_image(torch.empty(1, 3, size, size, dtype=model.dtype, device="meta"))
+
+
+def _track(model: Sam2, features: ImageFeatures, num_objects: int) -> None:
+    batch = features.for_objects([0] * num_objects)
+    segmentation = model.segment(batch, memory=model.memory_tokens(_remembered(model.config, num_objects)))
+    model.remember(batch, segmentation, binarize=False)
+
+
+def _frame(model: Sam2, num_objects: int) -> None:
+    _track(model, _encode(model), num_objects)
+
+
+@pytest.mark.parametrize(("num_objects", "limit"), [(1, 700), (4, 800), (16, 1000)])
+def test_a_frame_with_full_memory_takes_few_operations(tiny: Sam2, num_objects: int, limit: int) -> None:
+    with torch.inference_mode(), Count() as count:
+        _frame(tiny, num_objects)
+    total = sum(count.launched.values())
+    assert 200 < total <= limit, count.launched.most_common(12)
+    assert not count.waits
+
+
+def test_a_session_never_makes_the_host_wait_between_frames() -> None:
+    """Masks, scores and memories of tracked frames are made without a look at any of them."""
+    model = load_model("mini")
+    session = VideoSession(model, ArrayFrames(torch.zeros(6, 64, 96, 3, dtype=torch.uint8)))
+    for object_id in range(3):
+        session.add_prompt(object_id, 0, PointPrompt(((20.0 + object_id, 30.0),), (1,)))
+    totals = []
+    for step in session.walk("forward"):
+        with torch.inference_mode(), Count() as count:
+            advance([step])
+        totals.append(sum(count.launched.values()))
+        assert not count.waits, (step.frame.index, count.waits)
+    assert totals[0] == 0 or totals[0] < 10  # the prompted frame was segmented before the walk
+    assert max(totals) <= 700
+
+
+def test_flops_of_a_frame_are_those_on_paper(tiny: Sam2) -> None:
+    with FlopCounterMode(display=False) as counter:
+        features = _encode(tiny)
+    assert counter.get_total_flops() == pytest.approx(_encoder_flops(tiny.config), rel=0.05)
+    for num_objects in (1, 4):
+        with FlopCounterMode(display=False) as counter:
+            _track(tiny, features, num_objects)
+        assert counter.get_total_flops() == pytest.approx(num_objects * _object_flops(tiny.config), rel=0.05)
+
+
+def _encoder_flops(config: Sam2Config) -> float:
+    """Trunk, pyramid and the first look of the memory attention at the frame, from the shapes of the paper."""
+    trunk = config.hiera
+    side = config.image_size // 4
+    flops = 2.0 * side**2 * trunk.embed_dims[0] * 3 * 49
+    dim = trunk.embed_dims[0]
+    block = 0
+    for stage, count in enumerate(trunk.blocks_per_stage):
+        out = trunk.embed_dims[stage]
+        for index in range(count):
+            pools = stage > 0 and index == 0
+            window = trunk.window_sizes[stage - pools]
+            if block in trunk.global_attention_blocks:
+                tokens, keys = side**2, side**2
+            else:
+                padded = -(-side // window) * window
+                tokens, keys = padded**2, window**2
+            queries = tokens // 4 if pools else tokens
+            flops += 2 * tokens * dim * 3 * out + 2 * 2 * queries * keys * out + 2 * queries * out * out
+            if pools:
+                flops += 2 * side**2 * dim * out
+                side //= 2
+            flops += 2 * side**2 * out * 4 * out * 2
+            dim = out
+            block += 1
+    hidden, length = config.hidden_dim, config.grid_size**2
+    flops += 2 * length * (trunk.embed_dims[2] + trunk.embed_dims[3] / 4) * hidden  # pyramid
+    flops += 2 * length * (4 * trunk.embed_dims[1] * hidden / 4 + 16 * trunk.embed_dims[0] * hidden / 8)  # finer maps
+    return flops + _self_attention_flops(config)
+
+
+def _self_attention_flops(config: Sam2Config) -> float:
+    length, dim = config.grid_size**2, config.hidden_dim
+    return 2.0 * length * dim * (4 * dim + 2 * length)
+
+
+def _object_flops(config: Sam2Config) -> float:
+    """Memory attention over seven memories and 16 pointers; decoder and memory encoder by their large layers."""
+    length, dim, layers = config.grid_size**2, config.hidden_dim, config.memory_attention_layers
+    keys = NUM_MEMORIES * length + NUM_POINTERS * dim // config.memory_dim
+    cross = 2.0 * length * dim * 2 * dim + 2 * 2 * keys * config.memory_dim * dim + 2 * 2 * length * keys * dim
+    mlp = 2.0 * 2 * length * dim * config.memory_attention_mlp_dim
+    attention = layers * (cross + mlp) + (layers - 1) * _self_attention_flops(config)
+    decoder = (
+        7 * 2.0 * length * dim * dim / 2 + 2 * 2.0 * length * dim * dim + 2 * 2.0 * 4 * length * (dim / 4) * dim / 2
+    )
+    size = config.image_size
+    encoder = sum(2.0 * (size // 2**k) ** 2 * 4 ** (k - 1) * 4**k * 9 for k in range(1, 5))
+    encoder += 2.0 * length * (2 * dim * dim + 2 * (2 * dim * config.fuser_dim + 49 * dim) + dim * config.memory_dim)
+    return attention + decoder + encoder
+
+
+def test_the_table_bounds_a_batch() -> None:
+    cuda = torch.device("cuda")
+    assert (objects_per_batch(cuda, 64**2), frames_per_batch(cuda, 64**2)) == (32, 8)
+    with as_on("cpu"):
+        cpu = torch.device("cpu")
+        assert (objects_per_batch(cpu, 64**2), objects_per_batch(cpu, 16**2), frames_per_batch(cpu, 64**2)) == (
+            1,
+            16,
+            1,
+        )
