@@ -98,14 +98,6 @@ class MemoryBank(Generic[T]):
         self.tracked = {i: spatial for i, spatial in other.tracked.items() if i not in self.prompted}
         self.pointers = {i: pointer for i, pointer in other.pointers.items() if i not in self.prompted}
 
-    def contents(self) -> tuple[dict[int, Memory[T]], dict[int, T], dict[int, T]]:
-        """Everything that is remembered: prompted memories, tracked spatial memories and pointers, by frame index."""
-        return dict(self.prompted), dict(self.tracked), dict(self.pointers)
-
-    def set_contents(self, prompted: dict[int, Memory[T]], tracked: dict[int, T], pointers: dict[int, T]) -> None:
-        """Remembers this and nothing else; the inverse of `contents`."""
-        self.prompted, self.tracked, self.pointers = dict(prompted), dict(tracked), dict(pointers)
-
     def wanted(self, prompted: Iterable[int], frame_index: int, direction: int) -> set[int]:
         """Which of an object's prompted frames `select` looks at on a frame; all of these must be remembered before.
 

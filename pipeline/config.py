@@ -90,6 +90,14 @@ class FlushConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """When a long video is saved in its middle, to go on from there: at whichever comes first."""
+
+    every_frames: int = _number(2000, 1)
+    every_seconds: float = _number(120.0, 0)
+
+
+@dataclass(frozen=True)
 class DemoConfig:
     """The clips that `conf=demo` draws."""
 
@@ -116,6 +124,7 @@ class JobConfig:
     frames: FramesConfig = field(default_factory=FramesConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     flush: FlushConfig = field(default_factory=FlushConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     demo: DemoConfig | None = None
 
 

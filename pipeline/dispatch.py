@@ -79,6 +79,8 @@ class Dispatcher:
         self._uncommitted: set[str] = set()
         self._strikes = {video_id: count for video_id, count in (strikes or {}).items() if count}
         self._together: dict[str, int] = {}
+        self._num_saved: dict[str, int] = {}
+        self._cleared: set[str] = set()
         self._num_labelled = 0
         self._num_innocent_deaths = 0
         self._deaths: list[set[str]] = []
@@ -120,6 +122,16 @@ class Dispatcher:
                 again = replace(item, attempt=item.attempt + 1)
                 heapq.heappush(self._later, (retry_at, item.video_id, again))
         held.unflushed = frozenset(report.unflushed)
+        for progress in report.in_flight:
+            if progress.num_saved > self._num_saved.get(progress.video_id, 0):
+                self._num_saved[progress.video_id] = progress.num_saved
+                if self._strikes.pop(progress.video_id, 0):
+                    self._cleared.add(progress.video_id)
+
+    def take_cleared(self) -> dict[str, int]:
+        """New totals of strikes, 0, of videos that have come further than where they were saved before."""
+        cleared, self._cleared = dict.fromkeys(self._cleared, 0), set()
+        return cleared
 
     def awaits(self, video_id: str) -> bool:
         """Whether a published result of this video is new: it was handed out and is not in the log."""
@@ -134,6 +146,7 @@ class Dispatcher:
             if self._strikes.pop(video_id, 0):
                 self._acquit(video_id)
             self._together.pop(video_id, None)
+            self._num_saved.pop(video_id, None)
 
     def lost(self, worker_id: str, failure: Failure) -> Loss:
         """A worker is gone: its items wait again, in front; those that may have killed it get a strike."""

@@ -34,6 +34,7 @@ from pipeline.progress import Progress, summary
 from pipeline.reconcile import SegmentKeeper
 from pipeline.redact import redact
 from pipeline.rows import Provenance
+from pipeline.saved_sessions import delete_all
 from pipeline.schema import TABLES
 from pipeline.segment_files import SegmentOrigin
 from pipeline.segments import FlushPolicy, SegmentWriter
@@ -120,6 +121,7 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
         progress.end_line()
         if ending is Ending.DONE:
             keeper.sweep()
+            delete_all(job.storage)
         progress.write_status(ending.name.lower(), 0)
     return report(job, progress, ending, reason)
 
@@ -203,6 +205,7 @@ def open_executor(job: Job) -> Iterator[Executor]:
         epoch=job.log.state.epoch,
         config_hash=job.record.config_hash,
         versions=job.record.versions,
+        checkpoint_rule=config.checkpoint,
         num_threads=cluster.cpus_per_actor,
         beat_seconds=worker.beat_seconds,
         spool_dir=worker.spool_dir,

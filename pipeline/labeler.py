@@ -5,11 +5,14 @@ Legend: B objects, H, W pixels.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -18,12 +21,15 @@ from model.frames import FrameSource
 from model.prompts import BoxPrompt, Prompt
 from model.transforms import upsample_logits
 from model.video import FrameResult
+from pipeline.mask_rows import Mask, MaskRows
 from pipeline.prompt_rows import ObjectPrompts, VideoPrompts
 from pipeline.rle import Rle, encode_logits, encode_masks
-from pipeline.rows import Mask, MaskRows, Track, tracks_table
+from pipeline.rows import Track, tracks_table
 from pipeline.schema import MASKS
 from pipeline.selection import FramePosition
 from pipeline.work import Status
+
+_log = logging.getLogger(__name__)
 
 # Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
 _MAX_ENCODING_FRAMES = 4
@@ -37,7 +43,46 @@ class Session(Protocol):
     def propagate(self, direction: str) -> Iterator[FrameResult]: ...
 
 
+class SavedSession(Session, Protocol):
+    """A session that can be saved between two frames, and goes on from there."""
+
+    def to_bytes(self) -> bytes: ...
+
+    def propagate(self, direction: str, *, resume: bool = False) -> Iterator[FrameResult]: ...
+
+
 MakeSession = Callable[[FrameSource], Session]
+
+
+class Saved(Protocol):
+    """A video as it was saved in its middle."""
+
+    @property
+    def state(self) -> bytes: ...
+
+    @property
+    def rows(self) -> Sequence[pa.RecordBatch]: ...
+
+
+class Checkpoint(Protocol):
+    """Where a long video is saved; see `pipeline.saved_sessions.VideoCheckpoint`."""
+
+    def load(self) -> Saved | None: ...
+
+    def forget(self) -> None: ...
+
+    def is_due(self, num_frames: int) -> bool: ...
+
+    def save(self, state: bytes, new_rows: Sequence[pa.RecordBatch], num_frames: int) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How a video is saved and gone on with: where, and how a session is made of what was saved."""
+
+    checkpoint: Checkpoint
+    make_session: Callable[[FrameSource], SavedSession]
+    restore_session: Callable[[bytes, FrameSource], SavedSession]
 
 
 class LabeledFrames(FrameSource, Protocol):
@@ -53,10 +98,14 @@ class LabeledFrames(FrameSource, Protocol):
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """How a video is labelled. `max_objects` are followed at a time: fewer need less memory and more passes."""
+    """How a video is labelled. `max_objects` are followed at a time: fewer need less memory and more passes.
+
+    Rows of a long video wait in `folder`, on local disk (None: the system's temporary one).
+    """
 
     direction: str = "forward"
     max_objects: int | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -105,12 +154,18 @@ def label_video(
 
 
 def label_steps(
-    make_session: MakeSession, video_id: str, prompts: VideoPrompts, frames: LabeledFrames, options: LabelOptions
+    make_session: MakeSession,
+    video_id: str,
+    prompts: VideoPrompts,
+    frames: LabeledFrames,
+    options: LabelOptions,
+    saving: Saving | None = None,
 ) -> Generator[int, None, Labels]:
     """Labels a video frame by frame: yields how many frames are done, returns the rows.
 
     An object whose prompts are wrong becomes a failed track, and the others are labelled. Errors of the frames (input,
-    storage) and of the device pass.
+    storage) and of the device pass. With `saving` (and all objects at a time) it goes on where the video was saved
+    last, and saves it now and then.
     """
     seeded, tracks = [], []
     for prompted in prompts.objects:
@@ -119,35 +174,84 @@ def label_steps(
         if one is not None:
             seeded.append(one)
     size = options.max_objects or max(1, len(seeded))
-    rows = MaskRows(video_id, frames.size_hw)
-    seen: set[int] = set()
-    with _Encoder(frames, rows) as encoder:
-        propagate_seconds = 0.0
-        for group in (seeded[start : start + size] for start in range(0, len(seeded), size)):
-            session = make_session(frames)
-            for one in group:
-                for label, prompt in one.prompts:
-                    session.add_prompt(one.object_id, label, prompt)
-            results = session.propagate(options.direction)
-            while True:
-                started = time.perf_counter()
-                result = next(results, None)
-                propagate_seconds += time.perf_counter() - started
-                if result is None:
-                    break
-                encoder.put(result)
-                seen.add(result.frame_index)
-                yield len(seen)
-    masks = rows.table()
-    num_frames = frames.num_frames if frames.num_frames is not None else len(seen)
+    saving = saving if seeded and size >= len(seeded) else None
+    rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None)
+    with contextlib.closing(rows), _Encoder(frames, rows) as encoder:
+        walk = _Walk(encoder, rows, options.direction)
+        if saving is not None:
+            yield from walk.saved(saving, seeded, frames)
+        else:
+            for group in (seeded[start : start + size] for start in range(0, len(seeded), size)):
+                session = make_session(frames)
+                _add_prompts(session, group)
+                yield from walk.follow(session.propagate(options.direction))
+        encoder.finish()
+        masks = rows.table()
+    num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
     return Labels(
         masks=masks,
         tracks=tracks_table(video_id, tracks, masks),
         expected_masks=sum(one.num_covered(options.direction, num_frames) for one in seeded),
-        num_frames=len(seen),
-        propagate_seconds=propagate_seconds,
+        num_frames=len(walk.seen),
+        propagate_seconds=walk.propagate_seconds,
         encode_seconds=encoder.seconds,
     )
+
+
+class _Walk:
+    """The way through a video: hands results to the encoder, counts frames and time, saves what is to be saved."""
+
+    def __init__(self, encoder: _Encoder, rows: MaskRows, direction: str) -> None:
+        self._encoder = encoder
+        self._rows = rows
+        self._direction = direction
+        self.seen: set[int] = set()
+        self.propagate_seconds = 0.0
+
+    def follow(self, results: Iterator[FrameResult]) -> Iterator[int]:
+        """Take results to their end; yields how many frames are done."""
+        while True:
+            started = time.perf_counter()
+            result = next(results, None)
+            self.propagate_seconds += time.perf_counter() - started
+            if result is None:
+                return
+            self.seen.add(self._encoder.put(result))
+            yield len(self.seen)
+
+    def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Iterator[int]:
+        """The same from where the video was saved last, and saving it now and then."""
+        checkpoint = saving.checkpoint
+        session = self._restored(saving, frames)
+        is_resumed = session is not None
+        if session is None:
+            session = saving.make_session(frames)
+            _add_prompts(session, seeded)
+        for num_frames in self.follow(session.propagate(self._direction, resume=is_resumed)):
+            if checkpoint.is_due(num_frames):
+                self._encoder.finish()
+                checkpoint.save(session.to_bytes(), self._rows.take_new(), num_frames)
+            yield num_frames
+
+    def _restored(self, saving: Saving, frames: LabeledFrames) -> SavedSession | None:
+        found = saving.checkpoint.load()
+        if found is None:
+            return None
+        try:
+            session = saving.restore_session(found.state, frames)
+        except ValueError as error:
+            _log.warning("what was saved of a video does not fit, it starts anew: %s", error)
+            saving.checkpoint.forget()
+            return None
+        self._rows.put(found.rows)
+        self.seen.update(frame for batch in found.rows for frame in batch["frame_index"].to_pylist())
+        return session
+
+
+def _add_prompts(session: Session, seeded: Sequence[_Seeded]) -> None:
+    for one in seeded:
+        for label, prompt in one.prompts:
+            session.add_prompt(one.object_id, label, prompt)
 
 
 def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Table:
@@ -209,12 +313,15 @@ class _Encoder:
         return self
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        while self._waiting and error_type is None:
-            self._take()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def put(self, result: FrameResult) -> None:
-        """Encode the masks of one frame; waits if too many are on their way."""
+    def finish(self) -> None:
+        """Wait until the rows of every result are there."""
+        while self._waiting:
+            self._take()
+
+    def put(self, result: FrameResult) -> int:
+        """Encode the masks of one frame, waiting if too many are on their way; returns its frame index."""
         size_hw = self._frames.size_hw
         if result.logits_BHW.device.type == "cpu":
             future = self._pool.submit(self._timed, encode_logits, result.logits_BHW, size_hw)
@@ -224,6 +331,7 @@ class _Encoder:
         self._waiting.append((result, future))
         if len(self._waiting) > _MAX_ENCODING_FRAMES:
             self._take()
+        return self._frames.position(result.frame_index).frame_index or 0
 
     def _timed(self, encode: Callable[..., list[Rle]], *arguments: object) -> list[Rle]:
         started = time.perf_counter()

@@ -170,6 +170,7 @@ class Loop:
             self._storage_is_back()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
         self.dispatcher.report(report, pause_until)
+        self._strikes.update(self.dispatcher.take_cleared())
         return pause_until
 
     def _lose(self, lost: Lost) -> None:

@@ -1,4 +1,4 @@
-"""Rows of the three tables for one video, as `schema` says.
+"""Rows of `tracks` and `videos` for one video, as `schema` says; those of `masks` are in `mask_rows`.
 
 Legend: N rows of masks of one video.
 """
@@ -14,26 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.redact import redact
-from pipeline.schema import MASKS, RLE, TRACKS, VIDEOS
+from pipeline.schema import MASKS, TRACKS, VIDEOS
 from pipeline.segments import LabeledVideo
 from pipeline.work import Outcome, Status, WorkItem
-
-_CHUNK_ROWS = 8192
-
-
-@dataclass(frozen=True)
-class Mask:
-    """One object on one frame: a row of `masks` without the video's id. `rle_counts` is COCO's compressed code."""
-
-    object_id: int
-    frame_index: int
-    pts_seconds: float | None
-    rle_counts: str
-    area: int
-    bbox_xywh: tuple[int, int, int, int]
-    object_score: float
-    predicted_iou: float
-    is_prompt: bool
 
 
 @dataclass(frozen=True)
@@ -56,50 +39,6 @@ class Provenance:
     checkpoint: str
     config_hash: str
     versions: str
-
-
-class MaskRows:
-    """Collects masks of one video in Arrow's compact form; a long video has many."""
-
-    def __init__(self, video_id: str, size_hw: tuple[int, int]) -> None:
-        self._video_id = video_id
-        self._size_hw = size_hw
-        self._waiting: list[Mask] = []
-        self._batches: list[pa.RecordBatch] = []
-
-    def add(self, mask: Mask) -> None:
-        """Take one more row, in any order."""
-        self._waiting.append(mask)
-        if len(self._waiting) == _CHUNK_ROWS:
-            self._pack()
-
-    def table(self) -> pa.Table:
-        """All rows, sorted by object and frame."""
-        self._pack()
-        rows = pa.Table.from_batches(self._batches, schema=MASKS)
-        return rows.sort_by([("object_id", "ascending"), ("frame_index", "ascending")])
-
-    def _pack(self) -> None:
-        masks, self._waiting = self._waiting, []
-        if not masks:
-            return
-        boxes_N4 = np.array([mask.bbox_xywh for mask in masks], np.int32)
-        columns = {
-            "video_id": pa.array([self._video_id] * len(masks), pa.string()),
-            "rle": _rle_column([mask.rle_counts for mask in masks], self._size_hw),
-            **{f"bbox_{side}": pa.array(boxes_N4[:, column]) for column, side in enumerate("xywh")},
-        }
-        for name in MASKS.names:
-            if name not in columns:
-                columns[name] = pa.array([getattr(mask, name) for mask in masks], MASKS.field(name).type)
-        self._batches.append(pa.RecordBatch.from_arrays([columns[name] for name in MASKS.names], schema=MASKS))
-
-
-def _rle_column(counts: Sequence[str], size_hw: tuple[int, int]) -> pa.Array:
-    sizes = pa.ListArray.from_arrays(
-        pa.array(np.arange(len(counts) + 1) * 2, pa.int32()), pa.array(np.tile(size_hw, len(counts)), pa.int32())
-    )
-    return pa.StructArray.from_arrays([sizes, pa.array(counts, pa.string())], fields=list(RLE))
 
 
 def tracks_table(video_id: str, tracks: Sequence[Track], masks: pa.Table) -> pa.Table:

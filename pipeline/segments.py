@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,7 +195,8 @@ def _conform(name: str, rows: pa.Table, video_id: str) -> pa.Table:
     ids = rows["video_id"].unique().to_pylist()
     if ids not in ([], [video_id]):
         raise ValueError(f"video {video_id!r}: rows of {name} carry other ids: {ids[:3]}")
-    rows = rows.sort_by([(key, "ascending") for key in keys])
+    if not _is_sorted(rows, keys[1:]):
+        rows = rows.sort_by([(key, "ascending") for key in keys])
     if rows.num_rows > 1:
         same = np.ones(rows.num_rows - 1, bool)
         for key in keys[1:]:
@@ -205,6 +206,14 @@ def _conform(name: str, rows: pa.Table, video_id: str) -> pa.Table:
             where = {key: rows[key][int(same.argmax())].as_py() for key in keys}
             raise ValueError(f"two rows of {name} have the same key: {where}")
     return rows
+
+
+def _is_sorted(rows: pa.Table, keys: Sequence[str]) -> bool:
+    """Whether rows of one video are in order. A long video's are, and lie in a file that sorting would read whole."""
+    if not keys or rows.num_rows < 2:
+        return True
+    order = np.lexsort([rows[key].to_numpy() for key in reversed(keys)])
+    return bool((np.diff(order) == 1).all())
 
 
 def _spool(path: Path, rows: pa.Table) -> None:

@@ -145,6 +145,19 @@ class JobStorage:
 
         return self._run("list", folder, find)
 
+    def tree(self, folder: str) -> list[str]:
+        """Paths of all objects below `folder`, at any depth; none if it does not exist."""
+
+        def find(fs: fsspec.AbstractFileSystem, full: str) -> list[str]:
+            fs.invalidate_cache(full)
+            try:
+                found = sorted(name for name in fs.find(full) if name.startswith(f"{full}/"))
+            except FileNotFoundError:
+                return []
+            return [f"{folder}{name[len(full) :]}" for name in found]
+
+        return self._run("list", folder, find)
+
     def num_bytes(self, path: str) -> int:
         """Size of an object."""
         return self._run("look up", path, lambda fs, full: int(fs.info(full)["size"]))

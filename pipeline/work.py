@@ -70,11 +70,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a worker is with one video that is not finished."""
+    """How far a worker is with one video that is not finished. `num_saved` frames are saved, to go on from there."""
 
     video_id: str
     num_frames: int
     stage: str
+    num_saved: int = 0
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from functools import partial
 import torch
 
 from model.checkpoint import load_model
+from model.frames import FrameSource
 from model.transforms import resize_frame
 from model.video import VideoSession
 from pipeline.decode import DecodeOptions, VideoFrames
@@ -27,11 +28,12 @@ from pipeline.devices import choose_device, describe_device, free_memory, is_out
 from pipeline.executors import describe
 from pipeline.faults import is_transient
 from pipeline.inputs import InputError
-from pipeline.labeler import LabelOptions, Labels, failed_tracks, label_steps
+from pipeline.labeler import LabelOptions, Labels, Saving, failed_tracks, label_steps
 from pipeline.media import MediaError, open_media
 from pipeline.prompt_rows import VideoPrompts, read_prompts
 from pipeline.redact import redact
 from pipeline.rows import Provenance, labeled_video
+from pipeline.saved_sessions import VideoCheckpoint
 from pipeline.segment_files import SegmentOrigin
 from pipeline.segments import LabeledVideo, SegmentWriter
 from pipeline.selection import FrameSelection
@@ -57,6 +59,7 @@ class _Video:
     fetch_seconds: float = 0.0
     decode_seconds: float = 0.0
     labelling_since: float | None = None
+    checkpoint: VideoCheckpoint | None = None
 
     def __post_init__(self) -> None:
         self.resources = contextlib.ExitStack()
@@ -86,6 +89,7 @@ class Worker:
         self._num_frames = 0
         self._stage_seconds: defaultdict[str, float] = defaultdict(float)
         self._stop = threading.Event()
+        self._saved: dict[str, VideoCheckpoint] = {}
 
     def setup(self) -> str:
         """Load the model; returns on what it runs, in words. Raises whatever keeps it from loading."""
@@ -182,7 +186,7 @@ class Worker:
                 if not video.fetching.done():
                     return False
                 video.fetching.result()
-                self._start(video, LabelOptions(self.settings.propagate.direction))
+                self._start(video)
             assert video.steps is not None
             video.num_frames = next(video.steps)
             self._num_frames += 1
@@ -197,14 +201,21 @@ class Worker:
         self._put(video, finished)
         return True
 
-    def _start(self, video: _Video, options: LabelOptions) -> None:
+    def _start(self, video: _Video, max_objects: int | None = None) -> None:
         assert video.prompts is not None
         assert video.frames is not None
+        settings = self.settings
+        options = LabelOptions(settings.propagate.direction, max_objects, self._folder.path)
         make_session = partial(
-            VideoSession, self._model, max_prompted_memories=self.settings.propagate.max_prompted_memories
+            VideoSession, self._model, max_prompted_memories=settings.propagate.max_prompted_memories
         )
+        video.checkpoint = VideoCheckpoint(settings.storage, video.item, settings.config_hash, settings.checkpoint_rule)
+        saving = Saving(video.checkpoint, make_session, self._restore_session)
         video.labelling_since = video.labelling_since or time.monotonic()
-        video.steps = label_steps(make_session, video.item.video_id, video.prompts, video.frames, options)
+        video.steps = label_steps(make_session, video.item.video_id, video.prompts, video.frames, options, saving)
+
+    def _restore_session(self, state: bytes, frames: FrameSource) -> VideoSession:
+        return VideoSession.from_bytes(state, self._model, frames)
 
     def _after_error(self, video: _Video, error: Exception) -> LabeledVideo | None:
         """The failed video; or `None` if it goes on, or went back to the driver. Raises if the device is poisoned."""
@@ -220,7 +231,7 @@ class Worker:
             video.has_little_memory = True
             del error
             free_memory()
-            self._start(video, LabelOptions(self.settings.propagate.direction, max_objects=1))
+            self._start(video, max_objects=1)
             return None
         error_class, message = _explanation(error)
         if error_class == "internal":
@@ -281,6 +292,8 @@ class Worker:
         row = finished.video.to_pylist()[0]
         for stage in ("fetch", "decode", "propagate", "encode"):
             self._stage_seconds[stage] += row[f"{stage}_seconds"] or 0.0
+        if video.checkpoint is not None:
+            self._saved[video.item.video_id] = video.checkpoint
         self._remove(video)
 
     def _give_back(self, video: _Video) -> None:
@@ -288,8 +301,12 @@ class Worker:
         self._remove(video)
 
     def _give_back_all(self) -> None:
+        """Save what is worth it and give everything back; a video whose last frame this was is finished instead."""
         for video in list(self._videos):
-            self._give_back(video)
+            if video.steps is not None and video.checkpoint is not None and video.checkpoint.ask():
+                self._advance(video, time.monotonic())
+            if video in self._videos:
+                self._give_back(video)
 
     def _remove(self, video: _Video) -> None:
         self._videos.remove(video)
@@ -308,6 +325,9 @@ class Worker:
         try:
             while (segment := self._writer.flush()) is not None:
                 self._segments.append(segment)
+                for outcome in segment.outcomes:
+                    if (saved := self._saved.pop(outcome.video_id, None)) is not None:
+                        saved.delete()
         except StorageError as error:
             self._storage_errors.append(describe(error))
 
@@ -315,7 +335,7 @@ class Worker:
         report = Report(
             worker_id=self.worker_id,
             segments=tuple(self._segments),
-            in_flight=tuple(Progress(video.item.video_id, video.num_frames, video.stage) for video in self._videos),
+            in_flight=tuple(_progress(video) for video in self._videos),
             unflushed=self._writer.unflushed,
             returned=tuple(self._returned),
             storage_errors=tuple(self._storage_errors),
@@ -327,6 +347,11 @@ class Worker:
         self._num_frames = 0
         self._stage_seconds.clear()
         return report
+
+
+def _progress(video: _Video) -> Progress:
+    num_saved = 0 if video.checkpoint is None else video.checkpoint.num_frames
+    return Progress(video.item.video_id, video.num_frames, video.stage, num_saved)
 
 
 def _explanation(error: Exception) -> tuple[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import FramesConfig, ModelConfig, PropagateConfig
+from pipeline.config import CheckpointConfig, FramesConfig, ModelConfig, PropagateConfig
 from pipeline.fingerprint import Checkpoint
 from pipeline.segments import FlushPolicy
 from pipeline.storage import JobStorage
@@ -31,6 +31,7 @@ class WorkerSettings:
     num_threads: int = 1
     beat_seconds: float = 10.0
     spool_dir: str | None = None
+    checkpoint_rule: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 def make_worker(settings: WorkerSettings, worker_id: str) -> Worker:

@@ -155,7 +155,7 @@ class Fails:
         self.options: list[LabelOptions] = []
 
     def __call__(self, *arguments):  # type: ignore[no-untyped-def]
-        self.options.append(arguments[-1])
+        self.options.append(arguments[4])
         if len(self.options) > self.count:
             return label_steps(*arguments)
         return self._raise()
