@@ -1,0 +1,146 @@
+"""Long videos: saved in their middle, gone on with after a kill, in memory that does not grow."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.demo_inputs import PROMPTS
+from tests.faults.jobs import RunningJob, assert_same, kill, read_tables, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SIZE_HW = (64, 96)
+
+
+def write_long_video(path: Path, num_frames: int, fps: int) -> None:
+    """A disc that goes round, with one key frame only: walking backward cannot start in the middle."""
+    rows, columns = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
+    with av.open(str(path), "w") as container:
+        options = {"g": "1000000", "keyint_min": "1000000", "sc_threshold": "0", "preset": "ultrafast", "bf": "2"}
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.height, stream.width, stream.pix_fmt = *SIZE_HW, "yuv420p"
+        for index in range(num_frames):
+            angle = 2 * np.pi * index / 120
+            y, x = 32 + 12 * np.sin(angle), 48 + 20 * np.cos(angle)
+            inside = (rows - y) ** 2 + (columns - x) ** 2 < 12**2
+            pixels = np.where(inside[..., None], (210, 60, 50), (190, 205, 200)).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+
+
+def write_tables(folder: Path, prompt_frames: list[int]) -> list[str]:
+    """A job's input tables for `long.mp4`: a box at each of these frames."""
+    prompts = []
+    for object_id, index in enumerate(prompt_frames, 1):
+        angle = 2 * np.pi * index / 120
+        y, x = 32 + 12 * np.sin(angle), 48 + 20 * np.cos(angle)
+        box = [x - 12, y - 12, x + 12, y + 12]
+        prompts.append({"video_id": "long", "object_id": object_id, "frame_index": index, "box_xyxy": box})
+    pq.write_table(pa.Table.from_pylist([{"video_id": "long", "uri": "long.mp4"}]), folder / "videos.parquet")
+    pq.write_table(pa.Table.from_pylist(prompts, PROMPTS), folder / "prompts.parquet")
+    return ["conf=label", f"videos={folder / 'videos.parquet'}", f"prompts={folder / 'prompts.parquet'}"]
+
+
+def saved_frames(output: Path) -> int:
+    """Frames of the video that are saved."""
+    for path in output.glob("_sessions/*/latest.json"):
+        return int(json.loads(path.read_text())["num_frames"])
+    return 0
+
+
+@pytest.mark.parametrize(
+    "direction",
+    ["both", pytest.param("forward", marks=pytest.mark.chaos), pytest.param("backward", marks=pytest.mark.chaos)],
+)
+def test_a_killed_worker_costs_a_long_video_only_what_was_not_saved(direction: str, tmp_path: Path) -> None:
+    num_frames, every = 48, 10
+    write_long_video(tmp_path / "long.mp4", num_frames, 12)
+    arguments = [*write_tables(tmp_path, {"forward": [0], "backward": [47], "both": [12, 20]}[direction])]
+    arguments.append(f"propagate.direction={direction}")
+    assert run(tmp_path, *arguments, f"output={tmp_path / 'undisturbed'}", "cluster=serial").process.returncode == 0
+    output = tmp_path / "out"
+    arguments += [f"output={output}", "cluster.actors=1", "worker.beat_seconds=0.2", f"checkpoint.every_frames={every}"]
+    with RunningJob(tmp_path, *arguments) as job:
+        job.wait_until(lambda: saved_frames(output) >= 2 * every, "a save")
+        (pid,) = job.actors()
+        at_kill = saved_frames(output)
+        kill(pid, signal.SIGKILL)
+        job.wait_until(lambda: job.count("was in flight"), "the death noticed")
+        assert not list(output.glob("masks/*")), "rows of an unfinished video are in the tables"
+        job.signal(signal.SIGKILL)  # the driver as well: what was saved is in the job's storage, not in a process
+        job.process.wait()
+    assert at_kill < num_frames, "the kill did not come in mid-work"
+    again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    worked = int(again.log.partition("this run 1 videos, ")[2].partition(" frames")[0])
+    assert worked <= num_frames - at_kill + 1, f"{worked} frames again, {at_kill} of {num_frames} were saved"
+    assert_same(read_tables(str(output)), read_tables(str(tmp_path / "undisturbed")))
+    assert not list(output.glob("_sessions/*/*")), "what was saved is left behind"
+
+
+def test_sigterm_saves_what_is_in_flight(tmp_path: Path) -> None:
+    num_frames = 60
+    write_long_video(tmp_path / "long.mp4", num_frames, 12)
+    arguments = write_tables(tmp_path, [0])
+    assert run(tmp_path, *arguments, f"output={tmp_path / 'undisturbed'}", "cluster=serial").process.returncode == 0
+    output = tmp_path / "out"
+    arguments += [f"output={output}", "cluster.actors=1", "worker.beat_seconds=1"]
+    with RunningJob(tmp_path, *arguments) as job:
+        job.wait_until(job.busy_actors, "work")
+        time.sleep(6)
+        asked = time.monotonic()
+        job.signal(signal.SIGTERM)
+        assert job.wait() == 143, job.log
+        assert time.monotonic() - asked < 25
+    at_stop = saved_frames(output)
+    assert 0 < at_stop < num_frames, job.log
+    again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    assert f"this run 1 videos, {num_frames - at_stop} frames" in again.log
+    assert_same(read_tables(str(output)), read_tables(str(tmp_path / "undisturbed")))
+
+
+@pytest.mark.chaos
+def test_two_hours_of_video_in_bounded_memory(tmp_path: Path) -> None:
+    """Every eightieth of 28,800 frames, forward and backward from the middle, through one key frame."""
+    write_long_video(tmp_path / "long.mp4", 4 * 7200, 4)
+    output = tmp_path / "out"
+    arguments = [*write_tables(tmp_path, [4 * 3600]), f"output={output}", "cluster.actors=1", "frames.stride=80"]
+    megabytes: list[tuple[float, float]] = []
+    with RunningJob(tmp_path, *arguments, "propagate.direction=both", "checkpoint.every_frames=50") as job:
+        watching = threading.Event()
+
+        def watch() -> None:
+            while not watching.wait(0.5):
+                for pid in job.busy_actors():
+                    megabytes.append((time.monotonic(), private_megabytes(pid)))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        assert job.wait(800) == 0, job.log
+        watching.set()
+        thread.join()
+    assert read_tables(str(output)).masks.num_rows == 360
+    early = max(value for _, value in megabytes[len(megabytes) // 10 : len(megabytes) // 3])
+    late = max(value for _, value in megabytes[2 * len(megabytes) // 3 :])
+    print(f"{len(megabytes)} samples, {early:.0f} MB early, {late:.0f} MB late")
+    assert late < early + 100
+
+
+def private_megabytes(pid: int) -> float:
+    """Memory of a process that is neither shared nor files."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
