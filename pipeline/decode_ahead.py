@@ -45,18 +45,16 @@ class DecodeAhead(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        item: T | _End = _End(None)
         while not self._stop.is_set():
             try:
                 item = self._items.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 continue
-            break
-        if not isinstance(item, _End):
-            return item
-        self.close()
-        if item.error is not None:
-            raise item.error
+            if not isinstance(item, _End):
+                return item
+            self.close()
+            if item.error is not None:
+                raise item.error
         raise StopIteration
 
     def close(self) -> None:
