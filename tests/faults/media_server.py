@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 from collections import Counter
@@ -95,7 +94,7 @@ def process_of_port(port: int) -> int | None:
             with contextlib.suppress(OSError):
                 for handle in (entry / "fd").iterdir():
                     with contextlib.suppress(OSError):
-                        if os.readlink(handle) == f"socket:[{inode}]":
+                        if str(handle.readlink()) == f"socket:[{inode}]":
                             return int(entry.name)
     return None
 
