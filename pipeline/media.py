@@ -21,7 +21,7 @@ from typing import Any
 
 from pipeline.faults import Backoff, http_status, is_transient
 from pipeline.inputs import InputError
-from pipeline.ranges import BlockCache, RangeFile
+from pipeline.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.redact import redact
 from pipeline.row_reader import RowReader
 from pipeline.tars import member_name, tar_index
@@ -31,7 +31,7 @@ from pipeline.work import WorkItem
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _HEADER_BLOCK_BYTES = 64 << 10  # reading a tar's index touches one header per member, far apart
 
-_ROW_BYTES = RowReader(("bytes",), batch_rows=1, max_cursors=1)
+_ROW_BYTES = RowReader(("bytes",), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
 
 OpenFile = Callable[[], io.IOBase]
 
@@ -149,19 +149,13 @@ class _Storage:
         cache = BlockCache(lambda start, stop: fetch(first + start, first + stop), member.num_bytes)
         return partial(_open_range, cache)
 
-    def _remote(self, uri: str) -> tuple[int | None, Callable[[int, int], bytes]]:
+    def _remote(self, uri: str) -> tuple[int | None, Fetch]:
         """Size (`None`: unknown) and range reader of a file."""
         filesystem, path = open_filesystem(uri, self.options)
         if is_local(uri):
             return Path(path).stat().st_size, partial(_read_range, Path(path))
-        num_bytes: int | None = self._call(filesystem.info, path).get("size")
-
-        def fetch(start: int, stop: int) -> bytes:
-            data: bytes = self._call(filesystem.cat_file, path, start=start, end=stop)
-            # A server that ignores ranges sends the whole file.
-            return data[start:stop] if len(data) == num_bytes else data
-
-        return num_bytes, fetch
+        num_bytes, fetch = self._call(remote_file, filesystem, path)
+        return num_bytes, partial(self._call, fetch)
 
     def _image(self, filesystem: Any, path: str) -> io.BytesIO:
         return io.BytesIO(self._call(filesystem.cat_file, path))

@@ -22,7 +22,7 @@ from pipeline.selection import FramePosition
 from pipeline.uris import StorageOptions
 from pipeline.work import RowSpan
 
-_ROWS = RowReader(("video_id", *PROMPT_COLUMNS, "category"), batch_rows=4096, max_cursors=32)
+_ROWS = RowReader(("video_id", *PROMPT_COLUMNS, "category"), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,21 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import fsspec
+
 Fetch = Callable[[int, int], bytes]
+
+
+def remote_file(filesystem: fsspec.AbstractFileSystem, path: str) -> tuple[int | None, Fetch]:
+    """Size of a file in bytes (`None`: the server does not say) and what fetches a range of it. Errors pass."""
+    num_bytes: int | None = filesystem.info(path).get("size")
+
+    def fetch(start: int, stop: int) -> bytes:
+        data: bytes = filesystem.cat_file(path, start=start, end=stop)
+        # A server that does not know ranges sends the whole file.
+        return data[start:stop] if len(data) == num_bytes else data
+
+    return num_bytes, fetch
 
 
 class BlockCache:

@@ -9,25 +9,29 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.faults import Backoff
-from pipeline.inputs import InputError
+from pipeline.inputs import InputError, open_parquet
 from pipeline.redact import redact
 from pipeline.uris import StorageOptions, open_filesystem
 from pipeline.work import RowSpan
 
 
 class RowReader:
-    """Reads some columns, `batch_rows` rows at a time, with a place kept in up to `max_cursors` row groups."""
+    """Reads some columns, `batch_rows` rows at a time, with a place kept in up to `max_cursors` row groups.
 
-    def __init__(self, columns: Sequence[str], *, batch_rows: int, max_cursors: int) -> None:
+    Each place in a remote file holds 16 blocks of `block_bytes`.
+    """
+
+    def __init__(self, columns: Sequence[str], *, batch_rows: int, max_cursors: int, block_bytes: int) -> None:
         self._columns = tuple(columns)
         self._batch_rows = batch_rows
         self._max_cursors = max_cursors
+        self._block_bytes = block_bytes
         self._cursors: OrderedDict[tuple[str, int, str], _Cursor] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -51,7 +55,8 @@ class RowReader:
                 cursor.close()
                 cursor = None
             if cursor is None:
-                cursor = _Cursor(filesystem.open(path, "rb"), span.row_group, self._columns, self._batch_rows)
+                parquet = open_parquet(span.file, storage_options, self._block_bytes)
+                cursor = _Cursor(parquet, span.row_group, self._columns, self._batch_rows)
             try:
                 rows = cursor.read(span.start, span.stop)
             except BaseException:
@@ -66,22 +71,17 @@ class RowReader:
 class _Cursor:
     """A place in one row group: rows before `first_row` are gone, those of the batch at hand are still there."""
 
-    def __init__(self, file: IO[bytes], row_group: int, columns: tuple[str, ...], batch_rows: int) -> None:
-        self._file = file
+    def __init__(self, parquet: pq.ParquetFile, row_group: int, columns: tuple[str, ...], batch_rows: int) -> None:
+        self._parquet = parquet
         self.first_row = 0
         self._batch: Any = None
-        try:
-            # With a buffer and without pre-buffering, pages are read one by one, not the whole row group.
-            parquet = pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-            present = [name for name in columns if name in parquet.schema_arrow.names]
-            if row_group >= parquet.metadata.num_row_groups:
-                raise IndexError(f"it has no row group {row_group}")
-            self._batches: Iterator[Any] = parquet.iter_batches(
-                batch_rows, row_groups=[row_group], columns=present, use_threads=False
-            )
-        except BaseException:
-            file.close()
-            raise
+        if row_group >= parquet.metadata.num_row_groups:
+            self.close()
+            raise IndexError(f"it has no row group {row_group}")
+        present = [name for name in columns if name in parquet.schema_arrow.names]
+        self._batches: Iterator[Any] = parquet.iter_batches(
+            batch_rows, row_groups=[row_group], columns=present, use_threads=False
+        )
 
     def read(self, start: int, stop: int) -> pa.Table:
         """Rows `[start, stop)` of the row group; `start` is not before `first_row`."""
@@ -100,4 +100,4 @@ class _Cursor:
                 raise IndexError(f"it has no row {stop - 1}")
 
     def close(self) -> None:
-        self._file.close()
+        self._parquet.close(force=True)
