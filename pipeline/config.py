@@ -40,11 +40,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """Where the workers run. `None` means: as many as fit (actors), one if there are any (GPUs)."""
+    """Where the workers run. `None` means: as many as fit (actors), one if there are any (GPUs).
+
+    `actors` says how many; or they may vary, as nodes come and go: `min_actors` are asked for even where they do not
+    fit yet, so that a cluster that scales by itself grows, and there are never more than `max_actors`.
+    """
 
     kind: Literal["local", "existing", "serial"] = "local"
     address: str = "auto"
     actors: int | None = _number(None, 1)
+    min_actors: int | None = _number(None, 1)
+    max_actors: int | None = _number(None, 1)
     gpus_per_actor: float | None = _number(None, 0)
     cpus_per_actor: int = _number(1, 1)
     shared_disk: bool = False
@@ -157,12 +163,26 @@ def check(job: JobConfig) -> None:
         raise ConfigError(f"cluster.gpus_per_actor={gpus:g} contradicts model.device=cpu: leave one of them out")
     if job.model.device == "cuda" and gpus == 0:
         raise ConfigError("model.device=cuda contradicts cluster.gpus_per_actor=0: leave one of them out")
+    _check_actors(job.cluster)
     if job.cluster.kind == "serial" and job.cluster.actors not in (None, 1):
         raise ConfigError(
             f"cluster=serial has one worker, in this process: cluster.actors={job.cluster.actors} is not possible"
         )
     if job.cluster.kind == "existing":
         _check_reachable_from_all_nodes(job)
+
+
+def _check_actors(cluster: ClusterConfig) -> None:
+    least, most = cluster.min_actors, cluster.max_actors
+    if cluster.actors is not None and (least is not None or most is not None):
+        raise ConfigError(
+            f"cluster.actors={cluster.actors} contradicts cluster.min_actors={least} and cluster.max_actors={most}: "
+            "give a fixed number, or bounds"
+        )
+    if least is not None and most is not None and least > most:
+        raise ConfigError(f"cluster.min_actors={least} is more than cluster.max_actors={most}")
+    if cluster.kind == "serial" and (least or 1) > 1:
+        raise ConfigError(f"cluster=serial has one worker: cluster.min_actors={least} is not possible")
 
 
 def _check_reachable_from_all_nodes(job: JobConfig) -> None:

@@ -66,9 +66,11 @@ WorkerFactory = Callable[[str], LabelingWorker]
 
 
 class Executor(Protocol):
-    """Starts, drives and ends workers. `capacity` is how many can run at a time."""
+    """Starts, drives and ends workers."""
 
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """How many workers can run at a time, now: nodes come and go."""
 
     def start(self) -> str:
         """Start a worker and return its id, unique in the run; its `setup` runs from now on."""

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 1.0
 _DRAIN_SECONDS = 20.0
+_RELEASE_SECONDS = 15.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _MIN_VIDEOS_TO_JUDGE = 100
 
@@ -73,6 +74,7 @@ class Loop:
     sleep: Callable[[float], None] = time.sleep
     last_failure: str = ""
     _idle: dict[str, float] = field(default_factory=dict)
+    _idle_since: dict[str, float] = field(default_factory=dict)
     _starting: set[str] = field(default_factory=set)
     _busy: set[str] = field(default_factory=set)
     _segments: list[Segment] = field(default_factory=list)
@@ -136,9 +138,22 @@ class Loop:
             elif self.dispatcher.needs_flush(worker_id):
                 self.executor.drain(worker_id)
             else:
+                self._release_if_useless(worker_id, now)
                 continue
+            self._idle_since.pop(worker_id, None)
             del self._idle[worker_id]
             self._busy.add(worker_id)
+
+    def _release_if_useless(self, worker_id: str, now: float) -> None:
+        """End a worker that has had nothing to do for a while, so that others can have its GPU; the last one stays."""
+        since = self._idle_since.setdefault(worker_id, now)
+        has_work = not self.dispatcher.holds_nothing(worker_id) or self.dispatcher.num_waiting(1) > 0
+        if has_work or now - since < _RELEASE_SECONDS or self.num_workers == 1:
+            return
+        _log.info("worker %s is ended: nothing is left for it", worker_id)
+        self.executor.kill(worker_id)
+        self.dispatcher.lost(worker_id, Failure.INFRASTRUCTURE)
+        del self._idle[worker_id], self._idle_since[worker_id]
 
     def _wait(self) -> list[Event]:
         if self._busy or self._starting:
@@ -177,6 +192,7 @@ class Loop:
         for workers in (self._busy, self._starting):
             workers.discard(lost.worker_id)
         self._idle.pop(lost.worker_id, None)
+        self._idle_since.pop(lost.worker_id, None)
         self._note(f"worker {lost.worker_id}: {lost.failure.value}: {lost.message}")
         if lost.failure is Failure.ENVIRONMENT:
             self._setup_failures += 1

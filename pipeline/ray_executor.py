@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,14 @@ _log = logging.getLogger(__name__)
 # Ray has no common class for "the worker is gone". What is in neither list is a death that may be a video's fault.
 _INFRASTRUCTURE = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.ObjectLostError)
 _ENVIRONMENT = (exceptions.RuntimeEnvSetupError, exceptions.ActorUnschedulableError)
-_NODE_GONE = ("its node has died", "node was terminated", "owner has died")
+_NODE_GONE = ("its node has died", "node was terminated")
 
-# Workers of a node die within this time of each other when it is the node's fault.
+# When it is the node's fault, its workers die within this time of each other. An actor that cannot be reached may be
+# on a node that is gone; Ray needs a while to be sure of that.
 _TOGETHER_SECONDS = 1.0
+_UNREACHABLE_SECONDS = 25.0
+_LOOK_AGAIN_SECONDS = 0.25
+_LOOK_SECONDS = 5.0
 _CLOSE_SECONDS = 5.0
 _KNOCK_SECONDS = 10.0
 
@@ -49,6 +53,14 @@ class _Actor:
     node: str = ""
 
 
+@dataclass
+class _Doubt:
+    """A death that may be the node's: it is reported when that is known, or at `until`."""
+
+    lost: Lost
+    until: float
+
+
 class RayExecutor:
     """One actor a worker; one whose call takes longer than `hang_seconds` or `setup_seconds` is killed."""
 
@@ -64,13 +76,26 @@ class RayExecutor:
         self._deadlines = {"setup": setup_seconds, "work": hang_seconds, "drain": hang_seconds}
         self._actors: dict[str, _Actor] = {}
         self._calls: dict[Any, _Call] = {}
+        self._doubts: list[_Doubt] = []
         self._num_started = 0
+        self._cluster = cluster
+        self._capacity = 0
+        self._look_again = 0.0
         self._has_connected = connect(cluster)
         try:
-            self._resources, self.capacity = _share(cluster, device)
+            self._resources = _resources(cluster, device)
         except ConfigError:
             self.close()
             raise
+
+    @property
+    def capacity(self) -> int:
+        """How many actors the nodes that are there now have room for, within the bounds of the config."""
+        now = time.monotonic()
+        if now >= self._look_again:
+            self._look_again = now + _LOOK_SECONDS
+            self._capacity = _capacity(self._cluster, self._resources)
+        return self._capacity
 
     def start(self) -> str:
         worker_id = f"w{self._num_started:04d}"
@@ -95,18 +120,19 @@ class RayExecutor:
             ray.kill(actor.handle)
 
     def wait(self, timeout_seconds: float) -> list[Event]:
-        events = self._ended(timeout_seconds)
-        nodes = {event.node for event in events if isinstance(event, Lost) and event.failure is Failure.AMBIGUOUS}
-        before = Counter(actor.node for actor in self._actors.values())
-        if any(before[node] > 1 for node in nodes):
-            deadline = time.monotonic() + _TOGETHER_SECONDS
-            while (left := deadline - time.monotonic()) > 0 and self._calls:
-                events += self._ended(left)
-        events += self._overdue()
-        lost = losses_together([event for event in events if isinstance(event, Lost)], before)
-        for event in lost:
-            self.kill(event.worker_id)
-        return [*(event for event in events if not isinstance(event, Lost)), *lost]
+        ended = [*self._ended(timeout_seconds), *self._overdue()]
+        now = time.monotonic()
+        certain: list[Event] = []
+        for event in ended:
+            if isinstance(event, Lost) and event.failure is Failure.AMBIGUOUS:
+                self._doubts.append(_Doubt(event, now + self._doubt_seconds(event)))
+            else:
+                certain.append(event)
+        certain += self._settled_doubts(now)
+        for event in certain:
+            if isinstance(event, Lost):
+                self.kill(event.worker_id)
+        return certain
 
     def close(self) -> None:
         busy = {call.worker_id for call in self._calls.values()}
@@ -123,13 +149,30 @@ class RayExecutor:
         self._calls[reference] = _Call(worker_id, method, time.monotonic() + self._deadlines[method])
 
     def _ended(self, timeout_seconds: float) -> list[Event]:
+        if self._doubts:
+            timeout_seconds = min(timeout_seconds, _LOOK_AGAIN_SECONDS)
         if not self._calls:
+            time.sleep(timeout_seconds if self._doubts else 0.0)
             return []
         references = list(self._calls)
         ready, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds, fetch_local=False)
         if ready and len(references) > 1:
             ready, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
         return [self._outcome(reference, self._calls.pop(reference)) for reference in ready]
+
+    def _settled_doubts(self, now: float) -> list[Lost]:
+        """Deaths of which it is clear by now, or clear enough, whether the worker's node was the cause."""
+        if not self._doubts:
+            return []
+        dead = {node["NodeID"] for node in _nodes() if not node["Alive"]}
+        due = {doubt.lost.node for doubt in self._doubts if doubt.until <= now}
+        settled = [doubt.lost for doubt in self._doubts if doubt.lost.node in dead | due]
+        self._doubts = [doubt for doubt in self._doubts if doubt.lost.node not in dead | due]
+        losses = losses_together(settled, Counter(actor.node for actor in self._actors.values()))
+        return [replace(lost, failure=Failure.INFRASTRUCTURE) if lost.node in dead else lost for lost in losses]
+
+    def _doubt_seconds(self, lost: Lost) -> float:
+        return _UNREACHABLE_SECONDS if lost.message.startswith("ActorUnavailableError") else _TOGETHER_SECONDS
 
     def _outcome(self, reference: Any, call: _Call) -> Event:
         try:
@@ -145,7 +188,7 @@ class RayExecutor:
         node = self._actors[call.worker_id].node
         if isinstance(error, _ENVIRONMENT) or getattr(error, "actor_init_failed", False):
             failure = Failure.ENVIRONMENT
-        elif isinstance(error, _INFRASTRUCTURE) or getattr(error, "preempted", False) or _node_is_gone(node, error):
+        elif _is_of_the_node(error):
             failure = Failure.INFRASTRUCTURE
         elif call.method == "setup":
             failure = Failure.ENVIRONMENT
@@ -188,6 +231,13 @@ class ActorWorker:
         self._worker.close()
 
 
+def _is_of_the_node(error: Exception) -> bool:
+    """Whether an error itself says that the node is gone."""
+    if isinstance(error, _INFRASTRUCTURE) or getattr(error, "preempted", False):
+        return True
+    return any(words in str(error) for words in _NODE_GONE)
+
+
 def connect(cluster: ClusterConfig) -> bool:
     """Start Ray on this machine, or join the cluster that the config names, with our code on all its nodes.
 
@@ -228,27 +278,36 @@ def _knock(address: str) -> None:
 
 def _cpus_to_announce(cluster: ClusterConfig) -> int | None:
     """Ray counts cores to place actors. Who asks for more actors than there are cores gets them."""
-    return None if cluster.actors is None else max(cluster.actors * cluster.cpus_per_actor, _num_cpus())
+    wanted = cluster.actors or cluster.min_actors
+    return None if wanted is None else max(wanted * cluster.cpus_per_actor, _num_cpus())
 
 
 def _num_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _share(cluster: ClusterConfig, device: str) -> tuple[dict[str, float], int]:
-    """What an actor asks for, and how many of those fit. Raises `ConfigError` if none does."""
-    nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
+def _resources(cluster: ClusterConfig, device: str) -> dict[str, float]:
+    """What an actor asks for. Raises `ConfigError` if no node has that much, and none is asked for all the same."""
     gpus = cluster.gpus_per_actor
     if gpus is None:
-        has_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
+        has_gpu = any(node["Resources"].get("GPU", 0) >= 1 for node in _nodes() if node["Alive"])
         gpus = 1.0 if device == "cuda" or (device == "auto" and has_gpu) else 0.0
-    fitting = [_num_fitting(node, cluster.cpus_per_actor, gpus) for node in nodes]
-    if sum(fitting) == 0:
+    resources = {"num_cpus": cluster.cpus_per_actor, "num_gpus": gpus}
+    if _capacity(cluster, resources) == 0:
         raise ConfigError(
             f"no node of the cluster has {cluster.cpus_per_actor} CPUs and {gpus:g} GPUs free for an actor: "
-            "lower cluster.cpus_per_actor or cluster.gpus_per_actor"
+            "lower cluster.cpus_per_actor or cluster.gpus_per_actor; or set cluster.min_actors if the cluster grows "
+            "when it is asked to"
         )
-    return {"num_cpus": cluster.cpus_per_actor, "num_gpus": gpus}, min(cluster.actors or sum(fitting), sum(fitting))
+    return resources
+
+
+def _capacity(cluster: ClusterConfig, resources: dict[str, float]) -> int:
+    """How many actors the living nodes have room for, within the bounds of the config."""
+    cpus, gpus = int(resources["num_cpus"]), resources["num_gpus"]
+    fitting = sum(_num_fitting(node["Resources"], cpus, gpus) for node in _nodes() if node["Alive"])
+    most = cluster.actors or cluster.max_actors
+    return max(cluster.min_actors or 0, fitting if most is None else min(fitting, most))
 
 
 def _num_fitting(node: dict[str, float], cpus: int, gpus: float) -> int:
@@ -258,10 +317,3 @@ def _num_fitting(node: dict[str, float], cpus: int, gpus: float) -> int:
 
 def _nodes() -> list[dict[str, Any]]:
     return list(ray.nodes())  # type: ignore[no-untyped-call]
-
-
-def _node_is_gone(node: str, error: Exception) -> bool:
-    """Whether Ray has noticed that a worker's node is dead."""
-    if any(words in str(error) for words in _NODE_GONE):
-        return True
-    return bool(node) and any(entry["NodeID"] == node and not entry["Alive"] for entry in _nodes())

@@ -80,6 +80,31 @@ def test_no_more_workers_start_than_there_are_videos(tmp_path: Path) -> None:
     assert executor.num_started == 3
 
 
+def test_workers_without_work_are_ended_but_the_last_one(tmp_path: Path) -> None:
+    """One long video at the end: the other workers' GPUs are free meanwhile."""
+    executor = FakeExecutor(capacity=3)
+    loop = loop_over(executor, "abc", tmp_path)
+    time = [0.0]
+    loop.clock = lambda: time[0]
+    for worker_id in ("x", "y", "z"):
+        loop.dispatcher.add_worker(worker_id)
+        executor.inboxes[worker_id], executor.finished[worker_id] = [], []
+        loop._idle[worker_id] = 0.0
+    loop.dispatcher.offers("x", 0.0)
+    loop.dispatcher.offers("y", 0.0)
+    assert loop.dispatcher.num_waiting(1) == 0
+    del loop._idle["x"], loop._idle["y"]
+    loop._busy.update("xy")
+    for now, killed in ((1.0, []), (14.0, []), (17.0, ["z"])):
+        time[0] = now
+        loop._give_work()
+        assert executor.killed == killed
+    loop._busy.clear()
+    loop._idle["y"] = 0.0
+    loop._release_if_useless("y", 100.0)
+    assert executor.killed == ["z"], "it holds a video"
+
+
 def test_receipts_that_come_together_are_one_commit(tmp_path: Path) -> None:
     executor = FakeExecutor(capacity=4)
     loop = loop_over(executor, "abcd", tmp_path)
