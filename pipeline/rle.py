@@ -17,6 +17,7 @@ import torch
 from pycocotools import mask as coco
 
 from model.transforms import upsample_logits
+from pipeline.rle_fast import Runs, can_enlarge, runs_of_logits
 
 MAX_PIXELS = 1 << 28  # a mask of more pixels is refused before any memory is taken for it
 
@@ -36,7 +37,20 @@ def encode_logits(logits_BHW: torch.Tensor, size_hw: tuple[int, int]) -> list[Rl
         raise ValueError(f"logits: expected [B, H, W], got shape {list(logits_BHW.shape)}")
     if len(logits_BHW) == 0:
         return []
-    return encode_masks(upsample_logits(logits_BHW, size_hw) > 0)
+    if not can_enlarge((logits_BHW.shape[1], logits_BHW.shape[2]), size_hw):
+        return encode_masks(upsample_logits(logits_BHW, size_hw) > 0)
+    return [
+        _plain(logits_BHW[index : index + 1], size_hw) if runs is None else _rle(runs, size_hw[0])
+        for index, runs in enumerate(runs_of_logits(logits_BHW, size_hw))
+    ]
+
+
+def _plain(logits_1HW: torch.Tensor, size_hw: tuple[int, int]) -> Rle:
+    return encode_masks(upsample_logits(logits_1HW, size_hw) > 0)[0]
+
+
+def _rle(runs: Runs, height: int) -> Rle:
+    return Rle(runs.counts().decode("ascii"), runs.area(), runs.bbox_xywh(height))
 
 
 def encode_masks(masks_BHW: torch.Tensor) -> list[Rle]:
