@@ -63,6 +63,9 @@ class Saved(Protocol):
     @property
     def rows(self) -> Sequence[pa.RecordBatch]: ...
 
+    @property
+    def num_frames(self) -> int: ...
+
 
 class Checkpoint(Protocol):
     """Where a long video is saved; see `pipeline.saved_sessions.VideoCheckpoint`."""
@@ -206,6 +209,7 @@ class _Walk:
         self._rows = rows
         self._direction = direction
         self.seen: set[int] = set()
+        self.num_steps = 0
         self.propagate_seconds = 0.0
 
     def follow(self, results: Iterator[FrameResult]) -> Iterator[int]:
@@ -217,6 +221,7 @@ class _Walk:
             if result is None:
                 return
             self.seen.add(self._encoder.put(result))
+            self.num_steps += 1
             yield len(self.seen)
 
     def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Iterator[int]:
@@ -228,9 +233,10 @@ class _Walk:
             session = saving.make_session(frames)
             _add_prompts(session, seeded)
         for num_frames in self.follow(session.propagate(self._direction, resume=is_resumed)):
-            if checkpoint.is_due(num_frames):
+            # A frame that is walked twice, forward and backward, is two steps.
+            if checkpoint.is_due(self.num_steps):
                 self._encoder.finish()
-                checkpoint.save(session.to_bytes(), self._rows.take_new(), num_frames)
+                checkpoint.save(session.to_bytes(), self._rows.take_new(), self.num_steps)
             yield num_frames
 
     def _restored(self, saving: Saving, frames: LabeledFrames) -> SavedSession | None:
@@ -244,6 +250,7 @@ class _Walk:
             saving.checkpoint.forget()
             return None
         self._rows.put(found.rows)
+        self.num_steps = found.num_frames
         self.seen.update(frame for batch in found.rows for frame in batch["frame_index"].to_pylist())
         return session
 

@@ -32,7 +32,7 @@ _WORTH_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class SavedVideo:
-    """A video as it was saved: the session's state, its rows, and how many frames were done."""
+    """A video as it was saved: the session's state, its rows, and how many frames of its walks were done."""
 
     state: bytes
     rows: list[pa.RecordBatch]
