@@ -1,0 +1,63 @@
+"""Several nodes: three raylets on this machine; one is removed in mid-job, one added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from tests.faults.conftest import Inputs
+from tests.faults.jobs import RunningJob, assert_same, log_entries, read_tables, statuses
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head without room for actors, and two nodes with room for one each."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+def test_a_node_removed_and_one_added_in_mid_job(few: Inputs, tmp_path: Path, cluster: Cluster) -> None:
+    first, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
+    cluster.wait_for_nodes()
+    output = tmp_path / "out"
+    on_cluster = ["cluster=existing", f"cluster.address={cluster.address}", "cluster.shared_disk=true"]
+    bounds = ["cluster.min_actors=1", "cluster.max_actors=3"]
+    arguments = few.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
+    with RunningJob(tmp_path, *arguments) as job:
+        job.wait_until(lambda: job.count("is ready") >= 2, "two workers")
+        job.wait_until(lambda: log_entries(str(output)) >= 2, "a commit")
+        cluster.remove_node(first, allow_graceful=False)
+        job.wait_until(lambda: job.count("the node was lost|the worker died"), "the loss noticed")
+        cluster.add_node(num_cpus=1)
+        ended = job.wait(400)
+        assert ended == 0, job.log
+    assert job.count("is ready") >= 3, "the new node was not used"
+    assert set(statuses(str(output)).values()) == {"ok"}
+    assert_same(read_tables(str(output)), few.expected)
+
+
+def test_workers_spread_over_nodes_and_their_number_is_bounded(few: Inputs, tmp_path: Path, cluster: Cluster) -> None:
+    for _ in range(2):
+        cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+    output = tmp_path / "out"
+    on_cluster = ["cluster=existing", f"cluster.address={cluster.address}", "cluster.shared_disk=true"]
+    with RunningJob(tmp_path, *few.arguments(output, *on_cluster, "cluster.max_actors=2")) as job:
+        job.wait_until(lambda: job.count("is ready") >= 2, "two workers")
+        ray.init(address=cluster.address, log_to_driver=False)
+        free_cpus = {node["NodeID"]: node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]}
+        assert sorted(free_cpus.values()) == [0, 2, 2]
+        assert ray.available_resources().get("CPU", 0) == 2, "each node has one actor and room for one more"
+        assert job.wait(400) == 0, job.log
+    assert job.count("up to 2 workers") == 1
+    assert_same(read_tables(str(output)), few.expected)
