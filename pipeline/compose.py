@@ -142,4 +142,5 @@ def as_yaml(config: DictConfig) -> str:
     """The composed config as text, for `--cfg`; secrets are hidden, interpolations shown as they are."""
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    return str(yaml.safe_dump(redact(plain), sort_keys=False, allow_unicode=True))
+    hidden = redact({str(key): value for key, value in plain.items()})
+    return str(yaml.safe_dump(hidden, sort_keys=False, allow_unicode=True))
