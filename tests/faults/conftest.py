@@ -51,5 +51,5 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Sixty clips of twelve frames."""
-    return make_inputs(tmp_path_factory.mktemp("many"), 60, 12)
+    """Sixty clips of six frames."""
+    return make_inputs(tmp_path_factory.mktemp("many"), 60, 6)

@@ -49,6 +49,10 @@ class _Handler(BaseHTTPRequestHandler):
     settings: MediaServer
     protocol_version = "HTTP/1.1"
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # whoever asked was killed
+            super().handle()
+
     def handle_any(self) -> None:
         name = self.path.lstrip("/").partition("?")[0]
         harm = self.settings.harm.get(name)

@@ -94,6 +94,10 @@ class _Handler(BaseHTTPRequestHandler):
     settings: Proxy
     protocol_version = "HTTP/1.1"
 
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # whoever asked was killed
+            super().handle()
+
     def handle_any(self) -> None:
         proxy = self.settings
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
