@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from pipeline.arrays import UInt8Array
 from pipeline.media import Media, open_media
@@ -60,11 +61,17 @@ def encode(
     return buffer.getvalue()
 
 
-def encode_audio() -> bytes:
-    """A file with sound and no pictures."""
+def encode_audio(cover: UInt8Array | None = None) -> bytes:
+    """A file with sound and no video, perhaps with the picture of its cover."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as output:
         stream: Any = output.add_stream("aac", rate=8000)
+        if cover is not None:
+            picture: Any = output.add_stream("mjpeg", rate=1)
+            picture.height, picture.width, picture.pix_fmt = *cover.shape[:2], "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            output.mux(picture.encode(av.VideoFrame.from_ndarray(cover, format="rgb24")))
+            output.mux(picture.encode())
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
         frame.rate = 8000
         output.mux(stream.encode(frame))

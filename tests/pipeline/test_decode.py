@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -154,6 +155,22 @@ def test_a_variable_rate_keeps_its_times() -> None:
         assert [frames.position(f.index).pts_seconds for f in frames.forward(0)] == pytest.approx(
             [t / 10 for t in times]
         )
+
+
+@pytest.mark.parametrize("bframes", ["0", "2"])
+def test_an_edit_list_is_obeyed_and_both_ways_agree(bframes: str) -> None:
+    data = bytearray(encode(pictures(20), options={"bf": bframes, "g": "99"}))
+    edit, header = data.index(b"elst"), data.index(b"mdhd")
+    (timescale,) = struct.unpack_from(">I", data, header + 16)
+    (first,) = struct.unpack_from(">i", data, edit + 16)
+    struct.pack_into(">Ii", data, edit + 12, 1000, first + timescale * 3 // 4)  # one second from 0.75 s on
+    with VideoFrames(media_of(bytes(data))) as frames:
+        forward = {frame.index: frame.pixels_HW3 for frame in frames.forward(0)}
+        expected = [pytest.approx(grey_of(index), abs=3) for index in range(8, 18)]
+        assert [brightness(pixels) for pixels in forward.values()] == expected
+        assert [(f.index, as_bytes(f.pixels_HW3)) for f in frames.backward(len(forward))] == [
+            (index, as_bytes(forward[index])) for index in reversed(forward)
+        ]
 
 
 def test_frames_are_transformed_in_the_helper_thread() -> None:

@@ -84,8 +84,9 @@ def test_text_never_opens_another_file(tmp_path: Path, name: str, text: str) -> 
         (b"\0" * 5000, "is not a video or image"),
         (encode(pictures(8))[:400], "is not a video or image|no frame could be decoded"),
         (encode_audio(), "has no video stream"),
+        (encode_audio(cover=pictures(1)[0]), "has no video stream"),
     ],
-    ids=["empty", "zeros", "cut off", "audio only"],
+    ids=["empty", "zeros", "cut off", "audio only", "audio with a cover"],
 )
 def test_what_is_no_video_is_said_to_be_none(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as caught:
