@@ -125,6 +125,7 @@ class JobConfig:
     retry: tuple[Literal["failed", "quarantined"], ...] = ()
     relabel: bool = False
     max_failed_fraction: float = _number(0.5, 0, 1)
+    log_file: str | None = None
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     propagate: PropagateConfig = field(default_factory=PropagateConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)

@@ -76,7 +76,7 @@ class Dispatcher:
         self._suspects: deque[WorkItem] = deque()
         self._later: list[tuple[float, str, WorkItem]] = []
         self._held: dict[str, _Held] = {}
-        self._uncommitted: set[str] = set()
+        self._uncommitted: dict[str, int] = {}
         self._strikes = {video_id: count for video_id, count in (strikes or {}).items() if count}
         self._together: dict[str, int] = {}
         self._num_saved: dict[str, int] = {}
@@ -137,10 +137,14 @@ class Dispatcher:
         """Whether a published result of this video is new: it was handed out and is not in the log."""
         return video_id in self._uncommitted
 
+    def attempt_of(self, video_id: str) -> int:
+        """Which attempt at a video that is not in the log was handed out last."""
+        return self._uncommitted.get(video_id, 1)
+
     def committed(self, video_ids: Iterable[str]) -> None:
         """These videos are in the log."""
         for video_id in video_ids:
-            self._uncommitted.discard(video_id)
+            self._uncommitted.pop(video_id, None)
             self._num_labelled += 1
             self._num_since_suspect += 1
             if self._strikes.pop(video_id, 0):
@@ -206,7 +210,7 @@ class Dispatcher:
 
     def _hand_over(self, held: _Held, items: Sequence[WorkItem]) -> tuple[WorkItem, ...]:
         held.items.update((item.video_id, item) for item in items)
-        self._uncommitted.update(item.video_id for item in items)
+        self._uncommitted.update((item.video_id, item.attempt) for item in items)
         return tuple(items)
 
     def _is_blamed(self, video_id: str, failure: Failure) -> bool:

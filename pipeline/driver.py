@@ -41,6 +41,7 @@ from pipeline.segments import FlushPolicy, SegmentWriter
 from pipeline.signals import StopSignals
 from pipeline.storage import JobStorage, UnusableStore
 from pipeline.uris import is_local, local_path
+from pipeline.watch import RayMetrics, json_log
 from pipeline.work import Status
 from pipeline.worker_files import WorkerFolder
 from pipeline.worker_settings import WorkerSettings, make_worker
@@ -84,7 +85,7 @@ def run(config: JobConfig) -> int:
             _log.warning("%s", warning)
         if is_finished(job, plan):
             return report(job, None, Ending.DONE)
-        with StopSignals() as signals, _owned(job) as ownership:
+        with _log_file(config), StopSignals() as signals, _owned(job) as ownership:
             return label(job, plan, ownership, signals)
     except (InputError, UnusableStore) as error:
         raise ConfigError(str(error)) from error
@@ -108,6 +109,7 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
         if plan.num_to_label:
             with open_executor(job) as executor:
                 signals.install()
+                _export_metrics(progress, executor)
                 loop = Loop(
                     executor,
                     Dispatcher(plan.items(), job.log.state.strikes, max_strikes=job.config.worker.max_strikes),
@@ -223,6 +225,25 @@ def open_executor(job: Job) -> Iterator[Executor]:
         yield executor
     finally:
         executor.close()
+
+
+def _export_metrics(progress: Progress, executor: Executor) -> None:
+    """Counts as Ray metrics, where there is Ray."""
+    if not isinstance(executor, SerialExecutor):
+        progress.observers.append(RayMetrics())
+        progress.gpus_per_worker = getattr(executor, "gpus_per_worker", 0.0)
+
+
+@contextlib.contextmanager
+def _log_file(config: JobConfig) -> Iterator[None]:
+    try:
+        opened = json_log(config.log_file)
+        opened.__enter__()
+    except OSError as error:
+        raise ConfigError(f"log_file={config.log_file}: cannot be written ({error.strerror}); name another") from error
+    with contextlib.ExitStack() as stack:
+        stack.push(opened.__exit__)
+        yield
 
 
 def report(job: Job, progress: Progress | None, ending: Ending, reason: str = "") -> int:

@@ -14,6 +14,7 @@ from pipeline.dispatch import Dispatcher, Failure
 from pipeline.executors import Event, Executor, Lost, Ready, Reported
 from pipeline.faults import StorageError
 from pipeline.progress import Progress
+from pipeline.watch import log_video
 from pipeline.work import Outcome, Report, Segment, WorkItem
 
 _log = logging.getLogger(__name__)
@@ -200,7 +201,8 @@ class Loop:
         loss = self.dispatcher.lost(lost.worker_id, lost.failure)
         self._strikes.update(loss.strikes)
         for video_id, strikes in loss.strikes.items():
-            _log.warning("video %r was in flight: strike %d", video_id, strikes)
+            about = {"video_id": video_id, "strikes": strikes, "worker_id": lost.worker_id}
+            _log.warning("video %r was in flight: strike %d", video_id, strikes, extra=about)
         for item in loss.quarantined:
             count = loss.strikes[item.video_id]
             message = f"in flight at {count} deaths of its worker; last: {lost.message or lost.failure.value}"
@@ -216,6 +218,8 @@ class Loop:
         self._segments, self._strikes = [], {}
         # Another attempt may have been faster: a video counts once.
         new = {outcome.video_id: outcome for outcome in outcomes if self.dispatcher.awaits(outcome.video_id)}
+        for outcome in new.values():
+            log_video(outcome, self.dispatcher.attempt_of(outcome.video_id))
         self.dispatcher.committed(new)
         self.progress.committed(new.values())
 

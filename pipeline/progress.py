@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 from pipeline.faults import Backoff, StorageError
 from pipeline.redact import redact
@@ -55,6 +55,8 @@ class Progress:
         self.num_masks = 0
         self.stage_seconds: Counter[str] = Counter()
         self.last_error = ""
+        self.gpus_per_worker = 0.0
+        self.observers: list[Callable[[Mapping[str, Any]], None]] = []
         self._num_planned = num_planned
         self._num_before = num_before
         # Advisory: a store that is away is no reason to wait.
@@ -132,10 +134,14 @@ class Progress:
             "num_masks": self.num_masks,
             "frames_per_second": round(frames_per_second, 3),
             "videos_per_second": round(videos_per_second, 5),
+            "num_waiting": self._num_planned - self._num_before - self.num_ended,
             "num_workers": num_workers,
+            "num_gpus": num_workers * self.gpus_per_worker,
             "stage_seconds": {stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
             "last_error": self.last_error,
         }
+        for observe in self.observers:
+            observe(status)
         try:
             self._storage.replace("_status.json", json.dumps(status, indent=2, ensure_ascii=False).encode())
         except StorageError as error:

@@ -89,6 +89,11 @@ class RayExecutor:
             raise
 
     @property
+    def gpus_per_worker(self) -> float:
+        """GPUs, or the share of one, that each actor holds."""
+        return self._resources["num_gpus"]
+
+    @property
     def capacity(self) -> int:
         """How many actors the nodes that are there now have room for, within the bounds of the config."""
         now = time.monotonic()

@@ -1,0 +1,46 @@
+"""What machines that watch a job are told."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from pipeline.watch import json_log, log_video
+from pipeline.work import Outcome, Status
+from tests.pipeline.jobs import JobFolder
+
+
+def test_records_are_json_lines_with_what_they_are_about(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "job.jsonl"
+    log = logging.getLogger("pipeline.loop")
+    with json_log(str(path)):
+        log_video(Outcome("a\nb", Status.FAILED, "p", 0, 3, "input", "no frames"), attempt=2)
+        log.warning("GET %s failed", "s3://b/c?X-Amz-Signature=hidden", extra={"worker_id": "w0", "video_id": "c"})
+    log.warning("afterwards")
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert {"video_id": "a\nb", "attempt": 2, "status": "failed", "error_class": "input"}.items() <= first.items()
+    assert (first["message"], second["message"]) == ("no frames", "GET s3://b/c?*** failed")
+    assert (second["level"], second["worker_id"], second["video_id"]) == ("warning", "w0", "c")
+
+
+def test_without_a_file_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with json_log(None):
+        log_video(Outcome("a", Status.OK, "p", 1, 1), 1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_job_writes_a_line_for_each_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = JobFolder(tmp_path).write(["one", "two"])
+    assert job.run(f"log_file={tmp_path / 'job.jsonl'}") == 0
+    lines = [json.loads(line) for line in (tmp_path / "job.jsonl").read_text().splitlines()]
+    videos = {line["video_id"]: line for line in lines if line["logger"] == "pipeline.videos"}
+    assert {(name, line["attempt"], line["status"]) for name, line in videos.items()} == {
+        ("one", 1, "ok"),
+        ("two", 1, "ok"),
+    }
+    assert job.run(f"log_file={tmp_path}", "relabel=true", "frames.stride=2") == 2
+    assert "log_file" in capsys.readouterr().err
