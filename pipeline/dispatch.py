@@ -92,8 +92,12 @@ class Dispatcher:
         """A worker that can take offers."""
         self._held[worker_id] = _Held()
 
-    def offers(self, worker_id: str, now: float) -> tuple[WorkItem, ...]:
-        """New items for a worker, so that one lies in its inbox beyond those in flight; a suspect comes alone."""
+    def offers(self, worker_id: str, now: float, num_workers: int = 0) -> tuple[WorkItem, ...]:
+        """New items for a worker, so that one lies in its inbox beyond those in flight; a suspect comes alone.
+
+        The last items, one for each of `num_workers`, go to whoever is free: in an inbox they would wait for the video
+        before them.
+        """
         held = self._held[worker_id]
         opened = held.open_items()
         if any(item.alone for item in opened):
@@ -105,6 +109,8 @@ class Dispatcher:
                 return self._hand_over(held, [suspect])
         chosen: list[WorkItem] = []
         while len(opened) + len(chosen) < self._inbox:
+            if len(opened) + len(chosen) == self._inbox - 1 and self.num_waiting(num_workers + 1) <= num_workers:
+                break
             item = self._next(now)
             if item is None:
                 break

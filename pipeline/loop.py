@@ -133,7 +133,7 @@ class Loop:
         """Offers to every worker that waits for them; who has nothing more to do publishes what it holds."""
         now = self.clock()
         for worker_id in [worker_id for worker_id, not_before in self._idle.items() if not_before <= now]:
-            offers = self.dispatcher.offers(worker_id, now)
+            offers = self.dispatcher.offers(worker_id, now, self.num_workers)
             if offers or self.dispatcher.num_open(worker_id):
                 self.executor.work(worker_id, offers)
             elif self.dispatcher.needs_flush(worker_id):
@@ -215,6 +215,8 @@ class Loop:
         except StorageError as error:
             self._storage_failed(str(error))
             return
+        if outcomes:
+            self._storage_is_back()
         self._segments, self._strikes = [], {}
         # Another attempt may have been faster: a video counts once.
         new = {outcome.video_id: outcome for outcome in outcomes if self.dispatcher.awaits(outcome.video_id)}
@@ -229,16 +231,16 @@ class Loop:
         for worker_id in list(self._starting):
             self._starting.discard(worker_id)
             self.executor.kill(worker_id)
+        asked: set[str] = set()
         while (self._idle or self._busy) and self.clock() < deadline:
             for worker_id in list(self._idle):
                 del self._idle[worker_id]
-                self.executor.drain(worker_id)
-                self._busy.add(worker_id)
+                if worker_id not in asked:
+                    asked.add(worker_id)
+                    self.executor.drain(worker_id)
+                    self._busy.add(worker_id)
             for event in self.executor.wait(_WAIT_SECONDS):
                 self._handle(event)
-                drained = isinstance(event, Reported) and not event.report.in_flight
-                if drained and event.worker_id in self._idle:
-                    del self._idle[event.worker_id]
             self._commit()
 
     def _storage_failed(self, message: str) -> float:

@@ -42,6 +42,17 @@ def test_an_inbox_holds_one_item_beyond_the_one_in_flight() -> None:
     assert names(made.offers("w", 0)) == "c"
 
 
+def test_the_last_items_wait_for_whoever_is_free() -> None:
+    made = dispatcher("abcde")
+    made.add_worker("v")
+    assert names(made.offers("w", 0, num_workers=2)) == "ab"
+    assert names(made.offers("v", 0, num_workers=2)) == "c"
+    made.report(report("w", done="a"), 0)
+    assert names(made.offers("w", 0, num_workers=2)) == ""
+    made.report(report("v", done="c"), 0)
+    assert names(made.offers("v", 0, num_workers=2)) == "d"
+
+
 def test_the_plan_is_streamed_and_not_read_ahead() -> None:
     taken = []
 

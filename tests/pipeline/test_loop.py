@@ -105,6 +105,12 @@ def test_workers_without_work_are_ended_but_the_last_one(tmp_path: Path) -> None
     assert executor.killed == ["z"], "it holds a video"
 
 
+def test_two_videos_are_labelled_by_two_workers(tmp_path: Path) -> None:
+    executor = FakeExecutor(2)
+    loop_over(executor, "ab", tmp_path).run()
+    assert sorted(worker_id for worker_id, offers in executor.offered if offers) == ["w0", "w1"]
+
+
 def test_receipts_that_come_together_are_one_commit(tmp_path: Path) -> None:
     executor = FakeExecutor(capacity=4)
     loop = loop_over(executor, "abcd", tmp_path)
@@ -139,9 +145,9 @@ def test_a_suspect_runs_alone(tmp_path: Path) -> None:
 def test_a_poisoned_worker_is_killed_and_its_finished_videos_count(tmp_path: Path) -> None:
     fate = Times("b", "poison: CUDA error", 1)
     executor = FakeExecutor(1, fate, flush_every=10)
-    loop = loop_over(executor, "abc", tmp_path)
+    loop = loop_over(executor, "abcd", tmp_path)
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == dict.fromkeys("abc", "ok")
+    assert statuses(loop) == dict.fromkeys("abcd", "ok")
     assert executor.killed == ["w0"]
     assert isinstance(loop.ledger, FakeLedger)
     assert "a" not in loop.ledger.commits[0][1]
@@ -227,6 +233,14 @@ def test_a_signal_drains_what_is_finished(tmp_path: Path) -> None:
     finished = statuses(loop)
     assert 2 <= len(finished) < 10
     assert set(finished.values()) == {"ok"}
+
+
+def test_a_signal_drains_a_worker_that_had_just_finished(tmp_path: Path) -> None:
+    """Its last report has nothing in flight, but a finished video is still on its disk."""
+    executor = FakeExecutor(1, flush_every=100)
+    loop = loop_over(executor, "ab", tmp_path, must_stop=lambda: bool(executor.finished.get("w0")))
+    assert loop.run() is Ending.STOPPED
+    assert statuses(loop) == {"a": "ok", "b": "ok"}
 
 
 def test_a_signal_before_a_worker_is_ready_ends_at_once(tmp_path: Path) -> None:
