@@ -77,8 +77,11 @@ def write_bytes(uri: str, data: bytes, storage_options: Mapping[str, Any] | None
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{uuid4().hex}")
-    aside.write_bytes(data)
-    aside.replace(target)
+    try:
+        aside.write_bytes(data)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_bytes(uri: str, storage_options: Mapping[str, Any] | None = None) -> bytes:

@@ -32,7 +32,8 @@ class NewestFrame:
         self.frame: Frame | None = None
 
     def length_up_to(self, limit: int) -> int:
-        return min(self._num_frames or ASSUMED_FRAMES, limit)
+        come = 0 if self.frame is None else self.frame.index + 1
+        return min(max(self._num_frames or ASSUMED_FRAMES, come), limit)
 
     def forward(self, start: int) -> Iterator[Frame]:
         yield from self.at([start])
@@ -141,7 +142,7 @@ class VideoStream:
     def push(self, pixels_HW3: Tensor, *, remember: bool = True) -> FrameResult:
         """Takes the next frame (as `Frame.pixels_HW3`) and gives the masks of the objects that have started."""
         if self._newest.frame is not None:
-            self.session.condition()
+            self.session.condition_on(self._newest.frame)
         self._newest.frame = Frame(self.newest_index + 1, pixels_HW3)
         for object_id, prompt in self._upcoming.pop(self.newest_index, {}).items():
             self.session.add_prompt(object_id, self.newest_index, prompt)

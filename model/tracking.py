@@ -148,7 +148,9 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
             if tracked.history is not None:
                 kept = _to_keep(rows[index, tracked.object_id], step.session)
                 tracked.history.after_frame(step.frame.index, tracked.revision, kept)
-        for walked in step.prompted + step.tracked:
+        # A prompted object goes on if it came along; where it did not, the next frame that it is tracked on leads it.
+        came_along = [t for t in step.prompted if t.heading == (step.direction, step.frame.index)]
+        for walked in (*step.tracked, *came_along):
             walked.heading = (step.direction, step.frame.index + step.direction)
         if step.then is not None:
             step.session.position = step.then

@@ -141,6 +141,13 @@ class VideoSession:
             self._check_end()
         self._condition(pending)
 
+    def condition_on(self, frame: Frame) -> None:
+        """Segments what is prompted on one frame, and remembers it."""
+        prompted = [t for t in self.objects.values() if frame.index in t.prompts]
+        pending = [t for t in prompted if t.prompts[frame.index].segmentation is None]
+        if pending:
+            self._condition_frame(frame, pending)
+
     def propagate(self, direction: str = "forward", *, resume: bool = False) -> Iterator[FrameResult]:
         """Tracks every object through the frames that it covers; one result for each frame of each pass.
 
@@ -171,7 +178,7 @@ class VideoSession:
                 for tracked in self.objects.values():
                     tracked.heading = None
             for frame in self._frames(leg, self._first(leg) if start is None else start):
-                yield self._step(frame, leg, direction)
+                yield self._step(frame, leg, mode=direction)
                 self._forget_behind(frame.index, _HEADINGS[leg])
             start = None
 
@@ -187,7 +194,7 @@ class VideoSession:
             for tracked in self.objects.values():
                 tracked.heading = None
         for frame in self._frames(leg, start):
-            yield self._step(frame, leg, "range", recalled=not fresh)
+            yield self._step(frame, leg, recalled=not fresh)
             self._forget_behind(frame.index, heading)
 
     def segment_frame(self, frame_index: int, heading: int = FORWARD, *, remember: bool = True) -> FrameResult:
@@ -199,7 +206,7 @@ class VideoSession:
         frame = next(self.frames.at([frame_index]), None)
         if frame is None:
             raise ValueError(f"frame {frame_index}: the video has no such frame")
-        step = self._step(frame, "forward" if heading == FORWARD else "backward", "range", recalled=True, known=True)
+        step = self._step(frame, "forward" if heading == FORWARD else "backward", recalled=True, known=True)
         (result,) = advance([replace(step, remember=remember)])
         self._forget_behind(frame_index, heading)
         return result
@@ -285,32 +292,36 @@ class VideoSession:
     def _new_bank(self) -> MemoryBank[Tensor]:
         return MemoryBank(self.max_prompted_memories, self.max_pointers)
 
-    def _step(self, frame: Frame, leg: str, mode: str, *, recalled: bool = False, known: bool = False) -> Step:
-        """The step of one frame: what is prompted near it is segmented, objects that were elsewhere are led here."""
+    def _step(
+        self, frame: Frame, leg: str, *, mode: str | None = None, recalled: bool = False, known: bool = False
+    ) -> Step:
+        """The step of one frame: what is prompted near it is segmented, objects that were elsewhere are led here.
+
+        `mode` names a walk that can be resumed; `recalled` leads objects with what they had here, see `_lead`; `known`
+        takes masks from history where they are up to date.
+        """
         heading = _HEADINGS[leg]
         covered = [tracked for tracked in self.objects.values() if _covers(leg, tracked, frame.index)]
-        prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
         at_hand: list[tuple[TrackedObject, Segmentation]] = []
         tracked_here: list[TrackedObject] = []
         for tracked in covered:
-            if frame.index in tracked.prompts:
-                continue
             segmentation = _known(tracked, frame.index, heading) if known else None
-            if segmentation is None:
-                tracked_here.append(tracked)
-            else:
+            if segmentation is not None:
                 at_hand.append((tracked, segmentation))
-        self._condition_near(frame, heading, prompted, tracked_here)
-        strays = [t for t in (*prompted, *tracked_here) if t.heading != (heading, frame.index)]
+            elif frame.index not in tracked.prompts:
+                tracked_here.append(tracked)
+        self.condition_on(frame)
+        self._condition_near(frame, heading, tracked_here)
+        strays = [tracked for tracked in tracked_here if tracked.heading != (heading, frame.index)]
         self._lead(strays, frame.index, heading, recalled)
-        then = Position(mode, leg, frame.index + heading)
+        prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
+        then = None if mode is None else Position(mode, leg, frame.index + heading)
         return Step(self, frame, heading, prompted, tuple(tracked_here), tuple(at_hand), then=then)
 
     def _lead(self, strays: Sequence[TrackedObject], frame_index: int, heading: int, recalled: bool) -> None:
         """Starts a walk of these objects at a frame; `recalled`: with what they had tracked when they were here."""
-        found = (
-            recall(self, [t for t in strays if _has_record(t, frame_index, heading)], frame_index) if recalled else {}
-        )
+        recorded = [tracked for tracked in strays if recalled and _has_record(tracked, frame_index, heading)]
+        found = recall(self, recorded, frame_index)
         for tracked in strays:
             tracked.bank.start_pass()
             if tracked.object_id in found:
@@ -318,18 +329,13 @@ class VideoSession:
             if tracked.history is not None:
                 tracked.history.start_walk(heading)
 
-    def _condition_near(
-        self, frame: Frame, heading: int, prompted: Sequence[TrackedObject], tracked_here: Sequence[TrackedObject]
-    ) -> None:
-        """Segments what is prompted on a frame, and the prompted frames that the objects tracked there look at."""
+    def _condition_near(self, frame: Frame, heading: int, tracked_here: Sequence[TrackedObject]) -> None:
+        """Segments the prompted frames that the objects tracked on a frame look at."""
         pending: dict[int, list[TrackedObject]] = defaultdict(list)
         for tracked in tracked_here:
             for index in tracked.bank.wanted(tracked.prompts, frame.index, heading):
                 if index not in tracked.bank.prompted or tracked.prompts[index].segmentation is None:
                     pending[index].append(tracked)
-        here = [t for t in prompted if t.prompts[frame.index].segmentation is None]
-        if here:
-            self._condition_frame(frame, here)
         self._condition(pending)
 
     def _condition(self, pending: dict[int, list[TrackedObject]]) -> None:
