@@ -26,13 +26,13 @@ def cluster() -> Iterator[Cluster]:
         made.shutdown()
 
 
-def test_a_node_removed_and_one_added_in_mid_job(few: Inputs, tmp_path: Path, cluster: Cluster) -> None:
+def test_a_node_removed_and_one_added_in_mid_job(many: Inputs, tmp_path: Path, cluster: Cluster) -> None:
     first, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
     cluster.wait_for_nodes()
     output = tmp_path / "out"
     on_cluster = ["cluster=existing", f"cluster.address={cluster.address}", "cluster.shared_disk=true"]
     bounds = ["cluster.min_actors=1", "cluster.max_actors=3"]
-    arguments = few.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
+    arguments = many.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
     with RunningJob(tmp_path, *arguments) as job:
         job.wait_until(lambda: job.count("is ready") >= 2, "two workers")
         job.wait_until(lambda: log_entries(str(output)) >= 2, "a commit")
@@ -43,7 +43,7 @@ def test_a_node_removed_and_one_added_in_mid_job(few: Inputs, tmp_path: Path, cl
         assert ended == 0, job.log
     assert job.count("is ready") >= 3, "the new node was not used"
     assert set(statuses(str(output)).values()) == {"ok"}
-    assert_same(read_tables(str(output)), few.expected)
+    assert_same(read_tables(str(output)), many.expected)
 
 
 def test_workers_spread_over_nodes_and_their_number_is_bounded(few: Inputs, tmp_path: Path, cluster: Cluster) -> None:
