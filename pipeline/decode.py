@@ -31,6 +31,7 @@ NumberedFrames = Generator[tuple[int, RawFrame], None, None]
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
 _LOOK_AHEAD_FRAMES = 16  # sessions ask whether a video has this many labelled frames
+_MIN_SKIPPED_FRAMES = 16  # fewer are decoded sooner than the file is opened again
 _BACKWARD_STRETCH_FRAMES = 64  # labelled frames between two key frames that are worth a new start of the decoder
 
 
@@ -76,16 +77,15 @@ class VideoFrames:
         self._running: weakref.WeakSet[DecodeAhead[Frame]] = weakref.WeakSet()
         self.info: VideoInfo = self._reader.info()
         self._check_times(media.is_folder)
-        timeless = {position for position in prompted if position.frame_index is None and not self.info.has_times}
-        wanted = [position for position in prompted if position not in timeless]
+        # A time means nothing where the file has none; such a prompt is nowhere.
+        wanted = [one for one in prompted if one.frame_index is not None or self.info.has_times]
+        last = _last_positions(wanted)
         self._scan(
-            lambda index: (
-                index.num_labelled >= _LOOK_AHEAD_FRAMES and all(index.covers(position) for position in wanted)
-            )
+            lambda index: index.num_labelled >= _LOOK_AHEAD_FRAMES and all(index.covers(position) for position in last)
         )
         if not self._index.num_known:
             raise MediaError(f"{self._name}: has no frame between start_seconds and end_seconds")
-        self._found: dict[FramePosition, int | None] = dict.fromkeys(timeless)
+        self._found: dict[FramePosition, int | None] = dict.fromkeys(prompted)
         self._found.update((position, self._index.find(position)) for position in wanted)
         self._index.set_prompted(frame for frame in self._found.values() if frame is not None)
 
@@ -202,11 +202,11 @@ class VideoFrames:
                     return
 
     def _is_worth_seeking(self, frame_index: int, label: int) -> bool:
-        """True when there is a known key frame between here and a label."""
+        """True when there is a known key frame well between here and a label."""
         if label >= self._index.num_labelled:
             return False
         key = self._index.key_before(self._index.frame_of(label))
-        return key is not None and key > frame_index + 1
+        return key is not None and key > frame_index + _MIN_SKIPPED_FRAMES
 
     def _backward(self, end: int) -> Iterator[Frame]:
         while end > 0:
@@ -281,3 +281,13 @@ class VideoFrames:
             yield number, raw
             number += 1
         self._index.finish(number)
+
+
+def _last_positions(positions: Sequence[FramePosition]) -> list[FramePosition]:
+    """The last of those by index and the last of those by time: who knows these two knows them all."""
+    by_index = [position for position in positions if position.frame_index is not None]
+    by_time = [position for position in positions if position.frame_index is None]
+    return [
+        *sorted(by_index, key=lambda position: position.frame_index or 0)[-1:],
+        *sorted(by_time, key=lambda position: position.pts_seconds or 0.0)[-1:],
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -54,7 +55,8 @@ class ParquetShards:
         self._columns = {column.name: column for column in columns}
         self._options = storage_options
         self.files = self._call(uri, lambda: tuple(_shards(key, uri, storage_options)))
-        self.column_names = frozenset(self._look_at(self.files[0])[1])
+        with closing(_Shard(partial(self._open, self.files[0]))) as first:
+            self.column_names = frozenset(self._call(self.files[0], first.parquet).schema_arrow.names)
 
     def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
         """Stream these columns, file after file. A column that a file lacks comes as nulls.
@@ -62,32 +64,17 @@ class ParquetShards:
         Raises `InputError` for a file that cannot be read or has other types, `StorageError` when storage is away.
         """
         for file in self.files:
-            num_row_groups, found = self._look_at(file)
-            present = [name for name in names if name in found]
-            for row_group in range(num_row_groups):
-                yield from self._read_row_group(file, row_group, present, names)
-
-    def _look_at(self, file: str) -> tuple[int, list[str]]:
-        """Number of row groups and names of the columns, from the footer."""
-        parquet = self._call(file, lambda: self._open(file))
-        try:
-            return parquet.metadata.num_row_groups, list(parquet.schema_arrow.names)
-        finally:
-            parquet.close(force=True)
-
-    def _read_row_group(
-        self, file: str, row_group: int, present: list[str], names: Sequence[str]
-    ) -> Iterator[RowBatch]:
-        stream = _ResumingStream(partial(self._open, file), row_group, present)
-        try:
-            start = 0
-            while (batch := self._call(file, stream.next)) is not None:
-                nulls = pa.nulls(batch.num_rows)
-                arrays = [batch.column(name) if name in present else nulls for name in names]
-                yield RowBatch(file, row_group, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
-                start += batch.num_rows
-        finally:
-            stream.close()
+            with closing(_Shard(partial(self._open, file))) as shard:
+                parquet = self._call(file, shard.parquet)
+                present = [name for name in names if name in parquet.schema_arrow.names]
+                for row_group in range(parquet.metadata.num_row_groups):
+                    shard.start(row_group, present)
+                    start = 0
+                    while (batch := self._call(file, shard.next)) is not None:
+                        nulls = pa.nulls(batch.num_rows)
+                        arrays = [batch.column(name) if name in present else nulls for name in names]
+                        yield RowBatch(file, row_group, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
+                        start += batch.num_rows
 
     def _open(self, file: str) -> pq.ParquetFile:
         parquet = open_parquet(file, self._options)
@@ -133,22 +120,38 @@ class ParquetShards:
             ) from error
 
 
-class _ResumingStream:
-    """Batches of one row group that go on where they were when a read has failed and is tried again."""
+class _Shard:
+    """One file. After a read that failed, the next call opens it again and goes on where it was."""
 
-    def __init__(self, open_parquet: Callable[[], pq.ParquetFile], row_group: int, columns: list[str]) -> None:
-        self._open_parquet = open_parquet
-        self._row_group = row_group
-        self._columns = columns
-        self._rows_read = 0
+    def __init__(self, open_file: Callable[[], pq.ParquetFile]) -> None:
+        self._open_file = open_file
         self._parquet: pq.ParquetFile | None = None
-        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._row_group = 0
+        self._columns: list[str] = []
+        self._rows_read = 0
+
+    def parquet(self) -> pq.ParquetFile:
+        """The file, opened if need be."""
+        if self._parquet is None:
+            self._parquet = self._open_file()
+        return self._parquet
+
+    def start(self, row_group: int, columns: list[str]) -> None:
+        """Turn to the first row of a row group."""
+        self._batches = None
+        self._row_group, self._columns, self._rows_read = row_group, columns, 0
 
     def next(self) -> pa.RecordBatch | None:
-        """The next batch, `None` at the end. After an error, the next call opens the file again."""
+        """The next batch of the row group, `None` at its end."""
         try:
-            if self._parquet is None:
-                self._start()
+            if self._batches is None:
+                self._batches = self.parquet().iter_batches(
+                    BATCH_ROWS, row_groups=[self._row_group], columns=self._columns, use_threads=False
+                )
+                skipped = 0
+                while skipped < self._rows_read:
+                    skipped += next(self._batches).num_rows
             batch = next(self._batches, None)
         except BaseException:
             self.close()
@@ -159,16 +162,7 @@ class _ResumingStream:
     def close(self) -> None:
         if self._parquet is not None:
             self._parquet.close(force=True)
-            self._parquet = None
-
-    def _start(self) -> None:
-        self._parquet = self._open_parquet()
-        self._batches = self._parquet.iter_batches(
-            BATCH_ROWS, row_groups=[self._row_group], columns=self._columns, use_threads=False
-        )
-        skipped = 0
-        while skipped < self._rows_read:
-            skipped += next(self._batches).num_rows
+        self._parquet = self._batches = None
 
 
 def open_parquet(file: str, storage_options: StorageOptions | None, block_bytes: int = 2 << 20) -> pq.ParquetFile:

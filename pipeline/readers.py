@@ -3,6 +3,8 @@
 FFmpeg is given files that were opened elsewhere, never names, and only formats of `FORMATS`: a text file that says
 `ffconcat`, or a playlist, would make it open other files of this machine.
 
+Pixels are those that are stored, turned upright: pixels that are not square stay so.
+
 Legend: H, W pixels as displayed; pixels are uint8 RGB `[H, W, 3]`.
 """
 
@@ -126,15 +128,16 @@ class FileReader:
                     yield RawFrame(pts_seconds, _starts_decoding(picture), picture)
 
     def _open(self) -> WatchedFile:
-        return WatchedFile(self._open_file())
+        return WatchedFile(self._name, self._open_file)
 
     def _container(self, file: WatchedFile) -> InputContainer:
         try:
-            return av.open(file, "r", options={"format_whitelist": FORMATS, "max_pixels": str(MAX_PIXELS)})
-        except (av.FFmpegError, UnicodeDecodeError) as error:
+            options = {"format_whitelist": FORMATS, "max_pixels": str(MAX_PIXELS)}
+            return av.open(file, "r", options=options, metadata_errors="replace")
+        except av.FFmpegError as error:
             file.raise_failure()
             raise MediaError(
-                f"{self._name}: is not a video or image that can be read ({_reason(error)}); "
+                f"{self._name}: is not a video or image that can be read ({error.strerror}); "
                 "check that the file is whole and of a usual format"
             ) from error
 
@@ -222,25 +225,39 @@ class FolderReader:
         start = max(0, int(seek_seconds or 0))
         num_damaged = 0
         for place in range(start, len(self._images)):
-            with closing(self._images[place].read()) as frames:
-                try:
-                    yield RawFrame(float(place), True, next(frames).picture)
-                except (MediaError, StopIteration):
-                    num_damaged += 1
-                    self.num_damaged = max(self.num_damaged, num_damaged)
+            picture = self._picture(place)
+            if picture is not None:
+                yield RawFrame(float(place), True, picture)
+            else:
+                num_damaged += 1
+                self.num_damaged = max(self.num_damaged, num_damaged)
+
+    def _picture(self, place: int) -> av.VideoFrame | None:
+        with closing(self._images[place].read()) as frames:
+            try:
+                return next(frames).picture
+            except (MediaError, StopIteration):
+                return None
 
 
 class WatchedFile:
     """The file that FFmpeg reads, and the error that reading it raised, which FFmpeg may take for the file's end."""
 
-    def __init__(self, file: io.IOBase) -> None:
-        self._file: Any = file
+    def __init__(self, name: str, open_file: OpenFile) -> None:
+        self._name = name
         self._failure: Exception | None = None
+        try:
+            self._file: Any = open_file()
+        except FileNotFoundError as error:
+            raise self._gone() from error
 
     def read(self, num_bytes: int = -1) -> bytes:
         """Up to `num_bytes` bytes."""
         try:
             data: bytes = self._file.read(num_bytes)
+        except FileNotFoundError as error:
+            self._failure = self._gone()
+            raise self._failure from error
         except Exception as error:
             self._failure = error
             raise
@@ -255,6 +272,9 @@ class WatchedFile:
 
     def close(self) -> None:
         self._file.close()
+
+    def _gone(self) -> MediaError:
+        return MediaError(f"{self._name}: was removed while it was read; put it back and run again with retry=failed")
 
     def raise_failure(self) -> None:
         """Raise what reading has raised, if it has."""
@@ -324,7 +344,3 @@ def _duration_seconds(container: InputContainer, stream: VideoStream) -> float |
 def _starts_decoding(picture: av.VideoFrame) -> bool:
     """A key frame by itself: streams of gradual refresh call predicted frames keys, whose neighbours are not exact."""
     return bool(picture.key_frame) and picture.pict_type == PictureType.I
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__

@@ -193,7 +193,7 @@ class FailingOnce:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.num_failures = 0
-        following = inputs._ResumingStream.next
+        following = inputs._Shard.next
         failed: set[int] = set()
 
         def fail_once(stream: Any) -> Any:
@@ -204,7 +204,7 @@ class FailingOnce:
                 raise TimeoutError("storage does not answer")
             return following(stream)
 
-        monkeypatch.setattr(inputs._ResumingStream, "next", fail_once)
+        monkeypatch.setattr(inputs._Shard, "next", fail_once)
         monkeypatch.setattr(inputs, "Backoff", lambda: Backoff(patience_seconds=20, first_seconds=0.001))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -222,6 +223,27 @@ def test_times_are_refused_where_there_are_none(tmp_path: Path) -> None:
 def test_a_range_without_frames_is_an_error() -> None:
     with pytest.raises(MediaError, match="has no frame between start_seconds and end_seconds"):
         VideoFrames(media_of(encode(pictures(5))), FrameSelection(start_seconds=60.0))
+
+
+def test_metadata_of_another_encoding_is_no_obstacle() -> None:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska", metadata_encoding="latin-1") as output:
+        output.metadata["title"] = "Bärenjagd"
+        stream = output.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(pictures(1)[0], format="rgb24")))
+        output.mux(stream.encode())
+    assert b"B\xe4renjagd" in buffer.getvalue()
+    assert len(decoded(buffer.getvalue())) == 1
+
+
+def test_a_file_that_is_removed_is_the_videos_fault(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(encode(pictures(5)))
+    with open_media(item(path)) as media, VideoFrames(media) as frames:
+        path.unlink()
+        with pytest.raises(MediaError, match=r"clip\.mp4: was removed while it was read"):
+            list(frames.forward(0))
 
 
 class FailingFile(io.BytesIO):
