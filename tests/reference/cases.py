@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +53,19 @@ class DiscMask:
         return np.hypot(x - self.center_xy[0], y - self.center_xy[1]) <= self.radius
 
 
-Prompt = Click | Box | DiscMask
+@dataclass(frozen=True, eq=False)
+class GivenMask:
+    """A mask prompt: any mask of the frame's size."""
+
+    mask_HW: npt.NDArray[np.bool_]
+
+    def mask(self, image_size: int) -> npt.NDArray[np.bool_]:
+        """The mask, which must be `[S, S]`."""
+        assert self.mask_HW.shape == (image_size, image_size)
+        return self.mask_HW
+
+
+Prompt = Click | Box | DiscMask | GivenMask
 
 
 @dataclass(frozen=True)
@@ -65,21 +79,43 @@ class Seed:
 
 @dataclass(frozen=True)
 class FramesSpec:
-    """Frames that a formula draws: the same in each process."""
+    """Frames that a formula draws: the same in each process.
+
+    Only `num_images` of them differ: the clip plays them forth and back, so that a reference encodes each only once.
+    """
 
     num_frames: int
     image_size: int
-    seed: int = 0
+    num_images: int = 9
+
+    def image_of(self, frame_index: int) -> int:
+        """Which of the different images a frame shows."""
+        last = max(self.num_images - 1, 1)
+        return last - abs(last - frame_index % (2 * last))
 
 
 @dataclass(frozen=True)
 class Case:
-    """One propagation of one or more objects."""
+    """One propagation of one or more objects.
+
+    `float32_memory` keeps spatial memories in float32 in all implementations. Released models keep them in bfloat16,
+    and where two implementations differ by 1e-7 some of the 16,384 elements are rounded to the other neighbour.
+    """
 
     model: ModelSpec
     frames: FramesSpec
     seeds: tuple[Seed, ...]
     direction: Direction = "forward"
+    float32_memory: bool = False
+
+    @property
+    def seed_frames(self) -> set[tuple[int, int]]:
+        """Object ids and frame indexes that have a prompt."""
+        return {(seed.object_id, seed.frame_index) for seed in self.seeds}
+
+    def memory_dtype(self) -> AbstractContextManager[object]:
+        """While it is open, memories are kept as the case says: all implementations cast them to `torch.bfloat16`."""
+        return mock.patch.object(torch, "bfloat16", torch.float32) if self.float32_memory else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -114,26 +150,25 @@ Outputs = dict[tuple[int, int], FrameOutput]
 def drawn_frames(spec: FramesSpec) -> npt.NDArray[np.uint8]:
     """Frames `[T, S, S, 3]`, uint8 RGB: a drifting texture with two textured shapes that move and cross.
 
-    On every eighth frame, from the fourth on, colours are inverted: with random weights that is what makes an object
-    "hidden" there and visible again afterwards.
+    In every eighth image, from the fourth on, colours are inverted, so that something changes abruptly.
     """
-    rng = np.random.default_rng(spec.seed)
-    size = spec.image_size
+    images = [_drawn_image(number, spec.image_size) for number in range(min(spec.num_images, spec.num_frames))]
+    return np.stack([images[spec.image_of(frame)] for frame in range(spec.num_frames)])
+
+
+def _drawn_image(number: int, size: int) -> npt.NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
     y, x = np.mgrid[0:size, 0:size] / size
-    frames = np.empty((spec.num_frames, size, size, 3), np.uint8)
     waves = [(rng.uniform(2, 40, 2), rng.uniform(0, 2 * math.pi, 3), rng.uniform(-0.4, 0.4)) for _ in range(8)]
     colors = rng.uniform(-1, 1, (3, 3))
-    for t in range(spec.num_frames):
-        image = sum(np.sin(k[0] * x + k[1] * y + drift * t + phase[:, None, None]) for k, phase, drift in waves) / 3
-        disc = np.hypot(x - 0.3 - 0.015 * t, y - 0.4) < 0.18
-        bar = (np.abs(x - 0.7 + 0.01 * t) < 0.12) & (np.abs(y - 0.55 - 0.005 * t) < 0.22)
-        stripes = np.sin(60 * (x + y) - t)
-        image = np.where(disc, 0.3 * stripes + colors[0, :, None, None], image)
-        image = np.where(bar, 0.3 * np.sin(45 * (x - y)) + colors[1, :, None, None], image)
-        if t % 8 == 3:
-            image = -image
-        frames[t] = np.clip(127.5 + 90 * image.transpose(1, 2, 0), 0, 255).astype(np.uint8)
-    return frames
+    image = sum(np.sin(k[0] * x + k[1] * y + drift * number + phase[:, None, None]) for k, phase, drift in waves) / 3
+    disc = np.hypot(x - 0.3 - 0.015 * number, y - 0.4) < 0.18
+    bar = (np.abs(x - 0.7 + 0.01 * number) < 0.12) & (np.abs(y - 0.55 - 0.005 * number) < 0.22)
+    image = np.where(disc, 0.3 * np.sin(60 * (x + y) - number) + colors[0, :, None, None], image)
+    image = np.where(bar, 0.3 * np.sin(45 * (x - y)) + colors[1, :, None, None], image)
+    if number % 8 == 3:
+        image = -image
+    return np.clip(127.5 + 90 * image.transpose(1, 2, 0), 0, 255).astype(np.uint8)
 
 
 def normalized(frames_THW3: npt.NDArray[np.uint8]) -> torch.Tensor:

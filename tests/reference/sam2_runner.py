@@ -10,9 +10,8 @@ from __future__ import annotations
 import functools
 import math
 import multiprocessing
-import os
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -25,6 +24,7 @@ from tests.reference.cases import (
     FloatArray,
     FrameOutput,
     FramesSpec,
+    GivenMask,
     Outputs,
     drawn_frames,
     normalized,
@@ -33,7 +33,6 @@ from tests.reference.cases import (
     seeds_of,
     start_frame,
 )
-from tests.reference.tuning import object_score_bias
 from tests.reference.variants import ModelSpec
 from tests.reference.weights import random_pt_weights
 
@@ -46,16 +45,21 @@ class Sam2Process:
             1, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(torch.get_num_threads(),)
         )
 
-    def propagate(self, case: Case) -> Outputs:
-        return self._pool.submit(_propagate, case).result()
+    def propagate(self, case: Case) -> Future[Outputs]:
+        """Every object from its first prompt to the end, or from its last one to the beginning."""
+        return self._pool.submit(_propagate, case)
 
-    def image_features(self, model: ModelSpec, frames: FramesSpec) -> list[FloatArray]:
+    def image_features(self, model: ModelSpec, frames: FramesSpec) -> Future[list[FloatArray]]:
         """Features `[T, C, H, W]` of strides 4, 8 and 16, as the mask decoder gets them (without memory)."""
-        return self._pool.submit(_image_features, model, frames).result()
+        return self._pool.submit(_image_features, model, frames)
 
     def state_dict_shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the original checkpoint."""
         return self._pool.submit(_shapes, model).result()
+
+    def layout(self, config_name: str) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of a checkpoint of one of `sam2`'s own configurations."""
+        return self._pool.submit(_layout, config_name).result()
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -63,30 +67,37 @@ class Sam2Process:
 
 def _start(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
-    os.environ["TQDM_DISABLE"] = "1"
     warnings.filterwarnings("ignore")
 
 
-@functools.lru_cache(maxsize=4)
 def _shapes(model: ModelSpec) -> dict[str, tuple[int, ...]]:
-    predictor = _build(model.sam2_config_name, model.image_size)
+    return _tensor_shapes(_predictor(model))
+
+
+def _layout(config_name: str) -> dict[str, tuple[int, ...]]:
+    # Shapes only, without memory or random numbers; but the drop path rates are read back, so they need values.
+    linspace = functools.partial(torch.linspace, device="cpu")
+    with torch.device("meta"), mock.patch.object(torch, "linspace", linspace):
+        return _tensor_shapes(_build(config_name, 1024, "meta"))
+
+
+def _tensor_shapes(predictor: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in predictor.state_dict().items()}
 
 
-def _build(config_name: str, image_size: int) -> Any:
+def _build(config_name: str, image_size: int, device: str = "cpu") -> Any:
     """The predictor with the post-processing settings that its own builder applies."""
     from sam2.build_sam import build_sam2_video_predictor
 
     return build_sam2_video_predictor(
-        config_name, ckpt_path=None, device="cpu", hydra_overrides_extra=[f"++model.image_size={image_size}"]
+        config_name, ckpt_path=None, device=device, hydra_overrides_extra=[f"++model.image_size={image_size}"]
     )
 
 
 @functools.lru_cache(maxsize=1)
 def _predictor(model: ModelSpec) -> Any:
     predictor = _build(model.sam2_config_name, model.image_size)
-    shapes = {name: tuple(tensor.shape) for name, tensor in predictor.state_dict().items()}
-    predictor.load_state_dict(random_pt_weights(shapes, model.seed, object_score_bias(model)))
+    predictor.load_state_dict(random_pt_weights(_tensor_shapes(predictor), model.seed, model.object_score_bias))
     return predictor
 
 
@@ -94,8 +105,9 @@ def _predictor(model: ModelSpec) -> Any:
 def _features(model: ModelSpec, frames: FramesSpec) -> list[tuple[torch.Tensor, dict[str, Any]]]:
     predictor = _predictor(model)
     with torch.inference_mode():
-        images = normalized(drawn_frames(frames))[:, None]
-        return [(image, predictor.forward_image(image)) for image in images]
+        images = normalized(drawn_frames(frames)[: frames.num_images])[:, None]
+        encoded = [(image, predictor.forward_image(image)) for image in images]
+    return [encoded[frames.image_of(frame)] for frame in range(frames.num_frames)]
 
 
 def _image_features(model: ModelSpec, frames: FramesSpec) -> list[FloatArray]:
@@ -104,11 +116,12 @@ def _image_features(model: ModelSpec, frames: FramesSpec) -> list[FloatArray]:
 
 
 def _propagate(case: Case) -> Outputs:
-    return {
-        (object_id, frame): output
-        for object_id in object_ids(case.seeds)
-        for frame, output in _propagate_object(case, object_id).items()
-    }
+    with case.memory_dtype():
+        return {
+            (object_id, frame): output
+            for object_id in object_ids(case.seeds)
+            for frame, output in _propagate_object(case, object_id).items()
+        }
 
 
 def _propagate_object(case: Case, object_id: int) -> dict[int, FrameOutput]:
@@ -125,7 +138,7 @@ def _propagate_object(case: Case, object_id: int) -> dict[int, FrameOutput]:
     state["cached_features"] = dict(enumerate(_features(case.model, case.frames)))
     with _Recorder(predictor) as recorder:
         for seed in seeds:
-            if isinstance(seed.prompt, DiscMask):
+            if isinstance(seed.prompt, DiscMask | GivenMask):
                 predictor.add_new_mask(state, seed.frame_index, object_id, seed.prompt.mask(size))
             else:
                 points, labels = points_of(seed.prompt)
@@ -157,6 +170,9 @@ class _Recorder:
         def recorded_step(frame_index: int, *args: Any) -> Any:
             self._stability = math.nan
             result = track_step(frame_index, *args)
+            _, _, _, _, _, mask_inputs, *_ = args
+            if mask_inputs is not None:  # the decoder is asked for a pointer only, its mask is not used
+                self._stability = math.nan
             self._record(frame_index, result[1])
             return result
 

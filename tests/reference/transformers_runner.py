@@ -7,7 +7,7 @@ once it loses some, and lets objects change one another (`shared/semantics.md`, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
@@ -22,6 +22,7 @@ from tests.reference.cases import (
     DiscMask,
     FloatArray,
     FrameOutput,
+    GivenMask,
     Outputs,
     Seed,
     object_ids,
@@ -29,7 +30,6 @@ from tests.reference.cases import (
     seeds_of,
     start_frame,
 )
-from tests.reference.tuning import object_score_bias
 from tests.reference.variants import ConfigStyle, ModelSpec
 from tests.reference.weights import random_pt_weights
 
@@ -39,7 +39,7 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 @functools.lru_cache(maxsize=1)
 def random_hf_weights(model: ModelSpec, shapes: Shapes) -> dict[str, torch.Tensor]:
     """The random weights of a model under the names of `model.safetensors`, from the `shapes` of the original's."""
-    return rename_pt(random_pt_weights(dict(shapes), model.seed, object_score_bias(model)))
+    return rename_pt(random_pt_weights(dict(shapes), model.seed, model.object_score_bias))
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,11 +51,17 @@ def random_network(model: ModelSpec, shapes: Shapes, style: ConfigStyle = "rope_
 
 
 class TransformersRunner:
-    """Runs one network over one sequence of preprocessed frames `[T, 3, S, S]`; encodes each frame once."""
+    """Runs one network over one sequence of preprocessed frames `[T, 3, S, S]`; encodes equal frames once.
 
-    def __init__(self, network: Sam2VideoModel, pixels_T3SS: torch.Tensor) -> None:
-        self._network = network
+    `image_of` says which frames are equal: they have equal images.
+    """
+
+    def __init__(
+        self, network: Sam2VideoModel, pixels_T3SS: torch.Tensor, image_of: Callable[[int], int] = lambda frame: frame
+    ) -> None:
+        self.network = network
         self._pixels = pixels_T3SS
+        self._image_of = image_of
         self._cached: dict[int, dict[str, Any]] = {}
 
     def image_features(self) -> list[FloatArray]:
@@ -71,7 +77,7 @@ class TransformersRunner:
         6 of the table).
         """
         seeds = tuple(seeds)
-        corrected = _masks_as_sam2(self._network) if masks_as_sam2 else nullcontext()
+        corrected = _masks_as_sam2(self.network) if masks_as_sam2 else nullcontext()
         with corrected:
             return {
                 (object_id, frame): output
@@ -83,12 +89,12 @@ class TransformersRunner:
         session = self.session()
         object_index = session.obj_id_to_idx(seeds[0].object_id)
         outputs: dict[int, FrameOutput] = {}
-        with _recorded(self._network, outputs):
+        with _recorded(self.network, outputs):
             for seed in seeds:
                 add_seed(session, object_index, seed, self._pixels.shape[-1])
-                self._network(inference_session=session, frame_idx=seed.frame_index)
+                self.network(inference_session=session, frame_idx=seed.frame_index)
             start = start_frame(seeds, direction)
-            walk = self._network.propagate_in_video_iterator(
+            walk = self.network.propagate_in_video_iterator(
                 session, start_frame_idx=start, reverse=direction == "backward"
             )
             visited = [result.frame_idx for result in walk] or [start]
@@ -109,18 +115,19 @@ class TransformersRunner:
         return session
 
     def _encode(self, frame: int) -> dict[str, Any]:
-        if frame not in self._cached:
-            output = self._network.get_image_features(self._pixels[frame][None], return_dict=True)
-            self._cached[frame] = {
+        image = self._image_of(frame)
+        if image not in self._cached:
+            output = self.network.get_image_features(self._pixels[frame][None], return_dict=True)
+            self._cached[image] = {
                 "vision_feats": output.fpn_hidden_states,
                 "vision_pos_embeds": output.fpn_position_encoding,
             }
-        return self._cached[frame]
+        return self._cached[image]
 
 
 def add_seed(session: Sam2VideoInferenceSession, object_index: int, seed: Seed, image_size: int) -> None:
     """What the processor does with a prompt of one object, without its resizing."""
-    if isinstance(seed.prompt, DiscMask):
+    if isinstance(seed.prompt, DiscMask | GivenMask):
         mask = torch.from_numpy(seed.prompt.mask(image_size)).float()[None, None]
         session.add_mask_inputs(object_index, seed.frame_index, mask)
     else:

@@ -64,12 +64,13 @@ _SAM2_LETTERS: dict[Size, str] = {"tiny": "t", "small": "s", "base_plus": "b+", 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network with random weights: `seed` and the tuning of `tests.reference.weights` decide them."""
+    """A network with random weights, which follow from `seed` and the bias of the object score."""
 
     size: Size
     version: Version
     image_size: int
-    seed: int
+    seed: int = 0
+    object_score_bias: float = 0.0
 
     @property
     def sam2_config_name(self) -> str:

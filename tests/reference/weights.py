@@ -23,8 +23,7 @@ _EMBEDDINGS = re.compile(
 # Without these gains memory would hardly matter (attention averages many independent values), all objects would have
 # about the same score, and single masks would always be stable.
 _GAINS: dict[str, float] = {
-    r"memory_attention\.layers\.\d\.cross_attn_image\.[qk]_proj\.weight": 2.0,
-    r"memory_attention\.layers\.\d\.cross_attn_image\.out_proj\.weight": 8.0,
+    r"memory_attention\.layers\.\d\.cross_attn_image\.out_proj\.weight": 4.0,
     r"sam_mask_decoder\.pred_obj_score_head\.layers\.2\.weight": 8.0,
     r"sam_mask_decoder\.iou_prediction_head\.layers\.2\.weight": 2.0,
     r"sam_mask_decoder\.output_hypernetworks_mlps\.0\.layers\.2\.weight": 0.7,

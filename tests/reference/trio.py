@@ -1,0 +1,79 @@
+"""The three implementations with the same random weights over the same frames: their answers, computed once."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+from dataclasses import dataclass
+
+from model.checkpoint import Checkpoint
+from model.sam2 import Sam2
+from tests.reference.cases import Case, FloatArray, FramesSpec, Outputs, drawn_frames, normalized
+from tests.reference.ours_runner import ours_features, ours_outputs
+from tests.reference.sam2_runner import Sam2Process
+from tests.reference.transformers_runner import TransformersRunner, random_hf_weights, random_network
+from tests.reference.variants import ModelSpec
+
+
+@dataclass(frozen=True)
+class Trio:
+    """One case run three times."""
+
+    ours: Outputs
+    sam2: Outputs
+    transformers: Outputs
+
+
+@dataclass(frozen=True)
+class FeatureTrio:
+    """Image features `[T, C, H, W]` of strides 4, 8 and 16, as the mask decoders get them."""
+
+    ours: list[FloatArray]
+    sam2: list[FloatArray]
+    transformers: list[FloatArray]
+
+
+@functools.cache
+def sam2_process() -> Sam2Process:
+    """The process that runs `sam2`; one for all tests."""
+    process = Sam2Process()
+    atexit.register(process.close)
+    return process
+
+
+@functools.cache
+def run_case(case: Case) -> Trio:
+    """The answers of all three. `transformers` is corrected for its treatment of mask prompts (row 6)."""
+    frames = drawn_frames(case.frames)
+    sam2 = sam2_process().propagate(case)  # at the same time as the other two
+    with case.memory_dtype():
+        ours = ours_outputs(ours_random(case.model), frames, case.seeds, case.direction)
+        transformers = transformers_runner(case.model, case.frames).propagate(case.seeds, case.direction)
+    return Trio(ours, sam2.result(), transformers)
+
+
+@functools.cache
+def run_features(model: ModelSpec, frames: FramesSpec) -> FeatureTrio:
+    """The image features of all three."""
+    sam2 = sam2_process().image_features(model, frames)
+    ours = ours_features(ours_random(model), drawn_frames(frames))
+    transformers = transformers_runner(model, frames).image_features()
+    return FeatureTrio(ours, sam2.result(), transformers)
+
+
+@functools.lru_cache(maxsize=1)
+def ours_random(model: ModelSpec) -> Sam2:
+    """Our network with the random weights, through the loader that reads checkpoints."""
+    return Checkpoint("random weights", model.hf_config(), random_hf_weights(model, _shapes(model))).model()
+
+
+@functools.lru_cache(maxsize=1)
+def transformers_runner(model: ModelSpec, frames: FramesSpec) -> TransformersRunner:
+    """The runner of `transformers` with the random weights, kept until another model or clip is asked for."""
+    network = random_network(model, _shapes(model))
+    return TransformersRunner(network, normalized(drawn_frames(frames)), frames.image_of)
+
+
+@functools.cache
+def _shapes(model: ModelSpec) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(sam2_process().state_dict_shapes(model).items())
