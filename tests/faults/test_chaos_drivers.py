@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import tables
+from pipeline.compact import compact
+from pipeline.status import read_status
+from pipeline.storage import JobStorage
 from tests.faults.conftest import Inputs, S3Server
 from tests.faults.jobs import RunningJob, assert_same, log_entries, read_tables, run
 from tests.faults.proxy import Fault, Proxy, Rule, proxy_to
@@ -155,6 +159,42 @@ def test_a_server_that_stops_for_good(few: Inputs, tmp_path: Path, s3_server: S3
         again = run(tmp_path, *arguments)
     assert again.process.returncode == 0, again.log
     assert_same(read_tables(output, s3_server.options()), few.expected)
+
+
+def test_compaction_and_status_while_a_job_runs(few: Inputs, tmp_path: Path) -> None:
+    """Merged again and again under the driver, which is then killed; the next run goes on from merged segments."""
+    output = tmp_path / "out"
+    storage = JobStorage(str(output))
+    arguments = few.arguments(output, "cluster.actors=1", *OFTEN)
+    num_merged, seen = 0, set()
+
+    def merge() -> None:
+        nonlocal num_merged
+        num_merged += compact(storage, tmp_path / "spool").num_merged
+        seen.add(read_status(storage).splitlines()[1].split()[1])
+
+    with RunningJob(tmp_path, *arguments) as job:
+        job.wait_until(lambda: num_committed(output) >= 2, "two videos")
+        merge()
+        job.wait_until(lambda: num_committed(output) >= 4 or merge(), "two more")
+        merge()
+        job.signal(signal.SIGKILL)
+        job.process.wait()
+    assert num_merged >= 2
+    seen.add(read_status(storage).splitlines()[1].split()[1])
+    assert {"running:", "interrupted:"} <= seen
+    before = len(tables.open(str(output)).videos())
+    assert 0 < before < few.num_videos, "the kill did not come in mid-work"
+    again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    assert f"this run {few.num_videos - before} videos" in again.log or "whole and count" in again.log
+    assert_same(read_tables(str(output)), few.expected)
+    compact(storage, tmp_path / "spool")
+    assert_same(read_tables(str(output)), few.expected)
+    assert len(list(output.glob("masks/*.parquet"))) == 1
+    third = run(tmp_path, *arguments)
+    assert third.process.returncode == 0
+    assert "up to" not in third.log, "a finished job starts no worker"
 
 
 def commits(proxy: Proxy) -> int:
