@@ -56,9 +56,8 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         num_rows += len(videos)
         unknown = np.flatnonzero(videos < 0)
         num_unknown += len(unknown)
-        for row in unknown[: None if len(examples) < _NUM_EXAMPLES else 0].tolist():
-            if len(examples) < _NUM_EXAMPLES and video_ids[row]:
-                examples[video_ids[row]] = None
+        if len(examples) < _NUM_EXAMPLES:
+            examples.update((video_ids[row], None) for row in unknown.tolist() if video_ids[row])
         has_object = batch.rows.column("object_id").is_valid().to_numpy(zero_copy_only=False)
         num_without_object += int(np.count_nonzero(~has_object & (videos >= 0)))
         videos[~has_object] = -1
@@ -71,7 +70,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         hashes=hashes,
         num_rows=num_rows,
         num_unknown_rows=num_unknown,
-        unknown_examples=tuple(examples),
+        unknown_examples=tuple(examples)[:_NUM_EXAMPLES],
         num_without_object=num_without_object,
         files=tables.prompts.files,
         _spans_N5=spans,
