@@ -17,7 +17,7 @@ test: lint
 
 # Faults injected into whole jobs with Ray; about a quarter of an hour on two cores.
 chaos: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m chaos $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m chaos --session-timeout=900 --durations=0 -rP $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -47,6 +47,7 @@ def test_sigterm_drains_within_20_seconds_and_the_same_command_goes_on(few: Inpu
     assert_same(read_tables(str(output)), few.expected)
 
 
+@pytest.mark.chaos
 def test_a_second_driver_is_refused_and_a_dead_ones_place_is_taken(few: Inputs, tmp_path: Path) -> None:
     output = tmp_path / "out"
     arguments = few.arguments(output, "cluster.actors=1", *OFTEN)
@@ -161,6 +162,7 @@ def test_a_server_that_stops_for_good(few: Inputs, tmp_path: Path, s3_server: S3
     assert_same(read_tables(output, s3_server.options()), few.expected)
 
 
+@pytest.mark.chaos
 def test_compaction_and_status_while_a_job_runs(few: Inputs, tmp_path: Path) -> None:
     """Merged again and again under the driver, which is then killed; the next run goes on from merged segments."""
     output = tmp_path / "out"

@@ -17,7 +17,7 @@ import pytest
 from pipeline.demo_inputs import PROMPTS
 from tests.faults.jobs import RunningJob, assert_same, kill, read_tables, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SIZE_HW = (64, 96)
 
@@ -58,10 +58,7 @@ def saved_frames(output: Path) -> int:
     return 0
 
 
-@pytest.mark.parametrize(
-    "direction",
-    ["both", pytest.param("forward", marks=pytest.mark.chaos), pytest.param("backward", marks=pytest.mark.chaos)],
-)
+@pytest.mark.parametrize("direction", ["both", "forward", "backward"])
 def test_a_killed_worker_costs_a_long_video_only_what_was_not_saved(direction: str, tmp_path: Path) -> None:
     num_frames, every = 48, 10
     write_long_video(tmp_path / "long.mp4", num_frames, 12)
@@ -111,7 +108,6 @@ def test_sigterm_saves_what_is_in_flight(tmp_path: Path) -> None:
     assert_same(read_tables(str(output)), read_tables(str(tmp_path / "undisturbed")))
 
 
-@pytest.mark.chaos
 def test_two_hours_of_video_in_bounded_memory(tmp_path: Path) -> None:
     """Every eightieth of 28,800 frames, forward and backward from the middle, through one key frame."""
     write_long_video(tmp_path / "long.mp4", 4 * 7200, 4)
