@@ -113,7 +113,8 @@ class Loop:
         ended, bad = self.progress.num_ended, self.progress.num_bad
         if ended >= _MIN_VIDEOS_TO_JUDGE and bad > self.limits.max_failed_fraction * ended:
             return Ending.FAILURES
-        if self._setup_failures >= self.limits.max_setup_failures:
+        # A bad node among good ones is no reason: the workers that live go on.
+        if self._setup_failures >= self.limits.max_setup_failures and not (self._busy or self._idle):
             return Ending.ENVIRONMENT
         since = self._storage_away_since
         if since is not None and self.clock() - since > self.limits.storage_patience_seconds:

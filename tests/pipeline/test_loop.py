@@ -200,6 +200,14 @@ def test_workers_that_start_between_failures_keep_the_job_going(tmp_path: Path) 
     assert len(statuses(loop)) == 8
 
 
+def test_a_node_where_no_worker_starts_does_not_stop_the_others(tmp_path: Path) -> None:
+    executor = FakeExecutor(2, setup=lambda n: Lost(f"w{n}", Failure.ENVIRONMENT, "a bad node") if n else None)
+    loop = loop_over(executor, [f"v{number}" for number in range(400)], tmp_path)
+    assert loop.run() is Ending.DONE
+    assert len(statuses(loop)) == 400
+    assert executor.num_started > 4
+
+
 def test_a_failed_start_is_tried_again_after_a_pause(tmp_path: Path) -> None:
     executor = FakeExecutor(1, setup=lambda n: Lost(f"w{n}", Failure.ENVIRONMENT, "busy") if n < 2 else None)
     loop = loop_over(executor, "ab", tmp_path)
