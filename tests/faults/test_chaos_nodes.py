@@ -62,3 +62,20 @@ def test_workers_spread_over_nodes_and_their_number_is_bounded(few: Inputs, tmp_
         assert job.wait(400) == 0, job.log
     assert job.count("up to 2 workers") == 1
     assert_same(read_tables(str(output)), few.expected)
+
+
+def test_a_node_where_the_model_cannot_load(few: Inputs, tmp_path: Path, cluster: Cluster) -> None:
+    """Its Python has a broken package where the weights' reader should be; the other node labels everything."""
+    broken = tmp_path / "broken" / "safetensors"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('this node is broken')")
+    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(broken.parent)})
+    cluster.wait_for_nodes()
+    output = tmp_path / "out"
+    on_cluster = ["cluster=existing", f"cluster.address={cluster.address}", "cluster.shared_disk=true"]
+    with RunningJob(tmp_path, *few.arguments(output, *on_cluster, "worker.beat_seconds=1")) as job:
+        assert job.wait(400) == 0, job.log
+    assert job.count("could not start: .*this node is broken") >= 1, job.log
+    assert job.count("was in flight: strike") == 0
+    assert_same(read_tables(str(output)), few.expected)
