@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.prompt_inputs import click_prompts, nested
 from model.prompted import Query, equal_shapes, segment_prompts
-from model.prompts import BoxPrompt, ClickPrompt, PointPrompt
+from model.prompts import BoxPrompt, ClickPrompt, PointPrompt, errors_naming
 from model.sam2 import Sam2, Segmentation
 
 
@@ -51,7 +51,8 @@ def encode_prompts(
     for image, size_hw in enumerate(sizes_hw):
         scale = torch.tensor([target_size / size_hw[1], target_size / size_hw[0]])
         for row, prompt in enumerate(prompts[image]):
-            fitted = _fit(prompt, size_hw, f"image {image}, object {row}")
+            with errors_naming(f"image {image}, object {row}"):
+                fitted = prompt.fit(size_hw)
             if fitted.labels:
                 encoded_points[image, row, : len(fitted.labels)] = torch.tensor(fitted.points_xy) * scale
                 encoded_labels[image, row, : len(fitted.labels)] = torch.tensor(fitted.labels)
@@ -115,11 +116,4 @@ def _prompts_of_image(name: str, given: Sequence[Any], pad_value: int) -> list[C
     if not isinstance(objects, list):
         raise ValueError(f"{name}: expected a list with an entry for each object, got {objects!r}")
     where = [f"{name}, object {row}" for row in range(len(objects))]
-    return click_prompts(where, points, labels, boxes, pad_value)
-
-
-def _fit(prompt: ClickPrompt, size_hw: tuple[int, int], name: str) -> ClickPrompt:
-    try:
-        return prompt.fit(size_hw)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    return click_prompts(name, where, points, labels, boxes, pad_value=pad_value)

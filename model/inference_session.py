@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.frames import ArrayFrames, FrameSource
 from model.history import HistoryRule
-from model.prompts import Prompt
+from model.prompts import Prompt, errors_naming
 from model.sam2 import Sam2
 from model.stream import VideoStream
 from model.video import VideoSession
@@ -220,18 +220,15 @@ class Sam2VideoInferenceSession:
         return size_hw
 
     def _fit(self, object_id: int, frame_index: int, prompt: Prompt, size_hw: tuple[int, int] | None) -> Prompt:
-        where = f"object {object_id}, frame {frame_index}"
-        if size_hw is None:
-            raise ValueError(f"{where}: original_size must be given with the first prompt of a stream")
-        num_frames = self.num_frames or 0
-        if self.is_stream and frame_index < num_frames - 1:
-            raise ValueError(f"{where}: the stream is at frame {num_frames - 1}, prompts are for that or later ones")
-        if isinstance(self._video, ArrayFrames) and frame_index >= num_frames:
-            raise ValueError(f"{where}: the video has {num_frames} frames, 0 to {num_frames - 1}")
-        try:
+        with errors_naming(f"object {object_id}, frame {frame_index}"):
+            if size_hw is None:
+                raise ValueError("original_size must be given with the first prompt of a stream")
+            num_frames = self.num_frames or 0
+            if self.is_stream and frame_index < num_frames - 1:
+                raise ValueError(f"the stream is at frame {num_frames - 1}, prompts are for that or later ones")
+            if isinstance(self._video, ArrayFrames) and frame_index >= num_frames:
+                raise ValueError(f"the video has {num_frames} frames, 0 to {num_frames - 1}")
             return prompt.fit(size_hw)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:

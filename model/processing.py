@@ -17,16 +17,8 @@ from model.image_inputs import encode_prompts
 from model.inference_session import Device, Sam2VideoInferenceSession
 from model.pictures import to_frames, to_rgb
 from model.postprocess import post_process_masks
-from model.prompt_inputs import (
-    click_prompts,
-    frame_index_of,
-    mask_prompts,
-    merged,
-    object_ids_of,
-    single_image,
-    size_hw_of,
-)
-from model.prompts import Prompt
+from model.prompt_inputs import frame_index_of, frame_prompts, merged, object_ids_of, size_hw_of
+from model.prompts import errors_naming
 from model.transforms import IMAGE_MEAN, IMAGE_STD, normalize, resize_frame
 
 PROCESSOR_NAME = "processor_config.json"
@@ -249,26 +241,19 @@ class Sam2VideoProcessor:
         Raises `ValueError` naming object, frame and value for what does not fit; then nothing has changed.
         """
         index, object_ids = frame_index_of(frame_idx), object_ids_of(obj_ids)
-        where = [f"object {object_id}, frame {index}" for object_id in object_ids]
-        if (input_points is None) != (input_labels is None):
-            raise ValueError(f"{where[0]}: points and labels must be given together")
-        if input_masks is not None and (input_points is not None or input_boxes is not None):
-            raise ValueError(f"{where[0]}: a mask cannot be given together with points or boxes")
-        prompts: Sequence[Prompt]
-        if input_masks is not None:
-            prompts = mask_prompts(where, input_masks)
-        elif input_points is not None or input_boxes is not None:
-            points = single_image(input_points, "input_points", "[image][object][point][x, y]")
-            labels = single_image(input_labels, "input_labels", "[image][object][point]")
-            boxes = single_image(input_boxes, "input_boxes", "[image][object][x0, y0, x1, y1]")
-            prompts = click_prompts(where, points, labels, boxes, self.point_pad_value)
-        else:
-            raise ValueError(f"{where[0]}: at least one of points, boxes and masks must be given")
+        inputs = {
+            "input_points": input_points,
+            "input_labels": input_labels,
+            "input_boxes": input_boxes,
+            "input_masks": input_masks,
+        }
+        prompts = dict(zip(object_ids, frame_prompts(object_ids, index, inputs, self.point_pad_value), strict=True))
         if not clear_old_inputs:
-            earlier = [inference_session.prompt_of(object_id, index) for object_id in object_ids]
-            prompts = [_merged(*both) for both in zip(where, earlier, prompts, strict=True)]
+            for object_id, prompt in prompts.items():
+                with errors_naming(f"object {object_id}, frame {index}"):
+                    prompts[object_id] = merged(inference_session.prompt_of(object_id, index), prompt)
         size_hw = None if original_size is None else size_hw_of(original_size)
-        inference_session.add_prompts(index, dict(zip(object_ids, prompts, strict=True)), size_hw)
+        inference_session.add_prompts(index, prompts, size_hw)
         return inference_session
 
     def post_process_masks(
@@ -324,10 +309,3 @@ def _listed(values: Any, dimensions: int = 3) -> list[Any]:
     if isinstance(values, (list, tuple)):
         return list(values)
     return [values]
-
-
-def _merged(where: str, earlier: Prompt | None, later: Prompt) -> Prompt:
-    try:
-        return merged(earlier, later)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error

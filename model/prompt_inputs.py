@@ -6,13 +6,13 @@ Lists, tuples, arrays and tensors of any device and dtype may be nested in one a
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 
-from model.prompts import BoxPrompt, ClickPrompt, MaskPrompt, Point, PointPrompt, Prompt
+from model.prompts import BoxPrompt, ClickPrompt, MaskPrompt, Point, PointPrompt, Prompt, errors_naming
 
 Nested = list[Any]
 
@@ -61,33 +61,59 @@ def nested(value: Any, name: str) -> Any:
     raise ValueError(f"{name}: expected numbers in lists, tuples, arrays or tensors, got {type(value).__name__}")
 
 
+def frame_prompts(
+    object_ids: Sequence[int],
+    frame_index: int,
+    inputs: Mapping[str, Any],
+    pad_value: int,
+) -> Sequence[Prompt]:
+    """The prompts of objects on one frame, from `input_points` with `input_labels`, `input_boxes`, or `input_masks`.
+
+    Raises `ValueError` naming object, frame and value.
+    """
+    where = [f"object {object_id}, frame {frame_index}" for object_id in object_ids]
+    call = where[0] if len(where) == 1 else f"objects {', '.join(map(str, object_ids))}, frame {frame_index}"
+    points, labels, boxes, masks = (inputs.get(f"input_{kind}") for kind in ("points", "labels", "boxes", "masks"))
+    with errors_naming(call):
+        if (points is None) != (labels is None):
+            raise ValueError("points and labels must be given together")
+        if masks is not None and (points is not None or boxes is not None):
+            raise ValueError("a mask cannot be given together with points or boxes")
+        if masks is None and points is None and boxes is None:
+            raise ValueError("at least one of points, boxes and masks must be given")
+        points = _single_image(points, "input_points", "[image][object][point][x, y]")
+        labels = _single_image(labels, "input_labels", "[image][object][point]")
+        boxes = _single_image(boxes, "input_boxes", "[image][object][x0, y0, x1, y1]")
+    if masks is not None:
+        return mask_prompts(call, where, masks)
+    return click_prompts(call, where, points, labels, boxes, pad_value=pad_value)
+
+
 def click_prompts(
-    where: Sequence[str], points: Any = None, labels: Any = None, boxes: Any = None, pad_value: int = -10
+    call: str, where: Sequence[str], points: Any, labels: Any, boxes: Any, *, pad_value: int
 ) -> list[ClickPrompt]:
-    """The prompts of the objects of one image, each named by an entry of `where` in errors.
+    """The prompts of the objects of one image. Errors begin with `call`, or with the object's entry of `where`.
 
     `points` are nested [object][point][x, y], `labels` [object][point], `boxes` [object][x0, y0, x1, y1], all as
     `nested` gives them. Points with `pad_value` as label only fill up a tensor and are left out.
     """
-    count = len(where)
-    points_of = _entries(points, count, "input_points")
-    labels_of = _entries(labels, count, "input_labels")
-    boxes_of = _entries(boxes, count, "input_boxes")
+    with errors_naming(call):
+        points_of = _entries(points, len(where), "input_points")
+        labels_of = _entries(labels, len(where), "input_labels")
+        boxes_of = _entries(boxes, len(where), "input_boxes")
     prompts: list[ClickPrompt] = []
     for index, name in enumerate(where):
-        try:
+        with errors_naming(name):
             points_xy, kept_labels = _points(points_of[index], labels_of[index], pad_value)
             box = boxes_of[index]
             if box is None:
                 prompts.append(PointPrompt(points_xy, kept_labels))
             else:
                 prompts.append(BoxPrompt(_box(box), points_xy, kept_labels))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
     return prompts
 
 
-def mask_prompts(where: Sequence[str], masks: Any) -> list[MaskPrompt]:
+def mask_prompts(call: str, where: Sequence[str], masks: Any) -> list[MaskPrompt]:
     """One mask for each entry of `where`: an array or tensor `[H, W]` (leading ones allowed) each, or one for all.
 
     Raises `ValueError` for a mask with negative values (logits) or values that are no numbers.
@@ -95,13 +121,11 @@ def mask_prompts(where: Sequence[str], masks: Any) -> list[MaskPrompt]:
     if isinstance(masks, (np.ndarray, torch.Tensor)):
         masks = [masks] if masks.ndim < 3 or len(where) == 1 else list(masks)
     if len(masks) != len(where):
-        raise ValueError(f"{where[0]}: {len(where)} objects need as many masks, got {len(masks)}")
+        raise ValueError(f"{call}: {len(where)} objects need as many masks, got {len(masks)}")
     prompts: list[MaskPrompt] = []
     for name, mask in zip(where, masks, strict=True):
-        try:
+        with errors_naming(name):
             prompts.append(MaskPrompt(_mask(mask)))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
     return prompts
 
 
@@ -117,7 +141,7 @@ def merged(earlier: Prompt | None, later: Prompt) -> Prompt:
     return PointPrompt(points_xy, labels)
 
 
-def single_image(values: Any, name: str, levels: str) -> Any:
+def _single_image(values: Any, name: str, levels: str) -> Any:
     """What is said of the one image of nested values whose first level is images."""
     if values is None:
         return None

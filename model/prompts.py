@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,6 +110,15 @@ def click_sequence(prompt: ClickPrompt) -> tuple[list[Point], list[int]]:
         x0, y0, x1, y1 = prompt.box_xyxy
         points, labels = [(x0, y0), (x1, y1)], [2, 3]
     return points + list(prompt.points_xy), labels + list(prompt.labels)
+
+
+@contextmanager
+def errors_naming(where: str) -> Iterator[None]:
+    """Puts the object and frame that an error is about before its message."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _check_points(points_xy: Sequence[Point], labels: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from model import session_files
 from model.frames import Frame
 from model.history import HistoryRule
-from model.prompts import Prompt
+from model.prompts import Prompt, errors_naming
 from model.sam2 import Sam2
 from model.tracking import FrameResult
 from model.video import VideoSession
@@ -98,20 +98,15 @@ class VideoStream:
 
         Raises `ValueError` naming object, frame and value where the prompt does not fit, or its frame is gone.
         """
-        if 0 <= frame_index < self.newest_index:
-            raise ValueError(
-                f"object {object_id}, frame {frame_index}: the stream has gone on to frame {self.newest_index}, "
-                "prompts are for that one or for later ones"
-            )
-        if frame_index == self.newest_index:
+        if 0 <= frame_index == self.newest_index:
             self.session.add_prompt(object_id, frame_index, prompt)
             return
-        try:
+        with errors_naming(f"object {object_id}, frame {frame_index}"):
             if frame_index < 0:
                 raise ValueError(f"frame_index must be at least 0, got {frame_index}")
+            if frame_index < self.newest_index:
+                raise ValueError(f"the stream is at frame {self.newest_index}, prompts are for that or later ones")
             fitted = prompt.fit(self._newest.size_hw)
-        except ValueError as error:
-            raise ValueError(f"object {object_id}, frame {frame_index}: {error}") from error
         self._upcoming.setdefault(frame_index, {})[object_id] = fitted
 
     def remove_object(self, object_id: int) -> None:

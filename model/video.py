@@ -23,7 +23,7 @@ from model import session_files
 from model.frames import Frame, FrameSource
 from model.history import History, HistoryRule
 from model.memory_bank import BACKWARD, FORWARD, MemoryBank
-from model.prompts import Prompt
+from model.prompts import Prompt, errors_naming
 from model.recall import recall
 from model.sam2 import ImageFeatures, Sam2, Segmentation
 from model.tracking import FrameResult, Position, PromptedFrame, Step, TrackedObject, advance, condition, encode_frames
@@ -75,12 +75,10 @@ class VideoSession:
 
         Raises `ValueError` naming object, frame and value where the prompt does not fit the video; nothing is changed.
         """
-        try:
+        with errors_naming(f"object {object_id}, frame {frame_index}"):
             if frame_index < 0:
                 raise ValueError(f"frame_index must be at least 0, got {frame_index}")
             fitted = prompt.fit(self.frames.size_hw)
-        except ValueError as error:
-            raise ValueError(f"object {object_id}, frame {frame_index}: {error}") from error
         if object_id not in self.objects:
             history = None if self.history is None else History(self.history)
             self.objects[object_id] = TrackedObject(object_id, self._new_bank(), history)

@@ -118,7 +118,7 @@ def test_prompts_for_frames_that_are_gone_are_refused() -> None:
     stream = new_stream()
     stream.add_prompt(1, 0, box(clip(LONG), 1, 0))
     push_all(stream, 0, 3)
-    with pytest.raises(ValueError, match="object 1, frame 1: the stream has gone on to frame 2"):
+    with pytest.raises(ValueError, match="object 1, frame 1: the stream is at frame 2"):
         stream.add_prompt(1, 1, OFF)
     with pytest.raises(ValueError, match="object 1, frame -1: frame_index must be at least 0"):
         stream.add_prompt(1, -1, OFF)
