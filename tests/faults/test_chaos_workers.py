@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -46,7 +47,8 @@ def test_thirty_random_kills_over_sixty_clips(many: Inputs, tmp_path: Path) -> N
         assert job.wait(600) == 0, job.log
     num_deaths = job.count(r"worker \S+: (the worker died|several workers)")
     num_strikes = job.count(r"was in flight: strike")
-    print(f"30 kills, {num_deaths} deaths noticed, {num_strikes} strikes")
+    worked = re.search(r"this run 60 videos, (\d+) frames", job.log)
+    print(f"30 kills, {num_deaths} deaths noticed, {num_strikes} strikes, {worked and worked[1]} frames for 360")
     assert num_deaths >= 25, job.log
     assert num_strikes >= 10, "the kills did not hit in mid-work"
     assert set(statuses(str(output)).values()) == {"ok"}

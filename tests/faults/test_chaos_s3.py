@@ -1,0 +1,77 @@
+"""A job that lives on object storage: its input, its checkpoint, its output; nothing of it on this machine's disk."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco
+
+import model
+from pipeline.demo_inputs import PROMPTS, VIDEOS, parquet_bytes
+from pipeline.uris import open_filesystem
+from tests.faults.conftest import Inputs, S3Server
+from tests.faults.jobs import RunningJob, assert_same, read_tables, run, statuses
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
+
+SECRET = "not-a-secret"
+
+
+def test_label_stop_resume_add_and_read(few: Inputs, tmp_path: Path, s3_server: S3Server) -> None:
+    bucket, options = s3_server.new_folder(), s3_server.options()
+    store, root = open_filesystem(bucket, options)
+    for path in few.folder.iterdir():
+        store.pipe_file(f"{root}/in/{path.name}", path.read_bytes())
+    for path in (Path(model.__file__).parent / "checkpoints" / "sam2.1-mini").iterdir():
+        store.pipe_file(f"{root}/weights/{path.name}", path.read_bytes())
+    output = f"{bucket}/out"
+    arguments = [
+        "conf=label",
+        f"videos={bucket}/in/videos.parquet",
+        f"prompts={bucket}/in/prompts.parquet",
+        f"output={output}",
+        f"model.checkpoint={bucket}/weights",
+        "cluster.actors=1",
+        "worker.beat_seconds=1",
+        "flush.seconds=1",
+        "storage_options.key=tests",
+        f"storage_options.secret={SECRET}",
+        f"storage_options.client_kwargs.endpoint_url=http://127.0.0.1:{s3_server.port}",
+    ]
+    with RunningJob(tmp_path, *arguments) as job:
+        job.wait_until(lambda: len(store.glob(f"{root}/out/masks/*.parquet")) >= 2, "two segments")
+        second = run(tmp_path, *arguments)
+        assert second.process.returncode == 3, second.log
+        job.signal(signal.SIGTERM)
+        assert job.wait() == 143, job.log
+    before = statuses(output, options)
+    assert 0 < len(before) < few.num_videos, "the signal did not come in mid-work"
+
+    again = run(tmp_path, *arguments)
+    assert again.process.returncode == 0, again.log
+    assert f"this run {few.num_videos - len(before)} videos" in again.log
+    assert_same(read_tables(output, options), few.expected)
+
+    videos = pq.read_table(Path(few.videos)).to_pylist()
+    prompts = pq.read_table(Path(few.prompts)).to_pylist()
+    videos.append({"video_id": "new", "uri": "clip-000.mp4"})
+    prompts += [{**row, "video_id": "new"} for row in prompts if row["video_id"] == "clip-000"]
+    store.pipe_file(f"{root}/in/videos.parquet", parquet_bytes(videos, VIDEOS))
+    store.pipe_file(f"{root}/in/prompts.parquet", parquet_bytes(prompts, PROMPTS))
+    more = run(tmp_path, *arguments)
+    assert more.process.returncode == 0, more.log
+    assert "this run 1 videos" in more.log
+
+    filesystem = pa_fs.S3FileSystem(
+        access_key="tests", secret_key=SECRET, endpoint_override=f"127.0.0.1:{s3_server.port}", scheme="http"
+    )
+    masks = pq.read_table(f"{root}/out/masks", filesystem=filesystem)
+    assert masks.num_rows == few.expected.masks.num_rows + 10
+    assert coco.decode(masks["rle"][0].as_py()).shape == (96, 128)
+    for path in store.find(f"{root}/out"):
+        assert SECRET.encode() not in store.cat_file(path), path
+    assert SECRET not in job.log + again.log + more.log
