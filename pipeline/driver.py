@@ -120,6 +120,7 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
                     check_owner=ownership.check,
                 )
                 ending, reason = loop.run(), loop.last_failure
+            signals.install()
         progress.end_line()
         if ending is Ending.DONE:
             keeper.sweep()

@@ -11,7 +11,7 @@ from typing import Any
 class StopSignals:
     """Takes over SIGTERM and SIGINT while it is open. `requested` says that one came.
 
-    `ray.init` installs its own handlers: call `install` again after it.
+    `ray.init` installs its own handlers, and `ray.shutdown` puts the system's back: call `install` again after each.
     """
 
     def __init__(self) -> None:

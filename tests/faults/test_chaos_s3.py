@@ -44,15 +44,16 @@ def test_label_stop_resume_add_and_read(few: Inputs, tmp_path: Path, s3_server: 
     ]
     with RunningJob(tmp_path, *arguments) as job:
         job.wait_until(lambda: len(store.glob(f"{root}/out/masks/*.parquet")) >= 2, "two segments")
-        second = run(tmp_path, *arguments)
-        assert second.process.returncode == 3, second.log
         job.signal(signal.SIGTERM)
         assert job.wait() == 143, job.log
     before = statuses(output, options)
     assert 0 < len(before) < few.num_videos, "the signal did not come in mid-work"
 
-    again = run(tmp_path, *arguments)
-    assert again.process.returncode == 0, again.log
+    with RunningJob(tmp_path, *arguments) as again:
+        again.wait_until(lambda: store.exists(f"{root}/out/_owner.json"), "an owner")
+        second = run(tmp_path, *arguments)
+        assert second.process.returncode == 3, second.log
+        assert again.wait() == 0, again.log
     assert f"this run {few.num_videos - len(before)} videos" in again.log
     assert_same(read_tables(output, options), few.expected)
 
