@@ -29,7 +29,7 @@ def _number(default: Any, at_least: float, at_most: float | None = None) -> Any:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which SAM 2. `checkpoint`: a folder, an fsspec URI or a Hub id; `revision`: a branch, tag or commit of the Hub."""
+    """Which SAM 2. `checkpoint`: a folder, an fsspec URI or a Hub id; `revision`: a branch, tag or commit there."""
 
     name: str
     checkpoint: str
