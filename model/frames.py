@@ -77,6 +77,8 @@ class ArrayFrames:
                     f"got {frame.dtype} of shape {list(frame.shape)}"
                 )
         self._size_hw = size_hw or (int(shape[0]), int(shape[1]))
+        # The size of the model's input that the frames have been resized to, if they have been.
+        self.prepared_size: int | None = None if size_hw is None else int(shape[0])
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -179,6 +179,12 @@ class Sam2VideoInferenceSession:
                 f"the session is on {self.inference_device}, the model on {network.device}: give "
                 "init_video_session(inference_device=model.device)"
             )
+        size = network.config.image_size
+        if isinstance(self._video, ArrayFrames) and self._video.prepared_size not in (None, size):
+            raise ValueError(
+                f"the processor made frames of {self._video.prepared_size} pixels, the model takes {size}: load both "
+                "from one checkpoint"
+            )
         if self._tracker is None:
             self._tracker = self._new_tracker(network)
             for object_id, prompts in self._prompts.items():

@@ -281,7 +281,8 @@ class Sam2VideoProcessor:
         """Maps of class numbers `[H, W]` at the size of the logits, the nearest pixel of each."""
         side = self.target_size // 4
         maps = [torch.as_tensor(np.asarray(one)) for one in _listed(segmentation_maps, dimensions=2)]
-        resized = [torch.nn.functional.interpolate(one[None, None].float(), size=(side, side)) for one in maps]
+        size, mode = (side, side), "nearest-exact"
+        resized = [torch.nn.functional.interpolate(one[None, None].float(), size=size, mode=mode) for one in maps]
         return torch.cat(resized).squeeze(1).long()
 
 
