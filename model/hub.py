@@ -35,13 +35,7 @@ def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:
     read, and where it is neither in the cache nor within reach.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     log.info("checkpoint %s: fetching from the Hub, or from its local cache", repo)
     at = "" if access.revision is None else f" at revision {access.revision}"
@@ -62,7 +56,7 @@ def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:
     except RepositoryNotFoundError as error:
         reason = "no such repository on the Hub, or a private one: check the id, or give a token"
         raise FileNotFoundError(f"checkpoint {repo}: {reason}") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:
         reason = f"is not in the local cache{at}, and the Hub is offline or out of reach"
         raise FileNotFoundError(f"checkpoint {repo}: {reason}; fetch it once, or give a folder ({error})") from error
     return Path(folder)
