@@ -9,21 +9,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
-from pipeline import driver
+from pipeline import driver, worker
 from pipeline.commits import CommitLog
 from pipeline.owner import Ownership
+from pipeline.prompt_rows import VideoPrompts
 from pipeline.reconcile import SegmentKeeper
 from pipeline.run import main
 from pipeline.storage import JobStorage
-from pipeline.work import Segment
-from pipeline.worker import Worker
+from pipeline.work import RowSpan, Segment
 from tests.clips import moving_clip, write_job_inputs
 from tests.pipeline.jobs import JobFolder, read_plainly
 
@@ -37,15 +39,15 @@ def job(tmp_path: Path) -> JobFolder:
 
 
 def labelled_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Notes each video that a worker starts from now on."""
+    """Notes each video that a worker begins with from now on."""
     seen: list[str] = []
-    start = Worker._start
+    read_prompts = worker.read_prompts
 
-    def noting(worker: Worker, video, options) -> None:  # type: ignore[no-untyped-def]
-        seen.append(video.item.video_id)
-        start(worker, video, options)
+    def noting(spans: Sequence[RowSpan], video_id: str, *arguments: Any) -> VideoPrompts:
+        seen.append(video_id)
+        return read_prompts(spans, video_id, *arguments)
 
-    monkeypatch.setattr(Worker, "_start", noting)
+    monkeypatch.setattr(worker, "read_prompts", noting)
     return seen
 
 
@@ -174,7 +176,7 @@ def test_failed_videos_are_labelled_again_when_asked(
     assert job.tables().statuses == {"one": "ok", "two": "failed"}
     seen = labelled_ids(monkeypatch)
     assert job.run("retry=failed") == 0
-    assert seen == ["three"]
+    assert seen == ["two"]
     assert job.tables().statuses == {"one": "ok", "two": "ok"}
     assert job.tables().masks.equals(read_plainly(job.output))
 
@@ -288,10 +290,8 @@ def test_a_stop_signal_ends_with_143_and_the_same_command_goes_on(
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    stopper = threading.Thread(target=stop_in_the_middle)
-    stopper.start()
+    threading.Thread(target=stop_in_the_middle, daemon=True).start()
     assert job.run() == 143
-    stopper.join()
     finished = set(job.tables().statuses)
     assert 2 <= len(finished) < 6
     assert json.loads((job.output / "_status.json").read_text())["state"] == "stopped"
