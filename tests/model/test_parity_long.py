@@ -7,15 +7,15 @@ from unittest import mock
 import pytest
 
 from tests.reference.cases import Box, Case, Click, Direction, FramesSpec, Outputs, Seed
-from tests.reference.gaps import MAX_GAP, gaps
+from tests.reference.gaps import MAX_GAP, assert_worth_comparing, gaps
 from tests.reference.trio import run_case, transformers_runner
 from tests.reference.tuning import pinned_model
 
 IMAGE_SIZE = 256
 MODEL = pinned_model("tiny", "2.1")
-LONG = FramesSpec(num_frames=24, image_size=IMAGE_SIZE)
-CLICK = Click(((80.0, 100.0),), (1,))
-BOX = Box((140.0, 80.0, 220.0, 200.0))
+LONG = FramesSpec(num_frames=24, image_size=IMAGE_SIZE, num_images=10)
+CLICK = Click(((190.0, 130.0),), (1,))
+BOX = Box((30.0, 60.0, 140.0, 190.0))
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,7 @@ def test_two_objects_over_24_frames(direction: Direction, start: int) -> None:
     case = Case(MODEL, LONG, (Seed(0, start, CLICK), Seed(1, start, BOX)), direction)
     outputs = check(case)
     assert len(outputs) == 2 * LONG.num_frames
+    assert_worth_comparing(outputs)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
