@@ -111,11 +111,9 @@ def _read_safetensors(location: str) -> dict[str, Tensor]:
 
 def _read_pt(location: str) -> dict[str, Tensor]:
     try:
-        if "://" not in location:
-            content = _load(location)
-        else:
-            with fsspec.open(location, "rb") as file:
-                content = _load(io.BytesIO(file.read()))
+        # A remote file is read whole: there are many small pieces in it.
+        with fsspec.open(location, "rb") as file:
+            content = _load(file if "://" not in location else io.BytesIO(file.read()))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"checkpoint {location}: holds other Python objects than tensors, and is not loaded because that could run "
@@ -134,7 +132,7 @@ def _read_pt(location: str) -> dict[str, Tensor]:
         raise CheckpointError(f"checkpoint {location}: {error}") from error
 
 
-def _load(file: str | IO[bytes]) -> object:
+def _load(file: IO[bytes]) -> object:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
