@@ -31,7 +31,6 @@ class Loss:
 
     strikes: dict[str, int]
     quarantined: tuple[WorkItem, ...]
-    num_requeued: int
 
 
 @dataclass
@@ -180,7 +179,7 @@ class Dispatcher:
             self._deaths = [death for death in self._deaths if not death & {item.video_id for item in quarantined}]
         elif strikes:
             self._deaths.append(set(strikes))
-        return Loss(strikes, tuple(reversed(quarantined)), len(held.items) - len(quarantined))
+        return Loss(strikes, tuple(reversed(quarantined)))
 
     def num_open(self, worker_id: str) -> int:
         """Videos that a worker has and has not finished."""
@@ -204,10 +203,6 @@ class Dispatcher:
             else:
                 self._queue(item)
         return min(self._num_waiting(), at_most)
-
-    def given_back(self) -> tuple[str, ...]:
-        """Videos that wait because storage failed for them."""
-        return tuple(sorted(item.video_id for _, _, item in self._later))
 
     @property
     def done(self) -> bool:

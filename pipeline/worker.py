@@ -201,10 +201,13 @@ class Worker:
         self._put(video, finished)
         return True
 
-    def _start(self, video: _Video, max_objects: int | None = None) -> None:
+    def _start(self, video: _Video) -> None:
         assert video.prompts is not None
         assert video.frames is not None
         settings = self.settings
+        if video.has_little_memory:
+            free_memory()
+        max_objects = 1 if video.has_little_memory else None
         options = LabelOptions(settings.propagate.direction, max_objects, self._folder.path)
         make_session = partial(
             VideoSession, self._model, max_prompted_memories=settings.propagate.max_prompted_memories
@@ -219,6 +222,8 @@ class Worker:
 
     def _after_error(self, video: _Video, error: Exception) -> LabeledVideo | None:
         """The failed video; or `None` if it goes on, or went back to the driver. Raises if the device is poisoned."""
+        if isinstance(error, (MediaError, InputError)):
+            return self._failed(video, error)
         if is_poisoned(error):
             raise error
         if is_transient(error) or isinstance(error, StorageError):
@@ -227,12 +232,12 @@ class Worker:
             return None
         if is_out_of_memory(error) and not video.has_little_memory and video.steps is not None:
             _log.warning("video %r: out of memory; again, one object at a time", video.item.video_id)
-            video.steps.close()
-            video.has_little_memory = True
-            del error
-            free_memory()
-            self._start(video, max_objects=1)
+            # It starts again at the next call: until then the error's traceback keeps what filled the memory.
+            video.steps, video.has_little_memory = None, True
             return None
+        return self._failed(video, error)
+
+    def _failed(self, video: _Video, error: Exception) -> LabeledVideo:
         error_class, message = _explanation(error)
         if error_class == "internal":
             _log.error("video %r", video.item.video_id, exc_info=error)
@@ -282,9 +287,16 @@ class Worker:
         }
 
     def _put(self, video: _Video, finished: LabeledVideo) -> None:
-        """A finished video goes to the spool; if its disk refuses, the item goes back."""
+        """A finished video goes to the spool; if its disk refuses, the item goes back.
+
+        Rows that are not those that had to be there fail the video.
+        """
         try:
-            self._writer.add(finished)
+            try:
+                self._writer.add(finished)
+            except ValueError as error:
+                finished = self._failed(video, error)
+                self._writer.add(finished)
         except StorageError as error:
             self._storage_errors.append(describe(error))
             self._give_back(video)

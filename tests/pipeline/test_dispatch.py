@@ -94,7 +94,7 @@ def test_a_lost_node_costs_no_strike_and_its_items_come_first() -> None:
     made = dispatcher()
     made.offers("w", 0)
     loss = made.lost("w", Failure.INFRASTRUCTURE)
-    assert (loss.strikes, loss.quarantined, loss.num_requeued) == ({}, (), 2)
+    assert (loss.strikes, loss.quarantined) == ({}, ())
     made.add_worker("v")
     again = made.offers("v", 0)
     assert names(again) == "ab"
@@ -229,7 +229,6 @@ def test_an_item_that_storage_failed_waits_and_keeps_its_good_name() -> None:
     made = dispatcher("ab")
     first, _ = made.offers("w", 0)
     made.report(report(returned=(first,)), 10.0)
-    assert made.given_back() == ("a",)
     assert names(made.offers("w", 9.9)) == ""
     assert not made.done
     (again,) = made.offers("w", 10.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -204,6 +205,19 @@ def test_a_fault_of_ours_is_a_failed_row_too(
     failed = next(row for row in published(worker, "videos") if row["status"] == "failed")
     assert failed["error_class"] == "internal"
     assert "KeyError: 'surprise'" in str(failed["message"])
+
+
+def test_a_row_that_is_missing_fails_the_video(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_row_less(*arguments: Any, **options: Any) -> Any:
+        labels = yield from label_steps(*arguments, **options)
+        return replace(labels, masks=labels.masks.slice(1))
+
+    monkeypatch.setattr(worker_module, "label_steps", one_row_less)
+    assert outcomes(finish(worker, items["a"])) == {"a": Status.FAILED}
+    (failed,) = published(worker, "videos")
+    assert "5 masks were labelled, 6 were expected" in str(failed["message"])
 
 
 def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[str, WorkItem]) -> None:
