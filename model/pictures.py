@@ -118,7 +118,7 @@ def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:
     with fsspec.open(str(location), "rb") as file:
         try:
             container = av.open(file, "r", options={"format_whitelist": _FORMATS})
-        except (av.FFmpegError, UnicodeDecodeError) as error:
+        except (av.FFmpegError, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"video {location}: is not a video that can be read ({error})") from error
         with closing(container):
             if not container.streams.video:
@@ -127,8 +127,11 @@ def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:
             # Slices only: frame threads can hang when decoding stops early beside torch.
             stream.thread_type = "SLICE"
             fps = float(stream.average_rate) if stream.average_rate else None
-            for picture in container.decode(stream):
-                yield fps, _upright(picture)
+            try:
+                for picture in container.decode(stream):
+                    yield fps, _upright(picture)
+            except av.FFmpegError as error:
+                raise ValueError(f"video {location}: is damaged and cannot be decoded to its end ({error})") from error
 
 
 def _upright(picture: av.VideoFrame) -> UInt8Array:
