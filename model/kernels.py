@@ -8,7 +8,6 @@ Legend: B batch, N heads, L queries, T keys, D channels of queries and keys, V c
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -82,7 +81,6 @@ def as_on(device: str) -> Iterator[None]:
         _forced = before
 
 
-@functools.cache
 def _onednn_dtypes() -> frozenset[torch.dtype]:
     """The dtypes in which this build of torch and this CPU have oneDNN's linear layer."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
@@ -91,8 +89,13 @@ def _onednn_dtypes() -> frozenset[torch.dtype]:
     return frozenset({torch.float32, torch.bfloat16} if has_bfloat16 else {torch.float32})
 
 
+_ONEDNN_DTYPES = _onednn_dtypes()
+
+
 def _uses_onednn(x: Tensor, min_rows: int) -> bool:
-    if device_type(x) != "cpu" or x.dtype not in _onednn_dtypes():
+    if device_type(x) != "cpu" or x.dtype not in _ONEDNN_DTYPES:
+        return False
+    if torch.compiler.is_compiling():  # its own code generator cannot take the operator, and has products of its own
         return False
     return x.numel() >= min_rows * x.shape[-1]
 
