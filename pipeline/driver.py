@@ -61,7 +61,10 @@ _EXIT_CODES = {
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it was found: where it lies, what its log says, what this run is and what earlier ones were."""
+    """A job as it was found: where it lies, what its log says, what this run is and what earlier ones were.
+
+    `num_entries` is the length of the log then: if it has grown by more than our claim, another driver was at work.
+    """
 
     config: JobConfig
     storage: JobStorage
@@ -69,6 +72,7 @@ class Job:
     checkpoint: Checkpoint
     record: JobRecord
     record_before: JobRecord | None
+    num_entries: int
 
     @property
     def relabels_all(self) -> bool:
@@ -143,16 +147,11 @@ def open_job(config: JobConfig) -> Job:
     before = read_record(storage)
     checkpoint = resolve_checkpoint(config, before)
     record = make_record(config, checkpoint)
-    if before is not None and not config.relabel:
-        changes = difference(before.fingerprint, record.fingerprint)
-        if changes:
-            raise ConfigError(
-                f"output={storage} holds masks that were made otherwise:\n{changes}\n"
-                "Name another output, or label everything there again with relabel=true."
-            )
+    if not config.relabel:
+        _check_same(before, record, storage)
     log = CommitLog(storage, new_writer_id())
-    log.load()
-    return Job(config, storage, log, checkpoint, record, before)
+    num_entries = log.load().next_entry
+    return Job(config, storage, log, checkpoint, record, before, num_entries)
 
 
 def plan_job(job: Job) -> Plan:
@@ -178,6 +177,9 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     Segments that a killed run published and could not commit are adopted. Rows that are to be replaced are removed.
     """
     state = job.log.state
+    is_stale = job.relabels_all or state.next_entry > job.num_entries + 1
+    if is_stale and not job.config.relabel:
+        _check_same(read_record(job.storage), job.record, job.storage)
     if job.relabels_all:
         keeper.forget(list(state.terminal))
     if job.relabels_all or job.record_before is None:
@@ -185,7 +187,8 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     adopted = keeper.adopt(job.record.config_hash, lambda outcome: True)
     if adopted:
         _log.info("%d videos of a run that was killed are whole and count", len(adopted))
-    plan = plan_job(replace(job, record_before=job.record))
+    if adopted or is_stale:
+        plan = plan_job(replace(job, record_before=job.record))
     if plan.changed:
         _log.info("%d videos have other prompts than before and are labelled again", len(plan.changed))
     keeper.forget(plan.replaced)
@@ -261,6 +264,16 @@ def report(job: Job, progress: Progress | None, ending: Ending, reason: str = ""
         heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     print(summary(progress, by_status, job.storage.uri, heading), flush=True)
     return _EXIT_CODES[ending]
+
+
+def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -> None:
+    """Raises `ConfigError` if the masks of a job were made by another model or other options than asked for now."""
+    changes = difference(before.fingerprint, now.fingerprint) if before else ""
+    if changes:
+        raise ConfigError(
+            f"output={storage} holds masks that were made otherwise:\n{changes}\n"
+            "Name another output, or label everything there again with relabel=true."
+        )
 
 
 @contextlib.contextmanager

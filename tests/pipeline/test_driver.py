@@ -252,6 +252,42 @@ def test_a_running_driver_is_not_disturbed(job: JobFolder, capsys: pytest.Captur
     assert job.run() == 0
 
 
+def test_a_plan_is_made_anew_if_another_driver_was_at_work_meanwhile(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It labelled everything between our plan and our taking the job."""
+    job.write(["one", "two"])
+    acquire = Ownership.acquire
+    seen = labelled_ids(monkeypatch)
+
+    def late(ownership: Ownership) -> int:
+        monkeypatch.setattr(Ownership, "acquire", acquire)
+        assert job.run() == 0
+        assert seen == ["one", "two"]
+        return acquire(ownership)
+
+    monkeypatch.setattr(Ownership, "acquire", late)
+    assert job.run() == 0
+    assert seen == ["one", "two"]
+    assert job.tables().statuses == {"one": "ok", "two": "ok"}
+
+
+def test_another_drivers_other_options_are_noticed_after_taking_the_job(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write(["one"])
+    acquire = Ownership.acquire
+
+    def late(ownership: Ownership) -> int:
+        monkeypatch.setattr(Ownership, "acquire", acquire)
+        assert job.run("frames.stride=2") == 0
+        return acquire(ownership)
+
+    monkeypatch.setattr(Ownership, "acquire", late)
+    assert job.run() == 2
+    assert "frames.stride: 2 in the output, 1 now" in capsys.readouterr().err
+
+
 def test_published_segments_of_a_killed_driver_are_adopted(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that dies between a worker's publication and its own log entry."""
     job.write(["one", "two", "three"])
