@@ -178,7 +178,7 @@ def test_a_refinement_click_changes_its_object_and_stays(example: Example) -> No
         assert float((refined[frame_idx][1] - before[frame_idx][1]).abs().max()) < OTHER_BATCH
         assert torch.equal(refined[frame_idx], again[frame_idx]), "the correction survives"
     x, y = (int(value) for value in example.refine)
-    assert refined[refine_frame_idx][0, 0, y, x] > 0
+    assert refined[refine_frame_idx][0, 0, y, x] > before[refine_frame_idx][0, 0, y, x], "the click was positive"
     outputs = model(inference_session=inference_session, frame_idx=refine_frame_idx)
     assert torch.equal(video_masks(outputs, inference_session)[0], refined[refine_frame_idx][0])
 
