@@ -61,13 +61,13 @@ class History:
         self.num_walks += 1
         self.walks[self.num_walks] = Walk(direction)
 
-    def before_frame(self, frame_index: int, bank: MemoryBank[Tensor]) -> None:
-        """To be called before a frame is tracked: takes a snapshot where one is due."""
+    def before_frame(self, frame_index: int, bank: MemoryBank[Tensor], *, is_due: bool = False) -> None:
+        """To be called before a frame is tracked: takes a snapshot where one is due, by its distance or anyway."""
         walk = self.walks[self.num_walks]
         if self.rule.newest_only:
             self.records.clear()
             walk.banks.clear()
-        if walk.banks and abs(frame_index - next(reversed(walk.banks))) < self.rule.snapshot_every:
+        if walk.banks and not is_due and abs(frame_index - next(reversed(walk.banks))) < self.rule.snapshot_every:
             return
         walk.banks[frame_index] = bank.copy()
         self.num_new_snapshots += 1

@@ -84,7 +84,7 @@ class PromptedFrame:
 class TrackedObject:
     """One object of a session: its prompts by frame, what is remembered of it and, if kept, its history.
 
-    `revision` counts the changes of its prompts: a mask from before the last one is out of date. `heading` is the
+    `revision` counts the changes of its prompts: a mask from before the last one is out of date. `upcoming` is the
     direction of its walk and the frame that comes next in it.
     """
 
@@ -93,7 +93,7 @@ class TrackedObject:
     history: History | None = None
     prompts: dict[int, PromptedFrame] = field(default_factory=dict)
     revision: int = 0
-    heading: tuple[int, int] | None = None
+    upcoming: tuple[int, int] | None = None
 
     @property
     def first_prompt(self) -> int:
@@ -141,7 +141,10 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
     for step in steps:
         for tracked in step.tracked:
             if tracked.history is not None:
-                tracked.history.before_frame(step.frame.index, tracked.bank)
+                # Where prompted memories come and go, none may come between a snapshot and the frames that need it.
+                follows_prompt = step.frame.index - step.direction in tracked.prompts
+                is_due = follows_prompt and step.session.max_prompted_memories is not None
+                tracked.history.before_frame(step.frame.index, tracked.bank, is_due=is_due)
     rows = track(steps)
     for index, step in enumerate(steps):
         for tracked in step.tracked:
@@ -149,9 +152,9 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
                 kept = _to_keep(rows[index, tracked.object_id], step.session)
                 tracked.history.after_frame(step.frame.index, tracked.revision, kept)
         # A prompted object goes on if it came along; where it did not, the next frame that it is tracked on leads it.
-        came_along = [t for t in step.prompted if t.heading == (step.direction, step.frame.index)]
+        came_along = [t for t in step.prompted if t.upcoming == (step.direction, step.frame.index)]
         for walked in (*step.tracked, *came_along):
-            walked.heading = (step.direction, step.frame.index + step.direction)
+            walked.upcoming = (step.direction, step.frame.index + step.direction)
         if step.then is not None:
             step.session.position = step.then
     return [_result(step, index, rows) for index, step in enumerate(steps)]

@@ -21,14 +21,14 @@ from torch import Tensor
 
 from model import session_files
 from model.frames import Frame, FrameSource
-from model.history import History, HistoryRule
+from model.history import History, HistoryRule, Record
 from model.memory_bank import BACKWARD, FORWARD, MemoryBank
 from model.prompts import Prompt, errors_naming
 from model.recall import recall
 from model.sam2 import ImageFeatures, Sam2, Segmentation
 from model.tracking import FrameResult, Position, PromptedFrame, Step, TrackedObject, advance, condition, encode_frames
 
-__all__ = ["BACKWARD", "DIRECTIONS", "FORWARD", "FrameResult", "HistoryRule", "Step", "VideoSession", "advance"]
+__all__ = ["DIRECTIONS", "FrameResult", "Step", "VideoSession", "advance"]
 
 # Each direction as legs: which frames an object covers depends on the leg (`_covers`).
 _LEGS = {"forward": ("forward",), "backward": ("backward",), "both": ("forward", "before")}
@@ -174,7 +174,7 @@ class VideoSession:
         for leg in legs:
             if start is None:
                 for tracked in self.objects.values():
-                    tracked.heading = None
+                    tracked.upcoming = None
             for frame in self._frames(leg, self._first(leg) if start is None else start):
                 yield self._step(frame, leg, mode=direction)
                 self._forget_behind(frame.index, _HEADINGS[leg])
@@ -190,7 +190,7 @@ class VideoSession:
         leg = "forward" if heading == FORWARD else "backward"
         if fresh:
             for tracked in self.objects.values():
-                tracked.heading = None
+                tracked.upcoming = None
         for frame in self._frames(leg, start):
             yield self._step(frame, leg, recalled=not fresh)
             self._forget_behind(frame.index, heading)
@@ -310,7 +310,7 @@ class VideoSession:
                 tracked_here.append(tracked)
         self.condition_on(frame)
         self._condition_near(frame, heading, tracked_here)
-        strays = [tracked for tracked in tracked_here if tracked.heading != (heading, frame.index)]
+        strays = [tracked for tracked in tracked_here if tracked.upcoming != (heading, frame.index)]
         self._lead(strays, frame.index, heading, recalled)
         prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
         then = None if mode is None else Position(mode, leg, frame.index + heading)
@@ -318,7 +318,7 @@ class VideoSession:
 
     def _lead(self, strays: Sequence[TrackedObject], frame_index: int, heading: int, recalled: bool) -> None:
         """Starts a walk of these objects at a frame; `recalled`: with what they had tracked when they were here."""
-        recorded = [tracked for tracked in strays if recalled and _has_record(tracked, frame_index, heading)]
+        recorded = [tracked for tracked in strays if recalled and _record(tracked, frame_index, heading)]
         found = recall(self, recorded, frame_index)
         for tracked in strays:
             tracked.bank.start_pass()
@@ -345,7 +345,7 @@ class VideoSession:
     def _condition_frame(self, frame: Frame, objects: Sequence[TrackedObject]) -> None:
         corrected = [t for t in objects if t.prompts[frame.index].is_correction]
         missing = [t for t in corrected if t.prompts[frame.index].recall is None]
-        for object_id, recalled in (recall(self, missing, frame.index) if missing else {}).items():
+        for object_id, recalled in recall(self, missing, frame.index).items():
             self.objects[object_id].prompts[frame.index].recall = recalled
         condition(self, frame, objects)
         for tracked in corrected:
@@ -390,18 +390,20 @@ def _covers(leg: str, tracked: TrackedObject, frame_index: int) -> bool:
     return frame_index <= tracked.last_prompt if leg == "backward" else frame_index < tracked.first_prompt
 
 
-def _has_record(tracked: TrackedObject, frame_index: int, heading: int) -> bool:
+def _record(tracked: TrackedObject, frame_index: int, heading: int) -> Record | None:
+    """What history has of an object on a frame, if it was tracked there in this direction."""
     history = tracked.history
-    return history is not None and frame_index in history.records and history.direction(frame_index) == heading
+    if history is None or frame_index not in history.records or history.direction(frame_index) != heading:
+        return None
+    return history.records[frame_index]
 
 
 def _known(tracked: TrackedObject, frame_index: int, heading: int) -> Segmentation | None:
     """The mask that an object had on a frame, if its prompts are the same and it does not come along just now."""
-    if tracked.heading == (heading, frame_index) or not _has_record(tracked, frame_index, heading):
+    record = _record(tracked, frame_index, heading)
+    if record is None or record.revision != tracked.revision or tracked.upcoming == (heading, frame_index):
         return None
-    assert tracked.history is not None
-    record = tracked.history.records[frame_index]
-    return record.segmentation if record.revision == tracked.revision else None
+    return record.segmentation
 
 
 def _beyond_end(object_id: int, frame_index: int) -> str:

@@ -60,6 +60,17 @@ def test_a_tracked_frame_is_recalled_bit_for_bit_from_the_nearest_snapshot(direc
             assert torch.equal(recalled[object_id].logits_BHW[0], before[object_id, frame_index])
 
 
+def test_tracked_frames_are_recalled_where_prompted_memories_come_and_go() -> None:
+    session = VideoSession(small(), frames_of(clip(16)), 2, history=HistoryRule(100))
+    for frame_index in (0, 3, 5, 8, 12):
+        session.add_prompt(1, frame_index, box(clip(16), 1, frame_index))
+    before = by_object(session.propagate())
+    for frame_index in (1, 4, 6, 7, 9, 11, 13, 15):
+        assert torch.equal(
+            recall(session, session.objects.values(), frame_index)[1].logits_BHW[0], before[1, frame_index]
+        )
+
+
 def test_a_correction_uses_what_the_frame_had() -> None:
     """The same click is decoded otherwise on a frame that was tracked than as a seed."""
     session, _ = tracked_session()
