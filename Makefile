@@ -12,8 +12,9 @@ export PYTHONUNBUFFERED := 1
 demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.run conf=demo
 
+# Two processes, each with whole files: servers and reference networks are started once for a file.
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 # Faults injected into whole jobs with Ray; about a quarter of an hour on two cores.
 chaos: $(VENV)/.installed-test
