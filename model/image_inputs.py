@@ -113,7 +113,7 @@ def _decoded(prompts: dict[str, Tensor], image: int, pad_value: int) -> list[Cli
 def _prompts_of_image(name: str, given: Sequence[Any], pad_value: int) -> list[ClickPrompt]:
     points, labels, boxes = given
     objects = boxes if points is None else points
-    if not isinstance(objects, list):
+    if not isinstance(objects, list) or not objects:
         raise ValueError(f"{name}: expected a list with an entry for each object, got {objects!r}")
     where = [f"{name}, object {row}" for row in range(len(objects))]
     return click_prompts(name, where, points, labels, boxes, pad_value=pad_value)

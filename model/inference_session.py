@@ -59,6 +59,8 @@ class Sam2VideoInferenceSession:
         if video_height is not None and video_width is not None:
             self._size_hw = (int(video_height), int(video_width))
         if isinstance(video, Tensor):
+            if self._size_hw is None:
+                raise ValueError("video_height and video_width must be given with normalised frames")
             video = ArrayFrames(video.permute(0, 2, 3, 1).to(self.video_storage_device, self.dtype), self._size_hw)
         self._video = video
         if video is not None:
@@ -248,5 +250,7 @@ def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
 
 
 def _same_device(first: torch.device, second: torch.device) -> bool:
-    """Whether both are one device; one without an index is the current one."""
-    return first.type == second.type and (first.index or 0) == (second.index or 0)
+    """Whether both are one device; one without an index is the current one, as torch says."""
+    if first.type != second.type or first == second:
+        return first == second
+    return torch.empty(0, device=first).device == torch.empty(0, device=second).device

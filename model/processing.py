@@ -139,7 +139,7 @@ class Sam2VideoProcessor:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / PROCESSOR_NAME).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
-    def __call__(  # the documented arguments
+    def __call__(
         self,
         images: Any = None,
         segmentation_maps: Any = None,

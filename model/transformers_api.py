@@ -38,9 +38,6 @@ from model.sam2 import HIDDEN_LOGIT, Sam2
 from model.stream import VideoStream
 from model.tracking import FrameResult, Step, advance
 
-# Marks what only fills up a tensor of prompts (`Sam2VideoProcessor.point_pad_value`).
-_PAD_VALUE = -10
-
 
 @dataclass(frozen=True)
 class Sam2VideoSegmentationOutput:
@@ -81,9 +78,8 @@ class Sam2VideoModel(nn.Module):
         `CheckpointError` saying what is wrong with a checkpoint, `FileNotFoundError` where there is none.
         """
         checkpoint = read_checkpoint(str(source), HubAccess(revision, token, **access))
-        wanted = checkpoint.dtype if dtype in (None, "auto") else as_dtype(dtype or "")
-        model = checkpoint.model().to(dtype=wanted)
-        return cls(Sam2VideoConfig.from_dict(checkpoint.raw_config), model)
+        wanted = checkpoint.dtype if dtype is None or dtype == "auto" else as_dtype(dtype)
+        return cls(Sam2VideoConfig.from_dict(checkpoint.raw_config), checkpoint.model().to(dtype=wanted))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from."""
@@ -171,15 +167,16 @@ class Sam2VideoModel(nn.Module):
         input_labels: Tensor | None = None,
         input_boxes: Tensor | None = None,
         original_sizes: Tensor | None = None,
+        point_pad_value: int = -10,
     ) -> Sam2VideoImageSegmentationOutput:
         """Masks of still images with any number of prompts each: `model.segment_images(**processor(images=…, …))`.
 
         What an object gets does not depend on the other prompts and images. The masks of each image go with its entry
-        of `original_sizes` to `post_process_masks`.
+        of `original_sizes` to `post_process_masks`. `point_pad_value` is that of the processor.
         """
         given = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
         prompts = {name: values for name, values in given.items() if values is not None}
-        return segment_images(self.network, pixel_values, prompts, _PAD_VALUE)
+        return segment_images(self.network, pixel_values, prompts, point_pad_value)
 
     def state_dict(self, *arguments: Any, **options: Any) -> Any:
         """The weights by their names in `model.safetensors`."""

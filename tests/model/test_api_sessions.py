@@ -335,6 +335,8 @@ def test_a_normalised_video_may_be_given_to_the_session_itself(expected: Masks) 
     session = Sam2VideoInferenceSession(video=pixels, video_height=48, video_width=64)
     add_box(session, 0, [1, 2])
     assert same(propagate(session), expected)
+    with pytest.raises(ValueError, match="video_height and video_width must be given with normalised frames"):
+        Sam2VideoInferenceSession(video=pixels)
 
 
 @pytest.mark.parametrize("picture", [lambda frame: frame, Image.fromarray, lambda frame: [frame], torch.from_numpy])

@@ -86,6 +86,10 @@ def test_prompts_may_come_with_sizes_instead_of_images() -> None:
         ({"input_points": [[[[1, 1]]]]}, "points and labels must be given together"),
         ({"input_boxes": [[[1, 1, 5, 5]], [[1, 1, 5, 5]]]}, "1 images need as many entries"),
         ({"input_boxes": [5]}, "image 0: expected a list with an entry for each object, got 5"),
+        (
+            {"input_points": [[]], "input_labels": [[]]},
+            r"image 0: expected a list with an entry for each object, got \[\]",
+        ),
         ({"return_tensors": "np"}, "only 'pt'"),
     ],
 )
