@@ -6,46 +6,40 @@ from unittest import mock
 
 import pytest
 
-from tests.reference.cases import Box, Case, Click, Direction, FramesSpec, Outputs, Seed
+from tests.reference.cases import Case, Direction, FramesSpec, Outputs, Seed
 from tests.reference.gaps import MAX_GAP, assert_worth_comparing, gaps
 from tests.reference.trio import run_case, transformers_runner
-from tests.reference.tuning import pinned_model
-
-IMAGE_SIZE = 256
-MODEL = pinned_model("tiny", "2.1")
-LONG = FramesSpec(num_frames=24, image_size=IMAGE_SIZE, num_images=10)
-CLICK = Click(((190.0, 130.0),), (1,))
-BOX = Box((30.0, 60.0, 140.0, 190.0))
+from tests.reference.tuning import LONG_PROMPTS, long_case
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(("direction", "start"), [("forward", 0), ("backward", 23)])
-def test_two_objects_over_24_frames(direction: Direction, start: int) -> None:
-    case = Case(MODEL, LONG, (Seed(0, start, CLICK), Seed(1, start, BOX)), direction)
-    outputs = check(case)
-    assert len(outputs) == 2 * LONG.num_frames
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_two_objects_over_24_frames(direction: Direction) -> None:
+    outputs = check(long_case("tiny", direction))
+    assert len(outputs) == 2 * 24
     assert_worth_comparing(outputs)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_second_prompts_and_an_object_that_enters_later(direction: Direction) -> None:
-    frames = FramesSpec(num_frames=12, image_size=IMAGE_SIZE)
-    case = Case(MODEL, frames, (Seed(0, 1, CLICK), Seed(0, 9, BOX), Seed(1, 5, BOX)), direction)
-    outputs = check(case)
+    click, box = LONG_PROMPTS
+    seeds = (Seed(0, 1, click), Seed(0, 7, box), Seed(1, 4, box))
+    model = long_case("tiny", direction).model
+    outputs = check(Case(model, FramesSpec(10, 256, num_images=10), seeds, direction))
     if direction == "forward":
-        assert outputs.keys() == {*((0, frame) for frame in range(1, 12)), *((1, frame) for frame in range(5, 12))}
+        assert outputs.keys() == {*((0, frame) for frame in range(1, 10)), *((1, frame) for frame in range(4, 10))}
     else:
-        assert outputs.keys() == {*((0, frame) for frame in range(10)), *((1, frame) for frame in range(6))}
+        assert outputs.keys() == {*((0, frame) for frame in range(8)), *((1, frame) for frame in range(5))}
 
 
 def test_an_evicted_pointer_would_be_noticed() -> None:
     """The comparison could fail: with 17 pointers instead of 16, masks are off by more than it allows."""
-    case = Case(MODEL, LONG, (Seed(0, 0, CLICK),))
-    runner = transformers_runner(MODEL, LONG)
-    outputs = runner.propagate(case.seeds, "forward")
+    case = long_case("tiny", "forward")
+    runner = transformers_runner(case.model, case.frames)
+    outputs = {key: output for key, output in run_case(case).transformers.items() if key[0] == 0}
     with mock.patch.object(runner.network.config, "max_object_pointers_in_encoder", 17):
-        more = runner.propagate(case.seeds, "forward")
+        more = runner.propagate(case.seeds[:1], "forward")
     assert gaps(more, outputs, case.seed_frames).tracked > 2 * MAX_GAP
 
 

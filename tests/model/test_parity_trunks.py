@@ -14,7 +14,7 @@ from tests.reference.tuning import PINNED, pinned_case
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=PINNED, ids="-".join)
+@pytest.fixture(scope="module", params=PINNED[256], ids="-".join)
 def case(request: pytest.FixtureRequest) -> Case:
     return pinned_case(*request.param)
 

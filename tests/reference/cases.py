@@ -88,6 +88,11 @@ class FramesSpec:
     image_size: int
     num_images: int = 9
 
+    @property
+    def images(self) -> FramesSpec:
+        """A clip of the different images, each once: what clips of other lengths share."""
+        return FramesSpec(min(self.num_images, self.num_frames), self.image_size, self.num_images)
+
     def image_of(self, frame_index: int) -> int:
         """Which of the different images a frame shows."""
         last = max(self.num_images - 1, 1)

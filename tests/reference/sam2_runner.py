@@ -101,13 +101,16 @@ def _predictor(model: ModelSpec) -> Any:
     return predictor
 
 
-@functools.lru_cache(maxsize=2)
 def _features(model: ModelSpec, frames: FramesSpec) -> list[tuple[torch.Tensor, dict[str, Any]]]:
+    encoded = _encoded_images(model, frames.images)
+    return [encoded[frames.image_of(frame)] for frame in range(frames.num_frames)]
+
+
+@functools.lru_cache(maxsize=1)
+def _encoded_images(model: ModelSpec, images: FramesSpec) -> list[tuple[torch.Tensor, dict[str, Any]]]:
     predictor = _predictor(model)
     with torch.inference_mode():
-        images = normalized(drawn_frames(frames)[: frames.num_images])[:, None]
-        encoded = [(image, predictor.forward_image(image)) for image in images]
-    return [encoded[frames.image_of(frame)] for frame in range(frames.num_frames)]
+        return [(image, predictor.forward_image(image)) for image in normalized(drawn_frames(images))[:, None]]
 
 
 def _image_features(model: ModelSpec, frames: FramesSpec) -> list[FloatArray]:
@@ -136,7 +139,8 @@ def _propagate_object(case: Case, object_id: int) -> dict[int, FrameOutput]:
     ):
         state = predictor.init_state(video_path="")
     state["cached_features"] = dict(enumerate(_features(case.model, case.frames)))
-    with _Recorder(predictor) as recorder:
+    without_bar = mock.patch("sam2.sam2_video_predictor.tqdm", lambda frames, desc: frames)
+    with _Recorder(predictor) as recorder, without_bar:
         for seed in seeds:
             if isinstance(seed.prompt, DiscMask | GivenMask):
                 predictor.add_new_mask(state, seed.frame_index, object_id, seed.prompt.mask(size))

@@ -53,16 +53,20 @@ def random_network(model: ModelSpec, shapes: Shapes, style: ConfigStyle = "rope_
 class TransformersRunner:
     """Runs one network over one sequence of preprocessed frames `[T, 3, S, S]`; encodes equal frames once.
 
-    `image_of` says which frames are equal: they have equal images.
+    `image_of` says which frames are equal: they have equal images. `encoded` holds features by image and is filled.
     """
 
     def __init__(
-        self, network: Sam2VideoModel, pixels_T3SS: torch.Tensor, image_of: Callable[[int], int] = lambda frame: frame
+        self,
+        network: Sam2VideoModel,
+        pixels_T3SS: torch.Tensor,
+        image_of: Callable[[int], int] = lambda frame: frame,
+        encoded: dict[int, dict[str, Any]] | None = None,
     ) -> None:
         self.network = network
         self._pixels = pixels_T3SS
         self._image_of = image_of
-        self._cached: dict[int, dict[str, Any]] = {}
+        self._encoded = {} if encoded is None else encoded
 
     def image_features(self) -> list[FloatArray]:
         """Features `[T, C, H, W]` of strides 4, 8 and 16, as the mask decoder gets them (without memory)."""
@@ -116,13 +120,13 @@ class TransformersRunner:
 
     def _encode(self, frame: int) -> dict[str, Any]:
         image = self._image_of(frame)
-        if image not in self._cached:
+        if image not in self._encoded:
             output = self.network.get_image_features(self._pixels[frame][None], return_dict=True)
-            self._cached[image] = {
+            self._encoded[image] = {
                 "vision_feats": output.fpn_hidden_states,
                 "vision_pos_embeds": output.fpn_position_encoding,
             }
-        return self._cached[image]
+        return self._encoded[image]
 
 
 def add_seed(session: Sam2VideoInferenceSession, object_index: int, seed: Seed, image_size: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from model.checkpoint import Checkpoint
 from model.sam2 import Sam2
@@ -67,11 +68,18 @@ def ours_random(model: ModelSpec) -> Sam2:
     return Checkpoint("random weights", model.hf_config(), random_hf_weights(model, _shapes(model))).model()
 
 
-@functools.lru_cache(maxsize=1)
 def transformers_runner(model: ModelSpec, frames: FramesSpec) -> TransformersRunner:
-    """The runner of `transformers` with the random weights, kept until another model or clip is asked for."""
+    """The runner of `transformers` with the random weights; the network and the features of images are kept."""
     network = random_network(model, _shapes(model))
-    return TransformersRunner(network, normalized(drawn_frames(frames)), frames.image_of)
+    return TransformersRunner(
+        network, normalized(drawn_frames(frames)), frames.image_of, _encoded_images(model, frames.images)
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _encoded_images(model: ModelSpec, images: FramesSpec) -> dict[int, dict[str, Any]]:
+    """Filled by the runner."""
+    return {}
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.reference.cases import Box, Case, Click, DiscMask, FramesSpec, Seed
+from tests.reference.cases import Box, Case, Click, Direction, DiscMask, FramesSpec, Prompt, Seed
 from tests.reference.variants import ModelSpec, Size, Version
 
 
@@ -22,15 +22,20 @@ class Pinned:
     num_frames: int
 
 
-PINNED: dict[tuple[Size, Version], Pinned] = {
-    ("large", "2.1"): Pinned(18, -10.24, 3),
-    ("base_plus", "2.1"): Pinned(1, -1.68, 3),
-    ("small", "2.1"): Pinned(3, 5.93, 4),
-    ("tiny", "2.0"): Pinned(2, -4.7, 6),
-    ("tiny", "2.1"): Pinned(2, -4.67, 7),
+# By image size.
+PINNED: dict[int, dict[tuple[Size, Version], Pinned]] = {
+    256: {
+        ("large", "2.1"): Pinned(18, -10.24, 3),
+        ("base_plus", "2.1"): Pinned(1, -1.68, 3),
+        ("small", "2.1"): Pinned(3, 5.93, 4),
+        ("tiny", "2.0"): Pinned(24, -1.81, 3),
+        ("tiny", "2.1"): Pinned(20, 0.9, 3),
+    },
+    1024: {},
 }
 
-# A click, a box, a box with clicks and a mask, all on the first frame; object ids are their places in this list.
+# A click, a box, a box with clicks and a mask, all on the first frame; object ids are their places in this list. Pixels
+# of a 256×256 frame.
 PROMPTS = (
     Seed(0, 0, Click(((80.0, 100.0),), (1,))),
     Seed(1, 0, Box((140.0, 80.0, 220.0, 200.0))),
@@ -38,13 +43,40 @@ PROMPTS = (
     Seed(3, 0, DiscMask((90.0, 100.0), 40.0)),
 )
 
+# Two objects over 24 frames, prompted on the first frame (or on the last, backward).
+LONG_FRAMES = 24
+LONG_PINNED = Pinned(2, -4.67, LONG_FRAMES)
+LONG_PROMPTS = (Click(((190.0, 130.0),), (1,)), Box((30.0, 60.0, 140.0, 190.0)))
 
-def pinned_model(size: Size, version: Version) -> ModelSpec:
-    """The model at image_size 256 whose random weights are known to be worth comparing."""
-    pinned = PINNED[size, version]
-    return ModelSpec(size, version, 256, pinned.seed, pinned.object_score_bias)
 
-
-def pinned_case(size: Size, version: Version) -> Case:
+def pinned_case(size: Size, version: Version, image_size: int = 256) -> Case:
     """Four objects, one for each kind of prompt, over few frames."""
-    return Case(pinned_model(size, version), FramesSpec(PINNED[size, version].num_frames, 256), PROMPTS)
+    pinned = PINNED[image_size][size, version]
+    model = ModelSpec(size, version, image_size, pinned.seed, pinned.object_score_bias)
+    seeds = tuple(Seed(seed.object_id, 0, scaled(seed.prompt, image_size / 256)) for seed in PROMPTS)
+    return Case(model, FramesSpec(pinned.num_frames, image_size), seeds)
+
+
+def long_case(size: Size, direction: Direction, image_size: int = 256, num_frames: int = LONG_FRAMES) -> Case:
+    """Two objects, a click and a box, over so many frames that a 16th pointer is evicted."""
+    start = 0 if direction == "forward" else num_frames - 1
+    seeds = tuple(Seed(number, start, scaled(prompt, image_size / 256)) for number, prompt in enumerate(LONG_PROMPTS))
+    model = ModelSpec(size, "2.1", image_size, LONG_PINNED.seed, LONG_PINNED.object_score_bias)
+    return Case(model, FramesSpec(num_frames, image_size, num_images=10), seeds, direction)
+
+
+def scaled(prompt: Prompt, factor: float) -> Prompt:
+    """The same prompt on a frame that is `factor` times as large."""
+    if isinstance(prompt, Click):
+        return Click(_scaled_points(prompt.points_xy, factor), prompt.labels)
+    if isinstance(prompt, Box):
+        x0, y0, x1, y1 = (factor * value for value in prompt.box_xyxy)
+        return Box((x0, y0, x1, y1), _scaled_points(prompt.points_xy, factor), prompt.labels)
+    if isinstance(prompt, DiscMask):
+        x, y = prompt.center_xy
+        return DiscMask((factor * x, factor * y), factor * prompt.radius)
+    raise TypeError("a mask of given pixels cannot be scaled")
+
+
+def _scaled_points(points_xy: tuple[tuple[float, float], ...], factor: float) -> tuple[tuple[float, float], ...]:
+    return tuple((factor * x, factor * y) for x, y in points_xy)
