@@ -12,10 +12,10 @@ from tests.reference.cases import Box, Click, FrameOutput, FramesSpec, Outputs, 
 from tests.reference.gaps import MAX_GAP, gaps
 from tests.reference.sam2_corrections import Correction, corrected_by_sam2
 from tests.reference.trio import ours_random
-from tests.reference.tuning import pinned_model
+from tests.reference.variants import ModelSpec
 
 FRAMES = FramesSpec(num_frames=6, image_size=256)
-MODEL = pinned_model("tiny", "2.1", 256)
+MODEL = ModelSpec("tiny", "2.1", 256, seed=2, object_score_bias=-4.67)  # the object is seen on most frames
 CORRECTIONS = {
     "one click": Click(((150.0, 120.0),), (1,)),
     "two clicks": Click(((100.0, 110.0), (200.0, 60.0)), (1, 0)),
