@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import torch
 
 from model.prompts import BoxPrompt, ClickPrompt, MaskPrompt, Point, PointPrompt, Prompt, errors_naming
-
-Nested = list[Any]
 
 
 def object_ids_of(obj_ids: Any) -> list[int]:
@@ -62,10 +60,7 @@ def nested(value: Any, name: str) -> Any:
 
 
 def frame_prompts(
-    object_ids: Sequence[int],
-    frame_index: int,
-    inputs: Mapping[str, Any],
-    pad_value: int,
+    object_ids: Sequence[int], frame_index: int, inputs: Mapping[str, Any], pad_value: int
 ) -> Sequence[Prompt]:
     """The prompts of objects on one frame, from `input_points` with `input_labels`, `input_boxes`, or `input_masks`.
 
@@ -151,7 +146,7 @@ def _single_image(values: Any, name: str, levels: str) -> Any:
     return entries[0]
 
 
-def _entries(values: Any, count: int, name: str) -> Nested:
+def _entries(values: Any, count: int, name: str) -> list[Any]:
     if values is None:
         return [None] * count
     if not isinstance(values, list) or len(values) != count:
@@ -196,7 +191,7 @@ def _mask(mask: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return array
 
 
-def _integer(value: SupportsIndex | Any, name: str) -> int:
+def _integer(value: Any, name: str) -> int:
     if isinstance(value, bool):
         raise ValueError(f"{name}: expected a whole number, got {value}")
     try:
