@@ -12,8 +12,11 @@ from model.frames import ArrayFrames, Frame
 from model.prompts import MaskPrompt, PointPrompt
 from model.tracking import FrameResult
 from model.video import VideoSession, advance
+from pipeline.decode import VideoFrames
+from pipeline.video_file import encode_mp4
 from tests.clips import iou
 from tests.model.helpers import OTHER_BATCH, box, by_object, click, clip, frames_of, gap, mask, same_bits, small
+from tests.pipeline.media_files import media_of
 
 FRAMES = 8
 
@@ -238,6 +241,20 @@ def test_prompted_memories_are_bounded_where_every_frame_has_a_box(every: int, d
         assert sum(one.segmentation is not None for one in said) <= 4 + 15 // every + 2
     assert len(frames.asked) == len(set(frames.asked)), "no frame is fetched twice"
     assert frames.asked == () if every == 1 else len(frames.asked) <= 30 / every
+
+
+def test_a_video_file_is_read_out_of_turn_while_it_is_walked() -> None:
+    """Prompted frames ahead of the walk come from the same decoder, which is in the middle of the file."""
+    data = encode_mp4(clip(30).frames_THW3, 10)
+    with VideoFrames(media_of(data)) as source:
+        in_memory = ArrayFrames([frame.pixels_HW3 for frame in source.forward(0)])
+    propagated = []
+    for frames in (VideoFrames(media_of(data)), in_memory):
+        session = VideoSession(small(), frames, 2)
+        for index in range(2, 30, 6):
+            session.add_prompt(1, index, box(clip(30), 1, index))
+        propagated.append(list(session.propagate("both")))
+    assert same_bits(*propagated)
 
 
 def test_bounding_storage_changes_no_mask() -> None:
