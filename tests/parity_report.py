@@ -25,7 +25,7 @@ from tests.reference.variants import SIZES, Size
 
 COLUMNS = (
     "{size:<10} {what:<34} {seen:>6} {cover:>7} "
-    "{references:>11} {sam2:>11} {transformers:>10} {verdict:<6} {seconds:>6}"
+    "{references:>11} {sam2:>11} {transformers:>10} {verdict:<6} {seconds:>6}  {reached}"
 )
 
 
@@ -42,6 +42,7 @@ class Row:
     seen: str = ""
     cover: str = ""
     passed: bool = True
+    reached: str = ""
 
     def __str__(self) -> str:
         return COLUMNS.format(
@@ -54,6 +55,7 @@ class Row:
             transformers=f"{self.ours_transformers:.1e}",
             verdict="ok" if self.passed else "FAILED",
             seconds=f"{self.seconds:.0f}",
+            reached=self.reached,
         )
 
 
@@ -74,6 +76,7 @@ def main() -> int:
         "transformers": "ours ~ tf",
         "verdict": "",
         "seconds": "s",
+        "reached": "hidden / other candidate / unstable",
     }
     print(COLUMNS.format(size="size", what="what", seen="seen", cover="cover %", **names), flush=True)
     passed = True
@@ -89,10 +92,10 @@ def _rows(arguments: argparse.Namespace) -> Iterator[Row]:
         case = pinned_case(size, "2.1", arguments.image_size)
         yield _feature_row(size, case)
         yield from _case_rows(size, case, ("click", "box", "box and clicks", "mask"))
-        if size in arguments.long:
-            for direction in ("forward", "backward"):
-                long = long_case(size, direction, arguments.image_size, arguments.frames)
-                yield from _case_rows(size, long, ("click", "box"))
+    for size in arguments.long:
+        for direction in ("forward", "backward"):
+            long = long_case(size, direction, arguments.image_size, arguments.frames)
+            yield from _case_rows(size, long, ("click", "box"))
 
 
 def _feature_row(size: Size, case: Case) -> Row:
@@ -132,11 +135,20 @@ def _case_rows(size: Size, case: Case, names: tuple[str, ...]) -> Iterator[Row]:
             seen=f"{against_sam2.visible}/{against_sam2.frames}",
             cover=f"{min(visible):.0f}–{max(visible):.0f}" if visible else "",
             passed=max(_largest(against_sam2), _largest(against_transformers)) <= MAX_GAP,
+            reached=_reached(sam2),
         )
 
 
 def _of_object(outputs: Outputs, object_id: int) -> Outputs:
     return {key: output for key, output in outputs.items() if key[0] == object_id}
+
+
+def _reached(outputs: Outputs) -> str:
+    """On how many frames the object is hidden, not the first of three masks is taken, the single mask is replaced."""
+    hidden = sum(output.object_score <= 0 for output in outputs.values())
+    other = sum(output.best_candidate > 0 for output in outputs.values())
+    unstable = sum(output.stability < 0.98 for output in outputs.values())
+    return f"{hidden} / {other} / {unstable}"
 
 
 def _largest(found: Gaps) -> float:

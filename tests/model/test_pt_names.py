@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel
@@ -32,6 +34,13 @@ def test_renamed_tensors_are_exactly_those_of_transformers(size: Size, version: 
     renamed = rename_pt(pt_tensors(model))
     assert {name: tuple(tensor.shape) for name, tensor in renamed.items()} == expected
     Checkpoint("renamed", model.hf_config(style), renamed).model()
+
+
+@pytest.mark.slow
+def test_sam2_is_never_imported_here() -> None:
+    """It initialises Hydra's global state, which the pipeline needs for itself."""
+    assert sam2_process().layout(ModelSpec("tiny", "2.1", 1024).sam2_config_name)
+    assert "sam2" not in sys.modules
 
 
 def test_matrix_stored_twice_and_point_embeddings_joined_in_order() -> None:

@@ -31,7 +31,12 @@ PINNED: dict[int, dict[tuple[Size, Version], Pinned]] = {
         ("tiny", "2.0"): Pinned(24, -1.81, 3),
         ("tiny", "2.1"): Pinned(20, 0.9, 3),
     },
-    1024: {},
+    1024: {
+        ("tiny", "2.1"): Pinned(3, 6.55, 3),
+        ("small", "2.1"): Pinned(2, -7.12, 3),
+        ("base_plus", "2.1"): Pinned(5, -5.04, 3),
+        ("large", "2.1"): Pinned(2, -6.44, 2),
+    },
 }
 
 # A click, a box, a box with clicks and a mask, all on the first frame; object ids are their places in this list. Pixels
@@ -45,8 +50,8 @@ PROMPTS = (
 
 # Two objects over 24 frames, prompted on the first frame (or on the last, backward).
 LONG_FRAMES = 24
-LONG_PINNED = Pinned(2, -4.67, LONG_FRAMES)
-LONG_PROMPTS = (Click(((190.0, 130.0),), (1,)), Box((30.0, 60.0, 140.0, 190.0)))
+LONG_PINNED = {256: Pinned(2, -4.67, LONG_FRAMES), 1024: Pinned(2, -3.0, LONG_FRAMES)}
+LONG_PROMPTS: tuple[Prompt, Prompt] = (Click(((190.0, 130.0),), (1,)), Box((30.0, 60.0, 140.0, 190.0)))
 
 
 def pinned_case(size: Size, version: Version, image_size: int = 256) -> Case:
@@ -61,7 +66,8 @@ def long_case(size: Size, direction: Direction, image_size: int = 256, num_frame
     """Two objects, a click and a box, over so many frames that a 16th pointer is evicted."""
     start = 0 if direction == "forward" else num_frames - 1
     seeds = tuple(Seed(number, start, scaled(prompt, image_size / 256)) for number, prompt in enumerate(LONG_PROMPTS))
-    model = ModelSpec(size, "2.1", image_size, LONG_PINNED.seed, LONG_PINNED.object_score_bias)
+    pinned = LONG_PINNED[image_size]
+    model = ModelSpec(size, "2.1", image_size, pinned.seed, pinned.object_score_bias)
     return Case(model, FramesSpec(num_frames, image_size, num_images=10), seeds, direction)
 
 
