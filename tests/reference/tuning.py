@@ -33,9 +33,9 @@ PINNED: dict[int, dict[tuple[Size, Version], Pinned]] = {
     },
     1024: {
         ("tiny", "2.1"): Pinned(3, 6.55, 3),
-        ("small", "2.1"): Pinned(2, -7.12, 3),
-        ("base_plus", "2.1"): Pinned(5, -5.04, 3),
-        ("large", "2.1"): Pinned(2, -6.44, 2),
+        ("small", "2.1"): Pinned(2, -3.29, 3),
+        ("base_plus", "2.1"): Pinned(5, -3.21, 3),
+        ("large", "2.1"): Pinned(2, -1.0, 2),
     },
 }
 
