@@ -49,7 +49,7 @@ def executor_of(
     executors: list[RayExecutor],
     make_worker: type,
     hang_seconds: float = 30,
-    setup_seconds: float = 60,
+    setup_seconds: float = 200,
     **options: object,
 ) -> RayExecutor:
     cluster = ClusterConfig(kind="existing", **options)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def executor_of(
 
 def wait_for(executor: RayExecutor, count: int) -> list[Event]:
     events: list[Event] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while len(events) < count and time.monotonic() < deadline:
         events += executor.wait(1.0)
     assert len(events) == count
@@ -134,7 +134,7 @@ def test_a_worker_that_hangs_is_killed_after_its_deadline(executors: list[RayExe
 def test_a_worker_that_cannot_start_is_a_matter_of_the_environment(
     make_worker: type, said: str, executors: list[RayExecutor]
 ) -> None:
-    executor = executor_of(executors, make_worker, setup_seconds=2 if make_worker is SlowToStart else 60)
+    executor = executor_of(executors, make_worker, setup_seconds=2 if make_worker is SlowToStart else 200)
     executor.start()
     (lost,) = wait_for(executor, 1)
     assert isinstance(lost, Lost)
