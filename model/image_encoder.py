@@ -24,7 +24,8 @@ class PatchEmbed(nn.Module):
         self.projection = nn.Conv2d(3, channels, kernel_size=7, stride=4, padding=3)
 
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
-        out: Tensor = self.projection(pixels_B3HW)
+        # Channels last throughout: the map that comes out is contiguous as the blocks read it.
+        out: Tensor = self.projection(pixels_B3HW.contiguous(memory_format=torch.channels_last))
         return out.permute(0, 2, 3, 1)
 
 

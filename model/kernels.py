@@ -28,22 +28,31 @@ _MIN_ROWS_FOR_ONEDNN = 512
 # Rows of a map that a CPU takes at a time: what lies between two layers then fits its caches, and stays below the
 # 32 MiB from which the allocator maps fresh zeroed pages for every tensor.
 _ROWS_IN_CACHE = 4096
+# Scores of one block of attention: at most 32 MiB in float32.
+_SCORES_IN_CACHE = 1 << 23
+# Up to so many keys, attention of many short sequences goes by batched products; the fused kernel has a start-up cost
+# for each sequence. In bfloat16 it is also slower at any length that a window has.
+_MAX_KEYS_FOR_BATCHES = {torch.bfloat16: _MIN_KEYS_FOR_BLOCKS - 1, torch.float32: 64}
 # Tokens of the stride-16 map, over all objects, in one batch of the network: more would not be faster, only larger.
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 131072}
 # The same for the frames of one batch of the image encoder.
 _TOKENS_PER_ENCODER_BATCH = {"cpu": 1024, "cuda": 32768}
 
 
-def block_rows(dtype: torch.dtype, num_keys: int) -> int:
-    """Queries taken at a time: a block of scores is at most 16 MiB at the length of a full memory."""
-    if num_keys <= 8192:
-        return 512
-    return 128 if dtype == torch.float32 else 256
+def block_rows(num_keys: int) -> int:
+    """Queries taken at a time, a power of two: 512, or fewer where a block of scores would be too large for caches."""
+    fitting = max(1, _SCORES_IN_CACHE // num_keys)
+    return min(512, 1 << (fitting.bit_length() - 1))
 
 
 def uses_blocks(query: Tensor, num_keys: int) -> bool:
     """Whether attention goes by blocks: on a CPU, as soon as the keys are many."""
     return device_type(query) == "cpu" and num_keys >= _MIN_KEYS_FOR_BLOCKS
+
+
+def uses_batches(query: Tensor, num_keys: int) -> bool:
+    """Whether attention goes by batched products: on a CPU, for many short sequences."""
+    return device_type(query) == "cpu" and num_keys <= _MAX_KEYS_FOR_BATCHES.get(query.dtype, 0)
 
 
 def rows_at_a_time(x: Tensor) -> int | None:
@@ -103,28 +112,63 @@ def _uses_onednn(x: Tensor, min_rows: int) -> bool:
 # --- the kernels -----------------------------------------------------------------------------------------------------
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: Activation = "none") -> Tensor:
-    """`activation(x Wᵀ + b)`; on a CPU by oneDNN, which is faster than the default there and fuses the activation."""
+def linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: Activation = "none",
+    packed: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """`activation(x Wᵀ + b)`; on a CPU by oneDNN, which is faster than the default there and fuses the activation.
+
+    `packed` gives the weight as `pack` lays it out, for callers that keep it.
+    """
     if _uses_onednn(x, _MIN_ROWS_FOR_ONEDNN):
         algorithm = "none" if activation == "gelu" else ""
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], algorithm)
+        laid_out = weight if packed is None else packed()
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, activation, [], algorithm)
         return out
     return _ACTIVATIONS[activation](F.linear(x, weight, bias))
 
 
+def pack(weight: Tensor) -> Tensor:
+    """A matrix as oneDNN's product reads it, so that it is not laid out again for each product; the bits are the same.
+
+    Only for products by oneDNN.
+    """
+    out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+    return out
+
+
+def _packed_for_products(columns: Tensor) -> Tensor:
+    """`columns` packed if `_product` with it goes by oneDNN."""
+    return pack(columns) if _uses_onednn(columns, 1) else columns.contiguous()
+
+
 def _product(rows: Tensor, columns: Tensor) -> Tensor:
-    """`rows columnsᵀ`, the columns lying as rows."""
-    if _uses_onednn(rows, 1):
+    """`rows columnsᵀ`, the columns lying as rows, as `_packed_for_products` gave them."""
+    if columns.is_mkldnn:
         out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, columns, None, "none", [], "")
         return out
-    return rows @ columns.t()
+    product: Tensor = rows @ columns.t()
+    return product
 
 
 def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
     """`softmax(q kᵀ / √D) v`, `[B, N, L, V]`. Queries of batch 1 serve every row of keys."""
     if uses_blocks(q_BNLD, k_BNTD.shape[2]):
         return attention_by_blocks(q_BNLD, k_BNTD, v_BNTV)
-    return F.scaled_dot_product_attention(q_BNLD.expand(len(k_BNTD), -1, -1, -1), k_BNTD, v_BNTV)
+    queries = q_BNLD.expand(len(k_BNTD), -1, -1, -1)
+    if uses_batches(q_BNLD, k_BNTD.shape[2]):
+        return attention_by_batches(queries, k_BNTD, v_BNTV)
+    return F.scaled_dot_product_attention(queries, k_BNTD, v_BNTV)
+
+
+def attention_by_batches(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
+    """The same by one batched product of all heads for the scores and one for the values."""
+    q, k, v = ((x.flatten(0, 1)) for x in (q_BNLD * q_BNLD.shape[-1] ** -0.5, k_BNTD, v_BNTV))
+    out = torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), dim=-1), v)
+    return out.unflatten(0, q_BNLD.shape[:2])
 
 
 def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
@@ -134,16 +178,18 @@ def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tenso
     scores. Softmax computes in float32 and rounds to the dtype of the scores.
     """
     batch, heads, length = len(k_BNTD), q_BNLD.shape[1], q_BNLD.shape[2]
-    rows = block_rows(q_BNLD.dtype, k_BNTD.shape[2])
+    rows = block_rows(k_BNTD.shape[2])
     scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
     # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
     out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])
+    # One buffer for all blocks: fresh memory of this size would be zeroed by the kernel page by page.
+    weights = q_BNLD.new_empty(rows, k_BNTD.shape[2])
     for index in range(batch):
         for head in range(heads):
             queries = scaled[index if len(scaled) > 1 else 0, head]
-            keys = k_BNTD[index, head].contiguous()
-            values = v_BNTV[index, head].t().contiguous()
+            keys, values = _packed_for_products(k_BNTD[index, head]), _packed_for_products(v_BNTV[index, head].t())
             for start in range(0, length, rows):
-                weights = torch.softmax(_product(queries[start : start + rows], keys), dim=-1)
-                out[index, start : start + rows, head] = _product(weights, values)
+                block = queries[start : start + rows]
+                part = torch.softmax(_product(block, keys), dim=-1, out=weights[: len(block)])
+                out[index, start : start + rows, head] = _product(part, values)
     return out.transpose(1, 2)

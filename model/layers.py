@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.kernels import Activation, linear
+from model.kernels import Activation, linear, pack
 
 
 class Constants:
@@ -39,12 +39,33 @@ class Constants:
         """Forgets everything: to be called where a module's weights are replaced (`_apply`)."""
         self._entries.clear()
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Constants:
+        return Constants()  # a copy of the module has other weights, and some layouts cannot be copied
+
+    def __reduce__(self) -> tuple[type[Constants], tuple[()]]:
+        return Constants, ()
+
 
 class Linear(nn.Linear):
-    """A linear layer and the activation after it, by the table of `model.kernels`."""
+    """A linear layer and the activation after it, by the table of `model.kernels`.
+
+    Where that goes by oneDNN the weight is kept a second time, as its products read it.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int) -> None:
+        super().__init__(input_dim, output_dim)
+        self._constants = Constants()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Linear:
+        self._constants.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
-        return linear(x, self.weight, self.bias, activation)
+        return linear(x, self.weight, self.bias, activation, self._packed)
+
+    def _packed(self) -> Tensor:
+        return self._constants.get("packed", [self.weight], lambda: pack(self.weight))
 
 
 class LayerNorm2d(nn.LayerNorm):

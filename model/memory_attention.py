@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import Sam2Config
-from model.kernels import attention, uses_blocks
+from model.kernels import attention, rows_at_a_time, uses_blocks
 from model.layers import Linear
 
 ROPE_THETA = 10000.0
@@ -35,15 +35,6 @@ def rotate(tokens: Tensor, rope: Tensor) -> Tensor:
     """
     pairs = torch.view_as_complex(tokens.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rope).flatten(-2).to(tokens.dtype)
-
-
-def rotate_spatial_(keys_BTC: Tensor, num_spatial: int, rope: Tensor) -> None:
-    """Turns the first `num_spatial` keys in place, each memory by the same table; the pointers after them are not."""
-    spatial = keys_BTC[:, :num_spatial].unflatten(1, (-1, len(rope)))
-    if keys_BTC.dtype == torch.float32:
-        torch.view_as_complex(spatial.unflatten(-1, (-1, 2))).mul_(rope)
-    else:
-        spatial.copy_(rotate(spatial, rope))
 
 
 class SelfAttention(nn.Module):
@@ -79,11 +70,7 @@ class CrossAttention(nn.Module):
     ) -> Tensor:
         """`placed_BTM` is the memory plus its position codes: what the keys are made of. Queries may be of batch 1."""
         q = rotate(self.q_proj(x_BLC), rope).unsqueeze(1)
-        k = self.k_proj(placed_BTM)
-        num_spatial = k.shape[1] - num_pointer_tokens
-        if num_spatial:
-            rotate_spatial_(k, num_spatial, rope)
-        k = k.unsqueeze(1)
+        k = self.keys(placed_BTM, num_pointer_tokens, rope).unsqueeze(1)
         if uses_blocks(q, k.shape[2]):
             # softmax(q kᵀ) (M Wᵀ + b) = (softmax(q kᵀ) M) Wᵀ + b, as rows of softmax sum to one: the values are
             # attended to while they are narrow, at a quarter of the multiplications.
@@ -92,6 +79,21 @@ class CrossAttention(nn.Module):
             mixed = attention(q, k, self.v_proj(memory_BTM).unsqueeze(1)).squeeze(1)
         out: Tensor = self.o_proj(mixed)
         return out
+
+    def keys(self, placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor) -> Tensor:
+        """Keys `[B, T, C]`: spatial memories turned, each by the same table, and the pointers after them as they are.
+
+        On a CPU some memories at a time, so that what lies between the steps stays in its caches.
+        """
+        batch, length, _ = placed_BTM.shape
+        num_spatial = length - num_pointer_tokens
+        size = len(rope) * max(1, (rows_at_a_time(placed_BTM) or num_spatial) // len(rope))
+        keys = placed_BTM.new_empty(batch, length, self.k_proj.out_features)
+        for start in range(0, num_spatial, size):
+            part = self.k_proj(placed_BTM[:, start : min(start + size, num_spatial)]).unflatten(1, (-1, len(rope)))
+            keys[:, start : start + part.shape[1] * len(rope)].unflatten(1, (-1, len(rope)))[:] = rotate(part, rope)
+        keys[:, num_spatial:] = self.k_proj(placed_BTM[:, num_spatial:])
+        return keys
 
 
 class MemoryAttentionLayer(nn.Module):

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from model.checkpoint import load_model
 from model.image_encoder import HieraBlock
-from model.kernels import Activation, as_on, attention, attention_by_blocks, block_rows, linear
-from model.layers import Constants
-from model.memory_attention import CrossAttention, rope_table, rotate, rotate_spatial_
+from model.kernels import (
+    Activation,
+    as_on,
+    attention,
+    attention_by_batches,
+    attention_by_blocks,
+    block_rows,
+    linear,
+)
+from model.layers import Constants, Linear
+from model.memory_attention import CrossAttention, rope_table, rotate
 from model.sam2 import _join_convs
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -47,11 +57,29 @@ def test_attention_by_blocks_is_softmax_of_products(dtype: torch.dtype, query_ba
         _assert_close(attention(q, k, v), weights @ v.double(), dtype)
 
 
-def test_scores_of_a_block_stay_below_what_the_allocator_maps_anew() -> None:
-    for dtype in DTYPES:
-        for num_keys in (4096, 8192, 28736, 57408):
-            limit = 32 * 2**20
-            assert block_rows(dtype, num_keys) * num_keys * dtype.itemsize <= limit
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_by_batches_is_softmax_of_products(dtype: torch.dtype) -> None:
+    q, k, v = (_random(6, 2, n, 16, seed=n, dtype=dtype) for n in (9, 36, 36))
+    weights = torch.softmax(q.double() @ k.double().transpose(-1, -2) / 16**0.5, dim=-1)
+    _assert_close(attention_by_batches(q, k, v), weights @ v.double(), dtype)
+
+
+def test_scores_of_a_block_are_bounded_however_many_keys_there_are() -> None:
+    for num_keys in (512, 4096, 8192, 28736, 57408, 10**7):
+        rows = block_rows(num_keys)
+        assert rows == 1 or rows * num_keys * 4 <= 32 * 2**20
+        assert 1 <= rows <= 512
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_packed_weight_gives_the_same_bits(dtype: torch.dtype) -> None:
+    layer = Linear(48, 40).to(dtype)
+    x = _random(2, 600, 48, dtype=dtype)
+    with torch.inference_mode():
+        assert torch.equal(layer(x, "gelu"), linear(x, layer.weight, layer.bias, "gelu"))
+        layer.weight.mul_(2)  # what was packed is not stale
+        assert torch.equal(layer(x), linear(x, layer.weight, layer.bias))
+        assert torch.equal(copy.deepcopy(layer)(x), layer(x))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -68,14 +96,26 @@ def test_memories_attended_before_widening_equal_widened_memories(dtype: torch.d
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rotary_code_turns_pairs_of_channels(dtype: torch.dtype) -> None:
-    keys, rope = _random(2, 3 * 16 + 4, 8, dtype=dtype), rope_table(4, 8)
-    even, odd = keys[:, :48].double().unflatten(1, (3, 16)).unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * rope.real - odd * rope.imag, even * rope.imag + odd * rope.real), dim=-1)
-    _assert_close(rotate(keys[:, :16], rope), turned.flatten(-2)[:, 0], dtype)
-    pointers = keys[:, 48:].clone()
-    rotate_spatial_(keys, 48, rope)
-    _assert_close(keys[:, :48], turned.flatten(-2).flatten(1, 2), dtype)
-    assert torch.equal(keys[:, 48:], pointers)
+    tokens, rope = _random(2, 3, 16, 8, dtype=dtype), rope_table(4, 8)
+    _assert_close(rotate(tokens, rope), _turned(tokens, rope), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("num_memories", [0, 1, 3])
+def test_keys_of_memories_are_turned_and_those_of_pointers_are_not(dtype: torch.dtype, num_memories: int) -> None:
+    size = 64  # more tokens than a CPU takes at a time, when there are several memories
+    layer, rope = CrossAttention(8, 4).to(dtype), rope_table(size, 8)
+    placed = _random(2, num_memories * size**2 + 4, 4, dtype=dtype)
+    with torch.inference_mode():
+        keys, plain = layer.keys(placed, 4, rope), F.linear(placed, layer.k_proj.weight, layer.k_proj.bias)
+        turned = _turned(plain[:, :-4].unflatten(1, (num_memories, size**2)), rope).flatten(1, 2)
+    _assert_close(keys[:, :-4], turned, dtype)
+    _assert_close(keys[:, -4:], plain[:, -4:], dtype)
+
+
+def _turned(tokens: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:
+    even, odd = tokens.double().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * rope.real - odd * rope.imag, even * rope.imag + odd * rope.real), dim=-1).flatten(-2)
 
 
 @pytest.mark.parametrize(("window", "pool"), [(8, False), (7, False), (8, True), (0, False), (0, True)])
