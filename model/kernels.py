@@ -166,9 +166,9 @@ def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
 
 def attention_by_batches(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
     """The same by one batched product of all heads for the scores and one for the values."""
-    q, k, v = ((x.flatten(0, 1)) for x in (q_BNLD * q_BNLD.shape[-1] ** -0.5, k_BNTD, v_BNTV))
-    out = torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), dim=-1), v)
-    return out.unflatten(0, q_BNLD.shape[:2])
+    q, k, v = (x.flatten(0, 1) for x in (q_BNLD * q_BNLD.shape[-1] ** -0.5, k_BNTD, v_BNTV))
+    mixed = torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), dim=-1), v)
+    return mixed.view(*q_BNLD.shape[:3], -1)
 
 
 def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:

@@ -221,7 +221,7 @@ def _features_of(steps: Sequence[Step | None]) -> dict[int, ImageFeatures]:
     for index, step in enumerate(steps):
         if step is None:
             continue
-        features = step.session.cached_features(step.frame.index)
+        features = step.session.features_at_hand(step.frame.index)
         if features is None:
             missing.append(index)
         else:

@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from model import session_files
+from model.encode_ahead import FrameGroups
 from model.frames import Frame, FrameSource
 from model.history import History, HistoryRule, Record
 from model.memory_bank import BACKWARD, FORWARD, MemoryBank
@@ -42,7 +44,8 @@ class VideoSession:
     Without `history` memory is bounded whatever the length of the video: the prompted memories, six tracked ones and 15
     pointers for each object. With it, masks and some memories are kept for every frame, which corrections need.
     `max_prompted_memories` bounds the prompted memories too: only those near the walk are in memory.
-    `state_device` is where memories and history lie; `num_cached_frames` image features are kept.
+    `state_device` is where memories and history lie; `num_cached_frames` image features are kept; `encode_ahead` frames
+    of a walk go through the image encoder together.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class VideoSession:
         history: HistoryRule | None = None,
         state_device: torch.device | str | None = None,
         num_cached_frames: int = 0,
+        encode_ahead: int = 1,
     ) -> None:
         self.model = model
         self.frames = frames
@@ -63,12 +67,14 @@ class VideoSession:
         self.history = history
         self.state_device = model.device if state_device is None else torch.device(state_device)
         self.num_cached_frames = num_cached_frames
+        self.encode_ahead = encode_ahead
         # How many pointers are read, and the unit of their time code, depend on the length of a short video.
         self.max_pointers = frames.length_up_to(model.config.max_pointers)
         self._new_bank()  # raises for bounds that cannot be
         self.objects: dict[int, TrackedObject] = {}
         self.position: Position | None = None
         self._features: OrderedDict[int, ImageFeatures] = OrderedDict()
+        self._groups: FrameGroups | None = None
 
     def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None:
         """Sets what is said of an object on a frame; it replaces an earlier prompt there.
@@ -271,15 +277,16 @@ class VideoSession:
 
     def features_of(self, frame: Frame) -> ImageFeatures:
         """Image features of a frame, from the cache where they are there."""
-        features = self.cached_features(frame.index)
+        features = self._features.get(frame.index)
         if features is None:
             features = encode_frames(self.model, [frame])
             self.cache_features(frame.index, features)
         return features
 
-    def cached_features(self, frame_index: int) -> ImageFeatures | None:
-        """Image features of a frame if they are at hand."""
-        return self._features.get(frame_index)
+    def features_at_hand(self, frame_index: int) -> ImageFeatures | None:
+        """Image features of a frame that is to be tracked, if they are cached or the walk encodes several at a time."""
+        features = self._features.get(frame_index)
+        return features if features is not None or self._groups is None else self._groups.features(frame_index)
 
     def cache_features(self, frame_index: int, features: ImageFeatures) -> None:
         """Keeps image features, and forgets those kept longest where they are too many."""
@@ -373,7 +380,18 @@ class VideoSession:
                 raise ValueError(_beyond_end(tracked.object_id, tracked.last_prompt))
 
     def _frames(self, leg: str, start: int) -> Iterator[Frame]:
-        return self.frames.forward(start) if _HEADINGS[leg] == FORWARD else self.frames.backward(start + 1)
+        heading = _HEADINGS[leg]
+        if self.encode_ahead > 1:
+            encode = partial(encode_frames, self.model)
+            self._groups = FrameGroups(
+                self.frames, start, heading, self.encode_ahead, encode, partial(self._is_tracked, leg)
+            )
+            return iter(self._groups)
+        return self.frames.forward(start) if heading == FORWARD else self.frames.backward(start + 1)
+
+    def _is_tracked(self, leg: str, frame_index: int) -> bool:
+        """Whether any object is tracked through a frame, and not prompted there."""
+        return any(_covers(leg, t, frame_index) and frame_index not in t.prompts for t in self.objects.values())
 
     def _first(self, leg: str) -> int:
         """The first frame that any object covers."""

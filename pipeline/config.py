@@ -76,7 +76,7 @@ class FramesConfig:
 class WorkerConfig:
     """How a worker is driven: heartbeats, deadlines, and how often what may fail before it is given up."""
 
-    videos_in_flight: int = _number(1, 1, 1)
+    videos_in_flight: int = _number(1, 1)
     beat_seconds: float = _number(10.0, 0.01)
     hang_seconds: float = _number(600.0, 1)
     setup_seconds: float = _number(1800.0, 1)

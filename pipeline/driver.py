@@ -116,7 +116,12 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
                 _export_metrics(progress, executor)
                 loop = Loop(
                     executor,
-                    Dispatcher(plan.items(), job.log.state.strikes, max_strikes=job.config.worker.max_strikes),
+                    Dispatcher(
+                        plan.items(),
+                        job.log.state.strikes,
+                        videos_in_flight=job.config.worker.videos_in_flight,
+                        max_strikes=job.config.worker.max_strikes,
+                    ),
                     ledger,
                     progress,
                     Limits.of(job.config.worker, job.config.max_failed_fraction),
@@ -213,6 +218,7 @@ def open_executor(job: Job) -> Iterator[Executor]:
         versions=job.record.versions,
         checkpoint_rule=config.checkpoint,
         num_threads=cluster.cpus_per_actor,
+        videos_in_flight=worker.videos_in_flight,
         beat_seconds=worker.beat_seconds,
         spool_dir=worker.spool_dir,
     )

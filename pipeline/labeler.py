@@ -13,14 +13,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from model.frames import FrameSource
 from model.prompts import BoxPrompt, Prompt
 from model.transforms import upsample_logits
-from model.video import FrameResult
+from model.video import FrameResult, Step
 from pipeline.mask_rows import Mask, MaskRows
 from pipeline.prompt_rows import ObjectPrompts, VideoPrompts
 from pipeline.rle import Rle, encode_logits, encode_masks
@@ -30,6 +30,7 @@ from pipeline.selection import FramePosition
 from pipeline.work import Status
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
 _MAX_ENCODING_FRAMES = 4
@@ -40,7 +41,7 @@ class Session(Protocol):
 
     def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None: ...
 
-    def propagate(self, direction: str) -> Iterator[FrameResult]: ...
+    def walk(self, direction: str, *, resume: bool = False) -> Iterator[Step]: ...
 
 
 class SavedSession(Session, Protocol):
@@ -48,9 +49,8 @@ class SavedSession(Session, Protocol):
 
     def to_bytes(self) -> bytes: ...
 
-    def propagate(self, direction: str, *, resume: bool = False) -> Iterator[FrameResult]: ...
 
-
+Steps = Generator[Step, FrameResult, T]
 MakeSession = Callable[[FrameSource], Session]
 
 
@@ -119,7 +119,7 @@ class Labels:
     tracks: pa.Table
     expected_masks: int
     num_frames: int
-    propagate_seconds: float
+    step_seconds: float
     encode_seconds: float
 
     @property
@@ -143,19 +143,6 @@ class _Seeded:
         return self.prompts[-1][0] + 1 if direction == "backward" else num_frames
 
 
-def label_video(
-    make_session: MakeSession, video_id: str, prompts: VideoPrompts, frames: LabeledFrames, options: LabelOptions
-) -> Labels:
-    """Labels a whole video; see `label_steps`."""
-    steps = label_steps(make_session, video_id, prompts, frames, options)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            labels: Labels = end.value
-            return labels
-
-
 def label_steps(
     make_session: MakeSession,
     video_id: str,
@@ -163,9 +150,10 @@ def label_steps(
     frames: LabeledFrames,
     options: LabelOptions,
     saving: Saving | None = None,
-) -> Generator[int, None, Labels]:
-    """Labels a video frame by frame: yields how many frames are done, returns the rows.
+) -> Steps[Labels]:
+    """Labels a video frame by frame: yields each step, wants its result sent back, returns the rows at the end.
 
+    Who drives it computes the step (`model.video.advance`), perhaps together with steps of other videos.
     An object whose prompts are wrong becomes a failed track, and the others are labelled. Errors of the frames (input,
     storage) and of the device pass. With `saving` (and all objects at a time) it goes on where the video was saved
     last, and saves it now and then.
@@ -187,7 +175,7 @@ def label_steps(
             for group in (seeded[start : start + size] for start in range(0, len(seeded), size)):
                 session = make_session(frames)
                 _add_prompts(session, group)
-                yield from walk.follow(session.propagate(options.direction))
+                yield from walk.follow(session.walk(options.direction))
         encoder.finish()
         masks = rows.table()
     num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
@@ -196,7 +184,7 @@ def label_steps(
         tracks=tracks_table(video_id, tracks, masks),
         expected_masks=sum(one.num_covered(options.direction, num_frames) for one in seeded),
         num_frames=len(walk.seen),
-        propagate_seconds=walk.propagate_seconds,
+        step_seconds=walk.step_seconds,
         encode_seconds=encoder.seconds,
     )
 
@@ -210,34 +198,35 @@ class _Walk:
         self._direction = direction
         self.seen: set[int] = set()
         self.num_steps = 0
-        self.propagate_seconds = 0.0
+        self.step_seconds = 0.0
 
-    def follow(self, results: Iterator[FrameResult]) -> Iterator[int]:
-        """Take results to their end; yields how many frames are done."""
+    def follow(self, steps: Iterator[Step], after_step: Callable[[], None] = lambda: None) -> Steps[None]:
+        """Take steps to their end; `after_step` is called when a result has been handed to the encoder."""
         while True:
             started = time.perf_counter()
-            result = next(results, None)
-            self.propagate_seconds += time.perf_counter() - started
-            if result is None:
+            step = next(steps, None)
+            self.step_seconds += time.perf_counter() - started
+            if step is None:
                 return
+            result = yield step
             self.seen.add(self._encoder.put(result))
             self.num_steps += 1
-            yield len(self.seen)
+            after_step()
 
-    def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Iterator[int]:
+    def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Steps[None]:
         """The same from where the video was saved last, and saving it now and then."""
-        checkpoint = saving.checkpoint
-        session = self._restored(saving, frames)
-        is_resumed = session is not None
-        if session is None:
-            session = saving.make_session(frames)
+        restored = self._restored(saving, frames)
+        session = restored or saving.make_session(frames)
+        if restored is None:
             _add_prompts(session, seeded)
-        for num_frames in self.follow(session.propagate(self._direction, resume=is_resumed)):
+
+        def save_if_due() -> None:
             # A frame that is walked twice, forward and backward, is two steps.
-            if checkpoint.is_due(self.num_steps):
+            if saving.checkpoint.is_due(self.num_steps):
                 self._encoder.finish()
-                checkpoint.save(session.to_bytes(), self._rows.take_new(), self.num_steps)
-            yield num_frames
+                saving.checkpoint.save(session.to_bytes(), self._rows.take_new(), self.num_steps)
+
+        yield from self.follow(session.walk(self._direction, resume=restored is not None), save_if_due)
 
     def _restored(self, saving: Saving, frames: LabeledFrames) -> SavedSession | None:
         found = saving.checkpoint.load()

@@ -1,7 +1,8 @@
-"""The worker: owns one model, takes items into its inbox, labels them one after the other, publishes segments.
+"""The worker: owns one model, takes items into its inbox, labels them a few at a time, publishes segments.
 
 A plain class: its constructor takes plain values, `setup` does what must happen where the work is done. The model runs
-on the thread that calls; fetching and the first frames of the next video run ahead in another.
+on the thread that calls; fetching and the first frames of the next videos run ahead in others. The videos in flight
+advance by one frame together, sharing the network's batches.
 """
 
 from __future__ import annotations
@@ -12,25 +13,27 @@ import tempfile
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
+from itertools import islice
 
 import torch
 
 from model.checkpoint import load_model
 from model.frames import FrameSource
+from model.kernels import frames_per_batch
 from model.transforms import resize_frame
-from model.video import VideoSession
+from model.video import VideoSession, advance
 from pipeline.decode import DecodeOptions, VideoFrames
 from pipeline.devices import choose_device, describe_device, free_memory, is_out_of_memory, is_poisoned
 from pipeline.executors import describe
 from pipeline.faults import is_transient
+from pipeline.in_flight import VideoInFlight
 from pipeline.inputs import InputError
 from pipeline.labeler import LabelOptions, Labels, Saving, failed_tracks, label_steps
 from pipeline.media import MediaError, open_media
-from pipeline.prompt_rows import VideoPrompts, read_prompts
+from pipeline.prompt_rows import read_prompts
 from pipeline.redact import redact
 from pipeline.rows import Provenance, labeled_video
 from pipeline.saved_sessions import VideoCheckpoint
@@ -38,42 +41,11 @@ from pipeline.segment_files import SegmentOrigin
 from pipeline.segments import LabeledVideo, SegmentWriter
 from pipeline.selection import FrameSelection
 from pipeline.storage import StorageError
-from pipeline.work import Progress, Report, Segment, Status, WorkItem
+from pipeline.work import Report, Segment, Status, WorkItem
 from pipeline.worker_files import WorkerFolder, local_checkpoint
 from pipeline.worker_settings import WorkerSettings
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class _Video:
-    """An item on its way: what is here of it so far. `close` frees its files and threads."""
-
-    item: WorkItem
-    fetching: Future[None] | None = None
-    prompts: VideoPrompts | None = None
-    frames: VideoFrames | None = None
-    steps: Generator[int, None, Labels] | None = None
-    num_frames: int = 0
-    has_little_memory: bool = False
-    fetch_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    labelling_since: float | None = None
-    checkpoint: VideoCheckpoint | None = None
-
-    def __post_init__(self) -> None:
-        self.resources = contextlib.ExitStack()
-
-    @property
-    def stage(self) -> str:
-        if self.steps is not None:
-            return "labelling"
-        return "waiting" if self.fetching is not None and self.fetching.done() else "fetching"
-
-    def close(self) -> None:
-        if self.steps is not None:
-            self.steps.close()
-        self.resources.close()
 
 
 class Worker:
@@ -82,7 +54,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings, worker_id: str) -> None:
         self.settings = settings
         self.worker_id = worker_id
-        self._videos: deque[_Video] = deque()
+        self._videos: deque[VideoInFlight] = deque()
         self._segments: list[Segment] = []
         self._returned: list[WorkItem] = []
         self._storage_errors: list[str] = []
@@ -99,6 +71,7 @@ class Worker:
         checkpoint = settings.checkpoint
         source = local_checkpoint(checkpoint.source, checkpoint.identity, settings.storage_options)
         self._model = load_model(source, device=device, dtype=dtype, revision=checkpoint.revision)
+        self._encode_ahead = frames_per_batch(device, self._model.config.grid_size**2)
         self._provenance = Provenance(self.worker_id, str(checkpoint), settings.config_hash, settings.versions)
         self._folder = WorkerFolder(settings.spool_dir)
         self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(self._folder.path)
@@ -116,7 +89,7 @@ class Worker:
         try:
             self._flush_if_due()
             while self._videos and time.monotonic() < deadline and not self._stop.is_set():
-                if self._advance(self._videos[0], deadline):
+                if self._advance(self._flight(deadline)):
                     break
             self._flush_if_due()
         except Exception as error:
@@ -155,11 +128,11 @@ class Worker:
         if item.alone:
             # If this one kills the worker, the others' rows shall not be lost with it.
             self._flush()
-        video = _Video(item)
+        video = VideoInFlight(item)
         video.fetching = self._prefetch.submit(self._fetch, video)
         self._videos.append(video)
 
-    def _fetch(self, video: _Video) -> None:
+    def _fetch(self, video: VideoInFlight) -> None:
         """Prompts, media and first frames of a video; runs in the helper thread."""
         settings, item = self.settings, video.item
         started = time.perf_counter()
@@ -177,50 +150,87 @@ class Worker:
         video.frames = video.resources.enter_context(contextlib.closing(frames))
         video.decode_seconds = time.perf_counter() - started - video.fetch_seconds
 
-    def _advance(self, video: _Video, deadline: float) -> bool:
-        """Do the next piece of work on a video. True: it is finished, one way or another."""
+    def _flight(self, deadline: float) -> list[VideoInFlight]:
+        """The videos that advance now: the first ones that are here, or the first one by itself if it must be so."""
+        first = self._videos[0]
+        limit = 1 if first.by_itself else self.settings.videos_in_flight
+        candidates = [v for v in islice(self._videos, limit) if v is first or not v.by_itself]
+        if not any(v.steps is not None or v.is_fetched for v in candidates):
+            fetching = [v.fetching for v in candidates if v.fetching is not None]
+            wait(fetching, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
+        return [v for v in candidates if v.steps is not None or v.is_fetched]
+
+    def _advance(self, flight: Sequence[VideoInFlight]) -> bool:
+        """Compute one frame of each of these videos. True: one of them is finished, one way or another."""
+        num_before = len(self._videos)
+        stepping = [video for video in flight if self._take_step(video)]
+        started = time.perf_counter()
+        try:
+            results = advance([video.take_step() for video in stepping]) if stepping else []
+        except Exception as error:  # noqa: BLE001  # failure is data: one bad video must not end the job
+            if len(stepping) > 1 and not is_poisoned(error):
+                self._separate(stepping, error)
+            else:
+                self._end_with(stepping[0], error)
+        else:
+            share = (time.perf_counter() - started) / max(1, len(stepping))
+            for video, result in zip(stepping, results, strict=True):
+                video.computed(result, share)
+            self._num_frames += len(stepping)
+        return len(self._videos) < num_before
+
+    def _take_step(self, video: VideoInFlight) -> bool:
+        """Have the next step of a video. False: it has none, because it is finished, failed or given back."""
         try:
             if video.steps is None:
                 assert video.fetching is not None
-                wait([video.fetching], timeout=max(0.0, deadline - time.monotonic()))
-                if not video.fetching.done():
-                    return False
                 video.fetching.result()
                 self._start(video)
-            assert video.steps is not None
-            video.num_frames = next(video.steps)
-            self._num_frames += 1
-            return False
+            video.take_step()
         except StopIteration as end:
-            finished = self._finished(video, end.value)
-        except Exception as error:  # noqa: BLE001  # failure is data: one bad video must not end the job
-            failed = self._after_error(video, error)
-            if failed is None:
-                return video not in self._videos
-            finished = failed
-        self._put(video, finished)
-        return True
+            self._put(video, self._finished(video, end.value))
+        except Exception as error:  # noqa: BLE001  # failure is data
+            self._end_with(video, error)
+        else:
+            return True
+        return False
 
-    def _start(self, video: _Video) -> None:
+    def _end_with(self, video: VideoInFlight, error: Exception) -> None:
+        failed = self._after_error(video, error)
+        if failed is not None:
+            self._put(video, failed)
+
+    def _separate(self, videos: Sequence[VideoInFlight], error: Exception) -> None:
+        """An error in a shared batch: each of its videos goes on from where it was saved, by itself."""
+        _log.warning("%d videos in one batch: %s; again, one by one", len(videos), describe(error))
+        for video in videos:
+            video.by_itself = True
+            video.start_again()
+
+    def _start(self, video: VideoInFlight) -> None:
         assert video.prompts is not None
         assert video.frames is not None
         settings = self.settings
-        if video.has_little_memory:
+        if video.by_itself:
             free_memory()
         max_objects = 1 if video.has_little_memory else None
         options = LabelOptions(settings.propagate.direction, max_objects, self._folder.path)
         make_session = partial(
-            VideoSession, self._model, max_prompted_memories=settings.propagate.max_prompted_memories
+            VideoSession,
+            self._model,
+            max_prompted_memories=settings.propagate.max_prompted_memories,
+            encode_ahead=1 if video.has_little_memory else self._encode_ahead,
         )
         video.checkpoint = VideoCheckpoint(settings.storage, video.item, settings.config_hash, settings.checkpoint_rule)
         saving = Saving(video.checkpoint, make_session, self._restore_session)
-        video.labelling_since = video.labelling_since or time.monotonic()
-        video.steps = label_steps(make_session, video.item.video_id, video.prompts, video.frames, options, saving)
+        video.start(label_steps(make_session, video.item.video_id, video.prompts, video.frames, options, saving))
 
     def _restore_session(self, state: bytes, frames: FrameSource) -> VideoSession:
-        return VideoSession.from_bytes(state, self._model, frames)
+        session = VideoSession.from_bytes(state, self._model, frames)
+        session.encode_ahead = self._encode_ahead
+        return session
 
-    def _after_error(self, video: _Video, error: Exception) -> LabeledVideo | None:
+    def _after_error(self, video: VideoInFlight, error: Exception) -> LabeledVideo | None:
         """The failed video; or `None` if it goes on, or went back to the driver. Raises if the device is poisoned."""
         if isinstance(error, (MediaError, InputError)):
             return self._failed(video, error)
@@ -232,25 +242,25 @@ class Worker:
             return None
         if is_out_of_memory(error) and not video.has_little_memory and video.steps is not None:
             _log.warning("video %r: out of memory; again, one object at a time", video.item.video_id)
-            # It starts again at the next call: until then the error's traceback keeps what filled the memory.
-            video.steps, video.has_little_memory = None, True
+            video.by_itself = video.has_little_memory = True
+            video.start_again()
             return None
         return self._failed(video, error)
 
-    def _failed(self, video: _Video, error: Exception) -> LabeledVideo:
+    def _failed(self, video: VideoInFlight, error: Exception) -> LabeledVideo:
         error_class, message = _explanation(error)
         if error_class == "internal":
             _log.error("video %r", video.item.video_id, exc_info=error)
         tracks = failed_tracks(video.item.video_id, video.prompts, message) if video.prompts else None
-        facts = self._facts(video)
+        error_of_video = (error_class, message)
         return labeled_video(
-            video.item, Status.FAILED, self._provenance, error=(error_class, message), tracks=tracks, facts=facts
+            video.item, Status.FAILED, self._provenance, error=error_of_video, tracks=tracks, facts=video.facts()
         )
 
-    def _finished(self, video: _Video, labels: Labels) -> LabeledVideo:
-        facts = self._facts(video) | {
+    def _finished(self, video: VideoInFlight, labels: Labels) -> LabeledVideo:
+        facts = video.facts() | {
             "num_frames": labels.num_frames,
-            "propagate_seconds": labels.propagate_seconds,
+            "propagate_seconds": labels.step_seconds + video.advance_seconds,
             "encode_seconds": labels.encode_seconds,
         }
         failure = labels.failure
@@ -265,28 +275,7 @@ class Worker:
             facts=facts,
         )
 
-    def _facts(self, video: _Video) -> dict[str, object]:
-        """Columns of `videos` that do not depend on how it ended."""
-        labelling_seconds = time.monotonic() - video.labelling_since if video.labelling_since else 0.0
-        times: dict[str, object] = {
-            "fetch_seconds": video.fetch_seconds,
-            "decode_seconds": video.decode_seconds,
-            "wall_seconds": video.fetch_seconds + video.decode_seconds + labelling_seconds,
-        }
-        if video.frames is None:
-            return times
-        info = video.frames.info
-        return times | {
-            "num_frames_decoded": video.frames.num_decoded,
-            "num_frames_expected": info.num_frames_claimed,
-            "height": info.size_hw[0],
-            "width": info.size_hw[1],
-            "fps": info.fps,
-            "rotation_degrees": info.rotation_degrees,
-            "duration_seconds": info.duration_seconds,
-        }
-
-    def _put(self, video: _Video, finished: LabeledVideo) -> None:
+    def _put(self, video: VideoInFlight, finished: LabeledVideo) -> None:
         """A finished video goes to the spool; if its disk refuses, the item goes back.
 
         Rows that are not those that had to be there fail the video.
@@ -308,7 +297,7 @@ class Worker:
             self._saved[video.item.video_id] = video.checkpoint
         self._remove(video)
 
-    def _give_back(self, video: _Video) -> None:
+    def _give_back(self, video: VideoInFlight) -> None:
         self._returned.append(video.item)
         self._remove(video)
 
@@ -316,11 +305,14 @@ class Worker:
         """Save what is worth it and give everything back; a video whose last frame this was is finished instead."""
         for video in list(self._videos):
             if video.steps is not None and video.checkpoint is not None and video.checkpoint.ask():
-                self._advance(video, time.monotonic())
+                # Saving is done between two frames: compute the one that is under way, and have the next one.
+                self._advance([video])
+                if video in self._videos and video.steps is not None:
+                    self._take_step(video)
             if video in self._videos:
                 self._give_back(video)
 
-    def _remove(self, video: _Video) -> None:
+    def _remove(self, video: VideoInFlight) -> None:
         self._videos.remove(video)
         fetching = video.fetching
         if fetching is None or fetching.cancel() or fetching.done():
@@ -347,7 +339,7 @@ class Worker:
         report = Report(
             worker_id=self.worker_id,
             segments=tuple(self._segments),
-            in_flight=tuple(_progress(video) for video in self._videos),
+            in_flight=tuple(video.progress() for video in self._videos),
             unflushed=self._writer.unflushed,
             returned=tuple(self._returned),
             storage_errors=tuple(self._storage_errors),
@@ -359,11 +351,6 @@ class Worker:
         self._num_frames = 0
         self._stage_seconds.clear()
         return report
-
-
-def _progress(video: _Video) -> Progress:
-    num_saved = 0 if video.checkpoint is None else video.checkpoint.num_frames
-    return Progress(video.item.video_id, video.num_frames, video.stage, num_saved)
 
 
 def _explanation(error: Exception) -> tuple[str, str]:

@@ -29,6 +29,7 @@ class WorkerSettings:
     config_hash: str
     versions: str
     num_threads: int = 1
+    videos_in_flight: int = 1
     beat_seconds: float = 10.0
     spool_dir: str | None = None
     checkpoint_rule: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -136,7 +136,7 @@ def test_the_printed_config_hides_secrets() -> None:
         (["output=null"], "output= is missing"),
         (["frames.stride=1,2"], "Ambiguous value for argument 'frames.stride=1,2'"),
         (["output=${oc.env:NO_SUCH_VARIABLE}"], "NO_SUCH_VARIABLE"),
-        (["worker.videos_in_flight=2"], "worker.videos_in_flight=2: allowed is from 1 to 1"),
+        (["worker.videos_in_flight=0"], "worker.videos_in_flight=0: allowed is at least 1"),
     ],
 )
 def test_a_mistake_names_key_value_and_what_is_allowed(overrides: list[str], said: str) -> None:

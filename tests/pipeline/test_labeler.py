@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from model.frames import ArrayFrames, FrameSource
 from model.prompts import BoxPrompt, PointPrompt, Prompt
 from model.video import FrameResult
-from pipeline.labeler import LabelOptions, failed_tracks, label_steps, label_video
+from pipeline.labeler import LabelOptions, Labels, failed_tracks, label_steps
 from pipeline.prompt_rows import ObjectPrompts, VideoPrompts
 from pipeline.schema import MASKS, TRACKS
 from pipeline.selection import FramePosition
@@ -39,7 +39,10 @@ class Frames(ArrayFrames):
 
 
 class BoxSession:
-    """Follows objects by calling the left half of the frame theirs, except on label 4, where they are hidden."""
+    """Follows objects by calling the left half of the frame theirs, except on label 4, where they are hidden.
+
+    Its steps are the results themselves.
+    """
 
     made: ClassVar[list[BoxSession]] = []
 
@@ -50,7 +53,8 @@ class BoxSession:
     def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None:
         self.prompts.setdefault(object_id, {})[frame_index] = prompt
 
-    def propagate(self, direction: str) -> Iterator[FrameResult]:
+    def walk(self, direction: str, *, resume: bool = False) -> Iterator[FrameResult]:
+        assert not resume
         first = {object_id: min(prompts) for object_id, prompts in self.prompts.items()}
         last = {object_id: max(prompts) for object_id, prompts in self.prompts.items()}
         for index in range(NUM_FRAMES):
@@ -78,9 +82,16 @@ def box(object_id: int, *frame_indexes: int, error: str = "", category: str | No
     return ObjectPrompts(object_id, category, prompts, error)
 
 
-def label(*objects: ObjectPrompts, **options: object):  # type: ignore[no-untyped-def]
+def label(*objects: ObjectPrompts, **options: object) -> Labels:
     BoxSession.made.clear()
-    return label_video(BoxSession, "v", VideoPrompts(objects), Frames(), LabelOptions(**options))  # type: ignore[arg-type]
+    steps = label_steps(BoxSession, "v", VideoPrompts(objects), Frames(), LabelOptions(**options))  # type: ignore[arg-type]
+    result = None
+    try:
+        while True:
+            result = next(steps) if result is None else steps.send(result)  # type: ignore[arg-type]
+    except StopIteration as end:
+        labels: Labels = end.value
+        return labels
 
 
 @pytest.mark.parametrize(
@@ -175,9 +186,11 @@ def test_objects_can_be_followed_a_few_at_a_time_with_the_same_rows() -> None:
     assert (apart.num_frames, apart.expected_masks) == (together.num_frames, together.expected_masks)
 
 
-def test_steps_count_the_frames_and_may_stop_anywhere() -> None:
+def test_each_step_wants_its_result_and_the_video_may_stop_anywhere() -> None:
     steps = label_steps(BoxSession, "v", VideoPrompts((box(1, 0),)), Frames(), LabelOptions())
-    assert [next(steps) for _ in range(3)] == [1, 2, 3]
+    first = next(steps)
+    second = steps.send(first)  # type: ignore[arg-type]
+    assert (first.frame_index, second.frame_index) == (0, 1)  # type: ignore[attr-defined]
     steps.close()
 
 

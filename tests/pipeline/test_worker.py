@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pycocotools import mask as coco
 
+from model.video import FrameResult, Step, advance
 from pipeline import worker as worker_module
 from pipeline.config import FramesConfig, ModelConfig, PropagateConfig
 from pipeline.fingerprint import Checkpoint
+from pipeline.in_flight import VideoInFlight
 from pipeline.inputs import InputTables
 from pipeline.labeler import LabelOptions, label_steps
 from pipeline.plan import make_plan
@@ -161,9 +166,9 @@ class Fails:
             return label_steps(*arguments)
         return self._raise()
 
-    def _raise(self) -> Iterator[int]:
-        yield 1
+    def _raise(self) -> Iterator[None]:
         raise self.error
+        yield
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("host")])
@@ -218,6 +223,86 @@ def test_a_row_that_is_missing_fails_the_video(
     assert outcomes(finish(worker, items["a"])) == {"a": Status.FAILED}
     (failed,) = published(worker, "videos")
     assert "5 masks were labelled, 6 were expected" in str(failed["message"])
+
+
+def masks(worker: Worker) -> dict[tuple[object, ...], np.ndarray]:
+    return {
+        (row["video_id"], row["object_id"], row["frame_index"]): coco.decode(row["rle"])
+        for row in published(worker, "masks")
+    }
+
+
+def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
+    worker: Worker, items: dict[str, WorkItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert outcomes(finish(worker, *items.values())) == dict.fromkeys("abc", Status.OK)
+    alone = masks(worker)
+    sizes = []
+
+    def counting(steps: Sequence[Step]) -> list[FrameResult]:
+        sizes.append(len(steps))
+        return advance(steps)
+
+    monkeypatch.setattr(worker_module, "advance", counting)
+    elsewhere = JobStorage(str(tmp_path / "together"))
+    other = make_worker(replace(worker.settings, videos_in_flight=3, storage=elsewhere), "w1")
+    other.setup()
+    assert outcomes(finish(other, *items.values())) == dict.fromkeys("abc", Status.OK)
+    together = masks(other)
+    other.close()
+    assert sum(sizes) == 3 * NUM_FRAMES
+    assert max(sizes) == 3
+    assert together.keys() == alone.keys()
+    for key, mask in alone.items():
+        union = (mask | together[key]).sum()
+        assert union == 0 or (mask & together[key]).sum() >= 0.999 * union
+
+
+def test_a_bad_video_in_flight_leaves_the_others_alone(worker: Worker, items: dict[str, WorkItem]) -> None:
+    worker.settings = replace(worker.settings, videos_in_flight=3)
+    missing = replace(items["b"], uri="/no/such/file.mp4")
+    expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
+    assert outcomes(finish(worker, items["a"], missing, items["c"])) == expected
+    assert len(published(worker, "masks")) == 2 * 2 * NUM_FRAMES
+
+
+def test_an_error_in_a_shared_batch_is_charged_to_whom_it_follows(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory with three videos at once: each goes on by itself, and only the one that is too large fails."""
+    sizes = []
+
+    def too_large(steps: Sequence[Step]) -> list[FrameResult]:
+        sizes.append(len(steps))
+        if any(step.session.frames._name.endswith("b.mp4") for step in steps):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return advance(steps)
+
+    monkeypatch.setattr(worker_module, "advance", too_large)
+    worker.settings = replace(worker.settings, videos_in_flight=3)
+    expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
+    assert outcomes(finish(worker, *items.values())) == expected
+    assert max(sizes) == 3
+    assert sizes[-1] == 1
+
+
+def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched_late = threading.Event()
+    fetch = Worker._fetch
+
+    def slow(self: Worker, video: VideoInFlight) -> None:
+        if video.item.video_id == "b":
+            fetched_late.wait(30)
+        fetch(self, video)
+
+    monkeypatch.setattr(Worker, "_fetch", slow)
+    worker.settings = replace(worker.settings, videos_in_flight=2)
+    first = worker.work([items["a"], items["b"]])
+    assert outcomes([first]) == {"a": Status.OK}
+    fetched_late.set()
+    assert outcomes([*finish(worker)]) == {"b": Status.OK}
 
 
 def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[str, WorkItem]) -> None:
