@@ -75,6 +75,7 @@ class VideoFrames:
         self._reader = open_reader(media, self._options.threads)
         self._index = FrameIndex(self._selection)
         self._running: weakref.WeakSet[DecodeAhead[Frame]] = weakref.WeakSet()
+        self._prepared: dict[int | tuple[int, ...], DecodeAhead[Frame]] = {}
         self.info: VideoInfo = self._reader.info()
         self._check_times(media.is_folder)
         # A time means nothing where the file has none; such a prompt is nowhere.
@@ -124,9 +125,14 @@ class VideoFrames:
         frame = self._index.frame_of(index)
         return FramePosition(frame, self._index.pts_of(frame) if self.info.has_times else None)
 
+    def prepare(self, prompted: Sequence[int], start: int) -> None:
+        """Start decoding what will be asked for first: `at(prompted)` and `forward(start)`."""
+        self._prepared[tuple(prompted)] = self._ahead(self._at(prompted))
+        self._prepared[start] = self._ahead(self._labelled(start))
+
     def forward(self, start: int) -> Iterator[Frame]:
         """Labelled frames `start`, `start + 1`, … to the end."""
-        return self._ahead(self._labelled(start))
+        return self._prepared.pop(start, None) or self._ahead(self._labelled(start))
 
     def backward(self, end: int) -> Iterator[Frame]:
         """Labelled frames `end - 1`, `end - 2`, … 0. Raises `ValueError` if the video has fewer than `end`."""
@@ -136,7 +142,8 @@ class VideoFrames:
 
     def at(self, indexes: Sequence[int]) -> Iterator[Frame]:
         """The labelled frames of these indexes, ascending and each once; those beyond the end are left out."""
-        return self._ahead(self._at(sorted(set(indexes))))
+        labels = tuple(sorted(set(indexes)))
+        return self._prepared.pop(labels, None) or self._ahead(self._at(labels))
 
     def close(self) -> None:
         """Stop the helper threads and close their files; iterators under way end."""
@@ -157,7 +164,7 @@ class VideoFrames:
         if self._selection.fps is not None and is_folder:
             raise MediaError(f"{self._name}: has no times; give frames.stride instead of frames.fps")
 
-    def _ahead(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def _ahead(self, frames: Iterator[Frame]) -> DecodeAhead[Frame]:
         height, width = self.size_hw
         max_frames = max(2, min(16, self._options.ahead_bytes // (height * width * 3)))
         running = DecodeAhead(frames, max_frames)

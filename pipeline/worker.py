@@ -148,6 +148,9 @@ class Worker:
             options=DecodeOptions(spool_folder=self._folder.path),
         )
         video.frames = video.resources.enter_context(contextlib.closing(frames))
+        labels = sorted({label for p in video.prompts.positions if (label := frames.locate(p)) is not None})
+        if labels and settings.propagate.direction != "backward":
+            frames.prepare(labels, labels[0] - labels[0] % self._encode_ahead)
         video.decode_seconds = time.perf_counter() - started - video.fetch_seconds
 
     def _flight(self, deadline: float) -> list[VideoInFlight]:

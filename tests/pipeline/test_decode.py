@@ -64,6 +64,21 @@ def test_all_frames_come_in_order_with_their_times() -> None:
         assert frames.info.num_frames_claimed == 12
 
 
+def test_what_is_prepared_is_decoded_before_it_is_asked_for_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[str] = []
+    for name in ("_labelled", "_at"):
+        method = getattr(VideoFrames, name)
+        monkeypatch.setattr(VideoFrames, name, lambda self, *a, m=method, n=name: passes.append(n) or m(self, *a))
+    with VideoFrames(media_of(encode(pictures(12), options=X264))) as frames:
+        frames.prepare([2, 5], 2)
+        assert sorted(passes) == ["_at", "_labelled"]
+        assert [frame.index for frame in frames.at([5, 2])] == [2, 5]
+        assert [frame.index for frame in frames.forward(2)] == list(range(2, 12))
+        assert len(passes) == 2
+        assert [frame.index for frame in frames.forward(2)] == list(range(2, 12))
+        assert len(passes) == 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spool_bytes", [1 << 20, 1], ids=["spooled", "decoded-again"])
 def test_backward_frames_are_bit_equal_to_forward_ones(
