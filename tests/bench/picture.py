@@ -136,10 +136,13 @@ def _rates(page: _Page, document: Document) -> None:
     rows = _rows(document)
     if not rows:
         return
-    page.heading("Clips of 20 and of 200 frames", "frames/s and peak memory in GiB; computed from the sampled frames")
+    page.heading(
+        "Clips of 20 and of 200 frames",
+        "frames/s and peak GiB, computed from sampled frames; how many times as fast ours is",
+    )
     _table(
         page,
-        ["", *(f"{name}, {length}" for length in (20, 200) for name in NAMES), "ours x 20", "ours x 200"],
+        ["", *(f"{name}, {length}" for length in (20, 200) for name in NAMES), "times, 20", "times, 200"],
         (
             [
                 title,
@@ -155,7 +158,7 @@ def _clip(found: Document | None, length: int) -> str:
     if found is None:
         return ""
     clip = found["clips"][str(length)]
-    return f"{clip['frames_per_second']:.2f}   {clip['peak_mib'] / 1024:.1f}"
+    return f"{clip['frames_per_second']:.3g}   {clip['peak_mib'] / 1024:.1f}"
 
 
 def _mini(page: _Page, document: Document) -> None:
@@ -165,7 +168,7 @@ def _mini(page: _Page, document: Document) -> None:
     page.heading("Whole clips of mini, float32", "every frame run; sam2 cannot run mini")
     _table(
         page,
-        ["", "ours, frames/s", "transformers", "ours x", "ours, peak GiB", "transformers"],
+        ["", "ours, frames/s", "transformers", "times", "ours, peak GiB", "transformers"],
         (
             [
                 f"{row['objects']} object{'s' if row['objects'] > 1 else ''}, {row['frames']} frames",
