@@ -1,121 +1,163 @@
-"""`python -m tests.bench`: frames/s and memory of the three, parts of a frame, RLE per mask; a table, JSON and PNG."""
+"""`python -m tests.bench`: ours against `transformers` and `sam2` in turn, on the same frames, weights, dtype, threads.
+
+Prints medians and ratios; writes bench.json and bench.png. Parts: rle, decode, memory, efficiency, clips, frames (with
+the parts of a frame). The file is saved after each of them, and a part that is run again replaces what is there of it.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
-from collections.abc import Sequence
-from dataclasses import asdict
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tests.bench.parts import parts_of_a_frame, rle_per_mask
-from tests.bench.picture import draw
-from tests.bench.runners import NAMES, Frame, Runner, Setting
-from tests.reference.cases import FramesSpec
-from tests.reference.variants import ModelSpec
-
-# Frames until the memory is full: the prompted one and six tracked ones.
-FRAMES_TO_FILL = 7
+# Workers import this module again (spawn): what is heavy is imported where it is needed.
+PARTS = ("rle", "decode", "memory", "efficiency", "clips", "frames")
+# Timed frames with full memory by number of objects: one frame of a reference with 16 objects takes about a minute.
+TIMED_FRAMES = {1: 5, 4: 2}
+OBJECTS = {"bfloat16": (1, 4, 16), "float32": (1, 4)}
+"""Which numbers of objects are run by default."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    options = parse(argv)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+
+    from tests.bench.picture import draw
+    from tests.bench.report import Report, goals
+
+    torch.set_num_threads(options.threads)
+    report = Report(options.output)
+    print(" · ".join(f"{key} {value}" for key, value in report.document["machine"].items()), flush=True)
+    for part in PARTS:
+        if part in options.only:
+            RUN[part](report, options)
+    draw(report.document, options.output / "bench.png")
+    if not options.quick:
+        print("\n" + "\n".join(goal.line() for goal in goals(report.document)))
+    print(f"written: {report.path}, {options.output / 'bench.png'}")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", default=list(PARTS), choices=[*PARTS, "parts"], metavar="PART")
     parser.add_argument("--size", default="tiny", choices=["tiny", "small", "base_plus", "large"])
     parser.add_argument("--image-size", type=int, default=1024)
-    parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"], choices=["bfloat16", "float32"])
-    parser.add_argument("--objects", nargs="+", type=int, default=[1, 4])
-    parser.add_argument("--timed-frames", type=int, default=3, help="frames timed after the memory is full")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runners", nargs="+", default=list(NAMES), choices=NAMES)
-    parser.add_argument("--output", type=Path, default=Path("outputs/bench"))
-    arguments = parser.parse_args(argv)
-    torch.set_num_threads(arguments.threads)
-    report: dict[str, Any] = {"machine": machine(arguments.threads), "sampled": SAMPLED, "frames": []}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-
-    def save() -> None:
-        (arguments.output / "bench.json").write_text(json.dumps(report, indent=2) + "\n")
-
-    report["rle"] = rle_per_mask()
-    print("RLE of 16 masks at 1080p:", report["rle"], flush=True)
-    for dtype in arguments.dtypes:
-        report[f"parts {dtype}"] = parts_of_a_frame(arguments.size, arguments.image_size, dtype)
-        print(f"parts of a frame, {dtype}:", report[f"parts {dtype}"], flush=True)
-        for num_objects in arguments.objects:
-            spec = ModelSpec(arguments.size, "2.1", arguments.image_size, 2, 2.0)
-            frames = FramesSpec(FRAMES_TO_FILL + arguments.timed_frames, arguments.image_size)
-            setting = Setting(spec, frames, num_objects, dtype, arguments.threads)
-            row = compare(setting, arguments.runners, arguments.timed_frames)
-            report["frames"].append(row)
-            print(json.dumps(row), flush=True)
-            save()
-    report["object n+1"] = further_objects(report["frames"])
-    print("a further object:", report["object n+1"])
-    save()
-    draw(report, arguments.output / "bench.png")
+    parser.add_argument("--dtypes", nargs="+", default=list(OBJECTS), choices=list(OBJECTS))
+    parser.add_argument("--objects", nargs="+", type=int, help="default: 1, 4 and, in bfloat16, 16")
+    parser.add_argument("--timed-frames", type=int, help="default: 5 with one object, 2 with four, 1 with more")
+    parser.add_argument("--runners", nargs="+", default=["ours", "transformers", "sam2"])
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--quick", action="store_true", help="short clips and few rounds: to see that it works")
+    parser.add_argument("--output", type=Path, help="folder of bench.json and bench.png; default: outputs/bench")
+    options = parser.parse_args(argv)
+    options.output = options.output or Path("outputs/bench-quick" if options.quick else "outputs/bench")
+    if "parts" in options.only:  # parts of a frame are timed with the frames
+        options.only.append("frames")
+    return options
 
 
-SAMPLED = (
-    "A setting is sampled: frames are timed one by one, in turn by implementation, once the memory is full; a "
-    "video of 20 or of 200 frames takes the same time for each frame from there on."
-)
+def _frames(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.frames import SAMPLED, compare, frame_setting, further_object_seconds
+
+    report.document["sampled"] = SAMPLED
+    print(SAMPLED)
+    family = f"{options.size} {options.image_size}"
+    for dtype in options.dtypes:
+        for num_objects in options.objects or OBJECTS[dtype]:
+            timed = options.timed_frames or TIMED_FRAMES.get(num_objects, 1)
+            setting, warm_up = frame_setting(
+                options.size, options.image_size, dtype, num_objects, options.threads, timed
+            )
+            row = compare(setting, options.runners, timed, warm_up)
+            report.add("frames", f"{family} {dtype} {num_objects}", row)
+            _print_frames(row, options.runners)
+    rows = [row for key, row in report.document["frames"].items() if key.startswith(f"{family} ")]
+    more = further_object_seconds(rows, options.runners)
+    if more:
+        report.add("further object", family, more)
+        print("seconds of a further object:", {dtype: _short(found) for dtype, found in more.items()}, flush=True)
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """What the figures were measured on."""
-    name = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    return {"processor": name, "threads": threads, "torch": torch.__version__, "python": platform.python_version()}
+def _print_frames(row: dict[str, Any], names: Sequence[str]) -> None:
+    print(f"\n{row['dtype']}, {row['objects']} objects, {row['image_size']}², full memory", flush=True)
+    print(f"{'':<14}{'s/frame':>9}{'CPU s':>9}{'f/s':>9}{'f/s of 20':>11}{'of 200':>9}{'peak MiB':>10}"
+          f"{'at 200':>9}  parts of a frame")  # fmt: skip
+    for name in names:
+        found, clips = row[name], row[name]["clips"]
+        parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in found["parts"].items())
+        print(
+            f"{name:<14}{found['seconds']:>9.3f}{found['cpu_seconds']:>9.3f}{found['frames_per_second']:>9.3f}"
+            f"{clips['20']['frames_per_second']:>11.3f}{clips['200']['frames_per_second']:>9.3f}"
+            f"{found['peak_mib']:>10.0f}{clips['200']['peak_mib']:>9.0f}  {parts}"
+        )
+    print("ours against the faster other:", _short(row["ratio"]), flush=True)
 
 
-def compare(setting: Setting, names: Sequence[str], timed_frames: int) -> dict[str, Any]:
-    """Medians over the timed frames of each implementation, and how many times as fast ours is as the faster other."""
-    first = Runner("sam2", setting, None)
-    shapes = first.shapes()
-    runners = {name: first if name == "sam2" else Runner(name, setting, shapes) for name in names}
-    timed: dict[str, list[Frame]] = {name: [] for name in names}
-    for index in range(FRAMES_TO_FILL + timed_frames):
-        for name, runner in runners.items():
-            frame = runner.step()
-            if index >= FRAMES_TO_FILL:
-                timed[name].append(frame)
-    for runner in {*runners.values(), first}:
-        runner.close()
-    row: dict[str, Any] = {"dtype": setting.dtype, "objects": setting.num_objects, "timed_frames": timed_frames}
-    for name, frames in timed.items():
-        row[name] = {
-            "seconds": round(statistics.median(f.seconds for f in frames), 3),
-            "cpu_seconds": round(statistics.median(f.cpu_seconds for f in frames), 3),
-            "peak_mib": round(frames[-1].peak_mib),
-            "all": [asdict(f) for f in frames],
-        }
-    others = [row[name] for name in names if name != "ours"]
-    if others and "ours" in row:
-        for unit in ("seconds", "cpu_seconds"):
-            row[f"ratio {unit}"] = round(min(other[unit] for other in others) / row["ours"][unit], 2)
-    return row
+def _clips(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.mini_clips import run_clips
+
+    print("\nmini, float32, whole clips", flush=True)
+    for num_objects in (1, 4):
+        for num_frames in (18, 24) if options.quick else (20, 200):
+            row = run_clips(num_objects, num_frames, options.threads)
+            report.add("clips", f"mini {num_objects} objects {num_frames} frames", row)
+            print(f"{num_objects} objects, {num_frames} frames:", _short(row), flush=True)
 
 
-def further_objects(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Seconds of one more object, from the largest and the smallest number of objects of each dtype."""
-    result: dict[str, dict[str, float]] = {}
-    for dtype in dict.fromkeys(row["dtype"] for row in rows):
-        ranked = sorted((row for row in rows if row["dtype"] == dtype), key=lambda row: row["objects"])
-        few, many = ranked[0], ranked[-1]
-        if few is not many:
-            result[dtype] = {
-                name: round((many[name]["seconds"] - few[name]["seconds"]) / (many["objects"] - few["objects"]), 3)
-                for name in NAMES
-                if name in few
-            }
-    return result
+def _rle(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.codecs import rle_per_mask
+
+    entry = rle_per_mask(rounds=3 if options.quick else 15)
+    report.add("rle", "1080p", entry)
+    print("\nRLE straight from logits:", _short(entry), flush=True)
+
+
+def _decode(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.codecs import DECODED, decoding
+
+    for name, (size_hw, num_frames) in DECODED.items():
+        entry = decoding(size_hw, 12 if options.quick else num_frames, rounds=2 if options.quick else 5)
+        report.add("decode", name, entry)
+        print(f"\ndecode {name}:", _short(entry), flush=True)
+
+
+def _memory(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.memory import LONG, SHORT, length_of_video, per_object
+
+    size = (20, 60) if options.quick else (SHORT, LONG)
+    entry = length_of_video(*size, threads=options.threads)
+    report.add("memory", "length", entry)
+    print("\npeak memory of a job with mini:", _short(entry), flush=True)
+    entry = per_object("tiny", 256 if options.quick else 1024, "bfloat16", 2, options.threads)
+    report.add("memory", "object", entry)
+    print("memory of an object:", _short(entry), flush=True)
+
+
+def _efficiency(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.efficiency import Workload, efficiency
+
+    entry = efficiency(Workload(3, 20) if options.quick else Workload(), rounds=1 if options.quick else 2)
+    report.add("efficiency", "mini", entry)
+    print("\njob against bare loop:", _short(entry), flush=True)
+
+
+def _short(value: Any) -> Any:
+    """For printing: few digits."""
+    if isinstance(value, float):
+        return float(f"{value:.3g}")
+    if isinstance(value, dict):
+        return {key: _short(one) for key, one in value.items()}
+    return [_short(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+RUN: dict[str, Callable[[Any, argparse.Namespace], None]] = {
+    "rle": _rle, "decode": _decode, "memory": _memory, "efficiency": _efficiency, "clips": _clips, "frames": _frames,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One process for each implementation, which tracks one frame when it is told to.
+"""One process for each implementation, which takes one step when it is told to.
 
 In processes of their own peak memory belongs to one implementation, and importing `sam2` sets up Hydra for good.
 """
@@ -6,170 +6,181 @@ In processes of their own peak memory belongs to one implementation, and importi
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
-import os
-import resource
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 from unittest import mock
 
 import torch
 
-from tests.reference.cases import FramesSpec, drawn_frames, normalized
+from model.transforms import upsample_logits
+from tests.bench.implementations import IMPLEMENTATIONS, Implementation, Setting, Shapes
+from tests.bench.measure import held_bytes, measured, peak_mib, reset_peak
+from tests.reference.sam2_runner import Sam2Process
 from tests.reference.variants import ModelSpec
-from tests.reference.weights import random_pt_weights
-
-Shapes = dict[str, tuple[int, ...]]
-NAMES = ("ours", "transformers", "sam2")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all three run: clicks for `num_objects` on frame 0, then tracking. `dtype` is float32 or bfloat16."""
-
-    model: ModelSpec
-    frames: FramesSpec
-    num_objects: int
-    dtype: str
-    threads: int
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        return dtype
-
-    def click(self, object_id: int) -> tuple[float, float]:
-        """One click for each object, on a grid over the frame."""
-        size = self.frames.image_size
-        return size * (0.15 + 0.2 * (object_id % 4)), size * (0.2 + 0.18 * (object_id // 4))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of one implementation: wall and processor seconds, and the process's peak memory so far."""
+    """One frame of one implementation.
+
+    `part_seconds` are the seconds inside its parts; `memory_tokens` are the lengths of memory that its memory attention
+    saw and `num_attended` for how many objects; `peak_mib` is the process's peak since the model was loaded, `held_mib`
+    what is remembered of all objects after the frame, `kept_mib` how much more each further frame takes; `coverage` is
+    the share of the frame that each mask covers.
+    """
 
     seconds: float
     cpu_seconds: float
+    part_seconds: dict[str, float]
+    memory_tokens: tuple[int, ...]
+    num_attended: int
     peak_mib: float
+    held_mib: float
+    kept_mib: float
+    coverage: tuple[float, ...]
 
 
 class Runner:
-    """The process of one implementation."""
+    """The process of one implementation; its model is loaded when `prompt` is called first."""
 
-    def __init__(self, name: str, setting: Setting, shapes: Shapes | None) -> None:
+    def __init__(self, name: str, setting: Setting) -> None:
+        self.name = name
+        self.next_index = 0
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(name, setting, shapes, theirs), daemon=True)
+        self._process = context.Process(target=_serve, args=(name, setting, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
-    def shapes(self) -> Shapes:
-        """Names and shapes of the original's tensors (`sam2` only)."""
-        self._pipe.send("shapes")
-        shapes: Shapes = self._pipe.recv()
-        return shapes
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._pipe.send(("stop", 0))
+        self._process.join(30)
+        if self._process.is_alive():
+            self._process.kill()
 
     def step(self) -> Frame:
-        """Tracks the next frame."""
-        self._pipe.send("step")
-        frame = self._pipe.recv()
-        if not isinstance(frame, Frame):
-            raise RuntimeError(frame)
+        """Frame 0 with its prompts, or the next frame."""
+        frame: Frame = self._ask("prompt" if self.next_index == 0 else "track", self.next_index)
+        self.next_index += 1
         return frame
 
-    def close(self) -> None:
-        self._pipe.send("stop")
-        self._process.join()
+    def restart(self) -> None:
+        """The next step is frame 0 again, with nothing remembered."""
+        self.next_index = 0
 
+    def fill(self, stop: int) -> None:
+        """Behaves from now on as if frames 2 … `stop` - 1 had been tracked; see `Implementation.fill`."""
+        assert self.next_index == 2
+        self._ask("fill", stop)
+        self.next_index = stop
 
-def _serve(name: str, setting: Setting, shapes: Shapes | None, pipe: Any) -> None:
-    torch.set_num_threads(setting.threads)
-    os.environ["TQDM_DISABLE"] = "1"
-    warnings.filterwarnings("ignore")
-    make = {"ours": _ours, "transformers": _transformers, "sam2": _sam2}[name]
-    walk: Iterator[object] | None = None
-    while (order := pipe.recv()) != "stop":
-        if order == "shapes":
-            pipe.send({key: tuple(value.shape) for key, value in _sam2_network(setting).state_dict().items()})
-            continue
+    def _ask(self, order: str, argument: int) -> Any:
+        self._pipe.send((order, argument))
         try:
-            if walk is None:
-                walk = make(setting, shapes or {})
-            start, cpu = time.perf_counter(), time.process_time()
-            with torch.inference_mode(), _regime(name, setting):
-                next(walk)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            pipe.send(Frame(time.perf_counter() - start, time.process_time() - cpu, peak))
-        except Exception as error:
-            pipe.send(f"{name}: {error!r}")
+            answer = self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"the process of {self.name} is gone ({self._process.exitcode})") from None
+        if isinstance(answer, str):
+            raise RuntimeError(f"{self.name}: {answer}")
+        return answer
 
 
-def _regime(name: str, setting: Setting) -> AbstractContextManager[object]:
-    """`sam2` runs in bfloat16 by autocast, as its documentation has it; the others by the dtype of their weights."""
-    if name == "sam2" and setting.dtype == "bfloat16":
-        return torch.autocast("cpu", torch.bfloat16)
-    return contextlib.nullcontext()
+@functools.cache
+def pt_shapes(model: ModelSpec) -> Shapes:
+    """Names and shapes of the original checkpoint's tensors, from `sam2` in a process of its own."""
+    process = Sam2Process()
+    try:
+        return process.layout(model.sam2_config_name)
+    finally:
+        process.close()
 
 
-def _weights(setting: Setting, shapes: Shapes) -> dict[str, torch.Tensor]:
-    from model.pt_names import rename_pt
-
-    return rename_pt(random_pt_weights(shapes, setting.model.seed, setting.model.object_score_bias))
-
-
-def _ours(setting: Setting, shapes: Shapes) -> Iterator[object]:
-    from model.checkpoint import Checkpoint
-    from model.frames import ArrayFrames
-    from model.prompts import PointPrompt
-    from model.video import VideoSession
-
-    network = Checkpoint("random weights", setting.model.hf_config(), _weights(setting, shapes)).model()
-    session = VideoSession(network.to(setting.torch_dtype), ArrayFrames(drawn_frames(setting.frames)))
-    for object_id in range(setting.num_objects):
-        session.add_prompt(object_id, 0, PointPrompt((setting.click(object_id),), (1,)))
-    return session.propagate("forward")
-
-
-def _transformers(setting: Setting, shapes: Shapes) -> Iterator[object]:
-    from transformers import Sam2VideoConfig, Sam2VideoInferenceSession, Sam2VideoModel
-
-    network = Sam2VideoModel(Sam2VideoConfig.from_dict(setting.model.hf_config()))
-    network.load_state_dict(_weights(setting, shapes))
-    network = network.eval().to(setting.torch_dtype)
-    pixels = normalized(drawn_frames(setting.frames)).to(setting.torch_dtype)
-    size = setting.frames.image_size
-    session = Sam2VideoInferenceSession(video=pixels, video_height=size, video_width=size, dtype=setting.torch_dtype)
-    for object_id in range(setting.num_objects):
-        point = torch.tensor([[[setting.click(object_id)]]])
-        prompt = {"point_coords": point, "point_labels": torch.ones(1, 1, 1, dtype=torch.int32)}
-        session.add_point_inputs(session.obj_id_to_idx(object_id), 0, prompt)
-    session.obj_with_new_inputs = list(range(setting.num_objects))
-    for index in range(setting.frames.num_frames):
-        yield network(inference_session=session, frame_idx=index)
+def _serve(name: str, setting: Setting, pipe: Any) -> None:
+    torch.set_num_threads(setting.threads)
+    warnings.filterwarnings("ignore")
+    order, argument = pipe.recv()
+    if order == "stop":
+        return
+    try:
+        implementation: Implementation = IMPLEMENTATIONS[name](setting)
+        watch = _Watch(implementation)
+        reset_peak()
+        with torch.inference_mode(), implementation.regime():
+            while order != "stop":
+                pipe.send(_obey(setting, implementation, watch, order, argument))
+                order, argument = pipe.recv()
+    except Exception as error:
+        pipe.send(repr(error))
 
 
-def _sam2_network(setting: Setting) -> Any:
-    from sam2.build_sam import build_sam2_video_predictor
-
-    return build_sam2_video_predictor(
-        setting.model.sam2_config_name,
-        ckpt_path=None,
-        device="cpu",
-        hydra_overrides_extra=[f"++model.image_size={setting.model.image_size}"],
+def _obey(setting: Setting, implementation: Implementation, watch: _Watch, order: str, argument: int) -> Frame | None:
+    if order == "fill":
+        implementation.fill(argument)
+        return None
+    with watch.frame(), measured() as span:
+        logits_BHW = implementation.prompt() if order == "prompt" else implementation.track(argument)
+    return Frame(
+        seconds=span.seconds,
+        cpu_seconds=span.cpu_seconds,
+        part_seconds=dict(watch.part_seconds),
+        memory_tokens=tuple(sorted({tokens for tokens, _ in watch.memory_shapes})),
+        num_attended=sum(objects for _, objects in watch.memory_shapes),
+        peak_mib=peak_mib(),
+        held_mib=held_bytes(implementation.state()) / (1 << 20),
+        kept_mib=implementation.kept_bytes_per_frame() / (1 << 20),
+        coverage=_coverage(logits_BHW, setting.frames.image_size),
     )
 
 
-def _sam2(setting: Setting, _: Shapes) -> Iterator[object]:
-    predictor = _sam2_network(setting)
-    shapes = {name: tuple(tensor.shape) for name, tensor in predictor.state_dict().items()}
-    predictor.load_state_dict(random_pt_weights(shapes, setting.model.seed, setting.model.object_score_bias))
-    frames, size = normalized(drawn_frames(setting.frames)), setting.frames.image_size
-    with mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=(frames, size, size)):
-        state = predictor.init_state(video_path="")
-    for object_id in range(setting.num_objects):
-        predictor.add_new_points_or_box(state, 0, object_id, points=[setting.click(object_id)], labels=[1])
-    yield from predictor.propagate_in_video(state)
+def _coverage(logits_BHW: torch.Tensor, size: int) -> tuple[float, ...]:
+    """Share of the frame that each mask covers, at the size of the frame (sam2 enlarges its masks by itself)."""
+    masks_BHW = upsample_logits(logits_BHW, (size, size)) > 0
+    return tuple(masks_BHW.float().mean(dim=(1, 2)).tolist())
+
+
+class _Watch:
+    """Sees from outside how long the parts of a frame take, and how much memory is looked at."""
+
+    def __init__(self, implementation: Implementation) -> None:
+        self._parts = implementation.parts
+        self.part_seconds: defaultdict[str, float] = defaultdict(float)
+        self.memory_shapes: list[tuple[int, int]] = []
+
+        def note(_: object, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            self.memory_shapes.append(implementation.memory_shape(arguments, keywords))
+
+        implementation.memory_attention.register_forward_pre_hook(note, with_kwargs=True)
+
+    @contextlib.contextmanager
+    def frame(self) -> Iterator[None]:
+        """Begins anew and watches what runs inside."""
+        self.part_seconds.clear()
+        self.memory_shapes.clear()
+        with contextlib.ExitStack() as stack:
+            for part, (owner, attribute) in self._parts.items():
+                timed = self._timed(part, getattr(owner, attribute))
+                stack.enter_context(mock.patch.object(owner, attribute, timed))
+            yield
+
+    def _timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **keywords: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                self.part_seconds[part] += time.perf_counter() - started
+
+        return run

@@ -1,0 +1,83 @@
+"""What is claimed of memory: bounded for each object, and the same for a long video as for a short one."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from model.checkpoint import load_model
+from model.config import named_config
+from model.frames import ArrayFrames
+from model.kernels import as_on
+from model.prompts import BoxPrompt, PointPrompt
+from model.sam2 import Sam2
+from model.transforms import resize_frame
+from model.video import VideoSession
+from pipeline.decode import VideoFrames
+from pipeline.demo_inputs import seed_prompts
+from pipeline.labeler import LabelOptions, label_steps
+from pipeline.media import Media
+from pipeline.prompt_rows import ObjectPrompts, VideoPrompts
+from pipeline.selection import FramePosition
+from pipeline.video_file import encode_mp4
+from tests.bench.efficiency import forth_and_back
+from tests.bench.measure import held_bytes, peak_mib
+from tests.clips import moving_clip
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize("num_objects", [1, 4])
+def test_an_object_with_full_memory_holds_less_than_six_mib_at_full_size_in_bfloat16(num_objects: int) -> None:
+    """On the meta device: shapes and storages are real, nothing is computed."""
+    with torch.device("meta"):
+        model = Sam2(named_config("tiny")).to(torch.bfloat16)
+    picture = torch.zeros(64, 64, 3, dtype=torch.uint8)
+    session = VideoSession(model, ArrayFrames([picture] * 24))
+    for object_id in range(num_objects):
+        session.add_prompt(object_id, 0, PointPrompt(((20.0 + object_id, 30.0),), (1,)))
+    with as_on("cuda"):
+        held = [held_bytes(session.objects) / MIB / num_objects for _ in session.propagate("forward")]
+    assert model.config.image_size == 1024
+    assert 3.5 < held[16] < 6  # seven memories of 0.5 MiB are part of it
+    assert held[-1] == held[16]  # and it grows no further
+
+
+@pytest.mark.slow
+def test_the_peak_at_two_thousand_frames_is_that_at_one_hundred() -> None:
+    """Decoding, model, RLE and rows, with mini's weights on a small input; the bench does it at mini's own size."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        peaks, num_masks = pool.submit(_label_and_watch, 100, 2000).result()
+    assert num_masks == 2000
+    assert peaks[2000] <= 1.05 * peaks[100]
+
+
+def _label_and_watch(*lengths: int) -> tuple[dict[int, float], int]:
+    """Peaks of this process once so many frames are labelled, the last of them those of the whole video."""
+    torch.set_num_threads(1)
+    mini = load_model("mini")
+    model = Sam2(replace(mini.config, image_size=64))
+    model.load_state_dict(mini.state_dict())
+    clip = moving_clip(num_frames=8, num_objects=1, size_hw=(64, 64))
+    data = encode_mp4(forth_and_back(clip, lengths[-1]), 25)
+    media = Media("clip", (partial(io.BytesIO, data),))
+    box = BoxPrompt(tuple(seed_prompts(clip, ["box"])[0]["box_xyxy"]))
+    prompts = VideoPrompts((ObjectPrompts(1, None, ((FramePosition(0, None), box),)),))
+    peaks = {}
+    with VideoFrames(media, transform=partial(resize_frame, image_size=64), prompted=prompts.positions) as frames:
+        steps = label_steps(partial(VideoSession, model), "clip", prompts, frames, LabelOptions())
+        while True:
+            try:
+                num_frames = next(steps)
+            except StopIteration as end:
+                peaks[lengths[-1]] = peak_mib()
+                return peaks, end.value.masks.num_rows
+            if num_frames in lengths:
+                peaks[num_frames] = peak_mib()
