@@ -1,6 +1,7 @@
 """How much of the bare model's rate a job keeps: fetch, decode, RLE, Parquet and Ray must hide behind the model.
 
-* Bare loop: `VideoSession.propagate` over frames that are decoded and resized beforehand, in a process of its own.
+* Bare loop: `VideoSession.propagate` over frames that are decoded and resized beforehand, in a process of its own, with
+  as many frames in a batch of the image encoder as a worker takes.
 * Job: `python -m pipeline.run` with Ray and one actor over the same H.264 clips, from the moment at which the actor has
   loaded the model to the last commit; starting Ray is not part of it, the first fetch and the last flush are.
 
@@ -112,6 +113,7 @@ def _bare_loop(path: Path, boxes: list[list[float]], workload: Workload, pipe: A
 
     from model.checkpoint import load_model
     from model.frames import ArrayFrames
+    from model.kernels import frames_per_batch
     from model.prompts import BoxPrompt
     from model.transforms import resize_frame
     from model.video import VideoSession
@@ -126,7 +128,8 @@ def _bare_loop(path: Path, boxes: list[list[float]], workload: Workload, pipe: A
     assert len(pixels) == workload.num_frames
 
     def label() -> None:
-        session = VideoSession(model, ArrayFrames(pixels, size_hw=workload.size_hw))
+        source = ArrayFrames(pixels, size_hw=workload.size_hw)
+        session = VideoSession(model, source, encode_ahead=frames_per_batch(model.device, model.config.grid_size**2))
         for object_id, (x0, y0, x1, y1) in enumerate(boxes):
             session.add_prompt(object_id, 0, BoxPrompt((x0, y0, x1, y1)))
         for _ in session.propagate("forward"):
