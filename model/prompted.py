@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.prompts import MaskPrompt, Prompt, click_sequence
 from model.sam2 import Clicks, ImageFeatures, Remembered, Sam2, Segmentation
+from model.transfers import on_device
 from model.transforms import resize_mask
 
 # Logits of an earlier mask that go with a correction are clamped (sam2, `add_new_points_or_box`).
@@ -59,7 +60,7 @@ def segment_prompts(model: Sam2, features: ImageFeatures, queries: Sequence[Quer
     if masks:
         size = model.config.image_size
         resized = torch.stack([resize_mask(torch.from_numpy(mask), size) for mask in masks])
-        return model.segment_given_masks(features, resized.to(model.device))
+        return model.segment_given_masks(features, on_device(resized, model.device))
     remembered = [query.remembered for query in queries if query.remembered is not None]
     priors = [query.prior_logits_BHW for query in queries if query.prior_logits_BHW is not None]
     return model.segment(
@@ -82,6 +83,6 @@ def _clicks(model: Sam2, queries: Sequence[Query]) -> Clicks:
         points.append(np.asarray(points_xy, dtype=np.float64) * scale)
         labels.append(point_labels)
     return Clicks(
-        torch.as_tensor(np.stack(points), dtype=torch.float32, device=model.device),
-        torch.tensor(labels, device=model.device),
+        on_device(np.stack(points), model.device, torch.float32),
+        on_device(labels, model.device),
     )

@@ -5,6 +5,8 @@ Legend: H, W pixels of the video, S side of the model's square input, h, w low-r
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,9 +34,16 @@ def resize_frame(pixels_HW3: Tensor, image_size: int) -> Tensor:
 def normalize(pixels_FSS3: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """uint8 `[F, S, S, 3]` to the network's input `[F, 3, S, S]`, computed in float32 on `device`."""
     pixels = pixels_FSS3.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
-    mean = torch.tensor(IMAGE_MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(IMAGE_STD, device=device).view(3, 1, 1)
+    mean, std = _mean_and_std(device)
     return ((pixels / 255 - mean) / std).to(dtype)
+
+
+@functools.cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        return torch.tensor(IMAGE_MEAN, device=device).view(3, 1, 1), torch.tensor(IMAGE_STD, device=device).view(
+            3, 1, 1
+        )
 
 
 def resize_mask(mask_HW: Tensor, image_size: int) -> Tensor:

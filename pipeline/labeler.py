@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,11 +17,10 @@ import pyarrow as pa
 
 from model.frames import FrameSource
 from model.prompts import BoxPrompt, Prompt
-from model.transforms import upsample_logits
 from model.video import FrameResult, Step
-from pipeline.mask_rows import Mask, MaskRows
+from pipeline.mask_encoder import MaskEncoder
+from pipeline.mask_rows import MaskRows
 from pipeline.prompt_rows import ObjectPrompts, VideoPrompts
-from pipeline.rle import Rle, encode_logits, encode_masks
 from pipeline.rows import Track, tracks_table
 from pipeline.schema import MASKS
 from pipeline.selection import FramePosition
@@ -31,9 +28,6 @@ from pipeline.work import Status
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-# Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
-_MAX_ENCODING_FRAMES = 4
 
 
 class Session(Protocol):
@@ -167,7 +161,7 @@ def label_steps(
     size = options.max_objects or max(1, len(seeded))
     saving = saving if seeded and size >= len(seeded) else None
     rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None)
-    with contextlib.closing(rows), _Encoder(frames, rows) as encoder:
+    with contextlib.closing(rows), MaskEncoder(frames, rows) as encoder:
         walk = _Walk(encoder, rows, options.direction)
         if saving is not None:
             yield from walk.saved(saving, seeded, frames)
@@ -192,7 +186,7 @@ def label_steps(
 class _Walk:
     """The way through a video: hands results to the encoder, counts frames and time, saves what is to be saved."""
 
-    def __init__(self, encoder: _Encoder, rows: MaskRows, direction: str) -> None:
+    def __init__(self, encoder: MaskEncoder, rows: MaskRows, direction: str) -> None:
         self._encoder = encoder
         self._rows = rows
         self._direction = direction
@@ -293,70 +287,3 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
 
 def _length(frames: LabeledFrames) -> str:
     return "its length is not known" if frames.num_frames is None else f"{frames.num_frames} labelled frames"
-
-
-class _Encoder:
-    """Turns results into rows in a helper thread, which touches no CUDA: masks come to the host before."""
-
-    def __init__(self, frames: LabeledFrames, rows: MaskRows) -> None:
-        self._frames = frames
-        self._rows = rows
-        self._pool = ThreadPoolExecutor(1, "encode")
-        self._waiting: deque[tuple[FrameResult, Future[list[Rle]]]] = deque()
-        self.seconds = 0.0
-
-    def __enter__(self) -> _Encoder:
-        return self
-
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def finish(self) -> None:
-        """Wait until the rows of every result are there."""
-        while self._waiting:
-            self._take()
-
-    def put(self, result: FrameResult) -> int:
-        """Encode the masks of one frame, waiting if too many are on their way; returns its frame index."""
-        size_hw = self._frames.size_hw
-        if result.logits_BHW.device.type == "cpu":
-            future = self._pool.submit(self._timed, encode_logits, result.logits_BHW, size_hw)
-        else:
-            masks_BHW = (upsample_logits(result.logits_BHW, size_hw) > 0).cpu()
-            future = self._pool.submit(self._timed, encode_masks, masks_BHW)
-        self._waiting.append((result, future))
-        if len(self._waiting) > _MAX_ENCODING_FRAMES:
-            self._take()
-        return self._frames.position(result.frame_index).frame_index or 0
-
-    def _timed(self, encode: Callable[..., list[Rle]], *arguments: object) -> list[Rle]:
-        started = time.perf_counter()
-        encoded = encode(*arguments)
-        self.seconds += time.perf_counter() - started
-        return encoded
-
-    def _take(self) -> None:
-        result, future = self._waiting.popleft()
-        position = self._frames.position(result.frame_index)
-        values = zip(
-            result.object_ids,
-            future.result(),
-            result.object_scores_B.float().tolist(),
-            result.predicted_ious_B.float().tolist(),
-            result.is_prompt,
-            strict=True,
-        )
-        for object_id, rle, object_score, predicted_iou, is_prompt in values:
-            self._rows.add(
-                Mask(
-                    object_id=object_id,
-                    frame_index=position.frame_index or 0,
-                    pts_seconds=position.pts_seconds,
-                    rle_counts=rle.counts,
-                    area=rle.area,
-                    bbox_xywh=rle.bbox_xywh,
-                    object_score=object_score,
-                    predicted_iou=predicted_iou,
-                    is_prompt=is_prompt,
-                )
-            )

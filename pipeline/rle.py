@@ -40,7 +40,7 @@ def encode_logits(logits_BHW: torch.Tensor, size_hw: tuple[int, int]) -> list[Rl
     if not can_enlarge((logits_BHW.shape[1], logits_BHW.shape[2]), size_hw):
         return encode_masks(upsample_logits(logits_BHW, size_hw) > 0)
     return [
-        _plain(logits_BHW[index : index + 1], size_hw) if runs is None else _rle(runs, size_hw[0])
+        _plain(logits_BHW[index : index + 1], size_hw) if runs is None else rle_of_runs(runs, size_hw[0])
         for index, runs in enumerate(runs_of_logits(logits_BHW, size_hw))
     ]
 
@@ -49,7 +49,8 @@ def _plain(logits_1HW: torch.Tensor, size_hw: tuple[int, int]) -> Rle:
     return encode_masks(upsample_logits(logits_1HW, size_hw) > 0)[0]
 
 
-def _rle(runs: Runs, height: int) -> Rle:
+def rle_of_runs(runs: Runs, height: int) -> Rle:
+    """The code of a mask of that height whose runs are known."""
     return Rle(runs.counts().decode("ascii"), runs.area(), runs.bbox_xywh(height))
 
 

@@ -1,0 +1,105 @@
+"""Copies between host and device for which the host does not wait. On a CPU each of them is the identity.
+
+A plain copy, `torch.tensor(…, device="cuda")` included, makes the host wait for everything that the device has still to
+do, unless the host's side is pinned memory and the copy is asked not to block. Torch's allocator of pinned memory marks
+a block that takes part in such a copy with an event, and hands it out again only after that event: buffers are dropped
+when they are done with, and are still used again.
+
+Helper threads never touch CUDA: the main thread allocates what is pinned, helpers fill it and read it.
+
+Legend: F frames, H, W pixels of frames of one size.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def is_pinned_for(device: torch.device) -> bool:
+    """Whether copies to and from a device need pinned memory, so as not to make the host wait."""
+    return device.type == "cuda"
+
+
+def on_device(values: Any, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """`torch.tensor(values, dtype, device)` of a few numbers, or a tensor of the host brought there."""
+    host = values if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
+    if is_pinned_for(device) and host.device.type == "cpu":
+        host = host.pin_memory()
+    return host.to(device, dtype, non_blocking=True)
+
+
+def upload(frames: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Pixels of F frames of one size on the device, `[F, …]`; frames that are in pinned memory need no other copy."""
+    if not is_pinned_for(device):
+        return torch.stack([frame.to(device) for frame in frames])
+    there = torch.empty((len(frames), *frames[0].shape), dtype=frames[0].dtype, device=device)
+    for row, frame in zip(there, frames, strict=True):
+        needs_pinning = frame.device.type == "cpu" and not frame.is_pinned()
+        row.copy_(frame.pin_memory() if needs_pinning else frame, non_blocking=True)
+    return there
+
+
+class Download:
+    """A tensor on its way to the host. For the thread that began it; what `result` gave is for any thread."""
+
+    def __init__(self, host: Tensor, event: torch.cuda.Event | None) -> None:
+        self._host = host
+        self._event = event
+
+    def is_done(self) -> bool:
+        """Whether `result` needs no waiting."""
+        return self._event is None or self._event.query()
+
+    def result(self) -> Tensor:
+        """The tensor on the host; waits until it is there."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._host
+
+
+def download(tensor: Tensor) -> Download:
+    """Begins to copy a tensor to the host."""
+    if not is_pinned_for(tensor.device):
+        return Download(tensor, None)
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record()
+    return Download(host, event)
+
+
+class FrameBuffers:
+    """Pinned memory for frames of one size, which helper threads fill: at most `count` buffers wait to be filled.
+
+    `refill` belongs to the main thread, between two frames, and `fill` to helpers. A frame that finds no buffer stays
+    where it is: it is then copied once more, not wrongly. For a CPU there are no buffers.
+    """
+
+    def __init__(self, shape: Sequence[int], device: torch.device, count: int = 16) -> None:
+        self._shape = tuple(shape)
+        self._count = count if is_pinned_for(device) else 0
+        self._free: queue.SimpleQueue[Tensor] = queue.SimpleQueue()
+        self.refill()
+
+    def refill(self) -> None:
+        """Allocate what has been taken since the last call."""
+        while self._free.qsize() < self._count:
+            self._free.put(self._new())
+
+    def fill(self, pixels: Tensor) -> Tensor:
+        """The pixels in pinned memory, or as they are where there is none."""
+        if tuple(pixels.shape) != self._shape or pixels.dtype != torch.uint8:
+            return pixels
+        try:
+            buffer = self._free.get_nowait()
+        except queue.Empty:
+            return pixels
+        return buffer.copy_(pixels)
+
+    def _new(self) -> Tensor:
+        return torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)
