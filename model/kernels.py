@@ -9,7 +9,7 @@ Legend: B batch, N heads, L queries, T keys, D channels of queries and keys, V c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import torch
@@ -109,6 +109,25 @@ def _uses_onednn(x: Tensor, min_rows: int) -> bool:
     return x.numel() >= min_rows * x.shape[-1]
 
 
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype that `torch.autocast` asks of matrix products on a tensor's device; None where it is off.
+
+    oneDNN's operators are not on torch's list of what autocast casts, so that they do it themselves.
+    """
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if device != "meta" and torch.is_autocast_enabled(device) else None
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Computes in the dtype of the tensors: for position codes and constants, in which 16 bits would move clicks."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
 # --- the kernels -----------------------------------------------------------------------------------------------------
 
 
@@ -123,6 +142,9 @@ def linear(
 
     `packed` gives the weight as `pack` lays it out, for callers that keep it.
     """
+    if (dtype := autocast_dtype(x)) is not None:
+        packed = packed if weight.dtype == dtype else None
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     if _uses_onednn(x, _MIN_ROWS_FOR_ONEDNN):
         algorithm = "none" if activation == "gelu" else ""
         laid_out = weight if packed is None else packed()
@@ -154,14 +176,20 @@ def _product(rows: Tensor, columns: Tensor) -> Tensor:
     return product
 
 
-def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
-    """`softmax(q kᵀ / √D) v`, `[B, N, L, V]`. Queries of batch 1 serve every row of keys."""
+def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor | None = None) -> Tensor:
+    """`softmax(q kᵀ / √D) v`, `[B, N, L, V]`. Queries of batch 1 serve every row of keys.
+
+    `is_key_BT` says which keys are there: those that only fill up a shape get no weight at all.
+    """
+    if (dtype := autocast_dtype(q_BNLD)) is not None:
+        q_BNLD, k_BNTD, v_BNTV = q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype)
     if uses_blocks(q_BNLD, k_BNTD.shape[2]):
-        return attention_by_blocks(q_BNLD, k_BNTD, v_BNTV)
+        return attention_by_blocks(q_BNLD, k_BNTD, v_BNTV, is_key_BT)
     queries = q_BNLD.expand(len(k_BNTD), -1, -1, -1)
-    if uses_batches(q_BNLD, k_BNTD.shape[2]):
+    if is_key_BT is None and uses_batches(q_BNLD, k_BNTD.shape[2]):
         return attention_by_batches(queries, k_BNTD, v_BNTV)
-    return F.scaled_dot_product_attention(queries, k_BNTD, v_BNTV)
+    mask = None if is_key_BT is None else is_key_BT[:, None, None, :]
+    return F.scaled_dot_product_attention(queries, k_BNTD, v_BNTV, attn_mask=mask)
 
 
 def attention_by_batches(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
@@ -171,7 +199,7 @@ def attention_by_batches(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tens
     return mixed.view(*q_BNLD.shape[:3], -1)
 
 
-def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
+def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor | None = None) -> Tensor:
     """The same by matrix products of one head and one block of queries at a time.
 
     The fused kernel of the CPU reaches a fraction of the rate of a matrix product. Memory is bounded by one block of
@@ -190,6 +218,9 @@ def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tenso
             keys, values = _packed_for_products(k_BNTD[index, head]), _packed_for_products(v_BNTV[index, head].t())
             for start in range(0, length, rows):
                 block = queries[start : start + rows]
-                part = torch.softmax(_product(block, keys), dim=-1, out=weights[: len(block)])
+                scores = _product(block, keys)
+                if is_key_BT is not None:
+                    scores = scores.masked_fill(~is_key_BT[index], -torch.inf)
+                part = torch.softmax(scores, dim=-1, out=weights[: len(block)])
                 out[index, start : start + rows, head] = _product(part, values)
     return out.transpose(1, 2)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.kernels import Activation, linear, pack
+from model.kernels import Activation, linear, pack, without_autocast
 
 
 class Constants:
@@ -31,7 +31,8 @@ class Constants:
         )
         entry = self._entries.get(name)
         if entry is None or entry[0] != state:
-            entry = (state, compute())
+            with without_autocast():
+                entry = (state, compute())
             self._entries[name] = entry
         return entry[1]
 
@@ -120,11 +121,13 @@ class Attention(nn.Module):
         self.v_proj = Linear(hidden_dim, inner_dim)
         self.o_proj = Linear(inner_dim, hidden_dim)
 
-    def forward(self, query_BLC: Tensor, key_BLC: Tensor, value_BLC: Tensor) -> Tensor:
+    def forward(self, query_BLC: Tensor, key_BLC: Tensor, value_BLC: Tensor, is_key_L: Tensor | None = None) -> Tensor:
+        """`is_key_L` says which keys are there, where some only fill up a shape."""
         q = split_heads(self.q_proj(query_BLC), self.num_heads)
         k = split_heads(self.k_proj(key_BLC), self.num_heads)
         v = split_heads(self.v_proj(value_BLC), self.num_heads)
-        out: Tensor = self.o_proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
+        mask = None if is_key_L is None else is_key_L.view(1, 1, 1, -1)
+        out: Tensor = self.o_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
         return out
 
 
@@ -167,7 +170,8 @@ class RandomPosition(nn.Module):
 
     def forward(self, xy: Tensor) -> Tensor:
         """Code of points, `[…, 2]` in 0…1 to float32 `[…, channels]`."""
-        angle = 2 * math.pi * ((2 * xy.float() - 1) @ self.positional_embedding)
+        with without_autocast():
+            angle = 2 * math.pi * ((2 * xy.float() - 1) @ self.positional_embedding)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
     def grid(self, size: int) -> Tensor:

@@ -35,19 +35,24 @@ class TwoWayBlock(nn.Module):
         self.layer_norm4 = nn.LayerNorm(hidden_dim)
 
     def forward(
-        self, tokens_BPC: Tensor, image_BLC: Tensor, token_position: Tensor, image_position: Tensor
+        self,
+        tokens_BPC: Tensor,
+        image_BLC: Tensor,
+        token_position: Tensor,
+        image_position: Tensor,
+        is_token_P: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         if self.is_first:
-            tokens = self.self_attn(tokens_BPC, tokens_BPC, tokens_BPC)
+            tokens = self.self_attn(tokens_BPC, tokens_BPC, tokens_BPC, is_token_P)
         else:
             query = tokens_BPC + token_position
-            tokens = tokens_BPC + self.self_attn(query, query, tokens_BPC)
+            tokens = tokens_BPC + self.self_attn(query, query, tokens_BPC, is_token_P)
         tokens = self.layer_norm1(tokens)
         key = image_BLC + image_position
         tokens = tokens + self.cross_attn_token_to_image(tokens + token_position, key, image_BLC)
         tokens = self.layer_norm2(tokens)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
-        image = image_BLC + self.cross_attn_image_to_token(key, tokens + token_position, tokens)
+        image = image_BLC + self.cross_attn_image_to_token(key, tokens + token_position, tokens, is_token_P)
         return tokens, self.layer_norm4(image)
 
 
@@ -62,11 +67,14 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(hidden_dim, num_heads, downsample=2)
         self.layer_norm_final_attn = nn.LayerNorm(hidden_dim)
 
-    def forward(self, tokens_BPC: Tensor, image_BLC: Tensor, image_position: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens_BPC: Tensor, image_BLC: Tensor, image_position: Tensor, is_token_P: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`is_token_P`: which tokens are there. To those that only fill up the shape nothing attends."""
         token_position = tokens_BPC
         tokens, image = tokens_BPC, image_BLC
         for layer in self.layers:
-            tokens, image = layer(tokens, image, token_position, image_position)
+            tokens, image = layer(tokens, image, token_position, image_position, is_token_P)
         tokens = tokens + self.final_attn_token_to_image(tokens + token_position, image + image_position, image)
         return self.layer_norm_final_attn(tokens), image
 
@@ -111,13 +119,20 @@ class MaskDecoder(nn.Module):
         stride8_BCHW: Tensor,
         stride4_BCHW: Tensor,
         multimask: bool,
+        num_prompt_tokens: int | None = None,
     ) -> DecodedMasks:
-        """Masks of stride 4. `multimask`: the best of three by predicted IoU; else the single one if it is stable."""
+        """Masks of stride 4. `multimask`: the best of three by predicted IoU; else the single one if it is stable.
+
+        Prompt tokens behind the first `num_prompt_tokens` only fill up a shape.
+        """
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((own.expand(len(prompt_tokens_BPC), -1, -1), prompt_tokens_BPC), dim=1)
         image_BLC = image_BCHW.flatten(2).transpose(1, 2)
         position_LC = image_position_CHW.flatten(1).transpose(0, 1)
-        tokens, image_BLC = self.transformer(tokens, image_BLC, position_LC)
+        is_token_P = None
+        if num_prompt_tokens is not None and num_prompt_tokens < prompt_tokens_BPC.shape[1]:
+            is_token_P = torch.arange(tokens.shape[1], device=tokens.device) < len(own) + num_prompt_tokens
+        tokens, image_BLC = self.transformer(tokens, image_BLC, position_LC, is_token_P)
         mask_tokens = tokens[:, 2 : 2 + NUM_CANDIDATES]
 
         image = image_BLC.transpose(1, 2).unflatten(2, image_BCHW.shape[2:])

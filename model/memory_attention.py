@@ -6,7 +6,7 @@ channels.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,19 @@ class SelfAttention(nn.Module):
         return out
 
 
+class Memories(NamedTuple):
+    """What is looked at: memory tokens, the last `num_pointer_tokens` of them pointers.
+
+    `placed_BTM` are they plus their position codes: what the keys are made of. `is_key_BT` says which are there, where
+    some only fill up a shape.
+    """
+
+    memory_BTM: Tensor
+    placed_BTM: Tensor
+    num_pointer_tokens: int
+    is_key_BT: Tensor | None = None
+
+
 class CrossAttention(nn.Module):
     """The frame's tokens to the memory tokens; the rotary code is for spatial memories, not for pointers."""
 
@@ -65,18 +78,17 @@ class CrossAttention(nn.Module):
         self.v_proj = Linear(memory_dim, dim)
         self.o_proj = Linear(dim, dim)
 
-    def forward(
-        self, x_BLC: Tensor, memory_BTM: Tensor, placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor
-    ) -> Tensor:
-        """`placed_BTM` is the memory plus its position codes: what the keys are made of. Queries may be of batch 1."""
+    def forward(self, x_BLC: Tensor, memories: Memories, rope: Tensor) -> Tensor:
+        """Queries may be of batch 1."""
+        memory_BTM, placed_BTM, num_pointer_tokens, is_key_BT = memories
         q = rotate(self.q_proj(x_BLC), rope).unsqueeze(1)
         k = self.keys(placed_BTM, num_pointer_tokens, rope).unsqueeze(1)
         if uses_blocks(q, k.shape[2]):
             # softmax(q kᵀ) (M Wᵀ + b) = (softmax(q kᵀ) M) Wᵀ + b, as rows of softmax sum to one: the values are
             # attended to while they are narrow, at a quarter of the multiplications.
-            mixed = self.v_proj(attention(q, k, memory_BTM.unsqueeze(1)).squeeze(1))
+            mixed = self.v_proj(attention(q, k, memory_BTM.unsqueeze(1), is_key_BT).squeeze(1))
         else:
-            mixed = attention(q, k, self.v_proj(memory_BTM).unsqueeze(1)).squeeze(1)
+            mixed = attention(q, k, self.v_proj(memory_BTM).unsqueeze(1), is_key_BT).squeeze(1)
         out: Tensor = self.o_proj(mixed)
         return out
 
@@ -114,11 +126,9 @@ class MemoryAttentionLayer(nn.Module):
         out: Tensor = x_BLC + self.self_attn(self.layer_norm1(x_BLC), rope)
         return out
 
-    def look_at_memory(
-        self, x_BLC: Tensor, memory_BTM: Tensor, placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor
-    ) -> Tensor:
+    def look_at_memory(self, x_BLC: Tensor, memories: Memories, rope: Tensor) -> Tensor:
         """The rest of the layer. An `x` of batch 1 serves all objects."""
-        x = x_BLC + self.cross_attn_image(self.layer_norm2(x_BLC), memory_BTM, placed_BTM, num_pointer_tokens, rope)
+        x = x_BLC + self.cross_attn_image(self.layer_norm2(x_BLC), memories, rope)
         out: Tensor = x + self.linear2(self.linear1(self.layer_norm3(x), "relu"))
         return out
 
@@ -148,16 +158,18 @@ class MemoryAttention(nn.Module):
         memory_position_BTM: Tensor,
         num_pointer_tokens: int,
         rope: Tensor,
+        is_key_BT: Tensor | None = None,
     ) -> Tensor:
         """Features that know the object, `[B, L, C]`, from what `look_at_frame` gave (batch 1: one frame for all).
 
-        The last `num_pointer_tokens` memory tokens are pointers.
+        The last `num_pointer_tokens` memory tokens are pointers. `is_key_BT`: which memory tokens are there, where some
+        only fill up a shape.
         """
-        placed = memory_BTM + memory_position_BTM
+        memories = Memories(memory_BTM, memory_BTM + memory_position_BTM, num_pointer_tokens, is_key_BT)
         x = looked_BLC
         for index, layer in enumerate(self._layers()):
             if index > 0:
                 x = layer.look_at_frame(x, rope)
-            x = layer.look_at_memory(x, memory_BTM, placed, num_pointer_tokens, rope)
+            x = layer.look_at_memory(x, memories, rope)
         out: Tensor = self.layer_norm(x)
         return out

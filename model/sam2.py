@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.buckets import pad_prompt_tokens, pad_remembered
 from model.config import Sam2Config
 from model.image_encoder import ImageEncoder
 from model.kernels import linear
@@ -21,6 +22,7 @@ from model.mask_decoder import MaskDecoder
 from model.memory_attention import MemoryAttention, rope_table
 from model.memory_encoder import MemoryEncoder
 from model.prompt_encoder import PromptEncoder
+from model.transfers import on_device
 
 # What the logits of an object become on a frame where it is not seen.
 HIDDEN_LOGIT = -1024.0
@@ -61,17 +63,21 @@ class ImageFeatures:
         """Features with one row for each object, or a single row that serves all where there is one frame."""
         if len(self.stride16) == 1:
             return self
-        rows = torch.tensor(frame_of_object, device=self.stride16.device)
+        rows = on_device(frame_of_object, self.stride16.device)
         return ImageFeatures(self.stride16[rows], self.stride8[rows], self.stride4[rows], self.looked_FLC[rows])
 
 
 @dataclass(frozen=True)
 class MemoryTokens:
-    """What B objects remember, all of equal length: spatial tokens, then pointer tokens, with their position codes."""
+    """What B objects remember, all of equal length: spatial tokens, then pointer tokens, with their position codes.
+
+    `is_token_BT` says which are there, where some only fill up a shape (`model.buckets`).
+    """
 
     tokens_BTM: Tensor
     position_BTM: Tensor
     num_pointer_tokens: int
+    is_token_BT: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,8 @@ class Sam2(nn.Module):
             self.temporal_positional_encoding_projection_layer = Linear(dim, memory_dim)
             self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_dim))
         self._constants = Constants()
+        # Pads prompts and memories to a few sizes, for code that is compiled for shapes (`model.compiled`).
+        self.pads_shapes = False
         self.eval().requires_grad_(False)
 
     @property
@@ -216,15 +224,17 @@ class Sam2(nn.Module):
         else:
             image = self._attend_memory(features, memory)
         num_points = 0 if clicks is None else clicks.labels_BP.shape[1]
+        prompt_tokens = self._prompt_tokens(clicks, num_objects)
         prior = None if prior_logits_BHW is None else prior_logits_BHW.unsqueeze(1).to(self.dtype)
         decoded = self.mask_decoder(
             image + self.prompt_encoder.embed_masks(prior),
             self._constant("image_code"),
-            self._prompt_tokens(clicks, num_objects),
+            pad_prompt_tokens(prompt_tokens) if self.pads_shapes else prompt_tokens,
             features.stride8,
             features.stride4,
             # Three candidates where the prompt is ambiguous: one click, or none at all while tracking.
             multimask=num_points <= 1,
+            num_prompt_tokens=prompt_tokens.shape[1],
         )
         is_visible = decoded.object_scores_B > 0
         return Segmentation(
@@ -279,9 +289,20 @@ class Sam2(nn.Module):
     def memory_tokens(self, remembered: Sequence[Remembered]) -> MemoryTokens:
         """Packs what B objects remember for the memory attention; all have as many memories and as many pointers.
 
-        A pointer of C channels becomes C / M tokens.
+        A pointer of C channels becomes C / M tokens. With `pads_shapes` the numbers may differ.
         """
         memory_dim = self.config.memory_dim
+        is_token_BT = None
+        if self.pads_shapes:
+            remembered, is_memory_BT, is_pointer_BT = pad_remembered(remembered)
+            if not all(map(all, (*is_memory_BT, *is_pointer_BT))):
+                parts = (
+                    (is_memory_BT, self.config.grid_size**2),
+                    (is_pointer_BT, self.config.hidden_dim // memory_dim),
+                )
+                is_token_BT = torch.cat(
+                    [on_device(there, self.device).repeat_interleave(length, dim=1) for there, length in parts], dim=1
+                )
         num_objects = len(remembered)
         # One copy for all objects: a memory is `[L, M]`, a pointer `[1, C]`.
         spatial = torch.cat([memory for r in remembered for memory in r.spatial]).view(num_objects, -1, memory_dim)
@@ -299,10 +320,12 @@ class Sam2(nn.Module):
             ),
             dim=1,
         )
-        return MemoryTokens(torch.cat((spatial.to(self.dtype), pointers), dim=1), position, pointers.shape[1])
+        return MemoryTokens(
+            torch.cat((spatial.to(self.dtype), pointers), dim=1), position, pointers.shape[1], is_token_BT
+        )
 
     def _spatial_position(self, temporal_rows: Sequence[Sequence[int]]) -> Tensor:
-        rows = torch.tensor(temporal_rows, device=self.device)
+        rows = on_device(temporal_rows, self.device)
         time_code = self.memory_temporal_positional_encoding.view(-1, 1, self.config.memory_dim)
         return (self._constant("memory_code") + time_code[rows]).flatten(1, 2)
 
@@ -310,7 +333,7 @@ class Sam2(nn.Module):
         splits = self.config.hidden_dim // self.config.memory_dim
         if not self.config.is_2_1:
             return self.no_object_pointer.new_zeros(len(times), len(times[0]) * splits, self.config.memory_dim)
-        code = sine_position_1d(torch.tensor(times, dtype=torch.float32, device=self.device), self.config.hidden_dim)
+        code = sine_position_1d(on_device(times, self.device, torch.float32), self.config.hidden_dim)
         position: Tensor = self.temporal_positional_encoding_projection_layer(code.to(self.dtype))
         return position.repeat_interleave(splits, dim=1)
 
@@ -321,6 +344,7 @@ class Sam2(nn.Module):
             memory.position_BTM,
             memory.num_pointer_tokens,
             self._constant("rope"),
+            memory.is_token_BT,
         )
         return x.transpose(1, 2).unflatten(2, features.stride16.shape[2:])  # type: ignore[no-any-return]
 

@@ -42,7 +42,7 @@ def _logits(model: Sam2) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     frames = torch.randint(0, 255, (2, 64, 96, 3), generator=generator, dtype=torch.uint8)
     session = VideoSession(model, ArrayFrames(frames))
-    session.add_prompt(1, 0, PointPrompt(((40.0, 30.0),), (1,)))
+    session.add_prompt(1, 0, PointPrompt(((40.0, 30.0), (50.0, 34.0)), (1, 1)))  # three tokens, padded to four
     return [result.logits_BHW for result in session.propagate("forward")]
 
 

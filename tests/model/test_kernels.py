@@ -20,7 +20,7 @@ from model.kernels import (
     linear,
 )
 from model.layers import Constants, Linear
-from model.memory_attention import CrossAttention, rope_table, rotate
+from model.memory_attention import CrossAttention, Memories, rope_table, rotate
 from model.sam2 import _join_convs
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -88,9 +88,9 @@ def test_memories_attended_before_widening_equal_widened_memories(dtype: torch.d
     x, memory, placed = (_random(2, n, c, seed=n, dtype=dtype) for n, c in ((64, 64), (520, 16), (520, 16)))
     rope = rope_table(8, 64)
     with torch.inference_mode():
-        fast = layer(x, memory, placed, 8, rope)
+        fast = layer(x, Memories(memory, placed, 8), rope)
         with as_on("cuda"):
-            plain = layer(x, memory, placed, 8, rope)
+            plain = layer(x, Memories(memory, placed, 8), rope)
     _assert_close(fast, plain, dtype)
 
 
