@@ -29,13 +29,19 @@ def _number(default: Any, at_least: float, at_most: float | None = None) -> Any:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which SAM 2. `checkpoint`: a folder, an fsspec URI or a Hub id; `revision`: a branch, tag or commit there."""
+    """Which SAM 2. `checkpoint`: a folder, an fsspec URI or a Hub id; `revision`: a branch, tag or commit there.
+
+    `dtype=autocast`: products in bfloat16, the rest in float32, as the original computes. `compile`: the network goes
+    through `torch.compile`, which takes minutes at the start of each worker; like another device it changes last bits,
+    not masks, so that a job may go on with or without it.
+    """
 
     name: str
     checkpoint: str
     revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "autocast"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,18 @@ import gc
 
 import torch
 
+from model.compiled import compile_model
+from model.precision import autocast_model
+from model.sam2 import Sam2
 from pipeline.config import ModelConfig
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Under autocast the weights are loaded in float32; `prepare_model` rounds those of the products.
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "autocast": torch.float32,
+}
 _CPU_OUT_OF_MEMORY = "can't allocate memory"
 _CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert", "illegal memory access")
 
@@ -26,15 +35,25 @@ def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
     return device, _DTYPES[model.dtype]
 
 
-def describe_device(device: torch.device, dtype: torch.dtype) -> str:
-    """For the log: `NVIDIA H100, bfloat16` or `CPU (no GPU found), 1 thread, float32`."""
+def prepare_model(model: Sam2, config: ModelConfig) -> Sam2:
+    """The model as a config wants it to run: under autocast, compiled. Changes and returns the same model."""
+    if config.dtype == "autocast":
+        autocast_model(model)
+    return compile_model(model) if config.compile else model
+
+
+def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfig | None = None) -> str:
+    """For the log: `NVIDIA H100, bfloat16` or `CPU (no GPU found), 1 thread, float32`; `autocast`, `compiled`."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
         threads = torch.get_num_threads()
         found = "" if torch.cuda.is_available() else " (no GPU found)"
         name = f"CPU{found}, {threads} thread{'s' if threads > 1 else ''}"
-    return f"{name}, {str(dtype).removeprefix('torch.')}"
+    words = str(dtype).removeprefix("torch.")
+    if config is not None and config.dtype == "autocast":
+        words = "autocast"
+    return f"{name}, {words}{', compiled' if config is not None and config.compile else ''}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

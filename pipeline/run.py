@@ -19,7 +19,7 @@ HELP = """maskmill: labels a dataset of videos with SAM 2
 conf=NAME            a job of maskmill: {jobs}; or a file or URI: conf=path/to/job.yaml, conf=s3://…/job.yaml
 videos=, prompts=    Parquet tables: a file, a folder or a glob, local or any fsspec URI
 output=              folder or URI where the tables and the checkpoint of the job lie
-model=               {models}; model.checkpoint=, model.dtype=, model.device=
+model=               {models}; model.checkpoint=, model.dtype=, model.device=, model.compile=
 cluster=             {clusters}; cluster.actors=, cluster.gpus_per_actor=, cluster.cpus_per_actor=
 propagate.direction= forward, backward, both
 frames.stride=       label every n-th frame; frames.fps= so many a second

@@ -26,7 +26,14 @@ from model.kernels import frames_per_batch
 from model.transforms import resize_frame
 from model.video import VideoSession, advance
 from pipeline.decode import DecodeOptions, VideoFrames
-from pipeline.devices import choose_device, describe_device, free_memory, is_out_of_memory, is_poisoned
+from pipeline.devices import (
+    choose_device,
+    describe_device,
+    free_memory,
+    is_out_of_memory,
+    is_poisoned,
+    prepare_model,
+)
 from pipeline.executors import describe
 from pipeline.faults import is_transient
 from pipeline.in_flight import VideoInFlight
@@ -70,15 +77,16 @@ class Worker:
         device, dtype = choose_device(settings.model)
         checkpoint = settings.checkpoint
         source = local_checkpoint(checkpoint.source, checkpoint.identity, settings.storage_options)
-        self._model = load_model(source, device=device, dtype=dtype, revision=checkpoint.revision)
-        self._encode_ahead = frames_per_batch(device, self._model.config.grid_size**2)
+        model = load_model(source, device=device, dtype=dtype, revision=checkpoint.revision)
+        self._model = prepare_model(model, settings.model)
+        self._encode_ahead = frames_per_batch(device, model.config.grid_size**2)
         self._provenance = Provenance(self.worker_id, str(checkpoint), settings.config_hash, settings.versions)
         self._folder = WorkerFolder(settings.spool_dir)
         self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(self._folder.path)
         self._prefetch = ThreadPoolExecutor(1, "fetch")
         origin = SegmentOrigin(settings.epoch, self.worker_id, settings.config_hash)
         self._writer = SegmentWriter(settings.storage, self._folder.path, origin, settings.flush)
-        return describe_device(device, dtype)
+        return describe_device(device, dtype, settings.model)
 
     def work(self, offers: Sequence[WorkItem]) -> Report:
         """Take new items and label; returns when a video is done, when time is up, or when there is nothing to do."""

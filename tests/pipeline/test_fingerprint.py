@@ -40,6 +40,7 @@ def values(*overrides: str) -> dict[str, Any]:
     "override",
     [
         "model.dtype=bfloat16",
+        "model.dtype=autocast",
         "propagate.direction=both",
         "propagate.max_prompted_memories=3",
         "frames.stride=2",
@@ -62,6 +63,7 @@ def test_an_option_that_changes_masks_changes_the_fingerprint(override: str) -> 
         "flush.seconds=1",
         "videos=other.parquet",
         "model.device=cpu",
+        "model.compile=true",
         "retry=failed",
     ],
 )

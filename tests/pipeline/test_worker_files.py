@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import fsspec
 import pytest
 import torch
 
+from model.checkpoint import load_model
 from pipeline.config import ModelConfig
-from pipeline.devices import choose_device, describe_device, is_out_of_memory, is_poisoned
+from pipeline.devices import choose_device, describe_device, is_out_of_memory, is_poisoned, prepare_model
 from pipeline.worker_files import WorkerFolder, local_checkpoint
 
 HOLD_A_FOLDER = """
@@ -80,6 +82,23 @@ def test_without_a_gpu_the_cpu_computes_in_float32() -> None:
     assert choose_device(ModelConfig("tiny", "tiny", dtype="bfloat16"))[1] == torch.bfloat16
     with pytest.raises(RuntimeError, match="torch finds no GPU here"):
         choose_device(ModelConfig("tiny", "tiny", device="cuda"))
+
+
+def test_a_model_runs_as_the_config_says() -> None:
+    plain, autocast, compiled = (
+        ModelConfig("mini", "mini", dtype=dtype, compile=is_compiled)  # type: ignore[arg-type]
+        for dtype, is_compiled in (("float32", False), ("autocast", False), ("bfloat16", True))
+    )
+    model = load_model("mini")
+    assert prepare_model(model, plain) is model
+    assert not model.pads_shapes
+    assert prepare_model(load_model("mini"), autocast).mask_decoder.conv_s0.weight.dtype == torch.bfloat16
+    with mock.patch("pipeline.devices.compile_model") as compile_model:
+        assert prepare_model(model, compiled) is compile_model.return_value
+    compile_model.assert_called_once_with(model)
+    assert choose_device(autocast)[1] == torch.float32
+    names = [describe_device(torch.device("cpu"), choose_device(one)[1], one) for one in (plain, autocast, compiled)]
+    assert [name.partition("thread, ")[2] for name in names] == ["float32", "autocast", "bfloat16, compiled"]
 
 
 @pytest.mark.parametrize(
