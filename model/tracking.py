@@ -20,6 +20,7 @@ from model.memory_bank import Memory, MemoryBank
 from model.prompted import Query, equal_shapes, segment_prompts
 from model.prompts import Prompt
 from model.sam2 import ImageFeatures, Remembered, Sam2, Segmentation
+from model.transfers import upload
 from model.transforms import normalize, resize_frame, upsample_logits
 
 if TYPE_CHECKING:
@@ -210,8 +211,8 @@ def encode_frames(model: Sam2, frames: Sequence[Frame]) -> ImageFeatures:
     """Image features of several frames in one batch."""
     if any(frame.pixels_HW3.is_floating_point() for frame in frames):
         return model.encode_image(torch.cat([_network_input(model, frame) for frame in frames]))
-    pixels = torch.stack([resize_frame(frame.pixels_HW3, model.config.image_size) for frame in frames])
-    return model.encode_image(normalize(pixels, model.device, model.dtype))
+    resized = [resize_frame(frame.pixels_HW3, model.config.image_size) for frame in frames]
+    return model.encode_image(normalize(upload(resized, model.device), model.device, model.dtype))
 
 
 def _features_of(steps: Sequence[Step | None]) -> dict[int, ImageFeatures]:

@@ -23,6 +23,7 @@ import torch
 from model.checkpoint import load_model
 from model.frames import FrameSource
 from model.kernels import frames_per_batch
+from model.transfers import FrameBuffers
 from model.transforms import resize_frame
 from model.video import VideoSession, advance
 from pipeline.decode import DecodeOptions, VideoFrames
@@ -80,6 +81,7 @@ class Worker:
         model = load_model(source, device=device, dtype=dtype, revision=checkpoint.revision)
         self._model = prepare_model(model, settings.model)
         self._encode_ahead = frames_per_batch(device, model.config.grid_size**2)
+        self._buffers = FrameBuffers((model.config.image_size, model.config.image_size, 3), device)
         self._provenance = Provenance(self.worker_id, str(checkpoint), settings.config_hash, settings.versions)
         self._folder = WorkerFolder(settings.spool_dir)
         self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(self._folder.path)
@@ -152,7 +154,7 @@ class Worker:
             media,
             selection,
             prompted=video.prompts.positions,
-            transform=partial(resize_frame, image_size=self._model.config.image_size),
+            transform=self._resize,
             options=DecodeOptions(spool_folder=self._folder.path),
         )
         video.frames = video.resources.enter_context(contextlib.closing(frames))
@@ -160,6 +162,10 @@ class Worker:
         if labels and settings.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._encode_ahead)
         video.decode_seconds = time.perf_counter() - started - video.fetch_seconds
+
+    def _resize(self, pixels_HW3: torch.Tensor) -> torch.Tensor:
+        """A frame as the network takes it, where it can be copied from; runs in helper threads."""
+        return self._buffers.fill(resize_frame(pixels_HW3, self._model.config.image_size))
 
     def _flight(self, deadline: float) -> list[VideoInFlight]:
         """The videos that advance now: the first ones that are here, or the first one by itself if it must be so."""
@@ -174,6 +180,7 @@ class Worker:
     def _advance(self, flight: Sequence[VideoInFlight]) -> bool:
         """Compute one frame of each of these videos. True: one of them is finished, one way or another."""
         num_before = len(self._videos)
+        self._buffers.refill()
         stepping = [video for video in flight if self._take_step(video)]
         started = time.perf_counter()
         try:

@@ -28,11 +28,9 @@ from model.tracking import advance
 from model.transfers import Download, download, upload
 from model.transforms import normalize
 from model.video import VideoSession
-from pipeline.labeler import LabelOptions, label_video
-from pipeline.prompt_rows import VideoPrompts
 from pipeline.rle_device import pack_runs
 from tests.model.helpers import small
-from tests.pipeline.test_labeler import Frames, box
+from tests.pipeline.test_labeler import box, label_with
 
 NUM_MEMORIES, NUM_POINTERS = 7, 16
 # Operations that only look at a tensor in another way, or that only reserve memory: no kernel is launched for them.
@@ -172,7 +170,7 @@ def test_a_labelled_video_has_one_transfer_for_each_frame_and_waits_for_nothing_
         mock.patch("pipeline.mask_encoder.download", wraps=download) as downloads,
         Count() as count,
     ):
-        labels = label_video(make_session, "v", VideoPrompts(objects), Frames(), LabelOptions())
+        labels = label_with(make_session, lambda step: advance([step])[0], *objects)
     assert labels.masks.num_rows == labels.expected_masks == 10 + 10 + 8
     assert downloads.call_count == labels.num_frames == 10
     assert count.launched["nonzero_static"] == 10

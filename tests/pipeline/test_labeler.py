@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -84,11 +84,18 @@ def box(object_id: int, *frame_indexes: int, error: str = "", category: str | No
 
 def label(*objects: ObjectPrompts, **options: object) -> Labels:
     BoxSession.made.clear()
-    steps = label_steps(BoxSession, "v", VideoPrompts(objects), Frames(), LabelOptions(**options))  # type: ignore[arg-type]
-    result = None
+    return label_with(BoxSession, lambda step: step, *objects, **options)
+
+
+def label_with(
+    make_session: Callable[[FrameSource], Any], compute: Callable[[Any], Any], *objects: ObjectPrompts, **options: Any
+) -> Labels:
+    """A whole video; `compute` makes the result of a step."""
+    steps = label_steps(make_session, "v", VideoPrompts(objects), Frames(), LabelOptions(**options))
     try:
+        step = next(steps)
         while True:
-            result = next(steps) if result is None else steps.send(result)  # type: ignore[arg-type]
+            step = steps.send(compute(step))
     except StopIteration as end:
         labels: Labels = end.value
         return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -16,11 +17,9 @@ from model.transfers import download
 from model.transforms import upsample_logits
 from model.video import FrameResult
 from pipeline import rle_device
-from pipeline.labeler import LabelOptions, label_video
-from pipeline.prompt_rows import VideoPrompts
 from pipeline.rle import Rle, rle_of_runs
 from pipeline.rle_device import pack_runs, unpack_runs
-from tests.pipeline.test_labeler import BoxSession, Frames, box
+from tests.pipeline.test_labeler import BoxSession, box, label, label_with
 from tests.pipeline.test_rle_fast import blobs, usual_route
 
 
@@ -104,14 +103,14 @@ def test_nothing_looks_at_a_value_on_the_device() -> None:
 
 
 def test_rows_are_those_of_the_way_on_a_cpu() -> None:
-    prompts = VideoPrompts((box(1, 0), box(2, 6)))
-    expected = label_video(BoxSession, "v", prompts, Frames(), LabelOptions())
+    objects = (box(1, 0), box(2, 6))
+    expected = label(*objects)
     with as_on("cuda"), mock.patch("pipeline.mask_encoder.download", wraps=download) as downloads:
-        labels = label_video(BoxSession, "v", prompts, Frames(), LabelOptions())
+        labels = label(*objects)
     assert labels.masks.equals(expected.masks)
     assert downloads.call_count == 10  # one for each frame, however many objects it has
     with as_on("cuda"), mock.patch.object(rle_device, "PLACES_PER_COLUMN", 0):
-        assert label_video(BoxSession, "v", prompts, Frames(), LabelOptions()).masks.equals(expected.masks)
+        assert label(*objects).masks.equals(expected.masks)
 
 
 class SlowCopy:
@@ -136,14 +135,13 @@ def test_a_slow_copy_is_waited_for_some_frames_later_only() -> None:
         begun.append(len(begun))
         return SlowCopy(tensor, waits, begun[-1])
 
-    class Watched(BoxSession):
-        def _result(self, index: int, object_ids: list[int]):  # type: ignore[no-untyped-def, override]
-            assert len(begun) - len(waits) <= 4
-            assert len(begun) < 5 or waits
-            yield from super()._result(index, object_ids)
+    def watch(step: FrameResult) -> FrameResult:
+        assert len(begun) - len(waits) <= 4
+        assert len(begun) < 5 or waits
+        return step
 
     with as_on("cuda"), mock.patch("pipeline.mask_encoder.download", begin):
-        labels = label_video(Watched, "v", VideoPrompts((box(1, 0),)), Frames(), LabelOptions())
+        labels = label_with(BoxSession, watch, box(1, 0))
     assert labels.masks.num_rows == 10
     assert waits == list(range(10))
 
@@ -168,14 +166,11 @@ def test_on_a_gpu_the_code_is_that_of_its_own_masks_and_the_host_never_waits(siz
 
 @pytest.mark.needs_cuda
 def test_on_a_gpu_a_video_gets_the_rows_of_a_cpu() -> None:
-    class OnGpu(BoxSession):
-        def _result(self, index: int, object_ids: list[int]):  # type: ignore[no-untyped-def, override]
-            for one in super()._result(index, object_ids):
-                yield FrameResult(
-                    one.frame_index, one.object_ids, one.logits_BHW.cuda(), one.object_scores_B.cuda(),
-                    one.predicted_ious_B.cuda(), one.is_prompt, one.size_hw,
-                )  # fmt: skip
+    def to_gpu(step: FrameResult) -> FrameResult:
+        logits, scores_B, ious_B = (
+            values.cuda() for values in (step.logits_BHW, step.object_scores_B, step.predicted_ious_B)
+        )
+        return replace(step, logits_BHW=logits, object_scores_B=scores_B, predicted_ious_B=ious_B)
 
-    prompts = VideoPrompts((box(1, 0), box(2, 6)))
-    expected = label_video(BoxSession, "v", prompts, Frames(), LabelOptions())
-    assert label_video(OnGpu, "v", prompts, Frames(), LabelOptions()).masks.equals(expected.masks)
+    objects = (box(1, 0), box(2, 6))
+    assert label_with(BoxSession, to_gpu, *objects).masks.equals(label(*objects).masks)
