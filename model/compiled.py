@@ -8,7 +8,11 @@ up to rounding, not to the bit.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from model.memory_attention import MemoryAttentionLayer
 from model.sam2 import Sam2
@@ -23,11 +27,23 @@ def compile_model(model: Sam2, mode: str | None = None, **options: object) -> Sa
     model.pads_shapes = True
     for block in model.vision_encoder.backbone.blocks:
         block.compile(mode=mode, **options)
-    for layer in model.memory_attention.layers:
+    for index, layer in enumerate(model.memory_attention.layers):
         if not isinstance(layer, MemoryAttentionLayer):
             raise TypeError(f"expected a layer of the memory attention, got {type(layer).__name__}")
         for name in ("look_at_frame", "look_at_memory"):
-            setattr(layer, name, torch.compile(getattr(layer, name), mode=mode, **options))  # type: ignore[call-overload]
+            compiled = torch.compile(getattr(layer, name), mode=mode, **options)  # type: ignore[call-overload]
+            is_kept = index == 0 and name == "look_at_frame"
+            setattr(layer, name, _copying(compiled) if is_kept else compiled)
     model.mask_decoder.transformer.compile(mode=mode, **options)
     model.memory_encoder.compile(mode=mode, **options)
     return model
+
+
+def _copying(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """For what is kept while frames pass: the next run of a CUDA graph writes over what it gave before."""
+
+    @functools.wraps(step)
+    def run(*args: Tensor) -> Tensor:
+        return step(*args).clone()
+
+    return run

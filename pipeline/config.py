@@ -32,8 +32,8 @@ class ModelConfig:
     """Which SAM 2. `checkpoint`: a folder, an fsspec URI or a Hub id; `revision`: a branch, tag or commit there.
 
     `dtype=autocast`: products in bfloat16, the rest in float32, as the original computes. `compile`: the network goes
-    through `torch.compile`, which takes minutes at the start of each worker; like another device it changes last bits,
-    not masks, so that a job may go on with or without it.
+    through `torch.compile`, which takes minutes at a worker's first frames (`worker.hang_seconds` must be longer); like
+    another device it changes last bits, not masks, so that a job may go on with or without it.
     """
 
     name: str

@@ -1,0 +1,68 @@
+"""What only a GPU can show of whole sessions: no waits, the same masks, compiled code and CUDA graphs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import load_model
+from model.compiled import compile_model
+from model.sam2 import Sam2
+from model.tracking import FrameResult, advance
+from model.video import VideoSession
+from tests.clips import Clip, iou, moving_clip
+from tests.model.helpers import Logits, box, by_object, click, frames_of, mini
+
+pytestmark = pytest.mark.needs_cuda
+
+
+@pytest.fixture(scope="module")
+def video() -> Clip:
+    return moving_clip(num_frames=20, num_objects=2, size_hw=(192, 256))
+
+
+@pytest.fixture(scope="module")
+def truth(video: Clip) -> Logits:
+    return by_object(_session(mini(), video).propagate("forward"))
+
+
+def _session(model: Sam2, video: Clip) -> VideoSession:
+    session = VideoSession(model, frames_of(video))
+    session.add_prompt(1, 0, box(video, 1, 0))
+    session.add_prompt(2, 0, click(video, 2, 0))
+    return session
+
+
+def _check_masks(results: list[FrameResult], truth: Logits, least: float) -> None:
+    logits = {key: one.float().cpu() for key, one in by_object(results).items()}
+    assert logits.keys() == truth.keys()
+    assert np.mean([iou((logits[key] > 0).numpy(), (truth[key] > 0).numpy()) for key in truth]) >= least
+
+
+def test_masks_are_those_of_a_cpu(video: Clip, truth: Logits) -> None:
+    _check_masks(list(_session(load_model("mini", device="cuda"), video).propagate("forward")), truth, 0.999)
+
+
+def test_the_host_never_waits_while_objects_are_tracked(video: Clip, truth: Logits) -> None:
+    """From pixels on the host to logits on the device, with a memory that fills."""
+    model = load_model("mini", device="cuda")
+    list(_session(model, video).propagate("forward"))  # computes every constant and loads every kernel
+    session = _session(model, video)
+    session.condition()
+    results: list[FrameResult] = []
+    for step in session.walk("forward"):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            results += advance([step])
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    _check_masks(results, truth, 0.999)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
+def test_compiled_code_and_cuda_graphs_give_the_same_masks(video: Clip, truth: Logits, mode: str | None) -> None:
+    model = compile_model(load_model("mini", device="cuda"), mode=mode)
+    _check_masks(list(_session(model, video).propagate("forward")), truth, 0.999)
