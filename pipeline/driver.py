@@ -165,7 +165,11 @@ def plan_job(job: Job) -> Plan:
     assert config.prompts is not None
     tables = InputTables(config.videos, config.prompts, config.storage_options)
     done = {} if job.relabels_all else job.log.state.terminal
-    return make_plan(tables, done, frozenset(Status(name) for name in config.retry))
+    return make_plan(tables, done, _retried(config))
+
+
+def _retried(config: JobConfig) -> frozenset[Status]:
+    return frozenset(Status(name) for name in config.retry)
 
 
 def is_finished(job: Job, plan: Plan) -> bool:
@@ -193,7 +197,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if adopted:
         _log.info("%d videos of a run that was killed are whole and count", len(adopted))
     if adopted or is_stale:
-        plan = plan_job(replace(job, record_before=job.record))
+        plan = plan.again(state.terminal, _retried(job.config))
     if plan.changed:
         _log.info("%d videos have other prompts than before and are labelled again", len(plan.changed))
     keeper.forget(plan.replaced)
