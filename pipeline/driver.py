@@ -176,8 +176,8 @@ def is_finished(job: Job, plan: Plan) -> bool:
     """Whether nothing is left to do: then Ray is not started and nothing is written."""
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
         return False
-    names = (PurePosixPath(stored.path).stem for table in TABLES for stored in job.storage.listing(table))
-    return all(name in job.log.state.segments for name in names)
+    listed = job.storage.in_parallel(job.storage.listing, TABLES)
+    return all(PurePosixPath(stored.path).stem in job.log.state.segments for objects in listed for stored in objects)
 
 
 def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:

@@ -45,8 +45,7 @@ def ray_alone() -> float:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        seconds = time.monotonic() - started
-    return seconds
+        return time.monotonic() - started
 
 
 def job_start(job: JobFolder, output: str, words: Sequence[str]) -> dict[str, float]:
