@@ -20,7 +20,7 @@ from pipeline.commits import decode_entry
 from tests.pipeline.jobs import JobFolder
 
 _RAY_ALONE = "import ray; ray.init(address='local', include_dashboard=False, num_cpus=2)"
-_POLL_SECONDS = 0.01
+_POLL_SECONDS = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> None:
