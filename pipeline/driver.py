@@ -111,13 +111,14 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
         progress.committed(ledger.record(chain(plan.no_prompts(), plan.refused())))
         ending, reason = Ending.DONE, ""
         if plan.num_to_label:
+            items = plan.items()  # asks stores for sizes while Ray starts
             with open_executor(job) as executor:
                 signals.install()
                 _export_metrics(progress, executor)
                 loop = Loop(
                     executor,
                     Dispatcher(
-                        plan.items(),
+                        items,
                         job.log.state.strikes,
                         videos_in_flight=job.config.worker.videos_in_flight,
                         max_strikes=job.config.worker.max_strikes,

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -24,34 +23,43 @@ _PARALLEL_REQUESTS = 16
 _PATIENCE_SECONDS = 3.0
 
 
-def seconds_by_size(
-    uris: Sequence[str | None],
-    storage_options: StorageOptions | None = None,
-    *,
-    ask_stores: bool,
-    patience_seconds: float = _PATIENCE_SECONDS,
-) -> FloatArray:
-    """Seconds of video that the files of `uris` may hold, `[N]`; 0 where that is not known (folders, members of tars).
+class FileSizes:
+    """The sizes of the files of some videos; the stores are asked from the moment this is made, in other threads.
 
-    Local files are looked up always, others only with `ask_stores`: a request each, several at a time, and for
-    `patience_seconds` at most. Sizes are rounded, so that files that are about equally long keep their order.
+    Local files are looked up always, others only with `ask_stores`, a request each. Members of tars, folders and
+    whatever cannot be looked up are not known.
     """
-    sizes = np.zeros(len(uris))
-    remote: dict[int, str] = {}
-    for number, uri in enumerate(uris):
-        if uri is None or split_tar_member(uri) is not None:
-            continue
-        if is_local(uri):
-            sizes[number] = _local_size(uri)
-        else:
-            remote[number] = uri
-    if ask_stores and remote:
-        for number, size in _remote_sizes(remote, storage_options, patience_seconds).items():
-            sizes[number] = size
-    known = sizes > 0
-    octaves = np.log2(sizes[known] / BYTES_PER_SECOND)
-    sizes[known] = 2.0 ** (np.round(octaves * _STEPS_PER_OCTAVE) / _STEPS_PER_OCTAVE)
-    return sizes
+
+    def __init__(
+        self, uris: Sequence[str | None], storage_options: StorageOptions | None = None, *, ask_stores: bool
+    ) -> None:
+        self._sizes = np.zeros(len(uris))
+        self._calls: dict[Future[int], int] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        for number, uri in enumerate(uris):
+            if uri is None or split_tar_member(uri) is not None:
+                continue
+            if is_local(uri):
+                self._sizes[number] = _local_size(uri)
+            elif ask_stores:
+                self._pool = self._pool or ThreadPoolExecutor(_PARALLEL_REQUESTS, "sizes")
+                self._calls[self._pool.submit(_remote_size, uri, storage_options)] = number
+
+    def seconds(self, patience_seconds: float = _PATIENCE_SECONDS) -> FloatArray:
+        """Seconds of video that the files may hold, `[N]`, 0 = not known; waits so long for stores, but not longer.
+
+        Rounded, so that files that are about equally long keep their order.
+        """
+        sizes = self._sizes.copy()
+        answered, _ = wait(self._calls, timeout=patience_seconds)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        for call in answered:
+            sizes[self._calls[call]] = call.result()
+        known = sizes > 0
+        octaves = np.log2(sizes[known] / BYTES_PER_SECOND)
+        sizes[known] = 2.0 ** (np.round(octaves * _STEPS_PER_OCTAVE) / _STEPS_PER_OCTAVE)
+        return sizes
 
 
 def _local_size(uri: str) -> int:
@@ -60,15 +68,6 @@ def _local_size(uri: str) -> int:
     except (OSError, ValueError):
         return 0
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
-
-
-def _remote_sizes(uris: dict[int, str], storage_options: StorageOptions | None, seconds: float) -> dict[int, int]:
-    """Sizes by number, of those that the stores have answered in time."""
-    pool = ThreadPoolExecutor(_PARALLEL_REQUESTS, "sizes")
-    calls = {pool.submit(partial(_remote_size, uri, storage_options)): number for number, uri in uris.items()}
-    answered, _ = wait(calls, timeout=seconds)
-    pool.shutdown(wait=False, cancel_futures=True)
-    return {calls[call]: call.result() for call in answered}
 
 
 def _remote_size(uri: str, storage_options: StorageOptions | None) -> int:

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.expected_time import FloatArray, seconds_by_size
+from pipeline.expected_time import FileSizes, FloatArray
 from pipeline.inputs import InputTables
 from pipeline.prompt_index import PromptIndex, index_prompts
 from pipeline.uris import StorageOptions
@@ -52,6 +52,21 @@ class _Tables:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Lengths:
+    """How long the videos of a window are, `[N]`: as the table says, or for those of `unknown`, by their files."""
+
+    told_seconds: FloatArray
+    unknown: Int64Array
+    sizes: FileSizes
+
+    def seconds(self) -> FloatArray:
+        """Seconds to label of each video, as far as known; 0 = not."""
+        found = self.told_seconds.copy()
+        found[self.unknown] = self.sizes.seconds()
+        return found
+
+
 @dataclass
 class Plan:
     """The videos of the input tables, what is to become of each, and what to tell the user.
@@ -80,16 +95,36 @@ class Plan:
         return _decided(self._tables, done, retry)
 
     def items(self) -> Iterator[WorkItem]:
-        """The videos to label, in order of dispatch."""
+        """The videos to label, in order of dispatch. How large the first ones are is asked for at this call."""
         numbers = np.flatnonzero(self._fates == _Fate.LABEL)
         places = self._tables.videos.places(numbers)
-        num_taken = 0
-        for window in windows(places, ORDER_WINDOW):
-            num_taken += len(window)
-            seconds = self._expected_seconds(numbers[window], is_last=num_taken == len(numbers))
-            order = long_first(places[window], seconds)
-            for number, expected in zip(numbers[window[order]].tolist(), seconds[order].tolist(), strict=True):
+        groups = list(windows(places, ORDER_WINDOW))
+        return self._stream(numbers, places, groups, self._lengths(numbers, groups[:1], len(groups) == 1))
+
+    def _stream(
+        self, numbers: Int64Array, places: Int64Array, groups: list[Int64Array], first: _Lengths
+    ) -> Iterator[WorkItem]:
+        """Window by window; the lengths of the next one are looked up while one is handed out."""
+        lengths = first
+        for turn, group in enumerate(groups):
+            following = self._lengths(numbers, groups[turn + 1 : turn + 2], turn + 2 == len(groups))
+            seconds, lengths = lengths.seconds(), following
+            order = long_first(places[group], seconds)
+            for number, expected in zip(numbers[group[order]].tolist(), seconds[order].tolist(), strict=True):
                 yield self._item(number, expected)
+
+    def _lengths(self, numbers: Int64Array, group: list[Int64Array], is_last: bool) -> _Lengths:
+        """How long the videos of a window are (none of them: of nothing).
+
+        Of files in an object store only the last window is asked for, a request each: before it no worker runs dry,
+        so the order matters less than the requests cost.
+        """
+        videos = self._tables.videos
+        wanted = numbers[group[0]] if group else numbers[:0]
+        seconds = videos.durations(wanted)
+        unknown = np.flatnonzero(seconds <= 0)
+        uris = [videos.uri(number) for number in wanted[unknown].tolist()]
+        return _Lengths(seconds, unknown, FileSizes(uris, self._tables.storage_options, ask_stores=is_last))
 
     def _item(self, number: int, expected_seconds: float) -> WorkItem:
         videos, prompts = self._tables.videos, self._tables.prompts
@@ -105,19 +140,6 @@ class Plan:
             end_seconds=end,
             expected_seconds=expected_seconds,
         )
-
-    def _expected_seconds(self, numbers: Int64Array, is_last: bool) -> FloatArray:
-        """Seconds to label of each video, `[N]`: as the table says, or from the size of its file; 0 = not known.
-
-        Of files in an object store only the last window is asked for, a request each: before it no worker runs dry,
-        so the order matters less than the requests cost.
-        """
-        videos = self._tables.videos
-        seconds = videos.durations(numbers)
-        unknown = np.flatnonzero(seconds <= 0)
-        uris = [videos.uri(number) for number in numbers[unknown].tolist()]
-        seconds[unknown] = seconds_by_size(uris, self._tables.storage_options, ask_stores=is_last)
-        return seconds
 
     def no_prompts(self) -> Iterator[Outcome]:
         """Videos without prompts that are not yet recorded as such."""

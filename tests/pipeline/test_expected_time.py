@@ -11,18 +11,18 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline.expected_time import seconds_by_size
+from pipeline.expected_time import FileSizes
 
 
 def test_larger_files_are_longer_and_what_is_no_file_is_unknown(tmp_path: Path) -> None:
     for name, num_bytes in (("a", 100_000), ("b", 1_000_000)):
         (tmp_path / name).write_bytes(bytes(num_bytes))
     uris = [*(str(tmp_path / name) for name in ("a", "b", "missing")), f"file://{tmp_path}/b", str(tmp_path)]
-    a, b, missing, with_scheme, folder = seconds_by_size([*uris], ask_stores=False)
+    a, b, missing, with_scheme, folder = FileSizes(uris, ask_stores=False).seconds()
     assert b / a == pytest.approx(10, rel=0.5)
     assert b == with_scheme
     assert (missing, folder) == (0, 0)
-    assert seconds_by_size([None, "a.tar::b", "nul\0byte"], ask_stores=True).tolist() == [0, 0, 0]
+    assert FileSizes([None, "a.tar::b", "nul\0byte"], ask_stores=True).seconds().tolist() == [0, 0, 0]
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def memory_files() -> Iterator[list[str]]:
 
 
 def test_stores_are_asked_where_it_is_wanted(memory_files: list[str]) -> None:
-    assert seconds_by_size(memory_files, ask_stores=False).tolist() == [0, 0, 0]
-    short, long, missing = seconds_by_size(memory_files, ask_stores=True)
+    assert FileSizes(memory_files, ask_stores=False).seconds().tolist() == [0, 0, 0]
+    short, long, missing = FileSizes(memory_files, ask_stores=True).seconds()
     assert 0 < short < long
     assert missing == 0
 
@@ -51,5 +51,5 @@ def test_a_store_that_does_not_answer_is_not_waited_for(
 
     monkeypatch.setattr(MemoryFileSystem, "info", slow)
     started = time.monotonic()
-    assert seconds_by_size(memory_files, ask_stores=True, patience_seconds=0.1).tolist() == [0, 0, 0]
+    assert FileSizes(memory_files, ask_stores=True).seconds(patience_seconds=0.1).tolist() == [0, 0, 0]
     assert time.monotonic() - started < 0.8

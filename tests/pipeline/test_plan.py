@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -353,6 +354,19 @@ def test_where_no_duration_is_known_the_size_of_the_file_says_which_is_long(tmp_
     assert expected["long"] == pytest.approx(16, rel=0.2)
     assert (expected["told"], expected["gone"]) == (5.0, 0.0)
     assert expected["short"] == expected["other"], "about equally long files keep the order of the table"
+
+
+def test_stores_are_asked_for_the_last_window_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it no worker runs dry, and a request for each of a million videos would cost more than it gives."""
+    monkeypatch.setattr("pipeline.plan.ORDER_WINDOW", 3)
+    store = fsspec.filesystem("memory")
+    names = list("abcdefgh")
+    for number, name in enumerate(names):
+        store.pipe_file(f"/last-window/{name}.mp4", bytes(50_000 << (number if name in "abdh" else 0)))
+    videos = {"video_id": names, "uri": [f"memory://last-window/{name}.mp4" for name in names]}
+    plan = plan_of(tmp_path, videos, prompts(*names))
+    assert ids(plan) == [*"abc", *"def", *"hg"]
+    store.rm("/last-window", recursive=True)
 
 
 def test_a_plan_is_made_again_from_another_log_without_reading_the_tables(tmp_path: Path) -> None:
