@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,13 @@ def test_larger_files_are_longer_and_what_is_no_file_is_unknown(tmp_path: Path) 
     assert b == with_scheme
     assert (missing, folder) == (0, 0)
     assert FileSizes([None, "a.tar::b", "nul\0byte"], ask_stores=True).seconds().tolist() == [0, 0, 0]
+
+
+def test_web_servers_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.expected_time.open_filesystem", lambda *_: pytest.fail("asked"))
+    started = threading.active_count()
+    assert FileSizes(["http://127.0.0.1:9/a.mp4", "https://127.0.0.1:9/b.mp4"], ask_stores=True).seconds().sum() == 0
+    assert threading.active_count() == started
 
 
 @pytest.fixture
