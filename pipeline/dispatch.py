@@ -217,7 +217,8 @@ class Dispatcher:
     def _others_are_sooner(self, before: Sequence[WorkItem], num_workers: int) -> bool:
         """Whether the next item waits less for a free worker than behind `before` in an inbox."""
         next_seconds = self._front[0].expected_seconds if self._has_fresh() else 0.0
-        seconds = sum(item.expected_seconds for item in before)
+        # Those in flight share the worker, so the shortest is done after as many times its length.
+        seconds = len(before) * min((item.expected_seconds for item in before), default=0.0)
         num_meanwhile = max(1.0, seconds / next_seconds) if next_seconds > 0 and seconds > 0 else 1.0
         at_most = min(int(num_workers * num_meanwhile), max(_MOST_LOOKED_AT, num_workers))
         return self.num_waiting(at_most + 1) <= at_most
