@@ -1,8 +1,8 @@
 """The commit log: which segments and outcomes count. Creating its next entry is the commit, and the fence.
 
 Entries are `_log/{n:020d}.json`, written create-only by one driver, and never deleted: a driver that lost the job
-without knowing must find the next number taken. Every hundred entries the state is rolled up, so that starting again
-reads one Parquet file and a short tail.
+without knowing must find the next number taken. Every hundred entries, later in a large job less often, the state is
+rolled up, so that starting again reads one Parquet file and a short tail.
 
 One other process may write as well: a compaction, which only moves finished videos to larger segments. Its entries are
 marked, and a driver that finds one where it wanted to write applies it and takes the next number.
@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from pipeline.job_state import Entry, JobState
@@ -25,8 +26,11 @@ from pipeline.work import Outcome, Segment, Status
 _log = logging.getLogger(__name__)
 
 ENTRIES_PER_ROLL_UP = 100
+MOST_ENTRIES_PER_ROLL_UP = 2_000
+_SHARE_PER_ROLL_UP = 0.1
 _KEPT_ROLL_UPS = 2
 _ROLL_UP_READS = 5
+_outcome_fields = attrgetter(*(field.name for field in fields(Outcome)))
 
 
 class OwnedByAnother(Exception):
@@ -52,12 +56,13 @@ class CommitLog:
         self.state = JobState()
         self._storage = storage
         self._num_since_roll_up = 0
+        self._num_videos_since_roll_up = 0
         self._is_uncertain = False
 
     def load(self) -> JobState:
         """Read the state: the newest roll-up and the entries after it. Also `self.state` from now on."""
         self.state = self._read_roll_up()
-        self._num_since_roll_up = 0
+        self._num_since_roll_up = self._num_videos_since_roll_up = 0
         self._read_tail()
         return self.state
 
@@ -175,7 +180,7 @@ class CommitLog:
     def roll_up(self) -> None:
         """Write the state as a roll-up now."""
         self._storage.replace(_roll_up_path(self.state.next_entry), self.state.to_parquet())
-        self._num_since_roll_up = 0
+        self._num_since_roll_up = self._num_videos_since_roll_up = 0
         old = self._storage.listing("_log", "roll-")[:-_KEPT_ROLL_UPS]
         self._storage.delete(stored.path for stored in old)
 
@@ -216,15 +221,27 @@ class CommitLog:
     def _apply(self, entry: Entry) -> None:
         self.state.apply(entry)
         self._num_since_roll_up += 1
+        self._num_videos_since_roll_up += sum(len(segment.outcomes) for segment in entry.add)
 
     def _roll_up_when_due(self) -> None:
         """A roll-up only saves time later, so a store that fails now is no reason to fail the commit."""
-        if self._num_since_roll_up < ENTRIES_PER_ROLL_UP:
+        if not self._is_roll_up_due():
             return
         try:
             self.roll_up()
         except StorageError as error:
             _log.warning("the commit log was not rolled up, which is tried again at the next commit: %s", error)
+
+    def _is_roll_up_due(self) -> bool:
+        """After so many entries, and with so many new videos that what is written in all stays linear.
+
+        A roll-up is the whole state: one every hundred entries would write a job of a million videos hundreds of
+        times. The upper bound on entries keeps the tail short, which whoever reads the job has to fetch.
+        """
+        enough_new = self._num_videos_since_roll_up >= _SHARE_PER_ROLL_UP * len(self.state.terminal)
+        return self._num_since_roll_up >= MOST_ENTRIES_PER_ROLL_UP or (
+            self._num_since_roll_up >= ENTRIES_PER_ROLL_UP and enough_new
+        )
 
     def _read_roll_up(self) -> JobState:
         for _ in range(_ROLL_UP_READS):
@@ -290,7 +307,7 @@ def decode_entry(data: bytes) -> Entry:
 
 def segment_to_json(segment: Segment) -> dict[str, Any]:
     """A segment for the log and for its own footer. An outcome is a list of its fields in order, to keep it short."""
-    outcomes = [list(astuple(outcome)) for outcome in segment.outcomes]
+    outcomes = [list(_outcome_fields(outcome)) for outcome in segment.outcomes]
     return {"name": segment.name, "rows": segment.num_rows, "bytes": segment.num_bytes, "outcomes": outcomes}
 
 

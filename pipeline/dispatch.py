@@ -58,6 +58,9 @@ _SUSPECT_AFTER_VIDEOS = 16
 _CHANCE = 1e-3
 _PATIENCE = 4
 
+# How far the plan is read ahead to see whether an inbox would be a bad place to wait.
+_MOST_LOOKED_AT = 4096
+
 
 class Dispatcher:
     """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox."""
@@ -94,8 +97,8 @@ class Dispatcher:
     def offers(self, worker_id: str, now: float, num_workers: int = 0) -> tuple[WorkItem, ...]:
         """New items for a worker, so that one lies in its inbox beyond those in flight; a suspect comes alone.
 
-        The last items, one for each of `num_workers`, go to whoever is free: in an inbox they would wait for the video
-        before them.
+        The last items go to whoever of `num_workers` is free: in an inbox they would wait for the video before them.
+        Which are the last depends on how long that one is: others take so many items in the meantime.
         """
         held = self._held[worker_id]
         opened = held.open_items()
@@ -108,7 +111,9 @@ class Dispatcher:
                 return self._hand_over(held, [suspect])
         chosen: list[WorkItem] = []
         while len(opened) + len(chosen) < self._inbox:
-            if len(opened) + len(chosen) == self._inbox - 1 and self.num_waiting(num_workers + 1) <= num_workers:
+            if len(opened) + len(chosen) == self._inbox - 1 and self._others_are_sooner(
+                [*opened, *chosen], num_workers
+            ):
                 break
             item = self._next(now)
             if item is None:
@@ -208,6 +213,15 @@ class Dispatcher:
     def done(self) -> bool:
         """Nothing waits and everything that was handed out is in the log."""
         return not self._uncommitted and self.num_waiting(1) == 0
+
+    def _others_are_sooner(self, before: Sequence[WorkItem], num_workers: int) -> bool:
+        """Whether the next item waits less for a free worker than behind `before` in an inbox."""
+        next_seconds = self._front[0].expected_seconds if self._has_fresh() else 0.0
+        # Those in flight share the worker, so the shortest is done after as many times its length.
+        seconds = len(before) * min((item.expected_seconds for item in before), default=0.0)
+        num_meanwhile = max(1.0, seconds / next_seconds) if next_seconds > 0 and seconds > 0 else 1.0
+        at_most = min(int(num_workers * num_meanwhile), max(_MOST_LOOKED_AT, num_workers))
+        return self.num_waiting(at_most + 1) <= at_most
 
     def _hand_over(self, held: _Held, items: Sequence[WorkItem]) -> tuple[WorkItem, ...]:
         held.items.update((item.video_id, item) for item in items)

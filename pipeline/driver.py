@@ -111,13 +111,14 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
         progress.committed(ledger.record(chain(plan.no_prompts(), plan.refused())))
         ending, reason = Ending.DONE, ""
         if plan.num_to_label:
+            items = plan.items()  # asks stores for sizes while Ray starts
             with open_executor(job) as executor:
                 signals.install()
                 _export_metrics(progress, executor)
                 loop = Loop(
                     executor,
                     Dispatcher(
-                        plan.items(),
+                        items,
                         job.log.state.strikes,
                         videos_in_flight=job.config.worker.videos_in_flight,
                         max_strikes=job.config.worker.max_strikes,
@@ -165,15 +166,19 @@ def plan_job(job: Job) -> Plan:
     assert config.prompts is not None
     tables = InputTables(config.videos, config.prompts, config.storage_options)
     done = {} if job.relabels_all else job.log.state.terminal
-    return make_plan(tables, done, frozenset(Status(name) for name in config.retry))
+    return make_plan(tables, done, _retried(config))
+
+
+def _retried(config: JobConfig) -> frozenset[Status]:
+    return frozenset(Status(name) for name in config.retry)
 
 
 def is_finished(job: Job, plan: Plan) -> bool:
     """Whether nothing is left to do: then Ray is not started and nothing is written."""
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
         return False
-    names = (PurePosixPath(stored.path).stem for table in TABLES for stored in job.storage.listing(table))
-    return all(name in job.log.state.segments for name in names)
+    listed = job.storage.in_parallel(job.storage.listing, TABLES)
+    return all(PurePosixPath(stored.path).stem in job.log.state.segments for objects in listed for stored in objects)
 
 
 def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
@@ -193,7 +198,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if adopted:
         _log.info("%d videos of a run that was killed are whole and count", len(adopted))
     if adopted or is_stale:
-        plan = plan_job(replace(job, record_before=job.record))
+        plan = plan.again(state.terminal, _retried(job.config))
     if plan.changed:
         _log.info("%d videos have other prompts than before and are labelled again", len(plan.changed))
     keeper.forget(plan.replaced)

@@ -203,6 +203,7 @@ class InputTables:
             raise InputError(
                 f"prompts: {redact(self.prompts.files[0])} has neither frame_index nor pts_seconds; one is needed"
             )
+        self.storage_options = storage_options
         self.has_videos_table = videos is not None
         self.videos = self.prompts
         if videos is not None:

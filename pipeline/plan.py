@@ -15,8 +15,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.expected_time import FileSizes, FloatArray
 from pipeline.inputs import InputTables
 from pipeline.prompt_index import PromptIndex, index_prompts
+from pipeline.uris import StorageOptions
 from pipeline.video_rows import VideoRows, read_videos
 from pipeline.work import Outcome, Status, WorkItem
 
@@ -40,6 +42,31 @@ class _Fate(IntEnum):
     DONE, LABEL, NO_PROMPTS, REFUSED = range(4)
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """What was read of the input tables."""
+
+    videos: VideoRows
+    prompts: PromptIndex
+    storage_options: StorageOptions | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """How long the videos of a window are, `[N]`: as the table says, or for those of `unknown`, by their files."""
+
+    told_seconds: FloatArray
+    unknown: Int64Array
+    sizes: FileSizes
+
+    def seconds(self) -> FloatArray:
+        """Seconds to label of each video, as far as known; 0 = not."""
+        found = self.told_seconds.copy()
+        found[self.unknown] = self.sizes.seconds()
+        return found
+
+
 @dataclass
 class Plan:
     """The videos of the input tables, what is to become of each, and what to tell the user.
@@ -55,41 +82,81 @@ class Plan:
     num_refused: int
     changed: frozenset[str]
     replaced: frozenset[str]
-    warnings: tuple[str, ...]
-    _videos: VideoRows
-    _prompts: PromptIndex
-    _video_ids: list[str]
+    _tables: _Tables
     _fates: npt.NDArray[np.uint8]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the tables."""
+        return self._tables.warnings
+
+    def again(self, done: Mapping[str, Done], retry: Collection[Status] = ()) -> Plan:
+        """The plan after the log has changed, without reading the tables again."""
+        return _decided(self._tables, done, retry)
+
     def items(self) -> Iterator[WorkItem]:
-        """The videos to label, in order of dispatch."""
+        """The videos to label, in order of dispatch. How large the first ones are is asked for at this call."""
         numbers = np.flatnonzero(self._fates == _Fate.LABEL)
-        durations = self._videos.durations()[numbers]
-        for number in numbers[dispatch_order(self._videos.places(numbers), durations, ORDER_WINDOW)].tolist():
-            start, end, duration = self._videos.times(number)
-            uri = self._videos.uri(number)
-            yield WorkItem(
-                video_id=self._video_ids[number],
-                uri=uri,
-                bytes_at=None if uri is not None else self._videos.bytes_at(number),
-                prompts_at=self._prompts.spans(number),
-                prompt_hash=_prompt_hash(self._videos, self._prompts, number),
-                start_seconds=start,
-                end_seconds=end,
-                duration_seconds=duration,
-            )
+        places = self._tables.videos.places(numbers)
+        groups = list(windows(places, ORDER_WINDOW))
+        return self._stream(numbers, places, groups, self._lengths(numbers, groups[:1], len(groups) == 1))
+
+    def _stream(
+        self, numbers: Int64Array, places: Int64Array, groups: list[Int64Array], first: _Lengths
+    ) -> Iterator[WorkItem]:
+        """Window by window; the lengths of the next one are looked up while one is handed out."""
+        lengths = first
+        for turn, group in enumerate(groups):
+            following = self._lengths(numbers, groups[turn + 1 : turn + 2], turn + 2 == len(groups))
+            seconds, lengths = lengths.seconds(), following
+            order = long_first(places[group], seconds)
+            for number, expected in zip(numbers[group[order]].tolist(), seconds[order].tolist(), strict=True):
+                yield self._item(number, expected)
+
+    def _lengths(self, numbers: Int64Array, group: list[Int64Array], is_last: bool) -> _Lengths:
+        """How long the videos of a window are (none of them: of nothing).
+
+        Of files in an object store only the last window is asked for, a request each: before it no worker runs dry,
+        so the order matters less than the requests cost.
+        """
+        videos = self._tables.videos
+        wanted = numbers[group[0]] if group else numbers[:0]
+        seconds = videos.durations(wanted)
+        unknown = np.flatnonzero(seconds <= 0)
+        uris = [videos.uri(number) for number in wanted[unknown].tolist()]
+        return _Lengths(seconds, unknown, FileSizes(uris, self._tables.storage_options, ask_stores=is_last))
+
+    def _item(self, number: int, expected_seconds: float) -> WorkItem:
+        videos, prompts = self._tables.videos, self._tables.prompts
+        uri = videos.uri(number)
+        start, end = videos.range_seconds(number)
+        return WorkItem(
+            video_id=self._tables.videos.ids[number],
+            uri=uri,
+            bytes_at=None if uri is not None else videos.bytes_at(number),
+            prompts_at=prompts.spans(number),
+            prompt_hash=prompts.hashes.hash_of(number, start, end),
+            start_seconds=start,
+            end_seconds=end,
+            expected_seconds=expected_seconds,
+        )
 
     def no_prompts(self) -> Iterator[Outcome]:
         """Videos without prompts that are not yet recorded as such."""
         for number in np.flatnonzero(self._fates == _Fate.NO_PROMPTS).tolist():
-            yield Outcome(self._video_ids[number], Status.NO_PROMPTS, "", 0, 0, "", "the prompts table has none for it")
+            video_id = self._tables.videos.ids[number]
+            yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", "the prompts table has none for it")
 
     def refused(self) -> Iterator[Outcome]:
         """Videos that cannot be labelled because of what their rows say, as failures of their input."""
+        videos, prompts = self._tables.videos, self._tables.prompts
         for number in np.flatnonzero(self._fates == _Fate.REFUSED).tolist():
-            message = f"video {self._video_ids[number]!r}: {self._videos.problems[number]}"
-            prompt_hash = _refused_hash(self._videos, self._prompts, number)
-            yield Outcome(self._video_ids[number], Status.FAILED, prompt_hash, 0, 0, "input", message)
+            video_id = self._tables.videos.ids[number]
+            prompt_hash = prompts.hashes.hash_of(number, *videos.range_seconds(number))
+            message = f"video {video_id!r}: {videos.problems[number]}"
+            yield Outcome(
+                video_id, Status.FAILED, _refused_hash(prompt_hash, videos.problems[number]), 0, 0, "input", message
+            )
 
 
 def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[Status] = ()) -> Plan:
@@ -98,13 +165,23 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[S
     A finished video is done again if its prompts (or its labelled range) changed, or its status is among `retry`.
     Raises `InputError` for a table that cannot be used, `StorageError` when storage is away.
     """
-    videos = read_videos(tables)
-    prompts = index_prompts(tables, videos.numbers)
-    fates = np.empty(len(videos.numbers), dtype=np.uint8)
+    videos, numbers = read_videos(tables)
+    prompts = index_prompts(tables, numbers)
+    numbers.clear()  # a hundred megabytes for a million videos, needed by nobody from here on
+    read = _Tables(videos, prompts, tables.storage_options, tuple(_warnings(tables, videos, prompts)))
+    return _decided(read, done, retry)
+
+
+def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status]) -> Plan:
+    videos = tables.videos
+    fates = np.empty(len(videos.ids), dtype=np.uint8)
     changed, replaced = set(), set()
-    for video_id, number in videos.numbers.items():
+    hashes = tables.prompts.hashes.all_hashes(videos.times_seconds[:, :2])
+    for number, (video_id, prompt_hash) in enumerate(zip(videos.ids, hashes, strict=True)):
+        fate = _Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS
+        if number in videos.problems:
+            fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
         before = done.get(video_id)
-        fate, prompt_hash = _fate_of_a_new_video(videos, prompts, number)
         if before is not None and fate == _Fate.REFUSED and before.status == Status.OK:
             fate = _Fate.DONE  # good masks are not thrown away because a row was added to the table
         elif before is not None and before.prompt_hash != prompt_hash:
@@ -124,53 +201,40 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[S
         num_refused=counts[_Fate.REFUSED],
         changed=frozenset(changed),
         replaced=frozenset(replaced),
-        warnings=tuple(_warnings(tables, videos, prompts)),
-        _videos=videos,
-        _prompts=prompts,
-        _video_ids=list(videos.numbers),
+        _tables=tables,
         _fates=fates,
     )
 
 
-def dispatch_order(places: Int64Array, durations: npt.NDArray[np.float64], window: int) -> Int64Array:
-    """An order of `N` videos: those of one place (a tar, a row group) together and in their order; within windows of
-    about `window` videos, places with longer videos first, so that none of them is left for the end.
+def windows(places: Int64Array, size: int) -> Iterator[Int64Array]:
+    """`N` videos in groups of about `size`, in their order; videos of one place are in one group.
 
-    `places` are numbered 0, 1, 2 … in order of their first video.
+    `places` are numbered 0, 1, 2 … in order of their first video. A group is indexes into `places`.
     """
     if not len(places):
-        return np.empty(0, dtype=np.int64)
+        return
     num_in_place = np.bincount(places)
-    longest = np.zeros(len(num_in_place))
-    np.maximum.at(longest, places, durations)
-    window_of_place = (np.cumsum(num_in_place) - num_in_place) // window
-    order_of_places = np.lexsort((-longest, window_of_place))
-    turn_of_place = np.empty(len(order_of_places), dtype=np.int64)
-    turn_of_place[order_of_places] = np.arange(len(order_of_places))
-    return np.argsort(turn_of_place[places], kind="stable")
+    window_of_video = ((np.cumsum(num_in_place) - num_in_place) // size)[places]
+    order = np.argsort(window_of_video, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(window_of_video[order])) + 1)
 
 
-def _fate_of_a_new_video(videos: VideoRows, prompts: PromptIndex, number: int) -> tuple[_Fate, str]:
-    """What is to become of a video that the log does not know, and the hash that goes with it."""
-    if number in videos.problems:
-        return _Fate.REFUSED, _refused_hash(videos, prompts, number)
-    prompt_hash = _prompt_hash(videos, prompts, number)
-    return (_Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS), prompt_hash
+def long_first(places: Int64Array, seconds: FloatArray) -> Int64Array:
+    """An order of `N` videos: those of one place (a tar, a row group) together and in their order, and places with
+    longer videos first, so that none of them is left for the end."""
+    _, places = np.unique(places, return_inverse=True)
+    longest = np.zeros(places.max(initial=-1) + 1)
+    np.maximum.at(longest, places, seconds)
+    return np.asarray(np.lexsort((places, -longest[places])))
 
 
-def _prompt_hash(videos: VideoRows, prompts: PromptIndex, number: int) -> str:
-    start, end, _ = videos.times(number)
-    return prompts.hashes.hash_of(number, start, end)
-
-
-def _refused_hash(videos: VideoRows, prompts: PromptIndex, number: int) -> str:
+def _refused_hash(prompt_hash: str, problem: str) -> str:
     """Differs from the hash of the same video once its row is repaired, so that it is labelled then."""
-    said = [_prompt_hash(videos, prompts, number), videos.problems[number]]
-    return blake2b(repr(said).encode(), digest_size=16).hexdigest()
+    return blake2b(repr([prompt_hash, problem]).encode(), digest_size=16).hexdigest()
 
 
 def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> Iterator[str]:
-    if not len(videos.numbers):
+    if not len(videos.ids):
         yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
     elif not prompts.num_rows:
         yield "the prompts table has no rows: every video will be recorded as no_prompts"
@@ -185,8 +249,7 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
             f"the videos table, and are left out; examples: {examples}"
         )
     if videos.problems:
-        ids = list(videos.numbers)
-        examples = "; ".join(f"{ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
+        examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
         yield f"{len(videos.problems)} videos cannot be labelled because of their rows; examples: {examples}"
 
 

@@ -7,6 +7,7 @@ the number of rows, and they may come in any order from any shards.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import numpy as np
@@ -26,6 +27,7 @@ PROMPT_COLUMNS = (
     "box_xyxy",
     "mask_rle",
 )
+_VIDEOS_AT_A_TIME = 8192
 _BY_INDEX, _BY_TIME, _NOWHERE = 0, 1, 2
 
 
@@ -72,10 +74,23 @@ class PromptHashes:
 
         The labelled range counts, because frame indexes are counted from its start.
         """
-        if not self.num_rows[video_number]:
-            return ""
-        said = [*self._sums[video_number].tolist(), int(self.num_rows[video_number]), start_seconds, end_seconds]
-        return blake2b(repr(said).encode(), digest_size=16).hexdigest()
+        sums = self._sums[video_number].tolist()
+        return _video_hash(sums, int(self.num_rows[video_number]), start_seconds, end_seconds)
+
+    def all_hashes(self, ranges_N2: npt.NDArray[np.float64]) -> Iterator[str]:
+        """`hash_of` each video in turn; `ranges_N2` are start and end in seconds, NaN for none."""
+        for first in range(0, len(self.num_rows), _VIDEOS_AT_A_TIME):
+            part = slice(first, first + _VIDEOS_AT_A_TIME)
+            columns = (self._sums[part].tolist(), self.num_rows[part].tolist(), ranges_N2[part].tolist())
+            for sums, num_rows, times in zip(*columns, strict=True):
+                start, end = (None if seconds != seconds else seconds for seconds in times)
+                yield _video_hash(sums, num_rows, start, end)
+
+
+def _video_hash(sums: list[int], num_rows: int, start_seconds: float | None, end_seconds: float | None) -> str:
+    if not num_rows:
+        return ""
+    return blake2b(repr([*sums, num_rows, start_seconds, end_seconds]).encode(), digest_size=16).hexdigest()
 
 
 class _Pieces:

@@ -200,8 +200,8 @@ class SegmentKeeper:
     def _listing(self) -> dict[str, dict[str, int]]:
         """All objects of all tables: bytes by path, by segment name."""
         found: dict[str, dict[str, int]] = {}
-        for table in TABLES:
-            for stored in self._storage.listing(table):
+        for table, objects in zip(TABLES, self._storage.in_parallel(self._storage.listing, TABLES), strict=True):
+            for stored in objects:
                 name = stored.path.removeprefix(f"{table}/").removesuffix(".parquet")
                 found.setdefault(name, {})[stored.path] = stored.num_bytes
         return found

@@ -22,13 +22,13 @@ _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
 class VideoRows:
     """The distinct videos of a table, numbered in order of their first row.
 
-    `numbers` maps ids to numbers, in that order. `uris` are as the table has them, null where the bytes are in the
+    `ids` are in that order. `uris` are as the table has them, null where the bytes are in the
     row; `addresses` are number of the file, row group and row, `[N, 3]`; `times_seconds` are start, end and duration,
     `[N, 3]`, NaN = none. `problems` says, by number, why a video cannot be labelled.
     """
 
     files: tuple[str, ...]
-    numbers: dict[str, int]
+    ids: list[str]
     uris: pa.Array
     addresses: npt.NDArray[np.int32]
     times_seconds: npt.NDArray[np.float64]
@@ -45,14 +45,14 @@ class VideoRows:
         file, row_group, row = self.addresses[number].tolist()
         return RowSpan(self.files[file], row_group, row, row + 1)
 
-    def times(self, number: int) -> tuple[float | None, float | None, float | None]:
-        """`start_seconds`, `end_seconds`, `duration_seconds` of a video."""
-        start, end, duration = (None if np.isnan(value) else value for value in self.times_seconds[number].tolist())
-        return start, end, duration
+    def range_seconds(self, number: int) -> tuple[float | None, float | None]:
+        """`start_seconds` and `end_seconds` of a video."""
+        start, end = (None if value != value else value for value in self.times_seconds[number, :2].tolist())
+        return start, end
 
-    def durations(self) -> npt.NDArray[np.float64]:
-        """Seconds that are to be labelled of each video, `[N]`; 0 where they are not known."""
-        start, end, duration = self.times_seconds.T
+    def durations(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Seconds that are to be labelled of these videos, `[N]`; 0 where they are not known."""
+        start, end, duration = self.times_seconds[numbers].T
         start = np.nan_to_num(start, nan=0.0)
         length = np.where(np.isnan(end), duration, np.fmin(end, duration)) - start
         return np.asarray(np.nan_to_num(length, nan=0.0))
@@ -75,8 +75,8 @@ class VideoRows:
         return found
 
 
-def read_videos(tables: InputTables) -> VideoRows:
-    """All videos of `videos=`, or without it, those that the rows of `prompts=` name."""
+def read_videos(tables: InputTables) -> tuple[VideoRows, dict[str, int]]:
+    """All videos of `videos=`, or without it, those that the rows of `prompts=` name; and their numbers by id."""
     collector = _Collector(tables)
     for batch in tables.videos.read(("video_id", "uri", *_TIMES)):
         collector.add(batch)
@@ -126,19 +126,20 @@ class _Collector:
         self._addresses.append(np.stack([file, row_group, batch.start + chosen], axis=1).astype(np.int32))
         self._times.append(times_N3[chosen])
 
-    def finish(self) -> VideoRows:
-        """Everything that was added."""
+    def finish(self) -> tuple[VideoRows, dict[str, int]]:
+        """Everything that was added, and the numbers by id."""
         uris = pa.chunked_array(self._uris).combine_chunks()
         times_N3 = np.concatenate(self._times)
-        return VideoRows(
+        videos = VideoRows(
             files=self._files,
-            numbers=self._numbers,
+            ids=list(self._numbers),
             uris=uris,
             addresses=np.concatenate(self._addresses),
             times_seconds=times_N3,
             problems=self._problems(uris, times_N3),
             num_without_id=self._num_without_id,
         )
+        return videos, self._numbers
 
     def _problems(self, uris: pa.Array, times_N3: npt.NDArray[np.float64]) -> dict[int, str]:
         problems: dict[int, str] = {}

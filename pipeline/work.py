@@ -31,7 +31,10 @@ class RowSpan:
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One video to label. `uri` is absolute; exactly one of `uri` and `bytes_at` is set."""
+    """One video to label. `uri` is absolute; exactly one of `uri` and `bytes_at` is set.
+
+    `expected_seconds` of video are to be labelled, as far as anybody knows (0: nobody does); it only orders the work.
+    """
 
     video_id: str
     uri: str | None
@@ -40,7 +43,7 @@ class WorkItem:
     prompt_hash: str
     start_seconds: float | None = None
     end_seconds: float | None = None
-    duration_seconds: float | None = None
+    expected_seconds: float = 0.0
     attempt: int = 1
     alone: bool = False
 

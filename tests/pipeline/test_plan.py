@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.inputs import InputTables
-from pipeline.plan import Plan, dispatch_order, make_plan
+from pipeline.plan import Plan, long_first, make_plan, windows
 from pipeline.prompt_rows import read_prompts
 from pipeline.work import RowSpan, Status, WorkItem
 
@@ -76,7 +77,7 @@ def test_each_video_with_prompts_becomes_an_item(tmp_path: Path) -> None:
     table = str(tmp_path / "prompts.parquet")
     items = {item.video_id: item for item in plan.items()}
     assert items["a"] == WorkItem(
-        "a", str(tmp_path / "a.mp4"), None, (RowSpan(table, 0, 0, 1),), items["a"].prompt_hash, duration_seconds=3.0
+        "a", str(tmp_path / "a.mp4"), None, (RowSpan(table, 0, 0, 1),), items["a"].prompt_hash, expected_seconds=3.0
     )
     assert (items["b"].uri, items["b"].prompts_at) == (str(tmp_path / "b.mp4"), (RowSpan(table, 0, 1, 3),))
     assert (items["b"].start_seconds, items["b"].end_seconds) == (1.5, 2.5)
@@ -319,17 +320,69 @@ def test_long_videos_come_first_and_those_of_a_place_together(tmp_path: Path) ->
     assert ids(plan_of(tmp_path, videos, prompts(*"abcdefg"))) == ["b", "c", "f", "a", "d", "g", "e"]
 
 
+def order_of(places: np.ndarray, seconds: np.ndarray, window: int) -> list[int]:
+    groups = [group[long_first(places[group], seconds[group])] for group in windows(places, window)]
+    return np.concatenate([np.empty(0, np.int64), *groups]).tolist()
+
+
 def test_without_durations_the_order_is_that_of_the_table() -> None:
-    assert dispatch_order(np.arange(9), np.zeros(9), 4).tolist() == list(range(9))
+    assert order_of(np.arange(9), np.zeros(9), 4) == list(range(9))
     places = np.array([0, 1, 0, 2, 1])
-    assert dispatch_order(places, np.zeros(5), 100).tolist() == [0, 2, 1, 4, 3]
-    assert dispatch_order(np.empty(0, np.int64), np.empty(0), 4).tolist() == []
+    assert order_of(places, np.zeros(5), 100) == [0, 2, 1, 4, 3]
+    assert order_of(np.empty(0, np.int64), np.empty(0), 4) == []
 
 
 def test_long_videos_do_not_jump_over_windows() -> None:
     durations = np.arange(12, dtype=float)
-    order = dispatch_order(np.arange(12), durations, 4).tolist()
-    assert order == [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8]
+    assert order_of(np.arange(12), durations, 4) == [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8]
+
+
+def test_a_place_is_never_split_over_windows() -> None:
+    places = np.array([0, 1, 2, 0, 3, 0, 4])
+    assert [group.tolist() for group in windows(places, 2)] == [[0, 3, 5], [1], [2, 4], [6]]
+
+
+def test_where_no_duration_is_known_the_size_of_the_file_says_which_is_long(tmp_path: Path) -> None:
+    names = ["short", "long", "other", "gone", "told"]
+    for name, num_bytes in (("short", 300_000), ("long", 4_000_000), ("other", 310_000)):
+        (tmp_path / f"{name}.mp4").write_bytes(bytes(num_bytes))
+    durations = [None, None, None, None, 5.0]
+    videos = {"video_id": names, "uri": [f"{name}.mp4" for name in names], "duration_seconds": durations}
+    plan = plan_of(tmp_path, videos, prompts(*names))
+    assert ids(plan) == ["long", "told", "short", "other", "gone"]
+    expected = {item.video_id: item.expected_seconds for item in plan.items()}
+    assert expected["long"] == pytest.approx(16, rel=0.2)
+    assert (expected["told"], expected["gone"]) == (5.0, 0.0)
+    assert expected["short"] == expected["other"], "about equally long files keep the order of the table"
+
+
+def test_stores_are_asked_for_the_last_window_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it no worker runs dry, and a request for each of a million videos would cost more than it gives."""
+    monkeypatch.setattr("pipeline.plan.ORDER_WINDOW", 3)
+    store = fsspec.filesystem("memory")
+    names = list("abcdefgh")
+    for number, name in enumerate(names):
+        store.pipe_file(f"/last-window/{name}.mp4", bytes(50_000 << (number if name in "abdh" else 0)))
+    videos = {"video_id": names, "uri": [f"memory://last-window/{name}.mp4" for name in names]}
+    plan = plan_of(tmp_path, videos, prompts(*names))
+    assert ids(plan) == [*"abc", *"def", *"hg"]
+    store.rm("/last-window", recursive=True)
+
+
+def test_a_plan_is_made_again_from_another_log_without_reading_the_tables(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b", "c", "d"], "uri": ["x", "y", None, "z"]}
+    plan = plan_of(tmp_path, videos, prompts("a", "b", "c"))
+    (tmp_path / "videos.parquet").unlink()
+    (tmp_path / "prompts.parquet").unlink()
+    done = finished(plan)
+    assert (plan.again(done).num_done, ids(plan.again(done))) == (4, [])
+    del done["b"]
+    done["a"] = Finished(Status.FAILED, done["a"].prompt_hash)
+    again = plan.again(done, (Status.FAILED,))
+    assert (ids(again), again.replaced, again.changed) == (["a", "b"], {"a", "c"}, frozenset()), (
+        "the refused one has failed, too"
+    )
+    assert ids(plan) == ["a", "b"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,44 @@
+"""What the command does before there is work: it answers at once, without the heavy packages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_CODE = """
+import json, resource, sys
+sys.argv[0] = "pipeline.run"
+from pipeline.run import main
+code = main()
+used = resource.getrusage(resource.RUSAGE_SELF)
+loaded = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps({"code": code, "seconds": used.ru_utime + used.ru_stime, "loaded": loaded}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--help"], 0, "key"),
+        (["--cfg"], 0, "checkpoint"),
+        (["conf=nope"], 2, "no such job"),
+        (["model=huge"], 2, "allowed are"),
+        (["conf=label", "videos=videos.parquet", "prompts=prompts.parquet"], 2, "output"),
+        (["conf=label", "output=out", "prompts=prompts.parquet", "frames.stride=0"], 2, "stride"),
+        (["conf=label", "output=out", "prompts=missing.parquet"], 2, "missing.parquet does not exist"),
+    ],
+)
+def test_help_and_mistakes_are_answered_within_a_second_without_torch_and_ray(
+    words: list[str], code: int, says: str, tmp_path: Path
+) -> None:
+    """Seconds of the processor: on an idle machine these are the seconds that a person waits."""
+    done = subprocess.run([sys.executable, "-c", _CODE, *words], cwd=tmp_path, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["code"] == code
+    assert says in done.stdout + done.stderr
+    assert not {"torch", "ray", "av", "model"} & set(found["loaded"])
+    assert found["seconds"] <= 1.0

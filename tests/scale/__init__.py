@@ -1,0 +1,18 @@
+"""The scheduler at the size of large jobs: `python -m tests.scale`, and `.start` and `.tail` for what a user waits for.
+
+Where it would break at 10⁸ videos, on paper, from what is measured at 10⁶:
+
+* Memory comes first. The driver keeps each video three times over: its id, address and hash in the plan (about 250
+  bytes), its state in the log (about 250), and while a roll-up is read or written one more copy in columns (about 250).
+  10⁸ videos are 50 to 75 GB. What would help: ids as 128-bit hashes in sorted arrays (16 bytes instead of 120), and a
+  plan in shards of 10⁷ videos, each finished before the next is read.
+* The roll-up is one object, about 28 bytes a video: 2.8 GB, a minute of the driver's time to write. They come 2,000
+  entries apart by then: with 20 videos a segment and one segment an entry, 5 million entries are 2,500 roll-ups of
+  1.4 GB on average, 3.5 TB. It would have to be split by ranges of ids, of which only those that changed are written.
+* Listing: three objects a segment are 15 million names, a thousand a request: 15,000 requests, 5,000 in a row for each
+  table, about ten minutes. Compaction divides this by ten or more; keeping the log's own list of what was swept would
+  need only the newest epoch's names.
+* The driver's rate does not break: a few thousand videos a second are 10⁸ in half a day, where 200 actors need months.
+  With 10⁵ actors it would, and jobs would have to be split into outputs by a hash of the id.
+* A single job of that size is better run as ten or a hundred of them, one output each; readers take a list of datasets.
+"""

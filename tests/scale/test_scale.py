@@ -1,0 +1,122 @@
+"""The scheduler's cost grows with the number of videos and not faster: a small edition of `python -m tests.scale`."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.commits import CommitLog
+from pipeline.storage import JobStorage
+from tests.pipeline.test_job_state import segment
+from tests.scale import steps
+from tests.scale.inputs import write_tables
+
+FEW, MANY = 1_000, 4_000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def of(folder: Path, step: Callable[[Path, int], dict[str, Any]], num_videos: int) -> dict[str, Any]:
+    """The figures of a step of a job with so many videos, and the seconds of the processor that it took."""
+    where = folder / str(num_videos)
+    if not where.exists():
+        write_tables(where / "in", num_videos)
+    started = time.process_time()
+    return {**step(where, num_videos), "processor_seconds": time.process_time() - started}
+
+
+def test_a_job_of_four_times_as_many_videos_costs_four_times_as_much(folder: Path) -> None:
+    of(folder, steps.label, 200)  # what is imported and compiled once
+    few, many = of(folder, steps.label, FEW), of(folder, steps.label, MANY)
+    assert many["processor_seconds"] / MANY <= 1e-3, "a thousand videos a second"
+    assert many["processor_seconds"] / MANY <= 2 * few["processor_seconds"] / FEW
+    assert many["written_megabytes"] / MANY <= 1.2 * few["written_megabytes"] / FEW
+    assert many["num_entries"] <= MANY / 100, "receipts that come together are one entry"
+
+
+@pytest.mark.slow
+def test_resuming_costs_in_proportion_and_adopts_what_was_published(folder: Path) -> None:
+    seconds = {}
+    for num_videos in (FEW, MANY):
+        for step in (steps.label, steps.stage, steps.again, steps.more):
+            of(folder, step, num_videos)
+        seconds[num_videos] = of(folder, steps.resume, num_videos)["processor_seconds"]
+        state = CommitLog(JobStorage(str(folder / str(num_videos) / "out")), "reader").load()
+        assert len(state.terminal) == num_videos + steps.ADOPTED * 20
+    assert seconds[MANY] / (MANY + steps.REMAINING) <= 2 * seconds[FEW] / (FEW + steps.REMAINING)
+
+
+@pytest.mark.slow
+def test_a_driver_needs_little_memory_for_a_further_video(folder: Path) -> None:
+    """Plan, log and dispatch together; a million videos have to fit into a gigabyte."""
+    of(folder, steps.label, 200)
+    peaks = {}
+    for num_videos in (2 * FEW, 6 * FEW):  # more than fit into one batch of rows
+        write_tables(folder / str(num_videos) / "in", num_videos)
+        tracemalloc.start()
+        of(folder, steps.label, num_videos)
+        peaks[num_videos] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (peaks[6 * FEW] - peaks[2 * FEW]) / (4 * FEW) <= 900
+
+
+@pytest.fixture
+def memory_job() -> Iterator[JobStorage]:
+    """A store whose writes cost nothing."""
+    storage = JobStorage(f"memory://scale-{uuid.uuid4().hex}", single_driver=True)
+    yield storage
+    storage.delete(storage.tree("_log"))
+
+
+def test_what_a_log_writes_stays_in_proportion_to_its_entries(
+    memory_job: JobStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A roll-up is the whole state: at fixed distances they would be quadratic."""
+    monkeypatch.setattr("pipeline.commits.ENTRIES_PER_ROLL_UP", 5)
+    written = [0]
+
+    class Counted(JobStorage):
+        def create(self, path: str, data: bytes) -> None:
+            written[0] += len(data)
+            super().create(path, data)
+
+        def replace(self, path: str, data: bytes) -> None:
+            written[0] += len(data)
+            super().replace(path, data)
+
+    log = CommitLog(Counted(memory_job.uri, single_driver=True), "w")
+    log.load()
+    log.claim()
+    bytes_after: dict[int, int] = {}
+    for number in range(800):
+        names = [f"v{number}-{uuid.uuid4().hex}" for _ in range(4)]
+        log.append(add=[segment(f"s{number}", *names)])
+        bytes_after[number + 1] = written[0]
+    assert bytes_after[800] <= 2.4 * bytes_after[400]
+    tail = log.state.next_entry - int(memory_job.listing("_log", "roll-")[-1].path[-28:-8])
+    assert tail <= 0.12 * 800, "and whoever loads it has a short tail to read"
+
+
+def test_the_tail_of_a_log_is_bounded_however_large_it_is(
+    memory_job: JobStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.commits.ENTRIES_PER_ROLL_UP", 5)
+    monkeypatch.setattr("pipeline.commits.MOST_ENTRIES_PER_ROLL_UP", 20)
+    log = CommitLog(memory_job, "w")
+    log.load()
+    log.claim()
+    log.append(add=[segment("large", *(f"v{number}" for number in range(5_000)))])
+    for number in range(100):
+        log.append(add=[segment(f"s{number}", f"one-{number}")])
+    rolled = [int(stored.path[-28:-8]) for stored in memory_job.listing("_log", "roll-")]
+    assert log.state.next_entry - rolled[-1] < 20
+    assert rolled[-1] - rolled[-2] == 20
