@@ -216,6 +216,8 @@ class Dispatcher:
 
     def _others_are_sooner(self, before: Sequence[WorkItem], num_workers: int) -> bool:
         """Whether the next item waits less for a free worker than behind `before` in an inbox."""
+        if num_workers == 1:
+            return False
         next_seconds = self._front[0].expected_seconds if self._has_fresh() else 0.0
         # Those in flight share the worker, so the shortest is done after as many times its length.
         seconds = len(before) * min((item.expected_seconds for item in before), default=0.0)

@@ -34,6 +34,11 @@ def report(worker_id: str = "w", done: str = "", unflushed: str = "", returned: 
     return Report(worker_id, (segment(*done),) if done else (), (Progress("x", 1, ""),), tuple(unflushed), returned)
 
 
+def test_a_single_worker_gets_the_last_item_into_its_inbox_too() -> None:
+    made = dispatcher("ab")
+    assert names(made.offers("w", 0, num_workers=1)) == "ab"
+
+
 def test_an_inbox_holds_one_item_beyond_the_one_in_flight() -> None:
     made = dispatcher()
     assert names(made.offers("w", 0)) == "ab"
