@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 Device = torch.device | str
 
-# Files are opened here and only of these formats: a playlist would make FFmpeg open other files of this machine.
-_FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,h264,hevc,m4v,mjpeg,gif,apng"
+# Files are opened here and only of these formats: a playlist would make FFmpeg open other files of this machine. The
+# second line is still images, which are videos of one frame.
+_FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,h264,hevc,m4v,mjpeg,gif,apng,"
+    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
+)
 
 
 @dataclass(frozen=True)
