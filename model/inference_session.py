@@ -9,9 +9,11 @@ from torch import Tensor
 
 from model.frames import ArrayFrames, FrameSource
 from model.history import HistoryRule
-from model.prompts import Prompt, errors_naming
+from model.prompt_inputs import frame_index_of
+from model.prompts import MaskPrompt, Prompt, errors_naming
 from model.sam2 import Sam2
 from model.stream import VideoStream
+from model.transforms import normalize
 from model.video import VideoSession
 
 Device = torch.device | str
@@ -33,7 +35,8 @@ class Sam2VideoInferenceSession:
         max_prompted_memories: bounds how many prompted frames of an object are remembered.
 
     Results are not kept, only what corrections need; of a stream, the newest frame. (`transformers` keeps every output
-    and a full-size mask for each object and frame.)
+    and a full-size mask for each object and frame.) So what its session stores and looks up for its own model
+    (`get_output`, `store_output`, `add_new_frame`, `add_point_inputs`, `add_mask_inputs`) is not here.
     """
 
     def __init__(  # noqa: PLR0913  # the documented arguments
@@ -54,7 +57,9 @@ class Sam2VideoInferenceSession:
         self.inference_state_device = torch.device(inference_state_device)
         self.video_storage_device = torch.device(video_storage_device)
         self.dtype = as_dtype(dtype)
-        self.max_vision_features_cache_size = max_vision_features_cache_size
+        self.max_vision_features_cache_size = frame_index_of(
+            max_vision_features_cache_size, "max_vision_features_cache_size"
+        )
         self._size_hw: tuple[int, int] | None = None
         if video_height is not None and video_width is not None:
             self._size_hw = (int(video_height), int(video_width))
@@ -65,7 +70,7 @@ class Sam2VideoInferenceSession:
         self._video = video
         if video is not None:
             self._size_hw = video.size_hw
-        self._stream_length = num_frames
+        self._stream_length = None if num_frames is None else frame_index_of(num_frames, "num_frames")
         self._max_prompted_memories = max_prompted_memories
         self._prompts: dict[int, dict[int, Prompt]] = {}
         self._tracker: VideoSession | VideoStream | None = None
@@ -114,6 +119,35 @@ class Sam2VideoInferenceSession:
     def prompt_of(self, object_id: int, frame_index: int) -> Prompt | None:
         """What has been said of an object on a frame."""
         return self._prompts.get(object_id, {}).get(frame_index)
+
+    def get_frame(self, frame_idx: int) -> Tensor:
+        """A frame of the video, normalised `[3, S, S]` on the device of inference; of a stream, the newest one.
+
+        A `FrameSource` of the user's gives frames of its own size. Raises `ValueError` for a frame that is not there.
+        """
+        index = frame_index_of(frame_idx)
+        source = self._tracker.session.frames if isinstance(self._tracker, VideoStream) else self._video
+        frame = None if source is None else next(source.at([index]), None)
+        if frame is None:
+            raise ValueError(f"frame {index}: is not in the session")
+        pixels = frame.pixels_HW3
+        if not pixels.is_floating_point():
+            return normalize(pixels.unsqueeze(0), self.inference_device, self.dtype)[0]
+        return pixels.permute(2, 0, 1).to(self.inference_device, self.dtype)
+
+    def remove_point_inputs(self, obj_idx: int, frame_idx: int) -> None:
+        """Takes back the clicks and box of the object of a row on a frame, if there are any."""
+        self._clear_if(obj_idx, frame_idx, is_mask=False)
+
+    def remove_mask_inputs(self, obj_idx: int, frame_idx: int) -> None:
+        """Takes back the mask of the object of a row on a frame, if there is one."""
+        self._clear_if(obj_idx, frame_idx, is_mask=True)
+
+    def _clear_if(self, obj_idx: int, frame_idx: int, *, is_mask: bool) -> None:
+        object_id = self.obj_idx_to_id(obj_idx)
+        prompt = self.prompt_of(object_id, frame_idx)
+        if prompt is not None and isinstance(prompt, MaskPrompt) == is_mask:
+            self.clear_all_prompts_in_frame(frame_idx, object_id)
 
     def add_prompts(
         self, frame_index: int, prompts: Mapping[int, Prompt], size_hw: tuple[int, int] | None = None
@@ -240,12 +274,10 @@ class Sam2VideoInferenceSession:
 
 
 def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """A dtype from itself or its name, such as `bfloat16`."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, dtype.removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype):
-        raise ValueError(f"dtype: {dtype!r} is no dtype of torch")
+    """A dtype that a model can have, from itself or its name, such as `bfloat16`. Raises `ValueError` for others."""
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype: {dtype!r} is no dtype of torch for floating-point numbers, such as 'bfloat16'")
     return found
 
 

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 Device = torch.device | str
 
-# Files are opened here and only of these formats: a playlist would make FFmpeg open other files of this machine.
-_FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,h264,hevc,m4v,mjpeg,gif,apng"
+# Files are opened here and only of these formats: a playlist would make FFmpeg open other files of this machine. The
+# second line is still images, which are videos of one frame.
+_FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,h264,hevc,m4v,mjpeg,gif,apng,"
+    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
+)
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,9 @@ def to_frames(
     """What a session walks, from what a user calls a video.
 
     That is a path or URI; a picture, which makes a video of one frame; a list or an iterator of pictures; an array or
-    tensor `[T, H, W, 3]` or `[T, 3, H, W]`; or a `FrameSource`, which is passed on. Frames are resized one by one on
-    `processing_device`, and only the resized ones are kept, on `storage_device`. Raises `ValueError` naming the frame
-    that is no RGB picture or has another size than the first.
+    tensor `[T, H, W, 3]` or `[T, 3, H, W]`; a batch of one of these; or a `FrameSource`, which is passed on.
+    Frames are resized one by one on `processing_device`, and only the resized ones are kept, on `storage_device`.
+    Raises `ValueError` naming the frame that is no RGB picture or has another size than the first.
     """
     if isinstance(video, FrameSource):
         return video
@@ -99,7 +103,11 @@ def to_rgb(picture: Any, name: str) -> Tensor:
 
 
 def _pictures(video: Any) -> Iterable[Any]:
-    """The pictures of what a user calls a video, one by one."""
+    """The pictures of what a user calls a video, one by one. A batch of one video counts as that video."""
+    if _is_batch(video):
+        if len(video) != 1:
+            raise ValueError(f"video: a session has one video, got a batch of {len(video)}")
+        return _pictures(video[0])
     if isinstance(video, (str, Path)):
         return (pixels for _, pixels in _decode(video))
     if isinstance(video, (np.ndarray, Tensor)) and video.ndim == 4:
@@ -109,6 +117,17 @@ def _pictures(video: Any) -> Iterable[Any]:
     if isinstance(video, Iterable):
         return video
     raise ValueError(f"video: expected frames, a path or a URI, got {type(video).__name__}")
+
+
+def _is_batch(video: Any) -> bool:
+    """Whether these are videos and not pictures: arrays of five dimensions, or a list of locations or of videos."""
+    if isinstance(video, (np.ndarray, Tensor)):
+        return video.ndim == 5
+    if not isinstance(video, (list, tuple)) or not video:
+        return False
+    first = video[0]
+    is_stack = isinstance(first, (np.ndarray, Tensor)) and first.ndim == 4
+    return isinstance(first, (str, Path, list, tuple)) or is_stack
 
 
 def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:

@@ -28,8 +28,12 @@ def post_process_masks(
 
     Holes of the mask up to `max_hole_area` are filled, specks up to `max_sprinkle_area` removed: areas are in pixels of
     the logits as given, as in `sam2`. With `apply_non_overlapping_constraints` a pixel stays with the object that has
-    the highest logit there. (`transformers` takes the areas and ignores them.)
+    the highest logit there. (`transformers` takes the areas and ignores them.) Raises `ValueError` or `TypeError` for
+    arguments that make no sense.
     """
+    for name, area in (("max_hole_area", max_hole_area), ("max_sprinkle_area", max_sprinkle_area)):
+        if not area >= 0:  # NaN, too
+            raise ValueError(f"{name}: expected a number of pixels from 0 on, got {area}")
     sizes = list(original_sizes)
     if len(sizes) != len(masks):
         raise ValueError(f"original_sizes: {len(masks)} entries of masks need as many sizes, got {len(sizes)}")
@@ -38,6 +42,8 @@ def post_process_masks(
         if not isinstance(logits, (Tensor, np.ndarray)):
             raise TypeError(f"masks: expected tensors or arrays [B, 1, h, w], got {type(logits).__name__}")
         logits_B1hw = torch.as_tensor(logits)
+        if logits_B1hw.ndim != 4:
+            raise ValueError(f"masks: expected logits [B, 1, h, w], got {list(logits_B1hw.shape)}")
         tidied = tidy(
             logits_B1hw.flatten(0, 1),
             max_hole_area=max_hole_area,

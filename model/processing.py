@@ -22,8 +22,9 @@ from model.prompts import errors_naming
 from model.transforms import IMAGE_MEAN, IMAGE_STD, normalize, resize_frame
 
 PROCESSOR_NAME = "processor_config.json"
+VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"
 # Where the sizes stand: one file now, or two more in the repositories that older versions of `transformers` wrote.
-_SETTINGS_NAMES = (PROCESSOR_NAME, "preprocessor_config.json", "video_preprocessor_config.json")
+_SETTINGS_NAMES = (PROCESSOR_NAME, "preprocessor_config.json", VIDEO_PROCESSOR_NAME)
 
 # What every released processor does, and the only thing that this code does.
 _CONSTANTS: dict[str, Any] = {
@@ -61,6 +62,27 @@ class Sam2VideoVideoProcessor:
 
     def __init__(self, image_size: int = 1024) -> None:
         self.image_size = image_size
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
+    ) -> Self:
+        """The video processor of a checkpoint, as `Sam2VideoProcessor.from_pretrained` finds it."""
+        processor = Sam2VideoProcessor.from_pretrained(source, revision=revision, token=token, **access)
+        return cls(processor.target_size)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes `video_preprocessor_config.json`, which `transformers` reads too."""
+        _write_json(folder, VIDEO_PROCESSOR_NAME, self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """What the files of a checkpoint say of this processor."""
+        return {
+            **_CONSTANTS,
+            "size": self.size,
+            "video_processor_type": "Sam2VideoVideoProcessor",
+            "return_metadata": False,
+        }
 
     @property
     def size(self) -> dict[str, int]:
@@ -124,20 +146,15 @@ class Sam2VideoProcessor:
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `processor_config.json`, which `transformers` reads too."""
         mask_size = {"height": self.target_size // 4, "width": self.target_size // 4}
-        part = {**_CONSTANTS, "size": self.video_processor.size}
+        images = {**_CONSTANTS, "size": self.video_processor.size, "mask_size": mask_size}
         settings = {
             "processor_class": "Sam2VideoProcessor",
             "target_size": self.target_size,
             "point_pad_value": self.point_pad_value,
-            "image_processor": {**part, "image_processor_type": "Sam2ImageProcessor", "mask_size": mask_size},
-            "video_processor": {
-                **part,
-                "video_processor_type": "Sam2VideoVideoProcessor",
-                "return_metadata": False,
-            },
+            "image_processor": {**images, "image_processor_type": "Sam2ImageProcessor"},
+            "video_processor": self.video_processor.settings(),
         }
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / PROCESSOR_NAME).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        _write_json(folder, PROCESSOR_NAME, settings)
 
     def __call__(
         self,
@@ -280,7 +297,7 @@ class Sam2VideoProcessor:
     def _labels(self, segmentation_maps: Any) -> Tensor:
         """Maps of class numbers `[H, W]` at the size of the logits, the nearest pixel of each."""
         side = self.target_size // 4
-        maps = [torch.as_tensor(np.asarray(one)) for one in _listed(segmentation_maps, dimensions=2)]
+        maps = [_class_map(one) for one in _listed(segmentation_maps, dimensions=2)]
         size, mode = (side, side), "nearest-exact"
         resized = [torch.nn.functional.interpolate(one[None, None].float(), size=size, mode=mode) for one in maps]
         return torch.cat(resized).squeeze(1).long()
@@ -296,6 +313,16 @@ def _check_settings(part: Mapping[str, Any], folder: str) -> set[int]:
         raise ValueError(f"processor {folder}: size is {size!r}, this code supports only squares")
     sizes = {part.get("target_size"), None if size is None else size.get("height")}
     return {int(value) for value in sizes if value is not None}
+
+
+def _class_map(numbers: Any) -> Tensor:
+    """A copy of a map `[H, W]`: torch does not take pictures that cannot be written to."""
+    return numbers if isinstance(numbers, Tensor) else torch.from_numpy(np.array(numbers))
+
+
+def _write_json(folder: str | Path, name: str, settings: Mapping[str, Any]) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / name).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def _check_return_tensors(return_tensors: str | None) -> None:

@@ -26,11 +26,11 @@ def object_ids_of(obj_ids: Any) -> list[int]:
     return ids
 
 
-def frame_index_of(frame_idx: Any) -> int:
-    """A frame index. Raises `ValueError` for anything but a whole number from 0 on."""
-    index = _integer(nested(frame_idx, "frame_idx"), "frame_idx")
+def frame_index_of(frame_idx: Any, name: str = "frame_idx") -> int:
+    """A frame index or a number of frames. Raises `ValueError` for anything but a whole number from 0 on."""
+    index = _integer(nested(frame_idx, name), name)
     if index < 0:
-        raise ValueError(f"frame_idx must be at least 0, got {index}")
+        raise ValueError(f"{name} must be at least 0, got {index}")
     return index
 
 
@@ -39,7 +39,8 @@ def size_hw_of(size: Any) -> tuple[int, int]:
     values = nested(size, "original_size")
     if not isinstance(values, list) or len(values) != 2:
         raise ValueError(f"original_size: expected height and width, got {values}")
-    height, width = (_integer(value, "original_size") for value in values)
+    whole = (int(value) if isinstance(value, float) and value.is_integer() else value for value in values)
+    height, width = (_integer(value, "original_size") for value in whole)
     if height < 1 or width < 1:
         raise ValueError(f"original_size: expected height and width above 0, got {values}")
     return height, width
@@ -49,10 +50,10 @@ def nested(value: Any, name: str) -> Any:
     """Numbers in nested lists, from lists, tuples, arrays and tensors nested in one another."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-        return (value.float() if value.dtype == torch.bfloat16 else value).tolist()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).tolist()
     if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    if isinstance(value, (list, tuple)):
+        value = value.tolist()
+    if isinstance(value, (list, tuple, range)):
         return [nested(entry, name) for entry in value]
     if isinstance(value, (bool, int, float)):
         return value
@@ -109,12 +110,17 @@ def click_prompts(
 
 
 def mask_prompts(call: str, where: Sequence[str], masks: Any) -> list[MaskPrompt]:
-    """One mask for each entry of `where`: an array or tensor `[H, W]` (leading ones allowed) each, or one for all.
+    """One mask for each entry of `where`: an array, tensor or PIL image `[H, W]` (leading ones allowed) each, or one
+    array for all.
 
     Raises `ValueError` for a mask with negative values (logits) or values that are no numbers.
     """
     if isinstance(masks, (np.ndarray, torch.Tensor)):
+        while masks.ndim > 3 and len(masks) == 1 != len(where):
+            masks = masks[0]
         masks = [masks] if masks.ndim < 3 or len(where) == 1 else list(masks)
+    elif not isinstance(masks, (list, tuple)):
+        masks = [masks]
     if len(masks) != len(where):
         raise ValueError(f"{call}: {len(where)} objects need as many masks, got {len(masks)}")
     prompts: list[MaskPrompt] = []
@@ -182,13 +188,18 @@ def _number(value: Any) -> float:
 
 
 def _mask(mask: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    values = mask.detach().cpu() if isinstance(mask, torch.Tensor) else torch.as_tensor(np.asarray(mask))
+    if not isinstance(mask, torch.Tensor):
+        array = np.array(mask)  # a copy: torch does not take pictures that cannot be written to
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"mask: expected an array or tensor of 0 and 1, got {type(mask).__name__}")
+        mask = torch.from_numpy(array)
+    values = mask.detach().cpu()
     while values.ndim > 2 and len(values) == 1:
         values = values[0]
     if values.dtype != torch.bool and not bool((values >= 0).all()):
         raise ValueError("mask: expected 0 and 1 (or booleans), got negative values or such that are no numbers")
-    array: np.ndarray[Any, np.dtype[np.bool_]] = (values != 0).numpy()
-    return array
+    pixels: np.ndarray[Any, np.dtype[np.bool_]] = (values != 0).numpy()
+    return pixels
 
 
 def _integer(value: Any, name: str) -> int:

@@ -34,6 +34,7 @@ from model.hub import HubAccess
 from model.image_inputs import Sam2VideoImageSegmentationOutput, segment_images
 from model.inference_session import Sam2VideoInferenceSession, as_dtype
 from model.memory_bank import BACKWARD, FORWARD
+from model.prompt_inputs import frame_index_of
 from model.sam2 import HIDDEN_LOGIT, Sam2
 from model.stream import VideoStream
 from model.tracking import FrameResult, Step, advance
@@ -53,6 +54,12 @@ class Sam2VideoSegmentationOutput:
     iou_scores: Tensor
     frame_idx: int
 
+    def __getitem__(self, name: str) -> Any:
+        """A field by its name, as outputs of `transformers` give it."""
+        if name not in self.__dataclass_fields__:
+            raise KeyError(name)
+        return getattr(self, name)
+
 
 class Sam2VideoModel(nn.Module):
     """SAM 2 over videos and streams."""
@@ -70,16 +77,23 @@ class Sam2VideoModel(nn.Module):
         dtype: torch.dtype | str | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        device_map: torch.device | str | None = None,
         **access: Any,
     ) -> Self:
         """A model by `mini`, folder, URI, Hub id (at a `revision`, with a `token`) or file, see `model.checkpoint`.
 
-        `dtype` is by default that of the file. `access` may give `cache_dir` and `local_files_only`. Raises
-        `CheckpointError` saying what is wrong with a checkpoint, `FileNotFoundError` where there is none.
+        `dtype`, formerly `torch_dtype`, is by default that of the file. `device_map` is one device, or `auto`: a GPU if
+        there is one. `access` may give `cache_dir` and `local_files_only`. Raises `CheckpointError` saying what is
+        wrong with a checkpoint, `FileNotFoundError` where there is none.
         """
         checkpoint = read_checkpoint(str(source), HubAccess(revision, token, **access))
-        wanted = checkpoint.dtype if dtype is None or dtype == "auto" else as_dtype(dtype)
-        return cls(Sam2VideoConfig.from_dict(checkpoint.raw_config), checkpoint.model().to(dtype=wanted))
+        asked = torch_dtype if dtype is None else dtype
+        wanted = checkpoint.dtype if asked is None or asked == "auto" else as_dtype(asked)
+        device = "cpu" if device_map is None else device_map
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(Sam2VideoConfig.from_dict(checkpoint.raw_config), checkpoint.model().to(device, wanted))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from."""
@@ -112,6 +126,8 @@ class Sam2VideoModel(nn.Module):
         `run_mem_encoder` off, tracked objects do not remember the frame.
         """
         tracker = inference_session.tracker(self.network)
+        if frame_idx is not None:
+            frame_idx = frame_index_of(frame_idx)
         if isinstance(tracker, VideoStream):
             return self._stream_frame(inference_session, tracker, frame_idx, frame, run_mem_encoder)
         if frame is not None:
@@ -144,11 +160,14 @@ class Sam2VideoModel(nn.Module):
             raise ValueError("the session is a stream: give its frames to the model one by one")
         if not tracker.objects:
             raise ValueError("there are no objects to propagate; add inputs first")
-        start = start_frame_idx
-        if start is None:
+        if start_frame_idx is None:
             start = min(tracked.first_prompt for tracked in tracker.objects.values())
+        else:
+            start = frame_index_of(start_frame_idx, "start_frame_idx")
+        if max_frame_num_to_track is not None:
+            max_frame_num_to_track = frame_index_of(max_frame_num_to_track, "max_frame_num_to_track")
         num_frames = inference_session.num_frames
-        if start < 0 or (num_frames is not None and start >= num_frames):
+        if num_frames is not None and start >= num_frames:
             raise ValueError(f"start_frame_idx: is {start}, the video has {num_frames} frames")
         heading = BACKWARD if reverse else FORWARD
         walk = tracker.walk_from(start, heading, fresh=start_frame_idx is None)

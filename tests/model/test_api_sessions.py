@@ -81,20 +81,28 @@ def test_prompts_may_be_lists_tuples_arrays_or_tensors(points: Any, labels: Any)
     assert session.prompt_of(1, 0) == as_lists.prompt_of(1, 0)
 
 
-@pytest.mark.parametrize("obj_ids", [5, [5], (5,), np.int64(5), np.array([5]), torch.tensor(5), torch.tensor([5])])
+@pytest.mark.parametrize(
+    "obj_ids", [5, [5], (5,), range(5, 6), np.int64(5), np.array([5]), torch.tensor(5), torch.tensor([5])]
+)
 def test_ids_may_be_one_or_several_of_any_kind(obj_ids: Any) -> None:
     session = new_session()
     small_processor().add_inputs_to_inference_session(session, 0, obj_ids, input_masks=mask(clip(FRAMES), 1, 0).mask_HW)
     assert session.obj_ids == [5]
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.bool_, torch.bool, torch.uint8, torch.bfloat16, "4 dims"])
+def as_picture(mask_HW: np.ndarray[Any, np.dtype[np.bool_]]) -> Image.Image:
+    return Image.fromarray(mask_HW.astype(np.uint8) * 255)
+
+
+@pytest.mark.parametrize(
+    "kind", [np.uint8, np.float32, np.bool_, torch.bool, torch.uint8, torch.bfloat16, "4 dims", "picture"]
+)
 def test_masks_may_be_arrays_or_tensors_of_zeros_and_ones(kind: Any) -> None:
     drawn = mask(clip(FRAMES), 1, 0).mask_HW
     given: Any = drawn.astype(kind) if isinstance(kind, type) else torch.from_numpy(drawn)
     if isinstance(kind, torch.dtype):
         given = given.to(kind)
-    given = given[None, None] if kind == "4 dims" else given
+    given = given[None, None] if kind == "4 dims" else as_picture(drawn) if kind == "picture" else given
     session = new_session()
     small_processor().add_inputs_to_inference_session(session, 0, 1, input_masks=given)
     prompt = session.prompt_of(1, 0)
@@ -105,7 +113,8 @@ def test_masks_may_be_arrays_or_tensors_of_zeros_and_ones(kind: Any) -> None:
 def test_several_masks_may_be_a_list_or_one_array() -> None:
     masks = [mask(clip(FRAMES), object_id, 0).mask_HW for object_id in (1, 2)]
     outputs = []
-    for given in (masks, tuple(masks), np.stack(masks), torch.from_numpy(np.stack(masks))[:, None]):
+    whole = torch.from_numpy(np.stack(masks))
+    for given in (masks, tuple(masks), np.stack(masks), whole[:, None], whole[None], [as_picture(m) for m in masks]):
         session = new_session()
         small_processor().add_inputs_to_inference_session(session, 0, [1, 2], input_masks=given)
         outputs.append(small_model()(inference_session=session, frame_idx=0).pred_masks)
@@ -306,6 +315,9 @@ VIDEOS = {
     "list of tensors": lambda frames: [torch.from_numpy(frame) for frame in frames],
     "PIL images": lambda frames: [Image.fromarray(frame) for frame in frames],
     "iterator": as_iterator,
+    "batch of one array": lambda frames: frames[None],
+    "batch of one list": lambda frames: [list(frames)],
+    "batch of one tensor": lambda frames: [torch.from_numpy(frames)],
     "frame source": lambda frames: frames_of(clip(FRAMES)),
 }
 
@@ -322,7 +334,7 @@ def test_a_video_may_be_a_path_or_a_uri(tmp_path: Any) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(encode_mp4(clip(FRAMES).frames_THW3, 10))
     outputs = []
-    for video in (load_video(path)[0], path, str(path), path.as_uri()):
+    for video in (load_video(path)[0], path, str(path), path.as_uri(), [str(path)]):
         session = small_processor().init_video_session(video=video)
         assert (session.num_frames, session.video_height, session.video_width) == (FRAMES, 48, 64)
         add_box(session, 0, 1)
@@ -337,6 +349,39 @@ def test_a_normalised_video_may_be_given_to_the_session_itself(expected: Masks) 
     assert same(propagate(session), expected)
     with pytest.raises(ValueError, match="video_height and video_width must be given with normalised frames"):
         Sam2VideoInferenceSession(video=pixels)
+
+
+def test_frames_and_inputs_can_be_asked_for_and_taken_back_by_their_documented_names() -> None:
+    session = new_session(dtype=torch.bfloat16)
+    pixels = small_processor()(images=clip(FRAMES).frames_THW3[2]).pixel_values[0]
+    assert torch.equal(session.get_frame(2), pixels.bfloat16())
+    with pytest.raises(ValueError, match="frame 6: is not in the session"):
+        session.get_frame(6)
+    add_box(session, 0, [7, 8])
+    small_processor().add_inputs_to_inference_session(session, 2, 8, input_masks=mask(clip(FRAMES), 2, 2).mask_HW)
+    row = session.obj_id_to_idx(8)
+    session.remove_mask_inputs(row, 0)  # what is there is a box
+    session.remove_point_inputs(row, 2)
+    assert session.prompt_of(8, 0) is not None
+    assert session.prompt_of(8, 2) is not None
+    session.remove_mask_inputs(row, 2)
+    session.remove_point_inputs(row, 0)
+    assert session.obj_ids == [7]
+
+
+def test_a_newest_frame_of_a_stream_can_be_asked_for() -> None:
+    stream = small_processor().init_video_session()
+    with pytest.raises(ValueError, match="frame 0: is not in the session"):
+        stream.get_frame(0)
+    pixels = small_processor()(images=clip(FRAMES).frames_THW3[0]).pixel_values[0]
+    small_processor().add_inputs_to_inference_session(
+        stream, 0, 1, input_masks=mask(clip(FRAMES), 1, 0).mask_HW, original_size=[48.0, 64.0]
+    )
+    output = small_model()(inference_session=stream, frame=pixels)
+    assert torch.equal(stream.get_frame(0), pixels)
+    assert output["pred_masks"] is output.pred_masks
+    with pytest.raises(KeyError):
+        output["no_such_field"]
 
 
 @pytest.mark.parametrize("picture", [lambda frame: frame, Image.fromarray, lambda frame: [frame], torch.from_numpy])
@@ -361,6 +406,14 @@ def test_dtype_and_device_of_session_and_model_must_agree() -> None:
         small_model()(inference_session=elsewhere, frame_idx=0)
     with pytest.raises(ValueError, match="'float33' is no dtype"):
         new_session(dtype="float33")
+
+
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_a_model_is_loaded_in_a_dtype_onto_a_device(name: str) -> None:
+    model = Sam2VideoModel.from_pretrained("mini", **{name: "float16"}, device_map="cpu")
+    assert (model.dtype, model.device) == (torch.float16, torch.device("cpu"))
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert Sam2VideoModel.from_pretrained("mini", device_map="auto").device.type == expected
 
 
 def test_a_session_of_one_model_is_refused_by_another() -> None:

@@ -85,6 +85,18 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"input_points": [[[["a", 3]]]], "input_labels": [[[1]]]},
         "object 7, frame 2: input_points: expected numbers in lists, tuples, arrays or tensors, got str",
     ),
+    "numbers as text": (
+        {"input_points": np.array([[[["3", "3"]]]]), "input_labels": [[[1]]]},
+        "object 7, frame 2: input_points: expected numbers in lists, tuples, arrays or tensors, got str",
+    ),
+    "complex numbers": (
+        {"input_points": np.array([[[[3j, 3]]]]), "input_labels": [[[1]]]},
+        "object 7, frame 2: input_points: expected numbers .* got complex",
+    ),
+    "no number": (
+        {"input_boxes": [[[1, 1, 9, None]]]},
+        "object 7, frame 2: input_boxes: expected numbers .* got NoneType",
+    ),
     "points without labels": (
         {"input_points": [[[[3, 3]]]]},
         "object 7, frame 2: points and labels must be given together",
@@ -110,6 +122,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "logits as mask": ({"input_masks": np.where(MASK, 5.0, -5.0)}, "object 7, frame 2: mask: .*negative values"),
     "mask with NaN": ({"input_masks": np.where(MASK, NAN, 0.0)}, "object 7, frame 2: mask: "),
+    "text as mask": ({"input_masks": "mask.png"}, "object 7, frame 2: mask: expected an array or tensor .*got str"),
+    "number as mask": ({"input_masks": 1}, "object 7, frame 2: mask: expected a bool array"),
     "two masks for one object": (
         {"input_masks": [MASK, MASK]},
         "object 7, frame 2: 1 objects need as many masks, got 2",
@@ -183,6 +197,13 @@ def test_bad_calls_of_the_model_say_what_to_do() -> None:
         list(model.propagate_in_video_iterator(empty))
     with pytest.raises(ValueError, match="start_frame_idx: is 4, the video has 4 frames"):
         list(model.propagate_in_video_iterator(session, start_frame_idx=4))
+    for reverse in (False, True):
+        with pytest.raises(ValueError, match="frame_idx must be at least 0, got -1"):
+            model(inference_session=session, frame_idx=-1, reverse=reverse)
+    for name in ("start_frame_idx", "max_frame_num_to_track"):
+        for value, message in ((-1, " must be at least 0, got -1"), (1.5, ": expected a whole number, got 1.5")):
+            with pytest.raises(ValueError, match=f"{name}{message}"):
+                list(model.propagate_in_video_iterator(session, **{name: value}))
     with pytest.raises(ValueError, match="the session is a stream"):
         list(model.propagate_in_video_iterator(stream))
     with pytest.raises(ValueError, match=r"a stream has its newest frame only \(-1\)"):
@@ -207,6 +228,20 @@ def test_a_streams_first_prompt_needs_its_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_vision_features_cache_size": -1}, "max_vision_features_cache_size must be at least 0, got -1"),
+        ({"num_frames": -1}, "num_frames must be at least 0, got -1"),
+        ({"dtype": None}, "dtype: None is no dtype"),
+        ({"dtype": torch.int32}, "dtype: torch.int32 is no dtype of torch for floating-point numbers"),
+    ],
+)
+def test_settings_of_a_session_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_processor().init_video_session(**options)
+
+
+@pytest.mark.parametrize(
     ("video", "message"),
     [
         ([], "at least one frame"),
@@ -217,7 +252,8 @@ def test_a_streams_first_prompt_needs_its_size() -> None:
             [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)],
             r"frame 1: is \[4, 5\] .*the first frame \[4, 4\]",
         ),
-        (["a.png"], "frame 0: expected a PIL image, an array or a tensor, got str"),
+        ([np.zeros((4, 4, 3), np.uint8), "a.png"], "frame 1: expected a PIL image, an array or a tensor, got str"),
+        (["a.mp4", "b.mp4"], "video: a session has one video, got a batch of 2"),
     ],
 )
 def test_videos_that_are_none_are_refused(video: Any, message: str) -> None:

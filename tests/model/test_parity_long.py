@@ -8,7 +8,7 @@ import pytest
 
 from tests.reference.cases import Case, Direction, FramesSpec, Outputs, Seed
 from tests.reference.gaps import MAX_GAP, assert_worth_comparing, gaps
-from tests.reference.trio import run_case, transformers_runner
+from tests.reference.trio import own_gaps, run_case, transformers_runner
 from tests.reference.tuning import LONG_PROMPTS, long_case
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_an_evicted_pointer_would_be_noticed() -> None:
 def check(case: Case) -> Outputs:
     """Compares ours with both references; returns what `sam2` said."""
     trio = run_case(case)
-    references = gaps(trio.transformers, trio.sam2, case.seed_frames)
-    gaps(trio.ours, trio.sam2, case.seed_frames).check(references)
-    gaps(trio.ours, trio.transformers, case.seed_frames).check(references)
+    yardsticks = gaps(trio.transformers, trio.sam2, case.seed_frames), own_gaps(case, 1)
+    gaps(trio.ours, trio.sam2, case.seed_frames).check(*yardsticks)
+    gaps(trio.ours, trio.transformers, case.seed_frames).check(*yardsticks)
     return trio.sam2

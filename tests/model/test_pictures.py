@@ -7,12 +7,13 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from model import load_video
 from pipeline.decode import VideoFrames
 from pipeline.video_file import encode_mp4
 from tests.model.helpers import clip
-from tests.pipeline.media_files import encode_image, media_of, with_display_matrix
+from tests.pipeline.media_files import media_of, with_display_matrix
 
 FRAMES = clip(5).frames_THW3
 MP4 = encode_mp4(FRAMES, 12)
@@ -61,11 +62,10 @@ def test_a_phones_video_is_turned_upright(matrix: tuple[int, ...], tmp_path: Pat
         (b"no video", "is not a video that can be read"),
         (b"", "is not a video that can be read"),
         (b"ffconcat version 1.0\nfile /etc/hostname\n", "is not a video that can be read"),
-        (encode_image(FRAMES[0]), "is not a video that can be read"),
         (MP4[: len(MP4) // 8], "is not a video that can be read"),
         (without_pictures(MP4), "is damaged and cannot be decoded"),
     ],
-    ids=["text", "empty", "playlist", "image", "truncated", "damaged"],
+    ids=["text", "empty", "playlist", "truncated", "damaged"],
 )
 def test_what_is_no_video_is_refused(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(data)
@@ -76,3 +76,11 @@ def test_what_is_no_video_is_refused(data: bytes, message: str, tmp_path: Path) 
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_video(tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "jpg"])
+def test_a_still_image_is_a_video_of_one_frame(suffix: str, tmp_path: Path) -> None:
+    Image.fromarray(FRAMES[0]).save(tmp_path / f"frame.{suffix}", quality=95)
+    frames, metadata = load_video(tmp_path / f"frame.{suffix}")
+    assert (frames.shape, metadata.total_num_frames) == ((1, 48, 64, 3), 1)
+    assert float(np.abs(frames[0].astype(int) - FRAMES[0]).mean()) < (4 if suffix == "jpg" else 1e-9)

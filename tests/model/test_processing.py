@@ -167,3 +167,13 @@ def test_other_settings_are_refused(changed: dict[str, Any], message: str, tmp_p
     (tmp_path / "processor_config.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=message):
         Sam2VideoProcessor.from_pretrained(tmp_path)
+
+
+def test_the_video_processor_is_loaded_and_saved_on_its_own(tmp_path: Path) -> None:
+    assert Sam2VideoVideoProcessor.from_pretrained("mini").size == {"height": 256, "width": 256}
+    Sam2VideoVideoProcessor(64).save_pretrained(tmp_path)
+    assert Sam2VideoVideoProcessor.from_pretrained(tmp_path).image_size == 64
+    theirs = transformers.Sam2VideoVideoProcessor.from_pretrained(tmp_path)
+    frames = clip(2).frames_THW3
+    expected = theirs(videos=list(frames), return_tensors="pt")
+    assert alike(Sam2VideoVideoProcessor(64)(frames).pixel_values_videos, expected.pixel_values_videos)

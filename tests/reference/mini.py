@@ -47,6 +47,16 @@ def square_clip(name: str, num_frames: int) -> Clip:
     return draw(scenes[name])
 
 
+@functools.cache
+def cut_clip(num_frames: int) -> Clip:
+    """The scene "drifting", cut hard to another scene and back at thirds of its length."""
+    clip, other = square_clip("drifting", num_frames), square_clip("turning", num_frames)
+    frames, masks = clip.frames_THW3.copy(), clip.masks_TBHW.copy()
+    middle = slice(num_frames // 3, 2 * (num_frames // 3))
+    frames[middle], masks[middle] = other.frames_THW3[middle], False
+    return Clip("cut", frames, masks)
+
+
 def box_of(mask_HW: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """The box around a mask, `(x0, y0, x1, y1)` in pixels."""
     ys, xs = np.nonzero(mask_HW)
