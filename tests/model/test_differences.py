@@ -15,6 +15,7 @@ from model.frames import ArrayFrames
 from model.prompts import PointPrompt
 from model.sam2 import Sam2
 from model.video import VideoSession
+from tests.reference.gaps import MAX_GAP
 from tests.reference.mini import click_on, square_clip
 
 FRAMES = 6
@@ -53,6 +54,12 @@ def largest_gap(a: Logits, b: Logits, object_id: int) -> float:
     return max(float((a[key] - b[key]).abs().max()) for key in keys)
 
 
+def same_but_for_rounding(a: Logits, b: Logits, object_id: int) -> bool:
+    """Logits within 1e-3 of their standard deviation, as between implementations: batches change bits, not masks."""
+    deviation = min(float(logits.std()) for (key, _), logits in b.items() if key == object_id)
+    return largest_gap(a, b, object_id) <= MAX_GAP * deviation
+
+
 def test_row_1_every_prompt_counts_whenever_it_was_added() -> None:
     once, twice, turned = new_session(), new_session(), new_session()
     click(once, FIRST, 0)
@@ -77,7 +84,7 @@ def test_row_4_objects_keep_their_direction() -> None:
     click(together, FIRST, 1)
     for session in (together, alone):
         click(session, SECOND, 5)
-    assert largest_gap(propagate(together, "backward"), propagate(alone, "backward"), SECOND) < 1e-3
+    assert same_but_for_rounding(propagate(together, "backward"), propagate(alone, "backward"), SECOND)
 
 
 def test_row_5_a_prompt_leaves_the_memories_of_other_objects_alone() -> None:
@@ -85,7 +92,7 @@ def test_row_5_a_prompt_leaves_the_memories_of_other_objects_alone() -> None:
     for session in (together, alone):
         click(session, FIRST, 0)
     click(together, SECOND, 2)
-    assert largest_gap(propagate(together), propagate(alone), FIRST) < 1e-3
+    assert same_but_for_rounding(propagate(together), propagate(alone), FIRST)
 
 
 def test_row_7_an_object_is_the_same_alone_and_beside_one_with_more_points() -> None:
@@ -95,7 +102,7 @@ def test_row_7_an_object_is_the_same_alone_and_beside_one_with_more_points() -> 
     together.add_prompt(FIRST, 0, PointPrompt(((x0, y0), (x0 + 8, y0), (x1, y1)), (1, 1, 0)))
     for session in (together, alone):
         click(session, SECOND, 0)
-    assert largest_gap(propagate(together), propagate(alone), SECOND) < 1e-3
+    assert same_but_for_rounding(propagate(together), propagate(alone), SECOND)
 
 
 def test_row_8_objects_can_be_added_one_after_the_other() -> None:
@@ -105,4 +112,4 @@ def test_row_8_objects_can_be_added_one_after_the_other() -> None:
     click(together, SECOND, 0)
     logits = propagate(together)
     assert {object_id for object_id, _ in logits} == {FIRST, SECOND}
-    assert largest_gap(logits, propagate(alone), FIRST) < 1e-3
+    assert same_but_for_rounding(logits, propagate(alone), FIRST)
