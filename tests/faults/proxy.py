@@ -29,7 +29,8 @@ class Fault(Enum):
 class Rule:
     """Which requests are spoiled, and how: those of `method` whose path matches, `skip` after the first, `times` ones.
 
-    `before` and `after` are called around passing the request on: to kill somebody just then, for instance.
+    `before` and `after` are called around passing the request on: to kill somebody just then, for instance. One that
+    `is_dropped` is not passed on.
     """
 
     fault: Fault | None
@@ -39,6 +40,7 @@ class Rule:
     skip: int = 0
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
+    is_dropped: bool = False
     num_hits: int = 0
 
     def takes(self, method: str, path: str) -> bool:
@@ -112,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         elif fault in (Fault.ERROR_500, Fault.ERROR_503, Fault.ERROR_412):
             self._refuse(*fault.value.split())
+        elif rule and rule.is_dropped:
+            self._hang_up()
         else:
             self._pass_on(body, rule)
 
