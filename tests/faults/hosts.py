@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,12 +48,12 @@ class Host:
         own_files = 'mount --make-rprivate / && mount --bind "$0" /tmp/ray && exec "$@"'
         return ("ip", "netns", "exec", self.namespace, "unshare", "-m", "sh", "-c", own_files, str(self.folder))
 
-    def start_ray(self, *arguments: str, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def start_ray(self, *arguments: str) -> subprocess.Popen[bytes]:
         """`ray start` on this host, with one CPU; it runs until `stop`."""
         command = [*self.inside, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
         command += ["--disable-usage-stats", f"--node-ip-address={self.address}", *arguments]
         with (self.folder / f"ray-{len(self.started)}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **env})
+            process = subprocess.Popen(command, stdout=log, stderr=log)
         self.started.append(process)
         return process
 

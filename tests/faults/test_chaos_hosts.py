@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PORT = 6379
 
-# Ray takes half a minute to be sure that a node is gone; here it shall be quicker.
-SOON = {
+# For every process of the cluster and of the job. Ray takes half a minute to be sure that a node is gone; here it shall
+# be quicker. Who joins a cluster must know its token.
+SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": uuid.uuid4().hex * 2,
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
@@ -23,17 +27,21 @@ SOON = {
 }
 
 
-def test_a_host_that_is_cut_off_and_comes_back(many: Inputs, tmp_path: Path, record: Record) -> None:
+def test_a_host_that_is_cut_off_and_comes_back(
+    many: Inputs, tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it publishes while it is taken for dead (the disk is shared) counts once at most."""
     reason = why_not()
     if reason:
         pytest.skip(f"left out, and only here: {reason}")
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
     output = tmp_path / "out"
     with two_hosts(tmp_path) as (head, other):
-        head.start_ray("--head", f"--port={PORT}", "--include-dashboard=false", env=SOON)
+        head.start_ray("--head", f"--port={PORT}", "--include-dashboard=false")
         other.wait_for_port(head.address, PORT)
         join = f"--address={head.address}:{PORT}"
-        other.start_ray(join, env=SOON)
+        other.start_ray(join)
         on_cluster = ["cluster=existing", f"cluster.address={head.address}:{PORT}", "cluster.shared_disk=true"]
         bounds = ["cluster.min_actors=1", "cluster.max_actors=2"]
         arguments = many.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
@@ -47,7 +55,7 @@ def test_a_host_that_is_cut_off_and_comes_back(many: Inputs, tmp_path: Path, rec
             (ray_before,) = other.started
             job.wait_until(lambda: ray_before.poll() is not None, "the end of a raylet that was given up", 90)
             other.stop()
-            other.start_ray(join, env=SOON)
+            other.start_ray(join)
             job.wait_until(lambda: job.count("is ready") > num_ready, "a worker on the host that came back")
             assert job.wait(400) == 0, job.log
     record.times = 1

@@ -164,7 +164,7 @@ def test_an_actor_that_exceeds_its_memory(what_fails: str, few: Inputs, tmp_path
             with little_memory(pid, 4 << 20):
                 job.wait_until(lambda: job.count("worker w0000: the worker died"), "the death noticed")
             assert job.wait() == 0, job.log
-            assert job.count("was in flight: strike 1") == 1
+            assert job.count("was in flight: strike 1") >= 1
     assert set(statuses(str(output)).values()) == {"ok"}, job.log
     record.times, record.redone = 1, few.redone(job)
     record.compare(read_tables(str(output)), few.expected)
