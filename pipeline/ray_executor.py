@@ -118,7 +118,7 @@ class RayExecutor:
         remote = ray.remote(ActorWorker).options(
             max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD", **self._resources
         )
-        handle = remote.remote(self._make_worker, worker_id)
+        handle: Any = remote.remote(self._make_worker, worker_id)
         self._actors[worker_id] = _Actor(handle, handle.is_placed.remote())
         self._submit(worker_id, "setup")
         return worker_id

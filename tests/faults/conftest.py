@@ -82,6 +82,12 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 @pytest.fixture(scope="session")
+def some(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Twenty clips of six frames: enough for two workers while a node comes or goes."""
+    return make_inputs(tmp_path_factory.mktemp("some"), 20, 6)
+
+
+@pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """Sixty clips of six frames."""
     return make_inputs(tmp_path_factory.mktemp("many"), 60, 6)

@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 def test_a_host_that_is_cut_off_and_comes_back(
-    many: Inputs, tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+    some: Inputs, tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it publishes while it is taken for dead (the disk is shared) counts once at most."""
     reason = why_not()
@@ -44,7 +44,7 @@ def test_a_host_that_is_cut_off_and_comes_back(
         other.start_ray(join)
         on_cluster = ["cluster=existing", f"cluster.address={head.address}:{PORT}", "cluster.shared_disk=true"]
         bounds = ["cluster.min_actors=1", "cluster.max_actors=2"]
-        arguments = many.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
+        arguments = some.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
         with RunningJob(tmp_path, *arguments, under=head.inside) as job:
             job.wait_until(lambda: job.count("is ready") >= 2, "two workers")
             job.wait_until(lambda: log_entries(str(output)) >= 2, "a commit")
@@ -60,5 +60,5 @@ def test_a_host_that_is_cut_off_and_comes_back(
             assert job.wait(400) == 0, job.log
     record.times = 1
     assert set(statuses(str(output)).values()) == {"ok"}
-    record.compare(read_tables(str(output)), many.expected)
-    record.redone = many.redone(job)
+    record.compare(read_tables(str(output)), some.expected)
+    record.redone = some.redone(job)

@@ -141,7 +141,6 @@ def test_two_hours_of_video_in_bounded_memory_and_killed_in_both_walks(
         assert job.wait(800) == 0, job.log
     assert read_tables(str(undisturbed)).masks.num_rows == num_labelled
     early, late = watch.early_and_late_megabytes()
-    print(f"{early:.0f} MB early, {late:.0f} MB late, spool {watch.spool_bytes / 1e6:.1f} MB at most")
     assert late < early + 100
     assert 0 < watch.spool_bytes < 64e6
 
@@ -159,6 +158,9 @@ def test_two_hours_of_video_in_bounded_memory_and_killed_in_both_walks(
     assert not any(name.endswith(("w0000", "w0001")) for name in workers), "the last of three workers finished it"
     (worked,) = re.findall(r"this run 1 videos, (\d+) frames", job.log)
     assert int(worked) <= num_labelled + 2 * every
+    record.fault = (
+        f"2 hours of video ({early:.0f} MB early, {late:.0f} late, spool {watch.spool_bytes / 1e6:.1f}), kills"
+    )
     record.times, record.redone = 2, f"{max(0, int(worked) - num_labelled)} frames of {num_labelled}"
     record.compare(read_tables(str(output)), read_tables(str(undisturbed)))
 

@@ -27,14 +27,14 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_a_node_removed_and_one_added_in_mid_job(
-    many: Inputs, tmp_path: Path, cluster: Cluster, record: Record
+    some: Inputs, tmp_path: Path, cluster: Cluster, record: Record
 ) -> None:
     first, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
     cluster.wait_for_nodes()
     output = tmp_path / "out"
     on_cluster = ["cluster=existing", f"cluster.address={cluster.address}", "cluster.shared_disk=true"]
     bounds = ["cluster.min_actors=1", "cluster.max_actors=3"]
-    arguments = many.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
+    arguments = some.arguments(output, *on_cluster, *bounds, "worker.beat_seconds=1", "flush.seconds=1")
     with RunningJob(tmp_path, *arguments) as job:
         job.wait_until(lambda: job.count("is ready") >= 2, "two workers")
         job.wait_until(lambda: log_entries(str(output)) >= 2, "a commit")
@@ -45,8 +45,8 @@ def test_a_node_removed_and_one_added_in_mid_job(
         assert ended == 0, job.log
     assert job.count("is ready") >= 3, "the new node was not used"
     assert set(statuses(str(output)).values()) == {"ok"}
-    record.times, record.redone = 2, many.redone(job)
-    record.compare(read_tables(str(output)), many.expected)
+    record.times, record.redone = 2, some.redone(job)
+    record.compare(read_tables(str(output)), some.expected)
 
 
 def test_workers_spread_over_nodes_and_their_number_is_bounded(

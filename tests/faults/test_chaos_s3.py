@@ -21,7 +21,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 SECRET = "not-a-secret"
 
 
-def test_label_stop_resume_add_and_read(few: Inputs, tmp_path: Path, s3_server: S3Server, record: Record) -> None:
+def test_label_stop_resume_add_and_read(
+    few: Inputs, tmp_path: Path, s3_server: S3Server, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bucket, options = s3_server.new_folder(), s3_server.options()
     store, root = open_filesystem(bucket, options)
     for path in few.folder.iterdir():
@@ -64,7 +66,11 @@ def test_label_stop_resume_add_and_read(few: Inputs, tmp_path: Path, s3_server: 
     prompts += [{**row, "video_id": "new"} for row in prompts if row["video_id"] == "clip-000"]
     store.pipe_file(f"{root}/in/videos.parquet", parquet_bytes(videos, VIDEOS))
     store.pipe_file(f"{root}/in/prompts.parquet", parquet_bytes(prompts, PROMPTS))
-    more = run(tmp_path, *arguments)
+    # This time the credentials and the endpoint come from the usual environment.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_server.port}")
+    more = run(tmp_path, *(word for word in arguments if not word.startswith("storage_options")))
     assert more.process.returncode == 0, more.log
     assert "this run 1 videos" in more.log
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -55,12 +56,17 @@ def test_thirty_random_kills_over_sixty_clips(many: Inputs, tmp_path: Path, reco
 
 
 def test_a_worker_killed_in_mid_work(few: Inputs, tmp_path: Path, record: Record) -> None:
-    """The short form of the test above."""
-    output = tmp_path / "out"
-    with RunningJob(tmp_path, *few.arguments(output, "cluster.actors=1", *OFTEN)) as job:
+    """The short form of the test above. The log for machines says which video was tried again."""
+    output, log_file = tmp_path / "out", tmp_path / "log.jsonl"
+    with RunningJob(tmp_path, *few.arguments(output, "cluster.actors=1", f"log_file={log_file}", *OFTEN)) as job:
         assert kill_at_random(job, 2) == 2, job.log
         assert job.wait() == 0, job.log
     assert job.count(r"was in flight: strike") >= 1, "the kills did not hit in mid-work"
+    logged = [json.loads(line) for line in log_file.read_text().splitlines()]
+    struck = {line["video_id"] for line in logged if "strikes" in line}
+    attempts = {line["video_id"]: line["attempt"] for line in logged if "status" in line}
+    assert len(attempts) == few.num_videos
+    assert struck <= {name for name, attempt in attempts.items() if attempt > 1}
     record.times, record.redone = 2, few.redone(job)
     record.compare(read_tables(str(output)), few.expected)
 

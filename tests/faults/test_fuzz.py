@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 SECONDS = 10
 HAS_WHEELS = (
-    sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64") and (3, 11) <= sys.version_info < (3, 14)
+    sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64") and (3, 11) <= sys.version_info < (3, 15)
 )
 
 
