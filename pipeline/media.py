@@ -202,6 +202,8 @@ def _fault_of_the_name(error: Exception) -> str | None:
         return None
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, ValueError):
+        error = error.__cause__  # fsspec's web client says so of every error; this one says what is wrong
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
         return "there is no such file; check the uri (a relative one counts from the table's folder)"
     if isinstance(error, PermissionError) or http_status(error) == 403:

@@ -60,7 +60,7 @@ def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
         "missing": signed(store, f"{root}/nowhere.mp4"),
         "name": f"http://me:{SECRET}@127.0.0.1:{s3_server.port}/{root}/nowhere.mp4?token={SECRET}",
         "scheme": f"gopher://me:{SECRET}@example.invalid/a.mp4?X-Amz-Signature={SECRET}",
-        "away": f"http://me:{SECRET}@127.0.0.1:{port}/a.mp4?sig={SECRET}",
+        "away": f"http://127.0.0.1:{port}/a.mp4?sig={SECRET}",
     }
     prompts = [
         {"video_id": name, "object_id": 1, "frame_index": 0, "box_xyxy": [8.0, 2.0, 90.0, 80.0]} for name in uris
@@ -97,6 +97,7 @@ def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
     status = json.loads(store.cat_file(f"{root}/out/_status.json"))
     assert status["last_error"], "the server that is away is in no error"
     written = {path: store.cat_file(path) for path in store.find(f"{root}/out")}
+    assert "Cannot combine" in rows["name"]["message"], "a user in the URI and a header: that is what is wrong"
     assert {Path(path).name for path in written} >= {"job.json", "_status.json"}
     written |= {"printed": job.log.encode(), "log_file": log_file.read_bytes()}
     written["status command"] = read_status(JobStorage(output, options)).encode()
