@@ -83,7 +83,7 @@ class RayExecutor:
         self._doubts: list[_Doubt] = []
         self._num_started = 0
         self._cluster = cluster
-        self._capacity = 0
+        self._capacity: int | None = None
         self._look_again = 0.0
         self._has_connected = connect(cluster)
         try:
@@ -105,10 +105,10 @@ class RayExecutor:
         somebody else's jobs fill the cluster would only wait.
         """
         now = time.monotonic()
-        if now >= self._look_again:
+        if self._capacity is None or now >= self._look_again:
             self._look_again = now + _LOOK_SECONDS
             before, self._capacity = self._capacity, self._room()
-            if before and not self._capacity:
+            if before != 0 and self._capacity == 0:
                 _log.warning("others hold all CPUs or GPUs that a worker could run on: waiting for one to come free")
         return self._capacity
 

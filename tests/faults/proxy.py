@@ -57,13 +57,14 @@ class Rule:
 
 @dataclass
 class Proxy:
-    """Listens on `port` while it is open. The first rule that takes a request decides."""
+    """Listens on `port` while it is open. The first rule that takes a request decides; `is_cut`: none gets through."""
 
     upstream_port: int
     rules: list[Rule] = field(default_factory=list)
     slow_seconds: float = 2.0
     requests: list[tuple[str, str]] = field(default_factory=list)
     port: int = 0
+    is_cut: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def rule_for(self, method: str, path: str) -> Rule | None:
@@ -114,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         elif fault in (Fault.ERROR_500, Fault.ERROR_503, Fault.ERROR_412):
             self._refuse(*fault.value.split())
-        elif rule and rule.is_dropped:
+        elif proxy.is_cut or (rule and rule.is_dropped):
             self._hang_up()
         else:
             self._pass_on(body, rule)

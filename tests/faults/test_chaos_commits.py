@@ -12,7 +12,7 @@ from pipeline import tables
 from pipeline.commits import ENTRIES_PER_ROLL_UP, CommitLog
 from pipeline.storage import JobStorage
 from tests.faults.conftest import Inputs, Record, S3Server, s3_arguments
-from tests.faults.jobs import RunningJob, read_tables, run
+from tests.faults.jobs import RunningJob, descendants, kill, read_tables, run
 from tests.faults.proxy import Proxy, Rule, proxy_to
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -41,6 +41,7 @@ WORKING = [
     ("PUT", ENTRY, 1, False),
     ("PUT", ENTRY, 1, True),
 ]
+MIDDLE = WORKING[:4]
 ROLLING_UP = [
     ("PUT", r"/_log/roll-", 0, False),
     ("PUT", r"/_log/roll-", 0, True),
@@ -87,21 +88,30 @@ def test_a_driver_killed_at_every_step_of_a_commit(
 
 
 def die_at(step: tuple[str, str, int, bool], proxy: Proxy, start: Callable[[], RunningJob]) -> None:
-    """One run of the command whose driver is killed around a request."""
+    """One run of the command whose driver is killed around a request.
+
+    In the middle of a segment the whole machine goes with it: a worker would bring it to its end before it dies.
+    """
     method, path, skip, takes_effect = step
+    below: list[int] = []
     with start() as job:
 
-        def kill() -> None:
+        def kill_driver() -> None:
+            below.extend(descendants(job.process.pid))
+            proxy.is_cut = step in MIDDLE
             job.signal(signal.SIGKILL)
             job.process.wait()
 
         # One that is to have no effect is not passed on, nor is it when whoever sent it tries again.
         rule = Rule(None, method, path, times=1 if takes_effect else 99, skip=skip, is_dropped=not takes_effect)
-        setattr(rule, "after" if takes_effect else "before", kill)
+        setattr(rule, "after" if takes_effect else "before", kill_driver)
         proxy.rules[:] = [rule]
         assert job.wait() == -signal.SIGKILL, f"{step}: not met\n{job.log}"
     assert rule.num_hits >= 1, step
+    for pid in below if proxy.is_cut else ():
+        kill(pid, signal.SIGKILL)
     proxy.rules.clear()
+    proxy.is_cut = False
 
 
 def check_kept(kept: dict[str, object], output: str, options: dict[str, object], inputs: Inputs) -> dict[str, object]:

@@ -116,6 +116,8 @@ def test_a_full_cluster_is_waited_for_and_said(
     other = hold(2)
     wait_until(lambda: executor.capacity == 0, "full cluster")
     assert caplog.text.count("others hold all CPUs or GPUs") == 1
+    assert make_executor().capacity == 0
+    assert caplog.text.count("others hold all CPUs or GPUs") == 2, "also where it was full from the start"
     assert make_executor(min_actors=1).capacity == 1, "who asks for one all the same gets it"
     ray.kill(other)
     wait_until(lambda: executor.capacity == 2, "room")
