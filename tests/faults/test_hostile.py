@@ -133,6 +133,12 @@ def test_every_kind_of_media_has_its_row(folder: Path, tmp_path: Path) -> None:
     videos.append({"video_id": "dots", "uri": "../input/./whole.mp4"})
     videos.append({"video_id": "member", "uri": "tar://whole.mp4::shard.tar"})
     videos.append({"video_id": "link", "uri": "tar://link.mp4::shard.tar"})
+    (folder / "references.json").write_text(f'{{"video.mp4": ["file://{folder}/private.mp4"]}}')
+    (folder / "relative.json").write_text(f'{{"video.mp4": ["{folder}/private.mp4"]}}')
+    leading = [f"reference://video.mp4::{folder}/{name}.json" for name in ("references", "relative")]
+    leading.append(f"simplecache::reference://video.mp4::file://{folder}/references.json")
+    videos += [{"video_id": uri, "uri": uri} for uri in leading]
+    expected |= dict.fromkeys(leading)
     expected |= {"folder": 3, "dots": 4, "member": 4, "link": None}
     prompts = [
         {"video_id": row["video_id"], "object_id": 1, "frame_index": 0, "box_xyxy": [0.0, 0.0, 1.0, 1.0]}
