@@ -209,7 +209,7 @@ def _fault_of_the_name(error: Exception) -> str | None:
     if isinstance(error, PermissionError) or http_status(error) == 403:
         return "may not be read; check its permissions or storage_options"
     status = http_status(error)
-    if status is not None and 400 <= status < 500:
+    if status is not None and 300 <= status < 500:  # of the redirections only those that lead nowhere come here
         return f"the server refuses it (HTTP {status}); check the uri"
     if isinstance(error, (IsADirectoryError, NotADirectoryError, ValueError)) or _bad_name(error):
         return f"is not a uri that can be read ({redact(str(error))})"

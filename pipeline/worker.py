@@ -11,6 +11,7 @@ import logging
 import tempfile
 import threading
 import time
+import traceback
 from collections import defaultdict, deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -240,7 +241,8 @@ class Worker:
     def _failed(self, video: _Video, error: Exception) -> LabeledVideo:
         error_class, message = _explanation(error)
         if error_class == "internal":
-            _log.error("video %r", video.item.video_id, exc_info=error)
+            trace = redact("".join(traceback.format_exception(error)))
+            _log.error("video %r: %s", video.item.video_id, trace)
         tracks = failed_tracks(video.item.video_id, video.prompts, message) if video.prompts else None
         facts = self._facts(video)
         return labeled_video(

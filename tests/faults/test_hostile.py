@@ -191,7 +191,7 @@ SECRET = "7f3c0ffee-do-not-show"
 
 @pytest.fixture
 def web_server(folder: Path) -> Iterator[str]:
-    """Serves the input folder; `/refused…` is answered with 403."""
+    """Serves the input folder; `/refused…` is answered with 403, `/loop…` sends around in circles."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments: Any) -> None:
@@ -200,6 +200,10 @@ def web_server(folder: Path) -> Iterator[str]:
         def do_GET(self) -> None:
             if "refused" in self.path:
                 self.send_error(403)
+            elif "loop" in self.path:
+                self.send_response(302)
+                self.send_header("Location", self.path)
+                self.end_headers()
             else:
                 super().do_GET()
 
@@ -223,6 +227,7 @@ def test_secrets_are_nowhere(
         "good": f"http://{web_server}/image.png?{query}",
         "missing": f"http://{web_server}/nowhere.mp4?{query}",
         "refused": f"http://{web_server}/refused.mp4?{query}",
+        "loop": f"http://{web_server}/loop.mp4?{query}",
         "no video": f"http://user:{SECRET}@{web_server}/noise.mp4?{query}",
         "unknown scheme": f"gopher://user:{SECRET}@example.invalid/a.mp4?{query}",
     }
@@ -244,6 +249,7 @@ def test_secrets_are_nowhere(
     rows = {row["video_id"]: row for row in tables.open(str(output)).videos().to_pylist()}
     assert {name for name, row in rows.items() if row["status"] == "ok"} <= {"good"}
     assert rows["missing"]["message"]
+    assert (rows["loop"]["status"], rows["loop"]["error_class"]) == ("failed", "input")
     assert "nowhere.mp4" in rows["missing"]["message"] + rows["missing"]["uri"]
     for path in output.rglob("*"):
         if path.is_file():
