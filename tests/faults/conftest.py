@@ -11,20 +11,10 @@ import pytest
 from tests.clips import moving_clip, write_job_inputs
 from tests.faults.jobs import RunningJob, Tables, read_tables, run
 from tests.faults.proxy import Proxy
-from tests.faults.record import Record, record, table
+from tests.faults.record import Record, record
 from tests.pipeline.s3_server import S3Server, s3_server
 
 __all__ = ["Record", "S3Server", "record", "s3_server"]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of what was injected and what it cost."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports if hasattr(report, "when")]
-    lines = table(reports)
-    if lines:
-        terminalreporter.section("faults injected into whole jobs")
-        for line in lines:
-            terminalreporter.line(line)
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,17 @@ class Host:
         own_files = 'mount --make-rprivate / && mount --bind "$0" /tmp/ray && exec "$@"'
         return ("ip", "netns", "exec", self.namespace, "unshare", "-m", "sh", "-c", own_files, str(self.folder))
 
-    def start_ray(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """`ray start` on this host, with one CPU; it runs until `stop`."""
-        command = [*self.inside, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    def start_ray(self, num_cpus: int, *arguments: str) -> subprocess.Popen[bytes]:
+        """`ray start` on this host, with so many CPUs; it runs until `stop`."""
+        command = [
+            *self.inside,
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--block",
+            f"--num-cpus={num_cpus}",
+        ]
         command += ["--disable-usage-stats", f"--node-ip-address={self.address}", *arguments]
         with (self.folder / f"ray-{len(self.started)}.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -148,9 +148,10 @@ def test_two_hours_of_video_in_bounded_memory_and_killed_in_both_walks(
     with RunningJob(tmp_path, *arguments, f"output={output}") as job:
         for num_kills, at_least in ((1, 60), (2, 180)):  # one in each walk
             job.wait_until(lambda at_least=at_least: saved_frames(output) >= at_least, "a save")
-            job.wait_until(job.busy_actors, "a worker at work")
+            busy: list[int] = []
+            job.wait_until(lambda busy=busy: busy.extend(job.busy_actors()) or busy, "a worker at work")
             assert saved_frames(output) < num_labelled
-            kill(job.busy_actors()[0], signal.SIGKILL)
+            assert kill(busy[-1], signal.SIGKILL)
             job.wait_until(lambda n=num_kills: job.count("was in flight") >= n, "the death noticed")
             assert not list(output.glob("masks/*")), "rows of an unfinished video are in the tables"
         assert job.wait(800) == 0, job.log

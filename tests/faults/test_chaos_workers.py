@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,7 +112,7 @@ def test_a_video_that_kills_its_worker_every_time_and_one_that_stops_it(
         media.harm["killer.mp4"] = lambda pid: os.kill(pid, signal.SIGKILL)
         media.harm["hanging.mp4"] = lambda pid: os.kill(pid, signal.SIGSTOP)
         videos, prompts = add_videos(few, tmp_path, media, "killer", "hanging")
-        inputs = Inputs(few.folder, videos, prompts, few.num_videos + 2, few.expected)
+        inputs = replace(few, videos=videos, prompts=prompts, num_videos=few.num_videos + 2)
         arguments = inputs.arguments(output, "cluster.actors=2", "worker.hang_seconds=15", *OFTEN)
         with RunningJob(tmp_path, *arguments) as job:
             assert job.wait(600) == 0, job.log
