@@ -97,6 +97,8 @@ def die_at(step: tuple[str, str, int, bool], proxy: Proxy, start: Callable[[], R
     with start() as job:
 
         def kill_driver() -> None:
+            if job.process.poll() is not None:
+                return  # whoever sent the request has tried again
             below.extend(descendants(job.process.pid))
             proxy.is_cut = step in MIDDLE
             job.signal(signal.SIGKILL)
