@@ -16,9 +16,9 @@ demo: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
-# Faults injected into whole jobs with Ray; about a quarter of an hour on two cores.
+# Faults injected into whole jobs with Ray, and at the end a table of what they cost; a quarter of an hour on two cores.
 chaos: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m chaos --session-timeout=900 --durations=0 -rP $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m chaos --numprocesses 2 --dist loadfile --session-timeout=900 $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

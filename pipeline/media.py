@@ -202,12 +202,14 @@ def _fault_of_the_name(error: Exception) -> str | None:
         return None
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, ValueError):
+        error = error.__cause__  # fsspec's web client says so of every error; this one says what is wrong
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
         return "there is no such file; check the uri (a relative one counts from the table's folder)"
     if isinstance(error, PermissionError) or http_status(error) == 403:
         return "may not be read; check its permissions or storage_options"
     status = http_status(error)
-    if status is not None and 400 <= status < 500:
+    if status is not None and 300 <= status < 500:  # of the redirections only those that lead nowhere come here
         return f"the server refuses it (HTTP {status}); check the uri"
     if isinstance(error, (IsADirectoryError, NotADirectoryError, ValueError)) or _bad_name(error):
         return f"is not a uri that can be read ({redact(str(error))})"

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pipeline.storage import JobStorage, StorageError
 _log = logging.getLogger(__name__)
 
 _PATH = "_owner.json"
+_RELEASE_SECONDS = 10.0  # a store that is away for longer does not hold up the end
 
 
 def new_writer_id() -> str:
@@ -137,7 +138,8 @@ class Ownership:
             _process_started(os.getpid()),
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._storage.replace(_PATH, json.dumps(asdict(mine)).encode())
+        if not self._stop.is_set():
+            self._storage.replace(_PATH, json.dumps(asdict(mine)).encode())
 
     def check(self) -> None:
         """Raise `LostOwnership` if the heartbeat has found a newer driver. Cheap."""
@@ -148,12 +150,15 @@ class Ownership:
         """Stop the heartbeat and say that nobody drives. Never raises: a dead driver's place is taken anyway."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_RELEASE_SECONDS)
             self._thread = None
+        backoff = self._storage.backoff
+        patience = min(backoff.patience_seconds, _RELEASE_SECONDS)
+        storage = replace(self._storage, backoff=replace(backoff, patience_seconds=patience))
         with contextlib.suppress(StorageError):
-            owner = self._read()
+            owner = _read_owner(storage)
             if owner is not None and owner.writer_id == self._log.writer_id:
-                self._storage.delete([_PATH])
+                storage.delete([_PATH])
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(self._heartbeat.every_seconds):

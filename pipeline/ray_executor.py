@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.state as ray_state
 from ray import exceptions
 
 from pipeline.config import ClusterConfig, ConfigError
@@ -49,7 +50,10 @@ class _Call:
 
 @dataclass
 class _Actor:
+    """`placing` is a call that ends when the actor's process runs: from then on it holds its CPUs and GPUs."""
+
     handle: Any
+    placing: Any
     node: str = ""
 
 
@@ -79,7 +83,7 @@ class RayExecutor:
         self._doubts: list[_Doubt] = []
         self._num_started = 0
         self._cluster = cluster
-        self._capacity = 0
+        self._capacity: int | None = None
         self._look_again = 0.0
         self._has_connected = connect(cluster)
         try:
@@ -95,11 +99,17 @@ class RayExecutor:
 
     @property
     def capacity(self) -> int:
-        """How many actors the nodes that are there now have room for, within the bounds of the config."""
+        """How many actors there is room for now, within the bounds of the config.
+
+        That is for those that run already, and for others on what nobody holds: an actor that is asked for where
+        somebody else's jobs fill the cluster would only wait.
+        """
         now = time.monotonic()
-        if now >= self._look_again:
+        if self._capacity is None or now >= self._look_again:
             self._look_again = now + _LOOK_SECONDS
-            self._capacity = _capacity(self._cluster, self._resources)
+            before, self._capacity = self._capacity, self._room()
+            if before != 0 and self._capacity == 0:
+                _log.warning("others hold all CPUs or GPUs that a worker could run on: waiting for one to come free")
         return self._capacity
 
     def start(self) -> str:
@@ -108,7 +118,8 @@ class RayExecutor:
         remote = ray.remote(ActorWorker).options(
             max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD", **self._resources
         )
-        self._actors[worker_id] = _Actor(remote.remote(self._make_worker, worker_id))
+        handle: Any = remote.remote(self._make_worker, worker_id)
+        self._actors[worker_id] = _Actor(handle, handle.is_placed.remote())
         self._submit(worker_id, "setup")
         return worker_id
 
@@ -148,6 +159,14 @@ class RayExecutor:
             self.kill(worker_id)
         if self._has_connected:
             ray.shutdown()
+
+    def _room(self) -> int:
+        placing = [actor.placing for actor in self._actors.values()]
+        running, coming = ray.wait(placing, num_returns=len(placing), timeout=0) if placing else ([], [])
+        free = sum(_num_fitting(node, self._resources) for node in _free_resources())
+        # Those that are coming may have got their share already: it is free no more, and no process runs yet.
+        room = min(len(running) + max(free, len(coming)), _capacity(self._cluster, self._resources))
+        return max(room, self._cluster.min_actors or 0)
 
     def _submit(self, worker_id: str, method: str, *arguments: object) -> None:
         reference = getattr(self._actors[worker_id].handle, method).remote(*arguments)
@@ -220,6 +239,9 @@ class ActorWorker:
 
     def __init__(self, make_worker: WorkerFactory, worker_id: str) -> None:
         self._worker = make_worker(worker_id)
+
+    def is_placed(self) -> bool:
+        return True
 
     def setup(self) -> tuple[str, str]:
         device = self._worker.setup()
@@ -308,16 +330,22 @@ def _resources(cluster: ClusterConfig, device: str) -> dict[str, float]:
 
 
 def _capacity(cluster: ClusterConfig, resources: dict[str, float]) -> int:
-    """How many actors the living nodes have room for, within the bounds of the config."""
-    cpus, gpus = int(resources["num_cpus"]), resources["num_gpus"]
-    fitting = sum(_num_fitting(node["Resources"], cpus, gpus) for node in _nodes() if node["Alive"])
+    """How many actors the living nodes could hold if all of them were ours, within the bounds of the config."""
+    fitting = sum(_num_fitting(node["Resources"], resources) for node in _nodes() if node["Alive"])
     most = cluster.actors or cluster.max_actors
     return max(cluster.min_actors or 0, fitting if most is None else min(fitting, most))
 
 
-def _num_fitting(node: dict[str, float], cpus: int, gpus: float) -> int:
-    by_cpus = int(node.get("CPU", 0) // cpus)
+def _num_fitting(node: dict[str, float], resources: dict[str, float]) -> int:
+    """How many actors fit into what a node has, or has left."""
+    by_cpus = int(node.get("CPU", 0) // resources["num_cpus"])
+    gpus = resources["num_gpus"]
     return min(by_cpus, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpus
+
+
+def _free_resources() -> list[dict[str, float]]:
+    """What nobody holds, of each living node. Ray's public call adds the nodes up, and halves on two are no whole."""
+    return list(ray_state.available_resources_per_node().values())  # type: ignore[no-untyped-call]
 
 
 def _nodes() -> list[dict[str, Any]]:

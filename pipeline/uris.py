@@ -20,6 +20,9 @@ from fsspec.core import url_to_fs
 StorageOptions = Mapping[str, Any]
 
 S3 = {"s3", "s3a"}
+
+# Of fsspec's: a `reference` file says which other files to read, whoever wrote it; caches keep copies on the disk.
+_INDIRECT = {"reference", "generic", "dask", "blockcache", "cached", "filecache", "simplecache"}
 _WITHOUT_OPTIONS = {"file", "local", "memory", "http", "https"}
 
 _TAR_MEMBER = re.compile(r"^(?P<archive>.+?\.(?:tar|tar\.[a-z0-9]+|tgz))::(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
@@ -44,7 +47,10 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
 
     Without this, s3fs serves listings from a cache, and s3fs and botocore each retry by themselves, so that a server
     that hangs holds a request for many minutes.
+
+    Raises `ValueError` for an unknown scheme, or one that would read other files than the URI names.
     """
+    _check_direct(uri)
     scheme = uri.split("://")[0] if "://" in uri else "file"
     options = _options_of(scheme, storage_options or {})
     if scheme in S3:
@@ -56,6 +62,16 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1
     return filesystem, str(path)
+
+
+def _check_direct(uri: str) -> None:
+    """Raises `ValueError` if a link of a chained URI (`a://…::b://…`) leads to files that the URI does not name."""
+    if "://" not in uri and "::" not in uri:
+        return
+    for link in uri.split("::"):
+        scheme = link.partition("://")[0]
+        if scheme in _INDIRECT:
+            raise ValueError(f"{scheme}:// may lead to other files or keep copies; give the uri of the file itself")
 
 
 def _options_of(scheme: str, storage_options: StorageOptions) -> dict[str, Any]:

@@ -59,14 +59,19 @@ def json_log(path: str | None) -> Iterator[None]:
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     handler = JsonLines(path, encoding="utf-8")
-    package, level = logging.getLogger("pipeline"), VIDEOS.level
+    package, level, propagate = logging.getLogger("pipeline"), VIDEOS.level, VIDEOS.propagate
     package.addHandler(handler)
+    # Straight to the file: a handler of the terminal would print them too, whatever its logger's level.
+    VIDEOS.addHandler(handler)
     VIDEOS.setLevel(logging.DEBUG)
+    VIDEOS.propagate = False
     try:
         yield
     finally:
         package.removeHandler(handler)
+        VIDEOS.removeHandler(handler)
         VIDEOS.setLevel(level)
+        VIDEOS.propagate = propagate
         handler.close()
 
 

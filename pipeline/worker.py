@@ -12,6 +12,7 @@ import logging
 import tempfile
 import threading
 import time
+import traceback
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -268,7 +269,8 @@ class Worker:
     def _failed(self, video: VideoInFlight, error: Exception) -> LabeledVideo:
         error_class, message = _explanation(error)
         if error_class == "internal":
-            _log.error("video %r", video.item.video_id, exc_info=error)
+            trace = redact("".join(traceback.format_exception(error)))
+            _log.error("video %r: %s", video.item.video_id, trace)
         tracks = failed_tracks(video.item.video_id, video.prompts, message) if video.prompts else None
         error_of_video = (error_class, message)
         return labeled_video(

@@ -26,3 +26,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("needs_cuda"):
             item.add_marker(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of what the chaos tests injected and what it cost; nothing where none of them ran."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports if hasattr(report, "when")]
+    if any(report.user_properties for report in reports):
+        from tests.faults.record import table
+
+        terminalreporter.section("faults injected into whole jobs")
+        for line in table(reports):
+            terminalreporter.line(line)

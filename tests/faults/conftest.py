@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.clips import moving_clip, write_job_inputs
-from tests.faults.jobs import Tables, read_tables, run
+from tests.faults.jobs import RunningJob, Tables, read_tables, run
+from tests.faults.proxy import Proxy
+from tests.faults.record import Record, record
 from tests.pipeline.s3_server import S3Server, s3_server
 
-__all__ = ["S3Server", "s3_server"]
+__all__ = ["Record", "S3Server", "record", "s3_server"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,19 @@ class Inputs:
     videos: str
     prompts: str
     num_videos: int
+    num_frames: int
     expected: Tables
 
     def arguments(self, output: object, *more: str) -> list[str]:
         """The command's arguments for an output."""
         return ["conf=label", f"videos={self.videos}", f"prompts={self.prompts}", f"output={output}", *more]
+
+    def redone(self, *runs: RunningJob) -> str:
+        """Frames that workers reported in runs which ended by themselves, beyond those that there are."""
+        worked = sum(
+            int(frames) for job in runs for frames in re.findall(r"this run \d+ videos, (\d+) frames", job.log)
+        )
+        return f"{max(0, worked - self.num_frames)} frames of {self.num_frames}"
 
 
 def make_inputs(folder: Path, num_videos: int, num_frames: int) -> Inputs:
@@ -40,13 +51,30 @@ def make_inputs(folder: Path, num_videos: int, num_frames: int) -> Inputs:
     arguments = [f"videos={videos}", f"prompts={prompts}", f"output={output}", "cluster=serial"]
     done = run(folder, "conf=label", *arguments)
     assert done.process.returncode == 0, done.log
-    return Inputs(folder / "input", str(videos), str(prompts), num_videos, read_tables(str(output)))
+    return Inputs(
+        folder / "input", str(videos), str(prompts), num_videos, num_videos * num_frames, read_tables(str(output))
+    )
+
+
+def s3_arguments(proxy: Proxy) -> tuple[str, ...]:
+    """How a job reaches the server behind a proxy."""
+    return (
+        "storage_options.key=tests",
+        "storage_options.secret=not-a-secret",
+        f"storage_options.client_kwargs.endpoint_url=http://127.0.0.1:{proxy.port}",
+    )
 
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Six clips of ten frames."""
-    return make_inputs(tmp_path_factory.mktemp("few"), 6, 10)
+    """Eight clips of eight frames."""
+    return make_inputs(tmp_path_factory.mktemp("few"), 8, 8)
+
+
+@pytest.fixture(scope="session")
+def some(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Twenty clips of six frames: enough for two workers while a node comes or goes."""
+    return make_inputs(tmp_path_factory.mktemp("some"), 20, 6)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,8 @@ class Fault(Enum):
 class Rule:
     """Which requests are spoiled, and how: those of `method` whose path matches, `skip` after the first, `times` ones.
 
-    `before` and `after` are called around passing the request on: to kill somebody just then, for instance.
+    `before` and `after` are called around passing the request on: to kill somebody just then, for instance. One that
+    `is_dropped` is not passed on.
     """
 
     fault: Fault | None
@@ -39,6 +40,7 @@ class Rule:
     skip: int = 0
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
+    is_dropped: bool = False
     num_hits: int = 0
 
     def takes(self, method: str, path: str) -> bool:
@@ -55,13 +57,14 @@ class Rule:
 
 @dataclass
 class Proxy:
-    """Listens on `port` while it is open. The first rule that takes a request decides."""
+    """Listens on `port` while it is open. The first rule that takes a request decides; `is_cut`: none gets through."""
 
     upstream_port: int
     rules: list[Rule] = field(default_factory=list)
     slow_seconds: float = 2.0
     requests: list[tuple[str, str]] = field(default_factory=list)
     port: int = 0
+    is_cut: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def rule_for(self, method: str, path: str) -> Rule | None:
@@ -112,6 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         elif fault in (Fault.ERROR_500, Fault.ERROR_503, Fault.ERROR_412):
             self._refuse(*fault.value.split())
+        elif proxy.is_cut or (rule and rule.is_dropped):
+            self._hang_up()
         else:
             self._pass_on(body, rule)
 

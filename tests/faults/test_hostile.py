@@ -20,7 +20,15 @@ import pytest
 from pipeline import tables
 from pipeline.demo_inputs import PROMPTS
 from pipeline.run import main
-from tests.pipeline.media_files import encode, encode_audio, encode_image, pictures, with_display_matrix
+from tests.pipeline.media_files import (
+    encode,
+    encode_audio,
+    encode_image,
+    pictures,
+    with_display_matrix,
+    with_edit_list,
+    without_frames,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +74,10 @@ MEDIA: dict[str, tuple[int | None, Callable[[Path], bytes]]] = {
     "playlist.m3u8": (None, playlist),
     "svg.png": (None, lambda _: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="private.mp4"/></svg>'),
     "one frame.mp4": (1, lambda _: encode(pictures(1))),
+    "zero frames.mkv": (None, lambda _: without_frames()),
+    "edit list.mp4": (10, lambda _: with_edit_list(encode(pictures(20), options={"g": "99"}), 0.75, 1.0)),
+    "no times.h264": (6, lambda _: encode(pictures(6), container="h264", options={"bf": "0"})),
+    "odd size.mp4": (3, lambda _: encode(pictures(3, (49, 67)), pix_fmt="yuv444p")),
     "variable rate.mp4": (4, lambda _: encode(pictures(4), times=[0, 1, 7, 30])),
     "rotated.mp4": (4, lambda _: with_display_matrix(CLIP, (0, 1, -1, 0))),
     "odd.mkv": (3, lambda _: encode(pictures(3, (47, 33)), codec="ffv1", container="matroska", pix_fmt="bgr0")),
@@ -121,6 +133,12 @@ def test_every_kind_of_media_has_its_row(folder: Path, tmp_path: Path) -> None:
     videos.append({"video_id": "dots", "uri": "../input/./whole.mp4"})
     videos.append({"video_id": "member", "uri": "tar://whole.mp4::shard.tar"})
     videos.append({"video_id": "link", "uri": "tar://link.mp4::shard.tar"})
+    (folder / "references.json").write_text(f'{{"video.mp4": ["file://{folder}/private.mp4"]}}')
+    (folder / "relative.json").write_text(f'{{"video.mp4": ["{folder}/private.mp4"]}}')
+    leading = [f"reference://video.mp4::{folder}/{name}.json" for name in ("references", "relative")]
+    leading.append(f"simplecache::reference://video.mp4::file://{folder}/references.json")
+    videos += [{"video_id": uri, "uri": uri} for uri in leading]
+    expected |= dict.fromkeys(leading)
     expected |= {"folder": 3, "dots": 4, "member": 4, "link": None}
     prompts = [
         {"video_id": row["video_id"], "object_id": 1, "frame_index": 0, "box_xyxy": [0.0, 0.0, 1.0, 1.0]}
@@ -173,7 +191,7 @@ SECRET = "7f3c0ffee-do-not-show"
 
 @pytest.fixture
 def web_server(folder: Path) -> Iterator[str]:
-    """Serves the input folder; `/refused…` is answered with 403."""
+    """Serves the input folder; `/refused…` is answered with 403, `/loop…` sends around in circles."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments: Any) -> None:
@@ -182,6 +200,10 @@ def web_server(folder: Path) -> Iterator[str]:
         def do_GET(self) -> None:
             if "refused" in self.path:
                 self.send_error(403)
+            elif "loop" in self.path:
+                self.send_response(302)
+                self.send_header("Location", self.path)
+                self.end_headers()
             else:
                 super().do_GET()
 
@@ -205,6 +227,7 @@ def test_secrets_are_nowhere(
         "good": f"http://{web_server}/image.png?{query}",
         "missing": f"http://{web_server}/nowhere.mp4?{query}",
         "refused": f"http://{web_server}/refused.mp4?{query}",
+        "loop": f"http://{web_server}/loop.mp4?{query}",
         "no video": f"http://user:{SECRET}@{web_server}/noise.mp4?{query}",
         "unknown scheme": f"gopher://user:{SECRET}@example.invalid/a.mp4?{query}",
     }
@@ -226,6 +249,7 @@ def test_secrets_are_nowhere(
     rows = {row["video_id"]: row for row in tables.open(str(output)).videos().to_pylist()}
     assert {name for name, row in rows.items() if row["status"] == "ok"} <= {"good"}
     assert rows["missing"]["message"]
+    assert (rows["loop"]["status"], rows["loop"]["error_class"]) == ("failed", "input")
     assert "nowhere.mp4" in rows["missing"]["message"] + rows["missing"]["uri"]
     for path in output.rglob("*"):
         if path.is_file():
@@ -235,12 +259,16 @@ def test_secrets_are_nowhere(
             assert SECRET not in str(pq.read_table(path).to_pylist()), path
 
 
-def test_an_8k_image_is_labelled(folder: Path, tmp_path: Path) -> None:
+def test_an_8k_image_and_an_8k_video_are_labelled(folder: Path, tmp_path: Path) -> None:
     pixels = np.zeros((4320, 7680, 3), np.uint8)
     pixels[1000:3000, 2000:5000] = (200, 40, 40)
     (folder / "8k.png").write_bytes(encode_image(pixels))
-    prompts = [{"video_id": "8k", "object_id": 1, "frame_index": 0, "box_xyxy": [2000.0, 1000.0, 5000.0, 3000.0]}]
-    arguments = write_job(folder, [{"video_id": "8k", "uri": "8k.png"}], prompts)
+    (folder / "8k.mp4").write_bytes(encode([pixels, pixels], options={"preset": "ultrafast"}))
+    box = [2000.0, 1000.0, 5000.0, 3000.0]
+    prompts = [{"video_id": name, "object_id": 1, "frame_index": 0, "box_xyxy": box} for name in ("8k.png", "8k.mp4")]
+    arguments = write_job(folder, [{"video_id": name, "uri": name} for name in ("8k.png", "8k.mp4")], prompts)
     assert main([*arguments, f"output={tmp_path / 'out'}"]) == 0
-    (mask,) = tables.open(str(tmp_path / "out")).masks().to_table().to_pylist()
-    assert mask["rle"]["size"] == [4320, 7680]
+    masks = tables.open(str(tmp_path / "out")).masks().to_table().to_pylist()
+    assert sorted(mask["video_id"] for mask in masks) == ["8k.mp4", "8k.mp4", "8k.png"]
+    assert all(mask["rle"]["size"] == [4320, 7680] for mask in masks)
+    assert all(5_000_000 < mask["area"] < 7_000_000 for mask in masks), [mask["area"] for mask in masks]

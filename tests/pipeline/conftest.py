@@ -8,10 +8,11 @@ import pytest
 
 from pipeline.faults import Backoff
 from pipeline.storage import JobStorage
+from tests.faults.record import record
 from tests.pipeline.cutting_proxy import cutting_proxy
 from tests.pipeline.s3_server import S3Server, s3_server
 
-__all__ = ["cutting_proxy", "s3_server"]
+__all__ = ["cutting_proxy", "record", "s3_server"]
 
 QUICK = Backoff(patience_seconds=5.0, first_seconds=0.01, longest_seconds=0.1)
 

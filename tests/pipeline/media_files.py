@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +94,27 @@ def with_display_matrix(mp4: bytes, matrix: Sequence[int]) -> bytes:
     a, b, c, d = (value << 16 for value in matrix)
     values = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], dtype=">i4")
     return mp4[:place] + values.tobytes() + mp4[place + 36 :]
+
+
+def with_edit_list(mp4: bytes, start_seconds: float, num_seconds: float) -> bytes:
+    """The same file with an edit list that shows `num_seconds` of it from `start_seconds` on."""
+    data = bytearray(mp4)
+    edit = data.index(b"elst")
+    (timescale,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    (first,) = struct.unpack_from(">i", data, edit + 16)
+    values = round(1000 * num_seconds), first + round(timescale * start_seconds)
+    struct.pack_into(">Ii", data, edit + 12, *values)
+    return bytes(data)
+
+
+def without_frames() -> bytes:
+    """A video file that announces a stream and has no frame."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as output:
+        stream: Any = output.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "bgr0"
+        output.start_encoding()
+    return buffer.getvalue()
 
 
 def media_of(data: bytes, name: str = "clip") -> Media:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -23,13 +24,14 @@ _BUCKET = "tests"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below 32768 where outgoing connections do not take them."""
+    """Ports that nobody listens on: neither among those of outgoing connections nor of Ray's workers."""
     found: list[int] = []
     with contextlib.ExitStack() as held:
         while len(found) < count:
             probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            found.append(probe.getsockname()[1])
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", random.SystemRandom().randrange(20_000, 32_768)))
+                found.append(probe.getsockname()[1])
     return found
 
 

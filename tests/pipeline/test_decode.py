@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pipeline.arrays import UInt8Array
 from pipeline.decode import DecodeOptions, VideoFrames
 from pipeline.media import Media
 from pipeline.selection import FramePosition, FrameSelection
-from tests.pipeline.media_files import encode, grey_of, media_of, pictures
+from tests.pipeline.media_files import encode, grey_of, media_of, pictures, with_edit_list
 
 X264 = {"bf": "2", "g": "5", "preset": "ultrafast"}
 OPEN_GOP = {"bf": "3", "g": "6", "x264-params": "open-gop=1:scenecut=0:b-pyramid=0"}
@@ -174,12 +173,8 @@ def test_a_variable_rate_keeps_its_times() -> None:
 
 @pytest.mark.parametrize("bframes", ["0", "2"])
 def test_an_edit_list_is_obeyed_and_both_ways_agree(bframes: str) -> None:
-    data = bytearray(encode(pictures(20), options={"bf": bframes, "g": "99"}))
-    edit, header = data.index(b"elst"), data.index(b"mdhd")
-    (timescale,) = struct.unpack_from(">I", data, header + 16)
-    (first,) = struct.unpack_from(">i", data, edit + 16)
-    struct.pack_into(">Ii", data, edit + 12, 1000, first + timescale * 3 // 4)  # one second from 0.75 s on
-    with VideoFrames(media_of(bytes(data))) as frames:
+    data = with_edit_list(encode(pictures(20), options={"bf": bframes, "g": "99"}), 0.75, 1.0)
+    with VideoFrames(media_of(data)) as frames:
         forward = {frame.index: frame.pixels_HW3 for frame in frames.forward(0)}
         expected = [pytest.approx(grey_of(index), abs=3) for index in range(8, 18)]
         assert [brightness(pixels) for pixels in forward.values()] == expected

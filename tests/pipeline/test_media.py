@@ -98,6 +98,14 @@ def test_a_uri_that_leads_nowhere_is_the_videos_fault(uri: str, message: str) ->
     assert str(caught.value).startswith(uri.partition("?")[0])
 
 
+def test_what_is_wrong_with_a_uri_of_the_web_is_said() -> None:
+    options = {"http": {"headers": {"Authorization": "abc"}}}
+    uri = "http://me:abc@127.0.0.1:9/clip.mp4"
+    with pytest.raises(MediaError, match="Cannot combine AUTHORIZATION") as caught, open_media(item(uri), options):
+        pass
+    assert "abc" not in str(caught.value)
+
+
 def test_a_file_that_may_not_be_read_is_the_videos_fault(
     memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:

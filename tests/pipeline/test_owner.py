@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import pipeline.owner as owner_module
 from pipeline.commits import CommitLog, LostOwnership, OwnedByAnother
+from pipeline.faults import Backoff
 from pipeline.owner import Heartbeat, Ownership, new_writer_id
 from pipeline.storage import JobStorage, StorageError, UnusableStore
 
@@ -167,6 +170,36 @@ def test_an_outage_does_not_end_the_heartbeat(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     owner.check()
+
+
+class Outage(JobStorage):
+    """Answers nothing while there is a file `away` in its folder."""
+
+    def _run(self, verb: str, path: str, call: Callable[[Any, str], Any]) -> Any:
+        def refuse() -> None:
+            raise ConnectionError("away")
+
+        if Path(self.uri, "away").exists():
+            self.backoff.run(verb, refuse)
+        return super()._run(verb, path, call)
+
+
+def test_a_store_that_is_away_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "_RELEASE_SECONDS", 0.3)
+    storage = Outage(str(tmp_path), backoff=Backoff(patience_seconds=600, first_seconds=0.01, longest_seconds=0.05))
+    log = CommitLog(storage, new_writer_id())
+    log.load()
+    owner = Ownership(storage, log, OFTEN)
+    owner.acquire()
+    (tmp_path / "away").touch()
+    time.sleep(0.2)  # the heartbeat waits for the store by now
+    began = time.monotonic()
+    owner.release()
+    assert time.monotonic() - began < 5
+    (tmp_path / "away").unlink()
+    last = storage.modified("_owner.json")
+    time.sleep(0.2)
+    assert storage.modified("_owner.json") == last, "a heartbeat came after the end"
 
 
 def test_an_unsafe_store_is_refused_before_anything_is_written() -> None:

@@ -40,6 +40,10 @@ def cluster() -> Iterator[str]:
 @pytest.fixture
 def executors(cluster: str) -> Iterator[list[RayExecutor]]:
     made: list[RayExecutor] = []
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != 4:  # those of the test before are on their way out
+        assert time.monotonic() < deadline, ray.available_resources()
+        time.sleep(0.1)
     yield made
     for executor in made:
         executor.close()

@@ -83,6 +83,22 @@ def test_storage_options_reach_the_stores_that_they_are_for(monkeypatch: pytest.
     assert seen["/a"] == {}
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "reference://video.mp4::/data/references.json",
+        "reference://video.mp4::https://host/references.json",
+        "zip://video.mp4::reference://shard.zip::/data/references.json",
+        "simplecache::https://host/video.mp4",
+        "filecache::s3://bucket/video.mp4",
+        "generic://host/video.mp4",
+    ],
+)
+def test_a_uri_that_leads_to_other_files_is_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match="give the uri of the file itself"):
+        open_filesystem(uri)
+
+
 def test_a_local_path_opens_as_a_file_system() -> None:
     filesystem, path = open_filesystem("/data/a b.mp4", {"key": "k"})
     assert isinstance(filesystem, fsspec.implementations.local.LocalFileSystem)

@@ -13,7 +13,7 @@ from pipeline.work import Outcome, Status
 from tests.pipeline.jobs import JobFolder
 
 
-def test_records_are_json_lines_with_what_they_are_about(tmp_path: Path) -> None:
+def test_records_are_json_lines_with_what_they_are_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "logs" / "job.jsonl"
     log = logging.getLogger("pipeline.loop")
     with json_log(str(path)):
@@ -24,6 +24,7 @@ def test_records_are_json_lines_with_what_they_are_about(tmp_path: Path) -> None
     assert {"video_id": "a\nb", "attempt": 2, "status": "failed", "error_class": "input"}.items() <= first.items()
     assert (first["message"], second["message"]) == ("no frames", "GET s3://b/c?*** failed")
     assert (second["level"], second["worker_id"], second["video_id"]) == ("warning", "w0", "c")
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2, "a line a video is not for people"
 
 
 def test_without_a_file_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

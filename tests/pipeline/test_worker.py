@@ -203,13 +203,15 @@ def test_another_device_error_poisons_the_worker_and_finished_videos_are_publish
 
 
 def test_a_fault_of_ours_is_a_failed_row_too(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker_module, "label_steps", Fails(KeyError("surprise")))
+    monkeypatch.setattr(worker_module, "label_steps", Fails(KeyError("surprise https://h/a.mp4?sig=hidden")))
     assert outcomes(finish(worker, items["a"], items["b"])) == {"a": Status.FAILED, "b": Status.OK}
     failed = next(row for row in published(worker, "videos") if row["status"] == "failed")
     assert failed["error_class"] == "internal"
-    assert "KeyError: 'surprise'" in str(failed["message"])
+    assert "KeyError: 'surprise https://h/a.mp4?***" in str(failed["message"])
+    assert "Traceback" in caplog.text
+    assert "hidden" not in caplog.text, "where it came from is told, what it was signed with is not"
 
 
 def test_a_row_that_is_missing_fails_the_video(
