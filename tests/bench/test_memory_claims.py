@@ -18,7 +18,7 @@ from model.kernels import as_on
 from model.prompts import BoxPrompt, PointPrompt
 from model.sam2 import Sam2
 from model.transforms import resize_frame
-from model.video import VideoSession
+from model.video import FrameResult, VideoSession, advance
 from pipeline.decode import VideoFrames
 from pipeline.demo_inputs import seed_prompts
 from pipeline.labeler import LabelOptions, label_steps
@@ -73,11 +73,15 @@ def _label_and_watch(*lengths: int) -> tuple[dict[int, float], int]:
     peaks = {}
     with VideoFrames(media, transform=partial(resize_frame, image_size=64), prompted=prompts.positions) as frames:
         steps = label_steps(partial(VideoSession, model), "clip", prompts, frames, LabelOptions())
+        result: FrameResult | None = None
+        num_frames = 0
         while True:
             try:
-                num_frames = next(steps)
+                step = next(steps) if result is None else steps.send(result)
             except StopIteration as end:
                 peaks[lengths[-1]] = peak_mib()
                 return peaks, end.value.masks.num_rows
+            (result,) = advance([step])
+            num_frames += 1
             if num_frames in lengths:
                 peaks[num_frames] = peak_mib()

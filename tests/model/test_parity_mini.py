@@ -18,7 +18,7 @@ from model.sam2 import Sam2
 from model.transforms import upsample_logits
 from pipeline.drawing import Clip
 from tests.reference.cases import Box, Click, Direction, GivenMask, Outputs, Seed, normalized
-from tests.reference.gaps import MAX_GAP, TIMES, feature_gaps, gaps, mask_iou
+from tests.reference.gaps import MAX_GAP, TIMES, feature_gaps, gaps, mask_iou, widest
 from tests.reference.mini import MINI_SIZE, box_of, click_on, cut_clip, mini_transformers, square_clip
 from tests.reference.ours_runner import ours_features, ours_outputs
 from tests.reference.rounding import OtherOrder
@@ -74,8 +74,8 @@ SCENES = [
     Scene("entering", "bc"),
     Scene("crossing", "mcb", "backward", FRAMES - 1),
     Scene("blanked", "cb"),
-    Scene("cut", "cb"),
 ]
+CUT = Scene("cut", "cb")
 each_scene = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.clip_name)
 
 
@@ -127,6 +127,18 @@ def test_masks_equal_those_of_transformers(scene: Scene) -> None:
     assert measured.visible > measured.frames / 2
 
 
+def test_after_a_hard_cut_masks_differ_by_what_rounding_makes_of_them() -> None:
+    """Right after a cut the memories do not fit the picture, and differences of rounding grow a thousandfold: some
+    orders of its sums take `transformers` further from itself than a thousandth, and others do not.
+    """
+    run = ours(CUT)
+    measured = gaps(run, expected(CUT), CUT.seed_frames)
+    own = widest(*(gaps(theirs(CUT, order=order), expected(CUT), CUT.seed_frames) for order in (1, 2, 3)))
+    assert measured.seeds <= TIMES * own.seeds, (measured, own)
+    assert measured.tracked <= max(MAX_GAP, TIMES * own.tracked), (measured, own)
+    assert mask_iou(run, expected(CUT)) >= 0.999
+
+
 def test_trained_masks_are_worth_comparing() -> None:
     outputs = expected(Scene("blanked", "cb"))
     seen = {key: output.object_score > 0 for key, output in outputs.items()}
@@ -161,7 +173,7 @@ def enlarged(logits_HW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(logits_BHW[0])
 
 
-@each_scene
+@pytest.mark.parametrize("scene", [*SCENES, CUT], ids=lambda scene: scene.clip_name)
 def test_masks_in_bfloat16_equal_those_in_float32(scene: Scene) -> None:
     """IoU at least 0.99; or, where an object is so small that `transformers` in bfloat16 misses that, too, near it."""
     lost = 1 - mask_iou(ours(scene, torch.bfloat16), expected(scene))
