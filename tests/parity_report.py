@@ -229,7 +229,7 @@ def _shown(gap: float | None) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES))
     parser.add_argument("--long", nargs="*", choices=SIZES, default=["tiny"], help="sizes that run the long clip, too")
     parser.add_argument("--orders", type=int, default=2, help="other orders of sums that transformers is run in")
     parser.add_argument("--frames", type=int, default=LONG_FRAMES, help="frames of the long clip")
