@@ -18,7 +18,14 @@ _DTYPES = {
     "float16": torch.float16,
     "autocast": torch.float32,
 }
-_CPU_OUT_OF_MEMORY = "can't allocate memory"
+# What torch, oneDNN (for which memory is the only thing that can be missing, once a shape has worked) and Python say.
+_HOST_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "could not execute a primitive",
+    "can't start new thread",
+)
 _CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert", "illegal memory access")
 
 
@@ -58,13 +65,24 @@ def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfi
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the video was too large for the device or the process, which may go on with another."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    return isinstance(error, torch.OutOfMemoryError) or is_out_of_host_memory(error)
+
+
+def is_out_of_host_memory(error: BaseException) -> bool:
+    """Whether the process or its machine has no memory left, which another video may have used up."""
+    if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and _CPU_OUT_OF_MEMORY in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_OUT_OF_MEMORY)
+
+
+class WorkerBroken(RuntimeError):
+    """This process can go on with no video; another one may."""
 
 
 def is_poisoned(error: BaseException) -> bool:
-    """Whether the process's device can compute nothing any more: any CUDA error but out of memory."""
+    """Whether this process can compute nothing any more: any CUDA error but out of memory, or `WorkerBroken`."""
+    if isinstance(error, WorkerBroken):
+        return True
     if is_out_of_memory(error) or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, torch.AcceleratorError) or any(words in str(error) for words in _CUDA_ERRORS)

@@ -225,6 +225,7 @@ def open_executor(job: Job) -> Iterator[Executor]:
         num_threads=cluster.cpus_per_actor,
         videos_in_flight=worker.videos_in_flight,
         beat_seconds=worker.beat_seconds,
+        hang_seconds=worker.hang_seconds,
         spool_dir=worker.spool_dir,
     )
     make = partial(make_worker, settings)

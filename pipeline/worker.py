@@ -29,9 +29,11 @@ from model.transforms import resize_frame
 from model.video import VideoSession, advance
 from pipeline.decode import DecodeOptions, VideoFrames
 from pipeline.devices import (
+    WorkerBroken,
     choose_device,
     describe_device,
     free_memory,
+    is_out_of_host_memory,
     is_out_of_memory,
     is_poisoned,
     prepare_model,
@@ -49,6 +51,7 @@ from pipeline.saved_sessions import VideoCheckpoint
 from pipeline.segment_files import SegmentOrigin
 from pipeline.segments import LabeledVideo, SegmentWriter
 from pipeline.selection import FrameSelection
+from pipeline.stall import StallWatch
 from pipeline.storage import StorageError
 from pipeline.work import Report, Segment, Status, WorkItem
 from pipeline.worker_files import WorkerFolder, local_checkpoint
@@ -86,7 +89,8 @@ class Worker:
         self._provenance = Provenance(self.worker_id, str(checkpoint), settings.config_hash, settings.versions)
         self._folder = WorkerFolder(settings.spool_dir)
         self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(self._folder.path)
-        self._prefetch = ThreadPoolExecutor(1, "fetch")
+        self._fetch_watch = StallWatch(settings.hang_seconds)
+        self._prefetch = ThreadPoolExecutor(1, "fetch", initializer=self._fetch_watch.adopt)
         origin = SegmentOrigin(settings.epoch, self.worker_id, settings.config_hash)
         self._writer = SegmentWriter(settings.storage, self._folder.path, origin, settings.flush)
         return describe_device(device, dtype, settings.model)
@@ -176,7 +180,14 @@ class Worker:
         if not any(v.steps is not None or v.is_fetched for v in candidates):
             fetching = [v.fetching for v in candidates if v.fetching is not None]
             wait(fetching, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
-        return [v for v in candidates if v.steps is not None or v.is_fetched]
+        flight = [v for v in candidates if v.steps is not None or v.is_fetched]
+        if flight:
+            self._fetch_watch.relax()
+        elif self._fetch_watch.hangs():
+            raise WorkerBroken(
+                f"fetching {first.item.video_id!r} hangs: nothing has moved for {self.settings.hang_seconds:g} s"
+            )
+        return flight
 
     def _advance(self, flight: Sequence[VideoInFlight]) -> bool:
         """Compute one frame of each of these videos. True: one of them is finished, one way or another."""
@@ -250,7 +261,7 @@ class Worker:
         return session
 
     def _after_error(self, video: VideoInFlight, error: Exception) -> LabeledVideo | None:
-        """The failed video; or `None` if it goes on, or went back to the driver. Raises if the device is poisoned."""
+        """The failed video; or `None` if it goes on, or went back to the driver. Raises if the worker cannot go on."""
         if isinstance(error, (MediaError, InputError)):
             return self._failed(video, error)
         if is_poisoned(error):
@@ -264,6 +275,9 @@ class Worker:
             video.by_itself = video.has_little_memory = True
             video.start_again()
             return None
+        if is_out_of_host_memory(error):
+            # Whose fault that is cannot be told from here: a fresh process finds out.
+            raise WorkerBroken(f"video {video.item.video_id!r}: {describe(error)}") from error
         return self._failed(video, error)
 
     def _failed(self, video: VideoInFlight, error: Exception) -> LabeledVideo:

@@ -31,6 +31,7 @@ class WorkerSettings:
     num_threads: int = 1
     videos_in_flight: int = 1
     beat_seconds: float = 10.0
+    hang_seconds: float = 600.0
     spool_dir: str | None = None
     checkpoint_rule: CheckpointConfig = field(default_factory=CheckpointConfig)
 

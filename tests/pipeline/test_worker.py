@@ -190,6 +190,35 @@ def test_out_of_memory_twice_is_a_failed_video(
     assert {row["error_class"] for row in published(worker, "videos")} == {"memory", ""}
 
 
+@pytest.mark.parametrize("error", [MemoryError("host"), RuntimeError("could not create a primitive")])
+def test_no_memory_of_the_host_is_for_a_fresh_worker_to_judge(
+    error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "label_steps", Fails(error, 2))
+    report = worker.work([items["a"]])
+    assert f"video 'a': {type(error).__name__}" in report.poisoned
+    assert report.segments == ()
+    assert [progress.video_id for progress in report.in_flight] == ["a"]
+
+
+def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
+    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(worker, items["a"])
+    worker.work([items["b"]])
+    released = threading.Event()
+    monkeypatch.setattr(Worker, "_fetch", lambda self, video: released.wait(60))
+    worker.settings = replace(worker.settings, beat_seconds=0.05)
+    worker._fetch_watch._hang_seconds = 0.1
+    reports = [worker.work([items["c"]])]
+    while not reports[-1].poisoned:
+        reports.append(worker.work([]))
+    released.set()
+    assert "fetching 'c' hangs" in reports[-1].poisoned
+    assert outcomes(reports) == {"b": Status.OK}
+    assert len(reports) < 20
+
+
 def test_another_device_error_poisons_the_worker_and_finished_videos_are_published(
     worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:

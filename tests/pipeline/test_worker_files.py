@@ -16,7 +16,14 @@ import torch
 
 from model.checkpoint import load_model
 from pipeline.config import ModelConfig
-from pipeline.devices import choose_device, describe_device, is_out_of_memory, is_poisoned, prepare_model
+from pipeline.devices import (
+    WorkerBroken,
+    choose_device,
+    describe_device,
+    is_out_of_memory,
+    is_poisoned,
+    prepare_model,
+)
 from pipeline.worker_files import WorkerFolder, local_checkpoint
 
 HOLD_A_FOLDER = """
@@ -107,6 +114,9 @@ def test_a_model_runs_as_the_config_says() -> None:
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), True, False),
         (MemoryError(), True, False),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"), True, False),
+        (RuntimeError("could not create a primitive"), True, False),
+        (RuntimeError("can't start new thread"), True, False),
+        (WorkerBroken("video 'a': MemoryError: "), False, True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), False, True),
         (torch.AcceleratorError("device-side assert"), False, True),
