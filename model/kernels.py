@@ -28,8 +28,8 @@ _MIN_ROWS_FOR_ONEDNN = 512
 # Rows of a map that a CPU takes at a time: what lies between two layers then fits its caches, and stays below the
 # 32 MiB from which the allocator maps fresh zeroed pages for every tensor.
 _ROWS_IN_CACHE = 4096
-# Scores of one block of attention: at most 32 MiB in float32.
-_SCORES_IN_CACHE = 1 << 23
+# Scores of one block of attention, in bytes: half of what the allocator keeps, as each block's product is a new tensor.
+_BYTES_OF_SCORES = 16 << 20
 # Up to so many keys, attention of many short sequences goes by batched products; the fused kernel has a start-up cost
 # for each sequence. In bfloat16 it is also slower at any length that a window has.
 _MAX_KEYS_FOR_BATCHES = {torch.bfloat16: _MIN_KEYS_FOR_BLOCKS - 1, torch.float32: 64}
@@ -39,9 +39,9 @@ _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 131072}
 _TOKENS_PER_ENCODER_BATCH = {"cpu": 1024, "cuda": 32768}
 
 
-def block_rows(num_keys: int) -> int:
-    """Queries taken at a time, a power of two: 512, or fewer where a block of scores would be too large for caches."""
-    fitting = max(1, _SCORES_IN_CACHE // num_keys)
+def block_rows(num_keys: int, dtype: torch.dtype) -> int:
+    """Queries taken at a time, a power of two: 512, or fewer where a block of scores would be too large."""
+    fitting = max(1, _BYTES_OF_SCORES // (num_keys * dtype.itemsize))
     return min(512, 1 << (fitting.bit_length() - 1))
 
 
@@ -206,7 +206,7 @@ def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_B
     scores. Softmax computes in float32 and rounds to the dtype of the scores.
     """
     batch, heads, length = len(k_BNTD), q_BNLD.shape[1], q_BNLD.shape[2]
-    rows = block_rows(k_BNTD.shape[2])
+    rows = block_rows(k_BNTD.shape[2], q_BNLD.dtype)
     scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
     # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
     out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])

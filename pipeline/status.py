@@ -114,6 +114,8 @@ def describe_causes(causes: list[Cause]) -> list[str]:
 
 def _state(document: Mapping[str, Any] | None, driver: owner.OwnerSeen | None) -> str:
     """In words. What the driver's file says counts more than `_status.json`, which a killed driver leaves behind."""
+    if driver is not None and driver.is_gone and document and document["state"] == "done":
+        driver = None  # killed after its last word, before it could take its own file away
     if driver is None:
         return "no driver; the last run wrote: " + document["state"] if document else "no driver, nothing written yet"
     if driver.is_gone:

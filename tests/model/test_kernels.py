@@ -64,10 +64,11 @@ def test_attention_by_batches_is_softmax_of_products(dtype: torch.dtype) -> None
     _assert_close(attention_by_batches(q, k, v), weights @ v.double(), dtype)
 
 
-def test_scores_of_a_block_are_bounded_however_many_keys_there_are() -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scores_of_a_block_are_bounded_however_many_keys_there_are(dtype: torch.dtype) -> None:
     for num_keys in (512, 4096, 8192, 28736, 57408, 10**7):
-        rows = block_rows(num_keys)
-        assert rows == 1 or rows * num_keys * 4 <= 32 * 2**20
+        rows = block_rows(num_keys, dtype)
+        assert rows == 1 or rows * num_keys * dtype.itemsize <= 16 * 2**20
         assert 1 <= rows <= 512
 
 

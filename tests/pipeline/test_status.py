@@ -80,6 +80,8 @@ def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> Non
     process.wait()
     job.replace("_owner.json", json.dumps(document | {"process_id": process.pid}).encode())
     assert "interrupted: driver driver-7" in read_status(job)
+    job.replace("_status.json", json.dumps(PROGRESS | {"state": "done"}).encode())
+    assert "no driver; the last run wrote: done" in read_status(job)
 
     elsewhere = document | {"machine": "another", "beat_at": "2020-01-01T00:00:00+00:00"}
     job.replace("_owner.json", json.dumps(elsewhere).encode())
