@@ -95,7 +95,13 @@ def _print_frames(row: dict[str, Any], names: Sequence[str]) -> None:
             f"{clips['20']['frames_per_second']:>11.3f}{clips['200']['frames_per_second']:>9.3f}"
             f"{found['peak_mib']:>10.0f}{clips['200']['peak_mib']:>9.0f}  {parts}"
         )
-    print("ours against the faster other:", _short(row["ratio"]), flush=True)
+    print("ours against the faster other:", _short(row["ratio"]))
+    alone = row["products"]
+    print(
+        f"its matrix products alone: {alone['gflop']:.0f} GFLOP, {alone['seconds']:.2f} s at the "
+        f"{alone['gflop_per_second']:.0f} GFLOP/s that this machine reaches",
+        flush=True,
+    )
 
 
 def _clips(report: Any, options: argparse.Namespace) -> None:

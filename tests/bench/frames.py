@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.bench.implementations import MEMORY_ATTENTION, PARTS, Setting
+from tests.bench.products import products_alone
 from tests.bench.runners import Frame, Runner, pt_shapes
 from tests.reference.cases import FramesSpec
+from tests.reference.flops import NUM_MEMORIES, NUM_POINTERS
 from tests.reference.variants import ModelSpec, Size
 
-NUM_MEMORIES, NUM_POINTERS = 7, 16
 # The first frame that sees a full memory: a prompted frame and 15 tracked ones lie before it.
 FULL = 16
 CLIP_LENGTHS = (20, 200)
@@ -49,7 +50,7 @@ def frame_setting(
 
 
 def compare(setting: Setting, names: Sequence[str], num_timed: int, warm_up: int = 0) -> dict[str, Any]:
-    """One row: medians of each implementation, and ratios of the fastest other one to ours."""
+    """One row: medians of each implementation, ratios of the fastest other one to ours, and what could be reached."""
     with contextlib.ExitStack() as stack:
         runners = {name: stack.enter_context(Runner(name, setting)) for name in names}
         first = {name: runner.step() for name, runner in runners.items()}
@@ -72,6 +73,7 @@ def compare(setting: Setting, names: Sequence[str], num_timed: int, warm_up: int
         "image_size": setting.frames.image_size,
         "threads": setting.threads,
         "timed_frames": num_timed,
+        "products": products_alone(setting),
     }
     row |= {name: _summary(setting, first[name], second[name], timed[name]) for name in names}
     return row | {"ratio": ratios(row, names)}

@@ -65,7 +65,15 @@ def draw(document: Document, path: Path) -> None:
     )
     page.text(_MARGIN, page.top + 8, facts, 15, _PALE)
     page.top += 26
-    sections: Sequence[Callable[[_Page, Document], None]] = (_seconds, _parts, _rates, _mini, _small, _reached)
+    sections: Sequence[Callable[[_Page, Document], None]] = (
+        _seconds,
+        _parts,
+        _products,
+        _rates,
+        _mini,
+        _small,
+        _reached,
+    )
     for section in sections:
         section(page, document)
     page.image.crop((0, 0, _WIDTH, page.top + _MARGIN)).save(path, optimize=True)
@@ -130,6 +138,24 @@ def _parts(page: _Page, document: Document) -> None:
                 x += width
             page.top += _LINE - 4
         page.top += 12
+
+
+def _products(page: _Page, document: Document) -> None:
+    rows = [(title, row) for title, row in _rows(document) if "ours" in row]
+    if not rows:
+        return
+    page.heading(
+        "What the machine leaves possible",
+        "the matrix products of a frame at the best rate that this processor reaches, with nothing between them",
+    )
+    lines = []
+    for title, row in rows:
+        alone, ours = row["products"], row["ours"]["seconds"]
+        others = [row[name]["seconds"] for name in NAMES if name in row and name != "ours"]
+        most = f"{min(others) / alone['seconds']:.2f}" if others else ""
+        rate = f"{alone['gflop_per_second']:.0f}"
+        lines.append([title, f"{alone['gflop']:.0f}", rate, f"{alone['seconds']:.2f}", f"{ours:.2f}", most])
+    _table(page, ["", "GFLOP", "GFLOP/s", "products alone, s", "ours, s", "at most, times"], lines)
 
 
 def _rates(page: _Page, document: Document) -> None:

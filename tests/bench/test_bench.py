@@ -61,6 +61,9 @@ def test_a_row_has_times_memory_parts_and_ratios(row: dict[str, object]) -> None
         assert row[name]["clips"]["200"]["peak_mib"] > row[name]["clips"]["20"]["peak_mib"]
     best = min(row[name]["seconds"] for name in ("transformers", "sam2"))
     assert row["ratio"]["seconds"] == pytest.approx(best / row["ours"]["seconds"])
+    alone = row["products"]
+    assert 0 < alone["seconds"] == pytest.approx(alone["gflop"] / alone["gflop_per_second"])
+    assert alone["seconds"] < row["ours"]["seconds"]
 
 
 @pytest.mark.slow

@@ -31,8 +31,8 @@ from model.video import VideoSession
 from pipeline.rle_device import pack_runs
 from tests.model.helpers import small
 from tests.pipeline.test_labeler import box, label_with
+from tests.reference.flops import NUM_MEMORIES, NUM_POINTERS, frame_flops, object_flops
 
-NUM_MEMORIES, NUM_POINTERS = 7, 16
 # Operations that only look at a tensor in another way, or that only reserve memory: no kernel is launched for them.
 VIEWS = {
     "_reshape_alias", "_unsafe_view", "alias", "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand",
@@ -196,63 +196,13 @@ def test_a_session_never_makes_the_host_wait_between_frames() -> None:
 def test_flops_of_a_frame_are_those_on_paper(tiny: Sam2) -> None:
     with FlopCounterMode(display=False) as counter:
         features = _encode(tiny)
-    assert counter.get_total_flops() == pytest.approx(_encoder_flops(tiny.config), rel=0.05)
+    assert counter.get_total_flops() == pytest.approx(frame_flops(tiny.config), rel=0.05)
     for num_objects in (1, 4):
         with FlopCounterMode(display=False) as counter:
             _track(tiny, features, num_objects)
-        assert counter.get_total_flops() == pytest.approx(num_objects * _object_flops(tiny.config), rel=0.05)
-
-
-def _encoder_flops(config: Sam2Config) -> float:
-    """Trunk, pyramid and the first look of the memory attention at the frame, from the shapes of the paper."""
-    trunk = config.hiera
-    side = config.image_size // 4
-    flops = 2.0 * side**2 * trunk.embed_dims[0] * 3 * 49
-    dim = trunk.embed_dims[0]
-    block = 0
-    for stage, count in enumerate(trunk.blocks_per_stage):
-        out = trunk.embed_dims[stage]
-        for index in range(count):
-            pools = stage > 0 and index == 0
-            window = trunk.window_sizes[stage - pools]
-            if block in trunk.global_attention_blocks:
-                tokens, keys = side**2, side**2
-            else:
-                padded = -(-side // window) * window
-                tokens, keys = padded**2, window**2
-            queries = tokens // 4 if pools else tokens
-            flops += 2 * tokens * dim * 3 * out + 2 * 2 * queries * keys * out + 2 * queries * out * out
-            if pools:
-                flops += 2 * side**2 * dim * out
-                side //= 2
-            flops += 2 * side**2 * out * 4 * out * 2
-            dim = out
-            block += 1
-    hidden, length = config.hidden_dim, config.grid_size**2
-    flops += 2 * length * (trunk.embed_dims[2] + trunk.embed_dims[3] / 4) * hidden  # pyramid
-    flops += 2 * length * (4 * trunk.embed_dims[1] * hidden / 4 + 16 * trunk.embed_dims[0] * hidden / 8)  # finer maps
-    return flops + _self_attention_flops(config)
-
-
-def _self_attention_flops(config: Sam2Config) -> float:
-    length, dim = config.grid_size**2, config.hidden_dim
-    return 2.0 * length * dim * (4 * dim + 2 * length)
-
-
-def _object_flops(config: Sam2Config) -> float:
-    """Memory attention over seven memories and 16 pointers; decoder and memory encoder by their large layers."""
-    length, dim, layers = config.grid_size**2, config.hidden_dim, config.memory_attention_layers
-    keys = NUM_MEMORIES * length + NUM_POINTERS * dim // config.memory_dim
-    cross = 2.0 * length * dim * 2 * dim + 2 * 2 * keys * config.memory_dim * dim + 2 * 2 * length * keys * dim
-    mlp = 2.0 * 2 * length * dim * config.memory_attention_mlp_dim
-    attention = layers * (cross + mlp) + (layers - 1) * _self_attention_flops(config)
-    decoder = (
-        7 * 2.0 * length * dim * dim / 2 + 2 * 2.0 * length * dim * dim + 2 * 2.0 * 4 * length * (dim / 4) * dim / 2
-    )
-    size = config.image_size
-    encoder = sum(2.0 * (size // 2**k) ** 2 * 4 ** (k - 1) * 4**k * 9 for k in range(1, 5))
-    encoder += 2.0 * length * (2 * dim * dim + 2 * (2 * dim * config.fuser_dim + 49 * dim) + dim * config.memory_dim)
-    return attention + decoder + encoder
+        assert counter.get_total_flops() == pytest.approx(
+            num_objects * object_flops(tiny.config, narrow_values=False), rel=0.05
+        )
 
 
 def test_the_table_bounds_a_batch() -> None:

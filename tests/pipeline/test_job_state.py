@@ -100,6 +100,7 @@ def test_putting_a_video_again_counts_it_once() -> None:
 
 MILLION = """
 import resource, sys, time
+import pyarrow as pa
 from pipeline.job_state import JobState, SegmentSize, Terminal, TerminalVideos
 from pipeline.work import Status
 import hashlib
@@ -127,6 +128,7 @@ else:
     seconds = time.monotonic() - started
     assert len(state.terminal) == 1_000_000 and len(state.segments) == 10_000
     assert state.terminal["videos/shard-00000/clip-000000000"].status is Status.OK
+    pa.default_memory_pool().release_unused()  # what Arrow keeps for its next table is not held by the state
     print(seconds, highest() - before, resident() - before, len(data) / 2**20)
 """
 
@@ -146,6 +148,6 @@ def test_a_million_finished_videos_take_less_than_a_gibibyte_and_load_in_seconds
     )
     print(f"file {file_mib:.0f} MiB")
     assert peak_mib < 1024
-    assert resident_mib < 600
+    assert resident_mib < 400
     assert load_seconds < 20
     assert write_seconds < 20
