@@ -33,6 +33,7 @@ from tests.clips import moving_clip
 MIB = 1 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_objects", [1, 4])
 def test_an_object_with_full_memory_holds_less_than_six_mib_at_full_size_in_bfloat16(num_objects: int) -> None:
     """On the meta device: shapes and storages are real, nothing is computed."""

@@ -74,6 +74,7 @@ def test_batches_are_cut_at_multiples_and_leave_out_what_is_not_tracked(
     assert batches == [[4], [0, 1, 2, 3]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("num_done", [1, 2, 3, 4])
 def test_a_resumed_walk_repeats_the_batches_and_so_the_bits(network: Sam2, direction: str, num_done: int) -> None:

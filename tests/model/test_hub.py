@@ -74,6 +74,7 @@ def write_sparse_weights(path: Path, config: dict[str, Any]) -> None:
         file.truncate(8 + len(text) + offset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("repo", "size", "version"), RELEASED, ids=[repo for repo, _, _ in RELEASED])
 def test_the_eight_repositories_load_by_name_from_an_offline_cache(
     repo: str, size: Size, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,8 @@ import transformers
 from model import Sam2VideoModel, Sam2VideoProcessor
 from tests.reference.mini import click_on, mini_folder, square_clip
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 3
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 

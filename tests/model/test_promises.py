@@ -299,6 +299,7 @@ def test_kept(promise: Callable[[Kit], None]) -> None:
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__.removeprefix("promise_"))
+@pytest.mark.slow
 def test_broken_by_transformers(promise: Callable[[Kit], None]) -> None:
     error = ERRORS.get(promise)
     expected = (AssertionError, pytest.fail.Exception) if error is None else ValueError

@@ -55,6 +55,7 @@ def bits(results: Iterator[FrameResult]) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("direction", "stop_after", "max_prompted"),
     [("forward", 14, None), ("backward", 5, 2), ("both", 12, 2), ("both", 24, None)],
@@ -71,6 +72,7 @@ def test_goes_on_with_the_same_bits(direction: str, stop_after: int, max_prompte
     assert len(after) > 0
 
 
+@pytest.mark.slow
 def test_its_size_does_not_depend_on_how_far_it_is() -> None:
     session = VideoSession(mini(), ArrayFrames(np.concatenate([frames()] * 2)))
     session.add_prompt(1, 0, BoxPrompt((20.0, 4.0, 50.0, 30.0)))

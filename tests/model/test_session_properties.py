@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from model.history import HistoryRule
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from model.video import DIRECTIONS, VideoSession
 from tests.model.helpers import OTHER_BATCH, Logits, by_object, clip, gap, mask, same_bits, small
+
+pytestmark = pytest.mark.slow
 
 FRAMES = 5
 HEIGHT, WIDTH = 48, 64

@@ -11,6 +11,8 @@ from transformers import Sam2VideoInferenceSession
 
 from tests.reference.mini import click_on, mini_processor, mini_transformers, square_clip
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 6
 FIRST, SECOND = 1, 2  # object ids
 
