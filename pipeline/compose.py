@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import ConfigError, JobConfig, from_hydra
-from pipeline.redact import redact
+from pipeline.redact import HIDDEN, redact
 
 GROUPS = ("model", "cluster")
 PATH_KEYS = ("videos", "prompts", "output", "model.checkpoint", "worker.spool_dir")
@@ -41,7 +41,7 @@ def composed(job: str, overrides: Sequence[str]) -> DictConfig:
         with initialize_config_module(config_module="conf", version_base="1.3"):
             return hydra_compose("__job__", overrides=[*search, *map(_for_hydra, overrides)])
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explanation(error)) from error
+        raise ConfigError(_without_secrets(_explanation(error), overrides)) from error
 
 
 def job_names() -> list[str]:
@@ -136,6 +136,15 @@ def _explanation(error: Exception) -> str:
     lines = [line.strip().replace("++", "") for part in parts for line in part.splitlines()]
     noise = ("full_key:", "object_type=", "To append", "See https", "3. To sweep")
     return "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith(noise)))
+
+
+def _without_secrets(message: str, overrides: Sequence[str]) -> str:
+    """A message about overrides, which quotes them, without the values of secret options."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value and redact({key: value})[key] == HIDDEN:
+            message = message.replace(value, HIDDEN)
+    return redact(message)
 
 
 def as_yaml(config: DictConfig) -> str:

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.redact import redact
+
 Section = TypeVar("Section")
 
 
@@ -218,7 +220,8 @@ def build(section: type[Section], values: Any, path: str) -> Section:
     known = {item.name: item for item in fields(section)}  # type: ignore[arg-type]  # `Section` is always a dataclass
     for key in values:
         if key not in known:
-            raise ConfigError(f"unknown key {_join(path, key)}={values[key]!r}{_suggestion(str(key), list(known))}")
+            shown = redact({_join(path, key): values[key]})[_join(path, key)]  # it may be a secret's, mistyped
+            raise ConfigError(f"unknown key {_join(path, key)}={shown!r}{_suggestion(str(key), list(known))}")
     hints = get_type_hints(section)
     arguments = {}
     for name, item in known.items():

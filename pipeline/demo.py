@@ -39,7 +39,7 @@ class LabelledClip:
 
 def run(config: JobConfig) -> int:
     """Runs the demo and returns the exit code of the job. Raises `ConfigError` if the config names its own input."""
-    if config.demo is None or config.output is None:
+    if config.demo is None or not config.output:
         raise ConfigError("the demo needs output= and a demo section, as in conf=demo")
     if config.videos or config.prompts:
         raise ConfigError("the demo draws its own clips: leave out videos= and prompts=, or take conf=label")

@@ -266,12 +266,15 @@ class Dispatcher:
         return bool(self._front)
 
     def _next(self, now: float) -> WorkItem | None:
+        """The next item in turn; what storage refused comes last, or a host that is gone would hold up all others."""
+        if self._has_fresh():
+            return self._front.popleft()
         if self._later and self._later[0][0] <= now:
             _, _, item = heapq.heappop(self._later)
             if not item.alone:
                 return item
             self._suspects.append(item)
-        return self._front.popleft() if self._has_fresh() else None
+        return None
 
     def _next_suspect(self, now: float) -> WorkItem | None:
         if not self._suspects and self._later and self._later[0][0] <= now and self._later[0][2].alone:

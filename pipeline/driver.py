@@ -103,7 +103,7 @@ def run(config: JobConfig) -> int:
 
 def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> int:
     """Runs a job that this process owns to its end, and returns the exit code."""
-    with contextlib.closing(WorkerFolder(job.config.worker.spool_dir)) as folder:
+    with contextlib.closing(_spool_folder(job.config)) as folder:
         keeper = SegmentKeeper(job.storage, job.log, folder.path)
         plan = reconcile(job, plan, keeper)
         ledger = _ledger(job, keeper, folder.path)
@@ -241,6 +241,16 @@ def open_executor(job: Job) -> Iterator[Executor]:
         yield executor
     finally:
         executor.close()
+
+
+def _spool_folder(config: JobConfig) -> WorkerFolder:
+    try:
+        return WorkerFolder(config.worker.spool_dir)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(
+            f"worker.spool_dir={config.worker.spool_dir}: cannot be written ({reason}); name another"
+        ) from error
 
 
 def _export_metrics(progress: Progress, executor: Executor) -> None:

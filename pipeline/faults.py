@@ -67,12 +67,13 @@ _TRANSIENT_CODE = (
     "baddigest",
     "contentsha256mismatch",
 )
-# Class names of the HTTP and cloud clients: connection lost, cut short, timed out.
+# Class names of the HTTP and cloud clients: connection lost, cut short, timed out; or a busy service of credentials.
 _TRANSIENT_CLASS = {
     "ClientConnectionError",
     "ClientPayloadError",
     "ConnectTimeoutError",
     "ConnectionClosedError",
+    "CredentialRetrievalError",
     "EndpointConnectionError",
     "FSTimeoutError",
     "HTTPClientError",
@@ -102,9 +103,19 @@ def has_expired(error: BaseException) -> bool:
     return any(code in _answer(link).lower() for link in _chain(error) for code in _EXPIRED_CODE)
 
 
+def is_from_client(error: BaseException) -> bool:
+    """Whether `error` is of a store's client library itself, such as missing credentials."""
+    return type(error).__module__.split(".")[0] in _CLIENT_LIBRARIES
+
+
 def is_from_storage(error: BaseException) -> bool:
     """Whether `error` comes from a disk or a store's client library, and not from the program."""
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _CLIENT_LIBRARIES
+    return isinstance(error, OSError) or is_from_client(error)
+
+
+def is_from_full_disk(error: BaseException) -> bool:
+    """Whether a disk of this machine is full, or too many files are open: nothing that a video can be blamed for."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 def is_refused_create(error: BaseException) -> bool:

@@ -18,8 +18,8 @@ from typing import Any
 from pipeline.config import ConfigError, JobConfig
 from pipeline.redact import redact
 from pipeline.schema import SCHEMA_VERSION
-from pipeline.storage import JobStorage
-from pipeline.uris import is_local, local_path, open_filesystem
+from pipeline.storage import JobStorage, UnusableStore
+from pipeline.uris import UnknownScheme, is_local, local_path, open_filesystem
 
 _PATH = "job.json"
 _BUNDLED = {"mini": "sam2.1-mini"}
@@ -63,6 +63,8 @@ def read_record(storage: JobStorage) -> JobRecord | None:
         return JobRecord(**json.loads(storage.read(_PATH)))
     except FileNotFoundError:
         return None
+    except UnusableStore:
+        raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"output={storage}: {_PATH} is not one of maskmill's; name another output") from error
 
@@ -176,10 +178,10 @@ def _content_hash(path: Path) -> str:
 
 def _remote_identity(source: str, storage_options: Mapping[str, Any]) -> str:
     """A checkpoint in an object store, by what the store says of its files: nothing is downloaded for that."""
-    filesystem, path = open_filesystem(source, storage_options)
     try:
+        filesystem, path = open_filesystem(source, storage_options)
         found = filesystem.find(path, detail=True)
-    except OSError as error:
+    except (OSError, UnknownScheme) as error:
         raise ConfigError(f"model.checkpoint={source} cannot be listed: {error}") from error
     if not found:
         raise ConfigError(f"model.checkpoint={source}: there is nothing; give the folder of the checkpoint")

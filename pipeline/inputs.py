@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.faults import Backoff, is_transient
+from pipeline.faults import Backoff, is_from_client, is_transient
 from pipeline.ranges import BlockCache, RangeFile, remote_file
 from pipeline.redact import redact
 from pipeline.schema import PROMPTS_IN, VIDEOS_IN, InputColumn
-from pipeline.uris import StorageOptions, is_local, local_path, open_filesystem
+from pipeline.uris import StorageOptions, UnknownScheme, is_local, local_path, open_filesystem
 
 BATCH_ROWS = 1 << 13
 _GLOB_CHARACTERS = "*?["
@@ -111,6 +111,10 @@ class ParquetShards:
             raise InputError(
                 f"{self.key}: {redact(file)} may not be read; check its permissions or storage_options"
             ) from error
+        except Exception as error:
+            if not isinstance(error, UnknownScheme) and not is_from_client(error):
+                raise
+            raise InputError(f"{self.key}: {redact(file)}: {redact(str(error))}") from error
         except (pa.ArrowException, OSError, ValueError) as error:
             if is_transient(error):
                 raise

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import ConfigError, build
 from pipeline.redact import redact
-from pipeline.storage import StorageError
+from pipeline.storage import StorageError, UnusableStore
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def main(help_text: str, command: Callable[[JobArguments], None], words: Sequenc
         return 0
     try:
         command(parse(words))
-    except (ConfigError, FileNotFoundError) as error:
+    except (ConfigError, FileNotFoundError, UnusableStore) as error:
         print(f"maskmill: {redact(str(error))}", file=sys.stderr)
         return 2
     except StorageError as error:

@@ -197,7 +197,7 @@ class JobState:
                 self.terminal.put(outcome.video_id, terminal)
                 self.strikes.pop(outcome.video_id, None)
         for video_id, count in entry.strikes.items():
-            if count:
+            if count and video_id not in self.terminal:
                 self.strikes[video_id] = count
             else:
                 self.strikes.pop(video_id, None)

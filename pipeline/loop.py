@@ -84,6 +84,7 @@ class Loop:
     _no_start_before: float = 0.0
     _storage_errors: int = 0
     _storage_away_since: float | None = None
+    _last_storage_error: float = 0.0
 
     def run(self) -> Ending:
         """Label everything that is planned; returns early for a signal or when it makes no sense to go on."""
@@ -117,7 +118,7 @@ class Loop:
         if self._setup_failures >= self.limits.max_setup_failures and not (self._busy or self._idle):
             return Ending.ENVIRONMENT
         since = self._storage_away_since
-        if since is not None and self.clock() - since > self.limits.storage_patience_seconds:
+        if since is not None and self._last_storage_error - since > self.limits.storage_patience_seconds:
             return Ending.STORAGE
         return None
 
@@ -183,7 +184,7 @@ class Loop:
         """Note what a worker says; returns before when it gets nothing new, because storage did not answer."""
         self.progress.worked(report.num_frames, report.stage_seconds)
         self._segments.extend(report.segments)
-        if report.segments or (report.num_frames and not report.storage_errors):
+        if report.segments:
             self._storage_is_back()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
         self.dispatcher.report(report, pause_until)
@@ -247,10 +248,14 @@ class Loop:
     def _storage_failed(self, message: str) -> float:
         """Returns until when to leave storage alone."""
         self._note(f"storage: {message}")
-        self._storage_errors += 1
+        now = self.clock()
+        if now - self._last_storage_error > self.limits.storage_patience_seconds:
+            self._storage_is_back()  # so long without an error: this one begins anew
         if self._storage_away_since is None:
-            self._storage_away_since = self.clock()
-        return self.clock() + _pause(self._storage_errors)
+            self._storage_away_since = now
+        self._last_storage_error = now
+        self._storage_errors += 1
+        return now + _pause(self._storage_errors)
 
     def _storage_is_back(self) -> None:
         self._storage_errors, self._storage_away_since = 0, None

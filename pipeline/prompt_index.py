@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from pipeline.inputs import InputTables
-from pipeline.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
+from pipeline.inputs import InputError, InputTables, RowBatch
+from pipeline.prompt_hash import PROMPT_COLUMNS, PromptHashes, UInt64Array, row_digests
+from pipeline.redact import redact
 from pipeline.work import RowSpan
 
 _NUM_EXAMPLES = 3
@@ -44,6 +46,15 @@ class PromptIndex:
         return tuple(spans)
 
 
+def _digests(batch: RowBatch) -> UInt64Array:
+    try:
+        return row_digests(batch.rows)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"prompts: {redact(batch.file)}: object_id must be a whole number of 64 bits ({error})"
+        ) from error
+
+
 def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptIndex:
     """One pass over the prompts table by columns. Rows of unknown videos, or without `object_id`, are only counted."""
     hashes = PromptHashes(len(numbers))
@@ -62,7 +73,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         num_without_object += int(np.count_nonzero(~has_object & (videos >= 0)))
         videos[~has_object] = -1
         known = videos >= 0
-        hashes.add(videos[known], row_digests(batch.rows)[known])
+        hashes.add(videos[known], _digests(batch)[known])
         runs.append(_runs(videos, tables.prompts.files.index(batch.file), batch.row_group, batch.start))
     spans = np.concatenate(runs)
     spans = spans[np.argsort(spans[:, 0], kind="stable")]

@@ -88,7 +88,7 @@ def read_prompts(
             if row["video_id"] != video_id:
                 raise InputError(
                     f"{redact(span.file)}: has prompts of video {row['video_id']!r} where those of {video_id!r} were; "
-                    "it was changed while the job ran; start the job again"
+                    "it was changed while the job ran; start the job again with retry=failed"
                 )
         rows.extend(found)
     return parse_prompts(rows)

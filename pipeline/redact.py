@@ -15,8 +15,13 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# The path ends where fsspec chains another URI to it; a web address may also have a token alone before its host.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*://"
 _URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)(?P<user>[^\s/@'\"<>]*:[^\s/@'\"<>]*@)?(?P<path>[^\s?'\"<>]*)(?P<query>\?[^\s'\"<>]*)?"
+    rf"(?P<scheme>{_SCHEME})"
+    r"(?P<user>[^\s/'\"<>]*:[^\s/'\"<>]*@|(?:(?<=http://)|(?<=https://))[^\s/'\"<>]+@)?"
+    rf"(?P<path>(?:(?!::{_SCHEME})[^\s?'\"<>])*)"
+    r"(?P<query>\?[^\s'\"<>]*)?"
 )
 # A signed query can be quoted without its scheme, for instance in an HTTP client's own message.
 _SIGNED = re.compile(

@@ -44,7 +44,10 @@ class RowReader:
         try:
             return Backoff().run(f"reading {name}", lambda: self._read(span, storage_options))
         except (FileNotFoundError, pa.ArrowInvalid, IndexError) as error:
-            raise InputError(f"{name}: cannot be read any more ({error}); was it changed while the job ran?") from error
+            raise InputError(
+                f"{name}: cannot be read any more ({error}); was it changed while the job ran? Start the "
+                "job again with retry=failed"
+            ) from error
 
     def _read(self, span: RowSpan, storage_options: StorageOptions | None) -> pa.Table:
         filesystem, path = open_filesystem(span.file, storage_options)

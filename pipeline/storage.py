@@ -301,11 +301,8 @@ class JobStorage:
                 options.setdefault("default_cache_type", "none")
             try:
                 self._opened = open_filesystem(self.uri, options)
-            except (ImportError, ValueError) as error:
-                raise UnusableStore(
-                    f"output={self} cannot be opened: {redact(str(error))}. s3:// needs maskmill[s3] installed, other "
-                    "schemes their fsspec package."
-                ) from error
+            except ValueError as error:
+                raise UnusableStore(f"output={self}: {redact(str(error))}") from error
         return self._opened
 
     def _run(self, verb: str, path: str, call: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:

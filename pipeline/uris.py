@@ -29,6 +29,10 @@ _TAR_MEMBER = re.compile(r"^(?P<archive>.+?\.(?:tar|tar\.[a-z0-9]+|tgz))::(?P<me
 _CHAINED_TAR = re.compile(r"^tar://(?P<member>.+?)::(?P<archive>.+)$", re.DOTALL)
 
 
+class UnknownScheme(ValueError):
+    """No installed file system serves the scheme of a URI."""
+
+
 def is_local(uri: str) -> bool:
     """True for a path of this machine's file system, with or without `file://`."""
     return "://" not in uri or uri.startswith(("file://", "local://"))
@@ -48,7 +52,8 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
     Without this, s3fs serves listings from a cache, and s3fs and botocore each retry by themselves, so that a server
     that hangs holds a request for many minutes.
 
-    Raises `ValueError` for an unknown scheme, or one that would read other files than the URI names.
+    Raises `UnknownScheme` where nothing is installed for a scheme, and `ValueError` for one that would read other files
+    than the URI names.
     """
     _check_direct(uri)
     scheme = uri.split("://")[0] if "://" in uri else "file"
@@ -58,7 +63,12 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
         options["config_kwargs"] = {**client, **options.get("config_kwargs", {})}
     if not is_local(uri):
         options.setdefault("use_listings_cache", False)
-    filesystem, path = url_to_fs(uri, **options)
+    try:
+        filesystem, path = url_to_fs(uri, **options)
+    except (ImportError, ValueError) as error:
+        raise UnknownScheme(
+            f"{scheme}:// cannot be opened ({error}): s3:// needs maskmill[s3] installed, others their fsspec package"
+        ) from error
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1
     return filesystem, str(path)

@@ -39,7 +39,7 @@ from pipeline.devices import (
     prepare_model,
 )
 from pipeline.executors import describe
-from pipeline.faults import is_transient
+from pipeline.faults import is_from_client, is_from_full_disk, is_transient
 from pipeline.in_flight import VideoInFlight
 from pipeline.inputs import InputError
 from pipeline.labeler import LabelOptions, Labels, Saving, failed_tracks, label_steps
@@ -266,7 +266,7 @@ class Worker:
             return self._failed(video, error)
         if is_poisoned(error):
             raise error
-        if is_transient(error) or isinstance(error, StorageError):
+        if isinstance(error, StorageError) or is_transient(error) or is_from_client(error) or is_from_full_disk(error):
             self._storage_errors.append(describe(error))
             self._give_back(video)
             return None

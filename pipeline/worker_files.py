@@ -27,7 +27,7 @@ class WorkerFolder:
     """
 
     def __init__(self, parent: str | None) -> None:
-        root = Path(parent) if parent else Path(tempfile.gettempdir())
+        root = Path(parent).expanduser() if parent else Path(tempfile.gettempdir())
         root.mkdir(parents=True, exist_ok=True)
         for folder in root.glob(f"{_PREFIX}*"):
             _remove_if_dead(folder)

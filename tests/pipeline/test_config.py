@@ -87,6 +87,13 @@ def test_paths_are_taken_as_they_are_typed(path: str) -> None:
     assert label(f"videos={path}").videos == path
 
 
+def test_a_secret_that_cannot_be_read_is_not_printed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        composed("label", [*TABLES, "storage_options.secret='hush"])
+    assert "storage_options.secret" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
 def test_storage_options_need_no_plus_and_no_quotes() -> None:
     config = label(
         "storage_options.key=AK/+9=",
@@ -108,6 +115,10 @@ def test_the_printed_config_hides_secrets() -> None:
     ("overrides", "said"),
     [
         (["frames.strid=2"], "unknown key frames.strid=2: did you mean stride?"),
+        (
+            ["storage_optoins.secret=hush"],
+            "unknown key storage_optoins={'secret': '***'}: did you mean storage_options?",
+        ),
         (["vidoes=x"], "unknown key vidoes='x': did you mean videos?"),
         (["cluster.actors=two"], "cluster.actors='two': expected a whole number"),
         (["cluster.actors=0"], "cluster.actors=0: allowed is at least 1"),

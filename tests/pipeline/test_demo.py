@@ -59,3 +59,9 @@ def test_the_demo_refuses_an_input_of_its_own(tmp_path: Path, capsys: pytest.Cap
     assert main(["conf=demo", "videos=mine.parquet", f"output={tmp_path}"]) == 2
     assert "leave out videos=" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_needs_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty `output=` is a variable that is not set."""
+    assert main(["conf=demo", "output="]) == 2
+    assert "the demo needs output=" in capsys.readouterr().err

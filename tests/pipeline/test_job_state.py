@@ -28,7 +28,7 @@ def test_entries_add_up() -> None:
     state = state_of(
         Entry("w", 1),
         Entry("w", 1, add=(segment("a", "v1", "v2"),), strikes={"v3": 2, "v4": 1}),
-        Entry("w", 2, add=(segment("b", "v3", status=Status.FAILED),), strikes={"v4": 0}),
+        Entry("w", 2, add=(segment("b", "v3", status=Status.FAILED),), strikes={"v4": 0, "v3": 3}),
     )
     assert dict(state.terminal) == {
         "v1": Terminal(Status.OK, "p", "a"),
@@ -37,7 +37,7 @@ def test_entries_add_up() -> None:
     }
     assert state.terminal.num_by_status == {Status.OK: 2, Status.FAILED: 1}
     assert state.segments["a"] == SegmentSize(num_masks=8, num_tracks=2, num_videos=2, num_bytes=100)
-    assert state.strikes == {}, "progress that is saved clears strikes, and so does 0"
+    assert state.strikes == {}, "progress that is saved clears strikes, so does 0, and what has ended has none"
     assert (state.epoch, state.next_entry) == (2, 3)
 
 

@@ -178,6 +178,13 @@ def test_storage_that_stays_away_ends_the_job_resumably(tmp_path: Path) -> None:
     assert statuses(loop) == {}
 
 
+def test_videos_that_cannot_be_fetched_do_not_hold_up_the_others(tmp_path: Path) -> None:
+    good = [f"v{number}" for number in range(30)]
+    loop = loop_over(FakeExecutor(2, fates(**dict.fromkeys("abcd", "no such host"))), [*"abcd", *good], tmp_path)
+    assert loop.run() is Ending.STORAGE
+    assert statuses(loop) == dict.fromkeys(good, "ok")
+
+
 def test_a_commit_that_storage_refused_is_made_later(tmp_path: Path) -> None:
     ledger = FakeLedger(num_away=3)
     loop = loop_over(FakeExecutor(2), "abcdef", tmp_path, ledger)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.inputs import InputTables
+from pipeline.inputs import InputError, InputTables
 from pipeline.plan import Plan, long_first, make_plan, windows
 from pipeline.prompt_rows import read_prompts
 from pipeline.work import RowSpan, Status, WorkItem
@@ -285,6 +285,12 @@ def test_rows_that_name_nothing_are_told(tmp_path: Path) -> None:
         "2 rows of the videos table have no video_id and are left out",
         "1 rows of the prompts table have no object_id and are left out",
     )
+
+
+def test_object_ids_beyond_64_bits_with_sign_are_told(tmp_path: Path) -> None:
+    columns = prompts("a", object_id=pa.array([2**63], pa.uint64()))
+    with pytest.raises(InputError, match=r"prompts\.parquet: object_id must be a whole number of 64 bits"):
+        plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, columns)
 
 
 def test_empty_tables_are_told(tmp_path: Path) -> None:

@@ -13,6 +13,11 @@ from pipeline.redact import HIDDEN, redact
         ("s3://bucket/a b/clip.mp4", "s3://bucket/a b/clip.mp4"),
         ("https://host/v.mp4?X-Amz-Signature=abc&x=1", f"https://host/v.mp4?{HIDDEN}"),
         ("https://user:pw@host/v.mp4", f"https://{HIDDEN}@host/v.mp4"),
+        ("https://token@host/v.mp4", f"https://{HIDDEN}@host/v.mp4"),
+        ("s3://user:p@ss@host/v.mp4", f"s3://{HIDDEN}@host/v.mp4"),
+        ("tar://v.mp4::https://user:pw@host/a.tar?sig=1", f"tar://v.mp4::https://{HIDDEN}@host/a.tar?{HIDDEN}"),
+        ("s3://bucket/a.tar::v.mp4?x=1", f"s3://bucket/a.tar::v.mp4?{HIDDEN}"),
+        ("https://host/path@2x.png", "https://host/path@2x.png"),
         ("abfs://container@account.dfs.core.windows.net/v", "abfs://container@account.dfs.core.windows.net/v"),
         (
             "403, message='Forbidden', url='http://h/v?sig=abc' and ftp://u:p@h/x",

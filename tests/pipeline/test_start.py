@@ -30,6 +30,8 @@ print(json.dumps({"code": code, "seconds": used.ru_utime + used.ru_stime, "loade
         (["conf=label", "videos=videos.parquet", "prompts=prompts.parquet"], 2, "output"),
         (["conf=label", "output=out", "prompts=prompts.parquet", "frames.stride=0"], 2, "stride"),
         (["conf=label", "output=out", "prompts=missing.parquet"], 2, "missing.parquet does not exist"),
+        (["conf=label", "output=out", "prompts=abc://x.parquet"], 2, "abc:// cannot be opened"),
+        (["conf=label", "output=abc://out", "prompts=x.parquet"], 2, "output=abc://out: abc:// cannot be opened"),
     ],
 )
 def test_help_and_mistakes_are_answered_within_a_second_without_torch_and_ray(

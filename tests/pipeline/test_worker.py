@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -150,6 +152,17 @@ def test_a_storage_fault_gives_the_item_back(
     assert report.segments == ()
     assert "reading a.mp4" in report.storage_errors[0]
     monkeypatch.undo()
+    assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+def test_a_full_disk_is_not_the_videos_fault(
+    number: int, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "label_steps", Fails(OSError(number, os.strerror(number))))
+    report = worker.work([items["a"]])
+    assert (report.returned, report.segments) == ((items["a"],), ())
+    assert os.strerror(number) in report.storage_errors[0]
     assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
 
 
