@@ -8,6 +8,7 @@ between are tracked again when one of them is asked for (`model.recall`). A stre
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -31,6 +32,11 @@ class Record:
     walk: int
     revision: int
     segmentation: Segmentation
+
+
+def _same_memories(first: Mapping[int, object], second: Mapping[int, object]) -> bool:
+    """Whether two banks remember the same prompted frames: not equal memories, but the same ones."""
+    return first.keys() == second.keys() and all(first[index] is second[index] for index in first)
 
 
 @dataclass
@@ -61,14 +67,20 @@ class History:
         self.num_walks += 1
         self.walks[self.num_walks] = Walk(direction)
 
-    def before_frame(self, frame_index: int, bank: MemoryBank[Tensor], *, is_due: bool = False) -> None:
-        """To be called before a frame is tracked: takes a snapshot where one is due, by its distance or anyway."""
+    def before_frame(self, frame_index: int, bank: MemoryBank[Tensor]) -> None:
+        """To be called before a frame is tracked: takes a snapshot where the last one is too far or lacks a prompt.
+
+        Between a snapshot and the frames that need it prompted memories must neither come nor go.
+        """
         walk = self.walks[self.num_walks]
         if self.rule.newest_only:
             self.records.clear()
             walk.banks.clear()
-        if walk.banks and not is_due and abs(frame_index - next(reversed(walk.banks))) < self.rule.snapshot_every:
-            return
+        if walk.banks:
+            newest = next(reversed(walk.banks))
+            is_near = abs(frame_index - newest) < self.rule.snapshot_every
+            if is_near and _same_memories(walk.banks[newest].prompted, bank.prompted):
+                return
         walk.banks[frame_index] = bank.copy()
         self.num_new_snapshots += 1
         if self.num_new_snapshots > 8 + sum(len(walk.banks) for walk in self.walks.values()) // 2:

@@ -74,7 +74,7 @@ def segment_images(
         for prompt in _decoded(prompts, image, pad_value)
     ]
     rows: dict[int, Segmentation] = {}
-    for positions in equal_shapes(queries):
+    for positions in equal_shapes(network, queries):
         batch = features.for_objects([queries[position].frame_row for position in positions])
         segmentation = segment_prompts(network, batch, [queries[position] for position in positions])
         rows |= {position: segmentation.row(row) for row, position in enumerate(positions)}

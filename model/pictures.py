@@ -5,7 +5,7 @@ Legend: T frames, H, W pixels, S side of the model's square input; frames are ui
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,7 @@ def to_frames(
         return video
     size_hw: tuple[int, int] | None = None
     kept: list[Tensor] = []
+    is_stream = not isinstance(video, (np.ndarray, Tensor, Sequence))
     for index, picture in enumerate(_pictures(video)):
         pixels_HW3 = to_rgb(picture, f"frame {index}")
         if size_hw is None:
@@ -79,7 +80,10 @@ def to_frames(
             raise ValueError(
                 f"frame {index}: is {list(pixels_HW3.shape[:2])} (height, width), the first frame {list(size_hw)}"
             )
-        kept.append(resize_frame(pixels_HW3.to(processing_device), image_size).to(storage_device))
+        resized = resize_frame(pixels_HW3.to(processing_device), image_size).to(storage_device)
+        if is_stream and resized.data_ptr() == pixels_HW3.data_ptr():
+            resized = resized.clone()  # who reads pictures one by one may read them into one buffer
+        kept.append(resized)
     return ArrayFrames(kept, size_hw)
 
 
@@ -92,6 +96,8 @@ def to_rgb(picture: Any, name: str) -> Tensor:
         return torch.from_numpy(np.array(picture.convert("RGB")))
     if not isinstance(picture, (np.ndarray, Tensor)):
         raise ValueError(f"{name}: expected a PIL image, an array or a tensor, got {type(picture).__name__}")
+    if isinstance(picture, np.ndarray):
+        picture = np.ascontiguousarray(picture)  # torch takes no views that go backward, as BGR turned to RGB
     pixels = torch.as_tensor(picture)
     if pixels.dtype != torch.uint8:
         raise ValueError(f"{name}: expected uint8 pixels of 0 to 255, got {pixels.dtype}")

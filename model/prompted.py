@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.kernels import objects_per_batch
 from model.prompts import MaskPrompt, Prompt, click_sequence
 from model.sam2 import Clicks, ImageFeatures, Remembered, Sam2, Segmentation
 from model.transfers import on_device
@@ -43,12 +44,13 @@ class Query:
         return (len(click_sequence(self.prompt)[1]), *(self.remembered.shape if self.remembered else ()))
 
 
-def equal_shapes(queries: Sequence[Query]) -> list[list[int]]:
-    """The positions of the queries, those of equal shape together."""
+def equal_shapes(model: Sam2, queries: Sequence[Query]) -> list[list[int]]:
+    """The positions of the queries, those of equal shape together, as many as share a batch of the network."""
+    limit = objects_per_batch(model.device, model.config.grid_size**2)
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position, query in enumerate(queries):
         groups[query.shape].append(position)
-    return list(groups.values())
+    return [group[start : start + limit] for group in groups.values() for start in range(0, len(group), limit)]
 
 
 def segment_prompts(model: Sam2, features: ImageFeatures, queries: Sequence[Query]) -> Segmentation:

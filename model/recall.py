@@ -45,9 +45,6 @@ def _track_again(
 
 
 def _frames(session: VideoSession, start: int, last: int, direction: int) -> Iterator[Frame]:
-    """The frames from `start` to `last`, both included."""
-    source = session.frames.forward(start) if direction == FORWARD else session.frames.backward(start + 1)
-    for frame in source:
-        yield frame
-        if frame.index == last:
-            return
+    """The frames from `start` to `last`, both included; a walk may be open, beside which only `at` may be called."""
+    frames = session.frames.at(range(min(start, last), max(start, last) + 1))
+    return iter(frames) if direction == FORWARD else reversed(list(frames))

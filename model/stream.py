@@ -136,12 +136,24 @@ class VideoStream:
 
     def push(self, pixels_HW3: Tensor, *, remember: bool = True) -> FrameResult:
         """Takes the next frame (as `Frame.pixels_HW3`) and gives the masks of the objects that have started."""
-        if self._newest.frame is not None:
-            self.session.condition_on(self._newest.frame)
-        self._newest.frame = Frame(self.newest_index + 1, pixels_HW3)
-        for object_id, prompt in self._upcoming.pop(self.newest_index, {}).items():
-            self.session.add_prompt(object_id, self.newest_index, prompt)
-        return self.session.segment_frame(self.newest_index, remember=remember)
+        before = self._newest.frame
+        if before is not None:
+            self.session.condition_on(before)
+        frame = Frame(self.newest_index + 1, pixels_HW3)
+        prompts = self._upcoming.pop(frame.index, {})
+        self._newest.frame = frame
+        try:
+            for object_id, prompt in prompts.items():
+                self.session.add_prompt(object_id, frame.index, prompt)
+            return self.session.segment_frame(frame.index, remember=remember)
+        except BaseException:  # as if the frame had not come
+            for object_id in prompts.keys() & self.session.objects.keys():
+                if frame.index in self.session.objects[object_id].prompts:
+                    self.session.clear_prompts(object_id, frame.index)
+            self._newest.frame = before
+            if prompts:
+                self._upcoming[frame.index] = prompts
+            raise
 
     def to_bytes(self) -> bytes:
         """The stream between two frames as a safetensors file: everything but the model."""

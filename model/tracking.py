@@ -142,10 +142,7 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
     for step in steps:
         for tracked in step.tracked:
             if tracked.history is not None:
-                # Where prompted memories come and go, none may come between a snapshot and the frames that need it.
-                follows_prompt = step.frame.index - step.direction in tracked.prompts
-                is_due = follows_prompt and step.session.max_prompted_memories is not None
-                tracked.history.before_frame(step.frame.index, tracked.bank, is_due=is_due)
+                tracked.history.before_frame(step.frame.index, tracked.bank)
     rows = track(steps)
     for index, step in enumerate(steps):
         for tracked in step.tracked:
@@ -162,20 +159,26 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
 
 
 def track(steps: Sequence[Step]) -> dict[tuple[int, int], Segmentation]:
-    """The masks of the tracked objects by (index of the step, object id); their banks remember them."""
+    """The masks of the tracked objects by (index of the step, object id); their banks remember them.
+
+    All or none do: after an error in the middle the same steps can be taken again.
+    """
     groups: dict[tuple[int, int], list[tuple[int, TrackedObject, Remembered]]] = defaultdict(list)
     for index, step in enumerate(steps):
         for tracked in step.tracked:
             remembered = _remembered(step.session, tracked.bank, step.frame.index, step.direction)
             groups[remembered.shape].append((index, tracked, remembered))
     rows: dict[tuple[int, int], Segmentation] = {}
+    memories: list[tuple[TrackedObject, Memory[Tensor], int]] = []
     if groups:
         features = _features_of([step if step.tracked else None for step in steps])
         model = steps[0].session.model
         limit = objects_per_batch(model.device, model.config.grid_size**2)
         for group in groups.values():
             for start in range(0, len(group), limit):
-                _track_group(steps, features, group[start : start + limit], rows)
+                memories += _track_group(steps, features, group[start : start + limit], rows)
+    for tracked, memory, direction in memories:
+        tracked.bank.add_tracked(memory, direction)
     return rows
 
 
@@ -188,7 +191,7 @@ def condition(session: VideoSession, frame: Frame, objects: Iterable[TrackedObje
     prompted = list(objects)
     features = session.features_of(frame)
     queries = [_query(session, tracked.prompts[frame.index], frame.index) for tracked in prompted]
-    for positions in equal_shapes(queries):
+    for positions in equal_shapes(model, queries):
         batch = features.for_objects([0] * len(positions))
         segmentation = segment_prompts(model, batch, [queries[position] for position in positions])
         spatial_BLM = model.remember(batch, segmentation, binarize=True).to(session.state_device)
@@ -241,8 +244,11 @@ def _track_group(
     features: Mapping[int, ImageFeatures],
     group: Sequence[tuple[int, TrackedObject, Remembered]],
     rows: dict[tuple[int, int], Segmentation],
-) -> None:
-    """Tracks objects of equal memory shape; puts each one's part under (index of the step, object id) into `rows`."""
+) -> list[tuple[TrackedObject, Memory[Tensor], int]]:
+    """Tracks objects of equal memory shape; puts each one's part under (index of the step, object id) into `rows`.
+
+    Returns what they are to remember, with the direction.
+    """
     model = steps[group[0][0]].session.model
     used = sorted({index for index, _, _ in group})
     shared = ImageFeatures.stack([features[index] for index in used])
@@ -250,14 +256,15 @@ def _track_group(
     segmentation = model.segment(batch, memory=model.memory_tokens([remembered for _, _, remembered in group]))
     remember = any(steps[index].remember for index in used)
     spatial_BLM = model.remember(batch, segmentation, binarize=False) if remember else None
+    memories = []
     for row, (index, tracked, _) in enumerate(group):
         part = segmentation.row(row)
         rows[index, tracked.object_id] = part
         if spatial_BLM is not None and steps[index].remember:
             spatial = spatial_BLM[row].to(steps[index].session.state_device)
-            tracked.bank.add_tracked(
-                Memory(steps[index].frame.index, spatial, part.pointers_BC), steps[index].direction
-            )
+            memory = Memory(steps[index].frame.index, spatial, part.pointers_BC)
+            memories.append((tracked, memory, steps[index].direction))
+    return memories
 
 
 def _remembered(session: VideoSession, bank: MemoryBank[Tensor], frame_index: int, direction: int) -> Remembered:

@@ -178,6 +178,8 @@ class VideoSession:
             return
         self.condition()
         for leg in legs:
+            if not self.objects:  # removed during the leg before
+                return
             if start is None:
                 for tracked in self.objects.values():
                     tracked.upcoming = None
@@ -350,14 +352,11 @@ class VideoSession:
             raise ValueError(_beyond_end(objects[0].object_id, index))
 
     def _condition_frame(self, frame: Frame, objects: Sequence[TrackedObject]) -> None:
-        corrected = [t for t in objects if t.prompts[frame.index].is_correction]
-        missing = [t for t in corrected if t.prompts[frame.index].recall is None]
+        prompted = [(t, t.prompts[frame.index]) for t in objects]
+        missing = [tracked for tracked, said in prompted if said.is_correction and said.recall is None]
         for object_id, recalled in recall(self, missing, frame.index).items():
             self.objects[object_id].prompts[frame.index].recall = recalled
         condition(self, frame, objects)
-        for tracked in corrected:
-            if tracked.history is not None:
-                tracked.history.records.pop(frame.index, None)
 
     def _forget_behind(self, frame_index: int, heading: int) -> None:
         """Where prompted memories are bounded: forgets those behind the walk that no later frame looks at."""
