@@ -69,7 +69,7 @@ def download(tensor: Tensor) -> Download:
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
     event = torch.cuda.Event()
-    event.record()
+    event.record(torch.cuda.current_stream(tensor.device))
     return Download(host, event)
 
 

@@ -111,9 +111,7 @@ class ParquetShards:
             raise InputError(
                 f"{self.key}: {redact(file)} may not be read; check its permissions or storage_options"
             ) from error
-        except Exception as error:
-            if not isinstance(error, UnknownScheme) and not is_from_client(error):
-                raise
+        except UnknownScheme as error:
             raise InputError(f"{self.key}: {redact(file)}: {redact(str(error))}") from error
         except (pa.ArrowException, OSError, ValueError) as error:
             if is_transient(error):
@@ -122,6 +120,10 @@ class ParquetShards:
             raise InputError(
                 f"{self.key}: {redact(file)} cannot be read as Parquet ({reason}); write it again"
             ) from error
+        except Exception as error:
+            if not is_from_client(error):
+                raise
+            raise InputError(f"{self.key}: {redact(file)}: {redact(str(error))}; check storage_options") from error
 
 
 class _Shard:

@@ -252,12 +252,13 @@ class Worker:
             encode_ahead=1 if video.has_little_memory else self._encode_ahead,
         )
         video.checkpoint = VideoCheckpoint(settings.storage, video.item, settings.config_hash, settings.checkpoint_rule)
-        saving = Saving(video.checkpoint, make_session, self._restore_session)
+        restore = partial(self._restore_session, encode_ahead=make_session.keywords["encode_ahead"])
+        saving = Saving(video.checkpoint, make_session, restore)
         video.start(label_steps(make_session, video.item.video_id, video.prompts, video.frames, options, saving))
 
-    def _restore_session(self, state: bytes, frames: FrameSource) -> VideoSession:
+    def _restore_session(self, state: bytes, frames: FrameSource, encode_ahead: int) -> VideoSession:
         session = VideoSession.from_bytes(state, self._model, frames)
-        session.encode_ahead = self._encode_ahead
+        session.encode_ahead = encode_ahead
         return session
 
     def _after_error(self, video: VideoInFlight, error: Exception) -> LabeledVideo | None:

@@ -7,6 +7,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from pipeline import inputs
 from pipeline.faults import Backoff
@@ -233,3 +234,13 @@ def test_tables_come_from_s3(s3_server: S3Server) -> None:
         assert ids(found) == ["one", "two"]
     with pytest.raises(InputError, match="does not exist"):
         ParquetShards("videos", f"{folder}/missing.parquet", VIDEOS_IN, options)
+
+
+def test_missing_credentials_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise NoCredentialsError
+
+    monkeypatch.setattr("pipeline.inputs.open_parquet", refuse)
+    pq.write_table(pa.table({"video_id": ["a"]}), tmp_path / "videos.parquet")
+    with pytest.raises(InputError, match=r"videos: .*videos\.parquet: Unable to locate credentials"):
+        ParquetShards("videos", str(tmp_path / "videos.parquet"), VIDEOS_IN, None)

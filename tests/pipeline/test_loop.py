@@ -178,6 +178,13 @@ def test_storage_that_stays_away_ends_the_job_resumably(tmp_path: Path) -> None:
     assert statuses(loop) == {}
 
 
+def test_a_disk_that_is_full_at_the_end_of_a_video_again_and_again_ends_the_job(tmp_path: Path) -> None:
+    executor = FakeExecutor(1, fates(a="at the end: no space left"))
+    loop = loop_over(executor, "a", tmp_path)
+    assert loop.run() is Ending.STORAGE
+    assert loop.progress.num_frames > 1
+
+
 def test_videos_that_cannot_be_fetched_do_not_hold_up_the_others(tmp_path: Path) -> None:
     good = [f"v{number}" for number in range(30)]
     loop = loop_over(FakeExecutor(2, fates(**dict.fromkeys("abcd", "no such host"))), [*"abcd", *good], tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from botocore.exceptions import NoCredentialsError
 from pycocotools import mask as coco
 
 from model.video import FrameResult, Step, advance
@@ -155,14 +155,18 @@ def test_a_storage_fault_gives_the_item_back(
     assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
-def test_a_full_disk_is_not_the_videos_fault(
-    number: int, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "disk full"), OSError(errno.EMFILE, "too many files"), NoCredentialsError()],
+    ids=str,
+)
+def test_a_full_disk_and_missing_credentials_are_not_the_videos_fault(
+    error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "label_steps", Fails(OSError(number, os.strerror(number))))
+    monkeypatch.setattr(worker_module, "label_steps", Fails(error))
     report = worker.work([items["a"]])
     assert (report.returned, report.segments) == ((items["a"],), ())
-    assert os.strerror(number) in report.storage_errors[0]
+    assert str(error) in report.storage_errors[0]
     assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
 
 
