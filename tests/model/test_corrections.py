@@ -250,6 +250,7 @@ def test_snapshots_that_no_frame_needs_are_dropped() -> None:
         assert 0 <= (index - start) * history.direction(index) < 4
 
 
+@pytest.mark.slow
 def test_corrections_decode_and_propagate_as_in_transformers_with_the_earlier_logits_fed() -> None:
     """Its parts can do what its session does not: previous logits, memory, and a corrected frame that is kept."""
     drawn, frame_index = square_clip("drifting", 6), 3

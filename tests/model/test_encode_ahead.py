@@ -54,6 +54,7 @@ def same_masks(ahead: Sequence[FrameResult], plain: Sequence[FrameResult]) -> bo
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 def test_masks_are_those_of_one_frame_at_a_time(network: Sam2, direction: str) -> None:
     plain = list(session(network, 1).propagate(direction))

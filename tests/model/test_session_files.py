@@ -32,6 +32,7 @@ def new_session(history: HistoryRule | None = None, max_prompted: int | None = N
     return session
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 @pytest.mark.parametrize("kept", [{}, {"history": HistoryRule(3)}, {"max_prompted": 2}])
 def test_a_session_saved_in_the_middle_goes_on_bit_for_bit(direction: str, kept: dict[str, Any]) -> None:

@@ -280,6 +280,7 @@ def masks(worker: Worker) -> dict[tuple[object, ...], np.ndarray]:
     }
 
 
+@pytest.mark.slow
 def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
     worker: Worker, items: dict[str, WorkItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +315,7 @@ def test_a_bad_video_in_flight_leaves_the_others_alone(worker: Worker, items: di
     assert len(published(worker, "masks")) == 2 * 2 * NUM_FRAMES
 
 
+@pytest.mark.slow
 def test_an_error_in_a_shared_batch_is_charged_to_whom_it_follows(
     worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
