@@ -104,10 +104,7 @@ class Dispatcher:
         opened = held.open_items()
         if any(item.alone for item in opened):
             return ()
-        is_time = self._num_since_suspect >= _SUSPECT_AFTER_VIDEOS
-        if opened and is_time and self._has_suspect(now):
-            return ()  # nobody's inbox is filled until somebody's is empty, for the suspect
-        if not opened and (is_time or not self._has_fresh()):
+        if not opened and (self._num_since_suspect >= _SUSPECT_AFTER_VIDEOS or not self._has_fresh()):
             suspect = self._next_suspect(now)
             if suspect is not None:
                 self._num_since_suspect = 0
@@ -278,9 +275,6 @@ class Dispatcher:
                 return item
             self._suspects.append(item)
         return None
-
-    def _has_suspect(self, now: float) -> bool:
-        return bool(self._suspects or (self._later and self._later[0][0] <= now and self._later[0][2].alone))
 
     def _next_suspect(self, now: float) -> WorkItem | None:
         if not self._suspects and self._later and self._later[0][0] <= now and self._later[0][2].alone:

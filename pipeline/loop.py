@@ -84,11 +84,6 @@ class Loop:
     _no_start_before: float = 0.0
     _storage_errors: int = 0
     _storage_away_since: float | None = None
-    _last_storage_error: float = 0.0
-    # Videos of which frames are labelled. One that comes back all the same was refused at its end, by a local disk,
-    # say: then frames say nothing of storage any more, or it would be labelled for ever.
-    _begun: set[str] = field(default_factory=set)
-    _is_refused_late: bool = False
 
     def run(self) -> Ending:
         """Label everything that is planned; returns early for a signal or when it makes no sense to go on."""
@@ -122,7 +117,7 @@ class Loop:
         if self._setup_failures >= self.limits.max_setup_failures and not (self._busy or self._idle):
             return Ending.ENVIRONMENT
         since = self._storage_away_since
-        if since is not None and self._last_storage_error - since > self.limits.storage_patience_seconds:
+        if since is not None and self.clock() - since > self.limits.storage_patience_seconds:
             return Ending.STORAGE
         return None
 
@@ -188,12 +183,8 @@ class Loop:
         """Note what a worker says; returns before when it gets nothing new, because storage did not answer."""
         self.progress.worked(report.num_frames, report.stage_seconds)
         self._segments.extend(report.segments)
-        self._begun.update(progress.video_id for progress in report.in_flight if progress.num_frames)
-        is_fine = bool(report.num_frames) and not report.storage_errors and not self._is_refused_late
-        if report.segments or is_fine:
+        if report.segments or (report.num_frames and not report.storage_errors):
             self._storage_is_back()
-        if report.storage_errors and any(item.video_id in self._begun for item in report.returned):
-            self._is_refused_late = True
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
         self.dispatcher.report(report, pause_until)
         self._strikes.update(self.dispatcher.take_cleared())
@@ -233,7 +224,6 @@ class Loop:
         for outcome in new.values():
             log_video(outcome, self.dispatcher.attempt_of(outcome.video_id))
         self.dispatcher.committed(new)
-        self._begun.difference_update(new)
         self.progress.committed(new.values())
 
     def _drain(self) -> None:
@@ -257,17 +247,13 @@ class Loop:
     def _storage_failed(self, message: str) -> float:
         """Returns until when to leave storage alone."""
         self._note(f"storage: {message}")
-        now = self.clock()
-        if now - self._last_storage_error > self.limits.storage_patience_seconds:
-            self._storage_is_back()  # so long without an error: this one begins anew
-        if self._storage_away_since is None:
-            self._storage_away_since = now
-        self._last_storage_error = now
         self._storage_errors += 1
-        return now + _pause(self._storage_errors)
+        if self._storage_away_since is None:
+            self._storage_away_since = self.clock()
+        return self.clock() + _pause(self._storage_errors)
 
     def _storage_is_back(self) -> None:
-        self._storage_errors, self._storage_away_since, self._is_refused_late = 0, None, False
+        self._storage_errors, self._storage_away_since = 0, None
 
     def _note(self, message: str) -> None:
         _log.warning("%s", message)

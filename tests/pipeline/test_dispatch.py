@@ -140,21 +140,6 @@ def test_a_suspect_does_not_wait_for_the_end_of_a_long_job() -> None:
     assert order == "cdefghijklmnopqrastuvwxyzb"
 
 
-def test_a_suspect_does_not_wait_for_an_inbox_that_is_always_filled() -> None:
-    made = dispatcher("ab" + "".join(chr(0x4E00 + number) for number in range(200)))
-    made.offers("w", 0)
-    made.lost("w", Failure.AMBIGUOUS)
-    made.add_worker("v")
-    inbox, done = "", ""
-    while "b" not in done:
-        inbox += names(made.offers("v", 0))
-        made.report(report("v", done=inbox[0]), 0)
-        made.committed(inbox[0])
-        inbox, done = inbox[1:], done + inbox[0]
-    assert done.index("a") <= 20
-    assert done.index("b") <= 40
-
-
 def test_where_workers_die_anyway_it_takes_more_deaths_to_blame_a_video() -> None:
     """Every video but one is labelled at its second attempt: chance explains two deaths there, but not ten."""
     made = dispatcher("abcdefgh", max_strikes=2)
