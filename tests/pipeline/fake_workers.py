@@ -37,7 +37,6 @@ class FakeExecutor:
     finished: dict[str, list[Outcome]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     num_started: int = 0
-    begun: WorkItem | None = None
 
     def start(self) -> str:
         worker_id = f"w{self.num_started}"
@@ -85,11 +84,6 @@ class FakeExecutor:
             return Reported(worker_id, self._report(worker_id, len(finished) >= self.flush_every, num_frames=1))
         if fate.startswith("poison"):
             return Reported(worker_id, self._report(worker_id, True, poisoned=fate))
-        if fate == "goes on":
-            return Reported(worker_id, self._report(worker_id, False, num_frames=1))
-        if fate.startswith("at the end") and self.begun != inbox[0]:
-            self.begun = inbox[0]
-            return Reported(worker_id, self._report(worker_id, False, num_frames=1))
         return Reported(worker_id, self._report(worker_id, False, returned=(inbox.pop(0),), storage_errors=(fate,)))
 
     def _report(self, worker_id: str, flush: bool, **fields: object) -> Report:
@@ -97,7 +91,7 @@ class FakeExecutor:
         segments = (published(f"{worker_id}-{finished[0].video_id}", finished),) if flush and finished else ()
         if flush:
             self.finished[worker_id] = finished = []
-        in_flight = tuple(Progress(one.video_id, int(one is self.begun), "waiting") for one in self.inboxes[worker_id])
+        in_flight = tuple(Progress(one.video_id, 0, "waiting") for one in self.inboxes[worker_id])
         unflushed = tuple(outcome.video_id for outcome in finished)
         return Report(worker_id, segments, in_flight, unflushed, **fields)  # type: ignore[arg-type]
 
