@@ -1,12 +1,14 @@
 """Who labels what next, and what a lost worker costs: the scheduler's logic, without Ray, storage or clocks of its own.
 
 An item is *waiting* (streamed from the plan, or given back), *held* by one worker (offered to it, not yet published),
-or *published* (in a segment that the driver has not committed). It leaves when the driver says that it is in the log.
+or *published* (in a segment that the driver has not committed). It leaves when the driver says that it is in the log,
+or is *set aside* for a later run when storage refuses it again and again.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +46,14 @@ class _Held:
         return [item for video_id, item in self.items.items() if video_id not in self.unflushed]
 
 
+@dataclass
+class _Refusals:
+    """Since when storage refuses a video, and in which outages it did."""
+
+    since: float
+    outages: set[int] = field(default_factory=set)
+
+
 # Losses that are blamed on nobody become strikes after so many of one video, or two videos that always kill their
 # workers at the same moment would go on for ever.
 _MAX_LOSSES_TOGETHER = 3
@@ -58,12 +68,19 @@ _SUSPECT_AFTER_VIDEOS = 16
 _CHANCE = 1e-3
 _PATIENCE = 4
 
+# A video is set aside when storage refused it in so many outages, over longer than the patience with storage. Between
+# two outages storage answered, so it is the video's address that is bad, or the disk where it is labelled.
+_MAX_OUTAGES = 5
+
 # How far the plan is read ahead to see whether an inbox would be a bad place to wait.
 _MOST_LOOKED_AT = 4096
 
 
 class Dispatcher:
-    """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox."""
+    """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox.
+
+    `patience_seconds` is how long storage may refuse one video, however the others fare.
+    """
 
     def __init__(
         self,
@@ -71,6 +88,7 @@ class Dispatcher:
         strikes: Mapping[str, int] | None = None,
         videos_in_flight: int = 1,
         max_strikes: int = 3,
+        patience_seconds: float = math.inf,
     ) -> None:
         self._plan: Iterator[WorkItem] = iter(plan)
         self._exhausted = False
@@ -82,6 +100,9 @@ class Dispatcher:
         self._strikes = {video_id: count for video_id, count in (strikes or {}).items() if count}
         self._together: dict[str, int] = {}
         self._num_saved: dict[str, int] = {}
+        self._refusals: dict[str, _Refusals] = {}
+        self._num_outages = 0
+        self._num_set_aside = 0
         self._cleared: set[str] = set()
         self._num_labelled = 0
         self._num_innocent_deaths = 0
@@ -89,6 +110,7 @@ class Dispatcher:
         self._num_since_suspect = 0
         self._inbox = videos_in_flight + 1
         self._max_strikes = max_strikes
+        self._patience_seconds = patience_seconds
 
     def add_worker(self, worker_id: str) -> None:
         """A worker that can take offers."""
@@ -121,22 +143,32 @@ class Dispatcher:
             chosen.append(item)
         return self._hand_over(held, chosen)
 
-    def report(self, report: Report, retry_at: float) -> None:
+    def report(self, report: Report, now: float, retry_at: float = 0.0) -> None:
         """What a worker said. Items that it gave back (storage faults) are not offered again before `retry_at`."""
         held = self._held[report.worker_id]
         for segment in report.segments:
             for outcome in segment.outcomes:
                 held.items.pop(outcome.video_id, None)
         for item in report.returned:
-            if held.items.pop(item.video_id, None) is not None:
+            if held.items.pop(item.video_id, None) is None:
+                continue
+            if report.storage_errors and self._is_refused_too_long(item.video_id, now):
+                self._uncommitted.pop(item.video_id, None)
+                self._num_set_aside += 1
+            else:
                 again = replace(item, attempt=item.attempt + 1)
                 heapq.heappush(self._later, (retry_at, item.video_id, again))
         held.unflushed = frozenset(report.unflushed)
         for progress in report.in_flight:
             if progress.num_saved > self._num_saved.get(progress.video_id, 0):
                 self._num_saved[progress.video_id] = progress.num_saved
+                self._refusals.pop(progress.video_id, None)
                 if self._strikes.pop(progress.video_id, 0):
                     self._cleared.add(progress.video_id)
+
+    def storage_is_back(self) -> None:
+        """Storage answered: what it refuses from now on is another outage."""
+        self._num_outages += 1
 
     def take_cleared(self) -> dict[str, int]:
         """New totals of strikes, 0, of videos that have come further than where they were saved before."""
@@ -160,6 +192,7 @@ class Dispatcher:
             if self._strikes.pop(video_id, 0):
                 self._acquit(video_id)
             self._together.pop(video_id, None)
+            self._refusals.pop(video_id, None)
             self._num_saved.pop(video_id, None)
 
     def lost(self, worker_id: str, failure: Failure) -> Loss:
@@ -211,8 +244,13 @@ class Dispatcher:
 
     @property
     def done(self) -> bool:
-        """Nothing waits and everything that was handed out is in the log."""
+        """Nothing waits and everything that was handed out is in the log, or set aside."""
         return not self._uncommitted and self.num_waiting(1) == 0
+
+    @property
+    def num_set_aside(self) -> int:
+        """Videos that storage refused so often that they are left to a later run."""
+        return self._num_set_aside
 
     def _others_are_sooner(self, before: Sequence[WorkItem], num_workers: int) -> bool:
         """Whether the next item waits less for a free worker than behind `before` in an inbox."""
@@ -235,6 +273,11 @@ class Dispatcher:
             self._together[video_id] = self._together.get(video_id, 0) + 1
             return self._together[video_id] > _MAX_LOSSES_TOGETHER
         return failure in (Failure.AMBIGUOUS, Failure.HANG)
+
+    def _is_refused_too_long(self, video_id: str, now: float) -> bool:
+        refusals = self._refusals.setdefault(video_id, _Refusals(now))
+        refusals.outages.add(self._num_outages)
+        return len(refusals.outages) >= _MAX_OUTAGES and now - refusals.since > self._patience_seconds
 
     def _acquit(self, video_id: str) -> None:
         """A video was labelled after deaths of its workers; a death was chance if this is so for all its suspects."""

@@ -122,6 +122,7 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
                         job.log.state.strikes,
                         videos_in_flight=job.config.worker.videos_in_flight,
                         max_strikes=job.config.worker.max_strikes,
+                        patience_seconds=job.config.worker.storage_patience_seconds,
                     ),
                     ledger,
                     progress,

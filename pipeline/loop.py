@@ -83,6 +83,7 @@ class Loop:
     _setup_failures: int = 0
     _no_start_before: float = 0.0
     _storage_errors: int = 0
+    _storage_error: str = ""
     _storage_away_since: float | None = None
 
     def run(self) -> Ending:
@@ -100,6 +101,11 @@ class Loop:
             self._give_work()
             self._commit()
             self.progress.tick("running", self.num_workers)
+        if self.dispatcher.num_set_aside:
+            self._note(
+                f"{self.dispatcher.num_set_aside} video(s) are left, refused again and again; last: {self._storage_error}"
+            )
+            return Ending.STORAGE
         return Ending.DONE
 
     @property
@@ -186,7 +192,7 @@ class Loop:
         if report.segments or (report.num_frames and not report.storage_errors):
             self._storage_is_back()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
-        self.dispatcher.report(report, pause_until)
+        self.dispatcher.report(report, self.clock(), pause_until)
         self._strikes.update(self.dispatcher.take_cleared())
         return pause_until
 
@@ -246,13 +252,16 @@ class Loop:
 
     def _storage_failed(self, message: str) -> float:
         """Returns until when to leave storage alone."""
-        self._note(f"storage: {message}")
+        self._storage_error = f"storage: {message}"
+        self._note(self._storage_error)
         self._storage_errors += 1
         if self._storage_away_since is None:
             self._storage_away_since = self.clock()
         return self.clock() + _pause(self._storage_errors)
 
     def _storage_is_back(self) -> None:
+        if self._storage_away_since is not None:
+            self.dispatcher.storage_is_back()
         self._storage_errors, self._storage_away_since = 0, None
 
     def _note(self, message: str) -> None:

@@ -37,6 +37,7 @@ class FakeExecutor:
     finished: dict[str, list[Outcome]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     num_started: int = 0
+    begun: WorkItem | None = None
 
     def start(self) -> str:
         worker_id = f"w{self.num_started}"
@@ -84,6 +85,9 @@ class FakeExecutor:
             return Reported(worker_id, self._report(worker_id, len(finished) >= self.flush_every, num_frames=1))
         if fate.startswith("poison"):
             return Reported(worker_id, self._report(worker_id, True, poisoned=fate))
+        if fate == "goes on" or (fate.startswith("at the end") and self.begun != inbox[0]):
+            self.begun = inbox[0]
+            return Reported(worker_id, self._report(worker_id, False, num_frames=1))
         return Reported(worker_id, self._report(worker_id, False, returned=(inbox.pop(0),), storage_errors=(fate,)))
 
     def _report(self, worker_id: str, flush: bool, **fields: object) -> Report:

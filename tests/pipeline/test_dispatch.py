@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -233,7 +234,7 @@ def test_a_worker_that_could_not_start_costs_nothing() -> None:
 def test_an_item_that_storage_failed_waits_and_keeps_its_good_name() -> None:
     made = dispatcher("ab")
     first, _ = made.offers("w", 0)
-    made.report(report(returned=(first,)), 10.0)
+    made.report(report(returned=(first,)), 0, 10.0)
     assert names(made.offers("w", 9.9)) == ""
     assert not made.done
     (again,) = made.offers("w", 10.0)
@@ -245,10 +246,49 @@ def test_a_suspect_that_storage_failed_still_runs_alone() -> None:
     assert names(made.offers("w", 0)) == "bc"
     made.report(report(done="bc"), 0)
     (suspect,) = made.offers("w", 0)
-    made.report(report(returned=(suspect,)), 5.0)
+    made.report(report(returned=(suspect,)), 0, 5.0)
     assert made.offers("w", 1.0) == ()
     (again,) = made.offers("w", 6.0)
     assert again.alone
+
+
+def refuse(made: Dispatcher, now: float) -> None:
+    """The only video is offered, and storage refuses it."""
+    offered = made.offers("w", now)
+    assert names(offered) == "a"
+    made.report(replace(report(returned=offered), storage_errors=("no space left",)), now)
+
+
+def test_a_video_that_storage_refuses_while_it_answers_others_is_set_aside() -> None:
+    made = dispatcher("a", patience_seconds=100.0)
+    for outage in range(5):
+        assert (made.done, made.num_set_aside) == (False, 0)
+        refuse(made, now=30.0 * outage)
+        made.storage_is_back()
+    assert (made.done, made.num_set_aside) == (True, 1)
+    assert not made.awaits("a")
+
+
+@pytest.mark.parametrize(("seconds", "is_back"), [(20.0, True), (30.0, False)], ids=["a hiccup", "one long outage"])
+def test_a_video_is_not_set_aside_for(seconds: float, is_back: bool) -> None:
+    made = dispatcher("a", patience_seconds=100.0)
+    for number in range(6):
+        refuse(made, now=seconds * number)
+        if is_back:
+            made.storage_is_back()
+    assert made.num_set_aside == 0
+    assert names(made.offers("w", 1000)) == "a"
+
+
+def test_a_video_that_comes_further_between_refusals_is_not_set_aside() -> None:
+    made = dispatcher("a", patience_seconds=100.0)
+    for number in range(20):
+        refuse(made, now=60.0 * number)
+        made.storage_is_back()
+        offered = made.offers("w", 60.0 * number)
+        further = Progress("a", number + 1, "propagate", num_saved=number + 1)
+        made.report(replace(report(returned=offered), in_flight=(further,)), 60.0 * number)
+    assert made.num_set_aside == 0
 
 
 def test_waiting_items_are_counted_without_reading_the_whole_plan() -> None:

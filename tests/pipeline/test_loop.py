@@ -31,7 +31,7 @@ def loop_over(
     clock = Clock(step=0.01)
     return Loop(
         executor,
-        Dispatcher(item(video_id) for video_id in video_ids),
+        Dispatcher((item(video_id) for video_id in video_ids), patience_seconds=limits.storage_patience_seconds),
         ledger or FakeLedger(),
         Progress(10, 0, JobStorage(str(tmp_path)), stream=io.StringIO(), clock=clock),
         limits,
@@ -176,6 +176,30 @@ def test_storage_that_stays_away_ends_the_job_resumably(tmp_path: Path) -> None:
     assert loop.run() is Ending.STORAGE
     assert loop.last_failure == "storage: no route"
     assert statuses(loop) == {}
+
+
+def test_a_disk_that_is_full_at_the_end_of_a_video_again_and_again_ends_the_job(tmp_path: Path) -> None:
+    executor = FakeExecutor(1, fates(a="at the end: no space left"))
+    loop = loop_over(executor, "ab", tmp_path)
+    assert loop.run() is Ending.STORAGE
+    assert loop.progress.num_frames > 5
+    assert statuses(loop) == {"b": "ok"}
+    assert loop.last_failure == "1 video(s) are left, refused again and again; last: storage: at the end: no space left"
+
+
+def test_a_video_that_cannot_be_fetched_does_not_end_the_job_while_another_is_labelled(tmp_path: Path) -> None:
+    """Each call labels a frame of a long video, or asks for what is not there."""
+    frames_left = [400]
+
+    def fate(one: WorkItem) -> Fate:
+        frames_left[0] -= 1
+        return "no such host" if one.video_id == "dead" else Status.OK if frames_left[0] < 0 else "goes on"
+
+    executor = FakeExecutor(2, fate)
+    loop = loop_over(executor, ["dead", "long"], tmp_path)
+    loop.clock.step = 0.2  # type: ignore[attr-defined]
+    assert loop.run() is Ending.STORAGE
+    assert statuses(loop) == {"long": "ok"}
 
 
 def test_videos_that_cannot_be_fetched_do_not_hold_up_the_others(tmp_path: Path) -> None:
