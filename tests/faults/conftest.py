@@ -79,5 +79,5 @@ def some(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Sixty clips of six frames."""
-    return make_inputs(tmp_path_factory.mktemp("many"), 60, 6)
+    """Sixty clips of twelve frames."""
+    return make_inputs(tmp_path_factory.mktemp("many"), 60, 12)
