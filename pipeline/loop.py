@@ -101,12 +101,11 @@ class Loop:
             self._give_work()
             self._commit()
             self.progress.tick("running", self.num_workers)
-        if self.dispatcher.num_set_aside:
-            self._note(
-                f"{self.dispatcher.num_set_aside} video(s) are left, refused again and again; last: {self._storage_error}"
-            )
-            return Ending.STORAGE
-        return Ending.DONE
+        num_left = self.dispatcher.num_set_aside
+        if not num_left:
+            return Ending.DONE
+        self._note(f"{num_left} video(s) are left, refused again and again; last: {self._storage_error}")
+        return Ending.STORAGE
 
     @property
     def num_workers(self) -> int:
