@@ -10,13 +10,28 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+from tests.gpus import Gpu, RealGpu
+from tests.pretended_gpu import pretended_gpu
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_torch_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.needs_cuda)])
+def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
+    """A CUDA device: a pretended one everywhere, and the real one where there is one."""
+    if request.param == "real":
+        yield RealGpu()
+    else:
+        with pretended_gpu() as pretended:
+            yield pretended
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

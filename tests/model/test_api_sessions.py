@@ -470,7 +470,8 @@ def test_frames_are_kept_at_the_size_of_the_input_as_bytes_on_their_device() -> 
     assert {(tuple(one.shape), one.dtype) for one in kept} == {((64, 64, 3), torch.uint8)}
 
 
-@pytest.mark.needs_cuda
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.slow
 def test_state_and_frames_may_stay_on_the_host_while_the_model_runs_on_a_gpu(expected: Masks) -> None:
     model = Sam2VideoModel(small_model().config, copy.deepcopy(small_model().network)).to("cuda")
     session = new_session(inference_device="cuda", inference_state_device="cpu", video_storage_device="cpu")

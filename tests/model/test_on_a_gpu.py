@@ -1,10 +1,9 @@
-"""What only a GPU can show of whole sessions: no waits, the same masks, compiled code and CUDA graphs."""
+"""Whole sessions on a GPU: the same masks, no waits; and what only a real one can show, compiled code, CUDA graphs."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from model.checkpoint import load_model
 from model.compiled import compile_model
@@ -12,14 +11,13 @@ from model.sam2 import Sam2
 from model.tracking import FrameResult, advance
 from model.video import VideoSession
 from tests.clips import Clip, iou, moving_clip
+from tests.gpus import Gpu
 from tests.model.helpers import Logits, box, by_object, click, frames_of, mini
-
-pytestmark = pytest.mark.needs_cuda
 
 
 @pytest.fixture(scope="module")
 def video() -> Clip:
-    return moving_clip(num_frames=20, num_objects=2, size_hw=(192, 256))
+    return moving_clip(num_frames=10, num_objects=2, size_hw=(192, 256))
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +38,13 @@ def _check_masks(results: list[FrameResult], truth: Logits, least: float) -> Non
     assert np.mean([iou((logits[key] > 0).numpy(), (truth[key] > 0).numpy()) for key in truth]) >= least
 
 
-def test_masks_are_those_of_a_cpu(video: Clip, truth: Logits) -> None:
+@pytest.mark.slow
+def test_masks_are_those_of_a_cpu(gpu: Gpu, truth: Logits, video: Clip) -> None:
     _check_masks(list(_session(load_model("mini", device="cuda"), video).propagate("forward")), truth, 0.999)
 
 
-def test_the_host_never_waits_while_objects_are_tracked(video: Clip, truth: Logits) -> None:
+@pytest.mark.slow
+def test_the_host_never_waits_while_objects_are_tracked(gpu: Gpu, truth: Logits, video: Clip) -> None:
     """From pixels on the host to logits on the device, with a memory that fills."""
     model = load_model("mini", device="cuda")
     list(_session(model, video).propagate("forward"))  # computes every constant and loads every kernel
@@ -52,14 +52,12 @@ def test_the_host_never_waits_while_objects_are_tracked(video: Clip, truth: Logi
     session.condition()
     results: list[FrameResult] = []
     for step in session.walk("forward"):
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with gpu.without_waits():
             results += advance([step])
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
     _check_masks(results, truth, 0.999)
 
 
+@pytest.mark.needs_cuda
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("mode", [None, "reduce-overhead"])

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from model import Sam2VideoProcessor
 from model.cleanup import component_areas, tidy, without_overlap
+from tests.gpus import Gpu
 from tests.reference.mini import mini_processor
 
 processor = Sam2VideoProcessor(256)
@@ -77,7 +78,13 @@ def drawn_logits(device: str = "cpu") -> torch.Tensor:
     return logits
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.needs_cuda)])
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest, gpu: Gpu) -> str:
+    """A device that computes; with `gpu` pretended, the second is that of every machine."""
+    name: str = request.param
+    return name
+
+
 @pytest.mark.parametrize(
     ("hole", "sprinkle", "filled", "removed"),
     [(0, 0, 0, 0), (4, 0, 4, 0), (3.9, 0, 0, 0), (9, 0, 13, 0), (0, 1, 0, 1), (0, 6, 0, 11), (9, 6, 13, 11)],

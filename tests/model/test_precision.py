@@ -91,7 +91,8 @@ def _outside(position: nn.Module, xy: torch.Tensor) -> torch.Tensor:
     return code
 
 
-@pytest.mark.needs_cuda
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.slow
 def test_on_a_gpu_autocast_keeps_the_masks(truth: Logits) -> None:
     model = autocast_model(load_model("mini", device="cuda"))
     logits = {key: one.cpu() for key, one in _track(model).items()}

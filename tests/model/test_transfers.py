@@ -10,6 +10,7 @@ import torch
 
 from model import transfers
 from model.transfers import FrameBuffers, download, on_device, upload
+from tests.gpus import Gpu
 
 CPU = torch.device("cpu")
 
@@ -64,26 +65,22 @@ def test_buffers_are_made_by_refill_only_and_filled_once_each() -> None:
     assert len({one.data_ptr() for one in filled}) == 4  # a frame that is still held is not written over
 
 
-@pytest.mark.needs_cuda
-def test_on_a_gpu_no_copy_makes_the_host_wait() -> None:
+def test_on_a_gpu_no_copy_makes_the_host_wait(gpu: Gpu) -> None:
     device = torch.device("cuda")
     buffers = FrameBuffers((64, 64, 3), device)
     plain = [torch.full((64, 64, 3), value, dtype=torch.uint8) for value in (1, 2, 3)]
     frames = [buffers.fill(frame) for frame in plain]
     assert all(frame.is_pinned() for frame in frames)
     on_device([1], device)  # the first one starts the device
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with gpu.without_waits():
         there = upload([*frames, plain[0]], device)
         rows = on_device([3, 0], device)
         copying = download(there[rows])
         buffers.refill()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(copying.result(), torch.stack([plain[0], plain[0]]))
 
 
-@pytest.mark.needs_cuda
+@pytest.mark.usefixtures("gpu")
 def test_on_a_gpu_a_buffer_is_not_used_again_before_its_copy_is_done() -> None:
     device = torch.device("cuda")
     uploaded = []

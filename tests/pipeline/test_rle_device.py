@@ -19,6 +19,7 @@ from model.video import FrameResult
 from pipeline import rle_device
 from pipeline.rle import Rle, rle_of_runs
 from pipeline.rle_device import pack_runs, unpack_runs
+from tests.gpus import Gpu
 from tests.pipeline.test_labeler import BoxSession, box, label, label_with
 from tests.pipeline.test_rle_fast import blobs, usual_route
 
@@ -146,16 +147,14 @@ def test_a_slow_copy_is_waited_for_some_frames_later_only() -> None:
     assert waits == list(range(10))
 
 
-@pytest.mark.needs_cuda
 @pytest.mark.parametrize("size_hw", [(1080, 1920), (31, 17)])
-def test_on_a_gpu_the_code_is_that_of_its_own_masks_and_the_host_never_waits(size_hw: tuple[int, int]) -> None:
+def test_on_a_gpu_the_code_is_that_of_its_own_masks_and_the_host_never_waits(
+    gpu: Gpu, size_hw: tuple[int, int]
+) -> None:
     logits = blobs(20, seed=5).cuda()
     values = scores(20).cuda()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with gpu.without_waits():
         copying = download(pack_runs(logits, values, values, size_hw))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     frame = unpack_runs(copying.result(), 20, size_hw)
     masks = (upsample_logits(logits, size_hw) > 0).cpu().numpy()
     for mask, runs in zip(masks, frame.runs, strict=True):
@@ -164,7 +163,7 @@ def test_on_a_gpu_the_code_is_that_of_its_own_masks_and_the_host_never_waits(siz
     assert frame.object_scores == scores(20).tolist()
 
 
-@pytest.mark.needs_cuda
+@pytest.mark.usefixtures("gpu")
 def test_on_a_gpu_a_video_gets_the_rows_of_a_cpu() -> None:
     def to_gpu(step: FrameResult) -> FrameResult:
         logits, scores_B, ious_B = (

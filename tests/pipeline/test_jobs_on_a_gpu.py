@@ -1,0 +1,52 @@
+"""Whole jobs on a GPU, decoding to tables: the masks of a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from pycocotools import mask as coco
+
+from tests.clips import iou
+from tests.pipeline.jobs import JobFolder, Tables
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The tables of a CPU, in float32."""
+    job = make_job(tmp_path_factory.mktemp("cpu"))
+    assert job.run() == 0
+    return job.tables()
+
+
+def make_job(folder: Path) -> JobFolder:
+    return JobFolder(folder).write(["a", "b"], num_frames=8, num_objects=2)
+
+
+def masks_of(job: Tables) -> list[npt.NDArray[np.bool_]]:
+    """The masks of a job in the order of its rows."""
+    return [coco.decode(row["rle"]).astype(bool) for row in job.masks.to_pylist()]
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("overrides", "least"),
+    [
+        (["model.dtype=float32"], 0.999),
+        (["model.dtype=float32", "worker.videos_in_flight=2"], 0.999),
+        (["model.dtype=auto"], 0.97),
+        (["model.dtype=autocast"], 0.97),
+    ],
+    ids=["float32", "two in flight", "auto", "autocast"],
+)
+def test_a_job_gives_the_masks_of_a_cpu(overrides: list[str], least: float, expected: Tables, tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    assert job.run("model.device=cuda", *overrides) == 0
+    found = job.tables()
+    assert found.statuses == expected.statuses
+    pairs = zip(masks_of(found), masks_of(expected), strict=True)
+    assert np.mean([iou(one, other) for one, other in pairs]) >= least
