@@ -77,7 +77,7 @@ class FramesConfig:
     """Which frames are labelled: every `stride`-th, or as many as `fps` asks for. Prompted frames always are."""
 
     stride: int = _number(1, 1)
-    fps: float | None = _number(None, 0.001)
+    fps: float | None = _number(None, 0.001, 100_000)
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ def check(job: JobConfig) -> None:
     if job.model.device == "cuda" and gpus == 0:
         raise ConfigError("model.device=cuda contradicts cluster.gpus_per_actor=0: leave one of them out")
     _check_actors(job.cluster)
+    _check_deadline(job.worker)
     if job.cluster.kind == "serial" and job.cluster.actors not in (None, 1):
         raise ConfigError(
             f"cluster=serial has one worker, in this process: cluster.actors={job.cluster.actors} is not possible"
@@ -192,6 +193,16 @@ def _check_actors(cluster: ClusterConfig) -> None:
         raise ConfigError(f"cluster.min_actors={least} is more than cluster.max_actors={most}")
     if cluster.kind == "serial" and (least or 1) > 1:
         raise ConfigError(f"cluster=serial has one worker: cluster.min_actors={least} is not possible")
+
+
+def _check_deadline(worker: WorkerConfig) -> None:
+    """A worker answers every `beat_seconds` at best: a deadline near that would kill healthy ones."""
+    least = 2 * worker.beat_seconds
+    if worker.hang_seconds < least:
+        raise ConfigError(
+            f"worker.hang_seconds={worker.hang_seconds:g} is less than twice worker.beat_seconds="
+            f"{worker.beat_seconds:g}, within which a healthy worker answers: give {least:g} or more, or a shorter beat"
+        )
 
 
 def _check_reachable_from_all_nodes(job: JobConfig) -> None:

@@ -8,12 +8,12 @@ or is *set aside* for a later run when storage refuses it again and again.
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from pipeline.refusals import Refusals
 from pipeline.work import Report, WorkItem
 
 
@@ -46,14 +46,6 @@ class _Held:
         return [item for video_id, item in self.items.items() if video_id not in self.unflushed]
 
 
-@dataclass
-class _Refusals:
-    """Since when storage refuses a video, and in which outages it did."""
-
-    since: float
-    outages: set[int] = field(default_factory=set)
-
-
 # Losses that are blamed on nobody become strikes after so many of one video, or two videos that always kill their
 # workers at the same moment would go on for ever.
 _MAX_LOSSES_TOGETHER = 3
@@ -68,19 +60,12 @@ _SUSPECT_AFTER_VIDEOS = 16
 _CHANCE = 1e-3
 _PATIENCE = 4
 
-# A video is set aside when storage refused it in so many outages, over longer than the patience with storage. Between
-# two outages storage answered, so it is the video's address that is bad, or the disk where it is labelled.
-_MAX_OUTAGES = 5
-
 # How far the plan is read ahead to see whether an inbox would be a bad place to wait.
 _MOST_LOOKED_AT = 4096
 
 
 class Dispatcher:
-    """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox.
-
-    `patience_seconds` is how long storage may refuse one video, however the others fare.
-    """
+    """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox."""
 
     def __init__(
         self,
@@ -88,7 +73,7 @@ class Dispatcher:
         strikes: Mapping[str, int] | None = None,
         videos_in_flight: int = 1,
         max_strikes: int = 3,
-        patience_seconds: float = math.inf,
+        refusals: Refusals | None = None,
     ) -> None:
         self._plan: Iterator[WorkItem] = iter(plan)
         self._exhausted = False
@@ -100,9 +85,8 @@ class Dispatcher:
         self._strikes = {video_id: count for video_id, count in (strikes or {}).items() if count}
         self._together: dict[str, int] = {}
         self._num_saved: dict[str, int] = {}
-        self._refusals: dict[str, _Refusals] = {}
-        self._num_outages = 0
-        self._num_set_aside = 0
+        self._refusals = Refusals() if refusals is None else refusals
+        self._set_aside: list[str] = []
         self._cleared: set[str] = set()
         self._num_labelled = 0
         self._num_innocent_deaths = 0
@@ -110,7 +94,6 @@ class Dispatcher:
         self._num_since_suspect = 0
         self._inbox = videos_in_flight + 1
         self._max_strikes = max_strikes
-        self._patience_seconds = patience_seconds
 
     def add_worker(self, worker_id: str) -> None:
         """A worker that can take offers."""
@@ -130,7 +113,7 @@ class Dispatcher:
             suspect = self._next_suspect(now)
             if suspect is not None:
                 self._num_since_suspect = 0
-                return self._hand_over(held, [suspect])
+                return self._hand_over(held, [suspect], now)
         chosen: list[WorkItem] = []
         while len(opened) + len(chosen) < self._inbox:
             if len(opened) + len(chosen) == self._inbox - 1 and self._others_are_sooner(
@@ -141,7 +124,7 @@ class Dispatcher:
             if item is None:
                 break
             chosen.append(item)
-        return self._hand_over(held, chosen)
+        return self._hand_over(held, chosen, now)
 
     def report(self, report: Report, now: float, retry_at: float = 0.0) -> None:
         """What a worker said. Items that it gave back (storage faults) are not offered again before `retry_at`."""
@@ -152,9 +135,9 @@ class Dispatcher:
         for item in report.returned:
             if held.items.pop(item.video_id, None) is None:
                 continue
-            if report.storage_errors and self._is_refused_too_long(item.video_id, now):
+            if report.storage_errors and self._refusals.add(item.video_id, now, retry_at):
                 self._uncommitted.pop(item.video_id, None)
-                self._num_set_aside += 1
+                self._set_aside.append(item.video_id)
             else:
                 again = replace(item, attempt=item.attempt + 1)
                 heapq.heappush(self._later, (retry_at, item.video_id, again))
@@ -162,13 +145,13 @@ class Dispatcher:
         for progress in report.in_flight:
             if progress.num_saved > self._num_saved.get(progress.video_id, 0):
                 self._num_saved[progress.video_id] = progress.num_saved
-                self._refusals.pop(progress.video_id, None)
+                self._refusals.forget(progress.video_id)
                 if self._strikes.pop(progress.video_id, 0):
                     self._cleared.add(progress.video_id)
 
     def storage_is_back(self) -> None:
         """Storage answered: what it refuses from now on is another outage."""
-        self._num_outages += 1
+        self._refusals.storage_is_back()
 
     def take_cleared(self) -> dict[str, int]:
         """New totals of strikes, 0, of videos that have come further than where they were saved before."""
@@ -192,7 +175,7 @@ class Dispatcher:
             if self._strikes.pop(video_id, 0):
                 self._acquit(video_id)
             self._together.pop(video_id, None)
-            self._refusals.pop(video_id, None)
+            self._refusals.forget(video_id)
             self._num_saved.pop(video_id, None)
 
     def lost(self, worker_id: str, failure: Failure) -> Loss:
@@ -248,9 +231,9 @@ class Dispatcher:
         return not self._uncommitted and self.num_waiting(1) == 0
 
     @property
-    def num_set_aside(self) -> int:
+    def set_aside(self) -> Sequence[str]:
         """Videos that storage refused so often that they are left to a later run."""
-        return self._num_set_aside
+        return self._set_aside
 
     def _others_are_sooner(self, before: Sequence[WorkItem], num_workers: int) -> bool:
         """Whether the next item waits less for a free worker than behind `before` in an inbox."""
@@ -263,7 +246,8 @@ class Dispatcher:
         at_most = min(int(num_workers * num_meanwhile), max(_MOST_LOOKED_AT, num_workers))
         return self.num_waiting(at_most + 1) <= at_most
 
-    def _hand_over(self, held: _Held, items: Sequence[WorkItem]) -> tuple[WorkItem, ...]:
+    def _hand_over(self, held: _Held, items: Sequence[WorkItem], now: float) -> tuple[WorkItem, ...]:
+        self._refusals.offered((item.video_id for item in items), now)
         held.items.update((item.video_id, item) for item in items)
         self._uncommitted.update((item.video_id, item.attempt) for item in items)
         return tuple(items)
@@ -273,11 +257,6 @@ class Dispatcher:
             self._together[video_id] = self._together.get(video_id, 0) + 1
             return self._together[video_id] > _MAX_LOSSES_TOGETHER
         return failure in (Failure.AMBIGUOUS, Failure.HANG)
-
-    def _is_refused_too_long(self, video_id: str, now: float) -> bool:
-        refusals = self._refusals.setdefault(video_id, _Refusals(now))
-        refusals.outages.add(self._num_outages)
-        return len(refusals.outages) >= _MAX_OUTAGES and now - refusals.since > self._patience_seconds
 
     def _acquit(self, video_id: str) -> None:
         """A video was labelled after deaths of its workers; a death was chance if this is so for all its suspects."""

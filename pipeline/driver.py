@@ -33,6 +33,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.progress import Progress, summary
 from pipeline.reconcile import SegmentKeeper
 from pipeline.redact import redact
+from pipeline.refusals import Refusals
 from pipeline.rows import Provenance
 from pipeline.saved_sessions import delete_all
 from pipeline.schema import TABLES
@@ -108,9 +109,10 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
         plan = reconcile(job, plan, keeper)
         ledger = _ledger(job, keeper, folder.path)
         progress = Progress(plan.num_videos, plan.num_done, job.storage)
-        progress.committed(ledger.record(chain(plan.no_prompts(), plan.refused())))
-        ending, reason = Ending.DONE, ""
-        if plan.num_to_label:
+        for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), lambda: signals.requested):
+            progress.committed(recorded)
+        ending, reason = Ending.STOPPED if signals.requested else Ending.DONE, ""
+        if plan.num_to_label and ending is Ending.DONE:
             items = plan.items()  # asks stores for sizes while Ray starts
             with open_executor(job) as executor:
                 signals.install()
@@ -122,11 +124,11 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
                         job.log.state.strikes,
                         videos_in_flight=job.config.worker.videos_in_flight,
                         max_strikes=job.config.worker.max_strikes,
-                        patience_seconds=job.config.worker.storage_patience_seconds,
+                        refusals=Refusals(job.config.worker.storage_patience_seconds),
                     ),
                     ledger,
                     progress,
-                    Limits.of(job.config.worker, job.config.max_failed_fraction),
+                    _limits(job.config),
                     must_stop=lambda: signals.requested,
                     check_owner=ownership.check,
                 )
@@ -149,6 +151,7 @@ def open_job(config: JobConfig) -> Job:
         output=_absolute(config.output),
     )
     assert config.output is not None
+    _check_apart(config)
     options = {} if is_local(config.output) else config.storage_options
     storage = JobStorage(config.output, options, config.single_driver)
     before = read_record(storage)
@@ -170,6 +173,17 @@ def plan_job(job: Job) -> Plan:
     return make_plan(tables, done, _retried(config))
 
 
+def _check_apart(config: JobConfig) -> None:
+    """Raises `ConfigError` if the output lies in a folder of input tables: the next run would read its tables."""
+    for key in ("videos", "prompts"):
+        folder = getattr(config, key)
+        if folder and str(config.output).startswith(folder.rstrip("/") + "/"):
+            raise ConfigError(
+                f"output={redact(str(config.output))} lies in {key}={redact(folder)}, all tables of which are input: "
+                f"name another output, or the files or the glob that {key}= means"
+            )
+
+
 def _retried(config: JobConfig) -> frozenset[Status]:
     return frozenset(Status(name) for name in config.retry)
 
@@ -188,10 +202,14 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     Segments that a killed run published and could not commit are adopted. Rows that are to be replaced are removed.
     """
     state = job.log.state
-    is_stale = job.relabels_all or state.next_entry > job.num_entries + 1
-    if is_stale and not job.config.relabel:
-        _check_same(read_record(job.storage), job.record, job.storage)
+    was_changed = state.next_entry > job.num_entries + 1
+    if was_changed:
+        job = replace(job, record_before=read_record(job.storage))
+        if not job.config.relabel:
+            _check_same(job.record_before, job.record, job.storage)
+    is_stale = job.relabels_all or was_changed
     if job.relabels_all:
+        _log.warning("relabel=true: the rows of %d videos are removed, and labelled again", len(state.terminal))
         keeper.forget(list(state.terminal))
     if job.relabels_all or job.record_before is None:
         write_record(job.storage, job.record)
@@ -244,6 +262,11 @@ def open_executor(job: Job) -> Iterator[Executor]:
         executor.close()
 
 
+def _limits(config: JobConfig) -> Limits:
+    """When the loop gives up. Videos that failed before and are tried again say nothing of how the job goes."""
+    return Limits.of(config.worker, 1.0 if config.retry else config.max_failed_fraction)
+
+
 def _spool_folder(config: JobConfig) -> WorkerFolder:
     try:
         return WorkerFolder(config.worker.spool_dir)
@@ -279,10 +302,10 @@ def report(job: Job, progress: Progress | None, ending: Ending, reason: str = ""
     bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
     judged = bad + by_status[Status.OK]
     if ending is Ending.DONE and bad > job.config.max_failed_fraction * judged:
-        ending = Ending.FAILURES
+        ending, reason = Ending.FAILURES, f"{bad} of {judged}"
     heading = f"maskmill: {ending.value}"
     if ending is Ending.FAILURES:
-        heading += f" ({bad} of {judged}, max_failed_fraction={job.config.max_failed_fraction:g})"
+        heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
     elif ending is not Ending.DONE:
         heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     print(summary(progress, by_status, job.storage.uri, heading), flush=True)

@@ -71,6 +71,7 @@ class ParquetShards:
                     shard.start(row_group, present)
                     start = 0
                     while (batch := self._call(file, shard.next)) is not None:
+                        self._check_texts(file, batch)
                         nulls = pa.nulls(batch.num_rows)
                         arrays = [batch.column(name) if name in present else nulls for name in names]
                         yield RowBatch(file, row_group, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
@@ -100,6 +101,16 @@ class ParquetShards:
                     f"{self.key}: column {name} of {redact(file)} is {schema.field(name).type}; "
                     f"write it as {column.allowed}"
                 )
+
+    def _check_texts(self, file: str, batch: pa.RecordBatch) -> None:
+        """Parquet does not keep a writer from calling any bytes a string."""
+        for name in batch.schema.names:
+            try:
+                batch.column(name).validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise InputError(
+                    f"{self.key}: column {name} of {redact(file)} is damaged ({error}); write it again, as UTF-8"
+                ) from error
 
     def _call(self, file: str, function: Callable[[], T]) -> T:
         """Run `function`, again while storage is away; what is wrong with the file becomes an `InputError`."""

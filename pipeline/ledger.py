@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from pipeline.reconcile import SegmentKeeper
-from pipeline.rows import Provenance, labeled_video
+from pipeline.rows import Provenance, labeled_video, rows_without_masks
 from pipeline.segments import SegmentWriter
 from pipeline.work import Outcome, Segment, Status, WorkItem
+
+_VIDEOS_PER_SEGMENT = 2_000
 
 
 class JobLedger:
@@ -29,16 +32,17 @@ class JobLedger:
         self._own = []
         return [outcome for segment in committed for outcome in segment.outcomes]
 
-    def record(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
-        """Write and commit rows of videos that are not for a worker: no prompts, refused rows. Returns what counts."""
-        committed: list[Outcome] = []
-        for outcome in outcomes:
-            item = WorkItem(outcome.video_id, None, None, (), outcome.prompt_hash)
-            error = (outcome.error_class, outcome.message)
-            self._writer.add(labeled_video(item, outcome.status, self._provenance, error=error))
-            if self._writer.should_flush():
-                committed += self.commit([], {})
-        return committed + self.commit([], {})
+    def record(
+        self, outcomes: Iterable[Outcome], must_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[list[Outcome]]:
+        """Write and commit rows of videos that are not for a worker: no prompts, refused rows.
+
+        Gives what counts from now on, a batch at a time, until `must_stop`: what is left is for the next run.
+        """
+        remaining = iter(outcomes)
+        while not must_stop() and (batch := list(islice(remaining, _VIDEOS_PER_SEGMENT))):
+            rows = rows_without_masks(batch, self._provenance)
+            yield self.commit([self._writer.publish_rows(batch, rows)], {})
 
     def write_quarantined(self, item: WorkItem, message: str) -> None:
         """Have a row for a video that no worker survives; it is published with the next commit."""

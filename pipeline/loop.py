@@ -15,7 +15,7 @@ from pipeline.executors import Event, Executor, Lost, Ready, Reported
 from pipeline.faults import StorageError
 from pipeline.progress import Progress
 from pipeline.watch import log_video
-from pipeline.work import Outcome, Report, Segment, WorkItem
+from pipeline.work import Outcome, Report, Segment, Status, WorkItem
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +85,9 @@ class Loop:
     _storage_errors: int = 0
     _storage_error: str = ""
     _storage_away_since: float | None = None
+    _num_judged: int = 0
+    _num_bad: int = 0
+    _unwritten: list[tuple[WorkItem, str]] = field(default_factory=list)
 
     def run(self) -> Ending:
         """Label everything that is planned; returns early for a signal or when it makes no sense to go on."""
@@ -101,10 +104,11 @@ class Loop:
             self._give_work()
             self._commit()
             self.progress.tick("running", self.num_workers)
-        num_left = self.dispatcher.num_set_aside
-        if not num_left:
+        left = self.dispatcher.set_aside
+        if not left:
             return Ending.DONE
-        self._note(f"{num_left} video(s) are left, refused again and again; last: {self._storage_error}")
+        named = ", ".join(map(repr, left[:3])) + (", …" if len(left) > 3 else "")
+        self._note(f"left for a later run: {len(left)} refused again and again, {named}; last: {self._storage_error}")
         return Ending.STORAGE
 
     @property
@@ -115,8 +119,11 @@ class Loop:
     def _reason_to_stop(self) -> Ending | None:
         if self.must_stop():
             return Ending.STOPPED
-        ended, bad = self.progress.num_ended, self.progress.num_bad
-        if ended >= _MIN_VIDEOS_TO_JUDGE and bad > self.limits.max_failed_fraction * ended:
+        if (
+            self._num_judged >= _MIN_VIDEOS_TO_JUDGE
+            and self._num_bad > self.limits.max_failed_fraction * self._num_judged
+        ):
+            self.last_failure = f"{self._num_bad} of the first {self._num_judged} of this run"
             return Ending.FAILURES
         # A bad node among good ones is no reason: the workers that live go on.
         if self._setup_failures >= self.limits.max_setup_failures and not (self._busy or self._idle):
@@ -191,7 +198,10 @@ class Loop:
         if report.segments or (report.num_frames and not report.storage_errors):
             self._storage_is_back()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
+        num_before = len(self.dispatcher.set_aside)
         self.dispatcher.report(report, self.clock(), pause_until)
+        for video_id in self.dispatcher.set_aside[num_before:]:
+            _log.warning("video %r is left for a later run: %s", video_id, self._storage_error)
         self._strikes.update(self.dispatcher.take_cleared())
         return pause_until
 
@@ -212,11 +222,14 @@ class Loop:
         for item in loss.quarantined:
             count = loss.strikes[item.video_id]
             message = f"in flight at {count} deaths of its worker; last: {lost.message or lost.failure.value}"
-            self.ledger.write_quarantined(item, message)
+            self._unwritten.append((item, message))
 
     def _commit(self) -> None:
         """One log entry for everything that came in; if storage is away, the next round tries again."""
         try:
+            while self._unwritten:
+                self.ledger.write_quarantined(*self._unwritten[-1])
+                self._unwritten.pop()
             outcomes = self.ledger.commit(self._segments, self._strikes)
         except StorageError as error:
             self._storage_failed(str(error))
@@ -230,6 +243,8 @@ class Loop:
             log_video(outcome, self.dispatcher.attempt_of(outcome.video_id))
         self.dispatcher.committed(new)
         self.progress.committed(new.values())
+        self._num_judged += len(new)
+        self._num_bad += sum(outcome.status is not Status.OK for outcome in new.values())
 
     def _drain(self) -> None:
         """Let workers publish what is finished, for a while; commit it."""

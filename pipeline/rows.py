@@ -103,16 +103,31 @@ def labeled_video(
     """A finished video with its row of `videos`. `error` is class and message; `facts` are further columns by name."""
     masks = MASKS.empty_table() if masks is None else masks
     tracks = TRACKS.empty_table() if tracks is None else tracks
-    error_class, message = error
-    row: dict[str, Any] = {
+    outcome = Outcome(
+        item.video_id, status, item.prompt_hash, masks.num_rows, (facts or {}).get("num_frames", 0), *error
+    )
+    row = _video_row(item, outcome, provenance) | {"num_tracks": tracks.num_rows} | (facts or {})
+    return LabeledVideo(masks, tracks, pa.Table.from_pylist([row], schema=VIDEOS), outcome, expected_masks)
+
+
+def rows_without_masks(outcomes: Sequence[Outcome], provenance: Provenance) -> pa.Table:
+    """Rows of `videos` for videos that no worker sees, in the order of `outcomes`."""
+    items = (WorkItem(outcome.video_id, None, None, (), outcome.prompt_hash) for outcome in outcomes)
+    rows = [_video_row(item, outcome, provenance) for item, outcome in zip(items, outcomes, strict=True)]
+    return pa.Table.from_pylist(rows, schema=VIDEOS)
+
+
+def _video_row(item: WorkItem, outcome: Outcome, provenance: Provenance) -> dict[str, Any]:
+    """What is known of every video, labelled or not."""
+    return {
         "video_id": item.video_id,
-        "status": status.value,
-        "error_class": error_class,
-        "message": message,
+        "status": outcome.status.value,
+        "error_class": outcome.error_class,
+        "message": outcome.message,
         "uri": None if item.uri is None else redact(item.uri),
-        "num_masks": masks.num_rows,
-        "num_tracks": tracks.num_rows,
-        "num_frames": 0,
+        "num_masks": outcome.num_masks,
+        "num_tracks": 0,
+        "num_frames": outcome.num_frames,
         "num_frames_decoded": 0,
         "finished_at": datetime.now(UTC),
         "attempts": item.attempt,
@@ -122,7 +137,4 @@ def labeled_video(
         "config_hash": provenance.config_hash,
         "prompt_hash": item.prompt_hash,
         "versions": provenance.versions,
-        **(facts or {}),
     }
-    outcome = Outcome(item.video_id, status, item.prompt_hash, masks.num_rows, row["num_frames"], error_class, message)
-    return LabeledVideo(masks, tracks, pa.Table.from_pylist([row], schema=VIDEOS), outcome, expected_masks)

@@ -149,6 +149,18 @@ class SegmentWriter:
         self._has_published = True
         return segment
 
+    def publish_rows(self, outcomes: Sequence[Outcome], videos: pa.Table) -> Segment:
+        """Publish videos without masks as a segment of their own; `videos` are their rows, in the order of `outcomes`.
+
+        Raises `StorageError`; nothing of it is kept then.
+        """
+        order = sorted(range(len(outcomes)), key=lambda number: outcomes[number].video_id)
+        batches = {"masks": (), "tracks": (), "videos": videos.take(order).to_batches()}
+        with self._disk_errors():
+            self._spool.mkdir(parents=True, exist_ok=True)
+            built = build_segment(new_segment_name(self._origin), self._origin, outcomes, batches, self._spool)
+        return publish(self._storage, built)
+
     def close(self) -> None:
         """Delete the spool, and with it what was not flushed."""
         shutil.rmtree(self._spool, ignore_errors=True)

@@ -55,7 +55,8 @@ class VideoRows:
         start, end, duration = self.times_seconds[numbers].T
         start = np.nan_to_num(start, nan=0.0)
         length = np.where(np.isnan(end), duration, np.fmin(end, duration)) - start
-        return np.asarray(np.nan_to_num(length, nan=0.0))
+        # Players write infinity for what they do not know.
+        return np.asarray(np.where(np.isfinite(length) & (length > 0), length, 0.0))
 
     def places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """For each video, a number of the place that it shares with others: its tar, or the row group of its bytes."""

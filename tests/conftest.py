@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of what the chaos tests injected and what it cost; nothing where none of them ran."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports if hasattr(report, "when")]
-    if any(report.user_properties for report in reports):
+    if any(getattr(report, "user_properties", ()) for report in reports):
         from tests.faults.record import table
 
         terminalreporter.section("faults injected into whole jobs")

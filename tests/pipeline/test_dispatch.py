@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.dispatch import Dispatcher, Failure
+from pipeline.refusals import Refusals
 from pipeline.work import Outcome, Progress, Report, Segment, Status, WorkItem
 
 
@@ -252,43 +253,52 @@ def test_a_suspect_that_storage_failed_still_runs_alone() -> None:
     assert again.alone
 
 
-def refuse(made: Dispatcher, now: float) -> None:
-    """The only video is offered, and storage refuses it."""
+def refuse(made: Dispatcher, now: float, seconds: float) -> None:
+    """The only video is offered, and after some seconds storage refuses it."""
     offered = made.offers("w", now)
     assert names(offered) == "a"
-    made.report(replace(report(returned=offered), storage_errors=("no space left",)), now)
+    made.report(replace(report(returned=offered), storage_errors=("no space left",)), now + seconds)
+
+
+def patient(seconds: float) -> Dispatcher:
+    return dispatcher("a", refusals=Refusals(seconds))
 
 
 def test_a_video_that_storage_refuses_while_it_answers_others_is_set_aside() -> None:
-    made = dispatcher("a", patience_seconds=100.0)
+    made = patient(100.0)
     for outage in range(5):
-        assert (made.done, made.num_set_aside) == (False, 0)
-        refuse(made, now=30.0 * outage)
+        assert (made.done, made.set_aside) == (False, [])
+        refuse(made, 30.0 * outage, seconds=25)
         made.storage_is_back()
-    assert (made.done, made.num_set_aside) == (True, 1)
+    assert (made.done, made.set_aside) == (True, ["a"])
     assert not made.awaits("a")
 
 
-@pytest.mark.parametrize(("seconds", "is_back"), [(20.0, True), (30.0, False)], ids=["a hiccup", "one long outage"])
-def test_a_video_is_not_set_aside_for(seconds: float, is_back: bool) -> None:
-    made = dispatcher("a", patience_seconds=100.0)
+@pytest.mark.parametrize(
+    ("every", "seconds", "is_back"),
+    [(20.0, 10.0, True), (30.0, 30.0, False), (3600.0, 2.0, True)],
+    ids=["a hiccup", "one long outage", "waiting for its turn"],
+)
+def test_a_video_is_not_set_aside_for(every: float, seconds: float, is_back: bool) -> None:
+    made = patient(100.0)
     for number in range(6):
-        refuse(made, now=seconds * number)
+        refuse(made, every * number, seconds)
         if is_back:
             made.storage_is_back()
-    assert made.num_set_aside == 0
-    assert names(made.offers("w", 1000)) == "a"
+    assert made.set_aside == []
+    assert names(made.offers("w", 1e6)) == "a"
 
 
 def test_a_video_that_comes_further_between_refusals_is_not_set_aside() -> None:
-    made = dispatcher("a", patience_seconds=100.0)
+    made = patient(100.0)
     for number in range(20):
-        refuse(made, now=60.0 * number)
+        now = 120.0 * number
+        refuse(made, now, seconds=60)
         made.storage_is_back()
-        offered = made.offers("w", 60.0 * number)
+        offered = made.offers("w", now + 60)
         further = Progress("a", number + 1, "propagate", num_saved=number + 1)
-        made.report(replace(report(returned=offered), in_flight=(further,)), 60.0 * number)
-    assert made.num_set_aside == 0
+        made.report(replace(report(returned=offered), in_flight=(further,)), now + 120)
+    assert made.set_aside == []
 
 
 def test_waiting_items_are_counted_without_reading_the_whole_plan() -> None:

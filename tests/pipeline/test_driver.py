@@ -24,6 +24,7 @@ from pipeline.owner import Ownership
 from pipeline.prompt_rows import VideoPrompts
 from pipeline.reconcile import SegmentKeeper
 from pipeline.run import main
+from pipeline.segments import SegmentWriter
 from pipeline.storage import JobStorage
 from pipeline.work import RowSpan, Segment
 from tests.clips import moving_clip, write_job_inputs
@@ -209,7 +210,7 @@ def test_new_videos_and_changed_prompts_are_labelled_and_nothing_else(
 
 
 def test_other_options_are_refused_with_the_difference_unless_asked_for(
-    job: JobFolder, capsys: pytest.CaptureFixture[str]
+    job: JobFolder, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     job.write(["one", "two"], num_frames=4)
     assert job.run() == 0
@@ -220,6 +221,7 @@ def test_other_options_are_refused_with_the_difference_unless_asked_for(
     assert "relabel=true" in said
     assert job.files() == before
     assert job.run("frames.stride=2", "relabel=true") == 0
+    assert "the rows of 2 videos are removed" in caplog.text
     assert job.tables().masks["frame_index"].to_pylist() == [0, 2] * 2
     assert job.tables().masks.equals(read_plainly(job.output))
     relabelled = job.files()
@@ -286,6 +288,50 @@ def test_another_drivers_other_options_are_noticed_after_taking_the_job(
     monkeypatch.setattr(Ownership, "acquire", late)
     assert job.run() == 2
     assert "frames.stride: 2 in the output, 1 now" in capsys.readouterr().err
+
+
+def test_relabelling_notices_another_drivers_first_run(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.write(["one"], num_frames=6)
+    acquire = Ownership.acquire
+
+    def late(ownership: Ownership) -> int:
+        monkeypatch.setattr(Ownership, "acquire", acquire)
+        assert job.run() == 0
+        return acquire(ownership)
+
+    monkeypatch.setattr(Ownership, "acquire", late)
+    assert job.run("relabel=true", "frames.stride=3") == 0
+    assert job.tables().masks["frame_index"].to_pylist() == [0, 3]
+
+
+def test_an_output_inside_the_input_is_refused(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its tables would be input of the next run."""
+    job.write(["one"])
+    folder = job.folder / "in"
+    assert job.run(f"videos={folder}", f"output={folder / 'out'}") == 2
+    assert f"lies in videos={folder}, all tables of which are input" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+    assert job.run(f"videos={folder}/videos*", f"output={folder / 'out'}") == 0
+
+
+def test_a_stop_while_rows_without_work_are_recorded_ends_with_143(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.write(["one", "two", "three"])
+    job.rewrite("prompts", job.rows("prompts")[:1])
+    monkeypatch.setattr("pipeline.ledger._VIDEOS_PER_SEGMENT", 1)
+    publish = SegmentWriter.publish_rows
+
+    def stopping(writer: SegmentWriter, *arguments: Any) -> Segment:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return publish(writer, *arguments)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(SegmentWriter, "publish_rows", stopping)
+        assert job.run() == 143
+    assert list(job.tables().statuses.values()) == ["no_prompts"]
+    assert job.run() == 0
+    assert sorted(job.tables().statuses.values()) == ["no_prompts", "no_prompts", "ok"]
 
 
 def test_published_segments_of_a_killed_driver_are_adopted(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,13 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path, uri: str, message: s
     assert "abc" not in str(caught.value)
 
 
+def test_a_text_that_is_not_utf8_is_the_tables_fault(tmp_path: Path) -> None:
+    latin = pa.array([b"caf\xe9"]).view(pa.string())
+    path = write(tmp_path / "videos.parquet", {"video_id": latin, "uri": ["x"]})
+    with pytest.raises(InputError, match=r"column video_id of .*videos.parquet is damaged .*write it again, as UTF-8"):
+        ids(videos(path))
+
+
 def test_prompts_need_a_place_and_something_to_say(tmp_path: Path) -> None:
     write(tmp_path / "1.parquet", {"video_id": ["a"], "object_id": [1], "frame_index": [0]})
     write(tmp_path / "2.parquet", {"video_id": ["a"], "object_id": [1], "box_xyxy": [[0.0, 0.0, 1.0, 1.0]]})

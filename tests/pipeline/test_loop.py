@@ -11,10 +11,12 @@ import pytest
 
 from pipeline.dispatch import Dispatcher, Failure
 from pipeline.executors import Lost
+from pipeline.faults import StorageError
 from pipeline.loop import Ending, Limits, Loop
 from pipeline.progress import Progress
+from pipeline.refusals import Refusals
 from pipeline.storage import JobStorage
-from pipeline.work import Status, WorkItem
+from pipeline.work import Outcome, Status, WorkItem
 from tests.pipeline.fake_workers import Clock, FakeExecutor, FakeLedger, Fate, item
 
 LIMITS = Limits(max_failed_fraction=0.5, max_setup_failures=3, storage_patience_seconds=100.0)
@@ -31,7 +33,7 @@ def loop_over(
     clock = Clock(step=0.01)
     return Loop(
         executor,
-        Dispatcher((item(video_id) for video_id in video_ids), patience_seconds=limits.storage_patience_seconds),
+        Dispatcher((item(video_id) for video_id in video_ids), refusals=Refusals(limits.storage_patience_seconds)),
         ledger or FakeLedger(),
         Progress(10, 0, JobStorage(str(tmp_path)), stream=io.StringIO(), clock=clock),
         limits,
@@ -184,7 +186,9 @@ def test_a_disk_that_is_full_at_the_end_of_a_video_again_and_again_ends_the_job(
     assert loop.run() is Ending.STORAGE
     assert loop.progress.num_frames > 5
     assert statuses(loop) == {"b": "ok"}
-    assert loop.last_failure == "1 video(s) are left, refused again and again; last: storage: at the end: no space left"
+    assert loop.last_failure == (
+        "left for a later run: 1 refused again and again, 'a'; last: storage: at the end: no space left"
+    )
 
 
 def test_a_video_that_cannot_be_fetched_does_not_end_the_job_while_another_is_labelled(tmp_path: Path) -> None:
@@ -253,6 +257,27 @@ def test_too_many_failures_stop_the_job_after_a_hundred_videos(tmp_path: Path) -
     loop = loop_over(executor, video_ids, tmp_path)
     assert loop.run() is Ending.FAILURES
     assert 100 <= len(statuses(loop)) <= 105
+
+
+def test_videos_that_were_refused_before_work_began_do_not_stop_it(tmp_path: Path) -> None:
+    loop = loop_over(FakeExecutor(1), [f"v{number}" for number in range(150)], tmp_path)
+    loop.progress.committed(Outcome(f"r{number}", Status.FAILED, "", 0, 0, "input") for number in range(110))
+    assert loop.run() is Ending.DONE
+
+
+def test_a_quarantined_video_has_its_row_once_the_drivers_disk_is_free_again(tmp_path: Path) -> None:
+    class FullDisk(FakeLedger):
+        num_refusals = 3
+
+        def write_quarantined(self, item: WorkItem, message: str) -> None:
+            if self.num_refusals:
+                self.num_refusals -= 1
+                raise StorageError("no space left")
+            super().write_quarantined(item, message)
+
+    loop = loop_over(FakeExecutor(1, fates(b=Failure.AMBIGUOUS)), "abc", tmp_path, FullDisk())
+    assert loop.run() is Ending.DONE
+    assert statuses(loop) == {"a": "ok", "b": "quarantined", "c": "ok"}
 
 
 def test_failures_within_the_budget_do_not_stop_it(tmp_path: Path) -> None:

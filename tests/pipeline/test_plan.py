@@ -205,6 +205,12 @@ def test_a_labelled_video_survives_a_second_row(tmp_path: Path) -> None:
     assert any("stands in 2 rows" in warning for warning in doubled.warnings)
 
 
+@pytest.mark.parametrize("duration", [float("inf"), float("-inf"), -3.0, float("nan")])
+def test_a_duration_that_is_none_is_not_known(duration: float, tmp_path: Path) -> None:
+    columns = {"video_id": ["a", "b"], "uri": ["x", "y"], "duration_seconds": [duration, 2.0]}
+    assert [item.expected_seconds for item in plan_of(tmp_path, columns, prompts("a", "b")).items()] == [2.0, 0.0]
+
+
 def test_a_nan_time_is_no_time(tmp_path: Path) -> None:
     columns = {"video_id": ["a"], "uri": ["x"], "start_seconds": [float("nan")], "end_seconds": [2.0]}
     (item,) = plan_of(tmp_path, columns, prompts("a")).items()
