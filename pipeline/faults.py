@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import TypeVar
 
 from pipeline.redact import redact
@@ -47,12 +48,20 @@ _TRANSIENT_ERRNO = {
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
     errno.EINTR,
+    errno.EIO,
     errno.ENETDOWN,
     errno.ENETRESET,
     errno.ENETUNREACH,
+    errno.ENODEV,
+    errno.ENOLCK,
+    errno.ENOLINK,
+    errno.ENOTCONN,
+    errno.ENXIO,
     errno.EPIPE,
+    errno.EPROTO,
     errno.ESTALE,
     errno.ETIMEDOUT,
+    *(getattr(errno, name) for name in ("ECOMM", "EREMOTEIO") if hasattr(errno, name)),  # Linux only
 }
 # Error codes in the body of an answer whose HTTP status (400 or 403) does not say that the error can pass.
 _EXPIRED_CODE = ("expired", "tokenrefreshrequired")
@@ -69,10 +78,12 @@ _TRANSIENT_CODE = (
 )
 # Class names of the HTTP and cloud clients: connection lost, cut short, timed out; or a busy service of credentials.
 _TRANSIENT_CLASS = {
+    "ChunkedEncodingError",
     "ClientConnectionError",
     "ClientPayloadError",
     "ConnectTimeoutError",
     "ConnectionClosedError",
+    "ConnectionError",
     "CredentialRetrievalError",
     "EndpointConnectionError",
     "FSTimeoutError",
@@ -85,9 +96,13 @@ _TRANSIENT_CLASS = {
     "ResponseStreamingError",
     "ServiceRequestError",
     "ServiceResponseError",
+    "Timeout",
     "TransportError",
+    "error_temp",
     "gaierror",
 }
+# The Hub answers 401, which elsewhere means expired credentials, for a repository that does not exist.
+_ABSENT_CLASS = "RepositoryNotFoundError"
 
 
 def is_transient(error: BaseException) -> bool:
@@ -95,7 +110,12 @@ def is_transient(error: BaseException) -> bool:
 
     The chain of causes counts, because file systems wrap the client's error in an `OSError` that says less.
     """
-    return any(_is_transient(link) for link in _chain(error))
+    for link in _chain(error):
+        if _ABSENT_CLASS in _class_names(link):
+            return False
+        if _is_transient(link):
+            return True
+    return False
 
 
 def has_expired(error: BaseException) -> bool:
@@ -115,7 +135,8 @@ def is_from_storage(error: BaseException) -> bool:
 
 def is_from_full_disk(error: BaseException) -> bool:
     """Whether a disk of this machine is full, or too many files are open: nothing that a video can be blamed for."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+    return isinstance(error, OSError) and error.errno in full and not _is_from_ffmpeg(error)
 
 
 def is_refused_create(error: BaseException) -> bool:
@@ -124,14 +145,14 @@ def is_refused_create(error: BaseException) -> bool:
 
 
 def http_status(error: BaseException) -> int | None:
-    """HTTP status that an error of botocore, aiohttp, gcsfs or azure carries, if it does."""
+    """HTTP status that an error of botocore, aiohttp, gcsfs, azure, requests or huggingface_hub carries, if it does."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if isinstance(status, int):
             return status
-    for name in ("status_code", "status", "code"):
-        status = getattr(error, name, None)
+    for holder, name in product((error, response), ("status_code", "status", "code")):
+        status = getattr(holder, name, None)
         if isinstance(status, int) and 100 <= status < 600:
             return status
     return None
@@ -146,12 +167,23 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
+def _class_names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _is_from_ffmpeg(error: BaseException) -> bool:
+    """Whether FFmpeg says it, of a video's bytes: its codes are those of the system, and PyAV's classes `OSError`s."""
+    return type(error).__module__.split(".")[0] == "av"
+
+
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, StorageError):
         return error.transient
+    if _is_from_ffmpeg(error):
+        return False
     if isinstance(error, (TimeoutError, ConnectionError)):
         return True
-    if {kind.__name__ for kind in type(error).__mro__} & _TRANSIENT_CLASS:
+    if _class_names(error) & _TRANSIENT_CLASS:
         return True
     if http_status(error) in _TRANSIENT_STATUS:
         return True

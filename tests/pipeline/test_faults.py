@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import errno
+import ftplib
 import time
+from types import SimpleNamespace
 
 import aiohttp
+import av
 import botocore.exceptions
 import pytest
 from fsspec.exceptions import FSTimeoutError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from s3fs.errors import translate_boto_error
 
-from pipeline.faults import Backoff, StorageError, http_status, is_refused_create, is_transient
+from pipeline.faults import Backoff, StorageError, http_status, is_from_full_disk, is_refused_create, is_transient
 
 
 def s3_error(code: str, status: int, message: str = "") -> BaseException:
     """What s3fs raises for an answer of the server."""
     answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return translate_boto_error(botocore.exceptions.ClientError(answer, "PutObject"))
+
+
+def answer(status: int) -> SimpleNamespace:
+    """An answer as the libraries requests and httpx hold it."""
+    return SimpleNamespace(status_code=status, headers={}, request=None)
+
+
+class RequestsError(OSError):
+    """What requests raises for an answer of the server."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"{status} Server Error")
+        self.response = answer(status)
+
+
+def ffmpeg_error(code: int) -> av.FFmpegError:
+    """What PyAV raises where FFmpeg ends with a code of the system."""
+    with pytest.raises(av.FFmpegError) as caught:
+        av.error.err_check(-code)
+    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -42,6 +66,13 @@ def s3_error(code: str, status: int, message: str = "") -> BaseException:
         aiohttp.ServerDisconnectedError(),
         aiohttp.ClientPayloadError(),
         StorageError("given up for now"),
+        *(HfHubHTTPError(f"{status}", response=answer(status)) for status in (429, 500, 503)),
+        RequestsError(503),
+        ftplib.error_temp("421 Service not available, closing control connection"),
+        # A disk that is failing, or a file system in user space whose process is gone.
+        *(OSError(code, "/mnt/a.mp4") for code in (errno.EIO, errno.ENOTCONN, errno.ENODEV, errno.ENXIO)),
+        *(OSError(code, "/mnt/a.mp4") for code in (errno.EREMOTEIO, errno.ENOLINK, errno.ECOMM, errno.EPROTO)),
+        OSError(errno.ENOLCK, "/mnt/a.mp4"),
     ],
     ids=repr,
 )
@@ -60,11 +91,29 @@ def test_these_pass_by_themselves(error: BaseException) -> None:
         s3_error("AccessDenied", 403),
         s3_error("PreconditionFailed", 412),
         StorageError("refused", transient=False),
+        HfHubHTTPError("404", response=answer(404)),
+        RequestsError(403),
+        ftplib.error_perm("550 No such file"),
     ],
     ids=repr,
 )
 def test_these_do_not_pass_by_themselves(error: BaseException) -> None:
     assert not is_transient(error)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EAGAIN, errno.ETIMEDOUT, errno.EPIPE, errno.ENOSPC, errno.EPROTO])
+def test_what_ffmpeg_says_of_a_videos_bytes_is_no_fault_of_storage(code: int) -> None:
+    assert not is_transient(ffmpeg_error(code))
+    assert not is_from_full_disk(ffmpeg_error(code))
+
+
+def test_a_repository_that_does_not_exist_is_no_expired_login() -> None:
+    """The Hub answers 401 for both; a login that has expired comes as the plain class."""
+    absent = FileNotFoundError("datasets/a/b")
+    absent.__cause__ = RepositoryNotFoundError("401", response=answer(401))
+    absent.__cause__.__cause__ = RequestsError(401)
+    assert not is_transient(absent)
+    assert is_transient(HfHubHTTPError("Invalid credentials", response=answer(401)))
 
 
 def test_the_cause_counts_but_not_what_was_hidden_on_purpose() -> None:

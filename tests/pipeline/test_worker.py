@@ -157,10 +157,15 @@ def test_a_storage_fault_gives_the_item_back(
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "disk full"), OSError(errno.EMFILE, "too many files"), NoCredentialsError()],
+    [
+        OSError(errno.ENOSPC, "disk full"),
+        OSError(errno.EMFILE, "too many files"),
+        OSError(errno.EIO, "input/output error"),
+        NoCredentialsError(),
+    ],
     ids=str,
 )
-def test_a_full_disk_and_missing_credentials_are_not_the_videos_fault(
+def test_a_full_or_failing_disk_and_missing_credentials_are_not_the_videos_fault(
     error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "label_steps", Fails(error))
