@@ -198,14 +198,13 @@ def _hub_commit(repository: str, revision: str | None) -> str:
         return revision
     import huggingface_hub
     from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         commit = huggingface_hub.HfApi().model_info(repository, revision=revision).sha
         if commit:
             return str(commit)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
+        reason = (str(error) or type(error).__name__).splitlines()[0]
     else:
         reason = "the Hub names no commit"
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")

@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from pipeline import fingerprint
 from pipeline.compose import job_config
@@ -171,6 +172,32 @@ def test_a_hub_id_is_resolved_to_a_commit_once(monkeypatch: pytest.MonkeyPatch) 
     other = config("model=tiny", "model.revision=v2")
     resolve_checkpoint(other, make_record(asked, first))
     assert OneCommit.num_asked == 2
+
+
+class ConnectError(Exception):
+    """What the Hub's client raises without a network: of its HTTP library, and no `OSError`."""
+
+
+class HubOutOfReach:
+    """The Hub from a machine without a network."""
+
+    def model_info(self, repository: str, revision: str | None) -> object:
+        raise ConnectError("[Errno -2] Name or service not known")
+
+
+@pytest.mark.parametrize("revision", ["main", "v2"])
+def test_without_a_network_the_cache_says_which_commit_a_hub_id_means(
+    revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "HfApi", HubOutOfReach)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    asked = config("model=tiny", f"model.revision={revision}")
+    with pytest.raises(ConfigError, match=r"neither the Hub nor its cache .*Name or service not known"):
+        resolve_checkpoint(asked, None)
+    refs = tmp_path / "models--facebook--sam2.1-hiera-tiny" / "refs"
+    refs.mkdir(parents=True)
+    (refs / revision).write_text("d" * 40)
+    assert resolve_checkpoint(asked, None).identity == "d" * 40
 
 
 def test_a_commit_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
