@@ -6,6 +6,7 @@ only counted. Column `bytes` is never read here.
 
 from __future__ import annotations
 
+import difflib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -76,6 +77,15 @@ class ParquetShards:
                         arrays = [batch.column(name) if name in present else nulls for name in names]
                         yield RowBatch(file, row_group, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
                         start += batch.num_rows
+
+    def misspelled(self) -> list[tuple[str, str]]:
+        """Columns of the first file that nobody reads, each with the column it may be meant for, which is missing."""
+        missing = [name for name in self._columns if name not in self.column_names]
+        found = []
+        for name in sorted(self.column_names - self._columns.keys()):
+            close = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
+            found += [(name, meant) for meant in close]
+        return found
 
     def _open(self, file: str) -> pq.ParquetFile:
         parquet = open_parquet(file, self._options)

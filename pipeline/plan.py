@@ -234,6 +234,9 @@ def _refused_hash(prompt_hash: str, problem: str) -> str:
 
 
 def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> Iterator[str]:
+    for table in {tables.prompts.key: tables.prompts, tables.videos.key: tables.videos}.values():
+        for name, meant in table.misspelled():
+            yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
     if not len(videos.ids):
         yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
     elif not prompts.num_rows:

@@ -53,7 +53,7 @@ def tracks_table(video_id: str, tracks: Sequence[Track], masks: pa.Table) -> pa.
                 "video_id": video_id,
                 "object_id": track.object_id,
                 "status": track.status.value,
-                "message": track.message,
+                "message": "; ".join(filter(None, (track.message, _hidden_at_prompts(own)))),
                 "category": track.category,
                 "num_prompts": track.num_prompts,
                 "prompt_frames": list(track.prompt_frames),
@@ -61,6 +61,15 @@ def tracks_table(video_id: str, tracks: Sequence[Track], masks: pa.Table) -> pa.
             }
         )
     return pa.Table.from_pylist(rows, schema=TRACKS)
+
+
+def _hidden_at_prompts(masks: pa.Table) -> str:
+    """Warning about frames with a prompt on which the model sees no object; empty if there are none."""
+    frames, areas, is_prompt = (masks[name].to_numpy() for name in ("frame_index", "area", "is_prompt"))
+    hidden = frames[is_prompt & (areas == 0)].tolist()
+    if not hidden:
+        return ""
+    return f"frame {', '.join(map(str, hidden))}: the model sees no object at the prompt; check where it is"
 
 
 def _statistics(masks: pa.Table) -> dict[str, Any]:

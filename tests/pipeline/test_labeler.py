@@ -183,6 +183,12 @@ def test_a_clamped_box_is_a_warning() -> None:
     assert "clamped" in track["message"]
 
 
+def test_an_object_that_the_model_does_not_see_at_its_prompt_is_a_warning() -> None:
+    hidden, seen = label(box(1, 2, 8), box(2, 0)).tracks.to_pylist()
+    assert (hidden["status"], seen["status"], seen["message"]) == ("ok", "ok", "")
+    assert hidden["message"] == "frame 8: the model sees no object at the prompt; check where it is"
+
+
 def test_objects_can_be_followed_a_few_at_a_time_with_the_same_rows() -> None:
     objects = [box(number, number) for number in range(1, 6)]
     together = label(*objects)

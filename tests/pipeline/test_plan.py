@@ -282,6 +282,15 @@ def test_prompts_of_unknown_videos_are_told_with_examples(tmp_path: Path) -> Non
     assert warning.endswith("examples: 'typo', 'other', 'more'")
 
 
+def test_a_column_with_almost_the_right_name_is_told(tmp_path: Path) -> None:
+    videos = {"video_id": ["a"], "URI": ["x"], "bytes": [b"x"], "license": ["CC0"]}
+    plan = plan_of(tmp_path, videos, prompts("a", point_label=[[1]], name=["cat"]))
+    assert plan.warnings == (
+        "column point_label of the prompts table is not read: did you mean point_labels?",
+        "column URI of the videos table is not read: did you mean uri?",
+    )
+
+
 def test_rows_that_name_nothing_are_told(tmp_path: Path) -> None:
     videos = {"video_id": ["a", None, ""], "uri": ["x", "y", "z"]}
     plan = plan_of(tmp_path, videos, prompts("a", "a", object_id=[None, 1]))
