@@ -35,6 +35,7 @@ from pipeline.segment_files import (
     publish,
     read_batches,
     read_footer,
+    segment_of,
 )
 from pipeline.storage import JobStorage
 from pipeline.work import Segment
@@ -225,7 +226,8 @@ def _delete_leftovers(storage: JobStorage, log: CommitLog) -> None:
     found: dict[str, list[str]] = {}
     for table in TABLES:
         for stored in storage.listing(table):
-            found.setdefault(stored.path.removeprefix(f"{table}/").removesuffix(".parquet"), []).append(stored.path)
+            if name := segment_of(stored.path):
+                found.setdefault(name, []).append(stored.path)
     state = log.refresh()
     unfinished = [
         name for name in found if f"-{WORKER_ID}-" in name and name not in state.segments and name not in state.removed

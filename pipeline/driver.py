@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pipeline.commits import CommitLog, OwnedByAnother
 from pipeline.config import ConfigError, JobConfig
@@ -37,7 +37,7 @@ from pipeline.refusals import Refusals
 from pipeline.rows import Provenance
 from pipeline.saved_sessions import delete_all
 from pipeline.schema import TABLES
-from pipeline.segment_files import SegmentOrigin
+from pipeline.segment_files import SegmentOrigin, segment_of
 from pipeline.segments import FlushPolicy, SegmentWriter
 from pipeline.signals import StopSignals
 from pipeline.storage import JobStorage, UnusableStore
@@ -193,7 +193,8 @@ def is_finished(job: Job, plan: Plan) -> bool:
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
         return False
     listed = job.storage.in_parallel(job.storage.listing, TABLES)
-    return all(PurePosixPath(stored.path).stem in job.log.state.segments for objects in listed for stored in objects)
+    names = {segment_of(stored.path) for objects in listed for stored in objects} - {None}
+    return names <= job.log.state.segments.keys()
 
 
 def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:

@@ -26,6 +26,7 @@ from pipeline.segment_files import (
     publish,
     read_batches,
     read_footer,
+    segment_of,
 )
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Outcome, Segment
@@ -198,12 +199,12 @@ class SegmentKeeper:
             _log.warning("old segments are deleted at the end of the job instead: %s", error)
 
     def _listing(self) -> dict[str, dict[str, int]]:
-        """All objects of all tables: bytes by path, by segment name."""
+        """All objects of all tables that belong to a segment: bytes by path, by segment name."""
         found: dict[str, dict[str, int]] = {}
-        for table, objects in zip(TABLES, self._storage.in_parallel(self._storage.listing, TABLES), strict=True):
+        for objects in self._storage.in_parallel(self._storage.listing, TABLES):
             for stored in objects:
-                name = stored.path.removeprefix(f"{table}/").removesuffix(".parquet")
-                found.setdefault(name, {})[stored.path] = stored.num_bytes
+                if name := segment_of(stored.path):
+                    found.setdefault(name, {})[stored.path] = stored.num_bytes
         return found
 
     def _footer(self, name: str) -> SegmentFooter | None:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from pipeline.schema import SCHEMA_VERSION, SORT_KEYS, TABLES
 from pipeline.storage import JobStorage
 from pipeline.work import Outcome, Segment
 
+_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")
 ROWS_PER_GROUP = 122_880
 _METADATA_KEY = "maskmill"
 _FORMAT: dict[str, Any] = {
@@ -70,6 +71,12 @@ def new_segment_name(origin: SegmentOrigin) -> str:
     """A name that nobody else uses: epoch, worker, random part."""
     worker = re.sub(r"[^A-Za-z0-9\-]+", "-", origin.worker_id)[:40]
     return f"e{origin.epoch:06d}-{worker}-{uuid.uuid4().hex[:12]}"
+
+
+def segment_of(path: str) -> str | None:
+    """Name of the segment that an object belongs to, by its path; None: none of ours made the object."""
+    name = PurePosixPath(path).name.removesuffix(".parquet")
+    return name if _NAME.fullmatch(name) else None
 
 
 def object_path(table: str, name: str) -> str:

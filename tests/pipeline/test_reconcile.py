@@ -170,9 +170,12 @@ def test_a_clean_end_leaves_only_files_that_count(storage: JobStorage, tmp_path:
     log, keeper = driver(storage, tmp_path)
     keeper.commit([publish(storage, tmp_path, labeled("a", 5))])
     stray = publish(storage, tmp_path, labeled("b", 4))
-    storage.replace("tracks/e000001-dead-worker.parquet", b"torn")
+    storage.replace("tracks/e000001-dead-worker-0123456789ab.parquet", b"torn")
+    storage.replace("tracks/notes.parquet", b"somebody else's")
     assert keeper.sweep() == 2
+    assert storage.read("tracks/notes.parquet") == b"somebody else's"
     assert globbed(storage).equals(masks(storage).combine_chunks())
+    storage.delete(["tracks/notes.parquet"])
     assert [len(storage.listing(table)) for table in ("masks", "tracks", "videos")] == [1, 1, 1]
     assert stray.name in log.state.removed
     entries = log.state.next_entry
