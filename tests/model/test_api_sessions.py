@@ -433,6 +433,7 @@ def test_a_processor_of_another_size_is_refused() -> None:
         Sam2VideoModel.from_pretrained("mini")(inference_session=session, frame_idx=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, "bfloat16"])
 def test_half_precision_gives_nearly_the_same_masks(dtype: Any) -> None:
     drawn = square_clip("drifting", 4)

@@ -147,6 +147,7 @@ def fetch(server: HubServer, cache: Path, repo: str, revision: str = "", token: 
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_revision_and_token_reach_the_hub_and_what_is_fetched_serves_offline(tmp_path: Path) -> None:
     files = {"config.json": b"{}", "model.safetensors": b"weights", "sam2.1_hiera_tiny.pt": b"not needed"}
     with serve(HubServer("someone/private", "v2", files, token="hf_secret")) as server:

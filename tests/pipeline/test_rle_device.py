@@ -147,7 +147,7 @@ def test_a_slow_copy_is_waited_for_some_frames_later_only() -> None:
     assert waits == list(range(10))
 
 
-@pytest.mark.parametrize("size_hw", [(1080, 1920), (31, 17)])
+@pytest.mark.parametrize("size_hw", [pytest.param((1080, 1920), marks=pytest.mark.slow), (31, 17)])
 def test_on_a_gpu_the_code_is_that_of_its_own_masks_and_the_host_never_waits(
     gpu: Gpu, size_hw: tuple[int, int]
 ) -> None:

@@ -193,6 +193,7 @@ class Fails:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("host")])
 def test_out_of_memory_is_tried_again_with_less(
     error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
