@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
+_STOPPING = "maskmill: stopping: work in flight is finished or saved; a second Ctrl-C (or SIGTERM) ends at once"
+_ENDING = "maskmill: ending at once; what is committed stays, and the same command goes on from there"
+
 
 class StopSignals:
-    """Takes over SIGTERM and SIGINT while it is open. `requested` says that one came.
+    """Takes over SIGTERM and SIGINT while it is open. `requested` says that one came; a person is told at once.
 
     `ray.init` installs its own handlers, and `ray.shutdown` puts the system's back: call `install` again after each.
     """
@@ -37,5 +43,18 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
+            _say(_ENDING)
             raise KeyboardInterrupt
         self.requested = True
+        _say(_STOPPING)
+
+
+def _say(line: str) -> None:
+    """A line on the standard error, without its buffer: the signal may have come in the middle of a `print`.
+
+    Nothing is said where nobody reads: the handler must not wait for room in a pipe.
+    """
+    above = "\n" if os.isatty(2) else ""  # the progress line on a terminal has no end yet
+    with contextlib.suppress(OSError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, f"{above}{line}\n".encode())
