@@ -19,6 +19,7 @@ from pipeline.demo_inputs import FRAMES_PER_SECOND, prompt_frame, seed_prompts, 
 from pipeline.demo_scenes import PROMPT_KINDS, demo_scenes
 from pipeline.drawing import Clip, draw
 from pipeline.overlay import draw_masks, outline
+from pipeline.printing import say
 from pipeline.scores import MaskScores, mean_iou, score_masks
 from pipeline.video_file import encode_mp4
 
@@ -58,7 +59,7 @@ def run(config: JobConfig) -> int:
         write_file(posixpath.join(folder, "overlays", f"{one.clip.name}.mp4"), video, options)
     captions = {scene.name: scene.caption for scene in scenes}
     write_file(posixpath.join(folder, "contact_sheet.png"), sheet(labelled, captions), options)
-    print(summary(labelled, folder))
+    say(summary(labelled, folder))
     return 0
 
 

@@ -30,6 +30,7 @@ from pipeline.ledger import JobLedger
 from pipeline.loop import Ending, Limits, Loop
 from pipeline.owner import Ownership, new_writer_id
 from pipeline.plan import Plan, make_plan
+from pipeline.printing import say
 from pipeline.progress import Progress, summary
 from pipeline.reconcile import SegmentKeeper
 from pipeline.redact import redact
@@ -309,7 +310,7 @@ def report(job: Job, progress: Progress | None, ending: Ending, reason: str = ""
         heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
     elif ending is not Ending.DONE:
         heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
-    print(summary(progress, by_status, job.storage.uri, heading), flush=True)
+    say(summary(progress, by_status, job.storage.uri, heading))
     return _EXIT_CODES[ending]
 
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import ConfigError, build
+from pipeline.printing import say
 from pipeline.redact import redact
 from pipeline.storage import StorageError, UnusableStore
 
@@ -43,7 +44,7 @@ def main(help_text: str, command: Callable[[JobArguments], None], words: Sequenc
     """Run a command and return its exit code: 0 done; 1 the store failed, try again; 2 wrong arguments or no job."""
     words = list(sys.argv[1:] if words is None else words)
     if any(word in ("--help", "-h") for word in words):
-        print(help_text, end="")
+        say(help_text.rstrip())
         return 0
     try:
         command(parse(words))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import ConfigError, JobConfig
+from pipeline.printing import say
 from pipeline.redact import redact
 
 HELP = """maskmill: labels a dataset of videos with SAM 2
@@ -52,12 +53,12 @@ def _main(words: list[str]) -> int:
 
     if any(word in ("--help", "-h") for word in words):
         groups = {f"{group}s": ", ".join(compose.group_names(group)) for group in compose.GROUPS}
-        print(HELP.format(jobs=", ".join(compose.job_names()), **groups), end="")
+        say(HELP.format(jobs=", ".join(compose.job_names()), **groups).rstrip())
         return 0
     show_only = "--cfg" in words
     job, overrides = split_job([word for word in words if word != "--cfg"])
     if show_only:
-        print(compose.as_yaml(compose.composed(job, overrides)), end="")
+        say(compose.as_yaml(compose.composed(job, overrides)).rstrip())
         return 0
     return start(compose.job_config(job, overrides))
 

@@ -14,6 +14,8 @@ from pipeline import owner
 from pipeline.commits import CommitLog
 from pipeline.job_command import JobArguments, main
 from pipeline.job_state import JobState
+from pipeline.loop import Ending
+from pipeline.printing import say
 from pipeline.redact import redact
 from pipeline.storage import JobStorage
 from pipeline.tables import JobTables
@@ -29,6 +31,7 @@ storage_options.KEY= for its store, as in the job
 Exit codes: 0 printed; 1 the store failed; 2 wrong arguments, or no job there.
 """
 
+_GOES_ON = "the same command goes on from here"
 _SILENT_SECONDS = 60.0
 _MAX_CAUSES = 12
 _MAX_NAMED = 3
@@ -117,15 +120,25 @@ def _state(document: Mapping[str, Any] | None, driver: owner.OwnerSeen | None) -
     if driver is not None and driver.is_gone and document and document["state"] == "done":
         driver = None  # killed after its last word, before it could take its own file away
     if driver is None:
-        return "no driver; the last run wrote: " + document["state"] if document else "no driver, nothing written yet"
+        return _last_word(str(document["state"])) if document else "no driver, nothing written yet"
     if driver.is_gone:
-        return f"interrupted: driver {driver.writer_id} has ended without a word; the same command goes on from here"
+        return f"interrupted: driver {driver.writer_id} has ended without a word; {_GOES_ON}"
     if driver.silent_seconds > _SILENT_SECONDS:
-        return (
-            f"unclear: no sign of driver {driver.writer_id} for {driver.silent_seconds:.0f} s; if it is dead, the same "
-            "command goes on from here"
-        )
+        silence = f"no sign of driver {driver.writer_id} for {driver.silent_seconds:.0f} s"
+        return f"unclear: {silence}; if it is dead, {_GOES_ON}"
     return f"running: driver {driver.writer_id}, last sign {driver.silent_seconds:.0f} s ago"
+
+
+def _last_word(state: str) -> str:
+    """What a driver that is no more wrote last; in the loop it writes `running`, at its end the name of an `Ending`."""
+    if state == "running":
+        return f"interrupted: the last driver was ended at once; {_GOES_ON}"
+    if state.upper() not in Ending.__members__:
+        return f"no driver; the last run wrote: {state}"
+    ending = Ending[state.upper()]
+    if ending is Ending.DONE:
+        return f"finished: {ending.value}"
+    return f"{'' if ending is Ending.STOPPED else 'stopped: '}{ending.value}; {_GOES_ON}"
 
 
 def _counts(state: JobState, document: Mapping[str, Any] | None) -> str:
@@ -177,7 +190,7 @@ def _short(text: str, most: int = 80) -> str:
 
 def run(arguments: JobArguments) -> None:
     """The command."""
-    print(read_status(JobStorage(arguments.output, arguments.storage_options)))
+    say(read_status(JobStorage(arguments.output, arguments.storage_options)))
 
 
 if __name__ == "__main__":

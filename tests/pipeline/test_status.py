@@ -68,7 +68,7 @@ def test_says_what_is_done_why_videos_failed_and_what_labels_them_again(job: Job
 
 
 def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> None:
-    assert "no driver; the last run wrote: running" in read_status(job)
+    assert "state    interrupted: the last driver was ended at once; the same command goes on" in read_status(job)
     log = CommitLog(job, "driver-7")
     log.load()
     ownership = Ownership(job, log, Heartbeat(every_seconds=60))
@@ -81,12 +81,27 @@ def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> Non
     job.replace("_owner.json", json.dumps(document | {"process_id": process.pid}).encode())
     assert "interrupted: driver driver-7" in read_status(job)
     job.replace("_status.json", json.dumps(PROGRESS | {"state": "done"}).encode())
-    assert "no driver; the last run wrote: done" in read_status(job)
+    assert "state    finished: every video ended\n" in read_status(job)
 
     elsewhere = document | {"machine": "another", "beat_at": "2020-01-01T00:00:00+00:00"}
     job.replace("_owner.json", json.dumps(elsewhere).encode())
     assert "unclear: no sign of driver driver-7" in read_status(job)
     ownership.release()
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("done", "finished: every video ended"),
+        ("stopped", "stopped by a signal; the same command goes on from here"),
+        ("failures", "stopped: too many videos failed; the same command goes on from here"),
+        ("storage", "stopped: storage did not answer; the same command goes on from here"),
+        ("of a later version", "no driver; the last run wrote: of a later version"),
+    ],
+)
+def test_says_in_words_how_the_last_driver_ended(job: JobStorage, state: str, says: str) -> None:
+    job.replace("_status.json", json.dumps(PROGRESS | {"state": state}).encode())
+    assert f"state    {says}\n" in read_status(job)
 
 
 def test_reads_only(job: JobStorage) -> None:
