@@ -1,4 +1,4 @@
-"""Text for people on the standard output."""
+"""Text for people: on the standard output, and counts in words."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def say(text: str) -> None:
     except BrokenPipeError:
         # What is left in the buffer must go somewhere, or the interpreter complains at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 video`, `2 videos`: a number with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

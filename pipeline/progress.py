@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from pipeline.faults import Backoff, StorageError
+from pipeline.printing import counted
 from pipeline.redact import redact
 from pipeline.storage import JobStorage
 from pipeline.work import Outcome, Status
@@ -99,26 +101,31 @@ class Progress:
             self._recent = [entry for entry in self._recent if entry[0] >= now - _RATE_SECONDS] or self._recent[-1:]
             line = self.line(num_workers)
             self._recent.append((now, self.num_frames, self.num_ended))
-            print(f"\r\x1b[K{line}" if self._is_terminal else line, end="" if self._is_terminal else "\n",
-                  file=self._stream, flush=True)  # fmt: skip
+            self._show(f"\r\x1b[K{line}" if self._is_terminal else f"{line}\n")
         if now >= self._next_status:
             self._next_status = now + _STATUS_SECONDS
             self.write_status(state, num_workers)
 
     def line(self, num_workers: int) -> str:
-        """`12/40 videos · 35.1 frames/s · ETA 1:20 · 2 failed · 2 workers`."""
+        """`12/40 videos · 1280 frames · 35.1 frames/s · ETA 1:20 · 2 failed · 2 workers`."""
         frames_per_second, videos_per_second = self._rates()
-        parts = [f"{self._num_before + self.num_ended}/{self._num_planned} videos", f"{frames_per_second:.1f} frames/s"]
+        parts = [f"{self._num_before + self.num_ended}/{self._num_planned} videos", counted(self.num_frames, "frame")]
+        parts.append(f"{frames_per_second:.1f} frames/s")
         left = self._num_planned - self._num_before - self.num_ended
         parts.append(f"ETA {_duration(left / videos_per_second)}" if videos_per_second else "ETA –")
         parts.append(f"{self.num_bad} failed")
-        parts.append(f"{num_workers} worker{'' if num_workers == 1 else 's'}")
+        parts.append(counted(num_workers, "worker"))
         return " · ".join(parts)
 
     def end_line(self) -> None:
         """Leave the progress line, so that what follows begins on its own."""
         if self._is_terminal:
-            print(file=self._stream, flush=True)
+            self._show("\n")
+
+    def _show(self, text: str) -> None:
+        """Print; a terminal or pipe that has gone does not end the job."""
+        with contextlib.suppress(OSError):
+            print(text, end="", file=self._stream, flush=True)
 
     def write_status(self, state: str, num_workers: int) -> None:
         """Write `_status.json`. Never raises for storage: it is advisory."""

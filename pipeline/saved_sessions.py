@@ -146,6 +146,11 @@ def session_folder(video_id: str) -> str:
     return f"{FOLDER}/{hashlib.sha256(video_id.encode()).hexdigest()[:32]}"
 
 
+def num_saved(storage: JobStorage) -> int:
+    """Unfinished videos that a later attempt can go on with, by one listing. Raises `StorageError`."""
+    return sum(path.endswith("/latest.json") for path in storage.tree(FOLDER))
+
+
 def delete_all(storage: JobStorage) -> None:
     """Delete everything that was saved. Only at the end of a job, when every video is finished."""
     storage.delete(storage.tree(FOLDER))

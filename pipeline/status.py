@@ -15,8 +15,9 @@ from pipeline.commits import CommitLog
 from pipeline.job_command import JobArguments, main
 from pipeline.job_state import JobState
 from pipeline.loop import Ending
-from pipeline.printing import say
+from pipeline.printing import counted, say
 from pipeline.redact import redact
+from pipeline.saved_sessions import num_saved
 from pipeline.storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.work import Status
@@ -64,6 +65,7 @@ def read_status(storage: JobStorage) -> str:
     document = _read_progress(storage)
     lines = [f"maskmill: {storage}", f"state    {_state(document, driver)}", f"videos   {_counts(state, document)}"]
     lines += _committed(state)
+    lines += _saved(storage)
     lines += _this_run(document)
     lines += describe_causes(find_causes(JobTables(storage, state)))
     return "\n".join(lines)
@@ -158,13 +160,19 @@ def _committed(state: JobState) -> list[str]:
     return lines
 
 
+def _saved(storage: JobStorage) -> list[str]:
+    count = num_saved(storage)
+    return [f"saved    {counted(count, 'unfinished video')}, to go on from the middle"] if count else []
+
+
 def _this_run(document: Mapping[str, Any] | None) -> list[str]:
     if not document:
         return []
     lines = [
-        f"rates    {document.get('frames_per_second', 0):.1f} frames/s, "
-        f"{document.get('videos_per_second', 0) * 60:.1f} videos/min, {document.get('num_workers', 0)} workers "
-        f"(written {document.get('written_at', '?')})"
+        f"rates    {counted(document.get('num_frames', 0), 'frame')} in this run, "
+        f"{document.get('frames_per_second', 0):.1f} frames/s, "
+        f"{document.get('videos_per_second', 0) * 60:.1f} videos/min, "
+        f"{counted(document.get('num_workers', 0), 'worker')} (written {document.get('written_at', '?')})"
     ]
     stages = document.get("stage_seconds") or {}
     if stages:

@@ -36,7 +36,7 @@ def test_the_line_shows_videos_rate_time_left_failures_and_workers(disk_storage:
     progress.worked(600, {})
     progress.committed([ended(f"v{number}") for number in range(9)] + [ended("bad", Status.FAILED, "input")])
     clock.sleep(20)
-    assert progress.line(2) == "20/40 videos · 30.0 frames/s · ETA 0:40 · 1 failed · 2 workers"
+    assert progress.line(2) == "20/40 videos · 600 frames · 30.0 frames/s · ETA 0:40 · 1 failed · 2 workers"
 
 
 def test_before_anything_is_done_no_time_is_promised(disk_storage: JobStorage, clock: Clock) -> None:
@@ -93,6 +93,17 @@ def test_a_store_that_is_away_does_not_hold_the_job_up(
     monkeypatch.setattr(JobStorage, "replace", away)
     progress.tick("running", 1)
     assert progress.last_error == "away"
+
+
+def test_a_terminal_that_has_gone_does_not_hold_the_job_up(disk_storage: JobStorage, clock: Clock) -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("nobody reads")
+
+    progress = progress_of(disk_storage, clock, Gone())
+    progress.tick("running", 1)
+    progress.end_line()
+    assert disk_storage.read("_status.json")
 
 
 def test_the_summary_groups_failures_and_names_the_command_that_retries_them(

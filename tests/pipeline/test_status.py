@@ -14,6 +14,7 @@ import pytest
 from pipeline import job_command, status
 from pipeline.commits import CommitLog
 from pipeline.owner import Heartbeat, Ownership
+from pipeline.saved_sessions import session_folder
 from pipeline.segments import LabeledVideo
 from pipeline.status import group_by_cause, read_status
 from pipeline.storage import JobStorage
@@ -24,6 +25,7 @@ PROGRESS = {
     "state": "running",
     "written_at": "2026-01-02T03:04:05+00:00",
     "num_planned": 40,
+    "num_frames": 1,
     "frames_per_second": 12.34,
     "videos_per_second": 0.5,
     "num_workers": 3,
@@ -62,7 +64,7 @@ def test_says_what_is_done_why_videos_failed_and_what_labels_them_again(job: Job
     assert "retry=failed labels the 2 failed again" in text
     assert "retry=quarantined labels the 1 quarantined again" in text
     assert "suspects 1 in flight at deaths of their workers: slow (1)" in text
-    assert "12.3 frames/s, 30.0 videos/min, 3 workers" in text
+    assert "rates    1 frame in this run, 12.3 frames/s, 30.0 videos/min, 3 workers" in text
     assert "propagate 61 s" in text
     assert "hidden" not in text
 
@@ -102,6 +104,17 @@ def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> Non
 def test_says_in_words_how_the_last_driver_ended(job: JobStorage, state: str, says: str) -> None:
     job.replace("_status.json", json.dumps(PROGRESS | {"state": state}).encode())
     assert f"state    {says}\n" in read_status(job)
+
+
+def test_tells_how_many_videos_are_saved_in_their_middle(job: JobStorage) -> None:
+    assert "saved" not in read_status(job)
+    for video_id in ("long 1", "long 2"):
+        job.replace(f"{session_folder(video_id)}/part.arrow", b"")  # with no document it is of no use yet
+    assert "saved" not in read_status(job)
+    job.replace(f"{session_folder('long 1')}/latest.json", b"{}")
+    assert "saved    1 unfinished video, to go on from the middle" in read_status(job)
+    job.replace(f"{session_folder('long 2')}/latest.json", b"{}")
+    assert "saved    2 unfinished videos, to go on from the middle" in read_status(job)
 
 
 def test_reads_only(job: JobStorage) -> None:
