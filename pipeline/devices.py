@@ -34,7 +34,8 @@ def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
     has_cuda = torch.cuda.is_available()
     if model.device == "cuda" and not has_cuda:
         raise RuntimeError(
-            "model.device=cuda, but torch finds no GPU here; install a CUDA build of torch or leave it out"
+            "model.device=cuda, but torch finds no GPU here: install a CUDA build of torch, or leave model.device out "
+            "to compute on the CPU"
         )
     device = torch.device("cuda" if has_cuda and model.device != "cpu" else "cpu")
     if model.dtype == "auto":

@@ -91,6 +91,8 @@ def run(config: JobConfig) -> int:
             _log.warning("%s", warning)
         if is_finished(job, plan):
             return report(job, None, Ending.DONE)
+        if plan.num_to_label:
+            check_device(config)
         with _log_file(config), StopSignals() as signals, _owned(job) as ownership:
             return label(job, plan, ownership, signals)
     except (InputError, UnusableStore) as error:
@@ -183,6 +185,21 @@ def _check_apart(config: JobConfig) -> None:
                 f"output={redact(str(config.output))} lies in {key}={redact(folder)}, all tables of which are input: "
                 f"name another output, or the files or the glob that {key}= means"
             )
+
+
+def check_device(config: JobConfig) -> None:
+    """Raises `ConfigError` if the workers, which run on this machine, will find no GPU that they are asked to use.
+
+    A cluster's workers find out by themselves: this machine says nothing about theirs.
+    """
+    if config.model.device != "cuda" or config.cluster.kind == "existing":
+        return
+    from pipeline.devices import choose_device
+
+    try:
+        choose_device(config.model)
+    except RuntimeError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _retried(config: JobConfig) -> frozenset[Status]:

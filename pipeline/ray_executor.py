@@ -20,6 +20,7 @@ from ray import exceptions
 from pipeline.config import ClusterConfig, ConfigError
 from pipeline.dispatch import Failure
 from pipeline.executors import Event, Lost, Ready, Reported, WorkerFactory, describe, losses_together
+from pipeline.printing import counted
 from pipeline.work import WorkItem
 
 _log = logging.getLogger(__name__)
@@ -321,8 +322,10 @@ def _resources(cluster: ClusterConfig, device: str) -> dict[str, float]:
         gpus = 1.0 if device == "cuda" or (device == "auto" and has_gpu) else 0.0
     resources = {"num_cpus": cluster.cpus_per_actor, "num_gpus": gpus}
     if _capacity(cluster, resources) == 0:
+        wanted = f"{counted(cluster.cpus_per_actor, 'CPU')} and {gpus:g} GPU{'' if gpus == 1 else 's'}"
+        cause = " (model.device=cuda needs a GPU: leave it out to compute on CPUs)" if device == "cuda" else ""
         raise ConfigError(
-            f"no node of the cluster has {cluster.cpus_per_actor} CPUs and {gpus:g} GPUs free for an actor: "
+            f"no node of the cluster has {wanted} for an actor{cause}: "
             "lower cluster.cpus_per_actor or cluster.gpus_per_actor; or set cluster.min_actors if the cluster grows "
             "when it is asked to"
         )

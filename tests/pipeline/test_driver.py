@@ -20,6 +20,7 @@ from pycocotools import mask as coco
 
 from pipeline import driver, worker
 from pipeline.commits import CommitLog
+from pipeline.config import ClusterConfig, JobConfig, ModelConfig
 from pipeline.owner import Ownership
 from pipeline.prompt_rows import VideoPrompts
 from pipeline.reconcile import SegmentKeeper
@@ -417,6 +418,25 @@ def test_a_model_that_does_not_load_ends_the_job_resumably(
     job.write(["one"])
     assert job.run(f"model.checkpoint={folder}") == 1
     assert "no worker could start" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["serial", "local"])
+def test_a_gpu_that_this_machine_does_not_have_is_exit_code_2_before_anything_starts(
+    kind: str, job: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job.write(["one"])
+    assert main(job.arguments(f"cluster={kind}", "model.device=cuda")) == 2
+    said = capsys.readouterr().err
+    assert "model.device=cuda, but torch finds no GPU here" in said
+    assert "leave model.device out" in said
+    assert not job.output.exists()
+
+
+def test_a_driver_without_a_gpu_may_have_workers_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model, cluster = ModelConfig("mini", "mini", device="cuda"), ClusterConfig(kind="existing")
+    driver.check_device(JobConfig(model, cluster=cluster))
 
 
 def test_prompts_alone_can_name_the_videos(job: JobFolder) -> None:

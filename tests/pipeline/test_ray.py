@@ -105,6 +105,11 @@ def test_an_actor_that_fits_nowhere_is_a_config_error(options: dict[str, float],
     assert ray.is_initialized()
 
 
+def test_a_cluster_without_gpus_is_told_which_setting_asks_for_one(executors: list[RayExecutor]) -> None:
+    with pytest.raises(ConfigError, match=r"has 1 CPU and 1 GPU for an actor \(model\.device=cuda needs a GPU"):
+        executors.append(RayExecutor(ScriptedWorker, ClusterConfig(kind="existing"), 30, 200, "cuda"))
+
+
 @pytest.mark.parametrize(("what", "said"), [("die", "ActorDiedError"), ("raise", "a worker with a fault")])
 def test_a_worker_that_dies_or_raises_is_lost_for_an_ambiguous_reason(
     what: str, said: str, executors: list[RayExecutor]
