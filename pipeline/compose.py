@@ -93,6 +93,11 @@ def _with_defaults(values: dict[str, Any], job: str) -> dict[str, Any]:
     return {"defaults": ["base", *({f"override {group}": name} for group, name in chosen.items()), "_self_"], **rest}
 
 
+def base_file() -> str:
+    """The file that says what every job has."""
+    return str(importlib.resources.files("conf").joinpath("base.yaml"))
+
+
 def group_names(group: str) -> list[str]:
     """What `{group}=` may be, as in `model=tiny`."""
     entries = importlib.resources.files(f"conf.{group}").iterdir()

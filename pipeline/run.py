@@ -26,9 +26,16 @@ propagate.direction= forward, backward, both
 frames.stride=       label every n-th frame; frames.fps= so many a second
 retry=               failed, quarantined: label again what ended so
 relabel=true         label everything again after a change of model or options
+max_failed_fraction= more failed videos than that (0.5) end the job
+storage_options.KEY= credentials and endpoints of the stores, for fsspec
+log_file=            the driver's log as JSON lines
 
---cfg                prints the whole config and ends
+--cfg, --cfg job     prints the whole config and ends
 --help               prints this and ends
+
+Every key, with a comment: {base}. A file of your own (conf=) has the same keys.
+From another shell: python -m pipeline.status output=… tells how a job stands; python -m pipeline.compact output=…
+merges small files. README.md says what the tables hold and how to read them.
 
 The same command again goes on where a job was stopped. Exit codes: 0 done; 1 stopped by the environment, resumable;
 2 config, input table or fingerprint; 3 another driver owns the job; 4 too many videos failed; 143 stopped by a signal,
@@ -53,10 +60,10 @@ def _main(words: list[str]) -> int:
 
     if any(word in ("--help", "-h") for word in words):
         groups = {f"{group}s": ", ".join(compose.group_names(group)) for group in compose.GROUPS}
-        say(HELP.format(jobs=", ".join(compose.job_names()), **groups).rstrip())
+        say(HELP.format(jobs=", ".join(compose.job_names()), base=compose.base_file(), **groups).rstrip())
         return 0
-    show_only = "--cfg" in words
-    job, overrides = split_job([word for word in words if word != "--cfg"])
+    show_only, words = split_cfg(words)
+    job, overrides = split_job(words)
     if show_only:
         say(compose.as_yaml(compose.composed(job, overrides)).rstrip())
         return 0
@@ -72,6 +79,14 @@ def start(config: JobConfig) -> int:
     from pipeline import driver
 
     return driver.run(config)
+
+
+def split_cfg(words: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether the config shall only be shown, and the other arguments. Hydra's own programs want `--cfg job`."""
+    others = [word for word in words if word not in ("--cfg", "-c", "--cfg=job")]
+    if len(others) == len(words):
+        return False, others
+    return True, [word for word in others if word != "job"]
 
 
 def split_job(words: Sequence[str]) -> tuple[str, list[str]]:

@@ -24,6 +24,10 @@ print(json.dumps({"code": code, "seconds": used.ru_utime + used.ru_stime, "loade
     ("words", "code", "says"),
     [
         (["--help"], 0, "key"),
+        (["-h"], 0, "conf/base.yaml"),
+        (["--cfg", "job", "model=tiny"], 0, "sam2.1-hiera-tiny"),
+        (["model=tiny", "-c", "job"], 0, "sam2.1-hiera-tiny"),
+        (["--cfg", "hydra"], 2, "'hydra' is not key=value"),
         (["--cfg"], 0, "checkpoint"),
         (["conf=nope"], 2, "no such job"),
         (["model=huge"], 2, "allowed are"),
