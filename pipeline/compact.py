@@ -25,6 +25,7 @@ from pipeline.commits import CommitLog, StaleEntry
 from pipeline.job_command import JobArguments, main
 from pipeline.job_state import JobState
 from pipeline.owner import new_writer_id
+from pipeline.printing import counted, say
 from pipeline.schema import TABLES
 from pipeline.segment_files import (
     SegmentOrigin,
@@ -247,9 +248,9 @@ def run(arguments: JobArguments) -> None:
     started = time.monotonic()
     storage = JobStorage(arguments.output, arguments.storage_options)
     done = compact(storage, Path(arguments.spool_dir or tempfile.gettempdir()))
-    print(
-        f"{storage}: {done.num_merged} segments merged into {done.num_made}, {done.num_bytes / 1e6:.1f} MB, in "
-        f"{time.monotonic() - started:.1f} s"
+    say(
+        f"{storage}: {counted(done.num_merged, 'segment')} merged into {done.num_made}, "
+        f"{done.num_bytes / 1e6:.1f} MB, in {time.monotonic() - started:.1f} s"
     )
 
 

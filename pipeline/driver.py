@@ -30,7 +30,7 @@ from pipeline.ledger import JobLedger
 from pipeline.loop import Ending, Limits, Loop
 from pipeline.owner import Ownership, new_writer_id
 from pipeline.plan import Plan, make_plan
-from pipeline.printing import say
+from pipeline.printing import counted, say
 from pipeline.progress import Progress, summary
 from pipeline.reconcile import SegmentKeeper
 from pipeline.redact import redact
@@ -228,17 +228,17 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
             _check_same(job.record_before, job.record, job.storage)
     is_stale = job.relabels_all or was_changed
     if job.relabels_all:
-        _log.warning("relabel=true: the rows of %d videos are removed, and labelled again", len(state.terminal))
+        _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.terminal), "video"))
         keeper.forget(list(state.terminal))
     if job.relabels_all or job.record_before is None:
         write_record(job.storage, job.record)
     adopted = keeper.adopt(job.record.config_hash, lambda outcome: True)
     if adopted:
-        _log.info("%d videos of a run that was killed are whole and count", len(adopted))
+        _log.info("whole and counted, from a run that was killed: %s", counted(len(adopted), "video"))
     if adopted or is_stale:
         plan = plan.again(state.terminal, _retried(job.config))
     if plan.changed:
-        _log.info("%d videos have other prompts than before and are labelled again", len(plan.changed))
+        _log.info("labelled again, with other prompts than before: %s", counted(len(plan.changed), "video"))
     keeper.forget(plan.replaced)
     return plan
 
@@ -274,7 +274,8 @@ def open_executor(job: Job) -> Iterator[Executor]:
         from pipeline.ray_executor import RayExecutor
 
         executor = RayExecutor(make, cluster, worker.hang_seconds, worker.setup_seconds, config.model.device)
-    _log.info("cluster=%s: up to %d workers, %d CPUs each", cluster.kind, executor.capacity, cluster.cpus_per_actor)
+    workers, cpus = counted(executor.capacity, "worker"), counted(cluster.cpus_per_actor, "CPU")
+    _log.info("cluster=%s: up to %s, %s each", cluster.kind, workers, cpus)
     try:
         yield executor
     finally:

@@ -13,6 +13,7 @@ from pipeline.config import WorkerConfig
 from pipeline.dispatch import Dispatcher, Failure
 from pipeline.executors import Event, Executor, Lost, Ready, Reported
 from pipeline.faults import StorageError
+from pipeline.printing import counted
 from pipeline.progress import Progress
 from pipeline.watch import log_video
 from pipeline.work import Outcome, Report, Segment, Status, WorkItem
@@ -221,7 +222,9 @@ class Loop:
             _log.warning("video %r was in flight: strike %d", video_id, strikes, extra=about)
         for item in loss.quarantined:
             count = loss.strikes[item.video_id]
-            message = f"in flight at {count} deaths of its worker; last: {lost.message or lost.failure.value}"
+            message = (
+                f"in flight at {counted(count, 'death')} of its worker; last: {lost.message or lost.failure.value}"
+            )
             self._unwritten.append((item, message))
 
     def _commit(self) -> None:

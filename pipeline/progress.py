@@ -172,22 +172,31 @@ def summary(progress: Progress | None, by_status: Mapping[Status, int], output: 
     counts = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
     lines.append(f"videos   {sum(by_status.values())} ({counts or 'none'})")
     if progress is not None:
+        frames_per_second = progress.num_frames / max(progress.seconds, 1e-3)
         lines.append(
-            f"this run {progress.num_ended} videos, {progress.num_frames} frames, {progress.num_masks} masks "
-            f"in {_duration(progress.seconds)} ({progress.num_frames / max(progress.seconds, 1e-3):.1f} frames/s)"
+            f"this run {counted(progress.num_ended, 'video')}, {counted(progress.num_frames, 'frame')}, "
+            f"{counted(progress.num_masks, 'mask')} in {_duration(progress.seconds)} ({frames_per_second:.1f} frames/s)"
         )
         for error_class, count in progress.failures.counts.most_common():
             lines.append(f"failed   {count} × {error_class}")
             lines += [f"         {example}" for example in progress.failures.examples[error_class]]
             if count > _MAX_EXAMPLES:
                 lines.append(f"         … and {count - _MAX_EXAMPLES} more: column message of videos")
-    bad = [status.value for status in (Status.FAILED, Status.QUARANTINED) if by_status.get(status, 0)]
-    if bad:
-        retry = bad[0] if len(bad) == 1 else f"[{','.join(bad)}]"
-        lines.append(f"again    the same command with retry={retry} labels those again")
     folder = redact(output).rstrip("/")
+    bad = {status: by_status[status] for status in (Status.FAILED, Status.QUARANTINED) if by_status.get(status, 0)}
+    if bad:
+        lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]
+        lines.append(how_again(bad))
     lines += [f"{table:<8} {folder}/{table}/*.parquet" for table in ("masks", "tracks", "videos")]
     return "\n".join(lines)
+
+
+def how_again(bad: Mapping[Status, int]) -> str:
+    """Which command labels again what ended badly: how many videos of which status, none of them zero."""
+    names = ",".join(status.value for status in bad)
+    retry = f"retry={names}" if len(bad) == 1 else f"'retry=[{names}]'"
+    which = " and ".join(f"{count} {status.value}" for status, count in bad.items())
+    return f"again    once the cause is mended, the same command with {retry} labels the {which} again"
 
 
 def _duration(seconds: float) -> str:

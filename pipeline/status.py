@@ -16,6 +16,7 @@ from pipeline.job_command import JobArguments, main
 from pipeline.job_state import JobState
 from pipeline.loop import Ending
 from pipeline.printing import counted, say
+from pipeline.progress import how_again
 from pipeline.redact import redact
 from pipeline.saved_sessions import num_saved
 from pipeline.storage import JobStorage
@@ -109,11 +110,11 @@ def describe_causes(causes: list[Cause]) -> list[str]:
         lines.append(f"            {named}{more}")
     if len(causes) > _MAX_CAUSES:
         left = sum(cause.num_videos for cause in causes[_MAX_CAUSES:])
-        lines.append(f"            {left} more videos of other causes: column message of videos")
+        lines.append(f"            {counted(left, 'more video')} of other causes: column message of videos")
     by_status = Counter({status: sum(c.num_videos for c in causes if c.status is status) for status in _BAD})
     for status, count in by_status.items():
         if count:
-            lines.append(f"again    the same command with retry={status.value} labels the {count} {status.value} again")
+            lines.append(how_again({status: count}))
     return lines
 
 
@@ -153,7 +154,7 @@ def _counts(state: JobState, document: Mapping[str, Any] | None) -> str:
 def _committed(state: JobState) -> list[str]:
     num_masks = sum(size.num_masks for size in state.segments.values())
     num_bytes = sum(size.num_bytes for size in state.segments.values())
-    lines = [f"masks    {num_masks} in {len(state.segments)} segments, {num_bytes / 1e6:.1f} MB"]
+    lines = [f"masks    {num_masks} in {counted(len(state.segments), 'segment')}, {num_bytes / 1e6:.1f} MB"]
     if state.strikes:
         named = ", ".join(f"{_short(v)} ({count})" for v, count in list(state.strikes.items())[:_MAX_NAMED])
         lines.append(f"suspects {len(state.strikes)} in flight at deaths of their workers: {named}")
