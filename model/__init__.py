@@ -1,6 +1,19 @@
 """SAM 2 video in torch: the network, its checkpoints, and sessions that track objects through a video.
 
 The public names are imported when they are first asked for, so that `import model` is cheap and does not need torch.
+Objects are followed through frames in memory like this:
+
+>>> import numpy as np
+>>> from model import ArrayFrames, PointPrompt, VideoSession, load_model
+>>> frames = np.zeros((3, 120, 160, 3), np.uint8)  # RGB: [T, H, W, 3], or a list of [H, W, 3]
+>>> frames[:, 30:70, 40:90] = 255
+>>> session = VideoSession(load_model("mini"), ArrayFrames(frames))
+>>> session.add_prompt(1, 0, PointPrompt(points_xy=((65, 50),), labels=(1,)))
+>>> for result in session.propagate("forward"):
+...     print(result.frame_index, result.object_ids, list(result.masks().shape))
+0 (1,) [1, 120, 160]
+1 (1,) [1, 120, 160]
+2 (1,) [1, 120, 160]
 """
 
 from __future__ import annotations
@@ -10,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model.checkpoint import load_model
+    from model.frames import ArrayFrames, Frame, FrameSource
     from model.hf_config import (
         Sam2HieraDetConfig,
         Sam2VideoConfig,
@@ -27,8 +41,11 @@ if TYPE_CHECKING:
     from model.video import VideoSession
 
 _MODULES = {
+    "ArrayFrames": "frames",
     "BoxPrompt": "prompts",
+    "Frame": "frames",
     "FrameResult": "tracking",
+    "FrameSource": "frames",
     "MaskPrompt": "prompts",
     "PointPrompt": "prompts",
     "Sam2HieraDetConfig": "hf_config",
@@ -47,8 +64,11 @@ _MODULES = {
 }
 
 __all__ = [
+    "ArrayFrames",
     "BoxPrompt",
+    "Frame",
     "FrameResult",
+    "FrameSource",
     "MaskPrompt",
     "PointPrompt",
     "Sam2HieraDetConfig",
@@ -71,3 +91,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'model' has no attribute {name!r}")
     return getattr(import_module(f"model.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import model as package
 from model import Sam2VideoModel
 from model.checkpoint import CheckpointError, load_model, read_checkpoint, save_model
 from model.config import SIZES, Sam2Config, named_config
@@ -294,7 +296,14 @@ def test_importing_the_package_is_cheap() -> None:
         "assert not any(name.startswith('torch._dynamo') for name in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", check], check=True, timeout=120)
-    import model as package
-
     with pytest.raises(AttributeError, match="module 'model' has no attribute 'Sam3'"):
         _ = package.Sam3
+
+
+def test_completion_offers_the_public_names_before_they_are_imported() -> None:
+    check = "import sys, model; assert {*model.__all__} <= {*dir(model)}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=120)
+
+
+def test_the_example_of_the_package_holds() -> None:
+    assert doctest.testmod(package) == (0, 7)
