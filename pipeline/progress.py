@@ -167,11 +167,16 @@ class Progress:
 
 
 def summary(progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str) -> str:
-    """What the command prints at the end: counts of the whole job, failures by cause, where the tables lie."""
+    """What the command prints at the end: counts of the whole job, failures by cause, where the tables lie.
+
+    `progress` is None if the job was finished before.
+    """
     lines = [heading]
     counts = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
     lines.append(f"videos   {sum(by_status.values())} ({counts or 'none'})")
-    if progress is not None:
+    if progress is None:
+        lines.append("this run nothing was left to do")
+    else:
         frames_per_second = progress.num_frames / max(progress.seconds, 1e-3)
         lines.append(
             f"this run {counted(progress.num_ended, 'video')}, {counted(progress.num_frames, 'frame')}, "

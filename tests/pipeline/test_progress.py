@@ -138,6 +138,7 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
 
 def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_says_why_videos_failed() -> None:
     printed = summary(None, {Status.OK: 2, Status.FAILED: 1}, "out/", "maskmill: every video ended")
+    assert "this run nothing was left to do\n" in printed
     assert "why      python -m pipeline.status output=out\n" in printed
     assert "retry=failed labels the 1 failed again" in printed
     assert "why" not in summary(None, {Status.OK: 2}, "out/", "maskmill: every video ended")
