@@ -90,7 +90,7 @@ def run(config: JobConfig) -> int:
         for warning in plan.warnings:
             _log.warning("%s", warning)
         if is_finished(job, plan):
-            return report(job, None, Ending.DONE)
+            return report(job, None, *judged(job))
         if plan.num_to_label:
             check_device(config)
         with _log_file(config), StopSignals() as signals, _owned(job) as ownership:
@@ -141,6 +141,7 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
         if ending is Ending.DONE:
             keeper.sweep()
             delete_all(job.storage)
+            ending, reason = judged(job)
         progress.write_status(ending.name.lower(), 0)
     return report(job, progress, ending, reason)
 
@@ -316,13 +317,19 @@ def _log_file(config: JobConfig) -> Iterator[None]:
         yield
 
 
+def judged(job: Job) -> tuple[Ending, str]:
+    """How a job that has come to its end counts, all its runs together, and why."""
+    by_status = job.log.state.terminal.num_by_status
+    bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
+    ended = bad + by_status[Status.OK]
+    if bad > job.config.max_failed_fraction * ended:
+        return Ending.FAILURES, f"{bad} of {ended}"
+    return Ending.DONE, ""
+
+
 def report(job: Job, progress: Progress | None, ending: Ending, reason: str = "") -> int:
     """Prints the summary and returns the exit code."""
     by_status = job.log.state.terminal.num_by_status
-    bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
-    judged = bad + by_status[Status.OK]
-    if ending is Ending.DONE and bad > job.config.max_failed_fraction * judged:
-        ending, reason = Ending.FAILURES, f"{bad} of {judged}"
     heading = f"maskmill: {ending.value}"
     if ending is Ending.FAILURES:
         heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"

@@ -160,6 +160,7 @@ def test_too_many_failed_videos_are_exit_code_4(job: JobFolder, capsys: pytest.C
         (job.folder / "in" / f"{name}.mp4").unlink()
     assert job.run() == 4
     assert "too many videos failed (2 of 3" in capsys.readouterr().out
+    assert json.loads((job.output / "_status.json").read_text())["state"] == "failures"
     assert job.run() == 4
     assert job.run("max_failed_fraction=0.7") == 0
 
