@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pipeline.expected_time import FileSizes, FloatArray
 from pipeline.inputs import InputTables
+from pipeline.printing import counted
 from pipeline.prompt_index import PromptIndex, index_prompts
 from pipeline.uris import StorageOptions
 from pipeline.video_rows import VideoRows, read_videos
@@ -242,9 +243,9 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
     elif not prompts.num_rows:
         yield "the prompts table has no rows: every video will be recorded as no_prompts"
     if videos.num_without_id:
-        yield f"{videos.num_without_id} rows of the {tables.videos.key} table have no video_id and are left out"
+        yield f"left out, without a video_id: {counted(videos.num_without_id, 'row')} of the {tables.videos.key} table"
     if prompts.num_without_object:
-        yield f"{prompts.num_without_object} rows of the prompts table have no object_id and are left out"
+        yield f"left out, without an object_id: {counted(prompts.num_without_object, 'row')} of the prompts table"
     if prompts.num_unknown_rows and tables.has_videos_table:
         examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
         yield (
@@ -253,7 +254,8 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
         )
     if videos.problems:
         examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
-        yield f"{len(videos.problems)} videos cannot be labelled because of their rows; examples: {examples}"
+        count = counted(len(videos.problems), "video")
+        yield f"{count} not to be labelled, because of wrong rows; examples: {examples}"
 
 
 def _first(problems: Mapping[int, str]) -> list[tuple[int, str]]:

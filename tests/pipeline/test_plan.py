@@ -185,7 +185,7 @@ def test_a_wrong_row_fails_its_video_only(tmp_path: Path, columns: dict[str, Any
     (outcome,) = plan.refused()
     assert (outcome.video_id, outcome.status, outcome.error_class) == ("a", Status.FAILED, "input")
     assert message in outcome.message
-    assert any("1 videos cannot be labelled because of their rows" in warning for warning in plan.warnings)
+    assert any("1 video not to be labelled, because of wrong rows" in warning for warning in plan.warnings)
     assert (plan.num_videos, plan.num_to_label, plan.num_refused) == (2, 1, 1)
     again = plan_of(tmp_path, columns, prompts("a", "b"), finished(plan))
     assert (again.num_done, again.num_refused) == (2, 0)
@@ -297,8 +297,8 @@ def test_rows_that_name_nothing_are_told(tmp_path: Path) -> None:
     (item,) = plan.items()
     assert item.prompts_at == (RowSpan(str(tmp_path / "prompts.parquet"), 0, 1, 2),)
     assert plan.warnings == (
-        "2 rows of the videos table have no video_id and are left out",
-        "1 rows of the prompts table have no object_id and are left out",
+        "left out, without a video_id: 2 rows of the videos table",
+        "left out, without an object_id: 1 row of the prompts table",
     )
 
 
