@@ -32,6 +32,15 @@ class InputError(Exception):
     """A table that cannot be used: names the file, the column and the remedy. The job cannot start."""
 
 
+class TableChanged(InputError):
+    """Rows are no longer those that the job's plan has seen. The next run plans anew, and labels their videos."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(
+            f"{redact(file)}: was changed while the job ran ({reason}); the same command labels the video again"
+        )
+
+
 @dataclass(frozen=True)
 class RowBatch:
     """Consecutive rows of one row group, from row `start` of it. `file` is the absolute URI of the shard."""

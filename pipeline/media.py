@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.faults import Backoff, http_status, is_transient
-from pipeline.inputs import InputError
+from pipeline.inputs import TableChanged
 from pipeline.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.redact import redact
 from pipeline.row_reader import RowReader
@@ -31,7 +31,7 @@ from pipeline.work import WorkItem
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _HEADER_BLOCK_BYTES = 64 << 10  # reading a tar's index touches one header per member, far apart
 
-_ROW_BYTES = RowReader(("bytes",), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
+_ROW_BYTES = RowReader(("video_id", "bytes"), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
 
 OpenFile = Callable[[], io.IOBase]
 
@@ -57,7 +57,8 @@ def open_media(item: WorkItem, storage_options: StorageOptions | None = None) ->
     """The bytes of an item's video, until the context ends.
 
     Raises:
-        MediaError: there is no such file, row, member or image, or it may not be read.
+        MediaError: there is no such file, member or image, or it may not be read.
+        TableChanged: the row with the bytes is gone or another's.
         StorageError: storage did not answer in time; not the video's fault.
     """
     name = redact(item.uri) if item.uri is not None else f"bytes of video {item.video_id!r}"
@@ -76,8 +77,10 @@ def _locate(item: WorkItem, name: str, storage: _Storage) -> Media:
     if item.uri is None:
         if item.bytes_at is None:
             raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
-        row = _ROW_BYTES.read(item.bytes_at, storage.options)
-        data = row.column("bytes")[0].as_py() if "bytes" in row.column_names else None
+        (row,) = _ROW_BYTES.read(item.bytes_at, storage.options).to_pylist()
+        if row.get("video_id") != item.video_id:
+            raise TableChanged(item.bytes_at.file, f"the row of {item.video_id!r} is another's")
+        data = row.get("bytes")
         if not data:
             raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
         return Media(name, (partial(io.BytesIO, data),))
@@ -198,10 +201,8 @@ def _read_range(path: Path, start: int, stop: int) -> bytes:
 
 def _fault_of_the_name(error: Exception) -> str | None:
     """Why the URI itself is to blame, or `None` if it is not."""
-    if isinstance(error, MediaError) or is_transient(error):
+    if isinstance(error, (MediaError, TableChanged)) or is_transient(error):
         return None
-    if isinstance(error, InputError):
-        return str(error)
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, ValueError):
         error = error.__cause__  # fsspec's web client says so of every error; this one says what is wrong
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:

@@ -7,7 +7,7 @@ the number of rows, and they may come in any order from any shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 import numpy as np
@@ -85,6 +85,14 @@ class PromptHashes:
             for sums, num_rows, times in zip(*columns, strict=True):
                 start, end = (None if seconds != seconds else seconds for seconds in times)
                 yield _video_hash(sums, num_rows, start, end)
+
+
+def hash_of_rows(batches: Iterable[pa.RecordBatch], start_seconds: float | None, end_seconds: float | None) -> str:
+    """The hash of one video all of whose rows these are; see `PromptHashes.hash_of`."""
+    hashes = PromptHashes(1)
+    for batch in batches:
+        hashes.add(np.zeros(batch.num_rows, dtype=np.int64), row_digests(batch))
+    return hashes.hash_of(0, start_seconds, end_seconds)
 
 
 def _video_hash(sums: list[int], num_rows: int, start_seconds: float | None, end_seconds: float | None) -> str:

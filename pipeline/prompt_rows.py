@@ -12,15 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
-from pipeline.inputs import InputError
-from pipeline.prompt_hash import PROMPT_COLUMNS
-from pipeline.redact import redact
+from pipeline.inputs import TableChanged
+from pipeline.prompt_hash import PROMPT_COLUMNS, hash_of_rows
 from pipeline.rle import decode_rle
 from pipeline.row_reader import RowReader
 from pipeline.selection import FramePosition
 from pipeline.uris import StorageOptions
-from pipeline.work import RowSpan
+from pipeline.work import WorkItem
 
 _ROWS = RowReader(("video_id", *PROMPT_COLUMNS, "category"), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
 
@@ -74,24 +75,24 @@ class _Row:
     mask: RleMask | None
 
 
-def read_prompts(
-    spans: Sequence[RowSpan], video_id: str, storage_options: StorageOptions | None = None
-) -> VideoPrompts:
-    """The prompts in some rows, all of one video. An object with a wrong prompt comes with an error, not with prompts.
+def read_prompts(item: WorkItem, storage_options: StorageOptions | None = None) -> VideoPrompts:
+    """The prompts of an item. An object with a wrong prompt comes with an error, not with prompts.
 
-    Raises `InputError` if the rows are no longer there or are another video's, `StorageError` when storage is away.
+    Raises `TableChanged` if the rows do not say what they said when the item was planned, `StorageError` when storage
+    is away.
     """
-    rows: list[dict[str, Any]] = []
-    for span in spans:
-        found = _ROWS.read(span, storage_options).to_pylist()
-        for row in found:
-            if row["video_id"] != video_id:
-                raise InputError(
-                    f"{redact(span.file)}: has prompts of video {row['video_id']!r} where those of {video_id!r} were; "
-                    "it was changed while the job ran; start the job again with retry=failed"
-                )
-        rows.extend(found)
-    return parse_prompts(rows)
+    found = [_ROWS.read(span, storage_options) for span in item.prompts_at]
+    batches = [batch for rows in found for batch in rows.to_batches()]
+    if _hash(item, batches) != item.prompt_hash:
+        raise TableChanged(item.prompts_at[0].file, f"the prompts of {item.video_id!r} are others, or elsewhere")
+    return parse_prompts([row for batch in batches for row in batch.to_pylist()])
+
+
+def _hash(item: WorkItem, batches: list[pa.RecordBatch]) -> str | None:
+    try:
+        return hash_of_rows(batches, item.start_seconds, item.end_seconds)
+    except (pa.ArrowException, ValueError):
+        return None  # columns of other types than those that were planned with
 
 
 def parse_prompts(rows: Sequence[dict[str, Any]]) -> VideoPrompts:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.faults import Backoff
-from pipeline.inputs import InputError, open_parquet
+from pipeline.inputs import TableChanged, open_parquet
 from pipeline.redact import redact
 from pipeline.uris import StorageOptions, open_filesystem
 from pipeline.work import RowSpan
@@ -38,16 +38,12 @@ class RowReader:
     def read(self, span: RowSpan, storage_options: StorageOptions | None = None) -> pa.Table:
         """The rows of a span; a column that the file lacks is left out.
 
-        Raises `InputError` if the table is gone or has changed, `StorageError` when storage is away.
+        Raises `TableChanged` if the rows are gone, `StorageError` when storage is away.
         """
-        name = redact(span.file)
         try:
-            return Backoff().run(f"reading {name}", lambda: self._read(span, storage_options))
+            return Backoff().run(f"reading {redact(span.file)}", lambda: self._read(span, storage_options))
         except (FileNotFoundError, pa.ArrowInvalid, IndexError) as error:
-            raise InputError(
-                f"{name}: cannot be read any more ({error}); was it changed while the job ran? Start the "
-                "job again with retry=failed"
-            ) from error
+            raise TableChanged(span.file, redact(str(error))) from error
 
     def _read(self, span: RowSpan, storage_options: StorageOptions | None) -> pa.Table:
         filesystem, path = open_filesystem(span.file, storage_options)

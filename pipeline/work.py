@@ -50,7 +50,10 @@ class WorkItem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one video ended, as the commit log keeps it. `num_masks` is the number of its rows in `masks`."""
+    """How one video ended, as the commit log keeps it. `num_masks` is the number of its rows in `masks`.
+
+    `prompt_hash` is empty if the video has no prompts, or its rows changed while the job ran: then it is planned anew.
+    """
 
     video_id: str
     status: Status

@@ -16,6 +16,7 @@ import traceback
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -41,7 +42,7 @@ from pipeline.devices import (
 from pipeline.executors import describe
 from pipeline.faults import is_from_client, is_from_full_disk, is_transient
 from pipeline.in_flight import VideoInFlight
-from pipeline.inputs import InputError
+from pipeline.inputs import InputError, TableChanged
 from pipeline.labeler import LabelOptions, Labels, Saving, failed_tracks, label_steps
 from pipeline.media import MediaError, open_media
 from pipeline.prompt_rows import read_prompts
@@ -151,7 +152,7 @@ class Worker:
         """Prompts, media and first frames of a video; runs in the helper thread."""
         settings, item = self.settings, video.item
         started = time.perf_counter()
-        video.prompts = read_prompts(item.prompts_at, item.video_id, settings.storage_options)
+        video.prompts = read_prompts(item, settings.storage_options)
         media = video.resources.enter_context(open_media(item, settings.storage_options))
         video.fetch_seconds = time.perf_counter() - started
         selection = FrameSelection(settings.frames.stride, settings.frames.fps, item.start_seconds, item.end_seconds)
@@ -288,8 +289,10 @@ class Worker:
             _log.error("video %r: %s", video.item.video_id, trace)
         tracks = failed_tracks(video.item.video_id, video.prompts, message) if video.prompts else None
         error_of_video = (error_class, message)
+        # A hash that no prompts have makes the next run label the video again.
+        item = replace(video.item, prompt_hash="") if isinstance(error, TableChanged) else video.item
         return labeled_video(
-            video.item, Status.FAILED, self._provenance, error=error_of_video, tracks=tracks, facts=video.facts()
+            item, Status.FAILED, self._provenance, error=error_of_video, tracks=tracks, facts=video.facts()
         )
 
     def _finished(self, video: VideoInFlight, labels: Labels) -> LabeledVideo:

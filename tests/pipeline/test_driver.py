@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from pipeline.reconcile import SegmentKeeper
 from pipeline.run import main
 from pipeline.segments import SegmentWriter
 from pipeline.storage import JobStorage
-from pipeline.work import RowSpan, Segment
+from pipeline.work import Segment, WorkItem
 from tests.clips import moving_clip, write_job_inputs
 from tests.pipeline.jobs import JobFolder, read_plainly
 
@@ -45,9 +44,9 @@ def labelled_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     read_prompts = worker.read_prompts
 
-    def noting(spans: Sequence[RowSpan], video_id: str, *arguments: Any) -> VideoPrompts:
-        seen.append(video_id)
-        return read_prompts(spans, video_id, *arguments)
+    def noting(item: WorkItem, *arguments: Any) -> VideoPrompts:
+        seen.append(item.video_id)
+        return read_prompts(item, *arguments)
 
     monkeypatch.setattr(worker, "read_prompts", noting)
     return seen
@@ -163,6 +162,29 @@ def test_too_many_failed_videos_are_exit_code_4(job: JobFolder, capsys: pytest.C
     assert json.loads((job.output / "_status.json").read_text())["state"] == "failures"
     assert job.run() == 4
     assert job.run("max_failed_fraction=0.7") == 0
+
+
+def test_a_table_that_is_overwritten_under_a_job_costs_no_second_command_than_the_same(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = job.write(["one", "two", "three"]).rows("prompts")
+    read_prompts = worker.read_prompts
+
+    def late(*arguments: Any) -> VideoPrompts:
+        job.rewrite("prompts", [*rows[1:], rows[0]])
+        return read_prompts(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "read_prompts", late)
+        assert job.run() == 4
+    seen = labelled_ids(monkeypatch)
+    assert job.run() == 0
+    assert set(seen) == {"one", "two", "three"}
+    assert job.run() == 0
+    assert len(seen) == 3
+    undisturbed = JobFolder(job.folder / "undisturbed").write(["one", "two", "three"])
+    assert undisturbed.run() == 0
+    assert job.tables().equals(undisturbed.tables())
 
 
 def test_failed_videos_are_labelled_again_when_asked(

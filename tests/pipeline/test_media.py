@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.decode import VideoFrames
 from pipeline.faults import Backoff, StorageError
+from pipeline.inputs import TableChanged
 from pipeline.media import MediaError, natural_order, open_media
 from pipeline.tars import tar_index
 from pipeline.work import RowSpan
@@ -247,8 +248,7 @@ def test_a_tar_that_cannot_be_indexed_is_the_videos_fault(tmp_path: Path, kind: 
 
 
 def bytes_table(path: Path, values: list[bytes | None]) -> Path:
-    names = [f"v{number}" for number in range(len(values))]
-    table = pa.table({"video_id": names, "bytes": pa.array(values, pa.binary())})
+    table = pa.table({"video_id": ["clip"] * len(values), "bytes": pa.array(values, pa.binary())})
     pq.write_table(table, path, row_group_size=4, use_dictionary=False)
     return path
 
@@ -277,8 +277,16 @@ def test_a_row_without_bytes_is_the_videos_fault(tmp_path: Path) -> None:
 def test_a_row_that_is_gone_is_said(tmp_path: Path) -> None:
     path = bytes_table(tmp_path / "videos.parquet", [b"video"])
     for span in (RowSpan(str(path), 0, 5, 6), RowSpan(str(path), 3, 0, 1), RowSpan(str(tmp_path / "gone"), 0, 0, 1)):
-        with pytest.raises(MediaError, match="was it changed while the job ran"), open_media(item(None, bytes_at=span)):
+        with pytest.raises(TableChanged, match="was changed while the job ran"), open_media(item(None, bytes_at=span)):
             pass
+
+
+def test_the_bytes_of_another_video_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "videos.parquet"
+    pq.write_table(pa.table({"video_id": ["other", "clip"], "bytes": [b"other", b"clip"]}), path)
+    taken = item(None, bytes_at=RowSpan(str(path), 0, 0, 1))
+    with pytest.raises(TableChanged, match="the row of 'clip' is another's"), open_media(taken):
+        pass
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ def test_prompts_scattered_over_shards_are_found(tmp_path: Path) -> None:
         RowSpan(one, 1, 0, 1),
         RowSpan(two, 0, 1, 2),
     )
-    found = read_prompts(items["a"].prompts_at, "a")
+    found = read_prompts(items["a"])
     assert [(one.object_id, [frame.frame_index for frame, _ in one.prompts]) for one in found.objects] == [
         (1, [0, 2, 3, 4]),
         (8, [1]),

@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
-from pipeline.inputs import InputError
+from pipeline.inputs import TableChanged
+from pipeline.prompt_hash import hash_of_rows
 from pipeline.prompt_rows import ObjectPrompts, RleMask, VideoPrompts, parse_prompts, read_prompts
 from pipeline.rle import encode_masks
 from pipeline.selection import FramePosition
-from pipeline.work import RowSpan
+from pipeline.work import RowSpan, WorkItem
 
 FRAME_0 = FramePosition(0, None)
 MASK = np.zeros((20, 30), bool)
@@ -166,28 +167,36 @@ def write(path: Path, rows: list[dict[str, Any]], row_group_size: int = 2) -> st
     return str(path)
 
 
+def planned(rows: list[dict[str, Any]], *spans: RowSpan) -> WorkItem:
+    """Video `v` with these prompts, in the rows that the spans name."""
+    return WorkItem("v", "v.mp4", None, spans, hash_of_rows([pa.RecordBatch.from_pylist(rows)], None, None))
+
+
 def test_prompts_are_gathered_from_scattered_rows(tmp_path: Path) -> None:
     one = write(tmp_path / "1.parquet", [click(n, video_id="w") for n in range(3)] + [click(9.0)])
     two = write(tmp_path / "2.parquet", [click(1.0, object_id=2), click(5.0), click(6.0, video_id="w")])
-    spans = (RowSpan(two, 0, 0, 2), RowSpan(one, 1, 1, 2))
-    found = read_prompts(spans, "v")
+    item = planned([click(1.0, object_id=2), click(5.0), click(9.0)], RowSpan(two, 0, 0, 2), RowSpan(one, 1, 1, 2))
+    found = read_prompts(item)
     assert [(one.object_id, one.prompts[0][1]) for one in found.objects] == [
         (1, PointPrompt(((5.0, 4.0), (9.0, 4.0)), (1, 1))),
         (2, PointPrompt(((1.0, 4.0),), (1,))),
     ]
-    assert read_prompts(spans, "v") == found
+    assert read_prompts(item) == found
 
 
 def test_a_table_that_changed_under_the_job_is_noticed(tmp_path: Path) -> None:
-    path = write(tmp_path / "p.parquet", [click(1.0), click(2.0)])
-    span = RowSpan(path, 0, 0, 2)
-    assert len(read_prompts([span], "v").objects) == 1
-    write(tmp_path / "p.parquet", [click(1.0, video_id="w"), click(2.0, video_id="w")])
-    with pytest.raises(InputError, match=r"p\.parquet: has prompts of video 'w' where those of 'v' were"):
-        read_prompts([span], "v")
+    rows = [click(1.0), click(2.0)]
+    item = planned(rows, RowSpan(write(tmp_path / "p.parquet", rows), 0, 0, 2))
+    assert len(read_prompts(item).objects) == 1
+    write(tmp_path / "p.parquet", [click(1.0), click(3.0)])
+    with pytest.raises(TableChanged, match=r"p\.parquet: was changed .* \(the prompts of 'v' are others"):
+        read_prompts(item)
+    write(tmp_path / "p.parquet", [row(object_id="one"), row(object_id="two")])  # type: ignore[arg-type]
+    with pytest.raises(TableChanged, match="the prompts of 'v' are others"):
+        read_prompts(item)
     write(tmp_path / "p.parquet", [click(1.0)])
-    with pytest.raises(InputError, match=r"cannot be read any more .* was it changed while the job ran"):
-        read_prompts([span], "v")
+    with pytest.raises(TableChanged, match=r"it has no row 1\); the same command labels the video again"):
+        read_prompts(item)
 
 
 NUMBERS = st.one_of(st.none(), st.floats(), st.integers(-5, 50))
