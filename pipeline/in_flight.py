@@ -19,6 +19,7 @@ from pipeline.work import Progress, WorkItem
 class VideoInFlight:
     """An item and what a worker has of it. `close` frees its files and threads.
 
+    `content` is what is known of the video's file, by which another one in its place is noticed.
     `by_itself` shares no batch with other videos: an error in such a batch does not say whose fault it is.
     """
 
@@ -26,6 +27,7 @@ class VideoInFlight:
     fetching: Future[None] | None = None
     prompts: VideoPrompts | None = None
     frames: VideoFrames | None = None
+    content: str = ""
     steps: Steps[Labels] | None = None
     step: Step | None = None
     result: FrameResult | None = None

@@ -51,6 +51,13 @@ class Media:
     files: tuple[OpenFile, ...]
     is_folder: bool = False
 
+    def extent(self) -> str:
+        """How much there is: bytes of a file, or images of a folder. Another file in its place mostly has another."""
+        if self.is_folder:
+            return f"{len(self.files)} images"
+        with self.files[0]() as file:
+            return f"{file.seek(0, io.SEEK_END)} bytes"
+
 
 @contextmanager
 def open_media(item: WorkItem, storage_options: StorageOptions | None = None) -> Iterator[Media]:

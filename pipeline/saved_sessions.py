@@ -11,7 +11,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -40,21 +40,23 @@ class SavedVideo:
 
 
 class VideoCheckpoint:
-    """The saved state of one video that a worker labels: read once at its start, written now and then."""
+    """The saved state of one video that a worker labels: read once at its start, written now and then.
+
+    `identity` is from `session_identity`: what was saved under another one is of no use.
+    """
 
     def __init__(
         self,
         storage: JobStorage,
-        item: WorkItem,
-        config_hash: str,
+        identity: Mapping[str, object],
         rule: CheckpointConfig,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
         # A save that does not get through is tried again later; the work does not wait for it.
         self._quick = replace(storage, backoff=Backoff(patience_seconds=_SAVE_PATIENCE_SECONDS))
-        self._folder = session_folder(item.video_id)
-        self._identity = _identity(item, config_hash)
+        self._folder = session_folder(str(identity["video_id"]))
+        self._identity = dict(identity)
         self._rule = rule
         self._clock = clock
         self._last_save = clock()
@@ -161,12 +163,13 @@ def delete_folder(storage: JobStorage, folder: str) -> None:
     storage.delete(stored.path for stored in storage.listing(folder))
 
 
-def _identity(item: WorkItem, config_hash: str) -> dict[str, object]:
-    """What a saved session must agree in with the item that wants to go on from it."""
+def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str, object]:
+    """What a saved session must agree in with the item that wants to go on from it; `content` is of its file."""
     return {
         "schema_version": SCHEMA_VERSION,
         "video_id": item.video_id,
         "uri": None if item.uri is None else redact(item.uri),
+        "content": content,
         "range": [item.start_seconds, item.end_seconds],
         "prompt_hash": item.prompt_hash,
         "config_hash": config_hash,

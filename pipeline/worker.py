@@ -48,7 +48,7 @@ from pipeline.media import MediaError, open_media
 from pipeline.prompt_rows import read_prompts
 from pipeline.redact import redact
 from pipeline.rows import Provenance, labeled_video
-from pipeline.saved_sessions import VideoCheckpoint
+from pipeline.saved_sessions import VideoCheckpoint, session_identity
 from pipeline.segment_files import SegmentOrigin
 from pipeline.segments import LabeledVideo, SegmentWriter
 from pipeline.selection import FrameSelection
@@ -164,6 +164,7 @@ class Worker:
             options=DecodeOptions(spool_folder=self._folder.path),
         )
         video.frames = video.resources.enter_context(contextlib.closing(frames))
+        video.content = f"{media.extent()}, {frames.info}"
         labels = sorted({label for p in video.prompts.positions if (label := frames.locate(p)) is not None})
         if labels and settings.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._encode_ahead)
@@ -252,7 +253,8 @@ class Worker:
             max_prompted_memories=settings.propagate.max_prompted_memories,
             encode_ahead=1 if video.has_little_memory else self._encode_ahead,
         )
-        video.checkpoint = VideoCheckpoint(settings.storage, video.item, settings.config_hash, settings.checkpoint_rule)
+        identity = session_identity(video.item, settings.config_hash, video.content)
+        video.checkpoint = VideoCheckpoint(settings.storage, identity, settings.checkpoint_rule)
         restore = partial(self._restore_session, encode_ahead=make_session.keywords["encode_ahead"])
         saving = Saving(video.checkpoint, make_session, restore)
         video.start(label_steps(make_session, video.item.video_id, video.prompts, video.frames, options, saving))

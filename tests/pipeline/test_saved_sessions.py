@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import CheckpointConfig
-from pipeline.saved_sessions import VideoCheckpoint, delete_all, session_folder
+from pipeline.saved_sessions import VideoCheckpoint, delete_all, session_folder, session_identity
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import WorkItem
 from tests.pipeline.labeled import mask_rows
@@ -25,7 +25,7 @@ class Clock:
 
 
 def checkpoint(storage: JobStorage, item: WorkItem = ITEM, clock: Clock | None = None) -> VideoCheckpoint:
-    return VideoCheckpoint(storage, item, "f1", RULE, clock or Clock())
+    return VideoCheckpoint(storage, session_identity(item, "f1", "9 bytes"), RULE, clock or Clock())
 
 
 def rows(first: int, stop: int) -> list[object]:
@@ -60,7 +60,8 @@ def test_what_was_saved_last_is_read_back_with_all_rows(storage: JobStorage) -> 
 def test_it_is_of_no_use_for_another_item(disk_storage: JobStorage, other: dict[str, object]) -> None:
     checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
     assert checkpoint(disk_storage, replace(ITEM, **other)).load() is None  # type: ignore[arg-type]
-    assert VideoCheckpoint(disk_storage, ITEM, "f2", RULE).load() is None
+    for identity in (session_identity(ITEM, "f2", "9 bytes"), session_identity(ITEM, "f1", "8 bytes")):
+        assert VideoCheckpoint(disk_storage, identity, RULE).load() is None
     assert checkpoint(disk_storage, replace(ITEM, attempt=3, alone=True)).load() is not None
     renewed = replace(ITEM, uri="s3://bucket/a.mp4?X-Amz-Signature=renewed")
     assert checkpoint(disk_storage, renewed).load() is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from pycocotools import mask as coco
 
 from model.video import FrameResult, Step, advance
 from pipeline import worker as worker_module
-from pipeline.config import FramesConfig, ModelConfig, PropagateConfig
+from pipeline.config import CheckpointConfig, FramesConfig, ModelConfig, PropagateConfig
 from pipeline.fingerprint import Checkpoint
 from pipeline.in_flight import VideoInFlight
 from pipeline.inputs import InputTables
@@ -403,3 +404,27 @@ def test_a_publication_that_fails_is_repeated(
     assert "the store is away" in report.storage_errors[0]
     monkeypatch.undo()
     assert outcomes([worker.drain()]) == {"a": Status.OK}
+
+
+@pytest.mark.parametrize("other", ["a", "b"], ids=["the same file", "another in its place"])
+def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
+    other: str, worker: Worker, items: dict[str, WorkItem], tmp_path: Path
+) -> None:
+    rule = CheckpointConfig(every_frames=1)
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(str(items["a"].uri), clip)
+    item = replace(items["a"], uri=str(clip))
+    first = make_worker(replace(worker.settings, beat_seconds=0.005, checkpoint_rule=rule), "w1")
+    first.setup()
+    (progress,) = first.work([item]).in_flight
+    while not progress.num_saved:
+        (progress,) = first.work(()).in_flight
+    first.close()
+    shutil.copy(str(items[other].uri), clip)
+    second = make_worker(replace(worker.settings, checkpoint_rule=rule), "w2")
+    second.setup()
+    reports = finish(second, item)
+    second.close()
+    num_labelled = sum(report.num_frames for report in reports)
+    assert num_labelled == (NUM_FRAMES - progress.num_saved if other == "a" else NUM_FRAMES)
+    assert outcomes(reports) == {"a": Status.OK}
