@@ -32,6 +32,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 
 _LOOK_AHEAD_FRAMES = 16  # sessions ask whether a video has this many labelled frames
 _MIN_SKIPPED_FRAMES = 16  # fewer are decoded sooner than the file is opened again
+_DECODED_FROM_START = {"mpeg"}  # formats (MPEG-PS) whose frames have other times where decoding begins elsewhere
 _BACKWARD_STRETCH_FRAMES = 64  # labelled frames between two key frames that are worth a new start of the decoder
 
 
@@ -78,6 +79,9 @@ class VideoFrames:
         self._prepared: dict[int | tuple[int, ...], DecodeAhead[Frame]] = {}
         self.info: VideoInfo = self._reader.info()
         self._check_times(media.is_folder)
+        self._can_seek = self.info.format not in _DECODED_FROM_START
+        if not self._can_seek:
+            self._index.forbid_seeking()
         # A time means nothing where the file has none; such a prompt is nowhere.
         wanted = [one for one in prompted if one.frame_index is not None or self.info.has_times]
         last = _last_positions(wanted)
@@ -266,11 +270,14 @@ class VideoFrames:
         if from_seconds is None:
             yield from self._reader.read()
             return
-        # Seeking lands late in some files; then it is tried from further ahead, at last from the start.
-        for seek_seconds in (from_seconds, from_seconds - 2, from_seconds - 10, None):
+        # Seeking lands late in some files, or between key frames; then it is tried from further ahead, at last from
+        # the start.
+        seeks = (from_seconds, from_seconds - 2, from_seconds - 10) if self._can_seek else ()
+        for seek_seconds in (*seeks, None):
             with closing(self._reader.read(seek_seconds)) as raws:
                 first = next(raws, None)
-                if seek_seconds is not None and (first is None or first.pts_seconds > from_seconds):
+                is_usable = first is not None and first.is_key and first.pts_seconds <= from_seconds
+                if seek_seconds is not None and not is_usable:
                     continue
                 # After an open group's key frame follow frames that are shown before it and lack what they refer to.
                 everything = chain(() if first is None else (first,), raws)

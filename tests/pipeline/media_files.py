@@ -35,6 +35,15 @@ def pictures(num_frames: int, size_hw: tuple[int, int] = (48, 64)) -> list[UInt8
     return frames
 
 
+def textured_pictures(num_frames: int) -> list[UInt8Array]:
+    """Noise that moves, and a block that moves over it, 96 x 128 pixels: a frame that is predicted wrongly is seen."""
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    frames = [np.roll(noise, 2 * index, axis=1) for index in range(num_frames)]
+    for index, pixels in enumerate(frames):
+        pixels[10:30, 5 + index : 25 + index] = (250, 30, 30)
+    return frames
+
+
 def encode(
     frames: Sequence[UInt8Array],
     *,

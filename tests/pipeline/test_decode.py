@@ -13,7 +13,7 @@ from pipeline.arrays import UInt8Array
 from pipeline.decode import DecodeOptions, VideoFrames
 from pipeline.media import Media
 from pipeline.selection import FramePosition, FrameSelection
-from tests.pipeline.media_files import encode, grey_of, media_of, pictures, with_edit_list
+from tests.pipeline.media_files import encode, grey_of, media_of, pictures, textured_pictures, with_edit_list
 
 X264 = {"bf": "2", "g": "5", "preset": "ultrafast"}
 OPEN_GOP = {"bf": "3", "g": "6", "x264-params": "open-gop=1:scenecut=0:b-pyramid=0"}
@@ -161,6 +161,27 @@ def test_a_range_counts_its_frames_from_its_start(kind: str) -> None:
         assert [frames.position(f.index) for f in found] == [FramePosition(i, times[8 + i]) for i in (0, 2, 3, 4, 6)]
         assert [as_bytes(frame.pixels_HW3) for frame in found] == [all_frames[8 + i] for i in (0, 2, 3, 4, 6)]
         assert [as_bytes(f.pixels_HW3) for f in frames.backward(5)] == [as_bytes(f.pixels_HW3) for f in reversed(found)]
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "options"),
+    [
+        ("libx264", "mp4", {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}),
+        ("mpeg4", "avi", {"g": "12", "bf": "2", "sc_threshold": "1000000000"}),
+        ("mpeg4", "mpeg", {"g": "12", "bf": "2", "sc_threshold": "1000000000"}),
+    ],
+    ids=["intra-refresh", "avi", "mpeg-ps"],
+)
+def test_a_range_has_the_frames_of_the_whole_video(codec: str, container: str, options: dict[str, str]) -> None:
+    data = encode(textured_pictures(60), codec=codec, container=container, options=options)
+    with VideoFrames(media_of(data)) as whole:
+        expected = [(f.index, as_bytes(f.pixels_HW3)) for f in whole.forward(0)]
+        times = [whole.position(index).pts_seconds for index, _ in expected]
+    for first in (9, 21, 54, 57):
+        with VideoFrames(media_of(data), FrameSelection(start_seconds=times[first])) as frames:
+            found = [(first + f.index, as_bytes(f.pixels_HW3)) for f in frames.forward(0)]
+            assert found == expected[first:]
+            assert [frames.position(index - first).pts_seconds for index, _ in found] == times[first:]
 
 
 def test_a_variable_rate_keeps_its_times() -> None:
