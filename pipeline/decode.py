@@ -234,7 +234,7 @@ class VideoFrames:
                     yield Frame(end, torch.from_numpy(pixels))
 
     def _converter(self) -> Callable[[int, RawFrame], Frame]:
-        rgb = RgbConverter(self.size_hw)
+        rgb = RgbConverter(self._name, self.size_hw)
 
         def convert(label: int, raw: RawFrame) -> Frame:
             pixels: UInt8Array = rgb.pixels(raw.picture)

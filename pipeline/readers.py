@@ -10,6 +10,7 @@ Legend: H, W pixels as displayed; pixels are uint8 RGB `[H, W, 3]`.
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -34,6 +35,7 @@ FORMATS = (
 )
 MAX_PIXELS = 1 << 27  # of a frame; more is refused before memory is taken for it
 _MAX_DEMUX_ERRORS = 16  # in a row, before the rest of a file is given up
+_MAX_SEEK_SECONDS = 4e9  # later than any clock says, and in 64 bits in any time base
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,10 @@ class FileReader:
     def _video_stream(self, container: InputContainer) -> VideoStream:
         for stream in container.streams.video:
             if not stream.disposition & Disposition.attached_pic:
+                if stream.codec_context is None:
+                    raise MediaError(
+                        f"{self._name}: its video is of an unknown codec; convert it, for instance to H.264"
+                    )
                 # Slices only: frame threads hold frames back, and can hang when decoding stops early beside torch.
                 stream.thread_type = "SLICE"
                 stream.codec_context.thread_count = self._threads
@@ -154,6 +160,7 @@ class FileReader:
         """Where the container cannot seek, reading goes on from the start, which is also before `seconds`."""
         if stream.time_base is None:
             return
+        seconds = min(max(seconds, -_MAX_SEEK_SECONDS), _MAX_SEEK_SECONDS)
         try:
             container.seek(round(seconds / stream.time_base), stream=stream, backward=True)
         except av.FFmpegError:
@@ -248,15 +255,15 @@ class WatchedFile:
         self._failure: Exception | None = None
         try:
             self._file: Any = open_file()
-        except FileNotFoundError as error:
-            raise self._gone() from error
+        except (FileNotFoundError, PermissionError) as error:
+            raise self._fault(error) from error
 
     def read(self, num_bytes: int = -1) -> bytes:
         """Up to `num_bytes` bytes."""
         try:
             data: bytes = self._file.read(num_bytes)
-        except FileNotFoundError as error:
-            self._failure = self._gone()
+        except (FileNotFoundError, PermissionError) as error:
+            self._failure = self._fault(error)
             raise self._failure from error
         except Exception as error:
             self._failure = error
@@ -264,8 +271,16 @@ class WatchedFile:
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
-        return int(self._file.seek(offset, whence))
+        """As of any file, but FFmpeg's own code for a place that no file has, where a damaged one may lead it."""
+        try:
+            return int(self._file.seek(offset, whence))
+        except ValueError:
+            return -errno.EINVAL
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return -errno.EINVAL
+            self._failure = error
+            raise
 
     def tell(self) -> int:
         return int(self._file.tell())
@@ -273,8 +288,13 @@ class WatchedFile:
     def close(self) -> None:
         self._file.close()
 
-    def _gone(self) -> MediaError:
-        return MediaError(f"{self._name}: was removed while it was read; put it back and run again with retry=failed")
+    def _fault(self, error: OSError) -> MediaError:
+        what = (
+            "may not be read; check its permissions or storage_options"
+            if isinstance(error, PermissionError)
+            else "was removed while it was read; put it back"
+        )
+        return MediaError(f"{self._name}: {what} and run again with retry=failed")
 
     def raise_failure(self) -> None:
         """Raise what reading has raised, if it has."""
@@ -323,15 +343,25 @@ class Orientation:
 class RgbConverter:
     """Pictures to RGB pixels of one size, that of the video as displayed. One per reading, not shared by threads."""
 
-    def __init__(self, size_hw: tuple[int, int]) -> None:
+    def __init__(self, name: str, size_hw: tuple[int, int]) -> None:
+        self._name = name
         self._size_hw = size_hw
         self._reformatter = VideoReformatter()
 
     def pixels(self, picture: av.VideoFrame) -> UInt8Array:
-        """uint8 RGB `[H, W, 3]`; a picture of another size (some files change it on the way) is scaled."""
+        """uint8 RGB `[H, W, 3]`; a picture of another size (some files change it on the way) is scaled.
+
+        Raises `MediaError` for pixels or colours that FFmpeg cannot convert.
+        """
         orientation = Orientation.of(picture)
         height, width = self._size_hw[::-1] if orientation.swap else self._size_hw
-        rgb = self._reformatter.reformat(picture, width=width, height=height, format="rgb24", threads=1)
+        try:
+            rgb = self._reformatter.reformat(picture, width=width, height=height, format="rgb24", threads=1)
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(
+                f"{self._name}: its pixels ({picture.format.name}, colour space {picture.colorspace}) cannot be turned "
+                "into RGB; check that the file is whole, or convert it to a usual pixel format"
+            ) from error
         return orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
 
 

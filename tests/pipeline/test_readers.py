@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -10,7 +11,7 @@ from PIL import Image
 
 from pipeline.decode import VideoFrames
 from pipeline.media import Media, MediaError, open_media
-from pipeline.readers import FileReader
+from pipeline.readers import FileReader, RgbConverter, WatchedFile
 from pipeline.selection import FramePosition, FrameSelection
 from tests.pipeline.media_files import (
     encode,
@@ -84,10 +85,11 @@ def test_text_never_opens_another_file(tmp_path: Path, name: str, text: str) -> 
         (b"", "is not a video or image"),
         (b"\0" * 5000, "is not a video or image"),
         (encode(pictures(8))[:400], "is not a video or image|no frame could be decoded"),
+        (encode(pictures(8)).replace(b"avc1", b"zzzz"), "is of an unknown codec; convert it"),
         (encode_audio(), "has no video stream"),
         (encode_audio(cover=pictures(1)[0]), "has no video stream"),
     ],
-    ids=["empty", "zeros", "cut off", "audio only", "audio with a cover"],
+    ids=["empty", "zeros", "cut off", "unknown codec", "audio only", "audio with a cover"],
 )
 def test_what_is_no_video_is_said_to_be_none(data: bytes, message: str) -> None:
     with pytest.raises(MediaError, match=message) as caught:
@@ -225,6 +227,15 @@ def test_a_range_without_frames_is_an_error() -> None:
         VideoFrames(media_of(encode(pictures(5))), FrameSelection(start_seconds=60.0))
 
 
+@pytest.mark.parametrize("far", [1e15, 1e300])
+def test_a_range_may_begin_at_any_time(far: float) -> None:
+    media = media_of(encode(pictures(5)))
+    with pytest.raises(MediaError, match="has no frame between start_seconds and end_seconds"):
+        VideoFrames(media, FrameSelection(start_seconds=far))
+    with VideoFrames(media, FrameSelection(start_seconds=-far)) as frames:
+        assert frames.length_up_to(16) == 5
+
+
 def test_metadata_of_another_encoding_is_no_obstacle() -> None:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="matroska", metadata_encoding="latin-1") as output:
@@ -244,6 +255,30 @@ def test_a_file_that_is_removed_is_the_videos_fault(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(MediaError, match=r"clip\.mp4: was removed while it was read"):
             list(frames.forward(0))
+
+
+def test_a_file_that_may_not_be_opened_is_the_videos_fault() -> None:
+    def refuse() -> io.IOBase:
+        raise PermissionError("denied")
+
+    with pytest.raises(MediaError, match=r"clip: may not be read; check its permissions"):
+        VideoFrames(Media("clip", (refuse,)))
+
+
+def test_a_place_that_no_file_has_is_told_to_ffmpeg(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"video")
+    for open_file in (lambda: io.BytesIO(b"video"), lambda: io.FileIO(path)):
+        with closing(WatchedFile("clip", open_file)) as file:
+            assert file.seek(-10) < 0
+            file.raise_failure()
+            assert file.seek(2) == 2
+
+
+def test_pixels_that_cannot_be_converted_are_the_videos_fault() -> None:
+    picture = av.VideoFrame(64, 48, "gray32le")
+    with pytest.raises(MediaError, match=r"clip: its pixels \(gray32le, .*\) cannot be turned into RGB"):
+        RgbConverter("clip", (48, 64)).pixels(picture)
 
 
 class FailingFile(io.BytesIO):
