@@ -12,6 +12,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,7 +220,7 @@ def _fault_of_the_name(error: Exception) -> str | None:
     status = http_status(error)
     if status is not None and 300 <= status < 500:  # of the redirections only those that lead nowhere come here
         return f"the server refuses it (HTTP {status}); check the uri"
-    if isinstance(error, (IsADirectoryError, NotADirectoryError, ValueError)) or _bad_name(error):
+    if isinstance(error, (IsADirectoryError, NotADirectoryError, ValueError, zipfile.BadZipFile)) or _bad_name(error):
         return f"is not a uri that can be read ({redact(str(error))})"
     return None
 

@@ -22,7 +22,18 @@ StorageOptions = Mapping[str, Any]
 S3 = {"s3", "s3a"}
 
 # Of fsspec's: a `reference` file says which other files to read, whoever wrote it; caches keep copies on the disk.
-_INDIRECT = {"reference", "generic", "dask", "blockcache", "cached", "filecache", "simplecache"}
+_INDIRECT = {
+    "reference",
+    "generic",
+    "dask",
+    "dir",
+    "asyncwrapper",
+    "async_wrapper",
+    "blockcache",
+    "cached",
+    "filecache",
+    "simplecache",
+}
 _WITHOUT_OPTIONS = {"file", "local", "memory", "http", "https"}
 
 _TAR_MEMBER = re.compile(r"^(?P<archive>.+?\.(?:tar|tar\.[a-z0-9]+|tgz))::(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
@@ -65,7 +76,7 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
         options.setdefault("use_listings_cache", False)
     try:
         filesystem, path = url_to_fs(uri, **options)
-    except (ImportError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:  # TypeError: an option is missing
         raise UnknownScheme(
             f"{scheme}:// cannot be opened ({error}): s3:// needs maskmill[s3] installed, others their fsspec package"
         ) from error

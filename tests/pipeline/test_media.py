@@ -90,6 +90,8 @@ def test_a_remote_file_is_read_by_ranges(memory: fsspec.AbstractFileSystem, monk
         ("/" + "x" * 5000, "is not a uri that can be read"),
         ("/tmp/nul\0byte.mp4", "is not a uri that can be read"),
         ("/dev/zero", "is neither a file nor a folder"),
+        ("zip://clip.mp4::/dev/null", "File is not a zip file"),
+        ("jupyter://host/clip.mp4", "is not a uri that can be read"),
     ],
 )
 def test_a_uri_that_leads_nowhere_is_the_videos_fault(uri: str, message: str) -> None:

@@ -92,6 +92,8 @@ def test_storage_options_reach_the_stores_that_they_are_for(monkeypatch: pytest.
         "simplecache::https://host/video.mp4",
         "filecache::s3://bucket/video.mp4",
         "generic://host/video.mp4",
+        "dir:///data/video.mp4",
+        "asyncwrapper:///data/video.mp4",
     ],
 )
 def test_a_uri_that_leads_to_other_files_is_refused(uri: str) -> None:
