@@ -44,8 +44,11 @@ def tar_index(archive: str, num_bytes: int, open_archive: Callable[[], IO[bytes]
         key = (archive, num_bytes)
         index = _indexes.get(key)
         if index is None:
-            with open_archive() as file:
-                index = _read_index(file)
+            try:
+                with open_archive() as file:
+                    index = _read_index(file)
+            except (ValueError, OverflowError, MemoryError) as error:
+                raise tarfile.ReadError(f"a header is damaged: {error!r}") from error
             _indexes[key] = index
             if len(_indexes) > _MAX_INDEXES:
                 _indexes.popitem(last=False)
@@ -56,7 +59,11 @@ def tar_index(archive: str, num_bytes: int, open_archive: Callable[[], IO[bytes]
 def _read_index(file: IO[bytes]) -> Index:
     index: Index = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
+        last_offset = -1
         for member in archive:
+            if member.size < 0 or member.offset <= last_offset:  # tarfile would read the same headers for ever
+                raise tarfile.ReadError(f"member {member.name!r} leads back to an earlier place")
+            last_offset = member.offset
             problem = ""
             if member.issym() or member.islnk():
                 problem = "is a link, which is not followed"

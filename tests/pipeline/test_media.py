@@ -236,6 +236,26 @@ def test_what_cannot_be_read_from_a_tar_is_said(tmp_path: Path) -> None:
             read_all(f"{path}::{name}")
 
 
+def header_with_size(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header that claims a size that `tarfile` would not write."""
+    entry = tarfile.TarInfo(name)
+    entry.type = kind
+    header = bytearray(entry.tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = (b"\xff" if size < 0 else b"\x80") + (size % (1 << 88)).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+@pytest.mark.parametrize("size", [-1, -512, -1024, -(1 << 62), 1 << 62, 1 << 80])
+def test_a_tar_with_absurd_sizes_is_refused(tmp_path: Path, size: int, kind: bytes) -> None:
+    path = tmp_path / "shard.tar"
+    path.write_bytes(header_with_size("a.mp4", 0) + header_with_size("b.mp4", size, kind) + bytes(1024))
+    with pytest.raises(MediaError, match=r"cannot be read as an uncompressed tar|is stored as a sparse file"):
+        read_all(f"{path}::b.mp4")
+
+
 @pytest.mark.parametrize("kind", ["compressed", "cut off", "no tar"])
 def test_a_tar_that_cannot_be_indexed_is_the_videos_fault(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "shard.tar"
