@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from pipeline.faults import Backoff, http_status, is_transient
 from pipeline.inputs import TableChanged
@@ -135,7 +136,9 @@ class _Storage:
         if not uri.endswith("/") and self._call(filesystem.info, path)["type"] != "directory":
             return None
         entries = self._call(filesystem.ls, path, detail=True)
-        names = _images([entry["name"] for entry in entries if entry["type"] == "file"])
+        files = [entry["name"] for entry in entries if entry["type"] == "file"]
+        # The listing of a web server is a page with links, which may lead anywhere.
+        names = _images([name for name in files if ".." not in unquote(name).split("/")])
         return [partial(self._image, filesystem, name) for name in names]
 
     def tar_member(self, archive: str, name: str) -> OpenFile:

@@ -183,6 +183,18 @@ def test_a_remote_folder_of_images_is_a_video(memory: fsspec.AbstractFileSystem)
             ]
 
 
+def test_a_listing_of_a_web_server_names_no_image_outside_of_the_folder(web_server: str, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames/1.png").write_bytes(encode_image(pictures(1)[0]))
+    (tmp_path / "secret.png").write_bytes(encode_image(pictures(2)[1]))
+    links = ("1.png", "../secret.png", "%2e%2e/secret.png", "x/..%2F../secret.png", "/secret.png", "http://[::1]/z.png")
+    (tmp_path / "frames/index.html").write_text("".join(f'<a href="{link}">x</a>' for link in links))
+    with open_media(item(f"{web_server}/frames/")) as media:
+        assert len(media.files) == 1
+        with media.files[0]() as file:
+            assert file.read() == (tmp_path / "frames/1.png").read_bytes()
+
+
 def test_names_with_numbers_sort_by_number() -> None:
     names = ["f10.png", "f9.png", "f010.png", "a.png", "f9a.png"]
     assert sorted(names, key=natural_order) == ["a.png", "f9.png", "f9a.png", "f010.png", "f10.png"]
