@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import io
 import re
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -113,7 +112,7 @@ class _Storage:
         self._spool = spool
 
     def file(self, uri: str) -> OpenFile:
-        """A file by URI: local as it is, remote by ranges, or downloaded where the server cannot say its size."""
+        """A file by URI: local as it is, remote by ranges, or downloaded where the server has none."""
         if is_local(uri):
             path = Path(local_path(uri))
             if not stat.S_ISREG(path.stat().st_mode):
@@ -164,7 +163,7 @@ class _Storage:
         return partial(_open_range, cache)
 
     def _remote(self, uri: str) -> tuple[int | None, Fetch]:
-        """Size (`None`: unknown) and range reader of a file."""
+        """Size (`None`: to be downloaded) and range reader of a file."""
         filesystem, path = open_filesystem(uri, self.options)
         if is_local(uri):
             return Path(path).stat().st_size, partial(_read_range, Path(path))
@@ -178,11 +177,7 @@ class _Storage:
         filesystem, path = open_filesystem(uri, self.options)
         target = self._spool / "download"
 
-        def copy() -> None:
-            with filesystem.open(path, "rb") as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-
-        self._call(copy)
+        self._call(filesystem.get_file, path, str(target))
         return target
 
     def _call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:

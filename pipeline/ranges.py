@@ -18,15 +18,30 @@ Fetch = Callable[[int, int], bytes]
 
 
 def remote_file(filesystem: fsspec.AbstractFileSystem, path: str) -> tuple[int | None, Fetch]:
-    """Size of a file in bytes (`None`: the server does not say) and what fetches a range of it. Errors pass."""
+    """Size of a file in bytes and what fetches a range of it. Errors pass.
+
+    The size is `None` where the server does not say it, or sends the whole file for each range: it is to be downloaded.
+    """
     num_bytes: int | None = filesystem.info(path).get("size")
+    if num_bytes and "http" in filesystem.protocol and not _knows_ranges(filesystem, path, num_bytes):
+        num_bytes = None
 
     def fetch(start: int, stop: int) -> bytes:
         data: bytes = filesystem.cat_file(path, start=start, end=stop)
-        # A server that does not know ranges sends the whole file.
-        return data[start:stop] if len(data) == num_bytes else data
+        return data
 
     return num_bytes, fetch
+
+
+def _knows_ranges(filesystem: fsspec.AbstractFileSystem, path: str, num_bytes: int) -> bool:
+    """Whether a web server sends a range where it is asked for one: here the last byte."""
+    with filesystem.open(path, size=num_bytes, cache_type="none") as file:
+        file.seek(num_bytes - 1)
+        try:
+            file.read(1)
+        except ValueError:  # so fsspec says it, before it reads what the server sends instead
+            return False
+    return True
 
 
 class BlockCache:

@@ -5,6 +5,7 @@ import os
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -136,26 +137,70 @@ def test_a_storage_fault_is_not_the_videos_fault(
         VideoFrames(media)
 
 
-@pytest.fixture
-def web_server(tmp_path: Path) -> Iterator[str]:
-    """Serves `tmp_path`; like many simple servers, it does not know ranges."""
+class WebHandler(SimpleHTTPRequestHandler):
+    """Serves a folder and counts its answers to GET; like many simple servers, it does not know ranges."""
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
+    num_sent = 0
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        type(self).num_sent += 1
+        with suppress(ConnectionError):  # who reads may have enough
+            super().copyfile(source, outputfile)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class RangeHandler(WebHandler):
+    """One that knows ranges."""
+
+    def do_GET(self) -> None:
+        data = Path(self.translate_path(self.path)).read_bytes()
+        first, last = (int(number) for number in self.headers["Range"].removeprefix("bytes=").split("-"))
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.end_headers()
+        self.copyfile(io.BytesIO(data[first : last + 1]), self.wfile)
+
+
+@contextmanager
+def serving(folder: Path, handler: type[WebHandler]) -> Iterator[str]:
+    handler.num_sent = 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
-def test_a_web_server_need_not_know_ranges(web_server: str, tmp_path: Path) -> None:
+@pytest.fixture
+def web_server(tmp_path: Path) -> Iterator[str]:
+    """Serves `tmp_path`, whole files only."""
+    with serving(tmp_path, WebHandler) as address:
+        yield address
+
+
+def test_a_file_on_a_web_server_that_knows_ranges_is_read_by_them(tmp_path: Path) -> None:
     data = os.urandom(5 << 20)
     (tmp_path / "clip.mp4").write_bytes(data)
+    with (
+        serving(tmp_path, RangeHandler) as address,
+        open_media(item(f"{address}/clip.mp4")) as media,
+        media.files[0]() as file,
+    ):
+        file.seek(-100, io.SEEK_END)
+        assert file.read() == data[-100:]
+        assert RangeHandler.num_sent == 2  # the last byte, to find out, and the last block
+        file.seek(0)
+        assert file.read() == data
+
+
+def test_a_web_server_need_not_know_ranges(web_server: str, tmp_path: Path) -> None:
+    data = os.urandom(9 << 20)
+    (tmp_path / "clip.mp4").write_bytes(data)
     (tmp_path / "shard.tar").write_bytes(tar_of({"a": b"no", "clip.mp4": data}))
-    assert read_all(f"{web_server}/clip.mp4?signature=abc") == data
-    assert read_all(f"{web_server}/shard.tar::clip.mp4") == data
+    for number, name in enumerate(("clip.mp4?signature=abc", "shard.tar::clip.mp4"), start=1):
+        assert read_all(f"{web_server}/{name}") == data
+        assert WebHandler.num_sent == 2 * number  # one that is broken off, and the download
     with pytest.raises(MediaError, match=NO_SUCH_FILE) as caught:
         read_all(f"{web_server}/missing.mp4?signature=abc")
     assert "abc" not in str(caught.value)
