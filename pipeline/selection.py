@@ -170,7 +170,8 @@ class FrameIndex:
     def find(self, position: FramePosition) -> int | None:
         """The frame that is meant: that ordinal, or nearest in time (the earlier of two); `None` beyond the range.
 
-        A time more than one frame's duration off the first or last frame is beyond the range.
+        In a gap, where the next frame is more than one frame's duration off, it is the frame that is still shown. A
+        time more than one frame's duration off the first or last frame is beyond the range.
         """
         if position.frame_index is not None:
             return position.frame_index if 0 <= position.frame_index < self.num_known else None
@@ -180,9 +181,16 @@ class FrameIndex:
                 return None
             wanted = _time(position)
             nearest = int(np.abs(np.array(times) - wanted).argmin())
+            early = times[nearest] - wanted
+            if early > 0 and nearest > 0:
+                # Only frames before tell how long one lasts: those after may not be known yet.
+                in_gap = nearest > 1 and early > times[nearest - 1] - times[nearest - 2]
+                return nearest - 1 if in_gap else nearest
+            if early <= 0 and nearest < len(times) - 1:
+                return nearest
             neighbour = nearest - 1 if nearest else min(1, len(times) - 1)
             duration = abs(times[nearest] - times[neighbour]) or 1.0
-            return nearest if abs(times[nearest] - wanted) <= duration else None
+            return nearest if abs(early) <= duration else None
 
     def _is_on_grid(self, frame_index: int, pts_seconds: float) -> bool:
         if self._selection.fps is None:

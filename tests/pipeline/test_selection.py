@@ -61,6 +61,12 @@ def test_a_position_by_time_is_the_nearest_frame_the_earlier_of_two() -> None:
         assert index.find(FramePosition(None, seconds)) == frame, seconds
 
 
+def test_a_position_in_a_gap_is_the_frame_that_is_shown_then() -> None:
+    index = index_of([0.0, 0.1, 0.2, 5.0, 5.1])
+    for seconds, frame in ((0.25, 2), (0.35, 2), (2.0, 2), (4.0, 2), (4.89, 2), (4.95, 3), (5.0, 3), (5.04, 3)):
+        assert index.find(FramePosition(None, seconds)) == frame, seconds
+
+
 def test_a_position_by_index_must_exist() -> None:
     index = index_of(TENTHS)
     assert [index.find(FramePosition(frame, None)) for frame in (0, 19, 20, -1)] == [0, 19, None, None]
