@@ -261,7 +261,8 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
     for position, prompt in prompted.prompts if not error else ():
         label = frames.locate(position)
         if label is None:
-            error = f"{position}: the video ends before it ({_length(frames)}); remove the prompt"
+            reason = "ends before it" if position.frame_index is not None else "has no frame then, or has no times"
+            error = f"{position}: the video {reason} ({_length(frames)}); give another frame_index or remove the prompt"
         elif label in fitted:
             error = f"{position}: two prompts on one frame; join them into one"
         else:

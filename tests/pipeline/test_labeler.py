@@ -149,6 +149,10 @@ def test_tracks_summarise_their_masks() -> None:
     ("bad", "said"),
     [
         (box(2, 100), "object 2, frame 100: the video ends before it (10 labelled frames)"),
+        (
+            ObjectPrompts(2, None, ((FramePosition(None, 9.0), BoxPrompt((0.0, 0.0, 5.0, 5.0))),)),
+            "object 2, pts_seconds 9.0: the video has no frame then, or has no times (10 labelled frames)",
+        ),
         (box(2, error="object 2, frame 0: box: is nonsense"), "object 2, frame 0: box: is nonsense"),
         (
             ObjectPrompts(2, None, ((FramePosition(0, None), PointPrompt(((100.0, 5.0),), (1,))),)),
