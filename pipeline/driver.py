@@ -33,7 +33,7 @@ from pipeline.plan import Plan, make_plan
 from pipeline.printing import counted, say
 from pipeline.progress import Progress, summary
 from pipeline.reconcile import SegmentKeeper
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.refusals import Refusals
 from pipeline.rows import Provenance
 from pipeline.saved_sessions import delete_all
@@ -183,8 +183,8 @@ def _check_apart(config: JobConfig) -> None:
         folder = getattr(config, key)
         if folder and str(config.output).startswith(folder.rstrip("/") + "/"):
             raise ConfigError(
-                f"output={redact(str(config.output))} lies in {key}={redact(folder)}, all tables of which are input: "
-                f"name another output, or the files or the glob that {key}= means"
+                f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, all tables of which are "
+                f"input: name another output, or the files or the glob that {key}= means"
             )
 
 

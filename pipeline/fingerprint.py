@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ConfigError, JobConfig
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.schema import SCHEMA_VERSION
 from pipeline.storage import JobStorage, UnusableStore
 from pipeline.uris import UnknownScheme, is_local, local_path, open_filesystem
@@ -37,7 +37,7 @@ class Checkpoint:
     identity: str
 
     def __str__(self) -> str:
-        return f"{redact(self.source)}@{self.identity}"
+        return f"{redact_uri(self.source)}@{self.identity}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def make_record(config: JobConfig, checkpoint: Checkpoint) -> JobRecord:
         fingerprint=fingerprint(config, checkpoint),
         config=redact(asdict(config)),
         checkpoint={
-            "source": redact(checkpoint.source),
+            "source": redact_uri(checkpoint.source),
             "asked_revision": config.model.revision,
             "revision": checkpoint.revision,
             "identity": checkpoint.identity,

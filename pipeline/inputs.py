@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.faults import Backoff, is_from_client, is_transient
 from pipeline.ranges import BlockCache, RangeFile, remote_file
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.schema import PROMPTS_IN, VIDEOS_IN, InputColumn
 from pipeline.uris import StorageOptions, UnknownScheme, is_local, local_path, open_filesystem
 
@@ -37,7 +37,7 @@ class TableChanged(InputError):
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(
-            f"{redact(file)}: was changed while the job ran ({reason}); the same command labels the video again"
+            f"{redact_uri(file)}: was changed while the job ran ({reason}); the same command labels the video again"
         )
 
 
@@ -110,14 +110,14 @@ class ParquetShards:
             if name not in schema.names:
                 if column.required:
                     raise InputError(
-                        f"{self.key}: {redact(file)} has no column {name} ({column.allowed}); "
+                        f"{self.key}: {redact_uri(file)} has no column {name} ({column.allowed}); "
                         f"its columns are {', '.join(schema.names) or 'none'}"
                     )
             elif len(schema.get_all_field_indices(name)) > 1:
-                raise InputError(f"{self.key}: {redact(file)} has several columns {name}; keep one of them")
+                raise InputError(f"{self.key}: {redact_uri(file)} has several columns {name}; keep one of them")
             elif not column.accepts(schema.field(name).type):
                 raise InputError(
-                    f"{self.key}: column {name} of {redact(file)} is {schema.field(name).type}; "
+                    f"{self.key}: column {name} of {redact_uri(file)} is {schema.field(name).type}; "
                     f"write it as {column.allowed}"
                 )
 
@@ -128,32 +128,32 @@ class ParquetShards:
                 batch.column(name).validate(full=True)
             except pa.ArrowInvalid as error:
                 raise InputError(
-                    f"{self.key}: column {name} of {redact(file)} is damaged ({error}); write it again, as UTF-8"
+                    f"{self.key}: column {name} of {redact_uri(file)} is damaged ({error}); write it again, as UTF-8"
                 ) from error
 
     def _call(self, file: str, function: Callable[[], T]) -> T:
         """Run `function`, again while storage is away; what is wrong with the file becomes an `InputError`."""
         try:
-            return Backoff().run(f"reading {redact(file)}", function)
+            return Backoff().run(f"reading {redact_uri(file)}", function)
         except FileNotFoundError as error:
-            raise InputError(f"{self.key}: {redact(file)} does not exist; check the path") from error
+            raise InputError(f"{self.key}: {redact_uri(file)} does not exist; check the path") from error
         except PermissionError as error:
             raise InputError(
-                f"{self.key}: {redact(file)} may not be read; check its permissions or storage_options"
+                f"{self.key}: {redact_uri(file)} may not be read; check its permissions or storage_options"
             ) from error
         except UnknownScheme as error:
-            raise InputError(f"{self.key}: {redact(file)}: {redact(str(error))}") from error
+            raise InputError(f"{self.key}: {redact_uri(file)}: {redact(str(error))}") from error
         except (pa.ArrowException, OSError, ValueError) as error:
             if is_transient(error):
                 raise
             reason = " ".join(redact(str(error)).split())
             raise InputError(
-                f"{self.key}: {redact(file)} cannot be read as Parquet ({reason}); write it again"
+                f"{self.key}: {redact_uri(file)} cannot be read as Parquet ({reason}); write it again"
             ) from error
         except Exception as error:
             if not is_from_client(error):
                 raise
-            raise InputError(f"{self.key}: {redact(file)}: {redact(str(error))}; check storage_options") from error
+            raise InputError(f"{self.key}: {redact_uri(file)}: {redact(str(error))}; check storage_options") from error
 
 
 class _Shard:
@@ -232,12 +232,12 @@ class InputTables:
         self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options)
         if not {"points_xy", "box_xyxy", "mask_rle"} & self.prompts.column_names:
             raise InputError(
-                f"prompts: {redact(self.prompts.files[0])} has none of the columns points_xy (with point_labels), "
+                f"prompts: {redact_uri(self.prompts.files[0])} has none of the columns points_xy (with point_labels), "
                 "box_xyxy and mask_rle; at least one is needed"
             )
         if not {"frame_index", "pts_seconds"} & self.prompts.column_names:
             raise InputError(
-                f"prompts: {redact(self.prompts.files[0])} has neither frame_index nor pts_seconds; one is needed"
+                f"prompts: {redact_uri(self.prompts.files[0])} has neither frame_index nor pts_seconds; one is needed"
             )
         self.storage_options = storage_options
         self.has_videos_table = videos is not None
@@ -246,7 +246,7 @@ class InputTables:
             self.videos = ParquetShards("videos", videos, VIDEOS_IN, storage_options)
         if not {"uri", "bytes"} & self.videos.column_names:
             raise InputError(
-                f"{self.videos.key}: {redact(self.videos.files[0])} has neither a column uri nor bytes; "
+                f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
                 + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
             )
 
@@ -266,7 +266,7 @@ def _shards(key: str, uri: str, options: StorageOptions | None) -> list[str]:
         filesystem.info(path)
         return [_absolute(filesystem, path, uri)]
     if not found:
-        raise InputError(f"{key}: {redact(uri)}: {what}; check the path")
+        raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path")
     return sorted(str(filesystem.unstrip_protocol(name)) if not is_local(uri) else str(name) for name in found)
 
 

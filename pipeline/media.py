@@ -23,7 +23,7 @@ from urllib.parse import unquote
 from pipeline.faults import Backoff, http_status, is_transient
 from pipeline.inputs import TableChanged
 from pipeline.ranges import BlockCache, Fetch, RangeFile, remote_file
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.row_reader import RowReader
 from pipeline.tars import member_name, tar_index
 from pipeline.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
@@ -69,7 +69,7 @@ def open_media(item: WorkItem, storage_options: StorageOptions | None = None) ->
         TableChanged: the row with the bytes is gone or another's.
         StorageError: storage did not answer in time; not the video's fault.
     """
-    name = redact(item.uri) if item.uri is not None else f"bytes of video {item.video_id!r}"
+    name = redact_uri(item.uri) if item.uri is not None else f"bytes of video {item.video_id!r}"
     with tempfile.TemporaryDirectory(prefix="maskmill-media-") as spool:
         try:
             media = _locate(item, name, _Storage(name, storage_options, Path(spool)))
@@ -151,13 +151,13 @@ class _Storage:
             index = tar_index(archive, num_bytes, partial(_open_range, headers))
         except tarfile.TarError as error:
             raise MediaError(
-                f"{redact(archive)}: cannot be read as an uncompressed tar ({error}); unpack or repair it"
+                f"{redact_uri(archive)}: cannot be read as an uncompressed tar ({error}); unpack or repair it"
             ) from error
         member = index.get(member_name(name))
         if member is None:
-            raise MediaError(f"{redact(archive)}: has no member {name!r}")
+            raise MediaError(f"{redact_uri(archive)}: has no member {name!r}")
         if member.problem:
-            raise MediaError(f"{redact(archive)}: member {name!r} {member.problem}; store the file itself")
+            raise MediaError(f"{redact_uri(archive)}: member {name!r} {member.problem}; store the file itself")
         first = member.offset
         cache = BlockCache(lambda start, stop: fetch(first + start, first + stop), member.num_bytes)
         return partial(_open_range, cache)

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from pipeline.faults import Backoff, StorageError
 from pipeline.printing import counted
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.storage import JobStorage
 from pipeline.work import Outcome, Status
 
@@ -187,7 +187,7 @@ def summary(progress: Progress | None, by_status: Mapping[Status, int], output: 
             lines += [f"         {example}" for example in progress.failures.examples[error_class]]
             if count > _MAX_EXAMPLES:
                 lines.append(f"         … and {count - _MAX_EXAMPLES} more: column message of videos")
-    folder = redact(output).rstrip("/")
+    folder = redact_uri(output).rstrip("/")
     bad = {status: by_status[status] for status in (Status.FAILED, Status.QUARANTINED) if by_status.get(status, 0)}
     if bad:
         lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]

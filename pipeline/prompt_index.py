@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.inputs import InputError, InputTables, RowBatch
 from pipeline.prompt_hash import PROMPT_COLUMNS, PromptHashes, UInt64Array, row_digests
-from pipeline.redact import redact
+from pipeline.redact import redact_uri
 from pipeline.work import RowSpan
 
 _NUM_EXAMPLES = 3
@@ -51,7 +51,7 @@ def _digests(batch: RowBatch) -> UInt64Array:
         return row_digests(batch.rows)
     except pa.ArrowInvalid as error:
         raise InputError(
-            f"prompts: {redact(batch.file)}: object_id must be a whole number of 64 bits ({error})"
+            f"prompts: {redact_uri(batch.file)}: object_id must be a whole number of 64 bits ({error})"
         ) from error
 
 

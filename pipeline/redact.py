@@ -23,6 +23,15 @@ _URL = re.compile(
     rf"(?P<path>(?:(?!::{_SCHEME})[^\s?'\"<>])*)"
     r"(?P<query>\?[^\s'\"<>]*)?"
 )
+# A value that is one URI, link by link. After a name and a colon comes a port, or else a password, which may hold `/`.
+_CHAIN = re.compile(rf"::(?={_SCHEME})")
+_LINK = re.compile(
+    rf"(?P<scheme>(?P<web>https?://)|{_SCHEME})"
+    r"(?P<user>[^/:\[?#]*:(?!\d+(?:[/?#]|$))(?:[^?#]*@|[^/]*@)|(?(web)[^/?#]+@|(?!)))?"
+    r"(?P<path>(?(web)[^?#]*|[^?]*))"
+    r"(?P<query>.+)?",
+    re.IGNORECASE | re.DOTALL,
+)
 # A signed query can be quoted without its scheme, for instance in an HTTP client's own message.
 _SIGNED = re.compile(
     r"(?P<name>X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|AWSAccessKeyId|Signature|"
@@ -38,7 +47,7 @@ def redact(value: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 def redact(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    """`value` without secrets: a URI, a text with URIs in it, or a nested mapping of options.
+    """`value` without secrets: a text with URIs in it, or a nested mapping of options. For one URI see `redact_uri`.
 
     In a text, every query string becomes `?***` and every `user:password@` becomes `***@`. In a mapping, values under
     names such as `secret`, `aws_secret_access_key` or `token` become `***`, and all texts are redacted.
@@ -48,6 +57,14 @@ def redact(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
     return {name: HIDDEN if _is_secret(name, item) else _redact_any(item) for name, item in value.items()}
 
 
+def redact_uri(uri: str) -> str:
+    """`uri`, which is one URI or path and nothing else, without secrets; blanks and quotes are part of it.
+
+    All that follows the first `?` is hidden, or the first `#` of a web address, and user names with passwords.
+    """
+    return "::".join(_LINK.sub(_redact_url, link) for link in _CHAIN.split(uri))
+
+
 def _redact_url(match: re.Match[str]) -> str:
     user = f"{HIDDEN}@" if match["user"] else ""
     query = f"?{HIDDEN}" if match["query"] else ""
@@ -55,7 +72,9 @@ def _redact_url(match: re.Match[str]) -> str:
 
 
 def _redact_any(value: Any) -> Any:
-    if isinstance(value, (str, Mapping)):
+    if isinstance(value, str):
+        return redact(redact_uri(value))
+    if isinstance(value, Mapping):
         return redact(value)
     if isinstance(value, (list, tuple)):
         return [_redact_any(item) for item in value]

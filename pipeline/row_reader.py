@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.faults import Backoff
 from pipeline.inputs import TableChanged, open_parquet
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.uris import StorageOptions, open_filesystem
 from pipeline.work import RowSpan
 
@@ -41,7 +41,7 @@ class RowReader:
         Raises `TableChanged` if the rows are gone, `StorageError` when storage is away.
         """
         try:
-            return Backoff().run(f"reading {redact(span.file)}", lambda: self._read(span, storage_options))
+            return Backoff().run(f"reading {redact_uri(span.file)}", lambda: self._read(span, storage_options))
         except (FileNotFoundError, pa.ArrowInvalid, IndexError) as error:
             raise TableChanged(span.file, redact(str(error))) from error
 

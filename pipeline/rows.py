@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.redact import redact
+from pipeline.redact import redact_uri
 from pipeline.schema import MASKS, TRACKS, VIDEOS
 from pipeline.segments import LabeledVideo
 from pipeline.work import Outcome, Status, WorkItem
@@ -133,7 +133,7 @@ def _video_row(item: WorkItem, outcome: Outcome, provenance: Provenance) -> dict
         "status": outcome.status.value,
         "error_class": outcome.error_class,
         "message": outcome.message,
-        "uri": None if item.uri is None else redact(item.uri),
+        "uri": None if item.uri is None else redact_uri(item.uri),
         "num_masks": outcome.num_masks,
         "num_tracks": 0,
         "num_frames": outcome.num_frames,

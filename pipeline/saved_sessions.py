@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.config import CheckpointConfig
 from pipeline.faults import Backoff, StorageError
-from pipeline.redact import redact
+from pipeline.redact import redact_uri
 from pipeline.schema import MASKS, SCHEMA_VERSION
 from pipeline.storage import JobStorage
 from pipeline.work import WorkItem
@@ -168,7 +168,7 @@ def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str
     return {
         "schema_version": SCHEMA_VERSION,
         "video_id": item.video_id,
-        "uri": None if item.uri is None else redact(item.uri),
+        "uri": None if item.uri is None else redact_uri(item.uri),
         "content": content,
         "range": [item.start_seconds, item.end_seconds],
         "prompt_hash": item.prompt_hash,

@@ -31,7 +31,7 @@ from pipeline.faults import (
     is_transient,
 )
 from pipeline.local_disk import copy_file, create_file, replace_file
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
 from pipeline.uris import S3, open_filesystem
 
 __all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore", "is_transient", "open_filesystem"]
@@ -76,7 +76,7 @@ class JobStorage:
         return {**self.__dict__, "_opened": None}
 
     def __str__(self) -> str:
-        return redact(self.uri)
+        return redact_uri(self.uri)
 
     __repr__ = __str__
 

@@ -88,6 +88,7 @@ def test_a_remote_file_is_read_by_ranges(memory: fsspec.AbstractFileSystem, monk
         ("memory://no/such/clip.mp4", NO_SUCH_FILE),
         ("/no/such/shard.tar::clip.mp4", NO_SUCH_FILE),
         ("nosuchscheme://bucket/clip.mp4?token=abc", "is not a uri that can be read"),
+        ("nosuchscheme://bucket/it's my clip.mp4?token=abc", "is not a uri that can be read"),
         ("/" + "x" * 5000, "is not a uri that can be read"),
         ("/tmp/nul\0byte.mp4", "is not a uri that can be read"),
         ("/dev/zero", "is neither a file nor a folder"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.redact import HIDDEN, redact
+from pipeline.redact import HIDDEN, redact, redact_uri
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,40 @@ from pipeline.redact import HIDDEN, redact
 def test_texts_lose_query_strings_and_passwords(text: str, expected: str) -> None:
     assert redact(text) == expected
     assert redact(redact(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("/data/really?.mp4", "/data/really?.mp4"),
+        ("shards/a.tar::it's #1.mp4", "shards/a.tar::it's #1.mp4"),
+        ("s3://bucket/take #2.mp4", "s3://bucket/take #2.mp4"),
+        ("http://h/my clip.mp4?token=SECRET", f"http://h/my clip.mp4?{HIDDEN}"),
+        ("http://h/it's <new>.mp4?token=SECRET", f"http://h/it's <new>.mp4?{HIDDEN}"),
+        ("http://h/v.mp4?SECRET 2\n&token=SECRET", f"http://h/v.mp4?{HIDDEN}"),
+        ("HTTPS://h/v.mp4#access=SECRET", f"HTTPS://h/v.mp4?{HIDDEN}"),
+        ("https://user:SEC/RET@h/v.mp4", f"https://{HIDDEN}@h/v.mp4"),
+        ("ftp://me@mail.com:SEC#RET@h/v.mp4", f"ftp://{HIDDEN}@h/v.mp4"),
+        ("https://user:SEC?RET@h/v.mp4", f"https://{HIDDEN}@h/v.mp4"),
+        ("https://user:SEC RET@h:9000/v.mp4", f"https://{HIDDEN}@h:9000/v.mp4"),
+        ("https://SECRET@h/v.mp4?mail=a@b&token=SECRET", f"https://{HIDDEN}@h/v.mp4?{HIDDEN}"),
+        ("https://h:9000?mail=a@SECRET", f"https://h:9000?{HIDDEN}"),
+        ("http://h:9000/a@2x.png", "http://h:9000/a@2x.png"),
+        ("http://[::1]:9000/a@2x.png", "http://[::1]:9000/a@2x.png"),
+        ("abfs://container@account.dfs.core.windows.net/v", "abfs://container@account.dfs.core.windows.net/v"),
+        ("tar://a b.mp4::https://u:p@h/a.tar?sig=SECRET", f"tar://a b.mp4::https://{HIDDEN}@h/a.tar?{HIDDEN}"),
+        ("zip://v.mp4?x::https://h/a.zip?sig=SECRET", f"zip://v.mp4?{HIDDEN}::https://h/a.zip?{HIDDEN}"),
+        ("s3://bucket/a.tar::v.mp4?x=1", f"s3://bucket/a.tar::v.mp4?{HIDDEN}"),
+    ],
+)
+def test_a_value_that_is_one_uri_loses_its_whole_query_and_password(uri: str, expected: str) -> None:
+    assert redact_uri(uri) == expected
+    assert redact_uri(expected) == expected
+
+
+def test_an_option_that_is_a_uri_loses_its_whole_query() -> None:
+    options = {"videos": "https://h/my table.parquet?sig=SECRET", "folders": ["s3://b/it's?SECRET"]}
+    assert redact(options) == {"videos": f"https://h/my table.parquet?{HIDDEN}", "folders": [f"s3://b/it's?{HIDDEN}"]}
 
 
 def test_options_lose_secrets_and_keep_what_explains_them() -> None:
