@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -28,6 +28,17 @@ def replace_file(final: Path, data: bytes, aside: Path) -> None:
 def copy_file(source: Path, final: Path, aside: Path) -> None:
     """Copy `source` to `final`, which appears only when it is whole."""
     _publish(final, aside, lambda temporary: _copy(source, temporary), lambda temporary: temporary.replace(final))
+
+
+@contextlib.contextmanager
+def deleted_on_error(paths: Iterable[Path]) -> Iterator[None]:
+    """Delete `paths`, those that exist, if what is done inside fails: a full disk gets its room back."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _publish(final: Path, aside: Path, write: Callable[[Path], None], name: Callable[[Path], object]) -> None:

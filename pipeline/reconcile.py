@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.commits import CommitLog, StaleEntry
+from pipeline.local_disk import deleted_on_error
 from pipeline.schema import TABLES
 from pipeline.segment_files import (
     SegmentFooter,
@@ -56,7 +57,9 @@ def rewrite_without(
 
     spool_dir.mkdir(parents=True, exist_ok=True)
     batches = {table: kept(table) for table in TABLES}
-    return publish(storage, build_segment(new_segment_name(origin), origin, outcomes, batches, spool_dir))
+    built = build_segment(new_segment_name(origin), origin, outcomes, batches, spool_dir)
+    with deleted_on_error(built.files.values()):
+        return publish(storage, built)
 
 
 class SegmentKeeper:

@@ -12,7 +12,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.commits import segment_from_json, segment_to_json
+from pipeline.local_disk import deleted_on_error
 from pipeline.schema import SCHEMA_VERSION, SORT_KEYS, TABLES
 from pipeline.storage import JobStorage
 from pipeline.work import Outcome, Segment
@@ -91,7 +92,7 @@ def build_segment(
     batches: Mapping[str, Iterable[pa.RecordBatch]],
     folder: Path,
 ) -> BuiltSegment:
-    """Write the files of a segment and check them.
+    """Write the files of a segment and check them; after an error none of them is left.
 
     `batches` gives for each table its rows in the order of `SORT_KEYS`; never more than a row group is in memory.
 
@@ -99,25 +100,24 @@ def build_segment(
         ValueError: the rows do not add up to the outcomes; names the video.
     """
     outcomes = tuple(sorted(outcomes, key=lambda outcome: outcome.video_id))
-    files: dict[str, Path] = {}
-    num_rows: dict[str, int] = {}
+    files = {table: folder / f"{name}.{table}.parquet" for table in TABLES}
     header = {"schema_version": SCHEMA_VERSION, "name": name, "worker": origin.worker_id}
     header |= {"epoch": origin.epoch, "fingerprint": origin.fingerprint}
+    num_rows: dict[str, int] = {}
     table_bytes: dict[str, int] = {}
-    for table in ("masks", "tracks"):
-        path = folder / f"{name}.{table}.parquet"
-        num_rows[table] = _write(path, table, batches[table], {**header, "table": table})
-        if num_rows[table]:
-            files[table], table_bytes[table] = path, path.stat().st_size
-        else:
-            path.unlink()
-    files["videos"] = folder / f"{name}.videos.parquet"
-    segment = Segment(name, num_rows | {"videos": len(outcomes)}, sum(table_bytes.values()), outcomes)
-    description = {**header, "table": "videos", "segment": segment_to_json(segment), "table_bytes": table_bytes}
-    _write(files["videos"], "videos", _with_segment_name(batches["videos"], name), description)
-    whole = Segment(name, segment.num_rows, segment.num_bytes + files["videos"].stat().st_size, outcomes)
-    built = BuiltSegment(whole, files)
-    _verify(built)
+    with deleted_on_error(tuple(files.values())):
+        for table in ("masks", "tracks"):
+            num_rows[table] = _write(files[table], table, batches[table], {**header, "table": table})
+            if num_rows[table]:
+                table_bytes[table] = files[table].stat().st_size
+            else:
+                files.pop(table).unlink()
+        segment = Segment(name, num_rows | {"videos": len(outcomes)}, sum(table_bytes.values()), outcomes)
+        description = {**header, "table": "videos", "segment": segment_to_json(segment), "table_bytes": table_bytes}
+        _write(files["videos"], "videos", _with_segment_name(batches["videos"], name), description)
+        whole = replace(segment, num_bytes=segment.num_bytes + files["videos"].stat().st_size)
+        built = BuiltSegment(whole, files)
+        _verify(built)
     return built
 
 

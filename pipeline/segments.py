@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.local_disk import deleted_on_error
 from pipeline.schema import SORT_KEYS, TABLES
 from pipeline.segment_files import BuiltSegment, SegmentOrigin, build_segment, new_segment_name, publish
 from pipeline.storage import JobStorage, StorageError
@@ -112,7 +113,8 @@ class SegmentWriter:
         path = self._spool / f"{uuid.uuid4().hex}.arrow"
         with self._disk_errors():
             self._spool.mkdir(parents=True, exist_ok=True)
-            _spool(path, masks)
+            with deleted_on_error([path]):
+                _spool(path, masks)
             self._num_bytes += path.stat().st_size
         self._waiting[outcome.video_id] = _Waiting(outcome, path, tracks, row)
         if self._oldest is None:
@@ -159,7 +161,8 @@ class SegmentWriter:
         with self._disk_errors():
             self._spool.mkdir(parents=True, exist_ok=True)
             built = build_segment(new_segment_name(self._origin), self._origin, outcomes, batches, self._spool)
-        return publish(self._storage, built)
+        with deleted_on_error(built.files.values()):
+            return publish(self._storage, built)
 
     def close(self) -> None:
         """Delete the spool, and with it what was not flushed."""

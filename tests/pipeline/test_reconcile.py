@@ -96,6 +96,21 @@ def test_a_rewritten_segment_lacks_only_the_named_videos(storage: JobStorage, tm
     assert rewrite_without(storage, segment.name, {"a", "b", "c"}, tmp_path, epoch=9) is None
 
 
+def test_a_copy_that_cannot_be_published_is_not_kept_on_disk(
+    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = publish(disk_storage, tmp_path, labeled("a"), labeled("b"))
+
+    def refuse(*_: object) -> None:
+        raise StorageError("no answer")
+
+    monkeypatch.setattr(JobStorage, "put_file", refuse)
+    spool = tmp_path / "copies"
+    with pytest.raises(StorageError):
+        rewrite_without(disk_storage, segment.name, {"a"}, spool, epoch=9)
+    assert list(spool.iterdir()) == []
+
+
 def test_forgotten_videos_leave_the_tables_and_can_be_labelled_again(storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(storage, tmp_path)
     keeper.commit([publish(storage, tmp_path, labeled("a", 5), labeled("b", 4))])

@@ -35,6 +35,10 @@ def writer(
     return SegmentWriter(storage, tmp_path / "spool", ORIGIN, policy, clock or Clock())
 
 
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def read(storage: JobStorage, table: str, name: str) -> pa.Table:
     with storage.open_input(f"{table}/{name}.parquet") as file:
         return pq.read_table(file)
@@ -205,6 +209,39 @@ def test_a_full_spool_is_a_storage_error_that_names_the_disk(
     assert out.unflushed == ()
     out.add(labeled("a"))
     assert out.flush() is not None
+
+
+def test_a_full_spool_keeps_nothing_of_the_attempts_that_failed(
+    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = writer(disk_storage, tmp_path)
+    out.add(labeled("a"))
+    before = files(tmp_path / "spool")
+
+    def half(path: Path, *_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.segments._spool", half)
+        patch.setattr("pipeline.segment_files._write", half)
+        with pytest.raises(StorageError):
+            out.add(labeled("b"))
+        with pytest.raises(StorageError):
+            out.flush()
+        failed = labeled("c", status=Status.FAILED)
+        with pytest.raises(StorageError):
+            out.publish_rows([failed.outcome], failed.video)
+    assert files(tmp_path / "spool") == before
+    assert out.flush() is not None
+
+
+def test_rows_that_cannot_be_published_are_not_kept(tmp_path: Path) -> None:
+    out = writer(Unreachable(str(tmp_path / "job")), tmp_path)
+    failed = labeled("a", status=Status.FAILED)
+    with pytest.raises(StorageError):
+        out.publish_rows([failed.outcome], failed.video)
+    assert files(tmp_path / "spool") == []
 
 
 def test_two_writers_share_a_spool_folder_and_close_only_their_own(disk_storage: JobStorage, tmp_path: Path) -> None:
