@@ -30,7 +30,6 @@ from pipeline.schema import TABLES
 from pipeline.segment_files import (
     SegmentOrigin,
     build_segment,
-    discard,
     new_segment_name,
     object_path,
     publish,
@@ -128,35 +127,34 @@ def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], spool_dir:
     folder = Path(tempfile.mkdtemp(prefix="maskmill-compact-", dir=spool_dir))
     try:
         footers = storage.in_parallel(lambda name: read_footer(storage, name), names)
-        outcomes = [outcome for footer in footers for outcome in footer.segment.outcomes]
+        segments = [footer.segment for footer in footers]
+        outcomes = [outcome for segment in segments for outcome in segment.outcomes]
         video_ids = sorted(outcome.video_id for outcome in outcomes)
         origin = SegmentOrigin(log.state.epoch, WORKER_ID, "")
         with contextlib.ExitStack() as stack:
             spools = {table: stack.enter_context(_VideoSpool(folder / f"{table}.arrow", table)) for table in TABLES}
-            for table, batch in _rows(storage, log.state, names):
+            for table, batch in _rows(storage, segments):
                 spools[table].put(batch)
         batches = {table: spool.by_video(video_ids) for table, spool in spools.items()}
         built = build_segment(new_segment_name(origin), origin, outcomes, batches, folder)
-        segment = publish(storage, built)
+        merged = publish(storage, built)
         try:
-            log.compact([segment], names)
+            log.compact([merged], names)
         except StaleEntry:
-            _delete(storage, [segment.name])
+            _delete(storage, [merged.name])
             raise
-        finally:
-            discard(built)
-        return segment
+        return merged
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _rows(storage: JobStorage, state: JobState, names: Sequence[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+def _rows(storage: JobStorage, segments: Sequence[Segment]) -> Iterator[tuple[str, pa.RecordBatch]]:
     """All rows of these segments, with the table that they belong to; small segments are fetched several at a time."""
 
-    def whole(name: str) -> list[tuple[str, pa.RecordBatch]]:
-        return [(table, batch) for table in TABLES for batch in read_batches(storage, table, name)]
+    def whole(segment: Segment) -> list[tuple[str, pa.RecordBatch]]:
+        return [(table, batch) for table in TABLES for batch in read_batches(storage, table, segment)]
 
-    for chunk in _chunks(state, names):
+    for chunk in _chunks(segments):
         if len(chunk) == 1:
             for table in TABLES:
                 for batch in read_batches(storage, table, chunk[0]):
@@ -166,16 +164,15 @@ def _rows(storage: JobStorage, state: JobState, names: Sequence[str]) -> Iterato
                 yield from rows
 
 
-def _chunks(state: JobState, names: Sequence[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
+def _chunks(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    chunk: list[Segment] = []
     num_bytes = 0
-    for name in names:
-        size = state.segments[name].num_bytes
-        if chunk and (num_bytes + size > _CHUNK_BYTES or len(chunk) == _CHUNK_SEGMENTS):
+    for segment in segments:
+        if chunk and (num_bytes + segment.num_bytes > _CHUNK_BYTES or len(chunk) == _CHUNK_SEGMENTS):
             yield chunk
             chunk, num_bytes = [], 0
-        chunk.append(name)
-        num_bytes += size
+        chunk.append(segment)
+        num_bytes += segment.num_bytes
     if chunk:
         yield chunk
 

@@ -42,7 +42,8 @@ def rewrite_without(
 ) -> Segment | None:
     """Publish a copy of segment `name` without some videos, as the driver's of `epoch`; None if nothing is left.
 
-    The copy is not in the log yet, and the original stays. Memory is bounded by one row group.
+    The copy is not in the log yet, and the original stays. Memory is bounded by one row group. Raises
+    `FileNotFoundError` if the original is deleted meanwhile, or in part.
     """
     footer = read_footer(storage, name)
     outcomes = [outcome for outcome in footer.segment.outcomes if outcome.video_id not in video_ids]
@@ -52,7 +53,7 @@ def rewrite_without(
     dropped = pa.array(list(video_ids), pa.string())
 
     def kept(table: str) -> Iterator[pa.RecordBatch]:
-        for batch in read_batches(storage, table, name):
+        for batch in read_batches(storage, table, footer.segment):
             yield batch.filter(pc.invert(pc.is_in(batch["video_id"], value_set=dropped)))
 
     spool_dir.mkdir(parents=True, exist_ok=True)

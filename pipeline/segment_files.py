@@ -167,17 +167,20 @@ def is_whole(footer: SegmentFooter, sizes: Mapping[str, int]) -> bool:
 
 
 def read_batches(
-    storage: JobStorage, table: str, name: str, columns: list[str] | None = None
+    storage: JobStorage, table: str, segment: Segment, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of one table of a published segment, a row group at a time; none if the table has no object."""
-    try:
-        file = storage.open_input(object_path(table, name))
-    except FileNotFoundError:
+    """Rows of one table of a published segment, a row group at a time.
+
+    Raises:
+        FileNotFoundError: the object with these rows has been deleted.
+    """
+    if not segment.num_rows[table]:
         return
-    with file, pq.ParquetFile(file) as parquet:
+    path = object_path(table, segment.name)
+    with storage.open_input(path) as file, pq.ParquetFile(file) as parquet:
         for group in range(parquet.num_row_groups):
             read = partial(parquet.read_row_group, group, columns=columns)
-            yield from storage.retry(f"read {object_path(table, name)}", read).to_batches()
+            yield from storage.retry(f"read {path}", read).to_batches()
 
 
 def _with_segment_name(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:

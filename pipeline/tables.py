@@ -12,9 +12,10 @@ for mask in job.video_masks("clip-1"):
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from pipeline.schema import SORT_KEYS, TABLES
 from pipeline.segment_files import object_path
 from pipeline.storage import JobStorage, StorageError
 
+T = TypeVar("T")
 _READS = 5
 
 
@@ -58,8 +60,9 @@ def open(uri: str, storage_options: dict[str, Any] | None = None) -> JobTables:
 class JobTables:
     """A snapshot of a job's tables.
 
-    When a running job or a compaction replaces segments meanwhile, `tracks` and `videos` read the log again; a dataset
-    of `masks` that was made before fails with `FileNotFoundError`: call `masks` again after `refresh`.
+    When a running job or a compaction has replaced segments meanwhile, `tracks`, `videos` and `video_masks` read the
+    log again; a dataset of `masks` that was made before fails with `FileNotFoundError`: call `masks` again after
+    `refresh`.
     """
 
     def __init__(self, storage: JobStorage, state: JobState) -> None:
@@ -87,14 +90,20 @@ class JobTables:
 
         Raises:
             KeyError: the job has not finished such a video.
+            FileNotFoundError: an object store has deleted the video's segment in the middle, because it was replaced.
         """
         if video_id not in self.state.terminal:
             raise KeyError(f"{self._storage}: no finished video {video_id!r}")
-        masks = self.masks([video_id])
-        if object_ids is not None:
-            masks = masks.filter(ds.field("object_id").isin(pa.array(list(object_ids), pa.int64())))
-        columns = ["object_id", "frame_index", "pts_seconds", "rle"]
-        for batch in masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches():
+
+        def begin() -> Iterator[pa.RecordBatch]:
+            masks = self.masks([video_id])
+            if object_ids is not None:
+                masks = masks.filter(ds.field("object_id").isin(pa.array(list(object_ids), pa.int64())))
+            columns = ["object_id", "frame_index", "pts_seconds", "rle"]
+            batches = masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches()
+            return chain(list(islice(batches, 1)), batches)
+
+        for batch in self._up_to_date("masks", begin):
             for row in batch.to_pylist():
                 yield VideoMask(
                     row["object_id"], row["frame_index"], row["pts_seconds"], coco.decode(row["rle"]).astype(bool)
@@ -106,15 +115,17 @@ class JobTables:
         return document
 
     def _sorted(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
+        rows = self._up_to_date(table, lambda: self._dataset(table, video_ids).to_table())
+        return rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]])
+
+    def _up_to_date(self, table: str, read: Callable[[], T]) -> T:
+        """`read()`, once more after each time that the log has gone on and the segments to read are gone."""
         for _ in range(_READS):
             try:
-                rows = self._dataset(table, video_ids).to_table()
-                break
+                return read()
             except FileNotFoundError:
                 self.refresh()
-        else:
-            raise StorageError(f"{self._storage}/{table}: segments vanish while they are read. Try again.")
-        return rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]])
+        raise StorageError(f"{self._storage}/{table}: segments vanish while they are read. Try again.")
 
     def _dataset(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
         filesystem, root = self._storage.arrow_filesystem()

@@ -21,6 +21,7 @@ from pipeline.compact import HELP, Sizes, compact, plan_groups
 from pipeline.faults import StorageError
 from pipeline.reconcile import SegmentKeeper
 from pipeline.schema import SORT_KEYS, TABLES
+from pipeline.segment_files import SegmentFooter, read_footer
 from pipeline.storage import JobStorage
 from pipeline.work import Status
 from tests.faults.dying_storage import Died, DyingStorage
@@ -168,6 +169,29 @@ def test_forgetting_everything_of_a_segment_that_was_merged_meanwhile(disk_stora
     assert {row["video_id"] for row in rows(disk_storage)["masks"]} == {"b"}
 
 
+def test_a_segment_that_is_merged_while_the_driver_reads_it_is_forgotten_where_it_is_now(
+    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = tmp_path / "spool"
+    log, keeper = driver(disk_storage, spool)
+    keeper.commit(
+        [publish(disk_storage, spool, labeled("a"), labeled("b")), publish(disk_storage, spool, labeled("c"))]
+    )
+    races = [lambda: compact(disk_storage, spool)]
+
+    def read_footer_before_a_compaction(storage: JobStorage, name: str) -> SegmentFooter:
+        footer = read_footer(storage, name)
+        while races:
+            races.pop()()
+        return footer
+
+    monkeypatch.setattr("pipeline.reconcile.read_footer", read_footer_before_a_compaction)
+    keeper.forget(["a"])
+    assert set(log.state.terminal) == {"b", "c"}
+    for table, found in rows(disk_storage).items():
+        assert {row["video_id"] for row in found} == {"b", "c"}, table
+
+
 class RacingStorage(JobStorage):
     """Runs `race` once, just before the compaction's merged segment is published."""
 
@@ -218,9 +242,10 @@ def test_a_compaction_needs_no_ownership_but_a_lost_job_stays_lost(disk_storage:
         first.sweep()
 
 
-def test_a_missing_object_is_an_error_and_changes_nothing(disk_storage: JobStorage, tmp_path: Path) -> None:
-    log = commit_segments(disk_storage, tmp_path / "spool", 3)
-    Path(disk_storage.uri, "videos", f"{sorted(log.state.segments)[0]}.parquet").unlink()
+@pytest.mark.parametrize("table", TABLES)
+def test_a_missing_object_is_an_error_and_changes_nothing(disk_storage: JobStorage, tmp_path: Path, table: str) -> None:
+    commit_segments(disk_storage, tmp_path / "spool", 3)
+    next(Path(disk_storage.uri, table).glob("*.parquet")).unlink()
     with pytest.raises(FileNotFoundError):
         compact(disk_storage, tmp_path / "spool")
     assert len(CommitLog(disk_storage, "reader").load().segments) == 3
@@ -236,6 +261,14 @@ def test_readers_follow_when_segments_are_merged_under_them(disk_storage: JobSto
     with pytest.raises(FileNotFoundError):
         stale_masks.to_table()
     assert job.masks().count_rows() == len(rows(disk_storage)["masks"])
+
+
+def test_masks_of_a_video_are_found_where_they_were_merged_to(disk_storage: JobStorage, tmp_path: Path) -> None:
+    log = commit_segments(disk_storage, tmp_path / "spool", 4)
+    job = tables.open(disk_storage.uri)
+    compact(disk_storage, tmp_path / "spool")
+    num_masks = [len(list(job.video_masks(video_id))) for video_id in log.state.terminal]
+    assert sum(num_masks) == len(rows(disk_storage)["masks"]) > 0
 
 
 def test_an_entry_that_forgets_a_video_and_keeps_its_rows_is_refused(disk_storage: JobStorage, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pipeline.segment_files import (
     build_segment,
     is_whole,
     new_segment_name,
+    object_path,
     publish,
     read_batches,
     read_footer,
@@ -135,8 +136,19 @@ def test_batches_come_back_as_written(disk_storage: JobStorage, tmp_path: Path) 
     }
     built = build_segment("s", ORIGIN, [video.outcome], {t: rows.to_batches() for t, rows in batches.items()}, tmp_path)
     publish(disk_storage, built)
-    again = pa.Table.from_batches(read_batches(disk_storage, "masks", "s"))
+    again = pa.Table.from_batches(read_batches(disk_storage, "masks", built.segment))
     assert again.replace_schema_metadata().equals(batches["masks"].combine_chunks())
-    assert list(read_batches(disk_storage, "masks", "none")) == []
-    assert next(read_batches(disk_storage, "masks", "s", ["area"])).schema.names == ["area"]
+    assert next(read_batches(disk_storage, "masks", built.segment, ["area"])).schema.names == ["area"]
     assert not any(path.exists() for path in built.files.values())
+
+
+@pytest.mark.parametrize("table", ["masks", "tracks", "videos"])
+def test_rows_whose_object_was_deleted_are_not_taken_for_none(
+    disk_storage: JobStorage, tmp_path: Path, table: str
+) -> None:
+    segment = fake.publish(disk_storage, tmp_path, labeled("a"))
+    none = fake.publish(disk_storage, tmp_path, labeled("b", status=Status.FAILED))
+    disk_storage.delete([object_path(table, segment.name)])
+    with pytest.raises(FileNotFoundError):
+        next(read_batches(disk_storage, table, segment))
+    assert [list(read_batches(disk_storage, table, none)) for table in ("masks", "tracks")] == [[], []]
