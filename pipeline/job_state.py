@@ -172,12 +172,11 @@ class JobState:
                     held = self.terminal[video_id].segment
                     if held not in leaving:
                         raise ValueError(f"video {video_id!r} of segment {segment.name} is committed in {held}")
+        named = Counter(self.terminal[v].segment for v in forgotten | seen.keys() if v in self.terminal)
         for name in leaving & self.segments.keys():
-            kept = sum(self.terminal[v].segment == name for v in forgotten if v in self.terminal)
-            moved = sum(self.terminal[v].segment == name for v in seen if v in self.terminal and v not in forgotten)
-            if kept + moved != self.segments[name].num_videos:
+            if named[name] != self.segments[name].num_videos:
                 raise ValueError(
-                    f"segment {name} holds {self.segments[name].num_videos} videos, but only {kept + moved} of them "
+                    f"segment {name} holds {self.segments[name].num_videos} videos, but only {named[name]} of them "
                     "are forgotten or in an added segment"
                 )
 

@@ -69,6 +69,24 @@ def test_entries_that_would_double_or_lose_a_video_are_refused(entry: Entry, mes
         state.check(entry)
 
 
+def test_a_check_looks_a_video_up_a_few_times_however_many_segments_are_merged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"v{number}" for number in range(200)]
+    state = state_of(Entry("w", 1, add=tuple(segment(f"of {name}", name) for name in names)))
+    merging = Entry("c", 1, add=(segment("all", *names),), remove=tuple(state.segments), compaction=True)
+    looked_up: list[str] = []
+    look_up = TerminalVideos.__getitem__
+
+    def counting(videos: TerminalVideos, video_id: str) -> Terminal:
+        looked_up.append(video_id)
+        return look_up(videos, video_id)
+
+    monkeypatch.setattr(TerminalVideos, "__getitem__", counting)
+    state.check(merging)
+    assert len(looked_up) <= 3 * len(names)
+
+
 def test_a_roll_up_is_the_same_state() -> None:
     state = state_of(
         Entry("w", 1, add=(segment("a", "v1", "v2", prompt_hash="x:y"), segment("b", "é/ü <b>"))),
