@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import Any
 
 from pipeline.job_state import Entry, JobState
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import SCHEMA_VERSION, check_version
 from pipeline.storage import AlreadyExists, JobStorage, StorageError
 from pipeline.work import Outcome, Segment, Status
 
@@ -60,7 +60,12 @@ class CommitLog:
         self._is_uncertain = False
 
     def load(self) -> JobState:
-        """Read the state: the newest roll-up and the entries after it. Also `self.state` from now on."""
+        """Read the state: the newest roll-up and the entries after it. Also `self.state` from now on.
+
+        Raises:
+            NewerVersion: a newer version of this program has written the log.
+            StorageError: the store does not answer.
+        """
         self.state = self._read_roll_up()
         self._num_since_roll_up = self._num_videos_since_roll_up = 0
         self._read_tail()
@@ -286,14 +291,10 @@ def decode_entry(data: bytes) -> Entry:
     """The inverse of `encode_entry`.
 
     Raises:
-        ValueError: the entry was written by a newer version of this program.
+        NewerVersion: the entry was written by a newer version of this program.
     """
     document = json.loads(data)
-    if document["schema_version"] > SCHEMA_VERSION:
-        raise ValueError(
-            f"the log was written with schema version {document['schema_version']}, this program knows "
-            f"{SCHEMA_VERSION}: use the newer maskmill for this output"
-        )
+    check_version(document["schema_version"])
     return Entry(
         writer_id=document["writer_id"],
         epoch=document["epoch"],

@@ -37,7 +37,7 @@ from pipeline.redact import redact, redact_uri
 from pipeline.refusals import Refusals
 from pipeline.rows import Provenance
 from pipeline.saved_sessions import delete_all
-from pipeline.schema import TABLES
+from pipeline.schema import TABLES, NewerVersion
 from pipeline.segment_files import SegmentOrigin, segment_of
 from pipeline.segments import FlushPolicy, SegmentWriter
 from pipeline.signals import StopSignals
@@ -95,7 +95,7 @@ def run(config: JobConfig) -> int:
             check_device(config)
         with _log_file(config), StopSignals() as signals, _owned(job) as ownership:
             return label(job, plan, ownership, signals)
-    except (InputError, UnusableStore) as error:
+    except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except OwnedByAnother as error:
         return _stopped(error, EXIT_OWNED)

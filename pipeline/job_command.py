@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import ConfigError, build
 from pipeline.printing import say
 from pipeline.redact import redact
+from pipeline.schema import NewerVersion
 from pipeline.storage import StorageError, UnusableStore
 
 
@@ -41,14 +42,17 @@ def parse(words: Sequence[str]) -> JobArguments:
 
 
 def main(help_text: str, command: Callable[[JobArguments], None], words: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done; 1 the store failed, try again; 2 wrong arguments or no job."""
+    """Run a command and return its exit code: 0 done; 1 the store failed, try again; 2 wrong arguments or no job.
+
+    A job of a newer version of this program is exit code 2 as well.
+    """
     words = list(sys.argv[1:] if words is None else words)
     if any(word in ("--help", "-h") for word in words):
         say(help_text.rstrip())
         return 0
     try:
         command(parse(words))
-    except (ConfigError, FileNotFoundError, UnusableStore) as error:
+    except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore) as error:
         print(f"maskmill: {redact(str(error))}", file=sys.stderr)
         return 2
     except StorageError as error:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import SCHEMA_VERSION, check_version
 from pipeline.work import Segment, Status
 
 
@@ -236,7 +236,8 @@ class JobState:
 
     @staticmethod
     def from_parquet(data: bytes) -> JobState:
-        """The inverse of `to_parquet`."""
+        """The inverse of `to_parquet`. Raises `NewerVersion` if a newer version of this program wrote it."""
+        check_version(int(pq.read_schema(io.BytesIO(data)).metadata[b"schema_version"]))
         table = pq.read_table(io.BytesIO(data))
 
         def part(kind: str) -> pa.Table:

@@ -14,6 +14,20 @@ import pyarrow as pa
 SCHEMA_VERSION = 1
 """Raised when a written table changes its meaning. Kept in the footer of every segment and in each log entry."""
 
+
+class NewerVersion(ValueError):
+    """A newer version of this program has written to the job, so this one cannot read it: exit code 2."""
+
+
+def check_version(written: int) -> None:
+    """Raise `NewerVersion` if the log was written with a schema version that this program does not know."""
+    if written > SCHEMA_VERSION:
+        raise NewerVersion(
+            f"the job's log was written with schema version {written}, this program knows {SCHEMA_VERSION}: use the "
+            "newer maskmill for this output"
+        )
+
+
 SORT_KEYS: dict[str, tuple[str, ...]] = {
     "masks": ("video_id", "object_id", "frame_index"),
     "tracks": ("video_id", "object_id"),

@@ -49,6 +49,7 @@ def open(uri: str, storage_options: dict[str, Any] | None = None) -> JobTables:
     Raises:
         FileNotFoundError: nothing was committed there.
         StorageError: the store does not answer, or denies access.
+        NewerVersion: a newer version of this program has written there.
     """
     storage = JobStorage(uri, storage_options)
     state = CommitLog(storage, "reader").load()

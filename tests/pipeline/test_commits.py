@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.commits import CommitLog, LostOwnership, decode_entry, encode_entry
 from pipeline.job_state import Entry
+from pipeline.schema import NewerVersion
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Outcome, Status
 from tests.pipeline.test_job_state import segment
@@ -179,5 +180,5 @@ def test_an_entry_keeps_every_field_and_any_text() -> None:
 
 def test_a_log_of_a_newer_version_is_refused_by_name() -> None:
     document = json.loads(encode_entry(Entry("w", 1))) | {"schema_version": 99}
-    with pytest.raises(ValueError, match="schema version 99"):
+    with pytest.raises(NewerVersion, match="schema version 99"):
         decode_entry(json.dumps(document).encode())

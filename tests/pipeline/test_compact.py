@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import compact as compact_module
-from pipeline import job_command, tables
+from pipeline import job_command, status, tables
 from pipeline.commits import CommitLog, LostOwnership, StaleEntry
 from pipeline.compact import HELP, Sizes, compact, plan_groups
 from pipeline.faults import StorageError
@@ -300,6 +300,21 @@ def test_compacting_what_has_left_the_log_is_stale(disk_storage: JobStorage, tmp
 def test_wrong_arguments_are_explained(words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert job_command.main(HELP, compact_module.run, words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [compact_module.run, status.run])
+def test_a_job_of_a_newer_version_is_exit_code_2(
+    disk_storage: JobStorage,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[[job_command.JobArguments], None],
+) -> None:
+    monkeypatch.setattr("pipeline.commits.SCHEMA_VERSION", 99)
+    CommitLog(disk_storage, "newer").claim()
+    assert job_command.main(HELP, command, [f"output={disk_storage.uri}"]) == 2
+    printed = capsys.readouterr().err
+    assert "use the newer maskmill" in printed
+    assert len(printed.splitlines()) == 1
 
 
 def test_a_store_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:

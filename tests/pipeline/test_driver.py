@@ -469,3 +469,15 @@ def test_prompts_alone_can_name_the_videos(job: JobFolder) -> None:
     arguments = [f"prompts={prompts}", f"output={job.output}", "cluster=serial"]
     assert main(arguments) == 0
     assert job.tables().statuses == {"clip": "ok"}
+
+
+def test_a_job_of_a_newer_version_is_refused_in_one_line(
+    job: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.commits.SCHEMA_VERSION", 99)
+    CommitLog(JobStorage(str(job.output)), "newer").claim()
+    assert job.write(["a"], num_frames=1).run() == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "maskmill: the job's log was written with schema version 99, this program knows 1: use the newer maskmill for "
+        "this output"
+    ]

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from pipeline.job_state import Entry, JobState, SegmentSize, Terminal, TerminalVideos
+from pipeline.schema import NewerVersion
 from pipeline.work import Outcome, Segment, Status
 
 
@@ -99,6 +100,14 @@ def test_a_roll_up_is_the_same_state() -> None:
     again.terminal.put("new", Terminal(Status.OK, "p", "c"))
     assert again.terminal["new"].segment == "c"
     assert again.terminal["v1"] == Terminal(Status.OK, "", "e")
+
+
+def test_a_roll_up_of_a_newer_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr("pipeline.job_state.SCHEMA_VERSION", 99)
+        data = JobState().to_parquet()
+    with pytest.raises(NewerVersion, match="schema version 99"):
+        JobState.from_parquet(data)
 
 
 def test_an_empty_state_rolls_up() -> None:
