@@ -20,6 +20,8 @@ from pipeline.schema import MASKS, RLE
 IntArray = npt.NDArray[np.int64]
 
 _CHUNK_ROWS = 8192
+_CHUNK_BYTES = 4 << 20  # a chunk ends at the first of both: the code of a mask has from 10 bytes to 100 kB
+_CHUNK_RUNS = 1024
 _MEMORY_BYTES = 32 << 20
 
 
@@ -40,11 +42,13 @@ class Mask:
 
 @dataclass(frozen=True)
 class _Run:
-    """Rows of one object, ascending and without a gap that another run fills: where they begin, and which batch."""
+    """Rows of one object, ascending and without a gap that another run fills: where they begin, and where they are."""
 
     object_id: int
     first_frame: int
     batch: int
+    start: int
+    num_rows: int
 
 
 class MaskRows:
@@ -63,12 +67,14 @@ class MaskRows:
         self._runs: list[_Run] = []
         self._walks: dict[int, _Walk] = {}
         self._waiting: list[Mask] = []
+        self._waiting_bytes = 0
         self._new: list[pa.RecordBatch] | None = [] if keep_new else None
 
     def add(self, mask: Mask) -> None:
         """Take one more row."""
         self._waiting.append(mask)
-        if len(self._waiting) == _CHUNK_ROWS:
+        self._waiting_bytes += len(mask.rle_counts)
+        if len(self._waiting) == _CHUNK_ROWS or self._waiting_bytes >= _CHUNK_BYTES:
             self._pack()
 
     def put(self, batches: Iterable[pa.RecordBatch]) -> None:
@@ -87,15 +93,14 @@ class MaskRows:
     def table(self) -> pa.Table:
         """All rows, sorted by object and frame. The last call: nothing can be added any more."""
         self._pack()
-        order = [run.batch for run in sorted(self._runs, key=lambda run: (run.object_id, run.first_frame))]
-        return self._batches.table(order)
+        return self._batches.table(sorted(self._runs, key=lambda run: (run.object_id, run.first_frame)))
 
     def close(self) -> None:
         """Give the disk back."""
         self._batches.close()
 
     def _pack(self) -> None:
-        masks, self._waiting = self._waiting, []
+        masks, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not masks:
             return
         boxes_N4 = np.array([mask.bbox_xywh for mask in masks], np.int32)
@@ -116,12 +121,17 @@ class MaskRows:
         object_ids_N, frames_N = (batch[name].to_numpy(zero_copy_only=False) for name in ("object_id", "frame_index"))
         together_N = np.argsort(object_ids_N, kind="stable")
         edges = np.flatnonzero(np.diff(object_ids_N[together_N])) + 1
+        runs: list[tuple[int, IntArray]] = []
         for rows in np.split(together_N, edges):
             object_id = int(object_ids_N[rows[0]])
             for run in self._walks.setdefault(object_id, _Walk()).runs(frames_N[rows].astype(np.int64)):
                 ordered = rows[run] if frames_N[rows[run.start]] <= frames_N[rows[run.stop - 1]] else rows[run][::-1]
-                number = self._batches.put(batch.take(pa.array(ordered)))
-                self._runs.append(_Run(object_id, int(frames_N[ordered[0]]), number))
+                runs.append((object_id, ordered))
+        number = self._batches.put(batch.take(pa.array(np.concatenate([rows for _, rows in runs]))))
+        start = 0
+        for object_id, rows in runs:
+            self._runs.append(_Run(object_id, int(frames_N[rows[0]]), number, start, len(rows)))
+            start += len(rows)
 
 
 class _Walk:
@@ -176,10 +186,10 @@ class _Batches:
             self._spill()
         return self._num_batches - 1
 
-    def table(self, order: Sequence[int]) -> pa.Table:
-        """The batches in an order; from disk, its pages are read when they are touched and can go again."""
+    def table(self, runs: Sequence[_Run]) -> pa.Table:
+        """The runs in this order; from disk, its pages are read when they are touched and can go again."""
         if self._temporary is None:
-            return pa.Table.from_batches([self._in_memory[number] for number in order], schema=MASKS)
+            return pa.Table.from_batches(_joined(runs, self._in_memory), schema=MASKS)
         self._finish()
         folder = Path(self._temporary.name)
         with (
@@ -188,8 +198,8 @@ class _Batches:
             pa.OSFile(str(folder / "sorted.arrow"), "wb") as sink,
             pa.ipc.new_file(sink, MASKS) as writer,
         ):
-            for number in order:
-                writer.write_batch(reader.get_batch(number))
+            for batch in _joined(runs, [reader.get_batch(number) for number in range(reader.num_record_batches)]):
+                writer.write_batch(batch)
         (folder / "runs.arrow").unlink()
         with pa.memory_map(str(folder / "sorted.arrow")) as source:
             return pa.ipc.open_file(source).read_all()
@@ -212,3 +222,18 @@ class _Batches:
         for batch in self._in_memory:
             self._writer.write_batch(batch)
         self._in_memory = []
+
+
+def _joined(runs: Iterable[_Run], batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The runs in batches of some size: of many objects each run is a few rows, and a batch by itself takes 10 kB."""
+    row_bytes = [batch.nbytes / batch.num_rows for batch in batches]
+    waiting: list[pa.RecordBatch] = []
+    num_bytes = 0.0
+    for run in runs:
+        waiting.append(batches[run.batch].slice(run.start, run.num_rows))
+        num_bytes += run.num_rows * row_bytes[run.batch]
+        if num_bytes >= _CHUNK_BYTES or len(waiting) == _CHUNK_RUNS:
+            yield pa.concat_batches(waiting)
+            waiting, num_bytes = [], 0.0
+    if waiting:
+        yield pa.concat_batches(waiting)

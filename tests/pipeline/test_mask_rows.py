@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -93,3 +95,30 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
     assert table.nbytes > 8 << 20
     assert highest < 4 << 20
     assert pool.bytes_allocated() - before < 4 << 20
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_rows_of_many_objects_are_kept_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool) -> None:
+    """A batch for each object and chunk would take a hundred times the memory of its rows."""
+    monkeypatch.setattr(mask_rows, "_MEMORY_BYTES", 0 if on_disk else 1 << 30)
+    rows = MaskRows("video", (12, 16), tmp_path)
+    for frame_index in range(5):
+        for object_id in range(2000):
+            rows.add(mask(object_id, frame_index))
+    table = rows.table()
+    rows.close()
+    assert table["frame_index"].to_pylist() == [*range(5)] * 2000
+    assert table["rle"].num_chunks <= 5
+
+
+def test_rows_of_large_masks_do_not_wait_for_many_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_rows, "_MEMORY_BYTES", 1 << 20)
+    rows = MaskRows("video", (12, 16), tmp_path)
+    tracemalloc.start()
+    for frame_index in range(2000):
+        rows.add(dataclasses.replace(mask(1, frame_index), rle_counts=f"{frame_index}" + "x" * 10_000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows.table().num_rows == 2000
+    rows.close()
+    assert peak < 8 << 20
