@@ -24,10 +24,12 @@ import pyarrow as pa
 from pipeline.commits import CommitLog, StaleEntry
 from pipeline.job_command import JobArguments, main
 from pipeline.job_state import JobState
+from pipeline.local_disk import spool_errors
 from pipeline.owner import new_writer_id
 from pipeline.printing import counted, say
 from pipeline.schema import TABLES
 from pipeline.segment_files import (
+    BuiltSegment,
     SegmentOrigin,
     build_segment,
     new_segment_name,
@@ -37,7 +39,7 @@ from pipeline.segment_files import (
     read_footer,
     segment_of,
 )
-from pipeline.storage import JobStorage
+from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Segment
 
 _log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) ->
 
     Raises:
         FileNotFoundError: there is no job.
-        StorageError: the store does not answer. What was merged so far counts.
+        StorageError: the store does not answer, or the disk is full. What was merged so far counts.
     """
     log = CommitLog(storage, f"{WORKER_ID}-{new_writer_id()}")
     state = log.load()
@@ -123,8 +125,9 @@ def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
 
 def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], spool_dir: Path) -> Segment:
     """One segment of several, committed in their place. Its rows wait on disk: memory is bounded by a row group."""
-    spool_dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="maskmill-compact-", dir=spool_dir))
+    with spool_errors(spool_dir):
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="maskmill-compact-", dir=spool_dir))
     try:
         footers = storage.in_parallel(lambda name: read_footer(storage, name), names)
         segments = [footer.segment for footer in footers]
@@ -136,8 +139,9 @@ def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], spool_dir:
             for table, batch in _rows(storage, segments):
                 spools[table].put(batch)
         batches = {table: spool.by_video(video_ids) for table, spool in spools.items()}
-        built = build_segment(new_segment_name(origin), origin, outcomes, batches, folder)
-        merged = publish(storage, built)
+        with spool_errors(spool_dir):
+            built = build_segment(new_segment_name(origin), origin, outcomes, batches, folder)
+        merged = _publish(storage, built)
         try:
             log.compact([merged], names)
         except StaleEntry:
@@ -146,6 +150,16 @@ def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], spool_dir:
         return merged
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(storage: JobStorage, built: BuiltSegment) -> Segment:
+    """Publish all objects of a segment or none: a store that is full has room for what it held, but not for a part."""
+    try:
+        return publish(storage, built)
+    except StorageError:
+        with contextlib.suppress(StorageError):
+            _delete(storage, [built.segment.name])
+        raise
 
 
 def _rows(storage: JobStorage, segments: Sequence[Segment]) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -187,14 +201,15 @@ class _VideoSpool:
         self._num_batches = 0
 
     def __enter__(self) -> _VideoSpool:
-        self._sink = pa.OSFile(str(self._path), "wb")
         options = pa.ipc.IpcWriteOptions(compression="zstd")
-        self._writer = pa.ipc.new_file(self._sink, self._schema, options=options)
+        with spool_errors(self._path.parent):
+            self._sink = pa.OSFile(str(self._path), "wb")
+            self._writer = pa.ipc.new_file(self._sink, self._schema, options=options)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._writer.close()
-        self._sink.close()
+        with spool_errors(self._path.parent), self._sink:
+            self._writer.close()
 
     def put(self, batch: pa.RecordBatch) -> None:
         """Add rows; those of a video are next to each other, as in every segment."""
@@ -203,7 +218,8 @@ class _VideoSpool:
         for video_id, run in groupby(rows["video_id"].to_pylist()):
             stop = start + sum(1 for _ in run)
             for part in rows.slice(start, stop - start).combine_chunks().to_batches():
-                self._writer.write_batch(part)
+                with spool_errors(self._path.parent):
+                    self._writer.write_batch(part)
                 self._batches.setdefault(video_id, []).append(self._num_batches)
                 self._num_batches += 1
             start = stop

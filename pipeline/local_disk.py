@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from pipeline.faults import StorageError
+
 
 def create_file(final: Path, data: bytes, aside: Path) -> None:
     """Write `final`, which must not exist; `aside` is a folder on the same disk.
@@ -28,6 +30,19 @@ def replace_file(final: Path, data: bytes, aside: Path) -> None:
 def copy_file(source: Path, final: Path, aside: Path) -> None:
     """Copy `source` to `final`, which appears only when it is whole."""
     _publish(final, aside, lambda temporary: _copy(source, temporary), lambda temporary: temporary.replace(final))
+
+
+@contextlib.contextmanager
+def spool_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of this machine's disk into a `StorageError` that names `folder`, where temporary files are."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"the spool {folder} on this machine's disk failed: {error}. Free some space, or point the spool at "
+            "another disk.",
+            transient=False,
+        ) from error
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 import uuid
@@ -13,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.local_disk import deleted_on_error
+from pipeline.local_disk import deleted_on_error, spool_errors
 from pipeline.schema import SORT_KEYS, TABLES
 from pipeline.segment_files import BuiltSegment, SegmentOrigin, build_segment, new_segment_name, publish
-from pipeline.storage import JobStorage, StorageError
+from pipeline.storage import JobStorage
 from pipeline.work import Outcome, Segment
 
 _SPOOL_BATCH_ROWS = 16_384
@@ -111,7 +110,7 @@ class SegmentWriter:
         if row.num_rows != 1 or row["status"][0].as_py() != outcome.status:
             raise ValueError(f"video {outcome.video_id!r}: needs one row in `videos`, with status {outcome.status}")
         path = self._spool / f"{uuid.uuid4().hex}.arrow"
-        with self._disk_errors():
+        with spool_errors(self._spool):
             self._spool.mkdir(parents=True, exist_ok=True)
             with deleted_on_error([path]):
                 _spool(path, masks)
@@ -144,7 +143,7 @@ class SegmentWriter:
         if self._built is None:
             if not self._waiting:
                 return None
-            with self._disk_errors():
+            with spool_errors(self._spool):
                 self._built = self._build()
         segment = publish(self._storage, self._built)
         self._built = None
@@ -158,7 +157,7 @@ class SegmentWriter:
         """
         order = sorted(range(len(outcomes)), key=lambda number: outcomes[number].video_id)
         batches = {"masks": (), "tracks": (), "videos": videos.take(order).to_batches()}
-        with self._disk_errors():
+        with spool_errors(self._spool):
             self._spool.mkdir(parents=True, exist_ok=True)
             built = build_segment(new_segment_name(self._origin), self._origin, outcomes, batches, self._spool)
         with deleted_on_error(built.files.values()):
@@ -187,17 +186,6 @@ class SegmentWriter:
         self._num_bytes = 0
         self._oldest = None
         return built
-
-    @contextlib.contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"the spool {self._spool} on this machine's disk failed: {error}. Free some space, or point the spool "
-                "at another disk.",
-                transient=False,
-            ) from error
 
 
 def _conform(name: str, rows: pa.Table, video_id: str) -> pa.Table:

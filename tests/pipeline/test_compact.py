@@ -251,6 +251,51 @@ def test_a_missing_object_is_an_error_and_changes_nothing(disk_storage: JobStora
     assert len(CommitLog(disk_storage, "reader").load().segments) == 3
 
 
+@pytest.mark.parametrize("full", ["masks.arrow", "merged.tracks.parquet"])
+def test_a_full_spool_ends_it_with_nothing_lost_and_nothing_left(
+    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    commit_segments(disk_storage, tmp_path / "spool", 4)
+    before, folder = rows(disk_storage), tmp_path / "maskmill-compact-full"
+
+    def mkdtemp(**_: object) -> str:
+        folder.mkdir()
+        (folder / full).symlink_to("/dev/full")
+        return str(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.compact.tempfile.mkdtemp", mkdtemp)
+        patch.setattr("pipeline.compact.new_segment_name", lambda origin: "merged")
+        with pytest.raises(StorageError, match=r"the spool .*No space left"):
+            compact(disk_storage, tmp_path)
+    assert not folder.exists()
+    assert rows(disk_storage) == before
+    assert compact(disk_storage, tmp_path).num_merged == 4
+    assert rows(disk_storage) == before
+
+
+@pytest.mark.parametrize("full", TABLES)
+def test_a_full_store_ends_it_with_nothing_lost_and_nothing_left(
+    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    commit_segments(disk_storage, tmp_path / "spool", 4)
+    before, objects = rows(disk_storage), {table: disk_storage.listing(table) for table in TABLES}
+    put_file = JobStorage.put_file
+
+    def put(storage: JobStorage, local: Path, path: str) -> int:
+        if path.startswith(full):
+            raise StorageError("No space left", transient=False)
+        return put_file(storage, local, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStorage, "put_file", put)
+        with pytest.raises(StorageError, match="No space left"):
+            compact(disk_storage, tmp_path / "spool")
+    assert {table: disk_storage.listing(table) for table in TABLES} == objects
+    assert compact(disk_storage, tmp_path / "spool").num_merged == 4
+    assert rows(disk_storage) == before
+
+
 def test_readers_follow_when_segments_are_merged_under_them(disk_storage: JobStorage, tmp_path: Path) -> None:
     commit_segments(disk_storage, tmp_path / "spool", 4)
     job = tables.open(disk_storage.uri)
