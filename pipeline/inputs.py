@@ -46,6 +46,7 @@ class RowBatch:
     """Consecutive rows of one row group, from row `start` of it. `file` is the absolute URI of the shard."""
 
     file: str
+    file_number: int
     row_group: int
     start: int
     rows: pa.RecordBatch
@@ -73,7 +74,7 @@ class ParquetShards:
 
         Raises `InputError` for a file that cannot be read or has other types, `StorageError` when storage is away.
         """
-        for file in self.files:
+        for number, file in enumerate(self.files):
             with closing(_Shard(partial(self._open, file))) as shard:
                 parquet = self._call(file, shard.parquet)
                 present = [name for name in names if name in parquet.schema_arrow.names]
@@ -84,7 +85,8 @@ class ParquetShards:
                         self._check_texts(file, batch)
                         nulls = pa.nulls(batch.num_rows)
                         arrays = [batch.column(name) if name in present else nulls for name in names]
-                        yield RowBatch(file, row_group, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
+                        rows = pa.RecordBatch.from_arrays(arrays, names=list(names))
+                        yield RowBatch(file, number, row_group, start, rows)
                         start += batch.num_rows
 
     def misspelled(self) -> list[tuple[str, str]]:

@@ -74,7 +74,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         videos[~has_object] = -1
         known = videos >= 0
         hashes.add(videos[known], _digests(batch)[known])
-        runs.append(_runs(videos, tables.prompts.files.index(batch.file), batch.row_group, batch.start))
+        runs.append(_runs(videos, batch.file_number, batch.row_group, batch.start))
     spans = np.concatenate(runs)
     spans = spans[np.argsort(spans[:, 0], kind="stable")]
     return PromptIndex(

@@ -121,7 +121,7 @@ class _Collector:
             elif said[row][0] and self._said[number] != hash(repr(said[row])):
                 self._disagreeing.add(number)
         chosen = np.asarray(first_rows, dtype=np.int64)
-        file = np.full(len(chosen), self._files.index(batch.file))
+        file = np.full(len(chosen), batch.file_number)
         row_group = np.full(len(chosen), batch.row_group)
         self._uris.append(uris.take(pa.array(chosen)))
         self._addresses.append(np.stack([file, row_group, batch.start + chosen], axis=1).astype(np.int32))

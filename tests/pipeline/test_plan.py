@@ -122,6 +122,26 @@ def test_runs_of_rows_join_over_batches(tmp_path: Path, monkeypatch: pytest.Monk
     assert next(plan.items()).prompts_at == (RowSpan(str(tmp_path / "prompts.parquet"), 0, 0, 5),)
 
 
+class NotSearchedFor(tuple[str, ...]):
+    def index(self, *_: object) -> int:
+        raise AssertionError("looking through all names once for each file takes time quadratic in the files")
+
+
+def test_the_files_of_a_table_are_not_looked_through_for_each_of_them(tmp_path: Path) -> None:
+    write(tmp_path / "videos" / "0.parquet", {"video_id": ["a"], "uri": ["a.mp4"]})
+    write(tmp_path / "videos" / "1.parquet", {"video_id": ["b"], "uri": ["b.mp4"]})
+    write(tmp_path / "prompts" / "0.parquet", prompts("b"))
+    write(tmp_path / "prompts" / "1.parquet", prompts("a"))
+    tables = InputTables(str(tmp_path / "videos"), str(tmp_path / "prompts"))
+    for table in (tables.videos, tables.prompts):
+        table.files = NotSearchedFor(table.files)
+    items = list(make_plan(tables, {}).items())
+    assert {item.video_id: Path(item.prompts_at[0].file).name for item in items} == {
+        "a": "1.parquet",
+        "b": "0.parquet",
+    }
+
+
 def test_the_hash_does_not_depend_on_shards_or_order(tmp_path: Path) -> None:
     videos = {"video_id": ["a", "b"], "uri": ["a", "b"]}
     together = plan_of(tmp_path / "1", videos, prompts("a", "a", "b"))
