@@ -33,11 +33,16 @@ def copy_file(source: Path, final: Path, aside: Path) -> None:
 
 
 @contextlib.contextmanager
-def spool_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of this machine's disk into a `StorageError` that names `folder`, where temporary files are."""
+def spool_errors(folder: Path, is_meant: Callable[[OSError], bool] = lambda error: True) -> Iterator[None]:
+    """Turn errors of this machine's disk into a `StorageError` that names `folder`, where temporary files are.
+
+    Where the store is read as well, `is_meant` tells them apart.
+    """
     try:
         yield
     except OSError as error:
+        if not is_meant(error):
+            raise
         raise StorageError(
             f"the spool {folder} on this machine's disk failed: {error}. Free some space, or point the spool at "
             "another disk.",

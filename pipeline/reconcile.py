@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.commits import CommitLog, StaleEntry
-from pipeline.local_disk import deleted_on_error
+from pipeline.faults import is_from_full_disk
+from pipeline.local_disk import deleted_on_error, spool_errors
 from pipeline.schema import TABLES
 from pipeline.segment_files import (
     SegmentFooter,
@@ -56,9 +57,10 @@ def rewrite_without(
         for batch in read_batches(storage, table, footer.segment):
             yield batch.filter(pc.invert(pc.is_in(batch["video_id"], value_set=dropped)))
 
-    spool_dir.mkdir(parents=True, exist_ok=True)
     batches = {table: kept(table) for table in TABLES}
-    built = build_segment(new_segment_name(origin), origin, outcomes, batches, spool_dir)
+    with spool_errors(spool_dir, is_from_full_disk):
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        built = build_segment(new_segment_name(origin), origin, outcomes, batches, spool_dir)
     with deleted_on_error(built.files.values()):
         return publish(storage, built)
 

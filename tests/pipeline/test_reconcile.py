@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -146,6 +148,21 @@ def test_whole_segments_of_a_dead_run_are_adopted(storage: JobStorage, tmp_path:
     assert sorted(outcome.video_id for outcome in successor.adopt("f", every)) == ["b", "c"]
     assert masks(storage).equals(expected_masks(("a", 5), ("b", 4), ("c", 3)).combine_chunks())
     assert successor.adopt("f", every) == []
+
+
+def test_a_full_spool_is_said_and_the_same_call_works_when_there_is_room(
+    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b"))])
+    with monkeypatch.context() as patch:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        patch.setattr("pipeline.segment_files._write", mock.Mock(side_effect=full))
+        with pytest.raises(StorageError, match=r"the spool .* failed: .*No space left .* Free some space"):
+            keeper.forget(["a"])
+    assert statuses(disk_storage) == {"a": "ok", "b": "ok"}
+    keeper.forget(["a"])
+    assert statuses(disk_storage) == {"b": "ok"}
 
 
 def test_only_wanted_videos_are_adopted(disk_storage: JobStorage, tmp_path: Path) -> None:
