@@ -51,9 +51,13 @@ class _Held:
 _MAX_LOSSES_TOGETHER = 3
 
 
-# A suspect waits until so many other videos are done, or nothing else is left: others come first, and by then it is
-# known how often workers die without any video's fault.
+# A suspect waits for a worker that has nothing open and until so many other videos are done, or nothing else is left:
+# others come first, and by then it is known how often workers die without any video's fault.
 _SUSPECT_AFTER_VIDEOS = 16
+
+# Workers that live have always something open while there are fresh videos. After so many of these one of them is left
+# without new ones until it is free for a suspect, or all suspects would wait for the end of a long job.
+_ROOM_AFTER_VIDEOS = 256
 
 # A video is quarantined when deaths of its workers are less likely than this to be chance; in any case after so many
 # times `max_strikes` of them.
@@ -92,6 +96,7 @@ class Dispatcher:
         self._num_innocent_deaths = 0
         self._deaths: list[set[str]] = []
         self._num_since_suspect = 0
+        self._running_dry = ""
         self._inbox = videos_in_flight + 1
         self._max_strikes = max_strikes
 
@@ -109,10 +114,12 @@ class Dispatcher:
         opened = held.open_items()
         if any(item.alone for item in opened):
             return ()
+        if opened and self._must_run_dry(worker_id):
+            return ()
         if not opened and (self._num_since_suspect >= _SUSPECT_AFTER_VIDEOS or not self._has_fresh()):
             suspect = self._next_suspect(now)
             if suspect is not None:
-                self._num_since_suspect = 0
+                self._num_since_suspect, self._running_dry = 0, ""
                 return self._hand_over(held, [suspect], now)
         chosen: list[WorkItem] = []
         while len(opened) + len(chosen) < self._inbox:
@@ -297,6 +304,13 @@ class Dispatcher:
                 return item
             self._suspects.append(item)
         return None
+
+    def _must_run_dry(self, worker_id: str) -> bool:
+        """Whether a worker gets nothing new until it is free for a suspect; one of them at a time."""
+        is_time = self._num_since_suspect >= _ROOM_AFTER_VIDEOS and bool(self._suspects)
+        if is_time and self._running_dry not in self._held:
+            self._running_dry = worker_id
+        return self._running_dry == worker_id
 
     def _next_suspect(self, now: float) -> WorkItem | None:
         if not self._suspects and self._later and self._later[0][0] <= now and self._later[0][2].alone:

@@ -127,7 +127,7 @@ def test_videos_in_flight_at_a_death_get_a_strike_and_run_alone_after_the_others
     assert made.done
 
 
-def test_a_suspect_does_not_wait_for_the_end_of_a_long_job() -> None:
+def test_a_free_worker_takes_a_suspect_after_some_other_videos() -> None:
     letters = "abcdefghijklmnopqrstuvwxyz"
     made = dispatcher(letters)
     made.offers("w", 0)
@@ -140,6 +140,32 @@ def test_a_suspect_does_not_wait_for_the_end_of_a_long_job() -> None:
         made.committed(offered)
         order += offered
     assert order == "cdefghijklmnopqrastuvwxyzb"
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["workers live", "the one that makes room dies"])
+def test_a_suspect_does_not_wait_for_the_end_of_a_long_job(dies: bool) -> None:
+    made = dispatcher("ab" + "".join(chr(0x4E00 + number) for number in range(2000)))
+    made.offers("w", 0)
+    made.lost("w", Failure.AMBIGUOUS)
+    inboxes = dict.fromkeys("xy", "")
+    for worker_id in inboxes:
+        made.add_worker(worker_id)
+    done = ""
+    while not {"a", "b"} <= set(done):
+        for worker_id in inboxes:
+            inboxes[worker_id] += names(made.offers(worker_id, 0))
+            if dies and len(done) > 256 and len(inboxes[worker_id]) == 1:
+                dies, inboxes[worker_id] = False, ""
+                made.lost(worker_id, Failure.INFRASTRUCTURE)
+                made.add_worker(worker_id)
+                continue
+            finished, inboxes[worker_id] = inboxes[worker_id][:1], inboxes[worker_id][1:]
+            made.report(report(worker_id, done=finished), 0)
+            made.committed(finished)
+            done += finished
+    assert not dies
+    assert done.index("a") < 300
+    assert done.index("b") < 600
 
 
 def test_where_workers_die_anyway_it_takes_more_deaths_to_blame_a_video() -> None:
