@@ -85,7 +85,7 @@ class WorkerConfig:
     """How a worker is driven: heartbeats, deadlines, and how often what may fail before it is given up."""
 
     videos_in_flight: int = _number(1, 1)
-    beat_seconds: float = _number(10.0, 0.01)
+    beat_seconds: float = _number(10.0, 0.01, 15)  # a stop waits 20 s for workers to publish what is finished
     hang_seconds: float = _number(600.0, 1)
     setup_seconds: float = _number(1800.0, 1)
     max_strikes: int = _number(3, 1)

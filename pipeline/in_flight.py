@@ -73,7 +73,7 @@ class VideoInFlight:
 
     def progress(self) -> Progress:
         """How far it is, for the driver."""
-        num_saved = 0 if self.checkpoint is None else self.checkpoint.num_frames
+        num_saved = 0 if self.checkpoint is None else self.checkpoint.num_saved
         stage = "labelling" if self.steps is not None else "waiting" if self.is_fetched else "fetching"
         return Progress(self.item.video_id, self.num_frames, stage, num_saved)
 

@@ -61,15 +61,17 @@ class VideoCheckpoint:
         self._clock = clock
         self._last_save = clock()
         self._num_frames = 0
+        self._num_tried = 0
+        self._num_saved_here = 0
         self._parts: list[str] = []
         self._unsaved: list[pa.RecordBatch] = []
         self._state = ""
         self._is_wanted = False
 
     @property
-    def num_frames(self) -> int:
-        """Frames that are saved."""
-        return self._num_frames
+    def num_saved(self) -> int:
+        """Frames that are saved, once this attempt has saved some: what it found is no progress of its own."""
+        return self._num_saved_here
 
     def load(self) -> SavedVideo | None:
         """What an earlier attempt saved; None if nothing of use.
@@ -103,7 +105,7 @@ class VideoCheckpoint:
             return False
         return (
             self._is_wanted
-            or new >= self._rule.every_frames
+            or num_frames - max(self._num_frames, self._num_tried) >= self._rule.every_frames
             or self._clock() - self._last_save >= self._rule.every_seconds
         )
 
@@ -115,7 +117,7 @@ class VideoCheckpoint:
     def save(self, state: bytes, new_rows: Sequence[pa.RecordBatch], num_frames: int) -> bool:
         """Save the session and the rows since the last call. False: the store did not take it, which is no failure."""
         self._is_wanted = False
-        self._last_save = self._clock()
+        self._last_save, self._num_tried = self._clock(), num_frames
         self._unsaved += new_rows
         part, state_name = f"{uuid.uuid4().hex}.arrow", f"{uuid.uuid4().hex}.safetensors"
         parts = [*self._parts, part]
@@ -129,7 +131,8 @@ class VideoCheckpoint:
         except StorageError as error:
             _log.warning("a video in its middle was not saved, which is tried again later: %s", error)
             return False
-        self._parts, self._state, self._unsaved, self._num_frames = parts, state_name, [], num_frames
+        self._parts, self._state, self._unsaved = parts, state_name, []
+        self._num_frames = self._num_saved_here = num_frames
         return True
 
     def delete(self) -> None:

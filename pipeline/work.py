@@ -76,7 +76,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a worker is with one video that is not finished. `num_saved` frames are saved, to go on from there."""
+    """How far a worker is with one video that is not finished.
+
+    `num_saved` frames are saved, to go on from there; 0 until this attempt has saved some.
+    """
 
     video_id: str
     num_frames: int

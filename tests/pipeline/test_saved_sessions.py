@@ -117,12 +117,23 @@ def test_a_store_that_refuses_costs_nothing_but_the_save(tmp_path: Path, monkeyp
     assert one.save(b"state 1", rows(0, 2), 2)
     monkeypatch.setattr(FullStorage, "full", True)
     assert not one.save(b"state 2", rows(2, 4), 4)
-    assert one.num_frames == 2
+    assert one.num_saved == 2
+    assert not one.is_due(13), "tried again after as many frames as always, not at each"
+    assert one.is_due(14)
     monkeypatch.setattr(FullStorage, "full", False)
     assert one.save(b"state 3", rows(4, 5), 5)
     found = checkpoint(FullStorage(str(tmp_path))).load()
     assert found is not None
     assert [row for batch in found.rows for row in batch.to_pylist()] == mask_rows(ITEM.video_id, (1, 2), 5).to_pylist()
+
+
+def test_what_an_earlier_attempt_saved_is_no_progress_of_this_one(disk_storage: JobStorage) -> None:
+    checkpoint(disk_storage).save(b"state 1", rows(0, 2), 2)
+    later = checkpoint(disk_storage)
+    assert later.load() is not None
+    assert later.num_saved == 0
+    later.save(b"state 2", rows(2, 3), 3)
+    assert later.num_saved == 3
 
 
 def test_the_end_of_a_job_deletes_everything(storage: JobStorage) -> None:
