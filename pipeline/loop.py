@@ -193,7 +193,7 @@ class Loop:
             self._lose(event)
 
     def _take(self, report: Report) -> float:
-        """Note what a worker says; returns before when it gets nothing new, because storage did not answer."""
+        """Note what a worker says; returns until when it is left alone, because storage did not answer."""
         self.progress.worked(report.num_frames, report.stage_seconds)
         self._segments.extend(report.segments)
         if report.segments or (report.num_frames and not report.storage_errors):
