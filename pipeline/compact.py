@@ -3,7 +3,8 @@
 A group of segments is merged on local disk, published under a new name, and takes its parts' place by one log entry;
 then the parts are deleted. Killed in between, it leaves objects that the log does not name, which the next compaction
 and the end of the next job delete. A job may run meanwhile: its driver applies the entry and goes on, and wherever the
-two are at odds over a segment, the driver's word stands.
+two are at odds over a segment, the driver's word stands. Only where `single_driver=true` stands in for a store that
+refuses to overwrite an entry, the compaction takes the driver's place meanwhile.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.commits import CommitLog, StaleEntry
+from pipeline.commits import CommitLog, OwnedByAnother, StaleEntry
+from pipeline.config import ConfigError
+from pipeline.fingerprint import read_record
 from pipeline.job_command import JobArguments, main
 from pipeline.job_state import JobState
 from pipeline.local_disk import spool_errors
-from pipeline.owner import new_writer_id
+from pipeline.owner import Ownership, look, new_writer_id
 from pipeline.printing import counted, say
 from pipeline.schema import TABLES
 from pipeline.segment_files import (
@@ -55,8 +58,9 @@ output=              folder or URI of the job
 storage_options.KEY= for its store, as in the job
 spool_dir=           local disk for about 1 GB of temporary files; otherwise the system's temporary folder
 
-Safe at any time: while the job runs, and when killed in the middle. Exit codes: 0 done; 1 the store failed, run it
-again; 2 wrong arguments, or no job there.
+Safe at any time: while the job runs, and when killed in the middle. A job with single_driver=true is merged only while
+it does not run, and cannot start meanwhile. Exit codes: 0 done; 1 the store failed, run it again; 2 wrong arguments, no
+job there, one with single_driver=true that runs, or a store that needs single_driver=true.
 """
 
 
@@ -82,15 +86,51 @@ def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) ->
 
     Raises:
         FileNotFoundError: there is no job.
+        ConfigError: a driver of a job with `single_driver=true` runs, or has taken the job over.
+        UnusableStore: the store would let a driver and a compaction overwrite each other's entries.
         StorageError: the store does not answer, or the disk is full. What was merged so far counts.
     """
+    record = read_record(storage)
+    if record is not None and record.config.get("single_driver"):
+        storage = replace(storage, single_driver=True)
     log = CommitLog(storage, f"{WORKER_ID}-{new_writer_id()}")
-    state = log.load()
-    if state.next_entry == 0:
+    if log.load().next_entry == 0:
         raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+    with _fenced(storage, log) as check_fence:
+        return _merge_small(storage, log, spool_dir, sizes or Sizes(), check_fence)
+
+
+@contextlib.contextmanager
+def _fenced(storage: JobStorage, log: CommitLog) -> Iterator[Callable[[], None]]:
+    """See to it that a driver and this compaction cannot overwrite each other's entries; gives what checks that."""
+    if not storage.single_driver:
+        storage.probe()
+        yield lambda: None
+        return
+    driver = look(storage)
+    if driver is not None and not driver.is_gone:
+        raise ConfigError(
+            f"{storage}: driver {driver.writer_id} is at work on this job (last sign {driver.silent_seconds:.0f} s "
+            "ago), and with single_driver=true nothing else may write there. Compact it when the job has ended; if "
+            "that driver has died, run the job again first."
+        )
+    ownership = Ownership(storage, log)
+    try:
+        ownership.acquire()
+        yield ownership.check
+    except OwnedByAnother as error:
+        raise ConfigError(str(error)) from error
+    finally:
+        ownership.release()
+
+
+def _merge_small(
+    storage: JobStorage, log: CommitLog, spool_dir: Path, sizes: Sizes, check_fence: Callable[[], None]
+) -> Compaction:
     _delete_leftovers(storage, log)
     num_merged, made = 0, []
-    for names in plan_groups(state, sizes or Sizes()):
+    for names in plan_groups(log.state, sizes):
+        check_fence()
         try:
             segment = _merge(storage, log, names, spool_dir)
         except (StaleEntry, FileNotFoundError) as error:

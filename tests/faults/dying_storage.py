@@ -28,10 +28,11 @@ class DyingStorage(JobStorage):
         number, self.num_writes = self.num_writes, self.num_writes + 1
         if number == self.dies_at and not self.dies_after:
             raise Died
-        result = write(*arguments)
-        if number == self.dies_at:
-            raise Died
-        return result
+        try:
+            return write(*arguments)
+        finally:  # a refusal is an answer as well
+            if number == self.dies_at:
+                raise Died
 
     def create(self, path: str, data: bytes) -> None:
         self._counted(super().create, path, data)

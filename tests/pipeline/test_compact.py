@@ -16,13 +16,15 @@ import pytest
 
 from pipeline import compact as compact_module
 from pipeline import job_command, status, tables
-from pipeline.commits import CommitLog, LostOwnership, StaleEntry
+from pipeline.commits import CommitLog, LostOwnership, OwnedByAnother, StaleEntry
 from pipeline.compact import HELP, Sizes, compact, plan_groups
 from pipeline.faults import StorageError
+from pipeline.fingerprint import JobRecord, write_record
+from pipeline.owner import Ownership, look, new_writer_id
 from pipeline.reconcile import SegmentKeeper
 from pipeline.schema import SORT_KEYS, TABLES
 from pipeline.segment_files import SegmentFooter, read_footer
-from pipeline.storage import JobStorage
+from pipeline.storage import JobStorage, UnusableStore
 from pipeline.work import Status
 from tests.faults.dying_storage import Died, DyingStorage
 from tests.faults.record import Record
@@ -240,6 +242,68 @@ def test_a_compaction_needs_no_ownership_but_a_lost_job_stays_lost(disk_storage:
         first.commit([publish(disk_storage, spool, labeled("c"))])
     with pytest.raises(LostOwnership, match="driver-2"):
         first.sweep()
+
+
+def single_driver_job(uri: str, spool: Path) -> JobStorage:
+    """A job of three segments with `single_driver=true`, as its driver sees the storage."""
+    storage = JobStorage(uri, single_driver=True)
+    write_record(storage, JobRecord({}, {"single_driver": True}, {}, {}, "", ""))
+    commit_segments(storage, spool, 3)
+    return storage
+
+
+def ownership(storage: JobStorage) -> Ownership:
+    return Ownership(storage, CommitLog(storage, new_writer_id()))
+
+
+def test_a_single_drivers_job_is_merged_only_while_it_does_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = single_driver_job(str(tmp_path / "job"), tmp_path / "spool")
+    before, words = rows(storage), [f"output={storage.uri}", f"spool_dir={tmp_path}"]
+    running = ownership(storage)
+    running.acquire()
+    num_entries = CommitLog(storage, "reader").load().next_entry
+
+    assert job_command.main(HELP, compact_module.run, words) == 2
+    printed = capsys.readouterr().err
+    assert "single_driver=true" in printed
+    assert len(printed.splitlines()) == 1
+    assert CommitLog(storage, "reader").load().next_entry == num_entries
+
+    running.release()
+    assert job_command.main(HELP, compact_module.run, words) == 0
+    assert rows(storage) == before
+    assert len(CommitLog(storage, "reader").load().segments) == 1
+
+
+def test_a_single_drivers_job_cannot_start_while_it_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = single_driver_job(str(tmp_path / "job"), tmp_path / "spool")
+    put_file, refused = JobStorage.put_file, []
+
+    def put(merging: JobStorage, local: Path, path: str) -> int:
+        with pytest.raises(OwnedByAnother) as error:
+            ownership(storage).acquire()
+        refused.append(error)
+        return put_file(merging, local, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStorage, "put_file", put)
+        assert compact(JobStorage(storage.uri), tmp_path / "spool").num_merged == 3
+    assert refused
+    assert look(storage) is None
+
+
+def test_a_store_that_needs_a_single_driver_is_merged_for_a_job_that_has_one(tmp_path: Path) -> None:
+    storage = single_driver_job(f"memory://{tmp_path}", tmp_path / "spool")
+    before = rows(storage)
+    record = storage.read("job.json")
+    storage.delete(["job.json"])
+    with pytest.raises(UnusableStore, match="single_driver=true"):
+        compact(JobStorage(storage.uri), tmp_path / "spool")
+    storage.replace("job.json", record)
+    assert compact(JobStorage(storage.uri), tmp_path / "spool").num_merged == 3
+    assert rows(storage) == before
 
 
 @pytest.mark.parametrize("table", TABLES)
