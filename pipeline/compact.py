@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
 import tempfile
 import time
@@ -44,6 +43,7 @@ from pipeline.segment_files import (
 )
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Segment
+from pipeline.worker_files import WorkerFolder
 
 _log = logging.getLogger(__name__)
 
@@ -96,8 +96,17 @@ def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) ->
     log = CommitLog(storage, f"{WORKER_ID}-{new_writer_id()}")
     if log.load().next_entry == 0:
         raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
-    with _fenced(storage, log) as check_fence:
-        return _merge_small(storage, log, spool_dir, sizes or Sizes(), check_fence)
+    with _spool_folder(spool_dir) as folder, _fenced(storage, log) as check_fence:
+        return _merge_small(storage, log, folder, sizes or Sizes(), check_fence)
+
+
+@contextlib.contextmanager
+def _spool_folder(spool_dir: Path) -> Iterator[Path]:
+    """A folder for temporary files; those of killed compactions and workers go first."""
+    with spool_errors(spool_dir):
+        folder = WorkerFolder(str(spool_dir))
+    with contextlib.closing(folder):
+        yield folder.path
 
 
 @contextlib.contextmanager
@@ -125,14 +134,14 @@ def _fenced(storage: JobStorage, log: CommitLog) -> Iterator[Callable[[], None]]
 
 
 def _merge_small(
-    storage: JobStorage, log: CommitLog, spool_dir: Path, sizes: Sizes, check_fence: Callable[[], None]
+    storage: JobStorage, log: CommitLog, folder: Path, sizes: Sizes, check_fence: Callable[[], None]
 ) -> Compaction:
     _delete_leftovers(storage, log)
     num_merged, made = 0, []
     for names in plan_groups(log.state, sizes):
         check_fence()
         try:
-            segment = _merge(storage, log, names, spool_dir)
+            segment = _merge(storage, log, names, folder)
         except (StaleEntry, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and log.refresh().segments.keys() >= set(names):
                 raise  # the job has not deleted it: an object of the log is missing
@@ -163,33 +172,27 @@ def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups if len(group) > 1]
 
 
-def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], spool_dir: Path) -> Segment:
+def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], folder: Path) -> Segment:
     """One segment of several, committed in their place. Its rows wait on disk: memory is bounded by a row group."""
-    with spool_errors(spool_dir):
-        spool_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="maskmill-compact-", dir=spool_dir))
+    footers = storage.in_parallel(lambda name: read_footer(storage, name), names)
+    segments = [footer.segment for footer in footers]
+    outcomes = [outcome for segment in segments for outcome in segment.outcomes]
+    video_ids = sorted(outcome.video_id for outcome in outcomes)
+    origin = SegmentOrigin(log.state.epoch, WORKER_ID, "")
+    with contextlib.ExitStack() as stack:
+        spools = {table: stack.enter_context(_VideoSpool(folder / f"{table}.arrow", table)) for table in TABLES}
+        for table, batch in _rows(storage, segments):
+            spools[table].put(batch)
+    batches = {table: spool.by_video(video_ids) for table, spool in spools.items()}
+    with spool_errors(folder):
+        built = build_segment(new_segment_name(origin), origin, outcomes, batches, folder)
+    merged = _publish(storage, built)
     try:
-        footers = storage.in_parallel(lambda name: read_footer(storage, name), names)
-        segments = [footer.segment for footer in footers]
-        outcomes = [outcome for segment in segments for outcome in segment.outcomes]
-        video_ids = sorted(outcome.video_id for outcome in outcomes)
-        origin = SegmentOrigin(log.state.epoch, WORKER_ID, "")
-        with contextlib.ExitStack() as stack:
-            spools = {table: stack.enter_context(_VideoSpool(folder / f"{table}.arrow", table)) for table in TABLES}
-            for table, batch in _rows(storage, segments):
-                spools[table].put(batch)
-        batches = {table: spool.by_video(video_ids) for table, spool in spools.items()}
-        with spool_errors(spool_dir):
-            built = build_segment(new_segment_name(origin), origin, outcomes, batches, folder)
-        merged = _publish(storage, built)
-        try:
-            log.compact([merged], names)
-        except StaleEntry:
-            _delete(storage, [merged.name])
-            raise
-        return merged
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        log.compact([merged], names)
+    except StaleEntry:
+        _delete(storage, [merged.name])
+        raise
+    return merged
 
 
 def _publish(storage: JobStorage, built: BuiltSegment) -> Segment:

@@ -26,6 +26,7 @@ from pipeline.schema import SORT_KEYS, TABLES
 from pipeline.segment_files import SegmentFooter, read_footer
 from pipeline.storage import JobStorage, UnusableStore
 from pipeline.work import Status
+from pipeline.worker_files import WorkerFolder
 from tests.faults.dying_storage import Died, DyingStorage
 from tests.faults.record import Record
 from tests.pipeline.labeled import driver, labeled, publish
@@ -77,7 +78,7 @@ def test_merging_keeps_every_row_and_sorts_by_video(storage: JobStorage, tmp_pat
         assert stored_rows == sorted(stored_rows, key=lambda row: tuple(row.values()))
     assert tables.open(storage.uri, storage.storage_options).videos()["segment"].unique().to_pylist() == [name]
     assert compact(storage, tmp_path / "spool").num_made == 0
-    assert not list((tmp_path / "spool").glob("maskmill-compact-*"))
+    assert not list((tmp_path / "spool").glob("maskmill-*"))
 
 
 def test_groups_are_neighbours_that_fit_and_large_segments_stay(disk_storage: JobStorage, tmp_path: Path) -> None:
@@ -315,24 +316,41 @@ def test_a_missing_object_is_an_error_and_changes_nothing(disk_storage: JobStora
     assert len(CommitLog(disk_storage, "reader").load().segments) == 3
 
 
+def test_temporary_files_of_a_killed_compaction_go_with_the_next_one(tmp_path: Path) -> None:
+    uri, spool = str(tmp_path / "job"), tmp_path / "spool"
+    commit_segments(JobStorage(uri), tmp_path, 2)
+    racing = RacingStorage(uri)
+
+    def leave_what_a_kill_now_would() -> None:
+        (folder,) = spool.iterdir()
+        shutil.copytree(folder, folder.with_name(f"{folder.name}-killed"))
+
+    racing.race = leave_what_a_kill_now_would  # type: ignore[method-assign]
+    compact(racing, spool)
+    assert list(spool.glob("*-killed/masks.arrow"))
+
+    compact(JobStorage(uri), spool)
+    assert list(spool.iterdir()) == []
+
+
 @pytest.mark.parametrize("full", ["masks.arrow", "merged.tracks.parquet"])
 def test_a_full_spool_ends_it_with_nothing_lost_and_nothing_left(
     disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
     commit_segments(disk_storage, tmp_path / "spool", 4)
-    before, folder = rows(disk_storage), tmp_path / "maskmill-compact-full"
+    before = rows(disk_storage)
 
-    def mkdtemp(**_: object) -> str:
-        folder.mkdir()
-        (folder / full).symlink_to("/dev/full")
-        return str(folder)
+    def full_folder(parent: str) -> WorkerFolder:
+        folder = WorkerFolder(parent)
+        (folder.path / full).symlink_to("/dev/full")
+        return folder
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.compact.tempfile.mkdtemp", mkdtemp)
+        patch.setattr("pipeline.compact.WorkerFolder", full_folder)
         patch.setattr("pipeline.compact.new_segment_name", lambda origin: "merged")
         with pytest.raises(StorageError, match=r"the spool .*No space left"):
             compact(disk_storage, tmp_path)
-    assert not folder.exists()
+    assert not list(tmp_path.glob("maskmill-*"))
     assert rows(disk_storage) == before
     assert compact(disk_storage, tmp_path).num_merged == 4
     assert rows(disk_storage) == before
@@ -453,7 +471,7 @@ def test_two_thousand_segments_by_command_killed_in_the_middle(tmp_path: Path, r
     command = [sys.executable, "-m", "pipeline.compact", f"output={storage.uri}", f"spool_dir={spool}"]
     running = subprocess.Popen(command)
     deadline = time.monotonic() + 120
-    while not list(spool.glob("maskmill-compact-*/masks.arrow")):
+    while not list(spool.glob("maskmill-worker-*/masks.arrow")):
         assert running.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
