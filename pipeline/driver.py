@@ -233,7 +233,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
         keeper.forget(list(state.terminal))
     if job.relabels_all or job.record_before is None:
         write_record(job.storage, job.record)
-    adopted = keeper.adopt(job.record.config_hash, lambda outcome: True)
+    adopted = keeper.adopt(job.record.config_hash)
     if adopted:
         _log.info("whole and counted, from a run that was killed: %s", counted(len(adopted), "video"))
     if adopted or is_stale:

@@ -7,7 +7,7 @@ leaves files that the log does not name, and these are never read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -82,7 +82,31 @@ class SegmentKeeper:
         A video that is finished already, because another attempt was faster, is taken out before. Segments that the
         log names are skipped. Returns the outcomes that count from now on.
         """
-        return self._commit(segments, lambda outcome: True, strikes)
+        self._log.settle()
+        state = self._log.state
+        add: list[Segment] = []
+        replaced: list[str] = []
+        taken: set[str] = set()
+        for segment in segments:
+            if segment.name in state.segments or segment.name in state.removed:
+                continue
+            leaving = {
+                outcome.video_id
+                for outcome in segment.outcomes
+                if outcome.video_id in state.terminal or outcome.video_id in taken
+            }
+            kept = segment
+            if leaving:
+                replaced.append(segment.name)
+                copy = self._rewrite(segment.name, leaving)
+                if copy is None:
+                    continue
+                kept = copy
+            add.append(kept)
+            taken.update(outcome.video_id for outcome in kept.outcomes)
+        self._log.append(add=add, remove=replaced, strikes=strikes)
+        self._delete(replaced)
+        return [outcome for segment in add for outcome in segment.outcomes]
 
     def forget(self, video_ids: Iterable[str]) -> None:
         """Make finished videos unfinished, without rows: their prompts changed, or `retry=` names their status."""
@@ -91,11 +115,11 @@ class SegmentKeeper:
         while not self._forget(wanted):
             _log.info("segments were merged meanwhile; reading the log again")
 
-    def adopt(self, fingerprint: str, is_wanted: Callable[[Outcome], bool]) -> list[Outcome]:
+    def adopt(self, fingerprint: str) -> list[Outcome]:
         """Commit whole segments that were published and never reported, by drivers or workers that died.
 
-        Only those of the same `fingerprint`, and only videos that are unfinished and `is_wanted`. Returns the outcomes
-        that count from now on. Receipts that come later for the same segments change nothing.
+        Only those of the same `fingerprint`, and only videos that are unfinished. Returns the outcomes that count from
+        now on. Receipts that come later for the same segments change nothing.
         """
         self._log.settle()
         state = self._log.state
@@ -108,14 +132,12 @@ class SegmentKeeper:
             if footer is not None
             and footer.origin.fingerprint == fingerprint
             and is_whole(footer, sizes)
-            and any(
-                outcome.video_id not in state.terminal and is_wanted(outcome) for outcome in footer.segment.outcomes
-            )
+            and any(outcome.video_id not in state.terminal for outcome in footer.segment.outcomes)
         ]
         adopted: list[Outcome] = []
         remaining = iter(found)
         while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
-            adopted += self._commit(group, is_wanted, None)
+            adopted += self.commit(group)
         return adopted
 
     def sweep(self) -> int:
@@ -161,38 +183,6 @@ class SegmentKeeper:
                 return False
             self._delete(names)
         return True
-
-    def _commit(
-        self,
-        segments: Iterable[Segment],
-        is_wanted: Callable[[Outcome], bool],
-        strikes: Mapping[str, int] | None,
-    ) -> list[Outcome]:
-        self._log.settle()
-        state = self._log.state
-        add: list[Segment] = []
-        replaced: list[str] = []
-        taken: set[str] = set()
-        for segment in segments:
-            if segment.name in state.segments or segment.name in state.removed:
-                continue
-            leaving = {
-                outcome.video_id
-                for outcome in segment.outcomes
-                if outcome.video_id in state.terminal or outcome.video_id in taken or not is_wanted(outcome)
-            }
-            kept = segment
-            if leaving:
-                replaced.append(segment.name)
-                copy = self._rewrite(segment.name, leaving)
-                if copy is None:
-                    continue
-                kept = copy
-            add.append(kept)
-            taken.update(outcome.video_id for outcome in kept.outcomes)
-        self._log.append(add=add, remove=replaced, strikes=strikes)
-        self._delete(replaced)
-        return [outcome for segment in add for outcome in segment.outcomes]
 
     def _rewrite(self, name: str, leaving: Collection[str]) -> Segment | None:
         return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)

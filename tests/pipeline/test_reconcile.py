@@ -14,11 +14,10 @@ import pytest
 
 from pipeline import tables
 from pipeline.commits import CommitLog, LostOwnership
-from pipeline.job_state import Terminal
 from pipeline.reconcile import rewrite_without
 from pipeline.segment_files import read_footer
 from pipeline.storage import JobStorage, StorageError
-from pipeline.work import Outcome, Segment, Status
+from pipeline.work import Segment, Status
 from tests.faults.dying_storage import Died, DyingStorage
 from tests.pipeline.labeled import driver, labeled, publish
 
@@ -44,10 +43,6 @@ def globbed(storage: JobStorage) -> pa.Table:
     filesystem, root = storage.arrow_filesystem()
     paths = [f"{root}/{stored.path}" for stored in storage.listing("masks")]
     return ds.dataset(paths, filesystem=filesystem, format="parquet").to_table().sort_by(KEYS)
-
-
-def every(outcome: Outcome) -> bool:
-    return True
 
 
 def test_committed_segments_are_in_the_tables(storage: JobStorage, tmp_path: Path) -> None:
@@ -145,9 +140,9 @@ def test_whole_segments_of_a_dead_run_are_adopted(storage: JobStorage, tmp_path:
     storage.delete([f"masks/{half.name}.parquet"])
     storage.replace("videos/not ours.parquet", b"?")
     _, successor = driver(storage, tmp_path, "driver-2")
-    assert sorted(outcome.video_id for outcome in successor.adopt("f", every)) == ["b", "c"]
+    assert sorted(outcome.video_id for outcome in successor.adopt("f")) == ["b", "c"]
     assert masks(storage).equals(expected_masks(("a", 5), ("b", 4), ("c", 3)).combine_chunks())
-    assert successor.adopt("f", every) == []
+    assert successor.adopt("f") == []
 
 
 def test_a_full_spool_is_said_and_the_same_call_works_when_there_is_room(
@@ -165,19 +160,10 @@ def test_a_full_spool_is_said_and_the_same_call_works_when_there_is_room(
     assert statuses(disk_storage) == {"b": "ok"}
 
 
-def test_only_wanted_videos_are_adopted(disk_storage: JobStorage, tmp_path: Path) -> None:
-    log, keeper = driver(disk_storage, tmp_path)
-    publish(disk_storage, tmp_path, labeled("a", 5), labeled("b", 4, prompt_hash="old"))
-    publish(disk_storage, tmp_path, labeled("c", 5, prompt_hash="old"))
-    adopted = keeper.adopt("f", lambda outcome: outcome.prompt_hash == "p1")
-    assert [outcome.video_id for outcome in adopted] == ["a"]
-    assert dict(log.state.terminal) == {"a": Terminal(Status.OK, "p1", log.state.terminal["a"].segment)}
-
-
 def test_a_receipt_that_comes_after_adoption_changes_nothing(disk_storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(disk_storage, tmp_path)
     late = publish(disk_storage, tmp_path, labeled("a"))
-    assert [outcome.video_id for outcome in keeper.adopt("f", every)] == ["a"]
+    assert [outcome.video_id for outcome in keeper.adopt("f")] == ["a"]
     entries = log.state.next_entry
     assert keeper.commit([late]) == []
     assert log.state.next_entry == entries
@@ -194,7 +180,7 @@ def test_rows_that_were_dropped_on_purpose_are_not_adopted(disk_storage: JobStor
     keeper.forget(["a"])
     assert len(disk_storage.listing("masks")) == 2, "the old file is still there"
     _, successor = driver(disk_storage, tmp_path, "driver-2")
-    assert successor.adopt("f", every) == []
+    assert successor.adopt("f") == []
     assert statuses(disk_storage) == {"b": "ok"}
 
 
@@ -220,7 +206,7 @@ def test_a_driver_that_lost_the_job_deletes_nothing(disk_storage: JobStorage, tm
     old.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b"))])
     publish(disk_storage, tmp_path, labeled("c"))
     _, new = driver(disk_storage, tmp_path, "driver-2")
-    assert len(new.adopt("f", every)) == 1
+    assert len(new.adopt("f")) == 1
     with pytest.raises(LostOwnership):
         old.sweep()
     with pytest.raises(LostOwnership):
@@ -270,7 +256,7 @@ def a_job(storage: JobStorage, spool: Path, writer_id: str) -> None:
     """
     frames = {"a": 5, "b": 4, "c": 3, "d": 2, "e": 1, "f": 2}
     log, keeper = driver(storage, spool, writer_id)
-    keeper.adopt("f", every)
+    keeper.adopt("f")
     keeper.forget([video_id for video_id, terminal in log.state.terminal.items() if terminal.prompt_hash == "outdated"])
     remaining = [video_id for video_id in frames if video_id not in log.state.terminal]
     groups = [[v for v in remaining if v in group] for group in ("ab", "cd", "ec", "f")]
