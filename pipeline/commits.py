@@ -45,6 +45,11 @@ class StaleEntry(Exception):
     """A compaction has moved videos that this entry moves or forgets. Nothing of it counts: make it anew."""
 
 
+def no_job(storage: JobStorage) -> FileNotFoundError:
+    """What to raise where a job is needed and its log is empty."""
+    return FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+
+
 class CommitLog:
     """The log of a job as one driver sees it. `load` reads only; `claim` and `append` write.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.commits import CommitLog, OwnedByAnother, StaleEntry
+from pipeline.commits import CommitLog, OwnedByAnother, StaleEntry, no_job
 from pipeline.config import ConfigError
 from pipeline.fingerprint import read_record
 from pipeline.job_command import JobArguments, main
@@ -34,12 +34,12 @@ from pipeline.segment_files import (
     BuiltSegment,
     SegmentOrigin,
     build_segment,
+    delete_segments,
+    list_segments,
     new_segment_name,
-    object_path,
     publish,
     read_batches,
     read_footer,
-    segment_of,
 )
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Segment
@@ -95,7 +95,7 @@ def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) ->
         storage = replace(storage, single_driver=True)
     log = CommitLog(storage, f"{WORKER_ID}-{new_writer_id()}")
     if log.load().next_entry == 0:
-        raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+        raise no_job(storage)
     with _spool_folder(spool_dir) as folder, _fenced(storage, log) as check_fence:
         return _merge_small(storage, log, folder, sizes or Sizes(), check_fence)
 
@@ -147,7 +147,7 @@ def _merge_small(
                 raise  # the job has not deleted it: an object of the log is missing
             _log.info("the job has just changed one of %d segments; they are left as they are", len(names))
             continue
-        _delete(storage, names)
+        delete_segments(storage, names)
         num_merged += len(names)
         made.append(segment)
         _log.info("%d segments are now %s, %.1f MB", len(names), segment.name, segment.num_bytes / 1e6)
@@ -190,7 +190,7 @@ def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], folder: Pa
     try:
         log.compact([merged], names)
     except StaleEntry:
-        _delete(storage, [merged.name])
+        delete_segments(storage, [merged.name])
         raise
     return merged
 
@@ -201,7 +201,7 @@ def _publish(storage: JobStorage, built: BuiltSegment) -> Segment:
         return publish(storage, built)
     except StorageError:
         with contextlib.suppress(StorageError):
-            _delete(storage, [built.segment.name])
+            delete_segments(storage, [built.segment.name])
         raise
 
 
@@ -280,11 +280,7 @@ def _delete_leftovers(storage: JobStorage, log: CommitLog) -> None:
 
     A compaction at work at the same time, about to commit one of these, is told that the name is gone.
     """
-    found: dict[str, list[str]] = {}
-    for table in TABLES:
-        for stored in storage.listing(table):
-            if name := segment_of(stored.path):
-                found.setdefault(name, []).append(stored.path)
+    found = list_segments(storage)
     state = log.refresh()
     unfinished = [
         name for name in found if f"-{WORKER_ID}-" in name and name not in state.segments and name not in state.removed
@@ -292,10 +288,6 @@ def _delete_leftovers(storage: JobStorage, log: CommitLog) -> None:
     with contextlib.suppress(StaleEntry):
         log.compact([], unfinished)
     storage.delete(path for name in found if name in log.state.removed for path in found[name])
-
-
-def _delete(storage: JobStorage, names: Sequence[str]) -> None:
-    storage.delete(object_path(table, name) for name in names for table in TABLES)
 
 
 def run(arguments: JobArguments) -> None:

@@ -37,8 +37,8 @@ from pipeline.redact import redact, redact_uri
 from pipeline.refusals import Refusals
 from pipeline.rows import Provenance
 from pipeline.saved_sessions import delete_all
-from pipeline.schema import TABLES, NewerVersion
-from pipeline.segment_files import SegmentOrigin, segment_of
+from pipeline.schema import NewerVersion
+from pipeline.segment_files import SegmentOrigin, list_segments
 from pipeline.segments import FlushPolicy, SegmentWriter
 from pipeline.signals import StopSignals
 from pipeline.storage import JobStorage, UnusableStore
@@ -211,9 +211,7 @@ def is_finished(job: Job, plan: Plan) -> bool:
     """Whether nothing is left to do: then Ray is not started and nothing is written."""
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
         return False
-    listed = job.storage.in_parallel(job.storage.listing, TABLES)
-    names = {segment_of(stored.path) for objects in listed for stored in objects} - {None}
-    return names <= job.log.state.segments.keys()
+    return list_segments(job.storage).keys() <= job.log.state.segments.keys()
 
 
 def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:

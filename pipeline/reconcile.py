@@ -22,13 +22,13 @@ from pipeline.segment_files import (
     SegmentFooter,
     SegmentOrigin,
     build_segment,
+    delete_segments,
     is_whole,
+    list_segments,
     new_segment_name,
-    object_path,
     publish,
     read_batches,
     read_footer,
-    segment_of,
 )
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Outcome, Segment
@@ -123,7 +123,7 @@ class SegmentKeeper:
         """
         self._log.settle()
         state = self._log.state
-        listed = self._listing()
+        listed = list_segments(self._storage)
         sizes = {path: size for objects in listed.values() for path, size in objects.items()}
         names = [name for name in sorted(listed) if name not in state.segments and name not in state.removed]
         found = [
@@ -146,7 +146,7 @@ class SegmentKeeper:
         The log learns of it first, so that a driver which takes over in the middle adopts none of them.
         """
         self._log.settle()
-        listed = self._listing()
+        listed = list_segments(self._storage)
         while True:
             state = self._log.catch_up()
             unnamed = sorted(name for name in listed if name not in state.segments)
@@ -190,18 +190,9 @@ class SegmentKeeper:
     def _delete(self, names: Sequence[str]) -> None:
         """Delete the objects of segments that count no more. What stays behind is found by `sweep`."""
         try:
-            self._storage.delete(object_path(table, name) for name in names for table in TABLES)
+            delete_segments(self._storage, names)
         except StorageError as error:
             _log.warning("old segments are deleted at the end of the job instead: %s", error)
-
-    def _listing(self) -> dict[str, dict[str, int]]:
-        """All objects of all tables that belong to a segment: bytes by path, by segment name."""
-        found: dict[str, dict[str, int]] = {}
-        for objects in self._storage.in_parallel(self._storage.listing, TABLES):
-            for stored in objects:
-                if name := segment_of(stored.path):
-                    found.setdefault(name, {})[stored.path] = stored.num_bytes
-        return found
 
     def _footer(self, name: str) -> SegmentFooter | None:
         try:

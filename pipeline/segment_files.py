@@ -74,12 +74,6 @@ def new_segment_name(origin: SegmentOrigin) -> str:
     return f"e{origin.epoch:06d}-{worker}-{uuid.uuid4().hex[:12]}"
 
 
-def segment_of(path: str) -> str | None:
-    """Name of the segment that an object belongs to, by its path; None: none of ours made the object."""
-    name = PurePosixPath(path).name.removesuffix(".parquet")
-    return name if _NAME.fullmatch(name) else None
-
-
 def object_path(table: str, name: str) -> str:
     """Path of one object of a segment, relative to the job."""
     return f"{table}/{name}.parquet"
@@ -135,6 +129,21 @@ def discard(built: BuiltSegment) -> None:
         path.unlink(missing_ok=True)
 
 
+def list_segments(storage: JobStorage) -> dict[str, dict[str, int]]:
+    """All objects of all tables that belong to a segment: bytes by path, by segment name. Raises `StorageError`."""
+    found: dict[str, dict[str, int]] = {}
+    for objects in storage.in_parallel(storage.listing, TABLES):
+        for stored in objects:
+            if name := _segment_of(stored.path):
+                found.setdefault(name, {})[stored.path] = stored.num_bytes
+    return found
+
+
+def delete_segments(storage: JobStorage, names: Iterable[str]) -> None:
+    """Delete all objects of these segments; those that do not exist are fine. Raises `StorageError`."""
+    storage.delete(object_path(table, name) for name in names for table in TABLES)
+
+
 def read_footer(storage: JobStorage, name: str) -> SegmentFooter:
     """What a published segment says of itself.
 
@@ -181,6 +190,12 @@ def read_batches(
         for group in range(parquet.num_row_groups):
             read = partial(parquet.read_row_group, group, columns=columns)
             yield from storage.retry(f"read {path}", read).to_batches()
+
+
+def _segment_of(path: str) -> str | None:
+    """Name of the segment that an object belongs to, by its path; None: none of ours made the object."""
+    name = PurePosixPath(path).name.removesuffix(".parquet")
+    return name if _NAME.fullmatch(name) else None
 
 
 def _with_segment_name(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:

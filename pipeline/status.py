@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import owner
-from pipeline.commits import CommitLog
+from pipeline.commits import CommitLog, no_job
 from pipeline.job_command import JobArguments, main
 from pipeline.job_state import JobState
 from pipeline.loop import Ending
@@ -62,7 +62,7 @@ def read_status(storage: JobStorage) -> str:
     state = CommitLog(storage, "reader").load()
     driver = owner.look(storage)
     if state.next_entry == 0 and driver is None:
-        raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+        raise no_job(storage)
     document = _read_progress(storage)
     lines = [f"maskmill: {storage}", f"state    {_state(document, driver)}", f"videos   {_counts(state, document)}"]
     lines += _committed(state)

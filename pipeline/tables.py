@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pycocotools import mask as coco
 
-from pipeline.commits import CommitLog
+from pipeline.commits import CommitLog, no_job
 from pipeline.job_state import JobState
 from pipeline.schema import SORT_KEYS, TABLES
 from pipeline.segment_files import object_path
@@ -54,7 +54,7 @@ def open(uri: str, storage_options: dict[str, Any] | None = None) -> JobTables:
     storage = JobStorage(uri, storage_options)
     state = CommitLog(storage, "reader").load()
     if state.next_entry == 0:
-        raise FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+        raise no_job(storage)
     return JobTables(storage, state)
 
 
