@@ -359,7 +359,7 @@ def _owned(job: Job) -> Iterator[Ownership]:
 
 def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
     origin = SegmentOrigin(job.log.state.epoch, "driver", job.record.config_hash)
-    writer = SegmentWriter(job.storage, folder, origin, _flush_policy(job.config))
+    writer = SegmentWriter(job.storage, folder, origin)
     provenance = Provenance("driver", str(job.checkpoint), job.record.config_hash, job.record.versions)
     return JobLedger(keeper, writer, provenance)
 

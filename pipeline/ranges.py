@@ -81,13 +81,11 @@ class BlockCache:
 
 
 class RangeFile(io.RawIOBase):
-    """A read-only file over bytes `[offset, offset + num_bytes)` of a cached object."""
+    """A read-only file over the bytes of a cached object."""
 
-    def __init__(self, cache: BlockCache, offset: int = 0, num_bytes: int | None = None) -> None:
+    def __init__(self, cache: BlockCache) -> None:
         super().__init__()
         self._cache = cache
-        self._offset = offset
-        self._num_bytes = cache.num_bytes - offset if num_bytes is None else num_bytes
         self._position = 0
 
     def readable(self) -> bool:
@@ -98,16 +96,14 @@ class RangeFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer` from the present position; 0 bytes at the end."""
-        wanted = min(len(buffer), max(0, self._num_bytes - self._position))
-        start = self._offset + self._position
-        data = self._cache.read(start, start + wanted)
+        data = self._cache.read(self._position, self._position + len(buffer))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to a place; the new position is returned."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._num_bytes}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._cache.num_bytes}[whence]
         if base + offset < 0:
             raise ValueError(f"cannot seek to {base + offset}, before the start")
         self._position = base + offset

@@ -21,20 +21,12 @@ import fsspec
 import pyarrow.fs as pa_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.faults import (
-    AlreadyExists,
-    Backoff,
-    StorageError,
-    has_expired,
-    is_from_storage,
-    is_refused_create,
-    is_transient,
-)
+from pipeline.faults import AlreadyExists, Backoff, StorageError, has_expired, is_from_storage, is_refused_create
 from pipeline.local_disk import copy_file, create_file, replace_file
 from pipeline.redact import redact, redact_uri
 from pipeline.uris import S3, open_filesystem
 
-__all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore", "is_transient", "open_filesystem"]
+__all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore"]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -60,7 +52,7 @@ class Stored:
 class JobStorage:
     """The one owner of a job's paths. Cheap to pickle: the file system is opened where it is used.
 
-    Every method retries what can pass (`is_transient`) as `backoff` says, then raises `StorageError`. A missing
+    Every method retries what can pass (`faults.is_transient`) as `backoff` says, then raises `StorageError`. A missing
     object is a `FileNotFoundError`.
     """
 

@@ -12,12 +12,11 @@ from pipeline.commits import CommitLog
 from pipeline.reconcile import SegmentKeeper
 from pipeline.schema import MASKS, TRACKS, VIDEOS
 from pipeline.segment_files import SegmentOrigin
-from pipeline.segments import FlushPolicy, LabeledVideo, SegmentWriter
+from pipeline.segments import LabeledVideo, SegmentWriter
 from pipeline.storage import JobStorage
 from pipeline.work import Outcome, Segment, Status
 
 SIZE_HW = (12, 16)
-EVERY = FlushPolicy(max_bytes=0)
 
 
 def pixels(video_id: str, object_id: int, frame_index: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from pipeline.storage import open_filesystem
+from pipeline.uris import open_filesystem
 
 _READY_SECONDS = 60
 _BUCKET = "tests"
