@@ -23,7 +23,11 @@ class JobLedger:
         self._own: list[Segment] = []
 
     def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
-        """Commit published segments, rows that wait here, and strikes, in one log entry; returns their outcomes."""
+        """Commit published segments, rows that wait here, and strikes, in one log entry.
+
+        Returns the outcomes of all of them, also of videos that were finished before and are taken out: a call that
+        is repeated, because the answer to the first was lost, must say what that one committed.
+        """
         self._publish()
         if not segments and not strikes and not self._own:
             return []
@@ -37,7 +41,7 @@ class JobLedger:
     ) -> Iterator[list[Outcome]]:
         """Write and commit rows of videos that are not for a worker: no prompts, refused rows.
 
-        Gives what counts from now on, a batch at a time, until `must_stop`: what is left is for the next run.
+        Gives what was committed, a batch at a time, until `must_stop`: what is left is for the next run.
         """
         remaining = iter(outcomes)
         while not must_stop() and (batch := list(islice(remaining, _VIDEOS_PER_SEGMENT))):

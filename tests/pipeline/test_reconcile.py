@@ -14,8 +14,11 @@ import pytest
 
 from pipeline import tables
 from pipeline.commits import CommitLog, LostOwnership
+from pipeline.ledger import JobLedger
 from pipeline.reconcile import rewrite_without
-from pipeline.segment_files import read_footer
+from pipeline.rows import Provenance
+from pipeline.segment_files import SegmentOrigin, read_footer
+from pipeline.segments import SegmentWriter
 from pipeline.storage import JobStorage, StorageError
 from pipeline.work import Segment, Status
 from tests.faults.dying_storage import Died, DyingStorage
@@ -247,6 +250,18 @@ def test_a_step_whose_answer_was_lost_can_be_repeated(disk_storage: JobStorage, 
     assert log.state == CommitLog(disk_storage, "r").load()
     left = ("a", "b", "c") if step == "commit" else ("b",)
     assert statuses(storage) == dict.fromkeys(left, "ok")
+
+
+def test_a_ledgers_repeated_commit_returns_what_the_first_made_final(disk_storage: JobStorage, tmp_path: Path) -> None:
+    storage = LosesAnswers(disk_storage.uri)
+    _, keeper = driver(storage, tmp_path)
+    writer = SegmentWriter(storage, tmp_path, SegmentOrigin(1, "driver", "f"))
+    ledger = JobLedger(keeper, writer, Provenance("driver", "mini", "f", ""))
+    segment = publish(storage, tmp_path, labeled("a"), labeled("b"))
+    storage.loses_at = 1
+    with pytest.raises(StorageError):
+        ledger.commit([segment], {})
+    assert [outcome.video_id for outcome in ledger.commit([segment], {})] == ["a", "b"]
 
 
 def a_job(storage: JobStorage, spool: Path, writer_id: str) -> None:
