@@ -91,7 +91,7 @@ def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) ->
         StorageError: the store does not answer, or the disk is full. What was merged so far counts.
     """
     record = read_record(storage)
-    if record is not None and record.config.get("single_driver"):
+    if record is not None and record.has_single_driver:
         storage = replace(storage, single_driver=True)
     log = CommitLog(storage, f"{WORKER_ID}-{new_writer_id()}")
     if log.load().next_entry == 0:

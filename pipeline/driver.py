@@ -229,7 +229,8 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if job.relabels_all:
         _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.terminal), "video"))
         keeper.forget(list(state.terminal))
-    if job.relabels_all or job.record_before is None:
+    before = job.record_before
+    if job.relabels_all or before is None or before.has_single_driver != job.record.has_single_driver:
         write_record(job.storage, job.record)
     adopted = keeper.adopt(job.record.config_hash)
     if adopted:

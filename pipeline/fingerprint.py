@@ -56,6 +56,11 @@ class JobRecord:
         """The fingerprint in 16 characters, as the tables carry it."""
         return config_hash(self.fingerprint)
 
+    @property
+    def has_single_driver(self) -> bool:
+        """Whether the job's driver relies on `single_driver=true`."""
+        return bool(self.config.get("single_driver"))
+
 
 def read_record(storage: JobStorage) -> JobRecord | None:
     """What an earlier run wrote; `None` for a new job. Raises `ConfigError` for a file that is not ours."""

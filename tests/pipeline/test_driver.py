@@ -20,6 +20,7 @@ from pycocotools import mask as coco
 from pipeline import driver, worker
 from pipeline.commits import CommitLog
 from pipeline.config import ClusterConfig, JobConfig, ModelConfig
+from pipeline.fingerprint import read_record
 from pipeline.owner import Ownership
 from pipeline.prompt_rows import VideoPrompts
 from pipeline.reconcile import SegmentKeeper
@@ -296,6 +297,17 @@ def test_a_plan_is_made_anew_if_another_driver_was_at_work_meanwhile(
     assert job.run() == 0
     assert seen == ["one", "two"]
     assert job.tables().statuses == {"one": "ok", "two": "ok"}
+
+
+def test_a_job_that_goes_on_with_a_single_driver_says_so_to_compactions(job: JobFolder) -> None:
+    prompts = job.write(["one", "two"]).rows("prompts")
+    job.rewrite("prompts", [])
+    assert job.run() == 0
+    job.rewrite("prompts", prompts[:1])
+    assert job.run("single_driver=true") == 0
+    record = read_record(JobStorage(str(job.output)))
+    assert record is not None
+    assert record.has_single_driver
 
 
 def test_another_drivers_other_options_are_noticed_after_taking_the_job(
