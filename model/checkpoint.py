@@ -84,13 +84,14 @@ def load_model(
 def read_checkpoint(source: str, access: HubAccess | None = None) -> Checkpoint:
     """The contents of a checkpoint; `source` as for `load_model`."""
     place = locate(source, (CONFIG_NAME, WEIGHTS_NAME), access)
-    if not place.endswith(SUFFIXES):
-        return Checkpoint(source, _read_config(place), read_weights(_existing(place, WEIGHTS_NAME)))
-    folder, _, name = place.rpartition("/")
-    tensors = read_weights(_existing(folder or ".", name))
-    has_config = has_file(folder or ".", CONFIG_NAME)
+    if not place.endswith(SUFFIXES) or Path(place).is_dir():
+        return Checkpoint(source, read_json(place, CONFIG_NAME), read_weights(_existing(place, WEIGHTS_NAME)))
+    folder, slash, name = place.rpartition("/")
+    folder = folder or slash or "."  # a file at the root lies in no folder with a name
+    tensors = read_weights(_existing(folder, name))
+    has_config = has_file(folder, CONFIG_NAME)
     return Checkpoint(
-        source, _read_config(folder or ".") if has_config else config_of_weights(tensors, source), tensors
+        source, read_json(folder, CONFIG_NAME) if has_config else config_of_weights(tensors, source), tensors
     )
 
 
@@ -167,10 +168,6 @@ def _assign(model: Sam2, tensors: Mapping[str, Tensor], source: str) -> None:
         raise CheckpointError(f"checkpoint {source} does not fit its config.json:\n  {shown}{more}")
     model.load_state_dict({name: tensor.float() for name, tensor in found.items()}, strict=True, assign=True)
     model.requires_grad_(False)
-
-
-def _read_config(folder: str) -> dict[str, Any]:
-    return read_json(folder, CONFIG_NAME)
 
 
 def has_file(folder: str, name: str) -> bool:

@@ -67,7 +67,9 @@ class ArrayFrames:
     ) -> None:
         if len(frames) == 0:
             raise ValueError("a video needs at least one frame, got none")
-        self._frames = [torch.as_tensor(frame) for frame in frames]
+        self._frames = [
+            torch.as_tensor(np.ascontiguousarray(frame) if isinstance(frame, np.ndarray) else frame) for frame in frames
+        ]
         shape = tuple(self._frames[0].shape)
         for index, frame in enumerate(self._frames):
             is_pixels = frame.dtype == torch.uint8 or (size_hw is not None and frame.is_floating_point())

@@ -73,10 +73,7 @@ class History:
         Between a snapshot and the frames that need it prompted memories must neither come nor go.
         """
         walk = self.walks[self.num_walks]
-        if self.rule.newest_only:
-            self.records.clear()
-            walk.banks.clear()
-        if walk.banks:
+        if walk.banks and not self.rule.newest_only:
             newest = next(reversed(walk.banks))
             is_near = abs(frame_index - newest) < self.rule.snapshot_every
             if is_near and _same_memories(walk.banks[newest].prompted, bank.prompted):
@@ -88,6 +85,10 @@ class History:
 
     def after_frame(self, frame_index: int, revision: int, segmentation: Segmentation) -> None:
         """To be called when a frame has been tracked."""
+        if self.rule.newest_only:
+            self.records.clear()
+            walk = self.walks[self.num_walks]
+            walk.banks = {frame_index: walk.banks[frame_index]}
         self.records[frame_index] = Record(self.num_walks, revision, segmentation)
 
     def direction(self, frame_index: int) -> int:

@@ -66,6 +66,11 @@ def segment_images(
     network: Sam2, pixels_N3SS: Tensor, prompts: dict[str, Tensor], pad_value: int
 ) -> Sam2VideoImageSegmentationOutput:
     """Masks of N normalised images with what `encode_prompts` gives; rows that only fill up are left out."""
+    if ("input_points" in prompts) != ("input_labels" in prompts):
+        raise ValueError("input_points and input_labels must be given together")
+    for name, tensor in prompts.items():
+        if len(tensor) != len(pixels_N3SS):
+            raise ValueError(f"{name}: are of {len(tensor)} images, pixel_values of {len(pixels_N3SS)}")
     features = network.encode_image(pixels_N3SS.to(network.device))
     size_hw = (network.config.image_size, network.config.image_size)
     queries = [

@@ -121,9 +121,10 @@ class Sam2VideoInferenceSession:
         return self._prompts.get(object_id, {}).get(frame_index)
 
     def get_frame(self, frame_idx: int) -> Tensor:
-        """A frame of the video, normalised `[3, S, S]` on the device of inference; of a stream, the newest one.
+        """A frame of the video, normalised, on the device of inference; of a stream, the newest one.
 
-        A `FrameSource` of the user's gives frames of its own size. Raises `ValueError` for a frame that is not there.
+        `[3, S, S]`, from a `FrameSource` of the user's `[3, h, w]` of its own size. Raises `ValueError` for a frame
+        that is not there.
         """
         index = frame_index_of(frame_idx)
         source = self._tracker.session.frames if isinstance(self._tracker, VideoStream) else self._video

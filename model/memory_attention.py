@@ -151,21 +151,8 @@ class MemoryAttention(nn.Module):
         """What the stack does before it sees a memory, `[F, L, C]`: the same for all objects of a frame."""
         return self._layers()[0].look_at_frame(image_FLC + 0.1 * image_position_LC, rope)
 
-    def forward(
-        self,
-        looked_BLC: Tensor,
-        memory_BTM: Tensor,
-        memory_position_BTM: Tensor,
-        num_pointer_tokens: int,
-        rope: Tensor,
-        is_key_BT: Tensor | None = None,
-    ) -> Tensor:
-        """Features that know the object, `[B, L, C]`, from what `look_at_frame` gave (batch 1: one frame for all).
-
-        The last `num_pointer_tokens` memory tokens are pointers. `is_key_BT`: which memory tokens are there, where some
-        only fill up a shape.
-        """
-        memories = Memories(memory_BTM, memory_BTM + memory_position_BTM, num_pointer_tokens, is_key_BT)
+    def forward(self, looked_BLC: Tensor, memories: Memories, rope: Tensor) -> Tensor:
+        """Features that know the object, `[B, L, C]`, from what `look_at_frame` gave (batch 1: one frame for all)."""
         x = looked_BLC
         for index, layer in enumerate(self._layers()):
             if index > 0:

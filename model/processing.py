@@ -93,7 +93,7 @@ class Sam2VideoVideoProcessor:
         """One video, as `init_video_session` takes it, to `pixel_values_videos` `[1, T, 3, S, S]` and its size."""
         _check_return_tensors(return_tensors)
         source = to_frames(videos, self.image_size, processing_device=device, storage_device=device)
-        frames = torch.stack([frame.pixels_HW3 for frame in source.forward(0)])
+        frames = torch.stack([resize_frame(frame.pixels_HW3, self.image_size) for frame in source.forward(0)])
         return Encoding(
             pixel_values_videos=normalize(frames, torch.device(device), torch.float32).unsqueeze(0),
             original_sizes=torch.tensor([source.size_hw]),

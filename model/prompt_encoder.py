@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from model.config import Sam2Config
 from model.layers import LayerNorm2d, RandomPosition
 
-NOT_A_POINT = -1
-
 
 class MaskEmbed(nn.Module):
     """Mask logits of stride 4 to a map of stride 16."""
@@ -49,13 +47,12 @@ class PromptEncoder(nn.Module):
     def embed_points(self, points_BP2: Tensor, labels_BP: Tensor) -> Tensor:
         """Tokens of the points, and one more that says "not a point", `[B, P + 1, C]`.
 
-        Labels: 0 not on the object, 1 on it, 2 and 3 the corners of a box, -1 no point at all.
+        Labels: 0 not on the object, 1 on it, 2 and 3 the corners of a box.
         """
         position = self.shared_embedding((points_BP2 + 0.5) / self.image_size)
-        labels = labels_BP.unsqueeze(-1)
-        kind = self.point_embed(labels_BP.clamp(min=0))
+        kind = self.point_embed(labels_BP)
+        tokens = position.to(kind.dtype) + kind
         padding = self.not_a_point_embed.weight
-        tokens = torch.where(labels == NOT_A_POINT, padding, position.to(kind.dtype) + kind)
         return torch.cat((tokens, padding.expand(len(tokens), 1, -1)), dim=1)
 
     def embed_masks(self, logits_B1HW: Tensor | None) -> Tensor:

@@ -61,7 +61,7 @@ def segment_prompts(model: Sam2, features: ImageFeatures, queries: Sequence[Quer
     masks = [query.prompt.mask_HW for query in queries if isinstance(query.prompt, MaskPrompt)]
     if masks:
         size = model.config.image_size
-        resized = torch.stack([resize_mask(torch.from_numpy(mask), size) for mask in masks])
+        resized = torch.stack([resize_mask(torch.from_numpy(np.ascontiguousarray(mask)), size) for mask in masks])
         return model.segment_given_masks(features, on_device(resized, model.device))
     remembered = [query.remembered for query in queries if query.remembered is not None]
     priors = [query.prior_logits_BHW for query in queries if query.prior_logits_BHW is not None]

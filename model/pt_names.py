@@ -14,9 +14,9 @@ from collections.abc import Mapping
 
 import torch
 
-# Old name of a module or bare parameter -> new names (two for the matrix that the new layout stores twice); `None`
-# would mean: dropped on purpose. The new layout keeps every tensor, even those that inference does not read.
-PT_NAMES: dict[str, str | tuple[str, ...] | None] = {
+# Old name of a module or bare parameter -> new names (two for the matrix that the new layout stores twice). The new
+# layout keeps every tensor, even those that inference does not read.
+PT_NAMES: dict[str, str | tuple[str, ...]] = {
     # image encoder: Hiera trunk
     "image_encoder.trunk.pos_embed": "vision_encoder.backbone.pos_embed",
     "image_encoder.trunk.pos_embed_window": "vision_encoder.backbone.pos_embed_window",
@@ -191,7 +191,7 @@ def rename_pt(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _new_names(name: str) -> tuple[str, ...] | None:
-    """New names of a tensor: empty when it is dropped on purpose, `None` when the table does not know it."""
+    """New names of a tensor, `None` when the table does not know it."""
     owner, _, kind = name.rpartition(".")
     suffix = f".{kind}" if kind in ("weight", "bias") else ""
     old = owner if suffix else name
@@ -207,9 +207,7 @@ def _compiled(old: str) -> re.Pattern[str]:
     return re.compile(re.escape(old).replace(r"\*", r"(\d+)"))
 
 
-def _targets(new: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    if new is None:
-        return ()
+def _targets(new: str | tuple[str, ...]) -> tuple[str, ...]:
     return (new,) if isinstance(new, str) else new
 
 

@@ -1,4 +1,5 @@
-"""SAM 2 as three stateless steps: `encode_image`, `segment`, `remember`. What is remembered is kept elsewhere.
+"""SAM 2 as stateless steps: `encode_image`, `segment`, `remember`, and two more for masks that are given and for what
+was remembered, which is kept elsewhere.
 
 Legend: F frames, B objects, C channels, M memory channels, H W map of stride 16, L = H·W, P points, T memory tokens,
 S side of the model's square input; low-resolution logits are `[B, S/4, S/4]`.
@@ -19,7 +20,7 @@ from model.image_encoder import ImageEncoder
 from model.kernels import linear
 from model.layers import Constants, Linear, Mlp, sine_position_1d, sine_position_2d
 from model.mask_decoder import MaskDecoder
-from model.memory_attention import MemoryAttention, rope_table
+from model.memory_attention import Memories, MemoryAttention, rope_table
 from model.memory_encoder import MemoryEncoder
 from model.prompt_encoder import PromptEncoder
 from model.transfers import on_device
@@ -65,19 +66,6 @@ class ImageFeatures:
             return self
         rows = on_device(frame_of_object, self.stride16.device)
         return ImageFeatures(self.stride16[rows], self.stride8[rows], self.stride4[rows], self.looked_FLC[rows])
-
-
-@dataclass(frozen=True)
-class MemoryTokens:
-    """What B objects remember, all of equal length: spatial tokens, then pointer tokens, with their position codes.
-
-    `is_token_BT` says which are there, where some only fill up a shape (`model.buckets`).
-    """
-
-    tokens_BTM: Tensor
-    position_BTM: Tensor
-    num_pointer_tokens: int
-    is_token_BT: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +193,7 @@ class Sam2(nn.Module):
         self,
         features: ImageFeatures,
         *,
-        memory: MemoryTokens | None = None,
+        memory: Memories | None = None,
         clicks: Clicks | None = None,
         prior_logits_BHW: Tensor | None = None,
     ) -> Segmentation:
@@ -215,7 +203,7 @@ class Sam2(nn.Module):
         """
         num_objects = max(
             len(features.stride16),
-            0 if memory is None else len(memory.tokens_BTM),
+            0 if memory is None else len(memory.memory_BTM),
             0 if clicks is None else len(clicks.labels_BP),
             0 if prior_logits_BHW is None else len(prior_logits_BHW),
         )
@@ -286,7 +274,7 @@ class Sam2(nn.Module):
         return memory.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def memory_tokens(self, remembered: Sequence[Remembered]) -> MemoryTokens:
+    def memory_tokens(self, remembered: Sequence[Remembered]) -> Memories:
         """Packs what B objects remember for the memory attention; all have as many memories and as many pointers.
 
         A pointer of C channels becomes C / M tokens. With `pads_shapes` the numbers may differ.
@@ -320,9 +308,8 @@ class Sam2(nn.Module):
             ),
             dim=1,
         )
-        return MemoryTokens(
-            torch.cat((spatial.to(self.dtype), pointers), dim=1), position, pointers.shape[1], is_token_BT
-        )
+        tokens_BTM = torch.cat((spatial.to(self.dtype), pointers), dim=1)
+        return Memories(tokens_BTM, tokens_BTM + position, pointers.shape[1], is_token_BT)
 
     def _spatial_position(self, temporal_rows: Sequence[Sequence[int]]) -> Tensor:
         rows = on_device(temporal_rows, self.device)
@@ -337,15 +324,8 @@ class Sam2(nn.Module):
         position: Tensor = self.temporal_positional_encoding_projection_layer(code.to(self.dtype))
         return position.repeat_interleave(splits, dim=1)
 
-    def _attend_memory(self, features: ImageFeatures, memory: MemoryTokens) -> Tensor:
-        x = self.memory_attention(
-            features.looked_FLC,
-            memory.tokens_BTM,
-            memory.position_BTM,
-            memory.num_pointer_tokens,
-            self._constant("rope"),
-            memory.is_token_BT,
-        )
+    def _attend_memory(self, features: ImageFeatures, memory: Memories) -> Tensor:
+        x = self.memory_attention(features.looked_FLC, memory, self._constant("rope"))
         return x.transpose(1, 2).unflatten(2, features.stride16.shape[2:])  # type: ignore[no-any-return]
 
     def _prompt_tokens(self, clicks: Clicks | None, num_objects: int) -> Tensor:

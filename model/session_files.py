@@ -102,10 +102,12 @@ class _Packer:
     def pack(self, value: Any, place: str) -> Any:
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
+        if isinstance(value, np.generic):
+            return value.item()
         if isinstance(value, Tensor):
             return {"tensor": self._name(value, place)}
         if isinstance(value, np.ndarray):
-            return {"array": self._name(torch.from_numpy(value), place)}
+            return {"array": self._name(torch.from_numpy(np.ascontiguousarray(value)), place)}
         if isinstance(value, (tuple, list)):
             return [self.pack(entry, place) for entry in value]
         if isinstance(value, dict):

@@ -151,6 +151,7 @@ class VideoStream:
                 if frame.index in self.session.objects[object_id].prompts:
                     self.session.clear_prompts(object_id, frame.index)
             self._newest.frame = before
+            self.session.forget_features()
             if prompts:
                 self._upcoming[frame.index] = prompts
             raise

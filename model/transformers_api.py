@@ -166,9 +166,10 @@ class Sam2VideoModel(nn.Module):
             start = frame_index_of(start_frame_idx, "start_frame_idx")
         if max_frame_num_to_track is not None:
             max_frame_num_to_track = frame_index_of(max_frame_num_to_track, "max_frame_num_to_track")
+        length = tracker.frames.length_up_to(start + 1)
+        if start >= length:
+            raise ValueError(f"start_frame_idx: is {start}, the video has {length} frames")
         num_frames = inference_session.num_frames
-        if num_frames is not None and start >= num_frames:
-            raise ValueError(f"start_frame_idx: is {start}, the video has {num_frames} frames")
         heading = BACKWARD if reverse else FORWARD
         walk = tracker.walk_from(start, heading, fresh=start_frame_idx is None)
         steps: Iterator[Step] = islice(walk, max_frame_num_to_track)

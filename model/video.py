@@ -25,7 +25,7 @@ from model.encode_ahead import FrameGroups
 from model.frames import Frame, FrameSource
 from model.history import History, HistoryRule, Record
 from model.memory_bank import BACKWARD, FORWARD, MemoryBank
-from model.prompts import Prompt, errors_naming
+from model.prompts import MaskPrompt, Prompt, errors_naming
 from model.recall import recall
 from model.sam2 import ImageFeatures, Sam2, Segmentation
 from model.tracking import FrameResult, Position, PromptedFrame, Step, TrackedObject, advance, condition, encode_frames
@@ -248,6 +248,8 @@ class VideoSession:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Takes the place of the session that `state` is of."""
+        if "newest" in state:
+            raise ValueError("this is the session of a stream, not of a video")
         if state.get("model") != asdict(self.model.config):
             raise ValueError(f"the session was saved with another model: {state.get('model')}, not {self.model.config}")
         if state["size_hw"] != self.frames.size_hw:
@@ -353,7 +355,11 @@ class VideoSession:
 
     def _condition_frame(self, frame: Frame, objects: Sequence[TrackedObject]) -> None:
         prompted = [(t, t.prompts[frame.index]) for t in objects]
-        missing = [tracked for tracked, said in prompted if said.is_correction and said.recall is None]
+        missing = [
+            tracked
+            for tracked, said in prompted
+            if said.is_correction and said.recall is None and not isinstance(said.prompt, MaskPrompt)
+        ]
         for object_id, recalled in recall(self, missing, frame.index).items():
             self.objects[object_id].prompts[frame.index].recall = recalled
         condition(self, frame, objects)

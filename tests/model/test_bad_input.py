@@ -8,12 +8,27 @@ import numpy as np
 import pytest
 import torch
 
-from model import Sam2VideoInferenceSession
+from model import ArrayFrames, Sam2VideoInferenceSession
+from tests.clips import Clip
 from tests.model.helpers import box, clip, small_model, small_processor
 
 NAN, INF = float("nan"), float("inf")
 MASK = np.zeros((48, 64), np.bool_)
 MASK[10:20, 10:20] = True
+
+
+class Lazy:
+    """A source that does not say its length before its end has been seen."""
+
+    def __init__(self, drawn: Clip) -> None:
+        whole = ArrayFrames(drawn.frames_THW3)
+        self.size_hw = whole.size_hw
+        self.length_up_to, self.forward, self.backward, self.at = (
+            whole.length_up_to,
+            whole.forward,
+            whole.backward,
+            whole.at,
+        )
 
 
 def new_session() -> Sam2VideoInferenceSession:
@@ -197,6 +212,11 @@ def test_bad_calls_of_the_model_say_what_to_do() -> None:
         list(model.propagate_in_video_iterator(empty))
     with pytest.raises(ValueError, match="start_frame_idx: is 4, the video has 4 frames"):
         list(model.propagate_in_video_iterator(session, start_frame_idx=4))
+    lazy = small_processor().init_video_session(video=Lazy(clip(4)))
+    small_processor().add_inputs_to_inference_session(lazy, 0, 1, input_boxes=[[list(box(clip(4), 1, 0).box_xyxy)]])
+    for reverse in (False, True):
+        with pytest.raises(ValueError, match="start_frame_idx: is 9, the video has 4 frames"):
+            list(model.propagate_in_video_iterator(lazy, start_frame_idx=9, reverse=reverse))
     for reverse in (False, True):
         with pytest.raises(ValueError, match="frame_idx must be at least 0, got -1"):
             model(inference_session=session, frame_idx=-1, reverse=reverse)

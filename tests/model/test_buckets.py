@@ -90,7 +90,7 @@ def test_objects_of_unequal_memories_share_a_batch_and_are_the_same_as_alone(pad
 def test_a_full_memory_is_not_padded(padding: Sam2) -> None:
     """Its attention has no mask, which the fastest kernels do not take."""
     full = remembered(padding, 7, 16, 0)
-    assert padding.memory_tokens([full, full]).is_token_BT is None
+    assert padding.memory_tokens([full, full]).is_key_BT is None
     padded, is_memory, is_pointer = pad_remembered([remembered(padding, 3, 5, 0)])
     assert (len(padded[0].spatial), len(padded[0].pointers)) == (4, 8)
     assert (is_memory, is_pointer) == ([[True] * 3 + [False]], [[True] * 5 + [False] * 3])

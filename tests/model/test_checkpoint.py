@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import model as package
 from model import Sam2VideoModel
-from model.checkpoint import CheckpointError, load_model, read_checkpoint, save_model
+from model.checkpoint import CheckpointError, bundled_folder, load_model, read_checkpoint, save_model
 from model.config import SIZES, Sam2Config, named_config
 from model.pt_names import POINT_EMBED, POINT_EMBEDDINGS, PT_NAMES
 from model.sam2 import Sam2
@@ -46,7 +46,7 @@ def original_names(tensors: Tensors) -> Tensors:
     """The names of the original `.pt` files, by the table backwards."""
     originals: Tensors = {}
     for old, new in PT_NAMES.items():
-        first = new if isinstance(new, str) else (new or ("",))[0]
+        first = new if isinstance(new, str) else new[0]
         pattern = re.compile(re.escape(first).replace(r"\*", r"(\d+)") + r"(\.weight|\.bias)?")
         for name, tensor in tensors.items():
             if match := pattern.fullmatch(name):
@@ -230,6 +230,22 @@ def test_files_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     (folder / "mini.pt").write_bytes((folder / "mini.pt").read_bytes()[:-100_000])
     with pytest.raises(CheckpointError, match="damaged or not whole"):
         load_model(str(folder / "mini.pt"))
+
+
+def test_the_name_of_a_folder_may_end_like_that_of_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "mini.bin"
+    shutil.copytree(str(bundled_folder("mini")), folder)
+    assert len(read_checkpoint(str(folder)).tensors) == len(read_checkpoint("mini").tensors)
+
+
+def test_a_file_at_the_root_is_not_one_of_that_name_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(str(bundled_folder("mini")), tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("model.checkpoint.locate", lambda *_: "/model.safetensors")
+    with pytest.raises(FileNotFoundError):
+        read_checkpoint("/model.safetensors")
 
 
 def test_folders_without_a_file_and_names_of_nothing_say_what_to_give(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from model.history import History, HistoryRule
 from model.memory_bank import BACKWARD, FORWARD, MemoryBank
 from model.prompts import MaskPrompt, PointPrompt
 from model.recall import recall
-from model.sam2 import Segmentation
+from model.sam2 import Sam2, Segmentation
 from model.tracking import FrameResult
 from model.video import VideoSession, advance
 from tests.model.helpers import (
@@ -139,6 +140,17 @@ def test_a_mask_on_a_tracked_frame_is_taken_as_it_is() -> None:
     seeded = new_session()
     seeded.add_prompt(1, 4, mask(clip(FRAMES), 1, 4))
     assert torch.equal(session.segment_frame(4).logits_BHW[0], seeded.segment_frame(4).logits_BHW[0])
+
+
+def test_a_mask_on_a_tracked_frame_costs_no_second_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = VideoSession(small(), frames_of(clip(FRAMES)), history=HistoryRule())
+    session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
+    list(session.propagate())
+    session.add_prompt(1, FRAMES - 1, mask(clip(FRAMES), 1, FRAMES - 1))
+    tracked = mock.Mock(side_effect=Sam2.segment)
+    monkeypatch.setattr(Sam2, "segment", lambda *arguments, **named: tracked(*arguments, **named))
+    session.condition()
+    assert tracked.call_count == 0
 
 
 def test_corrections_of_one_pass_do_not_depend_on_their_order() -> None:

@@ -65,6 +65,22 @@ def test_boxes_and_points_go_together() -> None:
     assert not torch.equal(both.pred_masks[0], alone.pred_masks[0])
 
 
+def test_points_without_labels_are_not_dropped_in_silence() -> None:
+    encoded = small_processor()(images=IMAGES[0], input_points=[[[[1, 1]]]], input_labels=[[[0]]])
+    for missing in ("input_points", "input_labels"):
+        given = {name: value for name, value in encoded.items() if name != missing}
+        with pytest.raises(ValueError, match="input_points and input_labels must be given together"):
+            small_model().segment_images(**given)
+
+
+def test_prompts_of_another_number_of_images_are_refused() -> None:
+    prompts = {"input_points": [[[[1, 1]]]] * 2, "input_labels": [[[1]]] * 2}
+    two = small_processor()(images=IMAGES, **prompts)
+    one = small_processor()(images=IMAGES[0], input_points=[[[[1, 1]]]], input_labels=[[[1]]])
+    with pytest.raises(ValueError, match="input_points: are of 2 images, pixel_values of 1"):
+        small_model().segment_images(one.pixel_values, input_points=two.input_points, input_labels=two.input_labels)
+
+
 def test_an_image_without_prompts_is_named() -> None:
     encoded = small_processor()(images=IMAGES, input_points=[[[[1, 1]]], [[[1, 1]]]], input_labels=[[[1]], [[1]]])
     encoded.input_labels[1] = -10

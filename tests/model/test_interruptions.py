@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -135,6 +136,23 @@ def test_a_frame_that_cannot_be_used_has_not_come() -> None:
         stream.push(torch.rand(3, 64, 64))
     for index in range(1, 4):
         assert same_bits([stream.push(frame(index))], [plain.push(frame(index))])
+
+
+def test_a_frame_that_failed_after_its_features_were_made_has_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, plain = new_stream(), new_stream()
+    for each in (stream, plain):
+        for index in range(4):
+            each.push(frame(index))
+    with monkeypatch.context() as patch:
+        patch.setattr(Sam2, "segment", mock.Mock(side_effect=RuntimeError("out of memory")))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            stream.push(255 - frame(4))
+    assert same_bits([stream.newest_result()], [plain.newest_result()])
+    for each in (stream, plain):
+        each.add_prompt(1, 3, OFF)
+    assert stream.session.objects[1].prompts[3].is_correction
+    assert same_bits([stream.newest_result()], [plain.newest_result()])
+    assert same_bits([stream.push(frame(4))], [plain.push(frame(4))])
 
 
 def test_a_walk_in_both_directions_ends_when_its_last_object_is_removed() -> None:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from PIL import Image
 
-from model import Sam2VideoProcessor, Sam2VideoVideoProcessor
+from model import ArrayFrames, Sam2VideoProcessor, Sam2VideoVideoProcessor
 from tests.model.helpers import clip
 from tests.reference.mini import mini_folder, mini_processor
 
@@ -124,6 +124,12 @@ def test_the_video_processor_prepares_whole_videos_as_transformers_does() -> Non
     logits = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     (mask,) = ours.video_processor.post_process_masks([logits], [[48, 64]], encoded.reshaped_input_sizes)
     assert mask.shape == (2, 1, 48, 64)
+
+
+def test_the_video_processor_resizes_frames_of_a_source() -> None:
+    frames = clip(3).frames_THW3
+    from_source = Sam2VideoVideoProcessor(256)(ArrayFrames(frames))
+    assert torch.equal(from_source.pixel_values_videos, Sam2VideoVideoProcessor(256)(frames).pixel_values_videos)
 
 
 def test_settings_are_saved_and_read_by_both(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
 from model.frames import ArrayFrames
 from model.history import HistoryRule
-from model.prompts import PointPrompt
+from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
 from model.sam2 import Sam2
 from model.stream import VideoStream
 from model.video import VideoSession
@@ -102,6 +103,18 @@ def test_a_stream_goes_on_bit_for_bit_with_what_was_said_of_frames_to_come(tmp_p
     assert same_bits([stream.push(pixels) for pixels in frames[4:]], [loaded.push(pixels) for pixels in frames[4:]])
 
 
+def test_numbers_of_numpy_and_views_are_saved_as_any_others() -> None:
+    x0, y0, x1, y1 = np.array(box(clip(FRAMES), 1, 0).box_xyxy, np.float32)
+    flipped = MaskPrompt(clip(FRAMES).mask(2, 0)[:, ::-1])
+    session = VideoSession(small(), ArrayFrames([frame[:, :, ::-1] for frame in clip(FRAMES).frames_THW3]))
+    session.add_prompt(np.int64(1), 0, BoxPrompt((x0, y0, x1, y1), ((x0, y0),), tuple(np.array([0]))))
+    session.add_prompt(2, 0, flipped)
+    walk = session.propagate()
+    next(walk)
+    again = VideoSession.from_bytes(session.to_bytes(), small(), session.frames)
+    assert same_bits(again.propagate(resume=True), walk)
+
+
 def test_a_file_is_safetensors_and_json() -> None:
     data = new_session().to_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -141,6 +154,11 @@ def test_a_truncated_file_another_model_and_other_frames_are_refused() -> None:
         VideoSession.from_bytes(data, small(), ArrayFrames(clip(FRAMES).frames_THW3.swapaxes(1, 2)))
     with pytest.raises(ValueError, match="session of a video, not of a stream"):
         VideoStream.from_bytes(data, small())
+
+
+def test_the_session_of_a_stream_is_not_taken_for_that_of_a_video() -> None:
+    with pytest.raises(ValueError, match="this is the session of a stream, not of a video"):
+        VideoSession.from_bytes(VideoStream(small(), (48, 64)).to_bytes(), small(), frames_of(clip(FRAMES)))
 
 
 def test_what_was_there_stays_where_a_new_file_cannot_be_written(tmp_path: Path, monkeypatch: Any) -> None:
