@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -19,17 +19,7 @@ from torch import Tensor
 from model.frames import ArrayFrames, FrameSource, UInt8Array
 from model.transforms import resize_frame
 
-if TYPE_CHECKING:
-    import av
-
 Device = torch.device | str
-
-# Files are opened here and only of these formats: a playlist would make FFmpeg open other files of this machine. The
-# second line is still images, which are videos of one frame.
-_FORMATS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,h264,hevc,m4v,mjpeg,gif,apng,"
-    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
-)
 
 
 @dataclass(frozen=True)
@@ -140,9 +130,11 @@ def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:
     """Frames per second, if the file says so, and the pixels of each frame."""
     import av
 
+    from model.video_files import FORMATS, Orientation
+
     with fsspec.open(str(location), "rb") as file:
         try:
-            container = av.open(file, "r", options={"format_whitelist": _FORMATS})
+            container = av.open(file, "r", options={"format_whitelist": FORMATS})
         except (av.FFmpegError, UnicodeDecodeError, OSError) as error:
             raise ValueError(f"video {location}: is not a video that can be read ({error})") from error
         with closing(container):
@@ -154,12 +146,7 @@ def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:
             fps = float(stream.average_rate) if stream.average_rate else None
             try:
                 for picture in container.decode(stream):
-                    yield fps, _upright(picture)
+                    rgb = picture.reformat(format="rgb24", threads=1).to_ndarray()
+                    yield fps, Orientation.of(picture).apply(rgb.astype(np.uint8, copy=False))
             except av.FFmpegError as error:
                 raise ValueError(f"video {location}: is damaged and cannot be decoded to its end ({error})") from error
-
-
-def _upright(picture: av.VideoFrame) -> UInt8Array:
-    """Pixels as displayed: a phone's video says by how much it is to be turned."""
-    pixels_HW3 = picture.reformat(format="rgb24", threads=1).to_ndarray().astype(np.uint8, copy=False)
-    return np.ascontiguousarray(np.rot90(pixels_HW3, picture.rotation // 90))

@@ -20,19 +20,15 @@ from typing import Any, Protocol
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
+from model.video_files import FORMATS, Orientation
 from pipeline.arrays import UInt8Array
 from pipeline.media import Media, MediaError, OpenFile
 
-FORMATS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,obu,h264,hevc,m4v,mjpeg,yuv4mpegpipe,gif,apng,"
-    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
-)
 MAX_PIXELS = 1 << 27  # of a frame; more is refused before memory is taken for it
 _MAX_DEMUX_ERRORS = 16  # in a row, before the rest of a file is given up
 _MAX_SEEK_SECONDS = 4e9  # later than any clock says, and in 64 bits in any time base
@@ -300,44 +296,6 @@ class WatchedFile:
         """Raise what reading has raised, if it has."""
         if self._failure is not None:
             raise self._failure
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """How stored pixels become displayed ones: rows and columns swapped, then turned left-right, then upside down."""
-
-    swap: bool
-    mirror_x: bool
-    mirror_y: bool
-
-    @staticmethod
-    def of(picture: av.VideoFrame) -> Orientation:
-        """From the display matrix that comes with a frame. Angles between the right ones are rounded."""
-        try:
-            side_data: Any = picture.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub
-        except KeyError:
-            return Orientation(False, False, False)
-        except ValueError:  # beside side data of a kind that PyAV does not know (EXIF) it gives the angle only
-            quarter_turns = round(picture.rotation / 90) % 4  # counterclockwise
-            return Orientation(quarter_turns % 2 == 1, quarter_turns in (2, 3), quarter_turns in (1, 2))
-        # Stored (x, y) is displayed at (a x + c y, b x + d y); the matrix is a b u, c d v, x y w.
-        a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
-        swap = abs(b) > abs(a)
-        return Orientation(swap, (c if swap else a) < 0, (b if swap else d) < 0)
-
-    def size_hw(self, picture: av.VideoFrame) -> tuple[int, int]:
-        """Height and width of a picture as displayed."""
-        return (picture.width, picture.height) if self.swap else (picture.height, picture.width)
-
-    def apply(self, pixels_HW3: UInt8Array) -> UInt8Array:
-        """Pixels as displayed."""
-        if self.swap:
-            pixels_HW3 = pixels_HW3.swapaxes(0, 1)
-        if self.mirror_x:
-            pixels_HW3 = pixels_HW3[:, ::-1]
-        if self.mirror_y:
-            pixels_HW3 = pixels_HW3[::-1]
-        return np.ascontiguousarray(pixels_HW3)
 
 
 class RgbConverter:

@@ -13,7 +13,7 @@ from model import load_video
 from pipeline.decode import VideoFrames
 from pipeline.video_file import encode_mp4
 from tests.model.helpers import clip
-from tests.pipeline.media_files import media_of, with_display_matrix
+from tests.pipeline.media_files import encode, media_of, with_display_matrix
 
 FRAMES = clip(5).frames_THW3
 MP4 = encode_mp4(FRAMES, 12)
@@ -47,13 +47,25 @@ def test_a_video_may_lie_anywhere(uri: str, tmp_path: Path) -> None:
     assert np.array_equal(frames, pipeline_frames(MP4))
 
 
-@pytest.mark.parametrize("matrix", [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
-def test_a_phones_video_is_turned_upright(matrix: tuple[int, ...], tmp_path: Path) -> None:
+TURNED = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))
+MIRRORED = ((-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0))
+
+
+@pytest.mark.parametrize("matrix", TURNED + MIRRORED)
+def test_a_phones_video_is_turned_upright_and_unmirrored(matrix: tuple[int, ...], tmp_path: Path) -> None:
     data = with_display_matrix(MP4, matrix)
     (tmp_path / "clip.mp4").write_bytes(data)
     frames, metadata = load_video(tmp_path / "clip.mp4")
     assert np.array_equal(frames, pipeline_frames(data))
     assert (metadata.height, metadata.width) == frames.shape[1:3]
+
+
+def test_uncompressed_video_is_read_as_by_the_pipeline(tmp_path: Path) -> None:
+    y4m = encode(list(FRAMES), codec="rawvideo", container="yuv4mpegpipe")
+    (tmp_path / "clip.y4m").write_bytes(y4m)
+    frames, metadata = load_video(tmp_path / "clip.y4m")
+    assert np.array_equal(frames, pipeline_frames(y4m))
+    assert (metadata.total_num_frames, metadata.fps) == (5, 10.0)
 
 
 @pytest.mark.parametrize(
