@@ -62,12 +62,15 @@ class Sam2VideoSegmentationOutput:
 
 
 class Sam2VideoModel(nn.Module):
-    """SAM 2 over videos and streams."""
+    """SAM 2 over videos and streams. In state dicts its weights have their names of `model.safetensors`."""
 
     def __init__(self, config: Sam2VideoConfig, network: Sam2 | None = None) -> None:
         super().__init__()
         self.config = config
         self.network = Sam2(config.network()) if network is None else network
+        # Hooks, as a module around this one never calls its `load_state_dict`.
+        self.register_state_dict_post_hook(_shorten_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_lengthen_names)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_pretrained(
@@ -198,14 +201,6 @@ class Sam2VideoModel(nn.Module):
         prompts = {name: values for name, values in given.items() if values is not None}
         return segment_images(self.network, pixel_values, prompts, point_pad_value)
 
-    def state_dict(self, *arguments: Any, **options: Any) -> Any:
-        """The weights by their names in `model.safetensors`."""
-        return self.network.state_dict(*arguments, **options)
-
-    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
-        """Takes weights by their names in `model.safetensors`."""
-        return self.network.load_state_dict(*arguments, **options)
-
     def _stream_frame(
         self,
         session: Sam2VideoInferenceSession,
@@ -251,3 +246,19 @@ def _with_progress_bar(steps: Iterator[Step], total: int | None) -> Iterator[Ste
     from tqdm.auto import tqdm
 
     return iter(tqdm(steps, desc="propagate in video", total=total))
+
+
+def _shorten_names(_: nn.Module, weights: dict[str, Any], prefix: str, *_metadata: Any) -> None:
+    """Takes `network.` out of the names of a model that is saved, `prefix` being where it is in the whole."""
+    _replace_start(weights, f"{prefix}network.", prefix)
+
+
+def _lengthen_names(_: nn.Module, weights: dict[str, Any], prefix: str, *_results: Any) -> None:
+    """The reverse, for a model that is loaded."""
+    _replace_start(weights, prefix, f"{prefix}network.")
+
+
+def _replace_start(weights: dict[str, Any], old: str, new: str) -> None:
+    for name in list(weights):
+        if name.startswith(old):
+            weights[new + name.removeprefix(old)] = weights.pop(name)
