@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import ConfigError, JobConfig, from_hydra
-from pipeline.redact import HIDDEN, redact
+from pipeline.faults import Backoff, is_from_storage
+from pipeline.redact import HIDDEN, redact, redact_uri
 
 GROUPS = ("model", "cluster")
 PATH_KEYS = ("videos", "prompts", "output", "model.checkpoint", "worker.spool_dir")
 
 
 def job_config(job: str, overrides: Sequence[str]) -> JobConfig:
-    """The typed config of `conf={job}` and the overrides that follow. Raises `ConfigError`."""
+    """The typed config of `conf={job}` and the overrides that follow.
+
+    Raises `ConfigError`, and `StorageError` when the store of a job file at a URI is away.
+    """
     return from_hydra(composed(job, overrides))
 
 
@@ -62,12 +67,20 @@ def _read_job(job: str) -> tuple[str, str]:
         if "://" not in job:
             path = Path(job).expanduser().resolve()
             return path.read_text(encoding="utf-8"), str(path.parent)
-        import fsspec
+        return Backoff().run(f"reading conf={redact_uri(job)}", partial(_read_remote, job)), ""
+    except Exception as error:
+        if not (isinstance(error, ValueError) or is_from_storage(error)):
+            raise
+        reason = " ".join(redact(str(error)).split())
+        raise ConfigError(f"conf={redact_uri(job)} cannot be read: {reason}") from error
 
-        with fsspec.open(job, "rt", encoding="utf-8") as file:
-            return str(file.read()), ""
-    except (OSError, ValueError, ImportError) as error:
-        raise ConfigError(f"conf={job} cannot be read: {error}") from error
+
+def _read_remote(uri: str) -> str:
+    from pipeline.uris import open_filesystem
+
+    filesystem, path = open_filesystem(uri)
+    content: bytes = filesystem.cat_file(path)
+    return content.decode("utf-8")
 
 
 def _parse(text: str, job: str) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ConfigError, JobConfig
+from pipeline.faults import Backoff, is_from_storage
 from pipeline.redact import redact, redact_uri
 from pipeline.schema import SCHEMA_VERSION
 from pipeline.storage import JobStorage, UnusableStore
-from pipeline.uris import UnknownScheme, is_local, local_path, open_filesystem
+from pipeline.uris import is_local, local_path, open_filesystem
 
 _PATH = "job.json"
 _BUNDLED = {"mini": "sam2.1-mini"}
@@ -134,7 +135,7 @@ def versions() -> str:
 def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Checkpoint:
     """Which weights `model.checkpoint` means now. What an earlier run of the job found out is not found out again.
 
-    Raises `ConfigError` for a folder, object or Hub repository that is not there.
+    Raises `ConfigError` for a folder, object or Hub repository that is not there, `StorageError` when a store is away.
     """
     source, revision = config.model.checkpoint, config.model.revision
     if source in _BUNDLED:
@@ -182,14 +183,28 @@ def _content_hash(path: Path) -> str:
 
 
 def _remote_identity(source: str, storage_options: Mapping[str, Any]) -> str:
-    """A checkpoint in an object store, by what the store says of its files: nothing is downloaded for that."""
-    try:
+    """A checkpoint in an object store, by what the store says of its files: nothing is downloaded for that.
+
+    Raises `ConfigError` for what the store refuses, `StorageError` when it is away.
+    """
+
+    def listing() -> dict[str, dict[str, Any]]:
         filesystem, path = open_filesystem(source, storage_options)
-        found = filesystem.find(path, detail=True)
-    except (OSError, UnknownScheme) as error:
-        raise ConfigError(f"model.checkpoint={source} cannot be listed: {error}") from error
+        found: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
+        return found
+
+    shown = redact_uri(source)
+    try:
+        found = Backoff().run(f"listing model.checkpoint={shown}", listing)
+    except Exception as error:
+        if not (isinstance(error, ValueError) or is_from_storage(error)):
+            raise
+        reason = " ".join(redact(str(error)).split())
+        raise ConfigError(
+            f"model.checkpoint={shown} cannot be listed ({reason}); check the address and storage_options"
+        ) from error
     if not found:
-        raise ConfigError(f"model.checkpoint={source}: there is nothing; give the folder of the checkpoint")
+        raise ConfigError(f"model.checkpoint={shown}: there is nothing; give the folder of the checkpoint")
     facts = [
         (name.rpartition("/")[2], info.get("size"), str(info.get("ETag") or info.get("etag") or info.get("mtime")))
         for name, info in sorted(found.items())

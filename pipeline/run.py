@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import ConfigError, JobConfig
+from pipeline.faults import StorageError
 from pipeline.printing import say
 from pipeline.redact import redact
 
@@ -50,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_packages_not_hidden()
         return _main(words)
-    except ConfigError as error:
+    except (ConfigError, StorageError) as error:
         print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ConfigError) else 1
 
 
 def _main(words: list[str]) -> int:

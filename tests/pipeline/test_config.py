@@ -10,9 +10,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from botocore.exceptions import NoCredentialsError
+from fsspec.implementations.memory import MemoryFileSystem
 
+from pipeline import compose
 from pipeline.compose import as_yaml, composed, group_names, job_config, job_names
 from pipeline.config import ConfigError, JobConfig
+from pipeline.faults import Backoff
 from pipeline.run import main, split_job
 
 TABLES = ["prompts=prompts.parquet", "output=out"]
@@ -191,6 +195,27 @@ def test_a_job_file_may_lie_at_a_uri() -> None:
     with fsspec.open("memory://jobs/remote.yaml", "wt") as file:
         file.write("prompts: s3://b/p\noutput: s3://b/o\nmodel: small\n")
     assert job_config("memory://jobs/remote.yaml", []).model.name == "small"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (NoCredentialsError(), 2, "conf=memory://***@jobs/x.yaml cannot be read: Unable to locate credentials"),
+        (TimeoutError("503 Slow Down"), 1, "reading conf=memory://***@jobs/x.yaml failed"),
+    ],
+)
+def test_a_job_file_that_a_store_does_not_give_is_one_line_without_secrets(
+    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
+    monkeypatch.setattr(compose, "Backoff", lambda: Backoff(patience_seconds=0.05, first_seconds=0.001))
+    assert main(["conf=memory://k:hush@jobs/x.yaml"]) == code
+    printed = capsys.readouterr().err
+    assert f"maskmill: {said}" in printed
+    assert "hush" not in printed
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import huggingface_hub
 import pytest
+from botocore.exceptions import NoCredentialsError
+from fsspec.implementations.memory import MemoryFileSystem
 from huggingface_hub import constants
 
 from pipeline import fingerprint
 from pipeline.compose import job_config
 from pipeline.config import ConfigError, JobConfig
+from pipeline.faults import Backoff, StorageError
 from pipeline.fingerprint import (
     Checkpoint,
     config_hash,
@@ -144,6 +147,53 @@ def test_a_checkpoint_that_is_not_there_is_named(checkpoint: str, said: str) -> 
         resolve_checkpoint(config(f"model.checkpoint={checkpoint}"), None)
     assert said in str(caught.value)
     assert checkpoint in str(caught.value)
+
+
+class AwkwardStore(MemoryFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """A store of checkpoints whose listings fail, as often as there are errors."""
+
+    protocol = "awkward"
+    errors: ClassVar[list[Exception]] = []
+
+    def find(self, path: str, **_: object) -> dict[str, Any]:
+        if self.errors:
+            raise self.errors.pop()
+        return {f"{path}/config.json": {"size": 2, "ETag": "1"}}
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> type[AwkwardStore]:
+    fsspec.register_implementation("awkward", AwkwardStore, clobber=True)
+    monkeypatch.setattr(fingerprint, "Backoff", lambda: Backoff(patience_seconds=0.05, first_seconds=0.001))
+    return AwkwardStore
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoCredentialsError(), "Unable to locate credentials"),
+        (PermissionError("Forbidden:\n https://h/w?X-Amz-Signature=hush"), "Forbidden"),
+        (ValueError("simplecache:// may lead to other files"), "may lead to other files"),
+    ],
+)
+def test_what_the_store_of_a_checkpoint_refuses_is_one_line_without_secrets(
+    error: Exception, said: str, store: type[AwkwardStore]
+) -> None:
+    store.errors = [error]
+    with pytest.raises(ConfigError) as caught:
+        resolve_checkpoint(config("model.checkpoint=awkward://k:hush@h/weights"), None)
+    assert said in str(caught.value)
+    assert "model.checkpoint=awkward://***@h/weights cannot be listed" in str(caught.value)
+    assert not {"hush", "\n"} & set(str(caught.value).split(" "))
+    assert "hush" not in str(caught.value)
+
+
+def test_a_store_of_a_checkpoint_that_is_busy_for_a_moment_is_asked_again(store: type[AwkwardStore]) -> None:
+    store.errors = [TimeoutError("503 Slow Down")]
+    assert resolve_checkpoint(config("model.checkpoint=awkward://weights"), None).identity.startswith("listing:")
+    store.errors = [TimeoutError("503 Slow Down") for _ in range(1000)]
+    with pytest.raises(StorageError, match=r"listing model.checkpoint=awkward://weights failed \d+ times"):
+        resolve_checkpoint(config("model.checkpoint=awkward://weights"), None)
 
 
 def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ print(json.dumps({"code": code, "seconds": used.ru_utime + used.ru_stime, "loade
         (["conf=label", "output=out", "prompts=prompts.parquet", "frames.stride=0"], 2, "stride"),
         (["conf=label", "output=out", "prompts=missing.parquet"], 2, "missing.parquet does not exist"),
         (["conf=label", "output=out", "prompts=abc://x.parquet"], 2, "abc:// cannot be opened"),
+        (["conf=simplecache::s3://b/job.yaml"], 2, "simplecache:// may lead to other files"),
+        (
+            ["output=out", "prompts=x.parquet", "model.checkpoint=simplecache::s3://b/c"],
+            2,
+            "simplecache:// may lead to",
+        ),
         (["conf=label", "output=abc://out", "prompts=x.parquet"], 2, "output=abc://out: abc:// cannot be opened"),
     ],
 )
