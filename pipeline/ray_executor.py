@@ -270,9 +270,14 @@ def connect(cluster: ClusterConfig) -> bool:
     """Start Ray on this machine, or join the cluster that the config names, with our code on all its nodes.
 
     False: this process was connected already (a notebook, say), and stays so. Raises `ConfigError` if there is no such
-    cluster.
+    cluster, or this process is connected and a Ray of its own is asked for.
     """
-    if cluster.kind == "existing" and ray.is_initialized():
+    if ray.is_initialized():
+        if cluster.kind == "local":
+            raise ConfigError(
+                "cluster=local would start Ray, and this process is connected to Ray already: "
+                "use cluster=existing, or ray.shutdown() first"
+            )
         return False
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that tokens are on is no news
     if cluster.kind == "local":

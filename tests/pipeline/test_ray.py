@@ -105,6 +105,13 @@ def test_an_actor_that_fits_nowhere_is_a_config_error(options: dict[str, float],
     assert ray.is_initialized()
 
 
+@pytest.mark.usefixtures("cluster")
+def test_a_process_that_is_connected_to_ray_cannot_start_its_own_and_stays_connected() -> None:
+    with pytest.raises(ConfigError, match=r"connected to Ray already: use cluster=existing, or ray\.shutdown\(\)"):
+        RayExecutor(ScriptedWorker, ClusterConfig(kind="local"), 30, 200)
+    assert ray.is_initialized()
+
+
 def test_a_cluster_without_gpus_is_told_which_setting_asks_for_one(executors: list[RayExecutor]) -> None:
     with pytest.raises(ConfigError, match=r"has 1 CPU and 1 GPU for an actor \(model\.device=cuda needs a GPU"):
         executors.append(RayExecutor(ScriptedWorker, ClusterConfig(kind="existing"), 30, 200, "cuda"))
