@@ -26,7 +26,7 @@ from pipeline.faults import Backoff, is_from_storage
 from pipeline.redact import HIDDEN, redact, redact_uri
 
 GROUPS = ("model", "cluster")
-PATH_KEYS = ("videos", "prompts", "output", "model.checkpoint", "worker.spool_dir")
+PATH_KEYS = ("videos", "prompts", "output", "log_file", "model.checkpoint", "worker.spool_dir")
 
 
 def job_config(job: str, overrides: Sequence[str]) -> JobConfig:

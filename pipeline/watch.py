@@ -50,15 +50,16 @@ class JsonLines(logging.FileHandler):
 
 @contextlib.contextmanager
 def json_log(path: str | None) -> Iterator[None]:
-    """Write the package's log to a file as well, while this is open; None: no file.
+    """Write the package's log to a file as well, while this is open; None: no file. `~` is the home folder.
 
     Raises `OSError` if the file cannot be opened.
     """
     if path is None:
         yield
         return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    handler = JsonLines(path, encoding="utf-8")
+    file = Path(path).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = JsonLines(file, encoding="utf-8")
     package, level, propagate = logging.getLogger("pipeline"), VIDEOS.level, VIDEOS.propagate
     package.addHandler(handler)
     # Straight to the file: a handler of the terminal would print them too, whatever its logger's level.

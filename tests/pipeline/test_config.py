@@ -85,10 +85,12 @@ def test_overrides_reach_the_typed_config() -> None:
         "a#b:c",
         "{x}",
         "$HOME/x",
+        "~/x",
     ],
 )
 def test_paths_are_taken_as_they_are_typed(path: str) -> None:
-    assert label(f"videos={path}").videos == path
+    config = label(f"videos={path}", f"log_file={path}")
+    assert (config.videos, config.log_file) == (path, path)
 
 
 def test_a_secret_that_cannot_be_read_is_not_printed() -> None:

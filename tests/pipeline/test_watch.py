@@ -27,6 +27,14 @@ def test_records_are_json_lines_with_what_they_are_about(tmp_path: Path, caplog:
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2, "a line a video is not for people"
 
 
+def test_a_log_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with json_log("~/my logs/[a], b.jsonl"):
+        log_video(Outcome("a", Status.OK, "p", 1, 1), 1)
+    assert "labelled" in (tmp_path / "my logs" / "[a], b.jsonl").read_text()
+
+
 def test_without_a_file_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with json_log(None):
         log_video(Outcome("a", Status.OK, "p", 1, 1), 1)
