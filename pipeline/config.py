@@ -10,6 +10,7 @@ import difflib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.redact import redact
 
 Section = TypeVar("Section")
+
+BUNDLED = {"mini": "sam2.1-mini"}
+"""Checkpoints that are part of the package, each with its folder in `model/checkpoints`."""
 
 
 class ConfigError(Exception):
@@ -209,13 +213,20 @@ def _check_reachable_from_all_nodes(job: JobConfig) -> None:
     """Actors of other machines cannot see this machine's disk, unless the user says that it is shared."""
     if job.cluster.shared_disk:
         return
-    for key in ("videos", "prompts", "output"):
-        value = getattr(job, key)
+    places = {"videos": job.videos, "prompts": job.prompts, "output": job.output}
+    places["model.checkpoint"] = _place_of_checkpoint(job.model.checkpoint)
+    for key, value in places.items():
         if value and _is_of_this_machine(value):
             raise ConfigError(
                 f"{key}={value} lies on this machine's disk, which other nodes of the cluster cannot reach: "
                 f"give a URI that all nodes reach (s3://…), or cluster.shared_disk=true if the disk is shared"
             )
+
+
+def _place_of_checkpoint(checkpoint: str) -> str | None:
+    """The path or URI that `model.checkpoint` is; `None` for one that all nodes have with our code or from the Hub."""
+    is_place = checkpoint not in BUNDLED and ("://" in checkpoint or Path(checkpoint).expanduser().exists())
+    return checkpoint if is_place else None
 
 
 def _is_of_this_machine(uri: str) -> bool:

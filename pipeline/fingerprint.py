@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import ConfigError, JobConfig
+from pipeline.config import BUNDLED, ConfigError, JobConfig
 from pipeline.faults import Backoff, is_from_storage
 from pipeline.redact import redact, redact_uri
 from pipeline.schema import SCHEMA_VERSION
@@ -23,7 +23,6 @@ from pipeline.storage import JobStorage, UnusableStore
 from pipeline.uris import is_local, local_path, open_filesystem
 
 _PATH = "job.json"
-_BUNDLED = {"mini": "sam2.1-mini"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _VERSIONED = ("maskmill", "torch", "av", "ray", "pyarrow")
@@ -138,9 +137,9 @@ def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Checkpoin
     Raises `ConfigError` for a folder, object or Hub repository that is not there, `StorageError` when a store is away.
     """
     source, revision = config.model.checkpoint, config.model.revision
-    if source in _BUNDLED:
+    if source in BUNDLED:
         # Found without importing `model`, because the driver does without torch.
-        folder = Path(__file__).resolve().parent.parent / "model" / "checkpoints" / _BUNDLED[source]
+        folder = Path(__file__).resolve().parent.parent / "model" / "checkpoints" / BUNDLED[source]
         return Checkpoint(source, None, _content_hash(folder))
     if is_local(source) and Path(local_path(source)).expanduser().exists():
         path = Path(local_path(source)).expanduser().absolute()

@@ -171,6 +171,31 @@ def test_an_existing_cluster_takes_a_shared_disk_or_uris() -> None:
     assert config.cluster.kind == "existing"
 
 
+def on_a_cluster(checkpoint: object, *overrides: str) -> JobConfig:
+    tables = ["prompts=s3://b/p", "output=s3://b/o", "cluster=existing"]
+    return job_config("label", [*tables, f"model.checkpoint={checkpoint}", *overrides])
+
+
+def test_an_existing_cluster_refuses_a_checkpoint_on_this_machines_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own" / "weights").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for checkpoint in (tmp_path / "own", "own/weights", f"file://{tmp_path}/own"):
+        with pytest.raises(ConfigError, match=f"model.checkpoint={checkpoint} lies on this machine's disk"):
+            on_a_cluster(checkpoint)
+        assert on_a_cluster(checkpoint, "cluster.shared_disk=true").model.checkpoint == str(checkpoint)
+
+
+@pytest.mark.parametrize("checkpoint", ["mini", "facebook/sam2.1-hiera-tiny", "s3://b/weights"])
+def test_an_existing_cluster_takes_a_checkpoint_that_all_nodes_find(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert on_a_cluster(checkpoint).model.checkpoint == checkpoint
+
+
 def test_a_job_file_has_the_keys_of_the_command_line(tmp_path: Path) -> None:
     job = tmp_path / "my job.yaml"
     job.write_text("model: tiny\ncluster: serial\nprompts: p.parquet\noutput: out\nframes:\n  stride: 6\n")
