@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SHIPPED = ("model", "pipeline", "conf", "jobs", "pyproject.toml", "README.md", "LICENSE")
+PACKAGES = ("model", "pipeline", "conf", "jobs")
+SHIPPED = (*PACKAGES, "pyproject.toml", "README.md", "LICENSE")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -61,7 +66,7 @@ def test_the_wheel_holds_config_and_mini_checkpoint_and_no_tests(wheel: Path) ->
         names = set(archive.namelist())
     shipped = {
         str(path.relative_to(ROOT))
-        for folder in ("model", "pipeline", "conf", "jobs")
+        for folder in PACKAGES
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -70,6 +75,23 @@ def test_the_wheel_holds_config_and_mini_checkpoint_and_no_tests(wheel: Path) ->
     others = {name for name in names - shipped if ".dist-info/" not in name}
     assert not others
     assert any(name.endswith("/LICENSE") for name in names)
+
+
+def imported_packages(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[^\w-]", entry)[0].lower() for entry in declared}
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    imported = set.union(*map(imported_packages, files)) - sys.stdlib_module_names - set(PACKAGES)
+    distributions = importlib.metadata.packages_distributions()
+    undeclared = {name for name in imported if not {found.lower() for found in distributions[name]} & names}
+    assert not undeclared
 
 
 def test_the_command_of_the_wheel_is_its_own(interpreter: Path, tmp_path: Path) -> None:
