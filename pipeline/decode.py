@@ -38,12 +38,11 @@ _BACKWARD_STRETCH_FRAMES = 64  # labelled frames between two key frames that are
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Bounds of one video: bytes of frames decoded ahead, bytes and folder of the backward spool, decoder threads."""
+    """Bounds of one video: bytes of frames decoded ahead, bytes and folder of the backward spool."""
 
     ahead_bytes: int = 48 << 20
     spool_bytes: int = 4 << 30
     spool_folder: Path | None = None
-    threads: int = 1
 
 
 class VideoFrames:
@@ -73,7 +72,7 @@ class VideoFrames:
         self._selection = selection or FrameSelection()
         self._options = options or DecodeOptions()
         self._transform = transform
-        self._reader = open_reader(media, self._options.threads)
+        self._reader = open_reader(media)
         self._index = FrameIndex(self._selection)
         self._running: weakref.WeakSet[DecodeAhead[Frame]] = weakref.WeakSet()
         self._prepared: dict[int | tuple[int, ...], DecodeAhead[Frame]] = {}

@@ -74,18 +74,17 @@ class Reader(Protocol):
         """
 
 
-def open_reader(media: Media, threads: int = 1) -> Reader:
+def open_reader(media: Media) -> Reader:
     """The reader that a kind of media needs."""
-    return FolderReader(media, threads) if media.is_folder else FileReader(media.name, media.files[0], threads)
+    return FolderReader(media) if media.is_folder else FileReader(media.name, media.files[0])
 
 
 class FileReader:
     """A video file, an image or a GIF."""
 
-    def __init__(self, name: str, open_file: OpenFile, threads: int = 1) -> None:
+    def __init__(self, name: str, open_file: OpenFile) -> None:
         self._name = name
         self._open_file = open_file
-        self._threads = threads
         self.num_damaged = 0
 
     def info(self) -> VideoInfo:
@@ -148,7 +147,7 @@ class FileReader:
                     )
                 # Slices only: frame threads hold frames back, and can hang when decoding stops early beside torch.
                 stream.thread_type = "SLICE"
-                stream.codec_context.thread_count = self._threads
+                stream.codec_context.thread_count = 1
                 return stream
         raise MediaError(f"{self._name}: has no video stream; give a file with pictures")
 
@@ -208,8 +207,8 @@ class FileReader:
 class FolderReader:
     """A folder of images, one frame each, in order of their names. Gaps in the numbering do not count."""
 
-    def __init__(self, media: Media, threads: int = 1) -> None:
-        self._images = [FileReader(media.name, file, threads) for file in media.files]
+    def __init__(self, media: Media) -> None:
+        self._images = [FileReader(media.name, file) for file in media.files]
         self._name = media.name
         self.num_damaged = 0
 
