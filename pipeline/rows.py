@@ -109,7 +109,10 @@ def labeled_video(
     expected_masks: int = 0,
     facts: dict[str, Any] | None = None,
 ) -> LabeledVideo:
-    """A finished video with its row of `videos`. `error` is class and message; `facts` are further columns by name."""
+    """A finished video with its row of `videos`.
+
+    `error` is class and message; of an `ok` video, no class and perhaps a warning. `facts` are further columns by name.
+    """
     masks = MASKS.empty_table() if masks is None else masks
     tracks = TRACKS.empty_table() if tracks is None else tracks
     outcome = Outcome(

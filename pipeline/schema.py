@@ -85,7 +85,7 @@ VIDEOS = pa.schema(
         pa.field("video_id", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),  # `pipeline.work.Status`
         pa.field("error_class", pa.string(), nullable=False),  # empty: none
-        pa.field("message", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),  # why it failed; warnings of an `ok` video
         pa.field("uri", pa.string()),  # without query string; null: the bytes were in the row
         pa.field("num_masks", pa.int64(), nullable=False),
         pa.field("num_tracks", pa.int32(), nullable=False),

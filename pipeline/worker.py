@@ -45,6 +45,7 @@ from pipeline.in_flight import VideoInFlight
 from pipeline.inputs import InputError, TableChanged
 from pipeline.labeler import LabelOptions, Labels, Saving, failed_tracks, label_steps
 from pipeline.media import MediaError, open_media
+from pipeline.printing import counted
 from pipeline.prompt_rows import read_prompts
 from pipeline.redact import redact
 from pipeline.rows import Provenance, labeled_video
@@ -304,11 +305,13 @@ class Worker:
             "encode_seconds": labels.encode_seconds,
         }
         failure = labels.failure
+        num_damaged = video.frames.num_damaged if video.frames else 0
+        warning = f"left out: {counted(num_damaged, 'damaged frame')}" if num_damaged else ""
         return labeled_video(
             video.item,
             Status.FAILED if failure else Status.OK,
             self._provenance,
-            error=("input", failure) if failure else ("", ""),
+            error=("input", failure) if failure else ("", warning),
             masks=labels.masks,
             tracks=labels.tracks,
             expected_masks=labels.expected_masks,

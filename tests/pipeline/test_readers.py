@@ -115,6 +115,14 @@ def test_damaged_packets_cost_frames_but_not_the_video() -> None:
         assert backward == list(reversed(forward.items()))
 
 
+def test_a_damaged_frame_at_the_end_is_left_out_and_counted() -> None:
+    data = encode(pictures(5), codec="png", pix_fmt="rgb24", container="mov")
+    last = data.rindex(b"\x89PNG")
+    with VideoFrames(media_of(data[:last] + b"\0" * 8 + data[last + 8 :])) as frames:
+        assert len(list(frames.forward(0))) == 4
+        assert frames.num_damaged == 1
+
+
 @pytest.mark.parametrize(
     ("codec", "pix_fmt", "size_hw"),
     [

@@ -32,6 +32,7 @@ from pipeline.work import Report, Status, WorkItem
 from pipeline.worker import Worker
 from pipeline.worker_settings import WorkerSettings, make_worker
 from tests.clips import moving_clip, write_job_inputs
+from tests.pipeline.media_files import encode_image
 
 NUM_FRAMES = 3
 LAZY = FlushPolicy(max_bytes=1 << 40, max_seconds=1e9, max_elapsed_share=1.0)
@@ -118,6 +119,20 @@ def test_rows_say_where_they_come_from(worker: Worker, items: dict[str, WorkItem
     assert (video["height"], video["width"], video["rotation_degrees"]) == (96, 128, 0)
     assert str(video["uri"]).endswith("a.mp4")
     assert {row["is_prompt"] for row in published(worker, "masks") if row["frame_index"] == 0} == {True}
+
+
+def test_an_ok_video_says_how_many_damaged_frames_were_left_out(
+    worker: Worker, items: dict[str, WorkItem], tmp_path: Path
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, pixels in enumerate(moving_clip("a", num_frames=NUM_FRAMES).frames_THW3):
+        (folder / f"{number}.png").write_bytes(encode_image(pixels))
+    (folder / "0b.png").write_bytes(b"broken")
+    assert outcomes(finish(worker, replace(items["a"], uri=str(folder)), items["b"])) == dict.fromkeys("ab", Status.OK)
+    videos = {row["video_id"]: row for row in published(worker, "videos")}
+    assert {name: row["message"] for name, row in videos.items()} == {"a": "left out: 1 damaged frame", "b": ""}
+    assert {row["error_class"] for row in videos.values()} == {""}
 
 
 def test_a_heartbeat_comes_in_the_middle_of_a_video(worker: Worker, items: dict[str, WorkItem]) -> None:
