@@ -118,35 +118,38 @@ def labeled_video(
     outcome = Outcome(
         item.video_id, status, item.prompt_hash, masks.num_rows, (facts or {}).get("num_frames", 0), *error
     )
-    row = _video_row(item, outcome, provenance) | {"num_tracks": tracks.num_rows} | (facts or {})
+    row = _video_row(outcome, provenance) | {
+        "uri": None if item.uri is None else redact_uri(item.uri),
+        "attempts": item.attempt,
+        "num_tracks": tracks.num_rows,
+        **(facts or {}),
+    }
     return LabeledVideo(masks, tracks, pa.Table.from_pylist([row], schema=VIDEOS), outcome, expected_masks)
 
 
 def rows_without_masks(outcomes: Sequence[Outcome], provenance: Provenance) -> pa.Table:
     """Rows of `videos` for videos that no worker sees, in the order of `outcomes`."""
-    items = (WorkItem(outcome.video_id, None, None, (), outcome.prompt_hash) for outcome in outcomes)
-    rows = [_video_row(item, outcome, provenance) for item, outcome in zip(items, outcomes, strict=True)]
+    rows = [_video_row(outcome, provenance) for outcome in outcomes]
     return pa.Table.from_pylist(rows, schema=VIDEOS)
 
 
-def _video_row(item: WorkItem, outcome: Outcome, provenance: Provenance) -> dict[str, Any]:
+def _video_row(outcome: Outcome, provenance: Provenance) -> dict[str, Any]:
     """What is known of every video, labelled or not."""
     return {
-        "video_id": item.video_id,
+        "video_id": outcome.video_id,
         "status": outcome.status.value,
         "error_class": outcome.error_class,
         "message": outcome.message,
-        "uri": None if item.uri is None else redact_uri(item.uri),
         "num_masks": outcome.num_masks,
         "num_tracks": 0,
         "num_frames": outcome.num_frames,
         "num_frames_decoded": 0,
         "finished_at": datetime.now(UTC),
-        "attempts": item.attempt,
+        "attempts": 1,
         "worker": provenance.worker,
         "segment": "",
         "checkpoint": provenance.checkpoint,
         "config_hash": provenance.config_hash,
-        "prompt_hash": item.prompt_hash,
+        "prompt_hash": outcome.prompt_hash,
         "versions": provenance.versions,
     }
