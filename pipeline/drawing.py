@@ -87,13 +87,6 @@ class Clip:
         mask_HW: BoolArray = self.masks_TBHW[frame_index, object_id - 1]
         return mask_HW
 
-    def first_visible(self, object_id: int) -> int:
-        """The first frame in which a pixel of the object shows."""
-        visible = self.masks_TBHW[:, object_id - 1].any(axis=(1, 2))
-        if not visible.any():
-            raise ValueError(f"object {object_id} of clip {self.name!r} never shows")
-        return int(visible.argmax())
-
 
 def draw(scene: Scene) -> Clip:
     """All frames and masks of a scene. The same scene gives the same pixels."""

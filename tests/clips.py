@@ -16,6 +16,7 @@ from pipeline.drawing import Clip, Scene, Shape, draw
 __all__ = [
     "Clip",
     "clip_mp4",
+    "first_visible",
     "iou",
     "leaving_clip",
     "moving_clip",
@@ -76,6 +77,13 @@ def write_job_inputs(
         prompts = [row for clip in clips for row in seed_prompts(clip, ["box"])]
     videos, seeds = write_inputs(str(folder), clips, prompts)
     return Path(videos), Path(seeds)
+
+
+def first_visible(clip: Clip, object_id: int) -> int:
+    """The first frame in which a pixel of the object shows."""
+    visible_T = clip.masks_TBHW[:, object_id - 1].any(axis=(1, 2))
+    assert visible_T.any()
+    return int(visible_T.argmax())
 
 
 def iou(first_HW: npt.NDArray[np.bool_], second_HW: npt.NDArray[np.bool_]) -> float:

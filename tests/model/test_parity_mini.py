@@ -17,6 +17,7 @@ from model.checkpoint import load_model
 from model.sam2 import Sam2
 from model.transforms import upsample_logits
 from pipeline.drawing import Clip
+from tests.clips import first_visible
 from tests.reference.cases import Box, Click, Direction, GivenMask, Outputs, Seed, normalized
 from tests.reference.gaps import MAX_GAP, TIMES, feature_gaps, gaps, mask_iou, widest
 from tests.reference.mini import MINI_SIZE, box_of, click_on, cut_clip, mini_transformers, square_clip
@@ -49,7 +50,7 @@ class Scene:
     def seeds(self) -> tuple[Seed, ...]:
         found = []
         for object_id, kind in zip(self.clip.object_ids, self.kinds, strict=True):
-            index = self.clip.first_visible(object_id) if self.frame is None else self.frame
+            index = first_visible(self.clip, object_id) if self.frame is None else self.frame
             mask = self.clip.mask(object_id, index)
             click, box = click_on(mask), box_of(mask)
             prompt = {

@@ -12,7 +12,7 @@ from pipeline import schema
 from pipeline.demo_inputs import prompt_frame, prompt_values, seed_prompts, write_inputs
 from pipeline.demo_scenes import demo_scenes
 from pipeline.drawing import draw
-from tests.clips import moving_clip, write_job_inputs
+from tests.clips import first_visible, moving_clip, write_job_inputs
 
 
 def test_written_tables_have_the_columns_that_a_job_reads(tmp_path: Path) -> None:
@@ -58,5 +58,5 @@ def test_prompts_that_make_no_sense_are_refused() -> None:
 def test_an_object_that_enters_late_is_prompted_when_it_shows() -> None:
     clip = draw(next(scene for scene in demo_scenes() if scene.name == "entering"))
     frame_index = prompt_frame(clip, 2)
-    assert 0 < clip.first_visible(2) < frame_index
+    assert 0 < first_visible(clip, 2) < frame_index
     assert [row["frame_index"] for row in seed_prompts(clip, ["box"])] == [0, frame_index]
