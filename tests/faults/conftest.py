@@ -35,7 +35,7 @@ class Inputs:
     def redone(self, *runs: RunningJob) -> str:
         """Frames that workers reported in runs which ended by themselves, beyond those that there are."""
         worked = sum(
-            int(frames) for job in runs for frames in re.findall(r"this run \d+ videos, (\d+) frames", job.log)
+            int(frames) for job in runs for frames in re.findall(r"this run \d+ videos?, (\d+) frames?", job.log)
         )
         return f"{max(0, worked - self.num_frames)} frames of {self.num_frames}"
 

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.compact import compact
+from pipeline.printing import counted
 from pipeline.status import read_status
 from pipeline.storage import JobStorage
 from tests.faults.conftest import Inputs, Record, S3Server, s3_arguments
@@ -45,7 +46,7 @@ def test_sigterm_drains_within_20_seconds_and_the_same_command_goes_on(
 
     again = run(tmp_path, *arguments)
     assert again.process.returncode == 0, again.log
-    assert f"this run {few.num_videos - before} videos" in again.log
+    assert f"this run {counted(few.num_videos - before, 'video')}," in again.log
     record.times, record.redone = 1, few.redone(job, again)
     record.compare(read_tables(str(output)), few.expected)
 
@@ -67,7 +68,7 @@ def test_a_second_driver_is_refused_and_a_dead_ones_place_is_taken(few: Inputs, 
     third = run(tmp_path, *arguments)
     assert third.process.returncode == 0, third.log
     record.times, record.redone = 2, f"0 of {before} committed videos"
-    assert f"this run {few.num_videos - before} videos" in third.log or "whole and count" in third.log
+    assert f"this run {counted(few.num_videos - before, 'video')}," in third.log or "whole and count" in third.log
     record.compare(read_tables(str(output)), few.expected)
 
 
@@ -164,7 +165,7 @@ def test_compaction_and_status_while_a_job_runs(few: Inputs, tmp_path: Path, rec
     assert 0 < before < few.num_videos, "the kill did not come in mid-work"
     again = run(tmp_path, *arguments)
     assert again.process.returncode == 0, again.log
-    assert f"this run {few.num_videos - before} videos" in again.log or "whole and count" in again.log
+    assert f"this run {counted(few.num_videos - before, 'video')}," in again.log or "whole and count" in again.log
     record.times, record.redone = num_compactions + 1, f"0 of {before} committed videos"
     record.compare(read_tables(str(output)), few.expected)
     compact(storage, tmp_path / "spool")

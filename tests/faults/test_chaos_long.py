@@ -85,7 +85,7 @@ def test_a_killed_worker_costs_a_long_video_only_what_was_not_saved(
     assert at_kill < num_frames, "the kill did not come in mid-work"
     again = run(tmp_path, *arguments)
     assert again.process.returncode == 0, again.log
-    worked = int(again.log.partition("this run 1 videos, ")[2].partition(" frames")[0])
+    worked = int(again.log.partition("this run 1 video, ")[2].partition(" frame")[0])
     num_steps = 36 + 20 if direction == "both" else num_frames  # forward from 12, back from 20
     assert worked <= num_steps - at_kill, f"{worked} frames again, {at_kill} of {num_steps} were saved"
     record.times, record.redone = 2, f"{worked + at_kill - num_steps} frames of {num_steps}"
@@ -111,7 +111,7 @@ def test_sigterm_saves_what_is_in_flight(tmp_path: Path, record: Record) -> None
     assert 0 < at_stop < num_frames, job.log
     again = run(tmp_path, *arguments)
     assert again.process.returncode == 0, again.log
-    assert f"this run 1 videos, {num_frames - at_stop} frames" in again.log
+    assert f"this run 1 video, {num_frames - at_stop} frames" in again.log
     record.times, record.redone = 1, f"0 frames of {num_frames}"
     record.compare(read_tables(str(output)), read_tables(str(tmp_path / "undisturbed")))
 
@@ -157,7 +157,7 @@ def test_two_hours_of_video_in_bounded_memory_and_killed_in_both_walks(
         assert job.wait(800) == 0, job.log
     workers = {row["worker"] for row in tables.open(str(output)).videos().to_pylist()}
     assert not any(name.endswith(("w0000", "w0001")) for name in workers), "the last of three workers finished it"
-    (worked,) = re.findall(r"this run 1 videos, (\d+) frames", job.log)
+    (worked,) = re.findall(r"this run 1 video, (\d+) frames", job.log)
     assert int(worked) <= num_labelled + 2 * every
     record.fault = (
         f"2 hours of video ({early:.0f} MB early, {late:.0f} late, spool {watch.spool_bytes / 1e6:.1f}), kills"

@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 
 import model
 from pipeline.demo_inputs import PROMPTS, VIDEOS, parquet_bytes
+from pipeline.printing import counted
 from pipeline.uris import open_filesystem
 from tests.faults.conftest import Inputs, Record, S3Server
 from tests.faults.jobs import RunningJob, read_tables, run, statuses
@@ -56,7 +57,7 @@ def test_label_stop_resume_add_and_read(
         second = run(tmp_path, *arguments)
         assert second.process.returncode == 3, second.log
         assert again.wait() == 0, again.log
-    assert f"this run {few.num_videos - len(before)} videos" in again.log
+    assert f"this run {counted(few.num_videos - len(before), 'video')}," in again.log
     record.times, record.redone = 2, few.redone(job, again)
     record.compare(read_tables(output, options), few.expected)
 
@@ -72,7 +73,7 @@ def test_label_stop_resume_add_and_read(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_server.port}")
     more = run(tmp_path, *(word for word in arguments if not word.startswith("storage_options")))
     assert more.process.returncode == 0, more.log
-    assert "this run 1 videos" in more.log
+    assert "this run 1 video," in more.log
 
     filesystem = pa_fs.S3FileSystem(
         access_key="tests", secret_key=SECRET, endpoint_override=f"127.0.0.1:{s3_server.port}", scheme="http"
