@@ -154,7 +154,7 @@ class Ours:
         return 0  # what is remembered is bounded, and frames come and go
 
     def memory_shape(self, arguments: tuple[Any, ...], _: Mapping[str, Any]) -> tuple[int, int]:
-        objects, tokens, _channels = arguments[1].shape
+        objects, tokens, _channels = arguments[1].memory_BTM.shape
         return tokens, objects
 
     def regime(self) -> AbstractContextManager[object]:
