@@ -22,55 +22,83 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from model.checkpoint import load_model
-    from model.frames import ArrayFrames, Frame, FrameSource
-    from model.hf_config import (
+    from model.hf.config import (
         Sam2HieraDetConfig,
         Sam2VideoConfig,
         Sam2VideoMaskDecoderConfig,
         Sam2VideoPromptEncoderConfig,
         Sam2VisionConfig,
     )
-    from model.inference_session import Sam2VideoInferenceSession
-    from model.pictures import load_video
-    from model.processing import Sam2VideoProcessor, Sam2VideoVideoProcessor
-    from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
-    from model.stream import VideoStream
-    from model.tracking import FrameResult
-    from model.transformers_api import Sam2VideoModel
-    from model.video import VideoSession
+    from model.hf.inference_session import Sam2VideoInferenceSession
+    from model.hf.model import Sam2VideoModel
+    from model.hf.pictures import load_video
+    from model.hf.processing import Sam2VideoProcessor, Sam2VideoVideoProcessor
+    from model.network.compiled import compile_model
+    from model.network.kernels import device_type, frames_per_batch
+    from model.network.precision import autocast_model
+    from model.network.sam2 import Sam2
+    from model.pixels.orientation import VIDEO_FORMATS, Orientation
+    from model.pixels.transfers import Download, FrameBuffers, download
+    from model.pixels.transforms import resize_frame, upsample_logits
+    from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
+    from model.tracking.frames import ArrayFrames, Frame, FrameSource
+    from model.tracking.session import VideoSession
+    from model.tracking.state import FrameResult, Step
+    from model.tracking.steps import advance
+    from model.tracking.stream import VideoStream
+    from model.weights.checkpoint import load_model
 
-_MODULES = {
-    "ArrayFrames": "frames",
+_HOMES = {
+    "ArrayFrames": "tracking.frames",
     "BoxPrompt": "prompts",
-    "Frame": "frames",
-    "FrameResult": "tracking",
-    "FrameSource": "frames",
+    "Download": "pixels.transfers",
+    "Frame": "tracking.frames",
+    "FrameBuffers": "pixels.transfers",
+    "FrameResult": "tracking.state",
+    "FrameSource": "tracking.frames",
     "MaskPrompt": "prompts",
+    "Orientation": "pixels.orientation",
     "PointPrompt": "prompts",
-    "Sam2HieraDetConfig": "hf_config",
-    "Sam2VideoConfig": "hf_config",
-    "Sam2VideoInferenceSession": "inference_session",
-    "Sam2VideoMaskDecoderConfig": "hf_config",
-    "Sam2VideoModel": "transformers_api",
-    "Sam2VideoProcessor": "processing",
-    "Sam2VideoPromptEncoderConfig": "hf_config",
-    "Sam2VideoVideoProcessor": "processing",
-    "Sam2VisionConfig": "hf_config",
-    "VideoSession": "video",
-    "VideoStream": "stream",
-    "load_model": "checkpoint",
-    "load_video": "pictures",
+    "Prompt": "prompts",
+    "Sam2": "network.sam2",
+    "Sam2HieraDetConfig": "hf.config",
+    "Sam2VideoConfig": "hf.config",
+    "Sam2VideoInferenceSession": "hf.inference_session",
+    "Sam2VideoMaskDecoderConfig": "hf.config",
+    "Sam2VideoModel": "hf.model",
+    "Sam2VideoProcessor": "hf.processing",
+    "Sam2VideoPromptEncoderConfig": "hf.config",
+    "Sam2VideoVideoProcessor": "hf.processing",
+    "Sam2VisionConfig": "hf.config",
+    "Step": "tracking.state",
+    "VIDEO_FORMATS": "pixels.orientation",
+    "VideoSession": "tracking.session",
+    "VideoStream": "tracking.stream",
+    "advance": "tracking.steps",
+    "autocast_model": "network.precision",
+    "compile_model": "network.compiled",
+    "device_type": "network.kernels",
+    "download": "pixels.transfers",
+    "frames_per_batch": "network.kernels",
+    "load_model": "weights.checkpoint",
+    "load_video": "hf.pictures",
+    "resize_frame": "pixels.transforms",
+    "upsample_logits": "pixels.transforms",
 }
 
 __all__ = [
     "ArrayFrames",
     "BoxPrompt",
+    "Download",
     "Frame",
+    "FrameBuffers",
     "FrameResult",
     "FrameSource",
     "MaskPrompt",
+    "Orientation",
     "PointPrompt",
+    "Prompt",
+    "Sam2",
     "Sam2HieraDetConfig",
     "Sam2VideoConfig",
     "Sam2VideoInferenceSession",
@@ -80,17 +108,27 @@ __all__ = [
     "Sam2VideoPromptEncoderConfig",
     "Sam2VideoVideoProcessor",
     "Sam2VisionConfig",
+    "Step",
+    "VIDEO_FORMATS",
     "VideoSession",
     "VideoStream",
+    "advance",
+    "autocast_model",
+    "compile_model",
+    "device_type",
+    "download",
+    "frames_per_batch",
     "load_model",
     "load_video",
+    "resize_frame",
+    "upsample_logits",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _HOMES:
         raise AttributeError(f"module 'model' has no attribute {name!r}")
-    return getattr(import_module(f"model.{_MODULES[name]}"), name)
+    return getattr(import_module(f"model.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import ConfigError, JobConfig
-from pipeline.faults import StorageError
-from pipeline.printing import say
+from pipeline.config.job_config import JobConfig
+from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact
+from pipeline.text import say
 
 HELP = """maskmill: labels a dataset of videos with SAM 2
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    from pipeline import compose
+    from pipeline.config import compose
 
     if any(word in ("--help", "-h") for word in words):
         groups = {f"{group}s": ", ".join(compose.group_names(group)) for group in compose.GROUPS}
@@ -74,10 +74,10 @@ def _main(words: list[str]) -> int:
 def start(config: JobConfig) -> int:
     """Runs the demo or the job and returns the exit code."""
     if config.demo is not None:
-        from pipeline import demo
+        from pipeline.demo import demo
 
         return demo.run(config)
-    from pipeline import driver
+    from pipeline.driver import driver
 
     return driver.run(config)
 

@@ -10,18 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import owner
-from pipeline.commits import CommitLog, no_job
-from pipeline.job_command import JobArguments, main
-from pipeline.job_state import JobState
-from pipeline.loop import Ending
-from pipeline.printing import counted, say
-from pipeline.progress import how_again
+from pipeline.command import JobArguments, main
+from pipeline.commits import owner
+from pipeline.commits.log import CommitLog, no_job
+from pipeline.commits.snapshot import JobState
+from pipeline.output.saved_sessions import num_saved
+from pipeline.records import Ending, Status
 from pipeline.redact import redact
-from pipeline.saved_sessions import num_saved
-from pipeline.storage import JobStorage
+from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
-from pipeline.work import Status
+from pipeline.text import counted, how_again, say
 
 HELP = """Prints how a job stands, running or not.
 

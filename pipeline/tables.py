@@ -23,11 +23,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pycocotools import mask as coco
 
-from pipeline.commits import CommitLog, no_job
-from pipeline.job_state import JobState
-from pipeline.schema import SORT_KEYS, TABLES
-from pipeline.segment_files import object_path
-from pipeline.storage import JobStorage, StorageError
+from pipeline.commits.log import CommitLog, no_job
+from pipeline.commits.snapshot import JobState
+from pipeline.errors import StorageError
+from pipeline.output.schema import SORT_KEYS, TABLES
+from pipeline.output.segments import object_path
+from pipeline.storage.job_storage import JobStorage
 
 T = TypeVar("T")
 _READS = 5

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.gpus import Gpu, RealGpu
-from tests.pretended_gpu import pretended_gpu
+from tests.support.gpus import Gpu, RealGpu
+from tests.support.pretended_gpu import pretended_gpu
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -47,7 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table of what the chaos tests injected and what it cost; nothing where none of them ran."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports if hasattr(report, "when")]
     if any(getattr(report, "user_properties", ()) for report in reports):
-        from tests.faults.record import table
+        from tests.support.record import table
 
         terminalreporter.section("faults injected into whole jobs")
         for line in table(reports):

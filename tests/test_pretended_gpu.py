@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from model.transfers import Download, download, on_device, upload
-from tests.pretended_gpu import OnDevice, PretendedGpu, pretended_gpu
+from model.pixels.transfers import Download, download, on_device, upload
+from tests.support.pretended_gpu import OnDevice, PretendedGpu, pretended_gpu
 
 CUDA = torch.device("cuda")
 

@@ -14,10 +14,11 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
-from pipeline.demo_scenes import demo_scenes
-from pipeline.drawing import Clip, draw
+from pipeline.demo.clips import Clip, draw
+from pipeline.demo.inputs import clip_mp4
+from pipeline.demo.scenes import demo_scenes
 from pipeline.run import HELP, main
-from tests.clips import clip_mp4, iou
+from tests.support.clips import iou
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -95,7 +95,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
 
 
 def test_the_command_of_the_wheel_is_its_own(interpreter: Path, tmp_path: Path) -> None:
-    code = "import pipeline.run, model.frames, conf, jobs; print(pipeline.run.__file__, conf.__file__)"
+    code = "import pipeline.run, model.tracking.frames, conf, jobs; print(pipeline.run.__file__, conf.__file__)"
     found = run_elsewhere([interpreter, "-c", code], tmp_path)
     assert found.returncode == 0, found.stderr
     assert str(ROOT) not in found.stdout

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from pycocotools import mask as coco
 
-from model.transforms import resize_frame
-from pipeline.decode import VideoFrames
-from pipeline.media import Media
-from pipeline.rle import encode_logits
-from pipeline.video_file import encode_mp4
+from model.pixels.transforms import resize_frame
+from pipeline.masks.from_logits import encode_logits
+from pipeline.video.encode import encode_mp4
+from pipeline.video.frames import VideoFrames
+from pipeline.video.media import Media
 from tests.bench.efficiency import forth_and_back
 from tests.bench.measure import medians_in_turn
-from tests.clips import moving_clip
-from tests.pipeline.test_rle_fast import blobs
+from tests.pipeline.masks.test_from_logits import blobs
+from tests.support.clips import moving_clip
 
 DECODED = {"480p": ((480, 854), 240), "1080p": ((1080, 1920), 96)}
 """Sizes of the clips, and how many frames they have."""

@@ -27,11 +27,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import tables
-from pipeline.demo_inputs import PROMPTS, VIDEOS, seed_prompts
-from pipeline.drawing import Clip
-from pipeline.video_file import encode_mp4
+from pipeline.demo.clips import Clip
+from pipeline.demo.inputs import seed_prompts
+from pipeline.inputs.write import PROMPTS, VIDEOS
+from pipeline.video.encode import encode_mp4
 from tests.bench.measure import measured
-from tests.clips import moving_clip
+from tests.support.clips import moving_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 _DRAWN_FRAMES = 12
@@ -111,14 +112,14 @@ def bare_loop(folder: Path, boxes: list[list[float]], workload: Workload) -> dic
 def _bare_loop(path: Path, boxes: list[list[float]], workload: Workload, pipe: Any) -> None:
     import torch
 
-    from model.checkpoint import load_model
-    from model.frames import ArrayFrames
-    from model.kernels import frames_per_batch
+    from model.network.kernels import frames_per_batch
+    from model.pixels.transforms import resize_frame
     from model.prompts import BoxPrompt
-    from model.transforms import resize_frame
-    from model.video import VideoSession
-    from pipeline.decode import VideoFrames
-    from pipeline.media import Media
+    from model.tracking.frames import ArrayFrames
+    from model.tracking.session import VideoSession
+    from model.weights.checkpoint import load_model
+    from pipeline.video.frames import VideoFrames
+    from pipeline.video.media import Media
 
     torch.set_num_threads(1)
     model = load_model("mini")

@@ -62,7 +62,7 @@ class Setting:
 
     def hf_weights(self) -> dict[str, Tensor]:
         """The same by the names of `transformers`, which are ours too."""
-        from model.pt_names import rename_pt
+        from model.weights.pt_names import rename_pt
 
         return rename_pt(self.pt_weights())
 
@@ -96,11 +96,11 @@ class Implementation(Protocol):
 
 
 class Ours:
-    """`model.video.VideoSession`."""
+    """`model.tracking.session.VideoSession`."""
 
     def __init__(self, setting: Setting) -> None:
-        from model.checkpoint import Checkpoint, load_model
-        from model.frames import ArrayFrames
+        from model.tracking.frames import ArrayFrames
+        from model.weights.checkpoint import Checkpoint, load_model
 
         if setting.model is None:
             network = load_model("mini", dtype=setting.torch_dtype)
@@ -122,7 +122,7 @@ class Ours:
 
     def prompt(self) -> Tensor:
         from model.prompts import PointPrompt
-        from model.video import VideoSession
+        from model.tracking.session import VideoSession
 
         self._session = VideoSession(self._network, self._frames)
         for object_id in range(self._setting.num_objects):
@@ -136,8 +136,8 @@ class Ours:
         return result.logits_BHW
 
     def fill(self, stop: int) -> None:
-        from model.memory_bank import FORWARD, Memory
-        from model.tracking import Position
+        from model.tracking.memory_bank import FORWARD, Memory
+        from model.tracking.state import Position
 
         for tracked in self._session.objects.values():
             spatial, pointer = tracked.bank.tracked[1], tracked.bank.pointers[1]

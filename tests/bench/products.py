@@ -6,8 +6,8 @@ import time
 
 import torch
 
-from model.config import named_config
-from model.kernels import linear
+from model.network.config import named_config
+from model.network.kernels import linear
 from tests.bench.implementations import Setting
 from tests.reference.flops import frame_flops, object_flops
 

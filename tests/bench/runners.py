@@ -19,7 +19,7 @@ from unittest import mock
 
 import torch
 
-from model.transforms import upsample_logits
+from model.pixels.transforms import upsample_logits
 from tests.bench.implementations import IMPLEMENTATIONS, Implementation, Setting, Shapes
 from tests.bench.measure import held_bytes, measured, peak_mib, reset_peak
 from tests.reference.sam2_runner import Sam2Process

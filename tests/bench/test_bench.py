@@ -13,20 +13,13 @@ from PIL import Image
 
 from tests.bench import report as reports
 from tests.bench.codecs import decoding, rle_per_mask
-from tests.bench.frames import (
-    FULL,
-    NUM_MEMORIES,
-    clip_seconds,
-    compare,
-    frame_setting,
-    full_memory_tokens,
-    further_object_seconds,
-)
+from tests.bench.frames import FULL, clip_seconds, compare, frame_setting, full_memory_tokens, further_object_seconds
 from tests.bench.implementations import NAMES
 from tests.bench.measure import held_bytes, peak_mib, reset_peak
 from tests.bench.picture import draw
 from tests.bench.report import Goal, Report, goals
 from tests.bench.runners import Runner
+from tests.reference.flops import NUM_MEMORIES
 
 SIZE = 64
 

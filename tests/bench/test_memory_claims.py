@@ -11,24 +11,26 @@ from functools import partial
 import pytest
 import torch
 
-from model.checkpoint import load_model
-from model.config import named_config
-from model.frames import ArrayFrames
-from model.kernels import as_on
+from model.network.config import named_config
+from model.network.kernels import as_on
+from model.network.sam2 import Sam2
+from model.pixels.transforms import resize_frame
 from model.prompts import BoxPrompt, PointPrompt
-from model.sam2 import Sam2
-from model.transforms import resize_frame
-from model.video import FrameResult, VideoSession, advance
-from pipeline.decode import VideoFrames
-from pipeline.demo_inputs import seed_prompts
-from pipeline.labeler import LabelOptions, label_steps
-from pipeline.media import Media
-from pipeline.prompt_rows import ObjectPrompts, VideoPrompts
-from pipeline.selection import FramePosition
-from pipeline.video_file import encode_mp4
+from model.tracking.frames import ArrayFrames
+from model.tracking.session import VideoSession
+from model.tracking.state import FrameResult
+from model.tracking.steps import advance
+from model.weights.checkpoint import load_model
+from pipeline.demo.inputs import seed_prompts
+from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
+from pipeline.records import FramePosition
+from pipeline.video.encode import encode_mp4
+from pipeline.video.frames import VideoFrames
+from pipeline.video.media import Media
+from pipeline.worker.labeler import LabelOptions, label_steps
 from tests.bench.efficiency import forth_and_back
 from tests.bench.measure import held_bytes, peak_mib
-from tests.clips import moving_clip
+from tests.support.clips import moving_clip
 
 MIB = 1 << 20
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.clips import moving_clip, write_job_inputs
-from tests.faults.jobs import RunningJob, Tables, read_tables, run
-from tests.faults.proxy import Proxy
-from tests.faults.record import Record, record
-from tests.pipeline.s3_server import S3Server, s3_server
+from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.fault_jobs import RunningJob, Tables, read_tables, run
+from tests.support.proxy import Proxy
+from tests.support.record import Record, record
+from tests.support.s3_server import S3Server, s3_server
 
 __all__ = ["Record", "S3Server", "record", "s3_server"]
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipeline import tables
-from pipeline.commits import ENTRIES_PER_ROLL_UP, CommitLog
-from pipeline.storage import JobStorage
-from tests.faults.conftest import Inputs, Record, S3Server, s3_arguments
-from tests.faults.jobs import RunningJob, descendants, kill, read_tables, run
-from tests.faults.proxy import Proxy, Rule, proxy_to
+from pipeline.commits.log import ENTRIES_PER_ROLL_UP, CommitLog
+from pipeline.storage.job_storage import JobStorage
+from tests.faults.conftest import Inputs, s3_arguments
+from tests.support.fault_jobs import RunningJob, descendants, kill, read_tables, run
+from tests.support.proxy import Proxy, Rule, proxy_to
+from tests.support.record import Record
+from tests.support.s3_server import S3Server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from pipeline import tables
-from pipeline.compact import compact
-from pipeline.printing import counted
+from pipeline.commits.compaction import compact
 from pipeline.status import read_status
-from pipeline.storage import JobStorage
-from tests.faults.conftest import Inputs, Record, S3Server, s3_arguments
-from tests.faults.jobs import RunningJob, log_entries, read_tables, run
-from tests.faults.proxy import Fault, Proxy, Rule, proxy_to
+from pipeline.storage.job_storage import JobStorage
+from pipeline.text import counted
+from tests.faults.conftest import Inputs, s3_arguments
+from tests.support.fault_jobs import RunningJob, log_entries, read_tables, run
+from tests.support.proxy import Fault, Proxy, Rule, proxy_to
+from tests.support.record import Record
+from tests.support.s3_server import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Inputs, Record
-from tests.faults.hosts import two_hosts, why_not
-from tests.faults.jobs import RunningJob, log_entries, read_tables, statuses
+from tests.faults.conftest import Inputs
+from tests.support.fault_jobs import RunningJob, log_entries, read_tables, statuses
+from tests.support.hosts import two_hosts, why_not
+from tests.support.record import Record
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
-from pipeline.demo_inputs import PROMPTS
-from tests.faults.conftest import Record
-from tests.faults.jobs import RunningJob, kill, read_tables, run
+from pipeline.inputs.write import PROMPTS
+from tests.support.fault_jobs import RunningJob, kill, read_tables, run
+from tests.support.record import Record
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 

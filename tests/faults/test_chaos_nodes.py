@@ -9,8 +9,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from tests.faults.conftest import Inputs, Record
-from tests.faults.jobs import RunningJob, log_entries, read_tables, statuses
+from tests.faults.conftest import Inputs
+from tests.support.fault_jobs import RunningJob, log_entries, read_tables, statuses
+from tests.support.record import Record
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 

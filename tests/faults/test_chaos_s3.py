@@ -11,11 +11,13 @@ import pytest
 from pycocotools import mask as coco
 
 import model
-from pipeline.demo_inputs import PROMPTS, VIDEOS, parquet_bytes
-from pipeline.printing import counted
-from pipeline.uris import open_filesystem
-from tests.faults.conftest import Inputs, Record, S3Server
-from tests.faults.jobs import RunningJob, read_tables, run, statuses
+from pipeline.inputs.write import PROMPTS, VIDEOS, parquet_bytes
+from pipeline.storage.uris import open_filesystem
+from pipeline.text import counted
+from tests.faults.conftest import Inputs
+from tests.support.fault_jobs import RunningJob, read_tables, run, statuses
+from tests.support.record import Record
+from tests.support.s3_server import S3Server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
-from pipeline.demo_inputs import PROMPTS
+from pipeline.inputs.write import PROMPTS
 from pipeline.status import read_status
-from pipeline.storage import JobStorage
-from pipeline.uris import open_filesystem
-from tests.faults.conftest import Inputs, Record, S3Server
-from tests.faults.jobs import run
-from tests.pipeline.s3_server import free_ports
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.uris import open_filesystem
+from tests.faults.conftest import Inputs
+from tests.support.fault_jobs import run
+from tests.support.record import Record
+from tests.support.s3_server import S3Server, free_ports
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(600)]
 

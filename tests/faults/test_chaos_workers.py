@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.faults.conftest import Inputs, Record
-from tests.faults.jobs import RunningJob, kill, log_entries, read_tables, run, statuses
-from tests.faults.media_server import MediaServer, media_server
-from tests.faults.memory import PretendedMemory, little_memory
+from tests.faults.conftest import Inputs
+from tests.support.fault_jobs import RunningJob, kill, log_entries, read_tables, run, statuses
+from tests.support.media_server import MediaServer, media_server
+from tests.support.memory import PretendedMemory, little_memory
+from tests.support.record import Record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

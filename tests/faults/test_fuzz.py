@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.record import Record
+from tests.support.record import Record
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -25,7 +25,7 @@ HAS_WHEELS = (
 def test_a_parser_survives_whatever_it_is_given(parser: str, tmp_path: Path, record: Record) -> None:
     if importlib.util.find_spec("atheris") is None and not HAS_WHEELS:
         pytest.skip("left out, and only here: atheris has no wheels for this platform")
-    command = [sys.executable, "-m", "tests.faults.fuzz", parser]
+    command = [sys.executable, "-m", "tests.support.fuzz", parser]
     limits = [f"-max_total_time={SECONDS}", "-max_len=300", "-rss_limit_mb=2000", "-seed=1", str(tmp_path)]
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([*command, *limits], cwd=root, capture_output=True, text=True, check=False, timeout=120)

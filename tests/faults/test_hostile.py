@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
-from pipeline.demo_inputs import PROMPTS
+from pipeline.inputs.write import PROMPTS
 from pipeline.run import main
-from tests.pipeline.media_files import (
+from tests.support.media_files import (
     encode,
     encode_audio,
     encode_image,

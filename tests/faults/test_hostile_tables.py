@@ -17,10 +17,10 @@ import torch
 
 import model
 from pipeline import tables
-from pipeline.demo_inputs import PROMPTS
+from pipeline.inputs.write import PROMPTS
+from pipeline.output.saved_sessions import session_folder
 from pipeline.run import main
-from pipeline.saved_sessions import session_folder
-from tests.pipeline.media_files import encode, encode_image, pictures
+from tests.support.media_files import encode, encode_image, pictures
 
 pytestmark = pytest.mark.slow
 

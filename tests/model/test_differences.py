@@ -10,11 +10,11 @@ import functools
 
 import torch
 
-from model.checkpoint import load_model
-from model.frames import ArrayFrames
+from model.network.sam2 import Sam2
 from model.prompts import PointPrompt
-from model.sam2 import Sam2
-from model.video import VideoSession
+from model.tracking.frames import ArrayFrames
+from model.tracking.session import VideoSession
+from model.weights.checkpoint import load_model
 from tests.reference.gaps import MAX_GAP
 from tests.reference.mini import click_on, square_clip
 

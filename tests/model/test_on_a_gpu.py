@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.checkpoint import load_model
-from model.compiled import compile_model
-from model.sam2 import Sam2
-from model.tracking import FrameResult, advance
-from model.video import VideoSession
-from tests.clips import Clip, iou, moving_clip
-from tests.gpus import Gpu
-from tests.model.helpers import Logits, box, by_object, click, frames_of, mini
+from model.network.compiled import compile_model
+from model.network.sam2 import Sam2
+from model.tracking.session import VideoSession
+from model.tracking.state import FrameResult
+from model.tracking.steps import advance
+from model.weights.checkpoint import load_model
+from pipeline.demo.clips import Clip
+from tests.support.clips import iou, moving_clip
+from tests.support.gpus import Gpu
+from tests.support.sessions import Logits, box, by_object, click, frames_of, mini
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,17 @@ import pytest
 import torch
 from transformers import Sam2VideoModel
 
-from model.checkpoint import load_model
-from model.sam2 import Sam2
-from model.transforms import upsample_logits
-from pipeline.drawing import Clip
-from tests.clips import first_visible
+from model.network.sam2 import Sam2
+from model.pixels.transforms import upsample_logits
+from model.weights.checkpoint import load_model
+from pipeline.demo.clips import Clip
 from tests.reference.cases import Box, Click, Direction, GivenMask, Outputs, Seed, normalized
 from tests.reference.gaps import MAX_GAP, TIMES, feature_gaps, gaps, mask_iou, widest
 from tests.reference.mini import MINI_SIZE, box_of, click_on, cut_clip, mini_transformers, square_clip
 from tests.reference.ours_runner import ours_features, ours_outputs
 from tests.reference.rounding import OtherOrder
 from tests.reference.transformers_runner import TransformersRunner
+from tests.support.clips import first_visible
 
 FRAMES = 10
 

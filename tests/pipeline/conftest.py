@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.faults import Backoff
-from pipeline.storage import JobStorage
-from tests.faults.record import record
-from tests.pipeline.cutting_proxy import cutting_proxy
-from tests.pipeline.s3_server import S3Server, s3_server
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.retry import Backoff
+from tests.support.cutting_proxy import cutting_proxy
+from tests.support.record import record
+from tests.support.s3_server import S3Server, s3_server
 
 __all__ = ["cutting_proxy", "record", "s3_server"]
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from pycocotools import mask as coco
 
-from tests.clips import iou
-from tests.pipeline.jobs import JobFolder, Tables
+from tests.support.clips import iou
+from tests.support.jobs import JobFolder, Tables
 
 pytestmark = pytest.mark.slow
 

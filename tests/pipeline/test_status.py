@@ -11,15 +11,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline import job_command, status
-from pipeline.commits import CommitLog
-from pipeline.owner import Heartbeat, Ownership
-from pipeline.saved_sessions import session_folder
-from pipeline.segments import LabeledVideo
+from pipeline import command as job_command
+from pipeline import status
+from pipeline.commits.log import CommitLog
+from pipeline.commits.owner import Heartbeat, Ownership
+from pipeline.output.saved_sessions import session_folder
+from pipeline.output.segment_writer import LabeledVideo
+from pipeline.records import Status
 from pipeline.status import group_by_cause, read_status
-from pipeline.storage import JobStorage
-from pipeline.work import Status
-from tests.pipeline.labeled import driver, labeled, publish
+from pipeline.storage.job_storage import JobStorage
+from tests.support.labeled import driver, labeled, publish
 
 PROGRESS = {
     "state": "running",

@@ -11,10 +11,10 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
-from pipeline.schema import MASKS, TRACKS, VIDEOS
-from pipeline.storage import JobStorage
-from pipeline.work import Status
-from tests.pipeline.labeled import driver, labeled, pixels, publish
+from pipeline.output.schema import MASKS, TRACKS, VIDEOS
+from pipeline.records import Status
+from pipeline.storage.job_storage import JobStorage
+from tests.support.labeled import driver, labeled, pixels, publish
 
 
 @pytest.fixture

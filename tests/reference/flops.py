@@ -5,7 +5,7 @@ Whatever computes the same network exactly does about as many, so they bound its
 
 from __future__ import annotations
 
-from model.config import Sam2Config
+from model.network.config import Sam2Config
 
 NUM_MEMORIES, NUM_POINTERS = 7, 16
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from transformers import Sam2VideoModel, Sam2VideoProcessor
 
-from pipeline.demo_scenes import demo_scenes
-from pipeline.drawing import Clip, draw
+from pipeline.demo.clips import Clip, draw
+from pipeline.demo.scenes import demo_scenes
 
 MINI_SIZE = 256
 

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.frames import ArrayFrames
+from model.network.sam2 import Sam2
+from model.pixels.transforms import normalize
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
 from model.prompts import Prompt as OurPrompt
-from model.sam2 import Sam2
-from model.transforms import normalize
-from model.video import VideoSession
+from model.tracking.frames import ArrayFrames
+from model.tracking.session import VideoSession
 from tests.reference.cases import Box, Click, Direction, FloatArray, FrameOutput, Outputs, Prompt, Seed
 
 

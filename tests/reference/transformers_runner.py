@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from transformers import Sam2VideoConfig, Sam2VideoInferenceSession, Sam2VideoModel
 
-from model.pt_names import rename_pt
+from model.weights.pt_names import rename_pt
 from tests.reference.cases import (
     Direction,
     DiscMask,

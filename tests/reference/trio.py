@@ -7,9 +7,9 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from model.checkpoint import Checkpoint
-from model.kernels import as_on
-from model.sam2 import Sam2
+from model.network.kernels import as_on
+from model.network.sam2 import Sam2
+from model.weights.checkpoint import Checkpoint
 from tests.reference.cases import Case, FloatArray, FramesSpec, Outputs, drawn_frames, normalized
 from tests.reference.gaps import Gaps, gaps, widest
 from tests.reference.ours_runner import ours_features, ours_outputs

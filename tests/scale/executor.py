@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.executors import Event, Ready, Reported
-from pipeline.segment_files import SegmentOrigin, new_segment_name
-from pipeline.work import Outcome, Progress, Report, Segment, Status, WorkItem
+from pipeline.cluster.executor import Event, Ready, Reported
+from pipeline.output.segments import SegmentOrigin, new_segment_name
+from pipeline.records import Outcome, Progress, Report, Segment, Status, WorkItem
 
 _FRAMES, _MASKS, _BYTES_PER_MASK = 120, 240, 185
 

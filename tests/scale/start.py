@@ -16,8 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.commits import decode_entry
-from tests.pipeline.jobs import JobFolder
+from pipeline.commits.entry import decode_entry
+from tests.support.jobs import JobFolder
 
 _RAY_ALONE = "import ray; ray.init(address='local', include_dashboard=False, num_cpus=2)"
 _POLL_SECONDS = 0.05

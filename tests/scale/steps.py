@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pipeline import compose, driver
-from pipeline.commits import CommitLog
-from pipeline.config import JobConfig
-from pipeline.loop import Loop
-from pipeline.schema import TABLES
-from pipeline.segment_files import object_path
-from pipeline.storage import JobStorage
-from tests.pipeline import labeled
+from pipeline.commits.log import CommitLog
+from pipeline.config import compose
+from pipeline.config.job_config import JobConfig
+from pipeline.driver import driver
+from pipeline.driver.loop import Loop
+from pipeline.output.schema import TABLES
+from pipeline.output.segments import object_path
+from pipeline.storage.job_storage import JobStorage
 from tests.scale.executor import ReceiptExecutor
 from tests.scale.inputs import write_tables
+from tests.support import labeled
 
 REMAINING = 400  # videos that a killed run had not committed …
 ADOPTED = 8  # … and segments of them that it had published

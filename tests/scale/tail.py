@@ -18,8 +18,9 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from tests.clips import moving_clip, seed_prompts, write_job_inputs
-from tests.pipeline.jobs import JobFolder
+from pipeline.demo.inputs import seed_prompts
+from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.jobs import JobFolder
 
 _READY = re.compile(r"is ready")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.commits import CommitLog
-from pipeline.storage import JobStorage
-from tests.pipeline.test_job_state import segment
+from pipeline.commits.log import CommitLog
+from pipeline.storage.job_storage import JobStorage
+from tests.pipeline.commits.test_snapshot import segment
 from tests.scale import steps
 from tests.scale.inputs import write_tables
 
@@ -81,7 +81,7 @@ def test_what_a_log_writes_stays_in_proportion_to_its_entries(
     memory_job: JobStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A roll-up is the whole state: at fixed distances they would be quadratic."""
-    monkeypatch.setattr("pipeline.commits.ENTRIES_PER_ROLL_UP", 5)
+    monkeypatch.setattr("pipeline.commits.log.ENTRIES_PER_ROLL_UP", 5)
     written = [0]
 
     class Counted(JobStorage):
@@ -109,8 +109,8 @@ def test_what_a_log_writes_stays_in_proportion_to_its_entries(
 def test_the_tail_of_a_log_is_bounded_however_large_it_is(
     memory_job: JobStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.commits.ENTRIES_PER_ROLL_UP", 5)
-    monkeypatch.setattr("pipeline.commits.MOST_ENTRIES_PER_ROLL_UP", 20)
+    monkeypatch.setattr("pipeline.commits.log.ENTRIES_PER_ROLL_UP", 5)
+    monkeypatch.setattr("pipeline.commits.log.MOST_ENTRIES_PER_ROLL_UP", 20)
     log = CommitLog(memory_job, "w")
     log.load()
     log.claim()

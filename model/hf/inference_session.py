@@ -1,0 +1,289 @@
+"""The inference session of the documentation page: what was said of a video or stream, and what tracks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from model.hf.prompt_inputs import frame_index_of
+from model.network.sam2 import Sam2
+from model.pixels.transforms import normalize
+from model.prompts import MaskPrompt, Prompt, errors_naming
+from model.tracking.frames import ArrayFrames, FrameSource
+from model.tracking.history import HistoryRule
+from model.tracking.session import VideoSession
+from model.tracking.stream import VideoStream
+
+Device = torch.device | str
+
+
+class Sam2VideoInferenceSession:
+    """What was said of the objects of a video, or of a stream where `video` is not given.
+
+    Args:
+        video: frames as `processor.init_video_session` prepares them, or normalised ones `[T, 3, S, S]`.
+        video_height: height of the video in pixels, which prompts refer to.
+        video_width: width of the video in pixels.
+        inference_device: where the model runs.
+        inference_state_device: where memories and masks are kept.
+        video_storage_device: where the frames are kept.
+        dtype: what the model computes with; it must be that of the model.
+        max_vision_features_cache_size: number of frames whose image features are kept.
+        num_frames: the length of a stream, if it is known; it matters below 16.
+        max_prompted_memories: bounds how many prompted frames of an object are remembered.
+
+    Results are not kept, only what corrections need; of a stream, the newest frame. (`transformers` keeps every output
+    and a full-size mask for each object and frame.) So what its session stores and looks up for its own model
+    (`get_output`, `store_output`, `add_new_frame`, `add_point_inputs`, `add_mask_inputs`) is not here.
+    """
+
+    def __init__(  # noqa: PLR0913  # the documented arguments
+        self,
+        video: FrameSource | Tensor | None = None,
+        video_height: int | None = None,
+        video_width: int | None = None,
+        inference_device: Device = "cpu",
+        inference_state_device: Device = "cpu",
+        video_storage_device: Device = "cpu",
+        dtype: torch.dtype | str = "float32",
+        max_vision_features_cache_size: int = 1,
+        *,
+        num_frames: int | None = None,
+        max_prompted_memories: int | None = None,
+    ) -> None:
+        self.inference_device = torch.device(inference_device)
+        self.inference_state_device = torch.device(inference_state_device)
+        self.video_storage_device = torch.device(video_storage_device)
+        self.dtype = as_dtype(dtype)
+        self.max_vision_features_cache_size = frame_index_of(
+            max_vision_features_cache_size, "max_vision_features_cache_size"
+        )
+        self._size_hw: tuple[int, int] | None = None
+        if video_height is not None and video_width is not None:
+            self._size_hw = (int(video_height), int(video_width))
+        if isinstance(video, Tensor):
+            if self._size_hw is None:
+                raise ValueError("video_height and video_width must be given with normalised frames")
+            video = ArrayFrames(video.permute(0, 2, 3, 1).to(self.video_storage_device, self.dtype), self._size_hw)
+        self._video = video
+        if video is not None:
+            self._size_hw = video.size_hw
+        self._stream_length = None if num_frames is None else frame_index_of(num_frames, "num_frames")
+        self._max_prompted_memories = max_prompted_memories
+        self._prompts: dict[int, dict[int, Prompt]] = {}
+        self._tracker: VideoSession | VideoStream | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether frames come one by one."""
+        return self._video is None
+
+    @property
+    def video_height(self) -> int | None:
+        """Height of the video in pixels, `None` for a stream of which nothing has been said."""
+        return None if self._size_hw is None else self._size_hw[0]
+
+    @property
+    def video_width(self) -> int | None:
+        """Width of the video in pixels, `None` for a stream of which nothing has been said."""
+        return None if self._size_hw is None else self._size_hw[1]
+
+    @property
+    def num_frames(self) -> int | None:
+        """Number of frames, `None` where it is not known; of a stream, those that have come."""
+        if self._video is None:
+            return self._tracker.newest_index + 1 if isinstance(self._tracker, VideoStream) else None
+        return len(self._video) if isinstance(self._video, ArrayFrames) else None
+
+    @property
+    def obj_ids(self) -> list[int]:
+        """The objects in the order in which they were added, which is the order of the rows of every result."""
+        return list(self._prompts)
+
+    def get_obj_num(self) -> int:
+        """Number of objects."""
+        return len(self._prompts)
+
+    def obj_id_to_idx(self, obj_id: int) -> int:
+        """The row of an object in results. Raises `ValueError` for an object that is not there."""
+        if obj_id not in self._prompts:
+            raise ValueError(f"object {obj_id}: is not in the session, which has {self.obj_ids}")
+        return self.obj_ids.index(obj_id)
+
+    def obj_idx_to_id(self, obj_idx: int) -> int:
+        """The object of a row of results."""
+        return self.obj_ids[obj_idx]
+
+    def prompt_of(self, object_id: int, frame_index: int) -> Prompt | None:
+        """What has been said of an object on a frame."""
+        return self._prompts.get(object_id, {}).get(frame_index)
+
+    def get_frame(self, frame_idx: int) -> Tensor:
+        """A frame of the video, normalised, on the device of inference; of a stream, the newest one.
+
+        `[3, S, S]`, from a `FrameSource` of the user's `[3, h, w]` of its own size. Raises `ValueError` for a frame
+        that is not there.
+        """
+        index = frame_index_of(frame_idx)
+        source = self._tracker.session.frames if isinstance(self._tracker, VideoStream) else self._video
+        frame = None if source is None else next(source.at([index]), None)
+        if frame is None:
+            raise ValueError(f"frame {index}: is not in the session")
+        pixels = frame.pixels_HW3
+        if not pixels.is_floating_point():
+            return normalize(pixels.unsqueeze(0), self.inference_device, self.dtype)[0]
+        return pixels.permute(2, 0, 1).to(self.inference_device, self.dtype)
+
+    def remove_point_inputs(self, obj_idx: int, frame_idx: int) -> None:
+        """Takes back the clicks and box of the object of a row on a frame, if there are any."""
+        self._clear_if(obj_idx, frame_idx, is_mask=False)
+
+    def remove_mask_inputs(self, obj_idx: int, frame_idx: int) -> None:
+        """Takes back the mask of the object of a row on a frame, if there is one."""
+        self._clear_if(obj_idx, frame_idx, is_mask=True)
+
+    def _clear_if(self, obj_idx: int, frame_idx: int, *, is_mask: bool) -> None:
+        object_id = self.obj_idx_to_id(obj_idx)
+        prompt = self.prompt_of(object_id, frame_idx)
+        if prompt is not None and isinstance(prompt, MaskPrompt) == is_mask:
+            self.clear_all_prompts_in_frame(frame_idx, object_id)
+
+    def add_prompts(
+        self, frame_index: int, prompts: Mapping[int, Prompt], size_hw: tuple[int, int] | None = None
+    ) -> None:
+        """Sets what is said of objects on a frame; an earlier prompt of an object there is replaced.
+
+        `size_hw` says how large the frames of a stream are. All or nothing: raises `ValueError` naming object, frame
+        and value for the first one that does not fit.
+        """
+        size = self._size_for(size_hw)
+        fitted = {object_id: self._fit(object_id, frame_index, prompt, size) for object_id, prompt in prompts.items()}
+        self._size_hw = size
+        if isinstance(self._tracker, VideoStream) and size is not None:
+            self._tracker.size_hw = size
+        for object_id, prompt in fitted.items():
+            if self._tracker is not None:
+                self._tracker.add_prompt(object_id, frame_index, prompt)
+            self._prompts.setdefault(object_id, {})[frame_index] = prompt
+
+    def remove_object(self, obj_id: int) -> None:
+        """Forgets an object; the others are as if it had never been there."""
+        self.obj_id_to_idx(obj_id)
+        del self._prompts[obj_id]
+        if self._tracker is not None:
+            self._tracker.remove_object(obj_id)
+
+    def clear_all_prompts_in_frame(self, frame_idx: int, obj_id: int) -> None:
+        """Takes back what was said of an object on a frame. An object without any prompt is removed."""
+        if self.prompt_of(obj_id, frame_idx) is None:
+            raise ValueError(f"object {obj_id}, frame {frame_idx}: there is no prompt to clear")
+        del self._prompts[obj_id][frame_idx]
+        if self._tracker is not None:
+            self._tracker.clear_prompts(obj_id, frame_idx)
+            has_prompts = self._tracker.has_object(obj_id)
+        else:
+            has_prompts = bool(self._prompts[obj_id])
+        if not has_prompts:
+            del self._prompts[obj_id]
+
+    def reset_tracking_data(self) -> None:
+        """Forgets all objects; video and image features stay, a stream goes on."""
+        self._prompts.clear()
+        if self._tracker is not None:
+            self._tracker.reset()
+
+    def reset_inference_session(self) -> None:
+        """Forgets all objects and image features; the video stays, a stream goes on."""
+        self.reset_tracking_data()
+        if self._tracker is not None:
+            self._tracker.forget_features()
+
+    def tracker(self, network: Sam2) -> VideoSession | VideoStream:
+        """The session that tracks, made at the first call.
+
+        Raises `ValueError` where device or dtype of the model are not those of the session, or where the session has
+        been tracked by another model.
+        """
+        if network.dtype != self.dtype:
+            raise ValueError(
+                f"the session is in {self.dtype}, the model in {network.dtype}: give "
+                "init_video_session(dtype=model.dtype)"
+            )
+        if not _same_device(network.device, self.inference_device):
+            raise ValueError(
+                f"the session is on {self.inference_device}, the model on {network.device}: give "
+                "init_video_session(inference_device=model.device)"
+            )
+        size = network.config.image_size
+        if isinstance(self._video, ArrayFrames) and self._video.prepared_size not in (None, size):
+            raise ValueError(
+                f"the processor made frames of {self._video.prepared_size} pixels, the model takes {size}: load both "
+                "from one checkpoint"
+            )
+        if self._tracker is None:
+            self._tracker = self._new_tracker(network)
+            for object_id, prompts in self._prompts.items():
+                for frame_index, prompt in prompts.items():
+                    self._tracker.add_prompt(object_id, frame_index, prompt)
+        if self._tracker.model is not network:
+            raise ValueError("the session holds memories of another model: make a new session for this one")
+        return self._tracker
+
+    def _new_tracker(self, network: Sam2) -> VideoSession | VideoStream:
+        if self._video is None:
+            return VideoStream(
+                network,
+                self._size_hw or (network.config.image_size, network.config.image_size),
+                self._max_prompted_memories,
+                num_frames=self._stream_length,
+                state_device=self.inference_state_device,
+            )
+        return VideoSession(
+            network,
+            self._video,
+            self._max_prompted_memories,
+            history=HistoryRule(),
+            state_device=self.inference_state_device,
+            num_cached_frames=self.max_vision_features_cache_size,
+        )
+
+    def drop_gone_prompts(self, newest_index: int) -> None:
+        """Forgets what was said of frames that a stream has left behind; what they gave is remembered."""
+        for prompts in self._prompts.values():
+            for index in [index for index in prompts if index < newest_index]:
+                del prompts[index]
+
+    def _size_for(self, size_hw: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size_hw is None or size_hw == self._size_hw:
+            return self._size_hw
+        if self._size_hw is not None and (self._prompts or not self.is_stream):
+            raise ValueError(f"original_size: is {list(size_hw)}, but the session has {list(self._size_hw)}")
+        return size_hw
+
+    def _fit(self, object_id: int, frame_index: int, prompt: Prompt, size_hw: tuple[int, int] | None) -> Prompt:
+        with errors_naming(f"object {object_id}, frame {frame_index}"):
+            if size_hw is None:
+                raise ValueError("original_size must be given with the first prompt of a stream")
+            num_frames = self.num_frames or 0
+            if self.is_stream and frame_index < num_frames - 1:
+                raise ValueError(f"the stream is at frame {num_frames - 1}, prompts are for that or later ones")
+            if isinstance(self._video, ArrayFrames) and frame_index >= num_frames:
+                raise ValueError(f"the video has {num_frames} frames, 0 to {num_frames - 1}")
+            return prompt.fit(size_hw)
+
+
+def as_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """A dtype that a model can have, from itself or its name, such as `bfloat16`. Raises `ValueError` for others."""
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype: {dtype!r} is no dtype of torch for floating-point numbers, such as 'bfloat16'")
+    return found
+
+
+def _same_device(first: torch.device, second: torch.device) -> bool:
+    """Whether both are one device; one without an index is the current one, as torch says."""
+    if first.type != second.type or first == second:
+        return first == second
+    return torch.empty(0, device=first).device == torch.empty(0, device=second).device

@@ -1,0 +1,265 @@
+"""`Sam2VideoModel` of the documentation page: the same calls and arguments, over the sessions of this project.
+
+Where results differ from those of `transformers`, and why (`tests/model/tracking/test_promises.py` shows each on both):
+
+1. every prompt counts, whenever it was added; there, a second prompted frame is ignored unless `forward` ran on it;
+2. an object starts at its first prompt, and has logits of -1024 before; there, it is segmented without a prompt on
+   frames before, and remembers that as if it had been prompted;
+3. a prompt on a frame that was tracked corrects its mask (the earlier logits are fed, clamped to ±32, as `sam2` does),
+   and stays; there, the next propagation computes it away;
+4. `reverse` holds for all objects; there, one object's first frame turns it round for those after it;
+5. only an object's own prompt binarises its memory; there, that of any object on the frame does;
+6. a mask prompt's object pointer comes from the single-mask token, as in `sam2`;
+7. what an object gets does not depend on the others; there, points that only fill up the batch count;
+8. adding an object loses no other, and the caller's list of ids stays as it is;
+9. outputs and full-size masks are not kept;
+10. holes and specks are removed where asked (`model.hf.postprocess`); there, the arguments are ignored;
+11. what makes no sense raises `ValueError` naming object, frame and value; there, tuples are dropped in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from model.hf.config import Sam2VideoConfig
+from model.hf.image_inputs import Sam2VideoImageSegmentationOutput, segment_images
+from model.hf.inference_session import Sam2VideoInferenceSession, as_dtype
+from model.hf.prompt_inputs import frame_index_of
+from model.network.sam2 import HIDDEN_LOGIT, Sam2
+from model.tracking.memory_bank import BACKWARD, FORWARD
+from model.tracking.state import FrameResult, Step
+from model.tracking.steps import advance
+from model.tracking.stream import VideoStream
+from model.weights.checkpoint import read_checkpoint, save_model
+from model.weights.hub import HubAccess
+
+
+@dataclass(frozen=True)
+class Sam2VideoSegmentationOutput:
+    """The masks of all B objects of a session on one frame, in the order of `session.obj_ids`.
+
+    `pred_masks` are logits `[B, 1, h, w]` of low resolution, -1024 where an object has not started;
+    `object_score_logits` `[B]` are above 0 where it is visible; `iou_scores` `[B]` are predicted IoUs.
+    """
+
+    object_ids: list[int]
+    pred_masks: Tensor
+    object_score_logits: Tensor
+    iou_scores: Tensor
+    frame_idx: int
+
+    def __getitem__(self, name: str) -> Any:
+        """A field by its name, as outputs of `transformers` give it."""
+        if name not in self.__dataclass_fields__:
+            raise KeyError(name)
+        return getattr(self, name)
+
+
+class Sam2VideoModel(nn.Module):
+    """SAM 2 over videos and streams. In state dicts its weights have their names of `model.safetensors`."""
+
+    def __init__(self, config: Sam2VideoConfig, network: Sam2 | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.network = Sam2(config.network()) if network is None else network
+        # Hooks, as a module around this one never calls its `load_state_dict`.
+        self.register_state_dict_post_hook(_shorten_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_lengthen_names)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        dtype: torch.dtype | str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        device_map: torch.device | str | None = None,
+        **access: Any,
+    ) -> Self:
+        """A model by `mini`, folder, URI, Hub id (at a `revision`, with a `token`) or file: see `model.weights`.
+
+        `dtype`, formerly `torch_dtype`, is by default that of the file. `device_map` is one device, or `auto`: a GPU if
+        there is one. `access` may give `cache_dir` and `local_files_only`. Raises `CheckpointError` saying what is
+        wrong with a checkpoint, `FileNotFoundError` where there is none.
+        """
+        checkpoint = read_checkpoint(str(source), HubAccess(revision, token, **access))
+        asked = torch_dtype if dtype is None else dtype
+        wanted = checkpoint.dtype if asked is None or asked == "auto" else as_dtype(asked)
+        device = "cpu" if device_map is None else device_map
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(Sam2VideoConfig.from_dict(checkpoint.raw_config), checkpoint.model().to(device, wanted))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from."""
+        raw = self.config.to_dict() | {"dtype": str(self.dtype).removeprefix("torch.")}
+        save_model(self.network, folder, {"architectures": ["Sam2VideoModel"], **raw})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.network.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, and so of the computation."""
+        return self.network.dtype
+
+    def forward(
+        self,
+        inference_session: Sam2VideoInferenceSession,
+        frame_idx: int | None = None,
+        frame: Tensor | None = None,
+        reverse: bool = False,
+        run_mem_encoder: bool = True,
+    ) -> Sam2VideoSegmentationOutput:
+        """The masks on one frame: `frame_idx` of a video, or the next `frame` of a stream, normalised `[3, S, S]`.
+
+        On a frame of a video, objects with a prompt there are segmented and the others tracked, in reverse time if
+        `reverse`; where a pass has tracked them and nothing was said of them since, the result of that pass is given.
+        On the newest frame of a stream, `frame_idx` gives its masks with what was said of it since it came. With
+        `run_mem_encoder` off, tracked objects do not remember the frame.
+        """
+        tracker = inference_session.tracker(self.network)
+        if frame_idx is not None:
+            frame_idx = frame_index_of(frame_idx)
+        if isinstance(tracker, VideoStream):
+            return self._stream_frame(inference_session, tracker, frame_idx, frame, run_mem_encoder)
+        if frame is not None:
+            raise ValueError("frame: the session has a video; frames are pushed to sessions without one")
+        if frame_idx is None:
+            raise ValueError("frame_idx: must be given, or a frame where the session is a stream")
+        if not inference_session.obj_ids:
+            raise ValueError(f"frame {frame_idx}: there are no objects; add inputs first")
+        heading = BACKWARD if reverse else FORWARD
+        result = tracker.segment_frame(frame_idx, heading, remember=run_mem_encoder)
+        return self._output(result, inference_session.obj_ids)
+
+    def propagate_in_video_iterator(
+        self,
+        inference_session: Sam2VideoInferenceSession,
+        start_frame_idx: int | None = None,
+        max_frame_num_to_track: int | None = None,
+        reverse: bool = False,
+        show_progress_bar: bool = False,
+    ) -> Iterator[Sam2VideoSegmentationOutput]:
+        """The masks of all objects on one frame after the other, to the end of the video or, `reverse`, to its start.
+
+        The walk starts at `start_frame_idx`, by default the earliest frame with a prompt, and has
+        `max_frame_num_to_track` frames, the first one included, by default all (`transformers` gives one more). It is
+        a fresh pass from the prompts, unless `start_frame_idx` is given: then objects go on with what they remember of
+        the frames before, from the last pass over them.
+        """
+        tracker = inference_session.tracker(self.network)
+        if isinstance(tracker, VideoStream):
+            raise ValueError("the session is a stream: give its frames to the model one by one")
+        if not tracker.objects:
+            raise ValueError("there are no objects to propagate; add inputs first")
+        if start_frame_idx is None:
+            start = min(tracked.first_prompt for tracked in tracker.objects.values())
+        else:
+            start = frame_index_of(start_frame_idx, "start_frame_idx")
+        if max_frame_num_to_track is not None:
+            max_frame_num_to_track = frame_index_of(max_frame_num_to_track, "max_frame_num_to_track")
+        length = tracker.frames.length_up_to(start + 1)
+        if start >= length:
+            raise ValueError(f"start_frame_idx: is {start}, the video has {length} frames")
+        num_frames = inference_session.num_frames
+        heading = BACKWARD if reverse else FORWARD
+        walk = tracker.walk_from(start, heading, fresh=start_frame_idx is None)
+        steps: Iterator[Step] = islice(walk, max_frame_num_to_track)
+        if show_progress_bar:
+            ahead = start + 1 if reverse else None if num_frames is None else num_frames - start
+            counts = [count for count in (ahead, max_frame_num_to_track) if count is not None]
+            steps = _with_progress_bar(steps, min(counts, default=None))
+        for step in steps:
+            yield self._output(advance([step])[0], inference_session.obj_ids)
+
+    def segment_images(
+        self,
+        pixel_values: Tensor,
+        input_points: Tensor | None = None,
+        input_labels: Tensor | None = None,
+        input_boxes: Tensor | None = None,
+        original_sizes: Tensor | None = None,
+        point_pad_value: int = -10,
+    ) -> Sam2VideoImageSegmentationOutput:
+        """Masks of still images with any number of prompts each: `model.segment_images(**processor(images=…, …))`.
+
+        What an object gets does not depend on the other prompts and images. The masks of each image go with its entry
+        of `original_sizes` to `post_process_masks`. `point_pad_value` is that of the processor.
+        """
+        given = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
+        prompts = {name: values for name, values in given.items() if values is not None}
+        return segment_images(self.network, pixel_values, prompts, point_pad_value)
+
+    def _stream_frame(
+        self,
+        session: Sam2VideoInferenceSession,
+        stream: VideoStream,
+        frame_idx: int | None,
+        frame: Tensor | None,
+        remember: bool,
+    ) -> Sam2VideoSegmentationOutput:
+        if frame is None:
+            if frame_idx != stream.newest_index or frame_idx == -1:
+                raise ValueError(
+                    f"frame_idx: is {frame_idx}, but a stream has its newest frame only ({stream.newest_index}): "
+                    "give the next one as frame"
+                )
+            return self._output(stream.newest_result(), session.obj_ids)
+        if frame_idx not in (None, stream.newest_index + 1):
+            raise ValueError(f"frame_idx: is {frame_idx}, but the next frame is {stream.newest_index + 1}")
+        size = self.network.config.image_size
+        pixels = frame[0] if frame.ndim == 4 and len(frame) == 1 else frame
+        if tuple(pixels.shape) != (3, size, size) or not pixels.is_floating_point():
+            raise ValueError(
+                f"frame: expected normalised pixels [3, {size}, {size}], got {frame.dtype} {list(frame.shape)}: give "
+                "processor(images=frame).pixel_values[0]"
+            )
+        result = stream.push(pixels.permute(1, 2, 0), remember=remember)
+        session.drop_gone_prompts(stream.newest_index)
+        return self._output(result, session.obj_ids)
+
+    def _output(self, result: FrameResult, object_ids: list[int]) -> Sam2VideoSegmentationOutput:
+        """The result with a row for each object of the session, also those that have not started."""
+        side = self.network.config.mask_size
+        logits = torch.full((len(object_ids), 1, side, side), HIDDEN_LOGIT, device=self.device)
+        scores = torch.full((len(object_ids),), HIDDEN_LOGIT, device=self.device)
+        ious = torch.zeros(len(object_ids), device=self.device)
+        rows = [object_ids.index(object_id) for object_id in result.object_ids]
+        logits[rows, 0] = result.logits_BHW
+        scores[rows] = result.object_scores_B
+        ious[rows] = result.predicted_ious_B
+        return Sam2VideoSegmentationOutput(list(object_ids), logits, scores, ious, result.frame_index)
+
+
+def _with_progress_bar(steps: Iterator[Step], total: int | None) -> Iterator[Step]:
+    from tqdm.auto import tqdm
+
+    return iter(tqdm(steps, desc="propagate in video", total=total))
+
+
+def _shorten_names(_: nn.Module, weights: dict[str, Any], prefix: str, *_metadata: Any) -> None:
+    """Takes `network.` out of the names of a model that is saved, `prefix` being where it is in the whole."""
+    _replace_start(weights, f"{prefix}network.", prefix)
+
+
+def _lengthen_names(_: nn.Module, weights: dict[str, Any], prefix: str, *_results: Any) -> None:
+    """The reverse, for a model that is loaded."""
+    _replace_start(weights, prefix, f"{prefix}network.")
+
+
+def _replace_start(weights: dict[str, Any], old: str, new: str) -> None:
+    for name in list(weights):
+        if name.startswith(old):
+            weights[new + name.removeprefix(old)] = weights.pop(name)

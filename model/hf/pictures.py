@@ -1,0 +1,153 @@
+"""Pictures of users to frames: PIL images, arrays and tensors, alone, in lists, from iterators and from video files.
+
+Legend: T frames, H, W pixels, S side of the model's square input; frames are uint8 RGB `[H, W, 3]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.pixels.orientation import UInt8Array
+from model.pixels.transforms import resize_frame
+from model.tracking.frames import ArrayFrames, FrameSource
+
+Device = torch.device | str
+
+
+@dataclass(frozen=True)
+class VideoMetadata:
+    """What `load_video` found: the number of frames decoded, their size as displayed, frames per second if known."""
+
+    total_num_frames: int
+    height: int
+    width: int
+    fps: float | None
+
+
+def load_video(location: str | Path) -> tuple[UInt8Array, VideoMetadata]:
+    """All frames of a video file as displayed, uint8 RGB `[T, H, W, 3]`, from a path or any fsspec URI.
+
+    Raises `ValueError` for a file that is no video, `FileNotFoundError` where there is none.
+    """
+    frames: list[UInt8Array] = []
+    fps: float | None = None
+    for fps, pixels in _decode(location):  # noqa: B007  # the rate of the stream comes with each frame
+        frames.append(pixels)
+    if not frames:
+        raise ValueError(f"video {location}: no frame could be decoded; check that the file is whole")
+    height, width, _ = frames[0].shape
+    return np.stack(frames), VideoMetadata(len(frames), height, width, fps)
+
+
+def to_frames(
+    video: Any, image_size: int, *, processing_device: Any = "cpu", storage_device: Any = "cpu"
+) -> FrameSource:
+    """What a session walks, from what a user calls a video.
+
+    That is a path or URI; a picture, which makes a video of one frame; a list or an iterator of pictures; an array or
+    tensor `[T, H, W, 3]` or `[T, 3, H, W]`; a batch of one of these; or a `FrameSource`, which is passed on.
+    Frames are resized one by one on `processing_device`, and only the resized ones are kept, on `storage_device`.
+    Raises `ValueError` naming the frame that is no RGB picture or has another size than the first.
+    """
+    if isinstance(video, FrameSource):
+        return video
+    size_hw: tuple[int, int] | None = None
+    kept: list[Tensor] = []
+    is_stream = not isinstance(video, (np.ndarray, Tensor, Sequence))
+    for index, picture in enumerate(_pictures(video)):
+        pixels_HW3 = to_rgb(picture, f"frame {index}")
+        if size_hw is None:
+            size_hw = (pixels_HW3.shape[0], pixels_HW3.shape[1])
+        if tuple(pixels_HW3.shape[:2]) != size_hw:
+            raise ValueError(
+                f"frame {index}: is {list(pixels_HW3.shape[:2])} (height, width), the first frame {list(size_hw)}"
+            )
+        resized = resize_frame(pixels_HW3.to(processing_device), image_size).to(storage_device)
+        if is_stream and resized.data_ptr() == pixels_HW3.data_ptr():
+            resized = resized.clone()  # who reads pictures one by one may read them into one buffer
+        kept.append(resized)
+    return ArrayFrames(kept, size_hw)
+
+
+def to_rgb(picture: Any, name: str) -> Tensor:
+    """A PIL image of any mode, or a uint8 array or tensor `[H, W, 3]` or `[3, H, W]`, as uint8 RGB `[H, W, 3]`.
+
+    Raises `ValueError` beginning with `name` for anything else.
+    """
+    if hasattr(picture, "convert") and hasattr(picture, "mode"):
+        return torch.from_numpy(np.array(picture.convert("RGB")))
+    if not isinstance(picture, (np.ndarray, Tensor)):
+        raise ValueError(f"{name}: expected a PIL image, an array or a tensor, got {type(picture).__name__}")
+    if isinstance(picture, np.ndarray):
+        picture = np.ascontiguousarray(picture)  # torch takes no views that go backward, as BGR turned to RGB
+    pixels = torch.as_tensor(picture)
+    if pixels.dtype != torch.uint8:
+        raise ValueError(f"{name}: expected uint8 pixels of 0 to 255, got {pixels.dtype}")
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return pixels
+    if pixels.ndim == 3 and pixels.shape[0] == 3:
+        return pixels.permute(1, 2, 0)
+    raise ValueError(f"{name}: expected RGB of shape [H, W, 3] or [3, H, W], got {list(pixels.shape)}")
+
+
+def _pictures(video: Any) -> Iterable[Any]:
+    """The pictures of what a user calls a video, one by one. A batch of one video counts as that video."""
+    if _is_batch(video):
+        if len(video) != 1:
+            raise ValueError(f"video: a session has one video, got a batch of {len(video)}")
+        return _pictures(video[0])
+    if isinstance(video, (str, Path)):
+        return (pixels for _, pixels in _decode(video))
+    if isinstance(video, (np.ndarray, Tensor)) and video.ndim == 4:
+        return video
+    if isinstance(video, (np.ndarray, Tensor)) or hasattr(video, "convert"):
+        return [video]
+    if isinstance(video, Iterable):
+        return video
+    raise ValueError(f"video: expected frames, a path or a URI, got {type(video).__name__}")
+
+
+def _is_batch(video: Any) -> bool:
+    """Whether these are videos and not pictures: arrays of five dimensions, or a list of locations or of videos."""
+    if isinstance(video, (np.ndarray, Tensor)):
+        return video.ndim == 5
+    if not isinstance(video, (list, tuple)) or not video:
+        return False
+    first = video[0]
+    is_stack = isinstance(first, (np.ndarray, Tensor)) and first.ndim == 4
+    return isinstance(first, (str, Path, list, tuple)) or is_stack
+
+
+def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:
+    """Frames per second, if the file says so, and the pixels of each frame."""
+    import av
+
+    from model.pixels.orientation import VIDEO_FORMATS, Orientation
+
+    with fsspec.open(str(location), "rb") as file:
+        try:
+            container = av.open(file, "r", options={"format_whitelist": VIDEO_FORMATS})
+        except (av.FFmpegError, UnicodeDecodeError, OSError) as error:
+            raise ValueError(f"video {location}: is not a video that can be read ({error})") from error
+        with closing(container):
+            if not container.streams.video:
+                raise ValueError(f"video {location}: has no video stream")
+            stream = container.streams.video[0]
+            # Slices only: frame threads can hang when decoding stops early beside torch.
+            stream.thread_type = "SLICE"
+            fps = float(stream.average_rate) if stream.average_rate else None
+            try:
+                for picture in container.decode(stream):
+                    rgb = picture.reformat(format="rgb24", threads=1).to_ndarray()
+                    yield fps, Orientation.of(picture).apply(rgb.astype(np.uint8, copy=False))
+            except av.FFmpegError as error:
+                raise ValueError(f"video {location}: is damaged and cannot be decoded to its end ({error})") from error

@@ -1,0 +1,226 @@
+"""Fast exact forms of linear layers and attention, by a fixed table of device, dtype and shape.
+
+Never by timing, so that bits repeat. Each function names its plain formula; `tests/model/network/test_kernels.py` holds
+them to it.
+
+Legend: B batch, N heads, L queries, T keys, D channels of queries and keys, V channels of values, R rows, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Activation = Literal["none", "relu", "gelu"]
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+# On a CPU: keys from which attention goes by blocks, and the least rows for which oneDNN's linear layer is faster.
+_MIN_KEYS_FOR_BLOCKS = 512
+_MIN_ROWS_FOR_ONEDNN = 512
+# Rows of a map that a CPU takes at a time: what lies between two layers then fits its caches, and stays below the
+# 32 MiB from which the allocator maps fresh zeroed pages for every tensor.
+_ROWS_IN_CACHE = 4096
+# Scores of one block of attention, in bytes: half of what the allocator keeps, as each block's product is a new tensor.
+_BYTES_OF_SCORES = 16 << 20
+# Up to so many keys, attention of many short sequences goes by batched products; the fused kernel has a start-up cost
+# for each sequence. In bfloat16 it is also slower at any length that a window has.
+_MAX_KEYS_FOR_BATCHES = {torch.bfloat16: _MIN_KEYS_FOR_BLOCKS - 1, torch.float32: 64}
+# Tokens of the stride-16 map, over all objects, in one batch of the network: more would not be faster, only larger.
+_TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 131072}
+# The same for the frames of one batch of the image encoder.
+_TOKENS_PER_ENCODER_BATCH = {"cpu": 1024, "cuda": 32768}
+
+
+def block_rows(num_keys: int, dtype: torch.dtype) -> int:
+    """Queries taken at a time, a power of two: 512, or fewer where a block of scores would be too large."""
+    fitting = max(1, _BYTES_OF_SCORES // (num_keys * dtype.itemsize))
+    return min(512, 1 << (fitting.bit_length() - 1))
+
+
+def uses_blocks(query: Tensor, num_keys: int) -> bool:
+    """Whether attention goes by blocks: on a CPU, as soon as the keys are many."""
+    return device_type(query) == "cpu" and num_keys >= _MIN_KEYS_FOR_BLOCKS
+
+
+def uses_batches(query: Tensor, num_keys: int) -> bool:
+    """Whether attention goes by batched products: on a CPU, for many short sequences."""
+    return device_type(query) == "cpu" and num_keys <= _MAX_KEYS_FOR_BATCHES.get(query.dtype, 0)
+
+
+def rows_at_a_time(x: Tensor) -> int | None:
+    """How many rows of a map to take at a time through a chain of layers; None: all at once."""
+    return _ROWS_IN_CACHE if device_type(x) == "cpu" else None
+
+
+def objects_per_batch(device: torch.device, tokens_of_map: int) -> int:
+    """How many objects share a batch of the network."""
+    return max(1, _TOKENS_PER_BATCH.get(_forced or device.type, _TOKENS_PER_BATCH["cuda"]) // tokens_of_map)
+
+
+def frames_per_batch(device: torch.device, tokens_of_map: int) -> int:
+    """How many frames share a batch of the image encoder."""
+    limit = _TOKENS_PER_ENCODER_BATCH.get(_forced or device.type, _TOKENS_PER_ENCODER_BATCH["cuda"])
+    return max(1, limit // tokens_of_map)
+
+
+_forced: str | None = None
+
+
+def device_type(x: Tensor) -> str:
+    """The row of the table that holds for a tensor: the type of its device."""
+    return _forced or x.device.type
+
+
+@contextmanager
+def as_on(device: str) -> Iterator[None]:
+    """Takes the table's row of another device (`cuda` on a machine without): for tests that count what it would run."""
+    global _forced
+    before, _forced = _forced, device
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def _onednn_dtypes() -> frozenset[torch.dtype]:
+    """The dtypes in which this build of torch and this CPU have oneDNN's linear layer."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return frozenset()
+    has_bfloat16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return frozenset({torch.float32, torch.bfloat16} if has_bfloat16 else {torch.float32})
+
+
+_ONEDNN_DTYPES = _onednn_dtypes()
+
+
+def _uses_onednn(x: Tensor, min_rows: int) -> bool:
+    if device_type(x) != "cpu" or x.dtype not in _ONEDNN_DTYPES:
+        return False
+    if torch.compiler.is_compiling():  # its own code generator cannot take the operator, and has products of its own
+        return False
+    return x.numel() >= min_rows * x.shape[-1]
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """The dtype that `torch.autocast` asks of matrix products on a tensor's device; None where it is off.
+
+    oneDNN's operators are not on torch's list of what autocast casts, so that they do it themselves.
+    """
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if device != "meta" and torch.is_autocast_enabled(device) else None
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Computes in the dtype of the tensors: for position codes and constants, in which 16 bits would move clicks."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+# --- the kernels -----------------------------------------------------------------------------------------------------
+
+
+def linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: Activation = "none",
+    packed: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """`activation(x Wᵀ + b)`; on a CPU by oneDNN, which is faster than the default there and fuses the activation.
+
+    `packed` gives the weight as `pack` lays it out, for callers that keep it.
+    """
+    if (dtype := autocast_dtype(x)) is not None:
+        packed = packed if weight.dtype == dtype else None
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    if _uses_onednn(x, _MIN_ROWS_FOR_ONEDNN):
+        algorithm = "none" if activation == "gelu" else ""
+        laid_out = weight if packed is None else packed()
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, laid_out, bias, activation, [], algorithm)
+        return out
+    return _ACTIVATIONS[activation](F.linear(x, weight, bias))
+
+
+def pack(weight: Tensor) -> Tensor:
+    """A matrix as oneDNN's product reads it, so that it is not laid out again for each product; the bits are the same.
+
+    Only for products by oneDNN.
+    """
+    out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+    return out
+
+
+def _packed_for_products(columns: Tensor) -> Tensor:
+    """`columns` packed if `_product` with it goes by oneDNN."""
+    return pack(columns) if _uses_onednn(columns, 1) else columns.contiguous()
+
+
+def _product(rows: Tensor, columns: Tensor) -> Tensor:
+    """`rows columnsᵀ`, the columns lying as rows, as `_packed_for_products` gave them."""
+    if columns.is_mkldnn:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, columns, None, "none", [], "")
+        return out
+    product: Tensor = rows @ columns.t()
+    return product
+
+
+def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor | None = None) -> Tensor:
+    """`softmax(q kᵀ / √D) v`, `[B, N, L, V]`. Queries of batch 1 serve every row of keys.
+
+    `is_key_BT` says which keys are there: those that only fill up a shape get no weight at all.
+    """
+    if (dtype := autocast_dtype(q_BNLD)) is not None:
+        q_BNLD, k_BNTD, v_BNTV = q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype)
+    if uses_blocks(q_BNLD, k_BNTD.shape[2]):
+        return attention_by_blocks(q_BNLD, k_BNTD, v_BNTV, is_key_BT)
+    queries = q_BNLD.expand(len(k_BNTD), -1, -1, -1)
+    if is_key_BT is None and uses_batches(q_BNLD, k_BNTD.shape[2]):
+        return attention_by_batches(queries, k_BNTD, v_BNTV)
+    mask = None if is_key_BT is None else is_key_BT[:, None, None, :]
+    return F.scaled_dot_product_attention(queries, k_BNTD, v_BNTV, attn_mask=mask)
+
+
+def attention_by_batches(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
+    """The same by one batched product of all heads for the scores and one for the values."""
+    q, k, v = (x.flatten(0, 1) for x in (q_BNLD * q_BNLD.shape[-1] ** -0.5, k_BNTD, v_BNTV))
+    mixed = torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), dim=-1), v)
+    return mixed.view(*q_BNLD.shape[:3], -1)
+
+
+def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor | None = None) -> Tensor:
+    """The same by matrix products of one head and one block of queries at a time.
+
+    The fused kernel of the CPU reaches a fraction of the rate of a matrix product. Memory is bounded by one block of
+    scores. Softmax computes in float32 and rounds to the dtype of the scores.
+    """
+    batch, heads, length = len(k_BNTD), q_BNLD.shape[1], q_BNLD.shape[2]
+    rows = block_rows(k_BNTD.shape[2], q_BNLD.dtype)
+    scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
+    # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
+    out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])
+    # One buffer for all blocks: fresh memory of this size would be zeroed by the kernel page by page.
+    weights = q_BNLD.new_empty(rows, k_BNTD.shape[2])
+    for index in range(batch):
+        for head in range(heads):
+            queries = scaled[index if len(scaled) > 1 else 0, head]
+            keys, values = _packed_for_products(k_BNTD[index, head]), _packed_for_products(v_BNTV[index, head].t())
+            for start in range(0, length, rows):
+                block = queries[start : start + rows]
+                scores = _product(block, keys)
+                if is_key_BT is not None:
+                    scores = scores.masked_fill(~is_key_BT[index], -torch.inf)
+                part = torch.softmax(scores, dim=-1, out=weights[: len(block)])
+                out[index, start : start + rows, head] = _product(part, values)
+    return out.transpose(1, 2)

@@ -1,0 +1,182 @@
+"""Norm, MLP, attention and position codes, shared by the parts of the network.
+
+Legend: B batch, L tokens, N heads, C channels, D channels of a head, H W map. Submodules carry the tensor names of the
+released `model.safetensors`, so that a checkpoint needs no renaming.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.network.kernels import Activation, linear, pack, without_autocast
+
+
+class Constants:
+    """Tensors that follow from weights: computed once, and again when one of those weights has changed."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[tuple[object, ...], Tensor]] = {}
+
+    def get(self, name: str, weights: Sequence[Tensor], compute: Callable[[], Tensor]) -> Tensor:
+        """The tensor of that name; `weights` are all that `compute` reads. Neither moving nor loading leaves it stale:
+        a tensor written in place has another version, a module moved calls `clear`.
+        """
+        state = tuple(
+            (w.data_ptr(), 0 if w.is_inference() else w._version, w.dtype, w.device) for w in weights if not w.is_meta
+        )
+        entry = self._entries.get(name)
+        if entry is None or entry[0] != state:
+            with without_autocast():
+                entry = (state, compute())
+            self._entries[name] = entry
+        return entry[1]
+
+    def clear(self) -> None:
+        """Forgets everything: to be called where a module's weights are replaced (`_apply`)."""
+        self._entries.clear()
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Constants:
+        return Constants()  # a copy of the module has other weights, and some layouts cannot be copied
+
+    def __reduce__(self) -> tuple[type[Constants], tuple[()]]:
+        return Constants, ()
+
+
+class Linear(nn.Linear):
+    """A linear layer and the activation after it, by the table of `model.network.kernels`.
+
+    Where that goes by oneDNN the weight is kept a second time, as its products read it.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int) -> None:
+        super().__init__(input_dim, output_dim)
+        self._constants = Constants()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Linear:
+        self._constants.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def forward(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        return linear(x, self.weight, self.bias, activation, self._packed)
+
+    def _packed(self) -> Tensor:
+        return self._constants.get("packed", [self.weight], lambda: pack(self.weight))
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of `[B, C, H, W]`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        normed: Tensor = super().forward(x_BCHW.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)
+
+
+class Mlp(nn.Module):
+    """`depth` linear layers with an activation between them."""
+
+    def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, depth: int, activation: Activation) -> None:
+        super().__init__()
+        self.proj_in = Linear(input_dim, hidden_dim)
+        self.layers = nn.ModuleList(Linear(hidden_dim, hidden_dim) for _ in range(depth - 2))
+        self.proj_out = Linear(hidden_dim, output_dim)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.proj_in(x, self.activation)
+        for layer in self.layers:
+            x = layer(x, self.activation)
+        out: Tensor = self.proj_out(x)
+        return out
+
+
+def split_heads(x_BLC: Tensor, num_heads: int) -> Tensor:
+    """`[B, L, N·D]` to `[B, N, L, D]`."""
+    batch, length, _ = x_BLC.shape
+    return x_BLC.view(batch, length, num_heads, -1).transpose(1, 2)
+
+
+def merge_heads(x_BNLD: Tensor) -> Tensor:
+    """`[B, N, L, D]` to `[B, L, N·D]`."""
+    return x_BNLD.transpose(1, 2).flatten(2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of the mask decoder; inside it is `hidden_dim / downsample` wide."""
+
+    def __init__(self, hidden_dim: int, num_heads: int, downsample: int = 1) -> None:
+        super().__init__()
+        inner_dim = hidden_dim // downsample
+        self.num_heads = num_heads
+        self.q_proj = Linear(hidden_dim, inner_dim)
+        self.k_proj = Linear(hidden_dim, inner_dim)
+        self.v_proj = Linear(hidden_dim, inner_dim)
+        self.o_proj = Linear(inner_dim, hidden_dim)
+
+    def forward(self, query_BLC: Tensor, key_BLC: Tensor, value_BLC: Tensor, is_key_L: Tensor | None = None) -> Tensor:
+        """`is_key_L` says which keys are there, where some only fill up a shape."""
+        q = split_heads(self.q_proj(query_BLC), self.num_heads)
+        k = split_heads(self.k_proj(key_BLC), self.num_heads)
+        v = split_heads(self.v_proj(value_BLC), self.num_heads)
+        mask = None if is_key_L is None else is_key_L.view(1, 1, 1, -1)
+        out: Tensor = self.o_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
+        return out
+
+
+def sine_position_2d(size: int, channels: int) -> Tensor:
+    """Sine code of a square map, fp32 `[channels, size, size]`: the y half first, positions scaled to 0…2π (DETR)."""
+    position = torch.arange(1, size + 1, dtype=torch.float32) / (size + 1e-6) * 2 * math.pi
+    half = channels // 2
+    period = 10000 ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)
+    angle = position[:, None] / period
+    code = torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
+    y = code[:, None, :].expand(size, size, half)
+    x = code[None, :, :].expand(size, size, half)
+    return torch.cat((y, x), dim=2).permute(2, 0, 1).contiguous()
+
+
+def sine_position_1d(position: Tensor, channels: int) -> Tensor:
+    """Sine code of positions in time, `[…]` to `[…, channels]`: all sines, then all cosines."""
+    half = channels // 2
+    index = torch.arange(half, device=position.device)
+    period = 10000 ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
+    angle = position[..., None] / period
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
+class RandomPosition(nn.Module):
+    """Position code of points by random Fourier features (arXiv 2006.10739), the matrix being part of the checkpoint.
+
+    The matrix stays float32 whatever the dtype of the model: in bfloat16 it would move clicks by several pixels.
+    """
+
+    positional_embedding: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_embedding", torch.zeros(2, channels // 2))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RandomPosition:
+        self.positional_embedding = self.positional_embedding.to(fn(self.positional_embedding).device)
+        return self
+
+    def forward(self, xy: Tensor) -> Tensor:
+        """Code of points, `[…, 2]` in 0…1 to float32 `[…, channels]`."""
+        with without_autocast():
+            angle = 2 * math.pi * ((2 * xy.float() - 1) @ self.positional_embedding)
+        return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+    def grid(self, size: int) -> Tensor:
+        """Code of the centres of a square map's cells, float32 `[channels, size, size]`."""
+        centre = (torch.arange(size, device=self.positional_embedding.device) + 0.5) / size
+        y, x = torch.meshgrid(centre, centre, indexing="ij")
+        code: Tensor = self(torch.stack((x, y), dim=-1))
+        return code.permute(2, 0, 1)

@@ -1,0 +1,273 @@
+"""SAM 2 as stateless steps: `encode_image`, `segment`, `remember`, and two more for masks that are given and for what
+was remembered, which is kept elsewhere.
+
+Legend: F frames, B objects, C channels, M memory channels, H W map of stride 16, L = H·W, P points, T memory tokens,
+S side of the model's square input; low-resolution logits are `[B, S/4, S/4]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.network.config import Sam2Config
+from model.network.features import Clicks, ImageFeatures, Remembered, Segmentation
+from model.network.image_encoder import ImageEncoder
+from model.network.kernels import linear
+from model.network.layers import Constants, Linear, Mlp, sine_position_1d, sine_position_2d
+from model.network.mask_decoder import MaskDecoder
+from model.network.memory_attention import Memories, MemoryAttention, rope_table
+from model.network.memory_encoder import MemoryEncoder
+from model.network.padding import pad_prompt_tokens, pad_remembered
+from model.network.prompt_encoder import PromptEncoder
+from model.pixels.transfers import on_device
+
+# What the logits of an object become on a frame where it is not seen.
+HIDDEN_LOGIT = -1024.0
+# A mask as logits: +10 on the object and -10 beside it; also the scale of masks that the memory encoder sees.
+MASK_SCALE, MASK_BIAS = 20.0, -10.0
+
+
+class Sam2(nn.Module):
+    """The network. Its weights are its only state; inference only (`eval`, no gradients)."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.config = config
+        dim, memory_dim = config.hidden_dim, config.memory_dim
+        self.vision_encoder = ImageEncoder(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.memory_attention = MemoryAttention(config)
+        self.memory_encoder = MemoryEncoder(config)
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.object_pointer_proj = Mlp(dim, dim, dim, depth=3, activation="relu")
+        self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
+        self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, dim))
+        # Part of every checkpoint though no released model uses it; kept so that saving loses nothing.
+        self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, dim))
+        self.no_object_pointer = nn.Parameter(torch.zeros(1, dim))
+        if config.is_2_1:
+            self.temporal_positional_encoding_projection_layer = Linear(dim, memory_dim)
+            self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_dim))
+        self._constants = Constants()
+        # Pads prompts and memories to a few sizes, for code that is compiled for shapes (`model.network.compiled`).
+        self.pads_shapes = False
+        self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.no_object_pointer.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, and so of the computation."""
+        return self.no_object_pointer.dtype
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Sam2:
+        self._constants.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @torch.inference_mode()
+    def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
+        """Features of F normalised frames (`model.pixels.transforms.normalize`)."""
+        stages = self.vision_encoder.backbone(pixels_F3SS.to(self.dtype))
+        stride16 = self.vision_encoder.neck(stages)
+        looked_FLC = self.memory_attention.look_at_frame(
+            stride16.flatten(2).transpose(1, 2), self._constant("frame_code"), self._constant("rope")
+        )
+        return ImageFeatures(
+            stride16,
+            self._finer_map(stages[1], 1, self.mask_decoder.conv_s1),
+            self._finer_map(stages[0], 0, self.mask_decoder.conv_s0),
+            looked_FLC,
+        )
+
+    def _finer_map(self, stage_FHWC: Tensor, stage: int, decoder_conv: nn.Conv2d) -> Tensor:
+        """`decoder_conv(lateral(x))`: two 1×1 convolutions with nothing between them are one, and far narrower."""
+        lateral = self.vision_encoder.neck.lateral(stage)
+        weights = (lateral.weight, _bias(lateral), decoder_conv.weight, _bias(decoder_conv))
+        weight = self._constants.get(f"finer{stage} weight", weights, lambda: _join_convs(*weights)[0])
+        bias = self._constants.get(f"finer{stage} bias", weights, lambda: _join_convs(*weights)[1])
+        return linear(stage_FHWC, weight, bias).permute(0, 3, 1, 2)
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        features: ImageFeatures,
+        *,
+        memory: Memories | None = None,
+        clicks: Clicks | None = None,
+        prior_logits_BHW: Tensor | None = None,
+    ) -> Segmentation:
+        """Masks of B objects; `features` have one row for each, or a single one.
+
+        Without `memory` the frame is segmented on its own. Clicks and the logits of an earlier mask are optional.
+        """
+        num_objects = max(
+            len(features.stride16),
+            0 if memory is None else len(memory.memory_BTM),
+            0 if clicks is None else len(clicks.labels_BP),
+            0 if prior_logits_BHW is None else len(prior_logits_BHW),
+        )
+        if memory is None:
+            image = (features.stride16 + self.no_memory_embedding.view(1, -1, 1, 1)).expand(num_objects, -1, -1, -1)
+        else:
+            image = self._attend_memory(features, memory)
+        num_points = 0 if clicks is None else clicks.labels_BP.shape[1]
+        prompt_tokens = self._prompt_tokens(clicks, num_objects)
+        prior = None if prior_logits_BHW is None else prior_logits_BHW.unsqueeze(1).to(self.dtype)
+        decoded = self.mask_decoder(
+            image + self.prompt_encoder.embed_masks(prior),
+            self._constant("image_code"),
+            pad_prompt_tokens(prompt_tokens) if self.pads_shapes else prompt_tokens,
+            features.stride8,
+            features.stride4,
+            # Three candidates where the prompt is ambiguous: one click, or none at all while tracking.
+            multimask=num_points <= 1,
+            num_prompt_tokens=prompt_tokens.shape[1],
+        )
+        is_visible = decoded.object_scores_B > 0
+        return Segmentation(
+            logits_BHW=torch.where(is_visible[:, None, None], decoded.logits_BHW, HIDDEN_LOGIT),
+            object_scores_B=decoded.object_scores_B,
+            predicted_ious_B=decoded.predicted_ious_B,
+            pointers_BC=self._pointers(decoded.tokens_BC, is_visible),
+        )
+
+    @torch.inference_mode()
+    def segment_given_masks(self, features: ImageFeatures, masks_BSS: Tensor) -> Segmentation:
+        """The masks themselves as logits ±10, score ±10 and IoU 1; only the object pointers come from the decoder.
+
+        The pointer is that of the single mask, token 0 (`sam2`, `_use_mask_as_output`; `transformers` differs).
+        """
+        masks_B1SS = masks_BSS.unsqueeze(1).float()
+        logits = masks_B1SS * MASK_SCALE + MASK_BIAS
+        size = (self.config.mask_size, self.config.mask_size)
+        low = F.interpolate(logits, size=size, mode="bilinear", align_corners=False, antialias=True)
+        decoded = self.mask_decoder(
+            features.stride16 + self.prompt_encoder.embed_masks(self.mask_downsample(masks_B1SS.to(self.dtype))),
+            self._constant("image_code"),
+            self._prompt_tokens(None, len(masks_BSS)),
+            features.stride8,
+            features.stride4,
+            multimask=False,
+        )
+        is_visible = masks_BSS.flatten(1).any(dim=1)
+        # Twice: as the decoder's own view of the mask, then as what the mask says (`sam2` does both).
+        pointers = self._pointers(decoded.tokens_BC, decoded.object_scores_B > 0)
+        return Segmentation(
+            logits_BHW=low.squeeze(1),
+            object_scores_B=is_visible.float() * MASK_SCALE + MASK_BIAS,
+            predicted_ious_B=torch.ones(len(masks_BSS), device=low.device),
+            pointers_BC=torch.where(is_visible[:, None], pointers, self.no_object_pointer),
+        )
+
+    @torch.inference_mode()
+    def remember(self, features: ImageFeatures, segmentation: Segmentation, *, binarize: bool) -> Tensor:
+        """Spatial memories of B objects, bfloat16 `[B, L, M]`. `binarize` on frames with prompts."""
+        size = (self.config.image_size, self.config.image_size)
+        logits = segmentation.logits_BHW.unsqueeze(1)
+        high = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        mask = (high > 0).float() if binarize else high.sigmoid()
+        memory = self.memory_encoder(features.stride16, (mask * MASK_SCALE + MASK_BIAS).to(self.dtype))
+        if self.config.is_2_1:
+            hidden = (segmentation.object_scores_B <= 0).to(self.dtype).view(-1, 1, 1, 1)
+            memory = memory + hidden * self.occlusion_spatial_embedding_parameter.view(1, -1, 1, 1)
+        return memory.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def memory_tokens(self, remembered: Sequence[Remembered]) -> Memories:
+        """Packs what B objects remember for the memory attention; all have as many memories and as many pointers.
+
+        A pointer of C channels becomes C / M tokens. With `pads_shapes` the numbers may differ.
+        """
+        memory_dim = self.config.memory_dim
+        is_token_BT = None
+        if self.pads_shapes:
+            remembered, is_memory_BT, is_pointer_BT = pad_remembered(remembered)
+            if not all(map(all, (*is_memory_BT, *is_pointer_BT))):
+                parts = (
+                    (is_memory_BT, self.config.grid_size**2),
+                    (is_pointer_BT, self.config.hidden_dim // memory_dim),
+                )
+                is_token_BT = torch.cat(
+                    [on_device(there, self.device).repeat_interleave(length, dim=1) for there, length in parts], dim=1
+                )
+        num_objects = len(remembered)
+        # One copy for all objects: a memory is `[L, M]`, a pointer `[1, C]`.
+        spatial = torch.cat([memory for r in remembered for memory in r.spatial]).view(num_objects, -1, memory_dim)
+        pointers = torch.cat([pointer for r in remembered for pointer in r.pointers]).view(num_objects, -1, memory_dim)
+        # One position code serves all objects that started together.
+        places = {(r.temporal_rows, r.pointer_distances, r.distance_unit): None for r in remembered}
+        if len(places) > 1:
+            places_B = [(r.temporal_rows, r.pointer_distances, r.distance_unit) for r in remembered]
+        else:
+            places_B = list(places)
+        position = torch.cat(
+            (
+                self._spatial_position([rows for rows, _, _ in places_B]),
+                self._pointer_position([[d / unit for d in distances] for _, distances, unit in places_B]),
+            ),
+            dim=1,
+        )
+        tokens_BTM = torch.cat((spatial.to(self.dtype), pointers), dim=1)
+        return Memories(tokens_BTM, tokens_BTM + position, pointers.shape[1], is_token_BT)
+
+    def _spatial_position(self, temporal_rows: Sequence[Sequence[int]]) -> Tensor:
+        rows = on_device(temporal_rows, self.device)
+        time_code = self.memory_temporal_positional_encoding.view(-1, 1, self.config.memory_dim)
+        return (self._constant("memory_code") + time_code[rows]).flatten(1, 2)
+
+    def _pointer_position(self, times: Sequence[Sequence[float]]) -> Tensor:
+        splits = self.config.hidden_dim // self.config.memory_dim
+        if not self.config.is_2_1:
+            return self.no_object_pointer.new_zeros(len(times), len(times[0]) * splits, self.config.memory_dim)
+        code = sine_position_1d(on_device(times, self.device, torch.float32), self.config.hidden_dim)
+        position: Tensor = self.temporal_positional_encoding_projection_layer(code.to(self.dtype))
+        return position.repeat_interleave(splits, dim=1)
+
+    def _attend_memory(self, features: ImageFeatures, memory: Memories) -> Tensor:
+        x = self.memory_attention(features.looked_FLC, memory, self._constant("rope"))
+        return x.transpose(1, 2).unflatten(2, features.stride16.shape[2:])  # type: ignore[no-any-return]
+
+    def _prompt_tokens(self, clicks: Clicks | None, num_objects: int) -> Tensor:
+        if clicks is None:
+            # The network was trained to see one padding point where there is no click, besides the usual one.
+            return self.prompt_encoder.not_a_point_embed.weight.expand(num_objects, 2, -1)
+        return self.prompt_encoder.embed_points(clicks.points_BP2, clicks.labels_BP)
+
+    def _pointers(self, tokens_BC: Tensor, is_visible_B: Tensor) -> Tensor:
+        return torch.where(is_visible_B[:, None], self.object_pointer_proj(tokens_BC), self.no_object_pointer)
+
+    def _constant(self, name: str) -> Tensor:
+        """A position code, computed once for the device and dtype of the weights. The rotary table stays complex64."""
+        weights = [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
+        return self._constants.get(name, weights, lambda: self._compute_constant(name).to(self.device))
+
+    def _compute_constant(self, name: str) -> Tensor:
+        size, config = self.config.grid_size, self.config
+        if name == "image_code":
+            return self.prompt_encoder.shared_embedding.grid(size).to(self.dtype)
+        if name == "frame_code":
+            return sine_position_2d(size, config.hidden_dim).flatten(1).transpose(0, 1).to(self.dtype)
+        if name == "memory_code":
+            return sine_position_2d(size, config.memory_dim).flatten(1).transpose(0, 1).to(self.dtype)
+        return rope_table(size, config.hidden_dim)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    if conv.bias is None:
+        raise TypeError("every convolution of this network has a bias")
+    return conv.bias
+
+
+def _join_convs(weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight `[C_out, C_in]` and bias of one 1×1 convolution that does what two do; computed in float32."""
+    first, second = weight1.flatten(1).float(), weight2.flatten(1).float()
+    return (second @ first).to(weight1.dtype), (second @ bias1.float() + bias2.float()).to(weight1.dtype)

@@ -1,0 +1,115 @@
+"""What an object left on the frames where it was tracked, so that a later prompt there can correct its mask.
+
+A correction is decoded with the memory and the mask that its frame had. Keeping every memory would need 0.5 MiB for an
+object and frame at full size; kept are the masks, and the memory bank every few frames, from which the frames in
+between are tracked again when one of them is asked for (`model.tracking.replay`). A stream keeps its newest frame only.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from model.network.features import Segmentation
+from model.tracking.memory_bank import MemoryBank
+
+
+@dataclass(frozen=True)
+class HistoryRule:
+    """How much is kept: the bank of every `snapshot_every` frames, of the newest frame alone if `newest_only`."""
+
+    snapshot_every: int = 16
+    newest_only: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """The mask of one tracked frame. `walk` numbers the object's walks, `revision` the changes of its prompts."""
+
+    walk: int
+    revision: int
+    segmentation: Segmentation
+
+
+def _same_memories(first: Mapping[int, object], second: Mapping[int, object]) -> bool:
+    """Whether two banks remember the same prompted frames: not equal memories, but the same ones."""
+    return first.keys() == second.keys() and all(first[index] is second[index] for index in first)
+
+
+@dataclass
+class Walk:
+    """One walk through frames that follow one another: the bank as it was just before some of them."""
+
+    direction: int
+    banks: dict[int, MemoryBank[Tensor]] = field(default_factory=dict)
+
+    def starts(self, frame_indexes: list[int]) -> list[int]:
+        """For each frame, the last one with a snapshot that is not after it in the direction of the walk."""
+        steps = sorted(index * self.direction for index in self.banks)
+        return [steps[bisect_right(steps, i * self.direction) - 1] * self.direction for i in frame_indexes]
+
+
+@dataclass
+class History:
+    """The records of one object by frame, and the walks that they come from."""
+
+    rule: HistoryRule
+    records: dict[int, Record] = field(default_factory=dict)
+    walks: dict[int, Walk] = field(default_factory=dict)
+    num_walks: int = 0
+    num_new_snapshots: int = 0
+
+    def start_walk(self, direction: int) -> None:
+        """To be called where the object does not go on from the frame before."""
+        self.num_walks += 1
+        self.walks[self.num_walks] = Walk(direction)
+
+    def before_frame(self, frame_index: int, bank: MemoryBank[Tensor]) -> None:
+        """To be called before a frame is tracked: takes a snapshot where the last one is too far or lacks a prompt.
+
+        Between a snapshot and the frames that need it prompted memories must neither come nor go.
+        """
+        walk = self.walks[self.num_walks]
+        if walk.banks and not self.rule.newest_only:
+            newest = next(reversed(walk.banks))
+            is_near = abs(frame_index - newest) < self.rule.snapshot_every
+            if is_near and _same_memories(walk.banks[newest].prompted, bank.prompted):
+                return
+        walk.banks[frame_index] = bank.copy()
+        self.num_new_snapshots += 1
+        if self.num_new_snapshots > 8 + sum(len(walk.banks) for walk in self.walks.values()) // 2:
+            self._prune()
+
+    def after_frame(self, frame_index: int, revision: int, segmentation: Segmentation) -> None:
+        """To be called when a frame has been tracked."""
+        if self.rule.newest_only:
+            self.records.clear()
+            walk = self.walks[self.num_walks]
+            walk.banks = {frame_index: walk.banks[frame_index]}
+        self.records[frame_index] = Record(self.num_walks, revision, segmentation)
+
+    def direction(self, frame_index: int) -> int:
+        """The direction in which a recorded frame was tracked."""
+        return self.walks[self.records[frame_index].walk].direction
+
+    def snapshot(self, frame_index: int) -> tuple[int, MemoryBank[Tensor]]:
+        """Where to start in order to track a recorded frame again: a frame, and a copy of the bank before it."""
+        walk = self.walks[self.records[frame_index].walk]
+        (start,) = walk.starts([frame_index])
+        return start, walk.banks[start].copy()
+
+    def _prune(self) -> None:
+        """Drops the snapshots that no record needs any more."""
+        newest = next(reversed(self.walks[self.num_walks].banks))
+        recorded: dict[int, list[int]] = {number: [] for number in self.walks}
+        recorded[self.num_walks].append(newest)
+        for frame_index, record in self.records.items():
+            recorded[record.walk].append(frame_index)
+        for number, walk in self.walks.items():
+            needed = set(walk.starts(recorded[number]))
+            walk.banks = {index: bank for index, bank in walk.banks.items() if index in needed}
+        self.walks = {number: walk for number, walk in self.walks.items() if walk.banks}
+        self.num_new_snapshots = 0

@@ -1,0 +1,151 @@
+"""Files of weights: safetensors, or the original `.pt` read without running any of its code, to tensors by name."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Mapping
+from typing import IO, Any
+
+import fsspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file
+from torch import Tensor
+
+from model.network.config import SIZES, Sam2Config, named_config
+from model.weights.pt_names import rename_pt
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+# What a file that is no checkpoint turns out to be, by how it begins.
+_KINDS = {
+    b"version https://git-lfs": "a Git LFS pointer instead of the file: fetch it with `git lfs pull`",
+    b"<": "a web page or XML: probably an error page saved by a download",
+    b"{": "a JSON text",
+    b"\x1f\x8b": "a gzip archive: unpack it",
+    b"\x89HDF": "an HDF5 file",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"%PDF": "a PDF",
+}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used: what is wrong with it and what to do."""
+
+
+def read_weights(location: str) -> dict[str, Tensor]:
+    """The tensors of a file (path or fsspec URI) under the names of `model.safetensors`, on the CPU.
+
+    A `.pt` file is loaded weights-only; its tensors may be wrapped as `{"model": tensors}`, which trainers write beside
+    other things, and may carry the original names or those of `transformers`. Raises `CheckpointError` saying what a
+    file is that is no such checkpoint.
+    """
+    with fsspec.open(location, "rb") as file:
+        start = file.read(64)
+    if not start:
+        raise CheckpointError(f"checkpoint {location}: the file is empty")
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
+        return _read_safetensors(location)
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return _read_pt(location)
+    for prefix, kind in _KINDS.items():
+        if start.startswith(prefix):
+            raise CheckpointError(f"checkpoint {location}: this is {kind}")
+    raise CheckpointError(f"checkpoint {location}: neither safetensors nor a .pt file, it begins with {start[:16]!r}")
+
+
+def config_of_weights(tensors: Mapping[str, Tensor], location: str) -> dict[str, Any]:
+    """The `config.json` of a released size, told from the tensors of a file that stands alone."""
+    patch = tensors.get("vision_encoder.backbone.patch_embed.projection.weight")
+    prefix = "vision_encoder.backbone.blocks."
+    num_blocks = len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+    for size in SIZES:
+        config = named_config(size)
+        if patch is not None and (len(patch), num_blocks) == (config.hiera.embed_dims[0], config.hiera.num_blocks):
+            return _raw_config(config, is_2_1="occlusion_spatial_embedding_parameter" in tensors)
+    width = None if patch is None else len(patch)
+    raise CheckpointError(
+        f"checkpoint {location}: none of the released sizes ({', '.join(SIZES)}) has {num_blocks} blocks of width "
+        f"{width}; put the config.json of the model beside the file"
+    )
+
+
+def _raw_config(config: Sam2Config, is_2_1: bool) -> dict[str, Any]:
+    hiera = config.hiera
+    return {
+        "architectures": ["Sam2VideoModel"],
+        "model_type": "sam2_video",
+        "enable_occlusion_spatial_embedding": is_2_1,
+        "enable_temporal_pos_encoding_for_object_pointers": is_2_1,
+        "vision_config": {
+            "model_type": "sam2_vision_model",
+            "backbone_channel_list": list(hiera.embed_dims[::-1]),
+            "backbone_config": {
+                "model_type": "sam2_hiera_det_model",
+                "hidden_size": hiera.embed_dims[0],
+                "num_attention_heads": hiera.num_heads[0],
+                "embed_dim_per_stage": list(hiera.embed_dims),
+                "num_attention_heads_per_stage": list(hiera.num_heads),
+                "blocks_per_stage": list(hiera.blocks_per_stage),
+                "global_attention_blocks": list(hiera.global_attention_blocks),
+                "window_size_per_stage": list(hiera.window_sizes),
+                "window_positional_embedding_background_size": list(hiera.position_grid),
+            },
+        },
+    }
+
+
+def _read_safetensors(location: str) -> dict[str, Tensor]:
+    try:
+        if "://" not in location:
+            return load_file(location)
+        with fsspec.open(location, "rb") as file:
+            return load(file.read())
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"checkpoint {location}: the safetensors file is damaged or not whole ({error}); fetch it again"
+        ) from error
+
+
+def _read_pt(location: str) -> dict[str, Tensor]:
+    try:
+        # A remote file is read whole: there are many small pieces in it.
+        with fsspec.open(location, "rb") as file:
+            content = _load(file if "://" not in location else io.BytesIO(file.read()))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"checkpoint {location}: holds other Python objects than tensors, and is not loaded because that could run "
+            'code; save the weights alone, torch.save({"model": model.state_dict()}, …)'
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"checkpoint {location}: a .pt file that is damaged or not whole ({error}); fetch it again"
+        ) from error
+    tensors = _unwrap(content, location)
+    if any(name.startswith("vision_encoder.") for name in tensors):
+        return tensors
+    try:
+        return rename_pt(tensors)
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {location}: {error}") from error
+
+
+def _load(file: IO[bytes]) -> object:
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _unwrap(content: object, location: str) -> dict[str, Tensor]:
+    """The tensors by name, from a state dict or from `{"model": state dict, …}`; written in parallel training too."""
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"checkpoint {location}: holds a {type(content).__name__} instead of tensors by name")
+    odd = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise CheckpointError(
+            f"checkpoint {location}: these entries are no tensors: {', '.join(odd[:8])}; expected tensors by name, or "
+            '{"model": tensors by name}'
+        )
+    return {str(name).removeprefix("module."): value for name, value in content.items()}

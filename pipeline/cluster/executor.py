@@ -1,0 +1,174 @@
+"""Where workers run: in this process or as Ray actors, with one contract.
+
+A worker has at most one call outstanding (`setup`, `work` or `drain`) and `wait` says how calls ended. An executor
+decides what kind of failure a loss was; what follows from it is the dispatcher's business.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.errors import describe
+from pipeline.records import Report, WorkItem
+from pipeline.worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from pipeline.worker.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+
+class Failure(Enum):
+    """Why a worker is gone."""
+
+    AMBIGUOUS = "the worker died"
+    HANG = "the worker did not report before its deadline"
+    TOGETHER = "several workers of a node died at once"
+    INFRASTRUCTURE = "the node was lost"
+    ENVIRONMENT = "the worker could not start"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has loaded the model. `device` says on what it runs, in words."""
+
+    worker_id: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A call of `work` or `drain` came back."""
+
+    worker_id: str
+    report: Report
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker is gone, with everything that it had not published. `node` groups those that were on one machine."""
+
+    worker_id: str
+    failure: Failure
+    message: str
+    node: str = ""
+
+
+Event = Ready | Reported | Lost
+
+
+class LabelingWorker(Protocol):
+    """What an executor drives; `pipeline.worker.worker.Worker`, or a fake in tests."""
+
+    def setup(self) -> str: ...
+
+    def work(self, offers: Sequence[WorkItem]) -> Report: ...
+
+    def drain(self) -> Report: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+WorkerFactory = Callable[[str], LabelingWorker]
+
+
+class Executor(Protocol):
+    """Starts, drives and ends workers."""
+
+    @property
+    def capacity(self) -> int:
+        """How many workers can run at a time, now: nodes come and go."""
+
+    def start(self) -> str:
+        """Start a worker and return its id, unique in the run; its `setup` runs from now on."""
+
+    def work(self, worker_id: str, offers: Sequence[WorkItem]) -> None:
+        """Call `work` of a worker that has no call outstanding."""
+
+    def drain(self, worker_id: str) -> None:
+        """Call `drain` of a worker that has no call outstanding."""
+
+    def kill(self, worker_id: str) -> None:
+        """End a worker at once; no event follows."""
+
+    def wait(self, timeout_seconds: float) -> list[Event]:
+        """The calls that ended, at least one unless the time is over or nothing is outstanding."""
+
+    def close(self) -> None:
+        """End every worker."""
+
+
+class SerialExecutor:
+    """One worker in this process. A call runs inside `wait`: a worker that hangs or crashes takes the driver along."""
+
+    capacity = 1
+
+    def __init__(self, make_worker: WorkerFactory) -> None:
+        self._make_worker = make_worker
+        self._workers: dict[str, LabelingWorker] = {}
+        self._calls: list[tuple[str, str, tuple[WorkItem, ...]]] = []
+        self._num_started = 0
+
+    def start(self) -> str:
+        worker_id = f"w{self._num_started:04d}"
+        self._num_started += 1
+        self._workers[worker_id] = self._make_worker(worker_id)
+        self._calls.append((worker_id, "setup", ()))
+        return worker_id
+
+    def work(self, worker_id: str, offers: Sequence[WorkItem]) -> None:
+        self._calls.append((worker_id, "work", tuple(offers)))
+
+    def drain(self, worker_id: str) -> None:
+        self._calls.append((worker_id, "drain", ()))
+
+    def kill(self, worker_id: str) -> None:
+        self._calls = [call for call in self._calls if call[0] != worker_id]
+        self._workers.pop(worker_id).close()
+
+    def wait(self, timeout_seconds: float) -> list[Event]:
+        calls, self._calls = self._calls, []
+        return [self._run(*call) for call in calls]
+
+    def close(self) -> None:
+        for worker_id in list(self._workers):
+            self.kill(worker_id)
+
+    def _run(self, worker_id: str, method: str, offers: tuple[WorkItem, ...]) -> Event:
+        worker = self._workers[worker_id]
+        try:
+            if method == "setup":
+                return Ready(worker_id, worker.setup())
+            return Reported(worker_id, worker.work(offers) if method == "work" else worker.drain())
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this worker's end and not the job's
+            _log.debug("worker %s", worker_id, exc_info=True)
+            self.kill(worker_id)
+            failure = Failure.ENVIRONMENT if method == "setup" else Failure.AMBIGUOUS
+            return Lost(worker_id, failure, describe(error))
+
+
+def losses_together(losses: Sequence[Lost], workers_by_node: Counter[str]) -> list[Lost]:
+    """The same losses, but those of a node that lost several workers at once are not blamed on a video.
+
+    At once: two or more, and most of those that `workers_by_node` counts there before these losses.
+    """
+    ambiguous = Counter(lost.node for lost in losses if lost.failure is Failure.AMBIGUOUS and lost.node)
+    at_once = {node for node, count in ambiguous.items() if count >= 2 and 2 * count > workers_by_node[node]}
+    return [
+        replace(lost, failure=Failure.TOGETHER) if lost.failure is Failure.AMBIGUOUS and lost.node in at_once else lost
+        for lost in losses
+    ]
+
+
+def make_worker(settings: WorkerSettings, worker_id: str) -> Worker:
+    """A worker, where it shall run: this imports torch."""
+    from pipeline.worker.worker import Worker
+
+    return Worker(settings, worker_id)

@@ -1,0 +1,39 @@
+"""A job's counts as Ray metrics, which Prometheus reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class RayMetrics:
+    """Gauges that Ray exports on each node's metrics port; called with what `_status.json` says."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Gauge
+
+        def gauge(name: str, description: str, *tags: str) -> Any:
+            return Gauge(f"maskmill_{name}", description=description, tag_keys=tags)
+
+        self._videos = gauge("videos", "Videos that ended in this run, by status", "status")
+        self._failures = gauge("failures", "Failed videos of this run, by class of error", "error_class")
+        self._seconds = gauge("stage_seconds", "Seconds spent by all workers, by stage", "stage")
+        self._plain = {
+            "num_frames": gauge("frames", "Frames labelled in this run"),
+            "num_masks": gauge("masks", "Masks committed in this run"),
+            "num_waiting": gauge("queue", "Videos that are planned and have not ended"),
+            "num_workers": gauge("workers", "Workers that live"),
+            "num_gpus": gauge("gpus", "GPUs that the workers hold"),
+            "frames_per_second": gauge("frames_per_second", "Frames per second over the last two minutes"),
+        }
+
+    def __call__(self, status: Mapping[str, Any]) -> None:
+        for name, count in status["num_ended"].items():
+            self._videos.set(count, {"status": name})
+        for name, count in status["failures"].items():
+            self._failures.set(count, {"error_class": name})
+        for name, seconds in status["stage_seconds"].items():
+            self._seconds.set(seconds, {"stage": name})
+        for name, gauge in self._plain.items():
+            if name in status:
+                gauge.set(status[name])

@@ -1,0 +1,205 @@
+"""Bring published segments and the commit log into agreement, so that no video is in the tables twice or lost.
+
+Always in this order: publish what is new, write one log entry, delete what it replaced. Whatever stops in between
+leaves files that the log does not name, and these are never read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.commits.log import CommitLog, StaleEntry
+from pipeline.errors import StorageError
+from pipeline.output.schema import TABLES
+from pipeline.output.segments import (
+    SegmentFooter,
+    SegmentOrigin,
+    build_segment,
+    delete_segments,
+    is_whole,
+    list_segments,
+    new_segment_name,
+    publish,
+    read_batches,
+    read_footer,
+)
+from pipeline.records import Outcome, Segment
+from pipeline.storage.atomic_files import deleted_on_error, spool_errors
+from pipeline.storage.faults import is_from_full_disk
+from pipeline.storage.job_storage import JobStorage
+
+_log = logging.getLogger(__name__)
+
+_SEGMENTS_PER_ENTRY = 16
+
+
+def rewrite_without(
+    storage: JobStorage, name: str, video_ids: Collection[str], spool_dir: Path, epoch: int
+) -> Segment | None:
+    """Publish a copy of segment `name` without some videos, as the driver's of `epoch`; None if nothing is left.
+
+    The copy is not in the log yet, and the original stays. Memory is bounded by one row group. Raises
+    `FileNotFoundError` if the original is deleted meanwhile, or in part.
+    """
+    footer = read_footer(storage, name)
+    outcomes = [outcome for outcome in footer.segment.outcomes if outcome.video_id not in video_ids]
+    if not outcomes:
+        return None
+    origin = SegmentOrigin(epoch, "driver", footer.origin.fingerprint)
+    dropped = pa.array(list(video_ids), pa.string())
+
+    def kept(table: str) -> Iterator[pa.RecordBatch]:
+        for batch in read_batches(storage, table, footer.segment):
+            yield batch.filter(pc.invert(pc.is_in(batch["video_id"], value_set=dropped)))
+
+    batches = {table: kept(table) for table in TABLES}
+    with spool_errors(spool_dir, is_from_full_disk):
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        built = build_segment(new_segment_name(origin), origin, outcomes, batches, spool_dir)
+    with deleted_on_error(built.files.values()):
+        return publish(storage, built)
+
+
+class SegmentKeeper:
+    """What a driver does with segments, beyond appending to the log. Each method may be called again after an error.
+
+    All methods raise `StorageError` (the store does not answer) and `LostOwnership` (stop at once).
+    """
+
+    def __init__(self, storage: JobStorage, log: CommitLog, spool_dir: Path) -> None:
+        self._storage = storage
+        self._log = log
+        self._spool_dir = spool_dir
+
+    def commit(self, segments: Iterable[Segment], strikes: Mapping[str, int] | None = None) -> list[Outcome]:
+        """Commit segments that workers have published, and new totals of strikes, in one log entry.
+
+        A video that is finished already, because another attempt was faster, is taken out before. Segments that the
+        log names are skipped. Returns the outcomes that count from now on.
+        """
+        self._log.settle()
+        state = self._log.state
+        add: list[Segment] = []
+        replaced: list[str] = []
+        taken: set[str] = set()
+        for segment in segments:
+            if segment.name in state.segments or segment.name in state.removed:
+                continue
+            leaving = {
+                outcome.video_id
+                for outcome in segment.outcomes
+                if outcome.video_id in state.terminal or outcome.video_id in taken
+            }
+            kept = segment
+            if leaving:
+                replaced.append(segment.name)
+                copy = self._rewrite(segment.name, leaving)
+                if copy is None:
+                    continue
+                kept = copy
+            add.append(kept)
+            taken.update(outcome.video_id for outcome in kept.outcomes)
+        self._log.append(add=add, remove=replaced, strikes=strikes)
+        self._delete(replaced)
+        return [outcome for segment in add for outcome in segment.outcomes]
+
+    def forget(self, video_ids: Iterable[str]) -> None:
+        """Make finished videos unfinished, without rows: their prompts changed, or `retry=` names their status."""
+        self._log.settle()
+        wanted = list(video_ids)
+        while not self._forget(wanted):
+            _log.info("segments were merged meanwhile; reading the log again")
+
+    def adopt(self, fingerprint: str) -> list[Outcome]:
+        """Commit whole segments that were published and never reported, by drivers or workers that died.
+
+        Only those of the same `fingerprint`, and only videos that are unfinished. Returns the outcomes that count from
+        now on. Receipts that come later for the same segments change nothing.
+        """
+        self._log.settle()
+        state = self._log.state
+        listed = list_segments(self._storage)
+        sizes = {path: size for objects in listed.values() for path, size in objects.items()}
+        names = [name for name in sorted(listed) if name not in state.segments and name not in state.removed]
+        found = [
+            footer.segment
+            for footer in self._storage.in_parallel(self._footer, names)
+            if footer is not None
+            and footer.origin.fingerprint == fingerprint
+            and is_whole(footer, sizes)
+            and any(outcome.video_id not in state.terminal for outcome in footer.segment.outcomes)
+        ]
+        adopted: list[Outcome] = []
+        remaining = iter(found)
+        while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
+            adopted += self.commit(group)
+        return adopted
+
+    def sweep(self) -> int:
+        """Delete every segment that the log does not name; return how many. Only when no worker is left.
+
+        The log learns of it first, so that a driver which takes over in the middle adopts none of them.
+        """
+        self._log.settle()
+        listed = list_segments(self._storage)
+        while True:
+            state = self._log.catch_up()
+            unnamed = sorted(name for name in listed if name not in state.segments)
+            try:
+                self._log.append(remove=unnamed)
+                break
+            except StaleEntry:
+                _log.info("segments were merged meanwhile; reading the log again")
+        self._storage.delete(path for name in unnamed for path in listed[name])
+        self._storage.clear_temporary()
+        return len(unnamed)
+
+    def _forget(self, video_ids: Sequence[str]) -> bool:
+        """Forget these videos; False: a compaction has moved some of them, so what remains is to be grouped anew."""
+        terminal = self._log.state.terminal
+        by_segment: dict[str, set[str]] = {}
+        for video_id in video_ids:
+            if video_id in terminal:
+                by_segment.setdefault(terminal[video_id].segment, set()).add(video_id)
+        remaining = iter(sorted(by_segment.items()))
+        while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
+            names = [name for name, _ in group]
+            try:
+                copies = [self._rewrite(name, leaving) for name, leaving in group]
+                self._log.append(
+                    add=[copy for copy in copies if copy],
+                    remove=names,
+                    forget=sorted(video_id for _, leaving in group for video_id in leaving),
+                )
+            except (StaleEntry, FileNotFoundError):
+                state = self._log.catch_up()
+                if all(name in state.segments for name in names):
+                    raise  # no compaction: an object of the job is missing
+                return False
+            self._delete(names)
+        return True
+
+    def _rewrite(self, name: str, leaving: Collection[str]) -> Segment | None:
+        return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        """Delete the objects of segments that count no more. What stays behind is found by `sweep`."""
+        try:
+            delete_segments(self._storage, names)
+        except StorageError as error:
+            _log.warning("old segments are deleted at the end of the job instead: %s", error)
+
+    def _footer(self, name: str) -> SegmentFooter | None:
+        try:
+            return read_footer(self._storage, name)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            _log.warning("left alone: %s", error)
+            return None

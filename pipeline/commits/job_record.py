@@ -1,0 +1,126 @@
+"""What made a job's tables: the checkpoint, the options that change masks, the versions. Kept in `job.json`.
+
+A job goes on only with the same fingerprint, because masks of two models in one table are worth nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.job_config import JobConfig
+from pipeline.errors import ConfigError, UnusableStore
+from pipeline.output.schema import SCHEMA_VERSION
+from pipeline.records import Checkpoint
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.uris import is_local, local_path
+
+_PATH = "job.json"
+_VERSIONED = ("maskmill", "torch", "av", "ray", "pyarrow")
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """The content of `job.json`. `config` is redacted; `files` are size and time of checkpoint files on local disk."""
+
+    fingerprint: dict[str, Any]
+    config: dict[str, Any]
+    checkpoint: dict[str, Any]
+    files: dict[str, Any]
+    versions: str
+    written_at: str
+
+    @property
+    def config_hash(self) -> str:
+        """The fingerprint in 16 characters, as the tables carry it."""
+        return config_hash(self.fingerprint)
+
+    @property
+    def has_single_driver(self) -> bool:
+        """Whether the job's driver relies on `single_driver=true`."""
+        return bool(self.config.get("single_driver"))
+
+
+def read_record(storage: JobStorage) -> JobRecord | None:
+    """What an earlier run wrote; `None` for a new job. Raises `ConfigError` for a file that is not ours."""
+    try:
+        return JobRecord(**json.loads(storage.read(_PATH)))
+    except FileNotFoundError:
+        return None
+    except UnusableStore:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"output={storage}: {_PATH} is not one of maskmill's; name another output") from error
+
+
+def write_record(storage: JobStorage, record: JobRecord) -> None:
+    """Write `job.json`, whether or not it exists."""
+    storage.replace(_PATH, json.dumps(asdict(record), indent=2, ensure_ascii=False).encode())
+
+
+def make_record(config: JobConfig, checkpoint: Checkpoint) -> JobRecord:
+    """What this run would write."""
+    return JobRecord(
+        fingerprint=fingerprint(config, checkpoint),
+        config=redact(asdict(config)),
+        checkpoint={
+            "source": redact_uri(checkpoint.source),
+            "asked_revision": config.model.revision,
+            "revision": checkpoint.revision,
+            "identity": checkpoint.identity,
+        },
+        files=_local_files(checkpoint.source),
+        versions=versions(),
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def fingerprint(config: JobConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Everything that changes masks and is the same for all videos of a job."""
+    return {
+        "checkpoint": checkpoint.identity,
+        "model.dtype": config.model.dtype,
+        "propagate.direction": config.propagate.direction,
+        "propagate.max_prompted_memories": config.propagate.max_prompted_memories,
+        "frames.stride": config.frames.stride,
+        "frames.fps": config.frames.fps,
+        "schema_version": SCHEMA_VERSION,
+    }
+
+
+def config_hash(values: Mapping[str, Any]) -> str:
+    """16 characters that differ where fingerprints do."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two fingerprints, a line each; empty if nothing does."""
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return "\n".join(f"  {key}: {before.get(key)} in the output, {now.get(key)} now" for key in keys)
+
+
+def versions() -> str:
+    """Versions of what computes and writes, as `maskmill 0.1.0, torch 2.14.1, …`."""
+    found = []
+    for name in _VERSIONED:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _local_files(source: str) -> dict[str, Any]:
+    """Size and time of change of a local checkpoint's files; empty for one that is not on local disk."""
+    path = Path(local_path(source)).expanduser()
+    if not is_local(source) or not path.exists():
+        return {}
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()}

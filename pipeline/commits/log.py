@@ -1,0 +1,272 @@
+"""The commit log: which segments and outcomes count. Creating its next entry is the commit, and the fence.
+
+Entries are `_log/{n:020d}.json`, written create-only by one driver, and never deleted: a driver that lost the job
+without knowing must find the next number taken. Every hundred entries, later in a large job less often, the state is
+rolled up, so that starting again reads one Parquet file and a short tail.
+
+One other process may write as well: a compaction, which only moves finished videos to larger segments. Its entries are
+marked, and a driver that finds one where it wanted to write applies it and takes the next number.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.commits.entry import Entry, decode_entry, encode_entry
+from pipeline.commits.snapshot import JobState
+from pipeline.errors import AlreadyExists, LostOwnership, StorageError
+from pipeline.records import Segment
+from pipeline.storage.job_storage import JobStorage
+
+_log = logging.getLogger(__name__)
+
+ENTRIES_PER_ROLL_UP = 100
+MOST_ENTRIES_PER_ROLL_UP = 2_000
+_SHARE_PER_ROLL_UP = 0.1
+_KEPT_ROLL_UPS = 2
+_ROLL_UP_READS = 5
+
+
+class StaleEntry(Exception):
+    """A compaction has moved videos that this entry moves or forgets. Nothing of it counts: make it anew."""
+
+
+def no_job(storage: JobStorage) -> FileNotFoundError:
+    """What to raise where a job is needed and its log is empty."""
+    return FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
+
+
+class CommitLog:
+    """The log of a job as one driver sees it. `load` reads only; `claim` and `append` write.
+
+    `writer_id` must be unique to this process: it tells a driver's own write from a rival's.
+    """
+
+    def __init__(self, storage: JobStorage, writer_id: str) -> None:
+        self.writer_id = writer_id
+        self.state = JobState()
+        self._storage = storage
+        self._num_since_roll_up = 0
+        self._num_videos_since_roll_up = 0
+        self._is_uncertain = False
+
+    def load(self) -> JobState:
+        """Read the state: the newest roll-up and the entries after it. Also `self.state` from now on.
+
+        Raises:
+            NewerVersion: a newer version of this program has written the log.
+            StorageError: the store does not answer.
+        """
+        self.state = self._read_roll_up()
+        self._num_since_roll_up = self._num_videos_since_roll_up = 0
+        self._read_tail()
+        return self.state
+
+    def refresh(self) -> JobState:
+        """Read what was written since `load`, or load."""
+        if self.state.next_entry == 0:
+            return self.load()
+        self._read_tail()
+        return self.state
+
+    def catch_up(self) -> JobState:
+        """Read what a compaction has written meanwhile; for the driver.
+
+        Raises:
+            LostOwnership: another driver has written the next entry.
+            StorageError: the store does not answer.
+        """
+        while True:
+            (data,) = self._storage.read_existing([_entry_path(self.state.next_entry)])
+            if data is None:
+                return self.state
+            self._apply_found(data)
+
+    def settle(self) -> None:
+        """Find out whether a write that ended in a `StorageError` got through; nothing to do after other writes.
+
+        Raises:
+            LostOwnership: another driver has written the next entry.
+            StorageError: the store still does not answer.
+        """
+        if self._is_uncertain:
+            (data,) = self._storage.read_existing([_entry_path(self.state.next_entry)])
+            if data is not None:
+                self._apply_found(data)
+            self._is_uncertain = False
+
+    def claim(self) -> int:
+        """Open a new epoch and return it. Any other driver's next append will be refused.
+
+        Raises:
+            LostOwnership: another driver wrote since `load`, so it is alive.
+            StorageError: the store does not answer.
+        """
+        while not self._write(Entry(self.writer_id, self.state.epoch + 1)):
+            pass
+        return self.state.epoch
+
+    def append(
+        self,
+        add: Sequence[Segment] = (),
+        remove: Sequence[str] = (),
+        forget: Sequence[str] = (),
+        strikes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Commit: one entry for all of this, or none of it. See `Entry` for the meaning; `claim` comes before.
+
+        After a `StorageError` it is unknown whether the entry was written; calling again with the same arguments
+        is safe.
+
+        Raises:
+            LostOwnership: another driver has written the next entry. Nothing of this call counts.
+            StorageError: the store does not answer.
+            StaleEntry: a compaction came first and moved some of these videos.
+            ValueError: the entry would double or lose a video.
+        """
+        was_refused = False
+        while True:
+            entry = self._remaining(
+                Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), tuple(forget), strikes or {})
+            )
+            if not (entry.add or entry.remove or entry.forget or entry.strikes):
+                return
+            try:
+                self.state.check(entry)
+            except ValueError as error:
+                if was_refused:
+                    raise StaleEntry(str(error)) from error
+                raise
+            if self._write(entry):
+                break
+            was_refused = True
+        self._roll_up_when_due()
+
+    def compact(self, add: Sequence[Segment], remove: Sequence[str]) -> None:
+        """Commit merged segments in place of those they were made of. For any process: no `claim` is needed.
+
+        Segments of `remove` that the log does not name will never count. Other writers' entries that come first are
+        applied. After a `StorageError` calling again is safe.
+
+        Raises:
+            StaleEntry: one of the segments, or of their videos, has left the log meanwhile. Nothing of this counts.
+            StorageError: the store does not answer.
+        """
+        while not self._is_applied(add, remove):
+            entry = Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), compaction=True)
+            gone = [name for name in remove if name in self.state.removed]
+            if gone:
+                raise StaleEntry(f"segment {gone[0]} has left the log")
+            try:
+                self.state.check(entry)
+            except ValueError as error:
+                raise StaleEntry(str(error)) from error
+            try:
+                self._storage.create(_entry_path(self.state.next_entry), encode_entry(entry))
+            except AlreadyExists:
+                self._apply(decode_entry(self._storage.read(_entry_path(self.state.next_entry))))
+            else:
+                self._apply(entry)
+        self._roll_up_when_due()
+
+    def _is_applied(self, add: Sequence[Segment], remove: Sequence[str]) -> bool:
+        state = self.state
+        return state.removed.issuperset(remove) and all(segment.name in state.segments for segment in add)
+
+    def roll_up(self) -> None:
+        """Write the state as a roll-up now."""
+        self._storage.replace(_roll_up_path(self.state.next_entry), self.state.to_parquet())
+        self._num_since_roll_up = self._num_videos_since_roll_up = 0
+        old = self._storage.listing("_log", "roll-")[:-_KEPT_ROLL_UPS]
+        self._storage.delete(stored.path for stored in old)
+
+    def _remaining(self, entry: Entry) -> Entry:
+        """What of `entry` the log does not say yet: all of it, unless an earlier attempt got through."""
+        state = self.state
+        return replace(
+            entry,
+            add=tuple(segment for segment in entry.add if segment.name not in state.segments),
+            remove=tuple(name for name in entry.remove if name not in state.removed),
+            forget=tuple(video_id for video_id in entry.forget if video_id in state.terminal),
+            strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
+        )
+
+    def _write(self, entry: Entry) -> bool:
+        """Create the next entry and apply it. False: an earlier write of ours, or a compaction, was there instead."""
+        path = _entry_path(self.state.next_entry)
+        try:
+            self._storage.create(path, encode_entry(entry))
+        except AlreadyExists:
+            self._apply_found(self._storage.read(path))
+            return False
+        except StorageError:
+            self._is_uncertain = True
+            raise
+        self._apply(entry)
+        return True
+
+    def _apply_found(self, data: bytes) -> None:
+        entry = decode_entry(data)
+        if entry.writer_id != self.writer_id and not entry.compaction:
+            raise LostOwnership(
+                f"{self._storage}: driver {entry.writer_id} has taken this job over. This driver stops; what it "
+                "committed counts, and the other one goes on from there."
+            )
+        self._apply(entry)
+
+    def _apply(self, entry: Entry) -> None:
+        self.state.apply(entry)
+        self._num_since_roll_up += 1
+        self._num_videos_since_roll_up += sum(len(segment.outcomes) for segment in entry.add)
+
+    def _roll_up_when_due(self) -> None:
+        """A roll-up only saves time later, so a store that fails now is no reason to fail the commit."""
+        if not self._is_roll_up_due():
+            return
+        try:
+            self.roll_up()
+        except StorageError as error:
+            _log.warning("the commit log was not rolled up, which is tried again at the next commit: %s", error)
+
+    def _is_roll_up_due(self) -> bool:
+        """After so many entries, and with so many new videos that what is written in all stays linear.
+
+        A roll-up is the whole state: one every hundred entries would write a job of a million videos hundreds of
+        times. The upper bound on entries keeps the tail short, which whoever reads the job has to fetch.
+        """
+        enough_new = self._num_videos_since_roll_up >= _SHARE_PER_ROLL_UP * len(self.state.terminal)
+        return self._num_since_roll_up >= MOST_ENTRIES_PER_ROLL_UP or (
+            self._num_since_roll_up >= ENTRIES_PER_ROLL_UP and enough_new
+        )
+
+    def _read_roll_up(self) -> JobState:
+        for _ in range(_ROLL_UP_READS):
+            stored = self._storage.listing("_log", "roll-")
+            if not stored:
+                return JobState()
+            try:
+                return JobState.from_parquet(self._storage.read(stored[-1].path))
+            except FileNotFoundError:
+                continue  # a running driver has deleted it after writing newer ones
+        raise StorageError(f"{self._storage}/_log: roll-ups vanish while they are read. Run the same command again.")
+
+    def _read_tail(self) -> None:
+        """Apply the entries after the roll-up. They are fetched by number: listing a long log would take longer."""
+        num_ahead = 4
+        while True:
+            first = self.state.next_entry
+            for data in self._storage.read_existing([_entry_path(first + n) for n in range(num_ahead)]):
+                if data is None:
+                    return
+                self._apply(decode_entry(data))
+            num_ahead = min(num_ahead * 2, 64)
+
+
+def _entry_path(number: int) -> str:
+    return f"_log/{number:020d}.json"
+
+
+def _roll_up_path(number: int) -> str:
+    return f"_log/roll-{number:020d}.parquet"

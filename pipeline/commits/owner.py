@@ -1,0 +1,225 @@
+"""Who drives a job: a heartbeat that other drivers see, so that two commands on one output do not fight.
+
+This is courtesy, not safety. What keeps a second driver out for certain is the commit log (`CommitLog.claim`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.commits.log import CommitLog
+from pipeline.errors import LostOwnership, OwnedByAnother, StorageError
+from pipeline.storage.job_storage import JobStorage
+
+_log = logging.getLogger(__name__)
+
+_PATH = "_owner.json"
+_RELEASE_SECONDS = 10.0  # a store that is away for longer does not hold up the end
+
+
+def new_writer_id() -> str:
+    """An id for this process as a driver: host, process, random part."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """How often a driver shows that it lives, and after which silence another may take its place."""
+
+    every_seconds: float = 10.0
+    stale_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """What `_owner.json` says. `machine`, `process_id` and `started` tell one process from all others."""
+
+    writer_id: str
+    epoch: int
+    machine: str
+    process_id: int
+    started: str
+    beat_at: str
+
+    def is_gone(self) -> bool:
+        """Whether the process ran on this machine and has ended. Of other machines nothing is known: False."""
+        return self.machine == _machine() and _process_started(self.process_id) != self.started
+
+
+@dataclass(frozen=True)
+class OwnerSeen:
+    """Who says to drive a job, as another process sees it. `is_gone`: it ran on this machine and has ended."""
+
+    writer_id: str
+    silent_seconds: float
+    is_gone: bool
+
+
+def look(storage: JobStorage) -> OwnerSeen | None:
+    """Who drives a job; None if nobody says so. Raises `StorageError` if the store does not answer."""
+    owner = _read_owner(storage)
+    if owner is None:
+        return None
+    silent = datetime.now(UTC) - datetime.fromisoformat(owner.beat_at)
+    return OwnerSeen(owner.writer_id, max(0.0, silent.total_seconds()), owner.is_gone())
+
+
+class Ownership:
+    """This driver's hold on a job. `acquire`, then `check` now and then, `release` at the end."""
+
+    def __init__(
+        self,
+        storage: JobStorage,
+        log: CommitLog,
+        heartbeat: Heartbeat | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._storage = storage
+        self._log = log
+        self._heartbeat = heartbeat or Heartbeat()
+        self._sleep = sleep
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lost: LostOwnership | None = None
+        self._epoch = 0
+
+    def acquire(self) -> int:
+        """Take the job, or a dead driver's place; return the new epoch. The log is read up to now, and claimed.
+
+        From now on a thread writes the heartbeat.
+
+        Raises:
+            OwnedByAnother: another driver is alive; says which.
+            UnusableStore: the store cannot keep a second driver out.
+            StorageError: the store does not answer.
+        """
+        now = self._storage.probe()
+        owner = self._read()
+        if owner is not None and self._is_alive(owner, now):
+            raise OwnedByAnother(
+                f"{self._storage}: driver {owner.writer_id} is at work on this output (last sign {owner.beat_at}). "
+                "Wait for it, stop it, or name another output. A driver that died is replaced after "
+                f"{self._heartbeat.stale_seconds:.0f} s."
+            )
+        if owner is not None:
+            _log.info("driver %s has ended without a word; going on in its place", owner.writer_id)
+        self._log.refresh()
+        self._epoch = self._log.claim()
+        self.beat()
+        self._thread = threading.Thread(target=self._keep_beating, name="maskmill-heartbeat", daemon=True)
+        self._thread.start()
+        return self._epoch
+
+    def beat(self) -> None:
+        """Write one heartbeat.
+
+        Raises:
+            LostOwnership: the heartbeat of a newer driver is there.
+            StorageError: the store does not answer.
+        """
+        owner = self._read()
+        if owner is not None and owner.epoch > self._epoch:
+            raise LostOwnership(f"{self._storage}: driver {owner.writer_id} has taken this job over")
+        mine = _Owner(
+            self._log.writer_id,
+            self._epoch,
+            _machine(),
+            os.getpid(),
+            _process_started(os.getpid()),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        if not self._stop.is_set():
+            self._storage.replace(_PATH, json.dumps(asdict(mine)).encode())
+
+    def check(self) -> None:
+        """Raise `LostOwnership` if the heartbeat has found a newer driver. Cheap."""
+        if self._lost is not None:
+            raise self._lost
+
+    def release(self) -> None:
+        """Stop the heartbeat and say that nobody drives. Never raises: a dead driver's place is taken anyway."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_RELEASE_SECONDS)
+            self._thread = None
+        backoff = self._storage.backoff
+        patience = min(backoff.patience_seconds, _RELEASE_SECONDS)
+        storage = replace(self._storage, backoff=replace(backoff, patience_seconds=patience))
+        with contextlib.suppress(StorageError):
+            owner = _read_owner(storage)
+            if owner is not None and owner.writer_id == self._log.writer_id:
+                storage.delete([_PATH])
+
+    def _keep_beating(self) -> None:
+        while not self._stop.wait(self._heartbeat.every_seconds):
+            try:
+                self.beat()
+            except StorageError as error:
+                _log.warning("no heartbeat: %s", error)
+            except LostOwnership as error:
+                self._lost = error
+                return
+
+    def _read(self) -> _Owner | None:
+        return _read_owner(self._storage)
+
+    def _is_alive(self, owner: _Owner, now: datetime) -> bool:
+        """Ages are taken by the store's clock, because clocks of machines differ."""
+        if owner.is_gone():
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            age_seconds = (now - self._storage.modified(_PATH)).total_seconds()
+            if age_seconds < self._heartbeat.stale_seconds:
+                return True
+            # After an outage of the store all heartbeats look old: give a living driver the time to beat again.
+            self._sleep(1.5 * self._heartbeat.every_seconds)
+            return self._read() not in (None, owner)
+        return False
+
+
+def _read_owner(storage: JobStorage) -> _Owner | None:
+    try:
+        return _Owner(**json.loads(storage.read(_PATH)))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _machine() -> str:
+    """This machine since its start, and this container in it: process ids mean the same only within."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    return f"{socket.gethostname()}/{uuid.getnode()}"
+
+
+def _process_started(process_id: int) -> str:
+    """When a process of this machine started, in the kernel's ticks; empty if there is none, or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _is_running(process_id)
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _is_running(process_id: int) -> str:
+    """The same where there is no `/proc`: only whether it runs."""
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "running"

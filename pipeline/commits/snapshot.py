@@ -1,0 +1,238 @@
+"""What the commit log adds up to: which videos are done, in which segments, and who has strikes.
+
+A job can have a million finished videos, and the driver holds them all. So they are kept as one short text each, and
+a roll-up is one Parquet table that is read and written by columns.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.commits.entry import Entry
+from pipeline.output.schema import SCHEMA_VERSION, check_version
+from pipeline.records import Status
+
+
+class Terminal(NamedTuple):
+    """How a finished video stands in the log: its status, the prompts it was labelled with, the segment it is in."""
+
+    status: Status
+    prompt_hash: str
+    segment: str
+
+
+class SegmentSize(NamedTuple):
+    """Rows and bytes of a committed segment."""
+
+    num_masks: int
+    num_tracks: int
+    num_videos: int
+    num_bytes: int
+
+
+_LETTERS = {status: status.value[0] for status in Status}
+_STATUSES = {letter: status for status, letter in _LETTERS.items()}
+
+
+class TerminalVideos(Mapping[str, Terminal]):
+    """Finished videos by id, about 250 bytes each: a value is packed as status letter, segment number, prompt hash."""
+
+    def __init__(self) -> None:
+        self._packed: dict[str, str] = {}
+        self._segments: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self.num_by_status: Counter[Status] = Counter()
+
+    def __getitem__(self, video_id: str) -> Terminal:
+        letter_and_number, _, prompt_hash = self._packed[video_id].partition(":")
+        return Terminal(_STATUSES[letter_and_number[0]], prompt_hash, self._segments[int(letter_and_number[1:])])
+
+    def __contains__(self, video_id: object) -> bool:
+        return video_id in self._packed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def put(self, video_id: str, terminal: Terminal) -> None:
+        """Record a video as finished, or as moved to another segment."""
+        self.discard(video_id)
+        number = self._numbers.setdefault(terminal.segment, len(self._segments))
+        if number == len(self._segments):
+            self._segments.append(terminal.segment)
+        self._packed[video_id] = f"{_LETTERS[terminal.status]}{number}:{terminal.prompt_hash}"
+        self.num_by_status[terminal.status] += 1
+
+    def discard(self, video_id: str) -> None:
+        """Make a video one that is still to be labelled."""
+        packed = self._packed.pop(video_id, None)
+        if packed is not None:
+            self.num_by_status[_STATUSES[packed[0]]] -= 1
+
+    def to_table(self) -> pa.Table:
+        """Columns `name`, `status`, `segment`, `prompt_hash`: one row per video."""
+        packed = pa.array(self._packed.values(), pa.string())
+        head_and_hash = pc.split_pattern(packed, ":", max_splits=1)
+        head = pc.list_element(head_and_hash, 0)
+        letters = pc.utf8_slice_codeunits(head, 0, 1).dictionary_encode()
+        numbers = pc.utf8_slice_codeunits(head, 1, 20).cast(pa.int32())
+        statuses = pa.array([_STATUSES[letter].value for letter in letters.dictionary.to_pylist()], pa.string())
+        names = pa.array(self._segments, pa.string())
+        return pa.table(
+            {
+                "name": pa.array(self._packed.keys(), pa.string()),
+                "status": pa.DictionaryArray.from_arrays(letters.indices, statuses),
+                "segment": pa.DictionaryArray.from_arrays(numbers, names),
+                "prompt_hash": pc.list_element(head_and_hash, 1),
+            }
+        )
+
+    @staticmethod
+    def from_table(table: pa.Table) -> TerminalVideos:
+        """The inverse of `to_table`."""
+        videos = TerminalVideos()
+        if table.num_rows == 0:
+            return videos
+        segments = table["segment"].combine_chunks().dictionary_encode()
+        statuses = table["status"].combine_chunks().dictionary_encode()
+        values = [Status(value) for value in statuses.dictionary.to_pylist()]
+        letters = pa.array([_LETTERS[status] for status in values], pa.string()).take(statuses.indices)
+        packed = pc.binary_join_element_wise(
+            pc.binary_join_element_wise(letters, segments.indices.cast(pa.string()), ""), table["prompt_hash"], ":"
+        )
+        videos._packed = dict(zip(table["name"].to_pylist(), packed.to_pylist(), strict=True))
+        videos._segments = segments.dictionary.to_pylist()
+        videos._numbers = {name: number for number, name in enumerate(videos._segments)}
+        for row in statuses.value_counts().to_pylist():
+            videos.num_by_status[Status(row["values"])] = row["counts"]
+        return videos
+
+
+@dataclass
+class JobState:
+    """The sum of the log up to `next_entry` (exclusive).
+
+    `removed` are segments that once counted or never will: their files may still exist and are never adopted.
+    """
+
+    terminal: TerminalVideos = field(default_factory=TerminalVideos)
+    segments: dict[str, SegmentSize] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+    strikes: dict[str, int] = field(default_factory=dict)
+    epoch: int = 0
+    next_entry: int = 0
+
+    def check(self, entry: Entry) -> None:
+        """Refuse an entry that would double or lose a video.
+
+        Raises:
+            ValueError: names the video and the segment.
+        """
+        leaving, forgotten = set(entry.remove), set(entry.forget)
+        for video_id in forgotten:
+            if video_id in self.terminal and self.terminal[video_id].segment not in leaving:
+                raise ValueError(f"forgotten video {video_id!r} would stay in {self.terminal[video_id].segment}")
+        seen: dict[str, str] = {}
+        for segment in entry.add:
+            if segment.name in self.segments or segment.name in self.removed:
+                raise ValueError(f"segment {segment.name} is in the log already")
+            for outcome in segment.outcomes:
+                video_id = outcome.video_id
+                if video_id in seen:
+                    raise ValueError(f"video {video_id!r} is in two added segments: {seen[video_id]}, {segment.name}")
+                seen[video_id] = segment.name
+                if video_id in self.terminal and video_id not in forgotten:
+                    held = self.terminal[video_id].segment
+                    if held not in leaving:
+                        raise ValueError(f"video {video_id!r} of segment {segment.name} is committed in {held}")
+        named = Counter(self.terminal[v].segment for v in forgotten | seen.keys() if v in self.terminal)
+        for name in leaving & self.segments.keys():
+            if named[name] != self.segments[name].num_videos:
+                raise ValueError(
+                    f"segment {name} holds {self.segments[name].num_videos} videos, but only {named[name]} of them "
+                    "are forgotten or in an added segment"
+                )
+
+    def apply(self, entry: Entry) -> None:
+        """Take the next entry of the log into account."""
+        for video_id in entry.forget:
+            self.terminal.discard(video_id)
+            self.strikes.pop(video_id, None)
+        for name in entry.remove:
+            self.segments.pop(name, None)
+            self.removed.add(name)
+        for segment in entry.add:
+            rows = segment.num_rows
+            self.segments[segment.name] = SegmentSize(rows["masks"], rows["tracks"], rows["videos"], segment.num_bytes)
+            for outcome in segment.outcomes:
+                terminal = Terminal(outcome.status, outcome.prompt_hash, segment.name)
+                self.terminal.put(outcome.video_id, terminal)
+                self.strikes.pop(outcome.video_id, None)
+        for video_id, count in entry.strikes.items():
+            if count and video_id not in self.terminal:
+                self.strikes[video_id] = count
+            else:
+                self.strikes.pop(video_id, None)
+        self.epoch = max(self.epoch, entry.epoch)
+        self.next_entry += 1
+
+    def to_parquet(self) -> bytes:
+        """The whole state as one Parquet file, a row per video, segment, removed segment and strike."""
+        videos = self.terminal.to_table()
+        sizes = list(self.segments.values())
+        segments = pa.table(
+            {
+                "name": pa.array(self.segments.keys(), pa.string()),
+                **{name: pa.array([getattr(s, name) for s in sizes], pa.int64()) for name in SegmentSize._fields},
+            }
+        )
+        removed = pa.table({"name": pa.array(sorted(self.removed), pa.string())})
+        strikes = pa.table(
+            {
+                "name": pa.array(self.strikes.keys(), pa.string()),
+                "strikes": pa.array(self.strikes.values(), pa.int32()),
+            }
+        )
+        parts = [
+            part.append_column("kind", pa.array([kind] * part.num_rows, pa.string()))
+            for kind, part in (("video", videos), ("segment", segments), ("removed", removed), ("strikes", strikes))
+        ]
+        table = pa.concat_tables(parts, promote_options="permissive").replace_schema_metadata(
+            {"schema_version": str(SCHEMA_VERSION), "epoch": str(self.epoch), "next_entry": str(self.next_entry)}
+        )
+        buffer = io.BytesIO()
+        plain = ("name", "prompt_hash")
+        pq.write_table(
+            table, buffer, compression="zstd", use_dictionary=[name for name in table.column_names if name not in plain]
+        )
+        return buffer.getvalue()
+
+    @staticmethod
+    def from_parquet(data: bytes) -> JobState:
+        """The inverse of `to_parquet`. Raises `NewerVersion` if a newer version of this program wrote it."""
+        check_version(int(pq.read_schema(io.BytesIO(data)).metadata[b"schema_version"]))
+        table = pq.read_table(io.BytesIO(data))
+
+        def part(kind: str) -> pa.Table:
+            return table.filter(pc.equal(table["kind"], kind))
+
+        segments, strikes = part("segment"), part("strikes")
+        sizes = zip(*(segments[name].to_pylist() for name in SegmentSize._fields), strict=True)
+        return JobState(
+            terminal=TerminalVideos.from_table(part("video")),
+            segments=dict(zip(segments["name"].to_pylist(), (SegmentSize(*size) for size in sizes), strict=True)),
+            removed=set(part("removed")["name"].to_pylist()),
+            strikes=dict(zip(strikes["name"].to_pylist(), strikes["strikes"].to_pylist(), strict=True)),
+            epoch=int(table.schema.metadata[b"epoch"]),
+            next_entry=int(table.schema.metadata[b"next_entry"]),
+        )

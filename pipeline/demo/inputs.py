@@ -1,0 +1,81 @@
+"""Drawn clips as the input of a job: video files, a table of videos and a table of seed prompts.
+
+Legend: H, W pixels; boxes and points are pixels of the video.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from pipeline.arrays import BoolArray
+from pipeline.demo.clips import Clip
+from pipeline.inputs.write import PROMPTS, VIDEOS, parquet_bytes, write_file
+from pipeline.masks.overlay import inner_point
+from pipeline.storage.uris import StorageOptions
+from pipeline.video.encode import encode_mp4
+
+FRAMES_PER_SECOND = 12
+
+
+def prompt_frame(clip: Clip, object_id: int) -> int:
+    """The first frame in which at least half of the most that ever shows of the object is visible."""
+    areas_T = clip.masks_TBHW[:, object_id - 1].sum(axis=(1, 2))
+    if not areas_T.any():
+        raise ValueError(f"object {object_id} of clip {clip.name!r} never shows: there is nothing to prompt")
+    return int((areas_T >= 0.5 * areas_T.max()).argmax())
+
+
+def prompt_values(kind: str, mask_HW: BoolArray) -> dict[str, Any]:
+    """The columns of the prompts table that point at a mask. `kind` is `box`, `click`, `box and click` or `mask`."""
+    if not mask_HW.any():
+        raise ValueError(f"an empty mask cannot be prompted with a {kind}")
+    values: dict[str, Any] = {}
+    if kind in ("box", "box and click"):
+        rows, columns = np.nonzero(mask_HW)
+        values["box_xyxy"] = [float(edge) for edge in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+    if kind in ("click", "box and click"):
+        values["points_xy"] = [list(inner_point(mask_HW))]
+        values["point_labels"] = [1]
+    if kind == "mask":
+        rle = coco.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
+        values["mask_rle"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+    if not values:
+        raise ValueError(f"prompt kind {kind!r} is none of box, click, box and click, mask")
+    return values
+
+
+def seed_prompts(clip: Clip, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """One prompt per object, each on the first frame that shows it well. `kinds` are used in turn."""
+    rows = []
+    for number, object_id in enumerate(clip.object_ids):
+        frame_index = prompt_frame(clip, object_id)
+        values = prompt_values(kinds[number % len(kinds)], clip.mask(object_id, frame_index))
+        rows.append({"video_id": clip.name, "object_id": object_id, "frame_index": frame_index, **values})
+    return rows
+
+
+def clip_mp4(clip: Clip) -> bytes:
+    """The clip as a video file."""
+    return encode_mp4(clip.frames_THW3, FRAMES_PER_SECOND)
+
+
+def write_inputs(
+    folder: str,
+    clips: Sequence[Clip],
+    prompts: Sequence[Mapping[str, Any]],
+    storage_options: StorageOptions | None = None,
+) -> tuple[str, str]:
+    """Writes `videos.parquet`, `prompts.parquet` and one MP4 per clip; returns where the two tables lie."""
+    videos = []
+    for clip in clips:
+        write_file(posixpath.join(folder, f"{clip.name}.mp4"), clip_mp4(clip), storage_options)
+        videos.append({"video_id": clip.name, "uri": f"{clip.name}.mp4"})
+    videos_uri, prompts_uri = posixpath.join(folder, "videos.parquet"), posixpath.join(folder, "prompts.parquet")
+    write_file(videos_uri, parquet_bytes(videos, VIDEOS), storage_options)
+    write_file(prompts_uri, parquet_bytes(prompts, PROMPTS), storage_options)
+    return videos_uri, prompts_uri

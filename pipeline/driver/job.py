@@ -1,0 +1,170 @@
+"""A job as a driver finds it: opened, planned, and brought up to date before anything is labelled."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.job_record import JobRecord, difference, make_record, read_record, write_record
+from pipeline.commits.log import CommitLog
+from pipeline.commits.owner import new_writer_id
+from pipeline.config.job_config import JobConfig
+from pipeline.driver.weights import resolve_checkpoint
+from pipeline.errors import ConfigError
+from pipeline.inputs.plan import Plan, make_plan
+from pipeline.inputs.shards import InputTables
+from pipeline.output.segments import list_segments
+from pipeline.records import Checkpoint, Ending, Status
+from pipeline.redact import redact_uri
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.uris import is_local, local_path
+from pipeline.text import counted
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was found: where it lies, what its log says, what this run is and what earlier ones were.
+
+    `num_entries` is the length of the log then: if it has grown by more than our claim, another driver was at work.
+    """
+
+    config: JobConfig
+    storage: JobStorage
+    log: CommitLog
+    checkpoint: Checkpoint
+    record: JobRecord
+    record_before: JobRecord | None
+    num_entries: int
+
+    @property
+    def relabels_all(self) -> bool:
+        """Whether earlier masks are of another model or other options."""
+        return self.record_before is not None and self.record_before.fingerprint != self.record.fingerprint
+
+
+def open_job(config: JobConfig) -> Job:
+    """The job at `output`, with its log. Raises `ConfigError` if it was made by another model or other options."""
+    config = replace(
+        config,
+        videos=_absolute(config.videos),
+        prompts=_absolute(config.prompts),
+        output=_absolute(config.output),
+    )
+    assert config.output is not None
+    _check_apart(config)
+    options = {} if is_local(config.output) else config.storage_options
+    storage = JobStorage(config.output, options, config.single_driver)
+    before = read_record(storage)
+    checkpoint = resolve_checkpoint(config, before)
+    record = make_record(config, checkpoint)
+    if not config.relabel:
+        _check_same(before, record, storage)
+    log = CommitLog(storage, new_writer_id())
+    num_entries = log.load().next_entry
+    return Job(config, storage, log, checkpoint, record, before, num_entries)
+
+
+def plan_job(job: Job) -> Plan:
+    """What the input tables ask for and the log does not have."""
+    config = job.config
+    assert config.prompts is not None
+    tables = InputTables(config.videos, config.prompts, config.storage_options)
+    done = {} if job.relabels_all else job.log.state.terminal
+    return make_plan(tables, done, _retried(config))
+
+
+def _check_apart(config: JobConfig) -> None:
+    """Raises `ConfigError` if the output lies in a folder of input tables: the next run would read its tables."""
+    for key in ("videos", "prompts"):
+        folder = getattr(config, key)
+        if folder and str(config.output).startswith(folder.rstrip("/") + "/"):
+            raise ConfigError(
+                f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, all tables of which are "
+                f"input: name another output, or the files or the glob that {key}= means"
+            )
+
+
+def _retried(config: JobConfig) -> frozenset[Status]:
+    return frozenset(Status(name) for name in config.retry)
+
+
+def is_finished(job: Job, plan: Plan) -> bool:
+    """Whether nothing is left to do: then Ray is not started and nothing is written."""
+    if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
+        return False
+    return list_segments(job.storage).keys() <= job.log.state.segments.keys()
+
+
+def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
+    """Brings output and log up to date before anything is labelled, and returns the plan of what remains.
+
+    Segments that a killed run published and could not commit are adopted. Rows that are to be replaced are removed.
+    """
+    state = job.log.state
+    was_changed = state.next_entry > job.num_entries + 1
+    if was_changed:
+        job = replace(job, record_before=read_record(job.storage))
+        if not job.config.relabel:
+            _check_same(job.record_before, job.record, job.storage)
+    is_stale = job.relabels_all or was_changed
+    if job.relabels_all:
+        _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.terminal), "video"))
+        keeper.forget(list(state.terminal))
+    before = job.record_before
+    if job.relabels_all or before is None or before.has_single_driver != job.record.has_single_driver:
+        write_record(job.storage, job.record)
+    adopted = keeper.adopt(job.record.config_hash)
+    if adopted:
+        _log.info("whole and counted, from a run that was killed: %s", counted(len(adopted), "video"))
+    if adopted or is_stale:
+        plan = plan.again(state.terminal, _retried(job.config))
+    if plan.changed:
+        _log.info("labelled again, with other prompts than before: %s", counted(len(plan.changed), "video"))
+    keeper.forget(plan.replaced)
+    return plan
+
+
+def judged(job: Job) -> tuple[Ending, str]:
+    """How a job that has come to its end counts, all its runs together, and why."""
+    by_status = job.log.state.terminal.num_by_status
+    bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
+    ended = bad + by_status[Status.OK]
+    if bad > job.config.max_failed_fraction * ended:
+        return Ending.FAILURES, f"{bad} of {ended}"
+    return Ending.DONE, ""
+
+
+def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -> None:
+    """Raises `ConfigError` if the masks of a job were made by another model or other options than asked for now."""
+    changes = difference(before.fingerprint, now.fingerprint) if before else ""
+    if changes:
+        raise ConfigError(
+            f"output={storage} holds masks that were made otherwise:\n{changes}\n"
+            "Name another output, or label everything there again with relabel=true."
+        )
+
+
+def _absolute(uri: str | None) -> str | None:
+    """Local paths as seen from here: workers may run elsewhere."""
+    if uri is None or not is_local(uri):
+        return uri
+    return str(Path(local_path(uri)).expanduser().absolute())
+
+
+def check_device(config: JobConfig) -> None:
+    """Raises `ConfigError` if the workers, which run on this machine, will find no GPU that they are asked to use.
+
+    A cluster's workers find out by themselves: this machine says nothing about theirs.
+    """
+    if config.model.device != "cuda" or config.cluster.kind == "existing":
+        return
+    from pipeline.worker.devices import choose_device
+
+    try:
+        choose_device(config.model)
+    except RuntimeError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,203 @@
+"""What a person sees of a running job: a line now and then, `_status.json`, and a summary at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from pipeline.errors import StorageError
+from pipeline.records import Outcome, Status
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.retry import Backoff
+from pipeline.text import counted, how_again
+
+_TERMINAL_SECONDS = 1.0
+_LOG_SECONDS = 10.0
+_STATUS_SECONDS = 10.0
+_RATE_SECONDS = 120.0
+_MAX_EXAMPLES = 3
+
+
+@dataclass
+class Failures:
+    """Failed videos by class of error: how many, and the first few."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one failed or quarantined video."""
+        self.counts[outcome.error_class] += 1
+        shown = self.examples.setdefault(outcome.error_class, [])
+        if len(shown) < _MAX_EXAMPLES:
+            shown.append(f"{outcome.video_id}: {outcome.message}")
+
+
+class Progress:
+    """Counts of one run. `num_before` videos were done when it began, of `num_planned` in all."""
+
+    def __init__(
+        self,
+        num_planned: int,
+        num_before: int,
+        storage: JobStorage,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.by_status: Counter[Status] = Counter()
+        self.failures = Failures()
+        self.num_frames = 0
+        self.num_masks = 0
+        self.stage_seconds: Counter[str] = Counter()
+        self.last_error = ""
+        self.gpus_per_worker = 0.0
+        self.observers: list[Callable[[Mapping[str, Any]], None]] = []
+        self._num_planned = num_planned
+        self._num_before = num_before
+        # Advisory: a store that is away is no reason to wait.
+        self._storage = replace(storage, backoff=Backoff(patience_seconds=0.0))
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._started = clock()
+        self._recent: list[tuple[float, int, int]] = [(self._started, 0, 0)]
+        self._next_line = self._next_status = self._started
+        self._is_terminal = self._stream.isatty()
+
+    @property
+    def num_ended(self) -> int:
+        """Videos that ended in this run."""
+        return self.by_status.total()
+
+    @property
+    def num_bad(self) -> int:
+        """Videos that failed or were quarantined in this run."""
+        return self.by_status[Status.FAILED] + self.by_status[Status.QUARANTINED]
+
+    def committed(self, outcomes: Iterable[Outcome]) -> None:
+        """These videos are in the log."""
+        for outcome in outcomes:
+            self.by_status[outcome.status] += 1
+            self.num_masks += outcome.num_masks
+            if outcome.status in (Status.FAILED, Status.QUARANTINED):
+                self.failures.add(outcome)
+
+    def worked(self, num_frames: int, stage_seconds: Mapping[str, float]) -> None:
+        """A worker labelled frames."""
+        self.num_frames += num_frames
+        self.stage_seconds.update(stage_seconds)
+
+    def tick(self, state: str, num_workers: int) -> None:
+        """Show the line and write `_status.json` when it is time."""
+        now = self._clock()
+        if now >= self._next_line:
+            self._next_line = now + (_TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS)
+            self._recent = [entry for entry in self._recent if entry[0] >= now - _RATE_SECONDS] or self._recent[-1:]
+            line = self.line(num_workers)
+            self._recent.append((now, self.num_frames, self.num_ended))
+            self._show(f"\r\x1b[K{line}" if self._is_terminal else f"{line}\n")
+        if now >= self._next_status:
+            self._next_status = now + _STATUS_SECONDS
+            self.write_status(state, num_workers)
+
+    def line(self, num_workers: int) -> str:
+        """`12/40 videos · 1280 frames · 35.1 frames/s · ETA 1:20 · 2 failed · 2 workers`."""
+        frames_per_second, videos_per_second = self._rates()
+        parts = [f"{self._num_before + self.num_ended}/{self._num_planned} videos", counted(self.num_frames, "frame")]
+        parts.append(f"{frames_per_second:.1f} frames/s")
+        left = self._num_planned - self._num_before - self.num_ended
+        parts.append(f"ETA {_duration(left / videos_per_second)}" if videos_per_second else "ETA –")
+        parts.append(f"{self.num_bad} failed")
+        parts.append(counted(num_workers, "worker"))
+        return " · ".join(parts)
+
+    def end_line(self) -> None:
+        """Leave the progress line, so that what follows begins on its own."""
+        if self._is_terminal:
+            self._show("\n")
+
+    def _show(self, text: str) -> None:
+        """Print; a terminal or pipe that has gone does not end the job."""
+        with contextlib.suppress(OSError):
+            print(text, end="", file=self._stream, flush=True)
+
+    def write_status(self, state: str, num_workers: int) -> None:
+        """Write `_status.json`. Never raises for storage: it is advisory."""
+        frames_per_second, videos_per_second = self._rates()
+        status = {
+            "state": state,
+            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "num_planned": self._num_planned,
+            "num_before_this_run": self._num_before,
+            "num_ended": {status.value: self.by_status[status] for status in Status},
+            "failures": dict(self.failures.counts),
+            "num_frames": self.num_frames,
+            "num_masks": self.num_masks,
+            "frames_per_second": round(frames_per_second, 3),
+            "videos_per_second": round(videos_per_second, 5),
+            "num_waiting": self._num_planned - self._num_before - self.num_ended,
+            "num_workers": num_workers,
+            "num_gpus": num_workers * self.gpus_per_worker,
+            "stage_seconds": {stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
+            "last_error": self.last_error,
+        }
+        for observe in self.observers:
+            observe(status)
+        try:
+            self._storage.replace("_status.json", json.dumps(status, indent=2, ensure_ascii=False).encode())
+        except StorageError as error:
+            self.last_error = redact(str(error))
+
+    def _rates(self) -> tuple[float, float]:
+        """Frames and videos per second over the last two minutes."""
+        then, frames, ended = self._recent[0]
+        seconds = max(self._clock() - then, 1e-3)
+        return (self.num_frames - frames) / seconds, (self.num_ended - ended) / seconds
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return self._clock() - self._started
+
+
+def summary(progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str) -> str:
+    """What the command prints at the end: counts of the whole job, failures by cause, where the tables lie.
+
+    `progress` is None if the job was finished before.
+    """
+    lines = [heading]
+    counts = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
+    lines.append(f"videos   {sum(by_status.values())} ({counts or 'none'})")
+    if progress is None:
+        lines.append("this run nothing was left to do")
+    else:
+        frames_per_second = progress.num_frames / max(progress.seconds, 1e-3)
+        lines.append(
+            f"this run {counted(progress.num_ended, 'video')}, {counted(progress.num_frames, 'frame')}, "
+            f"{counted(progress.num_masks, 'mask')} in {_duration(progress.seconds)} ({frames_per_second:.1f} frames/s)"
+        )
+        for error_class, count in progress.failures.counts.most_common():
+            lines.append(f"failed   {count} × {error_class}")
+            lines += [f"         {example}" for example in progress.failures.examples[error_class]]
+            if count > _MAX_EXAMPLES:
+                lines.append(f"         … and {count - _MAX_EXAMPLES} more: column message of videos")
+    folder = redact_uri(output).rstrip("/")
+    bad = {status: by_status[status] for status in (Status.FAILED, Status.QUARANTINED) if by_status.get(status, 0)}
+    if bad:
+        lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]
+        lines.append(how_again(bad))
+    lines += [f"{table:<8} {folder}/{table}/*.parquet" for table in ("masks", "tracks", "videos")]
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

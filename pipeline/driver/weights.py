@@ -1,0 +1,124 @@
+"""Which weights `model.checkpoint=` means, found out once for a job and without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pipeline.commits.job_record import JobRecord, _local_files
+from pipeline.config.job_config import BUNDLED, JobConfig
+from pipeline.errors import ConfigError
+from pipeline.records import Checkpoint
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.faults import is_from_storage
+from pipeline.storage.retry import Backoff
+from pipeline.storage.uris import is_local, local_path, open_filesystem
+
+
+def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Checkpoint:
+    """Which weights `model.checkpoint` means now. What an earlier run of the job found out is not found out again.
+
+    Raises `ConfigError` for a folder, object or Hub repository that is not there, `StorageError` when a store is away.
+    """
+    source, revision = config.model.checkpoint, config.model.revision
+    if source in BUNDLED:
+        # Found without importing `model`, because the driver does without torch.
+        found = find_spec("model")
+        assert found is not None
+        assert found.origin is not None
+        folder = Path(found.origin).parent / "checkpoints" / BUNDLED[source]
+        return Checkpoint(source, None, _content_hash(folder))
+    if is_local(source) and Path(local_path(source)).expanduser().exists():
+        path = Path(local_path(source)).expanduser().absolute()
+        files = _local_files(source)
+        same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
+        return Checkpoint(str(path), None, record.checkpoint["identity"] if record and same else _content_hash(path))
+    if "://" in source:
+        return Checkpoint(source, None, _remote_identity(source, config.storage_options))
+    if not _HUB_ID.fullmatch(source):
+        raise ConfigError(
+            f"model.checkpoint={source}: no such folder; give mini, a folder, a URI or an id of the Hub (owner/name)"
+        )
+    known = record.checkpoint if record else {}
+    if known.get("source") == source and known.get("asked_revision") == revision:
+        return Checkpoint(source, known["revision"], known["identity"])
+    commit = _hub_commit(source, revision)
+    return Checkpoint(source, commit, commit)
+
+
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a checkpoint's config and weights."""
+    names = ("config.json", "model.safetensors")
+    files = [path / name for name in names if (path / name).is_file()] if path.is_dir() else [path]
+    if not files:
+        raise ConfigError(f"model.checkpoint={path}: holds neither {names[0]} nor {names[1]}")
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as data:
+            digest.update(hashlib.file_digest(data, "sha256").digest())
+    return f"sha256:{digest.hexdigest()[:32]}"
+
+
+def _remote_identity(source: str, storage_options: Mapping[str, Any]) -> str:
+    """A checkpoint in an object store, by what the store says of its files: nothing is downloaded for that.
+
+    Raises `ConfigError` for what the store refuses, `StorageError` when it is away.
+    """
+
+    def listing() -> dict[str, dict[str, Any]]:
+        filesystem, path = open_filesystem(source, storage_options)
+        found: dict[str, dict[str, Any]] = filesystem.find(path, detail=True)
+        return found
+
+    shown = redact_uri(source)
+    try:
+        found = Backoff().run(f"listing model.checkpoint={shown}", listing)
+    except Exception as error:
+        if not (isinstance(error, ValueError) or is_from_storage(error)):
+            raise
+        reason = " ".join(redact(str(error)).split())
+        raise ConfigError(
+            f"model.checkpoint={shown} cannot be listed ({reason}); check the address and storage_options"
+        ) from error
+    if not found:
+        raise ConfigError(f"model.checkpoint={shown}: there is nothing; give the folder of the checkpoint")
+    facts = [
+        (name.rpartition("/")[2], info.get("size"), str(info.get("ETag") or info.get("etag") or info.get("mtime")))
+        for name, info in sorted(found.items())
+    ]
+    return f"listing:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
+
+
+def _hub_commit(repository: str, revision: str | None) -> str:
+    """The commit that a revision of a Hub repository means, from the Hub or, offline, from the cache."""
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    try:
+        commit = huggingface_hub.HfApi().model_info(repository, revision=revision).sha
+        if commit:
+            return str(commit)
+    except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+    else:
+        reason = "the Hub names no commit"
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")
+    if folder.is_file():
+        return folder.read_text().strip()
+    raise ConfigError(
+        f"model.checkpoint={repository}: neither the Hub nor its cache on this machine has it ({redact(reason)}); "
+        "check the name and the network, or give a folder"
+    )
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -1,0 +1,72 @@
+"""Every error that crosses a room of the pipeline, and how an error is told in one line."""
+
+from __future__ import annotations
+
+from pipeline.redact import redact, redact_uri
+
+
+class StorageError(Exception):
+    """Storage did not answer in time, or refused: nothing that a video can be blamed for. `transient` = may pass."""
+
+    def __init__(self, message: str, transient: bool = True) -> None:
+        super().__init__(message, transient)
+        self.message = message
+        self.transient = transient
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class AlreadyExists(Exception):
+    """A create-only write was refused: another writer's object has that name."""
+
+
+class ConfigError(Exception):
+    """A job that cannot start as asked: names the key, the value and the remedy. Exit code 2."""
+
+
+class UnusableStore(ValueError):
+    """The store of `output=` is unknown, or cannot refuse a second driver where the job does not rule one out."""
+
+
+class InputError(Exception):
+    """A table that cannot be used: names the file, the column and the remedy. The job cannot start."""
+
+
+class TableChanged(InputError):
+    """Rows are no longer those that the job's plan has seen. The next run plans anew, and labels their videos."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(
+            f"{redact_uri(file)}: was changed while the job ran ({reason}); the same command labels the video again"
+        )
+
+
+class MediaError(Exception):
+    """A video that cannot be read, through its own fault. The message names the file and the remedy, no secrets."""
+
+
+class UnknownScheme(ValueError):
+    """No installed file system serves the scheme of a URI."""
+
+
+class NewerVersion(ValueError):
+    """A newer version of this program has written to the job, so this one cannot read it: exit code 2."""
+
+
+class OwnedByAnother(Exception):
+    """Another driver works on this job: exit code 3."""
+
+
+class LostOwnership(OwnedByAnother):
+    """Another driver has taken this job over: stop at once, write nothing more."""
+
+
+class WorkerBroken(RuntimeError):
+    """This process can go on with no video; another one may."""
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, without secrets: its class and the last line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return redact(f"{type(error).__name__}: {lines[-1] if lines else ''}")[:2000]

@@ -1,0 +1,94 @@
+"""The columns that the input tables may have, and the types that are accepted for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class InputColumn:
+    """A column that is read: what it is called, which Arrow types do, and what an error says is allowed."""
+
+    name: str
+    accepts: Callable[[pa.DataType], bool]
+    allowed: str
+    required: bool = False
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_string(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_integer(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _is_list_of(item: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    def accepts(kind: pa.DataType) -> bool:
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        return bool(lists and (pa.types.is_null(kind.value_type) or item(kind.value_type)))
+
+    return accepts
+
+
+def _is_rle(kind: pa.DataType) -> bool:
+    if _is_string(kind) or _is_binary(kind):  # counts alone: the mask has the size of the video
+        return True
+    if not pa.types.is_struct(kind):
+        return False
+    fields = {kind.field(index).name: kind.field(index).type for index in range(kind.num_fields)}
+    if not {"size", "counts"} <= fields.keys():
+        return False
+    return _is_list_of(_is_integer)(fields["size"]) and (_is_string(fields["counts"]) or _is_binary(fields["counts"]))
+
+
+def _or_null(accepts: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    """A column of nothing but nulls may carry Arrow's null type."""
+    return lambda kind: bool(pa.types.is_null(kind)) or accepts(kind)
+
+
+_STRING, _INTEGER, _NUMBER = "string", "integer", "float or integer"
+
+
+VIDEOS_IN: tuple[InputColumn, ...] = (
+    InputColumn("video_id", _is_string, _STRING, required=True),
+    InputColumn("uri", _or_null(_is_string), _STRING),
+    InputColumn("bytes", _or_null(_is_binary), "binary"),
+    InputColumn("start_seconds", _or_null(_is_number), _NUMBER),
+    InputColumn("end_seconds", _or_null(_is_number), _NUMBER),
+    InputColumn("duration_seconds", _or_null(_is_number), _NUMBER),
+)
+"""Columns of `videos=`; each row needs one of `uri` and `bytes`. `duration_seconds` only helps to order the work."""
+
+
+PROMPTS_IN: tuple[InputColumn, ...] = (
+    InputColumn("video_id", _is_string, _STRING, required=True),
+    InputColumn("object_id", _is_integer, _INTEGER, required=True),
+    InputColumn("frame_index", _or_null(_is_number), _INTEGER),  # pandas makes floats of integers with gaps
+    InputColumn("pts_seconds", _or_null(_is_number), _NUMBER),
+    InputColumn("points_xy", _or_null(_is_list_of(_is_list_of(_is_number))), "list of [x, y]: list<list<float>>"),
+    InputColumn("point_labels", _or_null(_is_list_of(_is_integer)), "list of 1 and 0: list<integer>"),
+    InputColumn("box_xyxy", _or_null(_is_list_of(_is_number)), "[x0, y0, x1, y1]: list<float>"),
+    InputColumn("mask_rle", _or_null(_is_rle), "COCO run lengths: struct<size: list<integer>, counts: string>"),
+    InputColumn("category", _or_null(_is_string), _STRING),
+    *VIDEOS_IN[1:],
+)
+"""Columns of `prompts=`; each row needs `frame_index` or `pts_seconds`. Those of `videos=` serve in its place."""

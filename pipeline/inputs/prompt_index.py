@@ -1,0 +1,101 @@
+"""Where the prompts of each video lie, and what they say in total: addresses and hashes, never the prompts.
+
+The rows of one video may be scattered over shards. About 24 bytes per video and 20 per run of rows are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import InputError
+from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, UInt64Array, row_digests
+from pipeline.inputs.shards import InputTables, RowBatch
+from pipeline.records import RowSpan
+from pipeline.redact import redact_uri
+
+_NUM_EXAMPLES = 3
+
+
+@dataclass
+class PromptIndex:
+    """Prompts of the numbered videos. `unknown_examples` are ids of videos that are not among them."""
+
+    hashes: PromptHashes
+    num_rows: int
+    num_unknown_rows: int
+    unknown_examples: tuple[str, ...]
+    num_without_object: int
+    files: tuple[str, ...]
+    _spans_N5: npt.NDArray[np.int32]  # video, file, row group, start, stop; sorted by video, else in table order
+    _first_span: npt.NDArray[np.int64]  # of each video, and the number of spans
+
+    def spans(self, video_number: int) -> tuple[RowSpan, ...]:
+        """The rows of a video, in table order."""
+        first, last = self._first_span[video_number : video_number + 2]
+        spans: list[RowSpan] = []
+        for _, file, row_group, start, stop in self._spans_N5[first:last].tolist():
+            before = spans[-1] if spans else None
+            if before == RowSpan(self.files[file], row_group, before.start if before else 0, start):
+                spans[-1] = RowSpan(before.file, row_group, before.start, stop)
+            else:
+                spans.append(RowSpan(self.files[file], row_group, start, stop))
+        return tuple(spans)
+
+
+def _digests(batch: RowBatch) -> UInt64Array:
+    try:
+        return row_digests(batch.rows)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"prompts: {redact_uri(batch.file)}: object_id must be a whole number of 64 bits ({error})"
+        ) from error
+
+
+def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptIndex:
+    """One pass over the prompts table by columns. Rows of unknown videos, or without `object_id`, are only counted."""
+    hashes = PromptHashes(len(numbers))
+    runs = [np.empty((0, 5), dtype=np.int32)]
+    num_rows = num_unknown = num_without_object = 0
+    examples: dict[str, None] = {}
+    for batch in tables.prompts.read(("video_id", *PROMPT_COLUMNS)):
+        video_ids = batch.rows.column("video_id").to_pylist()
+        videos = np.fromiter((numbers.get(video_id, -1) for video_id in video_ids), np.int64, len(video_ids))
+        num_rows += len(videos)
+        unknown = np.flatnonzero(videos < 0)
+        num_unknown += len(unknown)
+        if len(examples) < _NUM_EXAMPLES:
+            examples.update((video_ids[row], None) for row in unknown.tolist() if video_ids[row])
+        has_object = batch.rows.column("object_id").is_valid().to_numpy(zero_copy_only=False)
+        num_without_object += int(np.count_nonzero(~has_object & (videos >= 0)))
+        videos[~has_object] = -1
+        known = videos >= 0
+        hashes.add(videos[known], _digests(batch)[known])
+        runs.append(_runs(videos, batch.file_number, batch.row_group, batch.start))
+    spans = np.concatenate(runs)
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    return PromptIndex(
+        hashes=hashes,
+        num_rows=num_rows,
+        num_unknown_rows=num_unknown,
+        unknown_examples=tuple(examples)[:_NUM_EXAMPLES],
+        num_without_object=num_without_object,
+        files=tables.prompts.files,
+        _spans_N5=spans,
+        _first_span=np.searchsorted(spans[:, 0], np.arange(len(numbers) + 1)),
+    )
+
+
+def _runs(videos: npt.NDArray[np.int64], file: int, row_group: int, first_row: int) -> npt.NDArray[np.int32]:
+    """Runs of rows of the same known video, `[N, 5]`: video, file, row group, start, stop."""
+    starts = np.flatnonzero(np.diff(videos, prepend=-2))
+    stops = np.append(starts[1:], len(videos))
+    known = videos[starts] >= 0
+    starts, stops = starts[known], stops[known]
+    same = np.ones(len(starts), dtype=np.int64)
+    columns = [videos[starts], same * file, same * row_group, starts + first_row, stops + first_row]
+    return np.stack(columns, axis=1).astype(np.int32)

@@ -1,0 +1,195 @@
+"""Rows of the prompts table to prompts of objects. A worker reads them; what is wrong with one object stays with it.
+
+Rows of one object on one frame are one prompt: their clicks are joined, exact duplicates count once, and rows that
+contradict each other (two boxes; a mask and something else) are an error of the object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from model import BoxPrompt, MaskPrompt, PointPrompt
+from pipeline.errors import TableChanged
+from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, hash_of_rows
+from pipeline.masks.rle import decode_rle
+from pipeline.records import FramePosition, WorkItem
+from pipeline.storage.parquet import RowReader
+from pipeline.storage.uris import StorageOptions
+
+_ROWS = RowReader(("video_id", *PROMPT_COLUMNS, "category"), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
+
+
+@dataclass(frozen=True)
+class RleMask:
+    """A mask prompt as the table has it, `size_hw` `None` if it gives the counts alone. Decoded by `fit`."""
+
+    size_hw: tuple[int, int] | None
+    counts: bytes
+
+    def fit(self, size_hw: tuple[int, int]) -> MaskPrompt:
+        """The mask for a video of that size. Raises `ValueError` for another size, wrong code or an empty mask."""
+        if self.size_hw is not None and self.size_hw != size_hw:
+            raise ValueError(f"mask_rle: size is {list(self.size_hw)} (height, width), the video's {list(size_hw)}")
+        return MaskPrompt(decode_rle(size_hw, self.counts))
+
+
+SeedPrompt = PointPrompt | BoxPrompt | RleMask
+
+
+@dataclass(frozen=True)
+class ObjectPrompts:
+    """The prompts of one object by frame, in order; none if `error` says what is wrong with them."""
+
+    object_id: int
+    category: str | None
+    prompts: tuple[tuple[FramePosition, SeedPrompt], ...]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class VideoPrompts:
+    """All objects of one video, in order of their ids."""
+
+    objects: tuple[ObjectPrompts, ...]
+
+    @property
+    def positions(self) -> tuple[FramePosition, ...]:
+        """Where prompts lie, each position once: what `VideoFrames` wants to know."""
+        return tuple(dict.fromkeys(frame for one in self.objects for frame, _ in one.prompts))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one row says, in a form in which equal rows are equal."""
+
+    points_xy: tuple[tuple[float, ...], ...]
+    labels: tuple[int, ...]
+    box_xyxy: tuple[float, ...]
+    mask: RleMask | None
+
+
+def read_prompts(item: WorkItem, storage_options: StorageOptions | None = None) -> VideoPrompts:
+    """The prompts of an item. An object with a wrong prompt comes with an error, not with prompts.
+
+    Raises `TableChanged` if the rows do not say what they said when the item was planned, `StorageError` when storage
+    is away.
+    """
+    found = [_ROWS.read(span, storage_options) for span in item.prompts_at]
+    batches = [batch for rows in found for batch in rows.to_batches()]
+    if _hash(item, batches) != item.prompt_hash:
+        raise TableChanged(item.prompts_at[0].file, f"the prompts of {item.video_id!r} are others, or elsewhere")
+    return parse_prompts([row for batch in batches for row in batch.to_pylist()])
+
+
+def _hash(item: WorkItem, batches: list[pa.RecordBatch]) -> str | None:
+    try:
+        return hash_of_rows(batches, item.start_seconds, item.end_seconds)
+    except (pa.ArrowException, ValueError):
+        return None  # columns of other types than those that were planned with
+
+
+def parse_prompts(rows: Sequence[dict[str, Any]]) -> VideoPrompts:
+    """Prompts from rows as `pyarrow` gives them; a row without `object_id` is left out."""
+    by_object: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["object_id"] is not None:
+            by_object[row["object_id"]].append(row)
+    return VideoPrompts(tuple(_object(object_id, by_object[object_id]) for object_id in sorted(by_object)))
+
+
+def _object(object_id: int, rows: Sequence[dict[str, Any]]) -> ObjectPrompts:
+    categories = sorted({row["category"] for row in rows if row.get("category")})
+    category = categories[0] if categories else None
+    by_frame: dict[FramePosition, set[_Row]] = defaultdict(set)
+    errors = []
+    for row in rows:
+        try:
+            by_frame[_position(row)].add(_parse(row))
+        except ValueError as error:
+            errors.append(f"object {object_id}, {error}")
+    prompts = []
+    for position in sorted(by_frame, key=_position_order):
+        try:
+            prompts.append((position, _join(by_frame[position])))
+        except ValueError as error:
+            errors.append(f"object {object_id}, {position}: {error}")
+    if errors:
+        return ObjectPrompts(object_id, category, (), "; ".join(sorted(set(errors))[:3]))
+    return ObjectPrompts(object_id, category, tuple(prompts))
+
+
+def _position(row: dict[str, Any]) -> FramePosition:
+    frame_index, pts_seconds = row.get("frame_index"), row.get("pts_seconds")
+    if frame_index is not None and not math.isnan(frame_index):
+        if not math.isfinite(frame_index) or frame_index != int(frame_index) or frame_index < 0:
+            raise ValueError(f"frame {frame_index}: frames are counted 0, 1, 2 …; correct frame_index")
+        return FramePosition(int(frame_index), None)
+    if pts_seconds is None:
+        raise ValueError("a row has neither frame_index nor pts_seconds; give one of them")
+    if not math.isfinite(pts_seconds) or pts_seconds < 0:
+        raise ValueError(f"pts_seconds {pts_seconds}: expected a number of seconds from 0; correct pts_seconds")
+    return FramePosition(None, float(pts_seconds))
+
+
+def _position_order(position: FramePosition) -> tuple[bool, float]:
+    by_time = position.frame_index is None
+    return by_time, position.pts_seconds or 0.0 if by_time else float(position.frame_index or 0)
+
+
+def _parse(row: dict[str, Any]) -> _Row:
+    points = tuple(tuple(_number(value) for value in point or ()) for point in row.get("points_xy") or ())
+    labels = tuple(-1 if label is None else int(label) for label in row.get("point_labels") or ())
+    box = tuple(_number(value) for value in row.get("box_xyxy") or ())
+    parsed = _Row(points, labels, box, _mask(row.get("mask_rle")))
+    if not (points or labels or box or parsed.mask):
+        raise ValueError(f"{_position(row)}: the row has neither points, box nor mask; fill one in or remove the row")
+    return parsed
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _mask(value: dict[str, Any] | str | bytes | None) -> RleMask | None:
+    counts: str | bytes | None
+    if isinstance(value, dict):
+        size = tuple(-1 if number is None else int(number) for number in value["size"] or ()) or None
+        counts = value["counts"]
+    else:
+        size, counts = None, value
+    if not counts and size is None:
+        return None
+    if size is not None and len(size) != 2:
+        raise ValueError(f"mask_rle: size must be [height, width], got {list(size)}")
+    code = counts.encode() if isinstance(counts, str) else counts or b""
+    return RleMask(None if size is None else (size[0], size[1]), code)
+
+
+def _join(rows: set[_Row]) -> SeedPrompt:
+    """One prompt from the rows of one object and frame. Raises `ValueError` for what contradicts or is wrong."""
+    for row in rows:
+        if len(row.points_xy) != len(row.labels):
+            raise ValueError(f"points_xy has {len(row.points_xy)} points, point_labels {len(row.labels)} labels")
+    masks = {row.mask for row in rows if row.mask is not None}
+    boxes = {row.box_xyxy for row in rows if row.box_xyxy}
+    clicks = [click for row in sorted(rows, key=repr) for click in zip(row.points_xy, row.labels, strict=True)]
+    if masks:
+        if len(masks) > 1 or boxes or clicks:
+            raise ValueError("contradictory prompts on one frame: a mask goes with no other mask, box or points")
+        return masks.pop()
+    if len(boxes) > 1:
+        raise ValueError(f"contradictory prompts on one frame: {len(boxes)} different boxes ({sorted(boxes)[:2]})")
+    if len({point for point, _ in clicks}) < len(set(clicks)):
+        raise ValueError("contradictory prompts on one frame: a point is labelled both 1 and 0")
+    points_xy: Any = tuple(point for point, _ in clicks)
+    labels = tuple(label for _, label in clicks)
+    if boxes:
+        box: Any = boxes.pop()
+        return BoxPrompt(box, points_xy, labels)
+    return PointPrompt(points_xy, labels)

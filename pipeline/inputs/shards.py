@@ -1,0 +1,248 @@
+"""The input tables: one Parquet file, a folder or a glob of shards, under any fsspec URI, streamed by columns.
+
+Rows are addressed by file, row group and place in the row group, so that a worker finds again what the driver has
+only counted. Column `bytes` is never read here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError, UnknownScheme
+from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN, InputColumn
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.faults import is_from_client, is_transient
+from pipeline.storage.parquet import open_parquet
+from pipeline.storage.retry import Backoff
+from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
+
+BATCH_ROWS = 1 << 13
+_GLOB_CHARACTERS = "*?["
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Consecutive rows of one row group, from row `start` of it. `file` is the absolute URI of the shard."""
+
+    file: str
+    file_number: int
+    row_group: int
+    start: int
+    rows: pa.RecordBatch
+
+
+class ParquetShards:
+    """One table in one or more Parquet files, in order of their names.
+
+    Raises `InputError` when nothing is there, or the first file cannot be read or lacks a column; other files are
+    checked when their turn comes.
+    """
+
+    def __init__(
+        self, key: str, uri: str, columns: tuple[InputColumn, ...], storage_options: StorageOptions | None = None
+    ) -> None:
+        self.key = key
+        self._columns = {column.name: column for column in columns}
+        self._options = storage_options
+        self.files = self._call(uri, lambda: tuple(_shards(key, uri, storage_options)))
+        with closing(_Shard(partial(self._open, self.files[0]))) as first:
+            self.column_names = frozenset(self._call(self.files[0], first.parquet).schema_arrow.names)
+
+    def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
+        """Stream these columns, file after file. A column that a file lacks comes as nulls.
+
+        Raises `InputError` for a file that cannot be read or has other types, `StorageError` when storage is away.
+        """
+        for number, file in enumerate(self.files):
+            with closing(_Shard(partial(self._open, file))) as shard:
+                parquet = self._call(file, shard.parquet)
+                present = [name for name in names if name in parquet.schema_arrow.names]
+                for row_group in range(parquet.metadata.num_row_groups):
+                    shard.start(row_group, present)
+                    start = 0
+                    while (batch := self._call(file, shard.next)) is not None:
+                        self._check_texts(file, batch)
+                        nulls = pa.nulls(batch.num_rows)
+                        arrays = [batch.column(name) if name in present else nulls for name in names]
+                        rows = pa.RecordBatch.from_arrays(arrays, names=list(names))
+                        yield RowBatch(file, number, row_group, start, rows)
+                        start += batch.num_rows
+
+    def misspelled(self) -> list[tuple[str, str]]:
+        """Columns of the first file that nobody reads, each with the column it may be meant for, which is missing."""
+        missing = [name for name in self._columns if name not in self.column_names]
+        found = []
+        for name in sorted(self.column_names - self._columns.keys()):
+            close = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
+            found += [(name, meant) for meant in close]
+        return found
+
+    def _open(self, file: str) -> pq.ParquetFile:
+        parquet = open_parquet(file, self._options)
+        try:
+            self._check(file, parquet.schema_arrow)
+        except BaseException:
+            parquet.close(force=True)
+            raise
+        return parquet
+
+    def _check(self, file: str, schema: pa.Schema) -> None:
+        for name, column in self._columns.items():
+            if name not in schema.names:
+                if column.required:
+                    raise InputError(
+                        f"{self.key}: {redact_uri(file)} has no column {name} ({column.allowed}); "
+                        f"its columns are {', '.join(schema.names) or 'none'}"
+                    )
+            elif len(schema.get_all_field_indices(name)) > 1:
+                raise InputError(f"{self.key}: {redact_uri(file)} has several columns {name}; keep one of them")
+            elif not column.accepts(schema.field(name).type):
+                raise InputError(
+                    f"{self.key}: column {name} of {redact_uri(file)} is {schema.field(name).type}; "
+                    f"write it as {column.allowed}"
+                )
+
+    def _check_texts(self, file: str, batch: pa.RecordBatch) -> None:
+        """Parquet does not keep a writer from calling any bytes a string."""
+        for name in batch.schema.names:
+            try:
+                batch.column(name).validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise InputError(
+                    f"{self.key}: column {name} of {redact_uri(file)} is damaged ({error}); write it again, as UTF-8"
+                ) from error
+
+    def _call(self, file: str, function: Callable[[], T]) -> T:
+        """Run `function`, again while storage is away; what is wrong with the file becomes an `InputError`."""
+        try:
+            return Backoff().run(f"reading {redact_uri(file)}", function)
+        except FileNotFoundError as error:
+            raise InputError(f"{self.key}: {redact_uri(file)} does not exist; check the path") from error
+        except PermissionError as error:
+            raise InputError(
+                f"{self.key}: {redact_uri(file)} may not be read; check its permissions or storage_options"
+            ) from error
+        except UnknownScheme as error:
+            raise InputError(f"{self.key}: {redact_uri(file)}: {redact(str(error))}") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if is_transient(error):
+                raise
+            reason = " ".join(redact(str(error)).split())
+            raise InputError(
+                f"{self.key}: {redact_uri(file)} cannot be read as Parquet ({reason}); write it again"
+            ) from error
+        except Exception as error:
+            if not is_from_client(error):
+                raise
+            raise InputError(f"{self.key}: {redact_uri(file)}: {redact(str(error))}; check storage_options") from error
+
+
+class _Shard:
+    """One file. After a read that failed, the next call opens it again and goes on where it was."""
+
+    def __init__(self, open_file: Callable[[], pq.ParquetFile]) -> None:
+        self._open_file = open_file
+        self._parquet: pq.ParquetFile | None = None
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._row_group = 0
+        self._columns: list[str] = []
+        self._rows_read = 0
+
+    def parquet(self) -> pq.ParquetFile:
+        """The file, opened if need be."""
+        if self._parquet is None:
+            self._parquet = self._open_file()
+        return self._parquet
+
+    def start(self, row_group: int, columns: list[str]) -> None:
+        """Turn to the first row of a row group."""
+        self._batches = None
+        self._row_group, self._columns, self._rows_read = row_group, columns, 0
+
+    def next(self) -> pa.RecordBatch | None:
+        """The next batch of the row group, `None` at its end."""
+        try:
+            if self._batches is None:
+                self._batches = self.parquet().iter_batches(
+                    BATCH_ROWS, row_groups=[self._row_group], columns=self._columns, use_threads=False
+                )
+                skipped = 0
+                while skipped < self._rows_read:
+                    skipped += next(self._batches).num_rows
+            batch = next(self._batches, None)
+        except BaseException:
+            self.close()
+            raise
+        self._rows_read += batch.num_rows if batch is not None else 0
+        return batch
+
+    def close(self) -> None:
+        if self._parquet is not None:
+            self._parquet.close(force=True)
+        self._parquet = self._batches = None
+
+
+class InputTables:
+    """`videos=` and `prompts=` as given. Without `videos`, the prompts' rows say where each video is.
+
+    Raises `InputError` for what can be seen at once: nothing there, not Parquet, a column missing or of a wrong type.
+    """
+
+    def __init__(self, videos: str | None, prompts: str, storage_options: StorageOptions | None = None) -> None:
+        self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options)
+        if not {"points_xy", "box_xyxy", "mask_rle"} & self.prompts.column_names:
+            raise InputError(
+                f"prompts: {redact_uri(self.prompts.files[0])} has none of the columns points_xy (with point_labels), "
+                "box_xyxy and mask_rle; at least one is needed"
+            )
+        if not {"frame_index", "pts_seconds"} & self.prompts.column_names:
+            raise InputError(
+                f"prompts: {redact_uri(self.prompts.files[0])} has neither frame_index nor pts_seconds; one is needed"
+            )
+        self.storage_options = storage_options
+        self.has_videos_table = videos is not None
+        self.videos = self.prompts
+        if videos is not None:
+            self.videos = ParquetShards("videos", videos, VIDEOS_IN, storage_options)
+        if not {"uri", "bytes"} & self.videos.column_names:
+            raise InputError(
+                f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
+                + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
+            )
+
+
+def _shards(key: str, uri: str, options: StorageOptions | None) -> list[str]:
+    """Absolute URIs of the files that a path, folder or glob names. Files that begin with `_` or `.` are left out."""
+    filesystem, path = open_filesystem(uri, options)
+    if any(character in path for character in _GLOB_CHARACTERS) and not filesystem.exists(path):
+        shown = [name for name in filesystem.glob(path) if not str(name).rpartition("/")[2].startswith(("_", "."))]
+        found = [name for name in shown if not filesystem.isdir(name)]
+        what = "the glob matches no file"
+    elif filesystem.isdir(path):
+        root = str(path).rstrip("/")
+        found = [name for name in filesystem.find(path) if _is_table_file(str(name)[len(root) :])]
+        what = "the folder holds no *.parquet file"
+    else:
+        filesystem.info(path)
+        return [_absolute(filesystem, path, uri)]
+    if not found:
+        raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path")
+    return sorted(str(filesystem.unstrip_protocol(name)) if not is_local(uri) else str(name) for name in found)
+
+
+def _is_table_file(path_in_folder: str) -> bool:
+    names = path_in_folder.strip("/").split("/")
+    return names[-1].endswith(".parquet") and not any(name.startswith(("_", ".")) for name in names)
+
+
+def _absolute(filesystem: Any, path: str, uri: str) -> str:
+    return str(filesystem._strip_protocol(local_path(path))) if is_local(uri) else uri

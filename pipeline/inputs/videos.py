@@ -1,0 +1,174 @@
+"""The rows of the videos table as the driver keeps them: columns, not objects, so that a million videos fit."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.inputs.shards import InputTables, RowBatch
+from pipeline.records import RowSpan, check_range
+from pipeline.storage.uris import absolute_uri, parent, split_tar_member
+
+_TIMES = ("start_seconds", "end_seconds", "duration_seconds")
+
+
+@dataclass
+class VideoRows:
+    """The distinct videos of a table, numbered in order of their first row.
+
+    `ids` are in that order. `uris` are as the table has them, null where the bytes are in the
+    row; `addresses` are number of the file, row group and row, `[N, 3]`; `times_seconds` are start, end and duration,
+    `[N, 3]`, NaN = none. `problems` says, by number, why a video cannot be labelled.
+    """
+
+    files: tuple[str, ...]
+    ids: list[str]
+    uris: pa.Array
+    addresses: npt.NDArray[np.int32]
+    times_seconds: npt.NDArray[np.float64]
+    problems: dict[int, str]
+    num_without_id: int
+
+    def uri(self, number: int) -> str | None:
+        """Absolute URI of a video; a relative one counts from the folder of its table's file."""
+        uri: str | None = self.uris[number].as_py()
+        return absolute_uri(uri, parent(self.files[self.addresses[number, 0]])) if uri else None
+
+    def bytes_at(self, number: int) -> RowSpan:
+        """The row that holds the bytes of a video without `uri`."""
+        file, row_group, row = self.addresses[number].tolist()
+        return RowSpan(self.files[file], row_group, row, row + 1)
+
+    def range_seconds(self, number: int) -> tuple[float | None, float | None]:
+        """`start_seconds` and `end_seconds` of a video."""
+        start, end = (None if value != value else value for value in self.times_seconds[number, :2].tolist())
+        return start, end
+
+    def durations(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Seconds that are to be labelled of these videos, `[N]`; 0 where they are not known."""
+        start, end, duration = self.times_seconds[numbers].T
+        start = np.nan_to_num(start, nan=0.0)
+        length = np.where(np.isnan(end), duration, np.fmin(end, duration)) - start
+        # Players write infinity for what they do not know.
+        return np.asarray(np.where(np.isfinite(length) & (length > 0), length, 0.0))
+
+    def places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """For each video, a number of the place that it shares with others: its tar, or the row group of its bytes."""
+        shared: dict[object, int] = {}
+        found = np.empty(len(numbers), dtype=np.int64)
+        num_places = 0
+        for i, number in enumerate(numbers.tolist()):
+            uri = self.uris[number].as_py()
+            place: object = None
+            if not uri:
+                place = tuple(self.addresses[number, :2].tolist())
+            elif "::" in uri and (parts := split_tar_member(uri)) is not None:
+                place = parts[0]
+            place_number = num_places if place is None else shared.setdefault(place, num_places)
+            num_places = max(num_places, place_number + 1)
+            found[i] = place_number
+        return found
+
+
+def read_videos(tables: InputTables) -> tuple[VideoRows, dict[str, int]]:
+    """All videos of `videos=`, or without it, those that the rows of `prompts=` name; and their numbers by id."""
+    collector = _Collector(tables)
+    for batch in tables.videos.read(("video_id", "uri", *_TIMES)):
+        collector.add(batch)
+    return collector.finish()
+
+
+class _Collector:
+    """Collects rows. In a table of videos an id may not come twice; in one of prompts it may not change its uri."""
+
+    def __init__(self, tables: InputTables) -> None:
+        self._files = tables.videos.files
+        self._has_bytes = "bytes" in tables.videos.column_names
+        self._one_row_each = tables.has_videos_table
+        self._numbers: dict[str, int] = {}
+        self._said = array("q")  # hash of what the first row of a video says, where several rows may say it
+        self._uris: list[pa.Array] = [pa.array([], pa.large_string())]
+        self._addresses = [np.empty((0, 3), dtype=np.int32)]
+        self._times = [np.empty((0, 3), dtype=np.float64)]
+        self._num_rows: dict[int, int] = {}
+        self._disagreeing: set[int] = set()
+        self._num_without_id = 0
+
+    def add(self, batch: RowBatch) -> None:
+        """The rows of one batch."""
+        uris = _texts(batch.rows.column("uri"))
+        times_N3 = np.stack([_seconds(batch.rows.column(name)) for name in _TIMES], axis=1)
+        said = None if self._one_row_each else list(zip(uris.to_pylist(), times_N3.tolist(), strict=True))
+        first_rows: list[int] = []
+        for row, video_id in enumerate(batch.rows.column("video_id").to_pylist()):
+            if not video_id:
+                self._num_without_id += 1
+                continue
+            number = self._numbers.get(video_id)
+            if number is None:
+                self._numbers[video_id] = len(self._numbers)
+                first_rows.append(row)
+                if said is not None:
+                    self._said.append(hash(repr(said[row])))
+            elif said is None:
+                self._num_rows[number] = self._num_rows.get(number, 1) + 1
+            elif said[row][0] and self._said[number] != hash(repr(said[row])):
+                self._disagreeing.add(number)
+        chosen = np.asarray(first_rows, dtype=np.int64)
+        file = np.full(len(chosen), batch.file_number)
+        row_group = np.full(len(chosen), batch.row_group)
+        self._uris.append(uris.take(pa.array(chosen)))
+        self._addresses.append(np.stack([file, row_group, batch.start + chosen], axis=1).astype(np.int32))
+        self._times.append(times_N3[chosen])
+
+    def finish(self) -> tuple[VideoRows, dict[str, int]]:
+        """Everything that was added, and the numbers by id."""
+        uris = pa.chunked_array(self._uris).combine_chunks()
+        times_N3 = np.concatenate(self._times)
+        videos = VideoRows(
+            files=self._files,
+            ids=list(self._numbers),
+            uris=uris,
+            addresses=np.concatenate(self._addresses),
+            times_seconds=times_N3,
+            problems=self._problems(uris, times_N3),
+            num_without_id=self._num_without_id,
+        )
+        return videos, self._numbers
+
+    def _problems(self, uris: pa.Array, times_N3: npt.NDArray[np.float64]) -> dict[int, str]:
+        problems: dict[int, str] = {}
+        for number in np.flatnonzero(~np.isnan(times_N3[:, :2]).all(axis=1)).tolist():
+            try:
+                check_range(*(None if np.isnan(value) else value for value in times_N3[number, :2].tolist()))
+            except ValueError as error:
+                problems[number] = str(error)
+        if not self._has_bytes and uris.null_count:
+            for number in pc.indices_nonzero(uris.is_null()).to_pylist():
+                problems[number] = "its row has no uri; give it one"
+        for number, num_rows in self._num_rows.items():
+            problems[number] = f"its video_id stands in {num_rows} rows of the videos table; keep one of them"
+        for number in self._disagreeing:
+            problems[number] = "its prompt rows disagree about uri, start_seconds or end_seconds; make them equal"
+        return problems
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    """Strings; empty ones are null."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    texts = column.cast(pa.large_string())
+    return pc.if_else(pc.equal(pc.binary_length(texts), 0), None, texts)
+
+
+def _seconds(column: pa.Array) -> npt.NDArray[np.float64]:
+    """Numbers, NaN for null."""
+    values: npt.NDArray[np.float64] = (
+        column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    )
+    return values

@@ -1,0 +1,132 @@
+"""Masks as COCO run-length code: logits to RLE for the tables, and the checked reader of RLE that users hand in.
+
+COCO's compressed form: runs of 0 and 1 in column order (down each column, then the next), starting with zeros;
+each run as a little-endian base-32 number in printable characters, from the fourth on as the difference to the run
+two before. pycocotools writes it; it must not read what strangers wrote, because its C code trusts the string.
+
+Legend: B objects, H, W pixels of the video as displayed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_PIXELS = 1 << 28  # a mask of more pixels is refused before any memory is taken for it
+
+
+@dataclass(frozen=True)
+class Rle:
+    """One mask: COCO compressed counts, number of pixels, and its box as x, y, width, height (zeros when empty)."""
+
+    counts: str
+    area: int
+    bbox_xywh: tuple[int, int, int, int]
+
+
+def rle_of_runs(runs: Runs, height: int) -> Rle:
+    """The code of a mask of that height whose runs are known."""
+    return Rle(runs.counts().decode("ascii"), runs.area(), runs.bbox_xywh(height))
+
+
+def decode_rle(size_hw: tuple[int, int], counts: str | bytes) -> npt.NDArray[np.bool_]:
+    """The mask `[H, W]` of COCO compressed counts, checked first.
+
+    Raises `ValueError` that says what is wrong with the code; never anything else, whatever the counts are.
+    """
+    height, width = size_hw
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"mask_rle: size [{height}, {width}] is not that of an image")
+    runs = parse_counts(counts, height * width)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def parse_counts(counts: str | bytes, num_pixels: int) -> npt.NDArray[np.int64]:
+    """The run lengths of COCO compressed counts, which must add up to `num_pixels`.
+
+    Raises `ValueError` for characters that are not of the code, a run that is cut off, negative or too long.
+    """
+    try:
+        code = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+    except UnicodeEncodeError as error:
+        raise ValueError("mask_rle: counts holds characters that are not ASCII") from error
+    runs: list[int] = []
+    total, value, shift = 0, 0, 0
+    for position, character in enumerate(code):
+        digit = character - 48
+        if not 0 <= digit < 64:
+            raise ValueError(f"mask_rle: byte {character} at {position} of counts is not of COCO's compressed code")
+        value |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:
+            if shift > 60:
+                raise ValueError(f"mask_rle: the run at {position} of counts is too long")
+            continue
+        if digit & 16:
+            value -= 1 << shift
+        if len(runs) > 2:
+            value += runs[-2]
+        if value < 0:
+            raise ValueError(f"mask_rle: run {len(runs)} of counts is negative ({value})")
+        runs.append(value)
+        total += value
+        if total > num_pixels:
+            raise ValueError(f"mask_rle: counts covers more than the {num_pixels} pixels of its size")
+        value, shift = 0, 0
+    if shift:
+        raise ValueError("mask_rle: counts is cut off in the middle of a run")
+    if total != num_pixels:
+        raise ValueError(f"mask_rle: counts covers {total} pixels, its size has {num_pixels}")
+    return np.asarray(runs, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Run lengths of one mask in COCO's order: zeros first."""
+
+    lengths: IntArray
+
+    def counts(self) -> bytes:
+        """COCO's compressed form."""
+        return compress(self.lengths)
+
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(self.lengths[1::2].sum())
+
+    def bbox_xywh(self, height: int) -> tuple[int, int, int, int]:
+        """The box of the pixels; zeros where there are none."""
+        ends = np.cumsum(self.lengths)
+        first, last = ends[0 : len(ends) - 1 : 2], ends[1::2] - 1
+        if len(last) == 0:
+            return 0, 0, 0, 0
+        left, right = int(first[0] // height), int(last[-1] // height)
+        crosses = bool((first // height != last // height).any())
+        top = 0 if crosses else int((first % height).min())
+        bottom = height - 1 if crosses else int((last % height).max())
+        return left, top, right - left + 1, bottom - top + 1
+
+
+def compress(lengths: IntArray) -> bytes:
+    """Run lengths to COCO's characters: base 32, lowest digit first, from the fourth run on as differences."""
+    values = lengths.copy()
+    values[3:] -= lengths[1:-2]
+    digits = np.empty((len(values), 7), dtype=np.uint8)
+    used = np.zeros((len(values), 7), dtype=bool)
+    open_ = np.ones(len(values), dtype=bool)
+    for place in range(7):
+        digit = values & 31
+        values >>= 5
+        more = np.where(digit & 16, values != -1, values != 0)
+        digits[:, place] = (digit | np.where(more, 32, 0)) + 48
+        used[:, place] = open_
+        open_ &= more
+        if not open_.any():
+            break
+    return digits[used].tobytes()
+
+
+IntArray = npt.NDArray[np.int64]

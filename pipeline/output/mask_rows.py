@@ -1,0 +1,239 @@
+"""The masks of one video on their way to a table: in memory while they are few, on local disk when they are many.
+
+A session gives them frame by frame, forward or backward; the table wants them by object and frame. Rows are cut into
+runs, stretches of one object in one direction, so that putting the runs in order is all the sorting that is left.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.output.schema import MASKS, RLE
+
+IntArray = npt.NDArray[np.int64]
+
+_CHUNK_ROWS = 8192
+_CHUNK_BYTES = 4 << 20  # a chunk ends at the first of both: the code of a mask has from 10 bytes to 100 kB
+_CHUNK_RUNS = 1024
+_MEMORY_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One object on one frame: a row of `masks` without the video's id. `rle_counts` is COCO's compressed code."""
+
+    object_id: int
+    frame_index: int
+    pts_seconds: float | None
+    rle_counts: str
+    area: int
+    bbox_xywh: tuple[int, int, int, int]
+    object_score: float
+    predicted_iou: float
+    is_prompt: bool
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Rows of one object, ascending and without a gap that another run fills: where they begin, and where they are."""
+
+    object_id: int
+    first_frame: int
+    batch: int
+    start: int
+    num_rows: int
+
+
+class MaskRows:
+    """Collects masks of one video in any order in which walks give them; memory does not grow with their number.
+
+    `folder` is on local disk (the system's temporary one if None). With `keep_new`, `take_new` gives what came since
+    the last time. `close` frees the disk; a table that was made stays readable.
+    """
+
+    def __init__(
+        self, video_id: str, size_hw: tuple[int, int], folder: Path | None = None, *, keep_new: bool = False
+    ) -> None:
+        self._video_id = video_id
+        self._size_hw = size_hw
+        self._batches = _Batches(folder)
+        self._runs: list[_Run] = []
+        self._walks: dict[int, _Walk] = {}
+        self._waiting: list[Mask] = []
+        self._waiting_bytes = 0
+        self._new: list[pa.RecordBatch] | None = [] if keep_new else None
+
+    def add(self, mask: Mask) -> None:
+        """Take one more row."""
+        self._waiting.append(mask)
+        self._waiting_bytes += len(mask.rle_counts)
+        if len(self._waiting) == _CHUNK_ROWS or self._waiting_bytes >= _CHUNK_BYTES:
+            self._pack()
+
+    def put(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Take rows that `take_new` gave earlier."""
+        for batch in batches:
+            self._store(batch)
+
+    def take_new(self) -> list[pa.RecordBatch]:
+        """The rows since the last call, as they came."""
+        if self._new is None:
+            raise ValueError("new rows are not kept: make the collection with keep_new=True")
+        self._pack()
+        new, self._new = self._new, []
+        return new
+
+    def table(self) -> pa.Table:
+        """All rows, sorted by object and frame. The last call: nothing can be added any more."""
+        self._pack()
+        return self._batches.table(sorted(self._runs, key=lambda run: (run.object_id, run.first_frame)))
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._batches.close()
+
+    def _pack(self) -> None:
+        masks, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if not masks:
+            return
+        boxes_N4 = np.array([mask.bbox_xywh for mask in masks], np.int32)
+        columns = {
+            "video_id": pa.array([self._video_id] * len(masks), pa.string()),
+            "rle": _rle_column([mask.rle_counts for mask in masks], self._size_hw),
+            **{f"bbox_{side}": pa.array(boxes_N4[:, column]) for column, side in enumerate("xywh")},
+        }
+        for name in MASKS.names:
+            if name not in columns:
+                columns[name] = pa.array([getattr(mask, name) for mask in masks], MASKS.field(name).type)
+        batch = pa.RecordBatch.from_arrays([columns[name] for name in MASKS.names], schema=MASKS)
+        if self._new is not None:
+            self._new.append(batch)
+        self._store(batch)
+
+    def _store(self, batch: pa.RecordBatch) -> None:
+        object_ids_N, frames_N = (batch[name].to_numpy(zero_copy_only=False) for name in ("object_id", "frame_index"))
+        together_N = np.argsort(object_ids_N, kind="stable")
+        edges = np.flatnonzero(np.diff(object_ids_N[together_N])) + 1
+        runs: list[tuple[int, IntArray]] = []
+        for rows in np.split(together_N, edges):
+            object_id = int(object_ids_N[rows[0]])
+            for run in self._walks.setdefault(object_id, _Walk()).runs(frames_N[rows].astype(np.int64)):
+                ordered = rows[run] if frames_N[rows[run.start]] <= frames_N[rows[run.stop - 1]] else rows[run][::-1]
+                runs.append((object_id, ordered))
+        number = self._batches.put(batch.take(pa.array(np.concatenate([rows for _, rows in runs]))))
+        start = 0
+        for object_id, rows in runs:
+            self._runs.append(_Run(object_id, int(frames_N[rows[0]]), number, start, len(rows)))
+            start += len(rows)
+
+
+class _Walk:
+    """How an object's rows come: the last frame, and in which direction it was reached (0: not known)."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._heading = 0
+
+    def runs(self, frames_N: IntArray) -> Iterator[slice]:
+        """Cut the next rows where the walk turns around: what lies on both sides may have other rows in between."""
+        before = frames_N[0] if self._last is None else self._last
+        headings = np.sign(np.diff(frames_N, prepend=before))
+        if self._last is None:
+            headings = headings[1:]
+        start = 0
+        first = len(frames_N) - len(headings)
+        for index, heading in enumerate(headings.tolist(), first):
+            if self._heading and heading != self._heading and index > start:
+                yield slice(start, index)
+                start = index
+            self._heading = heading
+        self._last = int(frames_N[-1])
+        yield slice(start, len(frames_N))
+
+
+def _rle_column(counts: Sequence[str], size_hw: tuple[int, int]) -> pa.Array:
+    sizes = pa.ListArray.from_arrays(
+        pa.array(np.arange(len(counts) + 1) * 2, pa.int32()), pa.array(np.tile(size_hw, len(counts)), pa.int32())
+    )
+    return pa.StructArray.from_arrays([sizes, pa.array(counts, pa.string())], fields=list(RLE))
+
+
+class _Batches:
+    """Batches by number: in memory, and from some size on in a file."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._in_memory: list[pa.RecordBatch] = []
+        self._num_bytes = 0
+        self._num_batches = 0
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def put(self, batch: pa.RecordBatch) -> int:
+        self._num_batches += 1
+        if self._temporary is not None:
+            self._writer.write_batch(batch)
+            return self._num_batches - 1
+        self._in_memory.append(batch)
+        self._num_bytes += batch.nbytes
+        if self._num_bytes > _MEMORY_BYTES:
+            self._spill()
+        return self._num_batches - 1
+
+    def table(self, runs: Sequence[_Run]) -> pa.Table:
+        """The runs in this order; from disk, its pages are read when they are touched and can go again."""
+        if self._temporary is None:
+            return pa.Table.from_batches(_joined(runs, self._in_memory), schema=MASKS)
+        self._finish()
+        folder = Path(self._temporary.name)
+        with (
+            pa.memory_map(str(folder / "runs.arrow")) as source,
+            pa.ipc.open_file(source) as reader,
+            pa.OSFile(str(folder / "sorted.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, MASKS) as writer,
+        ):
+            for batch in _joined(runs, [reader.get_batch(number) for number in range(reader.num_record_batches)]):
+                writer.write_batch(batch)
+        (folder / "runs.arrow").unlink()
+        with pa.memory_map(str(folder / "sorted.arrow")) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    def close(self) -> None:
+        if self._temporary is not None:
+            self._finish()
+            self._temporary.cleanup()
+            self._temporary = None
+
+    def _finish(self) -> None:
+        if not self._sink.closed:
+            self._writer.close()
+            self._sink.close()
+
+    def _spill(self) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="rows-", dir=self._folder)
+        self._sink = pa.OSFile(str(Path(self._temporary.name) / "runs.arrow"), "wb")
+        self._writer = pa.ipc.new_file(self._sink, MASKS)
+        for batch in self._in_memory:
+            self._writer.write_batch(batch)
+        self._in_memory = []
+
+
+def _joined(runs: Iterable[_Run], batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The runs in batches of some size: of many objects each run is a few rows, and a batch by itself takes 10 kB."""
+    row_bytes = [batch.nbytes / batch.num_rows for batch in batches]
+    waiting: list[pa.RecordBatch] = []
+    num_bytes = 0.0
+    for run in runs:
+        waiting.append(batches[run.batch].slice(run.start, run.num_rows))
+        num_bytes += run.num_rows * row_bytes[run.batch]
+        if num_bytes >= _CHUNK_BYTES or len(waiting) == _CHUNK_RUNS:
+            yield pa.concat_batches(waiting)
+            waiting, num_bytes = [], 0.0
+    if waiting:
+        yield pa.concat_batches(waiting)

@@ -1,0 +1,196 @@
+"""Long videos saved in their middle, under `_sessions/` of the job: what the session remembers, and the rows so far.
+
+Rows are saved in parts, each part once; the document that names them is written last and replaced whole. Nothing here
+counts as labelled: a video that is saved and never finished is in no table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from pipeline.config.job_config import CheckpointConfig
+from pipeline.errors import StorageError
+from pipeline.output.schema import MASKS, SCHEMA_VERSION
+from pipeline.records import WorkItem
+from pipeline.redact import redact_uri
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.retry import Backoff
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "_sessions"
+_SAVE_PATIENCE_SECONDS = 10.0
+_WORTH_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class SavedVideo:
+    """A video as it was saved: the session's state, its rows, and how many frames of its walks were done."""
+
+    state: bytes
+    rows: list[pa.RecordBatch]
+    num_frames: int
+
+
+class VideoCheckpoint:
+    """The saved state of one video that a worker labels: read once at its start, written now and then.
+
+    `identity` is from `session_identity`: what was saved under another one is of no use.
+    """
+
+    def __init__(
+        self,
+        storage: JobStorage,
+        identity: Mapping[str, object],
+        rule: CheckpointConfig,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._storage = storage
+        # A save that does not get through is tried again later; the work does not wait for it.
+        self._quick = replace(storage, backoff=Backoff(patience_seconds=_SAVE_PATIENCE_SECONDS))
+        self._folder = session_folder(str(identity["video_id"]))
+        self._identity = dict(identity)
+        self._rule = rule
+        self._clock = clock
+        self._last_save = clock()
+        self._num_frames = 0
+        self._num_tried = 0
+        self._num_saved_here = 0
+        self._parts: list[str] = []
+        self._unsaved: list[pa.RecordBatch] = []
+        self._state = ""
+        self._is_wanted = False
+
+    @property
+    def num_saved(self) -> int:
+        """Frames that are saved, once this attempt has saved some: what it found is no progress of its own."""
+        return self._num_saved_here
+
+    def load(self) -> SavedVideo | None:
+        """What an earlier attempt saved; None if nothing of use.
+
+        Raises `StorageError` if the store does not answer.
+        """
+        try:
+            document = json.loads(self._storage.read(f"{self._folder}/latest.json"))
+            if document["identity"] != self._identity:
+                return None
+            state = self._storage.read(f"{self._folder}/{document['state']}")
+            parts = [self._storage.read(f"{self._folder}/{name}") for name in document["parts"]]
+            rows = [batch for part in parts for batch in _decode(part)]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            _log.warning("%s/%s is of no use, the video starts anew: %s", self._storage, self._folder, error)
+            return None
+        self._parts, self._state = list(document["parts"]), document["state"]
+        self._num_frames = document["num_frames"]
+        return SavedVideo(state, rows, self._num_frames)
+
+    def forget(self) -> None:
+        """What was loaded does not fit: start from nothing."""
+        self._parts, self._state, self._num_frames = [], "", 0
+
+    def is_due(self, num_frames: int) -> bool:
+        """Whether it is time to save, after so many frames."""
+        new = num_frames - self._num_frames
+        if new <= 0:
+            return False
+        return (
+            self._is_wanted
+            or num_frames - max(self._num_frames, self._num_tried) >= self._rule.every_frames
+            or self._clock() - self._last_save >= self._rule.every_seconds
+        )
+
+    def ask(self) -> bool:
+        """Make the next `is_due` say yes, if what is not saved yet is worth it: the worker is about to stop."""
+        self._is_wanted = self._clock() - self._last_save >= _WORTH_SECONDS
+        return self._is_wanted
+
+    def save(self, state: bytes, new_rows: Sequence[pa.RecordBatch], num_frames: int) -> bool:
+        """Save the session and the rows since the last call. False: the store did not take it, which is no failure."""
+        self._is_wanted = False
+        self._last_save, self._num_tried = self._clock(), num_frames
+        self._unsaved += new_rows
+        part, state_name = f"{uuid.uuid4().hex}.arrow", f"{uuid.uuid4().hex}.safetensors"
+        parts = [*self._parts, part]
+        document = {"identity": self._identity, "state": state_name, "parts": parts, "num_frames": num_frames}
+        try:
+            self._quick.replace(f"{self._folder}/{part}", _encode(self._unsaved))
+            self._quick.replace(f"{self._folder}/{state_name}", state)
+            self._quick.replace(f"{self._folder}/latest.json", json.dumps(document).encode())
+            if self._state:
+                self._quick.delete([f"{self._folder}/{self._state}"])
+        except StorageError as error:
+            _log.warning("a video in its middle was not saved, which is tried again later: %s", error)
+            return False
+        self._parts, self._state, self._unsaved = parts, state_name, []
+        self._num_frames = self._num_saved_here = num_frames
+        return True
+
+    def delete(self) -> None:
+        """The video is finished: remove what was saved. What stays behind goes at the end of the job."""
+        if not self._parts:
+            return
+        try:
+            self._quick.delete([f"{self._folder}/latest.json"])
+            delete_folder(self._quick, self._folder)
+        except StorageError as error:
+            _log.warning("%s", error)
+
+
+def session_folder(video_id: str) -> str:
+    """Where a video is saved, relative to the job. Ids can be of any length, with any letters."""
+    return f"{FOLDER}/{hashlib.sha256(video_id.encode()).hexdigest()[:32]}"
+
+
+def num_saved(storage: JobStorage) -> int:
+    """Unfinished videos that a later attempt can go on with, by one listing. Raises `StorageError`."""
+    return sum(path.endswith("/latest.json") for path in storage.tree(FOLDER))
+
+
+def delete_all(storage: JobStorage) -> None:
+    """Delete everything that was saved. Only at the end of a job, when every video is finished."""
+    storage.delete(storage.tree(FOLDER))
+
+
+def delete_folder(storage: JobStorage, folder: str) -> None:
+    """Delete everything that was saved of one video."""
+    storage.delete(stored.path for stored in storage.listing(folder))
+
+
+def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str, object]:
+    """What a saved session must agree in with the item that wants to go on from it; `content` is of its file."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "video_id": item.video_id,
+        "uri": None if item.uri is None else redact_uri(item.uri),
+        "content": content,
+        "range": [item.start_seconds, item.end_seconds],
+        "prompt_hash": item.prompt_hash,
+        "config_hash": config_hash,
+    }
+
+
+def _encode(batches: Sequence[pa.RecordBatch]) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, MASKS, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def _decode(data: bytes) -> list[pa.RecordBatch]:
+    with pa.ipc.open_stream(data) as reader:
+        if reader.schema != MASKS:
+            raise ValueError("rows of another schema")
+        return list(reader)

@@ -1,0 +1,111 @@
+"""The on-disk contract: Arrow schemas of the tables that are written, and the columns that are read.
+
+A row of `masks` is one video, object and frame; of `tracks` one video and object; of `videos` one planned video.
+Frame indexes count the decoded frames in presentation order from the first frame of the labelled range.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pipeline.errors import NewerVersion
+
+SCHEMA_VERSION = 1
+"""Raised when a written table changes its meaning. Kept in the footer of every segment and in each log entry."""
+
+
+def check_version(written: int) -> None:
+    """Raise `NewerVersion` if the log was written with a schema version that this program does not know."""
+    if written > SCHEMA_VERSION:
+        raise NewerVersion(
+            f"the job's log was written with schema version {written}, this program knows {SCHEMA_VERSION}: use the "
+            "newer maskmill for this output"
+        )
+
+
+SORT_KEYS: dict[str, tuple[str, ...]] = {
+    "masks": ("video_id", "object_id", "frame_index"),
+    "tracks": ("video_id", "object_id"),
+    "videos": ("video_id",),
+}
+"""Rows of a segment are sorted by these columns, which are also the key: no two rows of a table share them."""
+
+RLE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.string())])
+"""COCO compressed run lengths: `size` is [height, width]; `pycocotools.mask.decode` takes the value as it is."""
+
+MASKS = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("object_id", pa.int64(), nullable=False),
+        pa.field("frame_index", pa.int32(), nullable=False),
+        pa.field("pts_seconds", pa.float64()),  # time in the file; null where the container has none
+        pa.field("rle", RLE, nullable=False),
+        pa.field("area", pa.int32(), nullable=False),  # pixels; 0 = hidden
+        pa.field("bbox_x", pa.int32(), nullable=False),  # COCO xywh in pixels, flat so that statistics prune
+        pa.field("bbox_y", pa.int32(), nullable=False),
+        pa.field("bbox_w", pa.int32(), nullable=False),
+        pa.field("bbox_h", pa.int32(), nullable=False),
+        pa.field("object_score", pa.float32(), nullable=False),  # logit; above 0 = visible
+        pa.field("predicted_iou", pa.float32(), nullable=False),
+        pa.field("is_prompt", pa.bool_(), nullable=False),
+    ]
+)
+
+TRACKS = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("object_id", pa.int64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # `ok` or `failed`
+        pa.field("message", pa.string(), nullable=False),  # why it failed; warnings of an `ok` track
+        pa.field("category", pa.string()),
+        pa.field("num_prompts", pa.int32(), nullable=False),
+        pa.field("prompt_frames", pa.list_(pa.int32()), nullable=False),  # frame indexes with a prompt, ascending
+        pa.field("num_masks", pa.int32(), nullable=False),  # rows of this track in `masks`
+        pa.field("num_visible", pa.int32(), nullable=False),  # those with area above 0
+        pa.field("first_visible_frame", pa.int32()),  # null: never visible
+        pa.field("last_visible_frame", pa.int32()),
+        pa.field("visible_share", pa.float32(), nullable=False),
+        pa.field("area_min", pa.int32()),  # pixels, over the visible rows
+        pa.field("area_mean", pa.float32()),
+        pa.field("area_max", pa.int32()),
+        pa.field("object_score_min", pa.float32()),  # logits, over all rows
+        pa.field("object_score_mean", pa.float32()),
+        pa.field("predicted_iou_min", pa.float32()),  # over the visible rows
+        pa.field("predicted_iou_mean", pa.float32()),
+    ]
+)
+
+VIDEOS = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # `pipeline.records.Status`
+        pa.field("error_class", pa.string(), nullable=False),  # empty: none
+        pa.field("message", pa.string(), nullable=False),  # why it failed; warnings of an `ok` video
+        pa.field("uri", pa.string()),  # without query string; null: the bytes were in the row
+        pa.field("num_masks", pa.int64(), nullable=False),
+        pa.field("num_tracks", pa.int32(), nullable=False),
+        pa.field("num_frames", pa.int32(), nullable=False),  # labelled frames
+        pa.field("num_frames_decoded", pa.int32(), nullable=False),
+        pa.field("num_frames_expected", pa.int32()),  # what the container claims; null: nothing
+        pa.field("height", pa.int32()),  # pixels as displayed
+        pa.field("width", pa.int32()),
+        pa.field("fps", pa.float64()),
+        pa.field("rotation_degrees", pa.int32()),
+        pa.field("duration_seconds", pa.float64()),
+        pa.field("fetch_seconds", pa.float64()),
+        pa.field("decode_seconds", pa.float64()),
+        pa.field("propagate_seconds", pa.float64()),
+        pa.field("encode_seconds", pa.float64()),  # masks to run lengths
+        pa.field("wall_seconds", pa.float64()),
+        pa.field("finished_at", pa.timestamp("ms", tz="UTC")),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("worker", pa.string(), nullable=False),
+        pa.field("segment", pa.string(), nullable=False),  # filled by the segment writer
+        pa.field("checkpoint", pa.string(), nullable=False),
+        pa.field("config_hash", pa.string(), nullable=False),  # the job's fingerprint
+        pa.field("prompt_hash", pa.string(), nullable=False),
+        pa.field("versions", pa.string(), nullable=False),  # "maskmill 0.1.0, torch 2.8.0, …"
+    ]
+)
+
+TABLES: dict[str, pa.Schema] = {"masks": MASKS, "tracks": TRACKS, "videos": VIDEOS}

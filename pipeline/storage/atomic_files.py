@@ -1,0 +1,97 @@
+"""Whole files or none on a local disk: written aside, synced, then linked or renamed to their name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from pipeline.errors import StorageError
+
+
+def create_file(final: Path, data: bytes, aside: Path) -> None:
+    """Write `final`, which must not exist; `aside` is a folder on the same disk.
+
+    Raises:
+        FileExistsError: it exists. Of two writers at the same time exactly one succeeds.
+        OSError: the disk has no hard links, which this needs.
+    """
+    _publish(final, aside, lambda temporary: _write(temporary, data), lambda temporary: os.link(temporary, final))
+
+
+def replace_file(final: Path, data: bytes, aside: Path) -> None:
+    """Write `final` whether or not it exists; a reader sees the old file or the new one."""
+    _publish(final, aside, lambda temporary: _write(temporary, data), lambda temporary: temporary.replace(final))
+
+
+def copy_file(source: Path, final: Path, aside: Path) -> None:
+    """Copy `source` to `final`, which appears only when it is whole."""
+    _publish(final, aside, lambda temporary: _copy(source, temporary), lambda temporary: temporary.replace(final))
+
+
+@contextlib.contextmanager
+def spool_errors(folder: Path, is_meant: Callable[[OSError], bool] = lambda error: True) -> Iterator[None]:
+    """Turn errors of this machine's disk into a `StorageError` that names `folder`, where temporary files are.
+
+    Where the store is read as well, `is_meant` tells them apart.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_meant(error):
+            raise
+        raise StorageError(
+            f"the spool {folder} on this machine's disk failed: {error}. Free some space, or point the spool at "
+            "another disk.",
+            transient=False,
+        ) from error
+
+
+@contextlib.contextmanager
+def deleted_on_error(paths: Iterable[Path]) -> Iterator[None]:
+    """Delete `paths`, those that exist, if what is done inside fails: a full disk gets its room back."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _publish(final: Path, aside: Path, write: Callable[[Path], None], name: Callable[[Path], object]) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside.mkdir(parents=True, exist_ok=True)
+    temporary = aside / uuid.uuid4().hex
+    try:
+        write(temporary)
+        name(temporary)
+        _sync_folder(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _copy(source: Path, path: Path) -> None:
+    with source.open("rb") as reader, path.open("wb") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name durable; some mounted file systems cannot sync folders, which is no reason to stop."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,185 @@
+"""What goes wrong with storage: which errors pass by themselves, and how long to wait for that.
+
+A storage fault is never the video's fault. Everything here tells errors apart without importing the libraries that
+raise them, because only the one that serves the job's URI is installed.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from itertools import product
+from typing import TypeVar
+
+from pipeline.errors import StorageError
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+_CLIENT_LIBRARIES = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
+_TRANSIENT_STATUS = {401, 408, 409, 425, 429} | set(range(500, 600)) - {501, 505}
+_TRANSIENT_ERRNO = {
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EINTR,
+    errno.EIO,
+    errno.ENETDOWN,
+    errno.ENETRESET,
+    errno.ENETUNREACH,
+    errno.ENODEV,
+    errno.ENOLCK,
+    errno.ENOLINK,
+    errno.ENOTCONN,
+    errno.ENXIO,
+    errno.EPIPE,
+    errno.EPROTO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    *(getattr(errno, name) for name in ("ECOMM", "EREMOTEIO") if hasattr(errno, name)),  # Linux only
+}
+# Error codes in the body of an answer whose HTTP status (400 or 403) does not say that the error can pass.
+_EXPIRED_CODE = ("expired", "tokenrefreshrequired")
+_TRANSIENT_CODE = (
+    *_EXPIRED_CODE,
+    "requesttimetooskewed",
+    "requesttimeout",
+    "slowdown",
+    "throttl",
+    "reduce your request rate",
+    "incompletebody",
+    "baddigest",
+    "contentsha256mismatch",
+)
+# Class names of the HTTP and cloud clients: connection lost, cut short, timed out; or a busy service of credentials.
+_TRANSIENT_CLASS = {
+    "ChunkedEncodingError",
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "ConnectionError",
+    "CredentialRetrievalError",
+    "EndpointConnectionError",
+    "FSTimeoutError",
+    "HTTPClientError",
+    "IncompleteRead",
+    "IncompleteReadError",
+    "ProxyConnectionError",
+    "ReadTimeoutError",
+    "ResponseParserError",
+    "ResponseStreamingError",
+    "ServiceRequestError",
+    "ServiceResponseError",
+    "Timeout",
+    "TransportError",
+    "error_temp",
+    "gaierror",
+}
+# The Hub answers 401, which elsewhere means expired credentials, for a repository that does not exist.
+_ABSENT_CLASS = "RepositoryNotFoundError"
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether `error` can pass by itself: time-out, 5xx, reset, throttling, expired credentials.
+
+    The chain of causes counts, because file systems wrap the client's error in an `OSError` that says less.
+    """
+    for link in _chain(error):
+        if _ABSENT_CLASS in _class_names(link):
+            return False
+        if _is_transient(link):
+            return True
+    return False
+
+
+def has_expired(error: BaseException) -> bool:
+    """Whether `error` says that credentials have expired, so that they should be read again."""
+    return any(code in _answer(link).lower() for link in _chain(error) for code in _EXPIRED_CODE)
+
+
+def is_from_client(error: BaseException) -> bool:
+    """Whether `error` is of a store's client library itself, such as missing credentials."""
+    return type(error).__module__.split(".")[0] in _CLIENT_LIBRARIES
+
+
+def is_from_storage(error: BaseException) -> bool:
+    """Whether `error` comes from a disk or a store's client library, and not from the program."""
+    return isinstance(error, OSError) or is_from_client(error)
+
+
+def is_from_full_disk(error: BaseException) -> bool:
+    """Whether a disk of this machine is full, or too many files are open: nothing that a video can be blamed for."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+    return isinstance(error, OSError) and error.errno in full and not _is_from_ffmpeg(error)
+
+
+def is_refused_create(error: BaseException) -> bool:
+    """Whether `error` is the refusal of a create-only write. It surfaces as `FileExistsError` or as HTTP status 412."""
+    return any(isinstance(link, FileExistsError) or http_status(link) == 412 for link in _chain(error))
+
+
+def http_status(error: BaseException) -> int | None:
+    """HTTP status that an error of botocore, aiohttp, gcsfs, azure, requests or huggingface_hub carries, if it does."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(status, int):
+            return status
+    for holder, name in product((error, response), ("status_code", "status", "code")):
+        status = getattr(holder, name, None)
+        if isinstance(status, int) and 100 <= status < 600:
+            return status
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _class_names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _is_from_ffmpeg(error: BaseException) -> bool:
+    """Whether FFmpeg says it, of a video's bytes: its codes are those of the system, and PyAV's classes `OSError`s."""
+    return type(error).__module__.split(".")[0] == "av"
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, StorageError):
+        return error.transient
+    if _is_from_ffmpeg(error):
+        return False
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    if _class_names(error) & _TRANSIENT_CLASS:
+        return True
+    if http_status(error) in _TRANSIENT_STATUS:
+        return True
+    if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
+        return True
+    if isinstance(error, (OSError, ValueError)) or hasattr(error, "response"):
+        text = _answer(error).lower()
+        return any(code in text for code in _TRANSIENT_CODE)
+    return False
+
+
+def _answer(error: BaseException) -> str:
+    """Code and message of the server's answer; never the name of a file, which may contain any of our words."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        body = response.get("Error", {})
+        return f"{body.get('Code', '')} {body.get('Message', '')}"
+    return ""

@@ -1,0 +1,335 @@
+"""Where a job lies: every path under its URI, and every atomic write.
+
+Paths are relative to the job, with `/`: `_log/00000000000000000003.json`. A name that exists always holds the whole
+object. On local disk objects are written aside under `_tmp/`, synced, then linked or renamed; object stores publish
+whole objects by themselves, and create-only writes use their native condition.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import fsspec
+import pyarrow.fs as pa_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import AlreadyExists, StorageError, UnusableStore
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.atomic_files import copy_file, create_file, replace_file
+from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create
+from pipeline.storage.retry import Backoff
+from pipeline.storage.uris import S3, open_filesystem
+
+__all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore"]
+
+A = TypeVar("A")
+T = TypeVar("T")
+_TEMPORARY = "_tmp"
+_WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
+_NATIVE_CREATE = S3 | {"gs", "gcs", "abfs", "abfss", "az"}
+_PARALLEL_REQUESTS = 16
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object of the job: its path relative to the job and its size in bytes."""
+
+    path: str
+    num_bytes: int
+
+
+@dataclass(repr=False)
+class JobStorage:
+    """The one owner of a job's paths. Cheap to pickle: the file system is opened where it is used.
+
+    Every method retries what can pass (`faults.is_transient`) as `backoff` says, then raises `StorageError`. A missing
+    object is a `FileNotFoundError`.
+    """
+
+    uri: str
+    storage_options: dict[str, Any] | None = None
+    single_driver: bool = False
+    backoff: Backoff = field(default_factory=Backoff)
+
+    def __post_init__(self) -> None:
+        self._opened: tuple[fsspec.AbstractFileSystem, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def __str__(self) -> str:
+        return redact_uri(self.uri)
+
+    __repr__ = __str__
+
+    # What kind of store this is
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the job is on a disk of this machine, or one mounted here."""
+        return isinstance(self._filesystem, LocalFileSystem)
+
+    @property
+    def supports_create(self) -> bool:
+        """Whether the store offers create-only writes; `probe` finds out whether it keeps to them."""
+        return self.is_local or self._scheme in _NATIVE_CREATE
+
+    def probe(self) -> datetime:
+        """Check that create-only writes are refused where they must be; return the time by the store's clock.
+
+        Raises:
+            UnusableStore: the store would let two drivers write one job. `single_driver` skips the check.
+        """
+        path = f"{_TEMPORARY}/probe-{uuid.uuid4().hex}"
+        if not self.supports_create and not self.single_driver:
+            raise self._unsafe("this store has no create-only writes")
+        try:
+            self.create(path, b"first")
+            now = self.modified(path)
+            if not self.single_driver and not self._refuses_second(path):
+                raise self._unsafe("the server ignores If-None-Match")
+        finally:
+            with contextlib.suppress(StorageError):
+                self.delete([path])
+        return now
+
+    # Reading
+
+    def read(self, path: str) -> bytes:
+        """The whole object."""
+        return self._run("read", path, lambda fs, full: cast(bytes, fs.cat_file(full)))
+
+    def read_existing(self, paths: list[str]) -> list[bytes | None]:
+        """The objects of `paths`, several at a time; None for those that do not exist."""
+
+        def read(path: str) -> bytes | None:
+            try:
+                return self.read(path)
+            except FileNotFoundError:
+                return None
+
+        return self.in_parallel(read, paths)
+
+    def listing(self, folder: str, stem: str = "") -> list[Stored]:
+        """Objects directly in `folder` whose name starts with `stem`, ascending by path; none if it does not exist."""
+
+        def find(fs: fsspec.AbstractFileSystem, full: str) -> list[Stored]:
+            fs.invalidate_cache(full)
+            try:
+                # Object stores narrow by prefix on their side; others ignore the argument.
+                narrowed = {"prefix": stem} if stem and self._narrows_listings else {}
+                found = fs.find(full, maxdepth=1, detail=True, **narrowed)
+            except FileNotFoundError:
+                return []
+            names = ((name.rsplit("/", 1)[-1], int(info["size"] or 0)) for name, info in found.items())
+            stored = (Stored(f"{folder}/{name}", size) for name, size in names if name and name.startswith(stem))
+            return sorted(stored, key=lambda entry: entry.path)
+
+        return self._run("list", folder, find)
+
+    def tree(self, folder: str) -> list[str]:
+        """Paths of all objects below `folder`, at any depth; none if it does not exist."""
+
+        def find(fs: fsspec.AbstractFileSystem, full: str) -> list[str]:
+            fs.invalidate_cache(full)
+            try:
+                found = sorted(name for name in fs.find(full) if name.startswith(f"{full}/"))
+            except FileNotFoundError:
+                return []
+            return [f"{folder}{name[len(full) :]}" for name in found]
+
+        return self._run("list", folder, find)
+
+    def num_bytes(self, path: str) -> int:
+        """Size of an object."""
+        return self._run("look up", path, lambda fs, full: int(fs.info(full)["size"]))
+
+    def modified(self, path: str) -> datetime:
+        """When an object was last written, by the store's clock."""
+
+        def look(fs: fsspec.AbstractFileSystem, full: str) -> datetime:
+            when: datetime = fs.modified(full)
+            return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+        return self._run("look up", path, look)
+
+    def open_input(self, path: str) -> BinaryIO:
+        """A seekable reader of an object, for Parquet; close it. Reads retry inside `retry` only."""
+        return self._run("open", path, lambda fs, full: cast(BinaryIO, fs.open(full, "rb")))
+
+    def retry(self, what: str, call: Callable[[], T]) -> T:
+        """Run a larger read, such as a Parquet file, with the back-off and the errors of this class."""
+        return self._run(what, "", lambda fs, full: call())
+
+    def in_parallel(self, call: Callable[[A], T], items: Iterable[A]) -> list[T]:
+        """`call` of each item, several at a time where the store is far away; results in the order of the items."""
+        items = list(items)
+        if self.is_local or len(items) < 2:
+            return [call(item) for item in items]
+        with ThreadPoolExecutor(max_workers=min(_PARALLEL_REQUESTS, len(items))) as pool:
+            return list(pool.map(call, items))
+
+    def arrow_filesystem(self) -> tuple[pa_fs.FileSystem, str]:
+        """The store for pyarrow datasets, and the path of the job in it."""
+        filesystem, root = self._filesystem, self._root
+        if self.is_local:
+            return pa_fs.LocalFileSystem(), root
+        return pa_fs.PyFileSystem(pa_fs.FSSpecHandler(filesystem)), root
+
+    # Writing
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write an object that must not exist.
+
+        `data` must differ from what any other writer would write (carry a writer's id): a store can refuse a write
+        that it has just done, when the first answer was lost, and equal bytes are how that is told from a rival.
+
+        Raises:
+            AlreadyExists: another writer's object has that name.
+        """
+
+        def write(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            if self.single_driver:
+                # Nobody to race with, and the disk may have no hard links, the server no conditions.
+                if fs.exists(full):
+                    raise FileExistsError(full)
+                self._replace(fs, full, data)
+            elif self.is_local:
+                create_file(Path(full), data, self._aside)
+            else:
+                fs.pipe_file(full, data, mode="create")
+
+        try:
+            self._run("create", path, write)
+        except AlreadyExists:
+            if self.read(path) != data:
+                raise
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object whether or not it exists; readers see the old one or the new one."""
+        self._run("write", path, lambda fs, full: self._replace(fs, full, data))
+
+    def put_file(self, local: Path, path: str) -> int:
+        """Publish a local file under a name that nobody else uses; check and return its size in bytes."""
+
+        def put(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            if self.is_local:
+                copy_file(local, Path(full), self._aside)
+            else:
+                fs.put_file(str(local), full)
+
+        self._run("upload", path, put)
+        expected, found = local.stat().st_size, self.num_bytes(path)
+        if found != expected:
+            raise StorageError(f"upload {self}/{path}: the store holds {found} bytes of {expected}. Run the job again.")
+        return found
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are fine."""
+
+        def remove(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm_file(full)
+
+        self.in_parallel(lambda path: self._run("delete", path, remove), paths)
+
+    def clear_temporary(self, older_than_seconds: float = 3600.0) -> None:
+        """Delete what killed writers left aside on local disk; younger files may be another process's, at work."""
+        if self.is_local and self._aside.is_dir():
+            limit = time.time() - older_than_seconds
+            for path in self._aside.iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < limit:
+                        path.unlink()
+
+    # Inside
+
+    @property
+    def _filesystem(self) -> fsspec.AbstractFileSystem:
+        return self._open()[0]
+
+    @property
+    def _root(self) -> str:
+        return self._open()[1].rstrip("/")
+
+    @property
+    def _scheme(self) -> str:
+        return self.uri.split("://")[0]
+
+    @property
+    def _narrows_listings(self) -> bool:
+        return self._scheme in S3 | {"gs", "gcs"}
+
+    def _reopen(self) -> None:
+        """Forget the session with the store, so that the next request reads the credentials anew."""
+        type(self._filesystem).clear_instance_cache()
+        self._opened = None
+
+    @property
+    def _aside(self) -> Path:
+        return Path(self._root) / _TEMPORARY
+
+    def _replace(self, fs: fsspec.AbstractFileSystem, full: str, data: bytes) -> None:
+        if self.is_local:
+            replace_file(Path(full), data, self._aside)
+        else:
+            fs.pipe_file(full, data)
+
+    def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        if self._opened is None:
+            options = dict(self.storage_options or {})
+            if self._scheme in S3:
+                # Parquet readers ask for the ranges that they need; s3fs would fetch 50 MiB more with each.
+                options.setdefault("default_cache_type", "none")
+            try:
+                self._opened = open_filesystem(self.uri, options)
+            except ValueError as error:
+                raise UnusableStore(f"output={self}: {redact(str(error))}") from error
+        return self._opened
+
+    def _run(self, verb: str, path: str, call: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
+        what = f"{verb} {self}/{path}" if path else f"{verb} in {self}"
+
+        def attempt() -> T:
+            try:
+                return call(self._filesystem, f"{self._root}/{path}")
+            except Exception as error:
+                if has_expired(error):
+                    self._reopen()
+                raise
+
+        try:
+            return self.backoff.run(what, attempt)
+        except (StorageError, AlreadyExists, UnusableStore):
+            raise
+        except Exception as error:
+            if is_refused_create(error):
+                raise AlreadyExists(f"{self}/{path} exists already") from error
+            if not is_from_storage(error) or (isinstance(error, FileNotFoundError) and verb not in _WRITES):
+                raise
+            raise StorageError(
+                f"{what} was refused: {redact(f'{type(error).__name__}: {error}')}. Check that the URI is right, "
+                "that it may be read and written, and that it has space left.",
+                transient=False,
+            ) from error
+
+    def _unsafe(self, reason: str) -> UnusableStore:
+        return UnusableStore(
+            f"output={self}: {reason}, so two drivers could mix. Use local disk, s3://, gs:// or abfs://, or set "
+            "single_driver=true if no other driver can run on this output."
+        )
+
+    def _refuses_second(self, path: str) -> bool:
+        try:
+            self.create(path, b"second")
+        except AlreadyExists:
+            return True
+        return False

@@ -1,0 +1,125 @@
+"""Rows of an input table by address, in a worker: the other end of the `RowSpan`s that the driver hands out.
+
+Parquet is read forward. A reader keeps its place in the row groups it used last, because videos of a row group are
+dispatched in their order, and starting over for each would read the row group once per video.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import TableChanged
+from pipeline.records import RowSpan
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.ranges import BlockCache, RangeFile, remote_file
+from pipeline.storage.retry import Backoff
+from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
+
+
+class RowReader:
+    """Reads some columns, `batch_rows` rows at a time, with a place kept in up to `max_cursors` row groups.
+
+    Each place in a remote file holds 16 blocks of `block_bytes`.
+    """
+
+    def __init__(self, columns: Sequence[str], *, batch_rows: int, max_cursors: int, block_bytes: int) -> None:
+        self._columns = tuple(columns)
+        self._batch_rows = batch_rows
+        self._max_cursors = max_cursors
+        self._block_bytes = block_bytes
+        self._cursors: OrderedDict[tuple[str, int, str], _Cursor] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, span: RowSpan, storage_options: StorageOptions | None = None) -> pa.Table:
+        """The rows of a span; a column that the file lacks is left out.
+
+        Raises `TableChanged` if the rows are gone, `StorageError` when storage is away.
+        """
+        try:
+            return Backoff().run(f"reading {redact_uri(span.file)}", lambda: self._read(span, storage_options))
+        except (FileNotFoundError, pa.ArrowInvalid, IndexError) as error:
+            raise TableChanged(span.file, redact(str(error))) from error
+
+    def _read(self, span: RowSpan, storage_options: StorageOptions | None) -> pa.Table:
+        filesystem, path = open_filesystem(span.file, storage_options)
+        key = (span.file, span.row_group, str(filesystem.ukey(path)))
+        with self._lock:
+            cursor = self._cursors.pop(key, None)
+            if cursor is not None and cursor.first_row > span.start:
+                cursor.close()
+                cursor = None
+            if cursor is None:
+                parquet = open_parquet(span.file, storage_options, self._block_bytes)
+                cursor = _Cursor(parquet, span.row_group, self._columns, self._batch_rows)
+            try:
+                rows = cursor.read(span.start, span.stop)
+            except BaseException:
+                cursor.close()
+                raise
+            self._cursors[key] = cursor
+            while len(self._cursors) > self._max_cursors:
+                self._cursors.popitem(last=False)[1].close()
+            return rows
+
+
+class _Cursor:
+    """A place in one row group: rows before `first_row` are gone, those of the batch at hand are still there."""
+
+    def __init__(self, parquet: pq.ParquetFile, row_group: int, columns: tuple[str, ...], batch_rows: int) -> None:
+        self._parquet = parquet
+        self.first_row = 0
+        self._batch: Any = None
+        if row_group >= parquet.metadata.num_row_groups:
+            self.close()
+            raise IndexError(f"it has no row group {row_group}")
+        present = [name for name in columns if name in parquet.schema_arrow.names]
+        self._batches: Iterator[Any] = parquet.iter_batches(
+            batch_rows, row_groups=[row_group], columns=present, use_threads=False
+        )
+
+    def read(self, start: int, stop: int) -> pa.Table:
+        """Rows `[start, stop)` of the row group; `start` is not before `first_row`."""
+        found = []
+        while True:
+            if self._batch is not None:
+                end = self.first_row + self._batch.num_rows
+                if start < end:
+                    found.append(self._batch.slice(start - self.first_row, stop - start))
+                    start += found[-1].num_rows
+                if start == stop:
+                    return pa.Table.from_batches(found)
+                self.first_row = end
+            self._batch = next(self._batches, None)
+            if self._batch is None:
+                raise IndexError(f"it has no row {stop - 1}")
+
+    def close(self) -> None:
+        self._parquet.close(force=True)
+
+
+def open_parquet(file: str, storage_options: StorageOptions | None, block_bytes: int = 2 << 20) -> pq.ParquetFile:
+    """A Parquet file that is read page by page, not whole columns at a time. Close it with `force=True`.
+
+    Of a remote file, 16 blocks are kept, because its columns are read side by side.
+    """
+    filesystem, path = open_filesystem(file, storage_options)
+    if is_local(file):
+        source = filesystem.open(path, "rb")
+    else:
+        num_bytes, fetch = remote_file(filesystem, path)
+        if num_bytes is None:
+            source = io.BytesIO(filesystem.cat_file(path))
+        else:
+            source = io.BufferedReader(RangeFile(BlockCache(fetch, num_bytes, block_bytes=block_bytes)))
+    try:
+        return pq.ParquetFile(source, buffer_size=block_bytes // 4, pre_buffer=False)
+    except BaseException:
+        source.close()
+        raise

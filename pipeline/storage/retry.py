@@ -1,0 +1,49 @@
+"""Trying again, with growing pauses, while a store may come back."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import StorageError
+from pipeline.redact import redact
+from pipeline.storage.faults import T, _log, is_transient
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to go on trying. Waits grow by doubling, each drawn between half and all of it, until patience ends."""
+
+    patience_seconds: float = 60.0
+    first_seconds: float = 0.25
+    longest_seconds: float = 8.0
+
+    def run(self, what: str, call: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+        """Return `call()`, repeated while it raises transient errors.
+
+        Raises:
+            StorageError: patience ended; names `what`, the last error and the number of attempts.
+            Exception: any other error of `call`, at once.
+        """
+        deadline = time.monotonic() + self.patience_seconds
+        pause = self.first_seconds
+        attempt = 1
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                reason = redact(f"{type(error).__name__}: {error}")
+                wait = pause * random.uniform(0.5, 1.0)
+                if time.monotonic() + wait > deadline:
+                    raise StorageError(
+                        f"{what} failed {attempt} times within {self.patience_seconds:.0f} s; last: {reason}. "
+                        "Check the storage service and the credentials, then run the same command again."
+                    ) from error
+                _log.warning("%s: %s; attempt %d, trying again in %.1f s", what, reason, attempt, wait)
+            sleep(wait)
+            pause = min(pause * 2, self.longest_seconds)
+            attempt += 1

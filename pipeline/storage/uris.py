@@ -1,0 +1,135 @@
+"""Names of things to read: local paths, fsspec URIs and members of tars.
+
+A member of a tar shard is written `shards/a.tar::clip.mp4` (the archive, two colons, the member), or as fsspec
+chains it, `tar://clip.mp4::s3://bucket/a.tar`; both mean the same. Tars are never searched without a member's name.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from pipeline.errors import UnknownScheme
+
+StorageOptions = Mapping[str, Any]
+
+S3 = {"s3", "s3a"}
+
+# Of fsspec's: a `reference` file says which other files to read, whoever wrote it; caches keep copies on the disk.
+_INDIRECT = {
+    "reference",
+    "generic",
+    "dask",
+    "dir",
+    "asyncwrapper",
+    "async_wrapper",
+    "blockcache",
+    "cached",
+    "filecache",
+    "simplecache",
+}
+_WITHOUT_OPTIONS = {"file", "local", "memory", "http", "https"}
+
+_TAR_MEMBER = re.compile(r"^(?P<archive>.+?\.(?:tar|tar\.[a-z0-9]+|tgz))::(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
+_CHAINED_TAR = re.compile(r"^tar://(?P<member>.+?)::(?P<archive>.+)$", re.DOTALL)
+
+
+def is_local(uri: str) -> bool:
+    """True for a path of this machine's file system, with or without `file://`."""
+    return "://" not in uri or uri.startswith(("file://", "local://"))
+
+
+def local_path(uri: str) -> str:
+    """The path that a local URI stands for."""
+    return re.sub(r"^(file|local)://", "", uri)
+
+
+def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
+    """File system and path of `uri`, set up so that listings are fresh and one back-off, ours, governs.
+
+    `storage_options` are those of the job's store; options for one scheme only stand under its name
+    (`{"https": {…}}`), which is the only way to give some for local files, HTTP and memory.
+
+    Without this, s3fs serves listings from a cache, and s3fs and botocore each retry by themselves, so that a server
+    that hangs holds a request for many minutes.
+
+    Raises `UnknownScheme` where nothing is installed for a scheme, and `ValueError` for one that would read other files
+    than the URI names.
+    """
+    _check_direct(uri)
+    scheme = uri.split("://")[0] if "://" in uri else "file"
+    options = _options_of(scheme, storage_options or {})
+    if scheme in S3:
+        client = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
+        options["config_kwargs"] = {**client, **options.get("config_kwargs", {})}
+    if not is_local(uri):
+        options.setdefault("use_listings_cache", False)
+    try:
+        filesystem, path = url_to_fs(uri, **options)
+    except (ImportError, TypeError, ValueError) as error:  # TypeError: an option is missing
+        raise UnknownScheme(
+            f"{scheme}:// cannot be opened ({error}): s3:// needs maskmill[s3] installed, others their fsspec package"
+        ) from error
+    if hasattr(filesystem, "retries"):
+        filesystem.retries = 1
+    return filesystem, str(path)
+
+
+def _check_direct(uri: str) -> None:
+    """Raises `ValueError` if a link of a chained URI (`a://…::b://…`) leads to files that the URI does not name."""
+    if "://" not in uri and "::" not in uri:
+        return
+    for link in uri.split("::"):
+        scheme = link.partition("://")[0]
+        if scheme in _INDIRECT:
+            raise ValueError(f"{scheme}:// may lead to other files or keep copies; give the uri of the file itself")
+
+
+def _options_of(scheme: str, storage_options: StorageOptions) -> dict[str, Any]:
+    schemes = set(fsspec.available_protocols())
+    own = storage_options.get(scheme)
+    if isinstance(own, Mapping):
+        return dict(own)
+    if scheme in _WITHOUT_OPTIONS:
+        return {}
+    return {name: value for name, value in storage_options.items() if name not in schemes}
+
+
+def split_tar_member(uri: str) -> tuple[str, str] | None:
+    """`(archive, member)` of a URI that names a member of a tar, else `None`."""
+    match = _CHAINED_TAR.match(uri) or _TAR_MEMBER.match(uri)
+    return (match["archive"], match["member"]) if match else None
+
+
+def absolute_uri(uri: str, folder: str) -> str:
+    """`uri` as seen from `folder`: unchanged if it is absolute, else joined to it with `..` resolved.
+
+    In a tar member's URI the archive is what counts from the folder.
+    """
+    parts = split_tar_member(uri)
+    if parts is not None:
+        archive, member = parts
+        return f"{absolute_uri(archive, folder)}::{member}"
+    if "://" in uri or uri.startswith("/"):
+        return uri
+    if is_local(folder):
+        return os.path.normpath(f"{local_path(folder)}/{uri}")
+    scheme, _, path = folder.partition("://")
+    ends_in_slash = "/" if uri.endswith("/") else ""
+    return f"{scheme}://{posixpath.normpath(posixpath.join(path, uri))}{ends_in_slash}"
+
+
+@lru_cache(maxsize=1024)
+def parent(uri: str) -> str:
+    """The folder that holds a file, as an absolute URI."""
+    if is_local(uri):
+        return str(Path(local_path(uri)).absolute().parent)
+    return uri.partition("?")[0].rpartition("/")[0]

@@ -1,0 +1,224 @@
+"""The bytes of one video, wherever they are: a file, an object in storage, a table's row, a member of a tar, a folder.
+
+FFmpeg never gets a name, only files opened here, so that nothing but what the table names is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import re
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pipeline.errors import MediaError, TableChanged
+from pipeline.records import WorkItem
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.faults import http_status, is_transient
+from pipeline.storage.parquet import RowReader
+from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
+from pipeline.storage.retry import Backoff
+from pipeline.storage.tars import member_name, tar_index
+from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+_HEADER_BLOCK_BYTES = 64 << 10  # reading a tar's index touches one header per member, far apart
+
+_ROW_BYTES = RowReader(("video_id", "bytes"), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
+
+OpenFile = Callable[[], io.IOBase]
+
+
+@dataclass(frozen=True)
+class Media:
+    """A video's bytes. Each call of an entry of `files` opens a new, independent, seekable file.
+
+    `files` has one entry, or for a folder of frames one per image, in their order. `name` is fit for messages.
+    """
+
+    name: str
+    files: tuple[OpenFile, ...]
+    is_folder: bool = False
+
+    def extent(self) -> str:
+        """How much there is: bytes of a file, or images of a folder. Another file in its place mostly has another."""
+        if self.is_folder:
+            return f"{len(self.files)} images"
+        with self.files[0]() as file:
+            return f"{file.seek(0, io.SEEK_END)} bytes"
+
+
+@contextmanager
+def open_media(item: WorkItem, storage_options: StorageOptions | None = None) -> Iterator[Media]:
+    """The bytes of an item's video, until the context ends.
+
+    Raises:
+        MediaError: there is no such file, member or image, or it may not be read.
+        TableChanged: the row with the bytes is gone or another's.
+        StorageError: storage did not answer in time; not the video's fault.
+    """
+    name = redact_uri(item.uri) if item.uri is not None else f"bytes of video {item.video_id!r}"
+    with tempfile.TemporaryDirectory(prefix="maskmill-media-") as spool:
+        try:
+            media = _locate(item, name, _Storage(name, storage_options, Path(spool)))
+        except Exception as error:
+            reason = _fault_of_the_name(error)
+            if reason is None:
+                raise
+            raise MediaError(f"{name}: {reason}") from error
+        yield media
+
+
+def _locate(item: WorkItem, name: str, storage: _Storage) -> Media:
+    if item.uri is None:
+        if item.bytes_at is None:
+            raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
+        (row,) = _ROW_BYTES.read(item.bytes_at, storage.options).to_pylist()
+        if row.get("video_id") != item.video_id:
+            raise TableChanged(item.bytes_at.file, f"the row of {item.video_id!r} is another's")
+        data = row.get("bytes")
+        if not data:
+            raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
+        return Media(name, (partial(io.BytesIO, data),))
+    parts = split_tar_member(item.uri)
+    if parts is not None:
+        return Media(name, (storage.tar_member(*parts),))
+    listing = storage.images(item.uri)
+    if listing is not None:
+        if not listing:
+            raise MediaError(f"{name}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        return Media(name, tuple(listing), is_folder=True)
+    return Media(name, (storage.file(item.uri),))
+
+
+class _Storage:
+    """Opens files for one video. `spool` is a folder that lives as long as the media does."""
+
+    def __init__(self, name: str, options: StorageOptions | None, spool: Path) -> None:
+        self.options = options
+        self._name = name
+        self._spool = spool
+
+    def file(self, uri: str) -> OpenFile:
+        """A file by URI: local as it is, remote by ranges, or downloaded where the server has none."""
+        if is_local(uri):
+            path = Path(local_path(uri))
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise MediaError(f"{self._name}: is neither a file nor a folder")
+            return partial(io.FileIO, path)
+        num_bytes, fetch = self._remote(uri)
+        if num_bytes is None:
+            return partial(io.FileIO, self._download(uri))
+        return partial(_open_range, BlockCache(fetch, num_bytes))
+
+    def images(self, uri: str) -> list[OpenFile] | None:
+        """The images of a folder in natural order of their names, or `None` if `uri` is no folder."""
+        if is_local(uri):
+            folder = Path(local_path(uri))
+            if not folder.is_dir():
+                return None
+            files = [str(path) for path in folder.iterdir() if path.is_file()]
+            return [partial(io.FileIO, name) for name in _images(files)]
+        filesystem, path = open_filesystem(uri, self.options)
+        if not uri.endswith("/") and self._call(filesystem.info, path)["type"] != "directory":
+            return None
+        entries = self._call(filesystem.ls, path, detail=True)
+        files = [entry["name"] for entry in entries if entry["type"] == "file"]
+        # The listing of a web server is a page with links, which may lead anywhere.
+        names = _images([name for name in files if ".." not in unquote(name).split("/")])
+        return [partial(self._image, filesystem, name) for name in names]
+
+    def tar_member(self, archive: str, name: str) -> OpenFile:
+        """A member of an archive by byte range."""
+        num_bytes, fetch = self._remote(archive)
+        if num_bytes is None:
+            path = self._download(archive)
+            num_bytes, fetch = path.stat().st_size, partial(_read_range, path)
+        headers = BlockCache(fetch, num_bytes, block_bytes=_HEADER_BLOCK_BYTES, max_blocks=4)
+        try:
+            index = tar_index(archive, num_bytes, partial(_open_range, headers))
+        except tarfile.TarError as error:
+            raise MediaError(
+                f"{redact_uri(archive)}: cannot be read as an uncompressed tar ({error}); unpack or repair it"
+            ) from error
+        member = index.get(member_name(name))
+        if member is None:
+            raise MediaError(f"{redact_uri(archive)}: has no member {name!r}")
+        if member.problem:
+            raise MediaError(f"{redact_uri(archive)}: member {name!r} {member.problem}; store the file itself")
+        first = member.offset
+        cache = BlockCache(lambda start, stop: fetch(first + start, first + stop), member.num_bytes)
+        return partial(_open_range, cache)
+
+    def _remote(self, uri: str) -> tuple[int | None, Fetch]:
+        """Size (`None`: to be downloaded) and range reader of a file."""
+        filesystem, path = open_filesystem(uri, self.options)
+        if is_local(uri):
+            return Path(path).stat().st_size, partial(_read_range, Path(path))
+        num_bytes, fetch = self._call(remote_file, filesystem, path)
+        return num_bytes, partial(self._call, fetch)
+
+    def _image(self, filesystem: Any, path: str) -> io.BytesIO:
+        return io.BytesIO(self._call(filesystem.cat_file, path))
+
+    def _download(self, uri: str) -> Path:
+        filesystem, path = open_filesystem(uri, self.options)
+        target = self._spool / "download"
+
+        self._call(filesystem.get_file, path, str(target))
+        return target
+
+    def _call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        return Backoff().run(f"reading {self._name}", partial(function, *arguments, **keywords))
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """Sorting key by which `frame9` comes before `frame10`."""
+    pieces = re.findall(r"\d+|\D+", name)
+    return [(int(piece), piece) if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def _images(names: list[str]) -> list[str]:
+    shown = [name for name in names if not name.rpartition("/")[2].startswith(".")]
+    return sorted((name for name in shown if name.lower().endswith(IMAGE_SUFFIXES)), key=natural_order)
+
+
+def _open_range(cache: BlockCache) -> io.BufferedReader:
+    return io.BufferedReader(RangeFile(cache))
+
+
+def _read_range(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(stop - start)
+
+
+def _fault_of_the_name(error: Exception) -> str | None:
+    """Why the URI itself is to blame, or `None` if it is not."""
+    if isinstance(error, (MediaError, TableChanged)) or is_transient(error):
+        return None
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, ValueError):
+        error = error.__cause__  # fsspec's web client says so of every error; this one says what is wrong
+    if isinstance(error, FileNotFoundError) or http_status(error) == 404:
+        return "there is no such file; check the uri (a relative one counts from the table's folder)"
+    if isinstance(error, PermissionError) or http_status(error) == 403:
+        return "may not be read; check its permissions or storage_options"
+    status = http_status(error)
+    if status is not None and 300 <= status < 500:  # of the redirections only those that lead nowhere come here
+        return f"the server refuses it (HTTP {status}); check the uri"
+    if isinstance(error, (IsADirectoryError, NotADirectoryError, ValueError, zipfile.BadZipFile)) or _bad_name(error):
+        return f"is not a uri that can be read ({redact(str(error))})"
+    return None
+
+
+def _bad_name(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP)

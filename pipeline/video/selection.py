@@ -1,0 +1,188 @@
+"""Which frames of a video are labelled, and what a labelled frame is called in the tables.
+
+A frame has two names. Its `frame_index` is its ordinal in presentation order, counted from the first frame of the
+labelled range, before any stride; the tables use it. Its *label* counts the labelled frames only, 0, 1, 2 … without
+gaps; a model session uses that. Labelled are the frames of the stride (or rate) and every prompted frame, so that a
+prompt between two steps is never lost.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.records import FramePosition, check_range
+
+
+@dataclass(frozen=True)
+class FrameSelection:
+    """Every `stride`-th frame, or about `fps` frames per second, of `start_seconds <= pts < end_seconds`.
+
+    Times are those of the file (`pts × time base`). Raises `ValueError` for a value that selects nothing.
+    """
+
+    stride: int = 1
+    fps: float | None = None
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise ValueError(f"stride: expected 1 or more, got {self.stride}")
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"fps: expected a number above 0, got {self.fps}")
+        if self.fps is not None and self.stride != 1:
+            raise ValueError(f"give stride or fps, not both (stride={self.stride}, fps={self.fps})")
+        check_range(self.start_seconds, self.end_seconds)
+
+
+class InconsistentFrames(Exception):
+    """A decoding pass met other frames than the pass before."""
+
+
+class FrameIndex:
+    """What is known so far of the frames in a range: times, key frames, which are labelled. Grows while decoding.
+
+    Several decoding passes, also in helper threads, record into one index; only one of them finds something new.
+    """
+
+    def __init__(self, selection: FrameSelection) -> None:
+        self._selection = selection
+        self._lock = threading.Lock()
+        self._pts_seconds = array("d")
+        self._keys = array("q")
+        self._on_grid = bytearray()
+        self._labelled = array("q")
+        self._prompted: frozenset[int] = frozenset()
+        self._last_tick = -math.inf
+        self._seekable = True
+        self.complete = False
+
+    @property
+    def num_known(self) -> int:
+        """Frames of the range met so far, labelled or not."""
+        return len(self._pts_seconds)
+
+    @property
+    def num_labelled(self) -> int:
+        """Labelled frames met so far; all of them once `complete`."""
+        return len(self._labelled)
+
+    def set_prompted(self, frame_indexes: Iterable[int]) -> None:
+        """Label these frames too. To be called before labels are used, because it renumbers them."""
+        with self._lock:
+            self._prompted = frozenset(frame_indexes)
+            chosen = (i for i, on_grid in enumerate(self._on_grid) if on_grid or i in self._prompted)
+            self._labelled = array("q", chosen)
+
+    def record(self, frame_index: int, pts_seconds: float, is_key: bool) -> None:
+        """Note a frame. Raises `InconsistentFrames` if another time is known for it or frames before it are not."""
+        with self._lock:
+            known = len(self._pts_seconds)
+            if frame_index < known:
+                if self._pts_seconds[frame_index] != pts_seconds:
+                    raise InconsistentFrames(f"frame {frame_index} was at {self._pts_seconds[frame_index]} s before")
+                return
+            if frame_index > known or self.complete:
+                raise InconsistentFrames(f"frame {frame_index} follows on {known} frames")
+            if known and pts_seconds <= self._pts_seconds[-1]:
+                self._seekable = False  # a time names no single frame here
+            on_grid = self._is_on_grid(frame_index, pts_seconds)
+            self._pts_seconds.append(pts_seconds)
+            self._on_grid.append(on_grid)
+            if is_key:
+                self._keys.append(frame_index)
+            if on_grid or frame_index in self._prompted:
+                self._labelled.append(frame_index)
+
+    def finish(self, num_frames: int) -> None:
+        """Note that the range ends after `num_frames`. Raises `InconsistentFrames` if more are known."""
+        with self._lock:
+            if num_frames != len(self._pts_seconds):
+                raise InconsistentFrames(f"{num_frames} frames, {len(self._pts_seconds)} were known")
+            self.complete = True
+
+    def forbid_seeking(self) -> None:
+        """From now on, no frame is a place to start decoding from."""
+        self._seekable = False
+
+    def key_before(self, frame_index: int) -> int | None:
+        """The last known key frame at or before a frame, or `None` if decoding has to begin at the start."""
+        with self._lock:
+            place = bisect_right(self._keys, frame_index)
+            return self._keys[place - 1] if place and self._seekable else None
+
+    def pts_of(self, frame_index: int) -> float:
+        """Time of a known frame in seconds."""
+        return self._pts_seconds[frame_index]
+
+    def frame_of(self, label: int) -> int:
+        """`frame_index` of a known label."""
+        return self._labelled[label]
+
+    def label_of(self, frame_index: int) -> int | None:
+        """Label of a known frame, `None` if it is not labelled."""
+        with self._lock:
+            place = bisect_left(self._labelled, frame_index)
+            found = place < len(self._labelled) and self._labelled[place] == frame_index
+            return place if found else None
+
+    def first_label_from(self, frame_index: int) -> int:
+        """The first label at or after a frame."""
+        with self._lock:
+            return bisect_left(self._labelled, frame_index)
+
+    def covers(self, position: FramePosition) -> bool:
+        """True when enough is known to say which frame is meant."""
+        if self.complete:
+            return True
+        if position.frame_index is not None:
+            return position.frame_index < self.num_known
+        return bool(self._pts_seconds) and max(self._pts_seconds[-2:]) > _time(position)
+
+    def find(self, position: FramePosition) -> int | None:
+        """The frame that is meant: that ordinal, or nearest in time (the earlier of two); `None` beyond the range.
+
+        In a gap, where the next frame is more than one frame's duration off, it is the frame that is still shown. A
+        time more than one frame's duration off the first or last frame is beyond the range.
+        """
+        if position.frame_index is not None:
+            return position.frame_index if 0 <= position.frame_index < self.num_known else None
+        with self._lock:
+            times = self._pts_seconds
+            if not times:
+                return None
+            wanted = _time(position)
+            nearest = int(np.abs(np.array(times) - wanted).argmin())
+            early = times[nearest] - wanted
+            if early > 0 and nearest > 0:
+                # Only frames before tell how long one lasts: those after may not be known yet.
+                in_gap = nearest > 1 and early > times[nearest - 1] - times[nearest - 2]
+                return nearest - 1 if in_gap else nearest
+            if early <= 0 and nearest < len(times) - 1:
+                return nearest
+            neighbour = nearest - 1 if nearest else min(1, len(times) - 1)
+            duration = abs(times[nearest] - times[neighbour]) or 1.0
+            return nearest if abs(early) <= duration else None
+
+    def _is_on_grid(self, frame_index: int, pts_seconds: float) -> bool:
+        if self._selection.fps is None:
+            return frame_index % self._selection.stride == 0
+        first = self._pts_seconds[0] if self._pts_seconds else pts_seconds
+        tick = math.floor((pts_seconds - first) * self._selection.fps + 1e-6)
+        if tick <= self._last_tick:
+            return False
+        self._last_tick = tick
+        return True
+
+
+def _time(position: FramePosition) -> float:
+    if position.pts_seconds is None:
+        raise ValueError("a frame position needs frame_index or pts_seconds")
+    return position.pts_seconds

@@ -1,0 +1,92 @@
+"""Which device and number format a worker computes with, and which errors of a device mean what."""
+
+from __future__ import annotations
+
+import gc
+
+import torch
+
+from model import autocast_model, compile_model
+from model.network.sam2 import Sam2
+from pipeline.config.job_config import ModelConfig
+from pipeline.errors import WorkerBroken
+
+# Under autocast the weights are loaded in float32; `prepare_model` rounds those of the products.
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "autocast": torch.float32,
+}
+# What torch, oneDNN (for which memory is the only thing that can be missing, once a shape has worked) and Python say.
+_HOST_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "could not execute a primitive",
+    "can't start new thread",
+)
+_CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert", "illegal memory access")
+
+
+def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype that a config means on this machine. Raises `RuntimeError` if it asks for a GPU in vain."""
+    has_cuda = torch.cuda.is_available()
+    if model.device == "cuda" and not has_cuda:
+        raise RuntimeError(
+            "model.device=cuda, but torch finds no GPU here: install a CUDA build of torch, or leave model.device out "
+            "to compute on the CPU"
+        )
+    device = torch.device("cuda" if has_cuda and model.device != "cpu" else "cpu")
+    if model.dtype == "auto":
+        return device, torch.bfloat16 if device.type == "cuda" else torch.float32
+    return device, _DTYPES[model.dtype]
+
+
+def prepare_model(model: Sam2, config: ModelConfig) -> Sam2:
+    """The model as a config wants it to run: under autocast, compiled. Changes and returns the same model."""
+    if config.dtype == "autocast":
+        autocast_model(model)
+    return compile_model(model) if config.compile else model
+
+
+def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfig | None = None) -> str:
+    """For the log: `NVIDIA H100, bfloat16` or `CPU (no GPU found), 1 thread, float32`; `autocast`, `compiled`."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        threads = torch.get_num_threads()
+        found = "" if torch.cuda.is_available() else " (no GPU found)"
+        name = f"CPU{found}, {threads} thread{'s' if threads > 1 else ''}"
+    words = str(dtype).removeprefix("torch.")
+    if config is not None and config.dtype == "autocast":
+        words = "autocast"
+    return f"{name}, {words}{', compiled' if config is not None and config.compile else ''}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the video was too large for the device or the process, which may go on with another."""
+    return isinstance(error, torch.OutOfMemoryError) or is_out_of_host_memory(error)
+
+
+def is_out_of_host_memory(error: BaseException) -> bool:
+    """Whether the process or its machine has no memory left, which another video may have used up."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_OUT_OF_MEMORY)
+
+
+def is_poisoned(error: BaseException) -> bool:
+    """Whether this process can compute nothing any more: any CUDA error but out of memory, or `WorkerBroken`."""
+    if isinstance(error, WorkerBroken):
+        return True
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, torch.AcceleratorError) or any(words in str(error) for words in _CUDA_ERRORS)
+
+
+def free_memory() -> None:
+    """Give back what nobody refers to."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,287 @@
+"""One video to rows: prompts and frames in, masks and tracks out. It knows nothing of Ray, config or storage.
+
+Legend: B objects, H, W pixels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pyarrow as pa
+
+from model import BoxPrompt, FrameResult, FrameSource, Prompt, Step
+from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
+from pipeline.output.mask_rows import MaskRows
+from pipeline.output.rows import Track, tracks_table
+from pipeline.output.schema import MASKS
+from pipeline.records import FramePosition, Status
+from pipeline.worker.mask_encoder import MaskEncoder
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Session(Protocol):
+    """What follows the objects of one video; see `model.tracking.session.VideoSession`."""
+
+    def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None: ...
+
+    def walk(self, direction: str, *, resume: bool = False) -> Iterator[Step]: ...
+
+
+class SavedSession(Session, Protocol):
+    """A session that can be saved between two frames, and goes on from there."""
+
+    def to_bytes(self) -> bytes: ...
+
+
+Steps = Generator[Step, FrameResult, T]
+MakeSession = Callable[[FrameSource], Session]
+
+
+class Saved(Protocol):
+    """A video as it was saved in its middle."""
+
+    @property
+    def state(self) -> bytes: ...
+
+    @property
+    def rows(self) -> Sequence[pa.RecordBatch]: ...
+
+    @property
+    def num_frames(self) -> int: ...
+
+
+class Checkpoint(Protocol):
+    """Where a long video is saved; see `pipeline.output.saved_sessions.VideoCheckpoint`."""
+
+    def load(self) -> Saved | None: ...
+
+    def forget(self) -> None: ...
+
+    def is_due(self, num_frames: int) -> bool: ...
+
+    def save(self, state: bytes, new_rows: Sequence[pa.RecordBatch], num_frames: int) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How a video is saved and gone on with: where, and how a session is made of what was saved."""
+
+    checkpoint: Checkpoint
+    make_session: Callable[[FrameSource], SavedSession]
+    restore_session: Callable[[bytes, FrameSource], SavedSession]
+
+
+class LabeledFrames(FrameSource, Protocol):
+    """The frames to label; see `pipeline.video.frames.VideoFrames`."""
+
+    @property
+    def num_frames(self) -> int | None: ...
+
+    def locate(self, position: FramePosition) -> int | None: ...
+
+    def position(self, index: int) -> FramePosition: ...
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """How a video is labelled. `max_objects` are followed at a time: fewer need less memory and more passes.
+
+    Rows of a long video wait in `folder`, on local disk (None: the system's temporary one).
+    """
+
+    direction: str = "forward"
+    max_objects: int | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The rows of one video. `expected_masks` follows from frames and prompts alone, to hold the rows against."""
+
+    masks: pa.Table
+    tracks: pa.Table
+    expected_masks: int
+    num_frames: int
+    step_seconds: float
+    encode_seconds: float
+
+    @property
+    def failure(self) -> str:
+        """Why no object could be labelled; empty if at least one was."""
+        statuses, messages = (self.tracks[name].to_pylist() for name in ("status", "message"))
+        return "" if Status.OK in statuses else "; ".join(dict.fromkeys(messages))
+
+
+@dataclass(frozen=True)
+class _Seeded:
+    """An object that can be followed: its prompts by label of the frame, which fit the video."""
+
+    object_id: int
+    prompts: tuple[tuple[int, Prompt], ...]
+
+    def num_covered(self, direction: str, num_frames: int) -> int:
+        """Frames for which the object gets a row."""
+        if direction == "forward":
+            return num_frames - self.prompts[0][0]
+        return self.prompts[-1][0] + 1 if direction == "backward" else num_frames
+
+
+def label_steps(
+    make_session: MakeSession,
+    video_id: str,
+    prompts: VideoPrompts,
+    frames: LabeledFrames,
+    options: LabelOptions,
+    saving: Saving | None = None,
+) -> Steps[Labels]:
+    """Labels a video frame by frame: yields each step, wants its result sent back, returns the rows at the end.
+
+    Who drives it computes the step (`model.tracking.session.advance`), perhaps together with steps of other videos.
+    An object whose prompts are wrong becomes a failed track, and the others are labelled. Errors of the frames (input,
+    storage) and of the device pass. With `saving` (and all objects at a time) it goes on where the video was saved
+    last, and saves it now and then.
+    """
+    seeded, tracks = [], []
+    for prompted in prompts.objects:
+        one, track = _check_object(prompted, frames)
+        tracks.append(track)
+        if one is not None:
+            seeded.append(one)
+    size = options.max_objects or max(1, len(seeded))
+    saving = saving if seeded and size >= len(seeded) else None
+    rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None)
+    with contextlib.closing(rows), MaskEncoder(frames, rows) as encoder:
+        walk = _Walk(encoder, rows, options.direction)
+        if saving is not None:
+            yield from walk.saved(saving, seeded, frames)
+        else:
+            for group in (seeded[start : start + size] for start in range(0, len(seeded), size)):
+                session = make_session(frames)
+                _add_prompts(session, group)
+                yield from walk.follow(session.walk(options.direction))
+        encoder.finish()
+        masks = rows.table()
+    num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
+    return Labels(
+        masks=masks,
+        tracks=tracks_table(video_id, tracks, masks),
+        expected_masks=sum(one.num_covered(options.direction, num_frames) for one in seeded),
+        num_frames=len(walk.seen),
+        step_seconds=walk.step_seconds,
+        encode_seconds=encoder.seconds,
+    )
+
+
+class _Walk:
+    """The way through a video: hands results to the encoder, counts frames and time, saves what is to be saved."""
+
+    def __init__(self, encoder: MaskEncoder, rows: MaskRows, direction: str) -> None:
+        self._encoder = encoder
+        self._rows = rows
+        self._direction = direction
+        self.seen: set[int] = set()
+        self.num_steps = 0
+        self.step_seconds = 0.0
+
+    def follow(self, steps: Iterator[Step], after_step: Callable[[], None] = lambda: None) -> Steps[None]:
+        """Take steps to their end; `after_step` is called when a result has been handed to the encoder."""
+        while True:
+            started = time.perf_counter()
+            step = next(steps, None)
+            self.step_seconds += time.perf_counter() - started
+            if step is None:
+                return
+            result = yield step
+            self.seen.add(self._encoder.put(result))
+            self.num_steps += 1
+            after_step()
+
+    def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Steps[None]:
+        """The same from where the video was saved last, and saving it now and then."""
+        restored = self._restored(saving, frames)
+        session = restored or saving.make_session(frames)
+        if restored is None:
+            _add_prompts(session, seeded)
+
+        def save_if_due() -> None:
+            # A frame that is walked twice, forward and backward, is two steps.
+            if saving.checkpoint.is_due(self.num_steps):
+                self._encoder.finish()
+                saving.checkpoint.save(session.to_bytes(), self._rows.take_new(), self.num_steps)
+
+        yield from self.follow(session.walk(self._direction, resume=restored is not None), save_if_due)
+
+    def _restored(self, saving: Saving, frames: LabeledFrames) -> SavedSession | None:
+        found = saving.checkpoint.load()
+        if found is None:
+            return None
+        try:
+            session = saving.restore_session(found.state, frames)
+        except ValueError as error:
+            _log.warning("what was saved of a video does not fit, it starts anew: %s", error)
+            saving.checkpoint.forget()
+            return None
+        self._rows.put(found.rows)
+        self.num_steps = found.num_frames
+        self.seen.update(frame for batch in found.rows for frame in batch["frame_index"].to_pylist())
+        return session
+
+
+def _add_prompts(session: Session, seeded: Sequence[_Seeded]) -> None:
+    for one in seeded:
+        for label, prompt in one.prompts:
+            session.add_prompt(one.object_id, label, prompt)
+
+
+def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Table:
+    """Rows of `tracks` for a video that failed as a whole: each object has its own error, or the video's."""
+    tracks = [
+        Track(one.object_id, Status.FAILED, one.error or message, one.category, len(one.prompts), ())
+        for one in prompts.objects
+    ]
+    return tracks_table(video_id, tracks, MASKS.empty_table())
+
+
+def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seeded | None, Track]:
+    """An object's prompts, checked against the video, and its row of `tracks` so far."""
+    fitted: dict[int, Prompt] = {}
+    warnings: list[str] = []
+    error = prompted.error
+    for position, prompt in prompted.prompts if not error else ():
+        label = frames.locate(position)
+        if label is None:
+            reason = "ends before it" if position.frame_index is not None else "has no frame then, or has no times"
+            error = f"{position}: the video {reason} ({_length(frames)}); give another frame_index or remove the prompt"
+        elif label in fitted:
+            error = f"{position}: two prompts on one frame; join them into one"
+        else:
+            try:
+                fitted[label] = prompt.fit(frames.size_hw)
+            except ValueError as reason:
+                error = f"{position}: {reason}"
+            else:
+                if isinstance(prompt, BoxPrompt) and fitted[label] != prompt:
+                    warnings.append(f"{position}: box {prompt.box_xyxy} was clamped to the frame")
+        if error:
+            break
+    indexes = sorted(frames.position(label).frame_index or 0 for label in fitted)
+    if error:
+        message = f"object {prompted.object_id}, {error}" if error != prompted.error else error
+        track = Track(
+            prompted.object_id, Status.FAILED, message, prompted.category, len(prompted.prompts), tuple(indexes)
+        )
+        return None, track
+    track = Track(prompted.object_id, Status.OK, "; ".join(warnings), prompted.category, len(fitted), tuple(indexes))
+    return _Seeded(prompted.object_id, tuple(sorted(fitted.items(), key=lambda entry: entry[0]))), track
+
+
+def _length(frames: LabeledFrames) -> str:
+    return "its length is not known" if frames.num_frames is None else f"{frames.num_frames} labelled frames"

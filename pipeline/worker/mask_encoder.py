@@ -1,0 +1,146 @@
+"""Results of a session to rows, beside the model: a bounded number of frames is on its way at any time.
+
+On a CPU a helper thread encodes the logits. On a GPU the device finds the runs (`pipeline.masks.from_logits_gpu`), one
+copy for each frame begins at once, and the helper thread makes rows of what has arrived. Helpers never touch CUDA: the
+thread that puts results in begins the copies and looks whether they are done.
+
+Legend: B objects, H, W pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from model import Download, FrameResult, device_type, download, upsample_logits
+from pipeline.masks.from_logits import encode_logits, encode_masks
+from pipeline.masks.from_logits_gpu import pack_runs, unpack_runs
+from pipeline.masks.rle import Rle, rle_of_runs
+from pipeline.output.mask_rows import Mask, MaskRows
+from pipeline.records import FramePosition
+
+# Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
+_MAX_WAITING_FRAMES = 4
+
+
+class Positions(Protocol):
+    """Where labelled frames lie in their video; see `pipeline.video.frames.VideoFrames`."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]: ...
+
+    def position(self, index: int) -> FramePosition: ...
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What a helper made of one frame; `None` for an object whose runs did not fit into the copy."""
+
+    rles: list[Rle | None]
+    object_scores: list[float]
+    predicted_ious: list[float]
+
+
+@dataclass
+class _Waiting:
+    """A result on its way: first the copy, on a GPU, then the helper's work."""
+
+    result: FrameResult
+    copying: Download | None
+    encoding: Future[_Encoded] | None = None
+
+
+class MaskEncoder:
+    """Turns results into rows. All methods are for one thread, the one that runs the model."""
+
+    def __init__(self, frames: Positions, rows: MaskRows) -> None:
+        self._frames = frames
+        self._rows = rows
+        self._pool = ThreadPoolExecutor(1, "encode")
+        self._waiting: deque[_Waiting] = deque()
+        self.seconds = 0.0
+
+    def __enter__(self) -> MaskEncoder:
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def finish(self) -> None:
+        """Wait until the rows of every result are there."""
+        while self._waiting:
+            self._take()
+
+    def put(self, result: FrameResult) -> int:
+        """Encode the masks of one frame, waiting if too many are on their way; returns its frame index."""
+        waiting = _Waiting(result, None)
+        if device_type(result.logits_BHW) != "cpu":
+            packed = pack_runs(result.logits_BHW, result.object_scores_B, result.predicted_ious_B, self._frames.size_hw)
+            waiting.copying = download(packed)
+        self._waiting.append(waiting)
+        for one in self._waiting:
+            if one.copying is None or one.copying.is_done():
+                self._encode(one)
+        if len(self._waiting) > _MAX_WAITING_FRAMES:
+            self._take()
+        return self._frames.position(result.frame_index).frame_index or 0
+
+    def _encode(self, waiting: _Waiting) -> Future[_Encoded]:
+        """Hand a frame to the helper, waiting for its copy if it must be."""
+        if waiting.encoding is None:
+            if waiting.copying is None:
+                waiting.encoding = self._pool.submit(self._encode_logits, waiting.result)
+            else:
+                num_objects = len(waiting.result.object_ids)
+                packed = waiting.copying.result()
+                waiting.encoding = self._pool.submit(self._encode_runs, packed, num_objects)
+        return waiting.encoding
+
+    def _encode_logits(self, result: FrameResult) -> _Encoded:
+        started = time.perf_counter()
+        encoded = _Encoded(
+            list(encode_logits(result.logits_BHW, self._frames.size_hw)),
+            result.object_scores_B.float().tolist(),
+            result.predicted_ious_B.float().tolist(),
+        )
+        self.seconds += time.perf_counter() - started
+        return encoded
+
+    def _encode_runs(self, packed: torch.Tensor, num_objects: int) -> _Encoded:
+        started = time.perf_counter()
+        size_hw = self._frames.size_hw
+        frame = unpack_runs(packed, num_objects, size_hw)
+        rles = [None if runs is None else rle_of_runs(runs, size_hw[0]) for runs in frame.runs]
+        self.seconds += time.perf_counter() - started
+        return _Encoded(rles, frame.object_scores, frame.predicted_ious)
+
+    def _take(self) -> None:
+        waiting = self._waiting[0]
+        encoded = self._encode(waiting).result()
+        self._waiting.popleft()
+        result = waiting.result
+        position = self._frames.position(result.frame_index)
+        for index, object_id in enumerate(result.object_ids):
+            rle = encoded.rles[index] or self._encode_whole(result.logits_BHW[index : index + 1])
+            self._rows.add(
+                Mask(
+                    object_id=object_id,
+                    frame_index=position.frame_index or 0,
+                    pts_seconds=position.pts_seconds,
+                    rle_counts=rle.counts,
+                    area=rle.area,
+                    bbox_xywh=rle.bbox_xywh,
+                    object_score=encoded.object_scores[index],
+                    predicted_iou=encoded.predicted_ious[index],
+                    is_prompt=result.is_prompt[index],
+                )
+            )
+
+    def _encode_whole(self, logits_1HW: torch.Tensor) -> Rle:
+        """A mask with more runs than the copy had room for: the whole mask comes to the host."""
+        return encode_masks(upsample_logits(logits_1HW, self._frames.size_hw) > 0)[0]

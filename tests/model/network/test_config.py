@@ -1,0 +1,107 @@
+"""What is read from a `config.json`, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+
+from model.hf.config import Sam2VideoConfig, Sam2VideoMaskDecoderConfig, Sam2VideoPromptEncoderConfig, Sam2VisionConfig
+from model.network.config import SIZES, Sam2Config, named_config
+from model.weights.checkpoint import bundled_folder
+from tests.reference.variants import hf_config
+
+MINI: dict[str, Any] = json.loads((Path(bundled_folder("mini") or "") / "config.json").read_text())
+
+
+def test_mini_differs_in_size_and_widths() -> None:
+    config = Sam2Config.from_hf(MINI)
+    assert (config.image_size, config.grid_size, config.mask_size) == (256, 16, 64)
+    assert (config.hidden_dim, config.memory_attention_layers, config.decoder_heads) == (128, 2, 4)
+    assert config.hiera.blocks_per_stage == (1, 2, 3, 1)
+
+
+@pytest.mark.parametrize("style", ["rope_parameters", "memory_attention_rope_theta"])
+@pytest.mark.parametrize("version", ["2.0", "2.1"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_eight_released_configurations_of_old_and_new_files(size: Any, version: Any, style: Any) -> None:
+    config = Sam2Config.from_hf(hf_config(size, version, 1024, style))
+    assert config == named_config(size, is_2_1=version == "2.1")
+
+
+def test_keys_that_are_left_out_have_tinys_values() -> None:
+    assert Sam2Config.from_hf({"model_type": "sam2_video"}) == Sam2Config() == named_config("tiny")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model_type", "sam", "model_type is 'sam', expected 'sam2_video'"),
+        ("num_maskmem", 5, "num_maskmem is 5, this code supports only 7"),
+        ("vision_config.backbone_config.mlp_ratio", 2.0, "vision_config.backbone_config.mlp_ratio is 2.0"),
+        ("vision_config.backbone_config.hidden_act", "relu", "vision_config.backbone_config.hidden_act is 'relu'"),
+        ("vision_config.backbone_config.layer_norm_eps", 0.1, "vision_config.backbone_config.layer_norm_eps is 0.1"),
+        ("prompt_encoder_config.layer_norm_eps", 0.1, "prompt_encoder_config.layer_norm_eps is 0.1"),
+        ("image_size", 1000, "image_size must be a multiple of 64, got 1000"),
+        ("image_size", [256, 512], "only squares"),
+        ("enable_occlusion_spatial_embedding", False, "SAM 2.1 has both, SAM 2.0 neither"),
+        ("rope_parameters.rope_theta", 5.0, "rope_parameters.rope_theta is 5.0"),
+    ],
+)
+def test_settings_that_no_released_model_has_are_refused(path: str, value: Any, message: str) -> None:
+    raw = copy.deepcopy(MINI)
+    *parents, key = path.split(".")
+    section = raw
+    for parent in parents:
+        section = section[parent]
+    section[key] = value
+    with pytest.raises(ValueError, match=message):
+        Sam2Config.from_hf(raw)
+
+
+def test_max_cond_frame_num_bounds_the_prompted_memories() -> None:
+    assert Sam2Config.from_hf(MINI).max_prompted_memories is None
+    assert Sam2Config.from_hf({**MINI, "max_cond_frame_num": 4}).max_prompted_memories == 4
+
+
+def test_a_file_is_written_again_with_all_that_it_said() -> None:
+    assert Sam2VideoConfig.from_dict(MINI).to_dict() == MINI
+
+
+def test_the_documented_configurations_have_the_documented_defaults() -> None:
+    ours, theirs = Sam2VideoConfig().to_dict(), transformers.Sam2VideoConfig().to_dict()
+    for part in (
+        (),
+        ("vision_config",),
+        ("vision_config", "backbone_config"),
+        ("prompt_encoder_config",),
+        ("mask_decoder_config",),
+    ):
+        left, right = ours, theirs
+        for key in part:
+            left, right = left[key], right[key]
+        for key, value in left.items():
+            assert isinstance(value, dict) or right[key] == value, (part, key)
+
+
+def test_parts_may_be_given_as_objects_or_dictionaries() -> None:
+    decoder = Sam2VideoMaskDecoderConfig(num_attention_heads=4)
+    as_object = Sam2VideoConfig(mask_decoder_config=decoder, prompt_encoder_config=Sam2VideoPromptEncoderConfig())
+    as_dict = Sam2VideoConfig.from_dict({"mask_decoder_config": decoder.to_dict()})
+    assert as_object == as_dict
+    assert as_dict.network().decoder_heads == 4
+    assert isinstance(as_dict.vision_config, Sam2VisionConfig)
+    assert as_dict.vision_config.backbone_config.embed_dim_per_stage == [96, 192, 384, 768]
+
+
+def test_configurations_are_saved_and_read_again_by_both(tmp_path: Path) -> None:
+    Sam2VideoConfig.from_pretrained("mini").save_pretrained(tmp_path / "ours")
+    assert Sam2VideoConfig.from_pretrained(tmp_path / "ours").to_dict() == MINI
+    theirs = transformers.Sam2VideoConfig.from_pretrained(tmp_path / "ours")
+    assert theirs.mask_decoder_config.mlp_dim == 256
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert Sam2VideoConfig.from_pretrained(tmp_path / "theirs").network() == Sam2Config.from_hf(MINI)

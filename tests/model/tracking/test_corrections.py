@@ -1,0 +1,326 @@
+"""Prompts on frames that were tracked: decoded with what the frame had, kept, and remembered like seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from model.network.features import Segmentation
+from model.network.sam2 import Sam2
+from model.prompts import MaskPrompt, PointPrompt
+from model.tracking.frames import ArrayFrames
+from model.tracking.history import History, HistoryRule
+from model.tracking.memory_bank import BACKWARD, FORWARD, MemoryBank
+from model.tracking.replay import recall
+from model.tracking.session import VideoSession
+from model.tracking.state import FrameResult
+from model.tracking.steps import advance
+from tests.reference.mini import click_on, mini_processor, mini_transformers, square_clip
+from tests.support.sessions import (
+    OTHER_BATCH,
+    Logits,
+    box,
+    by_object,
+    click,
+    clip,
+    frames_of,
+    gap,
+    mask,
+    mini,
+    same_bits,
+    small,
+)
+
+FRAMES = 8
+OFF = PointPrompt(((3.0, 3.0),), (1,))
+
+
+def new_session(snapshot_every: int = 3, **settings: Any) -> VideoSession:
+    return VideoSession(small(), frames_of(clip(FRAMES)), history=HistoryRule(snapshot_every), **settings)
+
+
+def tracked_session(direction: str = "forward", **settings: Any) -> tuple[VideoSession, Logits]:
+    """Two objects, prompted on frame 0 (or the last one) and tracked once."""
+    session = new_session(**settings)
+    start = 0 if direction == "forward" else FRAMES - 1
+    for object_id in (1, 2):
+        session.add_prompt(object_id, start, box(clip(FRAMES), object_id, start))
+    return session, by_object(session.propagate(direction))
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("snapshot_every", [1, 3, 100])
+def test_a_tracked_frame_is_recalled_bit_for_bit_from_the_nearest_snapshot(direction: str, snapshot_every: int) -> None:
+    session, before = tracked_session(direction, snapshot_every=snapshot_every)
+    for frame_index in range(1, FRAMES - 1):
+        recalled = recall(session, session.objects.values(), frame_index)
+        for object_id in (1, 2):
+            assert torch.equal(recalled[object_id].logits_BHW[0], before[object_id, frame_index])
+
+
+def test_tracked_frames_are_recalled_where_prompted_memories_come_and_go() -> None:
+    session = VideoSession(small(), frames_of(clip(16)), 2, history=HistoryRule(100))
+    for frame_index in (0, 3, 5, 8, 12):
+        session.add_prompt(1, frame_index, box(clip(16), 1, frame_index))
+    before = by_object(session.propagate())
+    for frame_index in (1, 4, 6, 7, 9, 11, 13, 15):
+        assert torch.equal(
+            recall(session, session.objects.values(), frame_index)[1].logits_BHW[0], before[1, frame_index]
+        )
+
+
+def test_a_correction_uses_what_the_frame_had() -> None:
+    """The same click is decoded otherwise on a frame that was tracked than as a seed."""
+    session, _ = tracked_session()
+    corrected, seeded = session, new_session()
+    for object_id in (1, 2):
+        seeded.add_prompt(object_id, 0, box(clip(FRAMES), object_id, 0))
+    for each in (corrected, seeded):
+        each.add_prompt(1, 4, OFF)
+    assert corrected.objects[1].prompts[4].is_correction
+    assert not seeded.objects[1].prompts[4].is_correction
+    as_correction, as_seed = corrected.segment_frame(4), seeded.segment_frame(4)
+    assert not torch.equal(as_correction.logits_BHW[0], as_seed.logits_BHW[0])
+
+
+def test_a_correction_stays_and_changes_frames_after_and_before_it() -> None:
+    session, before = tracked_session()
+    session.add_prompt(1, 4, OFF)
+    corrected = session.segment_frame(4)
+    first, second = by_object(session.propagate()), by_object(session.propagate())
+    assert corrected.is_prompt == (True, False)
+    for logits in (first, second):
+        assert torch.equal(logits[1, 4], corrected.logits_BHW[0])
+    assert gap(first, second) == 0
+    assert all(not torch.equal(first[1, index], before[1, index]) for index in range(1, FRAMES))
+    assert torch.equal(first[1, 0], before[1, 0]), "the seed is a seed still"
+    assert gap(first, before, [2]) < OTHER_BATCH
+
+
+def test_clicks_on_a_corrected_frame_are_one_prompt() -> None:
+    """A further click there is decoded with what the frame had when it was tracked, not with the first correction."""
+    at_once, one_by_one = tracked_session()[0], tracked_session()[0]
+    both = PointPrompt((*OFF.points_xy, (9.0, 5.0)), (1, 0))
+    at_once.add_prompt(1, 4, both)
+    one_by_one.add_prompt(1, 4, OFF)
+    list(one_by_one.propagate())
+    one_by_one.add_prompt(1, 4, both)
+    assert gap(by_object(at_once.propagate()), by_object(one_by_one.propagate())) == 0
+
+
+def test_a_further_prompt_on_a_seed_frame_is_a_seed() -> None:
+    session, fresh = new_session(), new_session()
+    session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
+    list(session.propagate())
+    for each in (session, fresh):
+        each.add_prompt(1, 0, click(clip(FRAMES), 1, 0))
+    assert not session.objects[1].prompts[0].is_correction
+    assert same_bits(session.propagate(), fresh.propagate())
+
+
+def test_a_prompt_on_a_frame_that_was_not_reached_is_a_seed() -> None:
+    session = new_session()
+    session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
+    walk = session.propagate()
+    for _ in range(3):
+        next(walk)
+    walk.close()
+    session.add_prompt(1, 2, OFF)
+    session.add_prompt(1, 6, OFF)
+    assert session.objects[1].prompts[2].is_correction
+    assert not session.objects[1].prompts[6].is_correction
+
+
+def test_a_mask_on_a_tracked_frame_is_taken_as_it_is() -> None:
+    session, _ = tracked_session()
+    session.add_prompt(1, 4, mask(clip(FRAMES), 1, 4))
+    seeded = new_session()
+    seeded.add_prompt(1, 4, mask(clip(FRAMES), 1, 4))
+    assert torch.equal(session.segment_frame(4).logits_BHW[0], seeded.segment_frame(4).logits_BHW[0])
+
+
+def test_a_mask_on_a_tracked_frame_costs_no_second_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = VideoSession(small(), frames_of(clip(FRAMES)), history=HistoryRule())
+    session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
+    list(session.propagate())
+    session.add_prompt(1, FRAMES - 1, mask(clip(FRAMES), 1, FRAMES - 1))
+    tracked = mock.Mock(side_effect=Sam2.segment)
+    monkeypatch.setattr(Sam2, "segment", lambda *arguments, **named: tracked(*arguments, **named))
+    session.condition()
+    assert tracked.call_count == 0
+
+
+def test_corrections_of_one_pass_do_not_depend_on_their_order() -> None:
+    one, other = tracked_session()[0], tracked_session()[0]
+    for frame_index in (3, 6):
+        one.add_prompt(1, frame_index, OFF)
+    for frame_index in (6, 3):
+        other.add_prompt(1, frame_index, OFF)
+        other.condition()
+    assert gap(by_object(one.propagate()), by_object(other.propagate())) == 0
+
+
+def test_clearing_a_correction_brings_the_old_masks_back() -> None:
+    session, before = tracked_session()
+    session.add_prompt(1, 4, OFF)
+    list(session.propagate())
+    session.clear_prompts(1, 4)
+    assert gap(by_object(session.propagate()), before) == 0
+
+
+def test_corrections_work_where_prompted_memories_are_bounded() -> None:
+    session = new_session(max_prompted_memories=2)
+    session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
+    before = by_object(session.propagate())
+    for frame_index in (2, 4, 6):
+        session.add_prompt(1, frame_index, OFF)
+    after = by_object(session.propagate())
+    assert all(not torch.equal(after[1, index], before[1, index]) for index in range(1, FRAMES))
+    assert gap(by_object(session.propagate()), after) == 0
+    assert len(session.objects[1].bank.prompted) < 5
+
+
+def test_a_session_without_history_takes_later_prompts_as_seeds() -> None:
+    session = VideoSession(small(), frames_of(clip(FRAMES)))
+    session.add_prompt(1, 0, click(clip(FRAMES), 1, 0))
+    list(session.propagate())
+    session.add_prompt(1, 4, OFF)
+    assert not session.objects[1].prompts[4].is_correction
+    assert session.objects[1].history is None
+
+
+def test_segmenting_a_tracked_frame_gives_its_mask_again_without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, before = tracked_session()
+    monkeypatch.setattr(type(small()), "segment", lambda *_, **__: pytest.fail("nothing is to be computed"))
+    result = session.segment_frame(5)
+    assert torch.equal(result.logits_BHW, torch.stack([before[1, 5], before[2, 5]]))
+
+
+def test_segmenting_frame_by_frame_is_propagating() -> None:
+    _, before = tracked_session()
+    fresh = new_session()
+    for object_id in (1, 2):
+        fresh.add_prompt(object_id, 0, box(clip(FRAMES), object_id, 0))
+    for frame_index in range(FRAMES):
+        result = fresh.segment_frame(frame_index)
+        assert torch.equal(result.logits_BHW, torch.stack([before[1, frame_index], before[2, frame_index]]))
+
+
+def test_a_walk_from_the_middle_goes_on_with_what_was_tracked_before() -> None:
+    """Frames 0 to 3, then 4 to 7: the same as in one go; and again from 5, with the memories that frame 5 had."""
+    _, whole = tracked_session()
+    session = new_session()
+    for object_id in (1, 2):
+        session.add_prompt(object_id, 0, box(clip(FRAMES), object_id, 0))
+    first = by_object(advance_all(session, 0, 4))
+    second = by_object(advance_all(session, 4, 4))
+    assert gap(first | second, whole) == 0
+    again = by_object(advance_all(session, 5, 2))
+    assert set(again) == {(object_id, index) for object_id in (1, 2) for index in (5, 6)}
+    assert gap(again, {key: whole[key] for key in again}) == 0
+
+
+def test_looking_at_a_prompted_frame_disturbs_no_walk() -> None:
+    session, before = tracked_session()
+    for object_id in (1, 2):
+        session.add_prompt(object_id, 3, box(clip(FRAMES), object_id, 3))
+    fresh = new_session()
+    for each in (session, fresh):
+        for object_id in (1, 2):
+            each.add_prompt(object_id, 0, box(clip(FRAMES), object_id, 0))
+    walk, undisturbed = session.propagate(), by_object(session.propagate())
+    looked_at: Logits = {}
+    for result in walk:
+        looked_at |= by_object([result])
+        assert session.segment_frame(3).is_prompt == (True, True)
+    assert gap(looked_at, undisturbed) == 0
+    assert gap(looked_at, before, [1]) > 0
+
+
+def advance_all(session: VideoSession, start: int, count: int) -> Iterator[FrameResult]:
+    for step in islice(session.walk_from(start, FORWARD), count):
+        yield advance([step])[0]
+
+
+def test_snapshots_that_no_frame_needs_are_dropped() -> None:
+    """Ten passes over 40 frames with 10 snapshots each."""
+    history = History(HistoryRule(snapshot_every=4))
+    bank: MemoryBank[torch.Tensor] = MemoryBank()
+    nothing = torch.zeros(1)
+    for walk in range(10):
+        direction = FORWARD if walk % 2 == 0 else BACKWARD
+        history.start_walk(direction)
+        for index in range(40) if direction == FORWARD else range(39, -1, -1):
+            history.before_frame(index, bank)
+            history.after_frame(index, 0, Segmentation(nothing, nothing, nothing, nothing))
+    assert sum(len(walk.banks) for walk in history.walks.values()) <= 40
+    for index in range(40):
+        start, _ = history.snapshot(index)
+        assert 0 <= (index - start) * history.direction(index) < 4
+
+
+@pytest.mark.slow
+def test_corrections_decode_and_propagate_as_in_transformers_with_the_earlier_logits_fed() -> None:
+    """Its parts can do what its session does not: previous logits, memory, and a corrected frame that is kept."""
+    drawn, frame_index = square_clip("drifting", 6), 3
+    start, (x, y) = click_on(drawn.mask(1, 0)), click_on(drawn.mask(1, frame_index))
+    correction = ((x + 9.0, y), (x - 40.0, y))
+    ours = VideoSession(mini(), ArrayFrames(drawn.frames_THW3), history=HistoryRule())
+    ours.add_prompt(1, 0, PointPrompt((start,), (1,)))
+    list(ours.propagate())
+    ours.add_prompt(1, frame_index, PointPrompt(correction, (1, 0)))
+    after = by_object(ours.propagate())
+    theirs = _corrected_by_transformers(drawn.frames_THW3, start, frame_index, correction)
+    assert max(float((after[1, index] - theirs[index]).abs().max()) for index in range(6)) < 1e-3
+
+
+def _corrected_by_transformers(
+    frames: Any, start: tuple[float, float], frame_index: int, correction: tuple[tuple[float, float], ...]
+) -> dict[int, torch.Tensor]:
+    network, processor = mini_transformers(), mini_processor()
+    session = processor.init_video_session(video=list(frames), max_vision_features_cache_size=20)
+    processor.add_inputs_to_inference_session(session, 0, [1], input_points=[[[list(start)]]], input_labels=[[[1]]])
+    network(inference_session=session, frame_idx=0)
+    list(network.propagate_in_video_iterator(session))
+    outputs = session.output_dict_per_obj[0]
+    prior = outputs["non_cond_frame_outputs"][frame_index]["pred_masks"].clamp(-32, 32)
+    with torch.inference_mode():
+        corrected = network._run_single_frame_inference(
+            inference_session=session,
+            frame_idx=frame_index,
+            obj_idx=0,
+            batch_size=1,
+            is_init_cond_frame=False,
+            point_inputs={
+                "point_coords": torch.tensor([[[list(point) for point in correction]]]),
+                "point_labels": torch.tensor([[[1, 0]]]),
+            },
+            mask_inputs=None,
+            reverse=False,
+            prev_sam_mask_logits=prior,
+        )
+        del outputs["non_cond_frame_outputs"][frame_index]
+        session.store_output(0, frame_index, output_value=corrected, is_conditioning_frame=True)
+        network._batch_encode_memories(
+            inference_session=session,
+            frame_idx=frame_index,
+            objects_needing_memory_encoding=[0],
+            high_res_masks_for_memory=[corrected["high_res_masks"]],
+            object_score_logits_for_memory=[corrected["object_score_logits"]],
+            is_mask_from_pts_per_obj=[True],
+        )
+    return {r.frame_idx: r.pred_masks[0, 0] for r in network.propagate_in_video_iterator(session, start_frame_idx=0)}
+
+
+def test_masks_and_clicks_may_follow_one_another_on_a_frame() -> None:
+    session, _ = tracked_session()
+    for prompt in (mask(clip(FRAMES), 1, 4), OFF, mask(clip(FRAMES), 1, 4)):
+        session.add_prompt(1, 4, prompt)
+        assert session.objects[1].prompts[4].is_correction
+        session.segment_frame(4)
+    assert isinstance(session.objects[1].prompts[4].prompt, MaskPrompt)

@@ -1,0 +1,103 @@
+"""Walks that encode several frames at a time give the masks of walks that do not, and repeat their batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from model.network.features import ImageFeatures
+from model.network.sam2 import Sam2
+from model.prompts import PointPrompt
+from model.tracking.frames import ArrayFrames, Frame
+from model.tracking.session import VideoSession
+from model.tracking.state import FrameResult
+from model.weights.checkpoint import load_model
+from tests.support.clips import moving_clip
+
+NUM_FRAMES = 11
+AHEAD = 4
+
+
+@pytest.fixture(scope="module")
+def network() -> Sam2:
+    return load_model("mini")
+
+
+def session(network: Sam2, encode_ahead: int) -> VideoSession:
+    clip = moving_clip(num_frames=NUM_FRAMES, num_objects=2, size_hw=(64, 64))
+    made = VideoSession(network, ArrayFrames(clip.frames_THW3), encode_ahead=encode_ahead)
+    made.add_prompt(1, 2, PointPrompt(((20.0, 20.0),), (1,)))
+    made.add_prompt(2, 5, PointPrompt(((40.0, 40.0),), (1,)))
+    return made
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The frame indexes of each call of the image encoder."""
+    encoded: list[list[int]] = []
+    from model.tracking import session as video
+
+    encode = video.encode_frames
+
+    def noting(model: Sam2, frames: Sequence[Frame]) -> ImageFeatures:
+        encoded.append([frame.index for frame in frames])
+        return encode(model, frames)
+
+    monkeypatch.setattr(video, "encode_frames", noting)
+    return encoded
+
+
+def same_masks(ahead: Sequence[FrameResult], plain: Sequence[FrameResult]) -> bool:
+    return [r.frame_index for r in ahead] == [r.frame_index for r in plain] and all(
+        a.object_ids == b.object_ids and torch.allclose(a.logits_BHW, b.logits_BHW, atol=1e-3)
+        for a, b in zip(ahead, plain, strict=True)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_masks_are_those_of_one_frame_at_a_time(network: Sam2, direction: str) -> None:
+    plain = list(session(network, 1).propagate(direction))
+    assert same_masks(list(session(network, AHEAD).propagate(direction)), plain)
+
+
+def test_batches_are_cut_at_multiples_and_leave_out_what_is_not_tracked(
+    network: Sam2, batches: list[list[int]]
+) -> None:
+    walked = session(network, AHEAD)
+    walked.condition()
+    assert batches == [[2], [5]]  # prompted frames are segmented on their own
+    batches.clear()
+    list(walked.propagate("forward"))
+    assert batches == [[3], [4, 5, 6, 7], [8, 9, 10]]  # object 1 is tracked through the prompt of object 2
+    batches.clear()
+    list(walked.propagate("backward"))
+    assert batches == [[4], [0, 1, 2, 3]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+@pytest.mark.parametrize("num_done", [1, 2, 3, 4])
+def test_a_resumed_walk_repeats_the_batches_and_so_the_bits(network: Sam2, direction: str, num_done: int) -> None:
+    whole = list(session(network, AHEAD).propagate(direction))
+    stopped = session(network, AHEAD)
+    walk = stopped.propagate(direction)
+    for _ in range(num_done):
+        next(walk)
+    resumed = VideoSession.from_bytes(stopped.to_bytes(), network, stopped.frames)
+    resumed.encode_ahead = AHEAD
+    rest = list(resumed.propagate(direction, resume=True))
+    assert [r.frame_index for r in rest] == [r.frame_index for r in whole[num_done:]]
+    assert all(torch.equal(a.logits_BHW, b.logits_BHW) for a, b in zip(rest, whole[num_done:], strict=True))
+
+
+def test_features_of_a_frame_are_dropped_when_the_walk_leaves_it(network: Sam2) -> None:
+    walked = session(network, AHEAD)
+    held = []
+    for result in walked.propagate("forward"):
+        assert walked._groups is not None
+        held.append((result.frame_index, sorted(walked._groups._features)))
+    assert held[3] == (5, [5, 6, 7])
+    assert held[5] == (7, [7])

@@ -1,0 +1,107 @@
+"""The executor in this process, and how losses are told apart. `test_ray.py` has the one with actors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pipeline.cluster.executor import Failure, Lost, Ready, Reported, SerialExecutor, losses_together
+from pipeline.errors import describe
+from pipeline.records import Report, WorkItem
+from tests.support.fake_workers import item
+
+
+class FakeWorker:
+    """Reports what it was offered; fails where its id or the offer says so."""
+
+    closed: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, worker_id: str, bad_setup: bool = False) -> None:
+        self.worker_id, self.bad_setup = worker_id, bad_setup
+
+    def setup(self) -> str:
+        if self.bad_setup:
+            raise FileNotFoundError("no model at https://h/m?sig=hush")
+        return "here"
+
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        if offers[0].video_id == "bad":
+            raise ValueError("first line\nlast line")
+        return Report(self.worker_id, num_frames=len(offers))
+
+    def drain(self) -> Report:
+        return Report(self.worker_id)
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None:
+        FakeWorker.closed[self.worker_id] += 1
+
+
+def test_calls_run_inside_wait_in_their_order() -> None:
+    executor = SerialExecutor(FakeWorker)
+    worker_id = executor.start()
+    assert executor.wait(0) == [Ready(worker_id, "here")]
+    assert executor.wait(0) == []
+    executor.work(worker_id, [item("a"), item("b")])
+    assert executor.wait(0) == [Reported(worker_id, Report(worker_id, num_frames=2))]
+    executor.drain(worker_id)
+    assert executor.wait(0) == [Reported(worker_id, Report(worker_id))]
+
+
+def test_a_worker_that_raises_is_lost_and_another_can_start() -> None:
+    executor = SerialExecutor(FakeWorker)
+    first = executor.start()
+    executor.wait(0)
+    executor.work(first, [item("bad")])
+    assert executor.wait(0) == [Lost(first, Failure.AMBIGUOUS, "ValueError: last line")]
+    second = executor.start()
+    assert second != first
+    assert executor.wait(0) == [Ready(second, "here")]
+
+
+def test_a_worker_that_cannot_start_is_a_matter_of_the_environment() -> None:
+    executor = SerialExecutor(lambda worker_id: FakeWorker(worker_id, bad_setup=True))
+    worker_id = executor.start()
+    (lost,) = executor.wait(0)
+    assert lost == Lost(worker_id, Failure.ENVIRONMENT, "FileNotFoundError: no model at https://h/m?***")
+
+
+def test_closing_closes_every_worker() -> None:
+    FakeWorker.closed.clear()
+    executor = SerialExecutor(FakeWorker)
+    executor.start()
+    executor.start()
+    executor.close()
+    assert FakeWorker.closed == {"w0000": 1, "w0001": 1}
+
+
+def test_an_error_is_described_in_one_line() -> None:
+    assert describe(RuntimeError("")) == "RuntimeError: "
+    assert describe(RuntimeError("a\n\n  b  \n")) == "RuntimeError: b"
+    assert len(describe(RuntimeError("x" * 10_000))) == 2000
+
+
+def lost(worker_id: str, node: str = "n1", failure: Failure = Failure.AMBIGUOUS) -> Lost:
+    return Lost(worker_id, failure, "", node)
+
+
+def failures(losses: Sequence[Lost], **workers_by_node: int) -> list[Failure]:
+    return [one.failure for one in losses_together(losses, Counter(workers_by_node))]
+
+
+def test_most_workers_of_a_node_at_once_are_blamed_on_the_node() -> None:
+    assert failures([lost("a"), lost("b")], n1=2) == [Failure.TOGETHER] * 2
+    assert failures([lost("a"), lost("b")], n1=3) == [Failure.TOGETHER] * 2
+
+
+def test_a_single_loss_or_a_few_of_many_are_not() -> None:
+    assert failures([lost("a")], n1=1) == [Failure.AMBIGUOUS]
+    assert failures([lost("a"), lost("b")], n1=8) == [Failure.AMBIGUOUS] * 2
+    assert failures([lost("a"), lost("b", "n2")], n1=2, n2=2) == [Failure.AMBIGUOUS] * 2
+
+
+def test_other_reasons_stay_what_they_are() -> None:
+    losses = [lost("a", failure=Failure.HANG), lost("b"), lost("c")]
+    assert failures(losses, n1=3) == [Failure.HANG, Failure.TOGETHER, Failure.TOGETHER]

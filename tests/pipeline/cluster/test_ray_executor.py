@@ -1,0 +1,272 @@
+"""Workers as Ray actors: the contract of executors, and whole jobs on one and two actors. One cluster serves all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
+from pipeline.cluster.ray_executor import RayExecutor
+from pipeline.config.job_config import ClusterConfig
+from pipeline.driver import driver
+from pipeline.errors import ConfigError
+from pipeline.run import main
+from tests.support import ray_workers
+from tests.support.fake_workers import item
+from tests.support.jobs import JobFolder, Tables, read_plainly
+from tests.support.ray_workers import NoModel, ScriptedWorker, SlowToStart
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[3]
+ON_THE_CLUSTER = ("cluster=existing", "cluster.shared_disk=true")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A Ray cluster with four CPUs, to which this process is connected; its address."""
+    context = ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield context.address_info["address"]
+    ray.shutdown()
+
+
+@pytest.fixture
+def executors(cluster: str) -> Iterator[list[RayExecutor]]:
+    made: list[RayExecutor] = []
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != 4:  # those of the test before are on their way out
+        assert time.monotonic() < deadline, ray.available_resources()
+        time.sleep(0.1)
+    yield made
+    for executor in made:
+        executor.close()
+
+
+def executor_of(
+    executors: list[RayExecutor],
+    make_worker: type,
+    hang_seconds: float = 30,
+    setup_seconds: float = 200,
+    **options: object,
+) -> RayExecutor:
+    cluster = ClusterConfig(kind="existing", **options)  # type: ignore[arg-type]
+    executors.append(RayExecutor(make_worker, cluster, hang_seconds, setup_seconds))
+    return executors[-1]
+
+
+def wait_for(executor: RayExecutor, count: int) -> list[Event]:
+    events: list[Event] = []
+    deadline = time.monotonic() + 200
+    while len(events) < count and time.monotonic() < deadline:
+        events += executor.wait(1.0)
+    assert len(events) == count
+    return events
+
+
+def started(executor: RayExecutor, count: int) -> dict[str, int]:
+    """Ids of ready workers and their processes."""
+    for _ in range(count):
+        executor.start()
+    ready = [event for event in wait_for(executor, count) if isinstance(event, Ready)]
+    return {event.worker_id: int(event.device.split()[-1]) for event in ready}
+
+
+def test_a_worker_is_started_asked_and_drained(executors: list[RayExecutor]) -> None:
+    executor = executor_of(executors, ScriptedWorker)
+    assert executor.wait(0.01) == []
+    ((worker_id, process),) = started(executor, 1).items()
+    assert process != os.getpid()
+    executor.work(worker_id, [item("clip")])
+    (event,) = wait_for(executor, 1)
+    assert isinstance(event, Reported)
+    assert event.report.in_flight[0].video_id == "clip"
+    executor.drain(worker_id)
+    (event,) = wait_for(executor, 1)
+    assert isinstance(event, Reported)
+
+
+def test_as_many_workers_fit_as_there_are_cpus(executors: list[RayExecutor]) -> None:
+    assert executor_of(executors, ScriptedWorker).capacity == 4
+    assert executor_of(executors, ScriptedWorker, cpus_per_actor=2).capacity == 2
+    assert executor_of(executors, ScriptedWorker, actors=3).capacity == 3
+
+
+@pytest.mark.parametrize("options", [{"cpus_per_actor": 5}, {"gpus_per_actor": 1.0}])
+def test_an_actor_that_fits_nowhere_is_a_config_error(options: dict[str, float], executors: list[RayExecutor]) -> None:
+    with pytest.raises(ConfigError, match="no node of the cluster has"):
+        executor_of(executors, ScriptedWorker, **options)
+    assert ray.is_initialized()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_process_that_is_connected_to_ray_cannot_start_its_own_and_stays_connected() -> None:
+    with pytest.raises(ConfigError, match=r"connected to Ray already: use cluster=existing, or ray\.shutdown\(\)"):
+        RayExecutor(ScriptedWorker, ClusterConfig(kind="local"), 30, 200)
+    assert ray.is_initialized()
+
+
+def test_a_cluster_without_gpus_is_told_which_setting_asks_for_one(executors: list[RayExecutor]) -> None:
+    with pytest.raises(ConfigError, match=r"has 1 CPU and 1 GPU for an actor \(model\.device=cuda needs a GPU"):
+        executors.append(RayExecutor(ScriptedWorker, ClusterConfig(kind="existing"), 30, 200, "cuda"))
+
+
+@pytest.mark.parametrize(("what", "said"), [("die", "ActorDiedError"), ("raise", "a worker with a fault")])
+def test_a_worker_that_dies_or_raises_is_lost_for_an_ambiguous_reason(
+    what: str, said: str, executors: list[RayExecutor]
+) -> None:
+    executor = executor_of(executors, ScriptedWorker)
+    (worker_id,) = started(executor, 1)
+    executor.work(worker_id, [item(what)])
+    (lost,) = wait_for(executor, 1)
+    assert isinstance(lost, Lost)
+    assert (lost.worker_id, lost.failure) == (worker_id, Failure.AMBIGUOUS)
+    assert said in lost.message
+
+
+def test_a_worker_that_hangs_is_killed_after_its_deadline(executors: list[RayExecutor]) -> None:
+    executor = executor_of(executors, ScriptedWorker, hang_seconds=1)
+    ((worker_id, process),) = started(executor, 1).items()
+    executor.work(worker_id, [item("sleep")])
+    (lost,) = wait_for(executor, 1)
+    assert isinstance(lost, Lost)
+    assert lost.failure is Failure.HANG
+    assert "no answer to work within 1 s" in lost.message
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{process}").exists()
+
+
+@pytest.mark.parametrize(
+    ("make_worker", "said"), [(NoModel, "there is no checkpoint here"), (SlowToStart, "no answer to setup within 2 s")]
+)
+def test_a_worker_that_cannot_start_is_a_matter_of_the_environment(
+    make_worker: type, said: str, executors: list[RayExecutor]
+) -> None:
+    executor = executor_of(executors, make_worker, setup_seconds=2 if make_worker is SlowToStart else 200)
+    executor.start()
+    (lost,) = wait_for(executor, 1)
+    assert isinstance(lost, Lost)
+    assert lost.failure is Failure.ENVIRONMENT
+    assert said in lost.message
+
+
+def test_workers_that_die_together_are_told_from_one_that_dies(executors: list[RayExecutor]) -> None:
+    executor = executor_of(executors, ScriptedWorker)
+    workers = started(executor, 3)
+    for worker_id in workers:
+        executor.work(worker_id, [item("sleep")])
+    time.sleep(0.5)
+    first, second, _ = workers.values()
+    os.kill(first, signal.SIGKILL)
+    os.kill(second, signal.SIGKILL)
+    events = wait_for(executor, 2)
+    assert [event.failure for event in events if isinstance(event, Lost)] == [Failure.TOGETHER] * 2
+
+
+def test_sigterm_makes_a_worker_report_at_once(executors: list[RayExecutor]) -> None:
+    executor = executor_of(executors, ScriptedWorker)
+    ((worker_id, process),) = started(executor, 1).items()
+    executor.work(worker_id, [item("sleep")])
+    time.sleep(0.5)
+    os.kill(process, signal.SIGTERM)
+    (event,) = wait_for(executor, 1)
+    assert isinstance(event, Reported)
+    assert event.report.poisoned == "asked to stop"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[JobFolder, Tables]:
+    """Thirty short clips, labelled in one process."""
+    job = JobFolder(tmp_path_factory.mktemp("undisturbed"))
+    job.write([f"clip{number:02d}" for number in range(30)], num_frames=2)
+    assert job.run() == 0
+    return job, job.tables()
+
+
+@pytest.mark.parametrize("num_actors", [1, 2])
+def test_one_and_two_actors_give_the_rows_of_one_process(
+    num_actors: int, cluster: str, undisturbed: tuple[JobFolder, Tables], tmp_path: Path
+) -> None:
+    job, expected = undisturbed
+    here = JobFolder(tmp_path)
+    arguments = [*job.arguments(f"output={here.output}"), *ON_THE_CLUSTER, f"cluster.actors={num_actors}"]
+    assert main(arguments) == 0
+    found = here.tables()
+    assert found.equals(expected)
+    assert len({row["worker"] for row in found.videos.values()}) == num_actors
+    assert found.masks.equals(read_plainly(here.output))
+
+
+def test_a_video_that_kills_its_worker_is_quarantined_and_the_others_are_labelled(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "make_worker", ray_workers.fragile_worker)
+    names = ["one", "two", "poison", "three", "four"]
+    job = JobFolder(tmp_path).write(names, num_frames=2)
+    assert main(job.arguments(*ON_THE_CLUSTER, "cluster.actors=2")) == 0
+    assert job.tables().statuses == dict.fromkeys(names, "ok") | {"poison": "quarantined"}
+    printed = capsys.readouterr().out
+    assert "poison: in flight at 3 deaths of its worker" in printed
+    assert "retry=quarantined" in printed
+
+
+def test_a_job_joins_a_cluster_from_another_process_with_its_code(
+    cluster: str, undisturbed: tuple[JobFolder, Tables], tmp_path: Path
+) -> None:
+    job, expected = undisturbed
+    here = JobFolder(tmp_path)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.run", *job.arguments(f"output={here.output}"), *ON_THE_CLUSTER),
+            *(f"cluster.address={cluster}", "cluster.actors=2"),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert here.tables().equals(expected)
+
+
+def test_a_cluster_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:
+    job = JobFolder(tmp_path).write(["one"], num_frames=2)
+    done = subprocess.run(
+        [*(sys.executable, "-m", "pipeline.run"), *job.arguments(*ON_THE_CLUSTER, "cluster.address=127.0.0.1:1")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "no Ray cluster answers there" in done.stderr
+
+
+def test_a_driver_killed_in_the_middle_goes_on_where_it_was(
+    undisturbed: tuple[JobFolder, Tables], tmp_path: Path
+) -> None:
+    job, expected = undisturbed
+    here = JobFolder(tmp_path)
+    command = [sys.executable, "-m", "pipeline.run", *job.arguments(f"output={here.output}", "cluster.actors=2")]
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as running:
+        while len(list((here.output / "_log").glob("*.json"))) < 5:
+            assert running.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.02)
+        running.kill()
+    committed = {video_id: row["finished_at"] for video_id, row in here.tables().videos.items()}
+    assert 0 < len(committed) < 30
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = here.tables()
+    assert found.equals(expected)
+    assert {video_id: found.videos[video_id]["finished_at"] for video_id in committed} == committed
+    assert found.masks.equals(read_plainly(here.output))

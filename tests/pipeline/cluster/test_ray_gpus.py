@@ -1,0 +1,206 @@
+"""GPUs of a cluster that others use too, with pretended ones: what is asked for, what is given back, what is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import ray._private.state as ray_state
+
+from pipeline import tables
+from pipeline.cluster import ray_executor
+from pipeline.cluster.executor import Ready
+from pipeline.cluster.ray_executor import RayExecutor
+from pipeline.config.job_config import ClusterConfig
+from pipeline.driver import loop, progress
+from pipeline.run import main
+from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.jobs import JobFolder
+from tests.support.ray_workers import ScriptedWorker
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Four CPUs and two GPUs, as far as Ray knows; where its metrics are."""
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        _system_config={"metrics_report_interval_ms": 500},
+    )
+    (node,) = ray.nodes()
+    yield f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
+    ray.shutdown()
+
+
+@pytest.fixture
+def make_executor(cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RayExecutor]]:
+    """Executors that look at the cluster whenever they are asked, once it is free."""
+    monkeypatch.setattr(ray_executor, "_LOOK_SECONDS", 0.0)
+    wait_until(lambda: free_gpus() == 2, "the GPUs of the test before")
+    made: list[RayExecutor] = []
+
+    def make(**options: Any) -> RayExecutor:
+        made.append(RayExecutor(ScriptedWorker, ClusterConfig(kind="existing", **options), 30, 200))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        executor.close()
+
+
+def free_gpus() -> float:
+    return sum(node.get("GPU", 0.0) for node in ray_state.available_resources_per_node().values())
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_seconds: float = 100.0) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {timeout_seconds:g} s"
+        time.sleep(0.1)
+
+
+@ray.remote(num_cpus=0)
+class SomebodyElse:
+    def is_here(self) -> bool:
+        return True
+
+
+def hold(num_gpus: float) -> Any:
+    """An actor of somebody else's job that holds GPUs."""
+    actor = SomebodyElse.options(num_gpus=num_gpus).remote()
+    assert ray.get(actor.is_here.remote())
+    return actor
+
+
+def test_no_more_is_asked_for_than_others_leave(make_executor: Callable[..., RayExecutor]) -> None:
+    other = hold(1)
+    wait_until(lambda: free_gpus() == 1, "GPU held")
+    executor = make_executor()
+    assert executor.gpus_per_worker == 1.0
+    assert executor.capacity == 1
+    assert make_executor(gpus_per_actor=0.5).capacity == 2
+    ray.kill(other)
+    wait_until(lambda: executor.capacity == 2, "room for a second worker")
+
+
+def test_workers_of_the_job_itself_do_not_count_against_it(make_executor: Callable[..., RayExecutor]) -> None:
+    executor = make_executor()
+    for _ in range(2):
+        executor.start()
+    num_ready, seen = 0, []
+    while num_ready < 2:
+        seen.append(executor.capacity)
+        num_ready += sum(isinstance(event, Ready) for event in executor.wait(0.2))
+    assert set(seen) == {2}
+    wait_until(lambda: free_gpus() == 0, "both GPUs held")
+    assert executor.capacity == 2
+
+
+def test_a_full_cluster_is_waited_for_and_said(
+    make_executor: Callable[..., RayExecutor], caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = make_executor()
+    assert executor.capacity == 2
+    other = hold(2)
+    wait_until(lambda: executor.capacity == 0, "full cluster")
+    assert caplog.text.count("others hold all CPUs or GPUs") == 1
+    assert make_executor().capacity == 0
+    assert caplog.text.count("others hold all CPUs or GPUs") == 2, "also where it was full from the start"
+    assert make_executor(min_actors=1).capacity == 1, "who asks for one all the same gets it"
+    ray.kill(other)
+    wait_until(lambda: executor.capacity == 2, "room")
+
+
+@dataclass
+class Watcher:
+    """Follows a job from outside: GPUs that are free, and what the metrics say."""
+
+    url: str
+    free: list[float] = field(default_factory=list)
+    scraped: list[dict[str, float]] = field(default_factory=list)
+
+    def __enter__(self) -> Watcher:
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.2):
+            self.free.append(free_gpus())
+            self.scraped.append(scrape(self.url))
+
+
+def scrape(url: str) -> dict[str, float]:
+    """Our metrics by name and tag: `videos{ok}`, `frames`."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    found: dict[str, float] = {}
+    for line in lines:
+        if match := re.fullmatch(r"ray_maskmill_(\w+)\{(.*)\} (\S+)", line):
+            tag = re.search(r'(?:^|,)(?:status|error_class|stage)="(\w+)"', match[2])
+            found[f"{match[1]}{{{tag[1]}}}" if tag else match[1]] = float(match[3])
+    return found
+
+
+def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers; one has nothing more to do while the other is at its long video. One video cannot be read."""
+    monkeypatch.setattr(loop, "_RELEASE_SECONDS", 0.5)
+    monkeypatch.setattr(progress, "_STATUS_SECONDS", 0.5)
+    wait_until(lambda: free_gpus() == 2, "the GPUs of the test before")
+    job = JobFolder(tmp_path)
+    clips = [moving_clip(name, num_frames=n, num_objects=1) for name, n in (("short", 3), ("long", 60), ("broken", 3))]
+    write_job_inputs(tmp_path / "in", clips)
+    (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
+    with Watcher(cluster) as watcher:
+        arguments = ["cluster=existing", "cluster.shared_disk=true", "worker.beat_seconds=0.5", "max_failed_fraction=1"]
+        assert main(job.arguments(*arguments, f"log_file={tmp_path / 'log.jsonl'}")) == 0
+    held = [index for index, free in enumerate(watcher.free) if free == 0]
+    assert held, "the two workers never held both GPUs"
+    assert watcher.free[-1] == 1.0, "the first worker's GPU was not given back while the last video ran"
+    wait_until(lambda: free_gpus() == 2, "both GPUs, after the job")
+    assert max(scraped.get("gpus", 0) for scraped in watcher.scraped) == 2.0
+    assert max(scraped.get("queue", 0) for scraped in watcher.scraped) == 3
+
+    wait_until(lambda: scrape(cluster).get("queue") == 0, "last values")
+    last = scrape(cluster)
+    read = tables.open(str(job.output))
+    rows = read.videos().to_pylist()
+    assert last["videos{ok}"] == 2
+    assert last["videos{failed}"] == last["failures{input}"] == 1
+    assert last["frames"] == 63
+    assert last["masks"] == read.masks().count_rows() == sum(row["num_masks"] for row in rows)
+    assert last["workers"] == last["gpus"] == 0
+    for stage in ("decode", "propagate", "encode", "fetch"):
+        spent = sum(row[f"{stage}_seconds"] or 0.0 for row in rows)
+        assert last[f"stage_seconds{{{stage}}}"] == pytest.approx(spent, abs=2e-3), stage
+    assert last["stage_seconds{propagate}"] > 0
+    assert last["frames_per_second"] > 0
+
+    status = json.loads((job.output / "_status.json").read_bytes())
+    assert (status["state"], status["num_frames"], status["num_masks"]) == ("done", 63, int(last["masks"]))
+    assert status["failures"] == {"input": 1}
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    videos = {line["video_id"]: line for line in logged if "status" in line}
+    assert {name: line["status"] for name, line in videos.items()} == {"short": "ok", "long": "ok", "broken": "failed"}
+    assert {line["attempt"] for line in videos.values()} == {1}

@@ -1,0 +1,184 @@
+"""The commit log: one writer, nothing lost, quick to read again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from pipeline.commits.entry import Entry, decode_entry, encode_entry
+from pipeline.commits.log import CommitLog
+from pipeline.errors import LostOwnership, NewerVersion, StorageError
+from pipeline.records import Outcome, Status
+from pipeline.storage.job_storage import JobStorage
+from tests.pipeline.commits.test_snapshot import segment
+
+
+def claimed(storage: JobStorage, writer_id: str) -> CommitLog:
+    log = CommitLog(storage, writer_id)
+    log.load()
+    log.claim()
+    return log
+
+
+def test_what_is_appended_is_loaded_again(storage: JobStorage) -> None:
+    log = claimed(storage, "w1")
+    log.append(add=[segment("a", "v1", "v2")], strikes={"v3": 1})
+    log.append(add=[segment("a2", "v2")], remove=["a"], forget=["v1"])
+    again = CommitLog(storage, "w2").load()
+    assert again == log.state
+    assert set(again.terminal) == {"v2"}
+    assert again.strikes == {"v3": 1}
+    assert again.epoch == 1
+
+
+def test_an_empty_job_loads_as_nothing_and_writes_nothing(storage: JobStorage) -> None:
+    state = CommitLog(storage, "w").load()
+    assert (len(state.terminal), state.next_entry) == (0, 0)
+    assert storage.listing("_log") == []
+
+
+def test_each_claim_opens_a_new_epoch(storage: JobStorage) -> None:
+    assert [claimed(storage, f"w{n}").state.epoch for n in range(3)] == [1, 2, 3]
+
+
+def test_a_driver_that_lost_the_job_cannot_commit(storage: JobStorage) -> None:
+    first = claimed(storage, "w1")
+    first.append(add=[segment("a", "v1")])
+    second = claimed(storage, "w2")
+    with pytest.raises(LostOwnership, match="driver w2 has taken this job over"):
+        first.append(add=[segment("b", "v2")])
+    second.append(add=[segment("c", "v2")])
+    assert set(CommitLog(storage, "r").load().segments) == {"a", "c"}
+
+
+def test_a_claim_is_refused_when_another_driver_is_writing(storage: JobStorage) -> None:
+    late = CommitLog(storage, "w2")
+    late.load()
+    claimed(storage, "w1")
+    with pytest.raises(LostOwnership):
+        late.claim()
+
+
+def test_an_entry_that_would_double_a_video_is_not_written(disk_storage: JobStorage) -> None:
+    log = claimed(disk_storage, "w")
+    log.append(add=[segment("a", "v1")])
+    with pytest.raises(ValueError, match="'v1'"):
+        log.append(add=[segment("b", "v1")])
+    assert CommitLog(disk_storage, "r").load().next_entry == 2
+
+
+def test_nothing_to_say_writes_no_entry(disk_storage: JobStorage) -> None:
+    log = claimed(disk_storage, "w")
+    log.append(strikes={"v": 1})
+    log.append()
+    log.append(strikes={"v": 1, "other": 0})
+    log.append(forget=["never seen"])
+    assert log.state.next_entry == 2
+
+
+class LosesAnswers(JobStorage):
+    """Writes, and then says that it could not: what a connection cut at the wrong moment looks like."""
+
+    is_losing = False
+
+    def create(self, path: str, data: bytes) -> None:
+        super().create(path, data)
+        if self.is_losing:
+            self.is_losing = False
+            raise StorageError("the connection broke")
+
+
+def test_appending_again_after_a_lost_answer_commits_once(disk_storage: JobStorage) -> None:
+    storage = LosesAnswers(disk_storage.uri)
+    log = claimed(storage, "w")
+    storage.is_losing = True
+    with pytest.raises(StorageError):
+        log.append(add=[segment("a", "v1")], strikes={"s": 1})
+    log.append(add=[segment("a", "v1"), segment("b", "v2")], strikes={"s": 1})
+    assert log.state == CommitLog(disk_storage, "r").load()
+    assert set(log.state.segments) == {"a", "b"}
+    assert log.state.next_entry == 3
+
+
+def test_settling_finds_out_whether_a_write_got_through(disk_storage: JobStorage) -> None:
+    storage = LosesAnswers(disk_storage.uri)
+    log = claimed(storage, "w")
+    log.settle()
+    storage.is_losing = True
+    with pytest.raises(StorageError):
+        log.append(add=[segment("a", "v1")])
+    assert "a" not in log.state.segments
+    log.settle()
+    assert "a" in log.state.segments
+
+
+def test_a_lost_answer_does_not_hide_a_rival(disk_storage: JobStorage) -> None:
+    class NeverWrites(JobStorage):
+        def create(self, path: str, data: bytes) -> None:
+            raise StorageError("no answer")
+
+    log = claimed(disk_storage, "w1")
+    log._storage = NeverWrites(disk_storage.uri)
+    with pytest.raises(StorageError):
+        log.append(add=[segment("a", "v1")])
+    claimed(disk_storage, "w2")
+    with pytest.raises(LostOwnership):
+        log.settle()
+
+
+@pytest.fixture
+def few_entries(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Roll up after this many entries already, to save time."""
+    monkeypatch.setattr("pipeline.commits.log.ENTRIES_PER_ROLL_UP", 10)
+    return 10
+
+
+def test_roll_ups_shorten_loading_and_old_ones_go(storage: JobStorage, few_entries: int) -> None:
+    log = claimed(storage, "w")
+    for number in range(2 * few_entries + 15):
+        log.append(add=[segment(f"s{number}", f"v{number}")])
+    rolls = [int(stored.path[len("_log/roll-") : -len(".parquet")]) for stored in storage.listing("_log", "roll-")]
+    assert rolls == [2 * few_entries, 3 * few_entries]
+    entries = [stored for stored in storage.listing("_log") if stored.path.endswith(".json")]
+    assert len(entries) == 2 * few_entries + 16, "entries stay: they are the fence"
+    read: list[str] = []
+    watched = JobStorage(storage.uri, storage.storage_options)
+    original = watched.read
+    watched.read = lambda path: (read.append(path), original(path))[1]  # type: ignore[method-assign]
+    assert CommitLog(watched, "r").load() == log.state
+    assert len(read) < 20
+
+
+def test_a_roll_up_that_fails_does_not_fail_the_commit(disk_storage: JobStorage, few_entries: int) -> None:
+    class NoRollUps(JobStorage):
+        def replace(self, path: str, data: bytes) -> None:
+            raise StorageError("disk full")
+
+    log = claimed(NoRollUps(disk_storage.uri), "w")
+    for number in range(few_entries + 5):
+        log.append(add=[segment(f"s{number}", f"v{number}")])
+    assert CommitLog(disk_storage, "r").load() == log.state
+    log._storage = disk_storage
+    log.append(add=[segment("last", "last")])
+    assert len(disk_storage.listing("_log", "roll-")) == 1
+
+
+def test_refresh_reads_what_another_driver_has_written_since(storage: JobStorage) -> None:
+    writer, reader = claimed(storage, "w"), CommitLog(storage, "r")
+    reader.refresh()
+    writer.append(add=[segment("a", "v1")])
+    assert reader.refresh() == writer.state
+
+
+def test_an_entry_keeps_every_field_and_any_text() -> None:
+    outcome = Outcome("a/b\n<é\\\"'>", Status.FAILED, "p", 0, 3, error_class="MediaError", message="no\u2028frames")
+    entry = Entry("w", 7, (dataclasses.replace(segment("s"), outcomes=(outcome,)),), ("r",), ("f",), {"x": 2})
+    assert decode_entry(encode_entry(entry)) == entry
+
+
+def test_a_log_of_a_newer_version_is_refused_by_name() -> None:
+    document = json.loads(encode_entry(Entry("w", 1))) | {"schema_version": 99}
+    with pytest.raises(NewerVersion, match="schema version 99"):
+        decode_entry(json.dumps(document).encode())

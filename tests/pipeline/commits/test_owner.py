@@ -1,0 +1,216 @@
+"""One driver at a time: a living one is left alone, a dead one replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.commits import owner as owner_module
+from pipeline.commits.log import CommitLog
+from pipeline.commits.owner import Heartbeat, Ownership, new_writer_id
+from pipeline.errors import LostOwnership, OwnedByAnother, StorageError, UnusableStore
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.retry import Backoff
+
+OFTEN = Heartbeat(every_seconds=0.05, stale_seconds=0.5)
+
+
+@pytest.fixture
+def ownership(storage: JobStorage) -> Iterator[Callable[..., Ownership]]:
+    """Makes drivers of one job, and ends them."""
+    made: list[Ownership] = []
+
+    def make(heartbeat: Heartbeat = OFTEN, sleep: Callable[[float], None] = time.sleep) -> Ownership:
+        log = CommitLog(storage, new_writer_id())
+        log.load()
+        made.append(Ownership(storage, log, heartbeat, sleep))
+        return made[-1]
+
+    yield make
+    for owner in made:
+        owner.release()
+
+
+def elsewhere(storage: JobStorage, writer_id: str = "host-9", epoch: int = 1, beat_at: str = "then") -> None:
+    """The heartbeat of a driver on another machine."""
+    record = {"writer_id": writer_id, "epoch": epoch, "beat_at": beat_at}
+    record |= {"machine": "other", "process_id": 1, "started": "5"}
+    storage.replace("_owner.json", json.dumps(record).encode())
+
+
+def test_a_second_driver_is_refused_while_the_first_lives(
+    storage: JobStorage, ownership: Callable[..., Ownership]
+) -> None:
+    first = ownership()
+    assert first.acquire() == 1
+    time.sleep(0.3)
+    with pytest.raises(OwnedByAnother, match="is at work on this output"):
+        ownership().acquire()
+    first.check()
+    first.beat()
+
+
+def test_after_release_the_next_driver_gets_a_new_epoch(
+    storage: JobStorage, ownership: Callable[..., Ownership]
+) -> None:
+    first = ownership()
+    first.acquire()
+    first.release()
+    assert [stored.path for stored in storage.listing("_tmp")] == []
+    second = ownership()
+    assert second.acquire() == 2
+
+
+def test_a_fresh_heartbeat_from_another_machine_is_respected(
+    disk_storage: JobStorage, ownership: Callable[..., Ownership], storage: JobStorage
+) -> None:
+    elsewhere(storage)
+    with pytest.raises(OwnedByAnother, match="host-9"):
+        ownership(Heartbeat(stale_seconds=60)).acquire()
+    assert storage.listing("_log") == [], "nothing was written"
+
+
+@pytest.mark.parametrize("storage", ["disk"], indirect=True)
+def test_a_stale_heartbeat_from_another_machine_is_watched_and_then_replaced(
+    storage: JobStorage, ownership: Callable[..., Ownership]
+) -> None:
+    elsewhere(storage)
+    an_hour_ago = time.time() - 3600
+    os.utime(Path(storage.uri) / "_owner.json", (an_hour_ago, an_hour_ago))
+    waits: list[float] = []
+    assert ownership(Heartbeat(10, 60), waits.append).acquire() == 1
+    assert waits == [15.0]
+
+
+@pytest.mark.parametrize("storage", ["disk"], indirect=True)
+def test_a_driver_whose_heartbeat_was_held_up_by_an_outage_keeps_the_job(
+    storage: JobStorage, ownership: Callable[..., Ownership]
+) -> None:
+    elsewhere(storage)
+    an_hour_ago = time.time() - 3600
+    os.utime(Path(storage.uri) / "_owner.json", (an_hour_ago, an_hour_ago))
+    with pytest.raises(OwnedByAnother, match="is at work on this output"):
+        ownership(Heartbeat(10, 60), lambda _: elsewhere(storage, beat_at="now")).acquire()
+    assert storage.listing("_log") == [], "the job was not claimed"
+
+
+DRIVER = """
+import sys, time
+from pipeline.commits.log import CommitLog
+from pipeline.commits.owner import Ownership, new_writer_id
+from pipeline.storage.job_storage import JobStorage
+storage = JobStorage(sys.argv[1])
+log = CommitLog(storage, new_writer_id())
+log.load()
+print(Ownership(storage, log).acquire(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_driver_of_this_machine_is_replaced_at_once(disk_storage: JobStorage) -> None:
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, disk_storage.uri], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        log = CommitLog(disk_storage, new_writer_id())
+        log.load()
+        successor = Ownership(disk_storage, log)
+        with pytest.raises(OwnedByAnother):
+            successor.acquire()
+        process.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert successor.acquire() == 2, "a process that is dead and not yet waited for is gone as well"
+        successor.release()
+    finally:
+        process.kill()
+        process.wait()
+    assert disk_storage.listing("_tmp") == []
+
+
+def test_a_driver_learns_that_it_was_replaced(storage: JobStorage, ownership: Callable[..., Ownership]) -> None:
+    first = ownership()
+    first.acquire()
+    elsewhere(storage, "newer", epoch=2)
+    deadline = time.monotonic() + 5
+    while first._lost is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(LostOwnership, match="newer"):
+        first.check()
+    first.release()
+    assert b"newer" in storage.read("_owner.json"), "the newer driver's sign stays"
+
+
+@pytest.mark.parametrize("storage", ["disk"], indirect=True)
+def test_an_outage_does_not_end_the_heartbeat(
+    storage: JobStorage, ownership: Callable[..., Ownership], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = ownership()
+    owner.acquire()
+
+    def away(path: str) -> bytes:
+        raise StorageError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "read", away)
+        time.sleep(0.3)
+    before = storage.modified("_owner.json")
+    deadline = time.monotonic() + 5
+    while storage.modified("_owner.json") == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    owner.check()
+
+
+class Outage(JobStorage):
+    """Answers nothing while there is a file `away` in its folder."""
+
+    def _run(self, verb: str, path: str, call: Callable[[Any, str], Any]) -> Any:
+        def refuse() -> None:
+            raise ConnectionError("away")
+
+        if Path(self.uri, "away").exists():
+            self.backoff.run(verb, refuse)
+        return super()._run(verb, path, call)
+
+
+def test_a_store_that_is_away_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "_RELEASE_SECONDS", 0.3)
+    storage = Outage(str(tmp_path), backoff=Backoff(patience_seconds=600, first_seconds=0.01, longest_seconds=0.05))
+    log = CommitLog(storage, new_writer_id())
+    log.load()
+    owner = Ownership(storage, log, OFTEN)
+    owner.acquire()
+    (tmp_path / "away").touch()
+    time.sleep(0.2)  # the heartbeat waits for the store by now
+    began = time.monotonic()
+    owner.release()
+    assert time.monotonic() - began < 5
+    (tmp_path / "away").unlink()
+    last = storage.modified("_owner.json")
+    time.sleep(0.2)
+    assert storage.modified("_owner.json") == last, "a heartbeat came after the end"
+
+
+def test_an_unsafe_store_is_refused_before_anything_is_written() -> None:
+    storage = JobStorage("memory://unsafe")
+    log = CommitLog(storage, "w")
+    with pytest.raises(UnusableStore):
+        Ownership(storage, log).acquire()
+    assert storage.listing("") == []
+
+
+def test_garbage_in_the_owner_file_is_nobody(storage: JobStorage, ownership: Callable[..., Ownership]) -> None:
+    storage.replace("_owner.json", b"{ torn")
+    assert ownership().acquire() == 1

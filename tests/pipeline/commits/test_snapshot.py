@@ -1,0 +1,181 @@
+"""What the log adds up to, and that a million finished videos fit beside a driver."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.commits.entry import Entry
+from pipeline.commits.snapshot import JobState, SegmentSize, Terminal, TerminalVideos
+from pipeline.errors import NewerVersion
+from pipeline.records import Outcome, Segment, Status
+
+
+def segment(name: str, *video_ids: str, status: Status = Status.OK, prompt_hash: str = "p") -> Segment:
+    outcomes = tuple(Outcome(video_id, status, prompt_hash, 4, 2) for video_id in video_ids)
+    return Segment(name, {"masks": 4 * len(outcomes), "tracks": 2, "videos": len(outcomes)}, 100, outcomes)
+
+
+def state_of(*entries: Entry) -> JobState:
+    state = JobState()
+    for entry in entries:
+        state.check(entry)
+        state.apply(entry)
+    return state
+
+
+def test_entries_add_up() -> None:
+    state = state_of(
+        Entry("w", 1),
+        Entry("w", 1, add=(segment("a", "v1", "v2"),), strikes={"v3": 2, "v4": 1}),
+        Entry("w", 2, add=(segment("b", "v3", status=Status.FAILED),), strikes={"v4": 0, "v3": 3}),
+    )
+    assert dict(state.terminal) == {
+        "v1": Terminal(Status.OK, "p", "a"),
+        "v2": Terminal(Status.OK, "p", "a"),
+        "v3": Terminal(Status.FAILED, "p", "b"),
+    }
+    assert state.terminal.num_by_status == {Status.OK: 2, Status.FAILED: 1}
+    assert state.segments["a"] == SegmentSize(num_masks=8, num_tracks=2, num_videos=2, num_bytes=100)
+    assert state.strikes == {}, "progress that is saved clears strikes, so does 0, and what has ended has none"
+    assert (state.epoch, state.next_entry) == (2, 3)
+
+
+def test_a_forgotten_video_is_unfinished_and_its_neighbours_move() -> None:
+    state = state_of(
+        Entry("w", 1, add=(segment("a", "v1", "v2"),)),
+        Entry("w", 1, add=(segment("a2", "v2"),), remove=("a",), forget=("v1",)),
+    )
+    assert dict(state.terminal) == {"v2": Terminal(Status.OK, "p", "a2")}
+    assert set(state.segments) == {"a2"}
+    assert state.removed == {"a"}
+    assert state.terminal.num_by_status[Status.OK] == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (Entry("w", 1, add=(segment("b", "v1"),)), "'v1' of segment b is committed in a"),
+        (Entry("w", 1, add=(segment("b", "v9"), segment("c", "v9"))), "'v9' is in two added segments: b, c"),
+        (Entry("w", 1, add=(segment("a", "v9"),)), "segment a is in the log already"),
+        (Entry("w", 1, add=(segment("gone", "v9"),)), "segment gone is in the log already"),
+        (Entry("w", 1, remove=("a",)), "segment a holds 2 videos, but only 0"),
+        (Entry("w", 1, add=(segment("b", "v1"),), remove=("a",)), "segment a holds 2 videos, but only 1"),
+    ],
+)
+def test_entries_that_would_double_or_lose_a_video_are_refused(entry: Entry, message: str) -> None:
+    state = state_of(Entry("w", 1, add=(segment("a", "v1", "v2"),)), Entry("w", 1, remove=("gone",)))
+    with pytest.raises(ValueError, match=message):
+        state.check(entry)
+
+
+def test_a_check_looks_a_video_up_a_few_times_however_many_segments_are_merged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"v{number}" for number in range(200)]
+    state = state_of(Entry("w", 1, add=tuple(segment(f"of {name}", name) for name in names)))
+    merging = Entry("c", 1, add=(segment("all", *names),), remove=tuple(state.segments), compaction=True)
+    looked_up: list[str] = []
+    look_up = TerminalVideos.__getitem__
+
+    def counting(videos: TerminalVideos, video_id: str) -> Terminal:
+        looked_up.append(video_id)
+        return look_up(videos, video_id)
+
+    monkeypatch.setattr(TerminalVideos, "__getitem__", counting)
+    state.check(merging)
+    assert len(looked_up) <= 3 * len(names)
+
+
+def test_a_roll_up_is_the_same_state() -> None:
+    state = state_of(
+        Entry("w", 1, add=(segment("a", "v1", "v2", prompt_hash="x:y"), segment("b", "é/ü <b>"))),
+        Entry("w", 1, add=(segment("c", "q", status=Status.QUARANTINED), segment("d", "n", status=Status.NO_PROMPTS))),
+        Entry("w", 3, add=(segment("e", "v1", prompt_hash=""),), remove=("a",), forget=("v1", "v2"), strikes={"s": 2}),
+    )
+    again = JobState.from_parquet(state.to_parquet())
+    assert again == state
+    assert again.terminal.num_by_status == +state.terminal.num_by_status
+    again.terminal.put("new", Terminal(Status.OK, "p", "c"))
+    assert again.terminal["new"].segment == "c"
+    assert again.terminal["v1"] == Terminal(Status.OK, "", "e")
+
+
+def test_a_roll_up_of_a_newer_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr("pipeline.commits.snapshot.SCHEMA_VERSION", 99)
+        data = JobState().to_parquet()
+    with pytest.raises(NewerVersion, match="schema version 99"):
+        JobState.from_parquet(data)
+
+
+def test_an_empty_state_rolls_up() -> None:
+    assert JobState.from_parquet(JobState().to_parquet()) == JobState()
+
+
+def test_putting_a_video_again_counts_it_once() -> None:
+    videos = TerminalVideos()
+    videos.put("v", Terminal(Status.FAILED, "p", "a"))
+    videos.put("v", Terminal(Status.OK, "q", "b"))
+    assert (len(videos), videos["v"], videos.num_by_status[Status.FAILED]) == (1, Terminal(Status.OK, "q", "b"), 0)
+    videos.discard("v")
+    videos.discard("v")
+    assert "v" not in videos
+    assert videos.num_by_status[Status.OK] == 0
+
+
+MILLION = """
+import resource, sys, time
+import pyarrow as pa
+from pipeline.commits.snapshot import JobState, SegmentSize, Terminal, TerminalVideos
+from pipeline.records import Status
+import hashlib
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+def highest():  # getrusage would also count the process that started this one
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**10
+if sys.argv[2] == "write":
+    state = JobState()
+    for s in range(10_000):
+        state.segments[f"e000001-worker-{s:012x}"] = SegmentSize(1000, 10, 100, 1 << 20)
+    names = list(state.segments)
+    for n in range(1_000_000):
+        terminal = Terminal(Status.OK, hashlib.sha256(b"%d" % n).hexdigest(), names[n // 100])
+        state.terminal.put(f"videos/shard-{n % 997:05d}/clip-{n:09d}", terminal)
+    started = time.monotonic()
+    data = state.to_parquet()
+    print(time.monotonic() - started)
+    open(sys.argv[1], "wb").write(data)
+else:
+    data = open(sys.argv[1], "rb").read()
+    before = resident()
+    started = time.monotonic()
+    state = JobState.from_parquet(data)
+    seconds = time.monotonic() - started
+    assert len(state.terminal) == 1_000_000 and len(state.segments) == 10_000
+    assert state.terminal["videos/shard-00000/clip-000000000"].status is Status.OK
+    pa.default_memory_pool().release_unused()  # what Arrow keeps for its next table is not held by the state
+    print(seconds, highest() - before, resident() - before, len(data) / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_a_million_finished_videos_take_less_than_a_gibibyte_and_load_in_seconds(tmp_path: object) -> None:
+    path = f"{tmp_path}/roll.parquet"
+
+    def run(mode: str) -> list[float]:
+        command = [sys.executable, "-c", MILLION, path, mode]
+        return [float(x) for x in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
+
+    (write_seconds,) = run("write")
+    load_seconds, peak_mib, resident_mib, file_mib = run("load")
+    print(
+        f"write {write_seconds:.1f} s, load {load_seconds:.1f} s, peak {peak_mib:.0f} MiB, then {resident_mib:.0f} MiB"
+    )
+    print(f"file {file_mib:.0f} MiB")
+    assert peak_mib < 1024
+    assert resident_mib < 400
+    assert load_seconds < 20
+    assert write_seconds < 20

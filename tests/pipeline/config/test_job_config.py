@@ -1,0 +1,320 @@
+"""The command line to a typed config, and what it says of mistakes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+from botocore.exceptions import NoCredentialsError
+from fsspec.implementations.memory import MemoryFileSystem
+
+from pipeline.config import compose
+from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names
+from pipeline.config.job_config import JobConfig
+from pipeline.errors import ConfigError
+from pipeline.run import main, split_job
+from pipeline.storage.retry import Backoff
+
+TABLES = ["prompts=prompts.parquet", "output=out"]
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def label(*overrides: str) -> JobConfig:
+    return job_config("label", [*TABLES, *overrides])
+
+
+@pytest.mark.parametrize("job", job_names())
+@pytest.mark.parametrize("cluster", group_names("cluster"))
+def test_every_job_composes_with_every_cluster(job: str, cluster: str) -> None:
+    config = job_config(job, ["prompts=s3://b/p.parquet", "output=s3://b/out", f"cluster={cluster}"])
+    assert config.cluster.kind == cluster
+
+
+@pytest.mark.parametrize("model", group_names("model"))
+def test_every_model_composes(model: str) -> None:
+    config = label(f"model={model}")
+    assert config.model.name == model
+    assert config.model.checkpoint == (
+        "mini" if model == "mini" else f"facebook/sam2.1-hiera-{model.replace('_', '-')}"
+    )
+
+
+def test_every_file_of_conf_and_jobs_is_covered() -> None:
+    files = {
+        path.relative_to(ROOT).as_posix() for folder in ("conf", "jobs") for path in (ROOT / folder).rglob("*.yaml")
+    }
+    named = {"conf/base.yaml"} | {f"jobs/{job}.yaml" for job in job_names()}
+    named |= {f"conf/{group}/{name}.yaml" for group in ("model", "cluster") for name in group_names(group)}
+    assert files == named
+
+
+def test_overrides_reach_the_typed_config() -> None:
+    config = label(
+        "propagate.direction=both",
+        "frames.stride=4",
+        "cluster.actors=3",
+        "cluster.gpus_per_actor=0.5",
+        "model.checkpoint=/models/my sam",
+        "model.dtype=bfloat16",
+        "retry=failed",
+        "max_failed_fraction=1",
+    )
+    assert config.propagate.direction == "both"
+    assert config.frames.stride == 4
+    assert (config.cluster.actors, config.cluster.gpus_per_actor) == (3, 0.5)
+    assert (config.model.checkpoint, config.model.dtype) == ("/models/my sam", "bfloat16")
+    assert config.retry == ("failed",)
+    assert config.max_failed_fraction == 1.0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a b/c,d.parquet",
+        "it's",
+        "[x]/y",
+        "ü/../z",
+        "back\\slash",
+        "end\\",
+        "q\\'x",
+        "s3://b/k=*?v={1}",
+        "a#b:c",
+        "{x}",
+        "$HOME/x",
+        "~/x",
+    ],
+)
+def test_paths_are_taken_as_they_are_typed(path: str) -> None:
+    config = label(f"videos={path}", f"log_file={path}")
+    assert (config.videos, config.log_file) == (path, path)
+
+
+def test_a_secret_that_cannot_be_read_is_not_printed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        composed("label", [*TABLES, "storage_options.secret='hush"])
+    assert "storage_options.secret" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_storage_options_need_no_plus_and_no_quotes() -> None:
+    config = label(
+        "storage_options.key=AK/+9=",
+        "storage_options.client_kwargs.endpoint_url=http://h:1",
+        "storage_options.anon=false",
+    )
+    assert config.storage_options == {"key": "AK/+9=", "client_kwargs": {"endpoint_url": "http://h:1"}, "anon": False}
+
+
+def test_the_printed_config_hides_secrets() -> None:
+    printed = as_yaml(
+        composed("label", [*TABLES, "storage_options.secret=hush", "videos=https://h/v.parquet?sig=hush"])
+    )
+    assert "hush" not in printed
+    assert "secret: '***'" in printed
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["frames.strid=2"], "unknown key frames.strid=2: did you mean stride?"),
+        (
+            ["storage_optoins.secret=hush"],
+            "unknown key storage_optoins={'secret': '***'}: did you mean storage_options?",
+        ),
+        (["vidoes=x"], "unknown key vidoes='x': did you mean videos?"),
+        (["cluster.actors=two"], "cluster.actors='two': expected a whole number"),
+        (["cluster.actors=0"], "cluster.actors=0: allowed is at least 1"),
+        (["cluster.actors=1.5"], "cluster.actors=1.5: expected a whole number"),
+        (["single_driver=maybe"], "single_driver='maybe': expected true or false"),
+        (["frames.stride=true"], "frames.stride=True: expected a whole number"),
+        (["frames.stride=null"], "frames.stride=null: expected a whole number"),
+        (["frames.fps=nan"], "frames.fps=nan: expected a number"),
+        (["max_failed_fraction=2"], "max_failed_fraction=2: allowed is from 0 to 1"),
+        (["propagate.direction=up"], "propagate.direction=up: allowed are forward, backward, both"),
+        (["retry=ok"], "retry=ok: allowed are failed, quarantined"),
+        (["retry={a: 1}"], "retry={a: 1}"),
+        (["frames=3"], "frames: expected a group of keys, got 3"),
+        (["storage_options=3"], "storage_options=3: expected keys with values"),
+        (["model=tinny"], "model=tinny: allowed are base_plus, large, mini, small, tiny"),
+        (["cluster=moon"], "cluster=moon: allowed are existing, local, serial"),
+        (["frames.stride=2", "frames.fps=3"], "frames.stride=2 and frames.fps=3 contradict each other"),
+        (["model.device=cpu", "cluster.gpus_per_actor=1"], "contradicts model.device=cpu"),
+        (["cluster.actors=2", "cluster.max_actors=4"], "cluster.actors=2 contradicts cluster.min_actors=None and"),
+        (["cluster.min_actors=5", "cluster.max_actors=4"], "cluster.min_actors=5 is more than cluster.max_actors=4"),
+        (["cluster=serial", "cluster.min_actors=2"], "cluster=serial has one worker"),
+        (["model.device=cuda", "cluster.gpus_per_actor=0"], "contradicts cluster.gpus_per_actor=0"),
+        (["cluster=serial", "cluster.actors=2"], "cluster=serial has one worker"),
+        (["cluster=existing"], "cluster.shared_disk=true if the disk is shared"),
+        (["prompts=null"], "prompts= is missing"),
+        (["output=null"], "output= is missing"),
+        (["frames.stride=1,2"], "Ambiguous value for argument 'frames.stride=1,2'"),
+        (["output=${oc.env:NO_SUCH_VARIABLE}"], "NO_SUCH_VARIABLE"),
+        (["frames.fps=inf"], "frames.fps=inf: allowed is from 0.001 to 100000"),
+        (["worker.hang_seconds=19"], "worker.hang_seconds=19 is less than twice worker.beat_seconds=10"),
+        (["worker.beat_seconds=25"], "worker.beat_seconds=25: allowed is from 0.01 to 15"),
+        (["worker.videos_in_flight=0"], "worker.videos_in_flight=0: allowed is at least 1"),
+    ],
+)
+def test_a_mistake_names_key_value_and_what_is_allowed(overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        label(*overrides)
+    assert said in str(caught.value)
+
+
+def test_an_existing_cluster_takes_a_shared_disk_or_uris() -> None:
+    assert label("cluster=existing", "cluster.shared_disk=true").cluster.shared_disk
+    config = job_config("label", ["prompts=s3://b/p", "videos=gs://b/v", "output=s3://b/o", "cluster=existing"])
+    assert config.cluster.kind == "existing"
+
+
+def on_a_cluster(checkpoint: object, *overrides: str) -> JobConfig:
+    tables = ["prompts=s3://b/p", "output=s3://b/o", "cluster=existing"]
+    return job_config("label", [*tables, f"model.checkpoint={checkpoint}", *overrides])
+
+
+def test_an_existing_cluster_refuses_a_checkpoint_on_this_machines_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own" / "weights").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for checkpoint in (tmp_path / "own", "own/weights", f"file://{tmp_path}/own"):
+        with pytest.raises(ConfigError, match=f"model.checkpoint={checkpoint} lies on this machine's disk"):
+            on_a_cluster(checkpoint)
+        assert on_a_cluster(checkpoint, "cluster.shared_disk=true").model.checkpoint == str(checkpoint)
+
+
+@pytest.mark.parametrize("checkpoint", ["mini", "facebook/sam2.1-hiera-tiny", "s3://b/weights"])
+def test_an_existing_cluster_takes_a_checkpoint_that_all_nodes_find(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mini").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert on_a_cluster(checkpoint).model.checkpoint == checkpoint
+
+
+def test_a_job_file_has_the_keys_of_the_command_line(tmp_path: Path) -> None:
+    job = tmp_path / "my job.yaml"
+    job.write_text("model: tiny\ncluster: serial\nprompts: p.parquet\noutput: out\nframes:\n  stride: 6\n")
+    config = job_config(str(job), ["frames.stride=3"])
+    assert (config.model.name, config.cluster.kind, config.prompts) == ("tiny", "serial", "p.parquet")
+    assert config.frames.stride == 3
+
+
+def test_the_command_line_chooses_another_group_than_the_job_file(tmp_path: Path) -> None:
+    job = tmp_path / "base.yaml"
+    job.write_text("model: tiny\nprompts: p\noutput: o\n")
+    assert job_config(str(job), ["model=small"]).model.checkpoint == "facebook/sam2.1-hiera-small"
+
+
+def test_a_job_file_may_have_a_defaults_list_and_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "house.yaml").write_text("frames:\n  stride: 6\n")
+    job = tmp_path / "job.yml"
+    job.write_text("defaults:\n  - base\n  - house\n  - override model: large\n  - _self_\nprompts: p\noutput: o\n")
+    config = job_config(str(job), [])
+    assert (config.model.name, config.frames.stride) == ("large", 6)
+
+
+def test_a_job_file_may_lie_at_a_uri() -> None:
+    with fsspec.open("memory://jobs/remote.yaml", "wt") as file:
+        file.write("prompts: s3://b/p\noutput: s3://b/o\nmodel: small\n")
+    assert job_config("memory://jobs/remote.yaml", []).model.name == "small"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (NoCredentialsError(), 2, "conf=memory://***@jobs/x.yaml cannot be read: Unable to locate credentials"),
+        (TimeoutError("503 Slow Down"), 1, "reading conf=memory://***@jobs/x.yaml failed"),
+    ],
+)
+def test_a_job_file_that_a_store_does_not_give_is_one_line_without_secrets(
+    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
+    monkeypatch.setattr(compose, "Backoff", lambda: Backoff(patience_seconds=0.05, first_seconds=0.001))
+    assert main(["conf=memory://k:hush@jobs/x.yaml"]) == code
+    printed = capsys.readouterr().err
+    assert f"maskmill: {said}" in printed
+    assert "hush" not in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n- b\n", "expected keys with values"),
+        ("a: [", "is not YAML"),
+        ("model: tinny\n", "model=tinny in conf="),
+        ("promts: x\n", "unknown key promts='x': did you mean prompts?"),
+    ],
+)
+def test_a_bad_job_file_is_named(tmp_path: Path, text: str, said: str) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        job_config(str(job), TABLES)
+    assert said in str(caught.value)
+
+
+def test_an_unknown_job_is_told_which_there_are() -> None:
+    with pytest.raises(ConfigError, match="no such job; there are demo, label"):
+        job_config("labell", [])
+    with pytest.raises(ConfigError, match=r"conf=/no/job.yaml cannot be read"):
+        job_config("/no/job.yaml", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "job"),
+    [
+        ([], "demo"),
+        (["output=x"], "demo"),
+        (["prompts=p", "output=x"], "label"),
+        (["videos=v"], "label"),
+        (["conf=a.yaml", "prompts=p"], "a.yaml"),
+    ],
+)
+def test_the_job_follows_from_the_arguments(words: list[str], job: str) -> None:
+    assert split_job(words)[0] == job
+
+
+@pytest.mark.parametrize("words", [["conf=a", "conf=b"], ["--fast"], ["tiny"]])
+def test_words_that_are_not_arguments_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("maskmill: ")
+
+
+def run_command(*words: str, folder: Path = ROOT) -> tuple[subprocess.CompletedProcess[str], float]:
+    """The real command, and how many seconds of processor time it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONPROFILEIMPORTTIME": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.run", *words], capture_output=True, text=True, cwd=folder, env=environment
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["conf=label", "frames.strid=2"], 2), (["--cfg"], 0)])
+def test_help_and_mistakes_are_answered_without_torch_or_ray(words: list[str], code: int) -> None:
+    done, seconds = run_command(*words)
+    assert done.returncode == code
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "omegaconf" in imported
+    assert not imported & {"torch", "ray", "pyarrow", "model"}
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize("name", ["model.py", "conf/__init__.py"])
+def test_a_users_file_that_hides_our_package_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    done, _ = run_command("conf=label", *TABLES, folder=tmp_path)
+    assert done.returncode == 2
+    assert f"{tmp_path / name} hides maskmill's own package" in done.stderr

@@ -1,0 +1,496 @@
+"""Whole jobs in this process with the mini model: results, mistakes, going on, changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco
+
+from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.job_record import read_record
+from pipeline.commits.log import CommitLog
+from pipeline.commits.owner import Ownership
+from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
+from pipeline.driver import driver
+from pipeline.inputs.prompts import VideoPrompts
+from pipeline.output.segment_writer import SegmentWriter
+from pipeline.records import Segment, WorkItem
+from pipeline.run import main
+from pipeline.storage.job_storage import JobStorage
+from pipeline.worker import worker
+from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.jobs import JobFolder, read_plainly
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobFolder:
+    return JobFolder(tmp_path)
+
+
+def labelled_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes each video that a worker begins with from now on."""
+    seen: list[str] = []
+    read_prompts = worker.read_prompts
+
+    def noting(item: WorkItem, *arguments: Any) -> VideoPrompts:
+        seen.append(item.video_id)
+        return read_prompts(item, *arguments)
+
+    monkeypatch.setattr(worker, "read_prompts", noting)
+    return seen
+
+
+def test_a_job_from_tables_to_masks_that_a_notebook_can_read(
+    job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert job.write(["one", "two"], num_frames=4, num_objects=2).run() == 0
+    masks = pq.read_table(job.output / "masks").to_pylist()
+    assert len(masks) == 2 * 2 * 4
+    assert {row["video_id"] for row in masks} == {"one", "two"}
+    first = coco.decode(next(row for row in masks if row["frame_index"] == 0)["rle"])
+    assert first.shape == (96, 128)
+    assert 0.02 < first.mean() < 0.5
+    videos = pq.read_table(job.output / "videos").to_pylist()
+    assert [(row["status"], row["num_masks"], row["num_tracks"]) for row in videos] == [("ok", 8, 2)] * 2
+    assert {row["segment"] for row in videos} == {path.stem for path in (job.output / "videos").iterdir()}
+    record = json.loads((job.output / "job.json").read_text())
+    assert {row["config_hash"] for row in videos} == {driver.JobRecord(**record).config_hash}
+    status = json.loads((job.output / "_status.json").read_text())
+    assert (status["state"], status["num_ended"]["ok"], status["num_masks"]) == ("done", 2, 16)
+    printed = capsys.readouterr().out
+    assert "videos   2 (2 ok)" in printed
+    assert f"{job.output}/masks/*.parquet" in printed
+
+
+def test_a_finished_job_is_left_alone_without_torch_and_ray(job: JobFolder) -> None:
+    assert job.write(["one"]).run() == 0
+    before = job.files()
+    script = (
+        "import sys\nfrom pipeline.run import main\ncode = main(sys.argv[1:])\n"
+        "print(sorted({'torch', 'ray', 'model'} & set(sys.modules)))\nsys.exit(code)"
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", script, *job.arguments()], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.monotonic() - started < 10  # 3 s on a machine that does nothing else
+    assert job.files() == before
+
+
+BROKEN = {"text": "input", "missing": "input", "truncated": "input", "outside": "input"}
+
+
+def test_four_broken_clips_of_twelve_are_failed_rows_and_the_others_are_labelled(job: JobFolder) -> None:
+    good = [f"good{number}" for number in range(8)]
+    job.write([*good, *BROKEN])
+    folder = job.folder / "in"
+    (folder / "text.mp4").write_text("ffconcat version 1.0\nfile /etc/passwd\n")
+    (folder / "missing.mp4").unlink()
+    whole = (folder / "truncated.mp4").read_bytes()
+    (folder / "truncated.mp4").write_bytes(whole[: len(whole) // 3])
+    prompts = job.rows("prompts")
+    for row in prompts:
+        if row["video_id"] == "outside":
+            row["box_xyxy"] = [500.0, 500.0, 600.0, 600.0]
+    job.rewrite("prompts", prompts)
+    assert job.run() == 0
+    found = job.tables()
+    assert found.statuses == dict.fromkeys(good, "ok") | dict.fromkeys(BROKEN, "failed")
+    assert {video_id: found.videos[video_id]["error_class"] for video_id in BROKEN} == BROKEN
+    said = {video_id: found.videos[video_id]["message"] for video_id in BROKEN}
+    assert "there is no such file" in said["missing"]
+    assert "is not a video or image" in said["text"]
+    assert "lies outside of the frame" in said["outside"]
+    assert "truncated.mp4" in said["truncated"]
+    assert set(found.masks["video_id"].to_pylist()) == set(good)
+    tracks = {row["video_id"]: row["status"] for row in found.tracks.to_pylist()}
+    assert tracks == found.statuses
+
+
+def test_one_bad_object_of_a_video_does_not_lose_the_others(job: JobFolder) -> None:
+    job.write(["clip"], num_objects=2)
+    rows = job.rows("prompts")
+    bad = {**rows[0], "object_id": 9, "box_xyxy": None, "points_xy": [[float("nan"), 3.0]], "point_labels": [1]}
+    late = {**rows[0], "object_id": 10, "frame_index": 77}
+    job.rewrite("prompts", [*rows, bad, late])
+    assert job.run() == 0
+    found = job.tables()
+    assert found.statuses == {"clip": "ok"}
+    assert dict(zip(found.tracks["object_id"].to_pylist(), found.tracks["status"].to_pylist(), strict=True)) == {
+        1: "ok",
+        2: "ok",
+        9: "failed",
+        10: "failed",
+    }
+    assert set(found.masks["object_id"].to_pylist()) == {1, 2}
+
+
+def test_videos_without_prompts_and_duplicates_have_a_row(job: JobFolder, caplog: pytest.LogCaptureFixture) -> None:
+    job.write(["one", "bare", "twice"])
+    prompts = [row for row in job.rows("prompts") if row["video_id"] != "bare"]
+    job.rewrite("prompts", [*prompts, {**prompts[0], "video_id": "unknown"}])
+    videos = job.rows("videos")
+    job.rewrite("videos", [*videos, {**videos[-1], "uri": "other.mp4"}])
+    assert job.run() == 0
+    assert job.tables().statuses == {"one": "ok", "bare": "no_prompts", "twice": "failed"}
+    assert "'unknown'" in caplog.text
+    before = job.files()
+    assert job.run() == 0
+    assert job.files() == before
+
+
+def test_too_many_failed_videos_are_exit_code_4(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    job.write(["one", "two", "three"])
+    for name in ("two", "three"):
+        (job.folder / "in" / f"{name}.mp4").unlink()
+    assert job.run() == 4
+    assert "too many videos failed (2 of 3" in capsys.readouterr().out
+    assert json.loads((job.output / "_status.json").read_text())["state"] == "failures"
+    assert job.run() == 4
+    assert job.run("max_failed_fraction=0.7") == 0
+
+
+def test_a_table_that_is_overwritten_under_a_job_costs_no_second_command_than_the_same(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = job.write(["one", "two", "three"]).rows("prompts")
+    read_prompts = worker.read_prompts
+
+    def late(*arguments: Any) -> VideoPrompts:
+        job.rewrite("prompts", [*rows[1:], rows[0]])
+        return read_prompts(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "read_prompts", late)
+        assert job.run() == 4
+    seen = labelled_ids(monkeypatch)
+    assert job.run() == 0
+    assert set(seen) == {"one", "two", "three"}
+    assert job.run() == 0
+    assert len(seen) == 3
+    undisturbed = JobFolder(job.folder / "undisturbed").write(["one", "two", "three"])
+    assert undisturbed.run() == 0
+    assert job.tables().equals(undisturbed.tables())
+
+
+def test_failed_videos_are_labelled_again_when_asked(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write(["one", "two"])
+    clip = job.folder / "in" / "two.mp4"
+    whole = clip.read_bytes()
+    clip.unlink()
+    assert job.run() == 0
+    assert "retry=failed" in capsys.readouterr().out
+    clip.write_bytes(whole)
+    assert job.run() == 0
+    assert job.tables().statuses == {"one": "ok", "two": "failed"}
+    seen = labelled_ids(monkeypatch)
+    assert job.run("retry=failed") == 0
+    assert seen == ["two"]
+    assert job.tables().statuses == {"one": "ok", "two": "ok"}
+    assert job.tables().masks.equals(read_plainly(job.output))
+
+
+def test_new_videos_and_changed_prompts_are_labelled_and_nothing_else(
+    job: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.write(["one", "two", "three"])
+    assert job.run() == 0
+    before = job.tables()
+    job.write(["one", "two", "three", "four"])
+    prompts = job.rows("prompts")
+    for row in prompts:
+        if row["video_id"] == "two":
+            row["box_xyxy"] = [value + 2.0 for value in row["box_xyxy"]]
+        row["category"] = "does not matter"
+    job.rewrite("prompts", prompts[::-1])
+    seen = labelled_ids(monkeypatch)
+    assert job.run() == 0
+    assert sorted(seen) == ["four", "two"]
+    after = job.tables()
+    assert set(after.statuses) == {"one", "two", "three", "four"}
+    assert after.masks.num_rows == 4 * 3
+    same = after.masks.filter(pa.compute.is_in(after.masks["video_id"], pa.array(["one", "three"])))
+    assert same.equals(before.masks.filter(pa.compute.is_in(before.masks["video_id"], pa.array(["one", "three"]))))
+    fresh = JobFolder(tmp_path / "fresh")
+    assert fresh.run(*job.arguments(f"output={fresh.output}")) == 0
+    assert after.masks.equals(fresh.tables().masks)
+    assert after.masks.equals(read_plainly(job.output))
+
+
+def test_other_options_are_refused_with_the_difference_unless_asked_for(
+    job: JobFolder, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    job.write(["one", "two"], num_frames=4)
+    assert job.run() == 0
+    before = job.files()
+    assert job.run("frames.stride=2") == 2
+    said = capsys.readouterr().err
+    assert "frames.stride: 1 in the output, 2 now" in said
+    assert "relabel=true" in said
+    assert job.files() == before
+    assert job.run("frames.stride=2", "relabel=true") == 0
+    assert "the rows of 2 videos are removed" in caplog.text
+    assert job.tables().masks["frame_index"].to_pylist() == [0, 2] * 2
+    assert job.tables().masks.equals(read_plainly(job.output))
+    relabelled = job.files()
+    assert job.run("frames.stride=2", "relabel=true") == 0
+    assert job.files() == relabelled
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_directions_cover_the_frames_that_they_promise(direction: str, job: JobFolder) -> None:
+    job.write(["clip"], num_frames=5)
+    prompts = [{**row, "frame_index": 2} for row in job.rows("prompts")]
+    job.rewrite("prompts", prompts)
+    assert job.run(f"propagate.direction={direction}") == 0
+    expected = {"forward": [2, 3, 4], "backward": [0, 1, 2], "both": [0, 1, 2, 3, 4]}[direction]
+    assert job.tables().masks["frame_index"].to_pylist() == expected
+
+
+def test_a_running_driver_is_not_disturbed(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    job.write(["one"])
+    storage = JobStorage(str(job.output))
+    log = CommitLog(storage, "other")
+    log.load()
+    ownership = Ownership(storage, log)
+    ownership.acquire()
+    try:
+        assert job.run() == 3
+        assert "is at work on this output" in capsys.readouterr().err
+    finally:
+        ownership.release()
+    assert job.run() == 0
+
+
+def test_a_plan_is_made_anew_if_another_driver_was_at_work_meanwhile(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It labelled everything between our plan and our taking the job."""
+    job.write(["one", "two"])
+    acquire = Ownership.acquire
+    seen = labelled_ids(monkeypatch)
+
+    def late(ownership: Ownership) -> int:
+        monkeypatch.setattr(Ownership, "acquire", acquire)
+        assert job.run() == 0
+        assert seen == ["one", "two"]
+        return acquire(ownership)
+
+    monkeypatch.setattr(Ownership, "acquire", late)
+    assert job.run() == 0
+    assert seen == ["one", "two"]
+    assert job.tables().statuses == {"one": "ok", "two": "ok"}
+
+
+def test_a_job_that_goes_on_with_a_single_driver_says_so_to_compactions(job: JobFolder) -> None:
+    prompts = job.write(["one", "two"]).rows("prompts")
+    job.rewrite("prompts", [])
+    assert job.run() == 0
+    job.rewrite("prompts", prompts[:1])
+    assert job.run("single_driver=true") == 0
+    record = read_record(JobStorage(str(job.output)))
+    assert record is not None
+    assert record.has_single_driver
+
+
+def test_another_drivers_other_options_are_noticed_after_taking_the_job(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write(["one"])
+    acquire = Ownership.acquire
+
+    def late(ownership: Ownership) -> int:
+        monkeypatch.setattr(Ownership, "acquire", acquire)
+        assert job.run("frames.stride=2") == 0
+        return acquire(ownership)
+
+    monkeypatch.setattr(Ownership, "acquire", late)
+    assert job.run() == 2
+    assert "frames.stride: 2 in the output, 1 now" in capsys.readouterr().err
+
+
+def test_relabelling_notices_another_drivers_first_run(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.write(["one"], num_frames=6)
+    acquire = Ownership.acquire
+
+    def late(ownership: Ownership) -> int:
+        monkeypatch.setattr(Ownership, "acquire", acquire)
+        assert job.run() == 0
+        return acquire(ownership)
+
+    monkeypatch.setattr(Ownership, "acquire", late)
+    assert job.run("relabel=true", "frames.stride=3") == 0
+    assert job.tables().masks["frame_index"].to_pylist() == [0, 3]
+
+
+def test_an_output_inside_the_input_is_refused(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its tables would be input of the next run."""
+    job.write(["one"])
+    folder = job.folder / "in"
+    assert job.run(f"videos={folder}", f"output={folder / 'out'}") == 2
+    assert f"lies in videos={folder}, all tables of which are input" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+    assert job.run(f"videos={folder}/videos*", f"output={folder / 'out'}") == 0
+
+
+def test_a_stop_while_rows_without_work_are_recorded_ends_with_143(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.write(["one", "two", "three"])
+    job.rewrite("prompts", job.rows("prompts")[:1])
+    monkeypatch.setattr("pipeline.driver.results._VIDEOS_PER_SEGMENT", 1)
+    publish = SegmentWriter.publish_rows
+
+    def stopping(writer: SegmentWriter, *arguments: Any) -> Segment:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return publish(writer, *arguments)
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(SegmentWriter, "publish_rows", stopping)
+        assert job.run() == 143
+    assert list(job.tables().statuses.values()) == ["no_prompts"]
+    assert job.run() == 0
+    assert sorted(job.tables().statuses.values()) == ["no_prompts", "no_prompts", "ok"]
+
+
+def test_published_segments_of_a_killed_driver_are_adopted(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that dies between a worker's publication and its own log entry."""
+    job.write(["one", "two", "three"])
+    commit = SegmentKeeper.commit
+    num_commits = 0
+
+    def dying(keeper: SegmentKeeper, segments: list[Segment], strikes: dict[str, int]) -> object:
+        nonlocal num_commits
+        num_commits += 1
+        if num_commits == 2:
+            raise SystemExit("killed here")
+        return commit(keeper, segments, strikes)
+
+    monkeypatch.setattr(SegmentKeeper, "commit", dying)
+    with pytest.raises(SystemExit):
+        job.run("flush.seconds=0")
+    monkeypatch.undo()
+    num_published = len(list((job.output / "videos").iterdir()))
+    assert num_published == 2
+    assert len(job.tables().videos) == 1
+    seen = labelled_ids(monkeypatch)
+    assert job.run() == 0
+    assert seen == ["three"]
+    assert set(job.tables().statuses.values()) == {"ok"}
+    assert job.tables().masks.equals(read_plainly(job.output))
+
+
+def test_a_stop_signal_ends_with_143_and_the_same_command_goes_on(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.write([f"clip{number}" for number in range(6)])
+    seen = labelled_ids(monkeypatch)
+
+    def stop_in_the_middle() -> None:
+        while len(seen) < 3:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_in_the_middle, daemon=True).start()
+    assert job.run() == 143
+    finished = set(job.tables().statuses)
+    assert 2 <= len(finished) < 6
+    assert json.loads((job.output / "_status.json").read_text())["state"] == "stopped"
+    seen.clear()
+    assert job.run() == 0
+    assert not finished & set(seen)
+    assert len(job.tables().statuses) == 6
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "videos.parquet").unlink(), "videos.parquet does not exist"),
+        (lambda folder: (folder / "prompts.parquet").write_bytes(b"no"), "cannot be read as Parquet"),
+        (lambda folder: pq.write_table(pa.table({"a": [1]}), folder / "prompts.parquet"), "has no column video_id"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_exit_code_2_and_writes_nothing(
+    spoil, said: str, job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
+    spoil(job.write(["one"]).folder / "in")
+    assert job.run() == 2
+    assert said in capsys.readouterr().err
+    assert not job.output.exists()
+
+
+def test_an_empty_table_is_a_job_without_videos(job: JobFolder) -> None:
+    job.write(["one"])
+    job.rewrite("videos", [])
+    assert job.run() == 0
+    assert job.output.exists()
+
+
+def test_a_model_that_does_not_load_ends_the_job_resumably(
+    job: JobFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    job.write(["one"])
+    assert job.run(f"model.checkpoint={folder}") == 1
+    assert "no worker could start" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["serial", "local"])
+def test_a_gpu_that_this_machine_does_not_have_is_exit_code_2_before_anything_starts(
+    kind: str, job: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    job.write(["one"])
+    assert main(job.arguments(f"cluster={kind}", "model.device=cuda")) == 2
+    said = capsys.readouterr().err
+    assert "model.device=cuda, but torch finds no GPU here" in said
+    assert "leave model.device out" in said
+    assert not job.output.exists()
+
+
+def test_a_driver_without_a_gpu_may_have_workers_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model, cluster = ModelConfig("mini", "mini", device="cuda"), ClusterConfig(kind="existing")
+    driver.check_device(JobConfig(model, cluster=cluster))
+
+
+def test_prompts_alone_can_name_the_videos(job: JobFolder) -> None:
+    videos, prompts = write_job_inputs(job.folder / "in", [moving_clip("clip", num_frames=2, num_objects=1)])
+    rows = pq.read_table(prompts).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, "uri": str(videos.parent / "clip.mp4")} for row in rows]), prompts)
+    arguments = [f"prompts={prompts}", f"output={job.output}", "cluster=serial"]
+    assert main(arguments) == 0
+    assert job.tables().statuses == {"clip": "ok"}
+
+
+def test_a_job_of_a_newer_version_is_refused_in_one_line(
+    job: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.commits.entry.SCHEMA_VERSION", 99)
+    CommitLog(JobStorage(str(job.output)), "newer").claim()
+    assert job.write(["a"], num_frames=1).run() == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "maskmill: the job's log was written with schema version 99, this program knows 1: use the newer maskmill for "
+        "this output"
+    ]

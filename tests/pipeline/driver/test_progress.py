@@ -1,0 +1,145 @@
+"""What a person sees of a running job."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from pipeline.driver.progress import Progress, summary
+from pipeline.errors import StorageError
+from pipeline.records import Outcome, Status
+from pipeline.storage.job_storage import JobStorage
+from tests.support.fake_workers import Clock
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def ended(video_id: str, status: Status = Status.OK, error_class: str = "", message: str = "") -> Outcome:
+    return Outcome(video_id, status, "hash", 10 if status is Status.OK else 0, 5, error_class, message)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def progress_of(storage: JobStorage, clock: Clock, stream: io.StringIO | None = None) -> Progress:
+    return Progress(40, 10, storage, stream or io.StringIO(), clock)
+
+
+def test_the_line_shows_videos_rate_time_left_failures_and_workers(disk_storage: JobStorage, clock: Clock) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.worked(600, {})
+    progress.committed([ended(f"v{number}") for number in range(9)] + [ended("bad", Status.FAILED, "input")])
+    clock.sleep(20)
+    assert progress.line(2) == "20/40 videos · 600 frames · 30.0 frames/s · ETA 0:40 · 1 failed · 2 workers"
+
+
+def test_before_anything_is_done_no_time_is_promised(disk_storage: JobStorage, clock: Clock) -> None:
+    assert "ETA –" in progress_of(disk_storage, clock).line(1)
+
+
+def test_the_rate_is_that_of_the_last_two_minutes(disk_storage: JobStorage, clock: Clock) -> None:
+    progress = progress_of(disk_storage, clock)
+    for _ in range(100):
+        clock.sleep(10)
+        progress.tick("running", 1)
+    progress.worked(1200, {})
+    assert "10.0 frames/s" in progress.line(1)
+
+
+def test_a_log_gets_a_line_every_ten_seconds_and_a_terminal_one_that_moves(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    log, terminal = io.StringIO(), Terminal()
+    for stream in (log, terminal):
+        progress = progress_of(disk_storage, clock, stream)
+        for _ in range(21):
+            progress.tick("running", 1)
+            clock.sleep(1)
+    assert log.getvalue().count("\n") == 3
+    assert terminal.getvalue().count("\r") == 21
+    assert "\n" not in terminal.getvalue()
+
+
+def test_the_status_file_holds_counts_rates_and_the_last_error(disk_storage: JobStorage, clock: Clock) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.worked(600, {"propagate": 1.5})
+    progress.worked(0, {"propagate": 0.5})
+    progress.committed([ended("a"), ended("b", Status.FAILED, "input", "no such file")])
+    progress.last_error = "worker w1 died"
+    clock.sleep(10)
+    progress.tick("running", 3)
+    status = json.loads(disk_storage.read("_status.json"))
+    assert status["state"] == "running"
+    assert status["num_ended"] == {"ok": 1, "failed": 1, "quarantined": 0, "no_prompts": 0}
+    assert (status["num_frames"], status["frames_per_second"], status["num_workers"]) == (600, 60.0, 3)
+    assert status["stage_seconds"] == {"propagate": 2.0}
+    assert status["failures"] == {"input": 1}
+    assert status["last_error"] == "worker w1 died"
+
+
+def test_a_store_that_is_away_does_not_hold_the_job_up(
+    disk_storage: JobStorage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageError("away")
+
+    progress = progress_of(disk_storage, clock)
+    monkeypatch.setattr(JobStorage, "replace", away)
+    progress.tick("running", 1)
+    assert progress.last_error == "away"
+
+
+def test_a_terminal_that_has_gone_does_not_hold_the_job_up(disk_storage: JobStorage, clock: Clock) -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError("nobody reads")
+
+    progress = progress_of(disk_storage, clock, Gone())
+    progress.tick("running", 1)
+    progress.end_line()
+    assert disk_storage.read("_status.json")
+
+
+def test_the_summary_groups_failures_and_names_the_command_that_retries_them(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.committed([ended(f"v{number}", Status.FAILED, "input", "no such file") for number in range(5)])
+    progress.committed([ended("p", Status.QUARANTINED, "crash", "in flight at 3 deaths"), ended("fine")])
+    printed = summary(progress, progress.by_status, "s3://k:secret@b/out?sig=1", "maskmill: done")
+    assert "videos   7 (1 ok, 5 failed, 1 quarantined)" in printed
+    assert "failed   5 × input" in printed
+    assert "v0: no such file" in printed
+    assert "v3" not in printed
+    assert "… and 2 more" in printed
+    assert "p: in flight at 3 deaths" in printed
+    assert "once the cause is mended, the same command with 'retry=[failed,quarantined]'" in printed
+    assert "labels the 5 failed and 1 quarantined again" in printed
+    assert "masks    s3://***@b/out" in printed
+    assert "secret" not in printed
+
+
+def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.worked(1, {})
+    progress.committed([Outcome("v", Status.FAILED, "hash", 1, 5, "input", "no such file")])
+    printed = summary(progress, progress.by_status, "out", "maskmill: every video ended")
+    assert "this run 1 video, 1 frame, 1 mask in" in printed
+    assert "again    once the cause is mended, the same command with retry=failed labels the 1 failed again" in printed
+
+
+def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_says_why_videos_failed() -> None:
+    printed = summary(None, {Status.OK: 2, Status.FAILED: 1}, "out/", "maskmill: every video ended")
+    assert "this run nothing was left to do\n" in printed
+    assert "why      python -m pipeline.status output=out\n" in printed
+    assert "retry=failed labels the 1 failed again" in printed
+    assert "why" not in summary(None, {Status.OK: 2}, "out/", "maskmill: every video ended")

@@ -1,0 +1,445 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.inputs.plan import Plan, long_first, make_plan, windows
+from pipeline.inputs.prompts import read_prompts
+from pipeline.inputs.shards import InputTables
+from pipeline.records import RowSpan, Status, WorkItem
+
+NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
+
+
+class Finished(NamedTuple):
+    """A video as the log knows it."""
+
+    status: Status
+    prompt_hash: str
+
+
+def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def prompts(*video_ids: str, **columns: Any) -> dict[str, Any]:
+    """A box for each of these videos."""
+    number = len(video_ids)
+    return {
+        "video_id": pa.array(video_ids, pa.string()),
+        "object_id": pa.array([1] * number, pa.int64()),
+        "frame_index": pa.array(range(number), pa.int64()),
+        "box_xyxy": pa.array([[0.0, 0.0, 5.0, 5.0]] * number, pa.list_(pa.float64())),
+    } | columns
+
+
+def plan_of(
+    folder: Path,
+    videos: dict[str, Any] | None,
+    prompt_columns: dict[str, Any],
+    done: Mapping[str, Finished] | None = None,
+    retry: tuple[Status, ...] = (),
+) -> Plan:
+    where = str(write(folder / "videos.parquet", videos)) if videos is not None else None
+    return make_plan(InputTables(where, str(write(folder / "prompts.parquet", prompt_columns))), done or {}, retry)
+
+
+def finished(plan: Plan, status: Status = Status.OK) -> dict[str, Finished]:
+    """What the log says after this plan was carried out."""
+    done = {item.video_id: Finished(status, item.prompt_hash) for item in plan.items()}
+    done |= {o.video_id: Finished(o.status, o.prompt_hash) for o in (*plan.no_prompts(), *plan.refused())}
+    return done
+
+
+def ids(plan: Plan) -> list[str]:
+    return [item.video_id for item in plan.items()]
+
+
+def test_each_video_with_prompts_becomes_an_item(tmp_path: Path) -> None:
+    videos = {
+        "video_id": ["a", "b", "c"],
+        "uri": ["a.mp4", "sub/../b.mp4", "s3://bucket/c.mp4"],
+        "start_seconds": [None, 1.5, None],
+        "end_seconds": [None, 2.5, None],
+        "duration_seconds": [3, None, None],
+    }
+    plan = plan_of(tmp_path, videos, prompts("a", "b", "b", "c"))
+    table = str(tmp_path / "prompts.parquet")
+    items = {item.video_id: item for item in plan.items()}
+    assert items["a"] == WorkItem(
+        "a", str(tmp_path / "a.mp4"), None, (RowSpan(table, 0, 0, 1),), items["a"].prompt_hash, expected_seconds=3.0
+    )
+    assert (items["b"].uri, items["b"].prompts_at) == (str(tmp_path / "b.mp4"), (RowSpan(table, 0, 1, 3),))
+    assert (items["b"].start_seconds, items["b"].end_seconds) == (1.5, 2.5)
+    assert items["c"].uri == "s3://bucket/c.mp4"
+    assert (plan.num_videos, plan.num_to_label, plan.num_done, plan.warnings) == (3, 3, 0, ())
+
+
+def test_bytes_are_addressed_and_never_read(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b", "c"], "bytes": [b"x", b"y", b"z"], "uri": [None, "b.mp4", ""]}
+    path = tmp_path / "videos.parquet"
+    pq.write_table(pa.table(videos), path, row_group_size=2)
+    tables = InputTables(str(path), str(write(tmp_path / "prompts.parquet", prompts("a", "b", "c"))))
+    items = {item.video_id: item for item in make_plan(tables, {}).items()}
+    assert (items["a"].uri, items["a"].bytes_at) == (None, RowSpan(str(path), 0, 0, 1))
+    assert (items["b"].uri, items["b"].bytes_at) == (str(tmp_path / "b.mp4"), None)
+    assert (items["c"].uri, items["c"].bytes_at) == (None, RowSpan(str(path), 1, 0, 1))
+
+
+def test_prompts_scattered_over_shards_are_found(tmp_path: Path) -> None:
+    write(tmp_path / "videos.parquet", {"video_id": ["a", "b"], "uri": ["a", "b"]})
+    write(tmp_path / "prompts" / "1.parquet", prompts("a", "b", "a", "a", "a"), row_group_size=4)
+    write(tmp_path / "prompts" / "2.parquet", prompts("b", "a", object_id=[7, 8]))
+    plan = make_plan(InputTables(str(tmp_path / "videos.parquet"), str(tmp_path / "prompts")), {})
+    one, two = (str(tmp_path / "prompts" / name) for name in ("1.parquet", "2.parquet"))
+    items = {item.video_id: item for item in plan.items()}
+    assert items["a"].prompts_at == (
+        RowSpan(one, 0, 0, 1),
+        RowSpan(one, 0, 2, 4),
+        RowSpan(one, 1, 0, 1),
+        RowSpan(two, 0, 1, 2),
+    )
+    found = read_prompts(items["a"])
+    assert [(one.object_id, [frame.frame_index for frame, _ in one.prompts]) for one in found.objects] == [
+        (1, [0, 2, 3, 4]),
+        (8, [1]),
+    ]
+
+
+def test_runs_of_rows_join_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.inputs.shards.BATCH_ROWS", 2)
+    plan = plan_of(tmp_path, {"video_id": ["a"], "uri": ["a"]}, prompts(*"aaaaa"))
+    assert next(plan.items()).prompts_at == (RowSpan(str(tmp_path / "prompts.parquet"), 0, 0, 5),)
+
+
+class NotSearchedFor(tuple[str, ...]):
+    def index(self, *_: object) -> int:
+        raise AssertionError("looking through all names once for each file takes time quadratic in the files")
+
+
+def test_the_files_of_a_table_are_not_looked_through_for_each_of_them(tmp_path: Path) -> None:
+    write(tmp_path / "videos" / "0.parquet", {"video_id": ["a"], "uri": ["a.mp4"]})
+    write(tmp_path / "videos" / "1.parquet", {"video_id": ["b"], "uri": ["b.mp4"]})
+    write(tmp_path / "prompts" / "0.parquet", prompts("b"))
+    write(tmp_path / "prompts" / "1.parquet", prompts("a"))
+    tables = InputTables(str(tmp_path / "videos"), str(tmp_path / "prompts"))
+    for table in (tables.videos, tables.prompts):
+        table.files = NotSearchedFor(table.files)
+    items = list(make_plan(tables, {}).items())
+    assert {item.video_id: Path(item.prompts_at[0].file).name for item in items} == {
+        "a": "1.parquet",
+        "b": "0.parquet",
+    }
+
+
+def test_the_hash_does_not_depend_on_shards_or_order(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b"], "uri": ["a", "b"]}
+    together = plan_of(tmp_path / "1", videos, prompts("a", "a", "b"))
+    write(tmp_path / "2" / "videos.parquet", {name: values[::-1] for name, values in videos.items()})
+    write(tmp_path / "2" / "prompts" / "1.parquet", prompts("b", "a", frame_index=[2, 1]))
+    write(tmp_path / "2" / "prompts" / "2.parquet", prompts("a", frame_index=[0], category=["dog"]))
+    apart = make_plan(InputTables(str(tmp_path / "2" / "videos.parquet"), str(tmp_path / "2" / "prompts")), {})
+    assert finished(together) == finished(apart)
+
+
+def test_prompts_with_uris_serve_without_a_videos_table(tmp_path: Path) -> None:
+    columns = prompts("b", "a", "b", "b", uri=["b.mp4", "a.mp4", "b.mp4", None], start_seconds=[1.0, None, 1.0, None])
+    plan = plan_of(tmp_path, None, columns)
+    items = {item.video_id: item for item in plan.items()}
+    assert list(items) == ["b", "a"]
+    assert (items["b"].uri, items["b"].start_seconds) == (str(tmp_path / "b.mp4"), 1.0)
+    assert len(items["b"].prompts_at) == 2
+    assert plan.num_refused == 0
+
+
+def test_prompts_that_disagree_about_the_video_refuse_it(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, None, prompts("b", "a", "b", uri=["b.mp4", "a.mp4", "c.mp4"]))
+    assert ids(plan) == ["a"]
+    (outcome,) = plan.refused()
+    assert (outcome.video_id, outcome.status, outcome.error_class) == ("b", Status.FAILED, "input")
+    assert (
+        outcome.message
+        == "video 'b': its prompt rows disagree about uri, start_seconds or end_seconds; make them equal"
+    )
+
+
+def test_bytes_may_stand_in_the_prompts_table(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, None, prompts("a", "a", "b", bytes=[b"x", None, b"y"]))
+    items = {item.video_id: item for item in plan.items()}
+    assert items["a"].bytes_at == RowSpan(str(tmp_path / "prompts.parquet"), 0, 0, 1)
+    assert items["b"].bytes_at == RowSpan(str(tmp_path / "prompts.parquet"), 0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"video_id": ["a", "a", "b", "a"], "uri": ["x", "x", "y", "z"]},
+            "its video_id stands in 3 rows of the videos table",
+        ),
+        ({"video_id": ["a", "b"], "uri": [None, "y"]}, "its row has no uri; give it one"),
+        ({"video_id": ["a", "b"], "uri": ["", "y"]}, "its row has no uri; give it one"),
+        (
+            {"video_id": ["a", "b"], "uri": ["x", "y"], "start_seconds": [5.0, None], "end_seconds": [4.0, None]},
+            "must be after",
+        ),
+        (
+            {"video_id": ["a", "b"], "uri": ["x", "y"], "start_seconds": [float("inf"), None]},
+            "expected a finite number",
+        ),
+    ],
+)
+def test_a_wrong_row_fails_its_video_only(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    plan = plan_of(tmp_path, columns, prompts("a", "b"))
+    assert ids(plan) == ["b"]
+    (outcome,) = plan.refused()
+    assert (outcome.video_id, outcome.status, outcome.error_class) == ("a", Status.FAILED, "input")
+    assert message in outcome.message
+    assert any("1 video not to be labelled, because of wrong rows" in warning for warning in plan.warnings)
+    assert (plan.num_videos, plan.num_to_label, plan.num_refused) == (2, 1, 1)
+    again = plan_of(tmp_path, columns, prompts("a", "b"), finished(plan))
+    assert (again.num_done, again.num_refused) == (2, 0)
+
+
+def test_a_repaired_row_is_labelled_without_asking(tmp_path: Path) -> None:
+    refused = plan_of(tmp_path, {"video_id": ["a", "a"], "uri": ["x", "y"]}, prompts("a"))
+    repaired = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, prompts("a"), finished(refused))
+    assert ids(repaired) == ["a"]
+    assert repaired.replaced == {"a"}
+
+
+def test_a_labelled_video_survives_a_second_row(tmp_path: Path) -> None:
+    labelled = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, prompts("a"))
+    doubled = plan_of(tmp_path, {"video_id": ["a", "a"], "uri": ["x", "x"]}, prompts("a"), finished(labelled))
+    assert (doubled.num_done, doubled.num_refused, doubled.replaced) == (1, 0, frozenset())
+    assert any("stands in 2 rows" in warning for warning in doubled.warnings)
+
+
+@pytest.mark.parametrize("duration", [float("inf"), float("-inf"), -3.0, float("nan")])
+def test_a_duration_that_is_none_is_not_known(duration: float, tmp_path: Path) -> None:
+    columns = {"video_id": ["a", "b"], "uri": ["x", "y"], "duration_seconds": [duration, 2.0]}
+    assert [item.expected_seconds for item in plan_of(tmp_path, columns, prompts("a", "b")).items()] == [2.0, 0.0]
+
+
+def test_a_nan_time_is_no_time(tmp_path: Path) -> None:
+    columns = {"video_id": ["a"], "uri": ["x"], "start_seconds": [float("nan")], "end_seconds": [2.0]}
+    (item,) = plan_of(tmp_path, columns, prompts("a")).items()
+    assert (item.start_seconds, item.end_seconds) == (None, 2.0)
+
+
+def test_a_video_without_prompts_is_recorded_once(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b"], "uri": ["x", "y"]}
+    plan = plan_of(tmp_path, videos, prompts("a"))
+    (outcome,) = plan.no_prompts()
+    assert (outcome.video_id, outcome.status, outcome.num_masks) == ("b", Status.NO_PROMPTS, 0)
+    again = plan_of(tmp_path, videos, prompts("a"), finished(plan))
+    assert (again.num_done, list(again.no_prompts()), list(again.items())) == (2, [], [])
+    prompted = plan_of(tmp_path, videos, prompts("a", "b", frame_index=[0, 0]), finished(plan))
+    assert (ids(prompted), prompted.changed) == (["b"], {"b"})
+
+
+def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b", "c"], "uri": ["x", "y", "z"]}
+    done = finished(plan_of(tmp_path, videos, prompts("a", "b", "c")))
+    del done["c"]
+    more = {"video_id": [*videos["video_id"], "d"], "uri": [*videos["uri"], "w"]}
+    plan = plan_of(tmp_path, more, prompts("a", "b", "c", "d"), done)
+    assert ids(plan) == ["c", "d"]
+    assert (plan.num_done, plan.changed, plan.replaced) == (2, frozenset(), frozenset())
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_changed_prompts_are_labelled_again(tmp_path: Path, status: Status) -> None:
+    videos = {"video_id": ["a", "b"], "uri": ["x", "y"]}
+    done = finished(plan_of(tmp_path, videos, prompts("a", "b")), status)
+    moved = prompts("a", "b", box_xyxy=[[0.0, 0.0, 5.0, 5.0], [1.0, 0.0, 5.0, 5.0]])
+    plan = plan_of(tmp_path, videos, moved, done)
+    assert (ids(plan), plan.changed, plan.replaced) == (["b"], {"b"}, {"b"})
+    ranged = plan_of(tmp_path, videos | {"start_seconds": [None, 2.0]}, prompts("a", "b"), done)
+    assert (ids(ranged), ranged.changed) == (["b"], {"b"})
+
+
+def test_prompts_that_were_taken_away_are_a_change(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b"], "uri": ["x", "y"]}
+    done = finished(plan_of(tmp_path, videos, prompts("a", "b")))
+    plan = plan_of(tmp_path, videos, prompts("a"), done)
+    assert [outcome.video_id for outcome in plan.no_prompts()] == ["b"]
+    assert plan.changed == {"b"}
+
+
+def test_failures_are_done_unless_they_are_asked_for(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b", "c"], "uri": ["x", "y", "z"]}
+    hashes = finished(plan_of(tmp_path, videos, prompts("a", "b", "c")))
+    statuses = {"a": Status.OK, "b": Status.FAILED, "c": Status.QUARANTINED}
+    done = {video_id: Finished(status, hashes[video_id].prompt_hash) for video_id, status in statuses.items()}
+    for retry, expected in (
+        ((), []),
+        ((Status.FAILED,), ["b"]),
+        ((Status.QUARANTINED,), ["c"]),
+        ((Status.FAILED, Status.QUARANTINED), ["b", "c"]),
+    ):
+        plan = plan_of(tmp_path, videos, prompts("a", "b", "c"), done, retry)
+        assert ids(plan) == expected
+        assert (plan.replaced, plan.changed) == (frozenset(expected), frozenset())
+
+
+def test_prompts_of_unknown_videos_are_told_with_examples(tmp_path: Path) -> None:
+    columns = prompts("a", "typo", "typo", "other", "more", "evenmore")
+    plan = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, columns)
+    assert ids(plan) == ["a"]
+    (warning,) = plan.warnings
+    assert warning.startswith("5 of 6 rows of the prompts table are of videos that are not in the videos table")
+    assert warning.endswith("examples: 'typo', 'other', 'more'")
+
+
+def test_a_column_with_almost_the_right_name_is_told(tmp_path: Path) -> None:
+    videos = {"video_id": ["a"], "URI": ["x"], "bytes": [b"x"], "license": ["CC0"]}
+    plan = plan_of(tmp_path, videos, prompts("a", point_label=[[1]], name=["cat"]))
+    assert plan.warnings == (
+        "column point_label of the prompts table is not read: did you mean point_labels?",
+        "column URI of the videos table is not read: did you mean uri?",
+    )
+
+
+def test_rows_that_name_nothing_are_told(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", None, ""], "uri": ["x", "y", "z"]}
+    plan = plan_of(tmp_path, videos, prompts("a", "a", object_id=[None, 1]))
+    (item,) = plan.items()
+    assert item.prompts_at == (RowSpan(str(tmp_path / "prompts.parquet"), 0, 1, 2),)
+    assert plan.warnings == (
+        "left out, without a video_id: 2 rows of the videos table",
+        "left out, without an object_id: 1 row of the prompts table",
+    )
+
+
+def test_object_ids_beyond_64_bits_with_sign_are_told(tmp_path: Path) -> None:
+    columns = prompts("a", object_id=pa.array([2**63], pa.uint64()))
+    with pytest.raises(InputError, match=r"prompts\.parquet: object_id must be a whole number of 64 bits"):
+        plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, columns)
+
+
+def test_empty_tables_are_told(tmp_path: Path) -> None:
+    nothing = plan_of(tmp_path, NO_VIDEOS, prompts())
+    assert (nothing.num_videos, list(nothing.items())) == (0, [])
+    assert nothing.warnings == ("the videos table has no rows with a video_id: nothing to label",)
+    unprompted = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, prompts())
+    assert unprompted.num_no_prompts == 1
+    assert unprompted.warnings == ("the prompts table has no rows: every video will be recorded as no_prompts",)
+
+
+@pytest.mark.parametrize("video_id", ["a/b/../c", "<script>alert(1)</script>", "ü" * 500, " ", "a\nb"])
+def test_an_id_may_be_any_text(tmp_path: Path, video_id: str) -> None:
+    plan = plan_of(tmp_path, {"video_id": [video_id], "uri": ["x"]}, prompts(video_id))
+    assert ids(plan) == [video_id]
+
+
+def test_ids_may_be_dictionaries_and_large(tmp_path: Path) -> None:
+    videos = {
+        "video_id": pa.array(["a", "b"]).dictionary_encode(),
+        "uri": pa.array(["x", "x"]).dictionary_encode(),
+    }
+    columns = prompts("a", "b", video_id=pa.array(["a", "b"], pa.large_string()))
+    assert ids(plan_of(tmp_path, videos, columns)) == ["a", "b"]
+
+
+def test_long_videos_come_first_and_those_of_a_place_together(tmp_path: Path) -> None:
+    videos = {
+        "video_id": list("abcdefg"),
+        "uri": ["t.tar::a", "long.mp4", "u.tar::c", "t.tar::d", "short.mp4", "u.tar::f", "t.tar::g"],
+        "duration_seconds": [5.0, 60.0, 7.0, 3.0, 1.0, None, 5.0],
+    }
+    assert ids(plan_of(tmp_path, videos, prompts(*"abcdefg"))) == ["b", "c", "f", "a", "d", "g", "e"]
+
+
+def order_of(places: np.ndarray, seconds: np.ndarray, window: int) -> list[int]:
+    groups = [group[long_first(places[group], seconds[group])] for group in windows(places, window)]
+    return np.concatenate([np.empty(0, np.int64), *groups]).tolist()
+
+
+def test_without_durations_the_order_is_that_of_the_table() -> None:
+    assert order_of(np.arange(9), np.zeros(9), 4) == list(range(9))
+    places = np.array([0, 1, 0, 2, 1])
+    assert order_of(places, np.zeros(5), 100) == [0, 2, 1, 4, 3]
+    assert order_of(np.empty(0, np.int64), np.empty(0), 4) == []
+
+
+def test_long_videos_do_not_jump_over_windows() -> None:
+    durations = np.arange(12, dtype=float)
+    assert order_of(np.arange(12), durations, 4) == [3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8]
+
+
+def test_a_place_is_never_split_over_windows() -> None:
+    places = np.array([0, 1, 2, 0, 3, 0, 4])
+    assert [group.tolist() for group in windows(places, 2)] == [[0, 3, 5], [1], [2, 4], [6]]
+
+
+def test_where_no_duration_is_known_the_size_of_the_file_says_which_is_long(tmp_path: Path) -> None:
+    names = ["short", "long", "other", "gone", "told"]
+    for name, num_bytes in (("short", 300_000), ("long", 4_000_000), ("other", 310_000)):
+        (tmp_path / f"{name}.mp4").write_bytes(bytes(num_bytes))
+    durations = [None, None, None, None, 5.0]
+    videos = {"video_id": names, "uri": [f"{name}.mp4" for name in names], "duration_seconds": durations}
+    plan = plan_of(tmp_path, videos, prompts(*names))
+    assert ids(plan) == ["long", "told", "short", "other", "gone"]
+    expected = {item.video_id: item.expected_seconds for item in plan.items()}
+    assert expected["long"] == pytest.approx(16, rel=0.2)
+    assert (expected["told"], expected["gone"]) == (5.0, 0.0)
+    assert expected["short"] == expected["other"], "about equally long files keep the order of the table"
+
+
+def test_stores_are_asked_for_the_last_window_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it no worker runs dry, and a request for each of a million videos would cost more than it gives."""
+    monkeypatch.setattr("pipeline.inputs.plan.ORDER_WINDOW", 3)
+    store = fsspec.filesystem("memory")
+    names = list("abcdefgh")
+    for number, name in enumerate(names):
+        store.pipe_file(f"/last-window/{name}.mp4", bytes(50_000 << (number if name in "abdh" else 0)))
+    videos = {"video_id": names, "uri": [f"memory://last-window/{name}.mp4" for name in names]}
+    plan = plan_of(tmp_path, videos, prompts(*names))
+    assert ids(plan) == [*"abc", *"def", *"hg"]
+    store.rm("/last-window", recursive=True)
+
+
+def test_a_plan_is_made_again_from_another_log_without_reading_the_tables(tmp_path: Path) -> None:
+    videos = {"video_id": ["a", "b", "c", "d"], "uri": ["x", "y", None, "z"]}
+    plan = plan_of(tmp_path, videos, prompts("a", "b", "c"))
+    (tmp_path / "videos.parquet").unlink()
+    (tmp_path / "prompts.parquet").unlink()
+    done = finished(plan)
+    assert (plan.again(done).num_done, ids(plan.again(done))) == (4, [])
+    del done["b"]
+    done["a"] = Finished(Status.FAILED, done["a"].prompt_hash)
+    again = plan.again(done, (Status.FAILED,))
+    assert (ids(again), again.replaced, again.changed) == (["a", "b"], {"a", "c"}, frozenset()), (
+        "the refused one has failed, too"
+    )
+    assert ids(plan) == ["a", "b"]
+
+
+@pytest.mark.slow
+def test_many_videos_need_little_memory(tmp_path: Path) -> None:
+    count = 20_000
+    names = [f"video-{number:08d}" for number in range(count)]
+    write(tmp_path / "videos.parquet", {"video_id": names, "uri": [f"s3://bucket/{name}.mp4" for name in names]})
+    write(tmp_path / "prompts.parquet", prompts(*names))
+    tables = InputTables(str(tmp_path / "videos.parquet"), str(tmp_path / "prompts.parquet"))
+    names.clear()
+    tracemalloc.start()
+    plan = make_plan(tables, {})
+    num_items = sum(1 for _ in plan.items())
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num_items == count
+    assert kept < 400 * count
+    assert peak < 700 * count + (20 << 20)  # and one batch of rows

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from botocore.exceptions import NoCredentialsError
+
+from pipeline.errors import InputError
+from pipeline.inputs import shards as inputs
+from pipeline.inputs.columns import VIDEOS_IN
+from pipeline.inputs.shards import InputTables, ParquetShards
+from pipeline.storage.retry import Backoff
+from tests.support.s3_server import S3Server
+
+PROMPTS = {"video_id": ["a"], "object_id": [1], "frame_index": [0], "box_xyxy": [[0.0, 0.0, 1.0, 1.0]]}
+
+
+def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+def ids(shards: ParquetShards) -> list[str]:
+    return [video_id for batch in shards.read(["video_id"]) for video_id in batch.rows.column(0).to_pylist()]
+
+
+def videos(uri: object) -> ParquetShards:
+    return ParquetShards("videos", str(uri), VIDEOS_IN)
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Two shards, a nested one, and things that are no shards."""
+    folder = tmp_path / "my videos"
+    write(folder / "b.parquet", {"video_id": ["b1", "b2"], "uri": ["x", "y"]})
+    write(folder / "a.parquet", {"video_id": ["a1"], "uri": ["z"]})
+    write(folder / "part=1" / "c.parquet", {"video_id": ["c1"], "uri": ["z"]})
+    write(folder / "_log" / "d.parquet", {"video_id": ["d1"], "uri": ["z"]})
+    (folder / "_SUCCESS").touch()
+    (folder / ".hidden.parquet").touch()
+    (folder / "notes.txt").write_text("no table")
+    return folder
+
+
+def test_a_table_is_a_file_a_folder_or_a_glob(shards: Path) -> None:
+    assert ids(videos(shards / "b.parquet")) == ["b1", "b2"]
+    assert ids(videos(shards)) == ["a1", "b1", "b2", "c1"]
+    assert ids(videos(f"{shards}/")) == ["a1", "b1", "b2", "c1"]
+    assert ids(videos(shards / "*.parquet")) == ["a1", "b1", "b2"]
+    assert ids(videos(shards / "[b]*")) == ["b1", "b2"]
+    assert ids(videos(f"file://{shards}")) == ["a1", "b1", "b2", "c1"]
+
+
+def test_a_file_may_have_the_characters_of_a_glob(tmp_path: Path) -> None:
+    path = write(tmp_path / "what? [1].parquet", {"video_id": ["a"], "uri": ["x"]})
+    assert ids(videos(path)) == ["a"]
+
+
+def test_a_relative_path_counts_from_the_working_folder(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shards)
+    assert videos("b.parquet").files == (str(shards / "b.parquet"),)
+    assert videos("*.parquet").files == (str(shards / "a.parquet"), str(shards / "b.parquet"))
+
+
+def test_shards_of_another_store_have_absolute_uris() -> None:
+    store = fsspec.filesystem("memory")
+    for name in ("one", "two"):
+        with store.open(f"/tables/{name}.parquet", "wb") as file:
+            pq.write_table(pa.table({"video_id": [name], "uri": ["x"]}), file)
+    for uri in ("memory://tables", "memory://tables/*.parquet"):
+        found = videos(uri)
+        assert ids(found) == ["one", "two"]
+        assert all(file.startswith("memory://") for file in found.files)
+        assert ids(videos(found.files[1])) == ["two"]
+
+
+def test_rows_are_addressed_by_row_group_and_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.inputs.shards.BATCH_ROWS", 3)
+    numbers = list(range(17))
+    path = write(tmp_path / "v.parquet", {"video_id": [str(n) for n in numbers], "uri": ["x"] * 17}, row_group_size=7)
+    found = {}
+    for batch in videos(path).read(["video_id", "bytes"]):
+        assert batch.rows.column("bytes").null_count == batch.rows.num_rows <= 3
+        for row, video_id in enumerate(batch.rows.column("video_id").to_pylist()):
+            found[video_id] = (batch.row_group, batch.start + row)
+    assert found == {str(n): (n // 7, n % 7) for n in numbers}
+
+
+def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.parquet", {"video_id": ["a"], "bytes": [b"x" * 100_000]}, compression="none")
+    footer_and_ids = 10_000
+    data = bytearray(path.read_bytes())
+    place = data.index(b"x" * 90_000)
+    data[place : place + 90_000] = b"y" * 90_000  # would not pass for a page if it were read
+    assert len(data) > 100_000 > footer_and_ids
+    path.write_bytes(bytes(data))
+    assert ids(videos(path)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"uri": ["x"]}, r"videos: .*v\.parquet has no column video_id \(string\); its columns are uri"),
+        ({"video_id": [1], "uri": ["x"]}, r"videos: column video_id of .*v\.parquet is int64; write it as string"),
+        ({"video_id": ["a"], "uri": [b"x"]}, "column uri of .* is binary; write it as string"),
+        ({"video_id": ["a"], "start_seconds": ["0:10"]}, "column start_seconds of .* is string; write it as float"),
+    ],
+)
+def test_a_column_that_cannot_be_used_is_named(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    path = write(tmp_path / "v.parquet", columns)
+    with pytest.raises(InputError, match=message):
+        videos(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "allowed"),
+    [
+        ("points_xy", ["[[1, 2]]"], "list of"),
+        ("points_xy", [[1.0, 2.0]], "list of"),
+        ("point_labels", [["1"]], "list of 1 and 0"),
+        ("box_xyxy", ["1,2,3,4"], r"\[x0, y0, x1, y1\]"),
+        ("mask_rle", [{"counts": "abc"}], "COCO run lengths"),
+        ("mask_rle", [[1, 2, 3]], "COCO run lengths"),
+        ("mask_rle", [{"size": [1, 2], "counts": [1, 2]}], "COCO run lengths"),
+        ("object_id", ["one"], "integer"),
+        ("frame_index", ["0"], "integer"),
+        ("category", [3], "string"),
+    ],
+)
+def test_prompts_of_wrong_types_are_refused(tmp_path: Path, column: str, values: list[Any], allowed: str) -> None:
+    path = write(tmp_path / "p.parquet", PROMPTS | {column: values})
+    with pytest.raises(InputError, match=f"prompts: column {column} of .* is .*; write it as .*{allowed}"):
+        InputTables(None, str(path))
+
+
+def test_a_shard_with_other_columns_is_named_when_its_turn_comes(shards: Path) -> None:
+    write(shards / "b.parquet", {"id": ["b1"]})
+    with pytest.raises(InputError, match=r"b\.parquet has no column video_id"):
+        ids(videos(shards))
+
+
+@pytest.mark.parametrize("content", [b"", b"video_id,uri\na,b\n", b"PAR1" + b"\0" * 100 + b"PAR1"])
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "v.parquet"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"videos: .*v\.parquet cannot be read as Parquet \(.*\); write it again"):
+        videos(path)
+
+
+def test_a_damaged_page_is_the_tables_fault(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.parquet", {"video_id": [f"{n:04d}" for n in range(3000)], "uri": ["x"] * 3000})
+    data = bytearray(path.read_bytes())
+    data[50:5000] = b"\xff" * 4950
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        ids(videos(path))
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("{tmp}/missing.parquet", "does not exist; check the path"),
+        ("{tmp}/*.parquet", "the glob matches no file"),
+        ("{tmp}", r"the folder holds no \*\.parquet file"),
+        ("memory://no/such/table.parquet", "does not exist"),
+        ("nosuchscheme://bucket/table.parquet?token=abc", "cannot be opened .* needs maskmill.s3. installed"),
+    ],
+)
+def test_a_table_that_is_not_there_is_named(tmp_path: Path, uri: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        videos(uri.format(tmp=tmp_path))
+    assert "abc" not in str(caught.value)
+
+
+def test_a_text_that_is_not_utf8_is_the_tables_fault(tmp_path: Path) -> None:
+    latin = pa.array([b"caf\xe9"]).view(pa.string())
+    path = write(tmp_path / "videos.parquet", {"video_id": latin, "uri": ["x"]})
+    with pytest.raises(InputError, match=r"column video_id of .*videos.parquet is damaged .*write it again, as UTF-8"):
+        ids(videos(path))
+
+
+def test_prompts_need_a_place_and_something_to_say(tmp_path: Path) -> None:
+    write(tmp_path / "1.parquet", {"video_id": ["a"], "object_id": [1], "frame_index": [0]})
+    write(tmp_path / "2.parquet", {"video_id": ["a"], "object_id": [1], "box_xyxy": [[0.0, 0.0, 1.0, 1.0]]})
+    write(tmp_path / "3.parquet", PROMPTS)
+    for name, message in (
+        ("1", "has none of the columns points_xy"),
+        ("2", "has neither frame_index nor pts_seconds"),
+        ("3", "has neither a column uri nor bytes; give it a column uri, or give videos="),
+    ):
+        with pytest.raises(InputError, match=message):
+            InputTables(None, str(tmp_path / f"{name}.parquet"))
+
+
+class FailingOnce:
+    """The next three batches fail at their first attempt."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.num_failures = 0
+        following = inputs._Shard.next
+        failed: set[int] = set()
+
+        def fail_once(stream: Any) -> Any:
+            if stream._rows_read not in failed and len(failed) < 3:
+                failed.add(stream._rows_read)
+                self.num_failures += 1
+                stream.close()
+                raise TimeoutError("storage does not answer")
+            return following(stream)
+
+        monkeypatch.setattr(inputs._Shard, "next", fail_once)
+        monkeypatch.setattr(inputs, "Backoff", lambda: Backoff(patience_seconds=20, first_seconds=0.001))
+
+
+def test_reading_goes_on_where_it_was_when_storage_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"video {number}" for number in range(2000)]
+    path = write(tmp_path / "v.parquet", {"video_id": names, "uri": names}, row_group_size=500)
+    monkeypatch.setattr("pipeline.inputs.shards.BATCH_ROWS", 100)
+    stream = videos(path).read(["video_id"])
+    first = next(stream)
+    fault = FailingOnce(monkeypatch)
+    found = first.rows.column(0).to_pylist() + [i for batch in stream for i in batch.rows.column(0).to_pylist()]
+    assert found == names
+    assert fault.num_failures == 3
+
+
+@pytest.mark.slow
+def test_tables_come_from_s3(s3_server: S3Server) -> None:
+    folder, options = s3_server.new_folder(), s3_server.options()
+    filesystem, root = fsspec.core.url_to_fs(folder, **options)
+    for name in ("one", "two"):
+        with filesystem.open(f"{root}/{name}.parquet", "wb") as file:
+            pq.write_table(pa.table({"video_id": [name], "uri": ["x"]}), file)
+    for uri in (folder, f"{folder}/*.parquet"):
+        found = ParquetShards("videos", uri, VIDEOS_IN, options)
+        assert found.files == (f"{folder}/one.parquet", f"{folder}/two.parquet")
+        assert ids(found) == ["one", "two"]
+    with pytest.raises(InputError, match="does not exist"):
+        ParquetShards("videos", f"{folder}/missing.parquet", VIDEOS_IN, options)
+
+
+def test_missing_credentials_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise NoCredentialsError
+
+    monkeypatch.setattr("pipeline.inputs.shards.open_parquet", refuse)
+    pq.write_table(pa.table({"video_id": ["a"]}), tmp_path / "videos.parquet")
+    with pytest.raises(InputError, match=r"videos: .*videos\.parquet: Unable to locate credentials"):
+        ParquetShards("videos", str(tmp_path / "videos.parquet"), VIDEOS_IN, None)

@@ -1,0 +1,148 @@
+"""Long videos saved in their middle: what is read back, when it is refused, what remains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.job_config import CheckpointConfig
+from pipeline.errors import StorageError
+from pipeline.output.saved_sessions import VideoCheckpoint, delete_all, session_folder, session_identity
+from pipeline.records import WorkItem
+from pipeline.storage.job_storage import JobStorage
+from tests.support.labeled import mask_rows
+
+ITEM = WorkItem("a/../b\n" + "x" * 500, "s3://bucket/a.mp4?X-Amz-Signature=secret", None, (), "p1")
+RULE = CheckpointConfig(every_frames=10, every_seconds=60.0)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def checkpoint(storage: JobStorage, item: WorkItem = ITEM, clock: Clock | None = None) -> VideoCheckpoint:
+    return VideoCheckpoint(storage, session_identity(item, "f1", "9 bytes"), RULE, clock or Clock())
+
+
+def rows(first: int, stop: int) -> list[object]:
+    return mask_rows(ITEM.video_id, (1, 2), stop).slice(2 * first).combine_chunks().to_batches()
+
+
+def test_what_was_saved_last_is_read_back_with_all_rows(storage: JobStorage) -> None:
+    first = checkpoint(storage)
+    assert first.load() is None
+    assert first.save(b"state 1", rows(0, 3), 3)
+    assert first.save(b"state 2", rows(3, 5), 5)
+    found = checkpoint(storage).load()
+    assert found is not None
+    assert (found.state, found.num_frames) == (b"state 2", 5)
+    assert [row for batch in found.rows for row in batch.to_pylist()] == mask_rows(ITEM.video_id, (1, 2), 5).to_pylist()
+    assert len(storage.listing(session_folder(ITEM.video_id))) == 4  # two parts, one state, the document
+
+    second = checkpoint(storage)
+    second.load()
+    assert second.save(b"state 3", rows(5, 6), 6)
+    again = checkpoint(storage).load()
+    assert again is not None
+    assert sum(batch.num_rows for batch in again.rows) == 12
+    second.delete()
+    assert checkpoint(storage).load() is None
+    assert storage.tree("_sessions") == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"prompt_hash": "p2"}, {"uri": "s3://bucket/b.mp4"}, {"start_seconds": 1.0}, {"video_id": "another"}]
+)
+def test_it_is_of_no_use_for_another_item(disk_storage: JobStorage, other: dict[str, object]) -> None:
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
+    assert checkpoint(disk_storage, replace(ITEM, **other)).load() is None  # type: ignore[arg-type]
+    for identity in (session_identity(ITEM, "f2", "9 bytes"), session_identity(ITEM, "f1", "8 bytes")):
+        assert VideoCheckpoint(disk_storage, identity, RULE).load() is None
+    assert checkpoint(disk_storage, replace(ITEM, attempt=3, alone=True)).load() is not None
+    renewed = replace(ITEM, uri="s3://bucket/a.mp4?X-Amz-Signature=renewed")
+    assert checkpoint(disk_storage, renewed).load() is not None
+
+
+def test_neither_ids_nor_secrets_are_in_paths_or_documents(disk_storage: JobStorage) -> None:
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
+    root = Path(disk_storage.uri)
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert all(path.is_relative_to(root / "_sessions") for path in files)
+    assert not any(b"secret" in path.read_bytes() for path in files)
+
+
+def test_it_is_due_after_frames_or_seconds_or_when_asked(disk_storage: JobStorage) -> None:
+    clock = Clock()
+    one = checkpoint(disk_storage, clock=clock)
+    assert not one.is_due(9)
+    assert one.is_due(10)
+    one.save(b"", [], 10)
+    assert not one.is_due(19)
+    clock.now = 61.0
+    assert one.is_due(11)
+    one.save(b"", [], 11)
+    assert not one.ask(), "what was saved a moment ago is not saved again"
+    clock.now = 70.0
+    assert one.ask()
+    assert not one.is_due(11), "nothing new"
+    assert one.is_due(12)
+
+
+@pytest.mark.parametrize("damage", ["latest.json", ".arrow", ".safetensors"])
+def test_damaged_or_missing_parts_mean_starting_anew(disk_storage: JobStorage, damage: str) -> None:
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
+    (path,) = [one for one in Path(disk_storage.uri).rglob("*") if one.name.endswith(damage)]
+    if damage != ".safetensors":
+        path.write_bytes(b"{}")
+        assert checkpoint(disk_storage).load() is None
+    path.unlink()
+    assert checkpoint(disk_storage).load() is None
+
+
+class FullStorage(JobStorage):
+    full = False
+
+    def replace(self, path: str, data: bytes) -> None:
+        if self.full:
+            raise StorageError("no space left")
+        super().replace(path, data)
+
+
+def test_a_store_that_refuses_costs_nothing_but_the_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = checkpoint(FullStorage(str(tmp_path)))
+    assert one.save(b"state 1", rows(0, 2), 2)
+    monkeypatch.setattr(FullStorage, "full", True)
+    assert not one.save(b"state 2", rows(2, 4), 4)
+    assert one.num_saved == 2
+    assert not one.is_due(13), "tried again after as many frames as always, not at each"
+    assert one.is_due(14)
+    monkeypatch.setattr(FullStorage, "full", False)
+    assert one.save(b"state 3", rows(4, 5), 5)
+    found = checkpoint(FullStorage(str(tmp_path))).load()
+    assert found is not None
+    assert [row for batch in found.rows for row in batch.to_pylist()] == mask_rows(ITEM.video_id, (1, 2), 5).to_pylist()
+
+
+def test_what_an_earlier_attempt_saved_is_no_progress_of_this_one(disk_storage: JobStorage) -> None:
+    checkpoint(disk_storage).save(b"state 1", rows(0, 2), 2)
+    later = checkpoint(disk_storage)
+    assert later.load() is not None
+    assert later.num_saved == 0
+    later.save(b"state 2", rows(2, 3), 3)
+    assert later.num_saved == 3
+
+
+def test_the_end_of_a_job_deletes_everything(storage: JobStorage) -> None:
+    for video_id in ("a", "b"):
+        checkpoint(storage, replace(ITEM, video_id=video_id)).save(b"state", rows(0, 1), 1)
+    storage.replace("masks/x.parquet", b"x")
+    assert len(storage.tree("_sessions")) == 6
+    delete_all(storage)
+    delete_all(storage)
+    assert storage.tree("_sessions") == []
+    assert storage.read("masks/x.parquet") == b"x"

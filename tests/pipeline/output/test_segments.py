@@ -1,0 +1,154 @@
+"""The files of a segment: their layout, their footer, and damage that is noticed before anything is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.output import segments as segment_files
+from pipeline.output.schema import MASKS
+from pipeline.output.segments import (
+    SegmentOrigin,
+    build_segment,
+    is_whole,
+    new_segment_name,
+    object_path,
+    publish,
+    read_batches,
+    read_footer,
+)
+from pipeline.records import Outcome, Status
+from pipeline.storage.job_storage import JobStorage
+from tests.support import labeled as fake
+from tests.support.labeled import labeled
+
+ORIGIN = SegmentOrigin(2, "w", "f")
+
+
+def test_the_footer_describes_the_whole_segment(storage: JobStorage, tmp_path: Path) -> None:
+    segment = fake.publish(storage, tmp_path, labeled("b"), labeled("a", status=Status.FAILED), epoch=2, worker="w")
+    footer = read_footer(storage, segment.name)
+    assert footer.segment == segment
+    assert footer.origin == ORIGIN
+    sizes = {stored.path: stored.num_bytes for table in ("masks", "tracks") for stored in storage.listing(table)}
+    assert is_whole(footer, sizes)
+    assert not is_whole(footer, {path: size - 1 for path, size in sizes.items()})
+    assert not is_whole(footer, {})
+
+
+def test_a_footer_that_is_missing_or_foreign_is_said_so(disk_storage: JobStorage) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_footer(disk_storage, "nothing")
+    disk_storage.replace("videos/junk.parquet", b"not parquet")
+    with pytest.raises(ValueError, match=r"videos/junk\.parquet is not a segment"):
+        read_footer(disk_storage, "junk")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [1]}), sink)
+    disk_storage.replace("videos/foreign.parquet", sink.getvalue().to_pybytes())
+    with pytest.raises(ValueError, match=r"videos/foreign\.parquet is not a segment"):
+        read_footer(disk_storage, "foreign")
+
+
+def many_rows(num_rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Rows of `masks` of one video, made as they are asked for."""
+    for start in range(0, num_rows, batch_rows):
+        count = min(batch_rows, num_rows - start)
+        zeros = pa.array(np.zeros(count, np.int32))
+        rle = pa.StructArray.from_arrays(
+            [pa.array([[1, 1]] * count, pa.list_(pa.int32())), pa.array([f"counts{start}"] * count)],
+            fields=list(MASKS.field("rle").type),
+        )
+        columns = dict.fromkeys(MASKS.names, zeros) | {
+            "video_id": pa.array(["v"] * count),
+            "frame_index": pa.array(np.arange(start, start + count, dtype=np.int32)),
+            "rle": rle,
+            "is_prompt": pa.array([False] * count),
+        }
+        yield pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in MASKS], schema=MASKS)
+
+
+def test_layout_is_as_promised(tmp_path: Path) -> None:
+    num_rows = 2 * segment_files.ROWS_PER_GROUP + 17
+    video = labeled("v")
+    outcome = Outcome("v", Status.OK, "p", num_rows, num_rows)
+    batches = {"masks": many_rows(num_rows, 50_000), "tracks": [], "videos": fake.video_row(outcome, 1).to_batches()}
+    built = build_segment(new_segment_name(ORIGIN), ORIGIN, [outcome], batches, tmp_path)
+    assert video.outcome.video_id == "v"
+    metadata = pq.ParquetFile(built.files["masks"]).metadata
+    assert [metadata.row_group(group).num_rows for group in range(3)] == [122_880, 122_880, 17]
+    columns = {
+        metadata.row_group(0).column(index).path_in_schema: metadata.row_group(0).column(index)
+        for index in range(metadata.num_columns)
+    }
+    assert {column.compression for column in columns.values()} == {"ZSTD"}
+    for path, column in columns.items():
+        is_rle = path.startswith("rle.")
+        assert column.is_stats_set is not is_rle, path
+        assert column.has_dictionary_page is (path in {"video_id", "object_id", "frame_index"}), path
+    assert columns["frame_index"].statistics.max == 122_879
+    assert [s.column_index for s in metadata.row_group(0).sorting_columns] == [0, 1, 2]
+
+
+def test_rows_that_do_not_add_up_to_the_outcomes_are_not_published(tmp_path: Path) -> None:
+    video = labeled("v", 6)
+    batches = {"tracks": video.tracks.to_batches(), "videos": video.video.to_batches()}
+    with pytest.raises(ValueError, match="video 'v': 11 masks, expected 12"):
+        build_segment("s", ORIGIN, [video.outcome], {**batches, "masks": video.masks.slice(1).to_batches()}, tmp_path)
+    with pytest.raises(ValueError, match="rows of `videos` are not those"):
+        build_segment(
+            "s",
+            ORIGIN,
+            [video.outcome],
+            {**batches, "masks": video.masks.to_batches(), "videos": labeled("w").video.to_batches()},
+            tmp_path,
+        )
+
+
+def test_a_damaged_file_is_noticed_before_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = segment_files._write
+
+    def damaging(path: Path, table: str, batches: object, description: object) -> int:
+        num_rows = original(path, table, batches, description)  # type: ignore[arg-type]
+        if table == "masks":
+            content = bytearray(path.read_bytes())
+            content[len(content) // 4] ^= 0xFF
+            path.write_bytes(content)
+        return num_rows
+
+    monkeypatch.setattr(segment_files, "_write", damaging)
+    video = labeled("v", 300)
+    batches = {"masks": video.masks, "tracks": video.tracks, "videos": video.video}
+    with pytest.raises((OSError, ValueError)):
+        build_segment("s", ORIGIN, [video.outcome], {t: rows.to_batches() for t, rows in batches.items()}, tmp_path)
+
+
+def test_batches_come_back_as_written(disk_storage: JobStorage, tmp_path: Path) -> None:
+    video = labeled("v", 6)
+    batches = {
+        "masks": video.masks.sort_by([("object_id", "ascending")]),
+        "tracks": video.tracks,
+        "videos": video.video,
+    }
+    built = build_segment("s", ORIGIN, [video.outcome], {t: rows.to_batches() for t, rows in batches.items()}, tmp_path)
+    publish(disk_storage, built)
+    again = pa.Table.from_batches(read_batches(disk_storage, "masks", built.segment))
+    assert again.replace_schema_metadata().equals(batches["masks"].combine_chunks())
+    assert next(read_batches(disk_storage, "masks", built.segment, ["area"])).schema.names == ["area"]
+    assert not any(path.exists() for path in built.files.values())
+
+
+@pytest.mark.parametrize("table", ["masks", "tracks", "videos"])
+def test_rows_whose_object_was_deleted_are_not_taken_for_none(
+    disk_storage: JobStorage, tmp_path: Path, table: str
+) -> None:
+    segment = fake.publish(disk_storage, tmp_path, labeled("a"))
+    none = fake.publish(disk_storage, tmp_path, labeled("b", status=Status.FAILED))
+    disk_storage.delete([object_path(table, segment.name)])
+    with pytest.raises(FileNotFoundError):
+        next(read_batches(disk_storage, table, segment))
+    assert [list(read_batches(disk_storage, table, none)) for table in ("masks", "tracks")] == [[], []]

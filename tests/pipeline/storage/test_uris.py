@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import fsspec
+import pytest
+
+from pipeline.storage import uris
+from pipeline.storage.uris import absolute_uri, is_local, open_filesystem, parent, split_tar_member
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder", "expected"),
+    [
+        ("a.mp4", "/data/tables", "/data/tables/a.mp4"),
+        ("../clips/a b.mp4", "/data/tables", "/data/clips/a b.mp4"),
+        ("frames/", "/data", "/data/frames"),
+        ("/abs/a.mp4", "s3://bucket/tables", "/abs/a.mp4"),
+        ("gs://other/a.mp4", "/data", "gs://other/a.mp4"),
+        ("a.mp4", "s3://bucket/tables", "s3://bucket/tables/a.mp4"),
+        ("../clips/a.mp4", "s3://bucket/tables", "s3://bucket/clips/a.mp4"),
+        ("frames/", "s3://bucket", "s3://bucket/frames/"),
+        ("a.mp4", "file:///data", "/data/a.mp4"),
+        ("../shards/x.tar::clips/../a.mp4", "/data/tables", "/data/shards/x.tar::clips/../a.mp4"),
+        ("tar://a.mp4::x.tar", "s3://bucket/tables", "s3://bucket/tables/x.tar::a.mp4"),
+        ("s3://other/x.tar::a.mp4", "/data", "s3://other/x.tar::a.mp4"),
+    ],
+)
+def test_a_relative_uri_counts_from_its_folder(uri: str, folder: str, expected: str) -> None:
+    assert absolute_uri(uri, folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("x.tar::a.mp4", ("x.tar", "a.mp4")),
+        ("s3://b/x.TAR::dir/a::b.mp4", ("s3://b/x.TAR", "dir/a::b.mp4")),
+        ("x.tar.gz::a.mp4", ("x.tar.gz", "a.mp4")),
+        ("tar://dir/a.mp4::https://host/x.tar?sig=1", ("https://host/x.tar?sig=1", "dir/a.mp4")),
+        ("x.tar", None),
+        ("a::b.mp4", None),
+        ("simplecache::s3://bucket/a.mp4", None),
+    ],
+)
+def test_a_member_of_a_tar_is_told_from_a_file(uri: str, expected: tuple[str, str] | None) -> None:
+    assert split_tar_member(uri) == expected
+
+
+def test_the_folder_of_a_file() -> None:
+    assert parent("/data/a.parquet") == "/data"
+    assert parent("s3://bucket/tables/a.parquet") == "s3://bucket/tables"
+    assert parent("https://host/tables/a.parquet?signature=x/y") == "https://host/tables"
+
+
+def test_local_is_what_has_no_scheme_or_that_of_files() -> None:
+    assert [is_local(uri) for uri in ("/a", "a", "file:///a", "s3://a", "memory://a")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_storage_options_reach_the_stores_that_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, dict[str, Any]] = {}
+
+    def note(uri: str, **options: Any) -> tuple[Any, str]:
+        seen[uri] = options
+        return object(), uri
+
+    monkeypatch.setattr(uris, "url_to_fs", note)
+    options = {"key": "k", "client_kwargs": {"endpoint_url": "http://x"}, "https": {"timeout": 3}}
+    for uri in ("s3://bucket/a", "gs://bucket/a", "https://host/a", "http://host/a", "/a", "memory://a"):
+        open_filesystem(uri, options)
+    own = {"key": "k", "client_kwargs": {"endpoint_url": "http://x"}}
+    fresh = {"use_listings_cache": False}
+    assert seen["s3://bucket/a"].items() >= (own | fresh).items()
+    assert seen["s3://bucket/a"]["config_kwargs"]["retries"] == {"max_attempts": 0}
+    assert seen["gs://bucket/a"] == own | fresh
+    assert seen["https://host/a"] == {"timeout": 3} | fresh
+    assert seen["http://host/a"] == seen["memory://a"] == fresh
+    assert seen["/a"] == {}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "reference://video.mp4::/data/references.json",
+        "reference://video.mp4::https://host/references.json",
+        "zip://video.mp4::reference://shard.zip::/data/references.json",
+        "simplecache::https://host/video.mp4",
+        "filecache::s3://bucket/video.mp4",
+        "generic://host/video.mp4",
+        "dir:///data/video.mp4",
+        "asyncwrapper:///data/video.mp4",
+    ],
+)
+def test_a_uri_that_leads_to_other_files_is_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match="give the uri of the file itself"):
+        open_filesystem(uri)
+
+
+def test_a_local_path_opens_as_a_file_system() -> None:
+    filesystem, path = open_filesystem("/data/a b.mp4", {"key": "k"})
+    assert isinstance(filesystem, fsspec.implementations.local.LocalFileSystem)
+    assert path == "/data/a b.mp4"

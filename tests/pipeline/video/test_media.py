@@ -1,0 +1,389 @@
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import MediaError, StorageError, TableChanged
+from pipeline.records import RowSpan
+from pipeline.storage.retry import Backoff
+from pipeline.storage.tars import tar_index
+from pipeline.video.frames import VideoFrames
+from pipeline.video.media import natural_order, open_media
+from tests.support.media_files import encode, encode_image, item, media_of, pictures, read_all
+from tests.support.s3_server import S3Server
+
+NO_SUCH_FILE = "there is no such file; check the uri"
+
+
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    """An empty store in memory, which stands for remote ones."""
+    filesystem = fsspec.filesystem("memory")
+    filesystem.store.clear()
+    yield filesystem
+    filesystem.store.clear()
+
+
+def tar_of(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name", ["clip.mp4", "a path with spaces/clip 1.mp4", "ünïcödé-视频.mp4", "a::b.mp4", "100%?#.mp4"]
+)
+def test_a_local_file_is_read_whatever_its_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"video")
+    assert read_all(path) == b"video"
+    (tmp_path / "other").mkdir()
+    assert read_all(f"{tmp_path}/other/../{name}") == b"video"
+
+
+def test_a_remote_file_is_read_by_ranges(memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = os.urandom(10 << 20)
+    memory.pipe_file("/videos/clip.mp4", data)
+    ranges: list[tuple[int, int]] = []
+    cat_file = type(memory).cat_file
+
+    def counted(self: Any, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
+        ranges.append((start or 0, end or 0))
+        found: bytes = cat_file(self, path, start=start, end=end, **options)
+        return found
+
+    monkeypatch.setattr(type(memory), "cat_file", counted)
+    with open_media(item("memory://videos/clip.mp4")) as media:
+        for _ in range(2):  # the second reading finds everything in memory
+            with media.files[0]() as file:
+                file.seek(-100, io.SEEK_END)
+                assert file.read() == data[-100:]
+                file.seek(5 << 20)
+                assert file.read(1000) == data[5 << 20 : (5 << 20) + 1000]
+    assert ranges == [(8 << 20, 10 << 20), (4 << 20, 8 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("/no/such/clip.mp4", NO_SUCH_FILE),
+        ("memory://no/such/clip.mp4", NO_SUCH_FILE),
+        ("/no/such/shard.tar::clip.mp4", NO_SUCH_FILE),
+        ("nosuchscheme://bucket/clip.mp4?token=abc", "is not a uri that can be read"),
+        ("nosuchscheme://bucket/it's my clip.mp4?token=abc", "is not a uri that can be read"),
+        ("/" + "x" * 5000, "is not a uri that can be read"),
+        ("/tmp/nul\0byte.mp4", "is not a uri that can be read"),
+        ("/dev/zero", "is neither a file nor a folder"),
+        ("zip://clip.mp4::/dev/null", "File is not a zip file"),
+        ("jupyter://host/clip.mp4", "is not a uri that can be read"),
+    ],
+)
+def test_a_uri_that_leads_nowhere_is_the_videos_fault(uri: str, message: str) -> None:
+    with pytest.raises(MediaError, match=message) as caught, open_media(item(uri)):
+        pass
+    assert "abc" not in str(caught.value)
+    assert str(caught.value).startswith(uri.partition("?")[0])
+
+
+def test_what_is_wrong_with_a_uri_of_the_web_is_said() -> None:
+    options = {"http": {"headers": {"Authorization": "abc"}}}
+    uri = "http://me:abc@127.0.0.1:9/clip.mp4"
+    with pytest.raises(MediaError, match="Cannot combine AUTHORIZATION") as caught, open_media(item(uri), options):
+        pass
+    assert "abc" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_is_the_videos_fault(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("denied")
+
+    monkeypatch.setattr(type(memory), "info", refuse)
+    with pytest.raises(MediaError, match="may not be read; check its permissions"):
+        read_all("memory://videos/clip.mp4")
+
+
+def test_a_storage_fault_is_not_the_videos_fault(
+    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_out(*_: Any, **__: Any) -> None:
+        raise TimeoutError("no answer")
+
+    memory.pipe_file("/videos/clip.mp4", encode(pictures(3)))
+    monkeypatch.setattr(type(memory), "cat_file", time_out)
+    monkeypatch.setattr("pipeline.video.media.Backoff", lambda: Backoff(patience_seconds=0.1, first_seconds=0.01))
+    with (
+        pytest.raises(StorageError, match=r"reading memory://videos/clip.mp4 failed .* TimeoutError: no answer"),
+        open_media(item("memory://videos/clip.mp4")) as media,
+    ):
+        VideoFrames(media)
+
+
+class WebHandler(SimpleHTTPRequestHandler):
+    """Serves a folder and counts its answers to GET; like many simple servers, it does not know ranges."""
+
+    num_sent = 0
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        type(self).num_sent += 1
+        with suppress(ConnectionError):  # who reads may have enough
+            super().copyfile(source, outputfile)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class RangeHandler(WebHandler):
+    """One that knows ranges."""
+
+    def do_GET(self) -> None:
+        data = Path(self.translate_path(self.path)).read_bytes()
+        first, last = (int(number) for number in self.headers["Range"].removeprefix("bytes=").split("-"))
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.end_headers()
+        self.copyfile(io.BytesIO(data[first : last + 1]), self.wfile)
+
+
+@contextmanager
+def serving(folder: Path, handler: type[WebHandler]) -> Iterator[str]:
+    handler.num_sent = 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def web_server(tmp_path: Path) -> Iterator[str]:
+    """Serves `tmp_path`, whole files only."""
+    with serving(tmp_path, WebHandler) as address:
+        yield address
+
+
+def test_a_file_on_a_web_server_that_knows_ranges_is_read_by_them(tmp_path: Path) -> None:
+    data = os.urandom(5 << 20)
+    (tmp_path / "clip.mp4").write_bytes(data)
+    with (
+        serving(tmp_path, RangeHandler) as address,
+        open_media(item(f"{address}/clip.mp4")) as media,
+        media.files[0]() as file,
+    ):
+        file.seek(-100, io.SEEK_END)
+        assert file.read() == data[-100:]
+        assert RangeHandler.num_sent == 2  # the last byte, to find out, and the last block
+        file.seek(0)
+        assert file.read() == data
+
+
+def test_a_web_server_need_not_know_ranges(web_server: str, tmp_path: Path) -> None:
+    data = os.urandom(9 << 20)
+    (tmp_path / "clip.mp4").write_bytes(data)
+    (tmp_path / "shard.tar").write_bytes(tar_of({"a": b"no", "clip.mp4": data}))
+    for number, name in enumerate(("clip.mp4?signature=abc", "shard.tar::clip.mp4"), start=1):
+        assert read_all(f"{web_server}/{name}") == data
+        assert WebHandler.num_sent == 2 * number  # one that is broken off, and the download
+    with pytest.raises(MediaError, match=NO_SUCH_FILE) as caught:
+        read_all(f"{web_server}/missing.mp4?signature=abc")
+    assert "abc" not in str(caught.value)
+
+
+def test_an_error_of_whoever_uses_the_media_is_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    with pytest.raises(FileNotFoundError, match="spool"), open_media(item(tmp_path / "clip.mp4")):
+        raise FileNotFoundError("spool")
+
+
+def test_a_folder_without_images_is_the_videos_fault(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing to see")
+    with pytest.raises(MediaError, match=r"the folder holds no images \(\.jpg"):
+        read_all(tmp_path)
+
+
+def test_a_remote_folder_of_images_is_a_video(memory: fsspec.AbstractFileSystem) -> None:
+    for number, pixels in zip((3, 20, 100), pictures(3), strict=True):
+        memory.pipe_file(f"/frames/{number}.png", encode_image(pixels))
+    for uri in ("memory://frames", "memory://frames/"):
+        with open_media(item(uri)) as media, VideoFrames(media) as frames:
+            assert [frame.pixels_HW3.numpy().tobytes() for frame in frames.forward(0)] == [
+                pixels.tobytes() for pixels in pictures(3)
+            ]
+
+
+def test_a_listing_of_a_web_server_names_no_image_outside_of_the_folder(web_server: str, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames/1.png").write_bytes(encode_image(pictures(1)[0]))
+    (tmp_path / "secret.png").write_bytes(encode_image(pictures(2)[1]))
+    links = ("1.png", "../secret.png", "%2e%2e/secret.png", "x/..%2F../secret.png", "/secret.png", "http://[::1]/z.png")
+    (tmp_path / "frames/index.html").write_text("".join(f'<a href="{link}">x</a>' for link in links))
+    with open_media(item(f"{web_server}/frames/")) as media:
+        assert len(media.files) == 1
+        with media.files[0]() as file:
+            assert file.read() == (tmp_path / "frames/1.png").read_bytes()
+
+
+def test_names_with_numbers_sort_by_number() -> None:
+    names = ["f10.png", "f9.png", "f010.png", "a.png", "f9a.png"]
+    assert sorted(names, key=natural_order) == ["a.png", "f9.png", "f9a.png", "f010.png", "f10.png"]
+
+
+@pytest.mark.parametrize("uri", ["{tar}::clips/b.mp4", "{tar}::./clips/b.mp4", "tar://clips/b.mp4::{tar}"])
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_a_member_of_a_tar_is_read(tmp_path: Path, memory: fsspec.AbstractFileSystem, where: str, uri: str) -> None:
+    members = {"clips/a.mp4": os.urandom(100_000), "clips/b.mp4": os.urandom(70_001), "./c": b""}
+    (tmp_path / "shard.tar").write_bytes(tar_of(members))
+    memory.pipe_file("/shard.tar", tar_of(members))
+    tar = str(tmp_path / "shard.tar") if where == "disk" else "memory://shard.tar"
+    assert read_all(uri.format(tar=tar)) == members["clips/b.mp4"]
+
+
+def test_a_tar_is_indexed_once(tmp_path: Path) -> None:
+    opened = []
+    path = tmp_path / "shard.tar"
+    path.write_bytes(tar_of({str(number): b"x" * 600 for number in range(50)}))
+
+    def open_archive() -> io.IOBase:
+        opened.append(1)
+        return path.open("rb")
+
+    for _ in range(3):
+        index = tar_index(str(path), path.stat().st_size, open_archive)  # type: ignore[arg-type]
+    assert len(index) == 50
+    assert len(opened) == 1
+
+
+def test_what_cannot_be_read_from_a_tar_is_said(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.mp4"
+    secret.write_bytes(b"secret")
+    path = tmp_path / "shard.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, kind in (
+            ("symbolic.mp4", tarfile.SYMTYPE),
+            ("hard.mp4", tarfile.LNKTYPE),
+            ("folder", tarfile.DIRTYPE),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, str(secret)
+            archive.addfile(entry)
+    for name, message in (
+        ("symbolic.mp4", "is a link, which is not followed"),
+        ("hard.mp4", "is a link, which is not followed"),
+        ("folder", "is not a file"),
+        ("missing.mp4", "has no member 'missing.mp4'"),
+    ):
+        with pytest.raises(MediaError, match=message):
+            read_all(f"{path}::{name}")
+
+
+def header_with_size(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header that claims a size that `tarfile` would not write."""
+    entry = tarfile.TarInfo(name)
+    entry.type = kind
+    header = bytearray(entry.tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = (b"\xff" if size < 0 else b"\x80") + (size % (1 << 88)).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+@pytest.mark.parametrize("size", [-1, -512, -1024, -(1 << 62), 1 << 62, 1 << 80])
+def test_a_tar_with_absurd_sizes_is_refused(tmp_path: Path, size: int, kind: bytes) -> None:
+    path = tmp_path / "shard.tar"
+    path.write_bytes(header_with_size("a.mp4", 0) + header_with_size("b.mp4", size, kind) + bytes(1024))
+    with pytest.raises(MediaError, match=r"cannot be read as an uncompressed tar|is stored as a sparse file"):
+        read_all(f"{path}::b.mp4")
+
+
+@pytest.mark.parametrize("kind", ["compressed", "cut off", "no tar"])
+def test_a_tar_that_cannot_be_indexed_is_the_videos_fault(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "shard.tar"
+    data = tar_of({"a.mp4": b"a" * 3000, "b.mp4": b"b" * 3000})
+    if kind == "compressed":
+        with tarfile.open(path, "w:gz") as archive:
+            archive.addfile(tarfile.TarInfo("a.mp4"))
+    else:
+        path.write_bytes(data[:5000] if kind == "cut off" else b"no tar at all" * 100)
+    with pytest.raises(MediaError, match="cannot be read as an uncompressed tar"):
+        read_all(f"{path}::a.mp4")
+
+
+def bytes_table(path: Path, values: list[bytes | None]) -> Path:
+    table = pa.table({"video_id": ["clip"] * len(values), "bytes": pa.array(values, pa.binary())})
+    pq.write_table(table, path, row_group_size=4, use_dictionary=False)
+    return path
+
+
+def test_bytes_are_read_from_the_row_in_any_order(tmp_path: Path) -> None:
+    values = [bytes([number]) * 1000 for number in range(10)]
+    path = bytes_table(tmp_path / "videos.parquet", list(values))
+    for number in (0, 1, 3, 2, 9, 5):
+        span = RowSpan(str(path), number // 4, number % 4, number % 4 + 1)
+        with open_media(item(None, bytes_at=span)) as media, media.files[0]() as file:
+            assert file.read() == values[number]
+
+
+def test_a_row_without_bytes_is_the_videos_fault(tmp_path: Path) -> None:
+    path = bytes_table(tmp_path / "videos.parquet", [None, b""])
+    for row in (0, 1):
+        with (
+            pytest.raises(MediaError, match="bytes of video 'clip': the row has neither uri nor bytes"),
+            open_media(item(None, bytes_at=RowSpan(str(path), 0, row, row + 1))),
+        ):
+            pass
+    with pytest.raises(MediaError, match="neither uri nor bytes"), open_media(item(None)):
+        pass
+
+
+def test_a_row_that_is_gone_is_said(tmp_path: Path) -> None:
+    path = bytes_table(tmp_path / "videos.parquet", [b"video"])
+    for span in (RowSpan(str(path), 0, 5, 6), RowSpan(str(path), 3, 0, 1), RowSpan(str(tmp_path / "gone"), 0, 0, 1)):
+        with pytest.raises(TableChanged, match="was changed while the job ran"), open_media(item(None, bytes_at=span)):
+            pass
+
+
+def test_the_bytes_of_another_video_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "videos.parquet"
+    pq.write_table(pa.table({"video_id": ["other", "clip"], "bytes": [b"other", b"clip"]}), path)
+    taken = item(None, bytes_at=RowSpan(str(path), 0, 0, 1))
+    with pytest.raises(TableChanged, match="the row of 'clip' is another's"), open_media(taken):
+        pass
+
+
+@pytest.mark.slow
+def test_every_kind_of_media_comes_from_s3(s3_server: S3Server) -> None:
+    folder = s3_server.new_folder()
+    options = s3_server.options()
+    filesystem, root = fsspec.core.url_to_fs(folder, **options)
+    clip = encode(pictures(5))
+    filesystem.pipe_file(f"{root}/a clip ü.mp4", clip)
+    filesystem.pipe_file(f"{root}/shard.tar", tar_of({"x.mp4": b"no", "clip.mp4": clip}))
+    for number, pixels in enumerate(pictures(3)):
+        filesystem.pipe_file(f"{root}/frames/{number}.png", encode_image(pixels))
+    expected = [frame.pixels_HW3.numpy().tobytes() for frame in VideoFrames(media_of(clip)).forward(0)]
+    for uri in (f"{folder}/a clip ü.mp4", f"{folder}/shard.tar::clip.mp4"):
+        with open_media(item(uri), options) as media, VideoFrames(media) as frames:
+            assert [frame.pixels_HW3.numpy().tobytes() for frame in frames.forward(0)] == expected
+    with open_media(item(f"{folder}/frames"), options) as media, VideoFrames(media) as frames:
+        assert frames.length_up_to(16) == 3
+    with pytest.raises(MediaError, match=NO_SUCH_FILE), open_media(item(f"{folder}/missing.mp4"), options):
+        pass

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.video.prefetch import DecodeAhead
+
+
+class Source:
+    """Counts up; notes what was made, and that it was closed."""
+
+    def __init__(self, count: int = 10**9, error: Exception | None = None) -> None:
+        self.made = 0
+        self.closed = threading.Event()
+        self.thread = ""
+        self._count = count
+        self._error = error
+
+    def items(self) -> Iterator[int]:
+        try:
+            self.thread = threading.current_thread().name
+            while self.made < self._count:
+                self.made += 1
+                yield self.made
+            if self._error is not None:
+                raise self._error
+        finally:
+            self.closed.set()
+
+
+def test_items_come_in_order_and_end() -> None:
+    source = Source(50)
+    assert list(DecodeAhead(source.items(), 4)) == list(range(1, 51))
+    assert source.closed.is_set()
+    assert source.thread == "decode-ahead"
+
+
+def test_it_runs_ahead_by_no_more_than_it_may() -> None:
+    source = Source()
+    ahead = DecodeAhead(source.items(), 3)
+    assert next(ahead) == 1
+    time.sleep(0.2)
+    assert 2 <= source.made <= 5
+    ahead.close()
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    source = Source(3, OSError("broken"))
+    found = []
+    with pytest.raises(OSError, match="broken"):
+        found.extend(iter(DecodeAhead(source.items(), 2)))
+    ahead = DecodeAhead(Source(2, OSError("broken")).items(), 2)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(OSError, match="broken"):
+        next(ahead)
+    assert next(ahead, None) is None
+
+
+def test_closing_stops_the_thread_and_closes_the_source() -> None:
+    source = Source()
+    ahead = DecodeAhead(source.items(), 2)
+    next(ahead)
+    ahead.close()
+    assert source.closed.is_set()
+    assert next(ahead, None) is None
+    ahead.close()
+
+
+def test_dropping_stops_the_thread_too() -> None:
+    source = Source()
+    ahead = DecodeAhead(source.items(), 2)
+    next(ahead)
+    del ahead
+    gc.collect()
+    assert source.closed.wait(5)
+
+
+def test_a_consumer_that_waits_is_released_by_close() -> None:
+    gate = threading.Event()
+
+    def slow() -> Iterator[int]:
+        gate.wait(10)
+        yield 1
+
+    ahead = DecodeAhead(slow(), 1)
+    threading.Timer(0.1, ahead.close).start()
+    assert next(ahead, None) is None
+    gate.set()

@@ -1,0 +1,219 @@
+"""One video to rows, with a session that keeps the contract and a mask that can be computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco
+
+from model.prompts import BoxPrompt, PointPrompt, Prompt
+from model.tracking.frames import ArrayFrames, FrameSource
+from model.tracking.state import FrameResult
+from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
+from pipeline.output.schema import MASKS, TRACKS
+from pipeline.records import FramePosition
+from pipeline.worker.labeler import LabelOptions, Labels, failed_tracks, label_steps
+
+SIZE_HW = (32, 48)
+NUM_FRAMES = 10
+
+
+class Frames(ArrayFrames):
+    """Ten frames, of which every second of a longer video is labelled: label 3 is frame 6 at 0.6 s."""
+
+    num_frames: int | None = NUM_FRAMES
+
+    def __init__(self) -> None:
+        super().__init__(np.zeros((NUM_FRAMES, *SIZE_HW, 3), np.uint8))
+
+    def locate(self, position: FramePosition) -> int | None:
+        frame = position.frame_index if position.frame_index is not None else round((position.pts_seconds or 0) * 10)
+        return frame // 2 if frame < 2 * NUM_FRAMES else None
+
+    def position(self, index: int) -> FramePosition:
+        return FramePosition(2 * index, 0.2 * index)
+
+
+class BoxSession:
+    """Follows objects by calling the left half of the frame theirs, except on label 4, where they are hidden.
+
+    Its steps are the results themselves.
+    """
+
+    made: ClassVar[list[BoxSession]] = []
+
+    def __init__(self, frames: FrameSource) -> None:
+        self.prompts: dict[int, dict[int, Prompt]] = {}
+        BoxSession.made.append(self)
+
+    def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None:
+        self.prompts.setdefault(object_id, {})[frame_index] = prompt
+
+    def walk(self, direction: str, *, resume: bool = False) -> Iterator[FrameResult]:
+        assert not resume
+        first = {object_id: min(prompts) for object_id, prompts in self.prompts.items()}
+        last = {object_id: max(prompts) for object_id, prompts in self.prompts.items()}
+        for index in range(NUM_FRAMES):
+            if direction != "backward":
+                yield from self._result(index, [one for one in first if first[one] <= index])
+        for index in reversed(range(NUM_FRAMES)):
+            if direction == "backward":
+                yield from self._result(index, [one for one in last if index <= last[one]])
+            if direction == "both":
+                yield from self._result(index, [one for one in first if index < first[one]])
+
+    def _result(self, index: int, object_ids: Sequence[int]) -> Iterator[FrameResult]:
+        if not object_ids:
+            return
+        logits_BHW = torch.full((len(object_ids), 16, 16), -5.0)
+        if index != 4:
+            logits_BHW[:, :, :8] = 5.0
+        scores_B = torch.tensor([float(object_id) for object_id in object_ids])
+        is_prompt = tuple(index in self.prompts[object_id] for object_id in object_ids)
+        yield FrameResult(index, tuple(object_ids), logits_BHW, scores_B, scores_B / 100, is_prompt, SIZE_HW)
+
+
+def box(object_id: int, *frame_indexes: int, error: str = "", category: str | None = None) -> ObjectPrompts:
+    prompts = tuple((FramePosition(index, None), BoxPrompt((1.0, 1.0, 20.0, 20.0))) for index in frame_indexes)
+    return ObjectPrompts(object_id, category, prompts, error)
+
+
+def label(*objects: ObjectPrompts, **options: object) -> Labels:
+    BoxSession.made.clear()
+    return label_with(BoxSession, lambda step: step, *objects, **options)
+
+
+def label_with(
+    make_session: Callable[[FrameSource], Any], compute: Callable[[Any], Any], *objects: ObjectPrompts, **options: Any
+) -> Labels:
+    """A whole video; `compute` makes the result of a step."""
+    steps = label_steps(make_session, "v", VideoPrompts(objects), Frames(), LabelOptions(**options))
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(compute(step))
+    except StopIteration as end:
+        labels: Labels = end.value
+        return labels
+
+
+@pytest.mark.parametrize(
+    ("direction", "covered"),
+    [
+        ("forward", {1: range(10), 2: range(3, 10)}),
+        ("backward", {1: range(1), 2: range(6)}),
+        ("both", {1: range(10), 2: range(10)}),
+    ],
+)
+def test_each_object_has_a_row_for_each_frame_that_it_covers(direction: str, covered: dict[int, range]) -> None:
+    labels = label(box(1, 0), box(2, 6, 10), direction=direction)
+    rows = list(zip(labels.masks["object_id"].to_pylist(), labels.masks["frame_index"].to_pylist(), strict=True))
+    assert rows == [(object_id, 2 * index) for object_id, indexes in covered.items() for index in indexes]
+    assert labels.expected_masks == len(rows)
+    assert labels.masks.schema.equals(MASKS)
+
+
+def test_rows_hold_the_mask_at_the_size_of_the_video() -> None:
+    rows = label(box(7, 2)).masks.to_pylist()
+    visible = rows[0]
+    decoded_HW = coco.decode(visible["rle"])
+    assert decoded_HW.shape == SIZE_HW
+    assert (decoded_HW[:, :24] == 1).all()
+    assert (decoded_HW[:, 24:] == 0).all()
+    assert [visible[f"bbox_{side}"] for side in "xywh"] == [0, 0, 24, 32]
+    assert visible["area"] == 24 * 32
+    assert visible["is_prompt"]
+    assert visible["pts_seconds"] == pytest.approx(0.2)
+    assert (visible["object_score"], visible["predicted_iou"]) == (7.0, pytest.approx(0.07))
+    hidden = next(row for row in rows if row["frame_index"] == 8)
+    assert hidden["area"] == 0
+    assert not hidden["is_prompt"]
+
+
+def test_tracks_summarise_their_masks() -> None:
+    labels = label(box(3, 2, category="dog"))
+    (track,) = labels.tracks.to_pylist()
+    assert labels.tracks.schema.equals(TRACKS)
+    assert (track["status"], track["category"], track["num_prompts"], track["prompt_frames"]) == ("ok", "dog", 1, [2])
+    assert (track["num_masks"], track["num_visible"], track["visible_share"]) == (9, 8, pytest.approx(8 / 9))
+    assert (track["first_visible_frame"], track["last_visible_frame"]) == (2, 18)
+    assert (track["area_min"], track["area_mean"], track["area_max"]) == (768, 768.0, 768)
+    assert track["object_score_mean"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (box(2, 100), "object 2, frame 100: the video ends before it (10 labelled frames)"),
+        (
+            ObjectPrompts(2, None, ((FramePosition(None, 9.0), BoxPrompt((0.0, 0.0, 5.0, 5.0))),)),
+            "object 2, pts_seconds 9.0: the video has no frame then, or has no times (10 labelled frames)",
+        ),
+        (box(2, error="object 2, frame 0: box: is nonsense"), "object 2, frame 0: box: is nonsense"),
+        (
+            ObjectPrompts(2, None, ((FramePosition(0, None), PointPrompt(((100.0, 5.0),), (1,))),)),
+            "object 2, frame 0: points: (100, 5) lies outside of the frame",
+        ),
+        (
+            ObjectPrompts(2, None, (*box(2, 4).prompts, (FramePosition(None, 0.5), BoxPrompt((0.0, 0.0, 5.0, 5.0))))),
+            "two prompts on one frame",
+        ),
+    ],
+)
+def test_a_bad_object_does_not_lose_the_others(bad: ObjectPrompts, said: str) -> None:
+    labels = label(box(1, 0), bad, box(3, 2))
+    assert labels.failure == ""
+    assert labels.masks.num_rows == labels.expected_masks == 10 + 9
+    statuses = labels.tracks.select(["object_id", "status", "num_masks"]).to_pylist()
+    assert [tuple(row.values()) for row in statuses] == [(1, "ok", 10), (2, "failed", 0), (3, "ok", 9)]
+    assert said in labels.tracks["message"][1].as_py()
+
+
+def test_a_video_without_a_good_object_fails_with_their_messages() -> None:
+    labels = label(box(1, 100), box(2, 200))
+    assert "object 1, frame 100" in labels.failure
+    assert "object 2, frame 200" in labels.failure
+    assert labels.masks.num_rows == labels.expected_masks == 0
+
+
+def test_a_clamped_box_is_a_warning() -> None:
+    sticking_out = ObjectPrompts(1, None, ((FramePosition(0, None), BoxPrompt((-1.0, 0.0, 20.0, 20.0))),))
+    (track,) = label(sticking_out).tracks.to_pylist()
+    assert track["status"] == "ok"
+    assert "clamped" in track["message"]
+
+
+def test_an_object_that_the_model_does_not_see_at_its_prompt_is_a_warning() -> None:
+    hidden, seen = label(box(1, 2, 8), box(2, 0)).tracks.to_pylist()
+    assert (hidden["status"], seen["status"], seen["message"]) == ("ok", "ok", "")
+    assert hidden["message"] == "frame 8: the model sees no object at the prompt; check where it is"
+
+
+def test_objects_can_be_followed_a_few_at_a_time_with_the_same_rows() -> None:
+    objects = [box(number, number) for number in range(1, 6)]
+    together = label(*objects)
+    assert len(BoxSession.made) == 1
+    apart = label(*objects, max_objects=2)
+    assert [len(session.prompts) for session in BoxSession.made] == [2, 2, 1]
+    assert apart.masks.equals(together.masks)
+    assert (apart.num_frames, apart.expected_masks) == (together.num_frames, together.expected_masks)
+
+
+def test_each_step_wants_its_result_and_the_video_may_stop_anywhere() -> None:
+    steps = label_steps(BoxSession, "v", VideoPrompts((box(1, 0),)), Frames(), LabelOptions())
+    first = next(steps)
+    second = steps.send(first)  # type: ignore[arg-type]
+    assert (first.frame_index, second.frame_index) == (0, 1)  # type: ignore[attr-defined]
+    steps.close()
+
+
+def test_a_video_that_failed_as_a_whole_still_names_its_objects() -> None:
+    rows = failed_tracks("v", VideoPrompts((box(1, 0), box(2, error="bad box"))), "no such file").to_pylist()
+    assert [(row["object_id"], row["status"], row["message"]) for row in rows] == [
+        (1, "failed", "no such file"),
+        (2, "failed", "bad box"),
+    ]

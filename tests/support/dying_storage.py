@@ -1,0 +1,48 @@
+"""A job's storage whose process dies at its n-th write: before it, or after it and before the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.storage.job_storage import JobStorage
+
+
+class Died(BaseException):
+    """What stands for SIGKILL: nothing catches it, nothing after it runs."""
+
+
+@dataclass
+class DyingStorage(JobStorage):
+    """Counts writes in `num_writes`; dies at number `dies_at`, half of the time after it took effect."""
+
+    dies_at: int = -1
+    dies_after: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.num_writes = 0
+
+    def _counted(self, write, *arguments):  # type: ignore[no-untyped-def]
+        number, self.num_writes = self.num_writes, self.num_writes + 1
+        if number == self.dies_at and not self.dies_after:
+            raise Died
+        try:
+            return write(*arguments)
+        finally:  # a refusal is an answer as well
+            if number == self.dies_at:
+                raise Died
+
+    def create(self, path: str, data: bytes) -> None:
+        self._counted(super().create, path, data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._counted(super().replace, path, data)
+
+    def put_file(self, local: Path, path: str) -> int:
+        return self._counted(super().put_file, local, path)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        for path in list(paths):
+            self._counted(super().delete, [path])

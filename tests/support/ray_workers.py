@@ -1,0 +1,69 @@
+"""Workers for tests on Ray: imported by the actors, so they live in a module."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+from pipeline.records import Progress, Report, WorkItem
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.worker import Worker
+
+
+class ScriptedWorker:
+    """Does what the id of its first offer says."""
+
+    def __init__(self, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self.has_stopped = threading.Event()
+
+    def setup(self) -> str:
+        return f"process {os.getpid()}"
+
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        what = offers[0].video_id
+        if what == "die":
+            os._exit(1)
+        if what == "raise":
+            raise ValueError("a worker with a fault")
+        if what == "sleep":
+            self.has_stopped.wait(60)
+        return Report(self.worker_id, in_flight=(Progress(what, 1, "labelling"),), poisoned=self._poison())
+
+    def drain(self) -> Report:
+        return Report(self.worker_id)
+
+    def stop(self) -> None:
+        self.has_stopped.set()
+
+    def close(self) -> None:
+        return None
+
+    def _poison(self) -> str:
+        return "asked to stop" if self.has_stopped.is_set() else ""
+
+
+class NoModel(ScriptedWorker):
+    def setup(self) -> str:
+        raise FileNotFoundError("there is no checkpoint here")
+
+
+class SlowToStart(ScriptedWorker):
+    def setup(self) -> str:
+        time.sleep(60)
+        return "late"
+
+
+class Fragile(Worker):
+    """The real worker, which dies of videos that are called poison."""
+
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        if any(item.video_id.startswith("poison") for item in offers):
+            os._exit(9)
+        return super().work(offers)
+
+
+def fragile_worker(settings: WorkerSettings, worker_id: str) -> Worker:
+    return Fragile(settings, worker_id)

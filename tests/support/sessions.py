@@ -1,0 +1,114 @@
+"""What the model's tests share: mini, a quarter of its size for tests of rules, drawn clips and prompts on them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.hf.config import Sam2VideoConfig
+from model.hf.model import Sam2VideoModel
+from model.hf.processing import Sam2VideoProcessor
+from model.network.sam2 import Sam2
+from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
+from model.tracking.frames import ArrayFrames
+from model.tracking.state import FrameResult
+from model.weights.checkpoint import load_model
+from pipeline.demo.clips import Clip
+from tests.support.clips import moving_clip
+
+SMALL_SIZE = 64
+
+# What another batch may change in logits of about ±10: memories are kept in bfloat16, so that a last bit can grow.
+OTHER_BATCH = 0.02
+
+Logits = dict[tuple[int, int], Tensor]
+"""Logits `[h, w]` by object and frame."""
+
+
+@functools.cache
+def mini() -> Sam2:
+    return load_model("mini")
+
+
+@functools.cache
+def small() -> Sam2:
+    """Mini's weights at an input of 64 × 64: 16 times less to compute, and plain discs are still tracked."""
+    network = Sam2(replace(mini().config, image_size=SMALL_SIZE))
+    network.load_state_dict(mini().state_dict())
+    return network
+
+
+@functools.cache
+def small_model() -> Sam2VideoModel:
+    config = Sam2VideoConfig.from_pretrained("mini")
+    config.image_size = SMALL_SIZE
+    return Sam2VideoModel(config, small())
+
+
+@functools.cache
+def small_processor() -> Sam2VideoProcessor:
+    return Sam2VideoProcessor(SMALL_SIZE)
+
+
+@functools.cache
+def clip(num_frames: int = 8, num_objects: int = 2, seed: int = 0) -> Clip:
+    return moving_clip(num_frames=num_frames, num_objects=num_objects, size_hw=(48, 64), seed=seed)
+
+
+def frames_of(one: Clip) -> ArrayFrames:
+    return ArrayFrames(one.frames_THW3)
+
+
+def center(one: Clip, object_id: int, frame_index: int) -> tuple[float, float]:
+    """The pixel of an object that is nearest to its centre of gravity."""
+    ys, xs = np.nonzero(one.mask(object_id, frame_index))
+    nearest = np.hypot(xs - xs.mean(), ys - ys.mean()).argmin()
+    return float(xs[nearest]), float(ys[nearest])
+
+
+def click(one: Clip, object_id: int, frame_index: int) -> PointPrompt:
+    return PointPrompt((center(one, object_id, frame_index),), (1,))
+
+
+def box(one: Clip, object_id: int, frame_index: int) -> BoxPrompt:
+    ys, xs = np.nonzero(one.mask(object_id, frame_index))
+    return BoxPrompt((float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)))
+
+
+def mask(one: Clip, object_id: int, frame_index: int) -> MaskPrompt:
+    return MaskPrompt(one.mask(object_id, frame_index))
+
+
+def by_object(results: Iterable[FrameResult]) -> Logits:
+    """Logits of a propagation, in which each object and frame comes once."""
+    logits: Logits = {}
+    for result in results:
+        for object_id, logits_HW in zip(result.object_ids, result.logits_BHW, strict=True):
+            assert (object_id, result.frame_index) not in logits
+            logits[object_id, result.frame_index] = logits_HW
+    return logits
+
+
+def gap(first: Logits, second: Logits, object_ids: Sequence[int] | None = None) -> float:
+    """The largest difference of logits; both must have the same objects and frames."""
+    keys = [key for key in first if object_ids is None or key[0] in object_ids]
+    assert keys
+    assert set(keys) == {key for key in second if object_ids is None or key[0] in object_ids}
+    return max(float((first[key] - second[key]).abs().max()) for key in keys)
+
+
+def same_bits(first: Iterable[FrameResult], second: Iterable[FrameResult]) -> bool:
+    """Whether two propagations gave the same, bit for bit and in the same order."""
+    one, other = list(first), list(second)
+    return len(one) == len(other) and all(
+        (a.frame_index, a.object_ids, a.is_prompt) == (b.frame_index, b.object_ids, b.is_prompt)
+        and torch.equal(a.logits_BHW, b.logits_BHW)
+        and torch.equal(a.object_scores_B, b.object_scores_B)
+        and torch.equal(a.predicted_ious_B, b.predicted_ious_B)
+        for a, b in zip(one, other, strict=True)
+    )
