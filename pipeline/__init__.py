@@ -17,9 +17,9 @@
 
 The way of a frame, from a file to a row of `masks`:
 
-    driver.dispatch ─WorkItem─> worker.worker ─> video.media ─> video.frames ─> model.advance ─logits─> worker.mask_encoder
-        ^                                                                                                  │ RLE (masks)
-        └─ commits.committer <─Report─ output.segment_writer (a Parquet segment, published) <── output.mask_rows
+    driver.dispatch ─WorkItem─> worker.worker ─> video.media ─> video.frames ─> model ─logits─> worker.mask_encoder
+           ^                                                                                           │ masks: RLE
+           └── commits.committer <─Report── output.segment_writer (a Parquet segment) <── output.mask_rows
 
 `docs/architecture.md` draws the floors; `make lint` holds them (import-linter, in pyproject.toml).
 """
