@@ -27,13 +27,13 @@ from pipeline.errors import ConfigError, InputError, NewerVersion, OwnedByAnothe
 from pipeline.inputs.plan import Plan
 from pipeline.output.rows import Provenance
 from pipeline.output.saved_sessions import delete_all
-from pipeline.output.segment_writer import FlushPolicy, SegmentWriter
+from pipeline.output.segment_writer import SegmentWriter
 from pipeline.output.segments import SegmentOrigin
 from pipeline.records import Ending
 from pipeline.redact import redact
 from pipeline.storage.scratch import WorkerFolder
 from pipeline.text import counted, say
-from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.settings import JobFacts, WorkerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -117,23 +117,23 @@ def open_executor(job: Job) -> Iterator[Executor]:
     """Workers as `cluster=` says. Imports Ray only if it is wanted."""
     config = job.config
     cluster, worker = config.cluster, config.worker
-    settings = WorkerSettings(
-        model=config.model,
-        checkpoint=job.checkpoint,
-        propagate=config.propagate,
-        frames=config.frames,
-        flush=_flush_policy(config),
+    facts = JobFacts(
+        weights=job.checkpoint,
         storage=job.storage,
         storage_options=config.storage_options,
         epoch=job.log.state.epoch,
         config_hash=job.record.config_hash,
         versions=job.record.versions,
-        checkpoint_rule=config.checkpoint,
-        num_threads=cluster.cpus_per_actor,
-        videos_in_flight=worker.videos_in_flight,
-        beat_seconds=worker.beat_seconds,
-        hang_seconds=worker.hang_seconds,
-        spool_dir=worker.spool_dir,
+    )
+    settings = WorkerSettings(
+        job=facts,
+        model=config.model,
+        propagate=config.propagate,
+        frames=config.frames,
+        flush=config.flush,
+        checkpoint=config.checkpoint,
+        worker=worker,
+        cpus=cluster.cpus_per_actor,
     )
     make = partial(make_worker, settings)
     executor: Executor
@@ -212,11 +212,6 @@ def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
     writer = SegmentWriter(job.storage, folder, origin)
     provenance = Provenance("driver", str(job.checkpoint), job.record.config_hash, job.record.versions)
     return JobLedger(keeper, writer, provenance)
-
-
-def _flush_policy(config: JobConfig) -> FlushPolicy:
-    flush = config.flush
-    return FlushPolicy(int(flush.megabytes * (1 << 20)), flush.seconds, flush.elapsed_fraction)
 
 
 def _stopped(error: Exception, code: int) -> int:

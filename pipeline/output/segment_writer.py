@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config.job_config import FlushConfig
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segments import BuiltSegment, SegmentOrigin, build_segment, new_segment_name, publish
 from pipeline.records import Outcome, Segment
@@ -43,6 +44,11 @@ class FlushPolicy:
     max_seconds: float = 300.0
     max_elapsed_share: float = 0.05
     max_videos: int = 2_000
+
+    @classmethod
+    def of(cls, flush: FlushConfig) -> FlushPolicy:
+        """The limits that a config asks for."""
+        return cls(int(flush.megabytes * (1 << 20)), flush.seconds, flush.elapsed_fraction)
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,53 @@
-"""What makes a worker, without torch: the driver only passes it on."""
+"""What a worker is made of: groups of the config, whole, and what the driver found out about the job.
+
+This module knows no torch, because the driver only passes settings on.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config.job_config import CheckpointConfig, FramesConfig, ModelConfig, PropagateConfig
-from pipeline.output.segment_writer import FlushPolicy
+from pipeline.config.job_config import (
+    CheckpointConfig,
+    FlushConfig,
+    FramesConfig,
+    ModelConfig,
+    PropagateConfig,
+    WorkerConfig,
+)
 from pipeline.records import Checkpoint
 from pipeline.storage.job_storage import JobStorage
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
-    """Everything that a worker needs: plain values that travel to an actor."""
+class JobFacts:
+    """What the driver alone knows of a job: which weights exactly, where the output lies, and what its rows say of it.
 
-    model: ModelConfig
-    checkpoint: Checkpoint
-    propagate: PropagateConfig
-    frames: FramesConfig
-    flush: FlushPolicy
+    `storage_options` are fsspec's, for the inputs and the weights. `epoch` counts the drivers that have owned the job.
+    """
+
+    weights: Checkpoint
     storage: JobStorage
     storage_options: dict[str, Any]
     epoch: int
     config_hash: str
     versions: str
-    num_threads: int = 1
-    videos_in_flight: int = 1
-    beat_seconds: float = 10.0
-    hang_seconds: float = 600.0
-    spool_dir: str | None = None
-    checkpoint_rule: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Everything that a worker needs, as plain values that travel to an actor.
+
+    The groups are those of the config, so that a new key reaches the worker by itself. `cpus` is how many threads torch
+    computes with (`cluster.cpus_per_actor`).
+    """
+
+    job: JobFacts
+    model: ModelConfig
+    propagate: PropagateConfig = field(default_factory=PropagateConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    flush: FlushConfig = field(default_factory=FlushConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
+    cpus: int = 1

@@ -27,7 +27,7 @@ from pipeline.errors import InputError, MediaError, StorageError, TableChanged, 
 from pipeline.inputs.prompts import read_prompts
 from pipeline.output.rows import Provenance, labeled_video
 from pipeline.output.saved_sessions import VideoCheckpoint, session_identity
-from pipeline.output.segment_writer import LabeledVideo, SegmentWriter
+from pipeline.output.segment_writer import FlushPolicy, LabeledVideo, SegmentWriter
 from pipeline.output.segments import SegmentOrigin
 from pipeline.records import Report, Segment, Status, WorkItem
 from pipeline.redact import redact
@@ -73,28 +73,28 @@ class Worker:
     def setup(self) -> str:
         """Load the model; returns on what it runs, in words. Raises whatever keeps it from loading."""
         settings = self.settings
-        torch.set_num_threads(settings.num_threads)
+        torch.set_num_threads(settings.cpus)
         device, dtype = choose_device(settings.model)
-        checkpoint = settings.checkpoint
-        source = local_checkpoint(checkpoint.source, checkpoint.identity, settings.storage_options)
-        model = load_model(source, device=device, dtype=dtype, revision=checkpoint.revision)
+        job = settings.job
+        source = local_checkpoint(job.weights.source, job.weights.identity, job.storage_options)
+        model = load_model(source, device=device, dtype=dtype, revision=job.weights.revision)
         self._model = prepare_model(model, settings.model)
         self._encode_ahead = frames_per_batch(device, model.config.grid_size**2)
         self._buffers = FrameBuffers((model.config.image_size, model.config.image_size, 3), device)
-        self._provenance = Provenance(self.worker_id, str(checkpoint), settings.config_hash, settings.versions)
-        self._folder = WorkerFolder(settings.spool_dir)
+        self._provenance = Provenance(self.worker_id, str(job.weights), job.config_hash, job.versions)
+        self._folder = WorkerFolder(settings.worker.spool_dir)
         self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(self._folder.path)
-        self._fetch_watch = StallWatch(settings.hang_seconds)
+        self._fetch_watch = StallWatch(settings.worker.hang_seconds)
         self._prefetch = ThreadPoolExecutor(1, "fetch", initializer=self._fetch_watch.adopt)
-        origin = SegmentOrigin(settings.epoch, self.worker_id, settings.config_hash)
-        self._writer = SegmentWriter(settings.storage, self._folder.path, origin, settings.flush)
+        origin = SegmentOrigin(job.epoch, self.worker_id, job.config_hash)
+        self._writer = SegmentWriter(job.storage, self._folder.path, origin, FlushPolicy.of(settings.flush))
         return describe_device(device, dtype, settings.model)
 
     def work(self, offers: Sequence[WorkItem]) -> Report:
         """Take new items and label; returns when a video is done, when time is up, or when there is nothing to do."""
         for item in offers:
             self._accept(item)
-        deadline = time.monotonic() + self.settings.beat_seconds
+        deadline = time.monotonic() + self.settings.worker.beat_seconds
         poisoned = ""
         try:
             self._flush_if_due()
@@ -146,8 +146,8 @@ class Worker:
         """Prompts, media and first frames of a video; runs in the helper thread."""
         settings, item = self.settings, video.item
         started = time.perf_counter()
-        video.prompts = read_prompts(item, settings.storage_options)
-        media = video.resources.enter_context(open_media(item, settings.storage_options))
+        video.prompts = read_prompts(item, settings.job.storage_options)
+        media = video.resources.enter_context(open_media(item, settings.job.storage_options))
         video.fetch_seconds = time.perf_counter() - started
         selection = FrameSelection(settings.frames.stride, settings.frames.fps, item.start_seconds, item.end_seconds)
         frames = VideoFrames(
@@ -171,7 +171,7 @@ class Worker:
     def _flight(self, deadline: float) -> list[VideoInFlight]:
         """The videos that advance now: the first ones that are here, or the first one by itself if it must be so."""
         first = self._videos[0]
-        limit = 1 if first.by_itself else self.settings.videos_in_flight
+        limit = 1 if first.by_itself else self.settings.worker.videos_in_flight
         candidates = [v for v in islice(self._videos, limit) if v is first or not v.by_itself]
         if not any(v.steps is not None or v.is_fetched for v in candidates):
             fetching = [v.fetching for v in candidates if v.fetching is not None]
@@ -181,7 +181,7 @@ class Worker:
             self._fetch_watch.relax()
         elif self._fetch_watch.hangs():
             raise WorkerBroken(
-                f"fetching {first.item.video_id!r} hangs: nothing has moved for {self.settings.hang_seconds:g} s"
+                f"fetching {first.item.video_id!r} hangs: nothing has moved for {self.settings.worker.hang_seconds:g} s"
             )
         return flight
 
@@ -247,8 +247,8 @@ class Worker:
             max_prompted_memories=settings.propagate.max_prompted_memories,
             encode_ahead=1 if video.has_little_memory else self._encode_ahead,
         )
-        identity = session_identity(video.item, settings.config_hash, video.content)
-        video.checkpoint = VideoCheckpoint(settings.storage, identity, settings.checkpoint_rule)
+        identity = session_identity(video.item, settings.job.config_hash, video.content)
+        video.checkpoint = VideoCheckpoint(settings.job.storage, identity, settings.checkpoint)
         restore = partial(self._restore_session, encode_ahead=make_session.keywords["encode_ahead"])
         saving = Saving(video.checkpoint, make_session, restore)
         video.start(label_steps(make_session, video.item.video_id, video.prompts, video.frames, options, saving))

@@ -21,23 +21,23 @@ from pycocotools import mask as coco
 from model.tracking.state import FrameResult, Step
 from model.tracking.steps import advance
 from pipeline.cluster.executor import make_worker
-from pipeline.config.job_config import CheckpointConfig, FramesConfig, ModelConfig, PropagateConfig
+from pipeline.config.job_config import CheckpointConfig, FlushConfig, ModelConfig, WorkerConfig
 from pipeline.errors import StorageError
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.shards import InputTables
-from pipeline.output.segment_writer import FlushPolicy, SegmentWriter
+from pipeline.output.segment_writer import SegmentWriter
 from pipeline.records import Checkpoint, Report, Status, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker import worker as worker_module
 from pipeline.worker.labeler import LabelOptions, label_steps
-from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.settings import JobFacts, WorkerSettings
 from pipeline.worker.video_in_flight import VideoInFlight
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.media_files import encode_image
 
 NUM_FRAMES = 3
-LAZY = FlushPolicy(max_bytes=1 << 40, max_seconds=1e9, max_elapsed_share=1.0)
+LAZY = FlushConfig(megabytes=1 << 20, seconds=1e9, elapsed_fraction=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -51,19 +51,19 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkItem]:
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
     """A worker that publishes its first video at once, and others when it is asked to."""
-    settings = WorkerSettings(
-        model=ModelConfig("mini", "mini", dtype="float32"),
-        checkpoint=Checkpoint("mini", None, "sha256:0"),
-        propagate=PropagateConfig(),
-        frames=FramesConfig(),
-        flush=LAZY,
+    facts = JobFacts(
+        weights=Checkpoint("mini", None, "sha256:0"),
         storage=JobStorage(str(tmp_path / "job")),
         storage_options={},
         epoch=1,
         config_hash="f",
         versions="maskmill 0",
-        beat_seconds=60.0,
-        spool_dir=str(tmp_path / "spool"),
+    )
+    settings = WorkerSettings(
+        facts,
+        ModelConfig("mini", "mini", dtype="float32"),
+        flush=LAZY,
+        worker=WorkerConfig(beat_seconds=15.0, spool_dir=str(tmp_path / "spool")),
     )
     made = make_worker(settings, "w0")
     made.setup()
@@ -72,8 +72,13 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     assert not list((tmp_path / "spool").iterdir())
 
 
+def with_worker(settings: WorkerSettings, **changes: Any) -> WorkerSettings:
+    """The same settings with other values in the group `worker`."""
+    return replace(settings, worker=replace(settings.worker, **changes))
+
+
 def published(worker: Worker, table: str) -> list[dict[str, object]]:
-    folder = Path(worker.settings.storage.uri) / table
+    folder = Path(worker.settings.job.storage.uri) / table
     tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
     rows: list[dict[str, object]] = pa.concat_tables(tables).to_pylist()
     return rows
@@ -138,7 +143,7 @@ def test_an_ok_video_says_how_many_damaged_frames_were_left_out(
 
 
 def test_a_heartbeat_comes_in_the_middle_of_a_video(worker: Worker, items: dict[str, WorkItem]) -> None:
-    worker.settings = replace(worker.settings, beat_seconds=0.01)
+    worker.settings = with_worker(worker.settings, beat_seconds=0.01)
     reports = finish(worker, items["a"])
     assert len(reports) > 3
     assert sum(report.num_frames for report in reports) == NUM_FRAMES
@@ -249,7 +254,7 @@ def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
     worker.work([items["b"]])
     released = threading.Event()
     monkeypatch.setattr(Worker, "_fetch", lambda self, video: released.wait(60))
-    worker.settings = replace(worker.settings, beat_seconds=0.05)
+    worker.settings = with_worker(worker.settings, beat_seconds=0.05)
     worker._fetch_watch._hang_seconds = 0.1
     reports = [worker.work([items["c"]])]
     while not reports[-1].poisoned:
@@ -318,7 +323,10 @@ def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
 
     monkeypatch.setattr(worker_module, "advance", counting)
     elsewhere = JobStorage(str(tmp_path / "together"))
-    other = make_worker(replace(worker.settings, videos_in_flight=3, storage=elsewhere), "w1")
+    other = make_worker(
+        replace(with_worker(worker.settings, videos_in_flight=3), job=replace(worker.settings.job, storage=elsewhere)),
+        "w1",
+    )
     other.setup()
     assert outcomes(finish(other, *items.values())) == dict.fromkeys("abc", Status.OK)
     together = masks(other)
@@ -332,7 +340,7 @@ def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
 
 
 def test_a_bad_video_in_flight_leaves_the_others_alone(worker: Worker, items: dict[str, WorkItem]) -> None:
-    worker.settings = replace(worker.settings, videos_in_flight=3)
+    worker.settings = with_worker(worker.settings, videos_in_flight=3)
     missing = replace(items["b"], uri="/no/such/file.mp4")
     expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
     assert outcomes(finish(worker, items["a"], missing, items["c"])) == expected
@@ -353,7 +361,7 @@ def test_an_error_in_a_shared_batch_is_charged_to_whom_it_follows(
         return advance(steps)
 
     monkeypatch.setattr(worker_module, "advance", too_large)
-    worker.settings = replace(worker.settings, videos_in_flight=3)
+    worker.settings = with_worker(worker.settings, videos_in_flight=3)
     expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
     assert outcomes(finish(worker, *items.values())) == expected
     assert max(sizes) == 3
@@ -372,7 +380,7 @@ def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(
         fetch(self, video)
 
     monkeypatch.setattr(Worker, "_fetch", slow)
-    worker.settings = replace(worker.settings, videos_in_flight=2)
+    worker.settings = with_worker(worker.settings, videos_in_flight=2)
     first = worker.work([items["a"], items["b"]])
     assert outcomes([first]) == {"a": Status.OK}
     fetched_late.set()
@@ -393,7 +401,7 @@ def test_before_a_suspect_everything_is_published(worker: Worker, items: dict[st
     finish(worker, items["a"])
     worker.work([items["b"]])
     suspect = replace(items["c"], alone=True)
-    worker.settings = replace(worker.settings, beat_seconds=0.0)
+    worker.settings = with_worker(worker.settings, beat_seconds=0.01)
     assert outcomes([worker.work([suspect])]) == {"b": Status.OK}
 
 
@@ -431,14 +439,14 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     clip = tmp_path / "clip.mp4"
     shutil.copy(str(items["a"].uri), clip)
     item = replace(items["a"], uri=str(clip))
-    first = make_worker(replace(worker.settings, beat_seconds=0.005, checkpoint_rule=rule), "w1")
+    first = make_worker(replace(with_worker(worker.settings, beat_seconds=0.01), checkpoint=rule), "w1")
     first.setup()
     (progress,) = first.work([item]).in_flight
     while not progress.num_saved:
         (progress,) = first.work(()).in_flight
     first.close()
     shutil.copy(str(items[other].uri), clip)
-    second = make_worker(replace(worker.settings, checkpoint_rule=rule), "w2")
+    second = make_worker(replace(worker.settings, checkpoint=rule), "w2")
     second.setup()
     reports = finish(second, item)
     second.close()
