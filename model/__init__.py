@@ -47,9 +47,11 @@ if TYPE_CHECKING:
     from model.tracking.steps import advance
     from model.tracking.stream import VideoStream
     from model.weights.checkpoint import load_model
+    from model.weights.hub import BUNDLED, bundled_folder, is_hub_id
 
 _HOMES = {
     "ArrayFrames": "tracking.frames",
+    "BUNDLED": "weights.hub",
     "BoxPrompt": "prompts",
     "Download": "pixels.transfers",
     "Frame": "tracking.frames",
@@ -76,10 +78,12 @@ _HOMES = {
     "VideoStream": "tracking.stream",
     "advance": "tracking.steps",
     "autocast_model": "network.precision",
+    "bundled_folder": "weights.hub",
     "compile_model": "network.compiled",
     "device_type": "network.kernels",
     "download": "pixels.transfers",
     "frames_per_batch": "network.kernels",
+    "is_hub_id": "weights.hub",
     "load_model": "weights.checkpoint",
     "load_video": "hf.pictures",
     "resize_frame": "pixels.transforms",
@@ -88,6 +92,7 @@ _HOMES = {
 
 __all__ = [
     "ArrayFrames",
+    "BUNDLED",
     "BoxPrompt",
     "Download",
     "Frame",
@@ -114,10 +119,12 @@ __all__ = [
     "VideoStream",
     "advance",
     "autocast_model",
+    "bundled_folder",
     "compile_model",
     "device_type",
     "download",
     "frames_per_batch",
+    "is_hub_id",
     "load_model",
     "load_video",
     "resize_frame",

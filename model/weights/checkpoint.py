@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,11 @@ from torch import Tensor
 
 from model.network.config import Sam2Config
 from model.network.sam2 import Sam2
-from model.weights.hub import HubAccess, is_hub_id, snapshot
+from model.weights.hub import BUNDLED, HubAccess, bundled_folder, is_hub_id, snapshot
 from model.weights.weight_files import SUFFIXES, CheckpointError, config_of_weights, read_weights
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-BUNDLED = {"mini": "sam2.1-mini"}
 
 # The layout stores one matrix twice; the model has it once, under the first name.
 _STORED_TWICE = {
@@ -124,13 +122,6 @@ def read_json(folder: str, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"checkpoint {folder}: {name} is not a JSON object")
     return content
-
-
-def bundled_folder(name: str) -> str | None:
-    """The folder of a checkpoint that this package ships, or None."""
-    if name not in BUNDLED:
-        return None
-    return str(resources.files("model") / "checkpoints" / BUNDLED[name])
 
 
 def save_model(model: Sam2, folder: str | Path, raw_config: Mapping[str, Any]) -> None:

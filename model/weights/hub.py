@@ -1,4 +1,7 @@
-"""Repositories of the Hub: the local snapshot of one, from the cache alone where `HF_HUB_OFFLINE` is set."""
+"""Names of weights without a path: those that this package ships, and repositories of the Hub. Needs no torch.
+
+A repository is fetched to the Hub's local cache, and read from that cache alone where `HF_HUB_OFFLINE` is set.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+# Names of the weights that this package ships, and their folders below `model/checkpoints/`.
+BUNDLED = {"mini": "sam2.1-mini"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,13 @@ class HubAccess:
 def is_hub_id(source: str) -> bool:
     """Whether this has the form of a Hub id, `owner/name`."""
     return _ID.fullmatch(source) is not None
+
+
+def bundled_folder(name: str) -> str | None:
+    """The folder of weights that this package ships under a name, `None` for any other name."""
+    if name not in BUNDLED:
+        return None
+    return str(resources.files("model") / "checkpoints" / BUNDLED[name])
 
 
 def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:

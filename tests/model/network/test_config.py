@@ -12,7 +12,7 @@ import transformers
 
 from model.hf.config import Sam2VideoConfig, Sam2VideoMaskDecoderConfig, Sam2VideoPromptEncoderConfig, Sam2VisionConfig
 from model.network.config import SIZES, Sam2Config, named_config
-from model.weights.checkpoint import bundled_folder
+from model.weights.hub import bundled_folder
 from tests.reference.variants import hf_config
 
 MINI: dict[str, Any] = json.loads((Path(bundled_folder("mini") or "") / "config.json").read_text())

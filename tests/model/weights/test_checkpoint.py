@@ -21,7 +21,8 @@ import model as package
 from model.hf.model import Sam2VideoModel
 from model.network.config import SIZES, Sam2Config, named_config
 from model.network.sam2 import Sam2
-from model.weights.checkpoint import bundled_folder, load_model, read_checkpoint, save_model
+from model.weights.checkpoint import load_model, read_checkpoint, save_model
+from model.weights.hub import bundled_folder
 from model.weights.pt_names import POINT_EMBED, POINT_EMBEDDINGS, PT_NAMES
 from model.weights.weight_files import CheckpointError, config_of_weights
 from tests.reference.mini import mini_folder

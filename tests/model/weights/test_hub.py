@@ -168,3 +168,16 @@ def test_revision_and_token_reach_the_hub_and_what_is_fetched_serves_offline(tmp
         assert "someone/private: has no revision 'v3'" in missing
     offline = HubAccess("v2", cache_dir=tmp_path, local_files_only=True)
     assert snapshot("someone/private", ("config.json", "model.safetensors"), offline) == folder
+
+
+def test_names_of_weights_are_told_apart_without_torch() -> None:
+    check = (
+        "import sys\n"
+        "from model import BUNDLED, bundled_folder, is_hub_id\n"
+        "from pathlib import Path\n"
+        "assert all((Path(bundled_folder(name)) / 'model.safetensors').is_file() for name in BUNDLED)\n"
+        "assert bundled_folder('facebook/sam2.1-hiera-tiny') is None\n"
+        "assert is_hub_id('facebook/sam2.1-hiera-tiny') and not is_hub_id('/data/weights') and not is_hub_id('mini')\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules, sorted(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=120)
