@@ -1,10 +1,15 @@
-"""Commands on a job that exists: `python -m pipeline.compact output=…`, `python -m pipeline.status output=…`."""
+"""What all commands share: their exit codes, the log on the terminal, and the arguments of those on an existing job.
+
+`pipeline.status` and `pipeline.compact` are commands on an existing job: `main` runs them.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -14,6 +19,31 @@ from pipeline.config.typed import build
 from pipeline.errors import ConfigError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
 from pipeline.text import say
+
+
+class ExitCode(IntEnum):
+    """What a command returns to the shell. `meaning` says it in one sentence, which README.md repeats."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> ExitCode:
+        """A number of the shell with its sentence."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    DONE = 0, "All videos are processed, and no more of them failed than `max_failed_fraction` allows."
+    ENVIRONMENT = 1, "The model does not load or the storage does not answer: run the same command again later."
+    REFUSED = 2, "The command line, the config or an input table is wrong, or the job was made with other options."
+    OWNED = 3, "Another driver works on this job."
+    FAILURES = 4, "More videos failed than `max_failed_fraction` allows."
+    STOPPED = 143, "A signal stopped the job and the work in flight is saved: run the same command again at any time."
+
+
+def set_up_logging() -> None:
+    """Send the log to the terminal, a line a record. A program that has set up logging before keeps what it has."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
 
 
 @dataclass(frozen=True)
@@ -41,20 +71,22 @@ def parse(words: Sequence[str]) -> JobArguments:
 
 
 def main(help_text: str, command: Callable[[JobArguments], None], words: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done; 1 the store failed, try again; 2 wrong arguments or no job.
+    """Run a command on an existing job and return its exit code, an `ExitCode`.
 
-    A job of a newer version of this program is exit code 2 as well.
+    It is `REFUSED` for wrong arguments, where there is no job, and for a job of a newer version of this program;
+    `ENVIRONMENT` when the store fails.
     """
+    set_up_logging()
     words = list(sys.argv[1:] if words is None else words)
     if any(word in ("--help", "-h") for word in words):
         say(help_text.rstrip())
-        return 0
+        return ExitCode.DONE
     try:
         command(parse(words))
     except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore) as error:
         print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return 2
+        return ExitCode.REFUSED
     except StorageError as error:
         print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return 1
-    return 0
+        return ExitCode.ENVIRONMENT
+    return ExitCode.DONE

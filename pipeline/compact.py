@@ -9,7 +9,6 @@ refuses to overwrite an entry, the compaction takes the driver's place meanwhile
 
 from __future__ import annotations
 
-import logging
 import sys
 import tempfile
 import time
@@ -36,7 +35,6 @@ job there, one with single_driver=true that runs, or a store that needs single_d
 
 def run(arguments: JobArguments) -> None:
     """The command."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     started = time.monotonic()
     storage = JobStorage(arguments.output, arguments.storage_options)
     done = compact(storage, Path(arguments.spool_dir or tempfile.gettempdir()))

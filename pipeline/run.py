@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.command import ExitCode, set_up_logging
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact
@@ -47,13 +47,13 @@ resumable.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one job from command-line arguments and returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    set_up_logging()
     try:
         check_packages_not_hidden()
         return _main(words)
     except (ConfigError, StorageError) as error:
         print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return ExitCode.REFUSED if isinstance(error, ConfigError) else ExitCode.ENVIRONMENT
 
 
 def _main(words: list[str]) -> int:
@@ -62,12 +62,12 @@ def _main(words: list[str]) -> int:
     if any(word in ("--help", "-h") for word in words):
         groups = {f"{group}s": ", ".join(compose.group_names(group)) for group in compose.GROUPS}
         say(HELP.format(jobs=", ".join(compose.job_names()), base=compose.base_file(), **groups).rstrip())
-        return 0
+        return ExitCode.DONE
     show_only, words = split_cfg(words)
     job, overrides = split_job(words)
     if show_only:
         say(compose.as_yaml(compose.composed(job, overrides)).rstrip())
-        return 0
+        return ExitCode.DONE
     return start(compose.job_config(job, overrides))
 
 

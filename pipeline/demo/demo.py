@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline import tables
 from pipeline.arrays import BoolArray, UInt8Array
+from pipeline.command import ExitCode
 from pipeline.config.job_config import JobConfig
 from pipeline.demo.clips import Clip, draw
 from pipeline.demo.contact_sheet import Strip, Tile, contact_sheet
@@ -63,7 +64,7 @@ def run(config: JobConfig) -> int:
     captions = {scene.name: scene.caption for scene in scenes}
     write_file(posixpath.join(folder, "contact_sheet.png"), sheet(labelled, captions), options)
     say(summary(labelled, folder))
-    return 0
+    return ExitCode.DONE
 
 
 def read_labelled(clip: Clip, job: tables.JobTables) -> LabelledClip:

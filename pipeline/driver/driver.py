@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.cluster.executor import Executor, SerialExecutor, make_worker
 from pipeline.cluster.ray_metrics import RayMetrics
+from pipeline.command import ExitCode
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import Ownership
 from pipeline.config.job_config import JobConfig
@@ -37,14 +38,12 @@ from pipeline.worker.settings import JobFacts, WorkerSettings
 
 _log = logging.getLogger(__name__)
 
-EXIT_DONE, EXIT_ENVIRONMENT, EXIT_OWNED, EXIT_FAILURES, EXIT_STOPPED = 0, 1, 3, 4, 143
-
 _EXIT_CODES = {
-    Ending.DONE: EXIT_DONE,
-    Ending.STOPPED: EXIT_STOPPED,
-    Ending.FAILURES: EXIT_FAILURES,
-    Ending.ENVIRONMENT: EXIT_ENVIRONMENT,
-    Ending.STORAGE: EXIT_ENVIRONMENT,
+    Ending.DONE: ExitCode.DONE,
+    Ending.STOPPED: ExitCode.STOPPED,
+    Ending.FAILURES: ExitCode.FAILURES,
+    Ending.ENVIRONMENT: ExitCode.ENVIRONMENT,
+    Ending.STORAGE: ExitCode.ENVIRONMENT,
 }
 
 
@@ -64,11 +63,11 @@ def run(config: JobConfig) -> int:
     except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except OwnedByAnother as error:
-        return _stopped(error, EXIT_OWNED)
+        return _stopped(error, ExitCode.OWNED)
     except StorageError as error:
-        return _stopped(error, EXIT_ENVIRONMENT)
+        return _stopped(error, ExitCode.ENVIRONMENT)
     except KeyboardInterrupt:
-        return EXIT_STOPPED
+        return ExitCode.STOPPED
 
 
 def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> int:
@@ -214,6 +213,6 @@ def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
     return JobLedger(keeper, writer, provenance)
 
 
-def _stopped(error: Exception, code: int) -> int:
+def _stopped(error: Exception, code: ExitCode) -> ExitCode:
     print(f"maskmill: {redact(str(error))}", file=sys.stderr)
     return code
