@@ -6,6 +6,7 @@ contradict each other (two boxes; a mask and something else) are an error of the
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +23,11 @@ from pipeline.records import FramePosition, WorkItem
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
 
-_ROWS = RowReader(("video_id", *PROMPT_COLUMNS, "category"), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
+
+def prompt_rows() -> RowReader:
+    """A reader of rows of prompts tables. It keeps up to 32 files open, remote ones with 4 MiB each in memory."""
+    columns = ("video_id", *PROMPT_COLUMNS, "category")
+    return RowReader(columns, batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,22 @@ class _Row:
     mask: RleMask | None
 
 
-def read_prompts(item: WorkItem, storage_options: StorageOptions | None = None) -> VideoPrompts:
-    """The prompts of an item. An object with a wrong prompt comes with an error, not with prompts.
+def read_prompts(
+    item: WorkItem, storage_options: StorageOptions | None = None, rows: RowReader | None = None
+) -> VideoPrompts:
+    """The prompts of one video. An object with a wrong prompt comes with an error instead of prompts.
 
-    Raises `TableChanged` if the rows do not say what they said when the item was planned, `StorageError` when storage
-    is away.
+    Args:
+        item: the video, with the addresses of its rows in the prompts table.
+        storage_options: those of the job.
+        rows: the reader to use, from `prompt_rows`. It keeps its place in the table, so that the next video's rows
+            are found without starting over. Left out, the table is opened and closed for this video alone.
+
+    Raises `TableChanged` if the rows do not say what they said when the item was planned, `StorageError` if storage
+    does not answer.
     """
-    found = [_ROWS.read(span, storage_options) for span in item.prompts_at]
+    with prompt_rows() if rows is None else contextlib.nullcontext(rows) as reader:
+        found = [reader.read(span, storage_options) for span in item.prompts_at]
     batches = [batch for rows in found for batch in rows.to_batches()]
     if _hash(item, batches) != item.prompt_hash:
         raise TableChanged(item.prompts_at[0].file, f"the prompts of {item.video_id!r} are others, or elsewhere")

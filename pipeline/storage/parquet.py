@@ -26,7 +26,8 @@ from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
 class RowReader:
     """Reads some columns, `batch_rows` rows at a time, with a place kept in up to `max_cursors` row groups.
 
-    Each place in a remote file holds 16 blocks of `block_bytes`.
+    Each place keeps a file open, and of a remote file 16 blocks of `block_bytes` in memory, until `close`. Any thread
+    may read and close.
     """
 
     def __init__(self, columns: Sequence[str], *, batch_rows: int, max_cursors: int, block_bytes: int) -> None:
@@ -36,6 +37,31 @@ class RowReader:
         self._block_bytes = block_bytes
         self._cursors: OrderedDict[tuple[str, int, str], _Cursor] = OrderedDict()
         self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> RowReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def num_open(self) -> int:
+        """Number of files that are held open."""
+        return len(self._cursors)
+
+    def close(self) -> None:
+        """Close all files. A read that is under way in another thread closes its own when it ends, and later ones too.
+
+        It does not wait for that thread, because a read may hang for as long as its store does.
+        """
+        self._closed = True
+        while self._cursors and self._lock.acquire(blocking=False):
+            try:
+                while self._cursors:
+                    self._cursors.popitem()[1].close()
+            finally:
+                self._lock.release()
 
     def read(self, span: RowSpan, storage_options: StorageOptions | None = None) -> pa.Table:
         """The rows of a span; a column that the file lacks is left out.
@@ -50,23 +76,31 @@ class RowReader:
     def _read(self, span: RowSpan, storage_options: StorageOptions | None) -> pa.Table:
         filesystem, path = open_filesystem(span.file, storage_options)
         key = (span.file, span.row_group, str(filesystem.ukey(path)))
-        with self._lock:
-            cursor = self._cursors.pop(key, None)
-            if cursor is not None and cursor.first_row > span.start:
-                cursor.close()
-                cursor = None
-            if cursor is None:
-                parquet = open_parquet(span.file, storage_options, self._block_bytes)
-                cursor = _Cursor(parquet, span.row_group, self._columns, self._batch_rows)
-            try:
-                rows = cursor.read(span.start, span.stop)
-            except BaseException:
-                cursor.close()
-                raise
-            self._cursors[key] = cursor
-            while len(self._cursors) > self._max_cursors:
-                self._cursors.popitem(last=False)[1].close()
-            return rows
+        try:
+            with self._lock:
+                cursor = self._cursor(key, span, storage_options)
+                try:
+                    rows = cursor.read(span.start, span.stop)
+                except BaseException:
+                    cursor.close()
+                    raise
+                self._cursors[key] = cursor
+                while len(self._cursors) > self._max_cursors:
+                    self._cursors.popitem(last=False)[1].close()
+                return rows
+        finally:
+            if self._closed:
+                self.close()
+
+    def _cursor(self, key: tuple[str, int, str], span: RowSpan, storage_options: StorageOptions | None) -> _Cursor:
+        """The place before a span that is kept, taken out, or a new one at the start of the row group."""
+        cursor = self._cursors.pop(key, None)
+        if cursor is not None:
+            if cursor.first_row <= span.start:
+                return cursor
+            cursor.close()
+        parquet = open_parquet(span.file, storage_options, self._block_bytes)
+        return _Cursor(parquet, span.row_group, self._columns, self._batch_rows)
 
 
 class _Cursor:

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,6 @@ from pipeline.storage.uris import StorageOptions, is_local, local_path, open_fil
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _HEADER_BLOCK_BYTES = 64 << 10  # reading a tar's index touches one header per member, far apart
-
-_ROW_BYTES = RowReader(("video_id", "bytes"), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
 
 OpenFile = Callable[[], io.IOBase]
 
@@ -57,9 +55,22 @@ class Media:
             return f"{file.seek(0, io.SEEK_END)} bytes"
 
 
+def video_byte_rows() -> RowReader:
+    """A reader of the rows that hold the bytes of videos. It keeps 1 file open, a remote one with 32 MiB in memory."""
+    return RowReader(("video_id", "bytes"), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
+
+
 @contextmanager
-def open_media(item: WorkItem, storage_options: StorageOptions | None = None) -> Iterator[Media]:
+def open_media(
+    item: WorkItem, storage_options: StorageOptions | None = None, rows: RowReader | None = None
+) -> Iterator[Media]:
     """The bytes of an item's video, until the context ends.
+
+    Args:
+        item: the video: its `uri`, or the address of the row that holds its bytes.
+        storage_options: those of the job.
+        rows: for bytes in a row, the reader to use, from `video_byte_rows`. It keeps its place in the table, so that
+            the next video's row is found without starting over. Left out, the table is opened for this video alone.
 
     Raises:
         MediaError: there is no such file, member or image, or it may not be read.
@@ -69,7 +80,7 @@ def open_media(item: WorkItem, storage_options: StorageOptions | None = None) ->
     name = redact_uri(item.uri) if item.uri is not None else f"bytes of video {item.video_id!r}"
     with tempfile.TemporaryDirectory(prefix="maskmill-media-") as spool:
         try:
-            media = _locate(item, name, _Storage(name, storage_options, Path(spool)))
+            media = _locate(item, name, _Storage(name, storage_options, Path(spool)), rows)
         except Exception as error:
             reason = _fault_of_the_name(error)
             if reason is None:
@@ -78,17 +89,9 @@ def open_media(item: WorkItem, storage_options: StorageOptions | None = None) ->
         yield media
 
 
-def _locate(item: WorkItem, name: str, storage: _Storage) -> Media:
+def _locate(item: WorkItem, name: str, storage: _Storage, rows: RowReader | None) -> Media:
     if item.uri is None:
-        if item.bytes_at is None:
-            raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
-        (row,) = _ROW_BYTES.read(item.bytes_at, storage.options).to_pylist()
-        if row.get("video_id") != item.video_id:
-            raise TableChanged(item.bytes_at.file, f"the row of {item.video_id!r} is another's")
-        data = row.get("bytes")
-        if not data:
-            raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
-        return Media(name, (partial(io.BytesIO, data),))
+        return Media(name, (partial(io.BytesIO, _row_bytes(item, name, storage.options, rows)),))
     parts = split_tar_member(item.uri)
     if parts is not None:
         return Media(name, (storage.tar_member(*parts),))
@@ -98,6 +101,19 @@ def _locate(item: WorkItem, name: str, storage: _Storage) -> Media:
             raise MediaError(f"{name}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
         return Media(name, tuple(listing), is_folder=True)
     return Media(name, (storage.file(item.uri),))
+
+
+def _row_bytes(item: WorkItem, name: str, options: StorageOptions | None, rows: RowReader | None) -> bytes:
+    data: bytes | None = None
+    if item.bytes_at is not None:
+        with video_byte_rows() if rows is None else nullcontext(rows) as reader:
+            (row,) = reader.read(item.bytes_at, options).to_pylist()
+        if row.get("video_id") != item.video_id:
+            raise TableChanged(item.bytes_at.file, f"the row of {item.video_id!r} is another's")
+        data = row.get("bytes")
+    if not data:
+        raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")
+    return data
 
 
 class _Storage:

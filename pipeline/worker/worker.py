@@ -25,6 +25,7 @@ import torch
 from model import FrameBuffers, FrameSource, VideoSession, advance, frames_per_batch, load_model, resize_frame
 from pipeline.errors import InputError, MediaError, StorageError, TableChanged, WorkerBroken, describe
 from pipeline.inputs.prompts import read_prompts
+from pipeline.inputs.table_readers import TableReaders
 from pipeline.output.rows import Provenance, labeled_video
 from pipeline.output.saved_sessions import VideoCheckpoint, session_identity
 from pipeline.output.segment_writer import FlushPolicy, LabeledVideo, SegmentWriter
@@ -84,6 +85,7 @@ class Worker:
         self._provenance = Provenance(self.worker_id, str(job.weights), job.config_hash, job.versions)
         self._folder = WorkerFolder(settings.worker.spool_dir)
         self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(self._folder.path)
+        self._tables = TableReaders()
         self._fetch_watch = StallWatch(settings.worker.hang_seconds)
         self._prefetch = ThreadPoolExecutor(1, "fetch", initializer=self._fetch_watch.adopt)
         origin = SegmentOrigin(job.epoch, self.worker_id, job.config_hash)
@@ -130,6 +132,7 @@ class Worker:
         self._videos.clear()
         if hasattr(self, "_folder"):
             self._prefetch.shutdown(wait=False, cancel_futures=True)
+            self._tables.close()
             self._writer.close()
             self._folder.close()
             tempfile.tempdir = self._temporary_before
@@ -146,8 +149,9 @@ class Worker:
         """Prompts, media and first frames of a video; runs in the helper thread."""
         settings, item = self.settings, video.item
         started = time.perf_counter()
-        video.prompts = read_prompts(item, settings.job.storage_options)
-        media = video.resources.enter_context(open_media(item, settings.job.storage_options))
+        options = settings.job.storage_options
+        video.prompts = read_prompts(item, options, self._tables.prompts)
+        media = video.resources.enter_context(open_media(item, options, self._tables.video_bytes))
         video.fetch_seconds = time.perf_counter() - started
         selection = FrameSelection(settings.frames.stride, settings.frames.fps, item.start_seconds, item.end_seconds)
         frames = VideoFrames(

@@ -1,0 +1,29 @@
+"""The input tables that a worker keeps open, from its first video to its last."""
+
+from __future__ import annotations
+
+from pipeline.inputs.prompts import prompt_rows
+from pipeline.video.media import video_byte_rows
+
+
+class TableReaders:
+    """Readers of prompts and of video bytes, for `read_prompts` and `open_media`.
+
+    The readers keep files open, and up to 160 MiB of remote ones in memory, because the videos of one row group are
+    dispatched in their order. Who makes them closes them: a worker when it ends. Any thread may use and close them.
+    """
+
+    def __init__(self) -> None:
+        self.prompts = prompt_rows()
+        self.video_bytes = video_byte_rows()
+
+    def __enter__(self) -> TableReaders:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files. A read that is under way in another thread closes its file when it ends."""
+        self.prompts.close()
+        self.video_bytes.close()
