@@ -1,5 +1,7 @@
-"""Frames of a video: files, folders and tar members opened, decoded, numbered and read ahead.
+"""Frames of a video: its file or folder is opened, decoded, numbered, decoded ahead, walked both ways.
 
-Doors: `media.open_media`, `frames.VideoFrames`, `selection.FrameSelection`, `encode` (writes a video file).
-Uses: storage, model (orientation, frames). It never imports `commits`.
+Doors: `media.open_media` (bytes), `frames.VideoFrames` (frames), `selection.FrameSelection` (which frames are labeled),
+`encode` (writes a video file). A new file format is added in `formats`.
+Uses: storage, records, and of model `Frame`, `Orientation` and `VIDEO_FORMATS`.
+Imported by inputs, worker and demo. It never imports `commits` or `inputs`.
 """

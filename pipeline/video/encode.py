@@ -12,10 +12,11 @@ from pipeline.arrays import UInt8Array
 
 
 def encode_mp4(frames: Iterable[UInt8Array], frames_per_second: int, *, quality: int = 18) -> bytes:
-    """An MP4 file (H.264, 4:2:0, one thread: the same frames give the same bytes) that every player and browser shows.
+    """An MP4 file (H.264, 4:2:0) that every player and browser shows.
 
-    `quality` is x264's constant rate factor: 0 is lossless, 18 hard to tell from it, 28 small. Odd sizes, which 4:2:0
-    cannot hold, are padded by one row or column. Raises `ValueError` for no frames or frames of different shapes.
+    The same frames give the same bytes, because one thread encodes. `quality` is x264's constant rate factor: 0 is
+    lossless, 18 looks lossless, 28 is small. 4:2:0 cannot hold odd sizes, so those are padded by one row or column.
+    Raises `ValueError` for no frames or frames of different shapes.
     """
     buffer = io.BytesIO()
     shape: tuple[int, ...] | None = None

@@ -16,30 +16,30 @@ import pyarrow as pa
 
 from pipeline.arrays import UInt8Array
 
-_NUM_PARTS = 16  # the spool forgets a part of its budget at a time
+_NUM_PARTS = 16  # when the budget is used up, the oldest sixteenth of the frames is forgotten
 
 
 @dataclass
 class _Part:
-    """A temporary file without a name: it vanishes with its process."""
+    """A temporary file without a name, which vanishes with its process even if that is killed."""
 
     file: IO[bytes]
     num_bytes: int
-    frames: list[tuple[int, int, int]]  # label, offset, number of bytes
+    frames: list[tuple[int, int, int]]  # label, offset in the file, number of bytes
 
 
 class FrameSpool:
-    """The newest frames put in, at most `max_bytes` of them on disk, and always the last one."""
+    """Keeps the newest frames: at most `max_bytes` of them on disk, and always the last one, however large."""
 
     def __init__(self, max_bytes: int, folder: Path | None = None) -> None:
         self._part_bytes = max(1, max_bytes // _NUM_PARTS)
         self._folder = folder
-        self._codec = pa.Codec("lz4")  # of the quick ones, the best on drawn and no worse on real frames
+        self._codec = pa.Codec("lz4")  # of Arrow's quick codecs the smallest on drawn frames, and equal on real ones
         self._parts: deque[_Part] = deque()
         self._shape: tuple[int, ...] = ()
 
     def put(self, label: int, pixels_HW3: UInt8Array) -> None:
-        """Add a frame; the oldest ones are forgotten when the budget is used up. `OSError` when the disk is full."""
+        """Add a frame. The oldest ones are forgotten when the budget is used up. Raises `OSError` on a full disk."""
         self._shape = pixels_HW3.shape
         packed = self._codec.compress(np.ascontiguousarray(pixels_HW3).reshape(-1).data, asbytes=True)
         if not self._parts or self._parts[-1].num_bytes >= self._part_bytes:
@@ -53,7 +53,7 @@ class FrameSpool:
         part.num_bytes += len(packed)
 
     def pop(self) -> tuple[int, UInt8Array] | None:
-        """The newest frame and its label, which is then forgotten; `None` when there are no more."""
+        """Take the newest frame and its label out; `None` when no frame is left."""
         while self._parts:
             part = self._parts[-1]
             if part.frames:
@@ -64,12 +64,12 @@ class FrameSpool:
         return None
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk."""
         while self._parts:
             self._parts.pop().file.close()
 
     def _unpack(self, packed: bytes) -> UInt8Array:
         num_bytes = int(np.prod(self._shape))
         raw = self._codec.decompress(packed, decompressed_size=num_bytes)
-        # Torch wants memory that it may write to; the buffer is ours alone.
+        # A copy, because torch wants memory that it may write to.
         return np.frombuffer(raw, dtype=np.uint8).reshape(self._shape).copy()

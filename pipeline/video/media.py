@@ -1,6 +1,6 @@
-"""The bytes of one video, wherever they are: a file, an object in storage, a table's row, a member of a tar, a folder.
+"""The bytes of one video: a file, an object in storage, a row of a table, a member of a tar, or a folder of images.
 
-FFmpeg never gets a name, only files opened here, so that nothing but what the table names is read.
+FFmpeg never gets a name, only files that are opened here, so that it can read nothing but what the table names.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import member_name, tar_index
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
+from pipeline.video.formats import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-_HEADER_BLOCK_BYTES = 64 << 10  # reading a tar's index touches one header per member, far apart
+_HEADER_BLOCK_BYTES = 64 << 10  # small, because the headers of a tar's members lie far apart
 
 OpenFile = Callable[[], io.IOBase]
 
 
 @dataclass(frozen=True)
 class Media:
-    """A video's bytes. Each call of an entry of `files` opens a new, independent, seekable file.
+    """A video's bytes. Each call of an entry of `files` opens a new seekable file, independent of the others.
 
-    `files` has one entry, or for a folder of frames one per image, in their order. `name` is fit for messages.
+    `files` has one entry, or for a folder of frames one per image, in their order. `name` is for messages and holds no
+    secrets.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Media:
     is_folder: bool = False
 
     def extent(self) -> str:
-        """How much there is: bytes of a file, or images of a folder. Another file in its place mostly has another."""
+        """Number of bytes of a file, or of images of a folder, by which a file that was replaced is mostly noticed."""
         if self.is_folder:
             return f"{len(self.files)} images"
         with self.files[0]() as file:
@@ -62,7 +63,10 @@ def video_byte_rows() -> RowReader:
 
 @contextmanager
 def open_media(
-    item: WorkItem, storage_options: StorageOptions | None = None, rows: RowReader | None = None
+    item: WorkItem,
+    storage_options: StorageOptions | None = None,
+    rows: RowReader | None = None,
+    backoff: Backoff | None = None,
 ) -> Iterator[Media]:
     """The bytes of an item's video, until the context ends.
 
@@ -71,16 +75,17 @@ def open_media(
         storage_options: those of the job.
         rows: for bytes in a row, the reader to use, from `video_byte_rows`. It keeps its place in the table, so that
             the next video's row is found without starting over. Left out, the table is opened for this video alone.
+        backoff: how long to go on trying while storage does not answer.
 
     Raises:
         MediaError: there is no such file, member or image, or it may not be read.
-        TableChanged: the row with the bytes is gone or another's.
-        StorageError: storage did not answer in time; not the video's fault.
+        TableChanged: the row with the bytes is gone or is another video's.
+        StorageError: storage did not answer in time, which is not the video's fault.
     """
     name = redact_uri(item.uri) if item.uri is not None else f"bytes of video {item.video_id!r}"
     with tempfile.TemporaryDirectory(prefix="maskmill-media-") as spool:
         try:
-            media = _locate(item, name, _Storage(name, storage_options, Path(spool)), rows)
+            media = _locate(item, name, _Storage(name, storage_options, Path(spool), backoff or Backoff()), rows)
         except Exception as error:
             reason = _fault_of_the_name(error)
             if reason is None:
@@ -117,15 +122,16 @@ def _row_bytes(item: WorkItem, name: str, options: StorageOptions | None, rows: 
 
 
 class _Storage:
-    """Opens files for one video. `spool` is a folder that lives as long as the media does."""
+    """Opens files for one video. `spool` is a folder on local disk that exists as long as the media is open."""
 
-    def __init__(self, name: str, options: StorageOptions | None, spool: Path) -> None:
+    def __init__(self, name: str, options: StorageOptions | None, spool: Path, backoff: Backoff) -> None:
         self.options = options
         self._name = name
         self._spool = spool
+        self._backoff = backoff
 
     def file(self, uri: str) -> OpenFile:
-        """A file by URI: local as it is, remote by ranges, or downloaded where the server has none."""
+        """A file by URI. A remote one is read by ranges, or downloaded if its server knows no ranges."""
         if is_local(uri):
             path = Path(local_path(uri))
             if not stat.S_ISREG(path.stat().st_mode):
@@ -149,7 +155,7 @@ class _Storage:
             return None
         entries = self._call(filesystem.ls, path, detail=True)
         files = [entry["name"] for entry in entries if entry["type"] == "file"]
-        # The listing of a web server is a page with links, which may lead anywhere.
+        # The listing of a web server is a page with links, and a link with `..` may lead out of the folder.
         names = _images([name for name in files if ".." not in unquote(name).split("/")])
         return [partial(self._image, filesystem, name) for name in names]
 
@@ -176,7 +182,7 @@ class _Storage:
         return partial(_open_range, cache)
 
     def _remote(self, uri: str) -> tuple[int | None, Fetch]:
-        """Size (`None`: to be downloaded) and range reader of a file."""
+        """Size of a file and a reader of its ranges. A size of `None` means that the file must be downloaded."""
         filesystem, path = open_filesystem(uri, self.options)
         if is_local(uri):
             return Path(path).stat().st_size, partial(_read_range, Path(path))
@@ -189,16 +195,15 @@ class _Storage:
     def _download(self, uri: str) -> Path:
         filesystem, path = open_filesystem(uri, self.options)
         target = self._spool / "download"
-
         self._call(filesystem.get_file, path, str(target))
         return target
 
     def _call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        return Backoff().run(f"reading {self._name}", partial(function, *arguments, **keywords))
+        return self._backoff.run(f"reading {self._name}", partial(function, *arguments, **keywords))
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
-    """Sorting key by which `frame9` comes before `frame10`."""
+    """A sorting key that puts `frame9` before `frame10`."""
     pieces = re.findall(r"\d+|\D+", name)
     return [(int(piece), piece) if piece.isdecimal() else (-1, piece) for piece in pieces]
 
@@ -219,17 +224,17 @@ def _read_range(path: Path, start: int, stop: int) -> bytes:
 
 
 def _fault_of_the_name(error: Exception) -> str | None:
-    """Why the URI itself is to blame, or `None` if it is not."""
+    """What is wrong with the URI or its file, in words; `None` if the error is not the video's fault."""
     if isinstance(error, (MediaError, TableChanged)) or is_transient(error):
         return None
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, ValueError):
-        error = error.__cause__  # fsspec's web client says so of every error; this one says what is wrong
+        error = error.__cause__  # fsspec's web client raises FileNotFoundError for every error; the cause says more
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
         return "there is no such file; check the uri (a relative one counts from the table's folder)"
     if isinstance(error, PermissionError) or http_status(error) == 403:
         return "may not be read; check its permissions or storage_options"
     status = http_status(error)
-    if status is not None and 300 <= status < 500:  # of the redirections only those that lead nowhere come here
+    if status is not None and 300 <= status < 500:  # a redirection that could be followed does not come here
         return f"the server refuses it (HTTP {status}); check the uri"
     if isinstance(error, (IsADirectoryError, NotADirectoryError, ValueError, zipfile.BadZipFile)) or _bad_name(error):
         return f"is not a uri that can be read ({redact(str(error))})"

@@ -1,7 +1,7 @@
-"""Run a generator in a helper thread, a bounded number of items ahead of whoever consumes them.
+"""Run a generator in a helper thread, a bounded number of items ahead of its consumer.
 
-The thread touches no CUDA. It owns the generator: it runs it, and closes it when the items end, an error is raised or
-the consumer stops.
+The thread owns the generator: it runs it, and closes it when the items end, an error is raised or the consumer stops.
+It never calls CUDA.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ _JOIN_SECONDS = 10.0
 
 
 class _End:
-    """Follows the last item; `error` is what the generator raised, if it did."""
+    """Stands after the last item. `error` is what the generator raised, if it raised anything."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class DecodeAhead(Generic[T]):
-    """An iterator over `source`, which runs ahead in a thread by at most `max_items`. Errors of `source` come out here.
+    """An iterator over `source`, which runs ahead in a thread by at most `max_items`.
 
-    `close` stops the thread and waits for it; an iterator that is dropped stops it as well.
+    An error of `source` is raised here, after the items before it. `close` stops the thread and waits for it. The
+    thread also stops when nobody refers to the iterator any more.
     """
 
     def __init__(self, source: Iterator[T], max_items: int) -> None:
         self._items: queue.Queue[T | _End] = queue.Queue(max_items)
         self._stop = threading.Event()
-        # The thread must not refer to this object: dropping it is what stops the thread.
+        # The thread must not refer to this object, because its end is what stops the thread.
         self._thread = threading.Thread(
             target=_produce, args=(source, self._items, self._stop), name="decode-ahead", daemon=True
         )
@@ -58,7 +59,7 @@ class DecodeAhead(Generic[T]):
         raise StopIteration
 
     def close(self) -> None:
-        """Stop the thread and wait until it has closed its source (for a read that hangs, at most 10 s)."""
+        """Stop the thread and wait until it has closed its source, or for 10 s if a read hangs."""
         self._stop.set()
         self._thread.join(_JOIN_SECONDS)
 

@@ -1,9 +1,9 @@
-"""Which frames of a video are labelled, and what a labelled frame is called in the tables.
+"""Which frames of a video are labeled, and what a labeled frame is called in the tables.
 
-A frame has two names. Its `frame_index` is its ordinal in presentation order, counted from the first frame of the
-labelled range, before any stride; the tables use it. Its *label* counts the labelled frames only, 0, 1, 2 … without
-gaps; a model session uses that. Labelled are the frames of the stride (or rate) and every prompted frame, so that a
-prompt between two steps is never lost.
+A frame has two names. The tables use its `frame_index`: its ordinal in presentation order, counted from the first
+frame of the labeled range, with every frame counted whatever the stride is. A model session uses its *label*, which
+counts the labeled frames only: 0, 1, 2 … without gaps. The frames of the stride (or rate) are labeled, and every
+prompted frame is, so that a prompt between two steps of the stride is never lost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,9 +47,10 @@ class InconsistentFrames(Exception):
 
 
 class FrameIndex:
-    """What is known so far of the frames in a range: times, key frames, which are labelled. Grows while decoding.
+    """What is known so far of the frames in a range: their times, key frames, and which are labeled.
 
-    Several decoding passes, also in helper threads, record into one index; only one of them finds something new.
+    It grows while frames are decoded. Several passes, also in helper threads, record into one index. A pass over frames
+    that are known is checked against what is known.
     """
 
     def __init__(self, selection: FrameSelection) -> None:
@@ -58,7 +59,7 @@ class FrameIndex:
         self._pts_seconds = array("d")
         self._keys = array("q")
         self._on_grid = bytearray()
-        self._labelled = array("q")
+        self._labeled = array("q")
         self._prompted: frozenset[int] = frozenset()
         self._last_tick = -math.inf
         self._seekable = True
@@ -66,20 +67,20 @@ class FrameIndex:
 
     @property
     def num_known(self) -> int:
-        """Frames of the range met so far, labelled or not."""
+        """Frames of the range that were decoded so far, labeled or not."""
         return len(self._pts_seconds)
 
     @property
-    def num_labelled(self) -> int:
-        """Labelled frames met so far; all of them once `complete`."""
-        return len(self._labelled)
+    def num_labeled(self) -> int:
+        """Labeled frames that were decoded so far; all of them once `complete`."""
+        return len(self._labeled)
 
     def set_prompted(self, frame_indexes: Iterable[int]) -> None:
-        """Label these frames too. To be called before labels are used, because it renumbers them."""
+        """Label these frames too. Call it before labels are used, because it renumbers them."""
         with self._lock:
             self._prompted = frozenset(frame_indexes)
             chosen = (i for i, on_grid in enumerate(self._on_grid) if on_grid or i in self._prompted)
-            self._labelled = array("q", chosen)
+            self._labeled = array("q", chosen)
 
     def record(self, frame_index: int, pts_seconds: float, is_key: bool) -> None:
         """Note a frame. Raises `InconsistentFrames` if another time is known for it or frames before it are not."""
@@ -92,14 +93,14 @@ class FrameIndex:
             if frame_index > known or self.complete:
                 raise InconsistentFrames(f"frame {frame_index} follows on {known} frames")
             if known and pts_seconds <= self._pts_seconds[-1]:
-                self._seekable = False  # a time names no single frame here
+                self._seekable = False  # times that do not rise name no single frame to seek to
             on_grid = self._is_on_grid(frame_index, pts_seconds)
             self._pts_seconds.append(pts_seconds)
             self._on_grid.append(on_grid)
             if is_key:
                 self._keys.append(frame_index)
             if on_grid or frame_index in self._prompted:
-                self._labelled.append(frame_index)
+                self._labeled.append(frame_index)
 
     def finish(self, num_frames: int) -> None:
         """Note that the range ends after `num_frames`. Raises `InconsistentFrames` if more are known."""
@@ -124,22 +125,22 @@ class FrameIndex:
 
     def frame_of(self, label: int) -> int:
         """`frame_index` of a known label."""
-        return self._labelled[label]
+        return self._labeled[label]
 
     def label_of(self, frame_index: int) -> int | None:
-        """Label of a known frame, `None` if it is not labelled."""
+        """Label of a known frame, `None` if it is not labeled."""
         with self._lock:
-            place = bisect_left(self._labelled, frame_index)
-            found = place < len(self._labelled) and self._labelled[place] == frame_index
+            place = bisect_left(self._labeled, frame_index)
+            found = place < len(self._labeled) and self._labeled[place] == frame_index
             return place if found else None
 
     def first_label_from(self, frame_index: int) -> int:
         """The first label at or after a frame."""
         with self._lock:
-            return bisect_left(self._labelled, frame_index)
+            return bisect_left(self._labeled, frame_index)
 
     def covers(self, position: FramePosition) -> bool:
-        """True when enough is known to say which frame is meant."""
+        """Whether enough is known to say which frame is at a position."""
         if self.complete:
             return True
         if position.frame_index is not None:
@@ -147,29 +148,16 @@ class FrameIndex:
         return bool(self._pts_seconds) and max(self._pts_seconds[-2:]) > _time(position)
 
     def find(self, position: FramePosition) -> int | None:
-        """The frame that is meant: that ordinal, or nearest in time (the earlier of two); `None` beyond the range.
+        """`frame_index` of the frame at a position; `None` beyond the range.
 
-        In a gap, where the next frame is more than one frame's duration off, it is the frame that is still shown. A
-        time more than one frame's duration off the first or last frame is beyond the range.
+        A time means the nearest frame, and the earlier one of two that are equally near. In a gap, where the next frame
+        is further off than the frame before lasts, it means the frame that is still shown. A time further off the first
+        or the last frame than that frame lasts is beyond the range.
         """
         if position.frame_index is not None:
             return position.frame_index if 0 <= position.frame_index < self.num_known else None
         with self._lock:
-            times = self._pts_seconds
-            if not times:
-                return None
-            wanted = _time(position)
-            nearest = int(np.abs(np.array(times) - wanted).argmin())
-            early = times[nearest] - wanted
-            if early > 0 and nearest > 0:
-                # Only frames before tell how long one lasts: those after may not be known yet.
-                in_gap = nearest > 1 and early > times[nearest - 1] - times[nearest - 2]
-                return nearest - 1 if in_gap else nearest
-            if early <= 0 and nearest < len(times) - 1:
-                return nearest
-            neighbour = nearest - 1 if nearest else min(1, len(times) - 1)
-            duration = abs(times[nearest] - times[neighbour]) or 1.0
-            return nearest if abs(early) <= duration else None
+            return _nearest(self._pts_seconds, _time(position))
 
     def _is_on_grid(self, frame_index: int, pts_seconds: float) -> bool:
         if self._selection.fps is None:
@@ -186,3 +174,20 @@ def _time(position: FramePosition) -> float:
     if position.pts_seconds is None:
         raise ValueError("a frame position needs frame_index or pts_seconds")
     return position.pts_seconds
+
+
+def _nearest(times: Sequence[float], wanted: float) -> int | None:
+    """The place of the frame that a time means; see `FrameIndex.find`."""
+    if not times:
+        return None
+    nearest = int(np.abs(np.array(times) - wanted).argmin())
+    early = times[nearest] - wanted
+    if early > 0 and nearest > 0:
+        # How long a frame lasts is told by the frames before, because those after may not be known yet.
+        in_gap = nearest > 1 and early > times[nearest - 1] - times[nearest - 2]
+        return nearest - 1 if in_gap else nearest
+    if early <= 0 and nearest < len(times) - 1:
+        return nearest
+    neighbor = nearest - 1 if nearest else min(1, len(times) - 1)
+    duration = abs(times[nearest] - times[neighbor]) or 1.0
+    return nearest if abs(early) <= duration else None

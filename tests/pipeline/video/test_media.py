@@ -22,8 +22,11 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import tar_index
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import natural_order, open_media
+from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.media_files import encode, encode_image, item, media_of, pictures, read_all
 from tests.support.s3_server import S3Server
+
+__all__ = ["faulty_store"]
 
 NO_SUCH_FILE = "there is no such file; check the uri"
 
@@ -59,25 +62,17 @@ def test_a_local_file_is_read_whatever_its_name(tmp_path: Path, name: str) -> No
     assert read_all(f"{tmp_path}/other/../{name}") == b"video"
 
 
-def test_a_remote_file_is_read_by_ranges(memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_file_is_read_by_ranges(faulty_store: type[FaultyStore]) -> None:
     data = os.urandom(10 << 20)
-    memory.pipe_file("/videos/clip.mp4", data)
-    ranges: list[tuple[int, int]] = []
-    cat_file = type(memory).cat_file
-
-    def counted(self: Any, path: str, start: int | None = None, end: int | None = None, **options: Any) -> bytes:
-        ranges.append((start or 0, end or 0))
-        found: bytes = cat_file(self, path, start=start, end=end, **options)
-        return found
-
-    monkeypatch.setattr(type(memory), "cat_file", counted)
-    with open_media(item("memory://videos/clip.mp4")) as media:
+    faulty_store().pipe_file("/videos/clip.mp4", data)
+    with open_media(item("faulty://videos/clip.mp4")) as media:
         for _ in range(2):  # the second reading finds everything in memory
             with media.files[0]() as file:
                 file.seek(-100, io.SEEK_END)
                 assert file.read() == data[-100:]
                 file.seek(5 << 20)
                 assert file.read(1000) == data[5 << 20 : (5 << 20) + 1000]
+    ranges = [(start, stop) for method, _, start, stop in faulty_store.requests if method == "cat_file"]
     assert ranges == [(8 << 20, 10 << 20), (4 << 20, 8 << 20)]
 
 
@@ -111,29 +106,26 @@ def test_what_is_wrong_with_a_uri_of_the_web_is_said() -> None:
     assert "abc" not in str(caught.value)
 
 
-def test_a_file_that_may_not_be_read_is_the_videos_fault(
-    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
+def test_a_file_that_may_not_be_read_is_the_videos_fault(faulty_store: type[FaultyStore]) -> None:
+    def refuse(_: Request) -> None:
         raise PermissionError("denied")
 
-    monkeypatch.setattr(type(memory), "info", refuse)
+    faulty_store.before = staticmethod(refuse)
     with pytest.raises(MediaError, match="may not be read; check its permissions"):
-        read_all("memory://videos/clip.mp4")
+        read_all("faulty://videos/clip.mp4")
 
 
-def test_a_storage_fault_is_not_the_videos_fault(
-    memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def time_out(*_: Any, **__: Any) -> None:
-        raise TimeoutError("no answer")
+def test_a_storage_fault_is_not_the_videos_fault(faulty_store: type[FaultyStore]) -> None:
+    def time_out(request: Request) -> None:
+        if request[0] == "cat_file":
+            raise TimeoutError("no answer")
 
-    memory.pipe_file("/videos/clip.mp4", encode(pictures(3)))
-    monkeypatch.setattr(type(memory), "cat_file", time_out)
-    monkeypatch.setattr("pipeline.video.media.Backoff", lambda: Backoff(patience_seconds=0.1, first_seconds=0.01))
+    faulty_store().pipe_file("/videos/clip.mp4", encode(pictures(3)))
+    faulty_store.before = staticmethod(time_out)
+    impatient = Backoff(patience_seconds=0.1, first_seconds=0.01)
     with (
-        pytest.raises(StorageError, match=r"reading memory://videos/clip.mp4 failed .* TimeoutError: no answer"),
-        open_media(item("memory://videos/clip.mp4")) as media,
+        pytest.raises(StorageError, match=r"reading faulty://videos/clip.mp4 failed .* TimeoutError: no answer"),
+        open_media(item("faulty://videos/clip.mp4"), backoff=impatient) as media,
     ):
         VideoFrames(media)
 

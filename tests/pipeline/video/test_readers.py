@@ -13,8 +13,10 @@ from pipeline.errors import MediaError
 from pipeline.records import FramePosition
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import Media, open_media
-from pipeline.video.readers import FileReader, RgbConverter, WatchedFile
+from pipeline.video.readers import FileReader
+from pipeline.video.rgb import RgbConverter
 from pipeline.video.selection import FrameSelection
+from pipeline.video.watched_file import WatchedFile
 from tests.support.media_files import (
     encode,
     encode_audio,

@@ -19,7 +19,7 @@ TENTHS = [frame / 10 for frame in range(20)]
 
 
 def labelled(index: FrameIndex) -> list[int]:
-    return [index.frame_of(label) for label in range(index.num_labelled)]
+    return [index.frame_of(label) for label in range(index.num_labeled)]
 
 
 def test_a_stride_labels_every_nth_frame_and_the_prompted_ones() -> None:

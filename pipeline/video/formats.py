@@ -1,0 +1,22 @@
+"""What differs between file formats. A new format is added here, and to `VIDEO_FORMATS` of `model` if FFmpeg reads it.
+
+A format goes by the name of FFmpeg's demuxer for it, as in `mpegts` or `png_pipe`.
+"""
+
+from __future__ import annotations
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Names of files that count as frames in a folder of images, in lower case."""
+
+# The frames of MPEG-PS get other times when decoding does not begin at the start.
+_DECODED_FROM_START = {"mpeg"}
+
+
+def has_times(format_name: str) -> bool:
+    """Whether the frames of a format can have times. Still images have none."""
+    return not format_name.endswith("_pipe")
+
+
+def can_seek(format_name: str) -> bool:
+    """Whether decoding may begin at a key frame in the middle and still gives each frame the same time."""
+    return format_name not in _DECODED_FROM_START

@@ -1,0 +1,57 @@
+"""The contract of readers: a video as decoded pictures with times, and what its file says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+import av
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself. Counts and rates are the container's claims and may be wrong; `None` = no claim.
+
+    `size_hw` is in pixels of the video as displayed. `format` and `codec` are FFmpeg's names.
+    """
+
+    size_hw: tuple[int, int]
+    rotation_degrees: int
+    fps: float | None
+    duration_seconds: float | None
+    num_frames_claimed: int | None
+    has_times: bool
+    format: str
+    codec: str
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """One decoded picture with its time in seconds. Frames of a file without times count up by 1 / fps from 0.
+
+    `is_key`: decoding can begin at this frame.
+    """
+
+    pts_seconds: float
+    is_key: bool
+    picture: av.VideoFrame
+
+
+class Reader(Protocol):
+    """Reads one video as often as it is asked to. Several readings may run at once, in different threads."""
+
+    @property
+    def num_damaged(self) -> int:
+        """Frames or packets that the worst reading so far left out because they are damaged."""
+
+    def info(self) -> VideoInfo:
+        """What the file says of itself. Raises `MediaError` if no frame of it can be decoded."""
+
+    def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        """Frames in presentation order, from the start or from near a time in the file.
+
+        With `seek_seconds` the first frame is the nearest key frame at or before that time that the file allows to seek
+        to. Closing the iterator closes the file. Raises `MediaError` for a file that is no video. Errors of storage
+        pass through.
+        """

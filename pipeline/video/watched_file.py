@@ -1,0 +1,70 @@
+"""A file for FFmpeg that remembers errors of storage, because FFmpeg takes them for the end of the file."""
+
+from __future__ import annotations
+
+import errno
+import io
+from typing import Any
+
+from pipeline.errors import MediaError
+from pipeline.video.media import OpenFile
+
+
+class WatchedFile:
+    """The file that FFmpeg reads. Whoever uses FFmpeg calls `raise_failure` whenever FFmpeg stops early.
+
+    Raises `MediaError` if the file may not be opened or is gone.
+    """
+
+    def __init__(self, name: str, open_file: OpenFile) -> None:
+        self._name = name
+        self._failure: Exception | None = None
+        try:
+            self._file: Any = open_file()
+        except (FileNotFoundError, PermissionError) as error:
+            raise self._fault(error) from error
+
+    def read(self, num_bytes: int = -1) -> bytes:
+        """Up to `num_bytes` bytes."""
+        try:
+            data: bytes = self._file.read(num_bytes)
+        except (FileNotFoundError, PermissionError) as error:
+            self._failure = self._fault(error)
+            raise self._failure from error
+        except Exception as error:
+            self._failure = error
+            raise
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move as in any file. For a place that no file has, FFmpeg's own error code is returned, and nothing raised.
+
+        A damaged file may lead FFmpeg to such a place; that is no error of storage.
+        """
+        try:
+            return int(self._file.seek(offset, whence))
+        except ValueError:
+            return -errno.EINVAL
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return -errno.EINVAL
+            self._failure = error
+            raise
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def raise_failure(self) -> None:
+        """Raise the error that reading has met, if it has met one."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _fault(self, error: OSError) -> MediaError:
+        if isinstance(error, PermissionError):
+            what = "may not be read; check its permissions or storage_options"
+        else:
+            what = "was removed while it was read; put it back"
+        return MediaError(f"{self._name}: {what} and run again with retry=failed")
