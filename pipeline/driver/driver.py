@@ -16,11 +16,12 @@ from pipeline.command import ExitCode
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import Ownership
 from pipeline.config.job_config import JobConfig
-from pipeline.driver.blame import Refusals
+from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.job import Job, check_device, is_finished, judged, open_job, plan_job, reconcile
+from pipeline.driver.limits import Limits
 from pipeline.driver.log_file import json_log
-from pipeline.driver.loop import Limits, Loop
+from pipeline.driver.loop import Interrupts, Loop
 from pipeline.driver.progress import Progress, summary
 from pipeline.driver.results import JobLedger
 from pipeline.driver.signals import StopSignals
@@ -85,21 +86,11 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
             with open_executor(job) as executor:
                 signals.install()
                 _export_metrics(progress, executor)
-                loop = Loop(
-                    executor,
-                    Dispatcher(
-                        items,
-                        job.log.state.strikes,
-                        videos_in_flight=job.config.worker.videos_in_flight,
-                        max_strikes=job.config.worker.max_strikes,
-                        refusals=Refusals(job.config.worker.storage_patience_seconds),
-                    ),
-                    ledger,
-                    progress,
-                    _limits(job.config),
-                    must_stop=lambda: signals.requested,
-                    check_owner=ownership.check,
-                )
+                worker = job.config.worker
+                blame = Blame(job.log.state.strikes, worker.max_strikes, worker.storage_patience_seconds)
+                dispatcher = Dispatcher(items, blame, worker.videos_in_flight)
+                interrupts = Interrupts(lambda: signals.requested, ownership.check)
+                loop = Loop(executor, dispatcher, ledger, progress, _limits(job.config), interrupts)
                 ending, reason = loop.run(), loop.last_failure
             signals.install()
         progress.end_line()

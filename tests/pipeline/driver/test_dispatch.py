@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.cluster.executor import Failure
-from pipeline.driver.blame import Refusals
+from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.records import Outcome, Progress, Report, Segment, Status, WorkItem
 
@@ -18,8 +18,8 @@ def item(video_id: str) -> WorkItem:
     return WorkItem(video_id, f"/{video_id}.mp4", None, (), "hash")
 
 
-def dispatcher(video_ids: str = "abcdef", **options: object) -> Dispatcher:
-    made = Dispatcher((item(video_id) for video_id in video_ids), **options)  # type: ignore[arg-type]
+def dispatcher(video_ids: str = "abcdef", blame: Blame | None = None) -> Dispatcher:
+    made = Dispatcher((item(video_id) for video_id in video_ids), blame)
     made.add_worker("w")
     return made
 
@@ -171,7 +171,7 @@ def test_a_suspect_does_not_wait_for_the_end_of_a_long_job(dies: bool) -> None:
 
 def test_where_workers_die_anyway_it_takes_more_deaths_to_blame_a_video() -> None:
     """Every video but one is labelled at its second attempt: chance explains two deaths there, but not ten."""
-    made = dispatcher("abcdefgh", max_strikes=2)
+    made = dispatcher("abcdefgh", Blame(max_strikes=2))
     num_attempts: Counter[str] = Counter()
     while True:
         offered = names(made.offers("w", 0))
@@ -184,7 +184,7 @@ def test_where_workers_die_anyway_it_takes_more_deaths_to_blame_a_video() -> Non
             break
         made.add_worker("w")
     assert [one.video_id for one in loss.quarantined] == ["h"]
-    assert loss.strikes == {"h": 6}  # 3 of 10 attempts at others died; 0.3 to the power of 6 is below a thousandth
+    assert loss.strikes == {"h": 6}  # 3 of 10 attempts at others died: 3 times as many strikes are needed
     made.committed("h")
     assert made.done
 
@@ -226,7 +226,7 @@ def test_the_third_strike_quarantines_only_the_one_that_was_alone() -> None:
 
 
 def test_strikes_of_an_earlier_run_count() -> None:
-    made = dispatcher("abc", strikes={"b": 2})
+    made = dispatcher("abc", Blame({"b": 2}))
     assert names(made.offers("w", 0)) == "ac"
     made.report(report(done="ac"), 0)
     (suspect,) = made.offers("w", 0)
@@ -235,7 +235,7 @@ def test_strikes_of_an_earlier_run_count() -> None:
 
 
 def test_a_suspect_that_ends_well_is_forgiven() -> None:
-    made = dispatcher("a", strikes={"a": 2})
+    made = dispatcher("a", Blame({"a": 2}))
     made.offers("w", 0)
     made.report(report(done="a"), 0)
     made.committed("a")
@@ -243,7 +243,7 @@ def test_a_suspect_that_ends_well_is_forgiven() -> None:
 
 
 def test_losses_of_several_workers_at_once_are_blamed_on_nobody_at_first() -> None:
-    made = dispatcher("a", max_strikes=2)
+    made = dispatcher("a", Blame(max_strikes=2))
     seen = []
     for round_number in range(5):
         worker_id = f"v{round_number}"
@@ -270,7 +270,7 @@ def test_an_item_that_storage_failed_waits_and_keeps_its_good_name() -> None:
 
 
 def test_a_suspect_that_storage_failed_still_runs_alone() -> None:
-    made = dispatcher("abc", strikes={"a": 1})
+    made = dispatcher("abc", Blame({"a": 1}))
     assert names(made.offers("w", 0)) == "bc"
     made.report(report(done="bc"), 0)
     (suspect,) = made.offers("w", 0)
@@ -288,7 +288,7 @@ def refuse(made: Dispatcher, now: float, seconds: float) -> None:
 
 
 def patient(seconds: float) -> Dispatcher:
-    return dispatcher("a", refusals=Refusals(seconds))
+    return dispatcher("a", Blame(patience_seconds=seconds))
 
 
 def test_a_video_that_storage_refuses_while_it_answers_others_is_set_aside() -> None:
@@ -329,7 +329,7 @@ def test_a_video_that_comes_further_between_refusals_is_not_set_aside() -> None:
 
 
 def test_waiting_items_are_counted_without_reading_the_whole_plan() -> None:
-    made = dispatcher("abcdef", strikes={"b": 1})
+    made = dispatcher("abcdef", Blame({"b": 1}))
     assert made.num_waiting(3) == 3
     assert names(made.offers("w", 0)) == "ac"
     assert made.num_waiting(100) == 4

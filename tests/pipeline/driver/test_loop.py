@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pipeline.cluster.executor import Failure, Lost
-from pipeline.driver.blame import Refusals
+from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.driver.loop import Limits, Loop
+from pipeline.driver.limits import Limits
+from pipeline.driver.loop import Interrupts, Loop
 from pipeline.driver.progress import Progress
 from pipeline.errors import StorageError
 from pipeline.records import Ending, Outcome, Status, WorkItem
@@ -22,31 +24,37 @@ from tests.support.fake_workers import Clock, FakeExecutor, FakeLedger, Fate, it
 LIMITS = Limits(max_failed_fraction=0.5, max_setup_failures=3, storage_patience_seconds=100.0)
 
 
+@dataclass
+class Driven:
+    """A loop with everything that a test looks at."""
+
+    loop: Loop
+    ledger: FakeLedger
+    progress: Progress
+    clock: Clock
+
+    def run(self) -> Ending:
+        return self.loop.run()
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        return {video_id: outcome.status.value for video_id, outcome in sorted(self.ledger.outcomes.items())}
+
+
 def loop_over(
     executor: FakeExecutor,
     video_ids: Iterable[str],
     tmp_path: Path,
     ledger: FakeLedger | None = None,
-    limits: Limits = LIMITS,
     must_stop: Callable[[], bool] = lambda: False,
-) -> Loop:
-    clock = Clock(step=0.01)
-    return Loop(
-        executor,
-        Dispatcher((item(video_id) for video_id in video_ids), refusals=Refusals(limits.storage_patience_seconds)),
-        ledger or FakeLedger(),
-        Progress(10, 0, JobStorage(str(tmp_path)), stream=io.StringIO(), clock=clock),
-        limits,
-        must_stop=must_stop,
-        check_owner=lambda: None,
-        clock=clock,
-        sleep=clock.sleep,
-    )
-
-
-def statuses(loop: Loop) -> dict[str, str]:
-    assert isinstance(loop.ledger, FakeLedger)
-    return {video_id: outcome.status.value for video_id, outcome in sorted(loop.ledger.outcomes.items())}
+    clock_step: float = 0.01,
+) -> Driven:
+    clock, ledger = Clock(clock_step), ledger or FakeLedger()
+    blame = Blame(patience_seconds=LIMITS.storage_patience_seconds)
+    dispatcher = Dispatcher((item(video_id) for video_id in video_ids), blame)
+    progress = Progress(10, 0, JobStorage(str(tmp_path)), stream=io.StringIO(), clock=clock)
+    loop = Loop(executor, dispatcher, ledger, progress, LIMITS, Interrupts(must_stop), clock)
+    return Driven(loop, ledger, progress, clock)
 
 
 def fates(**special: Fate) -> Callable[[WorkItem], Fate]:
@@ -72,7 +80,7 @@ class Times:
 def test_every_video_is_committed_once(capacity: int, flush_every: int, tmp_path: Path) -> None:
     loop = loop_over(FakeExecutor(capacity, flush_every=flush_every), "abcdefgh", tmp_path)
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == dict.fromkeys("abcdefgh", "ok")
+    assert loop.statuses == dict.fromkeys("abcdefgh", "ok")
     assert loop.progress.by_status == {Status.OK: 8}
 
 
@@ -80,31 +88,6 @@ def test_no_more_workers_start_than_there_are_videos(tmp_path: Path) -> None:
     executor = FakeExecutor(capacity=50)
     loop_over(executor, "abc", tmp_path).run()
     assert executor.num_started == 3
-
-
-def test_workers_without_work_are_ended_but_the_last_one(tmp_path: Path) -> None:
-    """One long video at the end: the other workers' GPUs are free meanwhile."""
-    executor = FakeExecutor(capacity=3)
-    loop = loop_over(executor, "abc", tmp_path)
-    time = [0.0]
-    loop.clock = lambda: time[0]
-    for worker_id in ("x", "y", "z"):
-        loop.dispatcher.add_worker(worker_id)
-        executor.inboxes[worker_id], executor.finished[worker_id] = [], []
-        loop._idle[worker_id] = 0.0
-    loop.dispatcher.offers("x", 0.0)
-    loop.dispatcher.offers("y", 0.0)
-    assert loop.dispatcher.num_waiting(1) == 0
-    del loop._idle["x"], loop._idle["y"]
-    loop._busy.update("xy")
-    for now, killed in ((1.0, []), (14.0, []), (17.0, ["z"])):
-        time[0] = now
-        loop._give_work()
-        assert executor.killed == killed
-    loop._busy.clear()
-    loop._idle["y"] = 0.0
-    loop._release_if_useless("y", 100.0)
-    assert executor.killed == ["z"], "it holds a video"
 
 
 def test_two_videos_are_labelled_by_two_workers(tmp_path: Path) -> None:
@@ -117,7 +100,6 @@ def test_receipts_that_come_together_are_one_commit(tmp_path: Path) -> None:
     executor = FakeExecutor(capacity=4)
     loop = loop_over(executor, "abcd", tmp_path)
     loop.run()
-    assert isinstance(loop.ledger, FakeLedger)
     assert max(len(names) for names, _ in loop.ledger.commits) >= 2
 
 
@@ -128,8 +110,7 @@ def test_a_video_that_always_kills_its_worker_is_quarantined_and_the_others_are_
     executor = FakeExecutor(2, fates(d=failure))
     loop = loop_over(executor, "abcdefg", tmp_path)
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == dict.fromkeys("abcefg", "ok") | {"d": "quarantined"}
-    assert isinstance(loop.ledger, FakeLedger)
+    assert loop.statuses == dict.fromkeys("abcefg", "ok") | {"d": "quarantined"}
     strikes = [entry[1]["d"] for entry in loop.ledger.commits if "d" in entry[1]]
     assert strikes == [1, 2, 3]
     assert "boom" in loop.ledger.outcomes["d"].message
@@ -149,9 +130,8 @@ def test_a_poisoned_worker_is_killed_and_its_finished_videos_count(tmp_path: Pat
     executor = FakeExecutor(1, fate, flush_every=10)
     loop = loop_over(executor, "abcd", tmp_path)
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == dict.fromkeys("abcd", "ok")
+    assert loop.statuses == dict.fromkeys("abcd", "ok")
     assert executor.killed == ["w0"]
-    assert isinstance(loop.ledger, FakeLedger)
     assert "a" not in loop.ledger.commits[0][1]
     assert loop.ledger.commits[0] == (["w0-a"], {"b": 1, "c": 1})
 
@@ -160,8 +140,7 @@ def test_lost_nodes_quarantine_nobody(tmp_path: Path) -> None:
     fate = Times("c", Failure.INFRASTRUCTURE, 20)
     loop = loop_over(FakeExecutor(2, fate), "abcde", tmp_path)
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == dict.fromkeys("abcde", "ok")
-    assert isinstance(loop.ledger, FakeLedger)
+    assert loop.statuses == dict.fromkeys("abcde", "ok")
     assert all(not strikes for _, strikes in loop.ledger.commits)
 
 
@@ -169,15 +148,15 @@ def test_a_storage_fault_is_never_a_failed_video(tmp_path: Path) -> None:
     fate = Times("b", "reset by peer", 5)
     loop = loop_over(FakeExecutor(1, fate), "abc", tmp_path)
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == dict.fromkeys("abc", "ok")
+    assert loop.statuses == dict.fromkeys("abc", "ok")
     assert [one.attempt for one in fate.attempts] == [1, 2, 3, 4, 5, 6]
 
 
 def test_storage_that_stays_away_ends_the_job_resumably(tmp_path: Path) -> None:
     loop = loop_over(FakeExecutor(1, fates(a="no route", b="no route")), "ab", tmp_path)
     assert loop.run() is Ending.STORAGE
-    assert loop.last_failure == "storage: no route"
-    assert statuses(loop) == {}
+    assert loop.loop.last_failure == "storage: no route"
+    assert loop.statuses == {}
 
 
 def test_a_disk_that_is_full_at_the_end_of_a_video_again_and_again_ends_the_job(tmp_path: Path) -> None:
@@ -185,8 +164,8 @@ def test_a_disk_that_is_full_at_the_end_of_a_video_again_and_again_ends_the_job(
     loop = loop_over(executor, "ab", tmp_path)
     assert loop.run() is Ending.STORAGE
     assert loop.progress.num_frames > 5
-    assert statuses(loop) == {"b": "ok"}
-    assert loop.last_failure == (
+    assert loop.statuses == {"b": "ok"}
+    assert loop.loop.last_failure == (
         "left for a later run: 1 refused again and again, 'a'; last: storage: at the end: no space left"
     )
 
@@ -200,24 +179,23 @@ def test_a_video_that_cannot_be_fetched_does_not_end_the_job_while_another_is_la
         return "no such host" if one.video_id == "dead" else Status.OK if frames_left[0] < 0 else "goes on"
 
     executor = FakeExecutor(2, fate)
-    loop = loop_over(executor, ["dead", "long"], tmp_path)
-    loop.clock.step = 0.2  # type: ignore[attr-defined]
+    loop = loop_over(executor, ["dead", "long"], tmp_path, clock_step=0.2)
     assert loop.run() is Ending.STORAGE
-    assert statuses(loop) == {"long": "ok"}
+    assert loop.statuses == {"long": "ok"}
 
 
 def test_videos_that_cannot_be_fetched_do_not_hold_up_the_others(tmp_path: Path) -> None:
     good = [f"v{number}" for number in range(30)]
     loop = loop_over(FakeExecutor(2, fates(**dict.fromkeys("abcd", "no such host"))), [*"abcd", *good], tmp_path)
     assert loop.run() is Ending.STORAGE
-    assert statuses(loop) == dict.fromkeys(good, "ok")
+    assert loop.statuses == dict.fromkeys(good, "ok")
 
 
 def test_a_commit_that_storage_refused_is_made_later(tmp_path: Path) -> None:
     ledger = FakeLedger(num_away=3)
     loop = loop_over(FakeExecutor(2), "abcdef", tmp_path, ledger)
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == dict.fromkeys("abcdef", "ok")
+    assert loop.statuses == dict.fromkeys("abcdef", "ok")
 
 
 def test_a_job_whose_workers_cannot_start_ends_after_k_in_a_row(tmp_path: Path) -> None:
@@ -225,21 +203,21 @@ def test_a_job_whose_workers_cannot_start_ends_after_k_in_a_row(tmp_path: Path) 
     loop = loop_over(executor, "abc", tmp_path)
     assert loop.run() is Ending.ENVIRONMENT
     assert executor.num_started == 3
-    assert "no such checkpoint" in loop.last_failure
+    assert "no such checkpoint" in loop.loop.last_failure
 
 
 def test_workers_that_start_between_failures_keep_the_job_going(tmp_path: Path) -> None:
     executor = FakeExecutor(2, setup=lambda n: Lost(f"w{n}", Failure.ENVIRONMENT, "one bad node") if n % 2 else None)
     loop = loop_over(executor, "abcdefgh", tmp_path)
     assert loop.run() is Ending.DONE
-    assert len(statuses(loop)) == 8
+    assert len(loop.statuses) == 8
 
 
 def test_a_node_where_no_worker_starts_does_not_stop_the_others(tmp_path: Path) -> None:
     executor = FakeExecutor(2, setup=lambda n: Lost(f"w{n}", Failure.ENVIRONMENT, "a bad node") if n else None)
     loop = loop_over(executor, [f"v{number}" for number in range(400)], tmp_path)
     assert loop.run() is Ending.DONE
-    assert len(statuses(loop)) == 400
+    assert len(loop.statuses) == 400
     assert executor.num_started > 4
 
 
@@ -256,7 +234,7 @@ def test_too_many_failures_stop_the_job_after_a_hundred_videos(tmp_path: Path) -
     executor = FakeExecutor(1, lambda one: Status.FAILED if int(one.video_id[1:]) % 3 else Status.OK)
     loop = loop_over(executor, video_ids, tmp_path)
     assert loop.run() is Ending.FAILURES
-    assert 100 <= len(statuses(loop)) <= 105
+    assert 100 <= len(loop.statuses) <= 105
 
 
 def test_videos_that_were_refused_before_work_began_do_not_stop_it(tmp_path: Path) -> None:
@@ -277,7 +255,7 @@ def test_a_quarantined_video_has_its_row_once_the_drivers_disk_is_free_again(tmp
 
     loop = loop_over(FakeExecutor(1, fates(b=Failure.AMBIGUOUS)), "abc", tmp_path, FullDisk())
     assert loop.run() is Ending.DONE
-    assert statuses(loop) == {"a": "ok", "b": "quarantined", "c": "ok"}
+    assert loop.statuses == {"a": "ok", "b": "quarantined", "c": "ok"}
 
 
 def test_failures_within_the_budget_do_not_stop_it(tmp_path: Path) -> None:
@@ -285,7 +263,7 @@ def test_failures_within_the_budget_do_not_stop_it(tmp_path: Path) -> None:
     executor = FakeExecutor(1, lambda one: Status.FAILED if int(one.video_id[1:]) % 3 == 0 else Status.OK)
     loop = loop_over(executor, video_ids, tmp_path)
     assert loop.run() is Ending.DONE
-    assert Counter(statuses(loop).values()) == {"ok": 100, "failed": 50}
+    assert Counter(loop.statuses.values()) == {"ok": 100, "failed": 50}
 
 
 def test_a_signal_drains_what_is_finished(tmp_path: Path) -> None:
@@ -294,7 +272,7 @@ def test_a_signal_drains_what_is_finished(tmp_path: Path) -> None:
     loop = loop_over(executor, "abcdefghij", tmp_path, must_stop=lambda: next(rounds) >= 4)
     assert loop.run() is Ending.STOPPED
     assert set(executor.drained) == {"w0", "w1"}
-    finished = statuses(loop)
+    finished = loop.statuses
     assert 2 <= len(finished) < 10
     assert set(finished.values()) == {"ok"}
 
@@ -304,7 +282,7 @@ def test_a_signal_drains_a_worker_that_had_just_finished(tmp_path: Path) -> None
     executor = FakeExecutor(1, flush_every=100)
     loop = loop_over(executor, "ab", tmp_path, must_stop=lambda: bool(executor.finished.get("w0")))
     assert loop.run() is Ending.STOPPED
-    assert statuses(loop) == {"a": "ok", "b": "ok"}
+    assert loop.statuses == {"a": "ok", "b": "ok"}
 
 
 def test_a_signal_before_a_worker_is_ready_ends_at_once(tmp_path: Path) -> None:

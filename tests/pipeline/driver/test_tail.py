@@ -15,14 +15,15 @@ import pytest
 
 from pipeline.cluster.executor import Event, Ready, Reported
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.driver.loop import Limits, Loop
+from pipeline.driver.limits import Limits
+from pipeline.driver.loop import Interrupts, Loop
 from pipeline.driver.progress import Progress
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.shards import InputTables
 from pipeline.records import Ending, Outcome, Report, Status, WorkItem
 from pipeline.records import Progress as VideoProgress
 from pipeline.storage.job_storage import JobStorage
-from tests.support.fake_workers import FakeLedger, published
+from tests.support.fake_workers import Clock, FakeLedger, published
 
 BEAT_SECONDS = 10.0
 BYTES_PER_SECOND = 10_000
@@ -34,25 +35,22 @@ class SimulatedWorkers:
 
     capacity: int
     seconds: Mapping[str, float]
-    now: float = 0.0
+    clock: Clock = field(default_factory=Clock)
     left: dict[str, list[tuple[WorkItem, float]]] = field(default_factory=dict)
     calls: list[tuple[float, str, bool]] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
 
-    def clock(self) -> float:
-        return self.now
-
     def start(self) -> str:
         worker_id = f"w{len(self.left)}"
         self.left[worker_id] = []
-        heapq.heappush(self.calls, (self.now, worker_id, True))
+        heapq.heappush(self.calls, (self.clock.now, worker_id, True))
         return worker_id
 
     def work(self, worker_id: str, offers: Sequence[WorkItem]) -> None:
         self.order += [item.video_id for item in offers]
         self.left[worker_id] += [(item, self.seconds[item.video_id]) for item in offers]
         wanted = min(BEAT_SECONDS, self.left[worker_id][0][1] if self.left[worker_id] else BEAT_SECONDS)
-        heapq.heappush(self.calls, (self.now + wanted, worker_id, False))
+        heapq.heappush(self.calls, (self.clock.now + wanted, worker_id, False))
 
     def drain(self, worker_id: str) -> None:
         raise AssertionError("every video is published when it is done")
@@ -63,11 +61,11 @@ class SimulatedWorkers:
 
     def wait(self, timeout_seconds: float) -> list[Event]:
         until, worker_id, is_setup = self.calls[0]
-        if until > self.now + timeout_seconds:
-            self.now += timeout_seconds
+        if until > self.clock.now + timeout_seconds:
+            self.clock.sleep(timeout_seconds)
             return []
         heapq.heappop(self.calls)
-        passed, self.now = BEAT_SECONDS, max(self.now, until)
+        passed, self.clock.now = BEAT_SECONDS, max(self.clock.now, until)
         if is_setup:
             return [Ready(worker_id, "a clock")]
         videos = self.left[worker_id]
@@ -87,20 +85,11 @@ def job_seconds(items: Iterator[WorkItem], seconds: Mapping[str, float], num_wor
     """When the last video is in the log."""
     workers = SimulatedWorkers(num_workers, seconds)
     progress = Progress(len(seconds), 0, JobStorage(str(folder)), stream=io.StringIO(), clock=lambda: 0.0)
-    ledger = FakeLedger()
-    loop = Loop(
-        workers,
-        Dispatcher(items),
-        ledger,
-        progress,
-        Limits(0.5, 3, 100.0),
-        must_stop=lambda: False,
-        check_owner=lambda: None,
-        clock=workers.clock,
-    )
+    ledger, started = FakeLedger(), workers.clock.now
+    loop = Loop(workers, Dispatcher(items), ledger, progress, Limits(0.5, 3, 100.0), Interrupts(), workers.clock)
     assert loop.run() is Ending.DONE
     assert set(ledger.outcomes) == set(seconds)
-    return workers.now
+    return workers.clock.now - started
 
 
 def ideal_seconds(seconds: Mapping[str, float], num_workers: int) -> float:

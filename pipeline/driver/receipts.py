@@ -1,0 +1,49 @@
+"""What came in and is not in the log yet: the next commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from pipeline.records import Outcome, Segment, WorkItem
+
+
+class Ledger(Protocol):
+    """Where results become final. Both raise `StorageError` if storage is away, and may be called again."""
+
+    def commit(self, segments: list[Segment], strikes: dict[str, int]) -> list[Outcome]:
+        """Commit published segments and strikes; returns all their outcomes, also of videos finished before."""
+
+    def write_quarantined(self, item: WorkItem, message: str) -> None:
+        """Have a row for a video that no worker survives; it is published with the next commit."""
+
+
+class Receipts:
+    """Segments that workers published, new totals of strikes, and videos that are quarantined."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._segments: list[Segment] = []
+        self._strikes: dict[str, int] = {}
+        self._quarantined: list[tuple[WorkItem, str]] = []
+
+    def add(self, segments: Iterable[Segment], strikes: Mapping[str, int]) -> None:
+        """These belong into the next commit."""
+        self._segments.extend(segments)
+        self._strikes.update(strikes)
+
+    def quarantine(self, item: WorkItem, message: str) -> None:
+        """This video has its row in the next commit."""
+        self._quarantined.append((item, message))
+
+    def commit(self) -> list[Outcome]:
+        """Make everything final with one log entry, and return its outcomes.
+
+        Raises `StorageError` if storage is away. Nothing is lost then: the next call tries again.
+        """
+        while self._quarantined:
+            self._ledger.write_quarantined(*self._quarantined[-1])
+            self._quarantined.pop()
+        outcomes = self._ledger.commit(self._segments, self._strikes)
+        self._segments, self._strikes = [], {}
+        return outcomes
