@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 
 from pipeline.arrays import BoolArray
 from pipeline.demo.clips import Clip
-from pipeline.inputs.write import PROMPTS, VIDEOS, parquet_bytes, write_file
+from pipeline.inputs.write import prompts_table, videos_table, write_file, write_table
 from pipeline.masks.overlay import inner_point
 from pipeline.storage.uris import StorageOptions
 from pipeline.video.encode import encode_mp4
@@ -76,6 +76,6 @@ def write_inputs(
         write_file(posixpath.join(folder, f"{clip.name}.mp4"), clip_mp4(clip), storage_options)
         videos.append({"video_id": clip.name, "uri": f"{clip.name}.mp4"})
     videos_uri, prompts_uri = posixpath.join(folder, "videos.parquet"), posixpath.join(folder, "prompts.parquet")
-    write_file(videos_uri, parquet_bytes(videos, VIDEOS), storage_options)
-    write_file(prompts_uri, parquet_bytes(prompts, PROMPTS), storage_options)
+    write_table(videos_uri, videos_table(videos), storage_options)
+    write_table(prompts_uri, prompts_table(prompts), storage_options)
     return videos_uri, prompts_uri

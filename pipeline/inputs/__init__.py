@@ -1,5 +1,7 @@
-"""What `videos=` and `prompts=` name: tables read as streams, checked, and made into a plan.
+"""The tables that `videos=` and `prompts=` name: read as streams, checked, and made into a plan.
 
-Doors: `shards.InputTables`, `plan.make_plan` (driver), `prompts.read_prompts` (worker), `columns` (contract), `write`.
-Uses: masks (RLE of prompts), storage, config. It never imports `commits`.
+Doors: `shards.InputTables` and `plan.make_plan` (driver), `prompts.read_prompts` and `table_readers.TableReaders`
+(worker), `columns` (the contract of both tables), `write` (their one writer).
+Uses: storage, masks (RLE of prompts), video (bytes in a row), records, and the prompts of model.
+Imported by driver, worker and demo. It never imports `commits`.
 """

@@ -1,4 +1,4 @@
-"""The columns that the input tables may have, and the types that are accepted for each."""
+"""The columns that the input tables may have, and the Arrow types that each may have. Other columns are ignored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class InputColumn:
-    """A column that is read: what it is called, which Arrow types do, and what an error says is allowed."""
+    """A column that is read: its name, a test of its Arrow type, and the types in words for error messages."""
 
     name: str
     accepts: Callable[[pa.DataType], bool]
@@ -50,7 +50,7 @@ def _is_list_of(item: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], 
 
 
 def _is_rle(kind: pa.DataType) -> bool:
-    if _is_string(kind) or _is_binary(kind):  # counts alone: the mask has the size of the video
+    if _is_string(kind) or _is_binary(kind):  # the counts alone; the mask then has the size of the video
         return True
     if not pa.types.is_struct(kind):
         return False
@@ -61,7 +61,7 @@ def _is_rle(kind: pa.DataType) -> bool:
 
 
 def _or_null(accepts: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
-    """A column of nothing but nulls may carry Arrow's null type."""
+    """Accepts Arrow's null type too, which a column has that holds nothing but nulls."""
     return lambda kind: bool(pa.types.is_null(kind)) or accepts(kind)
 
 
@@ -76,7 +76,7 @@ VIDEOS_IN: tuple[InputColumn, ...] = (
     InputColumn("end_seconds", _or_null(_is_number), _NUMBER),
     InputColumn("duration_seconds", _or_null(_is_number), _NUMBER),
 )
-"""Columns of `videos=`; each row needs one of `uri` and `bytes`. `duration_seconds` only helps to order the work."""
+"""Columns of `videos=`. Each row needs `uri` or `bytes`. `duration_seconds` only helps to order the work."""
 
 
 PROMPTS_IN: tuple[InputColumn, ...] = (
@@ -91,4 +91,7 @@ PROMPTS_IN: tuple[InputColumn, ...] = (
     InputColumn("category", _or_null(_is_string), _STRING),
     *VIDEOS_IN[1:],
 )
-"""Columns of `prompts=`; each row needs `frame_index` or `pts_seconds`. Those of `videos=` serve in its place."""
+"""Columns of `prompts=`. Each row needs `frame_index` or `pts_seconds`.
+
+Without `videos=` the prompts table also has the columns of videos.
+"""

@@ -1,6 +1,6 @@
-"""How long a video will take, roughly, before anybody opens it: by the size of its file, where no table says.
+"""How long a video roughly is, guessed from the size of its file, for videos whose duration no table says.
 
-Only for the order of work. What cannot be found out quickly is 0, which comes last and harms nothing.
+Only the order of work depends on it. A size that cannot be looked up quickly counts as 0, and its video comes last.
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.inputs.order import FloatArray
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
 
-FloatArray = npt.NDArray[np.float64]
-
-BYTES_PER_SECOND = 250_000.0  # of an ordinary video; of consequence only beside videos whose duration is known
-_STEPS_PER_OCTAVE = 2
+BYTES_PER_SECOND = 250_000.0  # of an ordinary video; matters only beside videos whose duration is known
+_STEPS_PER_OCTAVE = 2  # sizes are rounded to such steps
 _NOT_ASKED = ("http://", "https://")
 _PARALLEL_REQUESTS = 16
 _PATIENCE_SECONDS = 3.0
 
 
 class FileSizes:
-    """The sizes of the files of some videos; the stores are asked from the moment this is made, in other threads.
+    """The sizes of the files of some videos, looked up in other threads from the moment this is made.
 
-    Local files are looked up always, those of object stores only with `ask_stores`, a request each. Web servers are
-    not asked: they are other people's. Members of tars, folders and whatever cannot be looked up are not known.
+    Local files are always looked up. Object stores are asked only with `ask_stores`, one request a file. Web servers
+    are never asked, because they belong to others. Members of tars and folders have no known size.
     """
 
     def __init__(
@@ -47,16 +45,16 @@ class FileSizes:
                 self._sizes[number] = _local_size(uri)
             elif ask_stores and not uri.startswith(_NOT_ASKED):
                 self._to_ask.append((number, uri))
-        # Not a pool: the end of the program waits for a pool's threads, and a server may hang.
+        # Daemon threads and no pool, because the end of the program waits for a pool's threads and a server may hang.
         count = min(_PARALLEL_REQUESTS, len(self._to_ask))
         self._threads = [threading.Thread(target=self._ask, name="sizes", daemon=True) for _ in range(count)]
         for thread in self._threads:
             thread.start()
 
     def seconds(self, patience_seconds: float = _PATIENCE_SECONDS) -> FloatArray:
-        """Seconds of video that the files may hold, `[N]`, 0 = not known; waits so long for stores, but not longer.
+        """Seconds of video that the files may hold, `[N]`; 0 = not known. Waits at most so long for stores.
 
-        Rounded, so that files that are about equally long keep their order.
+        The seconds are rounded to steps of a factor 1.4, so that files of about equal size keep their order.
         """
         deadline = time.monotonic() + patience_seconds
         for thread in self._threads:
@@ -69,7 +67,7 @@ class FileSizes:
         return sizes
 
     def _ask(self) -> None:
-        with contextlib.suppress(IndexError):  # nothing is left to ask for
+        with contextlib.suppress(IndexError):  # raised by popleft when no file is left
             while True:
                 number, uri = self._to_ask.popleft()
                 self._sizes[number] = _remote_size(uri, self._storage_options)
@@ -87,6 +85,6 @@ def _remote_size(uri: str, storage_options: StorageOptions | None) -> int:
     try:
         filesystem, path = open_filesystem(uri, storage_options)
         found = filesystem.info(path)
-    except Exception:  # noqa: BLE001  # whatever a store says here, the worker that opens the video will report
+    except Exception:  # noqa: BLE001  # the worker that opens the video will report the error
         return 0
     return int(found.get("size") or 0) if found.get("type", "file") == "file" else 0

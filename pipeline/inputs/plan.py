@@ -1,7 +1,7 @@
-"""What remains to be done: the input tables minus what the log has, in the order of dispatch.
+"""Which videos are left to label: those of the input tables minus those that the commit log has.
 
-The plan holds ids, hashes and addresses in columns and makes a `WorkItem` only when it is asked for the next, so that
-a million videos need a few hundred megabytes.
+The plan holds ids, hashes and addresses in columns, and makes a `WorkItem` only when it is asked for the next one.
+This way a million videos need a few hundred megabytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.inputs.durations import FileSizes, FloatArray
+from pipeline.inputs.durations import FileSizes
+from pipeline.inputs.order import FloatArray, Int64Array, long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.shards import InputTables
 from pipeline.inputs.videos import VideoRows, read_videos
@@ -23,10 +24,8 @@ from pipeline.records import Outcome, Status, WorkItem
 from pipeline.storage.uris import StorageOptions
 from pipeline.text import counted
 
-ORDER_WINDOW = 1024  # videos within which long ones come first
+WINDOW_VIDEOS = 1024  # long videos come first among so many
 _NUM_EXAMPLES = 3
-
-Int64Array = npt.NDArray[np.int64]
 
 
 class Done(Protocol):
@@ -55,57 +54,83 @@ class _Tables:
 
 @dataclass(frozen=True)
 class _Lengths:
-    """How long the videos of a window are, `[N]`: as the table says, or for those of `unknown`, by their files."""
+    """How long the `N` videos of a window are: as the table says, and for those of `unknown` by the sizes of files."""
 
     told_seconds: FloatArray
     unknown: Int64Array
     sizes: FileSizes
 
     def seconds(self) -> FloatArray:
-        """Seconds to label of each video, as far as known; 0 = not."""
+        """Seconds to label of each video; 0 where nothing says it."""
         found = self.told_seconds.copy()
         found[self.unknown] = self.sizes.seconds()
         return found
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """The videos of the input tables, what is to become of each, and what to tell the user.
+    """The videos of the input tables, and what is to become of each.
 
-    `replaced` are videos that the log has, but whose rows must go because they are labelled or recorded again:
-    their prompts changed (also named in `changed`), or `retry=` asks for them.
+    `replaced` are videos that the log has, and whose rows must go because the videos are labeled or recorded again:
+    their prompts changed (these are also in `changed`), or `retry=` names their status.
     """
 
-    num_videos: int
-    num_done: int
-    num_to_label: int
-    num_no_prompts: int
-    num_refused: int
     changed: frozenset[str]
     replaced: frozenset[str]
     _tables: _Tables
     _fates: npt.NDArray[np.uint8]
 
     @property
+    def num_videos(self) -> int:
+        """Number of distinct videos in the tables."""
+        return len(self._fates)
+
+    @property
+    def num_done(self) -> int:
+        """Number of videos that need nothing, because the log has them."""
+        return self._count(_Fate.DONE)
+
+    @property
+    def num_to_label(self) -> int:
+        """Number of videos that workers get."""
+        return self._count(_Fate.LABEL)
+
+    @property
+    def num_no_prompts(self) -> int:
+        """Number of videos to record as `no_prompts`."""
+        return self._count(_Fate.NO_PROMPTS)
+
+    @property
+    def num_refused(self) -> int:
+        """Number of videos to record as failed, because their rows are wrong."""
+        return self._count(_Fate.REFUSED)
+
+    def _count(self, fate: _Fate) -> int:
+        return int(np.count_nonzero(self._fates == fate))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know of the tables."""
+        """What is odd about the tables, for the user."""
         return self._tables.warnings
 
     def again(self, done: Mapping[str, Done], retry: Collection[Status] = ()) -> Plan:
         """The plan after the log has changed, without reading the tables again."""
         return _decided(self._tables, done, retry)
 
-    def items(self) -> Iterator[WorkItem]:
-        """The videos to label, in order of dispatch. How large the first ones are is asked for at this call."""
+    def items(self, window_videos: int = WINDOW_VIDEOS) -> Iterator[WorkItem]:
+        """The videos to label, in order of dispatch: windows of about so many videos, the longest first in each.
+
+        The sizes of the first window's files are looked up from this call on, before the first item is asked for.
+        """
         numbers = np.flatnonzero(self._fates == _Fate.LABEL)
         places = self._tables.videos.places(numbers)
-        groups = list(windows(places, ORDER_WINDOW))
+        groups = list(windows(places, window_videos))
         return self._stream(numbers, places, groups, self._lengths(numbers, groups[:1], len(groups) == 1))
 
     def _stream(
         self, numbers: Int64Array, places: Int64Array, groups: list[Int64Array], first: _Lengths
     ) -> Iterator[WorkItem]:
-        """Window by window; the lengths of the next one are looked up while one is handed out."""
+        """Window by window. While one is handed out, the sizes of the next one's files are looked up."""
         lengths = first
         for turn, group in enumerate(groups):
             following = self._lengths(numbers, groups[turn + 1 : turn + 2], turn + 2 == len(groups))
@@ -115,10 +140,10 @@ class Plan:
                 yield self._item(number, expected)
 
     def _lengths(self, numbers: Int64Array, group: list[Int64Array], is_last: bool) -> _Lengths:
-        """How long the videos of a window are (none of them: of nothing).
+        """How long the videos of the one window in `group` are; no videos where `group` is empty.
 
-        Of files in an object store only the last window is asked for, a request each: before it no worker runs dry,
-        so the order matters less than the requests cost.
+        Looking up a file in an object store costs a request, so only the last window's are looked up. Before the last
+        window no worker runs out of work, and the order saves less than the requests cost.
         """
         videos = self._tables.videos
         wanted = numbers[group[0]] if group else numbers[:0]
@@ -143,13 +168,13 @@ class Plan:
         )
 
     def no_prompts(self) -> Iterator[Outcome]:
-        """Videos without prompts that are not yet recorded as such."""
+        """Videos without prompts that the log does not have yet."""
         for number in np.flatnonzero(self._fates == _Fate.NO_PROMPTS).tolist():
             video_id = self._tables.videos.ids[number]
             yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", "the prompts table has none for it")
 
     def refused(self) -> Iterator[Outcome]:
-        """Videos that cannot be labelled because of what their rows say, as failures of their input."""
+        """Videos that cannot be labeled because their rows are wrong, as failed by their input."""
         videos, prompts = self._tables.videos, self._tables.prompts
         for number in np.flatnonzero(self._fates == _Fate.REFUSED).tolist():
             video_id = self._tables.videos.ids[number]
@@ -163,12 +188,12 @@ class Plan:
 def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[Status] = ()) -> Plan:
     """Read the input tables and decide about each video. `done` are the finished videos of the log, by id.
 
-    A finished video is done again if its prompts (or its labelled range) changed, or its status is among `retry`.
-    Raises `InputError` for a table that cannot be used, `StorageError` when storage is away.
+    A finished video is labeled again if its prompts or its range of time changed, or if its status is among `retry`.
+    Raises `InputError` for a table that cannot be used, `StorageError` if storage does not answer.
     """
     videos, numbers = read_videos(tables)
     prompts = index_prompts(tables, numbers)
-    numbers.clear()  # a hundred megabytes for a million videos, needed by nobody from here on
+    numbers.clear()  # a hundred megabytes for a million videos, which nobody needs any more
     read = _Tables(videos, prompts, tables.storage_options, tuple(_warnings(tables, videos, prompts)))
     return _decided(read, done, retry)
 
@@ -184,7 +209,7 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status
             fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
         before = done.get(video_id)
         if before is not None and fate == _Fate.REFUSED and before.status == Status.OK:
-            fate = _Fate.DONE  # good masks are not thrown away because a row was added to the table
+            fate = _Fate.DONE  # good masks stay when somebody adds a wrong row to the table
         elif before is not None and before.prompt_hash != prompt_hash:
             changed.add(video_id)
             replaced.add(video_id)
@@ -193,44 +218,11 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status
         elif before is not None:
             fate = _Fate.DONE
         fates[number] = fate
-    counts = np.bincount(fates, minlength=len(_Fate)).tolist()
-    return Plan(
-        num_videos=len(fates),
-        num_done=counts[_Fate.DONE],
-        num_to_label=counts[_Fate.LABEL],
-        num_no_prompts=counts[_Fate.NO_PROMPTS],
-        num_refused=counts[_Fate.REFUSED],
-        changed=frozenset(changed),
-        replaced=frozenset(replaced),
-        _tables=tables,
-        _fates=fates,
-    )
-
-
-def windows(places: Int64Array, size: int) -> Iterator[Int64Array]:
-    """`N` videos in groups of about `size`, in their order; videos of one place are in one group.
-
-    `places` are numbered 0, 1, 2 … in order of their first video. A group is indexes into `places`.
-    """
-    if not len(places):
-        return
-    num_in_place = np.bincount(places)
-    window_of_video = ((np.cumsum(num_in_place) - num_in_place) // size)[places]
-    order = np.argsort(window_of_video, kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(window_of_video[order])) + 1)
-
-
-def long_first(places: Int64Array, seconds: FloatArray) -> Int64Array:
-    """An order of `N` videos: those of one place (a tar, a row group) together and in their order, and places with
-    longer videos first, so that none of them is left for the end."""
-    _, places = np.unique(places, return_inverse=True)
-    longest = np.zeros(places.max(initial=-1) + 1)
-    np.maximum.at(longest, places, seconds)
-    return np.asarray(np.lexsort((places, -longest[places])))
+    return Plan(frozenset(changed), frozenset(replaced), tables, fates)
 
 
 def _refused_hash(prompt_hash: str, problem: str) -> str:
-    """Differs from the hash of the same video once its row is repaired, so that it is labelled then."""
+    """A hash that the video no longer has when its row is repaired, so that the next run labels it then."""
     return blake2b(repr([prompt_hash, problem]).encode(), digest_size=16).hexdigest()
 
 
@@ -243,19 +235,20 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
     elif not prompts.num_rows:
         yield "the prompts table has no rows: every video will be recorded as no_prompts"
     if videos.num_without_id:
-        yield f"left out, without a video_id: {counted(videos.num_without_id, 'row')} of the {tables.videos.key} table"
+        rows = counted(videos.num_without_id, "row")
+        yield f"{rows} of the {tables.videos.key} table without a video_id: left out"
     if prompts.num_without_object:
-        yield f"left out, without an object_id: {counted(prompts.num_without_object, 'row')} of the prompts table"
+        yield f"{counted(prompts.num_without_object, 'row')} of the prompts table without an object_id: left out"
     if prompts.num_unknown_rows and tables.has_videos_table:
         examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
         yield (
-            f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the prompts table are of videos that are not in "
-            f"the videos table, and are left out; examples: {examples}"
+            f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the prompts table are left out, because their "
+            f"videos are not in the videos table; examples: {examples}"
         )
     if videos.problems:
         examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
         count = counted(len(videos.problems), "video")
-        yield f"{count} not to be labelled, because of wrong rows; examples: {examples}"
+        yield f"{count} cannot be labeled, because of wrong rows; examples: {examples}"
 
 
 def _first(problems: Mapping[int, str]) -> list[tuple[int, str]]:

@@ -1,8 +1,8 @@
-"""A hash of what a video's prompts say, by which the job notices that they were changed.
+"""A hash of a video's prompts. When it differs from the hash in the commit log, the video is labeled again.
 
-Two sets of rows that say the same have the same hash: the order of rows, the width of the numbers, null or empty lists
-and `category` do not matter. A video's hash is made of a sum over its rows, so it needs the same few bytes whatever
-the number of rows, and they may come in any order from any shards.
+Rows that mean the same have the same hash: the order of rows, the width of numbers, null or empty lists and `category`
+do not matter. A hash is made of the sum of its rows' digests, so 24 bytes a video suffice for any number of rows, and
+the rows may come in any order from any shards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BY_INDEX, _BY_TIME, _NOWHERE = 0, 1, 2
 
 
 def row_digests(rows: pa.RecordBatch) -> UInt64Array:
-    """Two 64-bit words per row, `[N, 2]`, of the canonical form of `PROMPT_COLUMNS`."""
+    """A digest of each row's `PROMPT_COLUMNS` in their canonical form: two 64-bit words, `[N, 2]`."""
     points = _column(rows, "points_xy")
     point_lengths, coordinates = _lengths(points), _flat(points)
     coordinate_lengths = _lengths(coordinates)
@@ -65,14 +65,14 @@ class PromptHashes:
         self._sums = np.zeros((num_videos, 2), dtype=np.uint64)
 
     def add(self, video_numbers: Int64Array, digests_N2: UInt64Array) -> None:
-        """Count rows: `video_numbers[i]` is the video of the row with digest `digests_N2[i]`."""
+        """Add rows to their videos: `digests_N2[i]` is of a row of video `video_numbers[i]`."""
         np.add.at(self._sums, video_numbers, digests_N2)
         np.add.at(self.num_rows, video_numbers, 1)
 
     def hash_of(self, video_number: int, start_seconds: float | None, end_seconds: float | None) -> str:
         """32 hexadecimal digits; empty for a video without prompts.
 
-        The labelled range counts, because frame indexes are counted from its start.
+        The range of time is part of the hash, because frame indexes are counted from its start.
         """
         sums = self._sums[video_number].tolist()
         return _video_hash(sums, int(self.num_rows[video_number]), start_seconds, end_seconds)
@@ -88,7 +88,7 @@ class PromptHashes:
 
 
 def hash_of_rows(batches: Iterable[pa.RecordBatch], start_seconds: float | None, end_seconds: float | None) -> str:
-    """The hash of one video all of whose rows these are; see `PromptHashes.hash_of`."""
+    """The hash of one video from all of its rows; see `PromptHashes.hash_of`."""
     hashes = PromptHashes(1)
     for batch in batches:
         hashes.add(np.zeros(batch.num_rows, dtype=np.int64), row_digests(batch))
@@ -102,7 +102,7 @@ def _video_hash(sums: list[int], num_rows: int, start_seconds: float | None, end
 
 
 class _Pieces:
-    """Values of a column of lists in one array: row `i` has the next `lengths[i]` of them."""
+    """The values of a column of lists, row after row: row `i` has `lengths[i]` of them."""
 
     def __init__(self, lengths: Int64Array, values: npt.NDArray[np.generic]) -> None:
         self.lengths = lengths
@@ -112,7 +112,7 @@ class _Pieces:
 
     @staticmethod
     def of_each_row(values: npt.NDArray[np.generic]) -> _Pieces:
-        """Equally many values for each row: `[N, K]`."""
+        """`K` values for each row: `[N, K]`."""
         return _Pieces(np.full(len(values), values.shape[1], dtype=np.int64), values)
 
     def row(self, number: int) -> memoryview:
@@ -121,7 +121,7 @@ class _Pieces:
 
 
 def _fixed_part(rows: pa.RecordBatch) -> Int64Array:
-    """Object, way of naming the frame, and frame of each row, `[N, 3]`, numbers as their bits."""
+    """Of each row, `[N, 3]`: the object, whether a frame is named by index or time, and the frame (bits of a float)."""
     object_ids = pc.fill_null(_column(rows, "object_id").cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
     frame_index = _column(rows, "frame_index").cast(pa.float64(), safe=False)
     pts_seconds = _column(rows, "pts_seconds").cast(pa.float64(), safe=False)
@@ -151,7 +151,7 @@ def _flat(lists: pa.Array) -> pa.Array:
 
 
 def _floats(numbers: pa.Array) -> npt.NDArray[np.float64]:
-    """As float64 with one form of nothing (null, any NaN) and one zero."""
+    """As float64, with NaN for null and for any NaN, and 0 for -0."""
     values = numbers.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
     return np.where(np.isnan(values), np.nan, values + 0.0)
 

@@ -1,6 +1,7 @@
-"""Where the prompts of each video lie, and what they say in total: addresses and hashes, never the prompts.
+"""Where the prompts of each video lie, and a hash of them. The driver keeps this, never the prompts themselves.
 
-The rows of one video may be scattered over shards. About 24 bytes per video and 20 per run of rows are kept.
+The rows of one video may be scattered over shards. The driver keeps about 24 bytes per video, and 20 per run of
+consecutive rows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _NUM_EXAMPLES = 3
 
 @dataclass
 class PromptIndex:
-    """Prompts of the numbered videos. `unknown_examples` are ids of videos that are not among them."""
+    """Prompts of the numbered videos. `unknown_examples` are ids in the prompts table that no numbered video has."""
 
     hashes: PromptHashes
     num_rows: int
@@ -57,7 +58,11 @@ def _digests(batch: RowBatch) -> UInt64Array:
 
 
 def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptIndex:
-    """One pass over the prompts table by columns. Rows of unknown videos, or without `object_id`, are only counted."""
+    """Read the prompts table once, by columns. Rows of unknown videos, or without `object_id`, are only counted.
+
+    `numbers` are the numbers of the videos by id. Raises `InputError` for an `object_id` of more than 64 bits, and what
+    `ParquetShards.read` raises.
+    """
     hashes = PromptHashes(len(numbers))
     runs = [np.empty((0, 5), dtype=np.int32)]
     num_rows = num_unknown = num_without_object = 0
@@ -91,7 +96,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
 
 
 def _runs(videos: npt.NDArray[np.int64], file: int, row_group: int, first_row: int) -> npt.NDArray[np.int32]:
-    """Runs of rows of the same known video, `[N, 5]`: video, file, row group, start, stop."""
+    """Runs of consecutive rows of one known video, `[N, 5]`: video, file, row group, start, stop."""
     starts = np.flatnonzero(np.diff(videos, prepend=-2))
     stops = np.append(starts[1:], len(videos))
     known = videos[starts] >= 0

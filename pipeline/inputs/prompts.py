@@ -1,7 +1,8 @@
-"""Rows of the prompts table to prompts of objects. A worker reads them; what is wrong with one object stays with it.
+"""Rows of the prompts table to prompts of objects. A worker reads them, video by video.
 
-Rows of one object on one frame are one prompt: their clicks are joined, exact duplicates count once, and rows that
-contradict each other (two boxes; a mask and something else) are an error of the object.
+Rows of one object on one frame become one prompt: their clicks are joined, and exact duplicates count once. Rows that
+contradict each other (two boxes; a mask and something else) are an error of this object; the other objects of the video
+are labeled all the same.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ def prompt_rows() -> RowReader:
 
 @dataclass(frozen=True)
 class RleMask:
-    """A mask prompt as the table has it, `size_hw` `None` if it gives the counts alone. Decoded by `fit`."""
+    """A mask prompt as the table has it; `fit` decodes it. `size_hw` is `None` if the table gives the counts alone."""
 
     size_hw: tuple[int, int] | None
     counts: bytes
 
     def fit(self, size_hw: tuple[int, int]) -> MaskPrompt:
-        """The mask for a video of that size. Raises `ValueError` for another size, wrong code or an empty mask."""
+        """The mask for a video of `size_hw`. Raises `ValueError` for another size, a wrong code or an empty mask."""
         if self.size_hw is not None and self.size_hw != size_hw:
             raise ValueError(f"mask_rle: size is {list(self.size_hw)} (height, width), the video's {list(size_hw)}")
         return MaskPrompt(decode_rle(size_hw, self.counts))
@@ -49,7 +50,7 @@ SeedPrompt = PointPrompt | BoxPrompt | RleMask
 
 @dataclass(frozen=True)
 class ObjectPrompts:
-    """The prompts of one object by frame, in order; none if `error` says what is wrong with them."""
+    """The prompts of one object by frame, in order. If `error` says what is wrong with them, there are none."""
 
     object_id: int
     category: str | None
@@ -65,13 +66,13 @@ class VideoPrompts:
 
     @property
     def positions(self) -> tuple[FramePosition, ...]:
-        """Where prompts lie, each position once: what `VideoFrames` wants to know."""
+        """The positions of all prompts, each once, for `VideoFrames`."""
         return tuple(dict.fromkeys(frame for one in self.objects for frame, _ in one.prompts))
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What one row says, in a form in which equal rows are equal."""
+    """One row, in a form in which rows that mean the same are equal."""
 
     points_xy: tuple[tuple[float, ...], ...]
     labels: tuple[int, ...]
@@ -105,7 +106,7 @@ def _hash(item: WorkItem, batches: list[pa.RecordBatch]) -> str | None:
     try:
         return hash_of_rows(batches, item.start_seconds, item.end_seconds)
     except (pa.ArrowException, ValueError):
-        return None  # columns of other types than those that were planned with
+        return None  # the columns have other types than when the job was planned
 
 
 def parse_prompts(rows: Sequence[dict[str, Any]]) -> VideoPrompts:
@@ -186,7 +187,7 @@ def _mask(value: dict[str, Any] | str | bytes | None) -> RleMask | None:
 
 
 def _join(rows: set[_Row]) -> SeedPrompt:
-    """One prompt from the rows of one object and frame. Raises `ValueError` for what contradicts or is wrong."""
+    """One prompt from the rows of one object and frame. Raises `ValueError` for contradictions and wrong values."""
     for row in rows:
         if len(row.points_xy) != len(row.labels):
             raise ValueError(f"points_xy has {len(row.points_xy)} points, point_labels {len(row.labels)} labels")

@@ -1,7 +1,7 @@
 """The input tables: one Parquet file, a folder or a glob of shards, under any fsspec URI, streamed by columns.
 
-Rows are addressed by file, row group and place in the row group, so that a worker finds again what the driver has
-only counted. Column `bytes` is never read here.
+A row's address is its file, its row group and its place in the row group. The driver reads ids and hashes and hands
+out addresses; a worker reads prompts and video bytes there. The driver never reads column `bytes`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,7 +24,6 @@ from pipeline.storage.parquet import open_parquet
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
-BATCH_ROWS = 1 << 13
 _GLOB_CHARACTERS = "*?["
 T = TypeVar("T")
 
@@ -40,30 +39,45 @@ class RowBatch:
     rows: pa.RecordBatch
 
 
-class ParquetShards:
-    """One table in one or more Parquet files, in order of their names.
+@dataclass(frozen=True)
+class ReadPolicy:
+    """How many rows are read at a time, and how long to go on trying while storage does not answer."""
 
-    Raises `InputError` when nothing is there, or the first file cannot be read or lacks a column; other files are
-    checked when their turn comes.
+    batch_rows: int = 1 << 13
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class ParquetShards:
+    """One table in one or more Parquet files, in order of their names. `key` is the config key that names the table.
+
+    Raises `InputError` when nothing is there, or the first file cannot be read or lacks a column. The other files are
+    checked when `read` comes to them.
     """
 
     def __init__(
-        self, key: str, uri: str, columns: tuple[InputColumn, ...], storage_options: StorageOptions | None = None
+        self,
+        key: str,
+        uri: str,
+        columns: tuple[InputColumn, ...],
+        storage_options: StorageOptions | None = None,
+        policy: ReadPolicy | None = None,
     ) -> None:
         self.key = key
+        self._policy = policy or ReadPolicy()
         self._columns = {column.name: column for column in columns}
         self._options = storage_options
         self.files = self._call(uri, lambda: tuple(_shards(key, uri, storage_options)))
-        with closing(_Shard(partial(self._open, self.files[0]))) as first:
+        with closing(self._shard(self.files[0])) as first:
             self.column_names = frozenset(self._call(self.files[0], first.parquet).schema_arrow.names)
 
     def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
         """Stream these columns, file after file. A column that a file lacks comes as nulls.
 
-        Raises `InputError` for a file that cannot be read or has other types, `StorageError` when storage is away.
+        Raises `InputError` for a file that cannot be read or has wrong types, `StorageError` if storage does not
+        answer.
         """
         for number, file in enumerate(self.files):
-            with closing(_Shard(partial(self._open, file))) as shard:
+            with closing(self._shard(file)) as shard:
                 parquet = self._call(file, shard.parquet)
                 present = [name for name in names if name in parquet.schema_arrow.names]
                 for row_group in range(parquet.metadata.num_row_groups):
@@ -78,13 +92,16 @@ class ParquetShards:
                         start += batch.num_rows
 
     def misspelled(self) -> list[tuple[str, str]]:
-        """Columns of the first file that nobody reads, each with the column it may be meant for, which is missing."""
+        """Columns of the first file that nobody reads, each with the missing column that its writer may have meant."""
         missing = [name for name in self._columns if name not in self.column_names]
         found = []
         for name in sorted(self.column_names - self._columns.keys()):
             close = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
             found += [(name, meant) for meant in close]
         return found
+
+    def _shard(self, file: str) -> _Shard:
+        return _Shard(partial(self._open, file), self._policy.batch_rows)
 
     def _open(self, file: str) -> pq.ParquetFile:
         parquet = open_parquet(file, self._options)
@@ -112,7 +129,7 @@ class ParquetShards:
                 )
 
     def _check_texts(self, file: str, batch: pa.RecordBatch) -> None:
-        """Parquet does not keep a writer from calling any bytes a string."""
+        """Refuse strings that are not UTF-8, because Parquet lets a writer call any bytes a string."""
         for name in batch.schema.names:
             try:
                 batch.column(name).validate(full=True)
@@ -122,9 +139,9 @@ class ParquetShards:
                 ) from error
 
     def _call(self, file: str, function: Callable[[], T]) -> T:
-        """Run `function`, again while storage is away; what is wrong with the file becomes an `InputError`."""
+        """`function()`, repeated while storage does not answer. A fault of the file becomes an `InputError`."""
         try:
-            return Backoff().run(f"reading {redact_uri(file)}", function)
+            return self._policy.backoff.run(f"reading {redact_uri(file)}", function)
         except FileNotFoundError as error:
             raise InputError(f"{self.key}: {redact_uri(file)} does not exist; check the path") from error
         except PermissionError as error:
@@ -147,10 +164,11 @@ class ParquetShards:
 
 
 class _Shard:
-    """One file. After a read that failed, the next call opens it again and goes on where it was."""
+    """One file. After a read that failed, the next call opens the file again and goes on where it was."""
 
-    def __init__(self, open_file: Callable[[], pq.ParquetFile]) -> None:
+    def __init__(self, open_file: Callable[[], pq.ParquetFile], batch_rows: int) -> None:
         self._open_file = open_file
+        self._batch_rows = batch_rows
         self._parquet: pq.ParquetFile | None = None
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._row_group = 0
@@ -158,7 +176,7 @@ class _Shard:
         self._rows_read = 0
 
     def parquet(self) -> pq.ParquetFile:
-        """The file, opened if need be."""
+        """The file, which is opened if it is not open."""
         if self._parquet is None:
             self._parquet = self._open_file()
         return self._parquet
@@ -173,7 +191,7 @@ class _Shard:
         try:
             if self._batches is None:
                 self._batches = self.parquet().iter_batches(
-                    BATCH_ROWS, row_groups=[self._row_group], columns=self._columns, use_threads=False
+                    self._batch_rows, row_groups=[self._row_group], columns=self._columns, use_threads=False
                 )
                 skipped = 0
                 while skipped < self._rows_read:
@@ -192,13 +210,20 @@ class _Shard:
 
 
 class InputTables:
-    """`videos=` and `prompts=` as given. Without `videos`, the prompts' rows say where each video is.
+    """The tables that `videos=` and `prompts=` name. Without `videos`, the prompts' rows say where each video is.
 
-    Raises `InputError` for what can be seen at once: nothing there, not Parquet, a column missing or of a wrong type.
+    Raises `InputError` for faults that the names and the first files show: no file, no Parquet, a missing column, a
+    wrong type.
     """
 
-    def __init__(self, videos: str | None, prompts: str, storage_options: StorageOptions | None = None) -> None:
-        self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options)
+    def __init__(
+        self,
+        videos: str | None,
+        prompts: str,
+        storage_options: StorageOptions | None = None,
+        policy: ReadPolicy | None = None,
+    ) -> None:
+        self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options, policy)
         if not {"points_xy", "box_xyxy", "mask_rle"} & self.prompts.column_names:
             raise InputError(
                 f"prompts: {redact_uri(self.prompts.files[0])} has none of the columns points_xy (with point_labels), "
@@ -212,7 +237,7 @@ class InputTables:
         self.has_videos_table = videos is not None
         self.videos = self.prompts
         if videos is not None:
-            self.videos = ParquetShards("videos", videos, VIDEOS_IN, storage_options)
+            self.videos = ParquetShards("videos", videos, VIDEOS_IN, storage_options, policy)
         if not {"uri", "bytes"} & self.videos.column_names:
             raise InputError(
                 f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "

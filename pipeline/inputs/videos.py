@@ -19,11 +19,11 @@ _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
 
 @dataclass
 class VideoRows:
-    """The distinct videos of a table, numbered in order of their first row.
+    """The `N` distinct videos of a table, numbered in order of their first row. All columns are in that order.
 
-    `ids` are in that order. `uris` are as the table has them, null where the bytes are in the
-    row; `addresses` are number of the file, row group and row, `[N, 3]`; `times_seconds` are start, end and duration,
-    `[N, 3]`, NaN = none. `problems` says, by number, why a video cannot be labelled.
+    `uris` are as the table has them, null where the bytes are in the row. `addresses` are number of the file, row group
+    and row, `[N, 3]`. `times_seconds` are start, end and duration, `[N, 3]`, NaN = none. `problems` says, by number,
+    why a video cannot be labeled.
     """
 
     files: tuple[str, ...]
@@ -50,15 +50,15 @@ class VideoRows:
         return start, end
 
     def durations(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Seconds that are to be labelled of these videos, `[N]`; 0 where they are not known."""
+        """Seconds of each of these videos that are to be labeled, `[N]`; 0 where they are not known."""
         start, end, duration = self.times_seconds[numbers].T
         start = np.nan_to_num(start, nan=0.0)
         length = np.where(np.isnan(end), duration, np.fmin(end, duration)) - start
-        # Players write infinity for what they do not know.
+        # Players write infinity for a duration that they do not know.
         return np.asarray(np.where(np.isfinite(length) & (length > 0), length, 0.0))
 
     def places(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """For each video, a number of the place that it shares with others: its tar, or the row group of its bytes."""
+        """For each video the number of its place, which it may share with others: a tar, or a row group of bytes."""
         shared: dict[object, int] = {}
         found = np.empty(len(numbers), dtype=np.int64)
         num_places = 0
@@ -76,7 +76,7 @@ class VideoRows:
 
 
 def read_videos(tables: InputTables) -> tuple[VideoRows, dict[str, int]]:
-    """All videos of `videos=`, or without it, those that the rows of `prompts=` name; and their numbers by id."""
+    """All videos of `videos=`, or without it those that the rows of `prompts=` name, and their numbers by id."""
     collector = _Collector(tables)
     for batch in tables.videos.read(("video_id", "uri", *_TIMES)):
         collector.add(batch)
@@ -84,7 +84,7 @@ def read_videos(tables: InputTables) -> tuple[VideoRows, dict[str, int]]:
 
 
 class _Collector:
-    """Collects rows. In a table of videos an id may not come twice; in one of prompts it may not change its uri."""
+    """Collects rows. A table of videos has one row a video. In a table of prompts all rows of a video name one uri."""
 
     def __init__(self, tables: InputTables) -> None:
         self._files = tables.videos.files
@@ -100,7 +100,7 @@ class _Collector:
         self._num_without_id = 0
 
     def add(self, batch: RowBatch) -> None:
-        """The rows of one batch."""
+        """Take in the rows of one batch."""
         uris = _texts(batch.rows.column("uri"))
         times_N3 = np.stack([_seconds(batch.rows.column(name)) for name in _TIMES], axis=1)
         said = None if self._one_row_each else list(zip(uris.to_pylist(), times_N3.tolist(), strict=True))

@@ -1,10 +1,10 @@
-"""Input tables as maskmill writes them: the demo's, and those that an importer makes."""
+"""The one writer of input tables: the demo, importers of other formats and reviewers write prompts through it."""
 
 from __future__ import annotations
 
 import io
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +12,19 @@ import pyarrow.parquet as pq
 
 from pipeline.storage.uris import StorageOptions, open_filesystem
 
-VIDEOS = pa.schema([pa.field("video_id", pa.string()), pa.field("uri", pa.string())])
+Row = Mapping[str, Any]
 
+VIDEOS = pa.schema([pa.field("video_id", pa.string()), pa.field("uri", pa.string())])
+"""Columns that every written table of videos has."""
+
+_MORE_OF_VIDEOS = pa.schema(
+    [
+        pa.field("bytes", pa.large_binary()),
+        pa.field("start_seconds", pa.float64()),
+        pa.field("end_seconds", pa.float64()),
+        pa.field("duration_seconds", pa.float64()),
+    ]
+)
 
 PROMPTS = pa.schema(
     [
@@ -27,17 +38,46 @@ PROMPTS = pa.schema(
         pa.field("category", pa.string()),
     ]
 )
+"""Columns that every written table of prompts has."""
+
+_MORE_OF_PROMPTS = pa.schema([pa.field("pts_seconds", pa.float64()), *list(VIDEOS)[1:], *_MORE_OF_VIDEOS])
 
 
-def parquet_bytes(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """A Parquet file of the rows; columns that a row lacks are null."""
+def videos_table(rows: Iterable[Row]) -> pa.Table:
+    """A table for `videos=`. A column that a row lacks is null. Raises `ValueError` for a column that nobody reads."""
+    return _table("videos", rows, VIDEOS, _MORE_OF_VIDEOS)
+
+
+def prompts_table(rows: Iterable[Row]) -> pa.Table:
+    """A table for `prompts=`. A column that a row lacks is null. Raises `ValueError` for a column that nobody reads."""
+    return _table("prompts", rows, PROMPTS, _MORE_OF_PROMPTS)
+
+
+def write_table(uri: str, table: pa.Table, storage_options: StorageOptions | None = None) -> None:
+    """Write a table as one Parquet file, with the folders above it."""
+    write_file(uri, parquet_bytes(table), storage_options)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file in memory."""
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), buffer)
+    pq.write_table(table, buffer)
     return buffer.getvalue()
 
 
 def write_file(uri: str, content: bytes, storage_options: StorageOptions | None = None) -> None:
-    """Writes a whole file or object, with the folders above it."""
+    """Write a whole file or object, with the folders above it."""
     filesystem, path = open_filesystem(uri, storage_options)
     filesystem.makedirs(posixpath.dirname(path) or ".", exist_ok=True)
     filesystem.pipe_file(path, content)
+
+
+def _table(key: str, rows: Iterable[Row], always: pa.Schema, more: pa.Schema) -> pa.Table:
+    """Arrow leaves values out whose column is not in the schema, so a misspelled column would vanish without a word."""
+    found = [dict(row) for row in rows]
+    named = dict.fromkeys(name for row in found for name in row)
+    allowed = (*always.names, *more.names)
+    for name in named:
+        if name not in allowed:
+            raise ValueError(f"{name!r} is no column of the {key} table; its columns are {', '.join(allowed)}")
+    return pa.Table.from_pylist(found, pa.schema([*always, *(field for field in more if field.name in named)]))

@@ -23,13 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline import tables
 from pipeline.demo.clips import Clip
 from pipeline.demo.inputs import seed_prompts
-from pipeline.inputs.write import PROMPTS, VIDEOS
+from pipeline.inputs.write import prompts_table, videos_table, write_table
 from pipeline.video.encode import encode_mp4
 from tests.bench.measure import measured
 from tests.support.clips import moving_clip
@@ -78,14 +75,9 @@ def write_inputs(folder: Path, workload: Workload) -> Clip:
     (folder / "clip.mp4").write_bytes(encode_mp4(frames, 25))
     names = [f"video{number:03d}" for number in range(workload.num_videos)]
     prompts = [row | {"video_id": name} for name in names for row in seed_prompts(clip, ["box"])]
-    pq.write_table(
-        pa.Table.from_pylist([{"video_id": name, "uri": "clip.mp4"} for name in names], VIDEOS),
-        folder / "videos.parquet",
-    )
-    pq.write_table(
-        pa.Table.from_pylist([{column: row.get(column) for column in PROMPTS.names} for row in prompts], PROMPTS),
-        folder / "prompts.parquet",
-    )
+    videos = [{"video_id": name, "uri": "clip.mp4"} for name in names]
+    write_table(str(folder / "videos.parquet"), videos_table(videos))
+    write_table(str(folder / "prompts.parquet"), prompts_table(prompts))
     return clip
 
 

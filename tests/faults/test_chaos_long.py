@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
-from pipeline.inputs.write import PROMPTS
+from pipeline.inputs.write import prompts_table
 from tests.support.fault_jobs import RunningJob, kill, read_tables, run
 from tests.support.record import Record
 
@@ -51,7 +51,7 @@ def write_tables(folder: Path, prompt_frames: list[int]) -> list[str]:
         box = [x - 12, y - 12, x + 12, y + 12]
         prompts.append({"video_id": "long", "object_id": object_id, "frame_index": index, "box_xyxy": box})
     pq.write_table(pa.Table.from_pylist([{"video_id": "long", "uri": "long.mp4"}]), folder / "videos.parquet")
-    pq.write_table(pa.Table.from_pylist(prompts, PROMPTS), folder / "prompts.parquet")
+    pq.write_table(prompts_table(prompts), folder / "prompts.parquet")
     return ["conf=label", f"videos={folder / 'videos.parquet'}", f"prompts={folder / 'prompts.parquet'}"]
 
 

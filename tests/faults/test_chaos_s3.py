@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask as coco
 
 import model
-from pipeline.inputs.write import PROMPTS, VIDEOS, parquet_bytes
+from pipeline.inputs.write import parquet_bytes, prompts_table, videos_table
 from pipeline.storage.uris import open_filesystem
 from pipeline.text import counted
 from tests.faults.conftest import Inputs
@@ -67,8 +67,8 @@ def test_label_stop_resume_add_and_read(
     prompts = pq.read_table(Path(few.prompts)).to_pylist()
     videos.append({"video_id": "new", "uri": "clip-000.mp4"})
     prompts += [{**row, "video_id": "new"} for row in prompts if row["video_id"] == "clip-000"]
-    store.pipe_file(f"{root}/in/videos.parquet", parquet_bytes(videos, VIDEOS))
-    store.pipe_file(f"{root}/in/prompts.parquet", parquet_bytes(prompts, PROMPTS))
+    store.pipe_file(f"{root}/in/videos.parquet", parquet_bytes(videos_table(videos)))
+    store.pipe_file(f"{root}/in/prompts.parquet", parquet_bytes(prompts_table(prompts)))
     # This time the credentials and the endpoint come from the usual environment.
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

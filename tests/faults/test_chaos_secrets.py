@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
-from pipeline.inputs.write import PROMPTS
+from pipeline.inputs.write import prompts_table
 from pipeline.status import read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
@@ -67,7 +67,7 @@ def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
         {"video_id": name, "object_id": 1, "frame_index": 0, "box_xyxy": [8.0, 2.0, 90.0, 80.0]} for name in uris
     ]
     pq.write_table(pa.Table.from_pylist([{"video_id": n, "uri": u} for n, u in uris.items()]), tmp_path / "v.parquet")
-    pq.write_table(pa.Table.from_pylist(prompts, PROMPTS), tmp_path / "p.parquet")
+    pq.write_table(prompts_table(prompts), tmp_path / "p.parquet")
     log_file, output = tmp_path / "log.jsonl", f"{place}/out"
     job = run(
         tmp_path,

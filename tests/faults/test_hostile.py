@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
-from pipeline.inputs.write import PROMPTS
+from pipeline.inputs.write import prompts_table
 from pipeline.run import main
 from tests.support.media_files import (
     encode,
@@ -116,7 +116,7 @@ def folder(tmp_path: Path) -> Path:
 
 def write_job(folder: Path, videos: list[dict[str, Any]], prompts: list[dict[str, Any]]) -> list[str]:
     pq.write_table(pa.Table.from_pylist(videos), folder / "videos.parquet")
-    pq.write_table(pa.Table.from_pylist(prompts, PROMPTS), folder / "prompts.parquet")
+    pq.write_table(prompts_table(prompts), folder / "prompts.parquet")
     return [f"videos={folder / 'videos.parquet'}", f"prompts={folder / 'prompts.parquet'}", "cluster=serial"]
 
 

@@ -17,7 +17,7 @@ import torch
 
 import model
 from pipeline import tables
-from pipeline.inputs.write import PROMPTS
+from pipeline.inputs.write import prompts_table
 from pipeline.output.saved_sessions import session_folder
 from pipeline.run import main
 from tests.support.media_files import encode, encode_image, pictures
@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 def write_job(folder: Path, videos: list[dict[str, Any]], prompts: list[dict[str, Any]]) -> list[str]:
     pq.write_table(pa.Table.from_pylist(videos), folder / "videos.parquet")
-    pq.write_table(pa.Table.from_pylist(prompts, PROMPTS), folder / "prompts.parquet")
+    pq.write_table(prompts_table(prompts), folder / "prompts.parquet")
     places = [f"{name}={folder / name}.parquet" for name in ("videos", "prompts")]
     return [*places, f"output={folder.parent / 'out'}", "cluster=serial", "max_failed_fraction=1"]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
+import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.inputs.durations import FileSizes
+from tests.support.faulty_store import FaultyStore, faulty_store
+
+__all__ = ["faulty_store"]
 
 
 def test_larger_files_are_longer_and_what_is_no_file_is_unknown(tmp_path: Path) -> None:
@@ -26,38 +25,36 @@ def test_larger_files_are_longer_and_what_is_no_file_is_unknown(tmp_path: Path) 
     assert FileSizes([None, "a.tar::b", "nul\0byte"], ask_stores=True).seconds().tolist() == [0, 0, 0]
 
 
-def test_web_servers_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.inputs.durations.open_filesystem", lambda *_: pytest.fail("asked"))
-    started = threading.active_count()
-    assert FileSizes(["http://127.0.0.1:9/a.mp4", "https://127.0.0.1:9/b.mp4"], ask_stores=True).seconds().sum() == 0
-    assert threading.active_count() == started
+def test_web_servers_are_not_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        uris = [f"http://127.0.0.1:{port}/a.mp4", f"https://127.0.0.1:{port}/b.mp4"]
+        assert FileSizes(uris, ask_stores=True).seconds().sum() == 0
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 @pytest.fixture
-def memory_files() -> Iterator[list[str]]:
+def stored_files(faulty_store: type[FaultyStore]) -> list[str]:
     """A short and a long file in a store that is not this disk, and a name that is not there."""
-    store = fsspec.filesystem("memory")
-    store.pipe_file("/expected-time/short", bytes(100_000))
-    store.pipe_file("/expected-time/long", bytes(2_000_000))
-    yield [f"memory://expected-time/{name}" for name in ("short", "long", "missing")]
-    store.rm("/expected-time", recursive=True)
+    faulty_store().pipe_file("/expected-time/short", bytes(100_000))
+    faulty_store().pipe_file("/expected-time/long", bytes(2_000_000))
+    return [f"faulty://expected-time/{name}" for name in ("short", "long", "missing")]
 
 
-def test_stores_are_asked_where_it_is_wanted(memory_files: list[str]) -> None:
-    assert FileSizes(memory_files, ask_stores=False).seconds().tolist() == [0, 0, 0]
-    short, long, missing = FileSizes(memory_files, ask_stores=True).seconds()
+def test_stores_are_asked_where_it_is_wanted(stored_files: list[str], faulty_store: type[FaultyStore]) -> None:
+    assert FileSizes(stored_files, ask_stores=False).seconds().tolist() == [0, 0, 0]
+    assert faulty_store.requests == []
+    short, long, missing = FileSizes(stored_files, ask_stores=True).seconds()
     assert 0 < short < long
     assert missing == 0
 
 
 def test_a_store_that_does_not_answer_is_not_waited_for(
-    memory_files: list[str], monkeypatch: pytest.MonkeyPatch
+    stored_files: list[str], faulty_store: type[FaultyStore]
 ) -> None:
-    def slow(self: MemoryFileSystem, path: str, **options: Any) -> dict[str, Any]:
-        time.sleep(1.0)
-        return {"size": 5}
-
-    monkeypatch.setattr(MemoryFileSystem, "info", slow)
+    faulty_store.before = staticmethod(lambda _: time.sleep(1.0))
     started = time.monotonic()
-    assert FileSizes(memory_files, ask_stores=True).seconds(patience_seconds=0.1).tolist() == [0, 0, 0]
+    assert FileSizes(stored_files, ask_stores=True).seconds(patience_seconds=0.1).tolist() == [0, 0, 0]
     assert time.monotonic() - started < 0.8

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.inputs.plan import Plan, long_first, make_plan, windows
+from pipeline.inputs.order import long_first, windows
+from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
-from pipeline.inputs.shards import InputTables
+from pipeline.inputs.shards import InputTables, ReadPolicy
 from pipeline.records import RowSpan, Status, WorkItem
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
@@ -50,9 +51,11 @@ def plan_of(
     prompt_columns: dict[str, Any],
     done: Mapping[str, Finished] | None = None,
     retry: tuple[Status, ...] = (),
+    policy: ReadPolicy | None = None,
 ) -> Plan:
     where = str(write(folder / "videos.parquet", videos)) if videos is not None else None
-    return make_plan(InputTables(where, str(write(folder / "prompts.parquet", prompt_columns))), done or {}, retry)
+    tables = InputTables(where, str(write(folder / "prompts.parquet", prompt_columns)), policy=policy)
+    return make_plan(tables, done or {}, retry)
 
 
 def finished(plan: Plan, status: Status = Status.OK) -> dict[str, Finished]:
@@ -117,9 +120,8 @@ def test_prompts_scattered_over_shards_are_found(tmp_path: Path) -> None:
     ]
 
 
-def test_runs_of_rows_join_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.inputs.shards.BATCH_ROWS", 2)
-    plan = plan_of(tmp_path, {"video_id": ["a"], "uri": ["a"]}, prompts(*"aaaaa"))
+def test_runs_of_rows_join_over_batches(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {"video_id": ["a"], "uri": ["a"]}, prompts(*"aaaaa"), policy=ReadPolicy(batch_rows=2))
     assert next(plan.items()).prompts_at == (RowSpan(str(tmp_path / "prompts.parquet"), 0, 0, 5),)
 
 
@@ -206,7 +208,7 @@ def test_a_wrong_row_fails_its_video_only(tmp_path: Path, columns: dict[str, Any
     (outcome,) = plan.refused()
     assert (outcome.video_id, outcome.status, outcome.error_class) == ("a", Status.FAILED, "input")
     assert message in outcome.message
-    assert any("1 video not to be labelled, because of wrong rows" in warning for warning in plan.warnings)
+    assert any("1 video cannot be labeled, because of wrong rows" in warning for warning in plan.warnings)
     assert (plan.num_videos, plan.num_to_label, plan.num_refused) == (2, 1, 1)
     again = plan_of(tmp_path, columns, prompts("a", "b"), finished(plan))
     assert (again.num_done, again.num_refused) == (2, 0)
@@ -299,7 +301,9 @@ def test_prompts_of_unknown_videos_are_told_with_examples(tmp_path: Path) -> Non
     plan = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, columns)
     assert ids(plan) == ["a"]
     (warning,) = plan.warnings
-    assert warning.startswith("5 of 6 rows of the prompts table are of videos that are not in the videos table")
+    assert warning.startswith(
+        "5 of 6 rows of the prompts table are left out, because their videos are not in the videos table"
+    )
     assert warning.endswith("examples: 'typo', 'other', 'more'")
 
 
@@ -318,8 +322,8 @@ def test_rows_that_name_nothing_are_told(tmp_path: Path) -> None:
     (item,) = plan.items()
     assert item.prompts_at == (RowSpan(str(tmp_path / "prompts.parquet"), 0, 1, 2),)
     assert plan.warnings == (
-        "left out, without a video_id: 2 rows of the videos table",
-        "left out, without an object_id: 1 row of the prompts table",
+        "2 rows of the videos table without a video_id: left out",
+        "1 row of the prompts table without an object_id: left out",
     )
 
 
@@ -398,16 +402,15 @@ def test_where_no_duration_is_known_the_size_of_the_file_says_which_is_long(tmp_
     assert expected["short"] == expected["other"], "about equally long files keep the order of the table"
 
 
-def test_stores_are_asked_for_the_last_window_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it no worker runs dry, and a request for each of a million videos would cost more than it gives."""
-    monkeypatch.setattr("pipeline.inputs.plan.ORDER_WINDOW", 3)
+def test_stores_are_asked_for_the_last_window_only(tmp_path: Path) -> None:
+    """Before it no worker runs out of work, and a million requests would cost more than the order saves."""
     store = fsspec.filesystem("memory")
     names = list("abcdefgh")
     for number, name in enumerate(names):
         store.pipe_file(f"/last-window/{name}.mp4", bytes(50_000 << (number if name in "abdh" else 0)))
     videos = {"video_id": names, "uri": [f"memory://last-window/{name}.mp4" for name in names]}
     plan = plan_of(tmp_path, videos, prompts(*names))
-    assert ids(plan) == [*"abc", *"def", *"hg"]
+    assert [item.video_id for item in plan.items(window_videos=3)] == [*"abc", *"def", *"hg"]
     store.rm("/last-window", recursive=True)
 
 

@@ -4,17 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import NoCredentialsError
 
 from pipeline.errors import InputError
-from pipeline.inputs import shards as inputs
 from pipeline.inputs.columns import VIDEOS_IN
-from pipeline.inputs.shards import InputTables, ParquetShards
+from pipeline.inputs.shards import InputTables, ParquetShards, ReadPolicy
 from pipeline.storage.retry import Backoff
+from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.s3_server import S3Server
+
+__all__ = ["faulty_store"]
 
 PROMPTS = {"video_id": ["a"], "object_id": [1], "frame_index": [0], "box_xyxy": [[0.0, 0.0, 1.0, 1.0]]}
 
@@ -29,8 +32,8 @@ def ids(shards: ParquetShards) -> list[str]:
     return [video_id for batch in shards.read(["video_id"]) for video_id in batch.rows.column(0).to_pylist()]
 
 
-def videos(uri: object) -> ParquetShards:
-    return ParquetShards("videos", str(uri), VIDEOS_IN)
+def videos(uri: object, policy: ReadPolicy | None = None) -> ParquetShards:
+    return ParquetShards("videos", str(uri), VIDEOS_IN, policy=policy)
 
 
 @pytest.fixture
@@ -79,12 +82,11 @@ def test_shards_of_another_store_have_absolute_uris() -> None:
         assert ids(videos(found.files[1])) == ["two"]
 
 
-def test_rows_are_addressed_by_row_group_and_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.inputs.shards.BATCH_ROWS", 3)
+def test_rows_are_addressed_by_row_group_and_place(tmp_path: Path) -> None:
     numbers = list(range(17))
     path = write(tmp_path / "v.parquet", {"video_id": [str(n) for n in numbers], "uri": ["x"] * 17}, row_group_size=7)
     found = {}
-    for batch in videos(path).read(["video_id", "bytes"]):
+    for batch in videos(path, ReadPolicy(batch_rows=3)).read(["video_id", "bytes"]):
         assert batch.rows.column("bytes").null_count == batch.rows.num_rows <= 3
         for row, video_id in enumerate(batch.rows.column("video_id").to_pylist()):
             found[video_id] = (batch.row_group, batch.start + row)
@@ -197,36 +199,25 @@ def test_prompts_need_a_place_and_something_to_say(tmp_path: Path) -> None:
             InputTables(None, str(tmp_path / f"{name}.parquet"))
 
 
-class FailingOnce:
-    """The next three batches fail at their first attempt."""
+def test_reading_goes_on_where_it_was_when_storage_comes_back(tmp_path: Path, faulty_store: type[FaultyStore]) -> None:
+    rng = np.random.default_rng(0)
+    names = [rng.bytes(2000).hex() for _ in range(1500)]  # some 6 MB: several requests to the store
+    path = write(tmp_path / "v.parquet", {"video_id": names}, row_group_size=500, compression="none")
+    faulty_store().pipe_file("/tables/v.parquet", path.read_bytes())
+    refused: set[Request] = set()
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.num_failures = 0
-        following = inputs._Shard.next
-        failed: set[int] = set()
+    def fail_once(request: Request) -> None:
+        if request[0] == "cat_file" and request not in refused and len(refused) < 2:
+            refused.add(request)
+            raise TimeoutError("storage does not answer")
 
-        def fail_once(stream: Any) -> Any:
-            if stream._rows_read not in failed and len(failed) < 3:
-                failed.add(stream._rows_read)
-                self.num_failures += 1
-                stream.close()
-                raise TimeoutError("storage does not answer")
-            return following(stream)
-
-        monkeypatch.setattr(inputs._Shard, "next", fail_once)
-        monkeypatch.setattr(inputs, "Backoff", lambda: Backoff(patience_seconds=20, first_seconds=0.001))
-
-
-def test_reading_goes_on_where_it_was_when_storage_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"video {number}" for number in range(2000)]
-    path = write(tmp_path / "v.parquet", {"video_id": names, "uri": names}, row_group_size=500)
-    monkeypatch.setattr("pipeline.inputs.shards.BATCH_ROWS", 100)
-    stream = videos(path).read(["video_id"])
-    first = next(stream)
-    fault = FailingOnce(monkeypatch)
-    found = first.rows.column(0).to_pylist() + [i for batch in stream for i in batch.rows.column(0).to_pylist()]
+    policy = ReadPolicy(batch_rows=100, backoff=Backoff(patience_seconds=20, first_seconds=0.001))
+    stream = videos("faulty://tables/v.parquet", policy).read(["video_id"])
+    found = next(stream).rows.column(0).to_pylist()
+    faulty_store.before = staticmethod(fail_once)
+    found += [video_id for batch in stream for video_id in batch.rows.column(0).to_pylist()]
     assert found == names
-    assert fault.num_failures == 3
+    assert len(refused) == 2
 
 
 @pytest.mark.slow
@@ -244,11 +235,10 @@ def test_tables_come_from_s3(s3_server: S3Server) -> None:
         ParquetShards("videos", f"{folder}/missing.parquet", VIDEOS_IN, options)
 
 
-def test_missing_credentials_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+def test_missing_credentials_are_said(faulty_store: type[FaultyStore]) -> None:
+    def refuse(_: Request) -> None:
         raise NoCredentialsError
 
-    monkeypatch.setattr("pipeline.inputs.shards.open_parquet", refuse)
-    pq.write_table(pa.table({"video_id": ["a"]}), tmp_path / "videos.parquet")
+    faulty_store.before = staticmethod(refuse)
     with pytest.raises(InputError, match=r"videos: .*videos\.parquet: Unable to locate credentials"):
-        ParquetShards("videos", str(tmp_path / "videos.parquet"), VIDEOS_IN, None)
+        videos("faulty://tables/videos.parquet")

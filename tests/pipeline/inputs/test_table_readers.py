@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import fsspec
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +16,11 @@ from pipeline.inputs.table_readers import TableReaders
 from pipeline.records import RowSpan
 from pipeline.video.media import open_media
 from tests.pipeline.inputs.test_prompts import click, planned, write
+from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.jobs import JobFolder
 from tests.support.media_files import item
+
+__all__ = ["faulty_store"]
 
 
 def open_files(folder: Path) -> list[str]:
@@ -56,25 +58,21 @@ def test_without_readers_a_table_is_open_for_one_video_only(tmp_path: Path) -> N
 
 
 def test_closing_does_not_wait_for_a_read_that_hangs_and_leaves_nothing_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, faulty_store: type[FaultyStore]
 ) -> None:
     """The worker's fetch thread may hang in a store while the worker ends."""
-    store = fsspec.filesystem("memory")
     first = planned([click()], RowSpan(write(tmp_path / "first.parquet", [click()]), 0, 0, 1))
-    local = Path(write(tmp_path / "second.parquet", [click()]))
-    store.pipe_file("/hanging/second.parquet", local.read_bytes())
-    second = planned([click()], RowSpan("memory://hanging/second.parquet", 0, 0, 1))
+    faulty_store().pipe_file("/second.parquet", Path(write(tmp_path / "second.parquet", [click()])).read_bytes())
+    second = planned([click()], RowSpan("faulty://second.parquet", 0, 0, 1))
     asked, answered = threading.Event(), threading.Event()
-    info = type(store).info
 
-    def hang(self: object, path: str, **options: object) -> object:
+    def hang(_: Request) -> None:
         asked.set()
         assert answered.wait(30)
-        return info(self, path, **options)
 
-    monkeypatch.setattr(type(store), "info", hang)
     readers = TableReaders()
     read_prompts(first, None, readers.prompts)
+    faulty_store.before = staticmethod(hang)
     reading = threading.Thread(target=read_prompts, args=(second, None, readers.prompts))
     reading.start()
     assert asked.wait(30)
@@ -83,7 +81,6 @@ def test_closing_does_not_wait_for_a_read_that_hangs_and_leaves_nothing_open(
     reading.join(30)
     assert readers.prompts.num_open == 0
     assert open_files(tmp_path) == []
-    store.rm("/hanging", recursive=True)
 
 
 def test_a_read_that_fails_after_the_end_leaves_nothing_open(tmp_path: Path) -> None:
