@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 
-from pipeline.config.typed import build
+from pipeline.config.fields import Group, keys
+from pipeline.config.job_config import OptionalPlace, Place
+from pipeline.config.key_help import describe_key
+from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
 from pipeline.text import say
@@ -41,18 +44,37 @@ class ExitCode(IntEnum):
     STOPPED = 143, "A signal stopped the job and the work in flight is saved: run the same command again at any time."
 
 
+def describe_exit_codes() -> str:
+    """Each exit code with its sentence, a line each."""
+    return "\n".join(f"  {code:<3} {code.meaning}" for code in ExitCode)
+
+
+def explain(error: Exception) -> ExitCode:
+    """Print why a command ends, in one line without secrets, and return its exit code."""
+    print(f"maskmill: {redact(str(error))}", file=sys.stderr)
+    return ExitCode.ENVIRONMENT if isinstance(error, StorageError) else ExitCode.REFUSED
+
+
+def describe_arguments(names: Sequence[str]) -> str:
+    """The keys that a command on an existing job takes, for its help."""
+    return "\n".join(describe_key(key) for key in keys(JobArguments) if key.path in names)
+
+
 def set_up_logging() -> None:
     """Send the log to the terminal, a line a record. A program that has set up logging before keeps what it has."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
 
 
-@dataclass(frozen=True)
-class JobArguments:
-    """What the command line says. `spool_dir`: local disk for temporary files; null: the system's folder."""
+class JobArguments(Group):
+    """The keys of a command on an existing job."""
 
-    output: str
-    storage_options: dict[str, Any] = field(default_factory=dict)
-    spool_dir: str | None = None
+    output: Place = Field(description="The folder or URI of the job.")
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="Credentials and endpoints of its store, as in storage_options.anon=true."
+    )
+    spool_dir: OptionalPlace = Field(
+        default=None, description="A local folder for about 1 GB of temporary files; null is the system's own."
+    )
 
 
 def parse(words: Sequence[str]) -> JobArguments:
@@ -60,14 +82,14 @@ def parse(words: Sequence[str]) -> JobArguments:
     for word in words:
         key, equals, _ = word.partition("=")
         if not equals or key.startswith("-"):
-            raise ConfigError(f"{word!r} is not key=value (as in output=s3://bucket/labels)")
+            raise ConfigError(f"{word!r} is not key=value (as in output=s3://bucket/labels); --help shows the keys")
     try:
         values = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the arguments cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict) or not values.get("output"):
         raise ConfigError("output= is missing: give the folder or URI of the job")
-    return build(JobArguments, values, "")
+    return checked(JobArguments, values)
 
 
 def main(help_text: str, command: Callable[[JobArguments], None], words: Sequence[str] | None = None) -> int:
@@ -83,10 +105,6 @@ def main(help_text: str, command: Callable[[JobArguments], None], words: Sequenc
         return ExitCode.DONE
     try:
         command(parse(words))
-    except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore) as error:
-        print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return ExitCode.REFUSED
-    except StorageError as error:
-        print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return ExitCode.ENVIRONMENT
+    except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore, StorageError) as error:
+        return explain(error)
     return ExitCode.DONE

@@ -14,22 +14,24 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.command import JobArguments, main
+from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.commits.compaction import compact
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, say
 
-HELP = """Merges the small segments of a job into files of 256 to 512 MB, sorted by video.
+HELP = f"""Merges the small segments of a job into files of 256 to 512 MB, sorted by video.
 
   python -m pipeline.compact output=…
 
-output=              folder or URI of the job
-storage_options.KEY= for its store, as in the job
-spool_dir=           local disk for about 1 GB of temporary files; otherwise the system's temporary folder
+{describe_arguments(("output", "storage_options", "spool_dir"))}
 
-Safe at any time: while the job runs, and when killed in the middle. A job with single_driver=true is merged only while
-it does not run, and cannot start meanwhile. Exit codes: 0 done; 1 the store failed, run it again; 2 wrong arguments, no
-job there, one with single_driver=true that runs, or a store that needs single_driver=true.
+It is safe at any time, also while the job runs and when it is killed in the middle. A job with single_driver=true is
+the exception: it is merged only while it does not run, and it cannot start meanwhile.
+
+Exit codes:
+  {ExitCode.DONE}   The segments are merged, or there was nothing to merge.
+  {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
+  {ExitCode.REFUSED}   Wrong arguments, no job there, a job with single_driver=true that runs, or a store that needs it.
 """
 
 

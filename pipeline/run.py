@@ -1,4 +1,7 @@
-"""`maskmill` and `python -m pipeline.run`: Hydra → typed config → `driver.run`. Ray and torch are imported later."""
+"""`maskmill` and `python -m pipeline.run`: arguments → Hydra → typed config → `driver.run`.
+
+Ray and torch are imported later, by whoever needs them, so that help and mistakes are answered at once.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +10,37 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.command import ExitCode, set_up_logging
+from pipeline.command import ExitCode, describe_exit_codes, explain, set_up_logging
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, StorageError
-from pipeline.redact import redact
 from pipeline.text import say
 
-HELP = """maskmill: labels a dataset of videos with SAM 2
+HELP = """maskmill labels a dataset of videos with SAM 2.
 
-  python -m pipeline.run                                        the demo: no input, network or GPU needed
+  python -m pipeline.run                                         the demo: it needs no input, network or GPU
   python -m pipeline.run conf=label videos=… prompts=… output=…  label the videos of a table
 
-conf=NAME            a job of maskmill: {jobs}; or a file or URI: conf=path/to/job.yaml, conf=s3://…/job.yaml
-videos=, prompts=    Parquet tables: a file, a folder or a glob, local or any fsspec URI
-output=              folder or URI where the tables and the checkpoint of the job lie
-model=               {models}; model.checkpoint=, model.dtype=, model.device=, model.compile=
-cluster=             {clusters}; cluster.actors=, cluster.gpus_per_actor=, cluster.cpus_per_actor=
-propagate.direction= forward, backward, both
-frames.stride=       label every n-th frame; frames.fps= so many a second
-retry=               failed, quarantined: label again what ended so
-relabel=true         label everything again after a change of model or options
-max_failed_fraction= more failed videos than that (0.5) end the job
-storage_options.KEY= credentials and endpoints of the stores, for fsspec
-log_file=            the driver's log as JSON lines
+Arguments are key=value. Three of them pick a file with many keys:
 
---cfg, --cfg job     prints the whole config and ends
---help               prints this and ends
+  conf=                                    {jobs}, or a file or URI of your own: conf=path/to/job.yaml, conf=s3://…
+      The job. Without it maskmill takes label where videos= or prompts= is given, and else the demo.
+  model=mini                               {models}
+      The network: mini is part of maskmill and knows drawn shapes only, the others are SAM 2.1 from the Hub.
+  cluster=local                            {clusters}
+      Where the workers run: in Ray on this machine, in a Ray cluster that runs already, or in this process.
 
-Every key, with a comment: {base}. A file of your own (conf=) has the same keys.
-From another shell: python -m pipeline.status output=… tells how a job stands; python -m pipeline.compact output=…
-merges small files. README.md says what the tables hold and how to read them.
+All other keys, with their defaults. A job file has the same keys; null means: not given, or chosen by maskmill.
 
-The same command again goes on where a job was stopped. Exit codes: 0 done; 1 stopped by the environment, resumable;
-2 config, input table or fingerprint; 3 another driver owns the job; 4 too many videos failed; 143 stopped by a signal,
-resumable.
+{keys}
+
+--cfg, --cfg job  prints the whole config as YAML and ends
+--help, -h        prints this and ends
+
+From another shell, python -m pipeline.status output=… tells how a job stands, and python -m pipeline.compact output=…
+merges its small files. README.md says what the tables hold and how to read them.
+
+The same command again goes on where a job was stopped. Exit codes:
+{exit_codes}
 """
 
 
@@ -52,16 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_packages_not_hidden()
         return _main(words)
     except (ConfigError, StorageError) as error:
-        print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return ExitCode.REFUSED if isinstance(error, ConfigError) else ExitCode.ENVIRONMENT
+        return explain(error)
 
 
 def _main(words: list[str]) -> int:
     from pipeline.config import compose
 
     if any(word in ("--help", "-h") for word in words):
-        groups = {f"{group}s": ", ".join(compose.group_names(group)) for group in compose.GROUPS}
-        say(HELP.format(jobs=", ".join(compose.job_names()), base=compose.base_file(), **groups).rstrip())
+        say(help_text())
         return ExitCode.DONE
     show_only, words = split_cfg(words)
     job, overrides = split_job(words)
@@ -69,6 +67,20 @@ def _main(words: list[str]) -> int:
         say(compose.as_yaml(compose.composed(job, overrides)).rstrip())
         return ExitCode.DONE
     return start(compose.job_config(job, overrides))
+
+
+def help_text() -> str:
+    """What `--help` prints; its keys and exit codes are made from the fields and the enum."""
+    from pipeline.config import compose
+    from pipeline.config.key_help import describe_groups
+
+    groups = {f"{group}s": ", ".join(compose.group_names(group)) for group in compose.GROUPS}
+    return HELP.format(
+        jobs=", ".join(compose.job_names()),
+        keys=describe_groups(JobConfig),
+        exit_codes=describe_exit_codes(),
+        **groups,
+    ).rstrip()
 
 
 def start(config: JobConfig) -> int:
@@ -83,7 +95,7 @@ def start(config: JobConfig) -> int:
 
 
 def split_cfg(words: Sequence[str]) -> tuple[bool, list[str]]:
-    """Whether the config shall only be shown, and the other arguments. Hydra's own programs want `--cfg job`."""
+    """Whether to show the config only, and the other arguments. `--cfg job` is what Hydra's own programs want."""
     others = [word for word in words if word not in ("--cfg", "-c", "--cfg=job")]
     if len(others) == len(words):
         return False, others

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.command import JobArguments, main
+from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.commits import owner
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.snapshot import JobState
@@ -21,14 +21,16 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import counted, how_again, say
 
-HELP = """Prints how a job stands, running or not.
+HELP = f"""Prints how a job stands, whether it runs or not, and why videos failed.
 
   python -m pipeline.status output=…
 
-output=              folder or URI of the job
-storage_options.KEY= for its store, as in the job
+{describe_arguments(("output", "storage_options"))}
 
-Exit codes: 0 printed; 1 the store failed; 2 wrong arguments, or no job there.
+Exit codes:
+  {ExitCode.DONE}   The state is printed.
+  {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
+  {ExitCode.REFUSED}   The arguments are wrong, or there is no job.
 """
 
 _GOES_ON = "the same command goes on from here"

@@ -69,7 +69,7 @@ def make_record(config: JobConfig, checkpoint: Checkpoint) -> JobRecord:
     """What this run would write."""
     return JobRecord(
         fingerprint=fingerprint(config, checkpoint),
-        config=redact(asdict(config)),
+        config=redact(config.model_dump()),
         checkpoint={
             "source": redact_uri(checkpoint.source),
             "asked_revision": config.model.revision,

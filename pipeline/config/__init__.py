@@ -1,4 +1,9 @@
-"""The keys of a job: `job_config` (typed groups, checked once) and `compose` (Hydra: base, job file, command line).
+"""The keys of a job: their fields, their defaults, their checks, and what is said about them.
 
-Uses: storage, text, errors. Used by: command, driver, worker, cluster, demo. It imports neither Ray nor torch.
+`job_config`: the groups of keys, frozen pydantic models, checked once.   `compose`: Hydra's layers over each other.
+`fields`: what a key says about itself, for `mistakes` (one line for a wrong value) and `key_help` (`--help`).
+A new key is a field of its group and a line in its consumer; it has a line in conf/ where a file there sets it.
+
+Uses: storage, text, errors; of `model`, the names of bundled weights. Never imports Ray or torch.
+Used by: run, command, demo, driver, cluster, worker, output, commits.
 """

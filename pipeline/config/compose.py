@@ -1,7 +1,9 @@
 """From a job's name and the command line to a typed config, through Hydra.
 
-A job file has the keys of the command line. `model: tiny` and `cluster: serial` pick a group; with a `defaults` list of
-its own a file is taken by Hydra as it is, and may build on `base`.
+Hydra puts four layers over each other: the defaults of the fields in `job_config`, the files of `conf/`, the job file
+and the command line. A job file has the keys of the command line; in it, `model: tiny` and `cluster: serial` pick a
+file of `conf/`. Hydra takes a job file with a `defaults` list as it is, and the list may name `base`, which has all
+keys.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.config.fields import defaults, keys
 from pipeline.config.job_config import JobConfig, from_hydra
 from pipeline.errors import ConfigError
 from pipeline.redact import HIDDEN, redact, redact_uri
@@ -28,21 +31,24 @@ from pipeline.storage.faults import is_from_storage
 from pipeline.storage.retry import Backoff
 
 GROUPS = ("model", "cluster")
-PATH_KEYS = ("videos", "prompts", "output", "log_file", "model.checkpoint", "worker.spool_dir")
+"""Groups of keys that have files in `conf/`, one of which is picked by its name: `model=tiny`."""
 
 
-def job_config(job: str, overrides: Sequence[str]) -> JobConfig:
+def job_config(job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> JobConfig:
     """The typed config of `conf={job}` and the overrides that follow.
 
-    Raises `ConfigError`, and `StorageError` when the store of a job file at a URI is away.
+    `backoff` says how long a store is asked for a job file at a URI. Raises `ConfigError`, and `StorageError` when that
+    store does not answer.
     """
-    return from_hydra(composed(job, overrides))
+    return from_hydra(composed(job, overrides, backoff))
 
 
-def composed(job: str, overrides: Sequence[str]) -> DictConfig:
-    """What Hydra makes of a job and overrides: `base`, then the job file, then the command line."""
-    text, folder = _read_job(job)
-    ConfigStore.instance().store(name="__job__", node=_with_defaults(_parse(text, job), job))
+def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> DictConfig:
+    """What Hydra makes of a job and overrides, with all keys; arguments and errors as in `job_config`."""
+    text, folder = _read_job(job, backoff or Backoff())
+    store = ConfigStore.instance()
+    store.store(name="__fields__", node=defaults(JobConfig))  # `base` begins with it
+    store.store(name="__job__", node=_with_defaults(_parse(text, job), job))
     search = [f"hydra.searchpath=[{_quoted('file://' + folder)}]"] if folder else []
     try:
         with initialize_config_module(config_module="conf", version_base="1.3"):
@@ -57,8 +63,8 @@ def job_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
 
 
-def _read_job(job: str) -> tuple[str, str]:
-    """The text of a job file and, for one on this machine's disk, its folder: Hydra finds what it builds on there."""
+def _read_job(job: str, backoff: Backoff) -> tuple[str, str]:
+    """The text of a job file and, if it is on local disk, its folder, in which Hydra looks for what the file names."""
     if not job.endswith((".yaml", ".yml")):
         if job not in job_names():
             raise ConfigError(
@@ -69,7 +75,7 @@ def _read_job(job: str) -> tuple[str, str]:
         if "://" not in job:
             path = Path(job).expanduser().resolve()
             return path.read_text(encoding="utf-8"), str(path.parent)
-        return Backoff().run(f"reading conf={redact_uri(job)}", partial(_read_remote, job)), ""
+        return backoff.run(f"reading conf={redact_uri(job)}", partial(_read_remote, job)), ""
     except Exception as error:
         if not (isinstance(error, ValueError) or is_from_storage(error)):
             raise
@@ -98,7 +104,7 @@ def _parse(text: str, job: str) -> dict[str, Any]:
 
 
 def _with_defaults(values: dict[str, Any], job: str) -> dict[str, Any]:
-    """A job file without a `defaults` list builds on `base`, with the groups that it names."""
+    """A job file without a `defaults` list gets one: `base` and the files of `conf/` that it picks."""
     if "defaults" in values:
         return values
     chosen = {group: values[group] for group in GROUPS if isinstance(values.get(group), str)}
@@ -106,11 +112,6 @@ def _with_defaults(values: dict[str, Any], job: str) -> dict[str, Any]:
         _check_group(group, name, f" in conf={job}")
     rest = {key: value for key, value in values.items() if key not in chosen}
     return {"defaults": ["base", *({f"override {group}": name} for group, name in chosen.items()), "_self_"], **rest}
-
-
-def base_file() -> str:
-    """The file that says what every job has."""
-    return str(importlib.resources.files("conf").joinpath("base.yaml"))
 
 
 def group_names(group: str) -> list[str]:
@@ -122,8 +123,9 @@ def group_names(group: str) -> list[str]:
 def _for_hydra(override: str) -> str:
     """An override in Hydra's grammar, with three things made easier for people.
 
-    Paths and storage options may hold what the grammar gives a meaning to (blanks, commas, brackets). A new key needs
-    no `+`, because the typed config refuses unknown ones and says what was meant. A group that does not exist is named.
+    Paths and storage options may hold characters that have a meaning in the grammar (blanks, commas, brackets). A key
+    that Hydra does not know needs no `+`, because the typed config refuses it and says which one was meant. The message
+    for a file that `conf/` does not have names those that it has.
     """
     key, separator, value = override.partition("=")
     if not separator or not key[:1].isalpha():
@@ -131,11 +133,16 @@ def _for_hydra(override: str) -> str:
     if key in GROUPS:
         _check_group(key, value, "")
         return override
-    is_path, is_option = key in PATH_KEYS, key.startswith("storage_options.")
+    is_path, is_option = key in _paths(), key.startswith("storage_options.")
     has_structure = value[:1] in ("'", '"') or (is_option and value[:1] in ("{", "["))
     if (is_path or is_option) and not has_structure and value.lower() not in ("", "null", "true", "false"):
         value = _quoted(value)
     return override if key.partition(".")[0] == "hydra" else f"++{key}={value}"
+
+
+def _paths() -> set[str]:
+    """Keys whose values are paths or URIs."""
+    return {key.path for key in keys(JobConfig) if key.is_as_typed}
 
 
 def _check_group(group: str, name: str, where: str) -> None:

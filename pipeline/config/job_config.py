@@ -1,142 +1,271 @@
-"""The typed config of a job: one frozen dataclass per group, checked once, before Ray or torch are imported.
+"""The typed config of a job: one frozen group per subject, checked once, before Ray or torch are imported.
 
-`from_hydra` turns what Hydra composed into a `JobConfig`. Every error is a `ConfigError` that names the key, the value
-and what is allowed. The dataclasses are plain, so that they travel to actors; a `DictConfig` never does.
+Each field holds everything about its key: type, unit, bounds or choices, default, and one sentence. `--help`, error
+messages and the defaults that Hydra composes are made from it. `from_hydra` turns what Hydra composed into a
+`JobConfig`; each error is a `ConfigError` that names the key, its value and what is allowed. The groups travel to
+actors; a `DictConfig` never does.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.typed import build
+from pipeline.config.fields import AsTyped, Group, Unit
+from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError
 
-BUNDLED = {"mini": "sam2.1-mini"}
-"""Checkpoints that are part of the package, each with its folder in `model/checkpoints`."""
+Seconds = Annotated[float, Unit("seconds")]
+Frames = Annotated[int, Unit("frames")]
+Pixels = Annotated[int, Unit("pixels")]
+OptionalWorkers = Annotated[int | None, Unit("workers")]
+Place = Annotated[str, AsTyped("a path or URI")]
+OptionalPlace = Annotated[str | None, AsTyped("a path or URI")]
 
 
-def _number(default: Any, at_least: float, at_most: float | None = None) -> Any:
-    """A field with a lowest and perhaps a highest allowed value, both inclusive; they hold unless it is `None`."""
-    return field(default=default, metadata={"at_least": at_least, "at_most": at_most})
+class ModelConfig(Group):
+    """The SAM 2 network: its weights and how it computes."""
+
+    name: str = Field(description="A short name of the network, for people who read job.json.")
+    checkpoint: Annotated[str, AsTyped("a name, path, URI or id of the Hub")] = Field(
+        description="The weights: a name that maskmill ships (mini), a folder, an fsspec URI or an id of the Hub."
+    )
+    revision: str | None = Field(
+        default=None, description="A branch, tag or commit of the Hub's repository; null is its main branch."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "autocast"] = Field(
+        default="auto",
+        description="The numbers that the network computes with. auto is bfloat16 on a GPU and float32 on a CPU; "
+        "autocast computes products in bfloat16 and the rest in float32, as the original does.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where the network runs; auto takes a GPU where there is one."
+    )
+    compile: bool = Field(
+        default=False,
+        description="Run the network through torch.compile. The first frames of each worker then take minutes, so "
+        "worker.hang_seconds must be longer. Masks are the same up to rounding; a job may go on with or without it.",
+    )
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """Which SAM 2. `checkpoint`: a folder, an fsspec URI or a Hub id; `revision`: a branch, tag or commit there.
+class ClusterConfig(Group):
+    """The workers: where they run, how many there are and what each of them gets."""
 
-    `dtype=autocast`: products in bfloat16, the rest in float32, as the original computes. `compile`: the network goes
-    through `torch.compile`, which takes minutes at a worker's first frames (`worker.hang_seconds` must be longer); like
-    another device it changes last bits, not masks, so that a job may go on with or without it.
-    """
+    kind: Literal["local", "existing", "serial"] = Field(
+        default="local",
+        description="local starts Ray on this machine for the job, existing joins a Ray cluster that runs already, "
+        "serial labels in this process without Ray.",
+    )
+    address: str = Field(
+        default="auto", description="The address of an existing Ray cluster; auto is the one of this machine."
+    )
+    actors: OptionalWorkers = Field(
+        default=None, ge=1, description="The number of workers; null is as many as fit beside what other jobs hold."
+    )
+    min_actors: OptionalWorkers = Field(
+        default=None,
+        ge=1,
+        description="The driver asks for this many even where they do not fit yet, so that a cluster which scales by "
+        "itself adds nodes.",
+    )
+    max_actors: OptionalWorkers = Field(default=None, ge=1, description="There are never more workers than this.")
+    gpus_per_actor: Annotated[float | None, Unit("GPUs")] = Field(
+        default=None, ge=0, description="The GPUs of one worker; null is 1 where there are GPUs, and 0 elsewhere."
+    )
+    cpus_per_actor: Annotated[int, Unit("CPUs")] = Field(
+        default=1,
+        ge=1,
+        description="The CPUs of one worker, which computes with as many torch threads. Masks are bit-equal for equal "
+        "numbers only.",
+    )
+    shared_disk: bool = Field(default=False, description="true says that local paths mean the same files on all nodes.")
 
-    name: str
-    checkpoint: str
-    revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "autocast"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    compile: bool = False
-
-
-@dataclass(frozen=True)
-class ClusterConfig:
-    """Where the workers run. `None` means: as many as fit (actors), one if there are any (GPUs).
-
-    `actors` says how many; or they may vary, as nodes come and go: `min_actors` are asked for even where they do not
-    fit yet, so that a cluster that scales by itself grows, and there are never more than `max_actors`.
-    """
-
-    kind: Literal["local", "existing", "serial"] = "local"
-    address: str = "auto"
-    actors: int | None = _number(None, 1)
-    min_actors: int | None = _number(None, 1)
-    max_actors: int | None = _number(None, 1)
-    gpus_per_actor: float | None = _number(None, 0)
-    cpus_per_actor: int = _number(1, 1)
-    shared_disk: bool = False
-
-
-@dataclass(frozen=True)
-class PropagateConfig:
-    """How objects are followed. `max_prompted_memories` bounds what is remembered of prompted frames (`None`: all)."""
-
-    direction: Literal["forward", "backward", "both"] = "forward"
-    max_prompted_memories: int | None = _number(None, 1)
-
-
-@dataclass(frozen=True)
-class FramesConfig:
-    """Which frames are labelled: every `stride`-th, or as many as `fps` asks for. Prompted frames always are."""
-
-    stride: int = _number(1, 1)
-    fps: float | None = _number(None, 0.001, 100_000)
-
-
-@dataclass(frozen=True)
-class WorkerConfig:
-    """How a worker is driven: heartbeats, deadlines, and how often what may fail before it is given up."""
-
-    videos_in_flight: int = _number(1, 1)
-    beat_seconds: float = _number(10.0, 0.01, 15)  # a stop waits 20 s for workers to publish what is finished
-    hang_seconds: float = _number(600.0, 1)
-    setup_seconds: float = _number(1800.0, 1)
-    max_strikes: int = _number(3, 1)
-    max_setup_failures: int = _number(3, 1)
-    storage_patience_seconds: float = _number(900.0, 0)
-    spool_dir: str | None = None
+    @model_validator(mode="after")
+    def _check_number(self) -> ClusterConfig:
+        """The number of workers is fixed or bounded, and `serial` has one."""
+        bounds = {"min_actors": self.min_actors, "max_actors": self.max_actors}
+        given = " and ".join(f"cluster.{name}={value}" for name, value in bounds.items() if value is not None)
+        if self.actors is not None and given:
+            raise ValueError(f"cluster.actors={self.actors} contradicts {given}: give a fixed number, or bounds")
+        if self.min_actors and self.max_actors and self.min_actors > self.max_actors:
+            raise ValueError(
+                f"cluster.min_actors={self.min_actors} is more than cluster.max_actors={self.max_actors}: "
+                "give a lower or a higher one"
+            )
+        for name, value in {"actors": self.actors, "min_actors": self.min_actors}.items():
+            if self.kind == "serial" and (value or 1) > 1:
+                raise ValueError(
+                    f"cluster=serial has one worker, in this process: cluster.{name}={value} is not possible"
+                )
+        return self
 
 
-@dataclass(frozen=True)
-class FlushConfig:
-    """When a worker publishes: the first video at once, then whichever of these comes first."""
+class PropagateConfig(Group):
+    """How objects are followed from their prompts through the video."""
 
-    megabytes: float = _number(64.0, 0)
-    seconds: float = _number(300.0, 0)
-    elapsed_fraction: float = _number(0.05, 0, 1)
+    direction: Literal["forward", "backward", "both"] = Field(
+        default="forward",
+        description="forward labels from the first prompt of an object to the end, backward from its last prompt to "
+        "the start, both all frames.",
+    )
+    max_prompted_memories: Annotated[int | None, Unit("frames")] = Field(
+        default=None,
+        ge=2,
+        description="How many of an object's prompted frames the network looks back at, the nearest ones; null is all. "
+        "It needs 2, one on each side of a frame.",
+    )
 
 
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """When a long video is saved in its middle, to go on from there: at whichever comes first."""
+class FramesConfig(Group):
+    """Which frames are labeled. Frames with prompts always are."""
 
-    every_frames: int = _number(2000, 1)
-    every_seconds: float = _number(120.0, 0)
+    stride: Frames = Field(default=1, ge=1, description="Label every n-th frame.")
+    fps: Annotated[float | None, Unit("frames a second")] = Field(
+        default=None, ge=0.001, le=100_000, description="Label this many frames a second, in place of a stride."
+    )
+
+    @model_validator(mode="after")
+    def _check_one_of_two(self) -> FramesConfig:
+        if self.stride != 1 and self.fps is not None:
+            raise ValueError(
+                f"frames.stride={self.stride} and frames.fps={self.fps:g} contradict each other: give one of them"
+            )
+        return self
 
 
-@dataclass(frozen=True)
-class DemoConfig:
+class WorkerConfig(Group):
+    """How the driver runs its workers: reports, deadlines, and how often something may fail before it is given up."""
+
+    videos_in_flight: Annotated[int, Unit("videos")] = Field(
+        default=1,
+        ge=1,
+        description="Videos that one worker labels at the same time, in shared batches; more than 1 pays on a GPU.",
+    )
+    # At most 15 s, because a driver that is stopped waits 20 s for its workers to publish what they have finished.
+    beat_seconds: Seconds = Field(
+        default=10.0, ge=0.01, le=15, description="A worker reports to the driver at least this often."
+    )
+    hang_seconds: Seconds = Field(
+        default=600.0,
+        ge=1,
+        description="The driver kills a worker that has not reported for this long; its videos get a strike each.",
+    )
+    setup_seconds: Seconds = Field(
+        default=1800.0, ge=1, description="The driver kills a worker that loads the model for longer than this."
+    )
+    max_strikes: Annotated[int, Unit("deaths")] = Field(
+        default=3, ge=1, description="A video that was in flight at this many deaths of its worker is quarantined."
+    )
+    max_setup_failures: Annotated[int, Unit("failures")] = Field(
+        default=3,
+        ge=1,
+        description="The job stops when the model did not load this many times in a row and no worker runs.",
+    )
+    storage_patience_seconds: Seconds = Field(
+        default=900.0, ge=0, description="The job stops when the storage has not answered for this long."
+    )
+    spool_dir: OptionalPlace = Field(
+        default=None, description="A local folder for rows that are not published yet; null is the system's own."
+    )
+
+    @model_validator(mode="after")
+    def _check_deadline(self) -> WorkerConfig:
+        """A healthy worker reports every `beat_seconds` at best: a deadline near that would kill it."""
+        least = 2 * self.beat_seconds
+        if self.hang_seconds < least:
+            hang, beat = f"worker.hang_seconds={self.hang_seconds:g}", f"worker.beat_seconds={self.beat_seconds:g}"
+            raise ValueError(
+                f"{hang} is less than twice {beat}, within which a healthy worker reports: "
+                f"give {least:g} or more, or a shorter beat"
+            )
+        return self
+
+
+class FlushConfig(Group):
+    """When a worker publishes finished videos: the first one at once, later ones at whichever of these comes first."""
+
+    megabytes: Annotated[float, Unit("megabytes")] = Field(
+        default=64.0, ge=0, description="Publish when the finished videos have this many megabytes of rows."
+    )
+    seconds: Seconds = Field(default=300.0, ge=0, description="Publish this long after the last time.")
+    elapsed_fraction: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Publish when this share of the worker's time so far has passed since the last time.",
+    )
+
+
+class CheckpointConfig(Group):
+    """When a worker saves a long video in its middle, so that it can go on there: whichever of these comes first."""
+
+    every_frames: Frames = Field(default=2000, ge=1, description="Save after this many labeled frames.")
+    every_seconds: Seconds = Field(default=120.0, ge=0, description="Save this long after the last time.")
+
+
+class DemoConfig(Group):
     """The clips that `conf=demo` draws."""
 
-    num_frames: int = _number(24, 2)
-    height: int = _number(240, 64)
-    width: int = _number(320, 64)
+    num_frames: Frames = Field(default=24, ge=2, description="The length of a clip.")
+    height: Pixels = Field(default=240, ge=64, description="The height of a clip.")
+    width: Pixels = Field(default=320, ge=64, description="The width of a clip.")
 
 
-@dataclass(frozen=True)
-class JobConfig:
-    """One job. `videos`, `prompts` and `output` are paths or fsspec URIs; only the demo leaves them out."""
+class JobConfig(Group):
+    """One job. Only the demo leaves `prompts` and `output` out."""
 
     model: ModelConfig
-    videos: str | None = None
-    prompts: str | None = None
-    output: str | None = None
-    storage_options: dict[str, Any] = field(default_factory=dict)
-    single_driver: bool = False
-    retry: tuple[Literal["failed", "quarantined"], ...] = ()
-    relabel: bool = False
-    max_failed_fraction: float = _number(0.5, 0, 1)
-    log_file: str | None = None
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    propagate: PropagateConfig = field(default_factory=PropagateConfig)
-    frames: FramesConfig = field(default_factory=FramesConfig)
-    worker: WorkerConfig = field(default_factory=WorkerConfig)
-    flush: FlushConfig = field(default_factory=FlushConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    videos: OptionalPlace = Field(
+        default=None,
+        description="The Parquet table of videos: a file, a folder or a glob, local or any fsspec URI. It may be left "
+        "out where the table of prompts has a column uri.",
+    )
+    prompts: OptionalPlace = Field(default=None, description="The Parquet table of seed prompts, found like videos.")
+    output: OptionalPlace = Field(
+        default=None, description="The folder or URI of the job, where its tables and its log lie."
+    )
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Credentials and endpoints of the stores, for fsspec, as in storage_options.anon=true. Secrets "
+        "are never written to the job.",
+    )
+    single_driver: bool = Field(
+        default=False,
+        description="true says that no other driver can run, for stores that cannot refuse to overwrite an object.",
+    )
+    retry: tuple[Literal["failed", "quarantined"], ...] = Field(
+        default=(), description="Label videos again that ended with one of these states."
+    )
+    relabel: bool = Field(
+        default=False,
+        description="Label all videos again, after a change of the model or of an option that changes masks.",
+    )
+    max_failed_fraction: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="The job stops when a larger share of its videos failed; judged after 100 videos and at the end.",
+    )
+    log_file: OptionalPlace = Field(
+        default=None, description="A file for the driver's log as JSON lines, with a line for each video."
+    )
+    cluster: ClusterConfig = Field(default_factory=ClusterConfig)
+    propagate: PropagateConfig = Field(default_factory=PropagateConfig)
+    frames: FramesConfig = Field(default_factory=FramesConfig)
+    worker: WorkerConfig = Field(default_factory=WorkerConfig)
+    flush: FlushConfig = Field(default_factory=FlushConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     demo: DemoConfig | None = None
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _take_one_for_a_list(cls, value: Any) -> Any:
+        """`retry=failed` means `retry=[failed]`."""
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 def from_hydra(config: DictConfig) -> JobConfig:
@@ -145,13 +274,13 @@ def from_hydra(config: DictConfig) -> JobConfig:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
-    job = build(JobConfig, plain, "")
+    job = checked(JobConfig, plain)
     check(job)
     return job
 
 
 def check(job: JobConfig) -> None:
-    """Raises `ConfigError` for values that contradict each other or are missing."""
+    """Raises `ConfigError` for keys that a job needs, and for keys of different groups that contradict each other."""
     if job.demo is None:
         if not job.prompts:
             raise ConfigError(
@@ -159,54 +288,19 @@ def check(job: JobConfig) -> None:
             )
         if not job.output:
             raise ConfigError("output= is missing: give the folder or URI where the tables shall lie")
-    if job.frames.stride != 1 and job.frames.fps is not None:
-        raise ConfigError(
-            f"frames.stride={job.frames.stride} and frames.fps={job.frames.fps:g} contradict each other: give one"
-        )
     gpus = job.cluster.gpus_per_actor
     if job.model.device == "cpu" and gpus:
         raise ConfigError(f"cluster.gpus_per_actor={gpus:g} contradicts model.device=cpu: leave one of them out")
     if job.model.device == "cuda" and gpus == 0:
         raise ConfigError("model.device=cuda contradicts cluster.gpus_per_actor=0: leave one of them out")
-    _check_actors(job.cluster)
-    _check_deadline(job.worker)
-    if job.cluster.kind == "serial" and job.cluster.actors not in (None, 1):
-        raise ConfigError(
-            f"cluster=serial has one worker, in this process: cluster.actors={job.cluster.actors} is not possible"
-        )
-    if job.cluster.kind == "existing":
-        _check_reachable_from_all_nodes(job)
+    if job.cluster.kind == "existing" and not job.cluster.shared_disk:
+        _check_all_nodes_reach(job)
 
 
-def _check_actors(cluster: ClusterConfig) -> None:
-    least, most = cluster.min_actors, cluster.max_actors
-    if cluster.actors is not None and (least is not None or most is not None):
-        raise ConfigError(
-            f"cluster.actors={cluster.actors} contradicts cluster.min_actors={least} and cluster.max_actors={most}: "
-            "give a fixed number, or bounds"
-        )
-    if least is not None and most is not None and least > most:
-        raise ConfigError(f"cluster.min_actors={least} is more than cluster.max_actors={most}")
-    if cluster.kind == "serial" and (least or 1) > 1:
-        raise ConfigError(f"cluster=serial has one worker: cluster.min_actors={least} is not possible")
-
-
-def _check_deadline(worker: WorkerConfig) -> None:
-    """A worker answers every `beat_seconds` at best: a deadline near that would kill healthy ones."""
-    least = 2 * worker.beat_seconds
-    if worker.hang_seconds < least:
-        raise ConfigError(
-            f"worker.hang_seconds={worker.hang_seconds:g} is less than twice worker.beat_seconds="
-            f"{worker.beat_seconds:g}, within which a healthy worker answers: give {least:g} or more, or a shorter beat"
-        )
-
-
-def _check_reachable_from_all_nodes(job: JobConfig) -> None:
-    """Actors of other machines cannot see this machine's disk, unless the user says that it is shared."""
-    if job.cluster.shared_disk:
-        return
+def _check_all_nodes_reach(job: JobConfig) -> None:
+    """Workers on other machines cannot read this machine's disk."""
     places = {"videos": job.videos, "prompts": job.prompts, "output": job.output}
-    places["model.checkpoint"] = _place_of_checkpoint(job.model.checkpoint)
+    places["model.checkpoint"] = _place_of_weights(job.model.checkpoint)
     for key, value in places.items():
         if value and _is_of_this_machine(value):
             raise ConfigError(
@@ -215,9 +309,11 @@ def _check_reachable_from_all_nodes(job: JobConfig) -> None:
             )
 
 
-def _place_of_checkpoint(checkpoint: str) -> str | None:
-    """The path or URI that `model.checkpoint` is; `None` for one that all nodes have with our code or from the Hub."""
-    is_place = checkpoint not in BUNDLED and ("://" in checkpoint or Path(checkpoint).expanduser().exists())
+def _place_of_weights(checkpoint: str) -> str | None:
+    """The path or URI that `model.checkpoint` is; `None` if each node has the weights with our code or from the Hub."""
+    from model import bundled_folder  # here, because a start without an existing cluster does without `model`
+
+    is_place = bundled_folder(checkpoint) is None and ("://" in checkpoint or Path(checkpoint).expanduser().exists())
     return checkpoint if is_place else None
 
 

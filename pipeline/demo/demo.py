@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def run(config: JobConfig) -> int:
     prompts = [row for clip in clips for row in seed_prompts(clip, PROMPT_KINDS[clip.name])]
     folder, options = config.output, config.storage_options
     videos_uri, prompts_uri = write_inputs(posixpath.join(folder, "input"), clips, prompts, options)
-    code = driver.run(replace(config, videos=videos_uri, prompts=prompts_uri))
+    code = driver.run(config.model_copy(update={"videos": videos_uri, "prompts": prompts_uri}))
     if code != 0:
         return code
     job = tables.open(folder, options)

@@ -48,12 +48,8 @@ class Job:
 
 def open_job(config: JobConfig) -> Job:
     """The job at `output`, with its log. Raises `ConfigError` if it was made by another model or other options."""
-    config = replace(
-        config,
-        videos=_absolute(config.videos),
-        prompts=_absolute(config.prompts),
-        output=_absolute(config.output),
-    )
+    places = {"videos": config.videos, "prompts": config.prompts, "output": config.output}
+    config = config.model_copy(update={key: _absolute(place) for key, place in places.items()})
     assert config.output is not None
     _check_apart(config)
     options = {} if is_local(config.output) else config.storage_options

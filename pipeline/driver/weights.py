@@ -6,12 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from model import bundled_folder, is_hub_id
 from pipeline.commits.job_record import JobRecord, _local_files
-from pipeline.config.job_config import BUNDLED, JobConfig
+from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
 from pipeline.records import Checkpoint
 from pipeline.redact import redact, redact_uri
@@ -26,13 +26,8 @@ def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Checkpoin
     Raises `ConfigError` for a folder, object or Hub repository that is not there, `StorageError` when a store is away.
     """
     source, revision = config.model.checkpoint, config.model.revision
-    if source in BUNDLED:
-        # Found without importing `model`, because the driver does without torch.
-        found = find_spec("model")
-        assert found is not None
-        assert found.origin is not None
-        folder = Path(found.origin).parent / "checkpoints" / BUNDLED[source]
-        return Checkpoint(source, None, _content_hash(folder))
+    if (folder := bundled_folder(source)) is not None:
+        return Checkpoint(source, None, _content_hash(Path(folder)))
     if is_local(source) and Path(local_path(source)).expanduser().exists():
         path = Path(local_path(source)).expanduser().absolute()
         files = _local_files(source)
@@ -40,7 +35,7 @@ def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Checkpoin
         return Checkpoint(str(path), None, record.checkpoint["identity"] if record and same else _content_hash(path))
     if "://" in source:
         return Checkpoint(source, None, _remote_identity(source, config.storage_options))
-    if not _HUB_ID.fullmatch(source):
+    if not is_hub_id(source):
         raise ConfigError(
             f"model.checkpoint={source}: no such folder; give mini, a folder, a URI or an id of the Hub (owner/name)"
         )
@@ -119,6 +114,3 @@ def _hub_commit(repository: str, revision: str | None) -> str:
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

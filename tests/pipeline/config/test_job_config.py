@@ -13,10 +13,10 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from fsspec.implementations.memory import MemoryFileSystem
 
-from pipeline.config import compose
+from pipeline.command import ExitCode, explain
 from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names
 from pipeline.config.job_config import JobConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.run import main, split_job
 from pipeline.storage.retry import Backoff
 
@@ -121,7 +121,10 @@ def test_the_printed_config_hides_secrets() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["frames.strid=2"], "unknown key frames.strid=2: did you mean stride?"),
+        (["frames.strid=2"], "unknown key frames.strid=2: did you mean frames.stride?"),
+        (["stride=2"], "unknown key stride=2: did you mean frames.stride?"),
+        (["frames.nonsense=2"], "unknown key frames.nonsense=2: known here are frames.fps, frames.stride"),
+        (["demo=null", "demo.hight=80"], "unknown key demo.hight=80: did you mean demo.height?"),
         (
             ["storage_optoins.secret=hush"],
             "unknown key storage_optoins={'secret': '***'}: did you mean storage_options?",
@@ -135,6 +138,7 @@ def test_the_printed_config_hides_secrets() -> None:
         (["frames.stride=null"], "frames.stride=null: expected a whole number"),
         (["frames.fps=nan"], "frames.fps=nan: expected a number"),
         (["max_failed_fraction=2"], "max_failed_fraction=2: allowed is from 0 to 1"),
+        (["propagate.max_prompted_memories=1"], "propagate.max_prompted_memories=1: allowed is at least 2"),
         (["propagate.direction=up"], "propagate.direction=up: allowed are forward, backward, both"),
         (["retry=ok"], "retry=ok: allowed are failed, quarantined"),
         (["retry={a: 1}"], "retry={a: 1}"),
@@ -144,7 +148,7 @@ def test_the_printed_config_hides_secrets() -> None:
         (["cluster=moon"], "cluster=moon: allowed are existing, local, serial"),
         (["frames.stride=2", "frames.fps=3"], "frames.stride=2 and frames.fps=3 contradict each other"),
         (["model.device=cpu", "cluster.gpus_per_actor=1"], "contradicts model.device=cpu"),
-        (["cluster.actors=2", "cluster.max_actors=4"], "cluster.actors=2 contradicts cluster.min_actors=None and"),
+        (["cluster.actors=2", "cluster.max_actors=4"], "cluster.actors=2 contradicts cluster.max_actors=4: give"),
         (["cluster.min_actors=5", "cluster.max_actors=4"], "cluster.min_actors=5 is more than cluster.max_actors=4"),
         (["cluster=serial", "cluster.min_actors=2"], "cluster=serial has one worker"),
         (["model.device=cuda", "cluster.gpus_per_actor=0"], "contradicts cluster.gpus_per_actor=0"),
@@ -228,19 +232,24 @@ def test_a_job_file_may_lie_at_a_uri() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (NoCredentialsError(), 2, "conf=memory://***@jobs/x.yaml cannot be read: Unable to locate credentials"),
-        (TimeoutError("503 Slow Down"), 1, "reading conf=memory://***@jobs/x.yaml failed"),
+        (
+            NoCredentialsError(),
+            ExitCode.REFUSED,
+            "conf=memory://***@jobs/x.yaml cannot be read: Unable to locate credentials",
+        ),
+        (TimeoutError("503 Slow Down"), ExitCode.ENVIRONMENT, "reading conf=memory://***@jobs/x.yaml failed"),
     ],
 )
 def test_a_job_file_that_a_store_does_not_give_is_one_line_without_secrets(
-    error: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, code: ExitCode, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
-    monkeypatch.setattr(compose, "Backoff", lambda: Backoff(patience_seconds=0.05, first_seconds=0.001))
-    assert main(["conf=memory://k:hush@jobs/x.yaml"]) == code
+    with pytest.raises((ConfigError, StorageError)) as caught:
+        job_config("memory://k:hush@jobs/x.yaml", [], Backoff(patience_seconds=0.05, first_seconds=0.001))
+    assert explain(caught.value) is code
     printed = capsys.readouterr().err
     assert f"maskmill: {said}" in printed
     assert "hush" not in printed

@@ -471,8 +471,8 @@ def test_a_gpu_that_this_machine_does_not_have_is_exit_code_2_before_anything_st
 
 def test_a_driver_without_a_gpu_may_have_workers_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    model, cluster = ModelConfig("mini", "mini", device="cuda"), ClusterConfig(kind="existing")
-    driver.check_device(JobConfig(model, cluster=cluster))
+    model, cluster = ModelConfig(name="mini", checkpoint="mini", device="cuda"), ClusterConfig(kind="existing")
+    driver.check_device(JobConfig(model=model, cluster=cluster))
 
 
 def test_prompts_alone_can_name_the_videos(job: JobFolder) -> None:

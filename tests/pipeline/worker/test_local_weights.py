@@ -78,17 +78,17 @@ def test_a_file_uri_is_a_path() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_without_a_gpu_the_cpu_computes_in_float32() -> None:
-    device, dtype = choose_device(ModelConfig("tiny", "tiny"))
+    device, dtype = choose_device(ModelConfig(name="tiny", checkpoint="tiny"))
     assert (device.type, dtype) == ("cpu", torch.float32)
     assert describe_device(device, dtype) == "CPU (no GPU found), 1 thread, float32"
-    assert choose_device(ModelConfig("tiny", "tiny", dtype="bfloat16"))[1] == torch.bfloat16
+    assert choose_device(ModelConfig(name="tiny", checkpoint="tiny", dtype="bfloat16"))[1] == torch.bfloat16
     with pytest.raises(RuntimeError, match="torch finds no GPU here"):
-        choose_device(ModelConfig("tiny", "tiny", device="cuda"))
+        choose_device(ModelConfig(name="tiny", checkpoint="tiny", device="cuda"))
 
 
 def test_a_model_runs_as_the_config_says() -> None:
     plain, autocast, compiled = (
-        ModelConfig("mini", "mini", dtype=dtype, compile=is_compiled)  # type: ignore[arg-type]
+        ModelConfig(name="mini", checkpoint="mini", dtype=dtype, compile=is_compiled)  # type: ignore[arg-type]
         for dtype, is_compiled in (("float32", False), ("autocast", False), ("bfloat16", True))
     )
     model = load_model("mini")

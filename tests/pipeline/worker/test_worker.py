@@ -61,7 +61,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     )
     settings = WorkerSettings(
         facts,
-        ModelConfig("mini", "mini", dtype="float32"),
+        ModelConfig(name="mini", checkpoint="mini", dtype="float32"),
         flush=LAZY,
         worker=WorkerConfig(beat_seconds=15.0, spool_dir=str(tmp_path / "spool")),
     )
