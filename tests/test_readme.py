@@ -17,7 +17,7 @@ from pipeline import tables
 from pipeline.demo.clips import Clip, draw
 from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
-from pipeline.run import HELP, main
+from pipeline.run import help_text, main
 from tests.support.clips import iou
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,4 +80,4 @@ def test_every_key_and_value_of_the_readme_is_known_to_the_command(capsys: pytes
         assert main(["conf=label", "prompts=p", "output=o", f"model={name}", "--cfg"]) == 0
     codes = re.findall(r"^\| (\d+) \|", README, re.MULTILINE)
     assert codes == ["0", "1", "2", "3", "4", "143"]
-    assert all(re.search(rf"\b{code}\b", HELP) for code in codes)
+    assert all(re.search(rf"\b{code}\b", help_text()) for code in codes)
