@@ -74,7 +74,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 
 def with_worker(settings: WorkerSettings, **changes: Any) -> WorkerSettings:
     """The same settings with other values in the group `worker`."""
-    return replace(settings, worker=replace(settings.worker, **changes))
+    return replace(settings, worker=settings.worker.model_copy(update=changes))
 
 
 def published(worker: Worker, table: str) -> list[dict[str, object]]:
