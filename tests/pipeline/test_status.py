@@ -62,8 +62,8 @@ def test_says_what_is_done_why_videos_failed_and_what_labels_them_again(job: Job
     assert "failed      2 × input: /data/clips/bad-1.mp4: no frames" in text
     assert "bad 1, bad 2" in text
     assert "quarantined 1 × crash: in flight at 3 deaths of its worker" in text
-    assert "retry=failed labels the 2 failed again" in text
-    assert "retry=quarantined labels the 1 quarantined again" in text
+    assert "retry=failed to label the 2 failed videos again" in text
+    assert "retry=quarantined to label the 1 quarantined video again" in text
     assert "suspects 1 in flight at deaths of their workers: slow (1)" in text
     assert "rates    1 frame in this run, 12.3 frames/s, 30.0 videos/min, 3 workers" in text
     assert "propagate 61 s" in text

@@ -120,8 +120,8 @@ def test_the_summary_groups_failures_and_names_the_command_that_retries_them(
     assert "v3" not in printed
     assert "… and 2 more" in printed
     assert "p: in flight at 3 deaths" in printed
-    assert "once the cause is mended, the same command with 'retry=[failed,quarantined]'" in printed
-    assert "labels the 5 failed and 1 quarantined again" in printed
+    assert "fix the cause, then run the same command with 'retry=[failed,quarantined]'" in printed
+    assert "label the 5 failed and 1 quarantined videos again" in printed
     assert "masks    s3://***@b/out" in printed
     assert "secret" not in printed
 
@@ -134,12 +134,12 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
     progress.committed([Outcome("v", Status.FAILED, "hash", 1, 5, "input", "no such file")])
     printed = summary(progress, progress.by_status, "out", "maskmill: every video ended")
     assert "this run 1 video, 1 frame, 1 mask in" in printed
-    assert "again    once the cause is mended, the same command with retry=failed labels the 1 failed again" in printed
+    assert "fix the cause, then run the same command with retry=failed to label" in printed
 
 
 def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_says_why_videos_failed() -> None:
     printed = summary(None, {Status.OK: 2, Status.FAILED: 1}, "out/", "maskmill: every video ended")
     assert "this run nothing was left to do\n" in printed
     assert "why      python -m pipeline.status output=out\n" in printed
-    assert "retry=failed labels the 1 failed again" in printed
+    assert "retry=failed to label the 1 failed video again" in printed
     assert "why" not in summary(None, {Status.OK: 2}, "out/", "maskmill: every video ended")
