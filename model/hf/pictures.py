@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import fsspec
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.pixels.orientation import UInt8Array
+from model.pixels.orientation import VIDEO_FORMATS, Orientation, UInt8Array
 from model.pixels.transforms import resize_frame
 from model.tracking.frames import ArrayFrames, FrameSource
 
@@ -129,10 +130,6 @@ def _is_batch(video: Any) -> bool:
 
 def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:
     """Frames per second, if the file says so, and the pixels of each frame."""
-    import av
-
-    from model.pixels.orientation import VIDEO_FORMATS, Orientation
-
     with fsspec.open(str(location), "rb") as file:
         try:
             container = av.open(file, "r", options={"format_whitelist": VIDEO_FORMATS})

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.network.memory_attention import MemoryAttentionLayer
+from model.network.padding import Padding
 from model.network.sam2 import Sam2
 
 
@@ -24,7 +25,7 @@ def compile_model(model: Sam2, mode: str | None = None, **options: object) -> Sa
     The number of objects (and of frames of the image encoder) is marked as varying by torch after its first change.
     Returns the same model.
     """
-    model.pads_shapes = True
+    model.padding = Padding()
     for block in model.vision_encoder.backbone.blocks:
         block.compile(mode=mode, **options)
     for index, layer in enumerate(model.memory_attention.layers):

@@ -49,9 +49,11 @@ class ImageFeatures:
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """What one object may look at: spatial memories `[L, M]` with their rows of the time code, pointers `[1, C]` with
-    their signed distances in frames, counted in units of `distance_unit` frames.
+class MemoryTokens:
+    """What one object may look at on a frame, before it is packed for the memory attention.
+
+    These are spatial memories `[L, M]` with their rows of the time code, and pointers `[1, C]` with their signed
+    distances in frames, counted in units of `distance_unit` frames.
     """
 
     spatial: tuple[Tensor, ...]

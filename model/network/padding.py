@@ -11,52 +11,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from model.network.features import Remembered
-
-# Sizes, and the step between them behind the last one. A memory is full with one prompted and six tracked memories and
-# 16 pointers: this shape is not padded, so that its attention needs no mask and takes the fastest kernel.
-_PROMPT_TOKENS = (2, 4, 8, 16), 16
-_MEMORIES = (2, 4, 7), 4
-_POINTERS = (4, 8, 16), 16
+from model.network.features import MemoryTokens
 
 Flags = list[list[bool]]
 
 
-def pad_prompt_tokens(tokens_BPC: Tensor) -> Tensor:
-    """The tokens and zeros behind them, up to the next size."""
-    num_tokens = tokens_BPC.shape[1]
-    return F.pad(tokens_BPC, (0, 0, 0, size_of(num_tokens, *_PROMPT_TOKENS) - num_tokens))
+class Padding:
+    """Fills prompts and memories up to a few sizes: the listed ones, and behind the last of them multiples of a step.
 
+    A memory is full with one prompted and six tracked memories and 16 pointers. This shape is not padded, so that its
+    attention needs no mask and takes the fastest kernel.
+    """
 
-def pad_remembered(remembered: Sequence[Remembered]) -> tuple[list[Remembered], Flags, Flags]:
-    """The same with as many memories and pointers for each object, and which of each object's are real."""
-    num_memories = size_of(max(one.shape[0] for one in remembered), *_MEMORIES)
-    num_pointers = size_of(max(one.shape[1] for one in remembered), *_POINTERS)
-    no_memory, no_pointer = (
-        torch.zeros_like(tensors[0]) for tensors in (remembered[0].spatial, remembered[0].pointers)
-    )
-    padded = []
-    for one in remembered:
-        missing, missing_pointers = num_memories - one.shape[0], num_pointers - one.shape[1]
-        padded.append(
-            replace(
-                one,
-                spatial=one.spatial + (no_memory,) * missing,
-                temporal_rows=one.temporal_rows + (0,) * missing,
-                pointers=one.pointers + (no_pointer,) * missing_pointers,
-                pointer_distances=one.pointer_distances + (0,) * missing_pointers,
+    prompt_tokens: tuple[tuple[int, ...], int] = (2, 4, 8, 16), 16
+    memories: tuple[tuple[int, ...], int] = (2, 4, 7), 4
+    pointers: tuple[tuple[int, ...], int] = (4, 8, 16), 16
+
+    def pad_prompt_tokens(self, tokens_BPC: Tensor) -> Tensor:
+        """The tokens and zeros behind them, up to the next size."""
+        num_tokens = tokens_BPC.shape[1]
+        return F.pad(tokens_BPC, (0, 0, 0, size_of(num_tokens, *self.prompt_tokens) - num_tokens))
+
+    def pad_memory_tokens(self, objects: Sequence[MemoryTokens]) -> tuple[list[MemoryTokens], Flags, Flags]:
+        """The same with as many memories and pointers for each object, and which of each object's are real."""
+        num_memories = size_of(max(one.shape[0] for one in objects), *self.memories)
+        num_pointers = size_of(max(one.shape[1] for one in objects), *self.pointers)
+        no_memory, no_pointer = (torch.zeros_like(tensors[0]) for tensors in (objects[0].spatial, objects[0].pointers))
+        padded = []
+        for one in objects:
+            missing, missing_pointers = num_memories - one.shape[0], num_pointers - one.shape[1]
+            padded.append(
+                replace(
+                    one,
+                    spatial=one.spatial + (no_memory,) * missing,
+                    temporal_rows=one.temporal_rows + (0,) * missing,
+                    pointers=one.pointers + (no_pointer,) * missing_pointers,
+                    pointer_distances=one.pointer_distances + (0,) * missing_pointers,
+                )
             )
-        )
-    is_memory = [[index < one.shape[0] for index in range(num_memories)] for one in remembered]
-    is_pointer = [[index < one.shape[1] for index in range(num_pointers)] for one in remembered]
-    return padded, is_memory, is_pointer
+        is_memory = [[index < one.shape[0] for index in range(num_memories)] for one in objects]
+        is_pointer = [[index < one.shape[1] for index in range(num_pointers)] for one in objects]
+        return padded, is_memory, is_pointer
 
 
 def size_of(count: int, sizes: Sequence[int], step: int) -> int:

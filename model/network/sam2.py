@@ -1,5 +1,6 @@
-"""SAM 2 as stateless steps: `encode_image`, `segment`, `remember`, and two more for masks that are given and for what
-was remembered, which is kept elsewhere.
+"""SAM 2 as stateless steps: `encode_image`, `segment`, `segment_given_masks`, `remember` and `memory_tokens`.
+
+The memories that these steps make and take are kept by the caller (`model.tracking`).
 
 Legend: F frames, B objects, C channels, M memory channels, H W map of stride 16, L = H·W, P points, T memory tokens,
 S side of the model's square input; low-resolution logits are `[B, S/4, S/4]`.
@@ -14,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.config import Sam2Config
-from model.network.features import Clicks, ImageFeatures, Remembered, Segmentation
+from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
 from model.network.image_encoder import ImageEncoder
-from model.network.kernels import linear
+from model.network.kernels import linear, objects_per_batch
 from model.network.layers import Constants, Linear, Mlp, sine_position_1d, sine_position_2d
 from model.network.mask_decoder import MaskDecoder
 from model.network.memory_attention import Memories, MemoryAttention, rope_table
 from model.network.memory_encoder import MemoryEncoder
-from model.network.padding import pad_prompt_tokens, pad_remembered
+from model.network.padding import Padding
 from model.network.prompt_encoder import PromptEncoder
 from model.pixels.transfers import on_device
 
@@ -54,8 +55,8 @@ class Sam2(nn.Module):
             self.temporal_positional_encoding_projection_layer = Linear(dim, memory_dim)
             self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_dim))
         self._constants = Constants()
-        # Pads prompts and memories to a few sizes, for code that is compiled for shapes (`model.network.compiled`).
-        self.pads_shapes = False
+        # How prompts and memories are padded, for code that is compiled for shapes (`model.network.compiled`).
+        self.padding: Padding | None = None
         self.eval().requires_grad_(False)
 
     @property
@@ -67,6 +68,11 @@ class Sam2(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights, and so of the computation."""
         return self.no_object_pointer.dtype
+
+    @property
+    def objects_per_batch(self) -> int:
+        """How many objects share a batch: more would not be faster on this device, only larger."""
+        return objects_per_batch(self.device, self.config.grid_size**2)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Sam2:
         self._constants.clear()
@@ -125,7 +131,7 @@ class Sam2(nn.Module):
         decoded = self.mask_decoder(
             image + self.prompt_encoder.embed_masks(prior),
             self._constant("image_code"),
-            pad_prompt_tokens(prompt_tokens) if self.pads_shapes else prompt_tokens,
+            prompt_tokens if self.padding is None else self.padding.pad_prompt_tokens(prompt_tokens),
             features.stride8,
             features.stride4,
             # Three candidates where the prompt is ambiguous: one click, or none at all while tracking.
@@ -182,15 +188,15 @@ class Sam2(nn.Module):
         return memory.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
-    def memory_tokens(self, remembered: Sequence[Remembered]) -> Memories:
-        """Packs what B objects remember for the memory attention; all have as many memories and as many pointers.
+    def memory_tokens(self, objects: Sequence[MemoryTokens]) -> Memories:
+        """Packs the memories of B objects for the memory attention; all have as many memories and as many pointers.
 
-        A pointer of C channels becomes C / M tokens. With `pads_shapes` the numbers may differ.
+        A pointer of C channels becomes C / M tokens. With `padding` the numbers may differ.
         """
         memory_dim = self.config.memory_dim
         is_token_BT = None
-        if self.pads_shapes:
-            remembered, is_memory_BT, is_pointer_BT = pad_remembered(remembered)
+        if self.padding is not None:
+            objects, is_memory_BT, is_pointer_BT = self.padding.pad_memory_tokens(objects)
             if not all(map(all, (*is_memory_BT, *is_pointer_BT))):
                 parts = (
                     (is_memory_BT, self.config.grid_size**2),
@@ -199,14 +205,14 @@ class Sam2(nn.Module):
                 is_token_BT = torch.cat(
                     [on_device(there, self.device).repeat_interleave(length, dim=1) for there, length in parts], dim=1
                 )
-        num_objects = len(remembered)
+        num_objects = len(objects)
         # One copy for all objects: a memory is `[L, M]`, a pointer `[1, C]`.
-        spatial = torch.cat([memory for r in remembered for memory in r.spatial]).view(num_objects, -1, memory_dim)
-        pointers = torch.cat([pointer for r in remembered for pointer in r.pointers]).view(num_objects, -1, memory_dim)
+        spatial = torch.cat([memory for one in objects for memory in one.spatial]).view(num_objects, -1, memory_dim)
+        pointers = torch.cat([pointer for one in objects for pointer in one.pointers]).view(num_objects, -1, memory_dim)
         # One position code serves all objects that started together.
-        places = {(r.temporal_rows, r.pointer_distances, r.distance_unit): None for r in remembered}
+        places = {(one.temporal_rows, one.pointer_distances, one.distance_unit): None for one in objects}
         if len(places) > 1:
-            places_B = [(r.temporal_rows, r.pointer_distances, r.distance_unit) for r in remembered]
+            places_B = [(one.temporal_rows, one.pointer_distances, one.distance_unit) for one in objects]
         else:
             places_B = list(places)
         position = torch.cat(

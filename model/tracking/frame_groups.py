@@ -6,7 +6,7 @@ ascending order: a walk that is resumed in the middle of a group, or goes the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from model.network.features import ImageFeatures
 from model.tracking.frames import Frame, FrameSource
@@ -57,6 +57,11 @@ class FrameGroups:
                 if not self._is_behind(frame.index):
                     self._features[frame.index] = encoded.frame(row)
         return self._features.get(frame_index)
+
+    @property
+    def held(self) -> Collection[int]:
+        """The frames whose features are computed and still to be asked for."""
+        return self._features.keys()
 
     def _is_behind(self, frame_index: int) -> bool:
         """Whether the walk started after a frame."""

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.network.features import Clicks, ImageFeatures, Remembered, Segmentation
-from model.network.kernels import objects_per_batch
+from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
 from model.network.sam2 import Sam2
 from model.pixels.transfers import on_device
 from model.pixels.transforms import resize_mask
@@ -28,13 +27,13 @@ PRIOR_LIMIT = 32.0
 class Query:
     """A prompt on a frame of `size_hw` pixels, which is row `frame_row` of the features.
 
-    A correction adds what the object remembered on that frame and the mask `[1, h, w]` that it had there.
+    A correction adds the memories that the object had on that frame (`tokens`) and its mask there, `[1, h, w]`.
     """
 
     prompt: Prompt
     size_hw: tuple[int, int]
     frame_row: int = 0
-    remembered: Remembered | None = None
+    tokens: MemoryTokens | None = None
     prior_logits_BHW: Tensor | None = None
 
     @property
@@ -42,12 +41,12 @@ class Query:
         """Queries of equal shape share a batch without padding: number of points (-1: a mask), memories, pointers."""
         if isinstance(self.prompt, MaskPrompt):
             return (-1,)
-        return (len(click_sequence(self.prompt)[1]), *(self.remembered.shape if self.remembered else ()))
+        return (len(click_sequence(self.prompt)[1]), *(self.tokens.shape if self.tokens else ()))
 
 
 def equal_shapes(model: Sam2, queries: Sequence[Query]) -> list[list[int]]:
     """The positions of the queries, those of equal shape together, as many as share a batch of the network."""
-    limit = objects_per_batch(model.device, model.config.grid_size**2)
+    limit = model.objects_per_batch
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position, query in enumerate(queries):
         groups[query.shape].append(position)
@@ -64,11 +63,11 @@ def segment_prompts(model: Sam2, features: ImageFeatures, queries: Sequence[Quer
         size = model.config.image_size
         resized = torch.stack([resize_mask(torch.from_numpy(np.ascontiguousarray(mask)), size) for mask in masks])
         return model.segment_given_masks(features, on_device(resized, model.device))
-    remembered = [query.remembered for query in queries if query.remembered is not None]
+    tokens = [query.tokens for query in queries if query.tokens is not None]
     priors = [query.prior_logits_BHW for query in queries if query.prior_logits_BHW is not None]
     return model.segment(
         features,
-        memory=model.memory_tokens(remembered) if remembered else None,
+        memory=model.memory_tokens(tokens) if tokens else None,
         clicks=_clicks(model, queries),
         prior_logits_BHW=torch.cat(priors).to(model.device).clamp(-PRIOR_LIMIT, PRIOR_LIMIT) if priors else None,
     )

@@ -1,51 +1,50 @@
-"""What tracked objects had on an earlier frame: tracked again from the nearest snapshot of their history."""
+"""What objects had on an earlier frame: they are tracked again from the nearest snapshot of their history."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from model.tracking.frames import Frame
 from model.tracking.memory_bank import FORWARD
-from model.tracking.state import Recall, Step, TrackedObject
+from model.tracking.state import PastState, SessionState, Step, TrackedObject
 from model.tracking.steps import track
 
-if TYPE_CHECKING:
-    from model.tracking.session import VideoSession
 
-
-def recall(session: VideoSession, objects: Iterable[TrackedObject], frame_index: int) -> dict[int, Recall]:
-    """By object id, what the objects that have a record of the frame had there."""
+def replay(state: SessionState, objects: Iterable[TrackedObject], frame_index: int) -> dict[int, PastState]:
+    """What the objects had on a frame, by object id; objects without a record of the frame are left out."""
     groups: dict[tuple[int, int], list[TrackedObject]] = defaultdict(list)
     for tracked in objects:
         history = tracked.history
         if history is not None and frame_index in history.records:
             start, bank = history.snapshot(frame_index)
             groups[history.direction(frame_index), start].append(TrackedObject(tracked.object_id, bank))
-    recalled: dict[int, Recall] = {}
+    past: dict[int, PastState] = {}
     for (direction, start), ghosts in groups.items():
-        recalled |= _track_again(session, ghosts, _frames(session, start, frame_index, direction), direction)
-    return recalled
+        past |= _track_again(state, ghosts, _frames(state, start, frame_index, direction), direction)
+    return past
 
 
 def _track_again(
-    session: VideoSession, ghosts: Sequence[TrackedObject], frames: Iterator[Frame], direction: int
-) -> dict[int, Recall]:
-    """Tracks objects through the frames, and says what each had on the last of them."""
-    recalled: dict[int, Recall] = {}
+    state: SessionState, ghosts: Sequence[TrackedObject], frames: Iterator[Frame], direction: int
+) -> dict[int, PastState]:
+    """Tracks copies of objects through the frames; returns what each had on the last of these frames."""
+    past: dict[int, PastState] = {}
     for frame in frames:
         walked = tuple(ghost for ghost in ghosts if frame.index not in ghost.bank.prompted)
         before = [ghost.bank.copy() for ghost in walked]
-        rows = track([Step(session, frame, direction, (), walked)])
-        recalled = {
-            ghost.object_id: Recall(bank, rows[0, ghost.object_id].logits_BHW, direction)
+        rows = track([Step(state, frame, direction, (), walked)])
+        past = {
+            ghost.object_id: PastState(bank, rows[0, ghost.object_id].logits_BHW, direction)
             for ghost, bank in zip(walked, before, strict=True)
         }
-    return recalled
+    return past
 
 
-def _frames(session: VideoSession, start: int, last: int, direction: int) -> Iterator[Frame]:
-    """The frames from `start` to `last`, both included; a walk may be open, beside which only `at` may be called."""
-    frames = session.frames.at(range(min(start, last), max(start, last) + 1))
+def _frames(state: SessionState, start: int, last: int, direction: int) -> Iterator[Frame]:
+    """The frames from `start` to `last`, both included.
+
+    They are read by `at`, because a walk may have `forward` or `backward` open.
+    """
+    frames = state.frames.at(range(min(start, last), max(start, last) + 1))
     return iter(frames) if direction == FORWARD else reversed(list(frames))

@@ -1,13 +1,13 @@
-"""The state of a session as a safetensors file: tensors, and one JSON text in its header. Nothing in it can run.
+"""Saved sessions as safetensors files: tensors, and one JSON text in the header. Nothing in such a file can run.
 
-A tensor that several memories share is stored once and shared again when it is read.
+The JSON text holds the version of the format and the records of the session, under the names of `wire_names`. A tensor
+that several memories share is stored once, and shared again when it is read.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,52 +20,48 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from model.network.features import Segmentation
-from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
-from model.tracking.frames import Frame
-from model.tracking.history import History, HistoryRule, Record, Walk
-from model.tracking.memory_bank import Memory, MemoryBank
-from model.tracking.state import Position, PromptedFrame, Recall, TrackedObject
+from model.tracking.saved import SavedSession, SavedStream
+from model.tracking.wire_names import KINDS, KINDS_1, NETWORK_1, RULES_1, TRUNK_1, VERSION, Kind
 
 _KEY = "maskmill_session"
-_VERSION = 1
-
-_CLASSES: dict[str, Any] = {
-    one.__name__: one
-    for one in (
-        *(BoxPrompt, MaskPrompt, PointPrompt),
-        *(Memory, MemoryBank, Segmentation),
-        *(Frame, History, HistoryRule, Position, PromptedFrame, Recall, Record, TrackedObject, Walk),
-    )
-}
-# Where the large tensors of a session lie: on the device of its state. All others are with the model.
-_ON_STATE_DEVICE = {("Memory", "spatial"), ("MemoryBank", "tracked"), ("Segmentation", "logits_BHW")}
+_NAME_OF = {kind.type: name for name, kind in KINDS.items()}
 
 
-def to_bytes(state: Mapping[str, Any]) -> bytes:
-    """A safetensors file of nested dictionaries, tuples, numbers, texts, tensors and the classes of a session."""
+def to_bytes(saved: SavedSession | SavedStream) -> bytes:
+    """A safetensors file of what is saved of a session or stream."""
     packer = _Packer()
-    text = json.dumps({"version": _VERSION, "state": packer.pack(dict(state), "model")})
+    text = json.dumps({"version": VERSION, "state": packer.pack(saved, "model")})
     return save(packer.tensors, metadata={_KEY: text})
 
 
-def from_bytes(data: bytes, model_device: torch.device, state_device: torch.device) -> dict[str, Any]:
-    """What `to_bytes` was given, its tensors on the devices where the session keeps them.
+def from_bytes(data: bytes, model_device: torch.device, state_device: torch.device) -> SavedSession | SavedStream:
+    """What `to_bytes` was given, its tensors on the devices where a session keeps them.
 
-    Raises `ValueError` for a file that is no saved session.
+    Raises `ValueError` for a file that is no saved session, that is damaged, that was written in a newer format, or
+    that holds a kind of record which this code does not know. Unknown fields are ignored.
     """
     try:
         text = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][_KEY]
         tensors = load(data)
         content = json.loads(text)
+        version, state = content["version"], content["state"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"this is no saved session, or not whole ({type(error).__name__}: {error})") from error
-    if content["version"] != _VERSION:
-        raise ValueError(f"the session was saved in format {content['version']}, this code reads {_VERSION}")
+    if version not in (1, VERSION):
+        raise ValueError(
+            f"the session was saved in format {version}, this code reads formats 1 to {VERSION}: start the video anew, "
+            "or go on with the version of maskmill that saved it"
+        )
     devices = {"model": model_device, "state": state_device}
-    placed = {name: tensor.to(devices[name.split(".")[0]]) for name, tensor in tensors.items()}
-    state: dict[str, Any] = _unpack(content["state"], placed)
-    return state
+    try:
+        placed = {name: tensor.to(devices[name.split(".")[0]]) for name, tensor in tensors.items()}
+        made = _unpack(state, placed, KINDS_1 if version == 1 else KINDS)
+        saved = _of_version_1(made) if version == 1 else made
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"the saved session is damaged ({type(error).__name__}: {error})") from error
+    if not isinstance(saved, (SavedSession, SavedStream)):
+        raise ValueError(f"the saved session is damaged (it holds a {type(saved).__name__})")
+    return saved
 
 
 def write_bytes(uri: str, data: bytes, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -112,15 +108,14 @@ class _Packer:
             return [self.pack(entry, place) for entry in value]
         if isinstance(value, dict):
             return {"dict": [[self.pack(key, place), self.pack(entry, place)] for key, entry in value.items()]}
-        if is_dataclass(value) and type(value).__name__ in _CLASSES:
-            name = type(value).__name__
-            entries = {
-                entry.name: self.pack(
-                    getattr(value, entry.name), "state" if (name, entry.name) in _ON_STATE_DEVICE else "model"
-                )
-                for entry in fields(value)
+        if type(value) in _NAME_OF:
+            name = _NAME_OF[type(value)]
+            kind = KINDS[name]
+            fields = {
+                on_disk: self.pack(getattr(value, attribute), "state" if attribute in kind.large else "model")
+                for on_disk, attribute in kind.attributes.items()
             }
-            return {"class": name, "fields": entries}
+            return {"kind": name, "fields": fields}
         raise TypeError(f"a session holds a {type(value).__name__}, which cannot be saved")
 
     def _name(self, tensor: Tensor, place: str) -> str:
@@ -132,9 +127,9 @@ class _Packer:
         return self._names[id(tensor)]
 
 
-def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unpack(value: Any, tensors: Mapping[str, Tensor], kinds: Mapping[str, Kind]) -> Any:
     if isinstance(value, list):
-        return tuple(_unpack(entry, tensors) for entry in value)
+        return tuple(_unpack(entry, tensors, kinds) for entry in value)
     if not isinstance(value, dict):
         return value
     if "tensor" in value:
@@ -142,6 +137,23 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "array" in value:
         return tensors[value["array"]].cpu().numpy()
     if "dict" in value:
-        return {key: _unpack(entry, tensors) for key, entry in value["dict"]}
-    made = {name: _unpack(entry, tensors) for name, entry in value["fields"].items()}
-    return _CLASSES[value["class"]](**made)
+        return {key: _unpack(entry, tensors, kinds) for key, entry in value["dict"]}
+    name = value["kind"] if "kind" in value else value["class"]
+    kind = kinds.get(name)
+    if kind is None:
+        raise ValueError(f"the saved session holds a {name!r}, which this code does not know: start the video anew")
+    known = {field: entry for field, entry in value["fields"].items() if field in kind.attributes}
+    return kind.make({field: _unpack(entry, tensors, kinds) for field, entry in known.items()})
+
+
+def _of_version_1(state: Mapping[str, Any]) -> SavedSession | SavedStream:
+    """The record of a session or stream of version 1, where those two and the network's config were dictionaries."""
+    if "newest" in state:
+        session = _session_1(state["session"])
+        return SavedStream(state["newest"], state["size_hw"], state["upcoming"], session)
+    return _session_1(state)
+
+
+def _session_1(state: Mapping[str, Any]) -> SavedSession:
+    config = NETWORK_1.make({**state["model"], "hiera": TRUNK_1.make(state["model"]["hiera"])})
+    return SavedSession(config, state["size_hw"], RULES_1.make(state), state["position"], state["objects"])

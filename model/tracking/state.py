@@ -1,25 +1,24 @@
-"""What a session holds and hands on: objects, prompted frames, positions, steps and results."""
+"""What a session is made of: its objects with their prompts, what it keeps, and what passes between its functions.
+
+`VideoSession` is the user's face on a `SessionState`. The functions of `conditioning`, `walk`, `steps` and `replay`
+take a `SessionState` and change it; nothing here imports any of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from model.network.features import ImageFeatures, Segmentation
+from model.network.features import Segmentation
 from model.network.sam2 import Sam2
-from model.pixels.transfers import upload
-from model.pixels.transforms import normalize, resize_frame, upsample_logits
+from model.pixels.transforms import upsample_logits
 from model.prompts import Prompt
-from model.tracking.frames import Frame
-from model.tracking.history import History
+from model.tracking.frames import Frame, FrameSource
+from model.tracking.history import History, HistoryRule
+from model.tracking.image_features import FeatureCache
 from model.tracking.memory_bank import MemoryBank
-
-if TYPE_CHECKING:
-    from model.tracking.session import VideoSession
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,11 @@ class FrameResult:
 
 
 @dataclass(frozen=True)
-class Recall:
-    """What a frame had when it was tracked: the bank before it, its mask `[1, h, w]`, the direction."""
+class PastState:
+    """What an object had on a frame when it was tracked there: the bank before the frame, its mask, the direction.
+
+    The mask is `logits_BHW`, `[1, h, w]`.
+    """
 
     bank: MemoryBank[Tensor]
     logits_BHW: Tensor
@@ -67,21 +69,22 @@ class Recall:
 class PromptedFrame:
     """What was said of an object on a frame, and the mask that it gave.
 
-    `is_correction`: the object had been tracked there before. Then `recall` is what the frame had, once it is needed.
+    `is_correction`: the object had been tracked on this frame before. Then `past` is what it had on the frame; it is
+    computed when the correction is first segmented.
     """
 
     prompt: Prompt
     is_correction: bool = False
-    recall: Recall | None = None
+    past: PastState | None = None
     segmentation: Segmentation | None = None
 
 
 @dataclass
 class TrackedObject:
-    """One object of a session: its prompts by frame, what is remembered of it and, if kept, its history.
+    """One object of a session: its prompts by frame, its memory bank and, in sessions that keep one, its history.
 
-    `revision` counts the changes of its prompts: a mask from before the last one is out of date. `upcoming` is the
-    direction of its walk and the frame that comes next in it.
+    `revision` counts the changes of its prompts: a mask from before the last change is out of date. `upcoming` is the
+    direction of the object's walk and the frame that comes next in that walk.
     """
 
     object_id: int
@@ -104,7 +107,7 @@ class TrackedObject:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a session has come: `leg` of the walk `mode`, and the frame that comes next."""
+    """How far a session has come: the walk's direction (`mode`), its present `leg`, and the frame that comes next."""
 
     mode: str
     leg: str
@@ -112,33 +115,77 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One frame of one session's walk: objects with a prompt there, and objects to track.
+class SessionRules:
+    """What a session keeps, and how many frames it encodes together. Its bits depend on every field but the cache's.
 
-    `known` are masks that need no computing. With `remember` off the tracked objects leave no memory.
+    `max_prompted_memories` bounds how many prompted frames an object looks at (None: all). `max_pointers` bounds the
+    pointers; a video that is shorter has fewer. Without `history` later prompts are never corrections.
+    `num_cached_frames` image features are kept. `encode_ahead` frames of a walk go through the image encoder together.
     """
 
-    session: VideoSession
+    max_prompted_memories: int | None = None
+    max_pointers: int = 16
+    history: HistoryRule | None = None
+    num_cached_frames: int = 0
+    encode_ahead: int = 1
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether only the newest frame can be corrected, because earlier frames are gone."""
+        return self.history is not None and self.history.newest_only
+
+    def new_bank(self) -> MemoryBank[Tensor]:
+        """An empty memory bank within these bounds. Raises `ValueError` for a bound that is too small."""
+        return MemoryBank(self.max_prompted_memories, self.max_pointers)
+
+
+@dataclass
+class SessionState:
+    """Everything that one session holds: the network, the frames, and what is known of its objects.
+
+    Memories and history lie on `state_device`. `position` is where a walk that can be resumed stands.
+    """
+
+    model: Sam2
+    frames: FrameSource
+    rules: SessionRules
+    state_device: torch.device
+    features: FeatureCache
+    objects: dict[int, TrackedObject] = field(default_factory=dict)
+    position: Position | None = None
+
+    @classmethod
+    def new(cls, model: Sam2, frames: FrameSource, rules: SessionRules, state_device: torch.device) -> SessionState:
+        """A session without objects. Raises `ValueError` for rules that cannot be kept."""
+        rules.new_bank()
+        return cls(model, frames, rules, state_device, FeatureCache(model, rules.num_cached_frames))
+
+    def object(self, object_id: int) -> TrackedObject:
+        """The object of this id, new if nothing was said of it before."""
+        if object_id not in self.objects:
+            history = None if self.rules.history is None else History(self.rules.history)
+            self.objects[object_id] = TrackedObject(object_id, self.rules.new_bank(), history)
+        return self.objects[object_id]
+
+    def change_rules(self, rules: SessionRules) -> None:
+        """Replaces the rules; objects that are already there keep the bounds of their banks."""
+        self.rules = rules
+        self.features.limit = rules.num_cached_frames
+
+
+@dataclass(frozen=True)
+class Step:
+    """One frame of one session's walk: objects with a prompt on this frame, and objects to track.
+
+    `recorded` are masks that history already has, which need no computing. With `remember` off the tracked objects
+    leave no memory.
+    """
+
+    state: SessionState
     frame: Frame
     direction: int
     prompted: tuple[TrackedObject, ...]
     tracked: tuple[TrackedObject, ...]
-    known: tuple[tuple[TrackedObject, Segmentation], ...] = ()
+    recorded: tuple[tuple[TrackedObject, Segmentation], ...] = ()
     remember: bool = True
     then: Position | None = None
-
-
-def encode_frames(model: Sam2, frames: Sequence[Frame]) -> ImageFeatures:
-    """Image features of several frames in one batch."""
-    if any(frame.pixels_HW3.is_floating_point() for frame in frames):
-        return model.encode_image(torch.cat([_network_input(model, frame) for frame in frames]))
-    resized = [resize_frame(frame.pixels_HW3, model.config.image_size) for frame in frames]
-    return model.encode_image(normalize(upload(resized, model.device), model.device, model.dtype))
-
-
-def _network_input(model: Sam2, frame: Frame) -> Tensor:
-    """A frame as the network takes it, `[1, 3, S, S]`."""
-    size = model.config.image_size
-    if not frame.pixels_HW3.is_floating_point():
-        return normalize(resize_frame(frame.pixels_HW3, size).unsqueeze(0), model.device, model.dtype)
-    return frame.pixels_HW3.permute(2, 0, 1).unsqueeze(0).to(model.device, model.dtype)

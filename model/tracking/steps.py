@@ -6,23 +6,17 @@ Legend: B objects, L tokens of a map, M memory channels, S side of the model's s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from model.network.features import ImageFeatures, Remembered, Segmentation
-from model.network.kernels import objects_per_batch
+from model.network.features import ImageFeatures, MemoryTokens, Segmentation
 from model.network.sam2 import Sam2
-from model.tracking.frames import Frame
+from model.tracking.image_features import encode_frames
 from model.tracking.memory_bank import Memory, MemoryBank
-from model.tracking.prompting import Query, equal_shapes, segment_prompts
-from model.tracking.state import FrameResult, PromptedFrame, Step, TrackedObject, encode_frames
-
-if TYPE_CHECKING:
-    from model.tracking.session import VideoSession
+from model.tracking.state import FrameResult, SessionState, Step, TrackedObject
 
 
 def advance(steps: Sequence[Step]) -> list[FrameResult]:
@@ -39,14 +33,14 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
     for index, step in enumerate(steps):
         for tracked in step.tracked:
             if tracked.history is not None:
-                kept = _to_keep(rows[index, tracked.object_id], step.session)
+                kept = _to_keep(rows[index, tracked.object_id], step.state)
                 tracked.history.after_frame(step.frame.index, tracked.revision, kept)
         # A prompted object goes on if it came along; where it did not, the next frame that it is tracked on leads it.
         came_along = [t for t in step.prompted if t.upcoming == (step.direction, step.frame.index)]
         for walked in (*step.tracked, *came_along):
             walked.upcoming = (step.direction, step.frame.index + step.direction)
         if step.then is not None:
-            step.session.position = step.then
+            step.state.position = step.then
     return [_result(step, index, rows) for index, step in enumerate(steps)]
 
 
@@ -55,17 +49,17 @@ def track(steps: Sequence[Step]) -> dict[tuple[int, int], Segmentation]:
 
     All or none do: after an error in the middle the same steps can be taken again.
     """
-    groups: dict[tuple[int, int], list[tuple[int, TrackedObject, Remembered]]] = defaultdict(list)
+    groups: dict[tuple[int, int], list[tuple[int, TrackedObject, MemoryTokens]]] = defaultdict(list)
     for index, step in enumerate(steps):
         for tracked in step.tracked:
-            remembered = _remembered(step.session, tracked.bank, step.frame.index, step.direction)
-            groups[remembered.shape].append((index, tracked, remembered))
+            tokens = memory_tokens_of(step.state, tracked.bank, step.frame.index, step.direction)
+            groups[tokens.shape].append((index, tracked, tokens))
     rows: dict[tuple[int, int], Segmentation] = {}
     memories: list[tuple[TrackedObject, Memory[Tensor], int]] = []
     if groups:
         features = _features_of([step if step.tracked else None for step in steps])
-        model = steps[0].session.model
-        limit = objects_per_batch(model.device, model.config.grid_size**2)
+        model = steps[0].state.model
+        limit = model.objects_per_batch
         for group in groups.values():
             for start in range(0, len(group), limit):
                 memories += _track_group(steps, features, group[start : start + limit], rows)
@@ -74,70 +68,42 @@ def track(steps: Sequence[Step]) -> dict[tuple[int, int], Segmentation]:
     return rows
 
 
-def condition(session: VideoSession, frame: Frame, objects: Iterable[TrackedObject]) -> None:
-    """Segments what is prompted on a frame and remembers it; prompts of one shape share a batch.
-
-    A seed is segmented on its own, without memory; a correction with what its frame had (`PromptedFrame.recall`).
-    """
-    model = session.model
-    prompted = list(objects)
-    features = session.features_of(frame)
-    queries = [_query(session, tracked.prompts[frame.index], frame.index) for tracked in prompted]
-    for positions in equal_shapes(model, queries):
-        batch = features.for_objects([0] * len(positions))
-        segmentation = segment_prompts(model, batch, [queries[position] for position in positions])
-        spatial_BLM = model.remember(batch, segmentation, binarize=True).to(session.state_device)
-        for row, position in enumerate(positions):
-            part = segmentation.row(row)
-            kept = replace(part, logits_BHW=part.logits_BHW.to(session.state_device))
-            prompted[position].prompts[frame.index].segmentation = kept
-            prompted[position].bank.add_prompted(Memory(frame.index, spatial_BLM[row], part.pointers_BC))
-
-
-def _query(session: VideoSession, said: PromptedFrame, frame_index: int) -> Query:
-    if said.recall is None:
-        return Query(said.prompt, session.frames.size_hw)
-    recall = said.recall
-    remembered = _remembered(session, recall.bank, frame_index, recall.direction)
-    return Query(said.prompt, session.frames.size_hw, 0, remembered, recall.logits_BHW)
-
-
 def _features_of(steps: Sequence[Step | None]) -> dict[int, ImageFeatures]:
-    """Image features of the frames of the steps that need them, those that no session has at hand in one batch."""
+    """Image features of the frames of the steps that need them, all in one batch that no session has at hand."""
     at_hand: dict[int, ImageFeatures] = {}
     missing: list[int] = []
     for index, step in enumerate(steps):
         if step is None:
             continue
-        features = step.session.features_at_hand(step.frame.index)
+        features = step.state.features.at_hand(step.frame.index)
         if features is None:
             missing.append(index)
         else:
             at_hand[index] = features
     needed = [(index, step) for index in missing if (step := steps[index]) is not None]
     if needed:
-        encoded = encode_frames(needed[0][1].session.model, [step.frame for _, step in needed])
+        encoded = encode_frames(needed[0][1].state.model, [step.frame for _, step in needed])
         for row, (index, step) in enumerate(needed):
             at_hand[index] = encoded.frame(row)
-            step.session.cache_features(step.frame.index, at_hand[index])
+            step.state.features.keep(step.frame.index, at_hand[index])
     return at_hand
 
 
 def _track_group(
     steps: Sequence[Step],
     features: Mapping[int, ImageFeatures],
-    group: Sequence[tuple[int, TrackedObject, Remembered]],
+    group: Sequence[tuple[int, TrackedObject, MemoryTokens]],
     rows: dict[tuple[int, int], Segmentation],
 ) -> list[tuple[TrackedObject, Memory[Tensor], int]]:
     """Tracks objects of equal memory shape; puts each one's part under (index of the step, object id) into `rows`.
 
     Returns what they are to remember, with the direction.
     """
-    model = steps[group[0][0]].session.model
+    model = steps[group[0][0]].state.model
     used = sorted({index for index, _, _ in group})
     shared = ImageFeatures.stack([features[index] for index in used])
     batch = shared.for_objects([used.index(index) for index, _, _ in group])
-    segmentation = model.segment(batch, memory=model.memory_tokens([remembered for _, _, remembered in group]))
+    segmentation = model.segment(batch, memory=model.memory_tokens([tokens for _, _, tokens in group]))
     remember = any(steps[index].remember for index in used)
     spatial_BLM = model.remember(batch, segmentation, binarize=False) if remember else None
     memories = []
@@ -145,21 +111,22 @@ def _track_group(
         part = segmentation.row(row)
         rows[index, tracked.object_id] = part
         if spatial_BLM is not None and steps[index].remember:
-            spatial = spatial_BLM[row].to(steps[index].session.state_device)
+            spatial = spatial_BLM[row].to(steps[index].state.state_device)
             memory = Memory(steps[index].frame.index, spatial, part.pointers_BC)
             memories.append((tracked, memory, steps[index].direction))
     return memories
 
 
-def _remembered(session: VideoSession, bank: MemoryBank[Tensor], frame_index: int, direction: int) -> Remembered:
+def memory_tokens_of(state: SessionState, bank: MemoryBank[Tensor], frame_index: int, direction: int) -> MemoryTokens:
+    """What an object with this bank may look at on a frame, brought to the model's device."""
     selection = bank.select(frame_index, direction)
-    device = session.model.device
-    return Remembered(
+    device = state.model.device
+    return MemoryTokens(
         tuple(spatial.to(device, non_blocking=True) for spatial in selection.spatial),
         selection.temporal_rows,
         selection.pointers,
         selection.pointer_distances,
-        distance_unit=max(session.max_pointers - 1, 1),
+        distance_unit=max(state.rules.max_pointers - 1, 1),
     )
 
 
@@ -169,13 +136,13 @@ def _result(step: Step, index: int, rows: Mapping[tuple[int, int], Segmentation]
         segmentation = tracked.prompts[step.frame.index].segmentation
         if segmentation is None:
             raise RuntimeError(f"object {tracked.object_id}, frame {step.frame.index}: the prompt was not segmented")
-        parts[tracked.object_id] = (_kept(segmentation, step.session.model), True)
+        parts[tracked.object_id] = (_kept(segmentation, step.state.model), True)
     for tracked in step.tracked:
         parts[tracked.object_id] = (rows[index, tracked.object_id], False)
-    for tracked, segmentation in step.known:
-        parts[tracked.object_id] = (_kept(segmentation, step.session.model), False)
-    object_ids = tuple(object_id for object_id in step.session.objects if object_id in parts)
-    whole = _stack([parts[object_id][0] for object_id in object_ids], step.session.model)
+    for tracked, segmentation in step.recorded:
+        parts[tracked.object_id] = (_kept(segmentation, step.state.model), False)
+    object_ids = tuple(object_id for object_id in step.state.objects if object_id in parts)
+    whole = _stack([parts[object_id][0] for object_id in object_ids], step.state.model)
     return FrameResult(
         frame_index=step.frame.index,
         object_ids=object_ids,
@@ -183,7 +150,7 @@ def _result(step: Step, index: int, rows: Mapping[tuple[int, int], Segmentation]
         object_scores_B=whole.object_scores_B,
         predicted_ious_B=whole.predicted_ious_B,
         is_prompt=tuple(parts[object_id][1] for object_id in object_ids),
-        size_hw=step.session.frames.size_hw,
+        size_hw=step.state.frames.size_hw,
     )
 
 
@@ -195,10 +162,10 @@ def _stack(parts: Sequence[Segmentation], model: Sam2) -> Segmentation:
     return Segmentation(none.view(0, 1, 1).expand(0, size, size), none, none, none.view(0, 1))
 
 
-def _to_keep(segmentation: Segmentation, session: VideoSession) -> Segmentation:
+def _to_keep(segmentation: Segmentation, state: SessionState) -> Segmentation:
     """A mask as history keeps it: logits on the device of the state, in half the bytes if the network has 16 bits."""
-    dtype = torch.float32 if session.model.dtype == torch.float32 else torch.float16
-    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(session.state_device, dtype))
+    dtype = torch.float32 if state.model.dtype == torch.float32 else torch.float16
+    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(state.state_device, dtype))
 
 
 def _kept(segmentation: Segmentation, model: Sam2) -> Segmentation:

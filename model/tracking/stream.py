@@ -13,6 +13,7 @@ from model.prompts import Prompt, errors_naming
 from model.tracking import session_files
 from model.tracking.frames import Frame
 from model.tracking.history import HistoryRule
+from model.tracking.saved import SavedStream, restore, saved_session
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 
@@ -159,20 +160,20 @@ class VideoStream:
     def to_bytes(self) -> bytes:
         """The stream between two frames as a safetensors file: everything but the model."""
         upcoming = {index: dict(prompts) for index, prompts in self._upcoming.items()}
-        parts = {"newest": self._newest.frame, "size_hw": self.size_hw, "upcoming": upcoming}
-        return session_files.to_bytes({**parts, "session": self.session.state()})
+        saved = SavedStream(self._newest.frame, self.size_hw, upcoming, saved_session(self.session.state))
+        return session_files.to_bytes(saved)
 
     @classmethod
     def from_bytes(cls, data: bytes, model: Sam2, *, state_device: torch.device | str | None = None) -> Self:
         """A stream as `to_bytes` saw it, with the same weights: it goes on bit for bit. Raises as `VideoSession`."""
         device = model.device if state_device is None else torch.device(state_device)
-        state = session_files.from_bytes(data, model.device, device)
-        if "newest" not in state:
+        saved = session_files.from_bytes(data, model.device, device)
+        if not isinstance(saved, SavedStream):
             raise ValueError("this is the session of a video, not of a stream")
-        stream = cls(model, state["size_hw"], state_device=device)
-        stream._newest.frame = state["newest"]
-        stream._upcoming = state["upcoming"]
-        stream.session.restore(state["session"])
+        stream = cls(model, saved.size_hw, state_device=device)
+        stream._newest.frame = saved.newest
+        stream._upcoming = saved.upcoming
+        restore(stream.session.state, saved.session)
         return stream
 
     def save(self, uri: str, storage_options: Mapping[str, Any] | None = None) -> None:

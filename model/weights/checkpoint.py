@@ -84,13 +84,18 @@ def read_checkpoint(source: str, access: HubAccess | None = None) -> Checkpoint:
     place = locate(source, (CONFIG_NAME, WEIGHTS_NAME), access)
     if not place.endswith(SUFFIXES) or Path(place).is_dir():
         return Checkpoint(source, read_json(place, CONFIG_NAME), read_weights(_existing(place, WEIGHTS_NAME)))
-    folder, slash, name = place.rpartition("/")
-    folder = folder or slash or "."  # a file at the root lies in no folder with a name
+    folder, name = folder_and_name(place)
     tensors = read_weights(_existing(folder, name))
     has_config = has_file(folder, CONFIG_NAME)
     return Checkpoint(
         source, read_json(folder, CONFIG_NAME) if has_config else config_of_weights(tensors, source), tensors
     )
+
+
+def folder_and_name(place: str) -> tuple[str, str]:
+    """The folder and the name of a file (path or URI). A file at the root lies in `/`, a bare name in `.`."""
+    folder, slash, name = place.rpartition("/")
+    return folder or slash or ".", name
 
 
 def locate(source: str, file_names: tuple[str, ...], access: HubAccess | None = None) -> str:

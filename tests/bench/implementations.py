@@ -144,7 +144,7 @@ class Ours:
             for index in range(2, stop):
                 tracked.bank.add_tracked(Memory(index, spatial.clone(), pointer.clone()), FORWARD)
             tracked.upcoming = (FORWARD, stop)
-        self._session.position = Position("forward", "forward", stop)
+        self._session.state.position = Position("forward", "forward", stop)
         self._results = self._session.propagate("forward", resume=True)
 
     def state(self) -> object:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from model.hf.config import Sam2VideoConfig
 from model.hf.model import Sam2VideoModel
 from model.hf.processing import Sam2VideoProcessor
+from model.network.features import ImageFeatures, Segmentation
 from model.network.sam2 import Sam2
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
 from model.tracking.frames import ArrayFrames
@@ -41,6 +43,35 @@ def small() -> Sam2:
     network = Sam2(replace(mini().config, image_size=SMALL_SIZE))
     network.load_state_dict(mini().state_dict())
     return network
+
+
+class WatchedSam2(Sam2):
+    """A copy of the small network that tells `on_step` of each step before it is computed; `on_step` may raise.
+
+    Steps are `encode_image` and `segment`, told with the pixels or the features that they are given.
+    """
+
+    def __init__(
+        self, on_step: Callable[[str, Tensor | ImageFeatures], None] | None = None, max_objects: int | None = None
+    ) -> None:
+        super().__init__(small().config)
+        self.load_state_dict(small().state_dict())
+        self.on_step = on_step
+        self.max_objects = max_objects
+
+    @property
+    def objects_per_batch(self) -> int:
+        return self.max_objects or super().objects_per_batch
+
+    def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
+        if self.on_step is not None:
+            self.on_step("encode_image", pixels_F3SS)
+        return super().encode_image(pixels_F3SS)
+
+    def segment(self, features: ImageFeatures, **given: Any) -> Segmentation:
+        if self.on_step is not None:
+            self.on_step("segment", features)
+        return super().segment(features, **given)
 
 
 @functools.cache

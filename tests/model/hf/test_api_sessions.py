@@ -19,7 +19,17 @@ from model.hf.processing import Sam2VideoProcessor
 from pipeline.video.encode import encode_mp4
 from tests.reference.mini import square_clip
 from tests.support.clips import iou
-from tests.support.sessions import OTHER_BATCH, box, center, clip, frames_of, mask, small_model, small_processor
+from tests.support.sessions import (
+    OTHER_BATCH,
+    WatchedSam2,
+    box,
+    center,
+    clip,
+    frames_of,
+    mask,
+    small_model,
+    small_processor,
+)
 
 FRAMES = 6
 Masks = dict[int, torch.Tensor]
@@ -446,17 +456,16 @@ def test_half_precision_gives_nearly_the_same_masks(dtype: Any) -> None:
     assert all(iou(half, single) > 0.93 for single, half in zip(*masks, strict=True))
 
 
-def test_image_features_of_the_frames_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, encoded = small_model().network, []
-    encode = type(network).encode_image
-    monkeypatch.setattr(type(network), "encode_image", lambda self, x: encoded.append(len(x)) or encode(self, x))
+def test_image_features_of_the_frames_used_last_are_kept() -> None:
+    steps: list[str] = []
+    model = Sam2VideoModel(small_model().config, WatchedSam2(lambda step, _: steps.append(step)))
     for size, times in ((0, 3), (1, 1)):
         session = new_session(max_vision_features_cache_size=size)
         for object_id in (1, 2, 3):
             add_box(session, 2, object_id)
-            small_model()(inference_session=session, frame_idx=2)
-        assert sum(encoded) == times
-        encoded.clear()
+            model(inference_session=session, frame_idx=2)
+        assert steps.count("encode_image") == times
+        steps.clear()
 
 
 def test_frames_are_kept_at_the_size_of_the_input_as_bytes_on_their_device() -> None:

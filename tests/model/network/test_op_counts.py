@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.network.config import Sam2Config, named_config
-from model.network.features import ImageFeatures, Remembered, Segmentation
+from model.network.features import ImageFeatures, MemoryTokens, Segmentation
 from model.network.kernels import as_on, frames_per_batch, objects_per_batch
 from model.network.sam2 import Sam2
 from model.pixels.transfers import Download, download, upload
@@ -108,13 +108,13 @@ def _gpu_rows() -> Iterator[None]:
         yield
 
 
-def _remembered(config: Sam2Config, num_objects: int) -> list[Remembered]:
+def _remembered(config: Sam2Config, num_objects: int) -> list[MemoryTokens]:
     """A full memory: one prompted frame far back, six tracked ones, all pointers."""
     length = config.grid_size**2
     spatial = [torch.empty(length, config.memory_dim, dtype=torch.bfloat16, device="meta") for _ in range(NUM_MEMORIES)]
     pointers = [torch.empty(1, config.hidden_dim, dtype=torch.bfloat16, device="meta") for _ in range(NUM_POINTERS)]
     rows, distances = (6, 5, 4, 3, 2, 1, 0), (40, *range(1, NUM_POINTERS))
-    return [Remembered(tuple(spatial), rows, tuple(pointers), distances, 15) for _ in range(num_objects)]
+    return [MemoryTokens(tuple(spatial), rows, tuple(pointers), distances, 15) for _ in range(num_objects)]
 
 
 def _encode(model: Sam2, num_frames: int = 1) -> ImageFeatures:

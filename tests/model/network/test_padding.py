@@ -7,8 +7,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from model.network.compiled import compile_model
-from model.network.features import Clicks, Remembered
-from model.network.padding import pad_remembered, size_of
+from model.network.features import Clicks, MemoryTokens
+from model.network.padding import Padding, size_of
 from model.network.sam2 import Sam2
 from model.prompts import BoxPrompt, PointPrompt, Prompt
 from model.tracking.frames import ArrayFrames
@@ -24,7 +24,7 @@ def padding() -> Sam2:
     """A network of its own that pads."""
     network = Sam2(small().config)
     network.load_state_dict(small().state_dict())
-    network.pads_shapes = True
+    network.padding = Padding()
     return network
 
 
@@ -54,32 +54,34 @@ def test_masks_of_padded_prompts_and_memories_are_the_same(padding: Sam2, count:
     assert any((logits > 0).any() for logits in plain.values())
 
 
-def test_what_fills_up_a_shape_has_no_weight_at_all(padding: Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a small one: tokens of padding as large as they can be change nothing."""
-    network = padding
-    features = network.encode_image(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    points = Clicks(torch.tensor([[[20.0, 20.0], [40.0, 30.0]]]), torch.tensor([[1, 0]]))
-    usual = network.segment(features, clicks=points)
+class LoudPadding(Padding):
+    """Fills up with one token as large as they can be."""
 
-    def pad_loudly(tokens_BPC: torch.Tensor) -> torch.Tensor:
+    def pad_prompt_tokens(self, tokens_BPC: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.pad(tokens_BPC, (0, 0, 0, 1), value=1e4)
 
-    monkeypatch.setattr("model.network.sam2.pad_prompt_tokens", pad_loudly)
-    loud = network.segment(features, clicks=points)
+
+def test_what_fills_up_a_shape_has_no_weight_at_all(padding: Sam2) -> None:
+    """Not a small one: tokens of padding as large as they can be change nothing."""
+    features = padding.encode_image(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    points = Clicks(torch.tensor([[[20.0, 20.0], [40.0, 30.0]]]), torch.tensor([[1, 0]]))
+    usual = padding.segment(features, clicks=points)
+    padding.padding = LoudPadding()
+    loud = padding.segment(features, clicks=points)
     assert torch.equal(loud.logits_BHW, usual.logits_BHW)
     assert torch.equal(loud.pointers_BC, usual.pointers_BC)
 
 
-def remembered(network: Sam2, num_memories: int, num_pointers: int, seed: int) -> Remembered:
+def tokens_of(network: Sam2, num_memories: int, num_pointers: int, seed: int) -> MemoryTokens:
     config, generator = network.config, torch.Generator().manual_seed(seed)
     spatial = [torch.randn(config.grid_size**2, config.memory_dim, generator=generator) for _ in range(num_memories)]
     pointers = [torch.randn(1, config.hidden_dim, generator=generator) for _ in range(num_pointers)]
     rows, distances = tuple(range(num_memories))[::-1], tuple(range(1, num_pointers + 1))
-    return Remembered(tuple(memory.bfloat16() for memory in spatial), rows, tuple(pointers), distances, 15)
+    return MemoryTokens(tuple(memory.bfloat16() for memory in spatial), rows, tuple(pointers), distances, 15)
 
 
 def test_objects_of_unequal_memories_share_a_batch_and_are_the_same_as_alone(padding: Sam2) -> None:
-    objects = [remembered(padding, memories, pointers, memories) for memories, pointers in ((1, 1), (3, 5), (7, 16))]
+    objects = [tokens_of(padding, memories, pointers, memories) for memories, pointers in ((1, 1), (3, 5), (7, 16))]
     features = padding.encode_image(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     together = padding.segment(features, memory=padding.memory_tokens(objects))
     for row, one in enumerate(objects):
@@ -90,9 +92,9 @@ def test_objects_of_unequal_memories_share_a_batch_and_are_the_same_as_alone(pad
 
 def test_a_full_memory_is_not_padded(padding: Sam2) -> None:
     """Its attention has no mask, which the fastest kernels do not take."""
-    full = remembered(padding, 7, 16, 0)
+    full = tokens_of(padding, 7, 16, 0)
     assert padding.memory_tokens([full, full]).is_key_BT is None
-    padded, is_memory, is_pointer = pad_remembered([remembered(padding, 3, 5, 0)])
+    padded, is_memory, is_pointer = Padding().pad_memory_tokens([tokens_of(padding, 3, 5, 0)])
     assert (len(padded[0].spatial), len(padded[0].pointers)) == (4, 8)
     assert (is_memory, is_pointer) == ([[True] * 3 + [False]], [[True] * 5 + [False] * 3])
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from unittest import mock
-
 import numpy as np
 import pytest
 import torch
 
-from model.pixels import transfers
 from model.pixels.transfers import FrameBuffers, download, on_device, upload
 from tests.support.gpus import Gpu
+from tests.support.pretended_gpu import pretended_gpu
 
 CPU = torch.device("cpu")
 
@@ -39,30 +37,21 @@ def test_a_cpu_has_no_buffers() -> None:
     assert buffers.fill(pixels) is pixels
 
 
-def pinned_as_plain(shape: tuple[int, ...], **options: object) -> torch.Tensor:
-    """Stands in for pinned memory on a machine without a GPU."""
-    assert options.pop("pin_memory") is True
-    return torch.zeros(shape, **options)  # type: ignore[call-overload, no-any-return]
-
-
 def test_buffers_are_made_by_refill_only_and_filled_once_each() -> None:
     """A helper that fills allocates nothing: where no buffer is left, the pixels stay where they are."""
     frames = [torch.full((2, 2, 3), value, dtype=torch.uint8) for value in range(5)]
-    with (
-        mock.patch.object(transfers, "is_pinned_for", return_value=True),
-        mock.patch.object(transfers.torch, "empty", side_effect=pinned_as_plain) as made,
-    ):
-        buffers = FrameBuffers((2, 2, 3), CPU, count=2)
+    with pretended_gpu():
+        buffers = FrameBuffers((2, 2, 3), torch.device("cuda"), count=2)
         filled = [buffers.fill(frame) for frame in frames[:3]]
-        assert made.call_count == 2
+        assert [one.is_pinned() for one in filled] == [True, True, False]
         buffers.refill()
-        filled.append(buffers.fill(frames[3]))
-        assert made.call_count == 4
+        filled += [buffers.fill(frame) for frame in frames[3:]]
         other_size = torch.zeros(3, 2, 3, dtype=torch.uint8)
+        buffers.refill()
         assert buffers.fill(other_size) is other_size
-    assert [bool(torch.equal(one, frame)) for one, frame in zip(filled, frames, strict=False)] == [True] * 4
-    assert [one is frame for one, frame in zip(filled, frames, strict=False)] == [False, False, True, False]
-    assert len({one.data_ptr() for one in filled}) == 4  # a frame that is still held is not written over
+    assert [bool(torch.equal(one, frame)) for one, frame in zip(filled, frames, strict=True)] == [True] * 5
+    assert [one is frame for one, frame in zip(filled, frames, strict=True)] == [False, False, True, False, False]
+    assert len({one.data_ptr() for one in filled}) == 5  # a frame that is still held is not written over
 
 
 def test_on_a_gpu_no_copy_makes_the_host_wait(gpu: Gpu) -> None:

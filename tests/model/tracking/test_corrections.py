@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from model.prompts import MaskPrompt, PointPrompt
 from model.tracking.frames import ArrayFrames
 from model.tracking.history import History, HistoryRule
 from model.tracking.memory_bank import BACKWARD, FORWARD, MemoryBank
-from model.tracking.replay import recall
+from model.tracking.replay import replay
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 from model.tracking.steps import advance
@@ -24,6 +23,7 @@ from tests.reference.mini import click_on, mini_processor, mini_transformers, sq
 from tests.support.sessions import (
     OTHER_BATCH,
     Logits,
+    WatchedSam2,
     box,
     by_object,
     click,
@@ -40,8 +40,8 @@ FRAMES = 8
 OFF = PointPrompt(((3.0, 3.0),), (1,))
 
 
-def new_session(snapshot_every: int = 3, **settings: Any) -> VideoSession:
-    return VideoSession(small(), frames_of(clip(FRAMES)), history=HistoryRule(snapshot_every), **settings)
+def new_session(snapshot_every: int = 3, network: Sam2 | None = None, **settings: Any) -> VideoSession:
+    return VideoSession(network or small(), frames_of(clip(FRAMES)), history=HistoryRule(snapshot_every), **settings)
 
 
 def tracked_session(direction: str = "forward", **settings: Any) -> tuple[VideoSession, Logits]:
@@ -55,22 +55,22 @@ def tracked_session(direction: str = "forward", **settings: Any) -> tuple[VideoS
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("snapshot_every", [1, 3, 100])
-def test_a_tracked_frame_is_recalled_bit_for_bit_from_the_nearest_snapshot(direction: str, snapshot_every: int) -> None:
+def test_a_tracked_frame_is_replayed_bit_for_bit_from_the_nearest_snapshot(direction: str, snapshot_every: int) -> None:
     session, before = tracked_session(direction, snapshot_every=snapshot_every)
     for frame_index in range(1, FRAMES - 1):
-        recalled = recall(session, session.objects.values(), frame_index)
+        past = replay(session.state, session.objects.values(), frame_index)
         for object_id in (1, 2):
-            assert torch.equal(recalled[object_id].logits_BHW[0], before[object_id, frame_index])
+            assert torch.equal(past[object_id].logits_BHW[0], before[object_id, frame_index])
 
 
-def test_tracked_frames_are_recalled_where_prompted_memories_come_and_go() -> None:
+def test_tracked_frames_are_replayed_where_prompted_memories_come_and_go() -> None:
     session = VideoSession(small(), frames_of(clip(16)), 2, history=HistoryRule(100))
     for frame_index in (0, 3, 5, 8, 12):
         session.add_prompt(1, frame_index, box(clip(16), 1, frame_index))
     before = by_object(session.propagate())
     for frame_index in (1, 4, 6, 7, 9, 11, 13, 15):
         assert torch.equal(
-            recall(session, session.objects.values(), frame_index)[1].logits_BHW[0], before[1, frame_index]
+            replay(session.state, session.objects.values(), frame_index)[1].logits_BHW[0], before[1, frame_index]
         )
 
 
@@ -144,15 +144,17 @@ def test_a_mask_on_a_tracked_frame_is_taken_as_it_is() -> None:
     assert torch.equal(session.segment_frame(4).logits_BHW[0], seeded.segment_frame(4).logits_BHW[0])
 
 
-def test_a_mask_on_a_tracked_frame_costs_no_second_walk(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = VideoSession(small(), frames_of(clip(FRAMES)), history=HistoryRule())
+def test_a_mask_on_a_tracked_frame_costs_no_second_walk() -> None:
+    steps: list[str] = []
+    session = VideoSession(
+        WatchedSam2(lambda step, _: steps.append(step)), frames_of(clip(FRAMES)), history=HistoryRule()
+    )
     session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
     list(session.propagate())
     session.add_prompt(1, FRAMES - 1, mask(clip(FRAMES), 1, FRAMES - 1))
-    tracked = mock.Mock(side_effect=Sam2.segment)
-    monkeypatch.setattr(Sam2, "segment", lambda *arguments, **named: tracked(*arguments, **named))
+    assert steps.count("segment") == FRAMES
     session.condition()
-    assert tracked.call_count == 0
+    assert steps.count("segment") == FRAMES
 
 
 def test_corrections_of_one_pass_do_not_depend_on_their_order() -> None:
@@ -194,11 +196,14 @@ def test_a_session_without_history_takes_later_prompts_as_seeds() -> None:
     assert session.objects[1].history is None
 
 
-def test_segmenting_a_tracked_frame_gives_its_mask_again_without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    session, before = tracked_session()
-    monkeypatch.setattr(type(small()), "segment", lambda *_, **__: pytest.fail("nothing is to be computed"))
+def test_segmenting_a_tracked_frame_gives_its_mask_again_without_computing() -> None:
+    steps: list[str] = []
+    session, before = tracked_session(network=WatchedSam2(lambda step, _: steps.append(step)))
+    assert steps
+    steps.clear()
     result = session.segment_frame(5)
     assert torch.equal(result.logits_BHW, torch.stack([before[1, 5], before[2, 5]]))
+    assert not steps
 
 
 def test_segmenting_frame_by_frame_is_propagating() -> None:

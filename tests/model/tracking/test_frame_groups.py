@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from model.network.features import ImageFeatures
 from model.network.sam2 import Sam2
+from model.pixels.orientation import UInt8Array
+from model.pixels.transforms import normalize
 from model.prompts import PointPrompt
-from model.tracking.frames import ArrayFrames, Frame
+from model.tracking.frames import ArrayFrames
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 from model.weights.checkpoint import load_model
 from tests.support.clips import moving_clip
+from tests.support.sessions import WatchedSam2
 
 NUM_FRAMES = 11
 AHEAD = 4
@@ -25,28 +30,16 @@ def network() -> Sam2:
     return load_model("mini")
 
 
+@functools.cache
+def clip_pixels() -> UInt8Array:
+    return moving_clip(num_frames=NUM_FRAMES, num_objects=2, size_hw=(64, 64)).frames_THW3
+
+
 def session(network: Sam2, encode_ahead: int) -> VideoSession:
-    clip = moving_clip(num_frames=NUM_FRAMES, num_objects=2, size_hw=(64, 64))
-    made = VideoSession(network, ArrayFrames(clip.frames_THW3), encode_ahead=encode_ahead)
+    made = VideoSession(network, ArrayFrames(clip_pixels()), encode_ahead=encode_ahead)
     made.add_prompt(1, 2, PointPrompt(((20.0, 20.0),), (1,)))
     made.add_prompt(2, 5, PointPrompt(((40.0, 40.0),), (1,)))
     return made
-
-
-@pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """The frame indexes of each call of the image encoder."""
-    encoded: list[list[int]] = []
-    from model.tracking import session as video
-
-    encode = video.encode_frames
-
-    def noting(model: Sam2, frames: Sequence[Frame]) -> ImageFeatures:
-        encoded.append([frame.index for frame in frames])
-        return encode(model, frames)
-
-    monkeypatch.setattr(video, "encode_frames", noting)
-    return encoded
 
 
 def same_masks(ahead: Sequence[FrameResult], plain: Sequence[FrameResult]) -> bool:
@@ -63,10 +56,14 @@ def test_masks_are_those_of_one_frame_at_a_time(network: Sam2, direction: str) -
     assert same_masks(list(session(network, AHEAD).propagate(direction)), plain)
 
 
-def test_batches_are_cut_at_multiples_and_leave_out_what_is_not_tracked(
-    network: Sam2, batches: list[list[int]]
-) -> None:
-    walked = session(network, AHEAD)
+def test_batches_are_cut_at_multiples_and_leave_out_what_is_not_tracked() -> None:
+    batches: list[list[int]] = []
+
+    def note(step: str, pixels: Tensor | ImageFeatures) -> None:
+        if step == "encode_image" and isinstance(pixels, Tensor):
+            batches.append([_index_of(one) for one in pixels])
+
+    walked = session(WatchedSam2(note), AHEAD)
     walked.condition()
     assert batches == [[2], [5]]  # prompted frames are segmented on their own
     batches.clear()
@@ -75,6 +72,13 @@ def test_batches_are_cut_at_multiples_and_leave_out_what_is_not_tracked(
     batches.clear()
     list(walked.propagate("backward"))
     assert batches == [[4], [0, 1, 2, 3]]
+
+
+def _index_of(pixels_3SS: Tensor) -> int:
+    """Which frame of the clip these pixels of the network's input are; its frames have the size of the input."""
+    frames = normalize(torch.from_numpy(clip_pixels()), pixels_3SS.device, pixels_3SS.dtype)
+    (index,) = [index for index, frame in enumerate(frames) if torch.equal(frame, pixels_3SS)]
+    return index
 
 
 @pytest.mark.slow
@@ -87,7 +91,6 @@ def test_a_resumed_walk_repeats_the_batches_and_so_the_bits(network: Sam2, direc
     for _ in range(num_done):
         next(walk)
     resumed = VideoSession.from_bytes(stopped.to_bytes(), network, stopped.frames)
-    resumed.encode_ahead = AHEAD
     rest = list(resumed.propagate(direction, resume=True))
     assert [r.frame_index for r in rest] == [r.frame_index for r in whole[num_done:]]
     assert all(torch.equal(a.logits_BHW, b.logits_BHW) for a, b in zip(rest, whole[num_done:], strict=True))
@@ -97,7 +100,8 @@ def test_features_of_a_frame_are_dropped_when_the_walk_leaves_it(network: Sam2) 
     walked = session(network, AHEAD)
     held = []
     for result in walked.propagate("forward"):
-        assert walked._groups is not None
-        held.append((result.frame_index, sorted(walked._groups._features)))
+        groups = walked.state.features.groups
+        assert groups is not None
+        held.append((result.frame_index, sorted(groups.held)))
     assert held[3] == (5, [5, 6, 7])
     assert held[5] == (7, [7])

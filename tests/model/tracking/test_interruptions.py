@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from unittest import mock
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,14 +11,13 @@ import torch
 from model.hf.pictures import to_frames
 from model.network.sam2 import Sam2
 from model.prompts import PointPrompt
-from model.tracking import steps as tracking
 from model.tracking.frames import ArrayFrames, Frame
 from model.tracking.history import HistoryRule
 from model.tracking.prompting import Query, equal_shapes
-from model.tracking.replay import recall
+from model.tracking.replay import replay
 from model.tracking.session import VideoSession
 from model.tracking.stream import VideoStream
-from tests.support.sessions import box, by_object, clip, frames_of, gap, same_bits, small
+from tests.support.sessions import WatchedSam2, box, by_object, clip, frames_of, gap, same_bits, small
 
 FRAMES = 12
 OFF = PointPrompt(((3.0, 3.0),), (0,))
@@ -29,15 +27,15 @@ def frame(index: int) -> torch.Tensor:
     return torch.from_numpy(clip(FRAMES).frames_THW3[index])
 
 
-def session_of(frames: ArrayFrames, *object_ids: int) -> VideoSession:
-    session = VideoSession(small(), frames, history=HistoryRule())
+def session_of(frames: ArrayFrames, *object_ids: int, network: Sam2 | None = None) -> VideoSession:
+    session = VideoSession(network or small(), frames, history=HistoryRule())
     for object_id in object_ids:
         session.add_prompt(object_id, 0, box(clip(FRAMES), object_id, 0))
     return session
 
 
-def new_stream() -> VideoStream:
-    stream = VideoStream(small(), (48, 64))
+def new_stream(network: Sam2 | None = None) -> VideoStream:
+    stream = VideoStream(network or small(), (48, 64))
     stream.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
     return stream
 
@@ -66,7 +64,7 @@ def test_a_click_that_comes_again_after_it_was_taken_back_is_a_correction() -> N
 
 
 @pytest.mark.parametrize("prompted", [3, 5])
-def test_a_frame_recalled_after_a_prompt_in_mid_walk_is_as_it_was_given(prompted: int) -> None:
+def test_a_frame_replayed_after_a_prompt_in_mid_walk_is_as_it_was_given(prompted: int) -> None:
     """On frame 3, which the walk has just left, or on frame 5, which is to come."""
     session = session_of(frames_of(clip(FRAMES)), 1)
     given = {}
@@ -75,31 +73,31 @@ def test_a_frame_recalled_after_a_prompt_in_mid_walk_is_as_it_was_given(prompted
         if result.frame_index == 3:
             session.add_prompt(1, prompted, box(clip(FRAMES), 2, prompted))
     for index in (8, 10):
-        recalled = recall(session, [session.objects[1]], index)
-        assert torch.equal(recalled[1].logits_BHW[0], given[index])
+        past = replay(session.state, [session.objects[1]], index)
+        assert torch.equal(past[1].logits_BHW[0], given[index])
 
 
-def test_an_error_in_a_later_group_of_objects_does_not_change_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "objects_per_batch", lambda *_: 1)
-    expected = by_object(session_of(frames_of(clip(FRAMES)), 1, 2).propagate())
-    session = session_of(frames_of(clip(FRAMES)), 1, 2)
-    found = {}
-    segment, calls = Sam2.segment, [0]
+def test_an_error_in_a_later_group_of_objects_does_not_change_what_follows() -> None:
+    expected = by_object(session_of(frames_of(clip(FRAMES)), 1, 2, network=WatchedSam2(max_objects=1)).propagate())
+    calls = [0]
 
-    def interrupted(*arguments: object, **options: object) -> object:
-        calls[0] += 1
-        if calls[0] == 16:  # of the 8th frame that is tracked, the second object
+    def interrupt(step: str, _: object) -> None:
+        calls[0] += step == "segment"
+        if step == "segment" and calls[0] == 16:  # of the 8th frame that is tracked, the second object
             raise KeyboardInterrupt
-        return segment(*arguments, **options)  # type: ignore[arg-type]
 
+    network = WatchedSam2(max_objects=1)
+    session = session_of(frames_of(clip(FRAMES)), 1, 2, network=network)
+    found = {}
     session.condition()
-    monkeypatch.setattr(Sam2, "segment", interrupted)
+    network.on_step = interrupt
     walk = session.propagate()
     for _ in range(8):
         found |= by_object([next(walk)])
     with pytest.raises(KeyboardInterrupt):
         next(walk)
     found |= by_object(session.propagate(resume=True))
+    assert calls[0] > 16
     assert gap(found, expected) == 0
 
 
@@ -123,7 +121,7 @@ def test_a_correction_in_mid_walk_does_not_open_a_second_walk() -> None:
     for result in session.propagate():
         if result.frame_index == 6:
             session.add_prompt(1, 4, OFF)
-    assert session.objects[1].prompts[4].recall is not None
+    assert session.objects[1].prompts[4].past is not None
     assert frames.num_open == 0
 
 
@@ -138,15 +136,20 @@ def test_a_frame_that_cannot_be_used_has_not_come() -> None:
         assert same_bits([stream.push(frame(index))], [plain.push(frame(index))])
 
 
-def test_a_frame_that_failed_after_its_features_were_made_has_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream, plain = new_stream(), new_stream()
+def test_a_frame_that_failed_after_its_features_were_made_has_not_come() -> None:
+    def fail(step: str, _: object) -> None:
+        if step == "segment":
+            raise RuntimeError("out of memory")
+
+    network = WatchedSam2()
+    stream, plain = new_stream(network), new_stream()
     for each in (stream, plain):
         for index in range(4):
             each.push(frame(index))
-    with monkeypatch.context() as patch:
-        patch.setattr(Sam2, "segment", mock.Mock(side_effect=RuntimeError("out of memory")))
-        with pytest.raises(RuntimeError, match="out of memory"):
-            stream.push(255 - frame(4))
+    network.on_step = fail
+    with pytest.raises(RuntimeError, match="out of memory"):
+        stream.push(255 - frame(4))
+    network.on_step = None
     assert same_bits([stream.newest_result()], [plain.newest_result()])
     for each in (stream, plain):
         each.add_prompt(1, 3, OFF)
@@ -167,10 +170,9 @@ def test_a_walk_in_both_directions_ends_when_its_last_object_is_removed() -> Non
     assert max(seen) < FRAMES
 
 
-def test_prompts_of_one_shape_share_batches_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_of_one_shape_share_batches_of_bounded_size() -> None:
     queries = [Query(PointPrompt(((float(n), 3.0),), (1,)), (48, 64)) for n in range(40)]
-    monkeypatch.setattr("model.tracking.prompting.objects_per_batch", lambda *_: 16)
-    groups: Sequence[Sequence[int]] = equal_shapes(small(), queries)
+    groups = equal_shapes(WatchedSam2(max_objects=16), queries)
     assert [len(group) for group in groups] == [16, 16, 8]
     assert sorted(position for group in groups for position in group) == list(range(40))
 

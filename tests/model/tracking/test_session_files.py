@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from model.tracking.frames import ArrayFrames
 from model.tracking.history import HistoryRule
 from model.tracking.session import VideoSession
 from model.tracking.stream import VideoStream
+from model.tracking.wire_names import KINDS
 from tests.support.sessions import box, click, clip, frames_of, mask, same_bits, small
 
 FRAMES = 8
@@ -119,7 +121,112 @@ def test_a_file_is_safetensors_and_json() -> None:
     data = new_session().to_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     state = json.loads(header["__metadata__"]["maskmill_session"])
-    assert state["version"] == 1
+    assert state["version"] == 2
+
+
+def edited(data: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
+    """A saved session whose JSON text is changed by `edit`; its tensors stay."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    content = json.loads(header["__metadata__"]["maskmill_session"])
+    edit(content)
+    header["__metadata__"]["maskmill_session"] = json.dumps(content)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def records(value: Any) -> Iterator[dict[str, Any]]:
+    """All records of a JSON text, the outermost first."""
+    if isinstance(value, dict):
+        if "kind" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from records(entry)
+
+
+def test_names_in_a_file_are_those_of_the_format_and_not_of_classes() -> None:
+    session = new_session(HistoryRule(3))
+    list(session.propagate())
+    session.add_prompt(1, 4, OFF)
+    session.condition()
+    found: set[str] = set()
+    edited(session.to_bytes(), lambda content: found.update(record["kind"] for record in records(content)))
+    assert found <= set(KINDS)
+    assert {"session", "rules", "network", "object", "bank", "memory", "past", "record", "walk", "points"} <= found
+    assert not found & {kind.type.__name__ for kind in KINDS.values()}
+
+
+def test_fields_that_a_later_program_adds_are_ignored() -> None:
+    session = new_session(HistoryRule(3))
+    walk = session.propagate()
+    next(walk)
+
+    def add_fields(content: dict[str, Any]) -> None:
+        for record in list(records(content)):
+            record["fields"]["added_later"] = {"kind": "added_later", "fields": {"x": 1}}
+
+    restored = VideoSession.from_bytes(edited(session.to_bytes(), add_fields), small(), frames_of(clip(FRAMES)))
+    assert same_bits(restored.propagate(resume=True), walk)
+
+
+def no_version(content: dict[str, Any]) -> None:
+    del content["version"]
+
+
+def unknown_kind(content: dict[str, Any]) -> None:
+    list(records(content))[-1]["kind"] = "hologram"
+
+
+def newer_version(content: dict[str, Any]) -> None:
+    content["version"] = 3
+
+
+def lost_field(content: dict[str, Any]) -> None:
+    next(record for record in records(content) if record["kind"] == "object")["fields"].pop("bank")
+
+
+def lost_tensor(content: dict[str, Any]) -> None:
+    next(record for record in records(content) if record["kind"] == "memory")["fields"]["spatial"]["tensor"] = "model.x"
+
+
+def other_kind(content: dict[str, Any]) -> None:
+    content["state"] = content["state"]["fields"]["rules"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (no_version, r"no saved session, or not whole \(KeyError: 'version'\)"),
+        (unknown_kind, "the saved session holds a 'hologram', which this code does not know"),
+        (newer_version, "saved in format 3, this code reads formats 1 to 2: start the video anew"),
+        (lost_field, r"damaged \(TypeError: .*'bank'\)"),
+        (lost_tensor, r"damaged \(KeyError: 'model.x'\)"),
+        (other_kind, r"damaged \(it holds a SavedRules\)"),
+    ],
+)
+def test_what_this_code_cannot_read_is_refused_in_one_line(
+    edit: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    session = new_session()
+    session.condition()
+    with pytest.raises(ValueError, match=message) as caught:
+        VideoSession.from_bytes(edited(session.to_bytes(), edit), small(), frames_of(clip(FRAMES)))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_class_that_format_1_did_not_have_is_refused() -> None:
+    data = save({}, metadata={"maskmill_session": '{"version": 1, "state": {"class": "Ghost", "fields": {}}}'})
+    with pytest.raises(ValueError, match="holds a 'Ghost', which this code does not know"):
+        VideoSession.from_bytes(data, small(), frames_of(clip(FRAMES)))
+
+
+def test_how_many_frames_are_encoded_together_is_saved() -> None:
+    """Bits depend on the batches of the image encoder, so a session goes on with those that it had."""
+    session = VideoSession(small(), frames_of(clip(FRAMES)), encode_ahead=4)
+    restored = VideoSession.from_bytes(session.to_bytes(), small(), frames_of(clip(FRAMES)), encode_ahead=2)
+    assert restored.encode_ahead == 4
 
 
 def other_network() -> Sam2:
@@ -134,7 +241,10 @@ def other_network() -> Sam2:
         (b"", "no saved session"),
         (b"PK\x03\x04 something else altogether", "no saved session"),
         (save({"x": torch.zeros(1)}), "no saved session"),
-        (save({}, metadata={"maskmill_session": '{"version": 99, "state": {}}'}), "format 99, this code reads 1"),
+        (
+            save({}, metadata={"maskmill_session": '{"version": 99, "state": {}}'}),
+            "format 99, this code reads formats 1 to 2",
+        ),
     ],
 )
 def test_other_files_are_refused(data: bytes, message: str) -> None:
@@ -161,15 +271,12 @@ def test_the_session_of_a_stream_is_not_taken_for_that_of_a_video() -> None:
         VideoSession.from_bytes(VideoStream(small(), (48, 64)).to_bytes(), small(), frames_of(clip(FRAMES)))
 
 
-def test_what_was_there_stays_where_a_new_file_cannot_be_written(tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_was_there_stays_where_a_new_file_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "session"
-    new_session().save(str(path))
-    before = path.read_bytes()
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    (path / "full").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
         new_session(HistoryRule()).save(str(path))
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.rglob("*")) == [path, path / "full"]
 
 
 def test_storage_options_reach_the_file_system() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from model.tracking.frames import ArrayFrames
 from model.tracking.history import HistoryRule
-from model.tracking.session import DIRECTIONS, VideoSession
+from model.tracking.session import VideoSession
+from model.tracking.walk import DIRECTIONS
 from tests.support.sessions import OTHER_BATCH, Logits, by_object, clip, gap, mask, same_bits, small
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ import model as package
 from model.hf.model import Sam2VideoModel
 from model.network.config import SIZES, Sam2Config, named_config
 from model.network.sam2 import Sam2
-from model.weights.checkpoint import load_model, read_checkpoint, save_model
+from model.weights.checkpoint import folder_and_name, load_model, read_checkpoint, save_model
 from model.weights.hub import bundled_folder
 from model.weights.pt_names import POINT_EMBED, POINT_EMBEDDINGS, PT_NAMES
 from model.weights.weight_files import CheckpointError, config_of_weights
@@ -239,14 +239,19 @@ def test_the_name_of_a_folder_may_end_like_that_of_a_file(tmp_path: Path) -> Non
     assert len(read_checkpoint(str(folder)).tensors) == len(read_checkpoint("mini").tensors)
 
 
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("/model.safetensors", ("/", "model.safetensors")),
+        ("model.safetensors", (".", "model.safetensors")),
+        ("/data/sam/tiny.pt", ("/data/sam", "tiny.pt")),
+        ("memory://weights/tiny.pt", ("memory://weights", "tiny.pt")),
+    ],
+)
 def test_a_file_at_the_root_is_not_one_of_that_name_in_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, expected: tuple[str, str]
 ) -> None:
-    shutil.copytree(str(bundled_folder("mini")), tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("model.weights.checkpoint.locate", lambda *_: "/model.safetensors")
-    with pytest.raises(FileNotFoundError):
-        read_checkpoint("/model.safetensors")
+    assert folder_and_name(place) == expected
 
 
 def test_folders_without_a_file_and_names_of_nothing_say_what_to_give(tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from huggingface_hub import constants
 
 from model.hf.config import Sam2VideoConfig
 from model.hf.model import Sam2VideoModel
 from model.hf.processing import Sam2VideoProcessor
 from model.network.config import named_config
-from model.weights.checkpoint import load_model
+from model.weights.checkpoint import read_checkpoint
 from model.weights.hub import HubAccess, snapshot
 from tests.reference.mini import mini_folder
 from tests.reference.variants import ConfigStyle, Size, Version, hf_config
@@ -79,27 +78,25 @@ def write_sparse_weights(path: Path, config: dict[str, Any]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("repo", "size", "version"), RELEASED, ids=[repo for repo, _, _ in RELEASED])
 def test_the_eight_repositories_load_by_name_from_an_offline_cache(
-    repo: str, size: Size, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repo: str, size: Size, version: Version, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     styles: tuple[ConfigStyle, ...] = ("rope_parameters", "memory_attention_rope_theta")
     style = styles[RELEASED.index((repo, size, version)) % 2]
     config = hf_config(size, version, 1024, style)
     folder = snapshot_folder(tmp_path, repo)
     (folder / "config.json").write_text(json.dumps(config))
     write_sparse_weights(folder / "model.safetensors", hf_config(size, version, 1024, "rope_parameters"))
-    model = Sam2VideoModel.from_pretrained(repo)
+    model = Sam2VideoModel.from_pretrained(repo, cache_dir=tmp_path)
     assert model.network.config == named_config(size, is_2_1=version == "2.1")
-    assert Sam2VideoConfig.from_pretrained(repo).network() == model.network.config
-    assert Sam2VideoProcessor.from_pretrained(repo).target_size == 1024
+    assert Sam2VideoConfig.from_pretrained(repo, cache_dir=tmp_path).network() == model.network.config
+    assert Sam2VideoProcessor.from_pretrained(repo, cache_dir=tmp_path).target_size == 1024
     num_parameters = sum(tensor.numel() for tensor in model.state_dict().values())
     assert round(num_parameters / 1e6) == {"tiny": 39, "small": 46, "base_plus": 81, "large": 224}[size]
 
 
-def test_a_cached_repository_gives_the_same_bits_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+def test_a_cached_repository_gives_the_same_bits_as_its_folder(tmp_path: Path) -> None:
     cache_mini(tmp_path, "someone/sam2.1-mini")
-    loaded = load_model("someone/sam2.1-mini").state_dict()
+    loaded = read_checkpoint("someone/sam2.1-mini", HubAccess(cache_dir=tmp_path)).model().state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in mini().state_dict().items())
 
 

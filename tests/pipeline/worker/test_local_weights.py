@@ -93,7 +93,7 @@ def test_a_model_runs_as_the_config_says() -> None:
     )
     model = load_model("mini")
     assert prepare_model(model, plain) is model
-    assert not model.pads_shapes
+    assert model.padding is None
     assert prepare_model(load_model("mini"), autocast).mask_decoder.conv_s0.weight.dtype == torch.bfloat16
     with mock.patch("pipeline.worker.devices.compile_model") as compile_model:
         assert prepare_model(model, compiled) is compile_model.return_value

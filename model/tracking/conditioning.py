@@ -1,0 +1,107 @@
+"""Prompted frames become masks and memories: seeds without memory, corrections with what their frame had.
+
+Legend: B objects, L tokens of a map, M memory channels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from model.prompts import MaskPrompt
+from model.tracking.frames import Frame
+from model.tracking.memory_bank import Memory
+from model.tracking.prompting import Query, equal_shapes, segment_prompts
+from model.tracking.replay import replay
+from model.tracking.state import PromptedFrame, SessionState, TrackedObject
+from model.tracking.steps import memory_tokens_of
+
+
+def condition(state: SessionState) -> None:
+    """Segments every prompted frame that is not segmented yet, and remembers it.
+
+    Where prompted memories are bounded, seeds wait until the walk comes near them. Raises `ValueError` for a prompt
+    beyond the end of the video.
+    """
+    is_bounded = state.rules.max_prompted_memories is not None
+    pending: dict[int, list[TrackedObject]] = defaultdict(list)
+    for tracked in state.objects.values():
+        for index, said in tracked.prompts.items():
+            if said.segmentation is None and (said.is_correction or not is_bounded):
+                pending[index].append(tracked)
+    if is_bounded:
+        _check_end(state)
+    _condition_frames(state, pending)
+
+
+def condition_on(state: SessionState, frame: Frame) -> None:
+    """Segments what is prompted on one frame, and remembers it."""
+    prompted = [t for t in state.objects.values() if frame.index in t.prompts]
+    pending = [t for t in prompted if t.prompts[frame.index].segmentation is None]
+    if pending:
+        _condition_frame(state, frame, pending)
+
+
+def condition_near(state: SessionState, frame: Frame, heading: int, objects: Sequence[TrackedObject]) -> None:
+    """Segments the prompted frames that these objects look at when they are tracked on a frame."""
+    pending: dict[int, list[TrackedObject]] = defaultdict(list)
+    for tracked in objects:
+        for index in tracked.bank.wanted(tracked.prompts, frame.index, heading):
+            if index not in tracked.bank.prompted or tracked.prompts[index].segmentation is None:
+                pending[index].append(tracked)
+    _condition_frames(state, pending)
+
+
+def _condition_frames(state: SessionState, pending: dict[int, list[TrackedObject]]) -> None:
+    for frame in state.frames.at(sorted(pending)) if pending else ():
+        _condition_frame(state, frame, pending.pop(frame.index))
+    for index, objects in sorted(pending.items()):
+        raise ValueError(_beyond_end(objects[0].object_id, index))
+
+
+def _condition_frame(state: SessionState, frame: Frame, objects: Sequence[TrackedObject]) -> None:
+    """Segments what these objects have as prompt on a frame; prompts of one shape share a batch."""
+    _look_back(state, frame, objects)
+    model = state.model
+    features = state.features.of(frame)
+    queries = [_query(state, tracked.prompts[frame.index], frame.index) for tracked in objects]
+    for positions in equal_shapes(model, queries):
+        batch = features.for_objects([0] * len(positions))
+        segmentation = segment_prompts(model, batch, [queries[position] for position in positions])
+        spatial_BLM = model.remember(batch, segmentation, binarize=True).to(state.state_device)
+        for row, position in enumerate(positions):
+            part = segmentation.row(row)
+            kept = replace(part, logits_BHW=part.logits_BHW.to(state.state_device))
+            objects[position].prompts[frame.index].segmentation = kept
+            objects[position].bank.add_prompted(Memory(frame.index, spatial_BLM[row], part.pointers_BC))
+
+
+def _look_back(state: SessionState, frame: Frame, objects: Sequence[TrackedObject]) -> None:
+    """Finds what each corrected object had on the frame. A mask needs nothing of that: it is taken as it is."""
+    missing = [
+        tracked
+        for tracked in objects
+        if (said := tracked.prompts[frame.index]).is_correction
+        and said.past is None
+        and not isinstance(said.prompt, MaskPrompt)
+    ]
+    for object_id, past in replay(state, missing, frame.index).items():
+        state.objects[object_id].prompts[frame.index].past = past
+
+
+def _query(state: SessionState, said: PromptedFrame, frame_index: int) -> Query:
+    if said.past is None:
+        return Query(said.prompt, state.frames.size_hw)
+    tokens = memory_tokens_of(state, said.past.bank, frame_index, said.past.direction)
+    return Query(said.prompt, state.frames.size_hw, 0, tokens, said.past.logits_BHW)
+
+
+def _check_end(state: SessionState) -> None:
+    for tracked in state.objects.values():
+        if state.frames.length_up_to(tracked.last_prompt + 1) <= tracked.last_prompt:
+            raise ValueError(_beyond_end(tracked.object_id, tracked.last_prompt))
+
+
+def _beyond_end(object_id: int, frame_index: int) -> str:
+    return f"object {object_id}, frame {frame_index}: the video ends before this frame, remove the prompt"

@@ -1,0 +1,194 @@
+"""The way of a session through the frames: legs, the step of each frame, and what is forgotten behind the walk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from model.network.features import Segmentation
+from model.tracking.conditioning import condition, condition_near, condition_on
+from model.tracking.frame_groups import FrameGroups
+from model.tracking.frames import Frame
+from model.tracking.history import Record
+from model.tracking.image_features import encode_frames
+from model.tracking.memory_bank import BACKWARD, FORWARD
+from model.tracking.replay import replay
+from model.tracking.state import FrameResult, Position, SessionState, Step, TrackedObject
+from model.tracking.steps import advance
+
+# Each direction as legs: which frames an object covers depends on the leg (`_covers`).
+_LEGS = {"forward": ("forward",), "backward": ("backward",), "both": ("forward", "before")}
+_HEADINGS = {"forward": FORWARD, "backward": BACKWARD, "before": BACKWARD}
+DIRECTIONS = tuple(_LEGS)
+
+
+def walk(state: SessionState, direction: str, *, resume: bool = False) -> Iterator[Step]:
+    """The steps of one pass; each step must go through `advance` before the next one is taken.
+
+    With `resume` the walk goes on at `state.position`. Raises `ValueError` for an unknown direction, and for a walk
+    that cannot be resumed because the session stands in none of this direction.
+    """
+    if direction not in _LEGS:
+        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+    legs = _LEGS[direction]
+    start = None
+    if resume:
+        position = state.position
+        if position is None or position.mode != direction or position.leg not in legs:
+            raise ValueError(f"there is no walk in direction {direction!r} to resume: {position}")
+        legs = legs[legs.index(position.leg) :]
+        start = position.next_index
+    if not state.objects:
+        return
+    condition(state)
+    for leg in legs:
+        if not state.objects:  # removed during the leg before
+            return
+        if start is None:
+            _start_afresh(state)
+        for frame in _frames(state, leg, _first(state, leg) if start is None else start):
+            step = _step(state, frame, leg)
+            yield replace(step, then=Position(direction, leg, frame.index + _HEADINGS[leg]))
+            _forget_behind(state, frame.index, _HEADINGS[leg])
+        start = None
+
+
+def walk_from(state: SessionState, start: int, heading: int, *, fresh: bool = False) -> Iterator[Step]:
+    """The steps over all frames from `start` on, forward or backward, also those that no object covers.
+
+    An object goes on from the frame before `start` if its last walk ended there. If not, it gets the memories that
+    history has of the frames before `start`, or none if the walk is `fresh`.
+    """
+    condition(state)
+    leg = "forward" if heading == FORWARD else "backward"
+    if fresh:
+        _start_afresh(state)
+    for frame in _frames(state, leg, start):
+        yield _step(state, frame, leg, from_history=not fresh)
+        _forget_behind(state, frame.index, heading)
+
+
+def segment_frame(state: SessionState, frame_index: int, heading: int, *, remember: bool) -> FrameResult:
+    """The masks of all objects that cover a frame: prompted there, tracked before, or tracked now.
+
+    A mask from an earlier pass is given as it was, unless the prompts of its object have changed since.
+    """
+    condition(state)
+    frame = next(state.frames.at([frame_index]), None)
+    if frame is None:
+        raise ValueError(f"frame {frame_index}: the video has no such frame")
+    leg = "forward" if heading == FORWARD else "backward"
+    step = _step(state, frame, leg, from_history=True, reuse_recorded=True)
+    (result,) = advance([replace(step, remember=remember)])
+    _forget_behind(state, frame_index, heading)
+    return result
+
+
+def _step(
+    state: SessionState, frame: Frame, leg: str, *, from_history: bool = False, reuse_recorded: bool = False
+) -> Step:
+    """The step of one frame: prompts near the frame are segmented, and objects that were elsewhere are led here.
+
+    `from_history` leads objects with the memories that they had here (`_lead`). `reuse_recorded` takes masks from
+    history where they are up to date.
+    """
+    heading = _HEADINGS[leg]
+    covered = [tracked for tracked in state.objects.values() if _covers(leg, tracked, frame.index)]
+    recorded: list[tuple[TrackedObject, Segmentation]] = []
+    tracked_here: list[TrackedObject] = []
+    for tracked in covered:
+        segmentation = _recorded_mask(tracked, frame.index, heading) if reuse_recorded else None
+        if segmentation is not None:
+            recorded.append((tracked, segmentation))
+        elif frame.index not in tracked.prompts:
+            tracked_here.append(tracked)
+    condition_on(state, frame)
+    condition_near(state, frame, heading, tracked_here)
+    strays = [tracked for tracked in tracked_here if tracked.upcoming != (heading, frame.index)]
+    _lead(state, strays, frame.index, heading, from_history)
+    prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
+    return Step(state, frame, heading, prompted, tuple(tracked_here), tuple(recorded))
+
+
+def _lead(
+    state: SessionState, strays: Sequence[TrackedObject], frame_index: int, heading: int, from_history: bool
+) -> None:
+    """Starts a walk of these objects at a frame, `from_history` with the memories that they had on this frame."""
+    recorded = [tracked for tracked in strays if from_history and _record(tracked, frame_index, heading)]
+    past = replay(state, recorded, frame_index)
+    for tracked in strays:
+        tracked.bank.start_pass()
+        if tracked.object_id in past:
+            tracked.bank.take_tracked(past[tracked.object_id].bank)
+        if tracked.history is not None:
+            tracked.history.start_walk(heading)
+
+
+def _start_afresh(state: SessionState) -> None:
+    """Makes every object start anew at the next frame, from its prompted memories alone."""
+    for tracked in state.objects.values():
+        tracked.upcoming = None
+
+
+def _forget_behind(state: SessionState, frame_index: int, heading: int) -> None:
+    """Where prompted memories are bounded: forgets those behind the walk that no later frame looks at."""
+    if state.rules.max_prompted_memories is None:
+        return
+    for tracked in state.objects.values():
+        kept = tracked.bank.wanted(tracked.prompts, frame_index + heading, heading)
+        kept |= {index for index in tracked.prompts if (index - frame_index) * heading > 0}
+        tracked.bank.keep_prompted(kept)
+        for index in tracked.prompts.keys() - kept:
+            if state.rules.is_stream:
+                del tracked.prompts[index]
+            elif not tracked.prompts[index].is_correction:
+                tracked.prompts[index].segmentation = None
+
+
+def _frames(state: SessionState, leg: str, start: int) -> Iterator[Frame]:
+    """The frames of a leg from `start` on, read in groups where the session encodes several at a time."""
+    heading, size = _HEADINGS[leg], state.rules.encode_ahead
+    state.features.groups = None
+    if size > 1:
+        encode = partial(encode_frames, state.model)
+        groups = FrameGroups(state.frames, start, heading, size, encode, partial(_is_tracked, state, leg))
+        state.features.groups = groups
+        return iter(groups)
+    return state.frames.forward(start) if heading == FORWARD else state.frames.backward(start + 1)
+
+
+def _is_tracked(state: SessionState, leg: str, frame_index: int) -> bool:
+    """Whether any object is tracked through a frame, and not prompted there."""
+    return any(_covers(leg, t, frame_index) and frame_index not in t.prompts for t in state.objects.values())
+
+
+def _first(state: SessionState, leg: str) -> int:
+    """The first frame of a leg that any object covers."""
+    if leg == "forward":
+        return min(tracked.first_prompt for tracked in state.objects.values())
+    if leg == "backward":
+        return max(tracked.last_prompt for tracked in state.objects.values())
+    return max(tracked.first_prompt for tracked in state.objects.values()) - 1
+
+
+def _covers(leg: str, tracked: TrackedObject, frame_index: int) -> bool:
+    if leg == "forward":
+        return tracked.first_prompt <= frame_index
+    return frame_index <= tracked.last_prompt if leg == "backward" else frame_index < tracked.first_prompt
+
+
+def _record(tracked: TrackedObject, frame_index: int, heading: int) -> Record | None:
+    """What history has of an object on a frame, if the object was tracked there in this direction."""
+    history = tracked.history
+    if history is None or frame_index not in history.records or history.direction(frame_index) != heading:
+        return None
+    return history.records[frame_index]
+
+
+def _recorded_mask(tracked: TrackedObject, frame_index: int, heading: int) -> Segmentation | None:
+    """The mask that an object had on a frame, if its prompts are the same and its walk does not come here just now."""
+    record = _record(tracked, frame_index, heading)
+    if record is None or record.revision != tracked.revision or tracked.upcoming == (heading, frame_index):
+        return None
+    return record.segmentation
