@@ -1,7 +1,9 @@
 """Drawn clips: patterned shapes that drift, turn, deform, hide one another, leave and return, with their true masks.
 
-The demo labels them and the tests are built on them: what is right in every frame is known to the pixel. Positions are
-fractions of the frame (0, 0 = upper left corner), so a scene fits any size. Legend: T frames, B objects, H, W pixels.
+The demo labels them and many tests use them, because their true masks are known to the pixel. Positions are fractions
+of the frame (0, 0 = upper left corner), so a scene fits any size.
+
+Legend: T frames, B objects, H, W pixels.
 """
 
 from __future__ import annotations
@@ -13,41 +15,50 @@ import numpy as np
 
 from pipeline.arrays import BoolArray, FloatArray, UInt8Array
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 PATTERNS = ("plain", "stripes", "spots", "rings", "checks")
 
 
 @dataclass(frozen=True)
-class Shape:
-    """One object of a scene: an outline around a moving centre, filled with a pattern of two colours.
+class Bulges:
+    """`count` bulges around an outline. `height` is relative to the radius, and swells and shrinks by `pulse` of it."""
 
-    `radius` is a fraction of the frame's shorter side. The outline has `lobes` bulges of relative height `bulge` (0 = a
-    disc) and is stretched by `aspect` (width over height). `waypoints_xy` are passed at equal distances in time, the
-    first at the first frame and the last at the last one. `turns` are full turns over the clip, `pulse` is how much the
-    bulges swell and shrink.
+    count: int = 0
+    height: float = 0.0
+    pulse: float = 0.0
+
+
+NO_BULGES = Bulges()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One object of a scene: an outline around a moving center, filled with a pattern of two colors.
+
+    `radius` is a fraction of the frame's shorter side. The outline is a disc with `bulges`, stretched by `aspect`
+    (width over height). The center passes `waypoints_xy` at equal distances in time, the first in the first frame and
+    the last in the last one. `turns` are full turns over the clip.
     """
 
     waypoints_xy: tuple[tuple[float, float], ...]
     radius: float
-    colours: tuple[Colour, Colour]
+    colors: tuple[Color, Color]
     pattern: str = "plain"
-    lobes: int = 0
-    bulge: float = 0.0
+    bulges: Bulges = NO_BULGES
     aspect: float = 1.0
     turns: float = 0.0
-    pulse: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.waypoints_xy:
-            raise ValueError("a shape needs at least one waypoint")
+            raise ValueError("waypoints_xy: a shape needs at least one, got none")
         if self.pattern not in PATTERNS:
-            raise ValueError(f"pattern {self.pattern!r} is none of {', '.join(PATTERNS)}")
+            raise ValueError(f"pattern: {self.pattern!r} is none of {', '.join(PATTERNS)}")
         if self.radius <= 0 or self.aspect <= 0:
             raise ValueError(f"radius and aspect must be above 0, got {self.radius} and {self.aspect}")
 
-    def centre_at(self, time: float) -> tuple[float, float]:
-        """Where the centre is at `time` (0 = first frame, 1 = last), straight between waypoints."""
+    def center_at(self, time: float) -> tuple[float, float]:
+        """Where the center is at `time` (0 = first frame, 1 = last); it moves straight between waypoints."""
         place = min(max(time, 0.0), 1.0) * (len(self.waypoints_xy) - 1)
         left = min(int(place), max(len(self.waypoints_xy) - 2, 0))
         right = min(left + 1, len(self.waypoints_xy) - 1)
@@ -58,12 +69,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a clip shows. Shapes are given from the farthest to the nearest; the n-th (from 1) is object n."""
+    """What a clip shows. Shapes come from the farthest to the nearest, and the n-th of them is object n, from 1."""
 
     name: str
     caption: str
     shapes: tuple[Shape, ...]
-    background: tuple[Colour, Colour]
+    background: tuple[Color, Color]
     size_hw: tuple[int, int] = (240, 320)
     num_frames: int = 24
     seed: int = 0
@@ -108,22 +119,23 @@ def draw(scene: Scene) -> Clip:
 
 
 def _render(shape: Shape, time: float, size_hw: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
-    """How much of each pixel the shape covers, 0–1 `[H, W]`, and its colour there, `[H, W, 3]`."""
+    """How much of each pixel the shape covers, 0–1 `[H, W]`, and its color there, `[H, W, 3]`."""
     height, width = size_hw
     radius_px = shape.radius * min(size_hw)
-    centre_x, centre_y = shape.centre_at(time)
+    center_x, center_y = shape.center_at(time)
     rows_H1, columns_1W = np.ogrid[0:height, 0:width]
-    x = ((columns_1W + 0.5 - centre_x * width) / radius_px).astype(np.float32)
-    y = ((rows_H1 + 0.5 - centre_y * height) / radius_px).astype(np.float32)
+    x = ((columns_1W + 0.5 - center_x * width) / radius_px).astype(np.float32)
+    y = ((rows_H1 + 0.5 - center_y * height) / radius_px).astype(np.float32)
     angle = 2 * math.pi * shape.turns * time
     u = (math.cos(angle) * x + math.sin(angle) * y) / math.sqrt(shape.aspect)
     v = (math.cos(angle) * y - math.sin(angle) * x) * math.sqrt(shape.aspect)
     distance = np.sqrt(u * u + v * v)
-    swell = shape.bulge * (1 + shape.pulse * math.sin(4 * math.pi * time))
-    outline = 1 + swell * np.cos(shape.lobes * np.arctan2(v, u)) if shape.lobes else np.float32(1.0)
+    bulges = shape.bulges
+    swell = bulges.height * (1 + bulges.pulse * math.sin(4 * math.pi * time))
+    outline = 1 + swell * np.cos(bulges.count * np.arctan2(v, u)) if bulges.count else np.float32(1.0)
     cover_HW = ((outline - distance) * radius_px + 0.5).clip(0, 1).astype(np.float32)
     share_HW1 = _pattern(shape.pattern, u, v)[..., None]
-    first, second = np.array(shape.colours, np.float32)
+    first, second = np.array(shape.colors, np.float32)
     # Light from the upper left gives the skin some body, as on a ball.
     light_HW1 = (1 - 0.12 * (x + y)).clip(0.7, 1.15)[..., None]
     skin_HW3 = (first + share_HW1 * (second - first)) * light_HW1
@@ -131,7 +143,7 @@ def _render(shape: Shape, time: float, size_hw: tuple[int, int]) -> tuple[FloatA
 
 
 def _pattern(name: str, u: FloatArray, v: FloatArray) -> FloatArray:
-    """The share of the second colour, 0–1, at coordinates that move and turn with the shape (1 = its radius)."""
+    """The share of the second color, 0–1, at coordinates that move and turn with the shape (1 = its radius)."""
     if name == "stripes":
         wave = np.sin(7 * u) + 0 * v
     elif name == "spots":
@@ -146,7 +158,7 @@ def _pattern(name: str, u: FloatArray, v: FloatArray) -> FloatArray:
 
 
 def _backdrop(scene: Scene) -> FloatArray:
-    """A slanted gradient between two colours with soft clouds, `[H, W, 3]`."""
+    """A slanted gradient between two colors with soft clouds, `[H, W, 3]`."""
     height, width = scene.size_hw
     rows_H1, columns_1W = np.ogrid[0:height, 0:width]
     share_HW = 0.75 * rows_H1 / height + 0.25 * columns_1W / width

@@ -1,4 +1,4 @@
-"""A contact sheet: one strip of frames per video, with a title, some facts and the colours of its objects."""
+"""A contact sheet: one strip of frames per video, with a title, some facts and the colors of its objects."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import UInt8Array
-from pipeline.masks.overlay import colour_of
+from pipeline.masks.overlay import color_of
 
-PAPER, INK, GREY, RULE = (250, 250, 248), (28, 30, 34), (110, 114, 120), (222, 222, 218)
+PAPER, INK, GRAY, RULE = (250, 250, 248), (28, 30, 34), (110, 114, 120), (222, 222, 218)
 MARGIN, GAP, FACTS_WIDTH, TILE_WIDTH, CAPTION_HEIGHT, LINE_HEIGHT = 28, 8, 280, 220, 20, 21
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a strip, uint8 RGB `[H, W, 3]`, and the words below it."""
+    """One picture of a strip, uint8 RGB `[H, W, 3]`, and the words below the picture."""
 
     pixels_HW3: UInt8Array
     caption: str
@@ -46,7 +46,7 @@ def contact_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip]) -
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), heading, fill=INK, font=fonts[0])
     for number, note in enumerate(notes):
-        pen.text((MARGIN, MARGIN + 40 + LINE_HEIGHT * number), note, fill=GREY, font=fonts[2])
+        pen.text((MARGIN, MARGIN + 40 + LINE_HEIGHT * number), note, fill=GRAY, font=fonts[2])
     for strip, height in zip(strips, heights, strict=True):
         pen.line((MARGIN, top, width - MARGIN, top), fill=RULE)
         _draw_facts(pen, strip, top + 16, fonts)
@@ -55,7 +55,7 @@ def contact_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip]) -
             picture = Image.fromarray(tile.pixels_HW3)
             size = (TILE_WIDTH, _tile_height(tile))
             sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, top + 16))
-            pen.text((left, top + 16 + size[1] + 3), tile.caption, fill=GREY, font=fonts[2])
+            pen.text((left, top + 16 + size[1] + 3), tile.caption, fill=GRAY, font=fonts[2])
         top += height
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
@@ -68,11 +68,11 @@ def _draw_facts(
     pen.text((MARGIN, top), strip.title, fill=INK, font=fonts[1])
     y = top + 26
     for line in _wrap(strip.subtitle, fonts[2]):
-        pen.text((MARGIN, y), line, fill=GREY, font=fonts[2])
+        pen.text((MARGIN, y), line, fill=GRAY, font=fonts[2])
         y += LINE_HEIGHT - 2
     y += 6
     for object_id, words in strip.objects:
-        pen.rounded_rectangle((MARGIN, y + 2, MARGIN + 13, y + 15), radius=3, fill=colour_of(object_id))
+        pen.rounded_rectangle((MARGIN, y + 2, MARGIN + 13, y + 15), radius=3, fill=color_of(object_id))
         pen.text((MARGIN + 21, y), f"{object_id}  {words}", fill=INK, font=fonts[2])
         y += LINE_HEIGHT
 

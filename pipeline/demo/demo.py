@@ -1,4 +1,4 @@
-"""The demo, `conf=demo`: draws clips, labels them with the ordinary driver, scores and shows the result.
+"""The demo, `conf=demo`: it draws clips, labels them with the ordinary driver, scores and shows the result.
 
 Legend: T frames, B objects, H, W pixels.
 """
@@ -31,10 +31,10 @@ TILES_PER_CLIP = 7
 
 
 @dataclass(frozen=True)
-class LabelledClip:
-    """A drawn clip with what the job made of it.
+class LabeledClip:
+    """A drawn clip with the masks that the job found.
 
-    `masks_TBHW` is empty where there is no row; `scores` compare it with the truth where there is one.
+    A mask without a row in the table is empty in `masks_TBHW`, and does not count in `scores`.
     """
 
     clip: Clip
@@ -43,7 +43,7 @@ class LabelledClip:
 
 
 def run(config: JobConfig) -> int:
-    """Runs the demo and returns the exit code of the job. Raises `ConfigError` if the config names its own input."""
+    """Run the demo and return the exit code of the job. Raises `ConfigError` if the config names an input."""
     if config.demo is None or not config.output:
         raise ConfigError("the demo needs output= and a demo section, as in conf=demo")
     if config.videos or config.prompts:
@@ -57,84 +57,84 @@ def run(config: JobConfig) -> int:
     if code != 0:
         return code
     job = tables.open(folder, options)
-    labelled = [read_labelled(clip, job) for clip in clips]
-    for one in labelled:
+    labeled = [read_labeled(clip, job) for clip in clips]
+    for one in labeled:
         video = encode_mp4(overlay_frames(one), FRAMES_PER_SECOND)
         write_file(posixpath.join(folder, "overlays", f"{one.clip.name}.mp4"), video, options)
     captions = {scene.name: scene.caption for scene in scenes}
-    write_file(posixpath.join(folder, "contact_sheet.png"), sheet(labelled, captions), options)
-    say(summary(labelled, folder))
+    write_file(posixpath.join(folder, "contact_sheet.png"), sheet(labeled, captions), options)
+    say(summary(labeled, folder))
     return ExitCode.DONE
 
 
-def read_labelled(clip: Clip, job: tables.JobTables) -> LabelledClip:
-    """The clip with its rows of the masks table."""
+def read_labeled(clip: Clip, job: tables.JobTables) -> LabeledClip:
+    """The clip with its masks from the job's tables."""
     masks_TBHW = np.zeros_like(clip.masks_TBHW)
-    labelled_TB = np.zeros(masks_TBHW.shape[:2], np.bool_)
+    labeled_TB = np.zeros(masks_TBHW.shape[:2], np.bool_)
     for mask in job.video_masks(clip.name):
         place = mask.frame_index, mask.object_id - 1
         masks_TBHW[place] = mask.pixels_HW
-        labelled_TB[place] = True
-    return LabelledClip(clip, masks_TBHW, score_masks(masks_TBHW, clip.masks_TBHW, labelled_TB))
+        labeled_TB[place] = True
+    return LabeledClip(clip, masks_TBHW, score_masks(masks_TBHW, clip.masks_TBHW, labeled_TB))
 
 
-def overlay_frames(labelled: LabelledClip) -> Iterator[UInt8Array]:
+def overlay_frames(labeled: LabeledClip) -> Iterator[UInt8Array]:
     """The frames of the clip with the predicted masks and the ids of their objects."""
-    for frame_index in range(len(labelled.clip.frames_THW3)):
-        yield overlay_frame(labelled, frame_index)
+    for frame_index in range(len(labeled.clip.frames_THW3)):
+        yield overlay_frame(labeled, frame_index)
 
 
-def overlay_frame(labelled: LabelledClip, frame_index: int) -> UInt8Array:
+def overlay_frame(labeled: LabeledClip, frame_index: int) -> UInt8Array:
     """One frame of the clip with the predicted masks and ids."""
-    masks = dict(zip(labelled.clip.object_ids, labelled.masks_TBHW[frame_index], strict=True))
-    return draw_masks(labelled.clip.frames_THW3[frame_index], masks)
+    masks = dict(zip(labeled.clip.object_ids, labeled.masks_TBHW[frame_index], strict=True))
+    return draw_masks(labeled.clip.frames_THW3[frame_index], masks)
 
 
-def sheet(labelled: Sequence[LabelledClip], captions: dict[str, str]) -> bytes:
-    """The contact sheet, a PNG: predicted masks in colour, the outline of the truth in white."""
+def sheet(labeled: Sequence[LabeledClip], captions: dict[str, str]) -> bytes:
+    """The contact sheet, a PNG: predicted masks in color, the outline of the truth in white."""
     strips = []
-    for one in labelled:
+    for one in labeled:
         last = len(one.clip.frames_THW3) - 1
         chosen = np.unique(np.linspace(0, last, TILES_PER_CLIP).round().astype(int))
         tiles = tuple(Tile(_with_truth(one, int(index)), f"frame {index}") for index in chosen)
         words = tuple((object_id, _object_words(one, object_id)) for object_id in one.clip.object_ids)
         title = f"{one.clip.name}   IoU {mean_iou([one.scores]):.2f}"
         strips.append(Strip(title, captions[one.clip.name], words, tiles))
-    overall = mean_iou([one.scores for one in labelled])
+    overall = mean_iou([one.scores for one in labeled])
     notes = (
-        "Colour: the mask that was found; the number is the object's id. White line: the true outline.",
-        "IoU: intersection over union with the true mask, mean over the labelled frames in which the object shows. "
-        "Labelled by the mini checkpoint, which knows drawn shapes only.",
+        "Color: the mask that was found; the number is the object's id. White line: the true outline.",
+        "IoU: intersection over union with the true mask, mean over the labeled frames in which the object shows. "
+        "Labeled by the mini checkpoint, which knows drawn shapes only.",
     )
     return contact_sheet(f"maskmill demo   mean IoU {overall:.2f}", notes, strips)
 
 
-def _with_truth(labelled: LabelledClip, frame_index: int) -> UInt8Array:
-    pixels = overlay_frame(labelled, frame_index).copy()
-    for mask_HW in labelled.clip.masks_TBHW[frame_index]:
+def _with_truth(labeled: LabeledClip, frame_index: int) -> UInt8Array:
+    pixels = overlay_frame(labeled, frame_index).copy()
+    for mask_HW in labeled.clip.masks_TBHW[frame_index]:
         pixels[outline(mask_HW)] = 255
     return pixels
 
 
-def _object_words(labelled: LabelledClip, object_id: int) -> str:
-    kinds = PROMPT_KINDS[labelled.clip.name]
+def _object_words(labeled: LabeledClip, object_id: int) -> str:
+    kinds = PROMPT_KINDS[labeled.clip.name]
     kind = kinds[(object_id - 1) % len(kinds)]
-    iou = labelled.scores.object_mean_iou(object_id - 1)
-    return f"{kind} on frame {prompt_frame(labelled.clip, object_id)}, IoU {iou:.2f}"
+    iou = labeled.scores.object_mean_iou(object_id - 1)
+    return f"{kind} on frame {prompt_frame(labeled.clip, object_id)}, IoU {iou:.2f}"
 
 
-def summary(labelled: Sequence[LabelledClip], folder: str) -> str:
+def summary(labeled: Sequence[LabeledClip], folder: str) -> str:
     """What the demo prints: scores per clip, the mean IoU, and where to look."""
     lines = [f"{'clip':<12}{'objects':>8}{'masks':>8}{'mean IoU':>10}{'visible or hidden right':>26}"]
-    for one in labelled:
+    for one in labeled:
         scores = one.scores
-        right = float(scores.agrees_TB[scores.labelled_TB].mean()) if scores.labelled_TB.any() else float("nan")
+        right = float(scores.agrees_TB[scores.labeled_TB].mean()) if scores.labeled_TB.any() else float("nan")
         lines.append(
-            f"{one.clip.name:<12}{len(one.clip.object_ids):>8}{int(scores.labelled_TB.sum()):>8}"
+            f"{one.clip.name:<12}{len(one.clip.object_ids):>8}{int(scores.labeled_TB.sum()):>8}"
             f"{mean_iou([scores]):>10.3f}{right:>26.2f}"
         )
     lines += [
-        f"mean IoU against the true masks: {mean_iou([one.scores for one in labelled]):.3f}",
+        f"mean IoU against the true masks: {mean_iou([one.scores for one in labeled]):.3f}",
         f"contact sheet   {posixpath.join(folder, 'contact_sheet.png')}",
         f"overlay videos  {posixpath.join(folder, 'overlays')}",
     ]

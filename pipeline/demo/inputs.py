@@ -23,7 +23,7 @@ FRAMES_PER_SECOND = 12
 
 
 def prompt_frame(clip: Clip, object_id: int) -> int:
-    """The first frame in which at least half of the most that ever shows of the object is visible."""
+    """The first frame that shows the object well: at least half as many pixels as in the frame that shows most."""
     areas_T = clip.masks_TBHW[:, object_id - 1].sum(axis=(1, 2))
     if not areas_T.any():
         raise ValueError(f"object {object_id} of clip {clip.name!r} never shows: there is nothing to prompt")
@@ -31,7 +31,10 @@ def prompt_frame(clip: Clip, object_id: int) -> int:
 
 
 def prompt_values(kind: str, mask_HW: BoolArray) -> dict[str, Any]:
-    """The columns of the prompts table that point at a mask. `kind` is `box`, `click`, `box and click` or `mask`."""
+    """The columns of a prompt that points at a mask. `kind` is `box`, `click`, `box and click` or `mask`.
+
+    Raises `ValueError` for an empty mask or another kind.
+    """
     if not mask_HW.any():
         raise ValueError(f"an empty mask cannot be prompted with a {kind}")
     values: dict[str, Any] = {}
@@ -45,12 +48,12 @@ def prompt_values(kind: str, mask_HW: BoolArray) -> dict[str, Any]:
         rle = coco.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
         values["mask_rle"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
     if not values:
-        raise ValueError(f"prompt kind {kind!r} is none of box, click, box and click, mask")
+        raise ValueError(f"kind: {kind!r} is none of box, click, box and click, mask")
     return values
 
 
 def seed_prompts(clip: Clip, kinds: Sequence[str]) -> list[dict[str, Any]]:
-    """One prompt per object, each on the first frame that shows it well. `kinds` are used in turn."""
+    """One row of prompts per object, on the first frame that shows it well. Objects take the `kinds` in turn."""
     rows = []
     for number, object_id in enumerate(clip.object_ids):
         frame_index = prompt_frame(clip, object_id)
@@ -70,7 +73,7 @@ def write_inputs(
     prompts: Sequence[Mapping[str, Any]],
     storage_options: StorageOptions | None = None,
 ) -> tuple[str, str]:
-    """Writes `videos.parquet`, `prompts.parquet` and one MP4 per clip; returns where the two tables lie."""
+    """Write `videos.parquet`, `prompts.parquet` and one MP4 per clip; return the URIs of the two tables."""
     videos = []
     for clip in clips:
         write_file(posixpath.join(folder, f"{clip.name}.mp4"), clip_mp4(clip), storage_options)

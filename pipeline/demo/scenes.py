@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.demo.clips import Scene, Shape
+from pipeline.demo.clips import Bulges, Scene, Shape
 
-# Skins: two tones each. The mini model was trained briefly and takes parts of very different colour for two objects.
+# Skins of two similar tones, because the mini model takes parts of very different color for two objects.
 RED, ORANGE, YELLOW = (
     ((196, 52, 48), (224, 92, 74)),
     ((226, 122, 40), (244, 160, 84)),
@@ -47,8 +47,8 @@ def demo_scenes(size_hw: tuple[int, int] = (240, 320), num_frames: int = 24) -> 
             "turning",
             "two objects turn and change their outlines",
             (
-                Shape(((0.30, 0.48), (0.36, 0.54), (0.30, 0.45)), 0.27, ORANGE, "rings", 5, 0.20, turns=0.5),
-                Shape(((0.76, 0.56), (0.72, 0.46), (0.77, 0.52)), 0.21, PURPLE, "checks", 3, 0.14, pulse=0.8),
+                Shape(((0.30, 0.48), (0.36, 0.54), (0.30, 0.45)), 0.27, ORANGE, "rings", Bulges(5, 0.20), turns=0.5),
+                Shape(((0.76, 0.56), (0.72, 0.46), (0.77, 0.52)), 0.21, PURPLE, "checks", Bulges(3, 0.14, pulse=0.8)),
             ),
             ((96, 116, 104), (54, 74, 70)),
             seed=2,
@@ -77,9 +77,14 @@ def demo_scenes(size_hw: tuple[int, int] = (240, 320), num_frames: int = 24) -> 
             "entering",
             "one object enters late and is prompted when it does",
             (
-                Shape(((0.28, 0.62), (0.36, 0.50), (0.26, 0.42)), 0.22, TEAL, "checks", 4, 0.1, turns=0.2),
+                Shape(((0.28, 0.62), (0.36, 0.50), (0.26, 0.42)), 0.22, TEAL, "checks", Bulges(4, 0.1), turns=0.2),
                 Shape(
-                    ((1.25, 0.40), (1.02, 0.42), (0.74, 0.46), (0.70, 0.60)), 0.20, CREAM, "stripes", 6, 0.06, turns=0.3
+                    ((1.25, 0.40), (1.02, 0.42), (0.74, 0.46), (0.70, 0.60)),
+                    0.20,
+                    CREAM,
+                    "stripes",
+                    Bulges(6, 0.06),
+                    turns=0.3,
                 ),
             ),
             ((120, 84, 72), (72, 50, 48)),
@@ -90,7 +95,7 @@ def demo_scenes(size_hw: tuple[int, int] = (240, 320), num_frames: int = 24) -> 
             "three objects meet and part again",
             (
                 Shape(((0.18, 0.38), (0.82, 0.36)), 0.18, RED, "checks"),
-                Shape(((0.80, 0.62), (0.20, 0.64)), 0.18, YELLOW, "plain", 6, 0.1, turns=-0.3),
+                Shape(((0.80, 0.62), (0.20, 0.64)), 0.18, YELLOW, "plain", Bulges(6, 0.1), turns=-0.3),
                 Shape(((0.50, 0.84), (0.52, 0.16)), 0.13, BLUE, "plain", aspect=0.7),
             ),
             ((178, 186, 180), (128, 140, 138)),

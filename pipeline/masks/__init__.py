@@ -1,5 +1,5 @@
-"""Masks: COCO run-length codes from logits, on CPU or GPU; IoU; overlays.
+"""Masks: COCO run-length code (RLE) from logits, on a CPU or a GPU; checked reading of RLE; IoU; overlays.
 
-Doors: `rle` (numpy only, no torch), `from_logits`, `from_logits_gpu`, `iou`, `overlay`.
-Uses: model, arrays.
+Doors: `rle` (numpy alone, no torch), `from_logits` (CPU), `from_logits_gpu`, `iou`, `overlay`.
+Uses: arrays, and of model `upsample_logits`. Imported by inputs, worker and demo.
 """

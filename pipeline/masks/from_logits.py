@@ -1,9 +1,9 @@
 """COCO RLE straight from low-resolution logits: run boundaries are found without making the masks.
 
-Plain formula: `pycocotools.encode(upsample(logits) > 0)`; the bytes are the same. Between two neighbouring rows of the
-logits a bilinear map is linear down each column of pixels, so its sign changes at most once, at a place that two
-numbers give. Only the columns are enlarged, and only boundaries leave the device. Where a boundary is so close to the
-centre of a pixel that rounding decides, the object is reported and takes the plain way.
+Plain formula: `pycocotools.encode(upsample(logits) > 0)`; the bytes are the same. Between two neighboring rows of the
+logits a bilinear map is linear down each column of pixels. Its sign therefore changes at most once, at a place that
+follows from the two values. Only the columns are enlarged, and only boundaries leave the device. Where a boundary is so
+close to the center of a pixel that rounding decides, the mask of this object is made by the plain formula.
 
 Legend: B objects, h w logits, H W pixels of the video, N boundaries of all objects.
 """
@@ -22,16 +22,16 @@ from pycocotools import mask as coco
 from model import upsample_logits
 from pipeline.masks.rle import IntArray, Rle, Runs, rle_of_runs
 
-# float32 may put a boundary this far off, in units of the logits' spacing and relative to the steepness there (twice
-# eight roundings). Where a pixel's centre is nearer than that, the object takes the plain way.
+# Rounding in float32 may move a boundary so far (twice eight roundings), in units of the logits' spacing and relative
+# to the steepness there. Where a pixel's center is nearer than that, the plain formula makes the mask.
 TOLERANCE = 1e-6
 
 
 @torch.inference_mode()
 def runs_of_logits(logits_Bhw: torch.Tensor, size_hw: tuple[int, int]) -> list[Runs | None]:
-    """The runs of each object's mask; None where rounding decides. Only for enlarging (`can_enlarge`)."""
-    if logits_Bhw.device.type != "cpu":  # few large steps; only boundaries are copied
-        return _runs_of_crop(logits_Bhw.float(), size_hw, (0, 0))
+    """The runs of each object's mask; `None` where rounding decides. `can_enlarge` says for which sizes it works."""
+    if logits_Bhw.device.type != "cpu":  # a device takes all objects in few large steps
+        return runs_of_crop(logits_Bhw.float(), size_hw, (0, 0))
     logits_Bhw = logits_Bhw.float()
     is_on = logits_Bhw > 0
     on_rows, on_columns = is_on.any(dim=2).numpy(), is_on.any(dim=1).numpy()
@@ -40,25 +40,28 @@ def runs_of_logits(logits_Bhw: torch.Tensor, size_hw: tuple[int, int]) -> list[R
         top, bottom = _extent(on_rows[index])
         left, right = _extent(on_columns[index])
         crop = logits_Bhw[index : index + 1, top:bottom, left:right]
-        runs += _runs_of_crop(crop, size_hw, (top, left), (logits_Bhw.shape[1], logits_Bhw.shape[2]))
+        runs += runs_of_crop(crop, size_hw, (top, left), (logits_Bhw.shape[1], logits_Bhw.shape[2]))
     return runs
 
 
 def _extent(is_on: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """The half-open range of lines that hold something, and one line more on each side; at least two lines."""
+    """The half-open range of lines in which something is on, with one line more on each side; at least two lines."""
     lines = np.flatnonzero(is_on)
     if len(lines) == 0:
         return 0, 2
     return max(int(lines[0]) - 1, 0), min(int(lines[-1]) + 2, len(is_on))
 
 
-def _runs_of_crop(
+def runs_of_crop(
     logits_Bhw: torch.Tensor,
     size_hw: tuple[int, int],
     origin: tuple[int, int],
     low_hw: tuple[int, int] | None = None,
 ) -> list[Runs | None]:
-    """`logits_Bhw` start at `origin` of maps of `low_hw`; beside them nothing is above 0."""
+    """The runs of each object's mask from a part of its logits; `None` where rounding decides.
+
+    `logits_Bhw` begin at `origin` (row, column) of maps of `low_hw`. Outside of this part no logit is above 0.
+    """
     height, width = size_hw
     (top, left), (low_height, low_width) = origin, low_hw or (logits_Bhw.shape[1], logits_Bhw.shape[2])
     rows_of, columns_of = _grid(low_height, height), _grid(low_width, width)
@@ -78,7 +81,7 @@ def _runs_of_crop(
     unsure = np.zeros(len(logits_Bhw), dtype=bool)
     unsure[objects[margin < TOLERANCE * (1 + largest / np.abs(above - below))]] = True
     unsure |= _touches_a_sample(values_BWh, rows_of.sampled - top, corners)
-    # The signs at the top and the bottom of each column; behind the last one nothing is above 0.
+    # The signs at the top and the bottom of each column. Behind the last column no value is above 0.
     edges = signs[:, :, [0, -1]].cpu().numpy()
     positions = (columns + first) * height + first_pixel
     bounds = np.searchsorted(objects, np.arange(len(logits_Bhw) + 1))
@@ -102,7 +105,7 @@ def _enlarge_columns(logits_Bhw: torch.Tensor, cell: IntArray, weight: npt.NDArr
 def _touches_a_sample(
     values_BWh: torch.Tensor, sampled: IntArray, corners: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.bool_]:
-    """Whether a value is almost 0 where a row of pixels lies on a row of logits: rounding then decides its sign."""
+    """Whether rounding decides a sign where a row of pixels lies on a row of logits, because a value is almost 0."""
     inside = sampled[(sampled >= 0) & (sampled < values_BWh.shape[2])]
     if len(inside) == 0:
         return np.zeros(len(corners), dtype=bool)
@@ -112,16 +115,16 @@ def _touches_a_sample(
 
 
 def can_enlarge(low_hw: tuple[int, int], size_hw: tuple[int, int]) -> bool:
-    """Whether masks of `size_hw` can be had this way: larger than the logits both ways."""
+    """Whether `runs_of_logits` can make masks of `size_hw`: they must not be smaller than the logits."""
     return size_hw[0] >= low_hw[0] >= 2 and size_hw[1] >= low_hw[1] >= 2
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where lines of pixels lie between the lines of the logits: `coordinate`, ascending, and the `cell` it
-    falls into with its `weight`.
+    """Where the lines of pixels (rows or columns) lie between the lines of the logits.
 
-    `sampled` are the lines of the logits on which a line of pixels lies, or almost does.
+    `coordinate` is ascending and in units of the logits' lines. It lies in `cell`, between that line and the next one,
+    whose share is `weight`. `sampled` are the lines of the logits on which a line of pixels lies, or almost does.
     """
 
     coordinate: npt.NDArray[np.float64]
@@ -132,7 +135,7 @@ class _Grid:
     def first_pixel_after(
         self, rows: IntArray, share: npt.NDArray[np.float64]
     ) -> tuple[IntArray, npt.NDArray[np.float64]]:
-        """The first row of pixels behind a place, and how far from it the nearest row of pixels lies."""
+        """The first row of pixels behind each place `rows + share`, and its distance to the nearest row of pixels."""
         place = rows + share
         pixel = np.searchsorted(self.coordinate, place)
         behind = self.coordinate[np.minimum(pixel, len(self.coordinate) - 1)]
@@ -142,7 +145,7 @@ class _Grid:
 
 @functools.lru_cache(maxsize=32)
 def _grid(low: int, high: int) -> _Grid:
-    """The grid as torch has it: its weights are rounded, and are read off an enlarged line of 0 and 1 in turn."""
+    """The grid with torch's own rounded weights, which are read off an enlarged line of 0 and 1 in turn."""
     exact = np.clip((np.arange(high) + 0.5) * (low / high) - 0.5, 0, low - 1)
     cell = np.minimum(exact.astype(np.int64), low - 2)
     alternating = (torch.arange(low) % 2).float().view(1, 1, low, 1)
@@ -153,7 +156,7 @@ def _grid(low: int, high: int) -> _Grid:
 
 
 def _nonzero(changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    if changes.device.type == "cpu":  # numpy's search skips empty words, torch's does not
+    if changes.device.type == "cpu":  # numpy is faster, because its search skips empty words
         return tuple(torch.from_numpy(index) for index in np.nonzero(changes.numpy()))
     return changes.nonzero(as_tuple=True)
 
@@ -161,20 +164,23 @@ def _nonzero(changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def _runs(
     positions: IntArray, edge_signs_W2: npt.NDArray[np.bool_], first_column: int, size_hw: tuple[int, int]
 ) -> Runs:
-    """Boundaries inside columns, and those between the end of a column and the top of the next one, to run lengths."""
+    """Run lengths from the boundaries inside columns and those between a column's end and the next one's top."""
     height, width = size_hw
     tops = np.append(edge_signs_W2[:, 0], False)
     ends = np.insert(edge_signs_W2[:, 1], 0, False)
     between = (np.flatnonzero(tops != ends) + first_column) * height
     merged = np.sort(np.concatenate((positions, between)))
-    # Two boundaries at one place cancel each other.
+    # Two boundaries at one place cancel each other out.
     places, times = np.unique(merged, return_counts=True)
     places = places[(times % 2 == 1) & (places < width * height)]
     return Runs(np.diff(places, prepend=0, append=width * height).astype(np.int64))
 
 
 def encode_logits(logits_BHW: torch.Tensor, size_hw: tuple[int, int]) -> list[Rle]:
-    """Masks of `size_hw` from logits of any resolution: enlarged, cut at 0, encoded. One `Rle` per object."""
+    """Masks of `size_hw` from logits of any resolution: enlarged, cut at 0, encoded. One `Rle` per object.
+
+    Raises `ValueError` for logits of another number of axes.
+    """
     if logits_BHW.ndim != 3:
         raise ValueError(f"logits: expected [B, H, W], got shape {list(logits_BHW.shape)}")
     if len(logits_BHW) == 0:
@@ -193,8 +199,8 @@ def _plain(logits_1HW: torch.Tensor, size_hw: tuple[int, int]) -> Rle:
 
 def encode_masks(masks_BHW: torch.Tensor) -> list[Rle]:
     """RLE of boolean masks, on whatever device they are. One `Rle` per mask."""
-    # COCO counts down the columns. Transposing where the masks are gives pycocotools the layout that it wants,
-    # (H, W, B) in Fortran order, without another copy.
+    # COCO counts down the columns, and pycocotools wants (H, W, B) in Fortran order. Transposing on the device of the
+    # masks gives this layout without another copy.
     columns_BWH = masks_BHW.to(torch.uint8).transpose(1, 2).contiguous().cpu().numpy()
     encoded = coco.encode(columns_BWH.T)
     areas = coco.area(encoded)

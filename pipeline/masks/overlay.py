@@ -1,4 +1,4 @@
-"""Masks and ids drawn over frames, each object in a colour that depends on its id alone.
+"""Masks and ids drawn over frames. The color of an object depends on its id alone.
 
 Legend: H, W pixels; frames are uint8 RGB, `[H, W, 3]`; masks are bool, `[H, W]`.
 """
@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import BoolArray, UInt8Array
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-# Easy to tell apart, by colour-blind readers too; further ids walk around the colour circle by the golden ratio.
-_FIRST_COLOURS: tuple[Colour, ...] = (
+# Easy to tell apart, also for color-blind readers. Further ids step around the color circle by the golden ratio.
+_FIRST_COLORS: tuple[Color, ...] = (
     (0, 158, 255),
     (255, 112, 0),
     (0, 200, 120),
@@ -26,19 +26,19 @@ _FIRST_COLOURS: tuple[Colour, ...] = (
 )
 
 
-def colour_of(object_id: int) -> Colour:
-    """The colour of an object, the same in every frame, video and picture."""
-    if 1 <= object_id <= len(_FIRST_COLOURS):
-        return _FIRST_COLOURS[object_id - 1]
+def color_of(object_id: int) -> Color:
+    """The color of an object, the same in every frame, video and picture."""
+    if 1 <= object_id <= len(_FIRST_COLORS):
+        return _FIRST_COLORS[object_id - 1]
     hue = object_id * 0.618033988749895 % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw_masks(pixels_HW3: UInt8Array, masks: Mapping[int, BoolArray], *, strength: float = 0.5) -> UInt8Array:
-    """A copy of the frame with each object's mask tinted, outlined and numbered. Empty masks leave no trace.
+    """A copy of the frame with each object's mask tinted, outlined and numbered. An empty mask changes nothing.
 
-    `strength` is the share of the tint (0 = outlines only). Raises `ValueError` for a mask of another size.
+    `strength` is the share of the tint, 0 … 1 (0 = outlines only). Raises `ValueError` for a mask of another size.
     """
     canvas = pixels_HW3.astype(np.float32)
     for object_id, mask_HW in masks.items():
@@ -46,20 +46,20 @@ def draw_masks(pixels_HW3: UInt8Array, masks: Mapping[int, BoolArray], *, streng
             raise ValueError(
                 f"object {object_id}: the mask is {list(mask_HW.shape)}, the frame {list(pixels_HW3.shape[:2])} pixels"
             )
-        colour = np.array(colour_of(object_id), np.float32)
-        canvas[mask_HW] += strength * (colour - canvas[mask_HW])
-        canvas[outline(mask_HW, thickness_px=2)] = colour
+        color = np.array(color_of(object_id), np.float32)
+        canvas[mask_HW] += strength * (color - canvas[mask_HW])
+        canvas[outline(mask_HW, thickness_px=2)] = color
     image = Image.fromarray(canvas.round().astype(np.uint8))
     pen = ImageDraw.Draw(image)
     font = ImageFont.load_default(max(11, pixels_HW3.shape[0] // 12))
     for object_id, mask_HW in masks.items():
         if mask_HW.any():
-            _label(pen, font, str(object_id), inner_point(mask_HW), colour_of(object_id))
+            _label(pen, font, str(object_id), inner_point(mask_HW), color_of(object_id))
     return np.asarray(image)
 
 
 def outline(mask_HW: BoolArray, *, thickness_px: int = 1) -> BoolArray:
-    """The pixels of the mask that lie within `thickness_px` of its border; the edge of the frame is no border."""
+    """The pixels of the mask within `thickness_px` of its border. The edge of the frame is not taken for a border."""
     inside = mask_HW
     for _ in range(thickness_px):
         padded = np.pad(inside, 1, mode="edge")
@@ -69,7 +69,7 @@ def outline(mask_HW: BoolArray, *, thickness_px: int = 1) -> BoolArray:
 
 
 def inner_point(mask_HW: BoolArray) -> tuple[float, float]:
-    """A point (x, y) of a mask that is not empty: the pixel of the mask nearest to its centre of mass."""
+    """The center (x, y) of the mask's pixel nearest to its center of mass. The mask must not be empty."""
     rows, columns = np.nonzero(mask_HW)
     nearest = ((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin()
     return float(columns[nearest]) + 0.5, float(rows[nearest]) + 0.5
@@ -79,9 +79,9 @@ def _label(
     pen: ImageDraw.ImageDraw,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
     text: str,
-    centre_xy: tuple[float, float],
-    colour: Colour,
+    center_xy: tuple[float, float],
+    color: Color,
 ) -> None:
-    left, top, right, bottom = pen.textbbox(centre_xy, text, font=font, anchor="mm")
-    pen.rounded_rectangle((left - 4, top - 3, right + 4, bottom + 3), radius=4, fill=(20, 20, 20), outline=colour)
-    pen.text(centre_xy, text, fill=(255, 255, 255), font=font, anchor="mm")
+    left, top, right, bottom = pen.textbbox(center_xy, text, font=font, anchor="mm")
+    pen.rounded_rectangle((left - 4, top - 3, right + 4, bottom + 3), radius=4, fill=(20, 20, 20), outline=color)
+    pen.text(center_xy, text, fill=(255, 255, 255), font=font, anchor="mm")

@@ -1,10 +1,11 @@
-"""Masks as COCO run-length code: logits to RLE for the tables, and the checked reader of RLE that users hand in.
+"""Masks as COCO run-length code (RLE): written from run lengths, and read with checks.
 
-COCO's compressed form: runs of 0 and 1 in column order (down each column, then the next), starting with zeros;
-each run as a little-endian base-32 number in printable characters, from the fourth on as the difference to the run
-two before. pycocotools writes it; it must not read what strangers wrote, because its C code trusts the string.
+COCO's compressed form is a list of run lengths of 0 and 1 in turn, starting with zeros. Pixels are in column order:
+down the first column, then down the next. Each run is a little-endian base-32 number in printable characters; from the
+fourth run on it is the difference to the run two before. What strangers wrote is read here and never by pycocotools,
+because its C code trusts the string. This module needs numpy alone.
 
-Legend: B objects, H, W pixels of the video as displayed.
+Legend: H, W pixels of the video as displayed.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-MAX_PIXELS = 1 << 28  # a mask of more pixels is refused before any memory is taken for it
+IntArray = npt.NDArray[np.int64]
+
+MAX_PIXELS = 1 << 28  # a mask of more pixels is refused before memory is taken for it
 
 
 @dataclass(frozen=True)
 class Rle:
-    """One mask: COCO compressed counts, number of pixels, and its box as x, y, width, height (zeros when empty)."""
+    """One mask: COCO's compressed counts, its number of pixels, and its box in pixels (zeros for an empty mask)."""
 
     counts: str
     area: int
@@ -27,14 +30,14 @@ class Rle:
 
 
 def rle_of_runs(runs: Runs, height: int) -> Rle:
-    """The code of a mask of that height whose runs are known."""
+    """The code of a mask from its runs. `height` is the mask's, in pixels."""
     return Rle(runs.counts().decode("ascii"), runs.area(), runs.bbox_xywh(height))
 
 
 def decode_rle(size_hw: tuple[int, int], counts: str | bytes) -> npt.NDArray[np.bool_]:
-    """The mask `[H, W]` of COCO compressed counts, checked first.
+    """The mask `[H, W]` of COCO's compressed counts, which are checked first.
 
-    Raises `ValueError` that says what is wrong with the code; never anything else, whatever the counts are.
+    Raises `ValueError`, and nothing else whatever the counts are, that says what is wrong with the code.
     """
     height, width = size_hw
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
@@ -45,9 +48,10 @@ def decode_rle(size_hw: tuple[int, int], counts: str | bytes) -> npt.NDArray[np.
 
 
 def parse_counts(counts: str | bytes, num_pixels: int) -> npt.NDArray[np.int64]:
-    """The run lengths of COCO compressed counts, which must add up to `num_pixels`.
+    """The run lengths of COCO's compressed counts, which must add up to `num_pixels`.
 
-    Raises `ValueError` for characters that are not of the code, a run that is cut off, negative or too long.
+    Raises `ValueError` for a character that the code does not have, and for a run that is cut off, negative or too
+    long.
     """
     try:
         code = counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
@@ -85,7 +89,7 @@ def parse_counts(counts: str | bytes, num_pixels: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Runs:
-    """Run lengths of one mask in COCO's order: zeros first."""
+    """Run lengths of one mask in COCO's order: zeros first, then ones, in turn."""
 
     lengths: IntArray
 
@@ -98,7 +102,7 @@ class Runs:
         return int(self.lengths[1::2].sum())
 
     def bbox_xywh(self, height: int) -> tuple[int, int, int, int]:
-        """The box of the pixels; zeros where there are none."""
+        """The box around the pixels of the mask: x, y, width, height. Zeros for an empty mask."""
         ends = np.cumsum(self.lengths)
         first, last = ends[0 : len(ends) - 1 : 2], ends[1::2] - 1
         if len(last) == 0:
@@ -127,6 +131,3 @@ def compress(lengths: IntArray) -> bytes:
         if not open_.any():
             break
     return digits[used].tobytes()
-
-
-IntArray = npt.NDArray[np.int64]

@@ -11,21 +11,33 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from model import Download, FrameResult, device_type, download, upsample_logits
+from model import FrameResult, device_type, download, upsample_logits
 from pipeline.masks.from_logits import encode_logits, encode_masks
-from pipeline.masks.from_logits_gpu import pack_runs, unpack_runs
+from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, pack_runs, unpack_runs
 from pipeline.masks.rle import Rle, rle_of_runs
 from pipeline.output.mask_rows import Mask, MaskRows
 from pipeline.records import FramePosition
 
 # Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
 _MAX_WAITING_FRAMES = 4
+
+
+class Copying(Protocol):
+    """A copy from the device to the host that is under way; see `model.Download`."""
+
+    def is_done(self) -> bool: ...
+
+    def result(self) -> torch.Tensor: ...
+
+
+BeginCopy = Callable[[torch.Tensor], Copying]
 
 
 class Positions(Protocol):
@@ -51,16 +63,28 @@ class _Waiting:
     """A result on its way: first the copy, on a GPU, then the helper's work."""
 
     result: FrameResult
-    copying: Download | None
+    copying: Copying | None
     encoding: Future[_Encoded] | None = None
 
 
 class MaskEncoder:
-    """Turns results into rows. All methods are for one thread, the one that runs the model."""
+    """Turns results into rows. All methods are for one thread, the one that runs the model.
 
-    def __init__(self, frames: Positions, rows: MaskRows) -> None:
+    On a GPU, `packing` says how large the copy of a frame is, and `begin_copy` begins it.
+    """
+
+    def __init__(
+        self,
+        frames: Positions,
+        rows: MaskRows,
+        *,
+        packing: Packing = DEFAULT_PACKING,
+        begin_copy: BeginCopy = download,
+    ) -> None:
         self._frames = frames
         self._rows = rows
+        self._packing = packing
+        self._begin_copy = begin_copy
         self._pool = ThreadPoolExecutor(1, "encode")
         self._waiting: deque[_Waiting] = deque()
         self.seconds = 0.0
@@ -80,8 +104,9 @@ class MaskEncoder:
         """Encode the masks of one frame, waiting if too many are on their way; returns its frame index."""
         waiting = _Waiting(result, None)
         if device_type(result.logits_BHW) != "cpu":
-            packed = pack_runs(result.logits_BHW, result.object_scores_B, result.predicted_ious_B, self._frames.size_hw)
-            waiting.copying = download(packed)
+            scores_B, ious_B = result.object_scores_B, result.predicted_ious_B
+            packed = pack_runs(result.logits_BHW, scores_B, ious_B, self._frames.size_hw, self._packing)
+            waiting.copying = self._begin_copy(packed)
         self._waiting.append(waiting)
         for one in self._waiting:
             if one.copying is None or one.copying.is_done():
@@ -114,7 +139,7 @@ class MaskEncoder:
     def _encode_runs(self, packed: torch.Tensor, num_objects: int) -> _Encoded:
         started = time.perf_counter()
         size_hw = self._frames.size_hw
-        frame = unpack_runs(packed, num_objects, size_hw)
+        frame = unpack_runs(packed, num_objects, size_hw, self._packing)
         rles = [None if runs is None else rle_of_runs(runs, size_hw[0]) for runs in frame.runs]
         self.seconds += time.perf_counter() - started
         return _Encoded(rles, frame.object_scores, frame.predicted_ious)

@@ -3,16 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.demo.clips import PATTERNS, Scene, Shape, draw
+from pipeline.demo.clips import PATTERNS, Bulges, Scene, Shape, draw
 from pipeline.demo.scenes import PROMPT_KINDS, demo_scenes
 from tests.support.clips import leaving_clip, moving_clip, occluding_clip
 
-GREY = ((128, 128, 128), (128, 128, 128))
+GRAY = ((128, 128, 128), (128, 128, 128))
 RED, BLUE = ((200, 0, 0), (200, 0, 0)), ((0, 0, 200), (0, 0, 200))
 
 
 def scene(*shapes: Shape, num_frames: int = 5) -> Scene:
-    return Scene("test", "a test", shapes, GREY, (80, 100), num_frames)
+    return Scene("test", "a test", shapes, GRAY, (80, 100), num_frames)
 
 
 def test_the_same_scene_gives_the_same_pixels() -> None:
@@ -21,7 +21,7 @@ def test_the_same_scene_gives_the_same_pixels() -> None:
     assert np.array_equal(first.masks_TBHW, second.masks_TBHW)
 
 
-def test_a_disc_has_the_area_of_a_disc_and_its_colour() -> None:
+def test_a_disc_has_the_area_of_a_disc_and_its_color() -> None:
     clip = draw(scene(Shape(((0.5, 0.5),), 0.25, RED)))
     assert clip.mask(1, 0).sum() == pytest.approx(np.pi * 20**2, rel=0.01)
     inside = clip.frames_THW3[0][clip.mask(1, 0)]
@@ -38,19 +38,19 @@ def test_a_nearer_shape_takes_pixels_from_the_mask_of_a_farther_one() -> None:
 
 def test_a_shape_passes_its_waypoints_in_time() -> None:
     shape = Shape(((0.2, 0.5), (0.8, 0.5), (0.2, 0.5)), 0.1, RED)
-    assert shape.centre_at(0.0) == (0.2, 0.5)
-    assert shape.centre_at(0.5) == (0.8, 0.5)
-    assert shape.centre_at(0.75) == pytest.approx((0.5, 0.5))
-    assert shape.centre_at(2.0) == pytest.approx((0.2, 0.5))
+    assert shape.center_at(0.0) == (0.2, 0.5)
+    assert shape.center_at(0.5) == (0.8, 0.5)
+    assert shape.center_at(0.75) == pytest.approx((0.5, 0.5))
+    assert shape.center_at(2.0) == pytest.approx((0.2, 0.5))
 
 
 def test_a_shape_turns_and_swells() -> None:
-    clip = draw(scene(Shape(((0.5, 0.5),), 0.3, RED, lobes=3, bulge=0.2, turns=0.5, pulse=0.9)))
+    clip = draw(scene(Shape(((0.5, 0.5),), 0.3, RED, bulges=Bulges(3, 0.2, pulse=0.9), turns=0.5)))
     assert not np.array_equal(clip.mask(1, 0), clip.mask(1, 2))
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_every_pattern_shows_its_colours(pattern: str) -> None:
+def test_every_pattern_shows_its_colors(pattern: str) -> None:
     clip = draw(scene(Shape(((0.5, 0.5),), 0.4, ((200, 0, 0), (0, 0, 200)), pattern)))
     skin = clip.frames_THW3[0][clip.mask(1, 0)]
     assert (skin[:, 0] > 120).any()
@@ -68,7 +68,7 @@ def test_every_pattern_shows_its_colours(pattern: str) -> None:
 )
 def test_a_shape_that_cannot_be_drawn_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Shape(**{"waypoints_xy": ((0.5, 0.5),), "radius": 0.2, "colours": RED, **values})  # type: ignore[arg-type]
+        Shape(**{"waypoints_xy": ((0.5, 0.5),), "radius": 0.2, "colors": RED, **values})  # type: ignore[arg-type]
 
 
 def test_the_demo_scenes_show_what_they_say() -> None:

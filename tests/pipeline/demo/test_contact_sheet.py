@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from pipeline.demo.contact_sheet import Strip, Tile, contact_sheet
-from pipeline.masks.overlay import colour_of
+from pipeline.masks.overlay import color_of
 
 
-def strip(num_tiles: int, colour: int = 90) -> Strip:
-    tile = Tile(np.full((120, 160, 3), colour, np.uint8), "frame 0")
+def strip(num_tiles: int, color: int = 90) -> Strip:
+    tile = Tile(np.full((120, 160, 3), color, np.uint8), "frame 0")
     return Strip("a clip", "something moves", ((1, "box, IoU 0.9"), (2, "click, IoU 0.8")), (tile,) * num_tiles)
 
 
@@ -19,12 +19,12 @@ def pixels(sheet: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(sheet)).convert("RGB"))
 
 
-def test_a_sheet_shows_every_tile_and_the_colours_of_the_objects() -> None:
-    picture = pixels(contact_sheet("title", ["a note"], [strip(3), strip(2, colour=30)]))
+def test_a_sheet_shows_every_tile_and_the_colors_of_the_objects() -> None:
+    picture = pixels(contact_sheet("title", ["a note"], [strip(3), strip(2, color=30)]))
     assert (picture == 90).all(axis=2).sum() == 3 * 220 * 165
     assert (picture == 30).all(axis=2).sum() == pytest.approx(2 * 220 * 165, abs=4)
     for object_id in (1, 2):
-        assert (picture == colour_of(object_id)).all(axis=2).sum() > 100
+        assert (picture == color_of(object_id)).all(axis=2).sum() > 100
 
 
 def test_more_strips_make_a_taller_sheet_and_more_tiles_a_wider_one() -> None:

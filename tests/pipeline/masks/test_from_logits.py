@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from pycocotools import mask as coco
 
-from pipeline.masks.from_logits import encode_logits, runs_of_logits
+from pipeline.masks.from_logits import encode_logits, runs_of_crop, runs_of_logits
 from pipeline.masks.rle import Rle, compress
 
 SIZES = [(1080, 1920), (720, 1280), (1920, 1080), (768, 768), (480, 640), (256, 256), (300, 257), (100, 900), (64, 64)]
@@ -71,10 +71,8 @@ def test_most_objects_need_no_enlarged_mask() -> None:
 
 def test_a_batch_at_once_gives_the_runs_of_one_at_a_time() -> None:
     """A device takes all objects in few steps, a CPU the part of the map that holds the object."""
-    from pipeline.masks.from_logits import _runs_of_crop
-
     logits = blobs(5, seed=1)
-    whole = _runs_of_crop(logits, (720, 1280), (0, 0))
+    whole = runs_of_crop(logits, (720, 1280), (0, 0))
     for one, other in zip(whole, runs_of_logits(logits, (720, 1280)), strict=True):
         assert one is None or other is None or np.array_equal(one.lengths, other.lengths)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from unittest import mock
-
 import numpy as np
 import pytest
 import torch
@@ -15,12 +12,9 @@ from pycocotools import mask as coco
 from model.network.kernels import as_on
 from model.pixels.transfers import download
 from model.pixels.transforms import upsample_logits
-from model.tracking.state import FrameResult
-from pipeline.masks import from_logits_gpu as rle_device
-from pipeline.masks.from_logits_gpu import pack_runs, unpack_runs
+from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, pack_runs, unpack_runs
 from pipeline.masks.rle import Rle, rle_of_runs
 from tests.pipeline.masks.test_from_logits import blobs, usual_route
-from tests.pipeline.worker.test_labeler import BoxSession, box, label, label_with
 from tests.support.gpus import Gpu
 
 
@@ -54,7 +48,7 @@ def test_codes_are_those_of_pycocotools(masks_BHW: np.ndarray) -> None:
     for mask, code in zip(masks_BHW, codes(logits, masks_BHW.shape[1:]), strict=True):
         expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
         if code is None:
-            assert num_boundaries > len(masks_BHW) * rle_device.PLACES_PER_COLUMN * masks_BHW.shape[2]
+            assert num_boundaries > len(masks_BHW) * DEFAULT_PACKING.places_per_column * masks_BHW.shape[2]
             continue
         assert code.counts == expected["counts"].decode()
         assert (code.area, code.bbox_xywh) == (coco.area(expected), tuple(coco.toBbox(expected).astype(int)))
@@ -73,9 +67,9 @@ def test_odd_sizes_and_masks_at_the_edge(size_hw: tuple[int, int], kind: str) ->
 
 def test_objects_in_several_chunks_are_in_order() -> None:
     logits = blobs(5, seed=3, side=64)
-    with mock.patch.object(rle_device, "_PIXELS_PER_CHUNK", 2 * 90 * 120):
-        packed = pack_runs(logits, scores(5), scores(5) / 2, (90, 120))
-        frame = unpack_runs(packed, 5, (90, 120))
+    two_at_a_time = Packing(pixels_per_chunk=2 * 90 * 120)
+    packed = pack_runs(logits, scores(5), scores(5) / 2, (90, 120), two_at_a_time)
+    frame = unpack_runs(packed, 5, (90, 120), two_at_a_time)
     assert [rle_of_runs(runs, 90) for runs in frame.runs if runs is not None] == usual_route(logits, (90, 120))
     assert frame.object_scores == scores(5).tolist()
     assert frame.predicted_ious == (scores(5) / 2).tolist()
@@ -100,51 +94,7 @@ def test_nothing_looks_at_a_value_on_the_device() -> None:
     logits, values = torch.empty(20, 256, 256, device="meta"), torch.empty(20, device="meta")
     with as_on("cuda"):
         packed = pack_runs(logits, values, values, (1080, 1920))
-    assert packed.shape == (3 * 20 + 20 * rle_device.PLACES_PER_COLUMN * 1920,)
-
-
-def test_rows_are_those_of_the_way_on_a_cpu() -> None:
-    objects = (box(1, 0), box(2, 6))
-    expected = label(*objects)
-    with as_on("cuda"), mock.patch("pipeline.worker.mask_encoder.download", wraps=download) as downloads:
-        labels = label(*objects)
-    assert labels.masks.equals(expected.masks)
-    assert downloads.call_count == 10  # one for each frame, however many objects it has
-    with as_on("cuda"), mock.patch.object(rle_device, "PLACES_PER_COLUMN", 0):
-        assert label(*objects).masks.equals(expected.masks)
-
-
-class SlowCopy:
-    """A copy that is done when somebody waits for it, and notes who did."""
-
-    def __init__(self, tensor: torch.Tensor, waits: list[int], number: int) -> None:
-        self._tensor, self._waits, self._number = tensor, waits, number
-
-    def is_done(self) -> bool:
-        return False
-
-    def result(self) -> torch.Tensor:
-        self._waits.append(self._number)
-        return self._tensor
-
-
-def test_a_slow_copy_is_waited_for_some_frames_later_only() -> None:
-    waits: list[int] = []
-    begun: list[int] = []
-
-    def begin(tensor: torch.Tensor) -> SlowCopy:
-        begun.append(len(begun))
-        return SlowCopy(tensor, waits, begun[-1])
-
-    def watch(step: FrameResult) -> FrameResult:
-        assert len(begun) - len(waits) <= 4
-        assert len(begun) < 5 or waits
-        return step
-
-    with as_on("cuda"), mock.patch("pipeline.worker.mask_encoder.download", begin):
-        labels = label_with(BoxSession, watch, box(1, 0))
-    assert labels.masks.num_rows == 10
-    assert waits == list(range(10))
+    assert packed.shape == (3 * 20 + 20 * DEFAULT_PACKING.places_per_column * 1920,)
 
 
 @pytest.mark.parametrize("size_hw", [pytest.param((1080, 1920), marks=pytest.mark.slow), (31, 17)])
@@ -161,15 +111,3 @@ def test_on_a_gpu_the_code_is_that_of_its_own_masks_and_the_host_never_waits(
         assert runs is None or runs.counts() == coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
     assert sum(runs is None for runs in frame.runs) <= 2
     assert frame.object_scores == scores(20).tolist()
-
-
-@pytest.mark.usefixtures("gpu")
-def test_on_a_gpu_a_video_gets_the_rows_of_a_cpu() -> None:
-    def to_gpu(step: FrameResult) -> FrameResult:
-        logits, scores_B, ious_B = (
-            values.cuda() for values in (step.logits_BHW, step.object_scores_B, step.predicted_ious_B)
-        )
-        return replace(step, logits_BHW=logits, object_scores_B=scores_B, predicted_ious_B=ious_B)
-
-    objects = (box(1, 0), box(2, 6))
-    assert label_with(BoxSession, to_gpu, *objects).masks.equals(label(*objects).masks)

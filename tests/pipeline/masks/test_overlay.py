@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pipeline.masks.overlay import colour_of, draw_masks, inner_point, outline
+from pipeline.masks.overlay import color_of, draw_masks, inner_point, outline
 
 
 def block(top: int, left: int, bottom: int, right: int) -> np.ndarray:
@@ -14,11 +14,11 @@ def block(top: int, left: int, bottom: int, right: int) -> np.ndarray:
     return mask_HW
 
 
-def test_an_object_keeps_its_colour_and_neighbours_differ() -> None:
-    colours = [colour_of(object_id) for object_id in range(-3, 60)]
-    assert colours == [colour_of(object_id) for object_id in range(-3, 60)]
-    assert len(set(colours)) == len(colours)
-    for first, second in itertools.pairwise(colours):
+def test_an_object_keeps_its_color_and_neighbors_differ() -> None:
+    colors = [color_of(object_id) for object_id in range(-3, 60)]
+    assert colors == [color_of(object_id) for object_id in range(-3, 60)]
+    assert len(set(colors)) == len(colors)
+    for first, second in itertools.pairwise(colors):
         assert np.abs(np.subtract(first, second)).sum() > 60
 
 
@@ -28,7 +28,7 @@ def test_masks_are_tinted_inside_and_nothing_outside_changes() -> None:
     drawn = draw_masks(frame, {1: mask})
     assert np.array_equal(drawn[~mask], frame[~mask])
     assert np.abs(drawn[12:16, 22:26].astype(int) - 100).max() > 20
-    assert tuple(drawn[10, 40]) == colour_of(1)
+    assert tuple(drawn[10, 40]) == color_of(1)
     assert np.array_equal(frame, np.full((60, 80, 3), 100, np.uint8))
 
 

@@ -1,0 +1,92 @@
+"""Results of a session to rows: the way of a GPU gives the rows of a CPU, and copies are waited for late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+import torch
+
+from model.network.kernels import as_on
+from model.pixels.transfers import download
+from model.tracking.state import FrameResult
+from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing
+from pipeline.output.mask_rows import MaskRows
+from pipeline.worker.mask_encoder import BeginCopy, Copying, MaskEncoder
+from tests.pipeline.worker.test_labeler import NUM_FRAMES, SIZE_HW, BoxSession, Frames, box, label, label_with
+
+
+def results() -> Iterator[FrameResult]:
+    """Ten frames: object 1 on each of them, object 2 from frame 6 on."""
+    session = BoxSession(Frames())
+    for one in (box(1, 0), box(2, 6)):
+        for position, prompt in one.prompts:
+            session.add_prompt(one.object_id, position.frame_index or 0, prompt)
+    return session.walk("forward")
+
+
+def encoded(begin_copy: BeginCopy = download, packing: Packing = DEFAULT_PACKING) -> pa.Table:
+    rows = MaskRows("v", SIZE_HW)
+    with MaskEncoder(Frames(), rows, packing=packing, begin_copy=begin_copy) as encoder:
+        for result in results():
+            encoder.put(result)
+        encoder.finish()
+    return rows.table()
+
+
+def test_rows_are_those_of_the_way_on_a_cpu() -> None:
+    expected = encoded()
+    num_copies = 0
+
+    def counted(tensor: torch.Tensor) -> Copying:
+        nonlocal num_copies
+        num_copies += 1
+        return download(tensor)
+
+    with as_on("cuda"):
+        assert encoded(counted).equals(expected)
+        assert num_copies == NUM_FRAMES, "one copy for each frame, however many objects it has"
+        assert encoded(packing=Packing(places_per_column=0)).equals(expected)
+
+
+class SlowCopy:
+    """A copy that is done when somebody waits for it, and notes who did."""
+
+    def __init__(self, tensor: torch.Tensor, waits: list[int], number: int) -> None:
+        self._tensor, self._waits, self._number = tensor, waits, number
+
+    def is_done(self) -> bool:
+        return False
+
+    def result(self) -> torch.Tensor:
+        self._waits.append(self._number)
+        return self._tensor
+
+
+def test_a_slow_copy_is_waited_for_some_frames_later_only() -> None:
+    waits: list[int] = []
+    begun: list[int] = []
+
+    def begin(tensor: torch.Tensor) -> SlowCopy:
+        begun.append(len(begun))
+        assert len(begun) - len(waits) <= 5
+        return SlowCopy(tensor, waits, begun[-1])
+
+    with as_on("cuda"):
+        masks = encoded(begin)
+    assert masks.num_rows == NUM_FRAMES + 4
+    assert waits == list(range(NUM_FRAMES))
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu_a_video_gets_the_rows_of_a_cpu() -> None:
+    def to_gpu(step: FrameResult) -> FrameResult:
+        logits, scores_B, ious_B = (
+            values.cuda() for values in (step.logits_BHW, step.object_scores_B, step.predicted_ious_B)
+        )
+        return replace(step, logits_BHW=logits, object_scores_B=scores_B, predicted_ious_B=ious_B)
+
+    objects = (box(1, 0), box(2, 6))
+    assert label_with(BoxSession, to_gpu, *objects).masks.equals(label(*objects).masks)
