@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.commits import owner
+from pipeline.commits import owner, status_file
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.snapshot import JobState
+from pipeline.commits.status_file import RunStatus
+from pipeline.errors import NewerVersion
 from pipeline.output.saved_sessions import num_saved
 from pipeline.records import Ending, Status
 from pipeline.redact import redact
@@ -57,17 +57,21 @@ def read_status(storage: JobStorage) -> str:
 
     Raises:
         FileNotFoundError: there is no job.
+        NewerVersion: a newer version of this program has written the log or drives the job.
         StorageError: the store does not answer.
     """
     state = CommitLog(storage, "reader").load()
     driver = owner.look(storage)
     if state.next_entry == 0 and driver is None:
         raise no_job(storage)
-    document = _read_progress(storage)
-    lines = [f"maskmill: {storage}", f"state    {_state(document, driver)}", f"videos   {_counts(state, document)}"]
+    try:
+        run, refused = status_file.read_status(storage), []
+    except NewerVersion as error:
+        run, refused = None, [f"this run {error}"]
+    lines = [f"maskmill: {storage}", f"state    {_state(run, driver)}", f"videos   {_counts(state, run)}"]
     lines += _committed(state)
     lines += _saved(storage)
-    lines += _this_run(document)
+    lines += _this_run(run) + refused
     lines += describe_causes(find_causes(JobTables(storage, state)))
     return "\n".join(lines)
 
@@ -118,12 +122,12 @@ def describe_causes(causes: list[Cause]) -> list[str]:
     return lines
 
 
-def _state(document: Mapping[str, Any] | None, driver: owner.OwnerSeen | None) -> str:
+def _state(run: RunStatus | None, driver: owner.OwnerSeen | None) -> str:
     """In words. What the driver's file says counts more than `_status.json`, which a killed driver leaves behind."""
-    if driver is not None and driver.is_gone and document and document["state"] == "done":
+    if driver is not None and driver.is_gone and run is not None and run.state == "done":
         driver = None  # killed after its last word, before it could take its own file away
     if driver is None:
-        return _last_word(str(document["state"])) if document else "no driver, nothing written yet"
+        return "no driver, nothing written yet" if run is None else _last_word(run.state)
     if driver.is_gone:
         return f"interrupted: driver {driver.writer_id} has ended without a word; {_GOES_ON}"
     if driver.silent_seconds > _SILENT_SECONDS:
@@ -144,10 +148,10 @@ def _last_word(state: str) -> str:
     return f"{'' if ending is Ending.STOPPED else 'stopped: '}{ending.value}; {_GOES_ON}"
 
 
-def _counts(state: JobState, document: Mapping[str, Any] | None) -> str:
+def _counts(state: JobState, run: RunStatus | None) -> str:
     ended = state.terminal.num_by_status
     by_status = ", ".join(f"{ended[status]} {status.value}" for status in Status if ended[status])
-    planned = f" of {document['num_planned']}" if document and "num_planned" in document else ""
+    planned = "" if run is None or run.num_planned is None else f" of {run.num_planned}"
     return f"{len(state.terminal)}{planned} in the tables ({by_status or 'none'})"
 
 
@@ -166,29 +170,20 @@ def _saved(storage: JobStorage) -> list[str]:
     return [f"saved    {counted(count, 'unfinished video')}, to go on from the middle"] if count else []
 
 
-def _this_run(document: Mapping[str, Any] | None) -> list[str]:
-    if not document:
+def _this_run(run: RunStatus | None) -> list[str]:
+    if run is None:
         return []
     lines = [
-        f"rates    {counted(document.get('num_frames', 0), 'frame')} in this run, "
-        f"{document.get('frames_per_second', 0):.1f} frames/s, "
-        f"{document.get('videos_per_second', 0) * 60:.1f} videos/min, "
-        f"{counted(document.get('num_workers', 0), 'worker')} (written {document.get('written_at', '?')})"
+        f"rates    {counted(run.num_frames, 'frame')} in this run, {run.frames_per_second:.1f} frames/s, "
+        f"{run.videos_per_second * 60:.1f} videos/min, {counted(run.num_workers, 'worker')} "
+        f"(written {run.written_at or '?'})"
     ]
-    stages = document.get("stage_seconds") or {}
-    if stages:
-        lines.append("stages   " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in stages.items()))
-    if document.get("last_error"):
-        lines.append(f"last error: {_short(redact(str(document['last_error'])), 500)}")
+    if run.stage_seconds:
+        stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in run.stage_seconds.items())
+        lines.append(f"stages   {stages}")
+    if run.last_error:
+        lines.append(f"last error: {_short(redact(run.last_error), 500)}")
     return lines
-
-
-def _read_progress(storage: JobStorage) -> dict[str, Any] | None:
-    try:
-        document = json.loads(storage.read("_status.json"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return document if isinstance(document, dict) and "state" in document else None
 
 
 def _short(text: str, most: int = 80) -> str:

@@ -26,8 +26,8 @@ from pycocotools import mask as coco
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import StorageError
+from pipeline.output.layout import JOB, segment_object
 from pipeline.output.schema import SORT_KEYS, TABLES
-from pipeline.output.segments import object_path
 from pipeline.storage.job_storage import JobStorage
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class JobTables:
 
     def job_config(self) -> dict[str, Any]:
         """What made these tables: the content of `job.json`."""
-        document: dict[str, Any] = json.loads(self._storage.read("job.json"))
+        document: dict[str, Any] = json.loads(self._storage.read(JOB))
         return document
 
     def _sorted(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
@@ -131,7 +131,7 @@ class JobTables:
 
     def _dataset(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
         filesystem, root = self._storage.arrow_filesystem()
-        paths = [f"{root}/{object_path(table, name)}" for name in self._segments(table, video_ids)]
+        paths = [f"{root}/{segment_object(table, name)}" for name in self._segments(table, video_ids)]
         dataset = ds.FileSystemDataset.from_paths(
             paths, schema=TABLES[table], format=ds.ParquetFileFormat(), filesystem=filesystem
         )

@@ -17,14 +17,12 @@ import pyarrow.compute as pc
 from pipeline.commits.log import CommitLog, StaleEntry
 from pipeline.errors import StorageError
 from pipeline.output.schema import TABLES
+from pipeline.output.segment_files import SegmentOrigin, build_segment
 from pipeline.output.segments import (
     SegmentFooter,
-    SegmentOrigin,
-    build_segment,
     delete_segments,
     is_whole,
     list_segments,
-    new_segment_name,
     publish,
     read_batches,
     read_footer,
@@ -61,7 +59,7 @@ def rewrite_without(
     batches = {table: kept(table) for table in TABLES}
     with spool_errors(spool_dir, is_from_full_disk):
         spool_dir.mkdir(parents=True, exist_ok=True)
-        built = build_segment(new_segment_name(origin), origin, outcomes, batches, spool_dir)
+        built = build_segment(origin, outcomes, batches, spool_dir)
     with deleted_on_error(built.files.values()):
         return publish(storage, built)
 

@@ -17,13 +17,10 @@ from pipeline.commits.owner import Ownership, look, new_writer_id
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError, OwnedByAnother, StorageError
 from pipeline.output.schema import TABLES
+from pipeline.output.segment_files import BuiltSegment, SegmentOrigin, build_segment
 from pipeline.output.segments import (
-    BuiltSegment,
-    SegmentOrigin,
-    build_segment,
     delete_segments,
     list_segments,
-    new_segment_name,
     publish,
     read_batches,
     read_footer,
@@ -163,7 +160,7 @@ def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], folder: Pa
             spools[table].put(batch)
     batches = {table: spool.by_video(video_ids) for table, spool in spools.items()}
     with spool_errors(folder):
-        built = build_segment(new_segment_name(origin), origin, outcomes, batches, folder)
+        built = build_segment(origin, outcomes, batches, folder)
     merged = _publish(storage, built)
     try:
         log.compact([merged], names)

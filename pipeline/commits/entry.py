@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import ClassVar
 
-from pipeline.output.schema import SCHEMA_VERSION, check_version
-from pipeline.output.segments import segment_from_json, segment_to_json
+from pipeline.output.schema import SCHEMA_VERSION
+from pipeline.output.segment_document import SegmentFields
 from pipeline.records import Segment
-
-
-def encode_entry(entry: Entry) -> bytes:
-    """JSON of a log entry."""
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "writer_id": entry.writer_id,
-        "epoch": entry.epoch,
-        "written_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "add": [segment_to_json(segment) for segment in entry.add],
-        "remove": list(entry.remove),
-        "forget": list(entry.forget),
-        "strikes": dict(entry.strikes),
-        **({"compaction": True} if entry.compaction else {}),
-    }
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def decode_entry(data: bytes) -> Entry:
-    """The inverse of `encode_entry`.
-
-    Raises:
-        NewerVersion: the entry was written by a newer version of this program.
-    """
-    document = json.loads(data)
-    check_version(document["schema_version"])
-    return Entry(
-        writer_id=document["writer_id"],
-        epoch=document["epoch"],
-        add=tuple(segment_from_json(segment) for segment in document["add"]),
-        remove=tuple(document["remove"]),
-        forget=tuple(document["forget"]),
-        strikes=document["strikes"],
-        compaction=document.get("compaction", False),
-    )
+from pipeline.storage.documents import Document
 
 
 @dataclass(frozen=True)
@@ -63,3 +29,52 @@ class Entry:
     forget: tuple[str, ...] = ()
     strikes: Mapping[str, int] = field(default_factory=dict)
     compaction: bool = False
+
+
+class EntryDocument(Document):
+    """An entry on disk. `written_at` is for people."""
+
+    VERSION: ClassVar[int] = SCHEMA_VERSION
+    VERSION_KEY: ClassVar[str] = "schema_version"
+
+    writer_id: str
+    epoch: int
+    written_at: str
+    add: list[SegmentFields]
+    remove: list[str]
+    forget: list[str]
+    strikes: dict[str, int]
+    compaction: bool = False
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """JSON of a log entry."""
+    return EntryDocument(
+        writer_id=entry.writer_id,
+        epoch=entry.epoch,
+        written_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        add=[SegmentFields.of(segment) for segment in entry.add],
+        remove=list(entry.remove),
+        forget=list(entry.forget),
+        strikes=dict(entry.strikes),
+        compaction=entry.compaction,
+    ).to_json()
+
+
+def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
+    """The inverse of `encode_entry`; `name` says in messages where the entry lies.
+
+    Raises:
+        NewerVersion: the entry was written by a newer version of this program.
+        ValueError: this is no log entry.
+    """
+    document = EntryDocument.from_json(data, name)
+    return Entry(
+        writer_id=document.writer_id,
+        epoch=document.epoch,
+        add=tuple(fields.segment() for fields in document.add),
+        remove=tuple(document.remove),
+        forget=tuple(document.forget),
+        strikes=document.strikes,
+        compaction=document.compaction,
+    )

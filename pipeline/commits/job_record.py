@@ -9,25 +9,25 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.job_config import JobConfig
-from pipeline.errors import ConfigError, UnusableStore
+from pipeline.errors import ConfigError, NewerVersion, UnusableStore
+from pipeline.output.layout import JOB
 from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.records import Checkpoint
 from pipeline.redact import redact, redact_uri
+from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
 
-_PATH = "job.json"
 _VERSIONED = ("maskmill", "torch", "av", "ray", "pyarrow")
 
 
-@dataclass(frozen=True)
-class JobRecord:
+class JobRecord(Document):
     """The content of `job.json`. `config` is redacted; `files` are size and time of checkpoint files on local disk."""
 
     fingerprint: dict[str, Any]
@@ -49,20 +49,26 @@ class JobRecord:
 
 
 def read_record(storage: JobStorage) -> JobRecord | None:
-    """What an earlier run wrote; `None` for a new job. Raises `ConfigError` for a file that is not ours."""
+    """What an earlier run wrote; `None` for a new job.
+
+    Raises:
+        ConfigError: the file is not ours.
+        NewerVersion: a newer version of this program wrote it.
+        StorageError: the store does not answer.
+    """
     try:
-        return JobRecord(**json.loads(storage.read(_PATH)))
+        return JobRecord.from_json(storage.read(JOB), f"{storage}/{JOB}")
     except FileNotFoundError:
         return None
-    except UnusableStore:
+    except (NewerVersion, UnusableStore):
         raise
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"output={storage}: {_PATH} is not one of maskmill's; name another output") from error
+    except ValueError as error:
+        raise ConfigError(f"output={storage}: {JOB} is not one of maskmill's; name another output") from error
 
 
 def write_record(storage: JobStorage, record: JobRecord) -> None:
     """Write `job.json`, whether or not it exists."""
-    storage.replace(_PATH, json.dumps(asdict(record), indent=2, ensure_ascii=False).encode())
+    storage.replace(JOB, record.to_json(indent=2))
 
 
 def make_record(config: JobConfig, checkpoint: Checkpoint) -> JobRecord:
@@ -76,7 +82,7 @@ def make_record(config: JobConfig, checkpoint: Checkpoint) -> JobRecord:
             "revision": checkpoint.revision,
             "identity": checkpoint.identity,
         },
-        files=_local_files(checkpoint.source),
+        files=local_files(checkpoint.source),
         versions=versions(),
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -117,7 +123,7 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def _local_files(source: str) -> dict[str, Any]:
+def local_files(source: str) -> dict[str, Any]:
     """Size and time of change of a local checkpoint's files; empty for one that is not on local disk."""
     path = Path(local_path(source)).expanduser()
     if not is_local(source) or not path.exists():

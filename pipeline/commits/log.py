@@ -12,21 +12,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeline.commits.entry import Entry, decode_entry, encode_entry
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import AlreadyExists, LostOwnership, StorageError
+from pipeline.output import layout
 from pipeline.records import Segment
 from pipeline.storage.job_storage import JobStorage
 
 _log = logging.getLogger(__name__)
 
-ENTRIES_PER_ROLL_UP = 100
-MOST_ENTRIES_PER_ROLL_UP = 2_000
-_SHARE_PER_ROLL_UP = 0.1
-_KEPT_ROLL_UPS = 2
 _ROLL_UP_READS = 5
+
+
+@dataclass(frozen=True)
+class RollUpPolicy:
+    """When the log is rolled up: after `entries`, as soon as they hold `new_share` of all finished videos.
+
+    A roll-up is the whole state. One after every hundred entries would write a job of a million videos hundreds of
+    times, so that the share must be reached as well. After `most_entries` the log is rolled up in any case, because
+    whoever reads the job has to fetch every entry since. The last `kept` roll-ups stay, for readers that are at work.
+    """
+
+    entries: int = 100
+    most_entries: int = 2_000
+    new_share: float = 0.1
+    kept: int = 2
 
 
 class StaleEntry(Exception):
@@ -44,8 +56,9 @@ class CommitLog:
     `writer_id` must be unique to this process: it tells a driver's own write from a rival's.
     """
 
-    def __init__(self, storage: JobStorage, writer_id: str) -> None:
+    def __init__(self, storage: JobStorage, writer_id: str, roll_ups: RollUpPolicy | None = None) -> None:
         self.writer_id = writer_id
+        self._policy = roll_ups or RollUpPolicy()
         self.state = JobState()
         self._storage = storage
         self._num_since_roll_up = 0
@@ -79,10 +92,11 @@ class CommitLog:
             StorageError: the store does not answer.
         """
         while True:
-            (data,) = self._storage.read_existing([_entry_path(self.state.next_entry)])
+            path = layout.log_entry(self.state.next_entry)
+            (data,) = self._storage.read_existing([path])
             if data is None:
                 return self.state
-            self._apply_found(data)
+            self._apply_found(path, data)
 
     def settle(self) -> None:
         """Find out whether a write that ended in a `StorageError` got through; nothing to do after other writes.
@@ -92,9 +106,10 @@ class CommitLog:
             StorageError: the store still does not answer.
         """
         if self._is_uncertain:
-            (data,) = self._storage.read_existing([_entry_path(self.state.next_entry)])
+            path = layout.log_entry(self.state.next_entry)
+            (data,) = self._storage.read_existing([path])
             if data is not None:
-                self._apply_found(data)
+                self._apply_found(path, data)
             self._is_uncertain = False
 
     def claim(self) -> int:
@@ -163,10 +178,11 @@ class CommitLog:
                 self.state.check(entry)
             except ValueError as error:
                 raise StaleEntry(str(error)) from error
+            path = layout.log_entry(self.state.next_entry)
             try:
-                self._storage.create(_entry_path(self.state.next_entry), encode_entry(entry))
+                self._storage.create(path, encode_entry(entry))
             except AlreadyExists:
-                self._apply(decode_entry(self._storage.read(_entry_path(self.state.next_entry))))
+                self._apply(self._decoded(path, self._storage.read(path)))
             else:
                 self._apply(entry)
         self._roll_up_when_due()
@@ -177,9 +193,9 @@ class CommitLog:
 
     def roll_up(self) -> None:
         """Write the state as a roll-up now."""
-        self._storage.replace(_roll_up_path(self.state.next_entry), self.state.to_parquet())
+        self._storage.replace(layout.roll_up(self.state.next_entry), self.state.to_parquet())
         self._num_since_roll_up = self._num_videos_since_roll_up = 0
-        old = self._storage.listing("_log", "roll-")[:-_KEPT_ROLL_UPS]
+        old = self._storage.listing(layout.LOG, layout.ROLL_UP_STEM)[: -self._policy.kept]
         self._storage.delete(stored.path for stored in old)
 
     def _remaining(self, entry: Entry) -> Entry:
@@ -195,11 +211,11 @@ class CommitLog:
 
     def _write(self, entry: Entry) -> bool:
         """Create the next entry and apply it. False: an earlier write of ours, or a compaction, was there instead."""
-        path = _entry_path(self.state.next_entry)
+        path = layout.log_entry(self.state.next_entry)
         try:
             self._storage.create(path, encode_entry(entry))
         except AlreadyExists:
-            self._apply_found(self._storage.read(path))
+            self._apply_found(path, self._storage.read(path))
             return False
         except StorageError:
             self._is_uncertain = True
@@ -207,8 +223,11 @@ class CommitLog:
         self._apply(entry)
         return True
 
-    def _apply_found(self, data: bytes) -> None:
-        entry = decode_entry(data)
+    def _decoded(self, path: str, data: bytes) -> Entry:
+        return decode_entry(data, f"{self._storage}/{path}")
+
+    def _apply_found(self, path: str, data: bytes) -> None:
+        entry = self._decoded(path, data)
         if entry.writer_id != self.writer_id and not entry.compaction:
             raise LostOwnership(
                 f"{self._storage}: driver {entry.writer_id} has taken this job over. This driver stops; what it "
@@ -231,42 +250,34 @@ class CommitLog:
             _log.warning("the commit log was not rolled up, which is tried again at the next commit: %s", error)
 
     def _is_roll_up_due(self) -> bool:
-        """After so many entries, and with so many new videos that what is written in all stays linear.
-
-        A roll-up is the whole state: one every hundred entries would write a job of a million videos hundreds of
-        times. The upper bound on entries keeps the tail short, which whoever reads the job has to fetch.
-        """
-        enough_new = self._num_videos_since_roll_up >= _SHARE_PER_ROLL_UP * len(self.state.terminal)
-        return self._num_since_roll_up >= MOST_ENTRIES_PER_ROLL_UP or (
-            self._num_since_roll_up >= ENTRIES_PER_ROLL_UP and enough_new
+        policy = self._policy
+        enough_new = self._num_videos_since_roll_up >= policy.new_share * len(self.state.terminal)
+        return self._num_since_roll_up >= policy.most_entries or (
+            self._num_since_roll_up >= policy.entries and enough_new
         )
 
     def _read_roll_up(self) -> JobState:
         for _ in range(_ROLL_UP_READS):
-            stored = self._storage.listing("_log", "roll-")
+            stored = self._storage.listing(layout.LOG, layout.ROLL_UP_STEM)
             if not stored:
                 return JobState()
+            path = stored[-1].path
             try:
-                return JobState.from_parquet(self._storage.read(stored[-1].path))
+                return JobState.from_parquet(self._storage.read(path), f"{self._storage}/{path}")
             except FileNotFoundError:
                 continue  # a running driver has deleted it after writing newer ones
-        raise StorageError(f"{self._storage}/_log: roll-ups vanish while they are read. Run the same command again.")
+        raise StorageError(
+            f"{self._storage}/{layout.LOG}: roll-ups vanish while they are read. Run the same command again."
+        )
 
     def _read_tail(self) -> None:
         """Apply the entries after the roll-up. They are fetched by number: listing a long log would take longer."""
         num_ahead = 4
         while True:
             first = self.state.next_entry
-            for data in self._storage.read_existing([_entry_path(first + n) for n in range(num_ahead)]):
+            paths = [layout.log_entry(first + n) for n in range(num_ahead)]
+            for path, data in zip(paths, self._storage.read_existing(paths), strict=True):
                 if data is None:
                     return
-                self._apply(decode_entry(data))
+                self._apply(self._decoded(path, data))
             num_ahead = min(num_ahead * 2, 64)
-
-
-def _entry_path(number: int) -> str:
-    return f"_log/{number:020d}.json"
-
-
-def _roll_up_path(number: int) -> str:
-    return f"_log/roll-{number:020d}.parquet"

@@ -6,7 +6,6 @@ This is courtesy, not safety. What keeps a second driver out for certain is the 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -14,18 +13,24 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+from pydantic import Field
+
 from pipeline.commits.log import CommitLog
-from pipeline.errors import LostOwnership, OwnedByAnother, StorageError
+from pipeline.errors import LostOwnership, NewerVersion, OwnedByAnother, StorageError
+from pipeline.output.layout import OWNER
+from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
 
 _log = logging.getLogger(__name__)
 
-_PATH = "_owner.json"
-_RELEASE_SECONDS = 10.0  # a store that is away for longer does not hold up the end
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+# The clock may be set between two looks at it. A process that gets the same id later starts far more than this later.
+_SAME_START_SECONDS = 2.0
 
 
 def new_writer_id() -> str:
@@ -35,26 +40,32 @@ def new_writer_id() -> str:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """How often a driver shows that it lives, and after which silence another may take its place."""
+    """How often a driver shows that it lives, and after which silence another driver may take its place.
+
+    A driver that ends waits for at most `release_seconds` for a store that does not answer.
+    """
 
     every_seconds: float = 10.0
     stale_seconds: float = 60.0
+    release_seconds: float = 10.0
 
 
-@dataclass(frozen=True)
-class _Owner:
-    """What `_owner.json` says. `machine`, `process_id` and `started` tell one process from all others."""
+class _Owner(Document):
+    """What `_owner.json` says. `machine`, `process_id` and `started` tell one process from all others.
+
+    `started` is when the process began, in ticks of the kernel's clock since the machine began.
+    """
 
     writer_id: str
     epoch: int
     machine: str
-    process_id: int
+    process_id: int = Field(gt=0)
     started: str
     beat_at: str
 
     def is_gone(self) -> bool:
         """Whether the process ran on this machine and has ended. Of other machines nothing is known: False."""
-        return self.machine == _machine() and _process_started(self.process_id) != self.started
+        return self.machine == _machine() and not _is_running(self.process_id, self.started)
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,12 @@ class OwnerSeen:
 
 
 def look(storage: JobStorage) -> OwnerSeen | None:
-    """Who drives a job; None if nobody says so. Raises `StorageError` if the store does not answer."""
+    """Who drives a job; None if nobody says so.
+
+    Raises:
+        NewerVersion: a driver of a newer version of this program says so.
+        StorageError: the store does not answer.
+    """
     owner = _read_owner(storage)
     if owner is None:
         return None
@@ -101,6 +117,7 @@ class Ownership:
 
         Raises:
             OwnedByAnother: another driver is alive; says which.
+            NewerVersion: a driver of a newer version of this program was the last one at work.
             UnusableStore: the store cannot keep a second driver out.
             StorageError: the store does not answer.
         """
@@ -128,19 +145,22 @@ class Ownership:
             LostOwnership: the heartbeat of a newer driver is there.
             StorageError: the store does not answer.
         """
-        owner = self._read()
+        try:
+            owner = self._read()
+        except NewerVersion as error:
+            raise LostOwnership(f"{self._storage}: a driver of a newer maskmill has taken this job over") from error
         if owner is not None and owner.epoch > self._epoch:
             raise LostOwnership(f"{self._storage}: driver {owner.writer_id} has taken this job over")
         mine = _Owner(
-            self._log.writer_id,
-            self._epoch,
-            _machine(),
-            os.getpid(),
-            _process_started(os.getpid()),
-            datetime.now(UTC).isoformat(timespec="seconds"),
+            writer_id=self._log.writer_id,
+            epoch=self._epoch,
+            machine=_machine(),
+            process_id=os.getpid(),
+            started=str(_started_ticks(psutil.Process())),
+            beat_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         if not self._stop.is_set():
-            self._storage.replace(_PATH, json.dumps(asdict(mine)).encode())
+            self._storage.replace(OWNER, mine.to_json())
 
     def check(self) -> None:
         """Raise `LostOwnership` if the heartbeat has found a newer driver. Cheap."""
@@ -150,16 +170,17 @@ class Ownership:
     def release(self) -> None:
         """Stop the heartbeat and say that nobody drives. Never raises: a dead driver's place is taken anyway."""
         self._stop.set()
+        patience = self._heartbeat.release_seconds
         if self._thread is not None:
-            self._thread.join(_RELEASE_SECONDS)
+            self._thread.join(patience)
             self._thread = None
         backoff = self._storage.backoff
-        patience = min(backoff.patience_seconds, _RELEASE_SECONDS)
-        storage = replace(self._storage, backoff=replace(backoff, patience_seconds=patience))
-        with contextlib.suppress(StorageError):
+        shorter = replace(backoff, patience_seconds=min(backoff.patience_seconds, patience))
+        storage = replace(self._storage, backoff=shorter)
+        with contextlib.suppress(StorageError, NewerVersion):
             owner = _read_owner(storage)
             if owner is not None and owner.writer_id == self._log.writer_id:
-                storage.delete([_PATH])
+                storage.delete([OWNER])
 
     def _keep_beating(self) -> None:
         while not self._stop.wait(self._heartbeat.every_seconds):
@@ -179,7 +200,7 @@ class Ownership:
         if owner.is_gone():
             return False
         with contextlib.suppress(FileNotFoundError):
-            age_seconds = (now - self._storage.modified(_PATH)).total_seconds()
+            age_seconds = (now - self._storage.modified(OWNER)).total_seconds()
             if age_seconds < self._heartbeat.stale_seconds:
                 return True
             # After an outage of the store all heartbeats look old: give a living driver the time to beat again.
@@ -190,9 +211,13 @@ class Ownership:
 
 def _read_owner(storage: JobStorage) -> _Owner | None:
     try:
-        return _Owner(**json.loads(storage.read(_PATH)))
-    except (FileNotFoundError, ValueError, TypeError):
+        return _Owner.from_json(storage.read(OWNER), f"{storage}/{OWNER}")
+    except FileNotFoundError:
         return None
+    except NewerVersion:
+        raise
+    except ValueError:
+        return None  # torn, or somebody else's: nobody says that they drive
 
 
 def _machine() -> str:
@@ -203,23 +228,20 @@ def _machine() -> str:
     return f"{socket.gethostname()}/{uuid.getnode()}"
 
 
-def _process_started(process_id: int) -> str:
-    """When a process of this machine started, in the kernel's ticks; empty if there is none, or it is a zombie."""
+def _is_running(process_id: int, started: str) -> bool:
+    """Whether the process of this machine that began at `started` has not ended. A zombie has ended."""
     try:
-        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return _is_running(process_id)
-    return "" if fields[0] == "Z" else fields[19]
+        process = psutil.Process(process_id)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return abs(_started_ticks(process) - int(started)) <= _SAME_START_SECONDS * _TICKS_PER_SECOND
+    except psutil.NoSuchProcess:
+        return False
+    except (psutil.AccessDenied, ValueError):
+        return True  # there is a process with this id, and no way to tell that it is another one
 
 
-def _is_running(process_id: int) -> str:
-    """The same where there is no `/proc`: only whether it runs."""
-    if Path("/proc/self/stat").exists():
-        return ""
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "running"
+def _started_ticks(process: psutil.Process) -> int:
+    """When a process began. Counted from the start of the machine, because setting the clock does not change that."""
+    seconds: float = process.create_time() - psutil.boot_time()
+    return round(seconds * _TICKS_PER_SECOND)

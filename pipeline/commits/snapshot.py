@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.commits.entry import Entry
-from pipeline.output.schema import SCHEMA_VERSION, check_version
+from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.records import Status
+from pipeline.storage.documents import check_version
 
 
 class Terminal(NamedTuple):
@@ -193,7 +194,7 @@ class JobState:
         segments = pa.table(
             {
                 "name": pa.array(self.segments.keys(), pa.string()),
-                **{name: pa.array([getattr(s, name) for s in sizes], pa.int64()) for name in SegmentSize._fields},
+                **{column: pa.array(values, pa.int64()) for column, values in _size_columns(sizes).items()},
             }
         )
         removed = pa.table({"name": pa.array(sorted(self.removed), pa.string())})
@@ -218,21 +219,37 @@ class JobState:
         return buffer.getvalue()
 
     @staticmethod
-    def from_parquet(data: bytes) -> JobState:
-        """The inverse of `to_parquet`. Raises `NewerVersion` if a newer version of this program wrote it."""
-        check_version(int(pq.read_schema(io.BytesIO(data)).metadata[b"schema_version"]))
+    def from_parquet(data: bytes, name: str = "a roll-up") -> JobState:
+        """The inverse of `to_parquet`; `name` says in messages where the roll-up lies.
+
+        Rows of a kind and columns that this program does not know are ignored.
+
+        Raises:
+            NewerVersion: a newer version of this program wrote it.
+        """
+        check_version(name, int(pq.read_schema(io.BytesIO(data)).metadata[b"schema_version"]), SCHEMA_VERSION)
         table = pq.read_table(io.BytesIO(data))
 
         def part(kind: str) -> pa.Table:
             return table.filter(pc.equal(table["kind"], kind))
 
         segments, strikes = part("segment"), part("strikes")
-        sizes = zip(*(segments[name].to_pylist() for name in SegmentSize._fields), strict=True)
+        sizes = zip(*(segments[column].to_pylist() for column in _size_columns(())), strict=True)
         return JobState(
             terminal=TerminalVideos.from_table(part("video")),
-            segments=dict(zip(segments["name"].to_pylist(), (SegmentSize(*size) for size in sizes), strict=True)),
+            segments=dict(zip(segments["name"].to_pylist(), map(SegmentSize._make, sizes), strict=True)),
             removed=set(part("removed")["name"].to_pylist()),
             strikes=dict(zip(strikes["name"].to_pylist(), strikes["strikes"].to_pylist(), strict=True)),
             epoch=int(table.schema.metadata[b"epoch"]),
             next_entry=int(table.schema.metadata[b"next_entry"]),
         )
+
+
+def _size_columns(sizes: Sequence[SegmentSize]) -> dict[str, list[int]]:
+    """The columns of a roll-up for sizes of segments, by their names on disk and in the order of `SegmentSize`."""
+    return {
+        "num_masks": [size.num_masks for size in sizes],
+        "num_tracks": [size.num_tracks for size in sizes],
+        "num_videos": [size.num_videos for size in sizes],
+        "num_bytes": [size.num_bytes for size in sizes],
+    }

@@ -29,8 +29,8 @@ from pipeline.errors import ConfigError, InputError, NewerVersion, OwnedByAnothe
 from pipeline.inputs.plan import Plan
 from pipeline.output.rows import Provenance
 from pipeline.output.saved_sessions import delete_all
+from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import SegmentWriter
-from pipeline.output.segments import SegmentOrigin
 from pipeline.records import Ending
 from pipeline.redact import redact
 from pipeline.storage.scratch import WorkerFolder

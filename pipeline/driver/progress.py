@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from pipeline.commits import status_file
+from pipeline.commits.status_file import RunStatus
 from pipeline.errors import StorageError
 from pipeline.records import Outcome, Status
 from pipeline.redact import redact, redact_uri
@@ -131,27 +131,26 @@ class Progress:
     def write_status(self, state: str, num_workers: int) -> None:
         """Write `_status.json`. Never raises for storage: it is advisory."""
         frames_per_second, videos_per_second = self._rates()
-        status = {
-            "state": state,
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "num_planned": self._num_planned,
-            "num_before_this_run": self._num_before,
-            "num_ended": {status.value: self.by_status[status] for status in Status},
-            "failures": dict(self.failures.counts),
-            "num_frames": self.num_frames,
-            "num_masks": self.num_masks,
-            "frames_per_second": round(frames_per_second, 3),
-            "videos_per_second": round(videos_per_second, 5),
-            "num_waiting": self._num_planned - self._num_before - self.num_ended,
-            "num_workers": num_workers,
-            "num_gpus": num_workers * self.gpus_per_worker,
-            "stage_seconds": {stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
-            "last_error": self.last_error,
-        }
+        status = RunStatus(
+            state=state,
+            num_planned=self._num_planned,
+            num_before_this_run=self._num_before,
+            num_ended={status.value: self.by_status[status] for status in Status},
+            failures=dict(self.failures.counts),
+            num_frames=self.num_frames,
+            num_masks=self.num_masks,
+            frames_per_second=round(frames_per_second, 3),
+            videos_per_second=round(videos_per_second, 5),
+            num_waiting=self._num_planned - self._num_before - self.num_ended,
+            num_workers=num_workers,
+            num_gpus=num_workers * self.gpus_per_worker,
+            stage_seconds={stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
+            last_error=self.last_error,
+        )
         for observe in self.observers:
-            observe(status)
+            observe(status.to_dict())
         try:
-            self._storage.replace("_status.json", json.dumps(status, indent=2, ensure_ascii=False).encode())
+            status_file.write_status(self._storage, status)
         except StorageError as error:
             self.last_error = redact(str(error))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model import bundled_folder, is_hub_id
-from pipeline.commits.job_record import JobRecord, _local_files
+from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
 from pipeline.records import Checkpoint
@@ -30,7 +30,7 @@ def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Checkpoin
         return Checkpoint(source, None, _content_hash(Path(folder)))
     if is_local(source) and Path(local_path(source)).expanduser().exists():
         path = Path(local_path(source)).expanduser().absolute()
-        files = _local_files(source)
+        files = local_files(source)
         same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
         return Checkpoint(str(path), None, record.checkpoint["identity"] if record and same else _content_hash(path))
     if "://" in source:

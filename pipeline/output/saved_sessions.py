@@ -6,29 +6,47 @@ counts as labelled: a video that is saved and never finished is in no table.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.config.job_config import CheckpointConfig
 from pipeline.errors import StorageError
+from pipeline.output.layout import (
+    SESSIONS,
+    is_session_document,
+    new_session_rows,
+    new_session_state,
+    session_document,
+    session_folder,
+)
 from pipeline.output.schema import MASKS, SCHEMA_VERSION
 from pipeline.records import WorkItem
 from pipeline.redact import redact_uri
+from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 
 _log = logging.getLogger(__name__)
 
-FOLDER = "_sessions"
 _SAVE_PATIENCE_SECONDS = 10.0
 _WORTH_SECONDS = 5.0
+
+
+class _SessionDocument(Document):
+    """What is saved of a video: `parts` are files of rows, `state` is the file of the session.
+
+    `num_frames` of its walks are done. `identity` is from `session_identity`.
+    """
+
+    identity: dict[str, Any]
+    state: str
+    parts: list[str]
+    num_frames: int
 
 
 @dataclass(frozen=True)
@@ -41,9 +59,9 @@ class SavedVideo:
 
 
 class VideoCheckpoint:
-    """The saved state of one video that a worker labels: read once at its start, written now and then.
+    """The saved session of one video that a worker labels: read once at its start, written now and then.
 
-    `identity` is from `session_identity`: what was saved under another one is of no use.
+    `identity` is from `session_identity`. What was saved under another one is of no use, and is deleted.
     """
 
     def __init__(
@@ -75,29 +93,40 @@ class VideoCheckpoint:
         return self._num_saved_here
 
     def load(self) -> SavedVideo | None:
-        """What an earlier attempt saved; None if nothing of use.
+        """What an earlier attempt saved. None if nothing is saved, or what is saved does not fit and was deleted.
 
         Raises `StorageError` if the store does not answer.
         """
+        path = session_document(self._folder)
         try:
-            document = json.loads(self._storage.read(f"{self._folder}/latest.json"))
-            if document["identity"] != self._identity:
-                return None
-            state = self._storage.read(f"{self._folder}/{document['state']}")
-            parts = [self._storage.read(f"{self._folder}/{name}") for name in document["parts"]]
-            rows = [batch for part in parts for batch in _decode(part)]
+            data = self._storage.read(path)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            _log.warning("%s/%s is of no use, the video starts anew: %s", self._storage, self._folder, error)
+        try:
+            document = _SessionDocument.from_json(data, f"{self._storage}/{path}")
+            if document.identity != self._identity:
+                changed = _changed(document.identity, self._identity)
+                raise ValueError(f"it was saved with another {', '.join(changed)}")
+            state = self._storage.read(f"{self._folder}/{document.state}")
+            parts = [self._storage.read(f"{self._folder}/{name}") for name in document.parts]
+            rows = [batch for part in parts for batch in _decode(part)]
+        except (FileNotFoundError, ValueError, pa.ArrowException) as error:
+            self._warn_that_it_does_not_fit(error)
+            self.forget()
             return None
-        self._parts, self._state = list(document["parts"]), document["state"]
-        self._num_frames = document["num_frames"]
+        self._parts, self._state = document.parts, document.state
+        self._num_frames = document.num_frames
         return SavedVideo(state, rows, self._num_frames)
 
     def forget(self) -> None:
-        """What was loaded does not fit: start from nothing."""
+        """What was saved does not fit: delete it, and start from nothing."""
         self._parts, self._state, self._num_frames = [], "", 0
+        self._delete_files()
+
+    def _warn_that_it_does_not_fit(self, error: Exception) -> None:
+        reason = "; ".join(line.strip() for line in str(error).splitlines())
+        video_id = self._identity["video_id"]
+        _log.warning("video %r starts anew, because its saved session does not fit: %s", video_id, reason)
 
     def is_due(self, num_frames: int) -> bool:
         """Whether it is time to save, after so many frames."""
@@ -120,13 +149,13 @@ class VideoCheckpoint:
         self._is_wanted = False
         self._last_save, self._num_tried = self._clock(), num_frames
         self._unsaved += new_rows
-        part, state_name = f"{uuid.uuid4().hex}.arrow", f"{uuid.uuid4().hex}.safetensors"
+        part, state_name = new_session_rows(), new_session_state()
         parts = [*self._parts, part]
-        document = {"identity": self._identity, "state": state_name, "parts": parts, "num_frames": num_frames}
+        document = _SessionDocument(identity=self._identity, state=state_name, parts=parts, num_frames=num_frames)
         try:
             self._quick.replace(f"{self._folder}/{part}", _encode(self._unsaved))
             self._quick.replace(f"{self._folder}/{state_name}", state)
-            self._quick.replace(f"{self._folder}/latest.json", json.dumps(document).encode())
+            self._quick.replace(session_document(self._folder), document.to_json())
             if self._state:
                 self._quick.delete([f"{self._folder}/{self._state}"])
         except StorageError as error:
@@ -138,33 +167,26 @@ class VideoCheckpoint:
 
     def delete(self) -> None:
         """The video is finished: remove what was saved. What stays behind goes at the end of the job."""
-        if not self._parts:
-            return
+        if self._parts:
+            self._delete_files()
+
+    def _delete_files(self) -> None:
+        """Delete what is saved, the document first: without it nobody counts or reads the rest."""
         try:
-            self._quick.delete([f"{self._folder}/latest.json"])
-            delete_folder(self._quick, self._folder)
+            self._quick.delete([session_document(self._folder)])
+            self._quick.delete(stored.path for stored in self._quick.listing(self._folder))
         except StorageError as error:
-            _log.warning("%s", error)
-
-
-def session_folder(video_id: str) -> str:
-    """Where a video is saved, relative to the job. Ids can be of any length, with any letters."""
-    return f"{FOLDER}/{hashlib.sha256(video_id.encode()).hexdigest()[:32]}"
+            _log.warning("a saved session is deleted at the end of the job instead: %s", error)
 
 
 def num_saved(storage: JobStorage) -> int:
     """Unfinished videos that a later attempt can go on with, by one listing. Raises `StorageError`."""
-    return sum(path.endswith("/latest.json") for path in storage.tree(FOLDER))
+    return sum(map(is_session_document, storage.tree(SESSIONS)))
 
 
 def delete_all(storage: JobStorage) -> None:
     """Delete everything that was saved. Only at the end of a job, when every video is finished."""
-    storage.delete(storage.tree(FOLDER))
-
-
-def delete_folder(storage: JobStorage, folder: str) -> None:
-    """Delete everything that was saved of one video."""
-    storage.delete(stored.path for stored in storage.listing(folder))
+    storage.delete(storage.tree(SESSIONS))
 
 
 def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str, object]:
@@ -178,6 +200,11 @@ def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str
         "prompt_hash": item.prompt_hash,
         "config_hash": config_hash,
     }
+
+
+def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Names of what differs between two identities."""
+    return sorted(key for key in {**before, **now} if before.get(key) != now.get(key))
 
 
 def _encode(batches: Sequence[pa.RecordBatch]) -> bytes:

@@ -8,19 +8,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.errors import NewerVersion
-
 SCHEMA_VERSION = 1
-"""Raised when a written table changes its meaning. Kept in the footer of every segment and in each log entry."""
-
-
-def check_version(written: int) -> None:
-    """Raise `NewerVersion` if the log was written with a schema version that this program does not know."""
-    if written > SCHEMA_VERSION:
-        raise NewerVersion(
-            f"the job's log was written with schema version {written}, this program knows {SCHEMA_VERSION}: use the "
-            "newer maskmill for this output"
-        )
+"""A table that changes its meaning gets a new version. Footers of segments, log entries and roll-ups hold it."""
 
 
 SORT_KEYS: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from pipeline.config.job_config import FlushConfig
 from pipeline.output.schema import SORT_KEYS, TABLES
-from pipeline.output.segments import BuiltSegment, SegmentOrigin, build_segment, new_segment_name, publish
+from pipeline.output.segment_files import BuiltSegment, SegmentOrigin, build_segment
+from pipeline.output.segments import publish
 from pipeline.records import Outcome, Segment
 from pipeline.storage.atomic_files import deleted_on_error, spool_errors
 from pipeline.storage.job_storage import JobStorage
@@ -165,7 +166,7 @@ class SegmentWriter:
         batches = {"masks": (), "tracks": (), "videos": videos.take(order).to_batches()}
         with spool_errors(self._spool):
             self._spool.mkdir(parents=True, exist_ok=True)
-            built = build_segment(new_segment_name(self._origin), self._origin, outcomes, batches, self._spool)
+            built = build_segment(self._origin, outcomes, batches, self._spool)
         with deleted_on_error(built.files.values()):
             return publish(self._storage, built)
 
@@ -176,7 +177,6 @@ class SegmentWriter:
     def _build(self) -> BuiltSegment:
         waiting = [self._waiting[video_id] for video_id in sorted(self._waiting)]
         built = build_segment(
-            new_segment_name(self._origin),
             self._origin,
             [video.outcome for video in waiting],
             {

@@ -32,7 +32,9 @@ __all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableSto
 
 A = TypeVar("A")
 T = TypeVar("T")
-_TEMPORARY = "_tmp"
+TEMPORARY = "_tmp"
+"""The folder of a job for files that are being written, on local disk only."""
+
 _WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
 _NATIVE_CREATE = S3 | {"gs", "gcs", "abfs", "abfss", "az"}
 _PARALLEL_REQUESTS = 16
@@ -88,7 +90,7 @@ class JobStorage:
         Raises:
             UnusableStore: the store would let two drivers write one job. `single_driver` skips the check.
         """
-        path = f"{_TEMPORARY}/probe-{uuid.uuid4().hex}"
+        path = f"{TEMPORARY}/probe-{uuid.uuid4().hex}"
         if not self.supports_create and not self.single_driver:
             raise self._unsafe("this store has no create-only writes")
         try:
@@ -275,7 +277,7 @@ class JobStorage:
 
     @property
     def _aside(self) -> Path:
-        return Path(self._root) / _TEMPORARY
+        return Path(self._root) / TEMPORARY
 
     def _replace(self, fs: fsspec.AbstractFileSystem, full: str, data: bytes) -> None:
         if self.is_local:

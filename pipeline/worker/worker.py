@@ -28,8 +28,8 @@ from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.table_readers import TableReaders
 from pipeline.output.rows import Provenance, labeled_video
 from pipeline.output.saved_sessions import VideoCheckpoint, session_identity
+from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import FlushPolicy, LabeledVideo, SegmentWriter
-from pipeline.output.segments import SegmentOrigin
 from pipeline.records import Report, Segment, Status, WorkItem
 from pipeline.redact import redact
 from pipeline.storage.faults import is_from_client, is_from_full_disk, is_transient

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import tables
-from pipeline.commits.log import ENTRIES_PER_ROLL_UP, CommitLog
+from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.storage.job_storage import JobStorage
 from tests.faults.conftest import Inputs, s3_arguments
 from tests.support.fault_jobs import RunningJob, descendants, kill, read_tables, run
@@ -61,7 +61,7 @@ def lengthen_log(storage: JobStorage) -> None:
     log = CommitLog(storage, "somebody-before")
     log.load()
     log.claim()
-    for number in range(log.state.next_entry, ENTRIES_PER_ROLL_UP - 3):
+    for number in range(log.state.next_entry, RollUpPolicy().entries - 3):
         log.append(strikes={"nobody": number})
     log.append(strikes={"nobody": 0})
 

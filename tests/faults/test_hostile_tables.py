@@ -18,7 +18,7 @@ import torch
 import model
 from pipeline import tables
 from pipeline.inputs.write import prompts_table
-from pipeline.output.saved_sessions import session_folder
+from pipeline.output.layout import session_folder
 from pipeline.run import main
 from tests.support.media_files import encode, encode_image, pictures
 

@@ -15,7 +15,7 @@ from pipeline import command as job_command
 from pipeline import status
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import Heartbeat, Ownership
-from pipeline.output.saved_sessions import session_folder
+from pipeline.output.layout import session_folder
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Status
 from pipeline.status import group_by_cause, read_status
@@ -138,6 +138,16 @@ def test_a_job_that_has_just_begun(disk_storage: JobStorage) -> None:
 def test_a_broken_status_file_is_no_obstacle(job: JobStorage, content: bytes) -> None:
     job.replace("_status.json", content)
     assert "5 in the tables" in read_status(job)
+
+
+def test_a_status_file_of_a_later_program_is_read_unless_its_version_is_newer(job: JobStorage) -> None:
+    job.replace("_status.json", json.dumps(PROGRESS | {"found_later": [1]}).encode())
+    assert "5 of 40 in the tables" in read_status(job)
+    job.replace("_status.json", json.dumps(PROGRESS | {"version": 2}).encode())
+    text = read_status(job)
+    (line,) = [line for line in text.splitlines() if "_status.json was written by a newer maskmill" in line]
+    assert "in version 2; this one reads versions up to 1." in line
+    assert "5 in the tables (2 ok, 2 failed, 1 quarantined)" in text, "the log is told in any case"
 
 
 def test_causes_differ_by_status_class_and_words_not_by_names_and_numbers() -> None:

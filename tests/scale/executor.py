@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.cluster.executor import Event, Ready, Reported
-from pipeline.output.segments import SegmentOrigin, new_segment_name
+from pipeline.output.layout import new_segment_name
 from pipeline.records import Outcome, Progress, Report, Segment, Status, WorkItem
 
 _FRAMES, _MASKS, _BYTES_PER_MASK = 120, 240, 185
@@ -96,5 +96,5 @@ def segment_of(worker_id: str, outcomes: Sequence[Outcome]) -> Segment:
     """The receipt of a segment with these videos."""
     num_masks = sum(outcome.num_masks for outcome in outcomes)
     num_rows = {"masks": num_masks, "tracks": 2 * len(outcomes), "videos": len(outcomes)}
-    name = new_segment_name(SegmentOrigin(1, worker_id, "receipts"))
+    name = new_segment_name(1, worker_id)
     return Segment(name, num_rows, num_masks * _BYTES_PER_MASK, tuple(outcomes))

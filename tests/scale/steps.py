@@ -16,8 +16,8 @@ from pipeline.config import compose
 from pipeline.config.job_config import JobConfig
 from pipeline.driver import driver
 from pipeline.driver.loop import Loop
+from pipeline.output.layout import segment_object
 from pipeline.output.schema import TABLES
-from pipeline.output.segments import object_path
 from pipeline.storage.job_storage import JobStorage
 from tests.scale.executor import ReceiptExecutor
 from tests.scale.inputs import write_tables
@@ -145,7 +145,7 @@ def stage(folder: Path, num_videos: int) -> dict[str, Any]:
     for table in TABLES:
         (folder / "out" / table).mkdir(exist_ok=True)
         for name in state.segments:
-            (folder / "out" / object_path(table, name)).touch()
+            (folder / "out" / segment_object(table, name)).touch()
     return {"num_objects": len(TABLES) * (len(state.segments) + ADOPTED)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.commits.log import CommitLog
+from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.commits.test_snapshot import segment
 from tests.scale import steps
@@ -77,11 +77,8 @@ def memory_job() -> Iterator[JobStorage]:
     storage.delete(storage.tree("_log"))
 
 
-def test_what_a_log_writes_stays_in_proportion_to_its_entries(
-    memory_job: JobStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_log_writes_stays_in_proportion_to_its_entries(memory_job: JobStorage) -> None:
     """A roll-up is the whole state: at fixed distances they would be quadratic."""
-    monkeypatch.setattr("pipeline.commits.log.ENTRIES_PER_ROLL_UP", 5)
     written = [0]
 
     class Counted(JobStorage):
@@ -93,7 +90,7 @@ def test_what_a_log_writes_stays_in_proportion_to_its_entries(
             written[0] += len(data)
             super().replace(path, data)
 
-    log = CommitLog(Counted(memory_job.uri, single_driver=True), "w")
+    log = CommitLog(Counted(memory_job.uri, single_driver=True), "w", RollUpPolicy(entries=5))
     log.load()
     log.claim()
     bytes_after: dict[int, int] = {}
@@ -106,12 +103,8 @@ def test_what_a_log_writes_stays_in_proportion_to_its_entries(
     assert tail <= 0.12 * 800, "and whoever loads it has a short tail to read"
 
 
-def test_the_tail_of_a_log_is_bounded_however_large_it_is(
-    memory_job: JobStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.commits.log.ENTRIES_PER_ROLL_UP", 5)
-    monkeypatch.setattr("pipeline.commits.log.MOST_ENTRIES_PER_ROLL_UP", 20)
-    log = CommitLog(memory_job, "w")
+def test_the_tail_of_a_log_is_bounded_however_large_it_is(memory_job: JobStorage) -> None:
+    log = CommitLog(memory_job, "w", RollUpPolicy(entries=5, most_entries=20))
     log.load()
     log.claim()
     log.append(add=[segment("large", *(f"v{number}" for number in range(5_000)))])

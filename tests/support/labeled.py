@@ -11,8 +11,8 @@ from pycocotools import mask as coco
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.log import CommitLog
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
+from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import LabeledVideo, SegmentWriter
-from pipeline.output.segments import SegmentOrigin
 from pipeline.records import Outcome, Segment, Status
 from pipeline.storage.job_storage import JobStorage
 

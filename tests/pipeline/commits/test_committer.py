@@ -18,8 +18,9 @@ from pipeline.commits.log import CommitLog
 from pipeline.driver.results import JobLedger
 from pipeline.errors import LostOwnership, StorageError
 from pipeline.output.rows import Provenance
+from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import SegmentWriter
-from pipeline.output.segments import SegmentOrigin, read_footer
+from pipeline.output.segments import read_footer
 from pipeline.records import Segment, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage
@@ -156,7 +157,7 @@ def test_a_full_spool_is_said_and_the_same_call_works_when_there_is_room(
     keeper.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b"))])
     with monkeypatch.context() as patch:
         full = OSError(errno.ENOSPC, "No space left on device")
-        patch.setattr("pipeline.output.segments._write", mock.Mock(side_effect=full))
+        patch.setattr("pipeline.output.segment_files._write", mock.Mock(side_effect=full))
         with pytest.raises(StorageError, match=r"the spool .* failed: .*No space left .* Free some space"):
             keeper.forget(["a"])
     assert statuses(disk_storage) == {"a": "ok", "b": "ok"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -24,8 +25,8 @@ from pipeline.commits.log import CommitLog, StaleEntry
 from pipeline.commits.owner import Ownership, look, new_writer_id
 from pipeline.compact import HELP
 from pipeline.errors import LostOwnership, OwnedByAnother, StorageError, UnusableStore
+from pipeline.output.layout import log_entry
 from pipeline.output.schema import SORT_KEYS, TABLES
-from pipeline.output.segments import SegmentFooter, read_footer
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.scratch import WorkerFolder
@@ -175,26 +176,33 @@ def test_forgetting_everything_of_a_segment_that_was_merged_meanwhile(disk_stora
 
 
 def test_a_segment_that_is_merged_while_the_driver_reads_it_is_forgotten_where_it_is_now(
-    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk_storage: JobStorage, tmp_path: Path
 ) -> None:
     spool = tmp_path / "spool"
     log, keeper = driver(disk_storage, spool)
     keeper.commit(
         [publish(disk_storage, spool, labeled("a"), labeled("b")), publish(disk_storage, spool, labeled("c"))]
     )
-    races = [lambda: compact(disk_storage, spool)]
-
-    def read_footer_before_a_compaction(storage: JobStorage, name: str) -> SegmentFooter:
-        footer = read_footer(storage, name)
-        while races:
-            races.pop()()
-        return footer
-
-    monkeypatch.setattr("pipeline.commits.committer.read_footer", read_footer_before_a_compaction)
+    racing = RacingRead(disk_storage.uri)
+    racing.race = lambda: compact(disk_storage, spool)  # type: ignore[method-assign]
+    keeper = SegmentKeeper(racing, log, spool)
     keeper.forget(["a"])
+    assert len(disk_storage.read(log_entry(2))) > 0, "the compaction came in between"
     assert set(log.state.terminal) == {"b", "c"}
     for table, found in rows(disk_storage).items():
         assert {row["video_id"] for row in found} == {"b", "c"}, table
+
+
+class RacingRead(JobStorage):
+    """Runs `race` once, just after the footer of a segment was read."""
+
+    race = staticmethod(lambda: None)
+
+    def num_bytes(self, path: str) -> int:
+        found = super().num_bytes(path)
+        race, self.race = self.race, lambda: None  # type: ignore[method-assign]
+        race()
+        return found
 
 
 class RacingStorage(JobStorage):
@@ -247,10 +255,16 @@ def test_a_compaction_needs_no_ownership_but_a_lost_job_stays_lost(disk_storage:
         first.sweep()
 
 
+def single_driver_record() -> JobRecord:
+    return JobRecord(
+        fingerprint={}, config={"single_driver": True}, checkpoint={}, files={}, versions="", written_at=""
+    )
+
+
 def single_driver_job(uri: str, spool: Path) -> JobStorage:
     """A job of three segments with `single_driver=true`, as its driver sees the storage."""
     storage = JobStorage(uri, single_driver=True)
-    write_record(storage, JobRecord({}, {"single_driver": True}, {}, {}, "", ""))
+    write_record(storage, single_driver_record())
     commit_segments(storage, spool, 3)
     return storage
 
@@ -349,7 +363,7 @@ def test_a_full_spool_ends_it_with_nothing_lost_and_nothing_left(
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.commits.compaction.WorkerFolder", full_folder)
-        patch.setattr("pipeline.commits.compaction.new_segment_name", lambda origin: "merged")
+        patch.setattr("pipeline.output.segment_files.new_segment_name", lambda *origin: "merged")
         with pytest.raises(StorageError, match=r"the spool .*No space left"):
             compact(disk_storage, tmp_path)
     assert not list(tmp_path.glob("maskmill-*"))
@@ -433,16 +447,14 @@ def test_wrong_arguments_are_explained(words: Sequence[str], message: str, capsy
 
 @pytest.mark.parametrize("command", [compact_module.run, status.run])
 def test_a_job_of_a_newer_version_is_exit_code_2(
-    disk_storage: JobStorage,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    command: Callable[[job_command.JobArguments], None],
+    disk_storage: JobStorage, capsys: pytest.CaptureFixture[str], command: Callable[[job_command.JobArguments], None]
 ) -> None:
-    monkeypatch.setattr("pipeline.commits.entry.SCHEMA_VERSION", 99)
     CommitLog(disk_storage, "newer").claim()
+    document = json.loads(disk_storage.read(log_entry(0))) | {"schema_version": 99}
+    disk_storage.replace(log_entry(0), json.dumps(document).encode())
     assert job_command.main(HELP, command, [f"output={disk_storage.uri}"]) == 2
     printed = capsys.readouterr().err
-    assert "use the newer maskmill" in printed
+    assert "was written by a newer maskmill, in version 99" in printed
     assert len(printed.splitlines()) == 1
 
 

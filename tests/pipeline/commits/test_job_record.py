@@ -21,7 +21,7 @@ from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig
 from pipeline.driver import weights
 from pipeline.driver.weights import resolve_checkpoint
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, NewerVersion, StorageError
 from pipeline.records import Checkpoint
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
@@ -89,6 +89,23 @@ def test_a_new_job_has_no_record(disk_storage: JobStorage) -> None:
 def test_a_strange_job_json_is_refused(content: bytes, disk_storage: JobStorage) -> None:
     disk_storage.replace("job.json", content)
     with pytest.raises(ConfigError, match=r"job\.json is not one of maskmill's"):
+        read_record(disk_storage)
+
+
+def test_a_job_json_of_a_later_program_is_read_unless_its_version_is_newer(disk_storage: JobStorage) -> None:
+    record = make_record(config(), Checkpoint("mini", None, "sha256:0"))
+    write_record(disk_storage, record)
+    document = json.loads(disk_storage.read("job.json"))
+    assert set(document) == {
+        *("version", "fingerprint", "config", "checkpoint", "files", "versions", "written_at"),
+    }
+    disk_storage.replace("job.json", json.dumps(document | {"notes": "of later"}).encode())
+    assert read_record(disk_storage) == record
+    del document["version"]
+    disk_storage.replace("job.json", json.dumps(document).encode())
+    assert read_record(disk_storage) == record, "programs before versions were written"
+    disk_storage.replace("job.json", json.dumps(document | {"version": 2}).encode())
+    with pytest.raises(NewerVersion, match=r"job\.json was written by a newer maskmill, in version 2; .* up to 1\."):
         read_record(disk_storage)
 
 

@@ -8,15 +8,18 @@ import json
 import pytest
 
 from pipeline.commits.entry import Entry, decode_entry, encode_entry
-from pipeline.commits.log import CommitLog
+from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.errors import LostOwnership, NewerVersion, StorageError
+from pipeline.output.layout import log_entry
 from pipeline.records import Outcome, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.commits.test_snapshot import segment
 
+FEW = RollUpPolicy(entries=10)
 
-def claimed(storage: JobStorage, writer_id: str) -> CommitLog:
-    log = CommitLog(storage, writer_id)
+
+def claimed(storage: JobStorage, writer_id: str, roll_ups: RollUpPolicy | None = None) -> CommitLog:
+    log = CommitLog(storage, writer_id, roll_ups)
     log.load()
     log.claim()
     return log
@@ -128,21 +131,14 @@ def test_a_lost_answer_does_not_hide_a_rival(disk_storage: JobStorage) -> None:
         log.settle()
 
 
-@pytest.fixture
-def few_entries(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Roll up after this many entries already, to save time."""
-    monkeypatch.setattr("pipeline.commits.log.ENTRIES_PER_ROLL_UP", 10)
-    return 10
-
-
-def test_roll_ups_shorten_loading_and_old_ones_go(storage: JobStorage, few_entries: int) -> None:
-    log = claimed(storage, "w")
-    for number in range(2 * few_entries + 15):
+def test_roll_ups_shorten_loading_and_old_ones_go(storage: JobStorage) -> None:
+    log = claimed(storage, "w", FEW)
+    for number in range(2 * FEW.entries + 15):
         log.append(add=[segment(f"s{number}", f"v{number}")])
     rolls = [int(stored.path[len("_log/roll-") : -len(".parquet")]) for stored in storage.listing("_log", "roll-")]
-    assert rolls == [2 * few_entries, 3 * few_entries]
+    assert rolls == [2 * FEW.entries, 3 * FEW.entries]
     entries = [stored for stored in storage.listing("_log") if stored.path.endswith(".json")]
-    assert len(entries) == 2 * few_entries + 16, "entries stay: they are the fence"
+    assert len(entries) == 2 * FEW.entries + 16, "entries stay: they are the fence"
     read: list[str] = []
     watched = JobStorage(storage.uri, storage.storage_options)
     original = watched.read
@@ -151,13 +147,13 @@ def test_roll_ups_shorten_loading_and_old_ones_go(storage: JobStorage, few_entri
     assert len(read) < 20
 
 
-def test_a_roll_up_that_fails_does_not_fail_the_commit(disk_storage: JobStorage, few_entries: int) -> None:
+def test_a_roll_up_that_fails_does_not_fail_the_commit(disk_storage: JobStorage) -> None:
     class NoRollUps(JobStorage):
         def replace(self, path: str, data: bytes) -> None:
             raise StorageError("disk full")
 
-    log = claimed(NoRollUps(disk_storage.uri), "w")
-    for number in range(few_entries + 5):
+    log = claimed(NoRollUps(disk_storage.uri), "w", FEW)
+    for number in range(FEW.entries + 5):
         log.append(add=[segment(f"s{number}", f"v{number}")])
     assert CommitLog(disk_storage, "r").load() == log.state
     log._storage = disk_storage
@@ -178,7 +174,40 @@ def test_an_entry_keeps_every_field_and_any_text() -> None:
     assert decode_entry(encode_entry(entry)) == entry
 
 
-def test_a_log_of_a_newer_version_is_refused_by_name() -> None:
-    document = json.loads(encode_entry(Entry("w", 1))) | {"schema_version": 99}
-    with pytest.raises(NewerVersion, match="schema version 99"):
-        decode_entry(json.dumps(document).encode())
+def rewrite(storage: JobStorage, path: str, **changes: object) -> None:
+    """Change fields of a document, as another version of this program would write them."""
+    storage.replace(path, json.dumps(json.loads(storage.read(path)) | changes).encode())
+
+
+def test_a_log_of_a_newer_version_is_refused_by_name(disk_storage: JobStorage) -> None:
+    claimed(disk_storage, "w")
+    rewrite(disk_storage, log_entry(0), schema_version=99)
+    with pytest.raises(NewerVersion, match=r"0000\.json was written by a newer maskmill, in version 99; .* up to 1\."):
+        CommitLog(disk_storage, "r").load()
+
+
+def test_fields_that_a_later_program_adds_to_an_entry_are_ignored(disk_storage: JobStorage) -> None:
+    log = claimed(disk_storage, "w")
+    log.append(add=[segment("a", "v1")])
+    (added,) = json.loads(disk_storage.read(log_entry(1)))["add"]
+    outcomes = [[*outcome, "a value of later"] for outcome in added["outcomes"]]
+    rewrite(disk_storage, log_entry(1), found_later=1, add=[added | {"outcomes": outcomes, "found_later": 2}])
+    assert CommitLog(disk_storage, "r").load() == log.state
+
+
+def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
+    """Code may be renamed at will; what is on disk may not."""
+    outcome = Outcome("v", Status.OK, "p", 12, 6, error_class="", message="m")
+    added = dataclasses.replace(segment("s"), outcomes=(outcome,), num_rows={"masks": 12}, num_bytes=7)
+    document = json.loads(encode_entry(Entry("w", 3, (added,), ("r",), ("f",), {"x": 2}, compaction=True)))
+    assert document.pop("written_at")
+    assert document == {
+        "schema_version": 1,
+        "writer_id": "w",
+        "epoch": 3,
+        "add": [{"name": "s", "rows": {"masks": 12}, "bytes": 7, "outcomes": [["v", "ok", "p", 12, 6, "", "m"]]}],
+        "remove": ["r"],
+        "forget": ["f"],
+        "strikes": {"x": 2},
+        "compaction": True,
+    }

@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.commits import owner as owner_module
 from pipeline.commits.log import CommitLog
-from pipeline.commits.owner import Heartbeat, Ownership, new_writer_id
-from pipeline.errors import LostOwnership, OwnedByAnother, StorageError, UnusableStore
+from pipeline.commits.owner import Heartbeat, Ownership, look, new_writer_id
+from pipeline.errors import LostOwnership, NewerVersion, OwnedByAnother, StorageError, UnusableStore
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 
@@ -185,12 +185,11 @@ class Outage(JobStorage):
         return super()._run(verb, path, call)
 
 
-def test_a_store_that_is_away_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner_module, "_RELEASE_SECONDS", 0.3)
+def test_a_store_that_is_away_does_not_hold_up_the_end(tmp_path: Path) -> None:
     storage = Outage(str(tmp_path), backoff=Backoff(patience_seconds=600, first_seconds=0.01, longest_seconds=0.05))
     log = CommitLog(storage, new_writer_id())
     log.load()
-    owner = Ownership(storage, log, OFTEN)
+    owner = Ownership(storage, log, replace(OFTEN, release_seconds=0.3))
     owner.acquire()
     (tmp_path / "away").touch()
     time.sleep(0.2)  # the heartbeat waits for the store by now
@@ -214,3 +213,61 @@ def test_an_unsafe_store_is_refused_before_anything_is_written() -> None:
 def test_garbage_in_the_owner_file_is_nobody(storage: JobStorage, ownership: Callable[..., Ownership]) -> None:
     storage.replace("_owner.json", b"{ torn")
     assert ownership().acquire() == 1
+
+
+def living(storage: JobStorage, **more: object) -> None:
+    """The heartbeat of a driver at work: this process."""
+    log = CommitLog(storage, "living")
+    log.load()
+    owner = Ownership(storage, log, Heartbeat(every_seconds=60))
+    owner.acquire()
+    document = json.loads(storage.read("_owner.json"))
+    owner.release()
+    storage.replace("_owner.json", json.dumps(document | more).encode())
+
+
+def test_a_driver_of_a_later_program_that_says_more_of_itself_is_left_alone(
+    storage: JobStorage, ownership: Callable[..., Ownership]
+) -> None:
+    living(storage, gpus=8)
+    with pytest.raises(OwnedByAnother, match="driver living is at work"):
+        ownership(Heartbeat()).acquire()
+
+
+def test_a_driver_of_a_newer_version_is_not_replaced(storage: JobStorage, ownership: Callable[..., Ownership]) -> None:
+    living(storage, version=2)
+    with pytest.raises(NewerVersion, match=r"_owner\.json was written by a newer maskmill, in version 2; .* up to 1\."):
+        ownership(Heartbeat()).acquire()
+    assert len(storage.listing("_log")) == 1, "the job was not claimed"
+
+
+def test_a_driver_that_a_newer_version_replaced_stops(storage: JobStorage, ownership: Callable[..., Ownership]) -> None:
+    first = ownership(Heartbeat(every_seconds=60))
+    first.acquire()
+    living_document = json.loads(storage.read("_owner.json"))
+    storage.replace("_owner.json", json.dumps(living_document | {"version": 2}).encode())
+    with pytest.raises(LostOwnership, match="a driver of a newer maskmill has taken this job over"):
+        first.beat()
+    first.release()
+    assert json.loads(storage.read("_owner.json"))["version"] == 2, "the newer driver's sign stays"
+
+
+def test_the_owner_file_has_the_names_that_earlier_programs_read(disk_storage: JobStorage) -> None:
+    living(disk_storage)
+    document = json.loads(disk_storage.read("_owner.json"))
+    assert set(document) == {"version", "writer_id", "epoch", "machine", "process_id", "started", "beat_at"}
+    assert (document["version"], document["process_id"]) == (1, os.getpid())
+
+
+def test_another_process_with_the_same_id_is_not_the_driver(disk_storage: JobStorage) -> None:
+    """Ids of processes are used again, also by a process that lives long: when it began tells them apart."""
+    living(disk_storage)
+    document = json.loads(disk_storage.read("_owner.json"))
+    seen = look(disk_storage)
+    assert seen is not None
+    assert not seen.is_gone
+    an_hour_before = str(int(document["started"]) - 3600 * os.sysconf("SC_CLK_TCK"))
+    disk_storage.replace("_owner.json", json.dumps(document | {"started": an_hour_before}).encode())
+    seen = look(disk_storage)
+    assert seen is not None
+    assert seen.is_gone

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commits.entry import Entry
@@ -103,12 +105,30 @@ def test_a_roll_up_is_the_same_state() -> None:
     assert again.terminal["v1"] == Terminal(Status.OK, "", "e")
 
 
-def test_a_roll_up_of_a_newer_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as newer:
-        newer.setattr("pipeline.commits.snapshot.SCHEMA_VERSION", 99)
-        data = JobState().to_parquet()
-    with pytest.raises(NewerVersion, match="schema version 99"):
-        JobState.from_parquet(data)
+def rolled_up(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def test_a_roll_up_of_a_newer_version_is_refused() -> None:
+    rows = pq.read_table(pa.BufferReader(JobState().to_parquet()))
+    newer = rows.replace_schema_metadata({**rows.schema.metadata, b"schema_version": b"99"})
+    with pytest.raises(NewerVersion, match=r"roll-7\.parquet was written by a newer maskmill, in version 99"):
+        JobState.from_parquet(rolled_up(newer), "roll-7.parquet")
+
+
+def test_rows_and_columns_that_a_later_program_adds_to_a_roll_up_are_ignored() -> None:
+    state = state_of(Entry("w", 1, add=(segment("a", "v1"),), strikes={"s": 2}))
+    rows = pq.read_table(pa.BufferReader(state.to_parquet()))
+    assert set(rows.column_names) == {
+        *("kind", "name", "status", "segment", "prompt_hash", "strikes"),
+        *("num_masks", "num_tracks", "num_videos", "num_bytes"),
+    }
+    other = rows.slice(0, 1).set_column(rows.column_names.index("kind"), "kind", pa.array(["found later"]))
+    more = pa.concat_tables([rows, other])
+    more = more.append_column("found_later", pa.array(range(more.num_rows)))
+    assert JobState.from_parquet(rolled_up(more)) == state
 
 
 def test_an_empty_state_rolls_up() -> None:

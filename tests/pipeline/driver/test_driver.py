@@ -25,6 +25,7 @@ from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
 from pipeline.driver import driver
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.output.segment_writer import SegmentWriter
+from pipeline.output.layout import log_entry
 from pipeline.records import Segment, WorkItem
 from pipeline.run import main
 from pipeline.storage.job_storage import JobStorage
@@ -484,13 +485,12 @@ def test_prompts_alone_can_name_the_videos(job: JobFolder) -> None:
     assert job.tables().statuses == {"clip": "ok"}
 
 
-def test_a_job_of_a_newer_version_is_refused_in_one_line(
-    job: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.commits.entry.SCHEMA_VERSION", 99)
-    CommitLog(JobStorage(str(job.output)), "newer").claim()
+def test_a_job_of_a_newer_version_is_refused_in_one_line(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = JobStorage(str(job.output))
+    CommitLog(storage, "newer").claim()
+    storage.replace(log_entry(0), json.dumps(json.loads(storage.read(log_entry(0))) | {"schema_version": 99}).encode())
     assert job.write(["a"], num_frames=1).run() == 2
     assert capsys.readouterr().err.splitlines() == [
-        "maskmill: the job's log was written with schema version 99, this program knows 1: use the newer maskmill for "
-        "this output"
+        f"maskmill: {storage}/{log_entry(0)} was written by a newer maskmill, in version 99; this one reads versions up "
+        "to 1. Use the newer maskmill for this output."
     ]

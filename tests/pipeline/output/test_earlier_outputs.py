@@ -151,8 +151,9 @@ def in_session(old: bytes, new: bytes) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     "unfit",
     [
-        pytest.param(of_other_weights, id="other weights"),
-        pytest.param(in_session(b'\\"version\\": 1', b'\\"version\\": 9'), id="newer session"),
+        pytest.param(in_document(version=99), id="newer document"),
+        pytest.param(of_other_weights, id="other weights", marks=pytest.mark.slow),
+        pytest.param(in_session(b'\\"version\\": 1', b'\\"version\\": 9'), id="newer session", marks=pytest.mark.slow),
     ],
 )
 def test_a_saved_session_that_does_not_fit_starts_the_video_anew(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from pipeline.config.job_config import CheckpointConfig
 from pipeline.errors import StorageError
-from pipeline.output.saved_sessions import VideoCheckpoint, delete_all, session_folder, session_identity
+from pipeline.output.layout import session_folder
+from pipeline.output.saved_sessions import VideoCheckpoint, delete_all, num_saved, session_identity
 from pipeline.records import WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import mask_rows
@@ -61,11 +63,66 @@ def test_what_was_saved_last_is_read_back_with_all_rows(storage: JobStorage) -> 
 def test_it_is_of_no_use_for_another_item(disk_storage: JobStorage, other: dict[str, object]) -> None:
     checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
     assert checkpoint(disk_storage, replace(ITEM, **other)).load() is None  # type: ignore[arg-type]
-    for identity in (session_identity(ITEM, "f2", "9 bytes"), session_identity(ITEM, "f1", "8 bytes")):
-        assert VideoCheckpoint(disk_storage, identity, RULE).load() is None
+
+
+def test_it_is_of_use_for_the_same_item_however_it_comes_again(disk_storage: JobStorage) -> None:
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
     assert checkpoint(disk_storage, replace(ITEM, attempt=3, alone=True)).load() is not None
     renewed = replace(ITEM, uri="s3://bucket/a.mp4?X-Amz-Signature=renewed")
     assert checkpoint(disk_storage, renewed).load() is not None
+
+
+@pytest.mark.parametrize(
+    ("identity", "differs"),
+    [(session_identity(ITEM, "f2", "9 bytes"), "config_hash"), (session_identity(ITEM, "f1", "8 bytes"), "content")],
+)
+def test_one_that_does_not_fit_is_deleted_and_counted_no_more(
+    storage: JobStorage, caplog: pytest.LogCaptureFixture, identity: dict[str, object], differs: str
+) -> None:
+    checkpoint(storage).save(b"state", rows(0, 3), 3)
+    assert num_saved(storage) == 1
+    assert VideoCheckpoint(storage, identity, RULE).load() is None
+    assert num_saved(storage) == 0
+    assert storage.tree("_sessions") == []
+    assert f"starts anew, because its saved session does not fit: it was saved with another {differs}" in caplog.text
+
+
+def change(storage: JobStorage, **fields: object) -> None:
+    path = f"{session_folder(ITEM.video_id)}/latest.json"
+    storage.replace(path, json.dumps(json.loads(storage.read(path)) | fields).encode())
+
+
+def test_one_that_a_later_program_saved_is_read_unless_its_version_is_newer(
+    disk_storage: JobStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
+    change(disk_storage, found_later=1)
+    assert checkpoint(disk_storage).load() is not None
+    change(disk_storage, version=2)
+    assert checkpoint(disk_storage).load() is None
+    assert "latest.json was written by a newer maskmill, in version 2; this one reads versions up to 1." in caplog.text
+    assert disk_storage.tree("_sessions") == []
+
+
+def test_the_document_of_a_session_has_the_names_that_earlier_programs_read(disk_storage: JobStorage) -> None:
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
+    document = json.loads(disk_storage.read(f"{session_folder(ITEM.video_id)}/latest.json"))
+    assert set(document) == {"version", "identity", "state", "parts", "num_frames"}
+    assert set(document["identity"]) == {
+        *("schema_version", "video_id", "uri", "content", "range", "prompt_hash", "config_hash"),
+    }
+
+
+def test_a_session_that_the_model_refuses_is_deleted(disk_storage: JobStorage) -> None:
+    checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
+    later = checkpoint(disk_storage)
+    assert later.load() is not None
+    later.forget()
+    assert disk_storage.tree("_sessions") == []
+    assert later.save(b"state 2", rows(0, 2), 2)
+    again = checkpoint(disk_storage).load()
+    assert again is not None
+    assert (again.state, again.num_frames) == (b"state 2", 2)
 
 
 def test_neither_ids_nor_secrets_are_in_paths_or_documents(disk_storage: JobStorage) -> None:
@@ -97,11 +154,12 @@ def test_it_is_due_after_frames_or_seconds_or_when_asked(disk_storage: JobStorag
 def test_damaged_or_missing_parts_mean_starting_anew(disk_storage: JobStorage, damage: str) -> None:
     checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
     (path,) = [one for one in Path(disk_storage.uri).rglob("*") if one.name.endswith(damage)]
-    if damage != ".safetensors":
+    if damage == ".safetensors":
+        path.unlink()
+    else:
         path.write_bytes(b"{}")
-        assert checkpoint(disk_storage).load() is None
-    path.unlink()
     assert checkpoint(disk_storage).load() is None
+    assert disk_storage.tree("_sessions") == []
 
 
 class FullStorage(JobStorage):

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.errors import StorageError
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
+from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import FlushPolicy, LabeledVideo, SegmentWriter
-from pipeline.output.segments import SegmentOrigin
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import labeled
@@ -225,7 +225,7 @@ def test_a_full_spool_keeps_nothing_of_the_attempts_that_failed(
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.output.segment_writer._spool", half)
-        patch.setattr("pipeline.output.segments._write", half)
+        patch.setattr("pipeline.output.segment_files._write", half)
         with pytest.raises(StorageError):
             out.add(labeled("b"))
         with pytest.raises(StorageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.output import segments as segment_files
+from pipeline.errors import NewerVersion
+from pipeline.output.layout import segment_object
 from pipeline.output.schema import MASKS
-from pipeline.output.segments import (
-    SegmentOrigin,
-    build_segment,
-    is_whole,
-    new_segment_name,
-    object_path,
-    publish,
-    read_batches,
-    read_footer,
-)
+from pipeline.output.segment_files import METADATA_KEY, ROWS_PER_GROUP, SegmentOrigin, build_segment, verify
+from pipeline.output.segments import is_whole, publish, read_batches, read_footer
 from pipeline.records import Outcome, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support import labeled as fake
@@ -73,11 +67,11 @@ def many_rows(num_rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def test_layout_is_as_promised(tmp_path: Path) -> None:
-    num_rows = 2 * segment_files.ROWS_PER_GROUP + 17
+    num_rows = 2 * ROWS_PER_GROUP + 17
     video = labeled("v")
     outcome = Outcome("v", Status.OK, "p", num_rows, num_rows)
     batches = {"masks": many_rows(num_rows, 50_000), "tracks": [], "videos": fake.video_row(outcome, 1).to_batches()}
-    built = build_segment(new_segment_name(ORIGIN), ORIGIN, [outcome], batches, tmp_path)
+    built = build_segment(ORIGIN, [outcome], batches, tmp_path)
     assert video.outcome.video_id == "v"
     metadata = pq.ParquetFile(built.files["masks"]).metadata
     assert [metadata.row_group(group).num_rows for group in range(3)] == [122_880, 122_880, 17]
@@ -98,10 +92,9 @@ def test_rows_that_do_not_add_up_to_the_outcomes_are_not_published(tmp_path: Pat
     video = labeled("v", 6)
     batches = {"tracks": video.tracks.to_batches(), "videos": video.video.to_batches()}
     with pytest.raises(ValueError, match="video 'v': 11 masks, expected 12"):
-        build_segment("s", ORIGIN, [video.outcome], {**batches, "masks": video.masks.slice(1).to_batches()}, tmp_path)
+        build_segment(ORIGIN, [video.outcome], {**batches, "masks": video.masks.slice(1).to_batches()}, tmp_path)
     with pytest.raises(ValueError, match="rows of `videos` are not those"):
         build_segment(
-            "s",
             ORIGIN,
             [video.outcome],
             {**batches, "masks": video.masks.to_batches(), "videos": labeled("w").video.to_batches()},
@@ -109,22 +102,31 @@ def test_rows_that_do_not_add_up_to_the_outcomes_are_not_published(tmp_path: Pat
         )
 
 
-def test_a_damaged_file_is_noticed_before_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = segment_files._write
-
-    def damaging(path: Path, table: str, batches: object, description: object) -> int:
-        num_rows = original(path, table, batches, description)  # type: ignore[arg-type]
-        if table == "masks":
-            content = bytearray(path.read_bytes())
-            content[len(content) // 4] ^= 0xFF
-            path.write_bytes(content)
-        return num_rows
-
-    monkeypatch.setattr(segment_files, "_write", damaging)
+def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
     video = labeled("v", 300)
     batches = {"masks": video.masks, "tracks": video.tracks, "videos": video.video}
+    built = build_segment(ORIGIN, [video.outcome], {t: rows.to_batches() for t, rows in batches.items()}, tmp_path)
+    verify(built)
+    content = bytearray(built.files["masks"].read_bytes())
+    content[len(content) // 4] ^= 0xFF
+    built.files["masks"].write_bytes(content)
     with pytest.raises((OSError, ValueError)):
-        build_segment("s", ORIGIN, [video.outcome], {t: rows.to_batches() for t, rows in batches.items()}, tmp_path)
+        verify(built)
+
+
+def test_the_footer_of_a_newer_version_is_refused_by_name(disk_storage: JobStorage, tmp_path: Path) -> None:
+    segment = fake.publish(disk_storage, tmp_path, labeled("a"))
+    path = Path(disk_storage.uri) / "videos" / f"{segment.name}.parquet"
+    rows = pq.read_table(path)
+    document = json.loads(rows.schema.metadata[METADATA_KEY.encode()])
+    for changes in ({"schema_version": 99}, {"found_later": 1}):
+        metadata = {METADATA_KEY: json.dumps(document | changes)}
+        pq.write_table(rows.replace_schema_metadata(metadata), path)
+        if "schema_version" in changes:
+            with pytest.raises(NewerVersion, match=rf"{segment.name}\.parquet was written .* in version 99"):
+                read_footer(disk_storage, segment.name)
+        else:
+            assert read_footer(disk_storage, segment.name).segment.outcomes == segment.outcomes
 
 
 def test_batches_come_back_as_written(disk_storage: JobStorage, tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_batches_come_back_as_written(disk_storage: JobStorage, tmp_path: Path) 
         "tracks": video.tracks,
         "videos": video.video,
     }
-    built = build_segment("s", ORIGIN, [video.outcome], {t: rows.to_batches() for t, rows in batches.items()}, tmp_path)
+    built = build_segment(ORIGIN, [video.outcome], {t: rows.to_batches() for t, rows in batches.items()}, tmp_path)
     publish(disk_storage, built)
     again = pa.Table.from_batches(read_batches(disk_storage, "masks", built.segment))
     assert again.replace_schema_metadata().equals(batches["masks"].combine_chunks())
@@ -148,7 +150,7 @@ def test_rows_whose_object_was_deleted_are_not_taken_for_none(
 ) -> None:
     segment = fake.publish(disk_storage, tmp_path, labeled("a"))
     none = fake.publish(disk_storage, tmp_path, labeled("b", status=Status.FAILED))
-    disk_storage.delete([object_path(table, segment.name)])
+    disk_storage.delete([segment_object(table, segment.name)])
     with pytest.raises(FileNotFoundError):
         next(read_batches(disk_storage, table, segment))
     assert [list(read_batches(disk_storage, table, none)) for table in ("masks", "tracks")] == [[], []]

@@ -1,0 +1,84 @@
+"""Every name below `output=`. No other module spells one, so that what lies where is read and changed here.
+
+job.json                     what made this job's tables
+_owner.json                  which driver is at work
+_status.json                 how far it is
+_log/{number:020d}.json      the commit log, an entry each
+_log/roll-{number}.parquet   the log up to an entry, summed up
+_sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
+masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
+_tmp/                        files that are being written, on local disk only
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from pathlib import PurePosixPath
+
+from pipeline.storage.job_storage import TEMPORARY
+
+__all__ = ["TEMPORARY"]
+
+JOB = "job.json"
+OWNER = "_owner.json"
+STATUS = "_status.json"
+LOG = "_log"
+ROLL_UP_STEM = "roll-"
+SESSIONS = "_sessions"
+
+_SESSION_DOCUMENT = "latest.json"
+_SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")
+
+
+def log_entry(number: int) -> str:
+    """Path of one entry of the commit log."""
+    return f"{LOG}/{number:020d}.json"
+
+
+def roll_up(number: int) -> str:
+    """Path of the sum of all entries before entry `number`. Paths in ascending order are roll-ups in theirs."""
+    return f"{LOG}/{ROLL_UP_STEM}{number:020d}.parquet"
+
+
+def new_segment_name(epoch: int, worker_id: str) -> str:
+    """A name for a segment that nobody else uses: epoch, worker, random part."""
+    worker = re.sub(r"[^A-Za-z0-9\-]+", "-", worker_id)[:40]
+    return f"e{epoch:06d}-{worker}-{uuid.uuid4().hex[:12]}"
+
+
+def segment_object(table: str, segment: str) -> str:
+    """Path of the rows of one table in a segment."""
+    return f"{table}/{segment}.parquet"
+
+
+def segment_of(path: str) -> str | None:
+    """Name of the segment that an object belongs to, by its path; None: none of ours made the object."""
+    name = PurePosixPath(path).name.removesuffix(".parquet")
+    return name if _SEGMENT_NAME.fullmatch(name) else None
+
+
+def session_folder(video_id: str) -> str:
+    """Where a video is saved in its middle. Ids can be of any length, with any letters, so that a hash stands there."""
+    return f"{SESSIONS}/{hashlib.sha256(video_id.encode()).hexdigest()[:32]}"
+
+
+def session_document(folder: str) -> str:
+    """Path of the document of a saved session, which names the other files of its folder."""
+    return f"{folder}/{_SESSION_DOCUMENT}"
+
+
+def is_session_document(path: str) -> bool:
+    """Whether a path below `SESSIONS` is that of a saved session's document: one for each video."""
+    return PurePosixPath(path).name == _SESSION_DOCUMENT
+
+
+def new_session_rows() -> str:
+    """A new name, within the folder of a saved session, for rows of masks."""
+    return f"{uuid.uuid4().hex}.arrow"
+
+
+def new_session_state() -> str:
+    """A new name, within the folder of a saved session, for the state of the model's session."""
+    return f"{uuid.uuid4().hex}.safetensors"
