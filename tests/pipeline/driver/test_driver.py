@@ -24,8 +24,8 @@ from pipeline.commits.owner import Ownership
 from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
 from pipeline.driver import driver
 from pipeline.inputs.prompts import VideoPrompts
-from pipeline.output.segment_writer import SegmentWriter
 from pipeline.output.layout import log_entry
+from pipeline.output.segment_writer import SegmentWriter
 from pipeline.records import Segment, WorkItem
 from pipeline.run import main
 from pipeline.storage.job_storage import JobStorage
@@ -491,6 +491,6 @@ def test_a_job_of_a_newer_version_is_refused_in_one_line(job: JobFolder, capsys:
     storage.replace(log_entry(0), json.dumps(json.loads(storage.read(log_entry(0))) | {"schema_version": 99}).encode())
     assert job.write(["a"], num_frames=1).run() == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"maskmill: {storage}/{log_entry(0)} was written by a newer maskmill, in version 99; this one reads versions up "
-        "to 1. Use the newer maskmill for this output."
+        f"maskmill: {storage}/{log_entry(0)} was written by a newer maskmill, in version 99; this one reads versions "
+        "up to 1. Use the newer maskmill for this output."
     ]
