@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model.kernels import objects_per_batch
+from model.layers import wide
 from model.prompts import MaskPrompt, Prompt, click_sequence
 from model.sam2 import Clicks, ImageFeatures, Remembered, Sam2, Segmentation
 from model.transfers import on_device
@@ -85,6 +86,6 @@ def _clicks(model: Sam2, queries: Sequence[Query]) -> Clicks:
         points.append(np.asarray(points_xy, dtype=np.float64) * scale)
         labels.append(point_labels)
     return Clicks(
-        on_device(np.stack(points), model.device, torch.float32),
+        on_device(np.stack(points), model.device, wide(model.dtype)),
         on_device(labels, model.device),
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 from model.frames import Frame
 from model.history import History
 from model.kernels import objects_per_batch
+from model.layers import wide
 from model.memory_bank import Memory, MemoryBank
 from model.prompted import Query, equal_shapes, segment_prompts
 from model.prompts import Prompt
@@ -313,12 +314,12 @@ def _stack(parts: Sequence[Segmentation], model: Sam2) -> Segmentation:
 
 def _to_keep(segmentation: Segmentation, session: VideoSession) -> Segmentation:
     """A mask as history keeps it: logits on the device of the state, in half the bytes if the network has 16 bits."""
-    dtype = torch.float32 if session.model.dtype == torch.float32 else torch.float16
+    dtype = torch.float16 if session.model.dtype.itemsize == 2 else session.model.dtype
     return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(session.state_device, dtype))
 
 
 def _kept(segmentation: Segmentation, model: Sam2) -> Segmentation:
-    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(model.device, torch.float32))
+    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(model.device, wide(model.dtype)))
 
 
 def _network_input(model: Sam2, frame: Frame) -> Tensor:
