@@ -22,6 +22,8 @@ SMALL_SIZE = 64
 
 # What another batch may change in logits of about ±10: memories are kept in bfloat16, so that a last bit can grow.
 OTHER_BATCH = 0.02
+# And what it may change in float64 where memories are not rounded.
+LAST_BITS = 1e-8
 
 Logits = dict[tuple[int, int], Tensor]
 """Logits `[h, w]` by object and frame."""
@@ -37,6 +39,15 @@ def small() -> Sam2:
     """Mini's weights at an input of 64 × 64: 16 times less to compute, and plain discs are still tracked."""
     network = Sam2(replace(mini().config, image_size=SMALL_SIZE))
     network.load_state_dict(mini().state_dict())
+    return network
+
+
+@functools.cache
+def small_exact() -> Sam2:
+    """The same in float64, with memories that are not rounded, so that rounding decides nothing."""
+    network = Sam2(small().config).to(torch.float64)
+    network.load_state_dict(small().state_dict())
+    network.memory_dtype = torch.float64
     return network
 
 
