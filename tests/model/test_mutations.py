@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 TRACKED = Scene("drifting", "xb", num_frames=8)  # a box with clicks, and a box; memories are evicted
 CLICKED = Scene("turning", "cm", num_frames=3)
 HIDDEN = Scene("blanked", "cb")
-LONG = Scene("drifting", "cb", num_frames=20)  # pointers are evicted
+LONG = Scene("drifting", "cb", num_frames=18)  # pointers are evicted
 
 
 def nothing(network: Sam2) -> None:
@@ -35,7 +35,10 @@ def nothing(network: Sam2) -> None:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong, made in a network or in its configuration; or a constant of a module."""
+    """What is wrong, made in a network or in its configuration; or a constant of a module.
+
+    `is_seen_in_float32` is false where the effect is about as large as what rounding may do there.
+    """
 
     what: str
     scene: Scene
@@ -135,18 +138,24 @@ MISTAKES = [
     ),
     Mistake("no embedding for having no memory", CLICKED, zeroed(lambda network: network.no_memory_embedding)),
     Mistake(
-        "tokens of two candidate masks exchanged",
+        "tokens of the three candidate masks off by one",
         CLICKED,
-        reordered(lambda network: network.mask_decoder.mask_tokens.weight, [0, 2, 1, 3]),
+        reordered(lambda network: network.mask_decoder.mask_tokens.weight, [0, 2, 3, 1]),
     ),
-    Mistake("another threshold of stability", TRACKED, constant=(mask_decoder, "STABILITY_THRESHOLD", 0.999)),
-    Mistake("another margin of stability", TRACKED, constant=(mask_decoder, "STABILITY_DELTA", 0.5)),
+    Mistake("single masks stable from 0.9", TRACKED, constant=(mask_decoder, "STABILITY_THRESHOLD", 0.9)),
+    Mistake("a margin of stability of 0.005", TRACKED, constant=(mask_decoder, "STABILITY_DELTA", 0.005)),
     Mistake(
         "no embedding of occlusion",
         HIDDEN,
         zeroed(lambda network: network.occlusion_spatial_embedding_parameter),
+        is_seen_in_float32=False,
     ),
-    Mistake("no pointer for an object that is hidden", HIDDEN, zeroed(lambda network: network.no_object_pointer)),
+    Mistake(
+        "no pointer for an object that is hidden",
+        HIDDEN,
+        zeroed(lambda network: network.no_object_pointer),
+        is_seen_in_float32=False,
+    ),
     Mistake("twice as many heads in the decoder", CLICKED, config={"decoder_heads": 8}),
     Mistake("a global block of the trunk in windows", CLICKED, config=wrong_trunk(our_mini(torch.float64).config)),
     Mistake("the window's code off by one row", CLICKED, window_code_off_by_one_row),
@@ -159,7 +168,8 @@ def test_a_mistake_is_seen(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) ->
     if mistake.constant is not None:
         monkeypatch.setattr(*mistake.constant)
     assert passes_by(mistake, torch.float64) > 10
-    assert (passes_by(mistake, torch.float32) > 1) == mistake.is_seen_in_float32
+    if mistake.is_seen_in_float32:
+        assert passes_by(mistake, torch.float32) > 1
 
 
 def passes_by(mistake: Mistake, dtype: torch.dtype) -> float:
