@@ -16,6 +16,11 @@ from torch import Tensor, nn
 from model.network.kernels import Activation, linear, pack, without_autocast
 
 
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What a network of this dtype computes position codes, scores and logits in: float32, or float64 in float64."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 class Constants:
     """Tensors that follow from weights: computed once, and again when one of those weights has changed."""
 
@@ -131,11 +136,11 @@ class Attention(nn.Module):
         return out
 
 
-def sine_position_2d(size: int, channels: int) -> Tensor:
-    """Sine code of a square map, fp32 `[channels, size, size]`: the y half first, positions scaled to 0…2π (DETR)."""
-    position = torch.arange(1, size + 1, dtype=torch.float32) / (size + 1e-6) * 2 * math.pi
+def sine_position_2d(size: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Sine code of a square map, `[channels, size, size]`: the y half first, positions scaled to 0…2π (DETR)."""
+    position = torch.arange(1, size + 1, dtype=dtype) / (size + 1e-6) * 2 * math.pi
     half = channels // 2
-    period = 10000 ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)
+    period = 10000 ** (2 * torch.div(torch.arange(half, dtype=dtype), 2, rounding_mode="floor") / half)
     angle = position[:, None] / period
     code = torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
     y = code[:, None, :].expand(size, size, half)
@@ -146,7 +151,7 @@ def sine_position_2d(size: int, channels: int) -> Tensor:
 def sine_position_1d(position: Tensor, channels: int) -> Tensor:
     """Sine code of positions in time, `[…]` to `[…, channels]`: all sines, then all cosines."""
     half = channels // 2
-    index = torch.arange(half, device=position.device)
+    index = torch.arange(half, device=position.device, dtype=position.dtype)
     period = 10000 ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
     angle = position[..., None] / period
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
@@ -155,7 +160,7 @@ def sine_position_1d(position: Tensor, channels: int) -> Tensor:
 class RandomPosition(nn.Module):
     """Position code of points by random Fourier features (arXiv 2006.10739), the matrix being part of the checkpoint.
 
-    The matrix stays float32 whatever the dtype of the model: in bfloat16 it would move clicks by several pixels.
+    The matrix is never narrower than float32: in bfloat16 it would move clicks by several pixels.
     """
 
     positional_embedding: Tensor
@@ -165,18 +170,21 @@ class RandomPosition(nn.Module):
         self.register_buffer("positional_embedding", torch.zeros(2, channels // 2))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RandomPosition:
-        self.positional_embedding = self.positional_embedding.to(fn(self.positional_embedding).device)
+        moved = fn(self.positional_embedding)
+        self.positional_embedding = self.positional_embedding.to(moved.device, wide(moved.dtype))
         return self
 
     def forward(self, xy: Tensor) -> Tensor:
-        """Code of points, `[…, 2]` in 0…1 to float32 `[…, channels]`."""
+        """Code of points, `[…, 2]` in 0…1 to `[…, channels]`, in the dtype of the matrix."""
+        matrix = self.positional_embedding
         with without_autocast():
-            angle = 2 * math.pi * ((2 * xy.float() - 1) @ self.positional_embedding)
+            angle = 2 * math.pi * ((2 * xy.to(matrix.dtype) - 1) @ matrix)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
     def grid(self, size: int) -> Tensor:
-        """Code of the centres of a square map's cells, float32 `[channels, size, size]`."""
-        centre = (torch.arange(size, device=self.positional_embedding.device) + 0.5) / size
+        """Code of the centres of a square map's cells, `[channels, size, size]`."""
+        matrix = self.positional_embedding
+        centre = (torch.arange(size, device=matrix.device, dtype=matrix.dtype) + 0.5) / size
         y, x = torch.meshgrid(centre, centre, indexing="ij")
         code: Tensor = self(torch.stack((x, y), dim=-1))
         return code.permute(2, 0, 1)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.config import Sam2Config
-from model.network.layers import Attention, LayerNorm2d, Mlp
+from model.network.layers import Attention, LayerNorm2d, Mlp, wide
 
 NUM_CANDIDATES = 4
 STABILITY_DELTA = 0.05
@@ -136,14 +136,15 @@ class MaskDecoder(nn.Module):
         mask_tokens = tokens[:, 2 : 2 + NUM_CANDIDATES]
 
         image = image_BLC.transpose(1, 2).unflatten(2, image_BCHW.shape[2:])
-        logits_BKHW = self._mask_logits(image, mask_tokens, stride8_BCHW, stride4_BCHW).float()
-        ious_BK = self.iou_prediction_head(tokens[:, 1]).sigmoid().float()
+        dtype = wide(tokens.dtype)
+        logits_BKHW = self._mask_logits(image, mask_tokens, stride8_BCHW, stride4_BCHW).to(dtype)
+        ious_BK = self.iou_prediction_head(tokens[:, 1]).sigmoid().to(dtype)
         best_B, token_B = _choose_candidates(logits_BKHW, ious_BK, multimask)
         row_B = torch.arange(len(best_B), device=best_B.device)
         return DecodedMasks(
             logits_BHW=logits_BKHW[row_B, best_B],
             predicted_ious_B=ious_BK[row_B, best_B],
-            object_scores_B=self.pred_obj_score_head(tokens[:, 0]).squeeze(-1).float(),
+            object_scores_B=self.pred_obj_score_head(tokens[:, 0]).squeeze(-1).to(dtype),
             tokens_BC=mask_tokens[row_B, token_B],
         )
 

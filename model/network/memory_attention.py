@@ -13,27 +13,27 @@ from torch import Tensor, nn
 
 from model.network.config import Sam2Config
 from model.network.kernels import attention, rows_at_a_time, uses_blocks
-from model.network.layers import Linear
+from model.network.layers import Linear, wide
 
 ROPE_THETA = 10000.0
 
 
-def rope_table(size: int, channels: int) -> Tensor:
+def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The axial rotary code of a square map as unit complex numbers, `[size², channels / 2]`: x half, then y half."""
-    frequency = 1 / ROPE_THETA ** (torch.arange(0, channels, 4, dtype=torch.float32) / channels)
+    frequency = 1 / ROPE_THETA ** (torch.arange(0, channels, 4, dtype=dtype) / channels)
     cell = torch.arange(size * size)
-    x = torch.outer((cell % size).float(), frequency)
-    y = torch.outer(torch.div(cell, size, rounding_mode="floor").float(), frequency)
+    x = torch.outer((cell % size).to(dtype), frequency)
+    y = torch.outer(torch.div(cell, size, rounding_mode="floor").to(dtype), frequency)
     angle = torch.cat((x, y), dim=-1)
     return torch.complex(angle.cos(), angle.sin())
 
 
 def rotate(tokens: Tensor, rope: Tensor) -> Tensor:
-    """Turns neighbouring pairs of channels of `[…, L, C]` by the angles of the table; computed in float32.
+    """Turns neighbouring pairs of channels of `[…, L, C]` by the angles of the table; never computed in 16 bits.
 
     (even, odd) → (even cos - odd sin, even sin + odd cos): one product of complex numbers.
     """
-    pairs = torch.view_as_complex(tokens.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(tokens.to(wide(tokens.dtype)).unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rope).flatten(-2).to(tokens.dtype)
 
 

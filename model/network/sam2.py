@@ -18,7 +18,7 @@ from model.network.config import Sam2Config
 from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
 from model.network.image_encoder import ImageEncoder
 from model.network.kernels import linear, objects_per_batch
-from model.network.layers import Constants, Linear, Mlp, sine_position_1d, sine_position_2d
+from model.network.layers import Constants, Linear, Mlp, sine_position_1d, sine_position_2d, wide
 from model.network.mask_decoder import MaskDecoder
 from model.network.memory_attention import Memories, MemoryAttention, rope_table
 from model.network.memory_encoder import MemoryEncoder
@@ -57,6 +57,8 @@ class Sam2(nn.Module):
         self._constants = Constants()
         # How prompts and memories are padded, for code that is compiled for shapes (`model.network.compiled`).
         self.padding: Padding | None = None
+        # What spatial memories are kept in. The network was trained with bfloat16; wider ones are for comparisons.
+        self.memory_dtype = torch.bfloat16
         self.eval().requires_grad_(False)
 
     @property
@@ -152,7 +154,7 @@ class Sam2(nn.Module):
 
         The pointer is that of the single mask, token 0 (`sam2`, `_use_mask_as_output`; `transformers` differs).
         """
-        masks_B1SS = masks_BSS.unsqueeze(1).float()
+        masks_B1SS = masks_BSS.unsqueeze(1).to(wide(self.dtype))
         logits = masks_B1SS * MASK_SCALE + MASK_BIAS
         size = (self.config.mask_size, self.config.mask_size)
         low = F.interpolate(logits, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -169,23 +171,23 @@ class Sam2(nn.Module):
         pointers = self._pointers(decoded.tokens_BC, decoded.object_scores_B > 0)
         return Segmentation(
             logits_BHW=low.squeeze(1),
-            object_scores_B=is_visible.float() * MASK_SCALE + MASK_BIAS,
-            predicted_ious_B=torch.ones(len(masks_BSS), device=low.device),
+            object_scores_B=is_visible.to(low.dtype) * MASK_SCALE + MASK_BIAS,
+            predicted_ious_B=torch.ones(len(masks_BSS), device=low.device, dtype=low.dtype),
             pointers_BC=torch.where(is_visible[:, None], pointers, self.no_object_pointer),
         )
 
     @torch.inference_mode()
     def remember(self, features: ImageFeatures, segmentation: Segmentation, *, binarize: bool) -> Tensor:
-        """Spatial memories of B objects, bfloat16 `[B, L, M]`. `binarize` on frames with prompts."""
+        """Spatial memories of B objects, `[B, L, M]`, in `memory_dtype`. `binarize` on frames with prompts."""
         size = (self.config.image_size, self.config.image_size)
         logits = segmentation.logits_BHW.unsqueeze(1)
         high = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-        mask = (high > 0).float() if binarize else high.sigmoid()
+        mask = (high > 0).to(high.dtype) if binarize else high.sigmoid()
         memory = self.memory_encoder(features.stride16, (mask * MASK_SCALE + MASK_BIAS).to(self.dtype))
         if self.config.is_2_1:
             hidden = (segmentation.object_scores_B <= 0).to(self.dtype).view(-1, 1, 1, 1)
             memory = memory + hidden * self.occlusion_spatial_embedding_parameter.view(1, -1, 1, 1)
-        return memory.to(torch.bfloat16).flatten(2).transpose(1, 2).contiguous()  # type: ignore[no-any-return]
+        return memory.to(self.memory_dtype).flatten(2).transpose(1, 2).contiguous()  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def memory_tokens(self, objects: Sequence[MemoryTokens]) -> Memories:
@@ -234,7 +236,7 @@ class Sam2(nn.Module):
         splits = self.config.hidden_dim // self.config.memory_dim
         if not self.config.is_2_1:
             return self.no_object_pointer.new_zeros(len(times), len(times[0]) * splits, self.config.memory_dim)
-        code = sine_position_1d(on_device(times, self.device, torch.float32), self.config.hidden_dim)
+        code = sine_position_1d(on_device(times, self.device, wide(self.dtype)), self.config.hidden_dim)
         position: Tensor = self.temporal_positional_encoding_projection_layer(code.to(self.dtype))
         return position.repeat_interleave(splits, dim=1)
 
@@ -252,19 +254,21 @@ class Sam2(nn.Module):
         return torch.where(is_visible_B[:, None], self.object_pointer_proj(tokens_BC), self.no_object_pointer)
 
     def _constant(self, name: str) -> Tensor:
-        """A position code, computed once for the device and dtype of the weights. The rotary table stays complex64."""
+        """A position code, computed once for the device and dtype of the weights. The rotary table stays complex
+        numbers of float32, or of float64.
+        """
         weights = [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
         return self._constants.get(name, weights, lambda: self._compute_constant(name).to(self.device))
 
     def _compute_constant(self, name: str) -> Tensor:
-        size, config = self.config.grid_size, self.config
+        size, config, dtype = self.config.grid_size, self.config, wide(self.dtype)
         if name == "image_code":
             return self.prompt_encoder.shared_embedding.grid(size).to(self.dtype)
         if name == "frame_code":
-            return sine_position_2d(size, config.hidden_dim).flatten(1).transpose(0, 1).to(self.dtype)
+            return sine_position_2d(size, config.hidden_dim, dtype).flatten(1).transpose(0, 1).to(self.dtype)
         if name == "memory_code":
-            return sine_position_2d(size, config.memory_dim).flatten(1).transpose(0, 1).to(self.dtype)
-        return rope_table(size, config.hidden_dim)
+            return sine_position_2d(size, config.memory_dim, dtype).flatten(1).transpose(0, 1).to(self.dtype)
+        return rope_table(size, config.hidden_dim, dtype)
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
@@ -274,6 +278,7 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 
 
 def _join_convs(weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight `[C_out, C_in]` and bias of one 1×1 convolution that does what two do; computed in float32."""
-    first, second = weight1.flatten(1).float(), weight2.flatten(1).float()
-    return (second @ first).to(weight1.dtype), (second @ bias1.float() + bias2.float()).to(weight1.dtype)
+    """Weight `[C_out, C_in]` and bias of one 1×1 convolution that does what two do; never computed in 16 bits."""
+    dtype = wide(weight1.dtype)
+    first, second = weight1.flatten(1).to(dtype), weight2.flatten(1).to(dtype)
+    return (second @ first).to(weight1.dtype), (second @ bias1.to(dtype) + bias2.to(dtype)).to(weight1.dtype)

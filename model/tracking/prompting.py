@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
+from model.network.layers import wide
 from model.network.sam2 import Sam2
 from model.pixels.transfers import on_device
 from model.pixels.transforms import resize_mask
@@ -85,6 +86,6 @@ def _clicks(model: Sam2, queries: Sequence[Query]) -> Clicks:
         points.append(np.asarray(points_xy, dtype=np.float64) * scale)
         labels.append(point_labels)
     return Clicks(
-        on_device(np.stack(points), model.device, torch.float32),
+        on_device(np.stack(points), model.device, wide(model.dtype)),
         on_device(labels, model.device),
     )

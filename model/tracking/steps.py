@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.network.features import ImageFeatures, MemoryTokens, Segmentation
+from model.network.layers import wide
 from model.network.sam2 import Sam2
 from model.tracking.image_features import encode_frames
 from model.tracking.memory_bank import Memory, MemoryBank
@@ -164,9 +165,9 @@ def _stack(parts: Sequence[Segmentation], model: Sam2) -> Segmentation:
 
 def _to_keep(segmentation: Segmentation, state: SessionState) -> Segmentation:
     """A mask as history keeps it: logits on the device of the state, in half the bytes if the network has 16 bits."""
-    dtype = torch.float32 if state.model.dtype == torch.float32 else torch.float16
+    dtype = torch.float16 if state.model.dtype.itemsize == 2 else state.model.dtype
     return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(state.state_device, dtype))
 
 
 def _kept(segmentation: Segmentation, model: Sam2) -> Segmentation:
-    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(model.device, torch.float32))
+    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(model.device, wide(model.dtype)))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Literal
-from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from tests.reference.bounds import Bounds, bounds
+from tests.reference.formats import in_formats
 from tests.reference.variants import ModelSpec
 
-FloatArray = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.floating]
 Direction = Literal["forward", "backward"]
 
 _MEAN = (0.485, 0.456, 0.406)
@@ -103,24 +104,36 @@ class FramesSpec:
 class Case:
     """One propagation of one or more objects.
 
-    `float32_memory` keeps spatial memories in float32 in all implementations. Released models keep them in bfloat16,
-    and where two implementations differ by 1e-7 some of the 16,384 elements are rounded to the other neighbour.
+    All implementations compute in `dtype` and keep spatial memories in `memory_dtype`. Released models keep them in
+    bfloat16, and where two implementations differ by 1e-7 some of the 16,384 elements are rounded to the other
+    neighbour.
     """
 
     model: ModelSpec
     frames: FramesSpec
     seeds: tuple[Seed, ...]
     direction: Direction = "forward"
-    float32_memory: bool = False
+    dtype: torch.dtype = torch.float32
+    memory_dtype: torch.dtype = torch.bfloat16
 
     @property
     def seed_frames(self) -> set[tuple[int, int]]:
         """Object ids and frame indexes that have a prompt."""
         return {(seed.object_id, seed.frame_index) for seed in self.seeds}
 
-    def memory_dtype(self) -> AbstractContextManager[object]:
-        """While it is open, memories are kept as the case says: all implementations cast them to `torch.bfloat16`."""
-        return mock.patch.object(torch, "bfloat16", torch.float32) if self.float32_memory else nullcontext()
+    @property
+    def exact(self) -> Case:
+        """The same in float64, where memories are not rounded: whatever computes the same function gives the same."""
+        return replace(self, dtype=torch.float64, memory_dtype=torch.float64)
+
+    @property
+    def bounds(self) -> Bounds:
+        """How far any two runs of it may be apart."""
+        return bounds(self.model.config, self.frames.num_frames, self.dtype, self.memory_dtype)
+
+    def formats(self) -> AbstractContextManager[object]:
+        """While it is open, the references compute and keep memories as the case says."""
+        return in_formats(self.dtype, self.memory_dtype)
 
 
 @dataclass(frozen=True)
@@ -177,9 +190,9 @@ def _drawn_image(number: int, size: int) -> npt.NDArray[np.uint8]:
 
 
 def normalized(frames_THW3: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """The tensor `[T, 3, S, S]` that every model is fed: `(pixel / 255 - mean) / std`."""
-    pixels = torch.from_numpy(frames_THW3).permute(0, 3, 1, 2).float() / 255
-    return (pixels - torch.tensor(_MEAN)[:, None, None]) / torch.tensor(_STD)[:, None, None]
+    """The tensor `[T, 3, S, S]` that every model is fed: `(pixel / 255 - mean) / std`, in float32 in every format."""
+    pixels = frames_THW3.astype(np.float32) / np.float32(255)
+    return torch.from_numpy((pixels - np.float32(_MEAN)) / np.float32(_STD)).permute(0, 3, 1, 2).contiguous()
 
 
 def seeds_of(seeds: Iterable[Seed], object_id: int) -> list[Seed]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from transformers import Sam2VideoModel, Sam2VideoProcessor
+import torch
+from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor
 
 from pipeline.demo.clips import Clip, draw
 from pipeline.demo.scenes import demo_scenes
+from tests.reference.transformers_runner import network_in
 
 MINI_SIZE = 256
 
@@ -24,6 +26,14 @@ def mini_folder() -> Path:
 @functools.cache
 def mini_transformers() -> Sam2VideoModel:
     return Sam2VideoModel.from_pretrained(mini_folder()).eval()
+
+
+@functools.cache
+def mini_in(dtype: torch.dtype) -> Sam2VideoModel:
+    """The same in float32 or in float64."""
+    if dtype == torch.float32:
+        return mini_transformers()
+    return network_in(dtype, Sam2VideoConfig.from_pretrained(mini_folder()), mini_transformers().state_dict())
 
 
 @functools.cache

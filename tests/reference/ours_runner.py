@@ -22,7 +22,7 @@ def ours_features(model: Sam2, frames_TSS3: npt.NDArray[np.uint8]) -> list[Float
     pixels = normalize(torch.from_numpy(frames_TSS3), model.device, model.dtype)
     encoded = [model.encode_image(pixels[frame][None]) for frame in range(len(pixels))]
     levels = zip(*((f.stride4, f.stride8, f.stride16) for f in encoded), strict=True)
-    return [torch.cat(level).float().cpu().numpy() for level in levels]
+    return [_as_array(torch.cat(level)) for level in levels]
 
 
 def ours_outputs(
@@ -36,11 +36,16 @@ def ours_outputs(
     for result in session.propagate(direction):
         for row, object_id in enumerate(result.object_ids):
             outputs[object_id, result.frame_index] = FrameOutput(
-                logits_HW=result.logits_BHW[row].float().cpu().numpy(),
+                logits_HW=_as_array(result.logits_BHW[row]),
                 object_score=float(result.object_scores_B[row]),
                 predicted_iou=float(result.predicted_ious_B[row]),
             )
     return outputs
+
+
+def _as_array(tensor: torch.Tensor) -> FloatArray:
+    """In float32, or in float64 if it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32)).cpu().numpy()
 
 
 def _prompt(prompt: Prompt, image_size: int) -> OurPrompt:

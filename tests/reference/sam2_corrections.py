@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from unittest import mock
 
+import torch
+
 from tests.reference.cases import Box, Click, FramesSpec, Outputs, drawn_frames, normalized, points_of
 from tests.reference.sam2_runner import _features, _predictor, _Recorder
 from tests.reference.trio import sam2_process
@@ -28,14 +30,14 @@ def corrected_by_sam2(case: Correction) -> Outputs:
 
 
 def _correct(case: Correction) -> Outputs:
-    predictor, size = _predictor(case.model), case.frames.image_size
+    predictor, size = _predictor(case.model, torch.float32), case.frames.image_size
     frames = normalized(drawn_frames(case.frames))
     with (
         mock.patch("sam2.sam2_video_predictor.load_video_frames", return_value=(frames, size, size)),
         mock.patch.object(predictor, "_get_image_feature"),  # it would encode frame 0 anew
     ):
         state = predictor.init_state(video_path="")
-    state["cached_features"] = dict(enumerate(_features(case.model, case.frames)))
+    state["cached_features"] = dict(enumerate(_features(case.model, case.frames, torch.float32)))
     # By default a correction is no conditioning frame, so that the next propagation computes it away.
     kept = mock.patch.object(predictor, "add_all_frames_to_correct_as_cond", True)
     without_bar = mock.patch("sam2.sam2_video_predictor.tqdm", lambda frames, desc: frames)

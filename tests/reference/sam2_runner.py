@@ -33,6 +33,7 @@ from tests.reference.cases import (
     seeds_of,
     start_frame,
 )
+from tests.reference.formats import in_formats
 from tests.reference.variants import ModelSpec
 from tests.reference.weights import random_pt_weights
 
@@ -49,9 +50,9 @@ class Sam2Process:
         """Every object from its first prompt to the end, or from its last one to the beginning."""
         return self._pool.submit(_propagate, case)
 
-    def image_features(self, model: ModelSpec, frames: FramesSpec) -> Future[list[FloatArray]]:
+    def image_features(self, model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> Future[list[FloatArray]]:
         """Features `[T, C, H, W]` of strides 4, 8 and 16, as the mask decoder gets them (without memory)."""
-        return self._pool.submit(_image_features, model, frames)
+        return self._pool.submit(_image_features, model, frames, dtype)
 
     def state_dict_shapes(self, model: ModelSpec) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the original checkpoint."""
@@ -71,7 +72,7 @@ def _start(num_threads: int) -> None:
 
 
 def _shapes(model: ModelSpec) -> dict[str, tuple[int, ...]]:
-    return _tensor_shapes(_predictor(model))
+    return _tensor_shapes(_predictor(model, torch.float32))
 
 
 def _layout(config_name: str) -> dict[str, tuple[int, ...]]:
@@ -95,41 +96,46 @@ def _build(config_name: str, image_size: int, device: str = "cpu") -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def _predictor(model: ModelSpec) -> Any:
-    predictor = _build(model.sam2_config_name, model.image_size)
+def _predictor(model: ModelSpec, dtype: torch.dtype) -> Any:
+    with in_formats(dtype, torch.bfloat16):
+        predictor = _build(model.sam2_config_name, model.image_size)
     predictor.load_state_dict(random_pt_weights(_tensor_shapes(predictor), model.seed, model.object_score_bias))
     return predictor
 
 
-def _features(model: ModelSpec, frames: FramesSpec) -> list[tuple[torch.Tensor, dict[str, Any]]]:
-    encoded = _encoded_images(model, frames.images)
+def _features(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> list[tuple[torch.Tensor, dict[str, Any]]]:
+    encoded = _encoded_images(model, frames.images, dtype)
     return [encoded[frames.image_of(frame)] for frame in range(frames.num_frames)]
 
 
 @functools.lru_cache(maxsize=1)
-def _encoded_images(model: ModelSpec, images: FramesSpec) -> list[tuple[torch.Tensor, dict[str, Any]]]:
-    predictor = _predictor(model)
-    with torch.inference_mode():
-        return [(image, predictor.forward_image(image)) for image in normalized(drawn_frames(images))[:, None]]
+def _encoded_images(
+    model: ModelSpec, images: FramesSpec, dtype: torch.dtype
+) -> list[tuple[torch.Tensor, dict[str, Any]]]:
+    predictor, pixels = _predictor(model, dtype), normalized(drawn_frames(images)).to(dtype)
+    with torch.inference_mode(), in_formats(dtype, torch.bfloat16):
+        return [(image, predictor.forward_image(image)) for image in pixels[:, None]]
 
 
-def _image_features(model: ModelSpec, frames: FramesSpec) -> list[FloatArray]:
-    outputs = [backbone["backbone_fpn"] for _, backbone in _features(model, frames)]
+def _image_features(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> list[FloatArray]:
+    outputs = [backbone["backbone_fpn"] for _, backbone in _features(model, frames, dtype)]
     return [torch.cat(level).numpy() for level in zip(*outputs, strict=True)]
 
 
 def _propagate(case: Case) -> Outputs:
-    with case.memory_dtype():
+    predictor, frames = _predictor(case.model, case.dtype), normalized(drawn_frames(case.frames)).to(case.dtype)
+    features = dict(enumerate(_features(case.model, case.frames, case.dtype)))
+    with case.formats():
         return {
             (object_id, frame): output
             for object_id in object_ids(case.seeds)
-            for frame, output in _propagate_object(case, object_id).items()
+            for frame, output in _propagate_object(case, object_id, predictor, frames, features).items()
         }
 
 
-def _propagate_object(case: Case, object_id: int) -> dict[int, FrameOutput]:
-    predictor = _predictor(case.model)
-    frames = normalized(drawn_frames(case.frames))
+def _propagate_object(
+    case: Case, object_id: int, predictor: Any, frames: torch.Tensor, features: dict[int, Any]
+) -> dict[int, FrameOutput]:
     size = case.frames.image_size
     seeds = seeds_of(case.seeds, object_id)
     start = start_frame(seeds, case.direction)
@@ -138,7 +144,7 @@ def _propagate_object(case: Case, object_id: int) -> dict[int, FrameOutput]:
         mock.patch.object(predictor, "_get_image_feature"),  # it would encode frame 0 anew
     ):
         state = predictor.init_state(video_path="")
-    state["cached_features"] = dict(enumerate(_features(case.model, case.frames)))
+    state["cached_features"] = dict(features)
     without_bar = mock.patch("sam2.sam2_video_predictor.tqdm", lambda frames, desc: frames)
     with _Recorder(predictor) as recorder, without_bar:
         for seed in seeds:

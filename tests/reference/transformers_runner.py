@@ -30,7 +30,8 @@ from tests.reference.cases import (
     seeds_of,
     start_frame,
 )
-from tests.reference.variants import ConfigStyle, ModelSpec
+from tests.reference.formats import in_formats
+from tests.reference.variants import ModelSpec
 from tests.reference.weights import random_pt_weights
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -43,10 +44,16 @@ def random_hf_weights(model: ModelSpec, shapes: Shapes) -> dict[str, torch.Tenso
 
 
 @functools.lru_cache(maxsize=1)
-def random_network(model: ModelSpec, shapes: Shapes, style: ConfigStyle = "rope_parameters") -> Sam2VideoModel:
+def random_network(model: ModelSpec, shapes: Shapes, dtype: torch.dtype) -> Sam2VideoModel:
     """The network with the same random weights as `sam2`'s; strict both ways."""
-    network = Sam2VideoModel(Sam2VideoConfig.from_dict(model.hf_config(style)))
-    network.load_state_dict(random_hf_weights(model, shapes))
+    return network_in(dtype, Sam2VideoConfig.from_dict(model.hf_config()), random_hf_weights(model, shapes))
+
+
+def network_in(dtype: torch.dtype, config: Sam2VideoConfig, weights: dict[str, torch.Tensor]) -> Sam2VideoModel:
+    """A network whose tables, too, are made in float32 or in float64."""
+    with in_formats(dtype, torch.bfloat16):
+        network = Sam2VideoModel(config)
+    network.load_state_dict(weights)
     return network.eval()
 
 

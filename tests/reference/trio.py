@@ -7,13 +7,13 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from model.network.kernels import as_on
+import torch
+
 from model.network.sam2 import Sam2
 from model.weights.checkpoint import Checkpoint
 from tests.reference.cases import Case, FloatArray, FramesSpec, Outputs, drawn_frames, normalized
-from tests.reference.gaps import Gaps, gaps, widest
+from tests.reference.formats import in_formats
 from tests.reference.ours_runner import ours_features, ours_outputs
-from tests.reference.rounding import OtherOrder
 from tests.reference.sam2_runner import Sam2Process
 from tests.reference.transformers_runner import TransformersRunner, random_hf_weights, random_network
 from tests.reference.variants import ModelSpec
@@ -30,15 +30,11 @@ class Trio:
 
 @dataclass(frozen=True)
 class FeatureTrio:
-    """Image features `[T, C, H, W]` of strides 4, 8 and 16, as the mask decoders get them.
-
-    `other_order` is `transformers` with its sums in another order.
-    """
+    """Image features `[T, C, H, W]` of strides 4, 8 and 16, as the mask decoders get them."""
 
     ours: list[FloatArray]
     sam2: list[FloatArray]
     transformers: list[FloatArray]
-    other_order: list[FloatArray]
 
 
 @functools.cache
@@ -52,81 +48,51 @@ def sam2_process() -> Sam2Process:
 @functools.cache
 def run_case(case: Case) -> Trio:
     """The answers of all three. `transformers` is corrected for its treatment of mask prompts (row 6)."""
-    frames = drawn_frames(case.frames)
     sam2 = sam2_process().propagate(case)  # at the same time as the other two
-    with case.memory_dtype():
-        ours = ours_outputs(ours_random(case.model), frames, case.seeds, case.direction)
-        transformers = transformers_runner(case.model, case.frames).propagate(case.seeds, case.direction)
+    ours = run_ours(case, ours_random(case.model, case.dtype))
+    runner = transformers_runner(case.model, case.frames, case.dtype)
+    with case.formats():
+        transformers = runner.propagate(case.seeds, case.direction)
     return Trio(ours, sam2.result(), transformers)
 
 
-@functools.cache
-def other_orders(case: Case, count: int) -> tuple[Outputs, ...]:
-    """What `transformers` says when its sums are added up in other orders; images are encoded in the first of them."""
-    runner = _runner_in_other_order(case.model, case.frames)
-    runs = []
-    for seed in range(1, count + 1):
-        with case.memory_dtype(), OtherOrder(seed):
-            runs.append(runner.propagate(case.seeds, case.direction))
-    return tuple(runs)
-
-
-def own_gaps(case: Case, count: int = 2) -> Gaps:
-    """How far rounding takes `transformers` from itself: the largest gaps of so many other orders."""
-    expected = run_case(case).transformers
-    return widest(*(gaps(run, expected, case.seed_frames) for run in other_orders(case, count)))
-
-
-def ours_with_products_of_the_references(case: Case) -> Outputs:
-    """Ours without the fast kernels: the linear layers and attention of torch, which both references call, too."""
-    with case.memory_dtype(), as_on("no fast kernels"):
-        return ours_outputs(ours_random(case.model), drawn_frames(case.frames), case.seeds, case.direction)
+def run_ours(case: Case, network: Sam2) -> Outputs:
+    """What a network of ours says, of the dtype of the case; its memories are kept as the case says."""
+    network.memory_dtype = case.memory_dtype
+    return ours_outputs(network, drawn_frames(case.frames), case.seeds, case.direction)
 
 
 @functools.cache
-def run_features(model: ModelSpec, frames: FramesSpec) -> FeatureTrio:
+def run_features(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> FeatureTrio:
     """The image features of all three."""
-    sam2 = sam2_process().image_features(model, frames)
-    ours = ours_features(ours_random(model), drawn_frames(frames))
-    transformers = transformers_runner(model, frames).image_features()
-    with OtherOrder(1):
-        other = _runner_in_other_order(model, frames).image_features()
-    return FeatureTrio(ours, sam2.result(), transformers, other)
+    sam2 = sam2_process().image_features(model, frames, dtype)
+    ours = ours_features(ours_random(model, dtype), drawn_frames(frames))
+    runner = transformers_runner(model, frames, dtype)
+    with in_formats(dtype, torch.bfloat16):
+        transformers = runner.image_features()
+    return FeatureTrio(ours, sam2.result(), transformers)
 
 
 @functools.lru_cache(maxsize=1)
-def ours_random(model: ModelSpec) -> Sam2:
+def ours_random(model: ModelSpec, dtype: torch.dtype) -> Sam2:
     """Our network with the random weights, through the loader that reads checkpoints."""
-    return Checkpoint("random weights", model.hf_config(), random_hf_weights(model, _shapes(model))).model()
+    return Checkpoint("random weights", model.hf_config(), random_hf_weights(model, shapes_of(model))).model().to(dtype)
 
 
-def transformers_runner(model: ModelSpec, frames: FramesSpec) -> TransformersRunner:
+def transformers_runner(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> TransformersRunner:
     """The runner of `transformers` with the random weights; the network and the features of images are kept."""
-    return _runner(model, frames, _encoded_images(model, frames.images))
-
-
-def _runner_in_other_order(model: ModelSpec, frames: FramesSpec) -> TransformersRunner:
-    """Another runner of the same network, for use within `OtherOrder`."""
-    return _runner(model, frames, _images_encoded_in_other_order(model, frames.images))
-
-
-def _runner(model: ModelSpec, frames: FramesSpec, encoded: dict[int, dict[str, Any]]) -> TransformersRunner:
-    network = random_network(model, _shapes(model))
-    return TransformersRunner(network, normalized(drawn_frames(frames)), frames.image_of, encoded)
+    network = random_network(model, shapes_of(model), dtype)
+    encoded = _encoded_images(model, frames.images, dtype)
+    return TransformersRunner(network, normalized(drawn_frames(frames)).to(dtype), frames.image_of, encoded)
 
 
 @functools.lru_cache(maxsize=1)
-def _encoded_images(model: ModelSpec, images: FramesSpec) -> dict[int, dict[str, Any]]:
-    """Filled by the runner."""
-    return {}
-
-
-@functools.lru_cache(maxsize=1)
-def _images_encoded_in_other_order(model: ModelSpec, images: FramesSpec) -> dict[int, dict[str, Any]]:
+def _encoded_images(model: ModelSpec, images: FramesSpec, dtype: torch.dtype) -> dict[int, dict[str, Any]]:
     """Filled by the runner."""
     return {}
 
 
 @functools.cache
-def _shapes(model: ModelSpec) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def shapes_of(model: ModelSpec) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and shapes of the original checkpoint."""
     return tuple(sam2_process().state_dict_shapes(model).items())

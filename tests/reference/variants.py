@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from model.network.config import Sam2Config
+
 Size = Literal["tiny", "small", "base_plus", "large"]
 Version = Literal["2.0", "2.1"]
 ConfigStyle = Literal["rope_parameters", "memory_attention_rope_theta"]
@@ -71,6 +73,11 @@ class ModelSpec:
     image_size: int
     seed: int = 0
     object_score_bias: float = 0.0
+
+    @property
+    def config(self) -> Sam2Config:
+        """As ours reads it."""
+        return Sam2Config.from_hf(self.hf_config())
 
     @property
     def sam2_config_name(self) -> str:

@@ -27,6 +27,8 @@ SMALL_SIZE = 64
 
 # What another batch may change in logits of about ±10: memories are kept in bfloat16, so that a last bit can grow.
 OTHER_BATCH = 0.02
+# And what it may change in float64 where memories are not rounded.
+LAST_BITS = 1e-8
 
 Logits = dict[tuple[int, int], Tensor]
 """Logits `[h, w]` by object and frame."""
@@ -72,6 +74,15 @@ class WatchedSam2(Sam2):
         if self.on_step is not None:
             self.on_step("segment", features)
         return super().segment(features, **given)
+
+
+@functools.cache
+def small_exact() -> Sam2:
+    """The same in float64, with memories that are not rounded, so that rounding decides nothing."""
+    network = Sam2(small().config).to(torch.float64)
+    network.load_state_dict(small().state_dict())
+    network.memory_dtype = torch.float64
+    return network
 
 
 @functools.cache
