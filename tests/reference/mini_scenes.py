@@ -10,13 +10,13 @@ import torch
 from model.network.sam2 import Sam2
 from model.weights.checkpoint import load_model
 from pipeline.demo.clips import Clip
-from tests.clips import first_visible
 from tests.reference.bounds import Bounds, bounds
 from tests.reference.cases import Box, Click, Direction, GivenMask, Outputs, Seed, normalized
 from tests.reference.formats import in_formats
 from tests.reference.mini import box_of, click_on, cut_clip, mini_in, square_clip
 from tests.reference.ours_runner import ours_outputs
 from tests.reference.transformers_runner import TransformersRunner
+from tests.support.clips import first_visible
 
 
 @dataclass(frozen=True)
