@@ -24,16 +24,15 @@ def spelled(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text())
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
-            if " " not in node.value:
-                yield node.value
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs
+        if is_text and " " not in node.value:
+            yield node.value
 
 
 def test_no_other_module_spells_a_name_below_output() -> None:
     own = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).as_posix() not in OWNERS]
     assert len(own) > 50
-    # Tables that are read and written as input, the files of a segment on local disk, and what ends in `.parquet` there.
-    elsewhere = {"inputs", "demo"}
+    elsewhere = {"inputs", "demo"}  # their tables lie elsewhere
     found = {
         (path.relative_to(ROOT).as_posix(), text)
         for path in own
@@ -41,7 +40,7 @@ def test_no_other_module_spells_a_name_below_output() -> None:
         for text in spelled(path)
         if NAMES.search(text)
     }
-    assert found <= {("output/segment_files.py", ".parquet")}
+    assert found <= {("output/segment_files.py", ".parquet")}  # on local disk
 
 
 def test_the_check_finds_names(tmp_path: Path) -> None:
