@@ -447,7 +447,7 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     while not progress.num_saved:
         (progress,) = first.work(()).in_flight
     first.close()
-    shutil.copy(str(items[other].uri), clip)
+    shutil.copy(str(items[other].source.uri), clip)
     second = make_worker(replace(worker.settings, checkpoint=rule), "w2")
     second.setup()
     reports = finish(second, item)
