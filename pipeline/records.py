@@ -1,7 +1,7 @@
-"""What travels between the driver and its workers: small, frozen, picklable records.
+"""What travels between the driver and its workers: small, frozen records that can be pickled.
 
-The driver holds one `WorkItem` per remaining video (ids, hashes and addresses, never prompts or pixels) and offers
-it to a worker. The worker answers with a `Report`: which segments it has published, and how far it is.
+The driver holds one `WorkItem` per video that is left (ids, hashes and addresses, never prompts or pixels), and offers
+it to a worker. The worker answers with a `Report`: which segments it has published, and how far it is with its videos.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.redact import redact_uri
 
 
 class Status(StrEnum):
-    """How a video or a track ended. All four are terminal; see `retry=` for running one again."""
+    """How a video or a track ended. The next run labels a video again only if `retry=` names its status."""
 
     OK = "ok"
     FAILED = "failed"
@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class RowSpan:
-    """Rows `[start, stop)` of one row group of one Parquet file: where a worker finds prompts or video bytes."""
+    """Rows `[start, stop)` of one row group of one Parquet file, where a worker finds prompts or video bytes."""
 
     file: str
     row_group: int
@@ -33,19 +33,38 @@ class RowSpan:
 
 
 @dataclass(frozen=True)
-class WorkItem:
-    """One video to label. `uri` is absolute; exactly one of `uri` and `bytes_at` is set.
+class VideoSource:
+    """Where a video is: at an absolute `uri`, or in the row `bytes_at`. Exactly one of them is set."""
 
-    `expected_seconds` of video are to be labelled, as far as anybody knows (0: nobody does); it only orders the work.
+    uri: str | None = None
+    bytes_at: RowSpan | None = None
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """The part of a video that is labeled, `start_seconds <= time < end_seconds` in the file; `None` = no bound."""
+
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+
+WHOLE_VIDEO = TimeRange()
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One video to label.
+
+    `prompts_at` are the rows of its prompts, `prompt_hash` is the hash of what they said when the job was planned.
+    `expected_seconds` of video are to be labeled (0 = not known), on which only the order of work depends. `attempt`
+    counts from 1. An item that is `alone` shares its worker with no other video, because it may be what kills workers.
     """
 
     video_id: str
-    uri: str | None
-    bytes_at: RowSpan | None
+    source: VideoSource
     prompts_at: tuple[RowSpan, ...]
     prompt_hash: str
-    start_seconds: float | None = None
-    end_seconds: float | None = None
+    range: TimeRange = WHOLE_VIDEO
     expected_seconds: float = 0.0
     attempt: int = 1
     alone: bool = False
@@ -55,7 +74,8 @@ class WorkItem:
 class Outcome:
     """How one video ended, as the commit log keeps it. `num_masks` is the number of its rows in `masks`.
 
-    `prompt_hash` is empty if the video has no prompts, or its rows changed while the job ran: then it is planned anew.
+    `prompt_hash` is empty if the video has no prompts, and also if its prompts changed while the job ran, because then
+    the next run plans it anew.
     """
 
     video_id: str
@@ -69,7 +89,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Segment:
-    """A published, immutable set of whole videos: one Parquet object per table, named `{table}/{name}.parquet`."""
+    """A set of whole videos that a worker has published: one Parquet object per table, `{table}/{name}.parquet`.
+
+    The objects never change. `num_rows` is by table.
+    """
 
     name: str
     num_rows: dict[str, int]
@@ -78,10 +101,10 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Progress:
+class VideoProgress:
     """How far a worker is with one video that is not finished.
 
-    `num_saved` frames are saved, to go on from there; 0 until this attempt has saved some.
+    This attempt has saved `num_saved` frames, from which another worker can go on.
     """
 
     video_id: str
@@ -92,11 +115,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """What `Worker.work` returns: the heartbeat. `returned` are items that the worker gives back unlabelled."""
+    """What `Worker.work` returns; it is also the worker's heartbeat.
+
+    `unflushed` are ids of finished videos whose rows are not published yet. `returned` are items that the worker gives
+    back, not labeled. `poisoned` says why this process can compute nothing any more; empty if it can.
+    """
 
     worker_id: str
     segments: tuple[Segment, ...] = ()
-    in_flight: tuple[Progress, ...] = ()
+    in_flight: tuple[VideoProgress, ...] = ()
     unflushed: tuple[str, ...] = ()
     returned: tuple[WorkItem, ...] = ()
     storage_errors: tuple[str, ...] = ()
@@ -106,9 +133,9 @@ class Report:
 
 
 class Ending(Enum):
-    """How the loop ended."""
+    """How the driver's loop ended, in words for people."""
 
-    DONE = "every video ended"
+    DONE = "all videos processed"
     STOPPED = "stopped by a signal"
     FAILURES = "too many videos failed"
     ENVIRONMENT = "no worker could start"
@@ -117,9 +144,9 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class FramePosition:
-    """A frame as the tables name it: by ordinal, by time in the file, or both. A prompt gives at least one of them.
+    """A frame as the tables name it: by its number, by its time in the file, or by both. A prompt gives one of them.
 
-    `pts_seconds` of a frame that was read is `None` where the file has no times (images, folders of frames).
+    A decoded frame has no `pts_seconds` if its file has no times (images, folders of frames).
     """
 
     frame_index: int | None
@@ -130,7 +157,7 @@ class FramePosition:
 
 
 def check_range(start_seconds: float | None, end_seconds: float | None) -> None:
-    """Raises `ValueError` for a range of time that is not one."""
+    """Raise `ValueError` for times that are not finite, or an end that is not after the start."""
     for name, value in (("start_seconds", start_seconds), ("end_seconds", end_seconds)):
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{name}: expected a finite number of seconds, got {value}")
@@ -139,8 +166,8 @@ def check_range(start_seconds: float | None, end_seconds: float | None) -> None:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Exactly which weights. `source` and `revision` are what `load_model` takes; `identity` names their content."""
+class Weights:
+    """Which weights a job uses. `load_model` takes `source` and `revision`; `identity` stands for their content."""
 
     source: str
     revision: str | None

@@ -17,7 +17,7 @@ from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, NewerVersion, UnusableStore
 from pipeline.output.layout import JOB
 from pipeline.output.schema import SCHEMA_VERSION
-from pipeline.records import Checkpoint
+from pipeline.records import Weights
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
@@ -70,7 +70,7 @@ def write_record(storage: JobStorage, record: JobRecord) -> None:
     storage.replace(JOB, record.to_json(indent=2))
 
 
-def make_record(config: JobConfig, checkpoint: Checkpoint) -> JobRecord:
+def make_record(config: JobConfig, checkpoint: Weights) -> JobRecord:
     """What this run would write."""
     return JobRecord(
         fingerprint=fingerprint(config, checkpoint),
@@ -87,7 +87,7 @@ def make_record(config: JobConfig, checkpoint: Checkpoint) -> JobRecord:
     )
 
 
-def fingerprint(config: JobConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
     """Everything that changes masks and is the same for all videos of a job."""
     return {
         "checkpoint": checkpoint.identity,

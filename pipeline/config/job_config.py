@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.config.fields import AsTyped, Group, Unit
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError
+from pipeline.storage.schemes import is_of_this_machine
 
 Seconds = Annotated[float, Unit("seconds")]
 Frames = Annotated[int, Unit("frames")]
@@ -302,7 +303,7 @@ def _check_all_nodes_reach(job: JobConfig) -> None:
     places = {"videos": job.videos, "prompts": job.prompts, "output": job.output}
     places["model.checkpoint"] = _place_of_weights(job.model.checkpoint)
     for key, value in places.items():
-        if value and _is_of_this_machine(value):
+        if value and is_of_this_machine(value):
             raise ConfigError(
                 f"{key}={value} lies on this machine's disk, which other nodes of the cluster cannot reach: "
                 f"give a URI that all nodes reach (s3://…), or cluster.shared_disk=true if the disk is shared"
@@ -315,9 +316,3 @@ def _place_of_weights(checkpoint: str) -> str | None:
 
     is_place = bundled_folder(checkpoint) is None and ("://" in checkpoint or Path(checkpoint).expanduser().exists())
     return checkpoint if is_place else None
-
-
-def _is_of_this_machine(uri: str) -> bool:
-    """Whether a path or URI means the disk (or memory) of this machine."""
-    scheme, separator, _ = uri.partition("://")
-    return not separator or scheme in ("file", "local", "memory")

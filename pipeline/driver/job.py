@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.shards import InputTables
 from pipeline.output.segments import list_segments
-from pipeline.records import Checkpoint, Ending, Status
+from pipeline.records import Ending, Status, Weights
 from pipeline.redact import redact_uri
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
@@ -35,7 +35,7 @@ class Job:
     config: JobConfig
     storage: JobStorage
     log: CommitLog
-    checkpoint: Checkpoint
+    checkpoint: Weights
     record: JobRecord
     record_before: JobRecord | None
     num_entries: int

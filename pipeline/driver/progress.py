@@ -13,6 +13,8 @@ from typing import Any, TextIO
 from pipeline.commits import status_file
 from pipeline.commits.status_file import RunStatus
 from pipeline.errors import StorageError
+from pipeline.output.layout import table_glob
+from pipeline.output.schema import TABLES
 from pipeline.records import Outcome, Status
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.job_storage import JobStorage
@@ -192,7 +194,7 @@ def summary(progress: Progress | None, by_status: Mapping[Status, int], output: 
     if bad:
         lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]
         lines.append(how_again(bad))
-    lines += [f"{table:<8} {folder}/{table}/*.parquet" for table in ("masks", "tracks", "videos")]
+    lines += [f"{table:<8} {folder}/{table_glob(table)}" for table in TABLES]
     return "\n".join(lines)
 
 

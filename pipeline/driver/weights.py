@@ -13,37 +13,37 @@ from model import bundled_folder, is_hub_id
 from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
-from pipeline.records import Checkpoint
+from pipeline.records import Weights
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_from_storage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 
 
-def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Checkpoint:
+def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Weights:
     """Which weights `model.checkpoint` means now. What an earlier run of the job found out is not found out again.
 
     Raises `ConfigError` for a folder, object or Hub repository that is not there, `StorageError` when a store is away.
     """
     source, revision = config.model.checkpoint, config.model.revision
     if (folder := bundled_folder(source)) is not None:
-        return Checkpoint(source, None, _content_hash(Path(folder)))
+        return Weights(source, None, _content_hash(Path(folder)))
     if is_local(source) and Path(local_path(source)).expanduser().exists():
         path = Path(local_path(source)).expanduser().absolute()
         files = local_files(source)
         same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
-        return Checkpoint(str(path), None, record.checkpoint["identity"] if record and same else _content_hash(path))
+        return Weights(str(path), None, record.checkpoint["identity"] if record and same else _content_hash(path))
     if "://" in source:
-        return Checkpoint(source, None, _remote_identity(source, config.storage_options))
+        return Weights(source, None, _remote_identity(source, config.storage_options))
     if not is_hub_id(source):
         raise ConfigError(
             f"model.checkpoint={source}: no such folder; give mini, a folder, a URI or an id of the Hub (owner/name)"
         )
     known = record.checkpoint if record else {}
     if known.get("source") == source and known.get("asked_revision") == revision:
-        return Checkpoint(source, known["revision"], known["identity"])
+        return Weights(source, known["revision"], known["identity"])
     commit = _hub_commit(source, revision)
-    return Checkpoint(source, commit, commit)
+    return Weights(source, commit, commit)
 
 
 def _content_hash(path: Path) -> str:

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.inputs.order import FloatArray
+from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
 
 BYTES_PER_SECOND = 250_000.0  # of an ordinary video; matters only beside videos whose duration is known
 _STEPS_PER_OCTAVE = 2  # sizes are rounded to such steps
-_NOT_ASKED = ("http://", "https://")
 _PARALLEL_REQUESTS = 16
 _PATIENCE_SECONDS = 3.0
 
@@ -43,7 +43,7 @@ class FileSizes:
                 continue
             if is_local(uri):
                 self._sizes[number] = _local_size(uri)
-            elif ask_stores and not uri.startswith(_NOT_ASKED):
+            elif ask_stores and scheme_of(uri).place is not Place.WEB:
                 self._to_ask.append((number, uri))
         # Daemon threads and no pool, because the end of the program waits for a pool's threads and a server may hang.
         count = min(_PARALLEL_REQUESTS, len(self._to_ask))

@@ -20,7 +20,7 @@ from pipeline.inputs.order import FloatArray, Int64Array, long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.shards import InputTables
 from pipeline.inputs.videos import VideoRows, read_videos
-from pipeline.records import Outcome, Status, WorkItem
+from pipeline.records import Outcome, Status, TimeRange, VideoSource, WorkItem
 from pipeline.storage.uris import StorageOptions
 from pipeline.text import counted
 
@@ -157,13 +157,11 @@ class Plan:
         uri = videos.uri(number)
         start, end = videos.range_seconds(number)
         return WorkItem(
-            video_id=self._tables.videos.ids[number],
-            uri=uri,
-            bytes_at=None if uri is not None else videos.bytes_at(number),
+            video_id=videos.ids[number],
+            source=VideoSource(uri, videos.bytes_at(number) if uri is None else None),
             prompts_at=prompts.spans(number),
             prompt_hash=prompts.hashes.hash_of(number, start, end),
-            start_seconds=start,
-            end_seconds=end,
+            range=TimeRange(start, end),
             expected_seconds=expected_seconds,
         )
 

@@ -104,7 +104,7 @@ def read_prompts(
 
 def _hash(item: WorkItem, batches: list[pa.RecordBatch]) -> str | None:
     try:
-        return hash_of_rows(batches, item.start_seconds, item.end_seconds)
+        return hash_of_rows(batches, item.range.start_seconds, item.range.end_seconds)
     except (pa.ArrowException, ValueError):
         return None  # the columns have other types than when the job was planned
 

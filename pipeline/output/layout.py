@@ -53,6 +53,11 @@ def segment_object(table: str, segment: str) -> str:
     return f"{table}/{segment}.parquet"
 
 
+def table_glob(table: str) -> str:
+    """What names all objects of a table for other programs. It is exact after a clean end of a job."""
+    return f"{table}/*.parquet"
+
+
 def segment_of(path: str) -> str | None:
     """Name of the segment that an object belongs to, by its path; None: none of ours made the object."""
     name = PurePosixPath(path).name.removesuffix(".parquet")

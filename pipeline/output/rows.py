@@ -119,7 +119,7 @@ def labeled_video(
         item.video_id, status, item.prompt_hash, masks.num_rows, (facts or {}).get("num_frames", 0), *error
     )
     row = _video_row(outcome, provenance) | {
-        "uri": None if item.uri is None else redact_uri(item.uri),
+        "uri": None if item.source.uri is None else redact_uri(item.source.uri),
         "attempts": item.attempt,
         "num_tracks": tracks.num_rows,
         **(facts or {}),

@@ -194,9 +194,9 @@ def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str
     return {
         "schema_version": SCHEMA_VERSION,
         "video_id": item.video_id,
-        "uri": None if item.uri is None else redact_uri(item.uri),
+        "uri": None if item.source.uri is None else redact_uri(item.source.uri),
         "content": content,
-        "range": [item.start_seconds, item.end_seconds],
+        "range": [item.range.start_seconds, item.range.end_seconds],
         "prompt_hash": item.prompt_hash,
         "config_hash": config_hash,
     }

@@ -13,12 +13,12 @@ from itertools import product
 from typing import TypeVar
 
 from pipeline.errors import StorageError
+from pipeline.storage.schemes import CLIENT_LIBRARIES
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-_CLIENT_LIBRARIES = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
 _TRANSIENT_STATUS = {401, 408, 409, 425, 429} | set(range(500, 600)) - {501, 505}
 _TRANSIENT_ERRNO = {
     errno.EAGAIN,
@@ -106,7 +106,7 @@ def has_expired(error: BaseException) -> bool:
 
 def is_from_client(error: BaseException) -> bool:
     """Whether `error` is of a store's client library itself, such as missing credentials."""
-    return type(error).__module__.split(".")[0] in _CLIENT_LIBRARIES
+    return type(error).__module__.split(".")[0] in CLIENT_LIBRARIES
 
 
 def is_from_storage(error: BaseException) -> bool:

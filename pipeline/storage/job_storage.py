@@ -26,7 +26,8 @@ from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import copy_file, create_file, replace_file
 from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create
 from pipeline.storage.retry import Backoff
-from pipeline.storage.uris import S3, open_filesystem
+from pipeline.storage.schemes import safe_stores, scheme_of
+from pipeline.storage.uris import open_filesystem
 
 __all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore"]
 
@@ -36,7 +37,6 @@ TEMPORARY = "_tmp"
 """The folder of a job for files that are being written, on local disk only."""
 
 _WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
-_NATIVE_CREATE = S3 | {"gs", "gcs", "abfs", "abfss", "az"}
 _PARALLEL_REQUESTS = 16
 
 
@@ -82,7 +82,7 @@ class JobStorage:
     @property
     def supports_create(self) -> bool:
         """Whether the store offers create-only writes; `probe` finds out whether it keeps to them."""
-        return self.is_local or self._scheme in _NATIVE_CREATE
+        return self.is_local or scheme_of(self.uri).can_create
 
     def probe(self) -> datetime:
         """Check that create-only writes are refused where they must be; return the time by the store's clock.
@@ -126,8 +126,7 @@ class JobStorage:
         def find(fs: fsspec.AbstractFileSystem, full: str) -> list[Stored]:
             fs.invalidate_cache(full)
             try:
-                # Object stores narrow by prefix on their side; others ignore the argument.
-                narrowed = {"prefix": stem} if stem and self._narrows_listings else {}
+                narrowed = {"prefix": stem} if stem and scheme_of(self.uri).narrows_listings else {}
                 found = fs.find(full, maxdepth=1, detail=True, **narrowed)
             except FileNotFoundError:
                 return []
@@ -262,14 +261,6 @@ class JobStorage:
     def _root(self) -> str:
         return self._open()[1].rstrip("/")
 
-    @property
-    def _scheme(self) -> str:
-        return self.uri.split("://")[0]
-
-    @property
-    def _narrows_listings(self) -> bool:
-        return self._scheme in S3 | {"gs", "gcs"}
-
     def _reopen(self) -> None:
         """Forget the session with the store, so that the next request reads the credentials anew."""
         type(self._filesystem).clear_instance_cache()
@@ -287,10 +278,7 @@ class JobStorage:
 
     def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
         if self._opened is None:
-            options = dict(self.storage_options or {})
-            if self._scheme in S3:
-                # Parquet readers ask for the ranges that they need; s3fs would fetch 50 MiB more with each.
-                options.setdefault("default_cache_type", "none")
+            options = {**scheme_of(self.uri).job_options, **(self.storage_options or {})}
             try:
                 self._opened = open_filesystem(self.uri, options)
             except ValueError as error:
@@ -325,7 +313,7 @@ class JobStorage:
 
     def _unsafe(self, reason: str) -> UnusableStore:
         return UnusableStore(
-            f"output={self}: {reason}, so two drivers could mix. Use local disk, s3://, gs:// or abfs://, or set "
+            f"output={self}: {reason}, so that two drivers could mix their results. Use {safe_stores()}, or set "
             "single_driver=true if no other driver can run on this output."
         )
 

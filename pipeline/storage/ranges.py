@@ -14,6 +14,8 @@ from typing import Any
 
 import fsspec
 
+from pipeline.storage.schemes import is_web
+
 Fetch = Callable[[int, int], bytes]
 
 
@@ -23,7 +25,7 @@ def remote_file(filesystem: fsspec.AbstractFileSystem, path: str) -> tuple[int |
     The size is `None` where the server does not say it, or sends the whole file for each range: it is to be downloaded.
     """
     num_bytes: int | None = filesystem.info(path).get("size")
-    if num_bytes and "http" in filesystem.protocol and not _knows_ranges(filesystem, path, num_bytes):
+    if num_bytes and is_web(filesystem.protocol) and not _knows_ranges(filesystem, path, num_bytes):
         num_bytes = None
 
     def fetch(start: int, stop: int) -> bytes:

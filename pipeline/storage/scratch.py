@@ -1,23 +1,23 @@
-"""A worker's files on local disk: its temporary folder, and checkpoints fetched once per machine."""
+"""Scratch: the folder on local disk where a worker, a driver or a compaction puts files aside."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 import uuid
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock
 
 _PREFIX = "maskmill-worker-"
 
 
 class WorkerFolder:
-    """A folder for everything that a worker puts aside. It is gone after `close`; what killed workers left goes first.
+    """A folder of one process for everything that it puts aside. `close` deletes it.
 
-    A lock tells living owners from dead ones, also among containers that share a disk.
+    A new folder first deletes those that killed processes left in the same place. A lock in each folder tells living
+    owners from dead ones, also among containers that share a disk, because the kernel frees it when its owner ends.
     """
 
     def __init__(self, parent: str | None) -> None:
@@ -26,6 +26,7 @@ class WorkerFolder:
         for folder in root.glob(f"{_PREFIX}*"):
             _remove_if_dead(folder)
         name = f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        # Others do not look at this name, so that nobody takes the folder for a dead one before it is locked.
         unlocked = root / f".{name}"
         unlocked.mkdir()
         self._lock = _locked(unlocked / "lock")
@@ -35,24 +36,22 @@ class WorkerFolder:
         """Delete the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
 
 def _remove_if_dead(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        lock = _locked(folder / "lock")
-        if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.close()
+    lock = _locked(folder / "lock")
+    if lock is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
 
 
-def _locked(path: Path) -> IO[bytes] | None:
-    """The file, locked until it is closed or this process ends; `None` if another process has it."""
-    file = path.open("ab")
+def _locked(path: Path) -> FileLock | None:
+    """A lock that is held from now on; `None` if another process holds it, or this disk has no locks."""
+    lock = FileLock(path, timeout=0, thread_local=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.acquire()
     except OSError:
-        file.close()
         return None
-    return file
+    return lock

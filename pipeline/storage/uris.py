@@ -18,25 +18,9 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
+from pipeline.storage.schemes import Place, scheme_name, scheme_of
 
 StorageOptions = Mapping[str, Any]
-
-S3 = {"s3", "s3a"}
-
-# Of fsspec's: a `reference` file says which other files to read, whoever wrote it; caches keep copies on the disk.
-_INDIRECT = {
-    "reference",
-    "generic",
-    "dask",
-    "dir",
-    "asyncwrapper",
-    "async_wrapper",
-    "blockcache",
-    "cached",
-    "filecache",
-    "simplecache",
-}
-_WITHOUT_OPTIONS = {"file", "local", "memory", "http", "https"}
 
 _TAR_MEMBER = re.compile(r"^(?P<archive>.+?\.(?:tar|tar\.[a-z0-9]+|tgz))::(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
 _CHAINED_TAR = re.compile(r"^tar://(?P<member>.+?)::(?P<archive>.+)$", re.DOTALL)
@@ -44,7 +28,7 @@ _CHAINED_TAR = re.compile(r"^tar://(?P<member>.+?)::(?P<archive>.+)$", re.DOTALL
 
 def is_local(uri: str) -> bool:
     """True for a path of this machine's file system, with or without `file://`."""
-    return "://" not in uri or uri.startswith(("file://", "local://"))
+    return scheme_of(uri).place is Place.DISK
 
 
 def local_path(uri: str) -> str:
@@ -65,19 +49,17 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
     than the URI names.
     """
     _check_direct(uri)
-    scheme = uri.split("://")[0] if "://" in uri else "file"
-    options = _options_of(scheme, storage_options or {})
-    if scheme in S3:
-        client = {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}
-        options["config_kwargs"] = {**client, **options.get("config_kwargs", {})}
-    if not is_local(uri):
+    scheme = scheme_of(uri)
+    options = _options_of(uri, storage_options or {})
+    for name, default in scheme.options.items():
+        options[name] = {**default, **options.get(name, {})} if isinstance(default, Mapping) else default
+    if scheme.place is not Place.DISK:
         options.setdefault("use_listings_cache", False)
     try:
         filesystem, path = url_to_fs(uri, **options)
     except (ImportError, TypeError, ValueError) as error:  # TypeError: an option is missing
-        raise UnknownScheme(
-            f"{scheme}:// cannot be opened ({error}): s3:// needs maskmill[s3] installed, others their fsspec package"
-        ) from error
+        remedy = f"install {scheme.install}" if scheme.install else "check the URI and storage_options"
+        raise UnknownScheme(f"{scheme_name(uri)}:// cannot be opened ({error}): {remedy}") from error
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1
     return filesystem, str(path)
@@ -88,17 +70,18 @@ def _check_direct(uri: str) -> None:
     if "://" not in uri and "::" not in uri:
         return
     for link in uri.split("::"):
-        scheme = link.partition("://")[0]
-        if scheme in _INDIRECT:
-            raise ValueError(f"{scheme}:// may lead to other files or keep copies; give the uri of the file itself")
+        # A link may be the name of a scheme alone, as in `simplecache::s3://bucket/a.mp4`.
+        name = link.partition("://")[0]
+        if scheme_of(f"{name}://").place is Place.INDIRECT:
+            raise ValueError(f"{name}:// may lead to other files or keep copies; give the uri of the file itself")
 
 
-def _options_of(scheme: str, storage_options: StorageOptions) -> dict[str, Any]:
+def _options_of(uri: str, storage_options: StorageOptions) -> dict[str, Any]:
     schemes = set(fsspec.available_protocols())
-    own = storage_options.get(scheme)
+    own = storage_options.get(scheme_name(uri))
     if isinstance(own, Mapping):
         return dict(own)
-    if scheme in _WITHOUT_OPTIONS:
+    if scheme_of(uri).place is not Place.STORE:
         return {}
     return {name: value for name, value in storage_options.items() if name not in schemes}
 

@@ -82,7 +82,7 @@ def open_media(
         TableChanged: the row with the bytes is gone or is another video's.
         StorageError: storage did not answer in time, which is not the video's fault.
     """
-    name = redact_uri(item.uri) if item.uri is not None else f"bytes of video {item.video_id!r}"
+    name = redact_uri(item.source.uri) if item.source.uri is not None else f"bytes of video {item.video_id!r}"
     with tempfile.TemporaryDirectory(prefix="maskmill-media-") as spool:
         try:
             media = _locate(item, name, _Storage(name, storage_options, Path(spool), backoff or Backoff()), rows)
@@ -95,26 +95,26 @@ def open_media(
 
 
 def _locate(item: WorkItem, name: str, storage: _Storage, rows: RowReader | None) -> Media:
-    if item.uri is None:
+    if item.source.uri is None:
         return Media(name, (partial(io.BytesIO, _row_bytes(item, name, storage.options, rows)),))
-    parts = split_tar_member(item.uri)
+    parts = split_tar_member(item.source.uri)
     if parts is not None:
         return Media(name, (storage.tar_member(*parts),))
-    listing = storage.images(item.uri)
+    listing = storage.images(item.source.uri)
     if listing is not None:
         if not listing:
             raise MediaError(f"{name}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
         return Media(name, tuple(listing), is_folder=True)
-    return Media(name, (storage.file(item.uri),))
+    return Media(name, (storage.file(item.source.uri),))
 
 
 def _row_bytes(item: WorkItem, name: str, options: StorageOptions | None, rows: RowReader | None) -> bytes:
     data: bytes | None = None
-    if item.bytes_at is not None:
+    if item.source.bytes_at is not None:
         with video_byte_rows() if rows is None else nullcontext(rows) as reader:
-            (row,) = reader.read(item.bytes_at, options).to_pylist()
+            (row,) = reader.read(item.source.bytes_at, options).to_pylist()
         if row.get("video_id") != item.video_id:
-            raise TableChanged(item.bytes_at.file, f"the row of {item.video_id!r} is another's")
+            raise TableChanged(item.source.bytes_at.file, f"the row of {item.video_id!r} is another's")
         data = row.get("bytes")
     if not data:
         raise MediaError(f"{name}: the row has neither uri nor bytes; give one of them")

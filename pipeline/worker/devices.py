@@ -6,8 +6,7 @@ import gc
 
 import torch
 
-from model import autocast_model, compile_model
-from model.network.sam2 import Sam2
+from model import Sam2, autocast_model, compile_model
 from pipeline.config.job_config import ModelConfig
 from pipeline.errors import WorkerBroken
 

@@ -16,7 +16,7 @@ from pipeline.config.job_config import (
     PropagateConfig,
     WorkerConfig,
 )
-from pipeline.records import Checkpoint
+from pipeline.records import Weights
 from pipeline.storage.job_storage import JobStorage
 
 
@@ -27,7 +27,7 @@ class JobFacts:
     `storage_options` are fsspec's, for the inputs and the weights. `epoch` counts the drivers that have owned the job.
     """
 
-    weights: Checkpoint
+    weights: Weights
     storage: JobStorage
     storage_options: dict[str, Any]
     epoch: int

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from model import FrameResult, Step
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.output.saved_sessions import VideoCheckpoint
-from pipeline.records import Progress, WorkItem
+from pipeline.records import VideoProgress, WorkItem
 from pipeline.video.frames import VideoFrames
 from pipeline.worker.labeler import Labels, Steps
 
@@ -71,11 +71,11 @@ class VideoInFlight:
         self.num_frames += 1
         self.advance_seconds += seconds
 
-    def progress(self) -> Progress:
+    def progress(self) -> VideoProgress:
         """How far it is, for the driver."""
         num_saved = 0 if self.checkpoint is None else self.checkpoint.num_saved
         stage = "labelling" if self.steps is not None else "waiting" if self.is_fetched else "fetching"
-        return Progress(self.item.video_id, self.num_frames, stage, num_saved)
+        return VideoProgress(self.item.video_id, self.num_frames, stage, num_saved)
 
     def facts(self) -> dict[str, object]:
         """Columns of `videos` that do not depend on how it ended; times in seconds."""

@@ -153,7 +153,8 @@ class Worker:
         video.prompts = read_prompts(item, options, self._tables.prompts)
         media = video.resources.enter_context(open_media(item, options, self._tables.video_bytes))
         video.fetch_seconds = time.perf_counter() - started
-        selection = FrameSelection(settings.frames.stride, settings.frames.fps, item.start_seconds, item.end_seconds)
+        times, wanted = item.range, settings.frames
+        selection = FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds)
         frames = VideoFrames(
             media,
             selection,

@@ -84,7 +84,7 @@ def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> Non
     job.replace("_owner.json", json.dumps(document | {"process_id": process.pid}).encode())
     assert "interrupted: driver driver-7" in read_status(job)
     job.replace("_status.json", json.dumps(PROGRESS | {"state": "done"}).encode())
-    assert "state    finished: every video ended\n" in read_status(job)
+    assert "state    finished: all videos processed\n" in read_status(job)
 
     elsewhere = document | {"machine": "another", "beat_at": "2020-01-01T00:00:00+00:00"}
     job.replace("_owner.json", json.dumps(elsewhere).encode())
@@ -95,7 +95,7 @@ def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> Non
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ("done", "finished: every video ended"),
+        ("done", "finished: all videos processed"),
         ("stopped", "stopped by a signal; the same command goes on from here"),
         ("failures", "stopped: too many videos failed; the same command goes on from here"),
         ("storage", "stopped: storage did not answer; the same command goes on from here"),

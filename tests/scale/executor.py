@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.cluster.executor import Event, Ready, Reported
 from pipeline.output.layout import new_segment_name
-from pipeline.records import Outcome, Progress, Report, Segment, Status, WorkItem
+from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, WorkItem
 
 _FRAMES, _MASKS, _BYTES_PER_MASK = 120, 240, 185
 
@@ -83,7 +83,7 @@ class ReceiptExecutor:
             Report(
                 worker_id,
                 segments,
-                tuple(Progress(item.video_id, 0, "waiting") for item in inbox.waiting),
+                tuple(VideoProgress(item.video_id, 0, "waiting") for item in inbox.waiting),
                 tuple(outcome.video_id for outcome in inbox.finished),
                 returned,
                 num_frames=num_frames,

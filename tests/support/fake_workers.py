@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.errors import StorageError
-from pipeline.records import Outcome, Progress, Report, Segment, Status, WorkItem
+from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, VideoSource, WorkItem
 
 Fate = Status | Failure | str
 """How labelling a video ends: a status, a worker's loss, or the message of a storage fault."""
 
 
 def item(video_id: str) -> WorkItem:
-    return WorkItem(video_id, f"/{video_id}.mp4", None, (), "hash")
+    return WorkItem(video_id, VideoSource(f"/{video_id}.mp4"), (), "hash")
 
 
 def published(name: str, outcomes: Sequence[Outcome]) -> Segment:
@@ -94,7 +94,7 @@ class FakeExecutor:
         segments = (published(f"{worker_id}-{finished[0].video_id}", finished),) if flush and finished else ()
         if flush:
             self.finished[worker_id] = finished = []
-        in_flight = tuple(Progress(one.video_id, 0, "waiting") for one in self.inboxes[worker_id])
+        in_flight = tuple(VideoProgress(one.video_id, 0, "waiting") for one in self.inboxes[worker_id])
         unflushed = tuple(outcome.video_id for outcome in finished)
         return Report(worker_id, segments, in_flight, unflushed, **fields)  # type: ignore[arg-type]
 

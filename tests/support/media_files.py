@@ -14,7 +14,7 @@ import numpy as np
 from av.stream import Disposition
 
 from pipeline.arrays import UInt8Array
-from pipeline.records import WorkItem
+from pipeline.records import RowSpan, VideoSource, WorkItem
 from pipeline.video.media import Media, open_media
 
 
@@ -131,10 +131,9 @@ def media_of(data: bytes, name: str = "clip") -> Media:
     return Media(name, (lambda: io.BytesIO(data),))
 
 
-def item(uri: str | Path | None, **fields: Any) -> WorkItem:
-    """A work item for a video by URI."""
-    values: dict[str, Any] = {"bytes_at": None, "prompts_at": (), "prompt_hash": ""} | fields
-    return WorkItem("clip", None if uri is None else str(uri), **values)
+def item(uri: str | Path | None, bytes_at: RowSpan | None = None) -> WorkItem:
+    """A work item for a video by URI, or in a row."""
+    return WorkItem("clip", VideoSource(None if uri is None else str(uri), bytes_at), (), "")
 
 
 def read_all(uri: str | Path) -> bytes:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from pipeline.records import Progress, Report, WorkItem
+from pipeline.records import Report, VideoProgress, WorkItem
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.worker import Worker
 
@@ -30,7 +30,7 @@ class ScriptedWorker:
             raise ValueError("a worker with a fault")
         if what == "sleep":
             self.has_stopped.wait(60)
-        return Report(self.worker_id, in_flight=(Progress(what, 1, "labelling"),), poisoned=self._poison())
+        return Report(self.worker_id, in_flight=(VideoProgress(what, 1, "labelling"),), poisoned=self._poison())
 
     def drain(self) -> Report:
         return Report(self.worker_id)

@@ -22,7 +22,7 @@ from pipeline.config.job_config import JobConfig
 from pipeline.driver import weights
 from pipeline.driver.weights import resolve_checkpoint
 from pipeline.errors import ConfigError, NewerVersion, StorageError
-from pipeline.records import Checkpoint
+from pipeline.records import Weights
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 
@@ -34,7 +34,7 @@ def config(*overrides: str) -> JobConfig:
 
 
 def values(*overrides: str) -> dict[str, Any]:
-    return fingerprint.fingerprint(config(*overrides), Checkpoint("mini", None, "sha256:0"))
+    return fingerprint.fingerprint(config(*overrides), Weights("mini", None, "sha256:0"))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_an_option_that_does_not_is_left_out(override: str) -> None:
 
 def test_the_record_survives_storage_and_holds_no_secret(disk_storage: JobStorage) -> None:
     asked = config("storage_options.secret=hush", "videos=https://h/v.parquet?X-Amz-Signature=hush")
-    record = make_record(asked, Checkpoint("s3://k:hush@h/weights?sig=hush", None, "listing:1"))
+    record = make_record(asked, Weights("s3://k:hush@h/weights?sig=hush", None, "listing:1"))
     write_record(disk_storage, record)
     assert read_record(disk_storage) == record
     assert b"hush" not in disk_storage.read("job.json")
@@ -93,7 +93,7 @@ def test_a_strange_job_json_is_refused(content: bytes, disk_storage: JobStorage)
 
 
 def test_a_job_json_of_a_later_program_is_read_unless_its_version_is_newer(disk_storage: JobStorage) -> None:
-    record = make_record(config(), Checkpoint("mini", None, "sha256:0"))
+    record = make_record(config(), Weights("mini", None, "sha256:0"))
     write_record(disk_storage, record)
     document = json.loads(disk_storage.read("job.json"))
     assert set(document) == {

@@ -6,16 +6,18 @@ import os
 import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 from botocore.exceptions import NoCredentialsError
-from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.command import ExitCode, explain
 from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names
-from pipeline.config.job_config import JobConfig
+from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.errors import ConfigError, StorageError
 from pipeline.run import main, split_job
 from pipeline.storage.retry import Backoff
@@ -223,10 +225,41 @@ def test_a_job_file_may_have_a_defaults_list_and_neighbours(tmp_path: Path) -> N
     assert (config.model.name, config.frames.stride) == ("large", 6)
 
 
+def test_a_users_file_for_a_group_has_only_what_differs_from_the_fields(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "own.yaml").write_text("name: own\ncheckpoint: /models/own\n")
+    job = tmp_path / "job.yaml"
+    job.write_text("defaults:\n  - base\n  - override model: own\n  - _self_\nprompts: p\noutput: o\n")
+    config = job_config(str(job), ["model.compile=true"])
+    assert config.model == ModelConfig(name="own", checkpoint="/models/own", compile=True)
+
+
+def test_keys_that_no_file_sets_can_be_referred_to_and_left_out(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("prompts: p\noutput: o\nframes:\n  stride: ${checkpoint.every_frames}\nworker:\n  max_strikes: 5\n")
+    config = job_config(str(job), ["~flush.seconds", "~worker.max_strikes"])
+    assert config.frames.stride == config.checkpoint.every_frames == 2000
+    assert (config.flush.seconds, config.worker.max_strikes) == (300.0, 3)
+
+
 def test_a_job_file_may_lie_at_a_uri() -> None:
     with fsspec.open("memory://jobs/remote.yaml", "wt") as file:
         file.write("prompts: s3://b/p\noutput: s3://b/o\nmodel: small\n")
     assert job_config("memory://jobs/remote.yaml", []).model.name == "small"
+
+
+class FailingStore(Backoff):
+    """Asks a store that always answers with one error, in place of the store that is asked for."""
+
+    def __init__(self, error: Exception, **patience: float) -> None:
+        super().__init__(**patience)
+        object.__setattr__(self, "error", error)
+
+    def run(self, what: str, call: Callable[[], Any], sleep: Callable[[float], None] = time.sleep) -> Any:
+        def fail() -> None:
+            raise self.error
+
+        return super().run(what, fail, sleep)
 
 
 @pytest.mark.parametrize(
@@ -241,14 +274,11 @@ def test_a_job_file_may_lie_at_a_uri() -> None:
     ],
 )
 def test_a_job_file_that_a_store_does_not_give_is_one_line_without_secrets(
-    error: Exception, code: ExitCode, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, code: ExitCode, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
+    store = FailingStore(error, patience_seconds=0.05, first_seconds=0.001)
     with pytest.raises((ConfigError, StorageError)) as caught:
-        job_config("memory://k:hush@jobs/x.yaml", [], Backoff(patience_seconds=0.05, first_seconds=0.001))
+        job_config("memory://k:hush@jobs/x.yaml", [], store)
     assert explain(caught.value) is code
     printed = capsys.readouterr().err
     assert f"maskmill: {said}" in printed

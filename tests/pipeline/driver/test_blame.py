@@ -10,7 +10,7 @@ import pytest
 from pipeline.cluster.executor import Failure
 from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.records import Outcome, Progress, Report, Segment, Status
+from pipeline.records import Outcome, Report, Segment, Status, VideoProgress
 from tests.support.fake_workers import item
 
 MANY_DEATHS = 1000
@@ -97,9 +97,9 @@ def test_saved_progress_clears_strikes_and_the_driver_is_told_to_log_it() -> Non
     dispatcher = Dispatcher([item("a")], Blame({"a": 2}))
     dispatcher.add_worker("w")
     dispatcher.offers("w", 0.0)
-    same = Report("w", in_flight=(Progress("a", 9, "propagate", num_saved=0),))
+    same = Report("w", in_flight=(VideoProgress("a", 9, "propagate", num_saved=0),))
     assert dispatcher.report(same, 0.0).strikes == {}
-    further = Report("w", in_flight=(Progress("a", 10, "propagate", num_saved=10),))
+    further = Report("w", in_flight=(VideoProgress("a", 10, "propagate", num_saved=10),))
     assert dispatcher.report(further, 0.0).strikes == {"a": 0}
     assert dispatcher.report(further, 0.0).strikes == {}
     assert dispatcher.lost("w", Failure.AMBIGUOUS).strikes == {"a": 1}

@@ -11,11 +11,11 @@ import pytest
 from pipeline.cluster.executor import Failure
 from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.records import Outcome, Progress, Report, Segment, Status, WorkItem
+from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, VideoSource, WorkItem
 
 
 def item(video_id: str) -> WorkItem:
-    return WorkItem(video_id, f"/{video_id}.mp4", None, (), "hash")
+    return WorkItem(video_id, VideoSource(f"/{video_id}.mp4"), (), "hash")
 
 
 def dispatcher(video_ids: str = "abcdef", blame: Blame | None = None) -> Dispatcher:
@@ -34,7 +34,9 @@ def segment(*video_ids: str) -> Segment:
 
 
 def report(worker_id: str = "w", done: str = "", unflushed: str = "", returned: tuple[WorkItem, ...] = ()) -> Report:
-    return Report(worker_id, (segment(*done),) if done else (), (Progress("x", 1, ""),), tuple(unflushed), returned)
+    return Report(
+        worker_id, (segment(*done),) if done else (), (VideoProgress("x", 1, ""),), tuple(unflushed), returned
+    )
 
 
 def test_a_single_worker_gets_the_last_item_into_its_inbox_too() -> None:
@@ -323,7 +325,7 @@ def test_a_video_that_comes_further_between_refusals_is_not_set_aside() -> None:
         refuse(made, now, seconds=60)
         made.storage_is_back()
         offered = made.offers("w", now + 60)
-        further = Progress("a", number + 1, "propagate", num_saved=number + 1)
+        further = VideoProgress("a", number + 1, "propagate", num_saved=number + 1)
         made.report(replace(report(returned=offered), in_flight=(further,)), now + 120)
     assert made.set_aside == []
 

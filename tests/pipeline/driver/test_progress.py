@@ -132,14 +132,14 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
     progress = progress_of(disk_storage, clock)
     progress.worked(1, {})
     progress.committed([Outcome("v", Status.FAILED, "hash", 1, 5, "input", "no such file")])
-    printed = summary(progress, progress.by_status, "out", "maskmill: every video ended")
+    printed = summary(progress, progress.by_status, "out", "maskmill: all videos processed")
     assert "this run 1 video, 1 frame, 1 mask in" in printed
     assert "fix the cause, then run the same command with retry=failed to label" in printed
 
 
 def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_says_why_videos_failed() -> None:
-    printed = summary(None, {Status.OK: 2, Status.FAILED: 1}, "out/", "maskmill: every video ended")
+    printed = summary(None, {Status.OK: 2, Status.FAILED: 1}, "out/", "maskmill: all videos processed")
     assert "this run nothing was left to do\n" in printed
     assert "why      python -m pipeline.status output=out\n" in printed
     assert "retry=failed to label the 1 failed video again" in printed
-    assert "why" not in summary(None, {Status.OK: 2}, "out/", "maskmill: every video ended")
+    assert "why" not in summary(None, {Status.OK: 2}, "out/", "maskmill: all videos processed")

@@ -20,8 +20,7 @@ from pipeline.driver.loop import Interrupts, Loop
 from pipeline.driver.progress import Progress
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.shards import InputTables
-from pipeline.records import Ending, Outcome, Report, Status, WorkItem
-from pipeline.records import Progress as VideoProgress
+from pipeline.records import Ending, Outcome, Report, Status, VideoProgress, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.fake_workers import Clock, FakeLedger, published
 

@@ -16,7 +16,7 @@ from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.shards import InputTables, ReadPolicy
-from pipeline.records import RowSpan, Status, WorkItem
+from pipeline.records import RowSpan, Status, VideoSource, WorkItem
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
 
@@ -81,11 +81,15 @@ def test_each_video_with_prompts_becomes_an_item(tmp_path: Path) -> None:
     table = str(tmp_path / "prompts.parquet")
     items = {item.video_id: item for item in plan.items()}
     assert items["a"] == WorkItem(
-        "a", str(tmp_path / "a.mp4"), None, (RowSpan(table, 0, 0, 1),), items["a"].prompt_hash, expected_seconds=3.0
+        "a",
+        VideoSource(str(tmp_path / "a.mp4")),
+        (RowSpan(table, 0, 0, 1),),
+        items["a"].prompt_hash,
+        expected_seconds=3.0,
     )
-    assert (items["b"].uri, items["b"].prompts_at) == (str(tmp_path / "b.mp4"), (RowSpan(table, 0, 1, 3),))
-    assert (items["b"].start_seconds, items["b"].end_seconds) == (1.5, 2.5)
-    assert items["c"].uri == "s3://bucket/c.mp4"
+    assert (items["b"].source.uri, items["b"].prompts_at) == (str(tmp_path / "b.mp4"), (RowSpan(table, 0, 1, 3),))
+    assert (items["b"].range.start_seconds, items["b"].range.end_seconds) == (1.5, 2.5)
+    assert items["c"].source.uri == "s3://bucket/c.mp4"
     assert (plan.num_videos, plan.num_to_label, plan.num_done, plan.warnings) == (3, 3, 0, ())
 
 
@@ -95,9 +99,9 @@ def test_bytes_are_addressed_and_never_read(tmp_path: Path) -> None:
     pq.write_table(pa.table(videos), path, row_group_size=2)
     tables = InputTables(str(path), str(write(tmp_path / "prompts.parquet", prompts("a", "b", "c"))))
     items = {item.video_id: item for item in make_plan(tables, {}).items()}
-    assert (items["a"].uri, items["a"].bytes_at) == (None, RowSpan(str(path), 0, 0, 1))
-    assert (items["b"].uri, items["b"].bytes_at) == (str(tmp_path / "b.mp4"), None)
-    assert (items["c"].uri, items["c"].bytes_at) == (None, RowSpan(str(path), 1, 0, 1))
+    assert (items["a"].source.uri, items["a"].source.bytes_at) == (None, RowSpan(str(path), 0, 0, 1))
+    assert (items["b"].source.uri, items["b"].source.bytes_at) == (str(tmp_path / "b.mp4"), None)
+    assert (items["c"].source.uri, items["c"].source.bytes_at) == (None, RowSpan(str(path), 1, 0, 1))
 
 
 def test_prompts_scattered_over_shards_are_found(tmp_path: Path) -> None:
@@ -160,7 +164,7 @@ def test_prompts_with_uris_serve_without_a_videos_table(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, None, columns)
     items = {item.video_id: item for item in plan.items()}
     assert list(items) == ["b", "a"]
-    assert (items["b"].uri, items["b"].start_seconds) == (str(tmp_path / "b.mp4"), 1.0)
+    assert (items["b"].source.uri, items["b"].range.start_seconds) == (str(tmp_path / "b.mp4"), 1.0)
     assert len(items["b"].prompts_at) == 2
     assert plan.num_refused == 0
 
@@ -179,8 +183,8 @@ def test_prompts_that_disagree_about_the_video_refuse_it(tmp_path: Path) -> None
 def test_bytes_may_stand_in_the_prompts_table(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, None, prompts("a", "a", "b", bytes=[b"x", None, b"y"]))
     items = {item.video_id: item for item in plan.items()}
-    assert items["a"].bytes_at == RowSpan(str(tmp_path / "prompts.parquet"), 0, 0, 1)
-    assert items["b"].bytes_at == RowSpan(str(tmp_path / "prompts.parquet"), 0, 2, 3)
+    assert items["a"].source.bytes_at == RowSpan(str(tmp_path / "prompts.parquet"), 0, 0, 1)
+    assert items["b"].source.bytes_at == RowSpan(str(tmp_path / "prompts.parquet"), 0, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +241,7 @@ def test_a_duration_that_is_none_is_not_known(duration: float, tmp_path: Path) -
 def test_a_nan_time_is_no_time(tmp_path: Path) -> None:
     columns = {"video_id": ["a"], "uri": ["x"], "start_seconds": [float("nan")], "end_seconds": [2.0]}
     (item,) = plan_of(tmp_path, columns, prompts("a")).items()
-    assert (item.start_seconds, item.end_seconds) == (None, 2.0)
+    assert (item.range.start_seconds, item.range.end_seconds) == (None, 2.0)
 
 
 def test_a_video_without_prompts_is_recorded_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pipeline.errors import TableChanged
 from pipeline.inputs.prompt_hash import hash_of_rows
 from pipeline.inputs.prompts import ObjectPrompts, RleMask, VideoPrompts, parse_prompts, read_prompts
 from pipeline.masks.from_logits import encode_masks
-from pipeline.records import FramePosition, RowSpan, WorkItem
+from pipeline.records import FramePosition, RowSpan, VideoSource, WorkItem
 
 FRAME_0 = FramePosition(0, None)
 MASK = np.zeros((20, 30), bool)
@@ -168,7 +168,7 @@ def write(path: Path, rows: list[dict[str, Any]], row_group_size: int = 2) -> st
 
 def planned(rows: list[dict[str, Any]], *spans: RowSpan) -> WorkItem:
     """Video `v` with these prompts, in the rows that the spans name."""
-    return WorkItem("v", "v.mp4", None, spans, hash_of_rows([pa.RecordBatch.from_pylist(rows)], None, None))
+    return WorkItem("v", VideoSource("v.mp4"), spans, hash_of_rows([pa.RecordBatch.from_pylist(rows)], None, None))
 
 
 def test_prompts_are_gathered_from_scattered_rows(tmp_path: Path) -> None:

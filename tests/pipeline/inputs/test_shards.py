@@ -170,7 +170,7 @@ def test_a_damaged_page_is_the_tables_fault(tmp_path: Path) -> None:
         ("{tmp}/*.parquet", "the glob matches no file"),
         ("{tmp}", r"the folder holds no \*\.parquet file"),
         ("memory://no/such/table.parquet", "does not exist"),
-        ("nosuchscheme://bucket/table.parquet?token=abc", "cannot be opened .* needs maskmill.s3. installed"),
+        ("nosuchscheme://bucket/table.parquet?token=abc", "cannot be opened .*: install the fsspec package"),
     ],
 )
 def test_a_table_that_is_not_there_is_named(tmp_path: Path, uri: str, message: str) -> None:

@@ -14,7 +14,7 @@ from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.shards import InputTables
 from pipeline.inputs.write import PROMPTS, VIDEOS, prompts_table, videos_table, write_table
-from pipeline.records import FramePosition
+from pipeline.records import FramePosition, TimeRange
 
 TIMES = {"start_seconds": 1.0, "end_seconds": 2.0, "duration_seconds": 9.0}
 
@@ -51,7 +51,7 @@ def test_what_is_written_is_planned_and_read(tmp_path: Path, scheme: str) -> Non
     write_table(f"{folder}/videos.parquet", videos_table([{"video_id": "a", "uri": "a.mp4"} | TIMES]))
     write_table(f"{folder}/prompts.parquet", prompts_table([row]))
     (item,) = make_plan(InputTables(f"{folder}/videos.parquet", f"{folder}/prompts.parquet"), {}).items()
-    assert (item.video_id, item.start_seconds, item.end_seconds, item.expected_seconds) == ("a", 1.0, 2.0, 1.0)
+    assert (item.video_id, item.range, item.expected_seconds) == ("a", TimeRange(1.0, 2.0), 1.0)
     assert read_prompts(item).positions == (FramePosition(None, 1.5),)
 
 

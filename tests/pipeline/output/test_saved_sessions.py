@@ -12,11 +12,11 @@ from pipeline.config.job_config import CheckpointConfig
 from pipeline.errors import StorageError
 from pipeline.output.layout import session_folder
 from pipeline.output.saved_sessions import VideoCheckpoint, delete_all, num_saved, session_identity
-from pipeline.records import WorkItem
+from pipeline.records import TimeRange, VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import mask_rows
 
-ITEM = WorkItem("a/../b\n" + "x" * 500, "s3://bucket/a.mp4?X-Amz-Signature=secret", None, (), "p1")
+ITEM = WorkItem("a/../b\n" + "x" * 500, VideoSource("s3://bucket/a.mp4?X-Amz-Signature=secret"), (), "p1")
 RULE = CheckpointConfig(every_frames=10, every_seconds=60.0)
 
 
@@ -58,7 +58,13 @@ def test_what_was_saved_last_is_read_back_with_all_rows(storage: JobStorage) -> 
 
 
 @pytest.mark.parametrize(
-    "other", [{"prompt_hash": "p2"}, {"uri": "s3://bucket/b.mp4"}, {"start_seconds": 1.0}, {"video_id": "another"}]
+    "other",
+    [
+        {"prompt_hash": "p2"},
+        {"source": VideoSource("s3://bucket/b.mp4")},
+        {"range": TimeRange(1.0)},
+        {"video_id": "another"},
+    ],
 )
 def test_it_is_of_no_use_for_another_item(disk_storage: JobStorage, other: dict[str, object]) -> None:
     checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
@@ -68,7 +74,7 @@ def test_it_is_of_no_use_for_another_item(disk_storage: JobStorage, other: dict[
 def test_it_is_of_use_for_the_same_item_however_it_comes_again(disk_storage: JobStorage) -> None:
     checkpoint(disk_storage).save(b"state", rows(0, 3), 3)
     assert checkpoint(disk_storage, replace(ITEM, attempt=3, alone=True)).load() is not None
-    renewed = replace(ITEM, uri="s3://bucket/a.mp4?X-Amz-Signature=renewed")
+    renewed = replace(ITEM, source=VideoSource("s3://bucket/a.mp4?X-Amz-Signature=renewed"))
     assert checkpoint(disk_storage, renewed).load() is not None
 
 

@@ -16,7 +16,6 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import AlreadyExists, StorageError, UnusableStore
-from pipeline.storage import job_storage
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 from tests.pipeline.conftest import QUICK
@@ -51,15 +50,20 @@ class FailingMemory(MemoryFileSystem):
         return self._faulty("read", lambda: super(FailingMemory, self).cat_file(path, *args, **kwargs))
 
 
+class CreatingStorage(JobStorage):
+    """On a store with create-only writes of its own, though `schemes` has no row for it."""
+
+    supports_create = True
+
+
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobStorage]:
+def failing() -> Iterator[JobStorage]:
     """A store with native create-only writes whose faults a test chooses."""
     fsspec.register_implementation("failing", FailingMemory, clobber=True)
-    monkeypatch.setattr(job_storage, "_NATIVE_CREATE", {"failing"})
     FailingMemory.store.clear()
     FailingMemory.faults.clear()
     FailingMemory.calls.clear()
-    yield JobStorage("failing://job", backoff=QUICK)
+    yield CreatingStorage("failing://job", backoff=QUICK)
     assert FailingMemory.faults == [], "a fault that the test arranged was never met"
 
 
@@ -129,13 +133,20 @@ def test_probe_accepts_stores_that_refuse_a_second_writer(storage: JobStorage) -
     assert storage.listing("_tmp") == []
 
 
-def test_probe_finds_a_server_that_ignores_the_condition(failing: JobStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overwrite(self: FailingMemory, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        MemoryFileSystem.pipe_file(self, path, value)
+class Unconditional(MemoryFileSystem):
+    """A server that ignores the condition of a create-only write."""
 
-    monkeypatch.setattr(FailingMemory, "pipe_file", overwrite)
+    protocol = "unconditional"
+    cachable = False
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        super().pipe_file(path, value)
+
+
+def test_probe_finds_a_server_that_ignores_the_condition() -> None:
+    fsspec.register_implementation("unconditional", Unconditional, clobber=True)
     with pytest.raises(UnusableStore, match=r"ignores If-None-Match.*single_driver=true"):
-        failing.probe()
+        CreatingStorage("unconditional://job", backoff=QUICK).probe()
 
 
 def test_memory_needs_the_promise_of_a_single_driver() -> None:

@@ -26,7 +26,7 @@ from pipeline.errors import StorageError
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.shards import InputTables
 from pipeline.output.segment_writer import SegmentWriter
-from pipeline.records import Checkpoint, Report, Status, WorkItem
+from pipeline.records import Report, Status, VideoSource, Weights, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker import worker as worker_module
 from pipeline.worker.labeler import LabelOptions, label_steps
@@ -52,7 +52,7 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkItem]:
 def worker(tmp_path: Path) -> Iterator[Worker]:
     """A worker that publishes its first video at once, and others when it is asked to."""
     facts = JobFacts(
-        weights=Checkpoint("mini", None, "sha256:0"),
+        weights=Weights("mini", None, "sha256:0"),
         storage=JobStorage(str(tmp_path / "job")),
         storage_options={},
         epoch=1,
@@ -136,7 +136,9 @@ def test_an_ok_video_says_how_many_damaged_frames_were_left_out(
     for number, pixels in enumerate(moving_clip("a", num_frames=NUM_FRAMES).frames_THW3):
         (folder / f"{number}.png").write_bytes(encode_image(pixels))
     (folder / "0b.png").write_bytes(b"broken")
-    assert outcomes(finish(worker, replace(items["a"], uri=str(folder)), items["b"])) == dict.fromkeys("ab", Status.OK)
+    assert outcomes(finish(worker, replace(items["a"], source=VideoSource(str(folder))), items["b"])) == dict.fromkeys(
+        "ab", Status.OK
+    )
     videos = {row["video_id"]: row for row in published(worker, "videos")}
     assert {name: row["message"] for name, row in videos.items()} == {"a": "left out: 1 damaged frame", "b": ""}
     assert {row["error_class"] for row in videos.values()} == {""}
@@ -153,7 +155,7 @@ def test_a_heartbeat_comes_in_the_middle_of_a_video(worker: Worker, items: dict[
 def test_a_missing_file_is_a_failed_row_and_the_next_video_is_labelled(
     worker: Worker, items: dict[str, WorkItem]
 ) -> None:
-    missing = replace(items["b"], uri="/no/such/file.mp4")
+    missing = replace(items["b"], source=VideoSource("/no/such/file.mp4"))
     assert outcomes(finish(worker, missing, items["a"])) == {"b": Status.FAILED, "a": Status.OK}
     failed = next(row for row in published(worker, "videos") if row["video_id"] == "b")
     assert failed["error_class"] == "input"
@@ -341,7 +343,7 @@ def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
 
 def test_a_bad_video_in_flight_leaves_the_others_alone(worker: Worker, items: dict[str, WorkItem]) -> None:
     worker.settings = with_worker(worker.settings, videos_in_flight=3)
-    missing = replace(items["b"], uri="/no/such/file.mp4")
+    missing = replace(items["b"], source=VideoSource("/no/such/file.mp4"))
     expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
     assert outcomes(finish(worker, items["a"], missing, items["c"])) == expected
     assert len(published(worker, "masks")) == 2 * 2 * NUM_FRAMES
@@ -437,15 +439,15 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
 ) -> None:
     rule = CheckpointConfig(every_frames=1)
     clip = tmp_path / "clip.mp4"
-    shutil.copy(str(items["a"].uri), clip)
-    item = replace(items["a"], uri=str(clip))
+    shutil.copy(str(items["a"].source.uri), clip)
+    item = replace(items["a"], source=VideoSource(str(clip)))
     first = make_worker(replace(with_worker(worker.settings, beat_seconds=0.01), checkpoint=rule), "w1")
     first.setup()
     (progress,) = first.work([item]).in_flight
     while not progress.num_saved:
         (progress,) = first.work(()).in_flight
     first.close()
-    shutil.copy(str(items[other].uri), clip)
+    shutil.copy(str(items[other].source.uri), clip)
     second = make_worker(replace(worker.settings, checkpoint=rule), "w2")
     second.setup()
     reports = finish(second, item)

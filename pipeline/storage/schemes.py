@@ -1,0 +1,109 @@
+"""The schemes of URIs, a row each: what is to be known of a store stands here and nowhere else.
+
+A scheme without a row is taken for an object store that takes the job's options and has no create-only writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Place(Enum):
+    """Where a scheme's bytes lie, which says how careful to be with them."""
+
+    DISK = "a disk of this machine, or one that is mounted here"
+    MEMORY = "the memory of this process"
+    STORE = "a store that `storage_options` of the job are for"
+    WEB = "other people's web servers: they get no credentials, are not asked in bulk, and may ignore byte ranges"
+    INDIRECT = "files that the URI does not name, or copies that are kept on the disk: refused"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One row.
+
+    `names`: how it is written before `://`; the first is the usual one.
+    `install`: what to install where it cannot be opened; empty if nothing is missing.
+    `can_create`: its fsspec package has create-only writes that the server itself refuses (`If-None-Match`). fsspec's
+    own `mode="create"` is no such thing: it looks and then writes, so that two writers can both succeed.
+    `narrows_listings`: its `find` takes a prefix that the server applies. Others ignore the argument.
+    `libraries`: packages of its client, whose errors are the store's and not the program's.
+    `options`: for each file system. `job_options`: for that of a job's output in addition.
+    """
+
+    names: tuple[str, ...]
+    place: Place = Place.STORE
+    install: str = ""
+    can_create: bool = False
+    narrows_listings: bool = False
+    libraries: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    job_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+SCHEMES: tuple[Scheme, ...] = (
+    Scheme(("file", "local"), Place.DISK, can_create=True),
+    Scheme(("memory",), Place.MEMORY),
+    Scheme(
+        ("s3", "s3a"),
+        install="maskmill[s3]",
+        can_create=True,
+        narrows_listings=True,
+        libraries=("aiobotocore", "botocore", "aiohttp"),
+        # botocore would try again by itself, so that a server that hangs holds a request for many minutes.
+        options={"config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}},
+        # Parquet readers ask for the ranges that they need. s3fs would fetch 50 MiB more with each.
+        job_options={"default_cache_type": "none"},
+    ),
+    Scheme(
+        ("gs", "gcs"),
+        install="gcsfs",
+        can_create=True,
+        narrows_listings=True,
+        libraries=("gcsfs", "google", "aiohttp"),
+    ),
+    Scheme(("abfs", "abfss", "az"), install="adlfs", can_create=True, libraries=("azure", "aiohttp")),
+    Scheme(("hf",), install="huggingface_hub"),
+    Scheme(("ftp",)),
+    Scheme(("http", "https"), Place.WEB, install="aiohttp", libraries=("aiohttp",)),
+    # A `reference` file says which other files to read, whoever wrote it.
+    Scheme(("reference", "generic", "dask", "dir", "asyncwrapper", "async_wrapper"), Place.INDIRECT),
+    Scheme(("blockcache", "cached", "filecache", "simplecache"), Place.INDIRECT),
+)
+
+_BY_NAME = {name: scheme for scheme in SCHEMES for name in scheme.names}
+
+CLIENT_LIBRARIES = frozenset(library for scheme in SCHEMES for library in scheme.libraries)
+"""Packages whose errors are those of a store."""
+
+
+def scheme_name(uri: str) -> str:
+    """What stands before `://`; `file` for a path. Of a chained URI (`a://…::b://…`) it is the first link's."""
+    name, separator, _ = uri.partition("://")
+    return name if separator else "file"
+
+
+def scheme_of(uri: str) -> Scheme:
+    """The row of a path or URI."""
+    name = scheme_name(uri)
+    return _BY_NAME.get(name) or Scheme((name,), install=f"the fsspec package that serves {name}://")
+
+
+def is_of_this_machine(uri: str) -> bool:
+    """Whether a path or URI means the disk or the memory of this machine, which no other one can reach."""
+    return scheme_of(uri).place in (Place.DISK, Place.MEMORY)
+
+
+def is_web(names: str | Collection[str]) -> bool:
+    """Whether a file system with these names of schemes speaks to web servers."""
+    names = (names,) if isinstance(names, str) else names
+    return any(name in _BY_NAME and _BY_NAME[name].place is Place.WEB for name in names)
+
+
+def safe_stores() -> str:
+    """The stores that refuse a second driver by themselves, in words."""
+    remote = [f"{scheme.names[0]}://" for scheme in SCHEMES if scheme.can_create and scheme.place is Place.STORE]
+    return f"local disk, {', '.join(remote[:-1])} or {remote[-1]}"

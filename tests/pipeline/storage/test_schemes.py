@@ -1,0 +1,70 @@
+"""What is known of stores stands in one table."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import fsspec
+import pytest
+
+import pipeline
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.schemes import SCHEMES, Place, is_of_this_machine, is_web, safe_stores, scheme_name, scheme_of
+
+ROOT = Path(pipeline.__file__).parent
+
+
+def test_each_name_has_one_row_and_each_row_a_name_that_fsspec_knows() -> None:
+    names = [name for scheme in SCHEMES for name in scheme.names]
+    assert len(names) == len(set(names))
+    assert all(scheme.names[0] in fsspec.available_protocols() for scheme in SCHEMES)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "place"),
+    [
+        ("clips/a.mp4", "file", Place.DISK),
+        ("/clips/a.mp4", "file", Place.DISK),
+        ("file:///clips/a.mp4", "file", Place.DISK),
+        ("local:///clips/a.mp4", "local", Place.DISK),
+        ("shards/a.tar::clip.mp4", "file", Place.DISK),
+        ("memory://a", "memory", Place.MEMORY),
+        ("s3a://bucket/a", "s3a", Place.STORE),
+        ("https://host/a?b=c://d", "https", Place.WEB),
+        ("simplecache://x", "simplecache", Place.INDIRECT),
+        ("unheard://x", "unheard", Place.STORE),
+    ],
+)
+def test_a_uri_belongs_to_a_row(uri: str, name: str, place: Place) -> None:
+    assert scheme_name(uri) == name
+    assert scheme_of(uri).place is place
+    assert is_of_this_machine(uri) == (place in (Place.DISK, Place.MEMORY))
+
+
+def test_file_systems_of_web_servers_are_known_by_their_names() -> None:
+    assert is_web("http")
+    assert is_web(("https", "http"))
+    assert not is_web(("s3", "s3a"))
+    assert not is_web("unheard")
+
+
+def test_a_store_is_trusted_with_create_only_writes_if_its_row_says_so(tmp_path: Path) -> None:
+    assert JobStorage(str(tmp_path)).supports_create
+    assert not JobStorage("memory://job").supports_create
+    assert safe_stores() == "local disk, s3://, gs:// or abfs://"
+    for scheme in SCHEMES:
+        assert not scheme.can_create or scheme.place in (Place.DISK, Place.STORE)
+
+
+def test_no_other_module_lists_schemes() -> None:
+    """Adding a store touches one file."""
+    names = {name for scheme in SCHEMES if scheme.place in (Place.STORE, Place.WEB) for name in scheme.names}
+    spelled = names | {f"{name}://" for name in names}
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in spelled
+    }
+    assert found == {"storage/schemes.py"}
