@@ -1,4 +1,4 @@
-"""Names for the kinds of numpy arrays that pictures are made of."""
+"""Names for kinds of numpy arrays: pixels, masks, numbers."""
 
 from __future__ import annotations
 

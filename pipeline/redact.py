@@ -1,4 +1,4 @@
-"""Keep secrets out of logs, tables, errors and `job.json`: credentials, user names with passwords, query strings."""
+"""Keeps secrets out of logs, tables, errors and `job.json`: credentials, user names with passwords, query strings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any, overload
 
 HIDDEN = "***"
 
-# Option names whose value is a secret, by whole words, so that `key` is one and `keyframes` is not.
+# Names of options whose value is a secret. Whole words are looked for: `key` names a secret, `keyframes` does not.
 _SECRET_NAME = re.compile(
     r"(^|[_\-.])(key|secret|secrets|token|password|passwd|pwd|credential|credentials|sas|signature|connection_string|"
     r"authorization|auth|cookie|apikey|accesskey|secretkey|accesskeyid|passphrase)($|[_\-.])",
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# The path ends where fsspec chains another URI to it; a web address may also have a token alone before its host.
+# A URI in a text. Its path ends where fsspec chains another URI to it (`::`). A web address may also have a token
+# without a password before its host.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*://"
 _URL = re.compile(
     rf"(?P<scheme>{_SCHEME})"
@@ -23,7 +24,8 @@ _URL = re.compile(
     rf"(?P<path>(?:(?!::{_SCHEME})[^\s?'\"<>])*)"
     r"(?P<query>\?[^\s'\"<>]*)?"
 )
-# A value that is one URI, link by link. After a name and a colon comes a port, or else a password, which may hold `/`.
+# A value that is one URI, link by link of a chain. After a name and a colon comes a port if digits follow, and else a
+# password, which may hold `/`.
 _CHAIN = re.compile(rf"::(?={_SCHEME})")
 _LINK = re.compile(
     rf"(?P<scheme>(?P<web>https?://)|{_SCHEME})"
@@ -32,7 +34,7 @@ _LINK = re.compile(
     r"(?P<query>.+)?",
     re.IGNORECASE | re.DOTALL,
 )
-# A signed query can be quoted without its scheme, for instance in an HTTP client's own message.
+# A signed query may be quoted without its scheme, for instance in a message of an HTTP client.
 _SIGNED = re.compile(
     r"(?P<name>X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|AWSAccessKeyId|Signature|"
     r"sig|access_token)=[^&\s'\"<>]+",
@@ -47,10 +49,11 @@ def redact(value: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
 def redact(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    """`value` without secrets: a text with URIs in it, or a nested mapping of options. For one URI see `redact_uri`.
+    """`value` without secrets: a text with URIs in it, or a nested mapping of options.
 
     In a text, every query string becomes `?***` and every `user:password@` becomes `***@`. In a mapping, values under
-    names such as `secret`, `aws_secret_access_key` or `token` become `***`, and all texts are redacted.
+    names such as `secret`, `aws_secret_access_key` or `token` become `***`, and every other text is redacted. A value
+    that is known to be one URI goes through `redact_uri`, which hides more.
     """
     if isinstance(value, str):
         return _SIGNED.sub(rf"\g<name>={HIDDEN}", _URL.sub(_redact_url, value))
@@ -58,9 +61,9 @@ def redact(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
 
 
 def redact_uri(uri: str) -> str:
-    """`uri`, which is one URI or path and nothing else, without secrets; blanks and quotes are part of it.
+    """One URI or path without secrets. The whole text is taken for the URI, blanks and quotes too.
 
-    All that follows the first `?` is hidden, or the first `#` of a web address, and user names with passwords.
+    Hidden is what follows the first `?` (of a web address also the first `#`), and a user name with a password.
     """
     return "::".join(_LINK.sub(_redact_url, link) for link in _CHAIN.split(uri))
 
@@ -82,7 +85,7 @@ def _redact_any(value: Any) -> Any:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    """Flags and nested mappings are kept, so that `anon: true` or `auth: {…}` still explain themselves."""
+    """Whether a name says that its value is a secret. Flags and mappings are no secrets, so `anon: true` stays."""
     if value is None or isinstance(value, (bool, Mapping)):
         return False
     return _SECRET_NAME.search(_CAMEL.sub("_", str(name))) is not None

@@ -201,7 +201,7 @@ def _join(rows: set[_Row]) -> SeedPrompt:
     if len(boxes) > 1:
         raise ValueError(f"contradictory prompts on one frame: {len(boxes)} different boxes ({sorted(boxes)[:2]})")
     if len({point for point, _ in clicks}) < len(set(clicks)):
-        raise ValueError("contradictory prompts on one frame: a point is labelled both 1 and 0")
+        raise ValueError("contradictory prompts on one frame: a point is labeled both 1 and 0")
     points_xy: Any = tuple(point for point, _ in clicks)
     labels = tuple(label for _, label in clicks)
     if boxes:

@@ -157,7 +157,7 @@ def run_job(folder: Path, output: str, workload: Workload) -> dict[str, float]:
     seconds = (_moment(committed[-1]) - _moment(ready)).total_seconds()
     videos = tables.open(str(folder / output)).videos().to_pylist()
     if len(videos) != workload.num_videos or {video["status"] for video in videos} != {"ok"}:
-        raise RuntimeError(f"not every video was labelled: {[video['message'] for video in videos]}")
+        raise RuntimeError(f"not every video was labeled: {[video['message'] for video in videos]}")
     return {
         "frames_per_second": workload.total_frames / seconds,
         "seconds": seconds,

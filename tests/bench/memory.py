@@ -53,7 +53,7 @@ def job_peak_mib(num_frames: int, threads: int, size_hw: tuple[int, int] = (240,
             raise RuntimeError(f"the job ended with {done.returncode}:\n{done.stderr[-2000:]}")
         (video,) = tables.open(str(folder / "out")).videos().to_pylist()
     if video["status"] != "ok" or video["num_frames"] != num_frames:
-        raise RuntimeError(f"the video was not labelled: {video['num_frames']} frames, {video['message']}")
+        raise RuntimeError(f"the video was not labeled: {video['num_frames']} frames, {video['message']}")
     return float(done.stdout.splitlines()[-1])
 
 

@@ -63,7 +63,7 @@ def test_the_peak_at_two_thousand_frames_is_that_at_one_hundred() -> None:
 
 
 def _label_and_watch(*lengths: int) -> tuple[dict[int, float], int]:
-    """Peaks of this process once so many frames are labelled, the last of them those of the whole video."""
+    """Peaks of this process once so many frames are labeled, the last of them those of the whole video."""
     torch.set_num_threads(1)
     mini = load_model("mini")
     model = Sam2(replace(mini.config, image_size=64))

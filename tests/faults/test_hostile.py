@@ -84,7 +84,7 @@ MEDIA: dict[str, tuple[int | None, Callable[[Path], bytes]]] = {
     "1x1.mkv": (2, lambda _: encode(pictures(2, (1, 1)), codec="ffv1", container="matroska", pix_fmt="bgr0")),
     "b frames.mp4": (8, lambda _: encode(pictures(8), options={"bf": "3", "g": "4"})),
     "ten bit.mkv": (3, lambda _: encode(pictures(3), codec="ffv1", container="matroska", pix_fmt="yuv420p10le")),
-    "grey.mkv": (3, lambda _: encode(pictures(3), codec="ffv1", container="matroska", pix_fmt="gray")),
+    "gray.mkv": (3, lambda _: encode(pictures(3), codec="ffv1", container="matroska", pix_fmt="gray")),
     "alpha.png": (1, lambda _: rgba_png()),
     "image.png": (1, lambda _: encode_image(pictures(1)[0])),
     "moving.gif": (3, lambda _: gif(3)),
@@ -259,7 +259,7 @@ def test_secrets_are_nowhere(
             assert SECRET not in str(pq.read_table(path).to_pylist()), path
 
 
-def test_an_8k_image_and_an_8k_video_are_labelled(folder: Path, tmp_path: Path) -> None:
+def test_an_8k_image_and_an_8k_video_are_labeled(folder: Path, tmp_path: Path) -> None:
     pixels = np.zeros((4320, 7680, 3), np.uint8)
     pixels[1000:3000, 2000:5000] = (200, 40, 40)
     (folder / "8k.png").write_bytes(encode_image(pixels))

@@ -1,4 +1,4 @@
-"""Small videos and images of many kinds, made with PyAV. Frame `i` is told from the others by its grey."""
+"""Small videos and images of many kinds, made with PyAV. Frame `i` is told from the others by its gray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.records import RowSpan, VideoSource, WorkItem
 from pipeline.video.media import Media, open_media
 
 
-def grey_of(index: int) -> int:
+def gray_of(index: int) -> int:
     """The brightness of frame `index`, up to 50 of them distinct after lossy coding."""
     return 20 + (index * 37 % 50) * 4
 
@@ -28,7 +28,7 @@ def pictures(num_frames: int, size_hw: tuple[int, int] = (48, 64)) -> list[UInt8
     height, width = size_hw
     frames = []
     for index in range(num_frames):
-        pixels = np.full((height, width, 3), grey_of(index), np.uint8)
+        pixels = np.full((height, width, 3), gray_of(index), np.uint8)
         x = index * 3 % max(1, width - 8)
         pixels[: height // 4, x : x + 8] = (250, 30, 30)
         frames.append(pixels)

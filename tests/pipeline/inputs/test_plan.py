@@ -218,16 +218,16 @@ def test_a_wrong_row_fails_its_video_only(tmp_path: Path, columns: dict[str, Any
     assert (again.num_done, again.num_refused) == (2, 0)
 
 
-def test_a_repaired_row_is_labelled_without_asking(tmp_path: Path) -> None:
+def test_a_repaired_row_is_labeled_without_asking(tmp_path: Path) -> None:
     refused = plan_of(tmp_path, {"video_id": ["a", "a"], "uri": ["x", "y"]}, prompts("a"))
     repaired = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, prompts("a"), finished(refused))
     assert ids(repaired) == ["a"]
     assert repaired.replaced == {"a"}
 
 
-def test_a_labelled_video_survives_a_second_row(tmp_path: Path) -> None:
-    labelled = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, prompts("a"))
-    doubled = plan_of(tmp_path, {"video_id": ["a", "a"], "uri": ["x", "x"]}, prompts("a"), finished(labelled))
+def test_a_labeled_video_survives_a_second_row(tmp_path: Path) -> None:
+    labeled = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, prompts("a"))
+    doubled = plan_of(tmp_path, {"video_id": ["a", "a"], "uri": ["x", "x"]}, prompts("a"), finished(labeled))
     assert (doubled.num_done, doubled.num_refused, doubled.replaced) == (1, 0, frozenset())
     assert any("stands in 2 rows" in warning for warning in doubled.warnings)
 
@@ -266,7 +266,7 @@ def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", list(Status))
-def test_changed_prompts_are_labelled_again(tmp_path: Path, status: Status) -> None:
+def test_changed_prompts_are_labeled_again(tmp_path: Path, status: Status) -> None:
     videos = {"video_id": ["a", "b"], "uri": ["x", "y"]}
     done = finished(plan_of(tmp_path, videos, prompts("a", "b")), status)
     moved = prompts("a", "b", box_xyxy=[[0.0, 0.0, 5.0, 5.0], [1.0, 0.0, 5.0, 5.0]])

@@ -132,7 +132,7 @@ def test_rows_of_one_frame_are_one_prompt() -> None:
         ([click(), row(mask_rle=COUNTS)], "a mask goes with no other mask, box or points"),
         ([row(mask_rle=COUNTS, box_xyxy=[0.0, 0.0, 2.0, 2.0])], "a mask goes with no other"),
         ([row(mask_rle=COUNTS), row(mask_rle={"size": [20, 30], "counts": COUNTS})], "a mask goes with no other"),
-        ([click(label=1), click(label=0)], "a point is labelled both 1 and 0"),
+        ([click(label=1), click(label=0)], "a point is labeled both 1 and 0"),
     ],
 )
 def test_nonsense_is_an_error_of_its_object_only(rows: list[dict[str, Any]], message: str) -> None:

@@ -32,9 +32,9 @@ def test_a_lost_object_counts_as_zero() -> None:
     assert mean_iou([score_masks(stack(10, 0), stack(10, 10))]) == 0.5
 
 
-def test_only_labelled_masks_count() -> None:
-    labelled = np.array([[True], [False]])
-    assert mean_iou([score_masks(stack(10, 0), stack(10, 10), labelled)]) == 1.0
+def test_only_labeled_masks_count() -> None:
+    labeled = np.array([[True], [False]])
+    assert mean_iou([score_masks(stack(10, 0), stack(10, 10), labeled)]) == 1.0
 
 
 def test_the_mean_of_several_videos_weighs_masks_not_videos() -> None:

@@ -14,7 +14,7 @@ from pipeline.records import FramePosition
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import Media
 from pipeline.video.selection import FrameSelection
-from tests.support.media_files import encode, grey_of, media_of, pictures, textured_pictures, with_edit_list
+from tests.support.media_files import encode, gray_of, media_of, pictures, textured_pictures, with_edit_list
 
 X264 = {"bf": "2", "g": "5", "preset": "ultrafast"}
 OPEN_GOP = {"bf": "3", "g": "6", "x264-params": "open-gop=1:scenecut=0:b-pyramid=0"}
@@ -56,7 +56,7 @@ def test_all_frames_come_in_order_with_their_times() -> None:
         for frame in found:
             assert frame.pixels_HW3.shape == (48, 64, 3)
             assert frame.pixels_HW3.dtype == torch.uint8
-            assert brightness(frame.pixels_HW3) == pytest.approx(grey_of(frame.index), abs=3)
+            assert brightness(frame.pixels_HW3) == pytest.approx(gray_of(frame.index), abs=3)
         assert frames.num_frames == 12
         assert frames.size_hw == (48, 64)
         assert frames.position(7) == FramePosition(7, 0.7)
@@ -109,12 +109,12 @@ def test_frames_in_the_middle_are_bit_equal_to_those_of_a_whole_pass(kind: str) 
         ]
 
 
-def test_prompted_frames_off_the_stride_are_labelled() -> None:
+def test_prompted_frames_off_the_stride_are_labeled() -> None:
     prompted = [FramePosition(7, None), FramePosition(None, 1.04), FramePosition(9, None)]
     with VideoFrames(media_of(encode(pictures(12))), FrameSelection(stride=3), prompted=prompted) as frames:
         assert [frames.position(frame.index).frame_index for frame in frames.forward(0)] == [0, 3, 6, 7, 9, 10]
         assert [frames.locate(position) for position in prompted] == [3, 5, 4]
-        assert [brightness(frame.pixels_HW3) for frame in frames.at([3])] == [pytest.approx(grey_of(7), abs=3)]
+        assert [brightness(frame.pixels_HW3) for frame in frames.at([3])] == [pytest.approx(gray_of(7), abs=3)]
         assert frames.length_up_to(4) == 4
         assert frames.length_up_to(99) == 6
 
@@ -190,7 +190,7 @@ def test_an_edit_list_is_obeyed_and_both_ways_agree(bframes: str) -> None:
     data = with_edit_list(encode(pictures(20), options={"bf": bframes, "g": "99"}), 0.75, 1.0)
     with VideoFrames(media_of(data)) as frames:
         forward = {frame.index: frame.pixels_HW3 for frame in frames.forward(0)}
-        expected = [pytest.approx(grey_of(index), abs=3) for index in range(8, 18)]
+        expected = [pytest.approx(gray_of(index), abs=3) for index in range(8, 18)]
         assert [brightness(pixels) for pixels in forward.values()] == expected
         assert [(f.index, as_bytes(f.pixels_HW3)) for f in frames.backward(len(forward))] == [
             (index, as_bytes(forward[index])) for index in reversed(forward)

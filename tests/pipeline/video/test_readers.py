@@ -21,7 +21,7 @@ from tests.support.media_files import (
     encode,
     encode_audio,
     encode_image,
-    grey_of,
+    gray_of,
     item,
     media_of,
     pictures,
@@ -139,16 +139,16 @@ def test_a_damaged_frame_at_the_end_is_left_out_and_counted() -> None:
     ],
 )
 def test_unusual_pixels_become_rgb_of_the_same_size(codec: str, pix_fmt: str, size_hw: tuple[int, int]) -> None:
-    drawn = [np.full((*size_hw, 3), grey_of(index), np.uint8) for index in range(3)]
+    drawn = [np.full((*size_hw, 3), gray_of(index), np.uint8) for index in range(3)]
     frames = decoded(encode(drawn, codec=codec, pix_fmt=pix_fmt, container="matroska"))
     assert [frame.shape for frame in frames] == [(*size_hw, 3)] * 3
     for index, frame in enumerate(frames):
-        assert float(frame.mean()) == pytest.approx(grey_of(index), abs=4)
+        assert float(frame.mean()) == pytest.approx(gray_of(index), abs=4)
 
 
 @pytest.mark.slow
 def test_an_8k_video_decodes() -> None:
-    drawn = [np.full((4320, 7680, 3), grey_of(index), np.uint8) for index in range(2)]
+    drawn = [np.full((4320, 7680, 3), gray_of(index), np.uint8) for index in range(2)]
     frames = decoded(encode(drawn, options={"preset": "ultrafast"}))
     assert [frame.shape for frame in frames] == [(4320, 7680, 3)] * 2
 

@@ -18,32 +18,32 @@ def index_of(times: list[float], selection: FrameSelection | None = None, keys: 
 TENTHS = [frame / 10 for frame in range(20)]
 
 
-def labelled(index: FrameIndex) -> list[int]:
+def labeled(index: FrameIndex) -> list[int]:
     return [index.frame_of(label) for label in range(index.num_labeled)]
 
 
 def test_a_stride_labels_every_nth_frame_and_the_prompted_ones() -> None:
     index = index_of(TENTHS, FrameSelection(stride=6))
-    assert labelled(index) == [0, 6, 12, 18]
+    assert labeled(index) == [0, 6, 12, 18]
     index.set_prompted([7, 12, 40])
-    assert labelled(index) == [0, 6, 7, 12, 18]
+    assert labeled(index) == [0, 6, 7, 12, 18]
     assert [index.label_of(frame) for frame in (7, 8, 18)] == [2, None, 4]
     assert [index.first_label_from(frame) for frame in (0, 7, 8, 19)] == [0, 2, 3, 5]
 
 
-def test_frames_prompted_in_advance_are_labelled_when_they_come() -> None:
+def test_frames_prompted_in_advance_are_labeled_when_they_come() -> None:
     index = FrameIndex(FrameSelection(stride=10))
     index.set_prompted([13])
     for frame, seconds in enumerate(TENTHS):
         index.record(frame, seconds, False)
-    assert labelled(index) == [0, 10, 13]
+    assert labeled(index) == [0, 10, 13]
 
 
 @pytest.mark.parametrize(
     ("fps", "expected"), [(2.0, [0, 5, 10, 15]), (3.0, [0, 4, 7, 10, 14, 17]), (100.0, list(range(20)))]
 )
 def test_a_rate_is_kept_over_the_whole_range(fps: float, expected: list[int]) -> None:
-    assert labelled(index_of([5 + seconds for seconds in TENTHS], FrameSelection(fps=fps))) == expected
+    assert labeled(index_of([5 + seconds for seconds in TENTHS], FrameSelection(fps=fps))) == expected
 
 
 def test_a_position_by_time_is_the_nearest_frame_the_earlier_of_two() -> None:
