@@ -7,11 +7,10 @@ decides what kind of failure a loss was; what follows from it is the dispatcher'
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.errors import describe
 from pipeline.records import Report, WorkItem
@@ -86,6 +85,10 @@ class Executor(Protocol):
     def capacity(self) -> int:
         """How many workers can run at a time, now: nodes come and go."""
 
+    @property
+    def gpus_per_worker(self) -> float:
+        """GPUs, or the share of one, that each worker holds, as far as the executor hands them out."""
+
     def start(self) -> str:
         """Start a worker and return its id, unique in the run; its `setup` runs from now on."""
 
@@ -101,6 +104,9 @@ class Executor(Protocol):
     def wait(self, timeout_seconds: float) -> list[Event]:
         """The calls that ended, at least one unless the time is over or nothing is outstanding."""
 
+    def show(self, status: Mapping[str, Any]) -> None:
+        """Show the counts of `_status.json` as metrics, if the executor has a place for them."""
+
     def close(self) -> None:
         """End every worker."""
 
@@ -109,6 +115,7 @@ class SerialExecutor:
     """One worker in this process. A call runs inside `wait`: a worker that hangs or crashes takes the driver along."""
 
     capacity = 1
+    gpus_per_worker = 0.0
 
     def __init__(self, make_worker: WorkerFactory) -> None:
         self._make_worker = make_worker
@@ -137,6 +144,9 @@ class SerialExecutor:
         calls, self._calls = self._calls, []
         return [self._run(*call) for call in calls]
 
+    def show(self, status: Mapping[str, Any]) -> None:
+        return None
+
     def close(self) -> None:
         for worker_id in list(self._workers):
             self.kill(worker_id)
@@ -152,19 +162,6 @@ class SerialExecutor:
             self.kill(worker_id)
             failure = Failure.ENVIRONMENT if method == "setup" else Failure.AMBIGUOUS
             return Lost(worker_id, failure, describe(error))
-
-
-def losses_together(losses: Sequence[Lost], workers_by_node: Counter[str]) -> list[Lost]:
-    """The same losses, but those of a node that lost several workers at once are not blamed on a video.
-
-    At once: two or more, and most of those that `workers_by_node` counts there before these losses.
-    """
-    ambiguous = Counter(lost.node for lost in losses if lost.failure is Failure.AMBIGUOUS and lost.node)
-    at_once = {node for node, count in ambiguous.items() if count >= 2 and 2 * count > workers_by_node[node]}
-    return [
-        replace(lost, failure=Failure.TOGETHER) if lost.failure is Failure.AMBIGUOUS and lost.node in at_once else lost
-        for lost in losses
-    ]
 
 
 def make_worker(settings: WorkerSettings, worker_id: str) -> Worker:

@@ -1,17 +1,17 @@
-"""A job's counts as Ray metrics, which Prometheus reads."""
+"""A job's counts as Ray's metrics, which Prometheus reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ray.util.metrics import Gauge
+
 
 class RayMetrics:
-    """Gauges that Ray exports on each node's metrics port; called with what `_status.json` says."""
+    """Gauges that Ray exports on the metrics port of each node."""
 
     def __init__(self) -> None:
-        from ray.util.metrics import Gauge
-
         def gauge(name: str, description: str, *tags: str) -> Any:
             return Gauge(f"maskmill_{name}", description=description, tag_keys=tags)
 
@@ -27,7 +27,8 @@ class RayMetrics:
             "frames_per_second": gauge("frames_per_second", "Frames per second over the last two minutes"),
         }
 
-    def __call__(self, status: Mapping[str, Any]) -> None:
+    def show(self, status: Mapping[str, Any]) -> None:
+        """Set the gauges to what `_status.json` says."""
         for name, count in status["num_ended"].items():
             self._videos.set(count, {"status": name})
         for name, count in status["failures"].items():

@@ -1,55 +1,60 @@
-"""One job from its config to its tables. The main path is `run` and `label`: read them from top to bottom."""
+"""One job from its config to its tables. Read `run`, `drive` and `label` from top to bottom."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from pipeline.cluster.executor import Executor, SerialExecutor, make_worker
-from pipeline.cluster.ray_metrics import RayMetrics
+from pipeline.cluster.executor import Executor
 from pipeline.command import ExitCode
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import Ownership
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.blame import Blame
+from pipeline.driver.clock import DEFAULT_PACE, Pace
 from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.executors import open_executor
 from pipeline.driver.job import Job, check_device, is_finished, judged, open_job, plan_job, reconcile
 from pipeline.driver.limits import Limits
 from pipeline.driver.log_file import json_log
 from pipeline.driver.loop import Interrupts, Loop
-from pipeline.driver.progress import Progress, summary
+from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
 from pipeline.driver.signals import StopSignals
+from pipeline.driver.summary import report
 from pipeline.errors import ConfigError, InputError, NewerVersion, OwnedByAnother, StorageError, UnusableStore
 from pipeline.inputs.plan import Plan
 from pipeline.output.rows import Provenance
 from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import SegmentWriter
-from pipeline.records import Ending
+from pipeline.records import Ending, WorkItem
 from pipeline.redact import redact
 from pipeline.storage.scratch import WorkerFolder
-from pipeline.text import counted, say
-from pipeline.worker.settings import JobFacts, WorkerSettings
 
 _log = logging.getLogger(__name__)
 
-_EXIT_CODES = {
-    Ending.DONE: ExitCode.DONE,
-    Ending.STOPPED: ExitCode.STOPPED,
-    Ending.FAILURES: ExitCode.FAILURES,
-    Ending.ENVIRONMENT: ExitCode.ENVIRONMENT,
-    Ending.STORAGE: ExitCode.ENVIRONMENT,
-}
+
+@dataclass(frozen=True)
+class Parts:
+    """What a job is driven with: where its workers run, what asks it to stop, and how often it does what."""
+
+    open_executor: Callable[[Job], AbstractContextManager[Executor]] = open_executor
+    open_signals: Callable[[], AbstractContextManager[StopSignals]] = StopSignals
+    pace: Pace = DEFAULT_PACE
 
 
-def run(config: JobConfig) -> int:
-    """Labels what remains to be labelled and returns the exit code. Raises `ConfigError` if the job cannot start."""
+DEFAULT_PARTS = Parts()
+
+
+def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
+    """Label what remains to be labeled and return the exit code. Raises `ConfigError` if the job cannot start."""
     try:
         job = open_job(config)
         plan = plan_job(job)
@@ -59,8 +64,7 @@ def run(config: JobConfig) -> int:
             return report(job, None, *judged(job))
         if plan.num_to_label:
             check_device(config)
-        with _log_file(config), StopSignals() as signals, _owned(job) as ownership:
-            return label(job, plan, ownership, signals)
+        return drive(job, plan, parts)
     except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except OwnedByAnother as error:
@@ -71,26 +75,41 @@ def run(config: JobConfig) -> int:
         return ExitCode.STOPPED
 
 
-def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> int:
-    """Runs a job that this process owns to its end, and returns the exit code."""
+def drive(job: Job, plan: Plan, parts: Parts = DEFAULT_PARTS) -> int:
+    """Take a job, so that no other driver works on it, and carry out its plan. Returns the exit code.
+
+    Raises `OwnedByAnother` if another driver works on it, `StorageError` if storage is away, and `ConfigError` if
+    another driver has used other options since the job was opened.
+    """
+    with json_log(job.config.log_file), parts.open_signals() as signals, _owned(job) as ownership:
+        return label(job, plan, ownership, signals, parts)
+
+
+def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals, parts: Parts) -> int:
+    """Carry out the plan of a job that this process owns, and return the exit code."""
     with contextlib.closing(_spool_folder(job.config)) as folder:
         keeper = SegmentKeeper(job.storage, job.log, folder.path)
         plan = reconcile(job, plan, keeper)
         ledger = _ledger(job, keeper, folder.path)
-        progress = Progress(plan.num_videos, plan.num_done, job.storage)
+        progress = Progress(plan.num_videos, plan.num_done, job.storage, status_seconds=parts.pace.status_seconds)
         for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), lambda: signals.requested):
             progress.committed(recorded)
         ending, reason = Ending.STOPPED if signals.requested else Ending.DONE, ""
         if plan.num_to_label and ending is Ending.DONE:
             items = plan.items()  # asks stores for sizes while Ray starts
-            with open_executor(job) as executor:
+            with parts.open_executor(job) as executor:
                 signals.install()
-                _export_metrics(progress, executor)
-                worker = job.config.worker
-                blame = Blame(job.log.state.strikes, worker.max_strikes, worker.storage_patience_seconds)
-                dispatcher = Dispatcher(items, blame, worker.videos_in_flight)
-                interrupts = Interrupts(lambda: signals.requested, ownership.check)
-                loop = Loop(executor, dispatcher, ledger, progress, _limits(job.config), interrupts)
+                progress.observers.append(executor.show)
+                progress.gpus_per_worker = executor.gpus_per_worker
+                loop = Loop(
+                    executor,
+                    _dispatcher(job, items),
+                    ledger,
+                    progress,
+                    _limits(job.config),
+                    Interrupts(lambda: signals.requested, ownership.check),
+                    pace=parts.pace,
+                )
                 ending, reason = loop.run(), loop.last_failure
             signals.install()
         progress.end_line()
@@ -102,47 +121,14 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals) -> i
     return report(job, progress, ending, reason)
 
 
-@contextlib.contextmanager
-def open_executor(job: Job) -> Iterator[Executor]:
-    """Workers as `cluster=` says. Imports Ray only if it is wanted."""
-    config = job.config
-    cluster, worker = config.cluster, config.worker
-    facts = JobFacts(
-        weights=job.checkpoint,
-        storage=job.storage,
-        storage_options=config.storage_options,
-        epoch=job.log.state.epoch,
-        config_hash=job.record.config_hash,
-        versions=job.record.versions,
-    )
-    settings = WorkerSettings(
-        job=facts,
-        model=config.model,
-        propagate=config.propagate,
-        frames=config.frames,
-        flush=config.flush,
-        checkpoint=config.checkpoint,
-        worker=worker,
-        cpus=cluster.cpus_per_actor,
-    )
-    make = partial(make_worker, settings)
-    executor: Executor
-    if cluster.kind == "serial":
-        executor = SerialExecutor(make)
-    else:
-        from pipeline.cluster.ray_executor import RayExecutor
-
-        executor = RayExecutor(make, cluster, worker.hang_seconds, worker.setup_seconds, config.model.device)
-    workers, cpus = counted(executor.capacity, "worker"), counted(cluster.cpus_per_actor, "CPU")
-    _log.info("cluster=%s: up to %s, %s each", cluster.kind, workers, cpus)
-    try:
-        yield executor
-    finally:
-        executor.close()
+def _dispatcher(job: Job, items: Iterable[WorkItem]) -> Dispatcher:
+    worker = job.config.worker
+    blame = Blame(job.log.state.strikes, worker.max_strikes, worker.storage_patience_seconds)
+    return Dispatcher(items, blame, worker.videos_in_flight)
 
 
 def _limits(config: JobConfig) -> Limits:
-    """When the loop gives up. Videos that failed before and are tried again say nothing of how the job goes."""
+    """When the loop gives up. With `retry=` failed videos are no reason, because they were chosen for having failed."""
     return Limits.of(config.worker, 1.0 if config.retry else config.max_failed_fraction)
 
 
@@ -154,37 +140,6 @@ def _spool_folder(config: JobConfig) -> WorkerFolder:
         raise ConfigError(
             f"worker.spool_dir={config.worker.spool_dir}: cannot be written ({reason}); name another"
         ) from error
-
-
-def _export_metrics(progress: Progress, executor: Executor) -> None:
-    """Counts as Ray metrics, where there is Ray."""
-    if not isinstance(executor, SerialExecutor):
-        progress.observers.append(RayMetrics())
-        progress.gpus_per_worker = getattr(executor, "gpus_per_worker", 0.0)
-
-
-@contextlib.contextmanager
-def _log_file(config: JobConfig) -> Iterator[None]:
-    try:
-        opened = json_log(config.log_file)
-        opened.__enter__()
-    except OSError as error:
-        raise ConfigError(f"log_file={config.log_file}: cannot be written ({error.strerror}); name another") from error
-    with contextlib.ExitStack() as stack:
-        stack.push(opened.__exit__)
-        yield
-
-
-def report(job: Job, progress: Progress | None, ending: Ending, reason: str = "") -> int:
-    """Prints the summary and returns the exit code."""
-    by_status = job.log.state.terminal.num_by_status
-    heading = f"maskmill: {ending.value}"
-    if ending is Ending.FAILURES:
-        heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
-    elif ending is not Ending.DONE:
-        heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
-    say(summary(progress, by_status, job.storage.uri, heading))
-    return _EXIT_CODES[ending]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""For machines that watch a job: its log as JSON lines, and its counts as Ray metrics (Prometheus)."""
+"""The log of a job as JSON lines, for machines that watch it (`log_file=`)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ConfigError
 from pipeline.records import Outcome
 from pipeline.redact import redact
+
+_PACKAGES = ("pipeline", "model")
 
 VIDEOS = logging.getLogger("pipeline.videos")
 """One record a video, below what people see: for `log_file=` only."""
@@ -50,27 +53,42 @@ class JsonLines(logging.FileHandler):
 
 @contextlib.contextmanager
 def json_log(path: str | None) -> Iterator[None]:
-    """Write the package's log to a file as well, while this is open; None: no file. `~` is the home folder.
+    """Write the log of `pipeline` and of `model` to a file as well, while this is open. `~` is the home folder.
 
-    Raises `OSError` if the file cannot be opened.
+    With `None` there is no file. Raises `ConfigError` if the file cannot be opened.
     """
     if path is None:
         yield
         return
+    with _opened(path) as handler, contextlib.ExitStack() as stack:
+        for name in _PACKAGES:
+            stack.enter_context(_attached(handler, logging.getLogger(name)))
+        # Straight to the file: a handler of the terminal would print these records too, whatever its logger's level.
+        stack.enter_context(_attached(handler, VIDEOS))
+        stack.callback(_restore, VIDEOS, VIDEOS.level, VIDEOS.propagate)
+        VIDEOS.setLevel(logging.DEBUG)
+        VIDEOS.propagate = False
+        yield
+
+
+def _opened(path: str) -> contextlib.closing[JsonLines]:
     file = Path(path).expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handler = JsonLines(file, encoding="utf-8")
-    package, level, propagate = logging.getLogger("pipeline"), VIDEOS.level, VIDEOS.propagate
-    package.addHandler(handler)
-    # Straight to the file: a handler of the terminal would print them too, whatever its logger's level.
-    VIDEOS.addHandler(handler)
-    VIDEOS.setLevel(logging.DEBUG)
-    VIDEOS.propagate = False
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return contextlib.closing(JsonLines(file, encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"log_file={path}: cannot be written ({error.strerror}); name another") from error
+
+
+@contextlib.contextmanager
+def _attached(handler: logging.Handler, logger: logging.Logger) -> Iterator[None]:
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        package.removeHandler(handler)
-        VIDEOS.removeHandler(handler)
-        VIDEOS.setLevel(level)
-        VIDEOS.propagate = propagate
-        handler.close()
+        logger.removeHandler(handler)
+
+
+def _restore(logger: logging.Logger, level: int, propagate: bool) -> None:
+    logger.setLevel(level)
+    logger.propagate = propagate

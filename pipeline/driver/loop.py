@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.cluster.executor import Event, Executor, Failure, Lost, Ready, Reported
-from pipeline.driver.clock import Clock, SystemClock
+from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.limits import FailureBudget, Limits, StorageOutage
 from pipeline.driver.log_file import log_video
@@ -19,9 +19,6 @@ from pipeline.records import Ending, Report
 from pipeline.text import counted
 
 _log = logging.getLogger(__name__)
-
-_WAIT_SECONDS = 1.0
-_DRAIN_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -44,15 +41,16 @@ class Loop:
         limits: Limits,
         interrupts: Interrupts,
         clock: Clock | None = None,
-        release_seconds: float = 15.0,
+        pace: Pace = DEFAULT_PACE,
     ) -> None:
         self.last_failure = ""
         self._dispatcher = dispatcher
         self._progress = progress
         self._limits = limits
         self._interrupts = interrupts
+        self._pace = pace
         self._clock = clock or SystemClock()
-        self._workers = Workers(executor, self._clock, release_seconds)
+        self._workers = Workers(executor, self._clock, pace.release_seconds)
         self._receipts = Receipts(ledger)
         self._outage = StorageOutage(self._clock, limits.storage_patience_seconds)
         self._budget = FailureBudget(limits.max_failed_fraction)
@@ -67,7 +65,7 @@ class Loop:
                 return ending
             self._workers.start_missing(self._dispatcher.num_waiting)
             self._give_work()
-            for event in self._workers.wait(_WAIT_SECONDS):
+            for event in self._workers.wait(self._pace.wait_seconds):
                 self._handle(event)
             self._give_work()
             self._commit()
@@ -161,11 +159,11 @@ class Loop:
 
     def _drain(self) -> None:
         """Let workers publish what is finished, for up to 20 s, and commit it."""
-        deadline = self._clock() + _DRAIN_SECONDS
+        deadline = self._clock() + self._pace.drain_seconds
         self._workers.kill_starting()
         while self._workers.has_started and self._clock() < deadline:
             self._workers.retire_idle()
-            for event in self._workers.wait(_WAIT_SECONDS):
+            for event in self._workers.wait(self._pace.wait_seconds):
                 self._handle(event)
             self._commit()
 

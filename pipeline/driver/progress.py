@@ -1,4 +1,4 @@
-"""What a person sees of a running job: a line now and then, `_status.json`, and a summary at the end."""
+"""What a person sees of a running job: a line now and then, and `_status.json`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from typing import Any, TextIO
 
 from pipeline.commits import status_file
 from pipeline.commits.status_file import RunStatus
+from pipeline.driver.clock import DEFAULT_PACE
 from pipeline.errors import StorageError
-from pipeline.output.layout import table_glob
-from pipeline.output.schema import TABLES
 from pipeline.records import Outcome, Status
-from pipeline.redact import redact, redact_uri
+from pipeline.redact import redact
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
-from pipeline.text import counted, how_again
+from pipeline.text import counted
 
 _TERMINAL_SECONDS = 1.0
 _LOG_SECONDS = 10.0
-_STATUS_SECONDS = 10.0
 _RATE_SECONDS = 120.0
-_MAX_EXAMPLES = 3
+MAX_EXAMPLES = 3
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Failures:
         """Count one failed or quarantined video."""
         self.counts[outcome.error_class] += 1
         shown = self.examples.setdefault(outcome.error_class, [])
-        if len(shown) < _MAX_EXAMPLES:
+        if len(shown) < MAX_EXAMPLES:
             shown.append(f"{outcome.video_id}: {outcome.message}")
 
 
@@ -53,6 +51,7 @@ class Progress:
         storage: JobStorage,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        status_seconds: float = DEFAULT_PACE.status_seconds,
     ) -> None:
         self.by_status: Counter[Status] = Counter()
         self.failures = Failures()
@@ -68,6 +67,7 @@ class Progress:
         self._storage = replace(storage, backoff=Backoff(patience_seconds=0.0))
         self._stream = stream or sys.stderr
         self._clock = clock
+        self._status_seconds = status_seconds
         self._started = clock()
         self._recent: list[tuple[float, int, int]] = [(self._started, 0, 0)]
         self._next_line = self._next_status = self._started
@@ -106,7 +106,7 @@ class Progress:
             self._recent.append((now, self.num_frames, self.num_ended))
             self._show(f"\r\x1b[K{line}" if self._is_terminal else f"{line}\n")
         if now >= self._next_status:
-            self._next_status = now + _STATUS_SECONDS
+            self._next_status = now + self._status_seconds
             self.write_status(state, num_workers)
 
     def line(self, num_workers: int) -> str:
@@ -115,7 +115,7 @@ class Progress:
         parts = [f"{self._num_before + self.num_ended}/{self._num_planned} videos", counted(self.num_frames, "frame")]
         parts.append(f"{frames_per_second:.1f} frames/s")
         left = self._num_planned - self._num_before - self.num_ended
-        parts.append(f"ETA {_duration(left / videos_per_second)}" if videos_per_second else "ETA –")
+        parts.append(f"ETA {duration(left / videos_per_second)}" if videos_per_second else "ETA –")
         parts.append(f"{self.num_bad} failed")
         parts.append(counted(num_workers, "worker"))
         return " · ".join(parts)
@@ -168,37 +168,8 @@ class Progress:
         return self._clock() - self._started
 
 
-def summary(progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str) -> str:
-    """What the command prints at the end: counts of the whole job, failures by cause, where the tables lie.
-
-    `progress` is None if the job was finished before.
-    """
-    lines = [heading]
-    counts = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
-    lines.append(f"videos   {sum(by_status.values())} ({counts or 'none'})")
-    if progress is None:
-        lines.append("this run nothing was left to do")
-    else:
-        frames_per_second = progress.num_frames / max(progress.seconds, 1e-3)
-        lines.append(
-            f"this run {counted(progress.num_ended, 'video')}, {counted(progress.num_frames, 'frame')}, "
-            f"{counted(progress.num_masks, 'mask')} in {_duration(progress.seconds)} ({frames_per_second:.1f} frames/s)"
-        )
-        for error_class, count in progress.failures.counts.most_common():
-            lines.append(f"failed   {count} × {error_class}")
-            lines += [f"         {example}" for example in progress.failures.examples[error_class]]
-            if count > _MAX_EXAMPLES:
-                lines.append(f"         … and {count - _MAX_EXAMPLES} more: column message of videos")
-    folder = redact_uri(output).rstrip("/")
-    bad = {status: by_status[status] for status in (Status.FAILED, Status.QUARANTINED) if by_status.get(status, 0)}
-    if bad:
-        lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]
-        lines.append(how_again(bad))
-    lines += [f"{table:<8} {folder}/{table_glob(table)}" for table in TABLES]
-    return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`1:20`, or `2:01:20` with hours."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from pipeline.cluster.executor import Event, Executor, Failure, Lost, Ready
-from pipeline.driver.clock import Clock
+from pipeline.driver.clock import DEFAULT_PACE, Clock
 from pipeline.driver.limits import pause_seconds
 from pipeline.records import WorkItem
 
@@ -21,7 +21,7 @@ class Workers:
     A worker that has had nothing to do for `release_seconds` is ended, so that others can have its GPU.
     """
 
-    def __init__(self, executor: Executor, clock: Clock, release_seconds: float = 15.0) -> None:
+    def __init__(self, executor: Executor, clock: Clock, release_seconds: float = DEFAULT_PACE.release_seconds) -> None:
         self._executor = executor
         self._clock = clock
         self._release_seconds = release_seconds

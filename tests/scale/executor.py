@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from pipeline.cluster.executor import Event, Ready, Reported
 from pipeline.output.layout import new_segment_name
@@ -28,6 +29,7 @@ class ReceiptExecutor:
     calls: the driver is never the one who waits. Only names of segments exist, no files.
     """
 
+    gpus_per_worker: ClassVar[float] = 0.0
     capacity: int = 200
     videos_per_segment: int = 20
     num_offered: int = 0
@@ -57,6 +59,9 @@ class ReceiptExecutor:
     def wait(self, timeout_seconds: float) -> list[Event]:
         calls, self._calls = self._calls, []
         return [self._ended(worker_id, method) for worker_id, method in calls]
+
+    def show(self, status: Mapping[str, Any]) -> None:
+        return None
 
     def close(self) -> None:
         self._inboxes.clear()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.errors import StorageError
@@ -25,6 +26,7 @@ def published(name: str, outcomes: Sequence[Outcome]) -> Segment:
 class FakeExecutor:
     """Workers that finish one video a call and publish every `flush_every` videos, or when they drain."""
 
+    gpus_per_worker: ClassVar[float] = 0.0
     capacity: int = 1
     fate: Callable[[WorkItem], Fate] = lambda _: Status.OK
     flush_every: int = 1
@@ -63,6 +65,9 @@ class FakeExecutor:
     def wait(self, timeout_seconds: float) -> list[Event]:
         calls, self.calls = self.calls, []
         return [self._end(*call) for call in calls]
+
+    def show(self, status: Mapping[str, Any]) -> None:
+        return None
 
     def close(self) -> None:
         self.inboxes.clear()

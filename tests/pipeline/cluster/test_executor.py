@@ -1,4 +1,4 @@
-"""The executor in this process, and how losses are told apart. `test_ray.py` has the one with actors."""
+"""The executor in this process. `test_ray_executor.py` has the one with actors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pipeline.cluster.executor import Failure, Lost, Ready, Reported, SerialExecutor, losses_together
+from pipeline.cluster.executor import Failure, Lost, Ready, Reported, SerialExecutor
 from pipeline.errors import describe
 from pipeline.records import Report, WorkItem
 from tests.support.fake_workers import item
@@ -81,27 +81,3 @@ def test_an_error_is_described_in_one_line() -> None:
     assert describe(RuntimeError("")) == "RuntimeError: "
     assert describe(RuntimeError("a\n\n  b  \n")) == "RuntimeError: b"
     assert len(describe(RuntimeError("x" * 10_000))) == 2000
-
-
-def lost(worker_id: str, node: str = "n1", failure: Failure = Failure.AMBIGUOUS) -> Lost:
-    return Lost(worker_id, failure, "", node)
-
-
-def failures(losses: Sequence[Lost], **workers_by_node: int) -> list[Failure]:
-    return [one.failure for one in losses_together(losses, Counter(workers_by_node))]
-
-
-def test_most_workers_of_a_node_at_once_are_blamed_on_the_node() -> None:
-    assert failures([lost("a"), lost("b")], n1=2) == [Failure.TOGETHER] * 2
-    assert failures([lost("a"), lost("b")], n1=3) == [Failure.TOGETHER] * 2
-
-
-def test_a_single_loss_or_a_few_of_many_are_not() -> None:
-    assert failures([lost("a")], n1=1) == [Failure.AMBIGUOUS]
-    assert failures([lost("a"), lost("b")], n1=8) == [Failure.AMBIGUOUS] * 2
-    assert failures([lost("a"), lost("b", "n2")], n1=2, n2=2) == [Failure.AMBIGUOUS] * 2
-
-
-def test_other_reasons_stay_what_they_are() -> None:
-    losses = [lost("a", failure=Failure.HANG), lost("b"), lost("c")]
-    assert failures(losses, n1=3) == [Failure.HANG, Failure.TOGETHER, Failure.TOGETHER]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.driver.log_file import json_log, log_video
+from pipeline.errors import ConfigError
 from pipeline.records import Outcome, Status
 from tests.support.jobs import JobFolder
 
@@ -25,6 +26,23 @@ def test_records_are_json_lines_with_what_they_are_about(tmp_path: Path, caplog:
     assert (first["message"], second["message"]) == ("no frames", "GET s3://b/c?*** failed")
     assert (second["level"], second["worker_id"], second["video_id"]) == ("warning", "w0", "c")
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2, "a line a video is not for people"
+
+
+@pytest.mark.parametrize("package", ["pipeline", "model"])
+def test_records_of_both_packages_are_kept(package: str, tmp_path: Path) -> None:
+    """Weights that are fetched from the Hub are a matter of `model`, and of the log."""
+    path = tmp_path / "job.jsonl"
+    log = logging.getLogger(f"{package}.weights.hub")
+    with json_log(str(path)):
+        log.warning("fetching from the Hub")
+    log.warning("afterwards")
+    (line,) = (json.loads(line) for line in path.read_text().splitlines())
+    assert (line["logger"], line["message"]) == (f"{package}.weights.hub", "fetching from the Hub")
+
+
+def test_a_log_file_that_cannot_be_opened_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"log_file=.*: cannot be written \(Is a directory\); name another"):
+        json_log(str(tmp_path)).__enter__()
 
 
 def test_a_log_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

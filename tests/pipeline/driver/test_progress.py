@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from pipeline.driver.progress import Progress, summary
+from pipeline.driver.progress import Progress
+from pipeline.driver.summary import summary
 from pipeline.errors import StorageError
 from pipeline.records import Outcome, Status
 from pipeline.storage.job_storage import JobStorage

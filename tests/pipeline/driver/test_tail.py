@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +33,7 @@ BYTES_PER_SECOND = 10_000
 class SimulatedWorkers:
     """Workers that need `seconds[video_id]` for a video and report as real ones do: after each, or after a beat."""
 
+    gpus_per_worker: ClassVar[float] = 0.0
     capacity: int
     seconds: Mapping[str, float]
     clock: Clock = field(default_factory=Clock)
@@ -75,6 +77,9 @@ class SimulatedWorkers:
         videos.pop(0)
         done = published(item.video_id, [Outcome(item.video_id, Status.OK, item.prompt_hash, 1, 1)])
         return [Reported(worker_id, Report(worker_id, (done,)))]
+
+    def show(self, status: Mapping[str, Any]) -> None:
+        return None
 
     def close(self) -> None:
         self.left.clear()

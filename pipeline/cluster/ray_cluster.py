@@ -1,0 +1,153 @@
+"""A Ray cluster: starting or joining one, and how many actors fit into it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.state as ray_state
+
+from pipeline.config.job_config import ClusterConfig
+from pipeline.errors import ConfigError, describe
+from pipeline.text import counted
+
+_log = logging.getLogger(__name__)
+
+_KNOCK_SECONDS = 10.0
+
+
+def connect(cluster: ClusterConfig) -> bool:
+    """Start Ray on this machine, or join the cluster that the config names, with our code on all its nodes.
+
+    Returns whether this call has connected the process. One that is connected already (a notebook, say) stays so.
+    Raises `ConfigError` if no such cluster answers, or if a Ray of its own is asked for in a connected process.
+    """
+    if ray.is_initialized():
+        if cluster.kind == "local":
+            raise ConfigError(
+                "cluster=local would start Ray, and this process is connected to Ray already: "
+                "use cluster=existing, or ray.shutdown() first"
+            )
+        return False
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it reports that tokens are on
+    if cluster.kind == "local":
+        # A bare `ray.init()` would join any cluster that it finds.
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            num_cpus=_cpus_to_announce(cluster),
+        )
+        return True
+    root = Path(str(resources.files("pipeline"))).parent
+    code = {"py_modules": [str(root / package) for package in ("model", "pipeline", "conf", "jobs")]}
+    try:
+        _knock(cluster.address)
+        ray.init(address=cluster.address, runtime_env=code, logging_level=logging.WARNING)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cluster.address={cluster.address}: no Ray cluster answers there ({describe(error)}); "
+            "give the address of one that runs, or cluster=local"
+        ) from error
+    return True
+
+
+def nodes() -> list[dict[str, Any]]:
+    """The nodes of the cluster, also dead ones, as Ray describes them."""
+    return list(ray.nodes())  # type: ignore[no-untyped-call]
+
+
+class Room:
+    """How many actors there is room for. `resources` is what each of them asks for, as Ray's options.
+
+    Raises `ConfigError` if no node has that much, unless the config asks for actors that do not fit yet.
+    """
+
+    def __init__(self, cluster: ClusterConfig, device: str, look_seconds: float) -> None:
+        self.resources = _resources(cluster, device)
+        self._cluster = cluster
+        self._look_seconds = look_seconds
+        self._capacity: int | None = None
+        self._look_again = 0.0
+
+    def capacity(self, placing: Sequence[Any]) -> int:
+        """How many actors there is room for now, within the bounds of the config.
+
+        This counts those of the job, and others on what nobody holds: an actor that is asked for where somebody else's
+        jobs fill the cluster would only wait. `placing` has one reference for each actor of the job, which is ready
+        when the actor's process runs. The cluster is looked at every `look_seconds`.
+        """
+        now = time.monotonic()
+        if self._capacity is None or now >= self._look_again:
+            self._look_again = now + self._look_seconds
+            before, self._capacity = self._capacity, self._count(placing)
+            if before != 0 and self._capacity == 0:
+                _log.warning("others hold all CPUs or GPUs that a worker could run on: waiting for one to come free")
+        return self._capacity
+
+    def _count(self, placing: Sequence[Any]) -> int:
+        running, coming = ray.wait(list(placing), num_returns=len(placing), timeout=0) if placing else ([], [])
+        free = sum(_num_fitting(node, self.resources) for node in _free_resources())
+        # Actors that are coming may have got their share already: then it is free no more, and no process runs yet.
+        room = min(len(running) + max(free, len(coming)), _most(self._cluster, self.resources))
+        return max(room, self._cluster.min_actors or 0)
+
+
+def _resources(cluster: ClusterConfig, device: str) -> dict[str, float]:
+    gpus = cluster.gpus_per_actor
+    if gpus is None:
+        has_gpu = any(node["Resources"].get("GPU", 0) >= 1 for node in nodes() if node["Alive"])
+        gpus = 1.0 if device == "cuda" or (device == "auto" and has_gpu) else 0.0
+    resources = {"num_cpus": cluster.cpus_per_actor, "num_gpus": gpus}
+    if _most(cluster, resources) == 0:
+        wanted = f"{counted(cluster.cpus_per_actor, 'CPU')} and {gpus:g} GPU{'' if gpus == 1 else 's'}"
+        cause = " (model.device=cuda needs a GPU: leave it out to compute on CPUs)" if device == "cuda" else ""
+        raise ConfigError(
+            f"no node of the cluster has {wanted} for an actor{cause}: "
+            "lower cluster.cpus_per_actor or cluster.gpus_per_actor; or set cluster.min_actors if the cluster grows "
+            "when it is asked to"
+        )
+    return resources
+
+
+def _most(cluster: ClusterConfig, resources: dict[str, float]) -> int:
+    """How many actors the living nodes could hold if all of them were ours, within the bounds of the config."""
+    fitting = sum(_num_fitting(node["Resources"], resources) for node in nodes() if node["Alive"])
+    most = cluster.actors or cluster.max_actors
+    return max(cluster.min_actors or 0, fitting if most is None else min(fitting, most))
+
+
+def _num_fitting(node: dict[str, float], resources: dict[str, float]) -> int:
+    """How many actors fit into what a node has, or has left."""
+    by_cpus = int(node.get("CPU", 0) // resources["num_cpus"])
+    gpus = resources["num_gpus"]
+    return min(by_cpus, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpus
+
+
+def _free_resources() -> list[dict[str, float]]:
+    """What nobody holds, by living node. Ray's public call adds all nodes up, but two half GPUs are no whole one."""
+    return list(ray_state.available_resources_per_node().values())  # type: ignore[no-untyped-call]
+
+
+def _cpus_to_announce(cluster: ClusterConfig) -> int | None:
+    """How many cores Ray is told that this machine has: enough for as many actors as the config asks for."""
+    wanted = cluster.actors or cluster.min_actors
+    return None if wanted is None else max(wanted * cluster.cpus_per_actor, _num_cpus())
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _knock(address: str) -> None:
+    """Raises `OSError` if nothing listens at `host:port`, because Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()

@@ -1,0 +1,60 @@
+"""Which executor `cluster=` means, and what its workers are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from pipeline.cluster.executor import Executor, LabelingWorker, SerialExecutor, make_worker
+from pipeline.driver.job import Job
+from pipeline.text import counted
+from pipeline.worker.settings import JobFacts, WorkerSettings
+
+_log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def open_executor(
+    job: Job, make_worker: Callable[[WorkerSettings, str], LabelingWorker] = make_worker
+) -> Iterator[Executor]:
+    """Run the workers of a job as `cluster=` says, and end them at the end. Imports Ray only if it is wanted."""
+    cluster, worker = job.config.cluster, job.config.worker
+    make = partial(make_worker, worker_settings(job))
+    executor: Executor
+    if cluster.kind == "serial":
+        executor = SerialExecutor(make)
+    else:
+        from pipeline.cluster.ray_executor import RayExecutor
+
+        executor = RayExecutor(make, cluster, worker.hang_seconds, worker.setup_seconds, job.config.model.device)
+    workers, cpus = counted(executor.capacity, "worker"), counted(cluster.cpus_per_actor, "CPU")
+    _log.info("cluster=%s: up to %s, %s each", cluster.kind, workers, cpus)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def worker_settings(job: Job) -> WorkerSettings:
+    """What each worker of a job is made of."""
+    config = job.config
+    facts = JobFacts(
+        weights=job.checkpoint,
+        storage=job.storage,
+        storage_options=config.storage_options,
+        epoch=job.log.state.epoch,
+        config_hash=job.record.config_hash,
+        versions=job.record.versions,
+    )
+    return WorkerSettings(
+        job=facts,
+        model=config.model,
+        propagate=config.propagate,
+        frames=config.frames,
+        flush=config.flush,
+        checkpoint=config.checkpoint,
+        worker=config.worker,
+        cpus=config.cluster.cpus_per_actor,
+    )
