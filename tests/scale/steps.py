@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+from pipeline.cluster.executor import Executor
 from pipeline.commits.log import CommitLog
 from pipeline.config import compose
 from pipeline.config.job_config import JobConfig
 from pipeline.driver import driver
-from pipeline.driver.loop import Loop
+from pipeline.driver.job import open_job, plan_job
 from pipeline.output.layout import segment_object
 from pipeline.output.schema import TABLES
 from pipeline.storage.job_storage import JobStorage
@@ -48,92 +47,77 @@ def config(folder: Path, output: str = "out") -> JobConfig:
     )
 
 
-@dataclass
-class Stopwatch:
-    """Seconds of wrapped functions, by name; the time of calls within others counts for both."""
+class CountingStorage(JobStorage):
+    """A job's storage that adds up the bytes written into the log."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
-    written_bytes: int = 0
+    num_log_bytes = 0
 
-    def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A write of `JobStorage`, with its bytes counted if they are the log's."""
+    def create(self, path: str, data: bytes) -> None:
+        self._count(path, data)
+        super().create(path, data)
 
-        def call(storage: JobStorage, path: str, data: bytes) -> Any:
-            self.written_bytes += len(data) if path.startswith("_log/") else 0
-            return function(storage, path, data)
+    def replace(self, path: str, data: bytes) -> None:
+        self._count(path, data)
+        super().replace(path, data)
 
-        return call
-
-    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, with its time added up under `name`."""
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return function(*arguments, **options)
-            finally:
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-        return call
+    def _count(self, path: str, data: bytes) -> None:
+        self.num_log_bytes += len(data) if path.startswith("_log/") else 0
 
 
-@contextlib.contextmanager
-def fake_workers(executor: Any) -> Iterator[Stopwatch]:
-    """The driver, with this executor in place of Ray, and its parts timed."""
-    watch = Stopwatch()
+class TimedLog(CommitLog):
+    """A job's log that adds up the seconds of its roll-ups."""
 
-    @contextlib.contextmanager
-    def opened(job: driver.Job) -> Iterator[Any]:
-        yield executor
+    roll_up_seconds = 0.0
 
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(driver, "open_executor", opened))
-        stack.enter_context(mock.patch.object(driver, "_export_metrics"))
-        for owner, name in (
-            (driver, "open_job"),
-            (driver, "plan_job"),
-            (driver, "reconcile"),
-            (Loop, "run"),
-            (CommitLog, "roll_up"),
-        ):
-            stack.enter_context(mock.patch.object(owner, name, watch.timed(name, getattr(owner, name))))
-        for name in ("create", "replace"):
-            stack.enter_context(mock.patch.object(JobStorage, name, watch.counted(getattr(JobStorage, name))))
-        yield watch
+    def roll_up(self) -> None:
+        started = time.perf_counter()
+        super().roll_up()
+        self.roll_up_seconds += time.perf_counter() - started
+
+
+def on(executor: Executor) -> driver.Parts:
+    """A job's parts, with this executor in place of Ray."""
+    return driver.Parts(open_executor=lambda _: contextlib.nullcontext(executor))
 
 
 def label(folder: Path, num_videos: int) -> dict[str, Any]:
     """A whole job over `num_videos`: plan, dispatch, commit."""
-    asked = config(folder)
     executor = ReceiptExecutor()
     started = time.perf_counter()
-    with fake_workers(executor) as watch, contextlib.redirect_stderr(io.StringIO()):
-        code = driver.run(asked)
+    opened = open_job(config(folder))
+    storage = CountingStorage(opened.storage.uri)
+    log = TimedLog(storage, opened.log.writer_id)
+    log.load()
+    job = replace(opened, storage=storage, log=log)
+    before_plan = time.perf_counter()
+    planned = plan_job(job)
+    plan_seconds = time.perf_counter() - before_plan
+    with contextlib.redirect_stderr(io.StringIO()):
+        code = driver.drive(job, planned, on(executor))
     seconds = time.perf_counter() - started
     state = CommitLog(JobStorage(str(folder / "out")), "reader").load()
     assert (code, len(state.terminal), executor.num_offered) == (0, num_videos, num_videos)
     return {
-        "plan_seconds": watch.seconds["plan_job"],
-        "loop_seconds": watch.seconds["run"],
-        "roll_up_seconds": watch.seconds.get("roll_up", 0.0),
+        "plan_seconds": plan_seconds,
+        "roll_up_seconds": log.roll_up_seconds,
         "seconds": seconds,
         "videos_per_second": num_videos / seconds,
         "num_entries": state.next_entry,
         "num_segments": len(state.segments),
-        "written_megabytes": watch.written_bytes / (1 << 20),
+        "written_megabytes": storage.num_log_bytes / (1 << 20),
     }
 
 
 def plan(folder: Path, num_videos: int) -> dict[str, Any]:
     """The plan alone: read the tables, then hand out every item."""
-    asked = config(folder, "unused")
     started = time.perf_counter()
-    with fake_workers(None) as watch:
-        planned = driver.plan_job(driver.open_job(asked))
-        after_plan = peak_megabytes()
-        assert sum(1 for _ in planned.items()) == num_videos
+    job = open_job(config(folder, "unused"))
+    before_plan = time.perf_counter()
+    planned = plan_job(job)
+    plan_seconds, after_plan = time.perf_counter() - before_plan, peak_megabytes()
+    assert sum(1 for _ in planned.items()) == num_videos
     return {
-        "plan_seconds": watch.seconds["plan_job"],
+        "plan_seconds": plan_seconds,
         "seconds": time.perf_counter() - started,
         "peak_megabytes_of_plan": after_plan,
     }
@@ -152,8 +136,8 @@ def stage(folder: Path, num_videos: int) -> dict[str, Any]:
 def more(folder: Path, num_videos: int) -> dict[str, Any]:
     """What a killed run leaves: videos to label, and a few whole segments of them that no log entry names."""
     write_tables(folder / "in", num_videos + REMAINING)
-    job = driver.open_job(config(folder))
-    items = list(driver.plan_job(job).items())
+    job = open_job(config(folder))
+    items = list(plan_job(job).items())
     assert len(items) == REMAINING
     for number in range(ADOPTED):
         group = items[number * 20 : number * 20 + 20]
@@ -173,23 +157,25 @@ class _Starts(ReceiptExecutor):
 
 def resume(folder: Path, num_videos: int) -> dict[str, Any]:
     """A job with `num_videos` finished is started again with some more, until a worker gets its first video."""
-    asked = config(folder)
     started = time.perf_counter()
-    with fake_workers(_Starts()) as watch, contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(_FirstOffer):
-        driver.run(asked)
+    job = open_job(config(folder))
+    log_seconds = time.perf_counter() - started
+    planned = plan_job(job)
+    plan_seconds = time.perf_counter() - started - log_seconds
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(_FirstOffer):
+        driver.drive(job, planned, on(_Starts()))
         raise AssertionError("nothing was left to label")
+    seconds = time.perf_counter() - started
     return {
-        "seconds": time.perf_counter() - started,
-        "log_seconds": watch.seconds["open_job"],
-        "plan_seconds": watch.seconds["plan_job"],
-        "reconcile_seconds": watch.seconds["reconcile"],
+        "seconds": seconds,
+        "log_seconds": log_seconds,
+        "plan_seconds": plan_seconds,
+        "reconcile_seconds": seconds - log_seconds - plan_seconds,
     }
 
 
 def again(folder: Path, num_videos: int) -> dict[str, Any]:
     """The same command over a finished job: nothing is left to do."""
-    asked = config(folder)
     started = time.perf_counter()
-    with fake_workers(None):
-        assert driver.run(asked) == 0
+    assert driver.run(config(folder)) == 0
     return {"seconds": time.perf_counter() - started}

@@ -12,6 +12,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline import tables
+from pipeline.config.compose import job_config
+from pipeline.config.job_config import JobConfig
 from pipeline.demo.inputs import seed_prompts
 from pipeline.output.schema import MASKS
 from pipeline.run import main
@@ -52,6 +54,10 @@ class JobFolder:
             f"output={self.output}",
             *overrides,
         ]
+
+    def config(self, *overrides: str) -> JobConfig:
+        """The typed config of the job, for `driver.run` with parts of a test's own."""
+        return job_config("label", self.arguments(*overrides))
 
     def run(self, *overrides: str) -> int:
         """The job in this process, without Ray."""

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -17,6 +19,7 @@ from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.config.job_config import ClusterConfig
 from pipeline.driver import driver
+from pipeline.driver.executors import open_executor
 from pipeline.errors import ConfigError
 from pipeline.run import main
 from tests.support import ray_workers
@@ -139,9 +142,9 @@ def test_a_worker_that_hangs_is_killed_after_its_deadline(executors: list[RayExe
     assert lost.failure is Failure.HANG
     assert "no answer to work within 1 s" in lost.message
     deadline = time.monotonic() + 20
-    while Path(f"/proc/{process}").exists() and time.monotonic() < deadline:
+    while psutil.pid_exists(process) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not Path(f"/proc/{process}").exists()
+    assert not psutil.pid_exists(process)
 
 
 @pytest.mark.parametrize(
@@ -206,12 +209,12 @@ def test_one_and_two_actors_give_the_rows_of_one_process(
 
 
 def test_a_video_that_kills_its_worker_is_quarantined_and_the_others_are_labelled(
-    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(driver, "make_worker", ray_workers.fragile_worker)
     names = ["one", "two", "poison", "three", "four"]
     job = JobFolder(tmp_path).write(names, num_frames=2)
-    assert main(job.arguments(*ON_THE_CLUSTER, "cluster.actors=2")) == 0
+    parts = driver.Parts(partial(open_executor, make_worker=ray_workers.fragile_worker))
+    assert driver.run(job.config(*ON_THE_CLUSTER, "cluster.actors=2"), parts) == 0
     assert job.tables().statuses == dict.fromkeys(names, "ok") | {"poison": "quarantined"}
     printed = capsys.readouterr().out
     assert "poison: in flight at 3 deaths of its worker" in printed

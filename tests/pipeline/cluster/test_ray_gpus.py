@@ -17,12 +17,11 @@ import ray
 import ray._private.state as ray_state
 
 from pipeline import tables
-from pipeline.cluster import ray_executor
 from pipeline.cluster.executor import Ready
 from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.config.job_config import ClusterConfig
-from pipeline.driver import loop, progress
-from pipeline.run import main
+from pipeline.driver import driver
+from pipeline.driver.clock import Pace
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.jobs import JobFolder
 from tests.support.ray_workers import ScriptedWorker
@@ -47,14 +46,13 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.fixture
-def make_executor(cluster: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RayExecutor]]:
+def make_executor(cluster: str) -> Iterator[Callable[..., RayExecutor]]:
     """Executors that look at the cluster whenever they are asked, once it is free."""
-    monkeypatch.setattr(ray_executor, "_LOOK_SECONDS", 0.0)
     wait_until(lambda: free_gpus() == 2, "the GPUs of the test before")
     made: list[RayExecutor] = []
 
     def make(**options: Any) -> RayExecutor:
-        made.append(RayExecutor(ScriptedWorker, ClusterConfig(kind="existing", **options), 30, 200))
+        made.append(RayExecutor(ScriptedWorker, ClusterConfig(kind="existing", **options), 30, 200, look_seconds=0.0))
         return made[-1]
 
     yield make
@@ -161,12 +159,8 @@ def scrape(url: str) -> dict[str, float]:
     return found
 
 
-def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens(
-    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens(cluster: str, tmp_path: Path) -> None:
     """Two workers; one has nothing more to do while the other is at its long video. One video cannot be read."""
-    monkeypatch.setattr(loop, "_RELEASE_SECONDS", 0.5)
-    monkeypatch.setattr(progress, "_STATUS_SECONDS", 0.5)
     wait_until(lambda: free_gpus() == 2, "the GPUs of the test before")
     job = JobFolder(tmp_path)
     clips = [moving_clip(name, num_frames=n, num_objects=1) for name, n in (("short", 3), ("long", 60), ("broken", 3))]
@@ -174,7 +168,8 @@ def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens
     (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
     with Watcher(cluster) as watcher:
         arguments = ["cluster=existing", "cluster.shared_disk=true", "worker.beat_seconds=0.5", "max_failed_fraction=1"]
-        assert main(job.arguments(*arguments, f"log_file={tmp_path / 'log.jsonl'}")) == 0
+        parts = driver.Parts(pace=Pace(release_seconds=0.5, status_seconds=0.5))
+        assert driver.run(job.config(*arguments, f"log_file={tmp_path / 'log.jsonl'}"), parts) == 0
     held = [index for index, free in enumerate(watcher.free) if free == 0]
     assert held, "the two workers never held both GPUs"
     assert watcher.free[-1] == 1.0, "the first worker's GPU was not given back while the last video ran"

@@ -9,27 +9,31 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
-from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.job_record import read_record
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import Ownership
 from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
 from pipeline.driver import driver
-from pipeline.inputs.prompts import VideoPrompts
+from pipeline.driver.executors import open_executor
+from pipeline.driver.job import Job, check_device, open_job, plan_job
+from pipeline.driver.signals import StopSignals
+from pipeline.errors import ConfigError
+from pipeline.inputs.plan import Plan
 from pipeline.output.layout import log_entry
-from pipeline.output.segment_writer import SegmentWriter
-from pipeline.records import Segment, WorkItem
+from pipeline.records import Report, WorkItem
 from pipeline.run import main
 from pipeline.storage.job_storage import JobStorage
-from pipeline.worker import worker
+from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.jobs import JobFolder, read_plainly
 
@@ -42,17 +46,28 @@ def job(tmp_path: Path) -> JobFolder:
     return JobFolder(tmp_path)
 
 
-def labelled_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Notes each video that a worker begins with from now on."""
+def noting() -> tuple[driver.Parts, list[str]]:
+    """Parts of a job whose workers note which videos they are offered, and the notes."""
     seen: list[str] = []
-    read_prompts = worker.read_prompts
 
-    def noting(item: WorkItem, *arguments: Any) -> VideoPrompts:
-        seen.append(item.video_id)
-        return read_prompts(item, *arguments)
+    class Noting(Worker):
+        def work(self, offers: Sequence[WorkItem]) -> Report:
+            seen.extend(item.video_id for item in offers)
+            return super().work(offers)
 
-    monkeypatch.setattr(worker, "read_prompts", noting)
-    return seen
+    return driver.Parts(partial(open_executor, make_worker=Noting)), seen
+
+
+def noted(job: JobFolder, *overrides: str) -> tuple[int, list[str]]:
+    """Run a job; its exit code, and which videos were labeled."""
+    parts, seen = noting()
+    return driver.run(job.config("cluster=serial", *overrides), parts), seen
+
+
+def opened(job: JobFolder, *overrides: str) -> tuple[Job, Plan]:
+    """A job as a driver sees it before it takes the job."""
+    found = open_job(job.config("cluster=serial", *overrides))
+    return found, plan_job(found)
 
 
 def test_a_job_from_tables_to_masks_that_a_notebook_can_read(
@@ -68,8 +83,9 @@ def test_a_job_from_tables_to_masks_that_a_notebook_can_read(
     videos = pq.read_table(job.output / "videos").to_pylist()
     assert [(row["status"], row["num_masks"], row["num_tracks"]) for row in videos] == [("ok", 8, 2)] * 2
     assert {row["segment"] for row in videos} == {path.stem for path in (job.output / "videos").iterdir()}
-    record = json.loads((job.output / "job.json").read_text())
-    assert {row["config_hash"] for row in videos} == {driver.JobRecord(**record).config_hash}
+    record = read_record(JobStorage(str(job.output)))
+    assert record is not None
+    assert {row["config_hash"] for row in videos} == {record.config_hash}
     status = json.loads((job.output / "_status.json").read_text())
     assert (status["state"], status["num_ended"]["ok"], status["num_masks"]) == ("done", 2, 16)
     printed = capsys.readouterr().out
@@ -82,7 +98,7 @@ def test_a_finished_job_is_left_alone_without_torch_and_ray(job: JobFolder) -> N
     before = job.files()
     script = (
         "import sys\nfrom pipeline.run import main\ncode = main(sys.argv[1:])\n"
-        "print(sorted({'torch', 'ray', 'model'} & set(sys.modules)))\nsys.exit(code)"
+        "print(sorted({'torch', 'ray'} & set(sys.modules)))\nsys.exit(code)"
     )
     started = time.monotonic()
     done = subprocess.run(
@@ -167,32 +183,20 @@ def test_too_many_failed_videos_are_exit_code_4(job: JobFolder, capsys: pytest.C
     assert job.run("max_failed_fraction=0.7") == 0
 
 
-def test_a_table_that_is_overwritten_under_a_job_costs_no_second_command_than_the_same(
-    job: JobFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_that_is_overwritten_under_a_job_costs_no_second_command_than_the_same(job: JobFolder) -> None:
     rows = job.write(["one", "two", "three"]).rows("prompts")
-    read_prompts = worker.read_prompts
-
-    def late(*arguments: Any) -> VideoPrompts:
-        job.rewrite("prompts", [*rows[1:], rows[0]])
-        return read_prompts(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(worker, "read_prompts", late)
-        assert job.run() == 4
-    seen = labelled_ids(monkeypatch)
-    assert job.run() == 0
-    assert set(seen) == {"one", "two", "three"}
-    assert job.run() == 0
-    assert len(seen) == 3
+    planned = opened(job)
+    job.rewrite("prompts", [*rows[1:], rows[0]])
+    assert driver.drive(*planned) == 4
+    code, seen = noted(job)
+    assert (code, set(seen)) == (0, {"one", "two", "three"})
+    assert noted(job) == (0, [])
     undisturbed = JobFolder(job.folder / "undisturbed").write(["one", "two", "three"])
     assert undisturbed.run() == 0
     assert job.tables().equals(undisturbed.tables())
 
 
-def test_failed_videos_are_labelled_again_when_asked(
-    job: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_videos_are_labelled_again_when_asked(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
     job.write(["one", "two"])
     clip = job.folder / "in" / "two.mp4"
     whole = clip.read_bytes()
@@ -202,16 +206,12 @@ def test_failed_videos_are_labelled_again_when_asked(
     clip.write_bytes(whole)
     assert job.run() == 0
     assert job.tables().statuses == {"one": "ok", "two": "failed"}
-    seen = labelled_ids(monkeypatch)
-    assert job.run("retry=failed") == 0
-    assert seen == ["two"]
+    assert noted(job, "retry=failed") == (0, ["two"])
     assert job.tables().statuses == {"one": "ok", "two": "ok"}
     assert job.tables().masks.equals(read_plainly(job.output))
 
 
-def test_new_videos_and_changed_prompts_are_labelled_and_nothing_else(
-    job: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_videos_and_changed_prompts_are_labelled_and_nothing_else(job: JobFolder, tmp_path: Path) -> None:
     job.write(["one", "two", "three"])
     assert job.run() == 0
     before = job.tables()
@@ -222,9 +222,8 @@ def test_new_videos_and_changed_prompts_are_labelled_and_nothing_else(
             row["box_xyxy"] = [value + 2.0 for value in row["box_xyxy"]]
         row["category"] = "does not matter"
     job.rewrite("prompts", prompts[::-1])
-    seen = labelled_ids(monkeypatch)
-    assert job.run() == 0
-    assert sorted(seen) == ["four", "two"]
+    code, seen = noted(job)
+    assert (code, sorted(seen)) == (0, ["four", "two"])
     after = job.tables()
     assert set(after.statuses) == {"one", "two", "three", "four"}
     assert after.masks.num_rows == 4 * 3
@@ -281,23 +280,14 @@ def test_a_running_driver_is_not_disturbed(job: JobFolder, capsys: pytest.Captur
     assert job.run() == 0
 
 
-def test_a_plan_is_made_anew_if_another_driver_was_at_work_meanwhile(
-    job: JobFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_is_made_anew_if_another_driver_was_at_work_meanwhile(job: JobFolder) -> None:
     """It labelled everything between our plan and our taking the job."""
     job.write(["one", "two"])
-    acquire = Ownership.acquire
-    seen = labelled_ids(monkeypatch)
-
-    def late(ownership: Ownership) -> int:
-        monkeypatch.setattr(Ownership, "acquire", acquire)
-        assert job.run() == 0
-        assert seen == ["one", "two"]
-        return acquire(ownership)
-
-    monkeypatch.setattr(Ownership, "acquire", late)
-    assert job.run() == 0
-    assert seen == ["one", "two"]
+    planned = opened(job)
+    assert noted(job) == (0, ["one", "two"])
+    parts, seen = noting()
+    assert driver.drive(*planned, parts) == 0
+    assert seen == []
     assert job.tables().statuses == {"one": "ok", "two": "ok"}
 
 
@@ -312,33 +302,19 @@ def test_a_job_that_goes_on_with_a_single_driver_says_so_to_compactions(job: Job
     assert record.has_single_driver
 
 
-def test_another_drivers_other_options_are_noticed_after_taking_the_job(
-    job: JobFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_drivers_other_options_are_noticed_after_taking_the_job(job: JobFolder) -> None:
     job.write(["one"])
-    acquire = Ownership.acquire
-
-    def late(ownership: Ownership) -> int:
-        monkeypatch.setattr(Ownership, "acquire", acquire)
-        assert job.run("frames.stride=2") == 0
-        return acquire(ownership)
-
-    monkeypatch.setattr(Ownership, "acquire", late)
-    assert job.run() == 2
-    assert "frames.stride: 2 in the output, 1 now" in capsys.readouterr().err
+    planned = opened(job)
+    assert job.run("frames.stride=2") == 0
+    with pytest.raises(ConfigError, match=r"frames\.stride: 2 in the output, 1 now"):
+        driver.drive(*planned)
 
 
-def test_relabelling_notices_another_drivers_first_run(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relabelling_notices_another_drivers_first_run(job: JobFolder) -> None:
     job.write(["one"], num_frames=6)
-    acquire = Ownership.acquire
-
-    def late(ownership: Ownership) -> int:
-        monkeypatch.setattr(Ownership, "acquire", acquire)
-        assert job.run() == 0
-        return acquire(ownership)
-
-    monkeypatch.setattr(Ownership, "acquire", late)
-    assert job.run("relabel=true", "frames.stride=3") == 0
+    planned = opened(job, "relabel=true", "frames.stride=3")
+    assert job.run() == 0
+    assert driver.drive(*planned) == 0
     assert job.tables().masks["frame_index"].to_pylist() == [0, 3]
 
 
@@ -352,71 +328,76 @@ def test_an_output_inside_the_input_is_refused(job: JobFolder, capsys: pytest.Ca
     assert job.run(f"videos={folder}/videos*", f"output={folder / 'out'}") == 0
 
 
-def test_a_stop_while_rows_without_work_are_recorded_ends_with_143(
-    job: JobFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job.write(["one", "two", "three"])
-    job.rewrite("prompts", job.rows("prompts")[:1])
-    monkeypatch.setattr("pipeline.driver.results._VIDEOS_PER_SEGMENT", 1)
-    publish = SegmentWriter.publish_rows
+class StopOnceRowsAreThere(StopSignals):
+    """A signal that comes when the job has published its first rows."""
 
-    def stopping(writer: SegmentWriter, *arguments: Any) -> Segment:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return publish(writer, *arguments)
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        super().__init__()
 
-    with monkeypatch.context() as stopped:
-        stopped.setattr(SegmentWriter, "publish_rows", stopping)
-        assert job.run() == 143
-    assert list(job.tables().statuses.values()) == ["no_prompts"]
+    @property
+    def requested(self) -> bool:
+        return any((self._output / "videos").glob("*"))
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        assert not value, "nobody else stops this job"
+
+
+def test_a_stop_while_rows_without_work_are_recorded_ends_with_143(job: JobFolder) -> None:
+    """2,500 videos have no prompts; the driver publishes the rows of 2,000 at a time."""
+    job.write(["one"])
+    (one,) = job.rows("videos")
+    job.rewrite("videos", [one, *({**one, "video_id": f"bare-{number}"} for number in range(2500))])
+    parts = driver.Parts(open_signals=partial(StopOnceRowsAreThere, job.output))
+    assert driver.run(job.config("cluster=serial"), parts) == 143
+    assert Counter(job.tables().statuses.values()) == {"no_prompts": 2000}
     assert job.run() == 0
-    assert sorted(job.tables().statuses.values()) == ["no_prompts", "no_prompts", "ok"]
+    assert Counter(job.tables().statuses.values()) == {"no_prompts": 2500, "ok": 1}
 
 
-def test_published_segments_of_a_killed_driver_are_adopted(job: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that dies between a worker's publication and its own log entry."""
-    job.write(["one", "two", "three"])
-    commit = SegmentKeeper.commit
-    num_commits = 0
+class DiesAfterItsSecondSegment(Worker):
+    """Takes the driver's process along, between a publication and the driver's own log entry."""
 
-    def dying(keeper: SegmentKeeper, segments: list[Segment], strikes: dict[str, int]) -> object:
-        nonlocal num_commits
-        num_commits += 1
-        if num_commits == 2:
+    num_segments = 0
+
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        report = super().work(offers)
+        self.num_segments += len(report.segments)
+        if self.num_segments == 2:
             raise SystemExit("killed here")
-        return commit(keeper, segments, strikes)
+        return report
 
-    monkeypatch.setattr(SegmentKeeper, "commit", dying)
+
+def test_published_segments_of_a_killed_driver_are_adopted(job: JobFolder) -> None:
+    job.write(["one", "two", "three"])
+    parts = driver.Parts(partial(open_executor, make_worker=DiesAfterItsSecondSegment))
     with pytest.raises(SystemExit):
-        job.run("flush.seconds=0")
-    monkeypatch.undo()
+        driver.run(job.config("cluster=serial", "flush.seconds=0"), parts)
     num_published = len(list((job.output / "videos").iterdir()))
     assert num_published == 2
     assert len(job.tables().videos) == 1
-    seen = labelled_ids(monkeypatch)
-    assert job.run() == 0
-    assert seen == ["three"]
+    assert noted(job) == (0, ["three"])
     assert set(job.tables().statuses.values()) == {"ok"}
     assert job.tables().masks.equals(read_plainly(job.output))
 
 
-def test_a_stop_signal_ends_with_143_and_the_same_command_goes_on(
-    job: JobFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_signal_ends_with_143_and_the_same_command_goes_on(job: JobFolder) -> None:
     job.write([f"clip{number}" for number in range(6)])
-    seen = labelled_ids(monkeypatch)
+    parts, seen = noting()
 
     def stop_in_the_middle() -> None:
-        while len(seen) < 3:
+        while len(seen) < 4:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_in_the_middle, daemon=True).start()
-    assert job.run() == 143
+    assert driver.run(job.config("cluster=serial"), parts) == 143
     finished = set(job.tables().statuses)
     assert 2 <= len(finished) < 6
     assert json.loads((job.output / "_status.json").read_text())["state"] == "stopped"
-    seen.clear()
-    assert job.run() == 0
+    code, seen = noted(job)
+    assert code == 0
     assert not finished & set(seen)
     assert len(job.tables().statuses) == 6
 
@@ -473,7 +454,7 @@ def test_a_gpu_that_this_machine_does_not_have_is_exit_code_2_before_anything_st
 def test_a_driver_without_a_gpu_may_have_workers_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     model, cluster = ModelConfig(name="mini", checkpoint="mini", device="cuda"), ClusterConfig(kind="existing")
-    driver.check_device(JobConfig(model=model, cluster=cluster))
+    check_device(JobConfig(model=model, cluster=cluster))
 
 
 def test_prompts_alone_can_name_the_videos(job: JobFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -85,14 +86,15 @@ def test_the_status_file_holds_counts_rates_and_the_last_error(disk_storage: Job
     assert status["last_error"] == "worker w1 died"
 
 
-def test_a_store_that_is_away_does_not_hold_the_job_up(
-    disk_storage: JobStorage, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object) -> None:
+class Away(JobStorage):
+    """A store that answers no write."""
+
+    def replace(self, path: str, data: bytes) -> None:
         raise StorageError("away")
 
-    progress = progress_of(disk_storage, clock)
-    monkeypatch.setattr(JobStorage, "replace", away)
+
+def test_a_store_that_is_away_does_not_hold_the_job_up(clock: Clock, tmp_path: Path) -> None:
+    progress = progress_of(Away(str(tmp_path)), clock)
     progress.tick("running", 1)
     assert progress.last_error == "away"
 
