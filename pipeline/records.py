@@ -118,7 +118,8 @@ class Report:
     """What `Worker.work` returns; it is also the worker's heartbeat.
 
     `unflushed` are ids of finished videos whose rows are not published yet. `returned` are items that the worker gives
-    back, not labeled. `poisoned` says why this process can compute nothing any more; empty if it can.
+    back, not labeled. `poisoned` says why this process can compute nothing any more; empty if it can. If the process
+    `was_asked_to_stop` (by a SIGTERM), the worker has published or given back everything that it had.
     """
 
     worker_id: str
@@ -129,6 +130,7 @@ class Report:
     storage_errors: tuple[str, ...] = ()
     num_frames: int = 0
     poisoned: str = ""
+    was_asked_to_stop: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
 

@@ -30,6 +30,7 @@ class Failure(Enum):
     TOGETHER = "several workers of a node died at once"
     INFRASTRUCTURE = "the node was lost"
     ENVIRONMENT = "the worker could not start"
+    STOPPED = "the worker was asked to stop"
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class SerialExecutor:
 
 
 def make_worker(settings: WorkerSettings, worker_id: str) -> Worker:
-    """A worker, where it shall run: this imports torch."""
+    """A worker, in the process in which it shall run, because this imports torch."""
     from pipeline.worker.worker import Worker
 
     return Worker(settings, worker_id)

@@ -111,6 +111,9 @@ class Loop:
             if event.report.poisoned:
                 self._workers.kill(event.worker_id)
                 self._lose(Lost(event.worker_id, Failure.AMBIGUOUS, event.report.poisoned))
+            elif event.report.was_asked_to_stop:
+                self._workers.kill(event.worker_id)
+                self._lose(Lost(event.worker_id, Failure.STOPPED, "SIGTERM; it has given its videos back"))
         else:
             self._lose(event)
 

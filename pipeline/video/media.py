@@ -67,6 +67,7 @@ def open_media(
     storage_options: StorageOptions | None = None,
     rows: RowReader | None = None,
     backoff: Backoff | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[Media]:
     """The bytes of an item's video, until the context ends.
 
@@ -76,6 +77,7 @@ def open_media(
         rows: for bytes in a row, the reader to use, from `video_byte_rows`. It keeps its place in the table, so that
             the next video's row is found without starting over. Left out, the table is opened for this video alone.
         backoff: how long to go on trying while storage does not answer.
+        scratch: a folder on local disk, for a file whose server has no ranges. Left out, the system's temporary one.
 
     Raises:
         MediaError: there is no such file, member or image, or it may not be read.
@@ -83,7 +85,7 @@ def open_media(
         StorageError: storage did not answer in time, which is not the video's fault.
     """
     name = redact_uri(item.source.uri) if item.source.uri is not None else f"bytes of video {item.video_id!r}"
-    with tempfile.TemporaryDirectory(prefix="maskmill-media-") as spool:
+    with tempfile.TemporaryDirectory(prefix="maskmill-media-", dir=scratch) as spool:
         try:
             media = _locate(item, name, _Storage(name, storage_options, Path(spool), backoff or Backoff()), rows)
         except Exception as error:

@@ -1,105 +1,235 @@
-"""A video on its way through a worker: what is here of it so far, and the step of its walk that is to be computed."""
+"""The life of one video in a worker: it is fetched, labeled frame by frame, and leaves finished, failed or given back.
+
+Only the methods of `VideoInFlight` change a video. The worker asks for its next step, computes the step (perhaps
+together with steps of other videos), hands the result in, and asks what an error means.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import time
+import traceback
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from model import FrameResult, Step
-from pipeline.inputs.prompts import VideoPrompts
-from pipeline.output.saved_sessions import VideoCheckpoint
-from pipeline.records import VideoProgress, WorkItem
-from pipeline.video.frames import VideoFrames
-from pipeline.worker.labeler import Labels, Steps
+from pipeline.errors import InputError, MediaError, StorageError, TableChanged, WorkerBroken, describe
+from pipeline.output.rows import labeled_video
+from pipeline.output.saved_sessions import VideoCheckpoint, session_identity
+from pipeline.output.segment_writer import LabeledVideo
+from pipeline.records import Status, VideoProgress, WorkItem
+from pipeline.redact import redact
+from pipeline.storage.faults import is_from_client, is_from_full_disk, is_transient
+from pipeline.text import counted
+from pipeline.worker.devices import free_memory, is_out_of_host_memory, is_out_of_memory, is_poisoned
+from pipeline.worker.equipment import Equipment
+from pipeline.worker.fetch import Fetch, VideoInputs
+from pipeline.worker.labeler import LabelOptions, Labels, Saving, Steps, failed_tracks
+
+_log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
+class GivenBack:
+    """A video that leaves unlabeled through no fault of its own. `reason`: what storage or this disk said."""
+
+    reason: str
+
+
 class VideoInFlight:
-    """An item and what a worker has of it. `close` frees its files and threads.
+    """One item and everything that a worker has of it. Fetching begins at once; `close` frees files and threads."""
 
-    `content` is what is known of the video's file, by which another one in its place is noticed.
-    `by_itself` shares no batch with other videos: an error in such a batch does not say whose fault it is.
-    """
+    def __init__(self, item: WorkItem, equipment: Equipment) -> None:
+        self.item = item
+        self._equipment = equipment
+        self._fetch = Fetch(item, equipment)
+        self._steps: Steps[Labels] | None = None
+        self._result: FrameResult | None = None
+        self._saved_session: VideoCheckpoint | None = None
+        self._is_by_itself = False
+        self._has_little_memory = False
+        self._num_frames = 0
+        self._advance_seconds = 0.0
+        self._labeling_since: float | None = None
 
-    item: WorkItem
-    fetching: Future[None] | None = None
-    prompts: VideoPrompts | None = None
-    frames: VideoFrames | None = None
-    content: str = ""
-    steps: Steps[Labels] | None = None
-    step: Step | None = None
-    result: FrameResult | None = None
-    checkpoint: VideoCheckpoint | None = None
-    by_itself: bool = False
-    has_little_memory: bool = False
-    num_frames: int = 0
-    fetch_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    advance_seconds: float = 0.0
-    labelling_since: float | None = None
-
-    def __post_init__(self) -> None:
-        self.resources = contextlib.ExitStack()
+    # How far it is
 
     @property
-    def is_fetched(self) -> bool:
-        """Whether prompts and media are here, or an error in their place."""
-        return self.fetching is not None and self.fetching.done()
+    def is_here(self) -> bool:
+        """Whether `next_step` returns or raises without waiting for the fetch."""
+        return self._steps is not None or self._fetch.is_done
 
-    def start(self, steps: Steps[Labels]) -> None:
-        """Label from here on, anew or from where the video was saved."""
-        self.steps, self.step, self.result = steps, None, None
-        self.labelling_since = self.labelling_since or time.monotonic()
+    @property
+    def fetching(self) -> Future[VideoInputs]:
+        """The fetch, to wait for."""
+        return self._fetch.future
 
-    def start_again(self) -> None:
-        """Drop what is computed; `start` follows. An error's traceback may keep what filled the memory until then."""
-        self.steps = self.step = self.result = None
+    @property
+    def is_by_itself(self) -> bool:
+        """Whether it shares no batch with other videos, because an error in a batch does not say whose fault it is."""
+        return self._is_by_itself
 
-    def take_step(self) -> Step:
-        """The step that is to be computed next. Raises `StopIteration` with the rows when there is none."""
-        if self.step is None:
-            assert self.steps is not None
-            result, self.result = self.result, None
-            self.step = next(self.steps) if result is None else self.steps.send(result)
-        return self.step
-
-    def computed(self, result: FrameResult, seconds: float) -> None:
-        """The step's result, which took the video's share of so many seconds."""
-        self.step, self.result = None, result
-        self.num_frames += 1
-        self.advance_seconds += seconds
+    @property
+    def saved_session(self) -> VideoCheckpoint | None:
+        """Where it is saved in its middle; None before it is labeled."""
+        return self._saved_session
 
     def progress(self) -> VideoProgress:
         """How far it is, for the driver."""
-        num_saved = 0 if self.checkpoint is None else self.checkpoint.num_saved
-        stage = "labelling" if self.steps is not None else "waiting" if self.is_fetched else "fetching"
-        return VideoProgress(self.item.video_id, self.num_frames, stage, num_saved)
+        num_saved = 0 if self._saved_session is None else self._saved_session.num_saved
+        stage = "labelling" if self._steps is not None else "waiting" if self._fetch.is_done else "fetching"
+        return VideoProgress(self.item.video_id, self._num_frames, stage, num_saved)
 
-    def facts(self) -> dict[str, object]:
-        """Columns of `videos` that do not depend on how it ended; times in seconds."""
-        labelling_seconds = time.monotonic() - self.labelling_since if self.labelling_since else 0.0
-        times: dict[str, object] = {
-            "fetch_seconds": self.fetch_seconds,
-            "decode_seconds": self.decode_seconds,
-            "wall_seconds": self.fetch_seconds + self.decode_seconds + labelling_seconds,
-        }
-        if self.frames is None:
-            return times
-        info = self.frames.info
-        return times | {
-            "num_frames_decoded": self.frames.num_decoded,
-            "num_frames_expected": info.num_frames_claimed,
-            "height": info.size_hw[0],
-            "width": info.size_hw[1],
-            "fps": info.fps,
-            "rotation_degrees": info.rotation_degrees,
-            "duration_seconds": info.duration_seconds,
-        }
+    # From frame to frame
+
+    def next_step(self) -> Step | LabeledVideo:
+        """The step that is to be computed next, or the finished video when it has no more steps.
+
+        Waits for the fetch, and raises whatever fetching and labeling raise: `after_error` says what that means.
+        """
+        steps = self._start(self._fetch.inputs()) if self._steps is None else self._steps
+        result, self._result = self._result, None
+        try:
+            return next(steps) if result is None else steps.send(result)
+        except StopIteration as end:
+            return self._finished(end.value)
+
+    def computed(self, result: FrameResult, seconds: float) -> None:
+        """Take the result of the last step. `seconds` are the video's share of the time that its batch took."""
+        self._result = result
+        self._num_frames += 1
+        self._advance_seconds += seconds
+
+    def ask_to_save(self) -> bool:
+        """Have `next_step` save what is labeled. False: nothing is to be saved, or too little to be worth it."""
+        return self._steps is not None and self._saved_session is not None and self._saved_session.ask()
+
+    def go_alone(self) -> None:
+        """Begin again from where it was saved, in batches of its own: an error in a shared batch may be its fault."""
+        self._is_by_itself = True
+        self._begin_again()
+
+    # How it ends
+
+    def after_error(self, error: Exception) -> LabeledVideo | GivenBack | None:
+        """What an error of this video means: it has failed, it is given back, or (`None`) it begins again.
+
+        Raises the error, or `WorkerBroken`, if the worker can go on with no video.
+        """
+        if isinstance(error, (MediaError, InputError)):
+            return self.failed(error)
+        if is_poisoned(error):
+            raise error
+        if isinstance(error, StorageError) or is_transient(error) or is_from_client(error) or is_from_full_disk(error):
+            return GivenBack(describe(error))
+        if is_out_of_memory(error) and not self._has_little_memory and self._steps is not None:
+            _log.warning("video %r: out of memory; it is labeled again, one object at a time", self.item.video_id)
+            self._is_by_itself = self._has_little_memory = True
+            self._begin_again()
+            return None
+        if is_out_of_host_memory(error):
+            # Another video of this process may have used the memory up. A fresh process finds out whose fault it is.
+            raise WorkerBroken(f"video {self.item.video_id!r}: {describe(error)}") from error
+        return self.failed(error)
+
+    def failed(self, error: Exception) -> LabeledVideo:
+        """The rows that tell of the error. A fault of maskmill is logged with its traceback."""
+        error_class, message = _explanation(error)
+        if error_class == "internal":
+            trace = redact("".join(traceback.format_exception(error)))
+            _log.error("video %r: %s", self.item.video_id, trace)
+        prompts = self._fetch.prompts
+        return labeled_video(
+            # No prompts have an empty hash, so the next run finds them changed and labels the video again.
+            replace(self.item, prompt_hash="") if isinstance(error, TableChanged) else self.item,
+            Status.FAILED,
+            self._equipment.provenance,
+            error=(error_class, message),
+            tracks=failed_tracks(self.item.video_id, prompts, message) if prompts else None,
+            facts=self._facts(),
+        )
 
     def close(self) -> None:
-        """Free files and threads."""
-        if self.steps is not None:
-            self.steps.close()
-        self.resources.close()
+        """Free files and threads, at once or when a fetch that is under way ends."""
+        if self._steps is not None:
+            self._steps.close()
+        self._fetch.close()
+
+    def _start(self, inputs: VideoInputs) -> Steps[Labels]:
+        """Label from here on: from the first frame, or from where the video was saved."""
+        if self._is_by_itself:
+            free_memory()
+        settings, network = self._equipment.settings, self._equipment.network
+        identity = session_identity(self.item, settings.job.config_hash, inputs.content)
+        self._saved_session = VideoCheckpoint(settings.job.storage, identity, settings.checkpoint)
+        make_session = partial(network.new_session, propagate=settings.propagate, little_memory=self._has_little_memory)
+        restore_session = partial(network.restored_session, little_memory=self._has_little_memory)
+        options = LabelOptions(
+            direction=settings.propagate.direction,
+            max_objects=1 if self._has_little_memory else None,
+            folder=self._equipment.folder.path,
+        )
+        self._labeling_since = self._labeling_since or time.monotonic()
+        self._steps = self._equipment.stages.label_steps(
+            make_session,
+            self.item.video_id,
+            inputs.prompts,
+            inputs.frames,
+            options,
+            Saving(self._saved_session, make_session, restore_session),
+        )
+        return self._steps
+
+    def _begin_again(self) -> None:
+        """Drop what is computed. Memory is freed by `_start`, because until then the error's traceback may hold it."""
+        self._steps = self._result = None
+
+    def _finished(self, labels: Labels) -> LabeledVideo:
+        num_damaged = self._fetch.frames.num_damaged if self._fetch.frames else 0
+        warning = f"left out: {counted(num_damaged, 'damaged frame')}" if num_damaged else ""
+        return labeled_video(
+            self.item,
+            Status.FAILED if labels.failure else Status.OK,
+            self._equipment.provenance,
+            error=("input", labels.failure) if labels.failure else ("", warning),
+            masks=labels.masks,
+            tracks=labels.tracks,
+            expected_masks=labels.expected_masks,
+            facts=self._facts()
+            | {
+                "num_frames": labels.num_frames,
+                "propagate_seconds": labels.step_seconds + self._advance_seconds,
+                "encode_seconds": labels.encode_seconds,
+            },
+        )
+
+    def _facts(self) -> dict[str, object]:
+        """Columns of `videos` that do not depend on how the video ended; times in seconds."""
+        fetch, frames = self._fetch, self._fetch.frames
+        labeling_seconds = time.monotonic() - self._labeling_since if self._labeling_since else 0.0
+        times: dict[str, object] = {
+            "fetch_seconds": fetch.fetch_seconds,
+            "decode_seconds": fetch.decode_seconds,
+            "wall_seconds": fetch.fetch_seconds + fetch.decode_seconds + labeling_seconds,
+        }
+        if frames is None:
+            return times
+        return times | {
+            "num_frames_decoded": frames.num_decoded,
+            "num_frames_expected": frames.info.num_frames_claimed,
+            "height": frames.info.size_hw[0],
+            "width": frames.info.size_hw[1],
+            "fps": frames.info.fps,
+            "rotation_degrees": frames.info.rotation_degrees,
+            "duration_seconds": frames.info.duration_seconds,
+        }
+
+
+def _explanation(error: Exception) -> tuple[str, str]:
+    """Class and message of a failed video's row."""
+    if isinstance(error, (MediaError, InputError)):
+        return "input", redact(str(error))
+    if is_out_of_memory(error):
+        return "memory", f"out of memory, also with one object at a time ({describe(error)})"
+    return "internal", f"{describe(error)}; this is a fault of maskmill, please report it"

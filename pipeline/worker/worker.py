@@ -1,125 +1,94 @@
-"""The worker: owns one model, takes items into its inbox, labels them a few at a time, publishes segments.
+"""The worker: takes items into its inbox, labels them a few at a time, publishes segments, reports.
 
-A plain class: its constructor takes plain values, `setup` does what must happen where the work is done. The model runs
-on the thread that calls; fetching and the first frames of the next videos run ahead in others. The videos in flight
-advance by one frame together, sharing the network's batches.
+A plain class. Its constructor takes plain values, and `setup` does what must happen where the work is done. The model
+runs on the thread that calls. The next videos are fetched meanwhile, in a helper thread. The videos that are being
+labeled advance by one frame together, so that they share the network's batches.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import tempfile
 import threading
 import time
-import traceback
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import replace
-from functools import partial
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass, field
 from itertools import islice
 
-import torch
-
-from model import FrameBuffers, FrameSource, VideoSession, advance, frames_per_batch, load_model, resize_frame
-from pipeline.errors import InputError, MediaError, StorageError, TableChanged, WorkerBroken, describe
-from pipeline.inputs.prompts import read_prompts
-from pipeline.inputs.table_readers import TableReaders
-from pipeline.output.rows import Provenance, labeled_video
-from pipeline.output.saved_sessions import VideoCheckpoint, session_identity
-from pipeline.output.segment_files import SegmentOrigin
-from pipeline.output.segment_writer import FlushPolicy, LabeledVideo, SegmentWriter
-from pipeline.records import Report, Segment, Status, WorkItem
-from pipeline.redact import redact
-from pipeline.storage.faults import is_from_client, is_from_full_disk, is_transient
-from pipeline.storage.scratch import WorkerFolder
-from pipeline.text import counted
-from pipeline.video.frames import DecodeOptions, VideoFrames
-from pipeline.video.media import open_media
-from pipeline.video.selection import FrameSelection
-from pipeline.worker.devices import (
-    choose_device,
-    describe_device,
-    free_memory,
-    is_out_of_host_memory,
-    is_out_of_memory,
-    is_poisoned,
-    prepare_model,
-)
-from pipeline.worker.labeler import LabelOptions, Labels, Saving, failed_tracks, label_steps
-from pipeline.worker.local_weights import local_checkpoint
+from model import Step
+from pipeline.errors import StorageError, WorkerBroken, describe
+from pipeline.output.saved_sessions import VideoCheckpoint
+from pipeline.output.segment_writer import LabeledVideo
+from pipeline.records import Report, Segment, WorkItem
+from pipeline.worker.devices import is_poisoned
+from pipeline.worker.equipment import Equipment, Stages, equip
 from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.video_in_flight import VideoInFlight
-from pipeline.worker.watchdog import StallWatch
+from pipeline.worker.video_in_flight import GivenBack, VideoInFlight
 
 _log = logging.getLogger(__name__)
 
+_STAGES = ("fetch", "decode", "propagate", "encode")
+
+
+@dataclass
+class _News:
+    """What the next report tells: all that has happened since the last one."""
+
+    segments: list[Segment] = field(default_factory=list)
+    returned: list[WorkItem] = field(default_factory=list)
+    storage_errors: list[str] = field(default_factory=list)
+    num_frames: int = 0
+    stage_seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
 
 class Worker:
-    """See the module. All methods but `stop` are called by one thread, `setup` first."""
+    """See the module. One thread calls all methods but `stop`, and calls `setup` first."""
 
-    def __init__(self, settings: WorkerSettings, worker_id: str) -> None:
+    def __init__(self, settings: WorkerSettings, worker_id: str, stages: Stages | None = None) -> None:
         self.settings = settings
         self.worker_id = worker_id
+        self._stages = stages or Stages()
+        self._equipment: Equipment | None = None
         self._videos: deque[VideoInFlight] = deque()
-        self._segments: list[Segment] = []
-        self._returned: list[WorkItem] = []
-        self._storage_errors: list[str] = []
-        self._num_frames = 0
-        self._stage_seconds: defaultdict[str, float] = defaultdict(float)
+        self._saved_sessions: dict[str, VideoCheckpoint] = {}
+        self._news = _News()
         self._stop = threading.Event()
-        self._saved: dict[str, VideoCheckpoint] = {}
+
+    # What the driver calls
 
     def setup(self) -> str:
-        """Load the model; returns on what it runs, in words. Raises whatever keeps it from loading."""
-        settings = self.settings
-        torch.set_num_threads(settings.cpus)
-        device, dtype = choose_device(settings.model)
-        job = settings.job
-        source = local_checkpoint(job.weights.source, job.weights.identity, job.storage_options)
-        model = load_model(source, device=device, dtype=dtype, revision=job.weights.revision)
-        self._model = prepare_model(model, settings.model)
-        self._encode_ahead = frames_per_batch(device, model.config.grid_size**2)
-        self._buffers = FrameBuffers((model.config.image_size, model.config.image_size, 3), device)
-        self._provenance = Provenance(self.worker_id, str(job.weights), job.config_hash, job.versions)
-        self._folder = WorkerFolder(settings.worker.spool_dir)
-        self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(self._folder.path)
-        self._tables = TableReaders()
-        self._fetch_watch = StallWatch(settings.worker.hang_seconds)
-        self._prefetch = ThreadPoolExecutor(1, "fetch", initializer=self._fetch_watch.adopt)
-        origin = SegmentOrigin(job.epoch, self.worker_id, job.config_hash)
-        self._writer = SegmentWriter(job.storage, self._folder.path, origin, FlushPolicy.of(settings.flush))
-        return describe_device(device, dtype, settings.model)
+        """Load the model; returns in words what it runs on. Raises whatever keeps it from loading."""
+        self._equipment = equip(self.settings, self.worker_id, self._stages)
+        return self._equipment.network.device
 
     def work(self, offers: Sequence[WorkItem]) -> Report:
         """Take new items and label; returns when a video is done, when time is up, or when there is nothing to do."""
         for item in offers:
             self._accept(item)
         deadline = time.monotonic() + self.settings.worker.beat_seconds
-        poisoned = ""
         try:
             self._flush_if_due()
             while self._videos and time.monotonic() < deadline and not self._stop.is_set():
-                if self._advance(self._flight(deadline)):
+                if self._advance(self._next_batch(deadline)):
                     break
             self._flush_if_due()
+            if self._stop.is_set():
+                self._give_back_all()
+                self._flush()
+                return self._report(was_asked_to_stop=True)
         except Exception as error:
             if not is_poisoned(error):
                 raise
-            poisoned = describe(error)
             self._flush()
-        if self._stop.is_set():
-            self._give_back_all()
-            self._flush()
-            poisoned = "asked to stop (SIGTERM)"
-        return self._report(poisoned)
+            return self._report(poisoned=describe(error))
+        return self._report()
 
     def drain(self) -> Report:
         """Publish what is finished and give the rest back."""
         self._give_back_all()
         self._flush()
-        return self._report("")
+        return self._report()
 
     def stop(self) -> None:
         """Make a running `work` finish soon, with everything published or given back. May be called by a signal."""
@@ -130,274 +99,165 @@ class Worker:
         for video in self._videos:
             video.close()
         self._videos.clear()
-        if hasattr(self, "_folder"):
-            self._prefetch.shutdown(wait=False, cancel_futures=True)
-            self._tables.close()
-            self._writer.close()
-            self._folder.close()
-            tempfile.tempdir = self._temporary_before
+        if self._equipment is not None:
+            self._equipment.close()
+            self._equipment = None
+
+    # Labeling
+
+    @property
+    def _ready(self) -> Equipment:
+        if self._equipment is None:
+            raise RuntimeError(f"worker {self.worker_id} has loaded no model: call setup first")
+        return self._equipment
 
     def _accept(self, item: WorkItem) -> None:
         if item.alone:
-            # If this one kills the worker, the others' rows shall not be lost with it.
+            # This video may kill the worker. The finished rows of others must not be lost with it.
             self._flush()
-        video = VideoInFlight(item)
-        video.fetching = self._prefetch.submit(self._fetch, video)
-        self._videos.append(video)
+        self._videos.append(VideoInFlight(item, self._ready))
 
-    def _fetch(self, video: VideoInFlight) -> None:
-        """Prompts, media and first frames of a video; runs in the helper thread."""
-        settings, item = self.settings, video.item
-        started = time.perf_counter()
-        options = settings.job.storage_options
-        video.prompts = read_prompts(item, options, self._tables.prompts)
-        media = video.resources.enter_context(open_media(item, options, self._tables.video_bytes))
-        video.fetch_seconds = time.perf_counter() - started
-        times, wanted = item.range, settings.frames
-        selection = FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds)
-        frames = VideoFrames(
-            media,
-            selection,
-            prompted=video.prompts.positions,
-            transform=self._resize,
-            options=DecodeOptions(spool_folder=self._folder.path),
-        )
-        video.frames = video.resources.enter_context(contextlib.closing(frames))
-        video.content = f"{media.extent()}, {frames.info}"
-        labels = sorted({label for p in video.prompts.positions if (label := frames.locate(p)) is not None})
-        if labels and settings.propagate.direction != "backward":
-            frames.prepare(labels, labels[0] - labels[0] % self._encode_ahead)
-        video.decode_seconds = time.perf_counter() - started - video.fetch_seconds
+    def _next_batch(self, deadline: float) -> list[VideoInFlight]:
+        """The videos that advance now: the first `videos_in_flight` that are here, or the first one by itself.
 
-    def _resize(self, pixels_HW3: torch.Tensor) -> torch.Tensor:
-        """A frame as the network takes it, where it can be copied from; runs in helper threads."""
-        return self._buffers.fill(resize_frame(pixels_HW3, self._model.config.image_size))
-
-    def _flight(self, deadline: float) -> list[VideoInFlight]:
-        """The videos that advance now: the first ones that are here, or the first one by itself if it must be so."""
+        Waits until `deadline` for one of them to be here. Raises `WorkerBroken` if the fetch that it waits for hangs.
+        """
         first = self._videos[0]
-        limit = 1 if first.by_itself else self.settings.worker.videos_in_flight
-        candidates = [v for v in islice(self._videos, limit) if v is first or not v.by_itself]
-        if not any(v.steps is not None or v.is_fetched for v in candidates):
-            fetching = [v.fetching for v in candidates if v.fetching is not None]
-            wait(fetching, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
-        flight = [v for v in candidates if v.steps is not None or v.is_fetched]
-        if flight:
-            self._fetch_watch.relax()
-        elif self._fetch_watch.hangs():
-            raise WorkerBroken(
-                f"fetching {first.item.video_id!r} hangs: nothing has moved for {self.settings.worker.hang_seconds:g} s"
-            )
-        return flight
+        limit = 1 if first.is_by_itself else self.settings.worker.videos_in_flight
+        candidates = [video for video in islice(self._videos, limit) if video is first or not video.is_by_itself]
+        if not any(video.is_here for video in candidates):
+            fetches = [video.fetching for video in candidates]
+            wait(fetches, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
+        batch = [video for video in candidates if video.is_here]
+        watch = self._ready.fetcher.watch
+        if batch:
+            watch.relax()
+        elif watch.hangs():
+            hang_seconds = self.settings.worker.hang_seconds
+            raise WorkerBroken(f"fetching {first.item.video_id!r} hangs: nothing has moved for {hang_seconds:g} s")
+        return batch
 
-    def _advance(self, flight: Sequence[VideoInFlight]) -> bool:
-        """Compute one frame of each of these videos. True: one of them is finished, one way or another."""
+    def _advance(self, batch: Sequence[VideoInFlight]) -> bool:
+        """Compute one frame of each of these videos. True: one of them has left, finished, failed or given back."""
         num_before = len(self._videos)
-        self._buffers.refill()
-        stepping = [video for video in flight if self._take_step(video)]
-        started = time.perf_counter()
-        try:
-            results = advance([video.take_step() for video in stepping]) if stepping else []
-        except Exception as error:  # noqa: BLE001  # failure is data: one bad video must not end the job
-            if len(stepping) > 1 and not is_poisoned(error):
-                self._separate(stepping, error)
-            else:
-                self._end_with(stepping[0], error)
-        else:
-            share = (time.perf_counter() - started) / max(1, len(stepping))
-            for video, result in zip(stepping, results, strict=True):
-                video.computed(result, share)
-            self._num_frames += len(stepping)
+        self._ready.network.buffers.refill()
+        videos, steps = [], []
+        for video in batch:
+            step = self._next_step(video)
+            if step is not None:
+                videos.append(video)
+                steps.append(step)
+        if steps:
+            self._compute(videos, steps)
         return len(self._videos) < num_before
 
-    def _take_step(self, video: VideoInFlight) -> bool:
-        """Have the next step of a video. False: it has none, because it is finished, failed or given back."""
+    def _next_step(self, video: VideoInFlight) -> Step | None:
+        """The next step of a video; None if it has none, because it has left or begins again."""
         try:
-            if video.steps is None:
-                assert video.fetching is not None
-                video.fetching.result()
-                self._start(video)
-            video.take_step()
-        except StopIteration as end:
-            self._put(video, self._finished(video, end.value))
+            found = video.next_step()
+        except Exception as error:  # noqa: BLE001  # failure is data: one bad video must not end the job
+            self._handle(video, error)
+            return None
+        if isinstance(found, LabeledVideo):
+            self._let_go(video, found)
+            return None
+        return found
+
+    def _compute(self, videos: Sequence[VideoInFlight], steps: Sequence[Step]) -> None:
+        started = time.perf_counter()
+        try:
+            results = self._ready.stages.advance(steps)
         except Exception as error:  # noqa: BLE001  # failure is data
-            self._end_with(video, error)
-        else:
-            return True
-        return False
-
-    def _end_with(self, video: VideoInFlight, error: Exception) -> None:
-        failed = self._after_error(video, error)
-        if failed is not None:
-            self._put(video, failed)
-
-    def _separate(self, videos: Sequence[VideoInFlight], error: Exception) -> None:
-        """An error in a shared batch: each of its videos goes on from where it was saved, by itself."""
-        _log.warning("%d videos in one batch: %s; again, one by one", len(videos), describe(error))
-        for video in videos:
-            video.by_itself = True
-            video.start_again()
-
-    def _start(self, video: VideoInFlight) -> None:
-        assert video.prompts is not None
-        assert video.frames is not None
-        settings = self.settings
-        if video.by_itself:
-            free_memory()
-        max_objects = 1 if video.has_little_memory else None
-        options = LabelOptions(settings.propagate.direction, max_objects, self._folder.path)
-        make_session = partial(
-            VideoSession,
-            self._model,
-            max_prompted_memories=settings.propagate.max_prompted_memories,
-            encode_ahead=1 if video.has_little_memory else self._encode_ahead,
-        )
-        identity = session_identity(video.item, settings.job.config_hash, video.content)
-        video.checkpoint = VideoCheckpoint(settings.job.storage, identity, settings.checkpoint)
-        restore = partial(self._restore_session, encode_ahead=make_session.keywords["encode_ahead"])
-        saving = Saving(video.checkpoint, make_session, restore)
-        video.start(label_steps(make_session, video.item.video_id, video.prompts, video.frames, options, saving))
-
-    def _restore_session(self, state: bytes, frames: FrameSource, encode_ahead: int) -> VideoSession:
-        session = VideoSession.from_bytes(state, self._model, frames)
-        session.encode_ahead = encode_ahead
-        return session
-
-    def _after_error(self, video: VideoInFlight, error: Exception) -> LabeledVideo | None:
-        """The failed video; or `None` if it goes on, or went back to the driver. Raises if the worker cannot go on."""
-        if isinstance(error, (MediaError, InputError)):
-            return self._failed(video, error)
-        if is_poisoned(error):
-            raise error
-        if isinstance(error, StorageError) or is_transient(error) or is_from_client(error) or is_from_full_disk(error):
-            self._storage_errors.append(describe(error))
-            self._give_back(video)
-            return None
-        if is_out_of_memory(error) and not video.has_little_memory and video.steps is not None:
-            _log.warning("video %r: out of memory; again, one object at a time", video.item.video_id)
-            video.by_itself = video.has_little_memory = True
-            video.start_again()
-            return None
-        if is_out_of_host_memory(error):
-            # Whose fault that is cannot be told from here: a fresh process finds out.
-            raise WorkerBroken(f"video {video.item.video_id!r}: {describe(error)}") from error
-        return self._failed(video, error)
-
-    def _failed(self, video: VideoInFlight, error: Exception) -> LabeledVideo:
-        error_class, message = _explanation(error)
-        if error_class == "internal":
-            trace = redact("".join(traceback.format_exception(error)))
-            _log.error("video %r: %s", video.item.video_id, trace)
-        tracks = failed_tracks(video.item.video_id, video.prompts, message) if video.prompts else None
-        error_of_video = (error_class, message)
-        # A hash that no prompts have makes the next run label the video again.
-        item = replace(video.item, prompt_hash="") if isinstance(error, TableChanged) else video.item
-        return labeled_video(
-            item, Status.FAILED, self._provenance, error=error_of_video, tracks=tracks, facts=video.facts()
-        )
-
-    def _finished(self, video: VideoInFlight, labels: Labels) -> LabeledVideo:
-        facts = video.facts() | {
-            "num_frames": labels.num_frames,
-            "propagate_seconds": labels.step_seconds + video.advance_seconds,
-            "encode_seconds": labels.encode_seconds,
-        }
-        failure = labels.failure
-        num_damaged = video.frames.num_damaged if video.frames else 0
-        warning = f"left out: {counted(num_damaged, 'damaged frame')}" if num_damaged else ""
-        return labeled_video(
-            video.item,
-            Status.FAILED if failure else Status.OK,
-            self._provenance,
-            error=("input", failure) if failure else ("", warning),
-            masks=labels.masks,
-            tracks=labels.tracks,
-            expected_masks=labels.expected_masks,
-            facts=facts,
-        )
-
-    def _put(self, video: VideoInFlight, finished: LabeledVideo) -> None:
-        """A finished video goes to the spool; if its disk refuses, the item goes back.
-
-        Rows that are not those that had to be there fail the video.
-        """
-        try:
-            try:
-                self._writer.add(finished)
-            except ValueError as error:
-                finished = self._failed(video, error)
-                self._writer.add(finished)
-        except StorageError as error:
-            self._storage_errors.append(describe(error))
-            self._give_back(video)
+            if len(videos) == 1 or is_poisoned(error):
+                self._handle(videos[0], error)
+                return
+            _log.warning("%d videos in one batch: %s; each is labeled by itself now", len(videos), describe(error))
+            for video in videos:
+                video.go_alone()
             return
-        row = finished.video.to_pylist()[0]
-        for stage in ("fetch", "decode", "propagate", "encode"):
-            self._stage_seconds[stage] += row[f"{stage}_seconds"] or 0.0
-        if video.checkpoint is not None:
-            self._saved[video.item.video_id] = video.checkpoint
+        share = (time.perf_counter() - started) / len(videos)
+        for video, result in zip(videos, results, strict=True):
+            video.computed(result, share)
+        self._news.num_frames += len(videos)
+
+    def _handle(self, video: VideoInFlight, error: Exception) -> None:
+        """Do what an error of a video means. Raises the error if the worker can go on with no video."""
+        left = video.after_error(error)
+        if left is not None:
+            self._let_go(video, left)
+
+    # How videos leave
+
+    def _let_go(self, video: VideoInFlight, left: LabeledVideo | GivenBack) -> None:
+        """Put the rows of a finished video into the spool, or give the video back.
+
+        A video whose rows are not those that had to be there has failed. If the spool's disk refuses the rows, the
+        video is given back.
+        """
+        if isinstance(left, LabeledVideo):
+            try:
+                row = self._add(video, left).video.to_pylist()[0]
+            except StorageError as error:
+                left = GivenBack(describe(error))
+            else:
+                for stage in _STAGES:
+                    self._news.stage_seconds[stage] += row[f"{stage}_seconds"] or 0.0
+                if video.saved_session is not None:
+                    self._saved_sessions[video.item.video_id] = video.saved_session
+        if isinstance(left, GivenBack):
+            self._news.storage_errors.append(left.reason)
+            self._news.returned.append(video.item)
         self._remove(video)
 
-    def _give_back(self, video: VideoInFlight) -> None:
-        self._returned.append(video.item)
-        self._remove(video)
+    def _add(self, video: VideoInFlight, finished: LabeledVideo) -> LabeledVideo:
+        try:
+            self._ready.writer.add(finished)
+        except ValueError as error:
+            finished = video.failed(error)
+            self._ready.writer.add(finished)
+        return finished
 
     def _give_back_all(self) -> None:
-        """Save what is worth it and give everything back; a video whose last frame this was is finished instead."""
+        """Save what is worth it and give everything back; a video whose last frame is computed is finished instead."""
         for video in list(self._videos):
-            if video.steps is not None and video.checkpoint is not None and video.checkpoint.ask():
-                # Saving is done between two frames: compute the one that is under way, and have the next one.
-                self._advance([video])
-                if video in self._videos and video.steps is not None:
-                    self._take_step(video)
+            if video.ask_to_save():
+                self._next_step(video)
             if video in self._videos:
-                self._give_back(video)
+                self._news.returned.append(video.item)
+                self._remove(video)
 
     def _remove(self, video: VideoInFlight) -> None:
         self._videos.remove(video)
-        fetching = video.fetching
-        if fetching is None or fetching.cancel() or fetching.done():
-            video.close()
-        else:
-            fetching.add_done_callback(lambda _: video.close())
+        video.close()
+
+    # Publishing and reporting
 
     def _flush_if_due(self) -> None:
-        if self._writer.should_flush():
+        if self._ready.writer.should_flush():
             self._flush()
 
     def _flush(self) -> None:
         """Publish what is finished. What storage refuses waits for the next call."""
         try:
-            while (segment := self._writer.flush()) is not None:
-                self._segments.append(segment)
+            while (segment := self._ready.writer.flush()) is not None:
+                self._news.segments.append(segment)
                 for outcome in segment.outcomes:
-                    if (saved := self._saved.pop(outcome.video_id, None)) is not None:
+                    if (saved := self._saved_sessions.pop(outcome.video_id, None)) is not None:
                         saved.delete()
         except StorageError as error:
-            self._storage_errors.append(describe(error))
+            self._news.storage_errors.append(describe(error))
 
-    def _report(self, poisoned: str) -> Report:
-        report = Report(
+    def _report(self, *, poisoned: str = "", was_asked_to_stop: bool = False) -> Report:
+        news, self._news = self._news, _News()
+        return Report(
             worker_id=self.worker_id,
-            segments=tuple(self._segments),
+            segments=tuple(news.segments),
             in_flight=tuple(video.progress() for video in self._videos),
-            unflushed=self._writer.unflushed,
-            returned=tuple(self._returned),
-            storage_errors=tuple(self._storage_errors),
-            num_frames=self._num_frames,
+            unflushed=self._ready.writer.unflushed,
+            returned=tuple(news.returned),
+            storage_errors=tuple(news.storage_errors),
+            num_frames=news.num_frames,
             poisoned=poisoned,
-            stage_seconds=dict(self._stage_seconds),
+            was_asked_to_stop=was_asked_to_stop,
+            stage_seconds=dict(news.stage_seconds),
         )
-        self._segments, self._returned, self._storage_errors = [], [], []
-        self._num_frames = 0
-        self._stage_seconds.clear()
-        return report
-
-
-def _explanation(error: Exception) -> tuple[str, str]:
-    """Class and message of a failed video's row."""
-    if isinstance(error, (MediaError, InputError)):
-        return "input", redact(str(error))
-    if is_out_of_memory(error):
-        return "memory", f"out of memory, also with one object at a time ({describe(error)})"
-    return "internal", f"{describe(error)}; this is a fault of maskmill, please report it"

@@ -86,6 +86,8 @@ def test_sigterm_to_a_worker_costs_no_strike_and_no_row(few: Inputs, tmp_path: P
         assert time.monotonic() - asked < 22
         assert job.wait() == 0, job.log
     assert job.count("was in flight: strike") == 0, job.log
+    assert job.count("worker w0000: the worker was asked to stop") == 1, job.log
+    assert job.count("the worker died") == 0, job.log
     record.times, record.redone = 1, few.redone(job)
     record.compare(read_tables(str(output)), few.expected)
 

@@ -89,6 +89,9 @@ class FakeExecutor:
             return Reported(worker_id, self._report(worker_id, len(finished) >= self.flush_every, num_frames=1))
         if fate.startswith("poison"):
             return Reported(worker_id, self._report(worker_id, True, poisoned=fate))
+        if fate == "asked to stop":
+            returned, self.inboxes[worker_id] = tuple(inbox), []
+            return Reported(worker_id, self._report(worker_id, True, returned=returned, was_asked_to_stop=True))
         if fate == "goes on" or (fate.startswith("at the end") and self.begun != inbox[0]):
             self.begun = inbox[0]
             return Reported(worker_id, self._report(worker_id, False, num_frames=1))

@@ -30,7 +30,8 @@ class ScriptedWorker:
             raise ValueError("a worker with a fault")
         if what == "sleep":
             self.has_stopped.wait(60)
-        return Report(self.worker_id, in_flight=(VideoProgress(what, 1, "labelling"),), poisoned=self._poison())
+        in_flight = (VideoProgress(what, 1, "labelling"),)
+        return Report(self.worker_id, in_flight=in_flight, was_asked_to_stop=self.has_stopped.is_set())
 
     def drain(self) -> Report:
         return Report(self.worker_id)
@@ -40,9 +41,6 @@ class ScriptedWorker:
 
     def close(self) -> None:
         return None
-
-    def _poison(self) -> str:
-        return "asked to stop" if self.has_stopped.is_set() else ""
 
 
 class NoModel(ScriptedWorker):

@@ -182,7 +182,8 @@ def test_sigterm_makes_a_worker_report_at_once(executors: list[RayExecutor]) -> 
     os.kill(process, signal.SIGTERM)
     (event,) = wait_for(executor, 1)
     assert isinstance(event, Reported)
-    assert event.report.poisoned == "asked to stop"
+    assert event.report.was_asked_to_stop
+    assert not event.report.poisoned
 
 
 @pytest.fixture(scope="module")

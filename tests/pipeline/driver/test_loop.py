@@ -136,6 +136,19 @@ def test_a_poisoned_worker_is_killed_and_its_finished_videos_count(tmp_path: Pat
     assert loop.ledger.commits[0] == (["w0-a"], {"b": 1, "c": 1})
 
 
+def test_a_worker_that_was_asked_to_stop_is_replaced_without_a_strike_and_is_not_called_dead(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor = FakeExecutor(1, Times("b", "asked to stop", 1), flush_every=10)
+    loop = loop_over(executor, "abcd", tmp_path)
+    assert loop.run() is Ending.DONE
+    assert loop.statuses == dict.fromkeys("abcd", "ok")
+    assert executor.killed == ["w0"]
+    assert all(not strikes for _, strikes in loop.ledger.commits)
+    assert "worker w0: the worker was asked to stop" in caplog.text
+    assert "died" not in caplog.text
+
+
 def test_lost_nodes_quarantine_nobody(tmp_path: Path) -> None:
     fate = Times("c", Failure.INFRASTRUCTURE, 20)
     loop = loop_over(FakeExecutor(2, fate), "abcde", tmp_path)

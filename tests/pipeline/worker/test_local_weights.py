@@ -19,7 +19,7 @@ from pipeline.config.job_config import ModelConfig
 from pipeline.errors import WorkerBroken
 from pipeline.storage.scratch import WorkerFolder
 from pipeline.worker.devices import choose_device, describe_device, is_out_of_memory, is_poisoned, prepare_model
-from pipeline.worker.local_weights import local_checkpoint
+from pipeline.worker.local_weights import local_weights
 
 HOLD_A_FOLDER = """
 import sys, time
@@ -58,22 +58,22 @@ def test_a_checkpoint_at_a_uri_is_fetched_once_for_a_machine(tmp_path: Path, mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     store = fsspec.filesystem("memory")
     store.pipe({"/weights/config.json": b"{}", "/weights/model.safetensors": b"one"})
-    first = Path(local_checkpoint("memory://weights", "listing:1", {}))
+    first = Path(local_weights("memory://weights", "listing:1", {}))
     assert (first / "model.safetensors").read_bytes() == b"one"
     store.pipe("/weights/model.safetensors", b"two")
-    assert Path(local_checkpoint("memory://weights", "listing:1", {})) == first
+    assert Path(local_weights("memory://weights", "listing:1", {})) == first
     assert (first / "model.safetensors").read_bytes() == b"one"
-    assert (Path(local_checkpoint("memory://weights", "listing:2", {})) / "model.safetensors").read_bytes() == b"two"
+    assert (Path(local_weights("memory://weights", "listing:2", {})) / "model.safetensors").read_bytes() == b"two"
     assert not [path for path in first.parent.iterdir() if path.is_dir() and "-" not in path.name]
 
 
 @pytest.mark.parametrize("source", ["mini", "/weights", "facebook/sam2.1-hiera-tiny"])
 def test_other_checkpoints_are_left_to_the_loader(source: str) -> None:
-    assert local_checkpoint(source, "sha256:0", {}) == source
+    assert local_weights(source, "sha256:0", {}) == source
 
 
 def test_a_file_uri_is_a_path() -> None:
-    assert local_checkpoint("file:///weights", "sha256:0", {}) == "/weights"
+    assert local_weights("file:///weights", "sha256:0", {}) == "/weights"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import resource
 import shutil
+import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +21,20 @@ import torch
 from botocore.exceptions import NoCredentialsError
 from pycocotools import mask as coco
 
-from model.tracking.state import FrameResult, Step
-from model.tracking.steps import advance
-from pipeline.cluster.executor import make_worker
+from model import FrameResult, Step, advance
 from pipeline.config.job_config import CheckpointConfig, FlushConfig, ModelConfig, WorkerConfig
 from pipeline.errors import StorageError
 from pipeline.inputs.plan import make_plan
+from pipeline.inputs.prompts import VideoPrompts, read_prompts
 from pipeline.inputs.shards import InputTables
-from pipeline.output.segment_writer import SegmentWriter
 from pipeline.records import Report, Status, VideoSource, Weights, WorkItem
 from pipeline.storage.job_storage import JobStorage
-from pipeline.worker import worker as worker_module
-from pipeline.worker.labeler import LabelOptions, label_steps
+from pipeline.storage.parquet import RowReader
+from pipeline.storage.uris import StorageOptions
+from pipeline.video.media import Media, open_media
+from pipeline.worker.equipment import Stages
+from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.settings import JobFacts, WorkerSettings
-from pipeline.worker.video_in_flight import VideoInFlight
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.media_files import encode_image
@@ -48,33 +51,55 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkItem]:
     return {item.video_id: item for item in plan.items()}
 
 
+MakeWorker = Callable[..., Worker]
+
+
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Worker]:
-    """A worker that publishes its first video at once, and others when it is asked to."""
-    facts = JobFacts(
-        weights=Weights("mini", None, "sha256:0"),
-        storage=JobStorage(str(tmp_path / "job")),
-        storage_options={},
-        epoch=1,
-        config_hash="f",
-        versions="maskmill 0",
-    )
-    settings = WorkerSettings(
-        facts,
-        ModelConfig(name="mini", checkpoint="mini", dtype="float32"),
-        flush=LAZY,
-        worker=WorkerConfig(beat_seconds=15.0, spool_dir=str(tmp_path / "spool")),
-    )
-    made = make_worker(settings, "w0")
-    made.setup()
-    yield made
-    made.close()
-    assert not list((tmp_path / "spool").iterdir())
+def make(tmp_path: Path) -> Iterator[MakeWorker]:
+    """Makes workers that have loaded. They publish their first video at once, and others when they are asked to.
+
+    `stages` are as for `Worker`, `storage` and `checkpoint` as in the settings, and other keywords are keys of the
+    config's group `worker`. When the test is over, no worker may have left anything in its spool.
+    """
+    made: list[Worker] = []
+
+    def make_one(
+        stages: Stages | None = None,
+        *,
+        storage: JobStorage | None = None,
+        checkpoint: CheckpointConfig | None = None,
+        **options: Any,
+    ) -> Worker:
+        facts = JobFacts(
+            weights=Weights("mini", None, "sha256:0"),
+            storage=storage or JobStorage(str(tmp_path / "job")),
+            storage_options={},
+            epoch=1,
+            config_hash="f",
+            versions="maskmill 0",
+        )
+        group: dict[str, Any] = {"beat_seconds": 15.0, "spool_dir": str(tmp_path / "spool"), **options}
+        settings = WorkerSettings(
+            facts,
+            ModelConfig(name="mini", checkpoint="mini", dtype="float32"),
+            flush=LAZY,
+            checkpoint=checkpoint or CheckpointConfig(),
+            worker=WorkerConfig(**group),
+        )
+        made.append(Worker(settings, f"w{len(made)}", stages))
+        made[-1].setup()
+        return made[-1]
+
+    yield make_one
+    for worker in made:
+        worker.close()
+    assert not made or not list((tmp_path / "spool").iterdir())
 
 
-def with_worker(settings: WorkerSettings, **changes: Any) -> WorkerSettings:
-    """The same settings with other values in the group `worker`."""
-    return replace(settings, worker=settings.worker.model_copy(update=changes))
+@pytest.fixture
+def worker(make: MakeWorker) -> Worker:
+    """One of them."""
+    return make()
 
 
 def published(worker: Worker, table: str) -> list[dict[str, object]]:
@@ -90,6 +115,14 @@ def finish(worker: Worker, *items: WorkItem) -> list[Report]:
     while reports[-1].in_flight:
         reports.append(worker.work(()))
     return [*reports, worker.drain()]
+
+
+def label_unpublished(worker: Worker, item: WorkItem) -> None:
+    """Label a video that is not the worker's first, which would be published at once."""
+    report = worker.work([item])
+    while report.in_flight:
+        report = worker.work(())
+    assert report.unflushed == (item.video_id,)
 
 
 def outcomes(reports: list[Report]) -> dict[str, Status]:
@@ -144,9 +177,8 @@ def test_an_ok_video_says_how_many_damaged_frames_were_left_out(
     assert {row["error_class"] for row in videos.values()} == {""}
 
 
-def test_a_heartbeat_comes_in_the_middle_of_a_video(worker: Worker, items: dict[str, WorkItem]) -> None:
-    worker.settings = with_worker(worker.settings, beat_seconds=0.01)
-    reports = finish(worker, items["a"])
+def test_a_heartbeat_comes_in_the_middle_of_a_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    reports = finish(make(beat_seconds=0.01), items["a"])
     assert len(reports) > 3
     assert sum(report.num_frames for report in reports) == NUM_FRAMES
     assert outcomes(reports) == {"a": Status.OK}
@@ -165,18 +197,20 @@ def test_a_missing_file_is_a_failed_row_and_the_next_video_is_labelled(
     assert all("there is no such file" in str(row["message"]) for row in tracks)
 
 
-def test_a_storage_fault_gives_the_item_back(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object) -> None:
-        raise StorageError("reading a.mp4 failed 9 times; key=AKIA")
+def test_a_storage_fault_gives_the_item_back(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    is_away = True
 
-    monkeypatch.setattr(worker_module, "open_media", away)
+    def away(*arguments: Any, scratch: Path) -> AbstractContextManager[Media]:
+        if is_away:
+            raise StorageError("reading a.mp4 failed 9 times; key=AKIA")
+        return open_media(*arguments, scratch=scratch)
+
+    worker = make(Stages(open_media=away))
     report = worker.work([items["a"]])
     assert report.returned == (items["a"],)
     assert report.segments == ()
     assert "reading a.mp4" in report.storage_errors[0]
-    monkeypatch.undo()
+    is_away = False
     assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
 
 
@@ -191,9 +225,9 @@ def test_a_storage_fault_gives_the_item_back(
     ids=str,
 )
 def test_a_full_or_failing_disk_and_missing_credentials_are_not_the_videos_fault(
-    error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+    error: Exception, make: MakeWorker, items: dict[str, WorkItem]
 ) -> None:
-    monkeypatch.setattr(worker_module, "label_steps", Fails(error))
+    worker = make(Stages(label_steps=Fails(error)))
     report = worker.work([items["a"]])
     assert (report.returned, report.segments) == ((items["a"],), ())
     assert str(error) in report.storage_errors[0]
@@ -201,88 +235,106 @@ def test_a_full_or_failing_disk_and_missing_credentials_are_not_the_videos_fault
 
 
 class Fails:
-    """`label_steps` that raises on its first calls."""
+    """`label_steps` that raises on its first `count` calls, for all videos or one."""
 
-    def __init__(self, error: Exception, count: int = 1) -> None:
-        self.error, self.count = error, count
+    def __init__(self, error: Exception, count: int = 1, video_id: str = "") -> None:
+        self.error, self.count, self.video_id = error, count, video_id
         self.options: list[LabelOptions] = []
 
-    def __call__(self, *arguments):  # type: ignore[no-untyped-def]
-        self.options.append(arguments[4])
-        if len(self.options) > self.count:
-            return label_steps(*arguments)
-        return self._raise()
+    def __call__(
+        self,
+        make_session: MakeSession,
+        video_id: str,
+        prompts: VideoPrompts,
+        frames: LabeledFrames,
+        options: LabelOptions,
+        saving: Saving | None,
+    ) -> Steps[Labels]:
+        if video_id == (self.video_id or video_id):
+            self.options.append(options)
+            if len(self.options) <= self.count:
+                return self._raise()
+        return label_steps(make_session, video_id, prompts, frames, options, saving)
 
-    def _raise(self) -> Iterator[None]:
+    def _raise(self) -> Steps[Labels]:
         raise self.error
         yield
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("host")])
-def test_out_of_memory_is_tried_again_with_less(
-    error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_is_tried_again_with_less(error: Exception, make: MakeWorker, items: dict[str, WorkItem]) -> None:
     fails = Fails(error)
-    monkeypatch.setattr(worker_module, "label_steps", fails)
+    worker = make(Stages(label_steps=fails))
     assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
     assert [options.max_objects for options in fails.options] == [None, 1]
     assert len(published(worker, "masks")) == 2 * NUM_FRAMES
 
 
-def test_out_of_memory_twice_is_a_failed_video(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_module, "label_steps", Fails(torch.OutOfMemoryError("CUDA out of memory"), 2))
+def test_out_of_memory_twice_is_a_failed_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    worker = make(Stages(label_steps=Fails(torch.OutOfMemoryError("CUDA out of memory"), 2)))
     assert outcomes(finish(worker, items["a"], items["b"])) == {"a": Status.FAILED, "b": Status.OK}
     assert {row["error_class"] for row in published(worker, "videos")} == {"memory", ""}
 
 
 @pytest.mark.parametrize("error", [MemoryError("host"), RuntimeError("could not create a primitive")])
 def test_no_memory_of_the_host_is_for_a_fresh_worker_to_judge(
-    error: Exception, worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+    error: Exception, make: MakeWorker, items: dict[str, WorkItem]
 ) -> None:
-    monkeypatch.setattr(worker_module, "label_steps", Fails(error, 2))
+    worker = make(Stages(label_steps=Fails(error, 2)))
     report = worker.work([items["a"]])
     assert f"video 'a': {type(error).__name__}" in report.poisoned
     assert report.segments == ()
     assert [progress.video_id for progress in report.in_flight] == ["a"]
 
 
+class Waits:
+    """`read_prompts` that waits before one video until it is released."""
+
+    def __init__(self, video_id: str) -> None:
+        self.video_id = video_id
+        self.released = threading.Event()
+
+    def __call__(self, item: WorkItem, *arguments: Any) -> VideoPrompts:
+        if item.video_id == self.video_id:
+            self.released.wait(60)
+        return read_prompts(item, *arguments)
+
+
 def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+    make: MakeWorker, items: dict[str, WorkItem]
 ) -> None:
+    waits = Waits("c")
+    worker = make(Stages(read_prompts=waits), beat_seconds=0.1, hang_seconds=1.0)
     finish(worker, items["a"])
-    worker.work([items["b"]])
-    released = threading.Event()
-    monkeypatch.setattr(Worker, "_fetch", lambda self, video: released.wait(60))
-    worker.settings = with_worker(worker.settings, beat_seconds=0.05)
-    worker._fetch_watch._hang_seconds = 0.1
+    label_unpublished(worker, items["b"])
     reports = [worker.work([items["c"]])]
     while not reports[-1].poisoned:
         reports.append(worker.work([]))
-    released.set()
-    assert "fetching 'c' hangs" in reports[-1].poisoned
+    waits.released.set()
+    assert "fetching 'c' hangs: nothing has moved for 1 s" in reports[-1].poisoned
     assert outcomes(reports) == {"b": Status.OK}
-    assert len(reports) < 20
+    assert len(reports) < 40
 
 
 def test_another_device_error_poisons_the_worker_and_finished_videos_are_published(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
+    make: MakeWorker, items: dict[str, WorkItem]
 ) -> None:
-    worker.work([items["a"], items["b"]])
-    worker.work([])
-    monkeypatch.setattr(worker_module, "label_steps", Fails(RuntimeError("CUDA error: device-side assert triggered")))
+    error = RuntimeError("CUDA error: device-side assert triggered")
+    worker = make(Stages(label_steps=Fails(error, video_id="c")))
+    finish(worker, items["a"])
+    label_unpublished(worker, items["b"])
     report = worker.work([items["c"]])
     assert "device-side assert" in report.poisoned
+    assert not report.was_asked_to_stop
     assert outcomes([report]) == {"b": Status.OK}
     assert [progress.video_id for progress in report.in_flight] == ["c"]
 
 
 def test_a_fault_of_ours_is_a_failed_row_too(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make: MakeWorker, items: dict[str, WorkItem], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(worker_module, "label_steps", Fails(KeyError("surprise https://h/a.mp4?sig=hidden")))
+    worker = make(Stages(label_steps=Fails(KeyError("surprise https://h/a.mp4?sig=hidden"))))
     assert outcomes(finish(worker, items["a"], items["b"])) == {"a": Status.FAILED, "b": Status.OK}
     failed = next(row for row in published(worker, "videos") if row["status"] == "failed")
     assert failed["error_class"] == "internal"
@@ -291,14 +343,12 @@ def test_a_fault_of_ours_is_a_failed_row_too(
     assert "hidden" not in caplog.text, "where it came from is told, what it was signed with is not"
 
 
-def test_a_row_that_is_missing_fails_the_video(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def one_row_less(*arguments: Any, **options: Any) -> Any:
-        labels = yield from label_steps(*arguments, **options)
+def test_a_row_that_is_missing_fails_the_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    def one_row_less(*arguments: Any) -> Steps[Labels]:
+        labels = yield from label_steps(*arguments)
         return replace(labels, masks=labels.masks.slice(1))
 
-    monkeypatch.setattr(worker_module, "label_steps", one_row_less)
+    worker = make(Stages(label_steps=one_row_less))
     assert outcomes(finish(worker, items["a"])) == {"a": Status.FAILED}
     (failed,) = published(worker, "videos")
     assert "5 masks were labelled, 6 were expected" in str(failed["message"])
@@ -313,26 +363,20 @@ def masks(worker: Worker) -> dict[tuple[object, ...], np.ndarray]:
 
 @pytest.mark.slow
 def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
-    worker: Worker, items: dict[str, WorkItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path
 ) -> None:
-    assert outcomes(finish(worker, *items.values())) == dict.fromkeys("abc", Status.OK)
-    alone = masks(worker)
+    one_by_one = make()
+    assert outcomes(finish(one_by_one, *items.values())) == dict.fromkeys("abc", Status.OK)
+    alone = masks(one_by_one)
     sizes = []
 
     def counting(steps: Sequence[Step]) -> list[FrameResult]:
         sizes.append(len(steps))
         return advance(steps)
 
-    monkeypatch.setattr(worker_module, "advance", counting)
-    elsewhere = JobStorage(str(tmp_path / "together"))
-    other = make_worker(
-        replace(with_worker(worker.settings, videos_in_flight=3), job=replace(worker.settings.job, storage=elsewhere)),
-        "w1",
-    )
-    other.setup()
+    other = make(Stages(advance=counting), storage=JobStorage(str(tmp_path / "together")), videos_in_flight=3)
     assert outcomes(finish(other, *items.values())) == dict.fromkeys("abc", Status.OK)
     together = masks(other)
-    other.close()
     assert sum(sizes) == 3 * NUM_FRAMES
     assert max(sizes) == 3
     assert together.keys() == alone.keys()
@@ -341,51 +385,57 @@ def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
         assert union == 0 or (mask & together[key]).sum() >= 0.999 * union
 
 
-def test_a_bad_video_in_flight_leaves_the_others_alone(worker: Worker, items: dict[str, WorkItem]) -> None:
-    worker.settings = with_worker(worker.settings, videos_in_flight=3)
+def test_a_bad_video_in_flight_leaves_the_others_alone(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    worker = make(videos_in_flight=3)
     missing = replace(items["b"], source=VideoSource("/no/such/file.mp4"))
     expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
     assert outcomes(finish(worker, items["a"], missing, items["c"])) == expected
     assert len(published(worker, "masks")) == 2 * 2 * NUM_FRAMES
 
 
-@pytest.mark.slow
-def test_an_error_in_a_shared_batch_is_charged_to_whom_it_follows(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Out of memory with three videos at once: each goes on by itself, and only the one that is too large fails."""
-    sizes = []
+class TooLarge:
+    """`label_steps` and `advance` with one video that fits into memory in no batch."""
 
-    def too_large(steps: Sequence[Step]) -> list[FrameResult]:
-        sizes.append(len(steps))
-        if any(step.session.frames._name.endswith("b.mp4") for step in steps):
+    def __init__(self, video_id: str) -> None:
+        self.video_id = video_id
+        self.sizes: list[int] = []
+        self._steps: list[Step] = []
+
+    def label_steps(
+        self, make_session: MakeSession, video_id: str, prompts: VideoPrompts, *arguments: Any
+    ) -> Steps[Labels]:
+        steps = label_steps(make_session, video_id, prompts, *arguments)
+        return self._noted(steps) if video_id == self.video_id else steps
+
+    def advance(self, steps: Sequence[Step]) -> list[FrameResult]:
+        self.sizes.append(len(steps))
+        if any(step is one for step in steps for one in self._steps):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return advance(steps)
 
-    monkeypatch.setattr(worker_module, "advance", too_large)
-    worker.settings = with_worker(worker.settings, videos_in_flight=3)
+    def _noted(self, steps: Steps[Labels]) -> Steps[Labels]:
+        self._steps.append(next(steps))
+        yield self._steps[-1]
+        raise AssertionError("no step of this video has a result")
+
+
+@pytest.mark.slow
+def test_an_error_in_a_shared_batch_is_charged_to_whom_it_follows(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    """Out of memory with three videos at once: each goes on by itself, and only the one that is too large fails."""
+    fake = TooLarge("b")
+    worker = make(Stages(label_steps=fake.label_steps, advance=fake.advance), videos_in_flight=3)
     expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
     assert outcomes(finish(worker, *items.values())) == expected
-    assert max(sizes) == 3
-    assert sizes[-1] == 1
+    assert max(fake.sizes) == 3
+    assert fake.sizes[-1] == 1
 
 
-def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetched_late = threading.Event()
-    fetch = Worker._fetch
-
-    def slow(self: Worker, video: VideoInFlight) -> None:
-        if video.item.video_id == "b":
-            fetched_late.wait(30)
-        fetch(self, video)
-
-    monkeypatch.setattr(Worker, "_fetch", slow)
-    worker.settings = with_worker(worker.settings, videos_in_flight=2)
+def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    waits = Waits("b")
+    worker = make(Stages(read_prompts=waits), videos_in_flight=2)
     first = worker.work([items["a"], items["b"]])
     assert outcomes([first]) == {"a": Status.OK}
-    fetched_late.set()
+    waits.released.set()
     assert outcomes([*finish(worker)]) == {"b": Status.OK}
 
 
@@ -396,62 +446,107 @@ def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[s
     report = worker.work([items["c"]])
     assert report.returned == (items["c"],)
     assert outcomes([report]) == {"b": Status.OK}
-    assert report.poisoned
+    assert report.was_asked_to_stop
+    assert not report.poisoned, "it is healthy"
 
 
-def test_before_a_suspect_everything_is_published(worker: Worker, items: dict[str, WorkItem]) -> None:
+def test_before_a_suspect_everything_is_published(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    waits = Waits("c")
+    worker = make(Stages(read_prompts=waits), beat_seconds=0.1)
     finish(worker, items["a"])
-    worker.work([items["b"]])
+    label_unpublished(worker, items["b"])
     suspect = replace(items["c"], alone=True)
-    worker.settings = with_worker(worker.settings, beat_seconds=0.01)
-    assert outcomes([worker.work([suspect])]) == {"b": Status.OK}
+    report = worker.work([suspect])
+    waits.released.set()
+    assert outcomes([report]) == {"b": Status.OK}
+    assert [progress.stage for progress in report.in_flight] == ["fetching"]
 
 
-def test_a_full_spool_disk_gives_the_item_back(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise StorageError("the spool's disk is full", transient=False)
+def test_a_full_spool_disk_gives_the_item_back(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    monkeypatch.setattr(SegmentWriter, "add", full)
-    report = worker.work([items["a"]])
+    def full_in_the_end(*arguments: Any) -> Steps[Labels]:
+        labels = yield from label_steps(*arguments)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        return labels
+
+    worker = make(Stages(label_steps=full_in_the_end))
+    try:
+        report = worker.work([items["a"]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert report.returned == (items["a"],)
-    assert "disk is full" in report.storage_errors[0]
+    assert "Free some space" in report.storage_errors[0]
 
 
-def test_a_publication_that_fails_is_repeated(
-    worker: Worker, items: dict[str, WorkItem], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object) -> None:
-        raise StorageError("the store is away")
+@dataclass(repr=False)
+class AwayStorage(JobStorage):
+    """A store that takes no segments while `is_away`."""
 
-    monkeypatch.setattr(JobStorage, "put_file", away)
+    is_away: bool = True
+
+    def put_file(self, local: Path, path: str) -> int:
+        if self.is_away:
+            raise StorageError("the store is away")
+        return super().put_file(local, path)
+
+
+def test_a_publication_that_fails_is_repeated(make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path) -> None:
+    storage = AwayStorage(str(tmp_path / "job"))
+    worker = make(storage=storage)
     report = worker.work([items["a"]])
     assert (report.segments, report.unflushed) == ((), ("a",))
     assert "the store is away" in report.storage_errors[0]
-    monkeypatch.undo()
+    storage.is_away = False
     assert outcomes([worker.drain()]) == {"a": Status.OK}
 
 
 @pytest.mark.parametrize("other", ["a", "b"], ids=["the same file", "another in its place"])
 def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
-    other: str, worker: Worker, items: dict[str, WorkItem], tmp_path: Path
+    other: str, make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path
 ) -> None:
     rule = CheckpointConfig(every_frames=1)
     clip = tmp_path / "clip.mp4"
     shutil.copy(str(items["a"].source.uri), clip)
     item = replace(items["a"], source=VideoSource(str(clip)))
-    first = make_worker(replace(with_worker(worker.settings, beat_seconds=0.01), checkpoint=rule), "w1")
-    first.setup()
+    first = make(checkpoint=rule, beat_seconds=0.01)
     (progress,) = first.work([item]).in_flight
     while not progress.num_saved:
         (progress,) = first.work(()).in_flight
     first.close()
     shutil.copy(str(items[other].source.uri), clip)
-    second = make_worker(replace(worker.settings, checkpoint=rule), "w2")
-    second.setup()
-    reports = finish(second, item)
-    second.close()
-    num_labelled = sum(report.num_frames for report in reports)
-    assert num_labelled == (NUM_FRAMES - progress.num_saved if other == "a" else NUM_FRAMES)
+    reports = finish(make(checkpoint=rule), item)
+    num_labeled = sum(report.num_frames for report in reports)
+    assert num_labeled == (NUM_FRAMES - progress.num_saved if other == "a" else NUM_FRAMES)
     assert outcomes(reports) == {"a": Status.OK}
+
+
+def test_a_worker_leaves_the_temporary_folder_of_its_process_alone(
+    make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path
+) -> None:
+    """With `cluster=serial` it is the user's process. All scratch lies in the worker's own folder."""
+    before, during, folders = tempfile.gettempdir(), [], []
+
+    def noting_media(item: WorkItem, options: StorageOptions, rows: RowReader, *, scratch: Path) -> Any:
+        folders.append(scratch)
+        return open_media(item, options, rows, scratch=scratch)
+
+    def noting(steps: Sequence[Step]) -> list[FrameResult]:
+        during.append(tempfile.gettempdir())
+        return advance(steps)
+
+    worker = make(Stages(open_media=noting_media, advance=noting))
+    assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
+    assert {tempfile.gettempdir(), *during} == {before}
+    assert [folder.parent for folder in folders] == [tmp_path / "spool"]
+
+
+def test_a_worker_that_could_not_load_has_nothing_to_close(make: MakeWorker, tmp_path: Path) -> None:
+    settings = make().settings
+    gone = Weights(str(tmp_path / "no weights"), None, "sha256:0")
+    other = Worker(replace(settings, job=replace(settings.job, weights=gone)), "w9")
+    with pytest.raises(FileNotFoundError):
+        other.setup()
+    other.close()
+    with pytest.raises(RuntimeError, match="call setup first"):
+        other.work([])

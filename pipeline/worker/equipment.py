@@ -1,0 +1,173 @@
+"""What a worker has once it has loaded: its model, its scratch folder, its helper thread, its writer.
+
+`equip` loads all of it and returns a whole thing, or raises what keeps the worker from starting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from model import (
+    FrameBuffers,
+    FrameResult,
+    FrameSource,
+    Sam2,
+    Step,
+    VideoSession,
+    advance,
+    frames_per_batch,
+    load_model,
+    resize_frame,
+)
+from pipeline.config.job_config import PropagateConfig
+from pipeline.inputs.prompts import VideoPrompts, read_prompts
+from pipeline.inputs.table_readers import TableReaders
+from pipeline.output.rows import Provenance
+from pipeline.output.segment_files import SegmentOrigin
+from pipeline.output.segment_writer import FlushPolicy, SegmentWriter
+from pipeline.records import WorkItem
+from pipeline.storage.parquet import RowReader
+from pipeline.storage.scratch import WorkerFolder
+from pipeline.storage.uris import StorageOptions
+from pipeline.video.media import Media, open_media
+from pipeline.worker.devices import choose_device, describe_device, prepare_model
+from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
+from pipeline.worker.local_weights import local_weights
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.watchdog import WatchedThread
+
+
+class ReadPrompts(Protocol):
+    """The prompts of one video; see `pipeline.inputs.prompts.read_prompts`."""
+
+    def __call__(self, item: WorkItem, storage_options: StorageOptions, rows: RowReader, /) -> VideoPrompts: ...
+
+
+class OpenMedia(Protocol):
+    """The bytes of one video while a context is open; see `pipeline.video.media.open_media`."""
+
+    def __call__(
+        self, item: WorkItem, storage_options: StorageOptions, rows: RowReader, /, *, scratch: Path
+    ) -> AbstractContextManager[Media]: ...
+
+
+class LabelSteps(Protocol):
+    """The steps of one video; see `pipeline.worker.labeler.label_steps`."""
+
+    def __call__(
+        self,
+        make_session: MakeSession,
+        video_id: str,
+        prompts: VideoPrompts,
+        frames: LabeledFrames,
+        options: LabelOptions,
+        saving: Saving | None,
+        /,
+    ) -> Steps[Labels]: ...
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The functions through which each video goes, in this order. A test passes others that keep the contract."""
+
+    read_prompts: ReadPrompts = read_prompts
+    open_media: OpenMedia = open_media
+    label_steps: LabelSteps = label_steps
+    advance: Callable[[Sequence[Step]], list[FrameResult]] = advance
+
+
+@dataclass(frozen=True)
+class Network:
+    """The model on its device. `device` says in words what it runs on.
+
+    `encode_ahead` is the number of frames of one video that the image encoder takes at a time.
+    """
+
+    model: Sam2
+    device: str
+    encode_ahead: int
+    buffers: FrameBuffers
+
+    def resize(self, pixels_HW3: torch.Tensor) -> torch.Tensor:
+        """A frame as the network takes it, in memory from which the device copies it. Runs in helper threads."""
+        return self.buffers.fill(resize_frame(pixels_HW3, self.model.config.image_size))
+
+    def new_session(self, frames: FrameSource, propagate: PropagateConfig, *, little_memory: bool) -> VideoSession:
+        """A session that follows objects through `frames`. With little memory it encodes 1 frame at a time."""
+        return VideoSession(
+            self.model,
+            frames,
+            max_prompted_memories=propagate.max_prompted_memories,
+            encode_ahead=1 if little_memory else self.encode_ahead,
+        )
+
+    def restored_session(self, state: bytes, frames: FrameSource, *, little_memory: bool) -> VideoSession:
+        """A session as it was saved. Raises `ValueError` for a state that does not fit this model or these frames.
+
+        It encodes as many frames at a time as when it was saved, because that number decides the last bits of masks.
+        With little memory it encodes 1 all the same.
+        """
+        session = VideoSession.from_bytes(state, self.model, frames, encode_ahead=self.encode_ahead)
+        if little_memory:
+            session.encode_ahead = 1
+        return session
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """Everything that a worker labels with. `close` deletes what lies on this machine's disk."""
+
+    settings: WorkerSettings
+    stages: Stages
+    network: Network
+    provenance: Provenance
+    folder: WorkerFolder
+    tables: TableReaders
+    fetcher: WatchedThread
+    writer: SegmentWriter
+
+    def close(self) -> None:
+        """Delete the scratch folder and close the input tables. A fetch that hangs is left alone."""
+        self.fetcher.close()
+        self.tables.close()
+        self.writer.close()
+        self.folder.close()
+
+
+def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment:
+    """Load the model and make everything else that a worker needs. Raises whatever keeps it from loading."""
+    job = settings.job
+    network = _load_network(settings)
+    folder = WorkerFolder(settings.worker.spool_dir)
+    origin = SegmentOrigin(job.epoch, worker_id, job.config_hash)
+    return Equipment(
+        settings=settings,
+        stages=stages,
+        network=network,
+        provenance=Provenance(worker_id, str(job.weights), job.config_hash, job.versions),
+        folder=folder,
+        tables=TableReaders(),
+        fetcher=WatchedThread("fetch", settings.worker.hang_seconds),
+        writer=SegmentWriter(job.storage, folder.path, origin, FlushPolicy.of(settings.flush)),
+    )
+
+
+def _load_network(settings: WorkerSettings) -> Network:
+    torch.set_num_threads(settings.cpus)
+    device, dtype = choose_device(settings.model)
+    weights = settings.job.weights
+    source = local_weights(weights.source, weights.identity, settings.job.storage_options)
+    model = load_model(source, device=device, dtype=dtype, revision=weights.revision)
+    size = model.config.image_size
+    return Network(
+        model=prepare_model(model, settings.model),
+        device=describe_device(device, dtype, settings.model),
+        encode_ahead=frames_per_batch(device, model.config.grid_size**2),
+        buffers=FrameBuffers((size, size, 3), device),
+    )

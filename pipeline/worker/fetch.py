@@ -1,0 +1,85 @@
+"""What is fetched of a video before it is labeled: its prompts, its media and its first frames."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from pipeline.inputs.prompts import VideoPrompts
+from pipeline.records import WorkItem
+from pipeline.video.frames import DecodeOptions, VideoFrames
+from pipeline.video.selection import FrameSelection
+from pipeline.worker.equipment import Equipment
+
+
+@dataclass(frozen=True)
+class VideoInputs:
+    """All that a video is labeled from. `content` is what is known of its file: another file in its place differs."""
+
+    prompts: VideoPrompts
+    frames: VideoFrames
+    content: str
+
+
+class Fetch:
+    """Fetches one video in the worker's helper thread, beginning at once. `close` frees its files and threads.
+
+    If the fetch fails, `inputs` raises. What had arrived before the error stays here, because the failed video's rows
+    tell of it. Nothing but `future` may be read before the fetch is done.
+    """
+
+    def __init__(self, item: WorkItem, equipment: Equipment) -> None:
+        self._item = item
+        self._equipment = equipment
+        self._resources = contextlib.ExitStack()
+        self.prompts: VideoPrompts | None = None
+        self.frames: VideoFrames | None = None
+        self.fetch_seconds = 0.0
+        self.decode_seconds = 0.0
+        self.future: Future[VideoInputs] = equipment.fetcher.submit(self._run)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the video is here, or an error in its place."""
+        return self.future.done()
+
+    def inputs(self) -> VideoInputs:
+        """What was fetched; waits for it. Raises `MediaError`, `InputError` or `StorageError` if the fetch failed."""
+        return self.future.result()
+
+    def close(self) -> None:
+        """Free files and threads; a fetch that is under way frees them when it ends."""
+        if self.future.cancel() or self.future.done():
+            self._resources.close()
+        else:
+            self.future.add_done_callback(lambda _: self._resources.close())
+
+    def _run(self) -> VideoInputs:
+        item, settings, stages, tables = (
+            self._item,
+            self._equipment.settings,
+            self._equipment.stages,
+            self._equipment.tables,
+        )
+        started = time.perf_counter()
+        options, scratch = settings.job.storage_options, self._equipment.folder.path
+        prompts = self.prompts = stages.read_prompts(item, options, tables.prompts)
+        media = self._resources.enter_context(stages.open_media(item, options, tables.video_bytes, scratch=scratch))
+        self.fetch_seconds = time.perf_counter() - started
+        wanted, times = settings.frames, item.range
+        frames = VideoFrames(
+            media,
+            FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds),
+            prompted=prompts.positions,
+            transform=self._equipment.network.resize,
+            options=DecodeOptions(spool_folder=scratch),
+        )
+        self.frames = self._resources.enter_context(contextlib.closing(frames))
+        inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.info}")
+        labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
+        if labels and settings.propagate.direction != "backward":
+            frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)
+        self.decode_seconds = time.perf_counter() - started - self.fetch_seconds
+        return inputs
