@@ -155,7 +155,7 @@ def _owned(job: Job) -> Iterator[Ownership]:
 def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
     origin = SegmentOrigin(job.log.state.epoch, "driver", job.record.config_hash)
     writer = SegmentWriter(job.storage, folder, origin)
-    provenance = Provenance("driver", str(job.checkpoint), job.record.config_hash, job.record.versions)
+    provenance = Provenance("driver", str(job.weights), job.record.config_hash, job.record.versions)
     return JobLedger(keeper, writer, provenance)
 
 

@@ -41,7 +41,7 @@ def worker_settings(job: Job) -> WorkerSettings:
     """What each worker of a job is made of."""
     config = job.config
     facts = JobFacts(
-        weights=job.checkpoint,
+        weights=job.weights,
         storage=job.storage,
         storage_options=config.storage_options,
         epoch=job.log.state.epoch,

@@ -11,7 +11,7 @@ from pipeline.commits.job_record import JobRecord, difference, make_record, read
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import new_writer_id
 from pipeline.config.job_config import JobConfig
-from pipeline.driver.weights import resolve_checkpoint
+from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.shards import InputTables
@@ -35,7 +35,7 @@ class Job:
     config: JobConfig
     storage: JobStorage
     log: CommitLog
-    checkpoint: Weights
+    weights: Weights
     record: JobRecord
     record_before: JobRecord | None
     num_entries: int
@@ -55,13 +55,13 @@ def open_job(config: JobConfig) -> Job:
     options = {} if is_local(config.output) else config.storage_options
     storage = JobStorage(config.output, options, config.single_driver)
     before = read_record(storage)
-    checkpoint = resolve_checkpoint(config, before)
-    record = make_record(config, checkpoint)
+    weights = resolve_weights(config, before)
+    record = make_record(config, weights)
     if not config.relabel:
         _check_same(before, record, storage)
     log = CommitLog(storage, new_writer_id())
     num_entries = log.load().next_entry
-    return Job(config, storage, log, checkpoint, record, before, num_entries)
+    return Job(config, storage, log, weights, record, before, num_entries)
 
 
 def plan_job(job: Job) -> Plan:

@@ -1,4 +1,4 @@
-"""Which weights `model.checkpoint=` means, found out once for a job and without torch."""
+"""Which weights `model.checkpoint=` means. The driver finds this out once for a job, and without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from model import bundled_folder, is_hub_id
 from pipeline.commits.job_record import JobRecord, local_files
@@ -19,11 +19,25 @@ from pipeline.storage.faults import is_from_storage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 
+_NAMES = ("config.json", "model.safetensors")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
-def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Weights:
-    """Which weights `model.checkpoint` means now. What an earlier run of the job found out is not found out again.
 
-    Raises `ConfigError` for a folder, object or Hub repository that is not there, `StorageError` when a store is away.
+class Hub(Protocol):
+    """What is asked of the Hub: `huggingface_hub.HfApi`, or a fake in tests."""
+
+    def model_info(self, repo_id: str, *, revision: str | None) -> Any:
+        """Facts about a repository; `sha` is the commit that a revision means."""
+
+
+def resolve_weights(
+    config: JobConfig, record: JobRecord | None, backoff: Backoff | None = None, hub: Hub | None = None
+) -> Weights:
+    """Which weights `model.checkpoint` means now. `record` is what an earlier run of the job found out, if any.
+
+    Files that have not changed since then are not read again, and the Hub is not asked again. `backoff` says how long
+    a store is asked. Raises `ConfigError` for a folder, object or Hub repository that is not there, and `StorageError`
+    when a store is away.
     """
     source, revision = config.model.checkpoint, config.model.revision
     if (folder := bundled_folder(source)) is not None:
@@ -34,7 +48,7 @@ def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Weights:
         same = record is not None and record.files == files and record.checkpoint["source"] == str(path)
         return Weights(str(path), None, record.checkpoint["identity"] if record and same else _content_hash(path))
     if "://" in source:
-        return Weights(source, None, _remote_identity(source, config.storage_options))
+        return Weights(source, None, _remote_identity(source, config.storage_options, backoff or Backoff()))
     if not is_hub_id(source):
         raise ConfigError(
             f"model.checkpoint={source}: no such folder; give mini, a folder, a URI or an id of the Hub (owner/name)"
@@ -42,16 +56,15 @@ def resolve_checkpoint(config: JobConfig, record: JobRecord | None) -> Weights:
     known = record.checkpoint if record else {}
     if known.get("source") == source and known.get("asked_revision") == revision:
         return Weights(source, known["revision"], known["identity"])
-    commit = _hub_commit(source, revision)
+    commit = _hub_commit(source, revision, hub)
     return Weights(source, commit, commit)
 
 
 def _content_hash(path: Path) -> str:
-    """SHA-256 of a checkpoint's config and weights."""
-    names = ("config.json", "model.safetensors")
-    files = [path / name for name in names if (path / name).is_file()] if path.is_dir() else [path]
+    """SHA-256 of the config and the weights in a folder, or of one file."""
+    files = [path / name for name in _NAMES if (path / name).is_file()] if path.is_dir() else [path]
     if not files:
-        raise ConfigError(f"model.checkpoint={path}: holds neither {names[0]} nor {names[1]}")
+        raise ConfigError(f"model.checkpoint={path}: holds neither {_NAMES[0]} nor {_NAMES[1]}")
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as data:
@@ -59,8 +72,8 @@ def _content_hash(path: Path) -> str:
     return f"sha256:{digest.hexdigest()[:32]}"
 
 
-def _remote_identity(source: str, storage_options: Mapping[str, Any]) -> str:
-    """A checkpoint in an object store, by what the store says of its files: nothing is downloaded for that.
+def _remote_identity(source: str, storage_options: Mapping[str, Any], backoff: Backoff) -> str:
+    """What names weights in an object store: names, sizes and tags of its files. Nothing is downloaded for that.
 
     Raises `ConfigError` for what the store refuses, `StorageError` when it is away.
     """
@@ -72,7 +85,7 @@ def _remote_identity(source: str, storage_options: Mapping[str, Any]) -> str:
 
     shown = redact_uri(source)
     try:
-        found = Backoff().run(f"listing model.checkpoint={shown}", listing)
+        found = backoff.run(f"listing model.checkpoint={shown}", listing)
     except Exception as error:
         if not (isinstance(error, ValueError) or is_from_storage(error)):
             raise
@@ -89,15 +102,15 @@ def _remote_identity(source: str, storage_options: Mapping[str, Any]) -> str:
     return f"listing:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
 
 
-def _hub_commit(repository: str, revision: str | None) -> str:
-    """The commit that a revision of a Hub repository means, from the Hub or, offline, from the cache."""
+def _hub_commit(repository: str, revision: str | None, hub: Hub | None) -> str:
+    """The commit that a revision of a Hub repository means. Without a network the Hub's local cache says it."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
     import huggingface_hub
     from huggingface_hub import constants
 
     try:
-        commit = huggingface_hub.HfApi().model_info(repository, revision=revision).sha
+        commit = (hub or huggingface_hub.HfApi()).model_info(repository, revision=revision).sha
         if commit:
             return str(commit)
     except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
@@ -111,6 +124,3 @@ def _hub_commit(repository: str, revision: str | None) -> str:
         f"model.checkpoint={repository}: neither the Hub nor its cache on this machine has it ({redact(reason)}); "
         "check the name and the network, or give a folder"
     )
-
-
-_COMMIT = re.compile(r"[0-9a-f]{40}")
