@@ -20,7 +20,7 @@ from pipeline.inputs.order import FloatArray, Int64Array, long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.shards import InputTables
 from pipeline.inputs.videos import VideoRows, read_videos
-from pipeline.records import Outcome, Status, TimeRange, VideoSource, WorkItem
+from pipeline.records import Outcome, Status, VideoSource, WorkItem
 from pipeline.storage.uris import StorageOptions
 from pipeline.text import counted
 
@@ -155,13 +155,13 @@ class Plan:
     def _item(self, number: int, expected_seconds: float) -> WorkItem:
         videos, prompts = self._tables.videos, self._tables.prompts
         uri = videos.uri(number)
-        start, end = videos.range_seconds(number)
+        times = videos.time_range(number)
         return WorkItem(
             video_id=videos.ids[number],
             source=VideoSource(uri, videos.bytes_at(number) if uri is None else None),
             prompts_at=prompts.spans(number),
-            prompt_hash=prompts.hashes.hash_of(number, start, end),
-            range=TimeRange(start, end),
+            prompt_hash=prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds),
+            range=times,
             expected_seconds=expected_seconds,
         )
 
@@ -169,14 +169,15 @@ class Plan:
         """Videos without prompts that the log does not have yet."""
         for number in np.flatnonzero(self._fates == _Fate.NO_PROMPTS).tolist():
             video_id = self._tables.videos.ids[number]
-            yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", "the prompts table has none for it")
+            yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", "the prompts table has no row for this video")
 
     def refused(self) -> Iterator[Outcome]:
-        """Videos that cannot be labeled because their rows are wrong, as failed by their input."""
+        """Videos with wrong rows: they fail, with error class `input`."""
         videos, prompts = self._tables.videos, self._tables.prompts
         for number in np.flatnonzero(self._fates == _Fate.REFUSED).tolist():
             video_id = self._tables.videos.ids[number]
-            prompt_hash = prompts.hashes.hash_of(number, *videos.range_seconds(number))
+            times = videos.time_range(number)
+            prompt_hash = prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds)
             message = f"video {video_id!r}: {videos.problems[number]}"
             yield Outcome(
                 video_id, Status.FAILED, _refused_hash(prompt_hash, videos.problems[number]), 0, 0, "input", message
@@ -220,7 +221,7 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status
 
 
 def _refused_hash(prompt_hash: str, problem: str) -> str:
-    """A hash that the video no longer has when its row is repaired, so that the next run labels it then."""
+    """The hash of a video with a wrong row. It differs once the row is repaired, so the next run labels the video."""
     return blake2b(repr([prompt_hash, problem]).encode(), digest_size=16).hexdigest()
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.inputs.shards import InputTables, RowBatch
-from pipeline.records import RowSpan, check_range
+from pipeline.records import RowSpan, TimeRange, check_range
 from pipeline.storage.uris import absolute_uri, parent, split_tar_member
 
 _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
@@ -44,10 +44,10 @@ class VideoRows:
         file, row_group, row = self.addresses[number].tolist()
         return RowSpan(self.files[file], row_group, row, row + 1)
 
-    def range_seconds(self, number: int) -> tuple[float | None, float | None]:
-        """`start_seconds` and `end_seconds` of a video."""
+    def time_range(self, number: int) -> TimeRange:
+        """The part of a video that is labeled."""
         start, end = (None if value != value else value for value in self.times_seconds[number, :2].tolist())
-        return start, end
+        return TimeRange(start, end)
 
     def durations(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Seconds of each of these videos that are to be labeled, `[N]`; 0 where they are not known."""
