@@ -15,7 +15,7 @@ of threads and the order of sums:
   The next frame starts from that, so that after n tracked frames they differ by d^(1/2ⁿ) s^(1 - 1/2ⁿ). It nears s, the
   longer the walk, and never passes it.
 
-The bounds are 3 to 10 times what was measured with kernels for SSE 4, AVX2, AVX-512 and AMX and on an AMD Zen 3.
+The bounds are at least 3 times the most that was measured with kernels for AVX2 and for AMX and on an AMD Zen 3.
 `tests/model/test_mutations.py` shows that they are narrow enough to notice what is wrong.
 """
 
