@@ -22,7 +22,7 @@ from model.tracking import memory_bank
 from tests.reference.gaps import gaps
 from tests.reference.mini_scenes import Scene, bounds_of, memory_dtype, our_mini, ours, theirs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRACKED = Scene("drifting", "xb", num_frames=8)  # a box with clicks, and a box; memories are evicted
 CLICKED = Scene("turning", "cm", num_frames=3)

@@ -9,7 +9,7 @@ from tests.reference.gaps import assert_worth_comparing, gaps
 from tests.reference.trio import run_case
 from tests.reference.tuning import LONG_PROMPTS, long_case
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])

@@ -14,7 +14,7 @@ from tests.reference.mini_scenes import ON_EDGE, SCENES, Scene, bounds_of, our_m
 from tests.reference.ours_runner import ours_features
 from tests.reference.transformers_runner import TransformersRunner
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 each_scene = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: f"{scene.clip_name}-{scene.kinds}")
 

@@ -13,7 +13,7 @@ from tests.reference.gaps import assert_worth_comparing, feature_gaps, gaps
 from tests.reference.trio import run_case, run_features
 from tests.reference.tuning import PINNED, pinned_case
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=PINNED[256], ids="-".join)
