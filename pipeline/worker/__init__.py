@@ -1,6 +1,8 @@
-"""The worker, one process a GPU: owns a model, labels videos a few at a time, publishes segments.
+"""The worker, one process a GPU: loads a model, labels videos a few at a time, publishes segments.
 
-Doors: `settings.WorkerSettings` (plain, travels to the actor) and `worker.Worker`.
-The life of one video is `video_in_flight.VideoInFlight`.
-Uses: inputs, video, masks, output, config, storage. It has no door to `commits`: only the driver writes the log.
+Doors: `settings.WorkerSettings` (plain values that travel to the process) and `worker.Worker`.
+`equipment.equip` loads what a worker needs. `video_in_flight.VideoInFlight` is the life of one video: `fetch` gets its
+inputs, `labeler` turns frames into rows, `mask_encoder` encodes the masks.
+Uses: inputs, video, masks, output, config, storage. Never: commits, because only the driver writes the log.
+Never imported by: those rooms. The driver and cluster rooms start workers.
 """

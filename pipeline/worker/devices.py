@@ -1,8 +1,9 @@
-"""Which device and number format a worker computes with, and which errors of a device mean what."""
+"""Which device and number format a worker computes with, and what the errors of a device mean."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 import torch
 
@@ -17,7 +18,8 @@ _DTYPES = {
     "float16": torch.float16,
     "autocast": torch.float32,
 }
-# What torch, oneDNN (for which memory is the only thing that can be missing, once a shape has worked) and Python say.
+# What torch, oneDNN and Python say when memory is missing. Nothing else can be missing for a shape that oneDNN has
+# computed before.
 _HOST_OUT_OF_MEMORY = (
     "can't allocate memory",
     "could not create a primitive",
@@ -29,7 +31,7 @@ _CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side asser
 
 
 def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
-    """The device and dtype that a config means on this machine. Raises `RuntimeError` if it asks for a GPU in vain."""
+    """The device and dtype that a config means on this machine. Raises `RuntimeError` if it asks for a missing GPU."""
     has_cuda = torch.cuda.is_available()
     if model.device == "cuda" and not has_cuda:
         raise RuntimeError(
@@ -42,11 +44,11 @@ def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
     return device, _DTYPES[model.dtype]
 
 
-def prepare_model(model: Sam2, config: ModelConfig) -> Sam2:
+def prepare_model(model: Sam2, config: ModelConfig, compiled: Callable[[Sam2], Sam2] = compile_model) -> Sam2:
     """The model as a config wants it to run: under autocast, compiled. Changes and returns the same model."""
     if config.dtype == "autocast":
         autocast_model(model)
-    return compile_model(model) if config.compile else model
+    return compiled(model) if config.compile else model
 
 
 def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfig | None = None) -> str:
@@ -64,19 +66,19 @@ def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfi
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the video was too large for the device or the process, which may go on with another."""
+    """Whether the video was too large for the device or the process. Another video may still fit."""
     return isinstance(error, torch.OutOfMemoryError) or is_out_of_host_memory(error)
 
 
 def is_out_of_host_memory(error: BaseException) -> bool:
-    """Whether the process or its machine has no memory left, which another video may have used up."""
+    """Whether the process or its machine has no memory left. Another video may have used it up."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_OUT_OF_MEMORY)
 
 
 def is_poisoned(error: BaseException) -> bool:
-    """Whether this process can compute nothing any more: any CUDA error but out of memory, or `WorkerBroken`."""
+    """Whether this process can compute nothing any more: `WorkerBroken`, or any CUDA error but out of memory."""
     if isinstance(error, WorkerBroken):
         return True
     if is_out_of_memory(error) or not isinstance(error, RuntimeError):
@@ -85,7 +87,7 @@ def is_poisoned(error: BaseException) -> bool:
 
 
 def free_memory() -> None:
-    """Give back what nobody refers to."""
+    """Give unused memory back to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,7 +1,4 @@
-"""One video to rows: prompts and frames in, masks and tracks out. It knows nothing of Ray, config or storage.
-
-Legend: B objects, H, W pixels.
-"""
+"""One video to rows: prompts and frames in, masks and tracks out. It knows nothing of Ray, config or storage."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ from pipeline.output.mask_rows import MaskRows
 from pipeline.output.rows import Track, tracks_table
 from pipeline.output.schema import MASKS
 from pipeline.records import FramePosition, Status
+from pipeline.redact import redact
 from pipeline.worker.mask_encoder import MaskEncoder
 
 _log = logging.getLogger(__name__)
@@ -28,7 +26,7 @@ T = TypeVar("T")
 
 
 class Session(Protocol):
-    """What follows the objects of one video; see `model.tracking.session.VideoSession`."""
+    """What follows the objects of one video; see `model.VideoSession`."""
 
     def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None: ...
 
@@ -36,7 +34,7 @@ class Session(Protocol):
 
 
 class SavedSession(Session, Protocol):
-    """A session that can be saved between two frames, and goes on from there."""
+    """A session that can be saved between two frames. What was saved goes on from that frame."""
 
     def to_bytes(self) -> bytes: ...
 
@@ -45,8 +43,8 @@ Steps = Generator[Step, FrameResult, T]
 MakeSession = Callable[[FrameSource], Session]
 
 
-class Saved(Protocol):
-    """A video as it was saved in its middle."""
+class SavedVideo(Protocol):
+    """A video as it was saved in its middle: the session's state, the rows so far, the frames that were walked."""
 
     @property
     def state(self) -> bytes: ...
@@ -58,10 +56,13 @@ class Saved(Protocol):
     def num_frames(self) -> int: ...
 
 
-class Checkpoint(Protocol):
-    """Where a long video is saved; see `pipeline.output.saved_sessions.VideoCheckpoint`."""
+class SessionStore(Protocol):
+    """Where a long video is saved; see `pipeline.output.saved_sessions.VideoCheckpoint`.
 
-    def load(self) -> Saved | None: ...
+    `load` returns what an earlier attempt saved, if anything. `forget` deletes it, because it does not fit.
+    """
+
+    def load(self) -> SavedVideo | None: ...
 
     def forget(self) -> None: ...
 
@@ -72,9 +73,12 @@ class Checkpoint(Protocol):
 
 @dataclass(frozen=True)
 class Saving:
-    """How a video is saved and gone on with: where, and how a session is made of what was saved."""
+    """Where a video is saved, how a new session is made, and how one is made of what was saved.
 
-    checkpoint: Checkpoint
+    `restore_session` raises `ValueError` for a state that does not fit the model or the frames.
+    """
+
+    store: SessionStore
     make_session: Callable[[FrameSource], SavedSession]
     restore_session: Callable[[bytes, FrameSource], SavedSession]
 
@@ -92,9 +96,9 @@ class LabeledFrames(FrameSource, Protocol):
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """How a video is labelled. `max_objects` are followed at a time: fewer need less memory and more passes.
+    """How a video is labeled. `max_objects` are followed at a time (None = all): fewer need less memory, more passes.
 
-    Rows of a long video wait in `folder`, on local disk (None: the system's temporary one).
+    Rows of a long video wait in `folder` on local disk (None = the system's temporary folder).
     """
 
     direction: str = "forward"
@@ -104,7 +108,7 @@ class LabelOptions:
 
 @dataclass(frozen=True)
 class Labels:
-    """The rows of one video. `expected_masks` follows from frames and prompts alone, to hold the rows against."""
+    """The rows of one video. `expected_masks` is their number as it follows from the frames and prompts alone."""
 
     masks: pa.Table
     tracks: pa.Table
@@ -115,14 +119,14 @@ class Labels:
 
     @property
     def failure(self) -> str:
-        """Why no object could be labelled; empty if at least one was."""
+        """Why no object could be labeled; empty if at least one was."""
         statuses, messages = (self.tracks[name].to_pylist() for name in ("status", "message"))
         return "" if Status.OK in statuses else "; ".join(dict.fromkeys(messages))
 
 
 @dataclass(frozen=True)
 class _Seeded:
-    """An object that can be followed: its prompts by label of the frame, which fit the video."""
+    """An object that can be followed: its prompts, which fit the video, each with the label of its frame."""
 
     object_id: int
     prompts: tuple[tuple[int, Prompt], ...]
@@ -144,10 +148,12 @@ def label_steps(
 ) -> Steps[Labels]:
     """Labels a video frame by frame: yields each step, wants its result sent back, returns the rows at the end.
 
-    Who drives it computes the step (`model.tracking.session.advance`), perhaps together with steps of other videos.
-    An object whose prompts are wrong becomes a failed track, and the others are labelled. Errors of the frames (input,
-    storage) and of the device pass. With `saving` (and all objects at a time) it goes on where the video was saved
-    last, and saves it now and then.
+    The caller computes the step (`model.advance`), perhaps together with steps of other videos. An object whose prompts
+    are wrong becomes a failed track, and the others are labeled. Errors of the frames (input, storage) and of the
+    device pass.
+
+    With `saving` the video goes on from where it was saved last, and is saved now and then. A saved session follows all
+    objects at once. If only a few are followed at a time, what was saved is deleted and nothing is saved.
     """
     seeded, tracks = [], []
     for prompted in prompts.objects:
@@ -156,10 +162,14 @@ def label_steps(
         if one is not None:
             seeded.append(one)
     size = options.max_objects or max(1, len(seeded))
-    saving = saving if seeded and size >= len(seeded) else None
+    if saving is not None and size < len(seeded):
+        saving.store.forget()
+        saving = None
+    if not seeded:
+        saving = None
     rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None)
     with contextlib.closing(rows), MaskEncoder(frames, rows) as encoder:
-        walk = _Walk(encoder, rows, options.direction)
+        walk = _Walk(video_id, encoder, rows, options.direction)
         if saving is not None:
             yield from walk.saved(saving, seeded, frames)
         else:
@@ -181,9 +191,10 @@ def label_steps(
 
 
 class _Walk:
-    """The way through a video: hands results to the encoder, counts frames and time, saves what is to be saved."""
+    """The way through a video: hands results to the encoder, counts frames and time, saves the video if that is due."""
 
-    def __init__(self, encoder: MaskEncoder, rows: MaskRows, direction: str) -> None:
+    def __init__(self, video_id: str, encoder: MaskEncoder, rows: MaskRows, direction: str) -> None:
+        self._video_id = video_id
         self._encoder = encoder
         self._rows = rows
         self._direction = direction
@@ -205,7 +216,7 @@ class _Walk:
             after_step()
 
     def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Steps[None]:
-        """The same from where the video was saved last, and saving it now and then."""
+        """The same from where the video was saved last; saves it now and then."""
         restored = self._restored(saving, frames)
         session = restored or saving.make_session(frames)
         if restored is None:
@@ -213,21 +224,23 @@ class _Walk:
 
         def save_if_due() -> None:
             # A frame that is walked twice, forward and backward, is two steps.
-            if saving.checkpoint.is_due(self.num_steps):
+            if saving.store.is_due(self.num_steps):
                 self._encoder.finish()
-                saving.checkpoint.save(session.to_bytes(), self._rows.take_new(), self.num_steps)
+                saving.store.save(session.to_bytes(), self._rows.take_new(), self.num_steps)
 
         yield from self.follow(session.walk(self._direction, resume=restored is not None), save_if_due)
 
     def _restored(self, saving: Saving, frames: LabeledFrames) -> SavedSession | None:
-        found = saving.checkpoint.load()
+        found = saving.store.load()
         if found is None:
             return None
         try:
             session = saving.restore_session(found.state, frames)
         except ValueError as error:
-            _log.warning("what was saved of a video does not fit, it starts anew: %s", error)
-            saving.checkpoint.forget()
+            _log.warning(
+                "video %r starts anew, because its saved session does not fit: %s", self._video_id, redact(str(error))
+            )
+            saving.store.forget()
             return None
         self._rows.put(found.rows)
         self.num_steps = found.num_frames
@@ -242,7 +255,7 @@ def _add_prompts(session: Session, seeded: Sequence[_Seeded]) -> None:
 
 
 def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Table:
-    """Rows of `tracks` for a video that failed as a whole: each object has its own error, or the video's."""
+    """Rows of `tracks` for a video that failed as a whole. An object has its own error, or else the video's."""
     tracks = [
         Track(one.object_id, Status.FAILED, one.error or message, one.category, len(one.prompts), ())
         for one in prompts.objects
@@ -251,7 +264,7 @@ def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Tabl
 
 
 def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seeded | None, Track]:
-    """An object's prompts, checked against the video, and its row of `tracks` so far."""
+    """An object's prompts, checked against the video, and its row of `tracks`, still without statistics of masks."""
     fitted: dict[int, Prompt] = {}
     warnings: list[str] = []
     error = prompted.error
@@ -284,4 +297,4 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
 
 
 def _length(frames: LabeledFrames) -> str:
-    return "its length is not known" if frames.num_frames is None else f"{frames.num_frames} labelled frames"
+    return "its length is not known" if frames.num_frames is None else f"{frames.num_frames} labeled frames"

@@ -41,7 +41,7 @@ BeginCopy = Callable[[torch.Tensor], Copying]
 
 
 class Positions(Protocol):
-    """Where labelled frames lie in their video; see `pipeline.video.frames.VideoFrames`."""
+    """Where labeled frames lie in their video; see `pipeline.video.frames.VideoFrames`."""
 
     @property
     def size_hw(self) -> tuple[int, int]: ...

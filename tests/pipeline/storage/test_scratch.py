@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 from pipeline.storage.scratch import WorkerFolder
+
+HOLD_A_FOLDER = """
+import sys, time
+from pipeline.storage.scratch import WorkerFolder
+folder = WorkerFolder(sys.argv[1])
+(folder.path / "rows.arrow").write_bytes(b"rows")
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_is_gone_when_it_is_closed(tmp_path: Path) -> None:
+    folder = WorkerFolder(str(tmp_path / "spool"))
+    (folder.path / "file").write_text("x")
+    folder.close()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_what_a_killed_worker_left_goes_and_a_living_ones_stays(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD_A_FOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        (theirs,) = tmp_path.iterdir()
+        mine = WorkerFolder(str(tmp_path))
+        assert set(tmp_path.iterdir()) == {theirs, mine.path}
+        os.kill(other.pid, signal.SIGKILL)
+    time.sleep(0.1)
+    another = WorkerFolder(str(tmp_path))
+    assert set(tmp_path.iterdir()) == {mine.path, another.path}
+    mine.close()
+    another.close()
 
 
 def test_folders_of_one_process_leave_each_other_alone(tmp_path: Path) -> None:

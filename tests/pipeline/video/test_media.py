@@ -199,6 +199,16 @@ def test_a_web_server_need_not_know_ranges(web_server: str, tmp_path: Path) -> N
     assert "abc" not in str(caught.value)
 
 
+def test_a_download_lies_in_the_folder_that_was_given_for_it(web_server: str, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(os.urandom(9 << 20))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with open_media(item(f"{web_server}/clip.mp4"), scratch=scratch):
+        (download,) = (path for path in scratch.rglob("*") if path.is_file())
+        assert download.stat().st_size == 9 << 20
+    assert list(scratch.iterdir()) == []
+
+
 def test_an_error_of_whoever_uses_the_media_is_passed_on(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"video")
     with pytest.raises(FileNotFoundError, match="spool"), open_media(item(tmp_path / "clip.mp4")):

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from pycocotools import mask as coco
 
-from model.prompts import BoxPrompt, PointPrompt, Prompt
-from model.tracking.frames import ArrayFrames, FrameSource
-from model.tracking.state import FrameResult
+from model import ArrayFrames, BoxPrompt, FrameResult, FrameSource, PointPrompt, Prompt
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
+from pipeline.output.saved_sessions import SavedVideo
 from pipeline.output.schema import MASKS, TRACKS
 from pipeline.records import FramePosition
-from pipeline.worker.labeler import LabelOptions, Labels, failed_tracks, label_steps
+from pipeline.worker.labeler import LabelOptions, Labels, Saving, failed_tracks, label_steps
 
 SIZE_HW = (32, 48)
 NUM_FRAMES = 10
 
 
 class Frames(ArrayFrames):
-    """Ten frames, of which every second of a longer video is labelled: label 3 is frame 6 at 0.6 s."""
+    """Ten frames, of which every second of a longer video is labeled: label 3 is frame 6 at 0.6 s."""
 
     num_frames: int | None = NUM_FRAMES
 
@@ -88,10 +89,14 @@ def label(*objects: ObjectPrompts, **options: object) -> Labels:
 
 
 def label_with(
-    make_session: Callable[[FrameSource], Any], compute: Callable[[Any], Any], *objects: ObjectPrompts, **options: Any
+    make_session: Callable[[FrameSource], Any],
+    compute: Callable[[Any], Any],
+    *objects: ObjectPrompts,
+    saving: Saving | None = None,
+    **options: Any,
 ) -> Labels:
     """A whole video; `compute` makes the result of a step."""
-    steps = label_steps(make_session, "v", VideoPrompts(objects), Frames(), LabelOptions(**options))
+    steps = label_steps(make_session, "v", VideoPrompts(objects), Frames(), LabelOptions(**options), saving)
     try:
         step = next(steps)
         while True:
@@ -148,10 +153,10 @@ def test_tracks_summarise_their_masks() -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (box(2, 100), "object 2, frame 100: the video ends before it (10 labelled frames)"),
+        (box(2, 100), "object 2, frame 100: the video ends before it (10 labeled frames)"),
         (
             ObjectPrompts(2, None, ((FramePosition(None, 9.0), BoxPrompt((0.0, 0.0, 5.0, 5.0))),)),
-            "object 2, pts_seconds 9.0: the video has no frame then, or has no times (10 labelled frames)",
+            "object 2, pts_seconds 9.0: the video has no frame then, or has no times (10 labeled frames)",
         ),
         (box(2, error="object 2, frame 0: box: is nonsense"), "object 2, frame 0: box: is nonsense"),
         (
@@ -201,6 +206,84 @@ def test_objects_can_be_followed_a_few_at_a_time_with_the_same_rows() -> None:
     assert [len(session.prompts) for session in BoxSession.made] == [2, 2, 1]
     assert apart.masks.equals(together.masks)
     assert (apart.num_frames, apart.expected_masks) == (together.num_frames, together.expected_masks)
+
+
+class Store:
+    """Keeps in memory what is saved. It begins with a session of 4 frames and saves after each 3 frames."""
+
+    def __init__(self) -> None:
+        self.saved: SavedVideo | None = SavedVideo(b"4", [], 4)
+        self.states: list[bytes] = []
+
+    def load(self) -> SavedVideo | None:
+        return self.saved
+
+    def forget(self) -> None:
+        self.saved = None
+
+    def is_due(self, num_frames: int) -> bool:
+        return num_frames % 3 == 0
+
+    def save(self, state: bytes, new_rows: Sequence[pa.RecordBatch], num_frames: int) -> bool:
+        self.states.append(state)
+        return True
+
+
+class SavedBoxSession(BoxSession):
+    """A session that is saved as the number of frames that it has walked."""
+
+    num_walked = 0
+
+    @classmethod
+    def restored(cls, state: bytes, frames: FrameSource, *objects: ObjectPrompts) -> SavedBoxSession:
+        session = cls(frames)
+        session.num_walked = int(state)
+        for one in objects:
+            for position, prompt in one.prompts:
+                session.add_prompt(one.object_id, position.frame_index or 0, prompt)
+        return session
+
+    def walk(self, direction: str, *, resume: bool = False) -> Iterator[FrameResult]:
+        assert resume == (self.num_walked > 0)
+        for result in islice(super().walk(direction), self.num_walked, None):
+            self.num_walked += 1
+            yield result
+
+    def to_bytes(self) -> bytes:
+        return str(self.num_walked).encode()
+
+
+def unfit(state: bytes, frames: FrameSource) -> SavedBoxSession:
+    raise ValueError("it is of another model")
+
+
+def test_a_saved_video_goes_on_from_its_frame_and_is_saved_again() -> None:
+    store = Store()
+    saving = Saving(store, SavedBoxSession, lambda *saved: SavedBoxSession.restored(*saved, box(1, 0)))
+    labels = label_with(SavedBoxSession, lambda step: step, box(1, 0), saving=saving)
+    assert labels.masks["frame_index"].to_pylist() == [2 * index for index in range(4, NUM_FRAMES)]
+    assert store.states == [b"6", b"9"]
+    assert store.saved is not None
+
+
+def test_a_saved_session_that_does_not_fit_is_deleted_and_the_video_starts_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Store()
+    labels = label_with(SavedBoxSession, lambda step: step, box(1, 0), saving=Saving(store, SavedBoxSession, unfit))
+    assert labels.masks.equals(label(box(1, 0)).masks)
+    assert store.saved is None
+    assert store.states == [b"3", b"6", b"9"]
+    assert "video 'v' starts anew, because its saved session does not fit: it is of another model" in caplog.text
+
+
+def test_a_few_objects_at_a_time_delete_what_was_saved_and_save_nothing() -> None:
+    """A saved session follows all objects at once, so it fits no longer."""
+    store, objects = Store(), [box(1, 0), box(2, 1)]
+    saving = Saving(store, SavedBoxSession, unfit)
+    apart = label_with(SavedBoxSession, lambda step: step, *objects, saving=saving, max_objects=1)
+    assert apart.masks.equals(label(*objects).masks)
+    assert (store.saved, store.states) == (None, [])
 
 
 def test_each_step_wants_its_result_and_the_video_may_stop_anywhere() -> None:

@@ -27,6 +27,7 @@ from pipeline.errors import StorageError
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
 from pipeline.inputs.shards import InputTables
+from pipeline.output.saved_sessions import num_saved
 from pipeline.records import Report, Status, VideoSource, Weights, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import RowReader
@@ -519,6 +520,23 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     num_labeled = sum(report.num_frames for report in reports)
     assert num_labeled == (NUM_FRAMES - progress.num_saved if other == "a" else NUM_FRAMES)
     assert outcomes(reports) == {"a": Status.OK}
+
+
+def test_a_saved_session_that_does_not_fit_is_deleted_and_the_video_starts_anew(
+    make: MakeWorker, items: dict[str, WorkItem], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = make(checkpoint=CheckpointConfig(every_frames=1), beat_seconds=0.01)
+    storage = first.settings.job.storage
+    report = first.work([items["a"]])
+    while not report.in_flight[0].num_saved:
+        report = first.work(())
+    first.close()
+    assert num_saved(storage) == 1
+    (state,) = Path(storage.uri).glob("_sessions/*/*.safetensors")
+    state.write_bytes(b"of another program")
+    assert sum(report.num_frames for report in finish(make(), items["a"])) == NUM_FRAMES
+    assert num_saved(storage) == 0
+    assert "video 'a' starts anew, because its saved session does not fit" in caplog.text
 
 
 def test_a_worker_leaves_the_temporary_folder_of_its_process_alone(

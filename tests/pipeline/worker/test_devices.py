@@ -1,0 +1,56 @@
+"""Which device a config means, how the model runs there, and what a device's errors mean."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model import load_model
+from pipeline.config.job_config import ModelConfig
+from pipeline.errors import WorkerBroken
+from pipeline.worker.devices import choose_device, describe_device, is_out_of_memory, is_poisoned, prepare_model
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_without_a_gpu_the_cpu_computes_in_float32() -> None:
+    device, dtype = choose_device(ModelConfig(name="tiny", checkpoint="tiny"))
+    assert (device.type, dtype) == ("cpu", torch.float32)
+    assert describe_device(device, dtype) == "CPU (no GPU found), 1 thread, float32"
+    assert choose_device(ModelConfig(name="tiny", checkpoint="tiny", dtype="bfloat16"))[1] == torch.bfloat16
+    with pytest.raises(RuntimeError, match="torch finds no GPU here"):
+        choose_device(ModelConfig(name="tiny", checkpoint="tiny", device="cuda"))
+
+
+def test_a_model_runs_as_the_config_says() -> None:
+    plain, autocast, compiled = (
+        ModelConfig(name="mini", checkpoint="mini", dtype=dtype, compile=is_compiled)  # type: ignore[arg-type]
+        for dtype, is_compiled in (("float32", False), ("autocast", False), ("bfloat16", True))
+    )
+    model, other = load_model("mini"), load_model("mini")
+    assert prepare_model(model, plain) is model
+    assert model.padding is None
+    assert prepare_model(load_model("mini"), autocast).mask_decoder.conv_s0.weight.dtype == torch.bfloat16
+    assert prepare_model(model, compiled, lambda given: other if given is model else given) is other
+    assert choose_device(autocast)[1] == torch.float32
+    names = [describe_device(torch.device("cpu"), choose_device(one)[1], one) for one in (plain, autocast, compiled)]
+    assert [name.partition("thread, ")[2] for name in names] == ["float32", "autocast", "bfloat16, compiled"]
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_memory", "poisoned"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), True, False),
+        (MemoryError(), True, False),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"), True, False),
+        (RuntimeError("could not create a primitive"), True, False),
+        (RuntimeError("can't start new thread"), True, False),
+        (WorkerBroken("video 'a': MemoryError: "), False, True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), False, True),
+        (torch.AcceleratorError("device-side assert"), False, True),
+        (RuntimeError("shape mismatch"), False, False),
+        (ValueError("CUDA error in a file's name"), False, False),
+    ],
+)
+def test_errors_of_a_device_are_told_apart(error: Exception, out_of_memory: bool, poisoned: bool) -> None:
+    assert (is_out_of_memory(error), is_poisoned(error)) == (out_of_memory, poisoned)
