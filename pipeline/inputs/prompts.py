@@ -41,7 +41,10 @@ class RleMask:
     def fit(self, size_hw: tuple[int, int]) -> MaskPrompt:
         """The mask for a video of `size_hw`. Raises `ValueError` for another size, a wrong code or an empty mask."""
         if self.size_hw is not None and self.size_hw != size_hw:
-            raise ValueError(f"mask_rle: size is {list(self.size_hw)} (height, width), the video's {list(size_hw)}")
+            raise ValueError(
+                f"mask_rle: size is {list(self.size_hw)} (height, width), but the video is {list(size_hw)}; "
+                "encode the mask at the size of the video"
+            )
         return MaskPrompt(decode_rle(size_hw, self.counts))
 
 
@@ -190,18 +193,25 @@ def _join(rows: set[_Row]) -> SeedPrompt:
     """One prompt from the rows of one object and frame. Raises `ValueError` for contradictions and wrong values."""
     for row in rows:
         if len(row.points_xy) != len(row.labels):
-            raise ValueError(f"points_xy has {len(row.points_xy)} points, point_labels {len(row.labels)} labels")
+            raise ValueError(
+                f"points_xy has {len(row.points_xy)} points, but point_labels has {len(row.labels)} labels; "
+                "give each point a label"
+            )
     masks = {row.mask for row in rows if row.mask is not None}
     boxes = {row.box_xyxy for row in rows if row.box_xyxy}
     clicks = [click for row in sorted(rows, key=repr) for click in zip(row.points_xy, row.labels, strict=True)]
     if masks:
         if len(masks) > 1 or boxes or clicks:
-            raise ValueError("contradictory prompts on one frame: a mask goes with no other mask, box or points")
+            raise ValueError(
+                "contradictory prompts on one frame: a mask goes with no other mask, box or points; keep one of them"
+            )
         return masks.pop()
     if len(boxes) > 1:
-        raise ValueError(f"contradictory prompts on one frame: {len(boxes)} different boxes ({sorted(boxes)[:2]})")
+        raise ValueError(
+            f"contradictory prompts on one frame: {len(boxes)} different boxes ({sorted(boxes)[:2]}); keep one box"
+        )
     if len({point for point, _ in clicks}) < len(set(clicks)):
-        raise ValueError("contradictory prompts on one frame: a point is labeled both 1 and 0")
+        raise ValueError("contradictory prompts on one frame: a point is labeled both 1 and 0; keep one label")
     points_xy: Any = tuple(point for point, _ in clicks)
     labels = tuple(label for _, label in clicks)
     if boxes:

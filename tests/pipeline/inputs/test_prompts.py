@@ -71,7 +71,7 @@ def test_a_mask_is_decoded_for_the_video(size_hw: tuple[int, int] | None) -> Non
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (RleMask((30, 20), COUNTS.encode()), r"size is \[30, 20\] \(height, width\), the video's \[20, 30\]"),
+        (RleMask((30, 20), COUNTS.encode()), r"size is \[30, 20\] \(height, width\), but the video is \[20, 30\]"),
         (RleMask((20, 30), b"garbage!"), "is not of COCO's compressed code"),
         (RleMask(None, b""), "covers 0 pixels"),
         (RleMask(None, encode_masks(torch.zeros(1, 20, 30))[0].counts.encode()), "mask: is empty"),
@@ -105,11 +105,14 @@ def test_rows_of_one_frame_are_one_prompt() -> None:
     [
         ([click(math.nan)], r"object 1, frame 0: points: expected finite x and y, got \(nan, 4\.0\)"),
         ([click(label=7)], "object 1, frame 0: labels: expected 1 .* or 0 .*, got 7"),
-        ([row(points_xy=[[1.0, 2.0]], point_labels=[])], "frame 0: points_xy has 1 points, point_labels 0 labels"),
+        (
+            [row(points_xy=[[1.0, 2.0]], point_labels=[])],
+            "frame 0: points_xy has 1 points, but point_labels has 0 labels; give each point a label",
+        ),
         ([row(points_xy=[[1.0, 2.0, 3.0]], point_labels=[1])], r"got \(1\.0, 2\.0, 3\.0\)"),
         ([row(points_xy=[[1.0, None]], point_labels=[1])], "expected finite x and y"),
         ([row(points_xy=[None], point_labels=[1])], r"expected finite x and y, got \(\)"),
-        ([row(point_labels=[1])], "points_xy has 0 points, point_labels 1 labels"),
+        ([row(point_labels=[1])], "points_xy has 0 points, but point_labels has 1 labels"),
         ([row(points_xy=[[1.0, 2.0]], point_labels=[None])], "got -1"),
         (
             [row(box_xyxy=[5.0, 2.0, 1.0, 6.0])],

@@ -1,0 +1,42 @@
+"""The one table of file formats: what it names is read, and what it says of a format is so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import VIDEO_FORMATS
+from pipeline.video.formats import IMAGE_SUFFIXES, can_seek, has_times
+from pipeline.video.frames import VideoFrames
+from pipeline.video.media import open_media
+from tests.support.media_files import encode, item, media_of, pictures
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_an_image_of_each_suffix_is_a_frame_of_a_folder(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, pixels in enumerate(pictures(2)):
+        Image.fromarray(pixels).save(folder / f"{number}{suffix.upper()}", quality=100)
+    with open_media(item(folder)) as media, VideoFrames(media) as frames:
+        assert not frames.info.has_times
+        assert frames.num_damaged == 0
+        found = [frame.pixels_HW3.numpy().astype(int) for frame in frames.forward(0)]
+    assert [float(np.abs(one - pixels).mean()) < 6 for one, pixels in zip(found, pictures(2), strict=True)] == [
+        True
+    ] * 2
+
+
+def test_still_images_have_no_times_and_every_other_format_may_have_some() -> None:
+    names = VIDEO_FORMATS.split(",")
+    assert [name for name in names if not has_times(name)] == [name for name in names if name.endswith("_pipe")]
+    assert has_times("mov")
+
+
+@pytest.mark.parametrize(("container", "codec", "expected"), [("mpeg", "mpeg4", False), ("mp4", "libx264", True)])
+def test_a_program_stream_is_decoded_from_its_start(container: str, codec: str, expected: bool) -> None:
+    with VideoFrames(media_of(encode(pictures(4), container=container, codec=codec))) as frames:
+        assert can_seek(frames.info.format) is expected
