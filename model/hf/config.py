@@ -1,20 +1,28 @@
 """The configurations of the documentation page, key by key as `config.json` has them.
 
 What they say is read by `Sam2Config.from_hf`, which refuses the settings that no released checkpoint has; here they are
-carried, so that a file that was read is written again with all that it said.
+carried, so that a file that was read is written again with all that it said. Defaults are those of the released tiny
+2.1: what the network is built from stands in `model.network.config`, and here only what nothing is computed from.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from model.network.config import Sam2Config
+from model.network.config import CONSTANTS, Sam2Config
 from model.weights.checkpoint import CONFIG_NAME, locate, read_json
 from model.weights.hub import HubAccess
+
+_TINY = Sam2Config()
+
+
+def _copy_of(values: Sequence[int]) -> Callable[[], list[int]]:
+    """Makes a new list of these values for each configuration."""
+    return lambda: list(values)
 
 
 @dataclass
@@ -58,24 +66,26 @@ class Sam2HieraDetConfig(ConfigSection):
     """The trunk of the image encoder."""
 
     model_type = "sam2_hiera_det_model"
-    hidden_size: int = 96
-    num_attention_heads: int = 1
+    hidden_size: int = _TINY.hiera.embed_dims[0]
+    num_attention_heads: int = _TINY.hiera.num_heads[0]
     num_channels: int = 3
-    image_size: int | list[int] = field(default_factory=lambda: [1024, 1024])
-    patch_kernel_size: list[int] = field(default_factory=lambda: [7, 7])
-    patch_stride: list[int] = field(default_factory=lambda: [4, 4])
-    patch_padding: list[int] = field(default_factory=lambda: [3, 3])
-    query_stride: list[int] = field(default_factory=lambda: [2, 2])
-    window_positional_embedding_background_size: list[int] = field(default_factory=lambda: [7, 7])
-    num_query_pool_stages: int = 3
-    blocks_per_stage: list[int] = field(default_factory=lambda: [1, 2, 7, 2])
-    embed_dim_per_stage: list[int] = field(default_factory=lambda: [96, 192, 384, 768])
-    num_attention_heads_per_stage: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
-    window_size_per_stage: list[int] = field(default_factory=lambda: [8, 4, 14, 7])
-    global_attention_blocks: list[int] = field(default_factory=lambda: [5, 7, 9])
-    mlp_ratio: float = 4.0
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-6
+    image_size: int | list[int] = field(default_factory=_copy_of((_TINY.image_size,) * 2))
+    patch_kernel_size: list[int] = field(
+        default_factory=_copy_of(CONSTANTS["vision_config.backbone_config.patch_kernel_size"])
+    )
+    patch_stride: list[int] = field(default_factory=_copy_of(CONSTANTS["vision_config.backbone_config.patch_stride"]))
+    patch_padding: list[int] = field(default_factory=_copy_of(CONSTANTS["vision_config.backbone_config.patch_padding"]))
+    query_stride: list[int] = field(default_factory=_copy_of(CONSTANTS["vision_config.backbone_config.query_stride"]))
+    window_positional_embedding_background_size: list[int] = field(default_factory=_copy_of(_TINY.hiera.position_grid))
+    num_query_pool_stages: int = CONSTANTS["vision_config.backbone_config.num_query_pool_stages"]
+    blocks_per_stage: list[int] = field(default_factory=_copy_of(_TINY.hiera.blocks_per_stage))
+    embed_dim_per_stage: list[int] = field(default_factory=_copy_of(_TINY.hiera.embed_dims))
+    num_attention_heads_per_stage: list[int] = field(default_factory=_copy_of(_TINY.hiera.num_heads))
+    window_size_per_stage: list[int] = field(default_factory=_copy_of(_TINY.hiera.window_sizes))
+    global_attention_blocks: list[int] = field(default_factory=_copy_of(_TINY.hiera.global_attention_blocks))
+    mlp_ratio: float = CONSTANTS["vision_config.backbone_config.mlp_ratio"]
+    hidden_act: str = CONSTANTS["vision_config.backbone_config.hidden_act"]
+    layer_norm_eps: float = CONSTANTS["vision_config.backbone_config.layer_norm_eps"]
     initializer_range: float = 0.02
 
 
@@ -86,14 +96,16 @@ class Sam2VisionConfig(ConfigSection):
     model_type = "sam2_vision_model"
     parts: ClassVar = {"backbone_config": Sam2HieraDetConfig}
     backbone_config: Sam2HieraDetConfig = field(default_factory=Sam2HieraDetConfig)
-    backbone_channel_list: list[int] = field(default_factory=lambda: [768, 384, 192, 96])
-    backbone_feature_sizes: list[list[int]] = field(default_factory=lambda: [[256, 256], [128, 128], [64, 64]])
-    fpn_hidden_size: int = 256
-    fpn_kernel_size: int = 1
+    backbone_channel_list: list[int] = field(default_factory=_copy_of(_TINY.hiera.embed_dims[::-1]))
+    backbone_feature_sizes: list[list[int]] = field(
+        default_factory=lambda: [[_TINY.image_size // stride] * 2 for stride in (4, 8, 16)]
+    )
+    fpn_hidden_size: int = _TINY.hidden_dim
+    fpn_kernel_size: int = CONSTANTS["vision_config.fpn_kernel_size"]
     fpn_stride: int = 1
     fpn_padding: int = 0
-    fpn_top_down_levels: list[int] = field(default_factory=lambda: [2, 3])
-    num_feature_levels: int = 3
+    fpn_top_down_levels: list[int] = field(default_factory=_copy_of(CONSTANTS["vision_config.fpn_top_down_levels"]))
+    num_feature_levels: int = CONSTANTS["vision_config.num_feature_levels"]
     hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-6
     initializer_range: float = 0.02
@@ -104,13 +116,13 @@ class Sam2VideoPromptEncoderConfig(ConfigSection):
     """The prompt encoder."""
 
     model_type = "sam2_video_prompt_encoder"
-    hidden_size: int = 256
-    image_size: int | list[int] = 1024
-    patch_size: int | list[int] = 16
-    mask_input_channels: int = 16
-    num_point_embeddings: int = 4
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-6
+    hidden_size: int = _TINY.hidden_dim
+    image_size: int | list[int] = _TINY.image_size
+    patch_size: int | list[int] = CONSTANTS["prompt_encoder_config.patch_size"]
+    mask_input_channels: int = _TINY.mask_prompt_channels
+    num_point_embeddings: int = CONSTANTS["prompt_encoder_config.num_point_embeddings"]
+    hidden_act: str = CONSTANTS["prompt_encoder_config.hidden_act"]
+    layer_norm_eps: float = CONSTANTS["prompt_encoder_config.layer_norm_eps"]
     scale: int = 1
 
 
@@ -119,18 +131,18 @@ class Sam2VideoMaskDecoderConfig(ConfigSection):
     """The mask decoder."""
 
     model_type = "sam2_video_mask_decoder"
-    hidden_size: int = 256
-    hidden_act: str = "gelu"
-    mlp_dim: int = 2048
-    num_hidden_layers: int = 2
-    num_attention_heads: int = 8
-    attention_downsample_rate: int = 2
-    num_multimask_outputs: int = 3
-    iou_head_depth: int = 3
-    iou_head_hidden_dim: int = 256
-    dynamic_multimask_via_stability: bool = True
-    dynamic_multimask_stability_delta: float = 0.05
-    dynamic_multimask_stability_thresh: float = 0.98
+    hidden_size: int = _TINY.hidden_dim
+    hidden_act: str = CONSTANTS["mask_decoder_config.hidden_act"]
+    mlp_dim: int = _TINY.decoder_mlp_dim
+    num_hidden_layers: int = CONSTANTS["mask_decoder_config.num_hidden_layers"]
+    num_attention_heads: int = _TINY.decoder_heads
+    attention_downsample_rate: int = CONSTANTS["mask_decoder_config.attention_downsample_rate"]
+    num_multimask_outputs: int = CONSTANTS["mask_decoder_config.num_multimask_outputs"]
+    iou_head_depth: int = CONSTANTS["mask_decoder_config.iou_head_depth"]
+    iou_head_hidden_dim: int = _TINY.iou_head_dim
+    dynamic_multimask_via_stability: bool = CONSTANTS["mask_decoder_config.dynamic_multimask_via_stability"]
+    dynamic_multimask_stability_delta: float = CONSTANTS["mask_decoder_config.dynamic_multimask_stability_delta"]
+    dynamic_multimask_stability_thresh: float = CONSTANTS["mask_decoder_config.dynamic_multimask_stability_thresh"]
 
 
 @dataclass
@@ -147,43 +159,45 @@ class Sam2VideoConfig(ConfigSection):
     prompt_encoder_config: Sam2VideoPromptEncoderConfig = field(default_factory=Sam2VideoPromptEncoderConfig)
     mask_decoder_config: Sam2VideoMaskDecoderConfig = field(default_factory=Sam2VideoMaskDecoderConfig)
     initializer_range: float = 0.02
-    num_maskmem: int = 7
-    image_size: int | list[int] = 1024
-    sigmoid_scale_for_mem_enc: float = 20.0
-    sigmoid_bias_for_mem_enc: float = -10.0
-    enable_occlusion_spatial_embedding: bool = True
-    multimask_output_in_sam: bool = True
-    multimask_min_pt_num: int = 0
-    multimask_max_pt_num: int = 1
-    multimask_output_for_tracking: bool = True
-    max_object_pointers_in_encoder: int = 16
+    num_maskmem: int = CONSTANTS["num_maskmem"]
+    image_size: int | list[int] = _TINY.image_size
+    sigmoid_scale_for_mem_enc: float = CONSTANTS["sigmoid_scale_for_mem_enc"]
+    sigmoid_bias_for_mem_enc: float = CONSTANTS["sigmoid_bias_for_mem_enc"]
+    enable_occlusion_spatial_embedding: bool = _TINY.is_2_1
+    multimask_output_in_sam: bool = CONSTANTS["multimask_output_in_sam"]
+    multimask_min_pt_num: int = CONSTANTS["multimask_min_pt_num"]
+    multimask_max_pt_num: int = CONSTANTS["multimask_max_pt_num"]
+    multimask_output_for_tracking: bool = CONSTANTS["multimask_output_for_tracking"]
+    max_object_pointers_in_encoder: int = CONSTANTS["max_object_pointers_in_encoder"]
     max_cond_frame_num: int = -1
-    enable_temporal_pos_encoding_for_object_pointers: bool = True
-    memory_attention_hidden_size: int = 256
-    memory_attention_num_layers: int = 4
-    memory_attention_num_attention_heads: int = 1
-    memory_attention_downsample_rate: int = 1
-    memory_attention_feed_forward_hidden_size: int = 2048
-    memory_attention_feed_forward_hidden_act: str = "relu"
+    enable_temporal_pos_encoding_for_object_pointers: bool = _TINY.is_2_1
+    memory_attention_hidden_size: int = _TINY.hidden_dim
+    memory_attention_num_layers: int = _TINY.memory_attention_layers
+    memory_attention_num_attention_heads: int = CONSTANTS["memory_attention_num_attention_heads"]
+    memory_attention_downsample_rate: int = CONSTANTS["memory_attention_downsample_rate"]
+    memory_attention_feed_forward_hidden_size: int = _TINY.memory_attention_mlp_dim
+    memory_attention_feed_forward_hidden_act: str = CONSTANTS["memory_attention_feed_forward_hidden_act"]
     memory_attention_dropout: float = 0.1
-    memory_attention_rope_feat_sizes: list[int] = field(default_factory=lambda: [64, 64])
+    memory_attention_rope_feat_sizes: list[int] = field(default_factory=_copy_of((_TINY.grid_size,) * 2))
     memory_attention_rope_dropout: float = 0.1
-    memory_encoder_hidden_size: int = 256
-    memory_encoder_output_channels: int = 64
-    rope_parameters: dict[str, Any] = field(default_factory=lambda: {"rope_theta": 10000.0, "rope_type": "axial"})
-    mask_downsampler_embed_dim: int = 256
-    mask_downsampler_kernel_size: int = 3
-    mask_downsampler_stride: int = 2
-    mask_downsampler_padding: int = 1
-    mask_downsampler_total_stride: int = 16
-    mask_downsampler_hidden_act: str = "gelu"
-    memory_fuser_num_layers: int = 2
-    memory_fuser_embed_dim: int = 256
-    memory_fuser_intermediate_dim: int = 1024
-    memory_fuser_kernel_size: int = 7
-    memory_fuser_padding: int = 3
+    memory_encoder_hidden_size: int = _TINY.hidden_dim
+    memory_encoder_output_channels: int = CONSTANTS["memory_encoder_output_channels"]
+    rope_parameters: dict[str, Any] = field(
+        default_factory=lambda: {"rope_theta": CONSTANTS["rope_parameters.rope_theta"], "rope_type": "axial"}
+    )
+    mask_downsampler_embed_dim: int = _TINY.hidden_dim
+    mask_downsampler_kernel_size: int = CONSTANTS["mask_downsampler_kernel_size"]
+    mask_downsampler_stride: int = CONSTANTS["mask_downsampler_stride"]
+    mask_downsampler_padding: int = CONSTANTS["mask_downsampler_padding"]
+    mask_downsampler_total_stride: int = CONSTANTS["mask_downsampler_total_stride"]
+    mask_downsampler_hidden_act: str = CONSTANTS["mask_downsampler_hidden_act"]
+    memory_fuser_num_layers: int = CONSTANTS["memory_fuser_num_layers"]
+    memory_fuser_embed_dim: int = _TINY.hidden_dim
+    memory_fuser_intermediate_dim: int = _TINY.fuser_dim
+    memory_fuser_kernel_size: int = CONSTANTS["memory_fuser_kernel_size"]
+    memory_fuser_padding: int = CONSTANTS["memory_fuser_padding"]
     memory_fuser_layer_scale_init_value: float = 1e-6
-    memory_fuser_hidden_act: str = "gelu"
+    memory_fuser_hidden_act: str = CONSTANTS["memory_fuser_hidden_act"]
 
     @classmethod
     def from_pretrained(

@@ -1,7 +1,11 @@
-"""What varies between SAM 2 checkpoints. Everything else is a constant of the network and stands where it is used.
+"""The numbers of SAM 2, each in one place: what varies between models, and what is the same in all of them.
 
-Of the originals' 24 model-level settings 20 are the same in all released checkpoints, and the other four amount to the
-switch `is_2_1`; the Hiera trunk varies with the size. The further fields are those in which the mini model differs.
+`Sam2Config` has what varies; its defaults are those of the released tiny 2.1. Of the originals' 24 settings of a whole
+model 20 are the same in all released ones, and the other four amount to the switch `is_2_1`. The trunk (`HieraConfig`)
+varies with the size. The further fields are those in which the mini model differs.
+
+`CONSTANTS` has what is the same in all released models and in mini, under the keys of `config.json`. The documented
+configurations (`model.hf.config`) take their defaults from both.
 """
 
 from __future__ import annotations
@@ -11,6 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 Json = Mapping[str, Any]
+
+# What the network computes with, and what a `config.json` must therefore say.
+MASK_SCALE, MASK_BIAS = 20.0, -10.0  # masks as logits: +10 on the object, -10 beside it
+ROPE_THETA = 10000.0
+STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98
+NUM_MULTIMASKS = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Sam2Config:
     fuser_dim: int = 1024
     max_prompted_memories: int | None = None
 
-    # The same in every checkpoint that this code knows; `from_hf` refuses others.
+    # The same in every model that this code knows; `from_hf` refuses others.
     memory_dim: int = 64
     num_memories: int = 7
     max_pointers: int = 16
@@ -78,8 +88,9 @@ class Sam2Config:
         vision, prompt, decoder = (
             config.get(key) or {} for key in ("vision_config", "prompt_encoder_config", "mask_decoder_config")
         )
-        pointers_timed = config.get("enable_temporal_pos_encoding_for_object_pointers", True)
-        occlusion_embedded = config.get("enable_occlusion_spatial_embedding", True)
+        default = cls()
+        pointers_timed = config.get("enable_temporal_pos_encoding_for_object_pointers", default.is_2_1)
+        occlusion_embedded = config.get("enable_occlusion_spatial_embedding", default.is_2_1)
         if pointers_timed != occlusion_embedded:
             raise ValueError(
                 "enable_temporal_pos_encoding_for_object_pointers and enable_occlusion_spatial_embedding differ: "
@@ -88,18 +99,48 @@ class Sam2Config:
         max_prompted = config.get("max_cond_frame_num", -1)
         return cls(
             hiera=_hiera_from_hf(vision.get("backbone_config") or {}),
-            image_size=_square(config.get("image_size", 1024), "image_size"),
-            hidden_dim=vision.get("fpn_hidden_size", 256),
+            image_size=_square(config.get("image_size", default.image_size), "image_size"),
+            hidden_dim=vision.get("fpn_hidden_size", default.hidden_dim),
             is_2_1=bool(pointers_timed),
-            mask_prompt_channels=prompt.get("mask_input_channels", 16),
-            decoder_heads=decoder.get("num_attention_heads", 8),
-            decoder_mlp_dim=decoder.get("mlp_dim", 2048),
-            iou_head_dim=decoder.get("iou_head_hidden_dim", 256),
-            memory_attention_layers=config.get("memory_attention_num_layers", 4),
-            memory_attention_mlp_dim=config.get("memory_attention_feed_forward_hidden_size", 2048),
-            fuser_dim=config.get("memory_fuser_intermediate_dim", 1024),
+            mask_prompt_channels=prompt.get("mask_input_channels", default.mask_prompt_channels),
+            decoder_heads=decoder.get("num_attention_heads", default.decoder_heads),
+            decoder_mlp_dim=decoder.get("mlp_dim", default.decoder_mlp_dim),
+            iou_head_dim=decoder.get("iou_head_hidden_dim", default.iou_head_dim),
+            memory_attention_layers=config.get("memory_attention_num_layers", default.memory_attention_layers),
+            memory_attention_mlp_dim=config.get(
+                "memory_attention_feed_forward_hidden_size", default.memory_attention_mlp_dim
+            ),
+            fuser_dim=config.get("memory_fuser_intermediate_dim", default.fuser_dim),
             max_prompted_memories=None if max_prompted in (-1, None) else int(max_prompted),
         )
+
+    def to_hf(self) -> dict[str, Any]:
+        """A `config.json` of a released size, which `from_hf` reads as this; keys that have tiny's values are left out.
+
+        Only the trunk and the version of the released models differ.
+        """
+        hiera = self.hiera
+        return {
+            "architectures": ["Sam2VideoModel"],
+            "model_type": "sam2_video",
+            "enable_occlusion_spatial_embedding": self.is_2_1,
+            "enable_temporal_pos_encoding_for_object_pointers": self.is_2_1,
+            "vision_config": {
+                "model_type": "sam2_vision_model",
+                "backbone_channel_list": list(hiera.embed_dims[::-1]),
+                "backbone_config": {
+                    "model_type": "sam2_hiera_det_model",
+                    "hidden_size": hiera.embed_dims[0],
+                    "num_attention_heads": hiera.num_heads[0],
+                    "embed_dim_per_stage": list(hiera.embed_dims),
+                    "num_attention_heads_per_stage": list(hiera.num_heads),
+                    "blocks_per_stage": list(hiera.blocks_per_stage),
+                    "global_attention_blocks": list(hiera.global_attention_blocks),
+                    "window_size_per_stage": list(hiera.window_sizes),
+                    "window_positional_embedding_background_size": list(hiera.position_grid),
+                },
+            },
+        }
 
 
 _TRUNKS = {
@@ -125,19 +166,19 @@ _TRUNKS = {
 SIZES = tuple(_TRUNKS)
 
 
-def named_config(name: str, *, is_2_1: bool = True, image_size: int = 1024) -> Sam2Config:
+def named_config(name: str, *, is_2_1: bool = True, image_size: int = Sam2Config.image_size) -> Sam2Config:
     """The architecture of a released size: `tiny`, `small`, `base_plus` or `large`."""
     if name not in _TRUNKS:
         raise ValueError(f"unknown model size {name!r}, expected one of {', '.join(_TRUNKS)}")
     return replace(Sam2Config(hiera=_TRUNKS[name]), is_2_1=is_2_1, image_size=image_size)
 
 
-# Settings that this code has as constants: the only values of all eight released checkpoints and of mini.
-_CONSTANTS: dict[str, Any] = {
-    "num_maskmem": 7,
-    "max_object_pointers_in_encoder": 16,
-    "sigmoid_scale_for_mem_enc": 20.0,
-    "sigmoid_bias_for_mem_enc": -10.0,
+# Settings of `config.json` that this code has as constants: the only values of all eight released models and of mini.
+CONSTANTS: dict[str, Any] = {
+    "num_maskmem": Sam2Config.num_memories,
+    "max_object_pointers_in_encoder": Sam2Config.max_pointers,
+    "sigmoid_scale_for_mem_enc": MASK_SCALE,
+    "sigmoid_bias_for_mem_enc": MASK_BIAS,
     "multimask_output_in_sam": True,
     "multimask_min_pt_num": 0,
     "multimask_max_pt_num": 1,
@@ -145,8 +186,8 @@ _CONSTANTS: dict[str, Any] = {
     "memory_attention_num_attention_heads": 1,
     "memory_attention_downsample_rate": 1,
     "memory_attention_feed_forward_hidden_act": "relu",
-    "memory_attention_rope_theta": 10000,
-    "memory_encoder_output_channels": 64,
+    "memory_attention_rope_theta": ROPE_THETA,
+    "memory_encoder_output_channels": Sam2Config.memory_dim,
     "mask_downsampler_kernel_size": 3,
     "mask_downsampler_stride": 2,
     "mask_downsampler_padding": 1,
@@ -156,14 +197,14 @@ _CONSTANTS: dict[str, Any] = {
     "memory_fuser_kernel_size": 7,
     "memory_fuser_padding": 3,
     "memory_fuser_hidden_act": "gelu",
-    "rope_parameters.rope_theta": 10000,
+    "rope_parameters.rope_theta": ROPE_THETA,
     "mask_decoder_config.attention_downsample_rate": 2,
     "mask_decoder_config.dynamic_multimask_via_stability": True,
-    "mask_decoder_config.dynamic_multimask_stability_delta": 0.05,
-    "mask_decoder_config.dynamic_multimask_stability_thresh": 0.98,
+    "mask_decoder_config.dynamic_multimask_stability_delta": STABILITY_DELTA,
+    "mask_decoder_config.dynamic_multimask_stability_thresh": STABILITY_THRESHOLD,
     "mask_decoder_config.iou_head_depth": 3,
     "mask_decoder_config.num_hidden_layers": 2,
-    "mask_decoder_config.num_multimask_outputs": 3,
+    "mask_decoder_config.num_multimask_outputs": NUM_MULTIMASKS,
     "mask_decoder_config.hidden_act": "gelu",
     "prompt_encoder_config.num_point_embeddings": 4,
     "prompt_encoder_config.patch_size": 16,
@@ -184,7 +225,7 @@ _CONSTANTS: dict[str, Any] = {
 
 
 def _check_constants(config: Json) -> None:
-    for path, expected in _CONSTANTS.items():
+    for path, expected in CONSTANTS.items():
         value: Any = config
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None

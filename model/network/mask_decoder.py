@@ -11,12 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network.config import Sam2Config
+from model.network.config import NUM_MULTIMASKS, STABILITY_DELTA, STABILITY_THRESHOLD, Sam2Config
 from model.network.layers import Attention, LayerNorm2d, Mlp, wide
 
-NUM_CANDIDATES = 4
-STABILITY_DELTA = 0.05
-STABILITY_THRESHOLD = 0.98
+NUM_CANDIDATES = 1 + NUM_MULTIMASKS
 
 
 class TwoWayBlock(nn.Module):

@@ -11,11 +11,9 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from model.network.config import Sam2Config
+from model.network.config import ROPE_THETA, Sam2Config
 from model.network.kernels import attention, rows_at_a_time, uses_blocks
 from model.network.layers import Linear, wide
-
-ROPE_THETA = 10000.0
 
 
 def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network.config import Sam2Config
+from model.network.config import MASK_BIAS, MASK_SCALE, Sam2Config
 from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
 from model.network.image_encoder import ImageEncoder
 from model.network.kernels import linear, objects_per_batch
@@ -28,8 +28,6 @@ from model.pixels.transfers import on_device
 
 # What the logits of an object become on a frame where it is not seen.
 HIDDEN_LOGIT = -1024.0
-# A mask as logits: +10 on the object and -10 beside it; also the scale of masks that the memory encoder sees.
-MASK_SCALE, MASK_BIAS = 20.0, -10.0
 
 
 class Sam2(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, Any
 
 import fsspec
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor
 
-from model.network.config import SIZES, Sam2Config, named_config
+from model.network.config import SIZES, named_config
 from model.weights.pt_names import rename_pt
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -64,37 +65,12 @@ def config_of_weights(tensors: Mapping[str, Tensor], location: str) -> dict[str,
     for size in SIZES:
         config = named_config(size)
         if patch is not None and (len(patch), num_blocks) == (config.hiera.embed_dims[0], config.hiera.num_blocks):
-            return _raw_config(config, is_2_1="occlusion_spatial_embedding_parameter" in tensors)
+            return replace(config, is_2_1="occlusion_spatial_embedding_parameter" in tensors).to_hf()
     width = None if patch is None else len(patch)
     raise CheckpointError(
         f"checkpoint {location}: none of the released sizes ({', '.join(SIZES)}) has {num_blocks} blocks of width "
         f"{width}; put the config.json of the model beside the file"
     )
-
-
-def _raw_config(config: Sam2Config, is_2_1: bool) -> dict[str, Any]:
-    hiera = config.hiera
-    return {
-        "architectures": ["Sam2VideoModel"],
-        "model_type": "sam2_video",
-        "enable_occlusion_spatial_embedding": is_2_1,
-        "enable_temporal_pos_encoding_for_object_pointers": is_2_1,
-        "vision_config": {
-            "model_type": "sam2_vision_model",
-            "backbone_channel_list": list(hiera.embed_dims[::-1]),
-            "backbone_config": {
-                "model_type": "sam2_hiera_det_model",
-                "hidden_size": hiera.embed_dims[0],
-                "num_attention_heads": hiera.num_heads[0],
-                "embed_dim_per_stage": list(hiera.embed_dims),
-                "num_attention_heads_per_stage": list(hiera.num_heads),
-                "blocks_per_stage": list(hiera.blocks_per_stage),
-                "global_attention_blocks": list(hiera.global_attention_blocks),
-                "window_size_per_stage": list(hiera.window_sizes),
-                "window_positional_embedding_background_size": list(hiera.position_grid),
-            },
-        },
-    }
 
 
 def _read_safetensors(location: str) -> dict[str, Tensor]:
