@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
@@ -30,7 +28,9 @@ from model.tracking.session import VideoSession
 from model.tracking.steps import advance
 from model.weights.checkpoint import load_model
 from pipeline.masks.from_logits_gpu import pack_runs
-from tests.pipeline.worker.test_labeler import box, label_with
+from pipeline.output.mask_rows import MaskRows
+from pipeline.worker.mask_encoder import MaskEncoder
+from tests.pipeline.worker.test_labeler import SIZE_HW, Frames
 from tests.reference.flops import NUM_MEMORIES, NUM_POINTERS, frame_flops, object_flops
 from tests.support.sessions import small
 
@@ -162,18 +162,27 @@ def test_clicks_boxes_and_corrections_do_not_make_the_host_wait_either(tiny: Sam
 
 
 @pytest.mark.usefixtures("no_waiting_constants")
-def test_a_labelled_video_has_one_transfer_for_each_frame_and_waits_for_nothing_else() -> None:
+def test_a_labeled_video_has_one_transfer_for_each_frame_and_waits_for_nothing_else() -> None:
     """From the session through the masks' runs to the rows; the copies begin in the thread that counts."""
-    objects = (box(1, 0), box(2, 0), box(3, 4))
-    make_session = partial(VideoSession, small())
+    copied = []
+
+    def begin_copy(packed: torch.Tensor) -> Download:
+        copied.append(packed)
+        return download(packed)
+
+    session, rows = VideoSession(small(), Frames()), MaskRows("v", SIZE_HW)
+    for object_id, frame_index in ((1, 0), (2, 0), (3, 2)):
+        session.add_prompt(object_id, frame_index, BoxPrompt((1.0, 1.0, 20.0, 20.0)))
     with (
         torch.inference_mode(),
-        mock.patch("pipeline.worker.mask_encoder.download", wraps=download) as downloads,
+        MaskEncoder(Frames(), rows, begin_copy=begin_copy) as encoder,
         Count() as count,
     ):
-        labels = label_with(make_session, lambda step: advance([step])[0], *objects)
-    assert labels.masks.num_rows == labels.expected_masks == 10 + 10 + 8
-    assert downloads.call_count == labels.num_frames == 10
+        for result in session.propagate("forward"):
+            encoder.put(result)
+        encoder.finish()
+    assert rows.table().num_rows == 10 + 10 + 8
+    assert len(copied) == 10
     assert count.launched["nonzero_static"] == 10
     assert not count.waits
 
