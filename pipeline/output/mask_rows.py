@@ -19,10 +19,19 @@ from pipeline.output.schema import MASKS, RLE
 
 IntArray = npt.NDArray[np.int64]
 
-_CHUNK_ROWS = 8192
-_CHUNK_BYTES = 4 << 20  # a chunk ends at the first of both: the code of a mask has from 10 bytes to 100 kB
-_CHUNK_RUNS = 1024
-_MEMORY_BYTES = 32 << 20
+
+@dataclass(frozen=True)
+class RowLimits:
+    """How many rows are kept together.
+
+    Rows are packed after `chunk_rows` of them or `chunk_bytes` of codes, because the code of a mask takes from 10 bytes
+    to 100 kB. Sorted rows come out in batches of at most `chunk_runs` runs. Beyond `memory_bytes` rows go to disk.
+    """
+
+    chunk_rows: int = 8192
+    chunk_bytes: int = 4 << 20
+    chunk_runs: int = 1024
+    memory_bytes: int = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,18 @@ class MaskRows:
     """
 
     def __init__(
-        self, video_id: str, size_hw: tuple[int, int], folder: Path | None = None, *, keep_new: bool = False
+        self,
+        video_id: str,
+        size_hw: tuple[int, int],
+        folder: Path | None = None,
+        *,
+        keep_new: bool = False,
+        limits: RowLimits | None = None,
     ) -> None:
         self._video_id = video_id
         self._size_hw = size_hw
-        self._batches = _Batches(folder)
+        self._limits = limits or RowLimits()
+        self._batches = _Batches(folder, self._limits)
         self._runs: list[_Run] = []
         self._walks: dict[int, _Walk] = {}
         self._waiting: list[Mask] = []
@@ -74,7 +90,7 @@ class MaskRows:
         """Take one more row."""
         self._waiting.append(mask)
         self._waiting_bytes += len(mask.rle_counts)
-        if len(self._waiting) == _CHUNK_ROWS or self._waiting_bytes >= _CHUNK_BYTES:
+        if len(self._waiting) == self._limits.chunk_rows or self._waiting_bytes >= self._limits.chunk_bytes:
             self._pack()
 
     def put(self, batches: Iterable[pa.RecordBatch]) -> None:
@@ -168,8 +184,9 @@ def _rle_column(counts: Sequence[str], size_hw: tuple[int, int]) -> pa.Array:
 class _Batches:
     """Batches by number: in memory, and from some size on in a file."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, limits: RowLimits) -> None:
         self._folder = folder
+        self._limits = limits
         self._in_memory: list[pa.RecordBatch] = []
         self._num_bytes = 0
         self._num_batches = 0
@@ -182,14 +199,14 @@ class _Batches:
             return self._num_batches - 1
         self._in_memory.append(batch)
         self._num_bytes += batch.nbytes
-        if self._num_bytes > _MEMORY_BYTES:
+        if self._num_bytes > self._limits.memory_bytes:
             self._spill()
         return self._num_batches - 1
 
     def table(self, runs: Sequence[_Run]) -> pa.Table:
         """The runs in this order; from disk, its pages are read when they are touched and can go again."""
         if self._temporary is None:
-            return pa.Table.from_batches(_joined(runs, self._in_memory), schema=MASKS)
+            return pa.Table.from_batches(self._joined(runs, self._in_memory), schema=MASKS)
         self._finish()
         folder = Path(self._temporary.name)
         with (
@@ -198,11 +215,25 @@ class _Batches:
             pa.OSFile(str(folder / "sorted.arrow"), "wb") as sink,
             pa.ipc.new_file(sink, MASKS) as writer,
         ):
-            for batch in _joined(runs, [reader.get_batch(number) for number in range(reader.num_record_batches)]):
+            for batch in self._joined(runs, [reader.get_batch(number) for number in range(reader.num_record_batches)]):
                 writer.write_batch(batch)
         (folder / "runs.arrow").unlink()
         with pa.memory_map(str(folder / "sorted.arrow")) as source:
             return pa.ipc.open_file(source).read_all()
+
+    def _joined(self, runs: Iterable[_Run], batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The runs in batches of some size. A batch takes 10 kB by itself, and a run of many objects is a few rows."""
+        row_bytes = [batch.nbytes / batch.num_rows for batch in batches]
+        waiting: list[pa.RecordBatch] = []
+        num_bytes = 0.0
+        for run in runs:
+            waiting.append(batches[run.batch].slice(run.start, run.num_rows))
+            num_bytes += run.num_rows * row_bytes[run.batch]
+            if num_bytes >= self._limits.chunk_bytes or len(waiting) == self._limits.chunk_runs:
+                yield pa.concat_batches(waiting)
+                waiting, num_bytes = [], 0.0
+        if waiting:
+            yield pa.concat_batches(waiting)
 
     def close(self) -> None:
         if self._temporary is not None:
@@ -222,18 +253,3 @@ class _Batches:
         for batch in self._in_memory:
             self._writer.write_batch(batch)
         self._in_memory = []
-
-
-def _joined(runs: Iterable[_Run], batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The runs in batches of some size: of many objects each run is a few rows, and a batch by itself takes 10 kB."""
-    row_bytes = [batch.nbytes / batch.num_rows for batch in batches]
-    waiting: list[pa.RecordBatch] = []
-    num_bytes = 0.0
-    for run in runs:
-        waiting.append(batches[run.batch].slice(run.start, run.num_rows))
-        num_bytes += run.num_rows * row_bytes[run.batch]
-        if num_bytes >= _CHUNK_BYTES or len(waiting) == _CHUNK_RUNS:
-            yield pa.concat_batches(waiting)
-            waiting, num_bytes = [], 0.0
-    if waiting:
-        yield pa.concat_batches(waiting)

@@ -115,8 +115,11 @@ def is_from_storage(error: BaseException) -> bool:
 
 
 def is_from_full_disk(error: BaseException) -> bool:
-    """Whether a disk of this machine is full, or too many files are open: nothing that a video can be blamed for."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+    """Whether a disk of this machine takes no more, or too many files are open: nothing to blame a video for.
+
+    A disk takes no more if it is full, a quota is used up, or a file is as long as it may be.
+    """
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE)
     return isinstance(error, OSError) and error.errno in full and not _is_from_ffmpeg(error)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.storage.job_storage import JobStorage
+from tests.support.quick_storage import QuickStorage
 
 
 class Died(BaseException):
@@ -14,7 +14,7 @@ class Died(BaseException):
 
 
 @dataclass
-class DyingStorage(JobStorage):
+class DyingStorage(QuickStorage):
     """Counts writes in `num_writes`; dies at number `dies_at`, half of the time after it took effect."""
 
     dies_at: int = -1

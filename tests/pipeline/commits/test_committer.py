@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections import Counter
 from pathlib import Path
-from unittest import mock
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -24,7 +22,9 @@ from pipeline.output.segments import read_footer
 from pipeline.records import Segment, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage
+from tests.support.full_disk import FULL, full_disk
 from tests.support.labeled import driver, labeled, publish
+from tests.support.quick_storage import QuickStorage
 
 KEYS = [("video_id", "ascending"), ("object_id", "ascending"), ("frame_index", "ascending")]
 
@@ -98,18 +98,18 @@ def test_a_rewritten_segment_lacks_only_the_named_videos(storage: JobStorage, tm
     assert rewrite_without(storage, segment.name, {"a", "b", "c"}, tmp_path, epoch=9) is None
 
 
-def test_a_copy_that_cannot_be_published_is_not_kept_on_disk(
-    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    segment = publish(disk_storage, tmp_path, labeled("a"), labeled("b"))
+class NoUploads(JobStorage):
+    """A store that takes no files."""
 
-    def refuse(*_: object) -> None:
+    def put_file(self, local: Path, path: str) -> int:
         raise StorageError("no answer")
 
-    monkeypatch.setattr(JobStorage, "put_file", refuse)
+
+def test_a_copy_that_cannot_be_published_is_not_kept_on_disk(disk_storage: JobStorage, tmp_path: Path) -> None:
+    segment = publish(disk_storage, tmp_path, labeled("a"), labeled("b"))
     spool = tmp_path / "copies"
-    with pytest.raises(StorageError):
-        rewrite_without(disk_storage, segment.name, {"a"}, spool, epoch=9)
+    with pytest.raises(StorageError, match="no answer"):
+        rewrite_without(NoUploads(disk_storage.uri), segment.name, {"a"}, spool, epoch=9)
     assert list(spool.iterdir()) == []
 
 
@@ -126,7 +126,6 @@ def test_forgotten_videos_leave_the_tables_and_can_be_labelled_again(storage: Jo
     assert globbed(storage).num_rows == masks(storage).num_rows
 
 
-@pytest.mark.usefixtures("no_sync")
 def test_many_segments_are_forgotten_in_several_entries(disk_storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(disk_storage, tmp_path)
     keeper.commit([publish(disk_storage, tmp_path, labeled(f"v{n}", 1), labeled(f"w{n}", 1)) for n in range(18)])
@@ -151,15 +150,12 @@ def test_whole_segments_of_a_dead_run_are_adopted(storage: JobStorage, tmp_path:
 
 
 def test_a_full_spool_is_said_and_the_same_call_works_when_there_is_room(
-    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk_storage: JobStorage, tmp_path: Path
 ) -> None:
     _, keeper = driver(disk_storage, tmp_path)
     keeper.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b"))])
-    with monkeypatch.context() as patch:
-        full = OSError(errno.ENOSPC, "No space left on device")
-        patch.setattr("pipeline.output.segment_files._write", mock.Mock(side_effect=full))
-        with pytest.raises(StorageError, match=r"the spool .* failed: .*No space left .* Free some space"):
-            keeper.forget(["a"])
+    with full_disk(), pytest.raises(StorageError, match=rf"the spool .* failed: .*{FULL}.* Free some space"):
+        keeper.forget(["a"])
     assert statuses(disk_storage) == {"a": "ok", "b": "ok"}
     keeper.forget(["a"])
     assert statuses(disk_storage) == {"b": "ok"}
@@ -297,17 +293,10 @@ def outdated(storage: JobStorage, spool: Path) -> None:
         keeper.commit([publish(storage, spool, labeled(kept, frames), old)])
 
 
-@pytest.fixture
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing pulls the plug here, and waiting for the disk takes most of the time."""
-    monkeypatch.setattr("pipeline.storage.atomic_files.os.fsync", lambda handle: None)
-
-
-@pytest.mark.usefixtures("no_sync")
 @pytest.mark.parametrize("every_nth", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_driver_that_dies_at_any_write_loses_and_doubles_nothing(tmp_path: Path, every_nth: int) -> None:
     before, spool = tmp_path / "before", tmp_path / "spool"
-    outdated(JobStorage(str(before)), spool)
+    outdated(QuickStorage(str(before)), spool)
     undisturbed = DyingStorage(str(shutil.copytree(before, tmp_path / "undisturbed")))
     a_job(undisturbed, spool, "driver-1")
     expected = masks(undisturbed)
@@ -318,7 +307,7 @@ def test_a_driver_that_dies_at_any_write_loses_and_doubles_nothing(tmp_path: Pat
             uri = str(shutil.copytree(before, tmp_path / f"{dies_at}-{dies_after}"))
             with pytest.raises(Died):
                 a_job(DyingStorage(uri, dies_at=dies_at, dies_after=dies_after), spool, "driver-1")
-            storage = JobStorage(uri)
+            storage = QuickStorage(uri)
             statuses(storage)
             a_job(storage, spool, "driver-2")
             assert masks(storage).equals(expected), uri

@@ -29,9 +29,10 @@ from pipeline.output.layout import log_entry
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
-from pipeline.storage.scratch import WorkerFolder
 from tests.support.dying_storage import Died, DyingStorage
+from tests.support.full_disk import FULL, full_disk
 from tests.support.labeled import driver, labeled, publish
+from tests.support.quick_storage import QuickStorage
 from tests.support.record import Record
 
 
@@ -294,19 +295,18 @@ def test_a_single_drivers_job_is_merged_only_while_it_does_not_run(
     assert len(CommitLog(storage, "reader").load().segments) == 1
 
 
-def test_a_single_drivers_job_cannot_start_while_it_is_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_drivers_job_cannot_start_while_it_is_merged(tmp_path: Path) -> None:
     storage = single_driver_job(str(tmp_path / "job"), tmp_path / "spool")
-    put_file, refused = JobStorage.put_file, []
+    refused: list[object] = []
 
-    def put(merging: JobStorage, local: Path, path: str) -> int:
-        with pytest.raises(OwnedByAnother) as error:
-            ownership(storage).acquire()
-        refused.append(error)
-        return put_file(merging, local, path)
+    class StartedDuringUploads(JobStorage):
+        def put_file(self, local: Path, path: str) -> int:
+            with pytest.raises(OwnedByAnother) as error:
+                ownership(storage).acquire()
+            refused.append(error)
+            return super().put_file(local, path)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(JobStorage, "put_file", put)
-        assert compact(JobStorage(storage.uri), tmp_path / "spool").num_merged == 3
+    assert compact(StartedDuringUploads(storage.uri), tmp_path / "spool").num_merged == 3
     assert refused
     assert look(storage) is None
 
@@ -349,46 +349,42 @@ def test_temporary_files_of_a_killed_compaction_go_with_the_next_one(tmp_path: P
     assert list(spool.iterdir()) == []
 
 
-@pytest.mark.parametrize("full", ["masks.arrow", "merged.tracks.parquet"])
+@pytest.mark.parametrize("room_bytes", [500, 4_000])
 def test_a_full_spool_ends_it_with_nothing_lost_and_nothing_left(
-    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+    disk_storage: JobStorage, tmp_path: Path, room_bytes: int
 ) -> None:
+    """Without room for the rows that wait, and with room for these but not for the files of the new segment."""
     commit_segments(disk_storage, tmp_path / "spool", 4)
     before = rows(disk_storage)
-
-    def full_folder(parent: str) -> WorkerFolder:
-        folder = WorkerFolder(parent)
-        (folder.path / full).symlink_to("/dev/full")
-        return folder
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.commits.compaction.WorkerFolder", full_folder)
-        patch.setattr("pipeline.output.segment_files.new_segment_name", lambda *origin: "merged")
-        with pytest.raises(StorageError, match=r"the spool .*No space left"):
-            compact(disk_storage, tmp_path)
+    with full_disk(room_bytes), pytest.raises(StorageError, match=rf"the spool .*{FULL}"):
+        compact(disk_storage, tmp_path)
     assert not list(tmp_path.glob("maskmill-*"))
     assert rows(disk_storage) == before
     assert compact(disk_storage, tmp_path).num_merged == 4
     assert rows(disk_storage) == before
 
 
+class FullStorage(JobStorage):
+    """A store without room for the objects of one table."""
+
+    full_table = ""
+
+    def put_file(self, local: Path, path: str) -> int:
+        if path.startswith(self.full_table):
+            raise StorageError("No space left", transient=False)
+        return super().put_file(local, path)
+
+
 @pytest.mark.parametrize("full", TABLES)
 def test_a_full_store_ends_it_with_nothing_lost_and_nothing_left(
-    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+    disk_storage: JobStorage, tmp_path: Path, full: str
 ) -> None:
     commit_segments(disk_storage, tmp_path / "spool", 4)
     before, objects = rows(disk_storage), {table: disk_storage.listing(table) for table in TABLES}
-    put_file = JobStorage.put_file
-
-    def put(storage: JobStorage, local: Path, path: str) -> int:
-        if path.startswith(full):
-            raise StorageError("No space left", transient=False)
-        return put_file(storage, local, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JobStorage, "put_file", put)
-        with pytest.raises(StorageError, match="No space left"):
-            compact(disk_storage, tmp_path / "spool")
+    full_storage = FullStorage(disk_storage.uri)
+    full_storage.full_table = full
+    with pytest.raises(StorageError, match="No space left"):
+        compact(full_storage, tmp_path / "spool")
     assert {table: disk_storage.listing(table) for table in TABLES} == objects
     assert compact(disk_storage, tmp_path / "spool").num_merged == 4
     assert rows(disk_storage) == before
@@ -466,19 +462,10 @@ def test_a_store_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -
     assert "abc" not in capsys.readouterr().err
 
 
-class UnsyncedStorage(JobStorage):
-    """Publishes without waiting for the disk, which would be most of the time of making thousands of segments."""
-
-    def put_file(self, local: Path, path: str) -> int:
-        final = Path(self.uri, path)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        return shutil.copy(local, final).stat().st_size
-
-
 @pytest.mark.chaos
 @pytest.mark.slow
 def test_two_thousand_segments_by_command_killed_in_the_middle(tmp_path: Path, record: Record) -> None:
-    storage, spool = UnsyncedStorage(str(tmp_path / "job")), tmp_path / "spool"
+    storage, spool = QuickStorage(str(tmp_path / "job")), tmp_path / "spool"
     spool.mkdir()
     commit_segments(storage, spool, 2_000)
     before = rows(storage)

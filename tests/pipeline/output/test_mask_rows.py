@@ -10,8 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.output import mask_rows
-from pipeline.output.mask_rows import Mask, MaskRows
+from pipeline.output.mask_rows import Mask, MaskRows, RowLimits
 from pipeline.output.schema import MASKS
 
 
@@ -31,13 +30,10 @@ def walk(direction: str, num_frames: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 @pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("chunk_rows", [1, 3, 7, 1000])
-def test_rows_come_out_sorted(
-    direction: str, on_disk: bool, chunk_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mask_rows, "_CHUNK_ROWS", chunk_rows)
-    monkeypatch.setattr(mask_rows, "_MEMORY_BYTES", 0 if on_disk else 1 << 30)
+def test_rows_come_out_sorted(direction: str, on_disk: bool, chunk_rows: int, tmp_path: Path) -> None:
     keys = walk(direction, 20)
-    rows = MaskRows("video", (12, 16), tmp_path)
+    limits = RowLimits(chunk_rows=chunk_rows, memory_bytes=0 if on_disk else 1 << 30)
+    rows = MaskRows("video", (12, 16), tmp_path, limits=limits)
     for key in keys:
         rows.add(mask(*key))
     table = rows.table()
@@ -49,10 +45,10 @@ def test_rows_come_out_sorted(
     assert table["rle"].to_pylist() == [{"size": [12, 16], "counts": f"0{o}{f}"} for o, f in sorted(keys)]
 
 
-def test_rows_that_were_saved_and_put_back_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mask_rows, "_CHUNK_ROWS", 5)
+def test_rows_that_were_saved_and_put_back_are_the_same(tmp_path: Path) -> None:
+    limits = RowLimits(chunk_rows=5)
     keys = walk("both", 20)
-    whole = MaskRows("video", (12, 16), tmp_path, keep_new=True)
+    whole = MaskRows("video", (12, 16), tmp_path, keep_new=True, limits=limits)
     saved: list[pa.RecordBatch] = []
     generator = random.Random(0)
     for key in keys[:30]:
@@ -61,7 +57,7 @@ def test_rows_that_were_saved_and_put_back_are_the_same(tmp_path: Path, monkeypa
             saved += whole.take_new()
     saved += whole.take_new()
     assert whole.take_new() == []
-    resumed = MaskRows("video", (12, 16), tmp_path)
+    resumed = MaskRows("video", (12, 16), tmp_path, limits=limits)
     resumed.put(saved)
     for key in keys[30:]:
         whole.add(mask(*key))
@@ -78,9 +74,8 @@ def test_new_rows_must_be_asked_for() -> None:
         MaskRows("video", (1, 1)).take_new()
 
 
-def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mask_rows, "_MEMORY_BYTES", 1 << 20)
-    rows = MaskRows("video", (12, 16), tmp_path)
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    rows = MaskRows("video", (12, 16), tmp_path, limits=RowLimits(memory_bytes=1 << 20))
     template = mask(1, 0)
     pool = pa.default_memory_pool()
     before = pool.bytes_allocated()
@@ -98,10 +93,9 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_rows_of_many_objects_are_kept_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_disk: bool) -> None:
+def test_rows_of_many_objects_are_kept_together(tmp_path: Path, on_disk: bool) -> None:
     """A batch for each object and chunk would take a hundred times the memory of its rows."""
-    monkeypatch.setattr(mask_rows, "_MEMORY_BYTES", 0 if on_disk else 1 << 30)
-    rows = MaskRows("video", (12, 16), tmp_path)
+    rows = MaskRows("video", (12, 16), tmp_path, limits=RowLimits(memory_bytes=0 if on_disk else 1 << 30))
     for frame_index in range(5):
         for object_id in range(2000):
             rows.add(mask(object_id, frame_index))
@@ -111,9 +105,8 @@ def test_rows_of_many_objects_are_kept_together(tmp_path: Path, monkeypatch: pyt
     assert table["rle"].num_chunks <= 5
 
 
-def test_rows_of_large_masks_do_not_wait_for_many_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mask_rows, "_MEMORY_BYTES", 1 << 20)
-    rows = MaskRows("video", (12, 16), tmp_path)
+def test_rows_of_large_masks_do_not_wait_for_many_more(tmp_path: Path) -> None:
+    rows = MaskRows("video", (12, 16), tmp_path, limits=RowLimits(memory_bytes=1 << 20))
     tracemalloc.start()
     for frame_index in range(2000):
         rows.add(dataclasses.replace(mask(1, frame_index), rle_counts=f"{frame_index}" + "x" * 10_000))

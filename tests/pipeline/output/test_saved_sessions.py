@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.job_config import CheckpointConfig
-from pipeline.errors import StorageError
 from pipeline.output.layout import session_folder
 from pipeline.output.saved_sessions import VideoCheckpoint, delete_all, num_saved, session_identity
 from pipeline.records import TimeRange, VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage
+from tests.support.full_disk import full_disk
 from tests.support.labeled import mask_rows
 
 ITEM = WorkItem("a/../b\n" + "x" * 500, VideoSource("s3://bucket/a.mp4?X-Amz-Signature=secret"), (), "p1")
@@ -168,26 +168,16 @@ def test_damaged_or_missing_parts_mean_starting_anew(disk_storage: JobStorage, d
     assert disk_storage.tree("_sessions") == []
 
 
-class FullStorage(JobStorage):
-    full = False
-
-    def replace(self, path: str, data: bytes) -> None:
-        if self.full:
-            raise StorageError("no space left")
-        super().replace(path, data)
-
-
-def test_a_store_that_refuses_costs_nothing_but_the_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = checkpoint(FullStorage(str(tmp_path)))
+def test_a_store_that_refuses_costs_nothing_but_the_save(disk_storage: JobStorage) -> None:
+    one = checkpoint(disk_storage)
     assert one.save(b"state 1", rows(0, 2), 2)
-    monkeypatch.setattr(FullStorage, "full", True)
-    assert not one.save(b"state 2", rows(2, 4), 4)
+    with full_disk():
+        assert not one.save(b"state 2", rows(2, 4), 4)
     assert one.num_saved == 2
     assert not one.is_due(13), "tried again after as many frames as always, not at each"
     assert one.is_due(14)
-    monkeypatch.setattr(FullStorage, "full", False)
     assert one.save(b"state 3", rows(4, 5), 5)
-    found = checkpoint(FullStorage(str(tmp_path))).load()
+    found = checkpoint(disk_storage).load()
     assert found is not None
     assert [row for batch in found.rows for row in batch.to_pylist()] == mask_rows(ITEM.video_id, (1, 2), 5).to_pylist()
 

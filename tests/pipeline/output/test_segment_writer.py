@@ -15,6 +15,7 @@ from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import FlushPolicy, LabeledVideo, SegmentWriter
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
+from tests.support.full_disk import FULL, full_disk
 from tests.support.labeled import labeled
 
 ORIGIN = SegmentOrigin(3, "node-1/gpu 0", "fingerprint")
@@ -194,38 +195,21 @@ def test_a_publication_that_failed_is_sent_again_as_the_same_segment(tmp_path: P
     assert len(storage.listing("masks")) == 2
 
 
-def test_a_full_spool_is_a_storage_error_that_names_the_disk(
-    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_spool_is_a_storage_error_that_names_the_disk(disk_storage: JobStorage, tmp_path: Path) -> None:
     out = writer(disk_storage, tmp_path)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.output.segment_writer._spool", full)
-        with pytest.raises(StorageError, match=r"the spool .*spool.*No space left") as caught:
-            out.add(labeled("a"))
+    with full_disk(), pytest.raises(StorageError, match=rf"the spool .*spool.*{FULL}") as caught:
+        out.add(labeled("a"))
     assert not caught.value.transient
     assert out.unflushed == ()
     out.add(labeled("a"))
     assert out.flush() is not None
 
 
-def test_a_full_spool_keeps_nothing_of_the_attempts_that_failed(
-    disk_storage: JobStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_spool_keeps_nothing_of_the_attempts_that_failed(disk_storage: JobStorage, tmp_path: Path) -> None:
     out = writer(disk_storage, tmp_path)
     out.add(labeled("a"))
     before = files(tmp_path / "spool")
-
-    def half(path: Path, *_: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pipeline.output.segment_writer._spool", half)
-        patch.setattr("pipeline.output.segment_files._write", half)
+    with full_disk(room_bytes=100):  # a part of each file is written
         with pytest.raises(StorageError):
             out.add(labeled("b"))
         with pytest.raises(StorageError):

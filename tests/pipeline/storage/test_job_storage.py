@@ -19,6 +19,7 @@ from pipeline.errors import AlreadyExists, StorageError, UnusableStore
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 from tests.pipeline.conftest import QUICK
+from tests.support.full_disk import FULL, full_disk
 from tests.support.s3_server import S3Server
 
 
@@ -214,13 +215,9 @@ def test_a_refusal_is_not_tried_again(failing: JobStorage) -> None:
     assert FailingMemory.calls == ["write"]
 
 
-def test_a_full_disk_is_a_storage_error(disk_storage: JobStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pipeline.storage.atomic_files.os.fsync", full)
-    with pytest.raises(StorageError, match="No space left"):
-        disk_storage.create("a", b"1")
+def test_a_full_disk_is_a_storage_error(disk_storage: JobStorage) -> None:
+    with full_disk(room_bytes=3), pytest.raises(StorageError, match=FULL):
+        disk_storage.create("a", b"12345")
     assert disk_storage.listing("") == []
     assert disk_storage.listing("_tmp") == []
 
