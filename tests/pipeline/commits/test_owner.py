@@ -156,11 +156,11 @@ class Outage(JobStorage):
     """Answers nothing while there is a file `away` in its folder."""
 
     def _run(self, verb: str, path: str, call: Callable[[Any, str], Any]) -> Any:
-        def refuse() -> None:
-            raise ConnectionError("away")
+        def refuse_while_away() -> None:
+            if Path(self.uri, "away").exists():
+                raise ConnectionError("away")
 
-        if Path(self.uri, "away").exists():
-            self.backoff.run(verb, refuse)
+        self.backoff.run(verb, refuse_while_away)
         return super()._run(verb, path, call)
 
 
