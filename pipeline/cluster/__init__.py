@@ -1,5 +1,6 @@
-"""The only room that knows Ray: where workers run, in this process or as actors, under one contract.
+"""Where workers run: in this process, or as Ray actors. Both executors have one contract. No other room knows Ray.
 
-Doors: `executor.Executor` (the contract, and `SerialExecutor`), `ray_executor.RayExecutor`, `ray_metrics`.
-Uses: worker, config. Imported by the driver.
+Doors: `executor` (the contract `Executor`, and `SerialExecutor`) and `ray_executor.RayExecutor`.
+Inside: `ray_cluster` (starting or joining Ray, room for actors), `ray_losses` (why an actor is gone), `ray_metrics`.
+Uses: worker, config and all floors below. Imported by the driver; workers, commits and inputs never import it.
 """

@@ -1,7 +1,7 @@
 """Where workers run: in this process or as Ray actors, with one contract.
 
-A worker has at most one call outstanding (`setup`, `work` or `drain`) and `wait` says how calls ended. An executor
-decides what kind of failure a loss was; what follows from it is the dispatcher's business.
+A worker has at most one call outstanding (`setup`, `work` or `drain`), and `wait` says how calls ended. An executor
+decides what kind of failure a loss was. The driver decides what follows from it.
 """
 
 from __future__ import annotations
@@ -63,17 +63,22 @@ Event = Ready | Reported | Lost
 
 
 class LabelingWorker(Protocol):
-    """What an executor drives; `pipeline.worker.worker.Worker`, or a fake in tests."""
+    """What an executor drives: `pipeline.worker.worker.Worker`, or a fake in tests."""
 
-    def setup(self) -> str: ...
+    def setup(self) -> str:
+        """Load the model. Returns on what it runs, in words."""
 
-    def work(self, offers: Sequence[WorkItem]) -> Report: ...
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        """Take these items, go on with all videos for a while, and say what is done."""
 
-    def drain(self) -> Report: ...
+    def drain(self) -> Report:
+        """Publish what is finished, save the rest where possible, and give all items back."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Have the call that runs return soon. This may be called at any moment, also from a signal handler."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free everything that the worker holds."""
 
 
 WorkerFactory = Callable[[str], LabelingWorker]
@@ -84,14 +89,14 @@ class Executor(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many workers can run at a time, now: nodes come and go."""
+        """How many workers can run at a time. This changes when nodes come and go."""
 
     @property
     def gpus_per_worker(self) -> float:
         """GPUs, or the share of one, that each worker holds, as far as the executor hands them out."""
 
     def start(self) -> str:
-        """Start a worker and return its id, unique in the run; its `setup` runs from now on."""
+        """Start a worker and return its id, which is unique in the run. Its `setup` runs from now on."""
 
     def work(self, worker_id: str, offers: Sequence[WorkItem]) -> None:
         """Call `work` of a worker that has no call outstanding."""
@@ -100,10 +105,10 @@ class Executor(Protocol):
         """Call `drain` of a worker that has no call outstanding."""
 
     def kill(self, worker_id: str) -> None:
-        """End a worker at once; no event follows."""
+        """End a worker at once. No event of it follows."""
 
     def wait(self, timeout_seconds: float) -> list[Event]:
-        """The calls that ended, at least one unless the time is over or nothing is outstanding."""
+        """Wait until a call ends, or the time is over, or no call is outstanding. Returns all calls that ended."""
 
     def show(self, status: Mapping[str, Any]) -> None:
         """Show the counts of `_status.json` as metrics, if the executor has a place for them."""
@@ -113,7 +118,7 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """One worker in this process. A call runs inside `wait`: a worker that hangs or crashes takes the driver along."""
+    """One worker in this process. Its calls run inside `wait`, so its hang or crash is the driver's too."""
 
     capacity = 1
     gpus_per_worker = 0.0

@@ -19,7 +19,7 @@ class RayMetrics:
         self._failures = gauge("failures", "Failed videos of this run, by class of error", "error_class")
         self._seconds = gauge("stage_seconds", "Seconds spent by all workers, by stage", "stage")
         self._plain = {
-            "num_frames": gauge("frames", "Frames labelled in this run"),
+            "num_frames": gauge("frames", "Frames labeled in this run"),
             "num_masks": gauge("masks", "Masks committed in this run"),
             "num_waiting": gauge("queue", "Videos that are planned and have not ended"),
             "num_workers": gauge("workers", "Workers that live"),

@@ -1,5 +1,7 @@
-"""The driver, one process a job: plans, hands out videos, commits what workers publish, ends honestly.
+"""The driver: one process for each job. It makes the plan, hands out videos, commits what workers publish, and ends.
 
-Door: `driver.run(config)`. Read `driver`, then `job`, `loop`, `dispatch`, `blame`, `results`.
-Uses: cluster, commits, inputs and all floors below. Imported by `run` and `demo` only.
+Doors: `driver.run(config)`; `driver.Parts` is what a test may put in place of Ray, of signals and of the pace.
+Read `driver`, then `job` (open, plan, bring up to date), `loop`, and what the loop uses: `dispatch` with `waiting` and
+`blame`, `workers`, `receipts` with `results`, `limits`.
+Uses: cluster, commits, inputs and all floors below. Imported by `run` and `demo` only; no worker imports it.
 """

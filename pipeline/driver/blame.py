@@ -39,9 +39,9 @@ class Blame:
 
     Strikes. When a worker dies or hangs, each video that it had and had not finished may be the cause. Each of them
     gets a strike and is a suspect from then on. The dispatcher runs a suspect alone, so that no other video can be
-    the cause of its next death. A worker that could not start, or whose node was lost, costs no strike. When
-    several workers of a node die at once, the node is blamed and no video. But a video gets a strike for each such
-    loss after its third, because two videos that always crash together would be retried forever.
+    the cause of its next death. A worker that could not start, was asked to stop, or was on a lost node costs no
+    strike. When several workers of a node die at once, the node is blamed and no video. But a video gets a strike
+    for each such loss after its third, because two videos that always crash together would be retried forever.
 
     Acquittal. A video loses its strikes when it is in the log. It also loses them when a worker has saved more
     frames of it than were saved before, because it has got past the place where the worker died. The driver keeps

@@ -176,10 +176,6 @@ class Dispatcher:
         """How many videos a worker has and has not finished."""
         return len(self._held[worker_id].open_items())
 
-    def holds_nothing(self, worker_id: str) -> bool:
-        """Whether a worker has no video, finished or not."""
-        return not self._held[worker_id].items
-
     def needs_flush(self, worker_id: str) -> bool:
         """Whether a worker holds finished videos and nothing else, with nothing more to come soon."""
         held = self._held[worker_id]

@@ -1,4 +1,4 @@
-"""A job as a driver finds it: opened, planned, and brought up to date before anything is labelled."""
+"""A job before anything is labeled: opened, planned, and brought up to date."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it was found: where it lies, what its log says, what this run is and what earlier ones were.
+    """A job as the driver found it: where it lies, what its log says, what this run is and what earlier runs were.
 
-    `num_entries` is the length of the log then: if it has grown by more than our claim, another driver was at work.
+    `num_entries` is the length of the log at that time. If it has grown by more than this driver's claim, another
+    driver was at work in between.
     """
 
     config: JobConfig
@@ -42,12 +43,12 @@ class Job:
 
     @property
     def relabels_all(self) -> bool:
-        """Whether earlier masks are of another model or other options."""
+        """Whether all masks are made again, because earlier ones are of another model or of other options."""
         return self.record_before is not None and self.record_before.fingerprint != self.record.fingerprint
 
 
 def open_job(config: JobConfig) -> Job:
-    """The job at `output`, with its log. Raises `ConfigError` if it was made by another model or other options."""
+    """The job at `output`, with its log. Raises `ConfigError` if another model or other options made its masks."""
     places = {"videos": config.videos, "prompts": config.prompts, "output": config.output}
     config = config.model_copy(update={key: _absolute(place) for key, place in places.items()})
     assert config.output is not None
@@ -74,13 +75,13 @@ def plan_job(job: Job) -> Plan:
 
 
 def _check_apart(config: JobConfig) -> None:
-    """Raises `ConfigError` if the output lies in a folder of input tables: the next run would read its tables."""
+    """Raises `ConfigError` if the output lies in a folder of input tables: the next run would read it as input."""
     for key in ("videos", "prompts"):
         folder = getattr(config, key)
         if folder and str(config.output).startswith(folder.rstrip("/") + "/"):
             raise ConfigError(
-                f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, all tables of which are "
-                f"input: name another output, or the files or the glob that {key}= means"
+                f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, and all tables in "
+                f"that folder are input: name another output, or name files or a glob in {key}="
             )
 
 
@@ -89,16 +90,16 @@ def _retried(config: JobConfig) -> frozenset[Status]:
 
 
 def is_finished(job: Job, plan: Plan) -> bool:
-    """Whether nothing is left to do: then Ray is not started and nothing is written."""
+    """Whether nothing is left to do. Then the driver does not start Ray and writes nothing."""
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
         return False
     return list_segments(job.storage).keys() <= job.log.state.segments.keys()
 
 
 def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
-    """Brings output and log up to date before anything is labelled, and returns the plan of what remains.
+    """Bring output and log up to date before anything is labeled, and return the plan of what remains.
 
-    Segments that a killed run published and could not commit are adopted. Rows that are to be replaced are removed.
+    The driver adopts segments that a killed run published and did not commit, and removes rows that will be replaced.
     """
     state = job.log.state
     was_changed = state.next_entry > job.num_entries + 1
@@ -115,17 +116,17 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
         write_record(job.storage, job.record)
     adopted = keeper.adopt(job.record.config_hash)
     if adopted:
-        _log.info("whole and counted, from a run that was killed: %s", counted(len(adopted), "video"))
+        _log.info("adopted %s that a killed run had published and not committed", counted(len(adopted), "video"))
     if adopted or is_stale:
         plan = plan.again(state.terminal, _retried(job.config))
     if plan.changed:
-        _log.info("labelled again, with other prompts than before: %s", counted(len(plan.changed), "video"))
+        _log.info("prompts have changed since the last run: %s to label again", counted(len(plan.changed), "video"))
     keeper.forget(plan.replaced)
     return plan
 
 
 def judged(job: Job) -> tuple[Ending, str]:
-    """How a job that has come to its end counts, all its runs together, and why."""
+    """Whether a job that has come to its end has too many failed videos, in all its runs, and how many."""
     by_status = job.log.state.terminal.num_by_status
     bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
     ended = bad + by_status[Status.OK]
@@ -135,26 +136,26 @@ def judged(job: Job) -> tuple[Ending, str]:
 
 
 def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -> None:
-    """Raises `ConfigError` if the masks of a job were made by another model or other options than asked for now."""
+    """Raises `ConfigError` if another model or other options than those asked for now made the masks of a job."""
     changes = difference(before.fingerprint, now.fingerprint) if before else ""
     if changes:
         raise ConfigError(
-            f"output={storage} holds masks that were made otherwise:\n{changes}\n"
+            f"output={storage} holds masks of another model or of other options:\n{changes}\n"
             "Name another output, or label everything there again with relabel=true."
         )
 
 
 def _absolute(uri: str | None) -> str | None:
-    """Local paths as seen from here: workers may run elsewhere."""
+    """Local paths made absolute, because a worker may run in another folder. URIs stay as they are."""
     if uri is None or not is_local(uri):
         return uri
     return str(Path(local_path(uri)).expanduser().absolute())
 
 
 def check_device(config: JobConfig) -> None:
-    """Raises `ConfigError` if the workers, which run on this machine, will find no GPU that they are asked to use.
+    """Raises `ConfigError` if the workers are asked to use a GPU and run on this machine, which has none.
 
-    A cluster's workers find out by themselves: this machine says nothing about theirs.
+    Nothing is checked for workers on a cluster, because their machines may have GPUs that this one lacks.
     """
     if config.model.device != "cuda" or config.cluster.kind == "existing":
         return

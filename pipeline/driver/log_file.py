@@ -17,7 +17,7 @@ from pipeline.redact import redact
 _PACKAGES = ("pipeline", "model")
 
 VIDEOS = logging.getLogger("pipeline.videos")
-"""One record a video, below what people see: for `log_file=` only."""
+"""One record for each video. They go into `log_file=` only, because a person would see too many of them."""
 
 _FIELDS = ("video_id", "attempt", "worker_id", "status", "error_class", "strikes", "num_masks", "num_frames")
 
@@ -25,7 +25,7 @@ _FIELDS = ("video_id", "attempt", "worker_id", "status", "error_class", "strikes
 def log_video(outcome: Outcome, attempt: int) -> None:
     """Log that a video is in the tables."""
     VIDEOS.debug(
-        outcome.message or "labelled",
+        outcome.message or "labeled",
         extra={
             "video_id": outcome.video_id,
             "attempt": attempt,
@@ -38,7 +38,7 @@ def log_video(outcome: Outcome, attempt: int) -> None:
 
 
 class JsonLines(logging.FileHandler):
-    """Appends one JSON object per record, flushed at once: time, level, logger, message and what it is about."""
+    """Appends one JSON object for each record, flushed at once: time, level, logger, message and what it is about."""
 
     def format(self, record: logging.LogRecord) -> str:
         document: dict[str, Any] = {

@@ -74,8 +74,9 @@ class Loop:
         if not left:
             return Ending.DONE
         named = ", ".join(map(repr, left[:3])) + (", …" if len(left) > 3 else "")
+        videos, last = counted(len(left), "video"), self._outage.last_error
         self._note(
-            f"left for a later run: {len(left)} refused again and again, {named}; last: {self._outage.last_error}"
+            f"left for a later run, because storage refused them again and again: {videos}, {named}; last: {last}"
         )
         return Ending.STORAGE
 

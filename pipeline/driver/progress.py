@@ -42,7 +42,7 @@ class Failures:
 
 
 class Progress:
-    """Counts of one run. `num_before` videos were done when it began, of `num_planned` in all."""
+    """Counts of one run. Of `num_planned` videos `num_before` were finished when the run began."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Progress:
         self.observers: list[Callable[[Mapping[str, Any]], None]] = []
         self._num_planned = num_planned
         self._num_before = num_before
-        # Advisory: a store that is away is no reason to wait.
+        # The status file only informs, so the driver does not wait for a store that is away.
         self._storage = replace(storage, backoff=Backoff(patience_seconds=0.0))
         self._stream = stream or sys.stderr
         self._clock = clock
@@ -75,7 +75,7 @@ class Progress:
 
     @property
     def num_ended(self) -> int:
-        """Videos that ended in this run."""
+        """Videos that were finished in this run, whatever their status."""
         return self.by_status.total()
 
     @property
@@ -92,12 +92,12 @@ class Progress:
                 self.failures.add(outcome)
 
     def worked(self, num_frames: int, stage_seconds: Mapping[str, float]) -> None:
-        """A worker labelled frames."""
+        """A worker labeled frames."""
         self.num_frames += num_frames
         self.stage_seconds.update(stage_seconds)
 
     def tick(self, state: str, num_workers: int) -> None:
-        """Show the line and write `_status.json` when it is time."""
+        """Show the line (every second on a terminal, every 10 s elsewhere) and write `_status.json` when it is time."""
         now = self._clock()
         if now >= self._next_line:
             self._next_line = now + (_TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS)
@@ -121,17 +121,17 @@ class Progress:
         return " · ".join(parts)
 
     def end_line(self) -> None:
-        """Leave the progress line, so that what follows begins on its own."""
+        """End the progress line of a terminal, so that the next output begins on a line of its own."""
         if self._is_terminal:
             self._show("\n")
 
     def _show(self, text: str) -> None:
-        """Print; a terminal or pipe that has gone does not end the job."""
+        """Print. A terminal or pipe that has gone does not end the job."""
         with contextlib.suppress(OSError):
             print(text, end="", file=self._stream, flush=True)
 
     def write_status(self, state: str, num_workers: int) -> None:
-        """Write `_status.json`. Never raises for storage: it is advisory."""
+        """Write `_status.json`. A store that does not answer raises nothing, because the file only informs."""
         frames_per_second, videos_per_second = self._rates()
         status = RunStatus(
             state=state,
@@ -164,7 +164,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return self._clock() - self._started
 
 

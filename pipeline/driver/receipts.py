@@ -9,13 +9,13 @@ from pipeline.records import Outcome, Segment, WorkItem
 
 
 class Ledger(Protocol):
-    """Where results become final. Both raise `StorageError` if storage is away, and may be called again."""
+    """Where results become final. Both methods raise `StorageError` if storage is away, and may be called again."""
 
     def commit(self, segments: list[Segment], strikes: dict[str, int]) -> list[Outcome]:
-        """Commit published segments and strikes; returns all their outcomes, also of videos finished before."""
+        """Commit published segments and strikes. Returns all their outcomes, also of videos finished before."""
 
     def write_quarantined(self, item: WorkItem, message: str) -> None:
-        """Have a row for a video that no worker survives; it is published with the next commit."""
+        """Write the row of a video that no worker survives. It is published with the next commit."""
 
 
 class Receipts:

@@ -1,4 +1,4 @@
-"""The driver's side of a commit: the workers' segments and its own rows, for videos that no worker labels."""
+"""The driver's side of a commit: segments of workers, and rows of its own for videos that no worker labels."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class JobLedger:
     def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
         """Commit published segments, rows that wait here, and strikes, in one log entry.
 
-        Returns the outcomes of all of them, also of videos that were finished before and are taken out: a call that
-        is repeated, because the answer to the first was lost, must say what that one committed.
+        Returns the outcomes of all of them, also of videos that were finished before and are left out of the entry.
+        When the answer to a first call is lost, the call that repeats it must say what the first one committed.
         """
         self._publish()
         if not segments and not strikes and not self._own:
@@ -39,9 +39,9 @@ class JobLedger:
     def record(
         self, outcomes: Iterable[Outcome], must_stop: Callable[[], bool] = lambda: False
     ) -> Iterator[list[Outcome]]:
-        """Write and commit rows of videos that are not for a worker: no prompts, refused rows.
+        """Write and commit the rows of videos without prompts, and of rows of the input tables that were refused.
 
-        Gives what was committed, a batch at a time, until `must_stop`: what is left is for the next run.
+        Yields what was committed, up to 2,000 videos at a time. After `must_stop` the rest is left to the next run.
         """
         remaining = iter(outcomes)
         while not must_stop() and (batch := list(islice(remaining, _VIDEOS_PER_SEGMENT))):
@@ -49,7 +49,7 @@ class JobLedger:
             yield self.commit([self._writer.publish_rows(batch, rows)], {})
 
     def write_quarantined(self, item: WorkItem, message: str) -> None:
-        """Have a row for a video that no worker survives; it is published with the next commit."""
+        """Write the row of a video that no worker survives. It is published with the next commit."""
         error = ("crash", message)
         self._writer.add(labeled_video(item, Status.QUARANTINED, self._provenance, error=error))
 

@@ -1,4 +1,4 @@
-"""Stop on SIGTERM and Ctrl-C without losing work: the first asks, the second ends at once."""
+"""SIGTERM and Ctrl-C without loss of work: the first signal asks the driver to stop, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _ENDING = "maskmill: ending at once; what is committed stays, and the same comma
 
 
 class StopSignals:
-    """Takes over SIGTERM and SIGINT while it is open. `requested` says that one came; a person is told at once.
+    """Handles SIGTERM and SIGINT while it is open. `requested` says whether one came; a line tells a person at once.
 
-    `ray.init` installs its own handlers, and `ray.shutdown` puts the system's back: call `install` again after each.
+    Call `install` again after `ray.init`, which installs handlers of its own, and after `ray.shutdown`, which puts the
+    system's handlers back.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class StopSignals:
         self._before.clear()
 
     def install(self) -> None:
-        """Put our handlers in place; does nothing outside of the main thread, where Python allows none."""
+        """Put our handlers in place. Outside of the main thread this does nothing, because Python forbids it there."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,9 +51,9 @@ class StopSignals:
 
 
 def _say(line: str) -> None:
-    """A line on the standard error, without its buffer: the signal may have come in the middle of a `print`.
+    """Write a line to the standard error, past its buffer: the signal may have come in the middle of a `print`.
 
-    Nothing is said where nobody reads: the handler must not wait for room in a pipe.
+    Nothing is written to a full pipe, because a handler must not wait until somebody reads.
     """
     above = "\n" if os.isatty(2) else ""  # the progress line on a terminal has no end yet
     with contextlib.suppress(OSError):

@@ -35,9 +35,9 @@ def report(job: Job, progress: Progress | None, ending: Ending, reason: str = ""
 
 
 def summary(progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str) -> str:
-    """What the command prints at the end: counts of the whole job, failures by cause, where the tables lie.
+    """Counts of the whole job, failures of this run by cause, and where the tables lie.
 
-    `progress` is None if the job was finished before.
+    `progress` is None if nothing was left to do. `output` is the URI of the job.
     """
     lines = [heading]
     counts = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))

@@ -125,7 +125,7 @@ class Workers:
         since = self._useless_since.setdefault(worker_id, now)
         if now - since < self._release_seconds or self.count == 1:
             return False
-        _log.info("worker %s is ended: nothing is left for it", worker_id)
+        _log.info("worker %s is ended, because no video is left for it", worker_id)
         self.kill(worker_id)
         return True
 

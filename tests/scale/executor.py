@@ -1,4 +1,4 @@
-"""Workers that return receipts at once, as many as a large cluster has: the executor's contract, and no labelling."""
+"""Workers that return receipts at once, as many as a large cluster has: the executor's contract, and no labeling."""
 
 from __future__ import annotations
 

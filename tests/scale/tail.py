@@ -1,7 +1,7 @@
 """`python -m tests.scale.tail`: the end of a real job, beside the ideal schedule of the same videos.
 
 Two actors of Ray with mini; one clip is ten times as long as the forty others and stands last in the table. The ideal
-is half of the seconds that labelling took for all videos, or the longest of them: fetching and decoding run beside it.
+is half of the seconds that labeling took for all videos, or the longest of them: fetching and decoding run beside it.
 The clock starts when the first worker has its model.
 """
 

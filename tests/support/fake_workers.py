@@ -11,7 +11,7 @@ from pipeline.errors import StorageError
 from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, VideoSource, WorkItem
 
 Fate = Status | Failure | str
-"""How labelling a video ends: a status, a worker's loss, or the message of a storage fault."""
+"""How labeling a video ends: a status, a worker's loss, or the message of a storage fault."""
 
 
 def item(video_id: str) -> WorkItem:

@@ -188,7 +188,7 @@ def test_sigterm_makes_a_worker_report_at_once(executors: list[RayExecutor]) -> 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[JobFolder, Tables]:
-    """Thirty short clips, labelled in one process."""
+    """Thirty short clips, labeled in one process."""
     job = JobFolder(tmp_path_factory.mktemp("undisturbed"))
     job.write([f"clip{number:02d}" for number in range(30)], num_frames=2)
     assert job.run() == 0
@@ -209,7 +209,7 @@ def test_one_and_two_actors_give_the_rows_of_one_process(
     assert found.masks.equals(read_plainly(here.output))
 
 
-def test_a_video_that_kills_its_worker_is_quarantined_and_the_others_are_labelled(
+def test_a_video_that_kills_its_worker_is_quarantined_and_the_others_are_labeled(
     cluster: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["one", "two", "poison", "three", "four"]

@@ -172,7 +172,7 @@ def test_a_suspect_does_not_wait_for_the_end_of_a_long_job(dies: bool) -> None:
 
 
 def test_where_workers_die_anyway_it_takes_more_deaths_to_blame_a_video() -> None:
-    """Every video but one is labelled at its second attempt: chance explains two deaths there, but not ten."""
+    """Every video but one is labeled at its second attempt: chance explains two deaths there, but not ten."""
     made = dispatcher("abcdefgh", Blame(max_strikes=2))
     num_attempts: Counter[str] = Counter()
     while True:

@@ -113,7 +113,7 @@ def test_a_finished_job_is_left_alone_without_torch_and_ray(job: JobFolder) -> N
 BROKEN = {"text": "input", "missing": "input", "truncated": "input", "outside": "input"}
 
 
-def test_four_broken_clips_of_twelve_are_failed_rows_and_the_others_are_labelled(job: JobFolder) -> None:
+def test_four_broken_clips_of_twelve_are_failed_rows_and_the_others_are_labeled(job: JobFolder) -> None:
     good = [f"good{number}" for number in range(8)]
     job.write([*good, *BROKEN])
     folder = job.folder / "in"
@@ -196,7 +196,7 @@ def test_a_table_that_is_overwritten_under_a_job_costs_no_second_command_than_th
     assert job.tables().equals(undisturbed.tables())
 
 
-def test_failed_videos_are_labelled_again_when_asked(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_videos_are_labeled_again_when_asked(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
     job.write(["one", "two"])
     clip = job.folder / "in" / "two.mp4"
     whole = clip.read_bytes()
@@ -211,7 +211,7 @@ def test_failed_videos_are_labelled_again_when_asked(job: JobFolder, capsys: pyt
     assert job.tables().masks.equals(read_plainly(job.output))
 
 
-def test_new_videos_and_changed_prompts_are_labelled_and_nothing_else(job: JobFolder, tmp_path: Path) -> None:
+def test_new_videos_and_changed_prompts_are_labeled_and_nothing_else(job: JobFolder, tmp_path: Path) -> None:
     job.write(["one", "two", "three"])
     assert job.run() == 0
     before = job.tables()
@@ -250,9 +250,9 @@ def test_other_options_are_refused_with_the_difference_unless_asked_for(
     assert "the rows of 2 videos are removed" in caplog.text
     assert job.tables().masks["frame_index"].to_pylist() == [0, 2] * 2
     assert job.tables().masks.equals(read_plainly(job.output))
-    relabelled = job.files()
+    relabeled = job.files()
     assert job.run("frames.stride=2", "relabel=true") == 0
-    assert job.files() == relabelled
+    assert job.files() == relabeled
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
@@ -281,7 +281,7 @@ def test_a_running_driver_is_not_disturbed(job: JobFolder, capsys: pytest.Captur
 
 
 def test_a_plan_is_made_anew_if_another_driver_was_at_work_meanwhile(job: JobFolder) -> None:
-    """It labelled everything between our plan and our taking the job."""
+    """It labeled everything between our plan and our taking the job."""
     job.write(["one", "two"])
     planned = opened(job)
     assert noted(job) == (0, ["one", "two"])
@@ -310,7 +310,7 @@ def test_another_drivers_other_options_are_noticed_after_taking_the_job(job: Job
         driver.drive(*planned)
 
 
-def test_relabelling_notices_another_drivers_first_run(job: JobFolder) -> None:
+def test_relabeling_notices_another_drivers_first_run(job: JobFolder) -> None:
     job.write(["one"], num_frames=6)
     planned = opened(job, "relabel=true", "frames.stride=3")
     assert job.run() == 0
@@ -323,7 +323,7 @@ def test_an_output_inside_the_input_is_refused(job: JobFolder, capsys: pytest.Ca
     job.write(["one"])
     folder = job.folder / "in"
     assert job.run(f"videos={folder}", f"output={folder / 'out'}") == 2
-    assert f"lies in videos={folder}, all tables of which are input" in capsys.readouterr().err
+    assert f"lies in videos={folder}, and all tables in that folder are input" in capsys.readouterr().err
     assert not (folder / "out").exists()
     assert job.run(f"videos={folder}/videos*", f"output={folder / 'out'}") == 0
 

@@ -50,7 +50,7 @@ def test_a_log_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     with json_log("~/my logs/[a], b.jsonl"):
         log_video(Outcome("a", Status.OK, "p", 1, 1), 1)
-    assert "labelled" in (tmp_path / "my logs" / "[a], b.jsonl").read_text()
+    assert "labeled" in (tmp_path / "my logs" / "[a], b.jsonl").read_text()
 
 
 def test_without_a_file_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

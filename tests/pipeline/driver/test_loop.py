@@ -90,7 +90,7 @@ def test_no_more_workers_start_than_there_are_videos(tmp_path: Path) -> None:
     assert executor.num_started == 3
 
 
-def test_two_videos_are_labelled_by_two_workers(tmp_path: Path) -> None:
+def test_two_videos_are_labeled_by_two_workers(tmp_path: Path) -> None:
     executor = FakeExecutor(2)
     loop_over(executor, "ab", tmp_path).run()
     assert sorted(worker_id for worker_id, offers in executor.offered if offers) == ["w0", "w1"]
@@ -179,11 +179,12 @@ def test_a_disk_that_is_full_at_the_end_of_a_video_again_and_again_ends_the_job(
     assert loop.progress.num_frames > 5
     assert loop.statuses == {"b": "ok"}
     assert loop.loop.last_failure == (
-        "left for a later run: 1 refused again and again, 'a'; last: storage: at the end: no space left"
+        "left for a later run, because storage refused them again and again: 1 video, 'a'; "
+        "last: storage: at the end: no space left"
     )
 
 
-def test_a_video_that_cannot_be_fetched_does_not_end_the_job_while_another_is_labelled(tmp_path: Path) -> None:
+def test_a_video_that_cannot_be_fetched_does_not_end_the_job_while_another_is_labeled(tmp_path: Path) -> None:
     """Each call labels a frame of a long video, or asks for what is not there."""
     frames_left = [400]
 

@@ -73,7 +73,7 @@ class SimulatedWorkers:
         item, seconds = videos[0]
         if seconds > passed:
             videos[0] = item, seconds - passed
-            return [Reported(worker_id, Report(worker_id, in_flight=(VideoProgress(item.video_id, 1, "labelling"),)))]
+            return [Reported(worker_id, Report(worker_id, in_flight=(VideoProgress(item.video_id, 1, "labeling"),)))]
         videos.pop(0)
         done = published(item.video_id, [Outcome(item.video_id, Status.OK, item.prompt_hash, 1, 1)])
         return [Reported(worker_id, Report(worker_id, (done,)))]
