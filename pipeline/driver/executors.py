@@ -39,22 +39,11 @@ def open_executor(
 
 def worker_settings(job: Job) -> WorkerSettings:
     """What each worker of a job is made of."""
-    config = job.config
     facts = JobFacts(
         weights=job.weights,
         storage=job.storage,
-        storage_options=config.storage_options,
         epoch=job.log.state.epoch,
         config_hash=job.record.config_hash,
         versions=job.record.versions,
     )
-    return WorkerSettings(
-        job=facts,
-        model=config.model,
-        propagate=config.propagate,
-        frames=config.frames,
-        flush=config.flush,
-        checkpoint=config.checkpoint,
-        worker=config.worker,
-        cpus=config.cluster.cpus_per_actor,
-    )
+    return WorkerSettings(facts, job.config)

@@ -144,7 +144,7 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
     """Load the model and make everything else that a worker needs. Raises whatever keeps it from loading."""
     job = settings.job
     network = _load_network(settings)
-    folder = WorkerFolder(settings.worker.spool_dir)
+    folder = WorkerFolder(settings.config.worker.spool_dir)
     origin = SegmentOrigin(job.epoch, worker_id, job.config_hash)
     return Equipment(
         settings=settings,
@@ -153,21 +153,21 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
         provenance=Provenance(worker_id, str(job.weights), job.config_hash, job.versions),
         folder=folder,
         tables=TableReaders(),
-        fetcher=WatchedThread("fetch", settings.worker.hang_seconds),
-        writer=SegmentWriter(job.storage, folder.path, origin, FlushPolicy.of(settings.flush)),
+        fetcher=WatchedThread("fetch", settings.config.worker.hang_seconds),
+        writer=SegmentWriter(job.storage, folder.path, origin, FlushPolicy.of(settings.config.flush)),
     )
 
 
 def _load_network(settings: WorkerSettings) -> Network:
-    torch.set_num_threads(settings.cpus)
-    device, dtype = choose_device(settings.model)
+    torch.set_num_threads(settings.config.cluster.cpus_per_actor)
+    device, dtype = choose_device(settings.config.model)
     weights = settings.job.weights
-    source = local_weights(weights.source, weights.identity, settings.job.storage_options)
+    source = local_weights(weights.source, weights.identity, settings.config.storage_options)
     model = load_model(source, device=device, dtype=dtype, revision=weights.revision)
     size = model.config.image_size
     return Network(
-        model=prepare_model(model, settings.model),
-        device=describe_device(device, dtype, settings.model),
+        model=prepare_model(model, settings.config.model),
+        device=describe_device(device, dtype, settings.config.model),
         encode_ahead=frames_per_batch(device, model.config.grid_size**2),
         buffers=FrameBuffers((size, size, 3), device),
     )

@@ -64,11 +64,11 @@ class Fetch:
             self._equipment.tables,
         )
         started = time.perf_counter()
-        options, scratch = settings.job.storage_options, self._equipment.folder.path
+        options, scratch = settings.config.storage_options, self._equipment.folder.path
         prompts = self.prompts = stages.read_prompts(item, options, tables.prompts)
         media = self._resources.enter_context(stages.open_media(item, options, tables.video_bytes, scratch=scratch))
         self.fetch_seconds = time.perf_counter() - started
-        wanted, times = settings.frames, item.range
+        wanted, times = settings.config.frames, item.range
         frames = VideoFrames(
             media,
             FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds),
@@ -79,7 +79,7 @@ class Fetch:
         self.frames = self._resources.enter_context(contextlib.closing(frames))
         inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.info}")
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
-        if labels and settings.propagate.direction != "backward":
+        if labels and settings.config.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)
         self.decode_seconds = time.perf_counter() - started - self.fetch_seconds
         return inputs

@@ -1,21 +1,13 @@
-"""What a worker is made of: groups of the config, whole, and what the driver found out about the job.
+"""What a worker is made of: the config of the job, and what the driver found out about the job.
 
 This module knows no torch, because the driver only passes settings on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from pipeline.config.job_config import (
-    CheckpointConfig,
-    FlushConfig,
-    FramesConfig,
-    ModelConfig,
-    PropagateConfig,
-    WorkerConfig,
-)
+from pipeline.config.job_config import JobConfig
 from pipeline.records import Weights
 from pipeline.storage.job_storage import JobStorage
 
@@ -24,12 +16,11 @@ from pipeline.storage.job_storage import JobStorage
 class JobFacts:
     """What the driver alone knows of a job: which weights exactly, where the output lies, and what its rows say of it.
 
-    `storage_options` are fsspec's, for the inputs and the weights. `epoch` counts the drivers that have owned the job.
+    `epoch` counts the drivers that have owned the job.
     """
 
     weights: Weights
     storage: JobStorage
-    storage_options: dict[str, Any]
     epoch: int
     config_hash: str
     versions: str
@@ -39,15 +30,8 @@ class JobFacts:
 class WorkerSettings:
     """Everything that a worker needs, as plain values that travel to an actor.
 
-    The groups are those of the config, so that a new key reaches the worker by itself. `cpus` is how many threads torch
-    computes with (`cluster.cpus_per_actor`).
+    The config is whole, so that a new key or a new group reaches the worker by itself.
     """
 
     job: JobFacts
-    model: ModelConfig
-    propagate: PropagateConfig = field(default_factory=PropagateConfig)
-    frames: FramesConfig = field(default_factory=FramesConfig)
-    flush: FlushConfig = field(default_factory=FlushConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    worker: WorkerConfig = field(default_factory=WorkerConfig)
-    cpus: int = 1
+    config: JobConfig

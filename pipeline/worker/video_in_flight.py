@@ -162,11 +162,13 @@ class VideoInFlight:
             free_memory()
         settings, network = self._equipment.settings, self._equipment.network
         identity = session_identity(self.item, settings.job.config_hash, inputs.content)
-        self._saved_session = VideoCheckpoint(settings.job.storage, identity, settings.checkpoint)
-        make_session = partial(network.new_session, propagate=settings.propagate, little_memory=self._has_little_memory)
+        self._saved_session = VideoCheckpoint(settings.job.storage, identity, settings.config.checkpoint)
+        make_session = partial(
+            network.new_session, propagate=settings.config.propagate, little_memory=self._has_little_memory
+        )
         restore_session = partial(network.restored_session, little_memory=self._has_little_memory)
         options = LabelOptions(
-            direction=settings.propagate.direction,
+            direction=settings.config.propagate.direction,
             max_objects=1 if self._has_little_memory else None,
             folder=self._equipment.folder.path,
         )

@@ -66,7 +66,7 @@ class Worker:
         """Take new items and label; returns when a video is done, when time is up, or when there is nothing to do."""
         for item in offers:
             self._accept(item)
-        deadline = time.monotonic() + self.settings.worker.beat_seconds
+        deadline = time.monotonic() + self.settings.config.worker.beat_seconds
         try:
             self._flush_if_due()
             while self._videos and time.monotonic() < deadline and not self._stop.is_set():
@@ -123,7 +123,7 @@ class Worker:
         Waits until `deadline` for one of them to be here. Raises `WorkerBroken` if the fetch that it waits for hangs.
         """
         first = self._videos[0]
-        limit = 1 if first.is_by_itself else self.settings.worker.videos_in_flight
+        limit = 1 if first.is_by_itself else self.settings.config.worker.videos_in_flight
         candidates = [video for video in islice(self._videos, limit) if video is first or not video.is_by_itself]
         if not any(video.is_here for video in candidates):
             fetches = [video.fetching for video in candidates]
@@ -133,7 +133,7 @@ class Worker:
         if batch:
             watch.relax()
         elif watch.hangs():
-            hang_seconds = self.settings.worker.hang_seconds
+            hang_seconds = self.settings.config.worker.hang_seconds
             raise WorkerBroken(f"fetching {first.item.video_id!r} hangs: nothing has moved for {hang_seconds:g} s")
         return batch
 

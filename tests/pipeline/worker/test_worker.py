@@ -22,7 +22,7 @@ from botocore.exceptions import NoCredentialsError
 from pycocotools import mask as coco
 
 from model import FrameResult, Step, advance
-from pipeline.config.job_config import CheckpointConfig, FlushConfig, ModelConfig, WorkerConfig
+from pipeline.config.job_config import CheckpointConfig, FlushConfig, JobConfig, ModelConfig, WorkerConfig
 from pipeline.errors import StorageError
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
@@ -74,20 +74,18 @@ def make(tmp_path: Path) -> Iterator[MakeWorker]:
         facts = JobFacts(
             weights=Weights("mini", None, "sha256:0"),
             storage=storage or JobStorage(str(tmp_path / "job")),
-            storage_options={},
             epoch=1,
             config_hash="f",
             versions="maskmill 0",
         )
         group: dict[str, Any] = {"beat_seconds": 15.0, "spool_dir": str(tmp_path / "spool"), **options}
-        settings = WorkerSettings(
-            facts,
-            ModelConfig(name="mini", checkpoint="mini", dtype="float32"),
+        config = JobConfig(
+            model=ModelConfig(name="mini", checkpoint="mini", dtype="float32"),
             flush=LAZY,
             checkpoint=checkpoint or CheckpointConfig(),
             worker=WorkerConfig(**group),
         )
-        made.append(Worker(settings, f"w{len(made)}", stages))
+        made.append(Worker(WorkerSettings(facts, config), f"w{len(made)}", stages))
         made[-1].setup()
         return made[-1]
 
