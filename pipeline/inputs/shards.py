@@ -11,20 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UnknownScheme
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN, InputColumn
+from pipeline.inputs.table_files import table_files
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_from_client, is_transient
 from pipeline.storage.parquet import open_parquet
 from pipeline.storage.retry import Backoff
-from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
+from pipeline.storage.uris import StorageOptions
 
-_GLOB_CHARACTERS = "*?["
 T = TypeVar("T")
 
 
@@ -66,7 +66,7 @@ class ParquetShards:
         self._policy = policy or ReadPolicy()
         self._columns = {column.name: column for column in columns}
         self._options = storage_options
-        self.files = self._call(uri, lambda: tuple(_shards(key, uri, storage_options)))
+        self.files = self._call(uri, lambda: tuple(table_files(key, uri, storage_options)))
         with closing(self._shard(self.files[0])) as first:
             self.column_names = frozenset(self._call(self.files[0], first.parquet).schema_arrow.names)
 
@@ -243,31 +243,3 @@ class InputTables:
                 f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
                 + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
             )
-
-
-def _shards(key: str, uri: str, options: StorageOptions | None) -> list[str]:
-    """Absolute URIs of the files that a path, folder or glob names. Files that begin with `_` or `.` are left out."""
-    filesystem, path = open_filesystem(uri, options)
-    if any(character in path for character in _GLOB_CHARACTERS) and not filesystem.exists(path):
-        shown = [name for name in filesystem.glob(path) if not str(name).rpartition("/")[2].startswith(("_", "."))]
-        found = [name for name in shown if not filesystem.isdir(name)]
-        what = "the glob matches no file"
-    elif filesystem.isdir(path):
-        root = str(path).rstrip("/")
-        found = [name for name in filesystem.find(path) if _is_table_file(str(name)[len(root) :])]
-        what = "the folder holds no *.parquet file"
-    else:
-        filesystem.info(path)
-        return [_absolute(filesystem, path, uri)]
-    if not found:
-        raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path")
-    return sorted(str(filesystem.unstrip_protocol(name)) if not is_local(uri) else str(name) for name in found)
-
-
-def _is_table_file(path_in_folder: str) -> bool:
-    names = path_in_folder.strip("/").split("/")
-    return names[-1].endswith(".parquet") and not any(name.startswith(("_", ".")) for name in names)
-
-
-def _absolute(filesystem: Any, path: str, uri: str) -> str:
-    return str(filesystem._strip_protocol(local_path(path))) if is_local(uri) else uri
