@@ -1,4 +1,4 @@
-"""SAM 2 video in torch: the network, its checkpoints, and sessions that track objects through a video.
+"""SAM 2 video in torch: the network, its weights, and sessions that track objects through a video.
 
 The public names are imported when they are first asked for, so that `import model` is cheap and does not need torch.
 Objects are followed through frames in memory like this:

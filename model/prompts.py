@@ -103,7 +103,7 @@ Prompt = ClickPrompt | MaskPrompt
 
 
 def click_sequence(prompt: ClickPrompt) -> tuple[list[Point], list[int]]:
-    """The points and labels that the network sees: a box is two corners labelled 2 and 3, before the clicks."""
+    """The points and labels that the network sees: a box is two corners labeled 2 and 3, before the clicks."""
     points: list[Point] = []
     labels: list[int] = []
     if isinstance(prompt, BoxPrompt):

@@ -1,6 +1,6 @@
 """The configurations of the documentation page, key by key as `config.json` has them.
 
-What they say is read by `Sam2Config.from_hf`, which refuses the settings that no released checkpoint has; here they are
+What they say is read by `Sam2Config.from_hf`, which refuses the settings that no released model has; here they are
 carried, so that a file that was read is written again with all that it said. Defaults are those of the released tiny
 2.1: what the network is built from stands in `model.network.config`, and here only what nothing is computed from.
 """

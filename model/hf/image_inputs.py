@@ -66,7 +66,7 @@ def encode_prompts(
 def segment_images(
     network: Sam2, pixels_N3SS: Tensor, prompts: dict[str, Tensor], pad_value: int
 ) -> Sam2VideoImageSegmentationOutput:
-    """Masks of N normalised images with what `encode_prompts` gives; rows that only fill up are left out."""
+    """Masks of N normalized images with what `encode_prompts` gives; rows that only fill up are left out."""
     if ("input_points" in prompts) != ("input_labels" in prompts):
         raise ValueError("input_points and input_labels must be given together")
     for name, tensor in prompts.items():

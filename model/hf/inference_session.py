@@ -23,7 +23,7 @@ class Sam2VideoInferenceSession:
     """What was said of the objects of a video, or of a stream where `video` is not given.
 
     Args:
-        video: frames as `processor.init_video_session` prepares them, or normalised ones `[T, 3, S, S]`.
+        video: frames as `processor.init_video_session` prepares them, or normalized ones `[T, 3, S, S]`.
         video_height: height of the video in pixels, which prompts refer to.
         video_width: width of the video in pixels.
         inference_device: where the model runs.
@@ -65,7 +65,7 @@ class Sam2VideoInferenceSession:
             self._size_hw = (int(video_height), int(video_width))
         if isinstance(video, Tensor):
             if self._size_hw is None:
-                raise ValueError("video_height and video_width must be given with normalised frames")
+                raise ValueError("video_height and video_width must be given with normalized frames")
             video = ArrayFrames(video.permute(0, 2, 3, 1).to(self.video_storage_device, self.dtype), self._size_hw)
         self._video = video
         if video is not None:
@@ -121,7 +121,7 @@ class Sam2VideoInferenceSession:
         return self._prompts.get(object_id, {}).get(frame_index)
 
     def get_frame(self, frame_idx: int) -> Tensor:
-        """A frame of the video, normalised, on the device of inference; of a stream, the newest one.
+        """A frame of the video, normalized, on the device of inference; of a stream, the newest one.
 
         `[3, S, S]`, from a `FrameSource` of the user's `[3, h, w]` of its own size. Raises `ValueError` for a frame
         that is not there.
@@ -220,7 +220,7 @@ class Sam2VideoInferenceSession:
         if isinstance(self._video, ArrayFrames) and self._video.prepared_size not in (None, size):
             raise ValueError(
                 f"the processor made frames of {self._video.prepared_size} pixels, the model takes {size}: load both "
-                "from one checkpoint"
+                "from one place"
             )
         if self._tracker is None:
             self._tracker = self._new_tracker(network)

@@ -8,7 +8,7 @@ Where results differ from those of `transformers`, and why (`tests/model/trackin
 3. a prompt on a frame that was tracked corrects its mask (the earlier logits are fed, clamped to ±32, as `sam2` does),
    and stays; there, the next propagation computes it away;
 4. `reverse` holds for all objects; there, one object's first frame turns it round for those after it;
-5. only an object's own prompt binarises its memory; there, that of any object on the frame does;
+5. only an object's own prompt binarizes its memory; there, that of any object on the frame does;
 6. a mask prompt's object pointer comes from the single-mask token, as in `sam2`;
 7. what an object gets does not depend on the others; there, points that only fill up the batch count;
 8. adding an object loses no other, and the caller's list of ids stays as it is;
@@ -37,7 +37,7 @@ from model.tracking.memory_bank import BACKWARD, FORWARD
 from model.tracking.state import FrameResult, Step
 from model.tracking.steps import advance
 from model.tracking.stream import VideoStream
-from model.weights.checkpoint import read_checkpoint, save_model
+from model.weights.checkpoint import read_stored_weights, save_model
 from model.weights.hub import HubAccess
 
 
@@ -88,16 +88,16 @@ class Sam2VideoModel(nn.Module):
         """A model by `mini`, folder, URI, Hub id (at a `revision`, with a `token`) or file: see `model.weights`.
 
         `dtype`, formerly `torch_dtype`, is by default that of the file. `device_map` is one device, or `auto`: a GPU if
-        there is one. `access` may give `cache_dir` and `local_files_only`. Raises `CheckpointError` saying what is
-        wrong with a checkpoint, `FileNotFoundError` where there is none.
+        there is one. `access` may give `cache_dir` and `local_files_only`. Raises `WeightsError` saying what is
+        wrong with the weights, `FileNotFoundError` where there is none.
         """
-        checkpoint = read_checkpoint(str(source), HubAccess(revision, token, **access))
+        stored = read_stored_weights(str(source), HubAccess(revision, token, **access))
         asked = torch_dtype if dtype is None else dtype
-        wanted = checkpoint.dtype if asked is None or asked == "auto" else as_dtype(asked)
+        wanted = stored.dtype if asked is None or asked == "auto" else as_dtype(asked)
         device = "cpu" if device_map is None else device_map
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(Sam2VideoConfig.from_dict(checkpoint.raw_config), checkpoint.model().to(device, wanted))
+        return cls(Sam2VideoConfig.from_dict(stored.raw_config), stored.model().to(device, wanted))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from."""
@@ -122,7 +122,7 @@ class Sam2VideoModel(nn.Module):
         reverse: bool = False,
         run_mem_encoder: bool = True,
     ) -> Sam2VideoSegmentationOutput:
-        """The masks on one frame: `frame_idx` of a video, or the next `frame` of a stream, normalised `[3, S, S]`.
+        """The masks on one frame: `frame_idx` of a video, or the next `frame` of a stream, normalized `[3, S, S]`.
 
         On a frame of a video, objects with a prompt there are segmented and the others tracked, in reverse time if
         `reverse`; where a pass has tracked them and nothing was said of them since, the result of that pass is given.
@@ -223,7 +223,7 @@ class Sam2VideoModel(nn.Module):
         pixels = frame[0] if frame.ndim == 4 and len(frame) == 1 else frame
         if tuple(pixels.shape) != (3, size, size) or not pixels.is_floating_point():
             raise ValueError(
-                f"frame: expected normalised pixels [3, {size}, {size}], got {frame.dtype} {list(frame.shape)}: give "
+                f"frame: expected normalized pixels [3, {size}, {size}], got {frame.dtype} {list(frame.shape)}: give "
                 "processor(images=frame).pixel_values[0]"
             )
         result = stream.push(pixels.permute(1, 2, 0), remember=remember)

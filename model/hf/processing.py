@@ -58,7 +58,7 @@ class Encoding(dict[str, Any]):
 
 
 class Sam2VideoVideoProcessor:
-    """Videos to normalised frames of the model's size."""
+    """Videos to normalized frames of the model's size."""
 
     def __init__(self, image_size: int = 1024) -> None:
         self.image_size = image_size
@@ -67,7 +67,7 @@ class Sam2VideoVideoProcessor:
     def from_pretrained(
         cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
     ) -> Self:
-        """The video processor of a checkpoint, as `Sam2VideoProcessor.from_pretrained` finds it."""
+        """The video processor that lies beside weights, as `Sam2VideoProcessor.from_pretrained` finds it."""
         processor = Sam2VideoProcessor.from_pretrained(source, revision=revision, token=token, **access)
         return cls(processor.target_size)
 
@@ -76,7 +76,7 @@ class Sam2VideoVideoProcessor:
         _write_json(folder, VIDEO_PROCESSOR_NAME, self.settings())
 
     def settings(self) -> dict[str, Any]:
-        """What the files of a checkpoint say of this processor."""
+        """What the files beside weights say of this processor."""
         return {
             **_CONSTANTS,
             "size": self.size,

@@ -80,7 +80,7 @@ class Sam2Config:
     def from_hf(cls, config: Json) -> Sam2Config:
         """Reads a `config.json` of the Hub repositories; keys that a file leaves out have tiny's values.
 
-        Raises `ValueError` naming the key for a setting that no released checkpoint has and this code does not support.
+        Raises `ValueError` naming the key for a setting that no released model has and this code does not support.
         """
         if config.get("model_type") not in ("sam2_video", "sam2"):
             raise ValueError(f"model_type is {config.get('model_type')!r}, expected 'sam2_video': not a SAM 2 model")

@@ -177,7 +177,7 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self, stage_dims: tuple[int, ...], hidden_dim: int) -> None:
         super().__init__()
-        # Listed from the coarsest stage to the finest, as the checkpoints have them.
+        # Listed from the coarsest stage to the finest, as the files of weights have them.
         self.convs = nn.ModuleList(nn.Conv2d(dim, hidden_dim, kernel_size=1) for dim in reversed(stage_dims))
 
     def lateral(self, stage: int) -> nn.Conv2d:

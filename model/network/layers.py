@@ -1,7 +1,7 @@
 """Norm, MLP, attention and position codes, shared by the parts of the network.
 
 Legend: B batch, L tokens, N heads, C channels, D channels of a head, H W map. Submodules carry the tensor names of the
-released `model.safetensors`, so that a checkpoint needs no renaming.
+released `model.safetensors`, so that no weight is renamed when they are loaded.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def sine_position_1d(position: Tensor, channels: int) -> Tensor:
 
 
 class RandomPosition(nn.Module):
-    """Position code of points by random Fourier features (arXiv 2006.10739), the matrix being part of the checkpoint.
+    """Position code of points by random Fourier features (arXiv 2006.10739), the matrix being one of the weights.
 
     The matrix is never narrower than float32: in bfloat16 it would move clicks by several pixels.
     """
@@ -182,9 +182,9 @@ class RandomPosition(nn.Module):
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
     def grid(self, size: int) -> Tensor:
-        """Code of the centres of a square map's cells, `[channels, size, size]`."""
+        """Code of the centers of a square map's cells, `[channels, size, size]`."""
         matrix = self.positional_embedding
-        centre = (torch.arange(size, device=matrix.device, dtype=matrix.dtype) + 0.5) / size
-        y, x = torch.meshgrid(centre, centre, indexing="ij")
+        center = (torch.arange(size, device=matrix.device, dtype=matrix.dtype) + 0.5) / size
+        y, x = torch.meshgrid(center, center, indexing="ij")
         code: Tensor = self(torch.stack((x, y), dim=-1))
         return code.permute(2, 0, 1)

@@ -27,7 +27,7 @@ def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> 
 
 
 def rotate(tokens: Tensor, rope: Tensor) -> Tensor:
-    """Turns neighbouring pairs of channels of `[…, L, C]` by the angles of the table; never computed in 16 bits.
+    """Turns neighboring pairs of channels of `[…, L, C]` by the angles of the table; never computed in 16 bits.
 
     (even, odd) → (even cos - odd sin, even sin + odd cos): one product of complex numbers.
     """

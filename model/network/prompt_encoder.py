@@ -38,7 +38,7 @@ class PromptEncoder(nn.Module):
         super().__init__()
         self.image_size = config.image_size
         self.shared_embedding = RandomPosition(config.hidden_dim)
-        # Zeros until a checkpoint is loaded: drawing random numbers for a model without storage imports much of torch.
+        # Zeros until weights are loaded: drawing random numbers for a model without storage imports much of torch.
         self.point_embed: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(4, config.hidden_dim))
         self.not_a_point_embed: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(1, config.hidden_dim))
         self.mask_embed = MaskEmbed(config.mask_prompt_channels, config.hidden_dim)

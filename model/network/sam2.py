@@ -46,7 +46,7 @@ class Sam2(nn.Module):
         self.object_pointer_proj = Mlp(dim, dim, dim, depth=3, activation="relu")
         self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, dim))
-        # Part of every checkpoint though no released model uses it; kept so that saving loses nothing.
+        # Part of all released weights though no released model uses it; kept so that saving loses nothing.
         self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, dim))
         self.no_object_pointer = nn.Parameter(torch.zeros(1, dim))
         if config.is_2_1:
@@ -81,7 +81,7 @@ class Sam2(nn.Module):
 
     @torch.inference_mode()
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
-        """Features of F normalised frames (`model.pixels.transforms.normalize`)."""
+        """Features of F normalized frames (`model.pixels.transforms.normalize`)."""
         stages = self.vision_encoder.backbone(pixels_F3SS.to(self.dtype))
         stride16 = self.vision_encoder.neck(stages)
         looked_FLC = self.memory_attention.look_at_frame(

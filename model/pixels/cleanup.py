@@ -57,7 +57,7 @@ def _small(mask_BHW: Tensor, max_area: float) -> Tensor:
 def _roots(mask_BHW: Tensor) -> Tensor:
     """One number for each connected part: the least index of its pixels. Outside of the mask, the number of pixels.
 
-    In each round every part is joined to the least of its neighbours, then all pixels are led to the root of the tree
+    In each round every part is joined to the least of its neighbors, then all pixels are led to the root of the tree
     of parts that this makes; the number of parts at least halves where any are left to join.
     """
     outside = mask_BHW.numel()
@@ -65,7 +65,7 @@ def _roots(mask_BHW: Tensor) -> Tensor:
     roots = torch.where(mask_BHW, own, outside)
     parents = torch.arange(outside + 1, device=mask_BHW.device)
     while True:
-        least = torch.where(mask_BHW, _least_neighbour(roots, outside), outside)
+        least = torch.where(mask_BHW, _least_neighbor(roots, outside), outside)
         parents.scatter_reduce_(0, roots.flatten(), least.flatten(), "amin")
         while not torch.equal(grandparents := parents[parents], parents):
             parents = grandparents
@@ -75,8 +75,8 @@ def _roots(mask_BHW: Tensor) -> Tensor:
         roots = joined
 
 
-def _least_neighbour(values_BHW: Tensor, outside: int) -> Tensor:
-    """The least value of each pixel's 3×3 neighbourhood."""
+def _least_neighbor(values_BHW: Tensor, outside: int) -> Tensor:
+    """The least value of each pixel's 3×3 neighborhood."""
     least = values_BHW
     for dim in (1, 2):
         border_shape = [1 if d == dim else n for d, n in enumerate(least.shape)]

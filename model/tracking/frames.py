@@ -21,7 +21,7 @@ class Frame:
 
     The pixels have the size of the video, or already that of the model's square input (`Sam2Config.image_size`): a
     source that decodes in another thread may resize there with `model.resize_frame`. Floating-point pixels are
-    of that size and normalised already (`model.pixels.transforms.normalize`).
+    of that size and normalized already (`model.pixels.transforms.normalize`).
     """
 
     index: int
@@ -56,7 +56,7 @@ class ArrayFrames:
     """A `FrameSource` over frames in memory: a uint8 array or tensor `[T, H, W, 3]`, or a sequence of `[H, W, 3]`.
 
     `size_hw` is the size of the video where these frames have been resized to the model's input; then they may be
-    normalised too (floating point).
+    normalized too (floating point).
     """
 
     def __init__(

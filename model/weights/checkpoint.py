@@ -1,4 +1,4 @@
-"""Checkpoints: a folder, an fsspec URI, a Hub id or a single file to a model, strictly.
+"""Stored weights to a model, strictly: from a folder, an fsspec URI, a Hub id or a single file.
 
 The layout is that of the Hub repositories: `config.json` and `model.safetensors` with the tensor names of
 `transformers`, which are also the names of this project's modules. The original `.pt` files work as they are.
@@ -21,7 +21,7 @@ from torch import Tensor
 from model.network.config import Sam2Config
 from model.network.sam2 import Sam2
 from model.weights.hub import BUNDLED, HubAccess, bundled_folder, is_hub_id, snapshot
-from model.weights.weight_files import SUFFIXES, CheckpointError, config_of_weights, read_weights
+from model.weights.weight_files import SUFFIXES, WeightsError, config_of_weights, read_weights
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -33,8 +33,8 @@ _STORED_TWICE = {
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint says: its `config.json` as it is, and its tensors by name, on the CPU, unchecked."""
+class StoredWeights:
+    """Weights as they are stored: their `config.json` as it is, and the tensors by name, on the CPU, unchecked."""
 
     source: str
     raw_config: dict[str, Any]
@@ -48,12 +48,12 @@ class Checkpoint:
     def model(self) -> Sam2:
         """The network with these tensors, in float32 on the CPU.
 
-        Raises `CheckpointError` naming each tensor that is missing, unexpected or of the wrong shape.
+        Raises `WeightsError` naming each tensor that is missing, unexpected or of the wrong shape.
         """
         try:
             config = Sam2Config.from_hf(self.raw_config)
         except ValueError as error:
-            raise CheckpointError(f"checkpoint {self.source}: {error}") from error
+            raise WeightsError(f"weights {self.source}: {error}") from error
         with torch.device("meta"):
             model = Sam2(config)
         _assign(model, self.tensors, self.source)
@@ -72,22 +72,22 @@ def load_model(
 
     `source`: `mini` (bundled), a local folder, an fsspec URI of a folder such as `s3://bucket/sam2.1-tiny`, a Hub id
     such as `facebook/sam2.1-hiera-tiny` (with `revision` and `token`), or one file, `.safetensors` or an original
-    `.pt`, with its `config.json` beside it unless it has a released size. Raises `CheckpointError` naming each
+    `.pt`, with its `config.json` beside it unless it has a released size. Raises `WeightsError` naming each
     tensor that is missing, unexpected or of the wrong shape, and `FileNotFoundError` where there is nothing.
     """
-    checkpoint = read_checkpoint(source, HubAccess(revision, token))
-    return checkpoint.model().to(device=device, dtype=dtype)
+    stored = read_stored_weights(source, HubAccess(revision, token))
+    return stored.model().to(device=device, dtype=dtype)
 
 
-def read_checkpoint(source: str, access: HubAccess | None = None) -> Checkpoint:
-    """The contents of a checkpoint; `source` as for `load_model`."""
+def read_stored_weights(source: str, access: HubAccess | None = None) -> StoredWeights:
+    """Weights as they are stored; `source` as for `load_model`."""
     place = locate(source, (CONFIG_NAME, WEIGHTS_NAME), access)
     if not place.endswith(SUFFIXES) or Path(place).is_dir():
-        return Checkpoint(source, read_json(place, CONFIG_NAME), read_weights(_existing(place, WEIGHTS_NAME)))
+        return StoredWeights(source, read_json(place, CONFIG_NAME), read_weights(_existing(place, WEIGHTS_NAME)))
     folder, name = folder_and_name(place)
     tensors = read_weights(_existing(folder, name))
     has_config = has_file(folder, CONFIG_NAME)
-    return Checkpoint(
+    return StoredWeights(
         source, read_json(folder, CONFIG_NAME) if has_config else config_of_weights(tensors, source), tensors
     )
 
@@ -99,19 +99,19 @@ def folder_and_name(place: str) -> tuple[str, str]:
 
 
 def locate(source: str, file_names: tuple[str, ...], access: HubAccess | None = None) -> str:
-    """The folder of a checkpoint (or its single file), local or a URI; the named files are fetched from the Hub."""
+    """The folder of weights (or their single file), local or a URI; the named files are fetched from the Hub."""
     place = bundled_folder(source) or source
     if "://" in place:
         return place.rstrip("/")
     path = Path(place).expanduser()
     if path.is_file() and path.suffix not in SUFFIXES:
-        raise CheckpointError(f"checkpoint {source}: expected a folder or a file ending in {', '.join(SUFFIXES)}")
+        raise WeightsError(f"weights {source}: expected a folder or a file ending in {', '.join(SUFFIXES)}")
     if path.exists():
         return path.as_posix()
     if is_hub_id(place) and path.suffix not in SUFFIXES:
         return snapshot(place, file_names, access or HubAccess()).as_posix()
     raise FileNotFoundError(
-        f"checkpoint {source!r}: no such file or folder; give one, a URI, a Hub id such as facebook/sam2.1-hiera-tiny, "
+        f"weights {source!r}: no such file or folder; give one, a URI, a Hub id such as facebook/sam2.1-hiera-tiny, "
         f"or one of {', '.join(BUNDLED)}"
     )
 
@@ -123,9 +123,9 @@ def read_json(folder: str, name: str) -> dict[str, Any]:
     try:
         content = json.loads(data)
     except ValueError as error:
-        raise CheckpointError(f"checkpoint {folder}: {name} is not JSON: {error}") from error
+        raise WeightsError(f"weights {folder}: {name} is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"checkpoint {folder}: {name} is not a JSON object")
+        raise WeightsError(f"weights {folder}: {name} is not a JSON object")
     return content
 
 
@@ -148,7 +148,7 @@ def _assign(model: Sam2, tensors: Mapping[str, Tensor], source: str) -> None:
         if value is None:
             continue
         if original in found and not torch.equal(value, found[original]):
-            raise CheckpointError(f"checkpoint {source}: {copy} and {original} must be the same matrix, but differ")
+            raise WeightsError(f"weights {source}: {copy} and {original} must be the same matrix, but differ")
         found.setdefault(original, value)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     problems = [f"missing {name} {list(expected[name])}" for name in sorted(expected.keys() - found.keys())]
@@ -161,7 +161,7 @@ def _assign(model: Sam2, tensors: Mapping[str, Tensor], source: str) -> None:
     if problems:
         shown = "\n  ".join(problems[:20])
         more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise CheckpointError(f"checkpoint {source} does not fit its config.json:\n  {shown}{more}")
+        raise WeightsError(f"weights {source} do not fit their config.json:\n  {shown}{more}")
     model.load_state_dict({name: tensor.float() for name, tensor in found.items()}, strict=True, assign=True)
     model.requires_grad_(False)
 
@@ -173,10 +173,10 @@ def has_file(folder: str, name: str) -> bool:
 
 
 def _existing(folder: str, name: str) -> str:
-    """The location of a file of a folder. Raises `FileNotFoundError` saying what a checkpoint needs."""
+    """The location of a file of a folder. Raises `FileNotFoundError` saying what weights need."""
     if not has_file(folder, name):
         raise FileNotFoundError(
-            f"checkpoint {folder}: there is no {name}; a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}, an original "
+            f"weights {folder}: there is no {name}; a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}, an original "
             ".pt file is given by its own name"
         )
     return f"{folder}/{name}"

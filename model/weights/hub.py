@@ -51,7 +51,7 @@ def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    log.info("checkpoint %s: fetching from the Hub, or from its local cache", repo)
+    log.info("weights %s: fetching from the Hub, or from its local cache", repo)
     at = "" if access.revision is None else f" at revision {access.revision}"
     try:
         folder = snapshot_download(
@@ -64,13 +64,13 @@ def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:
         )
     except GatedRepoError as error:
         reason = "access must be asked for on the Hub, then give a token"
-        raise FileNotFoundError(f"checkpoint {repo}: {reason} ({error})") from error
+        raise FileNotFoundError(f"weights {repo}: {reason} ({error})") from error
     except RevisionNotFoundError as error:
-        raise FileNotFoundError(f"checkpoint {repo}: has no revision {access.revision!r}") from error
+        raise FileNotFoundError(f"weights {repo}: has no revision {access.revision!r}") from error
     except RepositoryNotFoundError as error:
         reason = "no such repository on the Hub, or a private one: check the id, or give a token"
-        raise FileNotFoundError(f"checkpoint {repo}: {reason}") from error
+        raise FileNotFoundError(f"weights {repo}: {reason}") from error
     except Exception as error:
         reason = f"is not in the local cache{at}, and the Hub is offline or out of reach"
-        raise FileNotFoundError(f"checkpoint {repo}: {reason}; fetch it once, or give a folder ({error})") from error
+        raise FileNotFoundError(f"weights {repo}: {reason}; fetch it once, or give a folder ({error})") from error
     return Path(folder)

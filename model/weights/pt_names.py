@@ -1,4 +1,4 @@
-"""The original `.pt` checkpoints: from their tensor names to the names of the Hub's `model.safetensors`.
+"""The original `.pt` files: from their tensor names to the names of the Hub's `model.safetensors`.
 
 The originals are pickled dictionaries `{"model": {name: tensor}}` written by the code that trained SAM 2 and 2.1. The
 network is the same; the names differ, the four point embeddings are four tensors instead of one, and the matrix of the
@@ -161,7 +161,7 @@ _LISTED = 8  # names shown in an error before "and n more"
 
 
 def rename_pt(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors of an original checkpoint (`{"model": tensors}`) under the names of `model.safetensors`.
+    """The tensors of an original file (`{"model": tensors}`) under the names of `model.safetensors`.
 
     Tensors are passed on as they are, not copied, except the four point embeddings, which become rows of one. What a
     model needs and the file lacks is found by the strict load that follows.
@@ -183,7 +183,7 @@ def rename_pt(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if unknown or missing:
         problems = [f"unknown: {_listed(unknown)}"] * bool(unknown) + [f"missing: {_listed(missing)}"] * bool(missing)
         raise ValueError(
-            f"not the tensors of an original SAM 2 or 2.1 checkpoint ({'; '.join(problems)}); expected the value of "
+            f"not the tensors of an original SAM 2 or 2.1 file ({'; '.join(problems)}); expected the value of "
             '"model" of a released or fine-tuned .pt file'
         )
     renamed[POINT_EMBED] = torch.cat([tensors[name] for name in POINT_EMBEDDINGS])

@@ -19,7 +19,7 @@ from model.weights.pt_names import rename_pt
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
-# What a file that is no checkpoint turns out to be, by how it begins.
+# What a file without weights turns out to be, by how it begins.
 _KINDS = {
     b"version https://git-lfs": "a Git LFS pointer instead of the file: fetch it with `git lfs pull`",
     b"<": "a web page or XML: probably an error page saved by a download",
@@ -32,29 +32,29 @@ _KINDS = {
 }
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: what is wrong with it and what to do."""
+class WeightsError(ValueError):
+    """Weights that cannot be used: what is wrong with them and what to do."""
 
 
 def read_weights(location: str) -> dict[str, Tensor]:
     """The tensors of a file (path or fsspec URI) under the names of `model.safetensors`, on the CPU.
 
     A `.pt` file is loaded weights-only; its tensors may be wrapped as `{"model": tensors}`, which trainers write beside
-    other things, and may carry the original names or those of `transformers`. Raises `CheckpointError` saying what a
-    file is that is no such checkpoint.
+    other things, and may carry the original names or those of `transformers`. Raises `WeightsError` saying what a
+    file is that has no weights.
     """
     with fsspec.open(location, "rb") as file:
         start = file.read(64)
     if not start:
-        raise CheckpointError(f"checkpoint {location}: the file is empty")
+        raise WeightsError(f"weights {location}: the file is empty")
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
         return _read_safetensors(location)
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return _read_pt(location)
     for prefix, kind in _KINDS.items():
         if start.startswith(prefix):
-            raise CheckpointError(f"checkpoint {location}: this is {kind}")
-    raise CheckpointError(f"checkpoint {location}: neither safetensors nor a .pt file, it begins with {start[:16]!r}")
+            raise WeightsError(f"weights {location}: this is {kind}")
+    raise WeightsError(f"weights {location}: neither safetensors nor a .pt file, it begins with {start[:16]!r}")
 
 
 def config_of_weights(tensors: Mapping[str, Tensor], location: str) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def config_of_weights(tensors: Mapping[str, Tensor], location: str) -> dict[str,
         if patch is not None and (len(patch), num_blocks) == (config.hiera.embed_dims[0], config.hiera.num_blocks):
             return replace(config, is_2_1="occlusion_spatial_embedding_parameter" in tensors).to_hf()
     width = None if patch is None else len(patch)
-    raise CheckpointError(
-        f"checkpoint {location}: none of the released sizes ({', '.join(SIZES)}) has {num_blocks} blocks of width "
+    raise WeightsError(
+        f"weights {location}: none of the released sizes ({', '.join(SIZES)}) has {num_blocks} blocks of width "
         f"{width}; put the config.json of the model beside the file"
     )
 
@@ -80,8 +80,8 @@ def _read_safetensors(location: str) -> dict[str, Tensor]:
         with fsspec.open(location, "rb") as file:
             return load(file.read())
     except SafetensorError as error:
-        raise CheckpointError(
-            f"checkpoint {location}: the safetensors file is damaged or not whole ({error}); fetch it again"
+        raise WeightsError(
+            f"weights {location}: the safetensors file is damaged or not whole ({error}); fetch it again"
         ) from error
 
 
@@ -91,13 +91,13 @@ def _read_pt(location: str) -> dict[str, Tensor]:
         with fsspec.open(location, "rb") as file:
             content = _load(file if "://" not in location else io.BytesIO(file.read()))
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"checkpoint {location}: holds other Python objects than tensors, and is not loaded because that could run "
+        raise WeightsError(
+            f"weights {location}: holds other Python objects than tensors, and is not loaded because that could run "
             'code; save the weights alone, torch.save({"model": model.state_dict()}, …)'
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"checkpoint {location}: a .pt file that is damaged or not whole ({error}); fetch it again"
+        raise WeightsError(
+            f"weights {location}: a .pt file that is damaged or not whole ({error}); fetch it again"
         ) from error
     tensors = _unwrap(content, location)
     if any(name.startswith("vision_encoder.") for name in tensors):
@@ -105,7 +105,7 @@ def _read_pt(location: str) -> dict[str, Tensor]:
     try:
         return rename_pt(tensors)
     except ValueError as error:
-        raise CheckpointError(f"checkpoint {location}: {error}") from error
+        raise WeightsError(f"weights {location}: {error}") from error
 
 
 def _load(file: IO[bytes]) -> object:
@@ -117,11 +117,11 @@ def _unwrap(content: object, location: str) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"checkpoint {location}: holds a {type(content).__name__} instead of tensors by name")
+        raise WeightsError(f"weights {location}: holds a {type(content).__name__} instead of tensors by name")
     odd = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if odd:
-        raise CheckpointError(
-            f"checkpoint {location}: these entries are no tensors: {', '.join(odd[:8])}; expected tensors by name, or "
+        raise WeightsError(
+            f"weights {location}: these entries are no tensors: {', '.join(odd[:8])}; expected tensors by name, or "
             '{"model": tensors by name}'
         )
     return {str(name).removeprefix("module."): value for name, value in content.items()}

@@ -100,12 +100,12 @@ class Ours:
 
     def __init__(self, setting: Setting) -> None:
         from model.tracking.frames import ArrayFrames
-        from model.weights.checkpoint import Checkpoint, load_model
+        from model.weights.checkpoint import StoredWeights, load_model
 
         if setting.model is None:
             network = load_model("mini", dtype=setting.torch_dtype)
         else:
-            network = Checkpoint("random weights", setting.model.hf_config(), setting.hf_weights()).model()
+            network = StoredWeights("random weights", setting.model.hf_config(), setting.hf_weights()).model()
         self._network = network.to(setting.torch_dtype)
         self._setting = setting
         # Frames come when they are needed, as from a file: only the different images are in memory.

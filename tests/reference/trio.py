@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from model.network.sam2 import Sam2
-from model.weights.checkpoint import Checkpoint
+from model.weights.checkpoint import StoredWeights
 from tests.reference.cases import Case, FloatArray, FramesSpec, Outputs, drawn_frames, normalized
 from tests.reference.formats import in_formats
 from tests.reference.ours_runner import ours_features, ours_outputs
@@ -75,8 +75,10 @@ def run_features(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> Fe
 
 @functools.lru_cache(maxsize=1)
 def ours_random(model: ModelSpec, dtype: torch.dtype) -> Sam2:
-    """Our network with the random weights, through the loader that reads checkpoints."""
-    return Checkpoint("random weights", model.hf_config(), random_hf_weights(model, shapes_of(model))).model().to(dtype)
+    """Our network with the random weights, through the loader that reads files of weights."""
+    return (
+        StoredWeights("random weights", model.hf_config(), random_hf_weights(model, shapes_of(model))).model().to(dtype)
+    )
 
 
 def transformers_runner(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> TransformersRunner:

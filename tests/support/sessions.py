@@ -107,7 +107,7 @@ def frames_of(one: Clip) -> ArrayFrames:
 
 
 def center(one: Clip, object_id: int, frame_index: int) -> tuple[float, float]:
-    """The pixel of an object that is nearest to its centre of gravity."""
+    """The pixel of an object that is nearest to its center of gravity."""
     ys, xs = np.nonzero(one.mask(object_id, frame_index))
     nearest = np.hypot(xs - xs.mean(), ys - ys.mean()).argmin()
     return float(xs[nearest]), float(ys[nearest])

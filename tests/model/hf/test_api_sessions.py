@@ -346,12 +346,12 @@ def test_a_video_may_be_a_path_or_a_uri(tmp_path: Any) -> None:
     assert all(same(output, outputs[0]) for output in outputs)
 
 
-def test_a_normalised_video_may_be_given_to_the_session_itself(expected: Masks) -> None:
+def test_a_normalized_video_may_be_given_to_the_session_itself(expected: Masks) -> None:
     pixels = small_processor().video_processor(clip(FRAMES).frames_THW3).pixel_values_videos[0]
     session = Sam2VideoInferenceSession(video=pixels, video_height=48, video_width=64)
     add_box(session, 0, [1, 2])
     assert same(propagate(session), expected)
-    with pytest.raises(ValueError, match="video_height and video_width must be given with normalised frames"):
+    with pytest.raises(ValueError, match="video_height and video_width must be given with normalized frames"):
         Sam2VideoInferenceSession(video=pixels)
 
 
@@ -433,7 +433,7 @@ def test_a_session_of_one_model_is_refused_by_another() -> None:
 def test_a_processor_of_another_size_is_refused() -> None:
     session = new_session()
     add_box(session, 0, 1)
-    with pytest.raises(ValueError, match="frames of 64 pixels, the model takes 256: load both from one checkpoint"):
+    with pytest.raises(ValueError, match="frames of 64 pixels, the model takes 256: load both from one place"):
         Sam2VideoModel.from_pretrained("mini")(inference_session=session, frame_idx=0)
 
 

@@ -233,7 +233,7 @@ def test_bad_calls_of_the_model_say_what_to_do() -> None:
         model(inference_session=stream, frame=pixels, frame_idx=3)
     for bad in (torch.zeros(3, 10, 10), torch.zeros(3, 64, 64, dtype=torch.uint8)):
         with pytest.raises(
-            ValueError, match=r"expected normalised pixels \[3, 64, 64\], got .*processor\(images=frame\)"
+            ValueError, match=r"expected normalized pixels \[3, 64, 64\], got .*processor\(images=frame\)"
         ):
             model(inference_session=stream, frame=bad)
 

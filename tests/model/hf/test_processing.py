@@ -22,12 +22,12 @@ FRAME = clip(2).frames_THW3[0]
 
 
 def alike(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Equal but for the last bits of normalising; another level of one pixel would be 0.017."""
+    """Equal but for the last bits of normalizing; another level of one pixel would be 0.017."""
     return first.shape == second.shape and float((first - second).abs().max()) < 2e-6
 
 
 @pytest.mark.parametrize("size", [(48, 64), (300, 200), (1080, 1920), (17, 400), (256, 256)])
-def test_pictures_are_resized_and_normalised_as_by_transformers(size: tuple[int, int]) -> None:
+def test_pictures_are_resized_and_normalized_as_by_transformers(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     for picture in (pixels, Image.fromarray(pixels)):
         encoded = ours(images=picture, return_tensors="pt")

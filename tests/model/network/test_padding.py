@@ -27,7 +27,7 @@ def padding() -> Sam2:
 
 
 def clicks(count: int) -> PointPrompt:
-    """The centre of object 1 again and again, in slightly different places."""
+    """The center of object 1 again and again, in slightly different places."""
     x, y = center(clip(), 1, 0)
     return PointPrompt(tuple((x + 0.25 * (k % 3), y + 0.25 * (k // 3)) for k in range(count)), (1,) * count)
 

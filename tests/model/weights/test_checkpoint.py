@@ -21,10 +21,10 @@ import model as package
 from model.hf.model import Sam2VideoModel
 from model.network.config import SIZES, Sam2Config, named_config
 from model.network.sam2 import Sam2
-from model.weights.checkpoint import folder_and_name, load_model, read_checkpoint, save_model
+from model.weights.checkpoint import folder_and_name, load_model, read_stored_weights, save_model
 from model.weights.hub import bundled_folder
 from model.weights.pt_names import POINT_EMBED, POINT_EMBEDDINGS, PT_NAMES
-from model.weights.weight_files import CheckpointError, config_of_weights
+from model.weights.weight_files import WeightsError, config_of_weights
 from tests.reference.mini import mini_folder
 from tests.support.sessions import mini
 
@@ -66,7 +66,7 @@ def test_tensors_that_are_missing_unexpected_or_of_another_shape_are_named(tmp_p
     del tensors["memory_attention.layer_norm.weight"]
     tensors["surplus"] = torch.zeros(2)
     tensors["no_object_pointer"] = torch.zeros(1, 7)
-    with pytest.raises(CheckpointError) as error:
+    with pytest.raises(WeightsError) as error:
         load_model(folder_with(tmp_path / "model", tensors))
     assert "missing memory_attention.layer_norm.weight [128]" in str(error.value)
     assert "unexpected surplus [2]" in str(error.value)
@@ -76,7 +76,7 @@ def test_tensors_that_are_missing_unexpected_or_of_another_shape_are_named(tmp_p
 def test_weights_of_another_size_are_refused_with_a_list_that_ends(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "model", mini_tensors())
     (tmp_path / "model" / "config.json").write_text('{"model_type": "sam2_video"}')
-    with pytest.raises(CheckpointError, match=r"(?s)does not fit its config.json:\n.*… and \d+ more") as error:
+    with pytest.raises(WeightsError, match=r"(?s)do not fit their config.json:\n.*… and \d+ more") as error:
         load_model(folder)
     assert len(str(error.value).splitlines()) < 25
 
@@ -86,7 +86,7 @@ def test_the_matrix_that_is_stored_twice_may_be_there_once_but_not_differ(tmp_pa
     del tensors[TWICE]
     assert same_weights(load_model(folder_with(tmp_path / "once", tensors)))
     tensors[TWICE] = torch.zeros(2, 64)
-    with pytest.raises(CheckpointError, match=f"{TWICE} and prompt_encoder.* must be the same matrix, but differ"):
+    with pytest.raises(WeightsError, match=f"{TWICE} and prompt_encoder.* must be the same matrix, but differ"):
         load_model(folder_with(tmp_path / "differ", tensors))
 
 
@@ -137,15 +137,13 @@ def test_the_size_of_a_pt_file_that_stands_alone_is_told_from_its_tensors(size: 
 
 def test_a_pt_file_of_another_size_needs_its_config(tmp_path: Path) -> None:
     torch.save({"model": original_names(mini_tensors())}, tmp_path / "mini.pt")
-    with pytest.raises(
-        CheckpointError, match=r"none of the released sizes .* has 7 blocks of width 32; put the config"
-    ):
+    with pytest.raises(WeightsError, match=r"none of the released sizes .* has 7 blocks of width 32; put the config"):
         load_model(str(tmp_path / "mini.pt"))
 
 
 @pytest.mark.slow
 def test_state_dicts_that_sam2_itself_makes_are_loaded(tmp_path: Path) -> None:
-    """In a process of its own: importing `sam2` initialises Hydra's global state."""
+    """In a process of its own: importing `sam2` initializes Hydra's global state."""
     make = (
         "import sys, torch\n"
         "from sam2.build_sam import build_sam2_video_predictor\n"
@@ -177,7 +175,7 @@ class Evil:
 
 def test_code_in_a_pt_file_is_not_run(tmp_path: Path) -> None:
     torch.save({"model": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
-    with pytest.raises(CheckpointError, match="holds other Python objects than tensors, and is not loaded"):
+    with pytest.raises(WeightsError, match="holds other Python objects than tensors, and is not loaded"):
         load_model(str(tmp_path / "evil.pt"))
     assert not (tmp_path / "ran").exists()
 
@@ -202,7 +200,7 @@ WRONG_FILES: dict[str, tuple[bytes, str]] = {
 def test_a_file_of_the_wrong_kind_is_called_what_it_is(kind: str, suffix: str, tmp_path: Path) -> None:
     data, message = WRONG_FILES[kind]
     (tmp_path / f"model{suffix}").write_bytes(data)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(WeightsError, match=message):
         load_model(str(tmp_path / f"model{suffix}"))
 
 
@@ -211,13 +209,13 @@ def test_a_file_of_the_wrong_kind_is_called_what_it_is(kind: str, suffix: str, t
 )
 def test_a_pt_file_without_a_models_tensors_is_refused(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match=r"holds a|no tensors|not the tensors of an original SAM 2"):
+    with pytest.raises(WeightsError, match=r"holds a|no tensors|not the tensors of an original SAM 2"):
         load_model(str(tmp_path / "model.pt"))
 
 
 def test_tensors_of_another_model_are_listed(tmp_path: Path) -> None:
     torch.save({"image_encoder.patch_embed.proj.weight": torch.zeros(1)}, tmp_path / "sam_vit_b.pth")
-    with pytest.raises(CheckpointError, match=r"not the tensors of an original SAM 2 .*image_encoder.patch_embed.proj"):
+    with pytest.raises(WeightsError, match=r"not the tensors of an original SAM 2 .*image_encoder.patch_embed.proj"):
         load_model(str(tmp_path / "sam_vit_b.pth"))
 
 
@@ -225,18 +223,18 @@ def test_files_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     folder = Path(folder_with(tmp_path / "model", mini_tensors()))
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match="damaged or not whole"):
+    with pytest.raises(WeightsError, match="damaged or not whole"):
         load_model(str(folder))
     torch.save({"model": original_names(mini_tensors())}, folder / "mini.pt")
     (folder / "mini.pt").write_bytes((folder / "mini.pt").read_bytes()[:-100_000])
-    with pytest.raises(CheckpointError, match="damaged or not whole"):
+    with pytest.raises(WeightsError, match="damaged or not whole"):
         load_model(str(folder / "mini.pt"))
 
 
 def test_the_name_of_a_folder_may_end_like_that_of_a_file(tmp_path: Path) -> None:
     folder = tmp_path / "mini.bin"
     shutil.copytree(str(bundled_folder("mini")), folder)
-    assert len(read_checkpoint(str(folder)).tensors) == len(read_checkpoint("mini").tensors)
+    assert len(read_stored_weights(str(folder)).tensors) == len(read_stored_weights("mini").tensors)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +263,7 @@ def test_folders_without_a_file_and_names_of_nothing_say_what_to_give(tmp_path: 
         ):
             load_model(nothing)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(CheckpointError, match=r"expected a folder or a file ending in .safetensors, .pt"):
+    with pytest.raises(WeightsError, match=r"expected a folder or a file ending in .safetensors, .pt"):
         load_model(str(tmp_path / "notes.txt"))
 
 
@@ -281,7 +279,7 @@ def test_folders_without_a_file_and_names_of_nothing_say_what_to_give(tmp_path: 
 def test_a_config_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "model", mini_tensors())
     (tmp_path / "model" / "config.json").write_text(text)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(WeightsError, match=message):
         load_model(folder)
 
 
@@ -295,7 +293,7 @@ def test_device_and_dtype_are_those_asked_for_and_click_positions_stay_exact() -
 def test_half_precision_files_keep_their_dtype_unless_told(tmp_path: Path) -> None:
     Sam2VideoModel.from_pretrained("mini", dtype=torch.bfloat16).save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
-    assert read_checkpoint(str(tmp_path)).dtype == torch.bfloat16
+    assert read_stored_weights(str(tmp_path)).dtype == torch.bfloat16
     for dtype, expected in ((None, torch.bfloat16), ("auto", torch.bfloat16), ("float32", torch.float32)):
         assert Sam2VideoModel.from_pretrained(tmp_path, dtype=dtype).dtype == expected
 

@@ -18,7 +18,7 @@ from model.hf.config import Sam2VideoConfig
 from model.hf.model import Sam2VideoModel
 from model.hf.processing import Sam2VideoProcessor
 from model.network.config import named_config
-from model.weights.checkpoint import read_checkpoint
+from model.weights.checkpoint import read_stored_weights
 from model.weights.hub import HubAccess, snapshot
 from tests.reference.mini import mini_folder
 from tests.reference.variants import ConfigStyle, Size, Version, hf_config
@@ -96,7 +96,7 @@ def test_the_eight_repositories_load_by_name_from_an_offline_cache(
 
 def test_a_cached_repository_gives_the_same_bits_as_its_folder(tmp_path: Path) -> None:
     cache_mini(tmp_path, "someone/sam2.1-mini")
-    loaded = read_checkpoint("someone/sam2.1-mini", HubAccess(cache_dir=tmp_path)).model().state_dict()
+    loaded = read_stored_weights("someone/sam2.1-mini", HubAccess(cache_dir=tmp_path)).model().state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in mini().state_dict().items())
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import Sam2VideoConfig, Sam2VideoModel
 
-from model.weights.checkpoint import Checkpoint
+from model.weights.checkpoint import StoredWeights
 from model.weights.pt_names import POINT_EMBEDDINGS, rename_pt
 from tests.reference.trio import sam2_process
 from tests.reference.variants import SIZES, ConfigStyle, ModelSpec, Size, Version
@@ -33,12 +33,12 @@ def test_renamed_tensors_are_exactly_those_of_transformers(size: Size, version: 
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     renamed = rename_pt(pt_tensors(model))
     assert {name: tuple(tensor.shape) for name, tensor in renamed.items()} == expected
-    Checkpoint("renamed", model.hf_config(style), renamed).model()
+    StoredWeights("renamed", model.hf_config(style), renamed).model()
 
 
 @pytest.mark.slow
 def test_sam2_is_never_imported_here() -> None:
-    """It initialises Hydra's global state, which the pipeline needs for itself."""
+    """It initializes Hydra's global state, which the pipeline needs for itself."""
     assert sam2_process().layout(ModelSpec("tiny", "2.1", 1024).sam2_config_name)
     assert "sam2" not in sys.modules
 
