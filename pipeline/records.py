@@ -114,12 +114,31 @@ class VideoProgress:
 
 
 @dataclass(frozen=True)
+class WorkDone:
+    """What a worker has computed since its last report: frames, and the seconds that each stage took."""
+
+    num_frames: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WorkerEnd:
+    """Why a worker labels no more videos, and is to be ended.
+
+    A worker that `is_broken` can compute nothing any more (a CUDA error, say), perhaps through a video of its own. One
+    that is not broken was asked to stop, and has published or given back everything that it had.
+    """
+
+    reason: str
+    is_broken: bool
+
+
+@dataclass(frozen=True)
 class Report:
     """What `Worker.work` returns; it is also the worker's heartbeat.
 
     `unflushed` are ids of finished videos whose rows are not published yet. `returned` are items that the worker gives
-    back, not labeled. `poisoned` says why this process can compute nothing any more; empty if it can. If the process
-    `was_asked_to_stop` (by a SIGTERM), the worker has published or given back everything that it had.
+    back, not labeled. `end` is set if this is the worker's last report.
     """
 
     worker_id: str
@@ -128,10 +147,8 @@ class Report:
     unflushed: tuple[str, ...] = ()
     returned: tuple[WorkItem, ...] = ()
     storage_errors: tuple[str, ...] = ()
-    num_frames: int = 0
-    poisoned: str = ""
-    was_asked_to_stop: bool = False
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    done: WorkDone = field(default_factory=WorkDone)
+    end: WorkerEnd | None = None
 
 
 class Ending(Enum):

@@ -109,19 +109,17 @@ class Loop:
             self._dispatcher.add_worker(event.worker_id)
         elif isinstance(event, Reported):
             self._workers.has_answered(event.worker_id, self._take(event.report))
-            if event.report.poisoned:
+            if (end := event.report.end) is not None:
                 self._workers.kill(event.worker_id)
-                self._lose(Lost(event.worker_id, Failure.AMBIGUOUS, event.report.poisoned))
-            elif event.report.was_asked_to_stop:
-                self._workers.kill(event.worker_id)
-                self._lose(Lost(event.worker_id, Failure.STOPPED, "SIGTERM; it has given its videos back"))
+                failure = Failure.AMBIGUOUS if end.is_broken else Failure.STOPPED
+                self._lose(Lost(event.worker_id, failure, end.reason))
         else:
             self._lose(event)
 
     def _take(self, report: Report) -> float:
         """Note what a worker says. Returns until when it is left alone, because storage did not answer it."""
-        self._progress.worked(report.num_frames, report.stage_seconds)
-        if report.segments or (report.num_frames and not report.storage_errors):
+        self._progress.worked(report.done.num_frames, report.done.stage_seconds)
+        if report.segments or (report.done.num_frames and not report.storage_errors):
             self._storage_answered()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
         noted = self._dispatcher.report(report, self._clock(), pause_until)

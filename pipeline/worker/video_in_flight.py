@@ -78,7 +78,7 @@ class VideoInFlight:
     def progress(self) -> VideoProgress:
         """How far it is, for the driver."""
         num_saved = 0 if self._saved_session is None else self._saved_session.num_saved
-        stage = "labelling" if self._steps is not None else "waiting" if self._fetch.is_done else "fetching"
+        stage = "labeling" if self._steps is not None else "waiting" if self._fetch.is_done else "fetching"
         return VideoProgress(self.item.video_id, self._num_frames, stage, num_saved)
 
     # From frame to frame

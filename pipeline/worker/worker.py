@@ -20,7 +20,7 @@ from model import Step
 from pipeline.errors import StorageError, WorkerBroken, describe
 from pipeline.output.saved_sessions import VideoCheckpoint
 from pipeline.output.segment_writer import LabeledVideo
-from pipeline.records import Report, Segment, WorkItem
+from pipeline.records import Report, Segment, WorkDone, WorkerEnd, WorkItem
 from pipeline.worker.devices import is_poisoned
 from pipeline.worker.equipment import Equipment, Stages, equip
 from pipeline.worker.settings import WorkerSettings
@@ -76,12 +76,12 @@ class Worker:
             if self._stop.is_set():
                 self._give_back_all()
                 self._flush()
-                return self._report(was_asked_to_stop=True)
+                return self._report(WorkerEnd("SIGTERM; it has given its videos back", is_broken=False))
         except Exception as error:
             if not is_poisoned(error):
                 raise
             self._flush()
-            return self._report(poisoned=describe(error))
+            return self._report(WorkerEnd(describe(error), is_broken=True))
         return self._report()
 
     def drain(self) -> Report:
@@ -247,7 +247,7 @@ class Worker:
         except StorageError as error:
             self._news.storage_errors.append(describe(error))
 
-    def _report(self, *, poisoned: str = "", was_asked_to_stop: bool = False) -> Report:
+    def _report(self, end: WorkerEnd | None = None) -> Report:
         news, self._news = self._news, _News()
         return Report(
             worker_id=self.worker_id,
@@ -256,8 +256,6 @@ class Worker:
             unflushed=self._ready.writer.unflushed,
             returned=tuple(news.returned),
             storage_errors=tuple(news.storage_errors),
-            num_frames=news.num_frames,
-            poisoned=poisoned,
-            was_asked_to_stop=was_asked_to_stop,
-            stage_seconds=dict(news.stage_seconds),
+            done=WorkDone(news.num_frames, dict(news.stage_seconds)),
+            end=end,
         )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pipeline.cluster.executor import Event, Ready, Reported
 from pipeline.output.layout import new_segment_name
-from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, WorkItem
+from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, WorkDone, WorkItem
 
 _FRAMES, _MASKS, _BYTES_PER_MASK = 120, 240, 185
 
@@ -91,8 +91,7 @@ class ReceiptExecutor:
                 tuple(VideoProgress(item.video_id, 0, "waiting") for item in inbox.waiting),
                 tuple(outcome.video_id for outcome in inbox.finished),
                 returned,
-                num_frames=num_frames,
-                stage_seconds={"fetch": 0.1, "decode": 0.2, "propagate": 9.0, "encode": 0.3},
+                done=WorkDone(num_frames, {"fetch": 0.1, "decode": 0.2, "propagate": 9.0, "encode": 0.3}),
             ),
         )
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.errors import StorageError
-from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, VideoSource, WorkItem
+from pipeline.records import Outcome, Report, Segment, Status, VideoProgress, VideoSource, WorkDone, WorkerEnd, WorkItem
 
 Fate = Status | Failure | str
 """How labeling a video ends: a status, a worker's loss, or the message of a storage fault."""
@@ -86,15 +86,15 @@ class FakeExecutor:
         if isinstance(fate, Status):
             outcome = Outcome(inbox.pop(0).video_id, fate, "hash", 1, 1, "" if fate is Status.OK else "input")
             finished.append(outcome)
-            return Reported(worker_id, self._report(worker_id, len(finished) >= self.flush_every, num_frames=1))
+            return Reported(worker_id, self._report(worker_id, len(finished) >= self.flush_every, done=WorkDone(1)))
         if fate.startswith("poison"):
-            return Reported(worker_id, self._report(worker_id, True, poisoned=fate))
+            return Reported(worker_id, self._report(worker_id, True, end=WorkerEnd(fate, is_broken=True)))
         if fate == "asked to stop":
             returned, self.inboxes[worker_id] = tuple(inbox), []
-            return Reported(worker_id, self._report(worker_id, True, returned=returned, was_asked_to_stop=True))
+            return Reported(worker_id, self._report(worker_id, True, returned=returned, end=WorkerEnd(fate, False)))
         if fate == "goes on" or (fate.startswith("at the end") and self.begun != inbox[0]):
             self.begun = inbox[0]
-            return Reported(worker_id, self._report(worker_id, False, num_frames=1))
+            return Reported(worker_id, self._report(worker_id, False, done=WorkDone(1)))
         return Reported(worker_id, self._report(worker_id, False, returned=(inbox.pop(0),), storage_errors=(fate,)))
 
     def _report(self, worker_id: str, flush: bool, **fields: object) -> Report:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from pipeline.records import Report, VideoProgress, WorkItem
+from pipeline.records import Report, VideoProgress, WorkerEnd, WorkItem
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.worker import Worker
 
@@ -30,8 +30,9 @@ class ScriptedWorker:
             raise ValueError("a worker with a fault")
         if what == "sleep":
             self.has_stopped.wait(60)
-        in_flight = (VideoProgress(what, 1, "labelling"),)
-        return Report(self.worker_id, in_flight=in_flight, was_asked_to_stop=self.has_stopped.is_set())
+        in_flight = (VideoProgress(what, 1, "labeling"),)
+        end = WorkerEnd("SIGTERM", is_broken=False) if self.has_stopped.is_set() else None
+        return Report(self.worker_id, in_flight=in_flight, end=end)
 
     def drain(self) -> Report:
         return Report(self.worker_id)

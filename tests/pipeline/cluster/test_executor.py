@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pipeline.cluster.executor import Failure, Lost, Ready, Reported, SerialExecutor
 from pipeline.errors import describe
-from pipeline.records import Report, WorkItem
+from pipeline.records import Report, WorkDone, WorkItem
 from tests.support.fake_workers import item
 
 
@@ -28,7 +28,7 @@ class FakeWorker:
     def work(self, offers: Sequence[WorkItem]) -> Report:
         if offers[0].video_id == "bad":
             raise ValueError("first line\nlast line")
-        return Report(self.worker_id, num_frames=len(offers))
+        return Report(self.worker_id, done=WorkDone(len(offers)))
 
     def drain(self) -> Report:
         return Report(self.worker_id)
@@ -45,7 +45,7 @@ def test_calls_run_inside_wait_in_their_order() -> None:
     assert executor.wait(0) == [Ready(worker_id, "here")]
     assert executor.wait(0) == []
     executor.work(worker_id, [item("a"), item("b")])
-    assert executor.wait(0) == [Reported(worker_id, Report(worker_id, num_frames=2))]
+    assert executor.wait(0) == [Reported(worker_id, Report(worker_id, done=WorkDone(2)))]
     executor.drain(worker_id)
     assert executor.wait(0) == [Reported(worker_id, Report(worker_id))]
 

@@ -21,6 +21,7 @@ from pipeline.config.job_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
 from pipeline.errors import ConfigError
+from pipeline.records import WorkerEnd
 from pipeline.run import main
 from tests.support import ray_workers
 from tests.support.fake_workers import item
@@ -182,8 +183,7 @@ def test_sigterm_makes_a_worker_report_at_once(executors: list[RayExecutor]) -> 
     os.kill(process, signal.SIGTERM)
     (event,) = wait_for(executor, 1)
     assert isinstance(event, Reported)
-    assert event.report.was_asked_to_stop
-    assert not event.report.poisoned
+    assert event.report.end == WorkerEnd("SIGTERM", is_broken=False)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
 from pipeline.inputs.shards import InputTables
 from pipeline.output.saved_sessions import num_saved
-from pipeline.records import Report, Status, VideoSource, Weights, WorkItem
+from pipeline.records import Report, Status, VideoSource, Weights, WorkerEnd, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
@@ -124,6 +124,13 @@ def label_unpublished(worker: Worker, item: WorkItem) -> None:
     assert report.unflushed == (item.video_id,)
 
 
+def broken(report: Report) -> str:
+    """Why the worker can label nothing any more, as its last report says."""
+    assert report.end is not None
+    assert report.end.is_broken
+    return report.end.reason
+
+
 def outcomes(reports: list[Report]) -> dict[str, Status]:
     return {
         outcome.video_id: outcome.status
@@ -139,8 +146,8 @@ def test_a_call_ends_with_each_video_and_the_next_one_is_fetched_meanwhile(
     first = worker.work([items["a"], items["b"]])
     assert outcomes([first]) == {"a": Status.OK}
     assert [(progress.video_id, progress.stage) for progress in first.in_flight] == [("b", "waiting")]
-    assert first.num_frames == NUM_FRAMES
-    assert set(first.stage_seconds) == {"fetch", "decode", "propagate", "encode"}
+    assert first.done.num_frames == NUM_FRAMES
+    assert set(first.done.stage_seconds) == {"fetch", "decode", "propagate", "encode"}
     second = worker.work([items["c"]])
     assert second.segments == ()
     assert second.unflushed == ("b",)
@@ -179,7 +186,7 @@ def test_an_ok_video_says_how_many_damaged_frames_were_left_out(
 def test_a_heartbeat_comes_in_the_middle_of_a_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     reports = finish(make(beat_seconds=0.01), items["a"])
     assert len(reports) > 3
-    assert sum(report.num_frames for report in reports) == NUM_FRAMES
+    assert sum(report.done.num_frames for report in reports) == NUM_FRAMES
     assert outcomes(reports) == {"a": Status.OK}
 
 
@@ -282,7 +289,7 @@ def test_no_memory_of_the_host_is_for_a_fresh_worker_to_judge(
 ) -> None:
     worker = make(Stages(label_steps=Fails(error, 2)))
     report = worker.work([items["a"]])
-    assert f"video 'a': {type(error).__name__}" in report.poisoned
+    assert f"video 'a': {type(error).__name__}" in broken(report)
     assert report.segments == ()
     assert [progress.video_id for progress in report.in_flight] == ["a"]
 
@@ -308,10 +315,10 @@ def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
     finish(worker, items["a"])
     label_unpublished(worker, items["b"])
     reports = [worker.work([items["c"]])]
-    while not reports[-1].poisoned:
+    while reports[-1].end is None:
         reports.append(worker.work([]))
     waits.released.set()
-    assert "fetching 'c' hangs: nothing has moved for 1 s" in reports[-1].poisoned
+    assert "fetching 'c' hangs: nothing has moved for 1 s" in broken(reports[-1])
     assert outcomes(reports) == {"b": Status.OK}
     assert len(reports) < 40
 
@@ -324,8 +331,7 @@ def test_another_device_error_poisons_the_worker_and_finished_videos_are_publish
     finish(worker, items["a"])
     label_unpublished(worker, items["b"])
     report = worker.work([items["c"]])
-    assert "device-side assert" in report.poisoned
-    assert not report.was_asked_to_stop
+    assert "device-side assert" in broken(report)
     assert outcomes([report]) == {"b": Status.OK}
     assert [progress.video_id for progress in report.in_flight] == ["c"]
 
@@ -445,8 +451,7 @@ def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[s
     report = worker.work([items["c"]])
     assert report.returned == (items["c"],)
     assert outcomes([report]) == {"b": Status.OK}
-    assert report.was_asked_to_stop
-    assert not report.poisoned, "it is healthy"
+    assert report.end == WorkerEnd("SIGTERM; it has given its videos back", is_broken=False)
 
 
 def test_before_a_suspect_everything_is_published(make: MakeWorker, items: dict[str, WorkItem]) -> None:
@@ -515,7 +520,7 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     first.close()
     shutil.copy(str(items[other].source.uri), clip)
     reports = finish(make(checkpoint=rule), item)
-    num_labeled = sum(report.num_frames for report in reports)
+    num_labeled = sum(report.done.num_frames for report in reports)
     assert num_labeled == (NUM_FRAMES - progress.num_saved if other == "a" else NUM_FRAMES)
     assert outcomes(reports) == {"a": Status.OK}
 
@@ -532,7 +537,7 @@ def test_a_saved_session_that_does_not_fit_is_deleted_and_the_video_starts_anew(
     assert num_saved(storage) == 1
     (state,) = Path(storage.uri).glob("_sessions/*/*.safetensors")
     state.write_bytes(b"of another program")
-    assert sum(report.num_frames for report in finish(make(), items["a"])) == NUM_FRAMES
+    assert sum(report.done.num_frames for report in finish(make(), items["a"])) == NUM_FRAMES
     assert num_saved(storage) == 0
     assert "video 'a' starts anew, because its saved session does not fit" in caplog.text
 
