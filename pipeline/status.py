@@ -43,7 +43,7 @@ _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\S*/\S+|-?\d+(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class Cause:
-    """Videos that ended badly in the same way. `message` is that of one of them; `video_ids` are the first few."""
+    """Videos that failed for the same reason. `message` is that of one of them; `video_ids` are the first few."""
 
     status: Status
     error_class: str
@@ -114,7 +114,9 @@ def describe_causes(causes: list[Cause]) -> list[str]:
         lines.append(f"            {named}{more}")
     if len(causes) > _MAX_CAUSES:
         left = sum(cause.num_videos for cause in causes[_MAX_CAUSES:])
-        lines.append(f"            {counted(left, 'more video')} of other causes: column message of videos")
+        lines.append(
+            f"            {counted(left, 'more video')} of other causes: see column message of the table videos"
+        )
     by_status = Counter({status: sum(c.num_videos for c in causes if c.status is status) for status in _BAD})
     for status, count in by_status.items():
         if count:
@@ -123,13 +125,13 @@ def describe_causes(causes: list[Cause]) -> list[str]:
 
 
 def _state(run: RunStatus | None, driver: owner.OwnerSeen | None) -> str:
-    """In words. What the driver's file says counts more than `_status.json`, which a killed driver leaves behind."""
+    """In words. `_owner.json` counts more than `_status.json`, which a killed driver leaves behind as it was."""
     if driver is not None and driver.is_gone and run is not None and run.state == "done":
         driver = None  # killed after its last word, before it could take its own file away
     if driver is None:
         return "no driver, nothing written yet" if run is None else _last_word(run.state)
     if driver.is_gone:
-        return f"interrupted: driver {driver.writer_id} has ended without a word; {_GOES_ON}"
+        return f"interrupted: driver {driver.writer_id} was killed; {_GOES_ON}"
     if driver.silent_seconds > _SILENT_SECONDS:
         silence = f"no sign of driver {driver.writer_id} for {driver.silent_seconds:.0f} s"
         return f"unclear: {silence}; if it is dead, {_GOES_ON}"
@@ -137,9 +139,9 @@ def _state(run: RunStatus | None, driver: owner.OwnerSeen | None) -> str:
 
 
 def _last_word(state: str) -> str:
-    """What a driver that is no more wrote last; in the loop it writes `running`, at its end the name of an `Ending`."""
+    """What the last driver wrote: `running` while it labels, at its end the name of an `Ending`."""
     if state == "running":
-        return f"interrupted: the last driver was ended at once; {_GOES_ON}"
+        return f"interrupted: the last driver was killed; {_GOES_ON}"
     if state.upper() not in Ending.__members__:
         return f"no driver; the last run wrote: {state}"
     ending = Ending[state.upper()]
@@ -161,13 +163,15 @@ def _committed(state: JobState) -> list[str]:
     lines = [f"masks    {num_masks} in {counted(len(state.segments), 'segment')}, {num_bytes / 1e6:.1f} MB"]
     if state.strikes:
         named = ", ".join(f"{_short(v)} ({count})" for v, count in list(state.strikes.items())[:_MAX_NAMED])
-        lines.append(f"suspects {len(state.strikes)} in flight at deaths of their workers: {named}")
+        lines.append(
+            f"suspects {counted(len(state.strikes), 'video')} in flight when a worker died (how often): {named}"
+        )
     return lines
 
 
 def _saved(storage: JobStorage) -> list[str]:
     count = num_saved(storage)
-    return [f"saved    {counted(count, 'unfinished video')}, to go on from the middle"] if count else []
+    return [f"saved    {counted(count, 'unfinished video')}; the next run goes on from their middle"] if count else []
 
 
 def _this_run(run: RunStatus | None) -> list[str]:

@@ -1,6 +1,6 @@
-"""What the driver alone writes below `output=`: the commit log, the owner, `job.json`, `_status.json`; and compaction.
+"""What the driver alone writes below `output=`: the commit log, `_owner.json`, `job.json`, `_status.json`; compaction.
 
-Doors: `log.CommitLog`, `committer.SegmentKeeper`, `owner.Ownership`, `job_record`, `compaction`.
-Readers need `log` only.
-Uses: output, config, storage. The worker, inputs and output never import it.
+Doors: `log.CommitLog`, `committer.SegmentKeeper`, `owner.Ownership`, `job_record`, `status_file`, `compaction`.
+A program that only reads a job needs `log`, or `pipeline.tables` above.
+Uses: output, config, storage and what is below. The worker, inputs, video and output never import it.
 """

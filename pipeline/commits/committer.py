@@ -1,7 +1,7 @@
-"""Bring published segments and the commit log into agreement, so that no video is in the tables twice or lost.
+"""Brings published segments and the commit log into agreement, so that no video is lost or in the tables twice.
 
-Always in this order: publish what is new, write one log entry, delete what it replaced. Whatever stops in between
-leaves files that the log does not name, and these are never read.
+The driver always goes in this order: it publishes new segments, writes one log entry, and deletes the segments that
+the new ones replace. A driver that is stopped in between leaves files that the log does not name. Nobody reads these.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ def rewrite_without(
 ) -> Segment | None:
     """Publish a copy of segment `name` without some videos, as the driver's of `epoch`; None if nothing is left.
 
-    The copy is not in the log yet, and the original stays. Memory is bounded by one row group. Raises
-    `FileNotFoundError` if the original is deleted meanwhile, or in part.
+    The copy is not in the log yet, and the original stays. Memory is bounded by one row group.
+
+    Raises:
+        FileNotFoundError: the original, or a part of it, has been deleted meanwhile.
+        StorageError: the store does not answer, or the disk of `spool_dir` is full.
     """
     footer = read_footer(storage, name)
     outcomes = [outcome for outcome in footer.segment.outcomes if outcome.video_id not in video_ids]
@@ -65,9 +68,10 @@ def rewrite_without(
 
 
 class SegmentKeeper:
-    """What a driver does with segments, beyond appending to the log. Each method may be called again after an error.
+    """What a driver does with segments: it commits, replaces, adopts and deletes them.
 
-    All methods raise `StorageError` (the store does not answer) and `LostOwnership` (stop at once).
+    After a `StorageError`, which says that the store does not answer, each method may be called again. After
+    `LostOwnership` the driver must stop at once, because another one has the job.
     """
 
     def __init__(self, storage: JobStorage, log: CommitLog, spool_dir: Path) -> None:
@@ -78,8 +82,8 @@ class SegmentKeeper:
     def commit(self, segments: Iterable[Segment], strikes: Mapping[str, int] | None = None) -> list[Outcome]:
         """Commit segments that workers have published, and new totals of strikes, in one log entry.
 
-        A video that is finished already, because another attempt was faster, is taken out before. Segments that the
-        log names are skipped. Returns the outcomes that count from now on.
+        If another attempt has finished a video before, the video is taken out of the new segment first. Segments that
+        the log names already are skipped. Returns the outcomes that count from now on.
         """
         self._log.settle()
         state = self._log.state
@@ -108,17 +112,20 @@ class SegmentKeeper:
         return [outcome for segment in add for outcome in segment.outcomes]
 
     def forget(self, video_ids: Iterable[str]) -> None:
-        """Make finished videos unfinished, without rows: their prompts changed, or `retry=` names their status."""
+        """Make finished videos unfinished, and remove their rows: they are to be labeled again.
+
+        Their prompts have changed, `retry=` names their status, or the job relabels all.
+        """
         self._log.settle()
         wanted = list(video_ids)
         while not self._forget(wanted):
-            _log.info("segments were merged meanwhile; reading the log again")
+            _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
 
     def adopt(self, fingerprint: str) -> list[Outcome]:
-        """Commit whole segments that were published and never reported, by drivers or workers that died.
+        """Commit segments that a worker published before its driver, or the worker itself, died.
 
-        Only those of the same `fingerprint`, and only videos that are unfinished. Returns the outcomes that count from
-        now on. Receipts that come later for the same segments change nothing.
+        Only whole segments of the same `fingerprint` are taken, and of these only videos that are unfinished. Returns
+        the outcomes that count from now on. A worker that reports such a segment later changes nothing.
         """
         self._log.settle()
         state = self._log.state
@@ -140,9 +147,10 @@ class SegmentKeeper:
         return adopted
 
     def sweep(self) -> int:
-        """Delete every segment that the log does not name; return how many. Only when no worker is left.
+        """Delete every segment that the log does not name; return how many.
 
-        The log learns of it first, so that a driver which takes over in the middle adopts none of them.
+        No worker may be left, because it could have published a segment that is not committed yet. The log says first
+        that these segments are removed, so that a driver that takes over in the middle adopts none of them.
         """
         self._log.settle()
         listed = list_segments(self._storage)
@@ -153,13 +161,13 @@ class SegmentKeeper:
                 self._log.append(remove=unnamed)
                 break
             except StaleEntry:
-                _log.info("segments were merged meanwhile; reading the log again")
+                _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
         self._storage.delete(path for name in unnamed for path in listed[name])
         self._storage.clear_temporary()
         return len(unnamed)
 
     def _forget(self, video_ids: Sequence[str]) -> bool:
-        """Forget these videos; False: a compaction has moved some of them, so what remains is to be grouped anew."""
+        """Forget these videos. False: a compaction has moved some of them, so that the rest must be grouped anew."""
         terminal = self._log.state.terminal
         by_segment: dict[str, set[str]] = {}
         for video_id in video_ids:
@@ -187,11 +195,14 @@ class SegmentKeeper:
         return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)
 
     def _delete(self, names: Sequence[str]) -> None:
-        """Delete the objects of segments that count no more. What stays behind is found by `sweep`."""
+        """Delete the objects of segments that count no more. `sweep` finds what stays behind."""
         try:
             delete_segments(self._storage, names)
         except StorageError as error:
-            _log.warning("old segments are deleted at the end of the job instead: %s", error)
+            _log.warning(
+                "replaced segments could not be deleted now; the driver deletes them at the end of the job: %s",
+                error,
+            )
 
     def _footer(self, name: str) -> SegmentFooter | None:
         try:
@@ -199,5 +210,5 @@ class SegmentKeeper:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            _log.warning("left alone: %s", error)
+            _log.warning("a segment is left alone: %s", error)
             return None

@@ -32,16 +32,14 @@ from pipeline.storage.scratch import WorkerFolder
 
 WORKER_ID = "compactor"
 
-
+# Segments are fetched together up to these bytes and this number.
 _CHUNK_BYTES = 32 << 20
-
-
 _CHUNK_SEGMENTS = 64
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Segments below `small_bytes` are merged, into ones of at most `most_bytes`."""
+    """Segments of less than `small_bytes` are merged into segments of at most `most_bytes`."""
 
     small_bytes: int = 256 << 20
     most_bytes: int = 512 << 20
@@ -49,7 +47,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Compaction:
-    """What was done: segments merged away, segments made of them, their bytes."""
+    """What a compaction did: how many segments it merged, how many it made of them, and the bytes of these."""
 
     num_merged: int
     num_made: int
@@ -57,7 +55,7 @@ class Compaction:
 
 
 def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) -> Compaction:
-    """Merge what is small. A group that a running job changes meanwhile is left as it is.
+    """Merge small segments. A group of them that a running job changes meanwhile is left as it is.
 
     Raises:
         FileNotFoundError: there is no job.
@@ -77,7 +75,7 @@ def compact(storage: JobStorage, spool_dir: Path, sizes: Sizes | None = None) ->
 
 @contextlib.contextmanager
 def _spool_folder(spool_dir: Path) -> Iterator[Path]:
-    """A folder for temporary files; those of killed compactions and workers go first."""
+    """A folder for temporary files. Folders that killed compactions and workers left are deleted first."""
     with spool_errors(spool_dir):
         folder = WorkerFolder(str(spool_dir))
     with contextlib.closing(folder):
@@ -86,7 +84,10 @@ def _spool_folder(spool_dir: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _fenced(storage: JobStorage, log: CommitLog) -> Iterator[Callable[[], None]]:
-    """See to it that a driver and this compaction cannot overwrite each other's entries; gives what checks that."""
+    """Make sure that a driver and this compaction cannot overwrite each other's log entries.
+
+    Gives a function that raises `LostOwnership` if that holds no more.
+    """
     if not storage.single_driver:
         storage.probe()
         yield lambda: None
@@ -120,17 +121,17 @@ def _merge_small(
         except (StaleEntry, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and log.refresh().segments.keys() >= set(names):
                 raise  # the job has not deleted it: an object of the log is missing
-            _log.info("the job has just changed one of %d segments; they are left as they are", len(names))
+            _log.info("the job has changed one of %d segments meanwhile, so that they are not merged", len(names))
             continue
         delete_segments(storage, names)
         num_merged += len(names)
         made.append(segment)
-        _log.info("%d segments are now %s, %.1f MB", len(names), segment.name, segment.num_bytes / 1e6)
+        _log.info("%d segments are merged into %s, %.1f MB", len(names), segment.name, segment.num_bytes / 1e6)
     return Compaction(num_merged, len(made), sum(segment.num_bytes for segment in made))
 
 
 def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
-    """Names of small segments that belong together: neighbours by their first video, as many as fit."""
+    """Names of small segments to merge, in groups that fit into one each: neighbors by the id of their first video."""
     first_video: dict[str, str] = {}
     for video_id, terminal in state.terminal.items():
         first_video[terminal.segment] = min(video_id, first_video.get(terminal.segment, video_id))
@@ -148,7 +149,7 @@ def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
 
 
 def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], folder: Path) -> Segment:
-    """One segment of several, committed in their place. Its rows wait on disk: memory is bounded by a row group."""
+    """Make one segment of several and commit it in their place. Rows wait on disk: memory is bounded by a row group."""
     footers = storage.in_parallel(lambda name: read_footer(storage, name), names)
     segments = [footer.segment for footer in footers]
     outcomes = [outcome for segment in segments for outcome in segment.outcomes]
@@ -171,7 +172,7 @@ def _merge(storage: JobStorage, log: CommitLog, names: Sequence[str], folder: Pa
 
 
 def _publish(storage: JobStorage, built: BuiltSegment) -> Segment:
-    """Publish all objects of a segment or none: a store that is full has room for what it held, but not for a part."""
+    """Publish all objects of a segment or none: what a full store took of it is deleted again, to give room back."""
     try:
         return publish(storage, built)
     except StorageError:
@@ -181,7 +182,7 @@ def _publish(storage: JobStorage, built: BuiltSegment) -> Segment:
 
 
 def _rows(storage: JobStorage, segments: Sequence[Segment]) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """All rows of these segments, with the table that they belong to; small segments are fetched several at a time."""
+    """All rows of these segments, each with its table. Small segments are fetched several at a time."""
 
     def whole(segment: Segment) -> list[tuple[str, pa.RecordBatch]]:
         return [(table, batch) for table in TABLES for batch in read_batches(storage, table, segment)]
@@ -210,7 +211,7 @@ def _chunks(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
 
 
 class _VideoSpool:
-    """Rows of one table in one local file, written as they come inside `with`, and read video by video afterwards."""
+    """Rows of one table in one local file. They are written as they come inside `with`, then read video by video."""
 
     def __init__(self, path: Path, table: str) -> None:
         self._path = path
@@ -251,9 +252,10 @@ class _VideoSpool:
 
 
 def _delete_leftovers(storage: JobStorage, log: CommitLog) -> None:
-    """Delete objects that a compaction killed in the middle left: merged away, or never committed.
+    """Delete the objects that a killed compaction left: segments that it merged, or made and never committed.
 
-    A compaction at work at the same time, about to commit one of these, is told that the name is gone.
+    If another compaction at work is about to commit one of these, its commit is refused, because the log says first
+    that the segment is removed.
     """
     found = list_segments(storage)
     state = log.refresh()

@@ -15,11 +15,11 @@ from pipeline.storage.documents import Document
 
 @dataclass(frozen=True)
 class Entry:
-    """One log entry, the unit of commitment. It is applied in this order: forget, remove, add, strikes.
+    """One log entry: all of it counts, or nothing. It is applied in this order: forget, remove, add, strikes.
 
-    `forget` are finished videos that become unfinished; every other video of a removed segment must be in an added
-    one. `strikes` are new totals; 0 clears. A `compaction` moves finished videos between segments and changes nothing
-    else; it may come from another process than the driver.
+    `forget` are finished videos that become unfinished. Every other video of a removed segment must be in an added one.
+    `strikes` are new totals by video; 0 clears them. A `compaction` moves finished videos between segments and changes
+    nothing else. It may come from another process than the driver.
     """
 
     writer_id: str

@@ -1,4 +1,4 @@
-"""What made a job's tables: the checkpoint, the options that change masks, the versions. Kept in `job.json`.
+"""`job.json`: what made a job's tables, which are the weights, the options that change masks, and the versions.
 
 A job goes on only with the same fingerprint, because masks of two models in one table are worth nothing.
 """
@@ -27,7 +27,7 @@ _VERSIONED = ("maskmill", "torch", "av", "ray", "pyarrow")
 
 
 class JobRecord(Document):
-    """The content of `job.json`. `config` is redacted; `files` are size and time of checkpoint files on local disk."""
+    """The content of `job.json`. `config` is redacted; `files` are size and time of the weights on local disk."""
 
     fingerprint: dict[str, Any]
     config: dict[str, Any]
@@ -123,7 +123,7 @@ def versions() -> str:
 
 
 def local_files(source: str) -> dict[str, Any]:
-    """Size and time of change of a local checkpoint's files; empty for one that is not on local disk."""
+    """Size and time of change of the files of weights, by name; empty if they are not on local disk."""
     path = Path(local_path(source)).expanduser()
     if not is_local(source) or not path.exists():
         return {}

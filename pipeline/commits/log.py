@@ -1,11 +1,12 @@
-"""The commit log: which segments and outcomes count. Creating its next entry is the commit, and the fence.
+"""The commit log: it says which segments and outcomes count. A driver commits by creating the next entry.
 
-Entries are `_log/{n:020d}.json`, written create-only by one driver, and never deleted: a driver that lost the job
-without knowing must find the next number taken. Every hundred entries, later in a large job less often, the state is
-rolled up, so that starting again reads one Parquet file and a short tail.
+Entries are numbered, and the store refuses to create a number twice. That keeps a second driver out: a driver that has
+lost the job without knowing finds its next number taken. So entries are never deleted. After a hundred entries, later
+in a large job after more, the driver rolls the log up, so that whoever reads it next reads one Parquet file and a short
+tail of entries.
 
 One other process may write as well: a compaction, which only moves finished videos to larger segments. Its entries are
-marked, and a driver that finds one where it wanted to write applies it and takes the next number.
+marked. A driver that finds one where it wanted to write applies it and takes the next number.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class RollUpPolicy:
 
 
 class StaleEntry(Exception):
-    """A compaction has moved videos that this entry moves or forgets. Nothing of it counts: make it anew."""
+    """A compaction has moved videos that this entry moves or forgets. Nothing of the entry counts: make it anew."""
 
 
 def no_job(storage: JobStorage) -> FileNotFoundError:
-    """What to raise where a job is needed and its log is empty."""
+    """The error for a place where a job is needed and no log is."""
     return FileNotFoundError(f"{storage} holds no job: its commit log is empty or missing. Is it the job's output=?")
 
 
@@ -99,7 +100,7 @@ class CommitLog:
             self._apply_found(path, data)
 
     def settle(self) -> None:
-        """Find out whether a write that ended in a `StorageError` got through; nothing to do after other writes.
+        """Find out whether the last write, if it ended in a `StorageError`, reached the store after all.
 
         Raises:
             LostOwnership: another driver has written the next entry.
@@ -247,7 +248,7 @@ class CommitLog:
         try:
             self.roll_up()
         except StorageError as error:
-            _log.warning("the commit log was not rolled up, which is tried again at the next commit: %s", error)
+            _log.warning("the commit log was not rolled up; the driver tries again at its next commit: %s", error)
 
     def _is_roll_up_due(self) -> bool:
         policy = self._policy

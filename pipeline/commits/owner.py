@@ -1,4 +1,4 @@
-"""Who drives a job: a heartbeat that other drivers see, so that two commands on one output do not fight.
+"""`_owner.json`: the heartbeat of the driver at work, so that a second driver on the same output does not start.
 
 This is courtesy, not safety. What keeps a second driver out for certain is the commit log (`CommitLog.claim`).
 """
@@ -70,7 +70,7 @@ class _Owner(Document):
 
 @dataclass(frozen=True)
 class OwnerSeen:
-    """Who says to drive a job, as another process sees it. `is_gone`: it ran on this machine and has ended."""
+    """The driver that `_owner.json` names, as another process sees it. `is_gone`: it ran here and has ended."""
 
     writer_id: str
     silent_seconds: float
@@ -130,7 +130,7 @@ class Ownership:
                 f"{self._heartbeat.stale_seconds:.0f} s."
             )
         if owner is not None:
-            _log.info("driver %s has ended without a word; going on in its place", owner.writer_id)
+            _log.info("driver %s was killed, or its machine was; this driver takes its place", owner.writer_id)
         self._log.refresh()
         self._epoch = self._log.claim()
         self.beat()
@@ -168,7 +168,7 @@ class Ownership:
             raise self._lost
 
     def release(self) -> None:
-        """Stop the heartbeat and say that nobody drives. Never raises: a dead driver's place is taken anyway."""
+        """Stop the heartbeat and delete its file. Never raises: if the file stays, the next driver notices our end."""
         self._stop.set()
         patience = self._heartbeat.release_seconds
         if self._thread is not None:
@@ -196,14 +196,14 @@ class Ownership:
         return _read_owner(self._storage)
 
     def _is_alive(self, owner: _Owner, now: datetime) -> bool:
-        """Ages are taken by the store's clock, because clocks of machines differ."""
+        """Whether a driver is at work. Ages are taken by the store's clock, because clocks of machines differ."""
         if owner.is_gone():
             return False
         with contextlib.suppress(FileNotFoundError):
             age_seconds = (now - self._storage.modified(OWNER)).total_seconds()
             if age_seconds < self._heartbeat.stale_seconds:
                 return True
-            # After an outage of the store all heartbeats look old: give a living driver the time to beat again.
+            # After an outage of the store all heartbeats look old. A living driver gets the time to write another one.
             self._sleep(1.5 * self._heartbeat.every_seconds)
             return self._read() not in (None, owner)
         return False
@@ -221,7 +221,7 @@ def _read_owner(storage: JobStorage) -> _Owner | None:
 
 
 def _machine() -> str:
-    """This machine since its start, and this container in it: process ids mean the same only within."""
+    """An id of this machine since its start, and of this container in it: outside, process ids mean others."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"

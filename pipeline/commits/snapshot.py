@@ -1,7 +1,7 @@
-"""What the commit log adds up to: which videos are done, in which segments, and who has strikes.
+"""What the commit log adds up to: which videos are finished, in which segments, and which have strikes.
 
-A job can have a million finished videos, and the driver holds them all. So they are kept as one short text each, and
-a roll-up is one Parquet table that is read and written by columns.
+A job can have a million finished videos, and the driver holds them all. Each is one short text in memory, and a roll-up
+is one Parquet table that is read and written by columns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.storage.documents import check_version
 
 
 class Terminal(NamedTuple):
-    """How a finished video stands in the log: its status, the prompts it was labelled with, the segment it is in."""
+    """What the log says of a finished video: its status, the hash of its prompts, the segment with its rows."""
 
     status: Status
     prompt_hash: str
@@ -75,7 +75,7 @@ class TerminalVideos(Mapping[str, Terminal]):
         self.num_by_status[terminal.status] += 1
 
     def discard(self, video_id: str) -> None:
-        """Make a video one that is still to be labelled."""
+        """Make a video one that is still to be labeled."""
         packed = self._packed.pop(video_id, None)
         if packed is not None:
             self.num_by_status[_STATUSES[packed[0]]] -= 1
@@ -123,7 +123,7 @@ class TerminalVideos(Mapping[str, Terminal]):
 class JobState:
     """The sum of the log up to `next_entry` (exclusive).
 
-    `removed` are segments that once counted or never will: their files may still exist and are never adopted.
+    `removed` are segments that count no more or never will. Their files may still exist, and nobody adopts them.
     """
 
     terminal: TerminalVideos = field(default_factory=TerminalVideos)

@@ -1,7 +1,7 @@
-"""The masks of one video on their way to a table: in memory while they are few, on local disk when they are many.
+"""The rows of masks of one video, put in order: in memory while they are few, on local disk when they are many.
 
-A session gives them frame by frame, forward or backward; the table wants them by object and frame. Rows are cut into
-runs, stretches of one object in one direction, so that putting the runs in order is all the sorting that is left.
+A session gives masks frame by frame, forward or backward. The table needs them by object, then frame. Rows are cut into
+runs: stretches of one object in one direction. To sort a million rows, it is then enough to sort a few runs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class _Run:
-    """Rows of one object, ascending and without a gap that another run fills: where they begin, and where they are."""
+    """Rows of one object with ascending frames, between which no other run has a frame. They lie in batch `batch`."""
 
     object_id: int
     first_frame: int
@@ -61,10 +61,10 @@ class _Run:
 
 
 class MaskRows:
-    """Collects masks of one video in any order in which walks give them; memory does not grow with their number.
+    """Collects the masks of one video in the order of its walks. Memory does not grow with their number.
 
-    `folder` is on local disk (the system's temporary one if None). With `keep_new`, `take_new` gives what came since
-    the last time. `close` frees the disk; a table that was made stays readable.
+    `folder` is on local disk (None: the system's temporary one). With `keep_new`, `take_new` gives the rows since its
+    last call. `close` frees the disk; a table that was made stays readable.
     """
 
     def __init__(
@@ -151,14 +151,14 @@ class MaskRows:
 
 
 class _Walk:
-    """How an object's rows come: the last frame, and in which direction it was reached (0: not known)."""
+    """In which order the rows of an object come: its last frame, and the direction to it (0: not known yet)."""
 
     def __init__(self) -> None:
         self._last: int | None = None
         self._heading = 0
 
     def runs(self, frames_N: IntArray) -> Iterator[slice]:
-        """Cut the next rows where the walk turns around: what lies on both sides may have other rows in between."""
+        """Cut the next rows where the walk turns around, because rows of another run may lie between both sides."""
         before = frames_N[0] if self._last is None else self._last
         headings = np.sign(np.diff(frames_N, prepend=before))
         if self._last is None:
@@ -204,7 +204,7 @@ class _Batches:
         return self._num_batches - 1
 
     def table(self, runs: Sequence[_Run]) -> pa.Table:
-        """The runs in this order; from disk, its pages are read when they are touched and can go again."""
+        """The rows of these runs, in this order. On disk they are mapped, so that memory holds only what is read."""
         if self._temporary is None:
             return pa.Table.from_batches(self._joined(runs, self._in_memory), schema=MASKS)
         self._finish()

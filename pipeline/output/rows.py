@@ -1,4 +1,4 @@
-"""Rows of `tracks` and `videos` for one video, as `schema` says; those of `masks` are in `mask_rows`.
+"""Rows of `tracks` and `videos` for one video, as `schema` says. `mask_rows` makes those of `masks`.
 
 Legend: N rows of masks of one video.
 """
@@ -33,7 +33,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a video's rows, for its row in `videos`."""
+    """Who and what made the rows of a video: columns of its row in `videos`."""
 
     worker: str
     checkpoint: str
@@ -111,7 +111,8 @@ def labeled_video(
 ) -> LabeledVideo:
     """A finished video with its row of `videos`.
 
-    `error` is class and message; of an `ok` video, no class and perhaps a warning. `facts` are further columns by name.
+    `error` is class and message. An `ok` video has no class, and a message if there is a warning. `facts` are further
+    columns by name.
     """
     masks = MASKS.empty_table() if masks is None else masks
     tracks = TRACKS.empty_table() if tracks is None else tracks
@@ -134,7 +135,7 @@ def rows_without_masks(outcomes: Sequence[Outcome], provenance: Provenance) -> p
 
 
 def _video_row(outcome: Outcome, provenance: Provenance) -> dict[str, Any]:
-    """What is known of every video, labelled or not."""
+    """What is known of every video, labeled or not."""
     return {
         "video_id": outcome.video_id,
         "status": outcome.status.value,

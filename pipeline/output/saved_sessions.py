@@ -1,7 +1,7 @@
-"""Long videos saved in their middle, under `_sessions/` of the job: what the session remembers, and the rows so far.
+"""Saved sessions: a long video saved in its middle, which is the state of the model's session and the rows so far.
 
-Rows are saved in parts, each part once; the document that names them is written last and replaced whole. Nothing here
-counts as labelled: a video that is saved and never finished is in no table.
+Rows are saved in parts, each part once. The document that names the parts is written last and replaced whole. Nothing
+here counts as labeled: a video that is saved and never finished is in no table.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class SavedVideo:
     num_frames: int
 
 
-class VideoCheckpoint:
+class SessionStore:
     """The saved session of one video that a worker labels: read once at its start, written now and then.
 
     `identity` is from `session_identity`. What was saved under another one is of no use, and is deleted.
@@ -72,7 +72,7 @@ class VideoCheckpoint:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
-        # A save that does not get through is tried again later; the work does not wait for it.
+        # The worker does not wait long for a store that does not answer: it saves again later.
         self._quick = replace(storage, backoff=Backoff(patience_seconds=_SAVE_PATIENCE_SECONDS))
         self._folder = session_folder(str(identity["video_id"]))
         self._identity = dict(identity)
@@ -89,7 +89,7 @@ class VideoCheckpoint:
 
     @property
     def num_saved(self) -> int:
-        """Frames that are saved, once this attempt has saved some: what it found is no progress of its own."""
+        """Frames that are saved, as soon as this attempt has saved some; 0 before, whatever an earlier one saved."""
         return self._num_saved_here
 
     def load(self) -> SavedVideo | None:
@@ -129,7 +129,7 @@ class VideoCheckpoint:
         _log.warning("video %r starts anew, because its saved session does not fit: %s", video_id, reason)
 
     def is_due(self, num_frames: int) -> bool:
-        """Whether it is time to save, after so many frames."""
+        """Whether it is time to save, when `num_frames` frames are done."""
         new = num_frames - self._num_frames
         if new <= 0:
             return False
@@ -140,12 +140,12 @@ class VideoCheckpoint:
         )
 
     def ask(self) -> bool:
-        """Make the next `is_due` say yes, if what is not saved yet is worth it: the worker is about to stop."""
+        """Make the next `is_due` say yes, because the worker is about to stop. False: the last save is too recent."""
         self._is_wanted = self._clock() - self._last_save >= _WORTH_SECONDS
         return self._is_wanted
 
     def save(self, state: bytes, new_rows: Sequence[pa.RecordBatch], num_frames: int) -> bool:
-        """Save the session and the rows since the last call. False: the store did not take it, which is no failure."""
+        """Save the session and the rows since the last call. False: the store did not take them; the video goes on."""
         self._is_wanted = False
         self._last_save, self._num_tried = self._clock(), num_frames
         self._unsaved += new_rows
@@ -159,14 +159,14 @@ class VideoCheckpoint:
             if self._state:
                 self._quick.delete([f"{self._folder}/{self._state}"])
         except StorageError as error:
-            _log.warning("a video in its middle was not saved, which is tried again later: %s", error)
+            _log.warning("the session of a video was not saved; the worker tries again later: %s", error)
             return False
         self._parts, self._state, self._unsaved = parts, state_name, []
         self._num_frames = self._num_saved_here = num_frames
         return True
 
     def delete(self) -> None:
-        """The video is finished: remove what was saved. What stays behind goes at the end of the job."""
+        """The video is finished: delete what was saved. The driver deletes what stays behind at the end of the job."""
         if self._parts:
             self._delete_files()
 
@@ -176,21 +176,23 @@ class VideoCheckpoint:
             self._quick.delete([session_document(self._folder)])
             self._quick.delete(stored.path for stored in self._quick.listing(self._folder))
         except StorageError as error:
-            _log.warning("a saved session is deleted at the end of the job instead: %s", error)
+            _log.warning(
+                "a saved session could not be deleted now; the driver deletes it at the end of the job: %s", error
+            )
 
 
 def num_saved(storage: JobStorage) -> int:
-    """Unfinished videos that a later attempt can go on with, by one listing. Raises `StorageError`."""
+    """How many unfinished videos are saved. One listing; raises `StorageError` if the store does not answer."""
     return sum(map(is_session_document, storage.tree(SESSIONS)))
 
 
 def delete_all(storage: JobStorage) -> None:
-    """Delete everything that was saved. Only at the end of a job, when every video is finished."""
+    """Delete all saved sessions. Only at the end of a job, when every video is finished."""
     storage.delete(storage.tree(SESSIONS))
 
 
 def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str, object]:
-    """What a saved session must agree in with the item that wants to go on from it; `content` is of its file."""
+    """What must be the same for a worker to go on from a saved session. `content` describes the video's file."""
     return {
         "schema_version": SCHEMA_VERSION,
         "video_id": item.video_id,

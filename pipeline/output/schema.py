@@ -1,7 +1,7 @@
-"""The on-disk contract: Arrow schemas of the tables that are written, and the columns that are read.
+"""The contract of the output: the Arrow schemas of the three tables.
 
 A row of `masks` is one video, object and frame; of `tracks` one video and object; of `videos` one planned video.
-Frame indexes count the decoded frames in presentation order from the first frame of the labelled range.
+Frame indexes count the decoded frames in presentation order from the first frame of the labeled range.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ VIDEOS = pa.schema(
         pa.field("uri", pa.string()),  # without query string; null: the bytes were in the row
         pa.field("num_masks", pa.int64(), nullable=False),
         pa.field("num_tracks", pa.int32(), nullable=False),
-        pa.field("num_frames", pa.int32(), nullable=False),  # labelled frames
+        pa.field("num_frames", pa.int32(), nullable=False),  # labeled frames
         pa.field("num_frames_decoded", pa.int32(), nullable=False),
         pa.field("num_frames_expected", pa.int32()),  # what the container claims; null: nothing
         pa.field("height", pa.int32()),  # pixels as displayed

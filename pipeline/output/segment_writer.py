@@ -36,7 +36,7 @@ class LabeledVideo:
 
 @dataclass(frozen=True)
 class FlushPolicy:
-    """When waiting videos are published: the first at once, later ones at the first of these limits.
+    """When the videos that wait are published: the first one at once, later ones when any of these limits is reached.
 
     `max_elapsed_share` bounds what a crash can cost: no video waits longer than this share of the writer's age.
     """
@@ -65,8 +65,9 @@ class _Waiting:
 class SegmentWriter:
     """Collects finished videos and publishes them as segments.
 
-    Memory does not grow with the masks: they wait in files under `spool_dir`, which must be on local disk. A worker
-    that starts again begins with an empty spool; what was in the old one was never reported, so it is labelled again.
+    Memory does not grow with the masks, because they wait in files under `spool_dir`, which must be on local disk. A
+    worker that starts again begins with an empty spool. The videos in the old one were never reported, so that the
+    driver has them labeled again.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class SegmentWriter:
         )
         if not masks.num_rows == video.expected_masks == outcome.num_masks:
             raise ValueError(
-                f"video {outcome.video_id!r}: {masks.num_rows} masks were labelled, {video.expected_masks} were "
+                f"video {outcome.video_id!r}: {masks.num_rows} masks were labeled, {video.expected_masks} were "
                 f"expected, its outcome says {outcome.num_masks}"
             )
         if row.num_rows != 1 or row["status"][0].as_py() != outcome.status:
@@ -218,7 +219,7 @@ def _conform(name: str, rows: pa.Table, video_id: str) -> pa.Table:
 
 
 def _is_sorted(rows: pa.Table, keys: Sequence[str]) -> bool:
-    """Whether rows of one video are in order. A long video's are, and lie in a file that sorting would read whole."""
+    """Whether rows of one video are in order. If they are, a long video's file need not be read whole to sort it."""
     if not keys or rows.num_rows < 2:
         return True
     order = np.lexsort([rows[key].to_numpy() for key in reversed(keys)])

@@ -1,4 +1,4 @@
-"""Whole files or none on a local disk: written aside, synced, then linked or renamed to their name."""
+"""Files on local disk that are whole or do not exist: written aside, synced, then given their name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def copy_file(source: Path, final: Path, aside: Path) -> None:
 def spool_errors(folder: Path, is_meant: Callable[[OSError], bool] = lambda error: True) -> Iterator[None]:
     """Turn errors of this machine's disk into a `StorageError` that names `folder`, where temporary files are.
 
-    Where the store is read as well, `is_meant` tells them apart.
+    Where the same code reads the store as well, `is_meant` says which errors are those of the disk.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def spool_errors(folder: Path, is_meant: Callable[[OSError], bool] = lambda erro
         if not is_meant(error):
             raise
         raise StorageError(
-            f"the spool {folder} on this machine's disk failed: {error}. Free some space, or point the spool at "
+            f"the spool {folder} on this machine's disk failed: {error}. Free some space, or put the spool on "
             "another disk.",
             transient=False,
         ) from error

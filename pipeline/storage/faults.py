@@ -1,7 +1,7 @@
-"""What goes wrong with storage: which errors pass by themselves, and how long to wait for that.
+"""Which errors are those of storage, and which of them pass by themselves.
 
-A storage fault is never the video's fault. Everything here tells errors apart without importing the libraries that
-raise them, because only the one that serves the job's URI is installed.
+A video is never blamed for a fault of storage. Errors are told apart without the libraries that raise them, because
+only the library that serves the job's URI is installed.
 """
 
 from __future__ import annotations

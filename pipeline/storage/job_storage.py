@@ -1,8 +1,8 @@
-"""Where a job lies: every path under its URI, and every atomic write.
+"""The store of one job: reads, lists, writes and deletes objects below its URI.
 
-Paths are relative to the job, with `/`: `_log/00000000000000000003.json`. A name that exists always holds the whole
-object. On local disk objects are written aside under `_tmp/`, synced, then linked or renamed; object stores publish
-whole objects by themselves, and create-only writes use their native condition.
+Paths are relative to the job, with `/`: `masks/a.parquet`. A name that exists always holds the whole object. On local
+disk an object is written aside under `_tmp/`, synced, then linked or renamed. Object stores publish whole objects by
+themselves, and have a condition of their own for create-only writes.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Stored:
 
 @dataclass(repr=False)
 class JobStorage:
-    """The one owner of a job's paths. Cheap to pickle: the file system is opened where it is used.
+    """A job's objects. Cheap to pickle, because the file system is opened where it is used.
 
-    Every method retries what can pass (`faults.is_transient`) as `backoff` says, then raises `StorageError`. A missing
-    object is a `FileNotFoundError`.
+    Every method tries again after an error that can pass by itself (`faults.is_transient`), as `backoff` says, then
+    raises `StorageError`. A missing object is a `FileNotFoundError`.
     """
 
     uri: str
@@ -81,7 +81,7 @@ class JobStorage:
 
     @property
     def supports_create(self) -> bool:
-        """Whether the store offers create-only writes; `probe` finds out whether it keeps to them."""
+        """Whether the store offers create-only writes. `probe` finds out whether its server keeps to them."""
         return self.is_local or scheme_of(self.uri).can_create
 
     def probe(self) -> datetime:
@@ -243,7 +243,7 @@ class JobStorage:
         self.in_parallel(lambda path: self._run("delete", path, remove), paths)
 
     def clear_temporary(self, older_than_seconds: float = 3600.0) -> None:
-        """Delete what killed writers left aside on local disk; younger files may be another process's, at work."""
+        """Delete what killed writers left aside on local disk. Younger files may belong to a process at work."""
         if self.is_local and self._aside.is_dir():
             limit = time.time() - older_than_seconds
             for path in self._aside.iterdir():

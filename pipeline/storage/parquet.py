@@ -1,7 +1,7 @@
-"""Rows of an input table by address, in a worker: the other end of the `RowSpan`s that the driver hands out.
+"""Reads the rows of an input table that a `RowSpan` names: the driver hands out spans, the workers read them.
 
-Parquet is read forward. A reader keeps its place in the row groups it used last, because videos of a row group are
-dispatched in their order, and starting over for each would read the row group once per video.
+Parquet is read forward. A reader keeps its place in the row groups that it used last, because the driver hands out the
+videos of a row group in their order. Without that place a worker would read the whole row group again for each video.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trying again, with growing pauses, while a store may come back."""
+"""Tries again with growing pauses, because a store may come back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.storage.faults import T, _log, is_transient
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to go on trying. Waits grow by doubling, each drawn between half and all of it, until patience ends."""
+    """How long to go on trying. Each wait is twice the one before, times a random share between one half and one."""
 
     patience_seconds: float = 60.0
     first_seconds: float = 0.25

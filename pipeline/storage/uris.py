@@ -27,7 +27,7 @@ _CHAINED_TAR = re.compile(r"^tar://(?P<member>.+?)::(?P<archive>.+)$", re.DOTALL
 
 
 def is_local(uri: str) -> bool:
-    """True for a path of this machine's file system, with or without `file://`."""
+    """Whether a URI is a path of this machine's file system, with or without `file://`."""
     return scheme_of(uri).place is Place.DISK
 
 
@@ -37,7 +37,7 @@ def local_path(uri: str) -> str:
 
 
 def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
-    """File system and path of `uri`, set up so that listings are fresh and one back-off, ours, governs.
+    """File system and path of `uri`, set up so that listings are fresh and only our own back-off tries again.
 
     `storage_options` are those of the job's store; options for one scheme only stand under its name
     (`{"https": {…}}`), which is the only way to give some for local files, HTTP and memory.

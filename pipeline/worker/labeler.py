@@ -57,7 +57,7 @@ class SavedVideo(Protocol):
 
 
 class SessionStore(Protocol):
-    """Where a long video is saved; see `pipeline.output.saved_sessions.VideoCheckpoint`.
+    """Where a long video is saved; see `pipeline.output.saved_sessions.SessionStore`.
 
     `load` returns what an earlier attempt saved, if anything. `forget` deletes it, because it does not fit.
     """

@@ -16,7 +16,7 @@ from functools import partial
 from model import FrameResult, Step
 from pipeline.errors import InputError, MediaError, StorageError, TableChanged, WorkerBroken, describe
 from pipeline.output.rows import labeled_video
-from pipeline.output.saved_sessions import VideoCheckpoint, session_identity
+from pipeline.output.saved_sessions import SessionStore, session_identity
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Status, VideoProgress, WorkItem
 from pipeline.redact import redact
@@ -46,7 +46,7 @@ class VideoInFlight:
         self._fetch = Fetch(item, equipment)
         self._steps: Steps[Labels] | None = None
         self._result: FrameResult | None = None
-        self._saved_session: VideoCheckpoint | None = None
+        self._saved_session: SessionStore | None = None
         self._is_by_itself = False
         self._has_little_memory = False
         self._num_frames = 0
@@ -71,7 +71,7 @@ class VideoInFlight:
         return self._is_by_itself
 
     @property
-    def saved_session(self) -> VideoCheckpoint | None:
+    def saved_session(self) -> SessionStore | None:
         """Where it is saved in its middle; None before it is labeled."""
         return self._saved_session
 
@@ -162,7 +162,7 @@ class VideoInFlight:
             free_memory()
         settings, network = self._equipment.settings, self._equipment.network
         identity = session_identity(self.item, settings.job.config_hash, inputs.content)
-        self._saved_session = VideoCheckpoint(settings.job.storage, identity, settings.config.checkpoint)
+        self._saved_session = SessionStore(settings.job.storage, identity, settings.config.checkpoint)
         make_session = partial(
             network.new_session, propagate=settings.config.propagate, little_memory=self._has_little_memory
         )

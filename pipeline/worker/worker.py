@@ -18,7 +18,7 @@ from itertools import islice
 
 from model import Step
 from pipeline.errors import StorageError, WorkerBroken, describe
-from pipeline.output.saved_sessions import VideoCheckpoint
+from pipeline.output.saved_sessions import SessionStore
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Report, Segment, WorkDone, WorkerEnd, WorkItem
 from pipeline.worker.devices import is_poisoned
@@ -51,7 +51,7 @@ class Worker:
         self._stages = stages or Stages()
         self._equipment: Equipment | None = None
         self._videos: deque[VideoInFlight] = deque()
-        self._saved_sessions: dict[str, VideoCheckpoint] = {}
+        self._saved_sessions: dict[str, SessionStore] = {}
         self._news = _News()
         self._stop = threading.Event()
 

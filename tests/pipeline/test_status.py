@@ -64,14 +64,14 @@ def test_says_what_is_done_why_videos_failed_and_what_labels_them_again(job: Job
     assert "quarantined 1 × crash: in flight at 3 deaths of its worker" in text
     assert "retry=failed to label the 2 failed videos again" in text
     assert "retry=quarantined to label the 1 quarantined video again" in text
-    assert "suspects 1 in flight at deaths of their workers: slow (1)" in text
+    assert "suspects 1 video in flight when a worker died (how often): slow (1)" in text
     assert "rates    1 frame in this run, 12.3 frames/s, 30.0 videos/min, 3 workers" in text
     assert "propagate 61 s" in text
     assert "hidden" not in text
 
 
 def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> None:
-    assert "state    interrupted: the last driver was ended at once; the same command goes on" in read_status(job)
+    assert "state    interrupted: the last driver was killed; the same command goes on" in read_status(job)
     log = CommitLog(job, "driver-7")
     log.load()
     ownership = Ownership(job, log, Heartbeat(every_seconds=60))
@@ -113,9 +113,9 @@ def test_tells_how_many_videos_are_saved_in_their_middle(job: JobStorage) -> Non
         job.replace(f"{session_folder(video_id)}/part.arrow", b"")  # with no document it is of no use yet
     assert "saved" not in read_status(job)
     job.replace(f"{session_folder('long 1')}/latest.json", b"{}")
-    assert "saved    1 unfinished video, to go on from the middle" in read_status(job)
+    assert "saved    1 unfinished video; the next run goes on from their middle" in read_status(job)
     job.replace(f"{session_folder('long 2')}/latest.json", b"{}")
-    assert "saved    2 unfinished videos, to go on from the middle" in read_status(job)
+    assert "saved    2 unfinished videos; the next run goes on from their middle" in read_status(job)
 
 
 def test_reads_only(job: JobStorage) -> None:

@@ -85,7 +85,7 @@ def test_merging_keeps_every_row_and_sorts_by_video(storage: JobStorage, tmp_pat
     assert not list((tmp_path / "spool").glob("maskmill-*"))
 
 
-def test_groups_are_neighbours_that_fit_and_large_segments_stay(disk_storage: JobStorage, tmp_path: Path) -> None:
+def test_groups_are_neighbors_that_fit_and_large_segments_stay(disk_storage: JobStorage, tmp_path: Path) -> None:
     log = commit_segments(disk_storage, tmp_path / "spool", 8)
     largest = max(size.num_bytes for size in log.state.segments.values())
 

@@ -45,7 +45,7 @@ def test_entries_add_up() -> None:
     assert (state.epoch, state.next_entry) == (2, 3)
 
 
-def test_a_forgotten_video_is_unfinished_and_its_neighbours_move() -> None:
+def test_a_forgotten_video_is_unfinished_and_its_neighbors_move() -> None:
     state = state_of(
         Entry("w", 1, add=(segment("a", "v1", "v2"),)),
         Entry("w", 1, add=(segment("a2", "v2"),), remove=("a",), forget=("v1",)),

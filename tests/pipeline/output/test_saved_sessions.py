@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config.job_config import CheckpointConfig
 from pipeline.output.layout import session_folder
-from pipeline.output.saved_sessions import VideoCheckpoint, delete_all, num_saved, session_identity
+from pipeline.output.saved_sessions import SessionStore, delete_all, num_saved, session_identity
 from pipeline.records import TimeRange, VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.full_disk import full_disk
@@ -27,8 +27,8 @@ class Clock:
         return self.now
 
 
-def checkpoint(storage: JobStorage, item: WorkItem = ITEM, clock: Clock | None = None) -> VideoCheckpoint:
-    return VideoCheckpoint(storage, session_identity(item, "f1", "9 bytes"), RULE, clock or Clock())
+def checkpoint(storage: JobStorage, item: WorkItem = ITEM, clock: Clock | None = None) -> SessionStore:
+    return SessionStore(storage, session_identity(item, "f1", "9 bytes"), RULE, clock or Clock())
 
 
 def rows(first: int, stop: int) -> list[object]:
@@ -87,7 +87,7 @@ def test_one_that_does_not_fit_is_deleted_and_counted_no_more(
 ) -> None:
     checkpoint(storage).save(b"state", rows(0, 3), 3)
     assert num_saved(storage) == 1
-    assert VideoCheckpoint(storage, identity, RULE).load() is None
+    assert SessionStore(storage, identity, RULE).load() is None
     assert num_saved(storage) == 0
     assert storage.tree("_sessions") == []
     assert f"starts anew, because its saved session does not fit: it was saved with another {differs}" in caplog.text

@@ -99,8 +99,8 @@ GOOD = labeled("v", 6)
 @pytest.mark.parametrize(
     ("video", "message"),
     [
-        (replaced(GOOD, masks=GOOD.masks.slice(1)), "'v': 11 masks were labelled, 12 were expected"),
-        (replaced(GOOD, expected_masks=13), "'v': 12 masks were labelled, 13 were expected"),
+        (replaced(GOOD, masks=GOOD.masks.slice(1)), "'v': 11 masks were labeled, 12 were expected"),
+        (replaced(GOOD, expected_masks=13), "'v': 12 masks were labeled, 13 were expected"),
         (replaced(GOOD, masks=pa.concat_tables([GOOD.masks.slice(1), GOOD.masks.slice(1, 1)])), "two rows of masks"),
         (replaced(GOOD, masks=labeled("other", 6).masks), "rows of masks carry other ids: .'other'"),
         (replaced(GOOD, masks=GOOD.masks.drop_columns("area")), "'v': rows of masks do not fit the schema.*area"),

@@ -47,7 +47,7 @@ def test_an_upload_cut_in_the_middle_is_never_visible_in_part(
     assert direct(cut_storage, s3_server).read("masks/s.parquet") == local.read_bytes()
 
 
-def test_a_create_whose_answer_is_lost_is_recognised_as_ones_own(
+def test_a_create_whose_answer_is_lost_is_recognized_as_ones_own(
     cut_storage: JobStorage, cutting_proxy: CuttingProxy
 ) -> None:
     cutting_proxy.cuts.append(Cut(b"_log/0.json"))
