@@ -356,7 +356,7 @@ def test_a_row_that_is_missing_fails_the_video(make: MakeWorker, items: dict[str
     worker = make(Stages(label_steps=one_row_less))
     assert outcomes(finish(worker, items["a"])) == {"a": Status.FAILED}
     (failed,) = published(worker, "videos")
-    assert "5 masks were labelled, 6 were expected" in str(failed["message"])
+    assert "5 masks were labeled, 6 were expected" in str(failed["message"])
 
 
 def masks(worker: Worker) -> dict[tuple[object, ...], np.ndarray]:
