@@ -1,7 +1,7 @@
 """What a user may say about one object on one frame: points, a box with or without points, or a mask.
 
-Coordinates are pixels of the video as displayed, x to the right and y down. A prompt is checked once: what it says of
-itself when it is made, that it fits the video when it is given to a session (`fit`).
+Coordinates are pixels of the video as displayed, x to the right and y down. A prompt is checked twice: by itself when
+it is made, and against the size of the video when it is given to a session (`fit`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The inference session of the documentation page: what was said of a video or stream, and what tracks it."""
+"""The inference session of the documentation page: the prompts of a video or stream, and the session that tracks it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class Sam2VideoInferenceSession:
         num_frames: the length of a stream, if it is known; it matters below 16.
         max_prompted_memories: bounds how many prompted frames of an object are remembered.
 
-    Results are not kept, only what corrections need; of a stream, the newest frame. (`transformers` keeps every output
-    and a full-size mask for each object and frame.) So what its session stores and looks up for its own model
-    (`get_output`, `store_output`, `add_new_frame`, `add_point_inputs`, `add_mask_inputs`) is not here.
+    The session keeps no results. It keeps what corrections need, and of a stream the newest frame. (`transformers`
+    keeps every output and a full-size mask for each object and frame.) The methods by which the session of
+    `transformers` serves its own model (`get_output`, `store_output`, `add_new_frame`, `add_point_inputs`,
+    `add_mask_inputs`) are therefore not here.
     """
 
     def __init__(  # noqa: PLR0913  # the documented arguments
@@ -250,7 +251,7 @@ class Sam2VideoInferenceSession:
         )
 
     def drop_gone_prompts(self, newest_index: int) -> None:
-        """Forgets what was said of frames that a stream has left behind; what they gave is remembered."""
+        """Forgets the prompts of frames that a stream has left behind; the memories that they gave are kept."""
         for prompts in self._prompts.values():
             for index in [index for index in prompts if index < newest_index]:
                 del prompts[index]

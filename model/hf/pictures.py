@@ -52,10 +52,10 @@ def load_video(location: str | Path) -> tuple[UInt8Array, VideoMetadata]:
 def to_frames(
     video: Any, image_size: int, *, processing_device: Any = "cpu", storage_device: Any = "cpu"
 ) -> FrameSource:
-    """What a session walks, from what a user calls a video.
+    """The frames of a video in one of the forms that a user may give.
 
-    That is a path or URI; a picture, which makes a video of one frame; a list or an iterator of pictures; an array or
-    tensor `[T, H, W, 3]` or `[T, 3, H, W]`; a batch of one of these; or a `FrameSource`, which is passed on.
+    Such a form is a path or URI; a picture, which makes a video of one frame; a list or an iterator of pictures; an
+    array or tensor `[T, H, W, 3]` or `[T, 3, H, W]`; a batch of one of these; or a `FrameSource`, which is passed on.
     Frames are resized one by one on `processing_device`, and only the resized ones are kept, on `storage_device`.
     Raises `ValueError` naming the frame that is no RGB picture or has another size than the first.
     """
@@ -74,7 +74,7 @@ def to_frames(
             )
         resized = resize_frame(pixels_HW3.to(processing_device), image_size).to(storage_device)
         if is_stream and resized.data_ptr() == pixels_HW3.data_ptr():
-            resized = resized.clone()  # who reads pictures one by one may read them into one buffer
+            resized = resized.clone()  # an iterator may read each picture into the same buffer
         kept.append(resized)
     return ArrayFrames(kept, size_hw)
 

@@ -23,10 +23,10 @@ from model.weights.hub import HubAccess
 
 PROCESSOR_NAME = "processor_config.json"
 VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"
-# Where the sizes stand: one file now, or two more in the repositories that older versions of `transformers` wrote.
+# The files that name sizes: the first one alone, or all three in repositories of older versions of `transformers`.
 _SETTINGS_NAMES = (PROCESSOR_NAME, "preprocessor_config.json", VIDEO_PROCESSOR_NAME)
 
-# What every released processor does, and the only thing that this code does.
+# The settings of every released processor. This code does nothing else, and refuses other values.
 _CONSTANTS: dict[str, Any] = {
     "do_convert_rgb": True,
     "do_normalize": True,

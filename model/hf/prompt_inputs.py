@@ -197,7 +197,7 @@ def _mask(mask: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     while values.ndim > 2 and len(values) == 1:
         values = values[0]
     if values.dtype != torch.bool and not bool((values >= 0).all()):
-        raise ValueError("mask: expected 0 and 1 (or booleans), got negative values or such that are no numbers")
+        raise ValueError("mask: expected 0 and 1 (or booleans), got negative values or values that are not numbers")
     pixels: np.ndarray[Any, np.dtype[np.bool_]] = (values != 0).numpy()
     return pixels
 

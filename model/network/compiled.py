@@ -22,8 +22,8 @@ from model.network.sam2 import Sam2
 def compile_model(model: Sam2, mode: str | None = None, **options: object) -> Sam2:
     """Compiles the model's parts in place, each when it first runs; `mode` and `options` as for `torch.compile`.
 
-    The number of objects (and of frames of the image encoder) is marked as varying by torch after its first change.
-    Returns the same model.
+    After the first change of the number of objects (or of frames of the image encoder) torch treats that number as
+    varying. Returns the same model.
     """
     model.padding = Padding()
     for block in model.vision_encoder.backbone.blocks:
@@ -41,7 +41,10 @@ def compile_model(model: Sam2, mode: str | None = None, **options: object) -> Sa
 
 
 def _copying(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """For what is kept while frames pass: the next run of a CUDA graph writes over what it gave before."""
+    """A step that copies its result, because the next run of a CUDA graph writes over the last one's result.
+
+    It is for the step whose result is kept while further frames pass.
+    """
 
     @functools.wraps(step)
     def run(*args: Tensor) -> Tensor:

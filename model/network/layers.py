@@ -28,8 +28,10 @@ class Constants:
         self._entries: dict[str, tuple[tuple[object, ...], Tensor]] = {}
 
     def get(self, name: str, weights: Sequence[Tensor], compute: Callable[[], Tensor]) -> Tensor:
-        """The tensor of that name; `weights` are all that `compute` reads. Neither moving nor loading leaves it stale:
-        a tensor written in place has another version, a module moved calls `clear`.
+        """The tensor of that name; `weights` are all the weights that `compute` reads.
+
+        It is computed again after the weights were loaded or moved: a tensor that was written in place has another
+        version, and a module that was moved has called `clear`.
         """
         state = tuple(
             (w.data_ptr(), 0 if w.is_inference() else w._version, w.dtype, w.device) for w in weights if not w.is_meta

@@ -1,4 +1,4 @@
-"""Memory attention: the features of a frame look at what is remembered of an object.
+"""Memory attention: the features of a frame look at the memories of an object.
 
 Legend: B objects, L tokens of the frame's map, T memory tokens (spatial ones, then pointers), C channels, M memory
 channels.
@@ -54,10 +54,10 @@ class SelfAttention(nn.Module):
 
 
 class Memories(NamedTuple):
-    """What is looked at: memory tokens, the last `num_pointer_tokens` of them pointers.
+    """The memory tokens of B objects; the last `num_pointer_tokens` of each are pointers.
 
-    `placed_BTM` are they plus their position codes: what the keys are made of. `is_key_BT` says which are there, where
-    some only fill up a shape.
+    `placed_BTM` are the tokens plus their position codes, of which the keys are made. Where some tokens only fill up a
+    shape, `is_key_BT` says which are real.
     """
 
     memory_BTM: Tensor

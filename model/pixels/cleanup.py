@@ -8,9 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# What a filled hole is above the threshold and a removed speck below it (sam2, `SAM2Transforms.postprocess_masks`).
+# The logits of a filled hole lie this much above the threshold, those of a removed speck this much below it (sam2,
+# `SAM2Transforms.postprocess_masks`).
 CHANGED_BY = 10.0
-# What the logits of an object are at most where another one is in front (sam2, `_apply_non_overlapping_constraints`).
+# Where another object is in front, the logits of an object are at most this (sam2,
+# `_apply_non_overlapping_constraints`).
 BEHIND_LOGIT = -10.0
 
 

@@ -14,10 +14,11 @@ from model.tracking.memory_bank import FORWARD
 
 
 class FrameGroups:
-    """The frames of `source` from `start` on in the direction of `heading`; iterate once.
+    """The frames of `source` from `start` on in the direction of `heading`; it can be iterated once.
 
-    `encode` makes the features of some frames in one batch. `is_tracked` says of a frame's index whether its features
-    will be asked for; it must not depend on `start`.
+    `encode` makes the features of some frames in one batch. `is_tracked` says whether the features of the frame with
+    this index will be asked for. Its answer must not depend on `start`, because a resumed walk would then make other
+    batches.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class FrameGroups:
                     self._features.pop(frame.index, None)
 
     def features(self, frame_index: int) -> ImageFeatures | None:
-        """Image features of a frame of the present group, all of which is encoded when the first one is asked for."""
+        """Image features of a frame of the present group; the whole group is encoded when one is first asked for."""
         if self._group and any(frame.index == frame_index for frame in self._group):
             ascending = sorted(self._group, key=lambda frame: frame.index)
             self._group = []
@@ -64,7 +65,7 @@ class FrameGroups:
         return self._features.keys()
 
     def _is_behind(self, frame_index: int) -> bool:
-        """Whether the walk started after a frame."""
+        """Whether a frame of the first group lies before the start of the walk."""
         return (frame_index - self._start) * self._heading < 0
 
     def _next_group(self) -> list[Frame]:

@@ -1,8 +1,9 @@
 """What an object left on the frames where it was tracked, so that a later prompt there can correct its mask.
 
-A correction is decoded with the memory and the mask that its frame had. Keeping every memory would need 0.5 MiB for an
-object and frame at full size; kept are the masks, and the memory bank every few frames, from which the frames in
-between are tracked again when one of them is asked for (`model.tracking.replay`). A stream keeps its newest frame only.
+A correction is decoded with the memory and the mask that its frame had. Every memory would need 0.5 MiB for each
+object and frame at full size. A history therefore keeps all masks, but the memory bank of every few frames only. When
+the memory of a frame in between is asked for, the object is tracked again from the bank before that frame
+(`model.tracking.replay`). A stream keeps its newest frame alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from model.tracking.memory_bank import MemoryBank
 
 @dataclass(frozen=True)
 class HistoryRule:
-    """How much is kept: the bank of every `snapshot_every` frames, of the newest frame alone if `newest_only`."""
+    """How much is kept: one bank for every `snapshot_every` frames, or the newest frame alone if `newest_only`."""
 
     snapshot_every: int = 16
     newest_only: bool = False
@@ -27,7 +28,10 @@ class HistoryRule:
 
 @dataclass(frozen=True)
 class Record:
-    """The mask of one tracked frame. `walk` numbers the object's walks, `revision` the changes of its prompts."""
+    """The mask of one tracked frame, with the number of the walk that made it.
+
+    `revision` is how often the object's prompts had changed by then: a later change makes the mask out of date.
+    """
 
     walk: int
     revision: int
@@ -35,19 +39,19 @@ class Record:
 
 
 def _same_memories(first: Mapping[int, object], second: Mapping[int, object]) -> bool:
-    """Whether two banks remember the same prompted frames: not equal memories, but the same ones."""
+    """Whether two banks hold the very same prompted memories (the same tensors, not only equal ones)."""
     return first.keys() == second.keys() and all(first[index] is second[index] for index in first)
 
 
 @dataclass
 class Walk:
-    """One walk through frames that follow one another: the bank as it was just before some of them."""
+    """One walk through frames that follow one another, with the bank as it was just before some of these frames."""
 
     direction: int
     banks: dict[int, MemoryBank[Tensor]] = field(default_factory=dict)
 
     def starts(self, frame_indexes: list[int]) -> list[int]:
-        """For each frame, the last one with a snapshot that is not after it in the direction of the walk."""
+        """For each frame, the last frame with a snapshot that the walk passed before it, or the frame itself."""
         steps = sorted(index * self.direction for index in self.banks)
         return [steps[bisect_right(steps, i * self.direction) - 1] * self.direction for i in frame_indexes]
 
@@ -63,14 +67,14 @@ class History:
     num_new_snapshots: int = 0
 
     def start_walk(self, direction: int) -> None:
-        """To be called where the object does not go on from the frame before."""
+        """Begins a new walk. The session calls this where an object does not come from the frame before."""
         self.num_walks += 1
         self.walks[self.num_walks] = Walk(direction)
 
     def before_frame(self, frame_index: int, bank: MemoryBank[Tensor]) -> None:
-        """To be called before a frame is tracked: takes a snapshot where the last one is too far or lacks a prompt.
+        """Called before a frame is tracked: takes a snapshot if the last one is too far away or lacks a prompt.
 
-        Between a snapshot and the frames that need it prompted memories must neither come nor go.
+        Between a snapshot and the frames that are tracked again from it, prompted memories must neither come nor go.
         """
         walk = self.walks[self.num_walks]
         if walk.banks and not self.rule.newest_only:
@@ -84,7 +88,7 @@ class History:
             self._prune()
 
     def after_frame(self, frame_index: int, revision: int, segmentation: Segmentation) -> None:
-        """To be called when a frame has been tracked."""
+        """Called when a frame has been tracked: records its mask."""
         if self.rule.newest_only:
             self.records.clear()
             walk = self.walks[self.num_walks]

@@ -1,4 +1,4 @@
-"""What is remembered of one object: which memories are stored, evicted and selected for a frame.
+"""The memories of one object: which are stored, which are evicted, and which a frame may look at.
 
 Plain Python: spatial memories and pointers pass through unread, so that the rules are tested without tensors.
 
@@ -62,7 +62,7 @@ class MemoryBank(Generic[T]):
             raise ValueError(f"max_prompted_memories must be at least 2 (one on each side), got {self.max_prompted}")
 
     def add_prompted(self, memory: Memory[T]) -> None:
-        """Keeps the memory of a frame with prompts; it replaces what was known of that frame."""
+        """Keeps the memory of a frame with prompts; it replaces an earlier memory of that frame."""
         self.prompted[memory.frame_index] = memory
         self.tracked.pop(memory.frame_index, None)
         self.pointers.pop(memory.frame_index, None)
@@ -99,9 +99,9 @@ class MemoryBank(Generic[T]):
         self.pointers = {i: pointer for i, pointer in other.pointers.items() if i not in self.prompted}
 
     def wanted(self, prompted: Iterable[int], frame_index: int, direction: int) -> set[int]:
-        """Which of an object's prompted frames `select` looks at on a frame; all of these must be remembered before.
+        """Which of an object's prompted frames `select` looks at on a frame; their memories must be there before it.
 
-        What may go on behind a walk: a frame that is not wanted now and lies behind will not be wanted later.
+        Behind a walk memories may be dropped: a frame that lies behind and is not wanted now will not be wanted later.
         """
         indexes = sorted(prompted)
         recent = {index for index in indexes if 1 <= (frame_index - index) * direction < self.max_pointers}

@@ -46,7 +46,7 @@ class Query:
 
 
 def equal_shapes(model: Sam2, queries: Sequence[Query]) -> list[list[int]]:
-    """The positions of the queries, those of equal shape together, as many as share a batch of the network."""
+    """The positions of the queries in groups of equal shape, none larger than one batch of the network."""
     limit = model.objects_per_batch
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position, query in enumerate(queries):

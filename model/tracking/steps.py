@@ -36,7 +36,8 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
             if tracked.history is not None:
                 kept = _to_keep(rows[index, tracked.object_id], step.state)
                 tracked.history.after_frame(step.frame.index, tracked.revision, kept)
-        # A prompted object goes on if it came along; where it did not, the next frame that it is tracked on leads it.
+        # A prompted object goes on from this frame if its walk came here. If not, its walk starts at the next frame on
+        # which it is tracked.
         came_along = [t for t in step.prompted if t.upcoming == (step.direction, step.frame.index)]
         for walked in (*step.tracked, *came_along):
             walked.upcoming = (step.direction, step.frame.index + step.direction)
@@ -46,9 +47,9 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
 
 
 def track(steps: Sequence[Step]) -> dict[tuple[int, int], Segmentation]:
-    """The masks of the tracked objects by (index of the step, object id); their banks remember them.
+    """The masks of the tracked objects by (index of the step, object id); the objects' banks remember the frame.
 
-    All or none do: after an error in the middle the same steps can be taken again.
+    The banks change at the end and all together, so that after an error the same steps can be taken again.
     """
     groups: dict[tuple[int, int], list[tuple[int, TrackedObject, MemoryTokens]]] = defaultdict(list)
     for index, step in enumerate(steps):
@@ -96,9 +97,10 @@ def _track_group(
     group: Sequence[tuple[int, TrackedObject, MemoryTokens]],
     rows: dict[tuple[int, int], Segmentation],
 ) -> list[tuple[TrackedObject, Memory[Tensor], int]]:
-    """Tracks objects of equal memory shape; puts each one's part under (index of the step, object id) into `rows`.
+    """Tracks objects that have as many memories and pointers as each other, in one batch.
 
-    Returns what they are to remember, with the direction.
+    Puts the mask of each under (index of the step, object id) into `rows`. Returns the memory that each is to keep,
+    with the direction of its walk.
     """
     model = steps[group[0][0]].state.model
     used = sorted({index for index, _, _ in group})

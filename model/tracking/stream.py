@@ -17,7 +17,8 @@ from model.tracking.saved import SavedStream, restore, saved_session
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 
-# Pointers of a video depend on its length up to 16 frames: a stream counts as at least as long, unless it is told.
+# The pointers that a frame looks at depend on the length of a video that is shorter than 16 frames. A stream whose
+# length is not given counts as 16 frames long.
 ASSUMED_FRAMES = 16
 
 
@@ -50,9 +51,9 @@ class NewestFrame:
 class VideoStream:
     """The objects of a stream. Memory stays the same however many frames come.
 
-    Prompts are for the newest frame (a correction, if the object was tracked there) or for one that is still to come.
-    `size_hw` is the size of the frames in pixels, which prompts refer to. File and stream give the same masks for 16
-    frames or more, or with `num_frames`.
+    Prompts are for the newest frame (a correction, if the object was tracked there) or for a frame that is still to
+    come. `size_hw` is the size of the frames in pixels, which prompts refer to. A stream gives the same masks as a file
+    of the same frames if these are 16 or more, or if `num_frames` says how many there will be.
     """
 
     def __init__(

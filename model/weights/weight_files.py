@@ -40,8 +40,8 @@ def read_weights(location: str) -> dict[str, Tensor]:
     """The tensors of a file (path or fsspec URI) under the names of `model.safetensors`, on the CPU.
 
     A `.pt` file is loaded weights-only; its tensors may be wrapped as `{"model": tensors}`, which trainers write beside
-    other things, and may carry the original names or those of `transformers`. Raises `WeightsError` saying what a
-    file is that has no weights.
+    other things, and may carry the original names or those of `transformers`. Raises `WeightsError` saying what the
+    file is if it has no weights.
     """
     with fsspec.open(location, "rb") as file:
         start = file.read(64)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 import pytest
 import transformers
 
+from model.hf import config as hf_config_module
 from model.hf.config import Sam2VideoConfig, Sam2VideoMaskDecoderConfig, Sam2VideoPromptEncoderConfig, Sam2VisionConfig
-from model.network.config import SIZES, Sam2Config, named_config
+from model.network.config import CONSTANTS, SIZES, Sam2Config, named_config
 from model.weights.hub import bundled_folder
 from tests.reference.variants import hf_config
 
@@ -105,3 +108,39 @@ def test_configurations_are_saved_and_read_again_by_both(tmp_path: Path) -> None
     assert theirs.mask_decoder_config.mlp_dim == 256
     theirs.save_pretrained(tmp_path / "theirs")
     assert Sam2VideoConfig.from_pretrained(tmp_path / "theirs").network() == Sam2Config.from_hf(MINI)
+
+
+def test_a_number_of_sam2_stands_once() -> None:
+    """A key of `config.json` that the network is built from, or checks, has no second default in the configurations."""
+    prefixes = {
+        "Sam2HieraDetConfig": "vision_config.backbone_config.",
+        "Sam2VisionConfig": "vision_config.",
+        "Sam2VideoPromptEncoderConfig": "prompt_encoder_config.",
+        "Sam2VideoMaskDecoderConfig": "mask_decoder_config.",
+        "Sam2VideoConfig": "",
+    }
+    written: dict[str, ast.expr] = {}
+    for one in ast.parse(inspect.getsource(hf_config_module)).body:
+        if isinstance(one, ast.ClassDef) and one.name in prefixes:
+            for entry in one.body:
+                if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name) and entry.value is not None:
+                    written[prefixes[one.name] + entry.target.id] = entry.value
+    checked = CONSTANTS.keys() & written.keys()
+    read = {key for key in written if key.rpartition(".")[2] in READ}
+    assert len(checked) > 35
+    assert len(read) >= len(READ)
+    assert not [key for key in checked | read if _has_literal(written[key])]
+
+
+READ = {
+    *("embed_dim_per_stage", "num_attention_heads_per_stage", "blocks_per_stage", "global_attention_blocks"),
+    *("window_size_per_stage", "window_positional_embedding_background_size", "image_size", "fpn_hidden_size"),
+    *("mask_input_channels", "mlp_dim", "iou_head_hidden_dim", "memory_attention_num_layers"),
+    *("memory_attention_feed_forward_hidden_size", "memory_fuser_intermediate_dim"),
+}
+
+
+def _has_literal(value: ast.expr) -> bool:
+    """Whether a default is written as numbers: alone, or in a list."""
+    numbers = [one for one in ast.walk(value) if isinstance(one, ast.Constant) and not isinstance(one.value, str)]
+    return isinstance(value, ast.Constant) or any(isinstance(one, ast.List) for one in ast.walk(value)) & bool(numbers)
