@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.worker.watchdog import StallWatch
+from pipeline.worker.watchdog import StallWatch, WatchedThread
 
 
 class Clock:
@@ -73,6 +73,16 @@ def test_time_in_which_nobody_waits_does_not_count(release: threading.Event) -> 
     assert not watch.hangs()
     release.set()
     pool.shutdown()
+
+
+def test_closing_a_watched_thread_cancels_what_has_not_begun_and_waits_for_nothing(release: threading.Event) -> None:
+    thread = WatchedThread("fetch", 0.0)
+    running, waiting = thread.submit(release.wait), thread.submit(lambda: "late")
+    while not running.running():
+        time.sleep(0.001)
+    thread.close()
+    assert waiting.cancelled()
+    assert not running.done()
 
 
 def test_before_there_is_a_thread_nothing_hangs() -> None:

@@ -190,7 +190,7 @@ def test_a_heartbeat_comes_in_the_middle_of_a_video(make: MakeWorker, items: dic
     assert outcomes(reports) == {"a": Status.OK}
 
 
-def test_a_missing_file_is_a_failed_row_and_the_next_video_is_labelled(
+def test_a_missing_file_is_a_failed_row_and_the_next_video_is_labeled(
     worker: Worker, items: dict[str, WorkItem]
 ) -> None:
     missing = replace(items["b"], source=VideoSource("/no/such/file.mp4"))
