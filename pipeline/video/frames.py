@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from model import Frame
+from pipeline.config.job_config import JobConfig
 from pipeline.errors import MediaError
 from pipeline.records import FramePosition
 from pipeline.video.formats import can_seek
@@ -40,16 +41,22 @@ _MAX_FRAMES_AHEAD = 16
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """Bounds of one video: bytes of frames decoded ahead, bytes and folder of the spool for walking backward.
+    """How one video is decoded: bytes of frames decoded ahead, bytes and folder of the spool for walking backward.
 
     A walk backward decodes about `stretch_frames` labeled frames at a time: fewer mean more new starts of the decoder,
-    more mean a longer wait for the first frame.
+    more mean a longer wait for the first frame. `num_threads` threads share the parts of each frame.
     """
 
     ahead_bytes: int = 48 << 20
     spool_bytes: int = 4 << 30
     spool_folder: Path | None = None
     stretch_frames: int = 64
+    num_threads: int = 1
+
+    @classmethod
+    def of(cls, config: JobConfig, spool_folder: Path) -> DecodeOptions:
+        """What the config of a job says."""
+        return cls(spool_folder=spool_folder)
 
 
 class VideoFrames:
@@ -61,7 +68,7 @@ class VideoFrames:
         prompted: positions of prompts, whose frames are labeled too. They are looked up at once, so the constructor
             decodes as far as the last of them.
         transform: applied to each frame in the helper thread, for instance resizing to the model's input.
-        options: bounds on memory and disk.
+        options: bounds on memory and disk, and a number of threads.
 
     Raises `MediaError` for a file that is no video, or has no frame in the selected range. Errors of storage pass
     through.
@@ -79,7 +86,7 @@ class VideoFrames:
         self._name = media.name
         self._options = options or DecodeOptions()
         self._transform = transform
-        self._reader = open_reader(media)
+        self._reader = open_reader(media, self._options.num_threads)
         self.info: VideoInfo = self._reader.info()
         selection = selection or FrameSelection()
         self._check_times(selection, media.is_folder)

@@ -32,17 +32,22 @@ _MAX_SEEK_SECONDS = 4e9  # later than any clock says, and small enough for 64 bi
 _UNKNOWN_STEP_SECONDS = 0.04  # between frames of a file that says neither times nor a rate
 
 
-def open_reader(media: Media) -> Reader:
-    """The reader for a kind of media."""
-    return FolderReader(media) if media.is_folder else FileReader(media.name, media.files[0])
+def open_reader(media: Media, num_threads: int = 1) -> Reader:
+    """The reader for a kind of media. A video is decoded by so many threads, the images of a folder by one."""
+    return FolderReader(media) if media.is_folder else FileReader(media.name, media.files[0], num_threads)
 
 
 class FileReader:
-    """A video file, an image or a GIF."""
+    """A video file, an image or a GIF.
 
-    def __init__(self, name: str, open_file: OpenFile) -> None:
+    A video that is whole gives the same frames for any number of threads. Threads change what a decoder makes of a
+    damaged frame whose slices or rows they share.
+    """
+
+    def __init__(self, name: str, open_file: OpenFile, num_threads: int = 1) -> None:
         self._name = name
         self._open_file = open_file
+        self._num_threads = num_threads
         self.num_damaged = 0
 
     def info(self) -> VideoInfo:
@@ -106,7 +111,9 @@ class FileReader:
                 # Threads for slices only: threads for frames hold frames back, and can hang when decoding stops early
                 # in a process with torch.
                 stream.thread_type = "SLICE"
-                stream.codec_context.thread_count = 1
+                stream.codec_context.thread_count = self._num_threads
+                if stream.codec_context.name == "libdav1d":  # the library of AV1 has threads of its own
+                    stream.codec_context.options = {"max_frame_delay": "1"}
                 return stream
         raise MediaError(f"{self._name}: has no video stream; give a file with pictures")
 

@@ -74,7 +74,7 @@ class Fetch:
             FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds),
             prompted=prompts.positions,
             transform=self._equipment.network.resize,
-            options=DecodeOptions(spool_folder=scratch),
+            options=DecodeOptions.of(settings.config, scratch),
         )
         self.frames = self._resources.enter_context(contextlib.closing(frames))
         inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.info}")

@@ -40,6 +40,17 @@ KINDS: dict[str, Callable[[list[UInt8Array]], bytes]] = {
     "gif": lambda frames: encode(frames, codec="gif", container="gif", pix_fmt="rgb8"),
 }
 
+# Kinds whose decoders can share the parts of a frame: slices, rows or tiles.
+MANY_SLICES = {
+    "h264-slices": lambda frames: encode(frames, options={"x264-params": "slices=4:keyint=8:bframes=2"}),
+    "hevc-rows": lambda frames: encode(
+        frames, codec="libx265", options={"x265-params": "keyint=6:ctu=16:wpp=1:log-level=none"}
+    ),
+    "av1": lambda frames: encode(frames, codec="libsvtav1", container="webm", options={"svtav1-params": "tile-rows=1"}),
+    "ffv1": lambda frames: encode(frames, codec="ffv1", container="matroska", options={"slices": "4", "level": "3"}),
+    **{kind: KINDS[kind] for kind in ("mpeg2-ts", "vp9-webm", "mpeg4-avi", "open-gop", "single-key")},
+}
+
 
 def as_bytes(frame_pixels: torch.Tensor) -> bytes:
     return frame_pixels.numpy().tobytes()
@@ -107,6 +118,19 @@ def test_frames_in_the_middle_are_bit_equal_to_those_of_a_whole_pass(kind: str) 
         assert [(f.index, as_bytes(f.pixels_HW3)) for f in frames.at([22, 3, 3, 12, 99])] == [
             (index, whole[index]) for index in (3, 12, 22)
         ]
+
+
+@pytest.mark.parametrize("kind", MANY_SLICES)
+def test_frames_are_bit_equal_for_any_number_of_threads(kind: str) -> None:
+    data = MANY_SLICES[kind](textured_pictures(24))
+    decoded = []
+    for num_threads in (1, 2, 3, 16, 64):
+        with VideoFrames(media_of(data), options=DecodeOptions(num_threads=num_threads, stretch_frames=4)) as frames:
+            forward = [(frame.index, as_bytes(frame.pixels_HW3)) for frame in frames.forward(0)]
+            assert [(frame.index, as_bytes(frame.pixels_HW3)) for frame in frames.backward(24)] == forward[::-1]
+            decoded.append(forward)
+    assert len(decoded[0]) == 24
+    assert all(frames == decoded[0] for frames in decoded[1:])
 
 
 def test_prompted_frames_off_the_stride_are_labeled() -> None:

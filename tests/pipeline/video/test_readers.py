@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -330,3 +331,13 @@ def test_info_tells_what_the_file_claims() -> None:
     assert (info.size_hw, info.fps, info.rotation_degrees, info.codec) == ((48, 64), 25.0, 0, "h264")
     assert info.duration_seconds == pytest.approx(0.2, abs=0.01)
     assert info.has_times
+
+
+@pytest.mark.parametrize("num_threads", [1, 4])
+def test_a_video_is_decoded_by_as_many_threads_as_are_asked_for(num_threads: int) -> None:
+    data = encode(pictures(8), options={"x264-params": "slices=4"})
+    process = psutil.Process()
+    num_before = process.num_threads()
+    with closing(FileReader("clip", lambda: io.BytesIO(data), num_threads).read()) as frames:
+        next(frames)
+        assert process.num_threads() - num_before == num_threads - 1
