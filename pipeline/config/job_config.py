@@ -138,6 +138,18 @@ class FramesConfig(Group):
         return self
 
 
+class DecodeConfig(Group):
+    """How a worker decodes videos."""
+
+    threads: Annotated[int | None, Unit("threads")] = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="The threads that decode one video. Frames are the same for any number, except where a video is "
+        "damaged. null is one for each CPU of the worker, up to 16.",
+    )
+
+
 class WorkerConfig(Group):
     """How the driver runs its workers: reports, deadlines, and how often something may fail before it is given up."""
 
@@ -257,6 +269,7 @@ class JobConfig(Group):
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     propagate: PropagateConfig = Field(default_factory=PropagateConfig)
     frames: FramesConfig = Field(default_factory=FramesConfig)
+    decode: DecodeConfig = Field(default_factory=DecodeConfig)
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     flush: FlushConfig = Field(default_factory=FlushConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)

@@ -37,6 +37,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 _LOOK_AHEAD_FRAMES = 16  # sessions ask whether a video has this many labeled frames
 _MIN_SKIPPED_FRAMES = 16  # to decode fewer takes less time than to open the file again
 _MAX_FRAMES_AHEAD = 16
+_MOST_THREADS_UNASKED = 16  # FFmpeg advises against more
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class DecodeOptions:
     @classmethod
     def of(cls, config: JobConfig, spool_folder: Path) -> DecodeOptions:
         """What the config of a job says."""
-        return cls(spool_folder=spool_folder)
+        num_threads = config.decode.threads or min(config.cluster.cpus_per_actor, _MOST_THREADS_UNASKED)
+        return cls(spool_folder=spool_folder, num_threads=num_threads)
 
 
 class VideoFrames:

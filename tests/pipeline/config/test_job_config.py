@@ -163,6 +163,7 @@ def test_the_printed_config_hides_secrets() -> None:
         (["frames.fps=inf"], "frames.fps=inf: allowed is from 0.001 to 100000"),
         (["worker.hang_seconds=19"], "worker.hang_seconds=19 is less than twice worker.beat_seconds=10"),
         (["worker.beat_seconds=25"], "worker.beat_seconds=25: allowed is from 0.01 to 15"),
+        (["decode.threads=65"], "decode.threads=65: allowed is from 1 to 64"),
         (["worker.videos_in_flight=0"], "worker.videos_in_flight=0: allowed is at least 1"),
     ],
 )

@@ -4,12 +4,14 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pipeline.arrays import UInt8Array
+from pipeline.config.compose import job_config
 from pipeline.records import FramePosition
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import Media
@@ -131,6 +133,23 @@ def test_frames_are_bit_equal_for_any_number_of_threads(kind: str) -> None:
             decoded.append(forward)
     assert len(decoded[0]) == 24
     assert all(frames == decoded[0] for frames in decoded[1:])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "num_threads"),
+    [
+        ([], 1),
+        (["cluster.cpus_per_actor=4"], 4),
+        (["cluster.cpus_per_actor=40"], 16),
+        (["decode.threads=3", "cluster.cpus_per_actor=8"], 3),
+        (["decode.threads=64"], 64),
+    ],
+)
+def test_the_config_says_how_many_threads_decode_or_the_cpus_of_the_worker_do(
+    overrides: list[str], num_threads: int, tmp_path: Path
+) -> None:
+    options = DecodeOptions.of(job_config("label", ["prompts=p", "output=o", *overrides]), tmp_path)
+    assert (options.num_threads, options.spool_folder) == (num_threads, tmp_path)
 
 
 def test_prompted_frames_off_the_stride_are_labeled() -> None:
