@@ -77,7 +77,7 @@ class Blame:
         return case.strikes if case else 0
 
     def lost(self, video_ids: Collection[str], failure: Failure) -> Verdict:
-        """A worker is gone that had these videos and had finished none of them."""
+        """A worker is gone that had these videos and had not finished them. Returns who gets a strike for it."""
         struck: dict[str, int] = {}
         for video_id in video_ids:
             case = self._cases.setdefault(video_id, _Case())

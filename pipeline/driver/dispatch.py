@@ -46,9 +46,9 @@ class Loss:
 
 @dataclass
 class _Held:
-    """What one worker has: when each item was offered to it, or last got further.
+    """What one worker has. `unflushed` are labeled, and their rows are on the worker's disk only.
 
-    `unflushed` are labeled, but only on the worker's disk.
+    `tried_since` is when each item was offered to the worker, or when its saved frames last became more.
     """
 
     items: dict[str, WorkItem] = field(default_factory=dict)
