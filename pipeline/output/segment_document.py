@@ -24,9 +24,9 @@ class SegmentFields(BaseModel):
 
     @classmethod
     def of(cls, segment: Segment) -> SegmentFields:
-        """The fields of a segment."""
+        """The fields of a segment. They are not checked: a job of a million videos writes a million outcomes."""
         outcomes = [_outcome_to_list(outcome) for outcome in segment.outcomes]
-        return cls(name=segment.name, rows=segment.num_rows, bytes=segment.num_bytes, outcomes=outcomes)
+        return cls.model_construct(name=segment.name, rows=segment.num_rows, bytes=segment.num_bytes, outcomes=outcomes)
 
     def segment(self) -> Segment:
         """The segment of these fields. Raises `ValueError` for an outcome that is none."""
