@@ -7,7 +7,7 @@ _log/{number:020d}.json      the commit log, an entry each
 _log/roll-{number}.parquet   the log up to an entry, summed up
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
-_tmp/                        files that are being written, on local disk only
+_tmp/                        files that are being written, on local disk only; `JobStorage` names it
 """
 
 from __future__ import annotations
@@ -16,10 +16,6 @@ import hashlib
 import re
 import uuid
 from pathlib import PurePosixPath
-
-from pipeline.storage.job_storage import TEMPORARY
-
-__all__ = ["TEMPORARY"]
 
 JOB = "job.json"
 OWNER = "_owner.json"

@@ -29,11 +29,9 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import safe_stores, scheme_of
 from pipeline.storage.uris import open_filesystem
 
-__all__ = ["AlreadyExists", "JobStorage", "Stored", "StorageError", "UnusableStore"]
-
 A = TypeVar("A")
 T = TypeVar("T")
-TEMPORARY = "_tmp"
+_TEMPORARY = "_tmp"
 """The folder of a job for files that are being written, on local disk only."""
 
 _WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
@@ -90,7 +88,7 @@ class JobStorage:
         Raises:
             UnusableStore: the store would let two drivers write one job. `single_driver` skips the check.
         """
-        path = f"{TEMPORARY}/probe-{uuid.uuid4().hex}"
+        path = f"{_TEMPORARY}/probe-{uuid.uuid4().hex}"
         if not self.supports_create and not self.single_driver:
             raise self._unsafe("this store has no create-only writes")
         try:
@@ -268,7 +266,7 @@ class JobStorage:
 
     @property
     def _aside(self) -> Path:
-        return Path(self._root) / TEMPORARY
+        return Path(self._root) / _TEMPORARY
 
     def _replace(self, fs: fsspec.AbstractFileSystem, full: str, data: bytes) -> None:
         if self.is_local:
