@@ -43,7 +43,7 @@ Steps = Generator[Step, FrameResult, T]
 MakeSession = Callable[[FrameSource], Session]
 
 
-class SavedVideo(Protocol):
+class Saved(Protocol):
     """A video as it was saved in its middle: the session's state, the rows so far, the frames that were walked."""
 
     @property
@@ -56,13 +56,13 @@ class SavedVideo(Protocol):
     def num_frames(self) -> int: ...
 
 
-class SessionStore(Protocol):
+class Store(Protocol):
     """Where a long video is saved; see `pipeline.output.saved_sessions.SessionStore`.
 
     `load` returns what an earlier attempt saved, if anything. `forget` deletes it, because it does not fit.
     """
 
-    def load(self) -> SavedVideo | None: ...
+    def load(self) -> Saved | None: ...
 
     def forget(self) -> None: ...
 
@@ -78,7 +78,7 @@ class Saving:
     `restore_session` raises `ValueError` for a state that does not fit the model or the frames.
     """
 
-    store: SessionStore
+    store: Store
     make_session: Callable[[FrameSource], SavedSession]
     restore_session: Callable[[bytes, FrameSource], SavedSession]
 
