@@ -151,7 +151,7 @@ def in_session(old: bytes, new: bytes) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     "unfit",
     [
-        pytest.param(in_document(version=99), id="newer document"),
+        pytest.param(in_document(version=99), id="newer document", marks=pytest.mark.slow),
         pytest.param(in_session(b'\\"MemoryBank\\"', b'\\"MemoryBonk\\"'), id="unknown class", marks=pytest.mark.slow),
         pytest.param(of_other_weights, id="other weights", marks=pytest.mark.slow),
         pytest.param(in_session(b'\\"version\\": 1', b'\\"version\\": 9'), id="newer session", marks=pytest.mark.slow),

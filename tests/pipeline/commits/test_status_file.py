@@ -1,0 +1,40 @@
+"""`_status.json`, as other processes read it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.commits.status_file import RunStatus, read_status, write_status
+from pipeline.errors import NewerVersion
+from pipeline.storage.job_storage import JobStorage
+
+STATUS = RunStatus(state="running", num_planned=7, num_ended={"ok": 2}, stage_seconds={"decode": 1.5}, num_workers=2)
+
+
+def test_what_is_written_is_read_with_the_time_of_writing(disk_storage: JobStorage) -> None:
+    assert read_status(disk_storage) is None
+    write_status(disk_storage, STATUS)
+    found = read_status(disk_storage)
+    assert found is not None
+    assert found.model_copy(update={"written_at": ""}) == STATUS
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(found.written_at)).total_seconds()) < 60
+
+
+def test_the_file_has_the_names_that_other_programs_read(disk_storage: JobStorage) -> None:
+    write_status(disk_storage, STATUS)
+    assert set(json.loads(disk_storage.read("_status.json"))) == {
+        *("version", "state", "written_at", "num_planned", "num_before_this_run", "num_ended", "failures"),
+        *("num_frames", "num_masks", "frames_per_second", "videos_per_second", "num_waiting", "num_workers"),
+        *("num_gpus", "stage_seconds", "last_error"),
+    }
+
+
+def test_a_torn_file_says_nothing_and_a_newer_one_is_refused(disk_storage: JobStorage) -> None:
+    disk_storage.replace("_status.json", b'{"state": "runn')
+    assert read_status(disk_storage) is None
+    disk_storage.replace("_status.json", b'{"state": "running", "version": 2}')
+    with pytest.raises(NewerVersion, match=r"_status\.json was written by a newer maskmill, in version 2"):
+        read_status(disk_storage)
