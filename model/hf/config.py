@@ -133,13 +133,13 @@ class Sam2VideoMaskDecoderConfig(ConfigSection):
     model_type = "sam2_video_mask_decoder"
     hidden_size: int = _TINY.hidden_dim
     hidden_act: str = CONSTANTS["mask_decoder_config.hidden_act"]
-    mlp_dim: int = _TINY.decoder_mlp_dim
+    mlp_dim: int = _TINY.decoder.mlp_dim
     num_hidden_layers: int = CONSTANTS["mask_decoder_config.num_hidden_layers"]
-    num_attention_heads: int = _TINY.decoder_heads
+    num_attention_heads: int = _TINY.decoder.heads
     attention_downsample_rate: int = CONSTANTS["mask_decoder_config.attention_downsample_rate"]
     num_multimask_outputs: int = CONSTANTS["mask_decoder_config.num_multimask_outputs"]
     iou_head_depth: int = CONSTANTS["mask_decoder_config.iou_head_depth"]
-    iou_head_hidden_dim: int = _TINY.iou_head_dim
+    iou_head_hidden_dim: int = _TINY.decoder.iou_head_dim
     dynamic_multimask_via_stability: bool = CONSTANTS["mask_decoder_config.dynamic_multimask_via_stability"]
     dynamic_multimask_stability_delta: float = CONSTANTS["mask_decoder_config.dynamic_multimask_stability_delta"]
     dynamic_multimask_stability_thresh: float = CONSTANTS["mask_decoder_config.dynamic_multimask_stability_thresh"]
@@ -172,10 +172,10 @@ class Sam2VideoConfig(ConfigSection):
     max_cond_frame_num: int = -1
     enable_temporal_pos_encoding_for_object_pointers: bool = _TINY.is_2_1
     memory_attention_hidden_size: int = _TINY.hidden_dim
-    memory_attention_num_layers: int = _TINY.memory_attention_layers
+    memory_attention_num_layers: int = _TINY.memory.attention_layers
     memory_attention_num_attention_heads: int = CONSTANTS["memory_attention_num_attention_heads"]
     memory_attention_downsample_rate: int = CONSTANTS["memory_attention_downsample_rate"]
-    memory_attention_feed_forward_hidden_size: int = _TINY.memory_attention_mlp_dim
+    memory_attention_feed_forward_hidden_size: int = _TINY.memory.attention_mlp_dim
     memory_attention_feed_forward_hidden_act: str = CONSTANTS["memory_attention_feed_forward_hidden_act"]
     memory_attention_dropout: float = 0.1
     memory_attention_rope_feat_sizes: list[int] = field(default_factory=_copy_of((_TINY.grid_size,) * 2))
@@ -193,7 +193,7 @@ class Sam2VideoConfig(ConfigSection):
     mask_downsampler_hidden_act: str = CONSTANTS["mask_downsampler_hidden_act"]
     memory_fuser_num_layers: int = CONSTANTS["memory_fuser_num_layers"]
     memory_fuser_embed_dim: int = _TINY.hidden_dim
-    memory_fuser_intermediate_dim: int = _TINY.fuser_dim
+    memory_fuser_intermediate_dim: int = _TINY.memory.fuser_dim
     memory_fuser_kernel_size: int = CONSTANTS["memory_fuser_kernel_size"]
     memory_fuser_padding: int = CONSTANTS["memory_fuser_padding"]
     memory_fuser_layer_scale_init_value: float = 1e-6

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 Json = Mapping[str, Any]
 
@@ -41,6 +41,24 @@ class HieraConfig:
 
 
 @dataclass(frozen=True)
+class DecoderConfig:
+    """The mask decoder: heads of its attention, inner widths of its transformer and of the head that predicts IoUs."""
+
+    heads: int = 8
+    mlp_dim: int = 2048
+    iou_head_dim: int = 256
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """The memory attention (layers, inner width) and the memory encoder (inner width of its fuser)."""
+
+    attention_layers: int = 4
+    attention_mlp_dim: int = 2048
+    fuser_dim: int = 1024
+
+
+@dataclass(frozen=True)
 class Sam2Config:
     """A SAM 2 or 2.1 video model; the fields default to those of the released tiny 2.1. Sizes in pixels or channels."""
 
@@ -49,18 +67,14 @@ class Sam2Config:
     hidden_dim: int = 256
     is_2_1: bool = True
     mask_prompt_channels: int = 16
-    decoder_heads: int = 8
-    decoder_mlp_dim: int = 2048
-    iou_head_dim: int = 256
-    memory_attention_layers: int = 4
-    memory_attention_mlp_dim: int = 2048
-    fuser_dim: int = 1024
+    decoder: DecoderConfig = DecoderConfig()
+    memory: MemoryConfig = MemoryConfig()
     max_prompted_memories: int | None = None
 
     # The same in every model that this code knows; `from_hf` refuses others.
-    memory_dim: int = 64
-    num_memories: int = 7
-    max_pointers: int = 16
+    memory_dim: ClassVar[int] = 64
+    num_memories: ClassVar[int] = 7
+    max_pointers: ClassVar[int] = 16
 
     def __post_init__(self) -> None:
         if self.image_size % 64:
@@ -103,14 +117,18 @@ class Sam2Config:
             hidden_dim=vision.get("fpn_hidden_size", default.hidden_dim),
             is_2_1=bool(pointers_timed),
             mask_prompt_channels=prompt.get("mask_input_channels", default.mask_prompt_channels),
-            decoder_heads=decoder.get("num_attention_heads", default.decoder_heads),
-            decoder_mlp_dim=decoder.get("mlp_dim", default.decoder_mlp_dim),
-            iou_head_dim=decoder.get("iou_head_hidden_dim", default.iou_head_dim),
-            memory_attention_layers=config.get("memory_attention_num_layers", default.memory_attention_layers),
-            memory_attention_mlp_dim=config.get(
-                "memory_attention_feed_forward_hidden_size", default.memory_attention_mlp_dim
+            decoder=DecoderConfig(
+                heads=decoder.get("num_attention_heads", default.decoder.heads),
+                mlp_dim=decoder.get("mlp_dim", default.decoder.mlp_dim),
+                iou_head_dim=decoder.get("iou_head_hidden_dim", default.decoder.iou_head_dim),
             ),
-            fuser_dim=config.get("memory_fuser_intermediate_dim", default.fuser_dim),
+            memory=MemoryConfig(
+                attention_layers=config.get("memory_attention_num_layers", default.memory.attention_layers),
+                attention_mlp_dim=config.get(
+                    "memory_attention_feed_forward_hidden_size", default.memory.attention_mlp_dim
+                ),
+                fuser_dim=config.get("memory_fuser_intermediate_dim", default.memory.fuser_dim),
+            ),
             max_prompted_memories=None if max_prompted in (-1, None) else int(max_prompted),
         )
 

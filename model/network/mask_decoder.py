@@ -96,14 +96,14 @@ class MaskDecoder(nn.Module):
         self.obj_score_token: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(1, dim))
         self.iou_token: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(1, dim))
         self.mask_tokens: nn.Embedding = nn.Embedding.from_pretrained(torch.zeros(NUM_CANDIDATES, dim))
-        self.transformer = TwoWayTransformer(dim, config.decoder_heads, config.decoder_mlp_dim)
+        self.transformer = TwoWayTransformer(dim, config.decoder.heads, config.decoder.mlp_dim)
         self.upscale_conv1 = nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2)
         self.upscale_layer_norm = LayerNorm2d(dim // 4)
         self.upscale_conv2 = nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2)
         self.output_hypernetworks_mlps = nn.ModuleList(
             Mlp(dim, dim, dim // 8, depth=3, activation="relu") for _ in range(NUM_CANDIDATES)
         )
-        self.iou_prediction_head = Mlp(dim, config.iou_head_dim, NUM_CANDIDATES, depth=3, activation="relu")
+        self.iou_prediction_head = Mlp(dim, config.decoder.iou_head_dim, NUM_CANDIDATES, depth=3, activation="relu")
         self.pred_obj_score_head = Mlp(dim, dim, 1, depth=3, activation="relu")
         # Applied to the finer maps of the image encoder, once for each frame (`Sam2.encode_image`).
         self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)

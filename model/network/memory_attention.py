@@ -137,8 +137,8 @@ class MemoryAttention(nn.Module):
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            MemoryAttentionLayer(config.hidden_dim, config.memory_dim, config.memory_attention_mlp_dim)
-            for _ in range(config.memory_attention_layers)
+            MemoryAttentionLayer(config.hidden_dim, config.memory_dim, config.memory.attention_mlp_dim)
+            for _ in range(config.memory.attention_layers)
         )
         self.layer_norm = nn.LayerNorm(config.hidden_dim)
 

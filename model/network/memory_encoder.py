@@ -81,7 +81,7 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         self.mask_downsampler = MaskDownsampler(config.hidden_dim)
         self.feature_projection = nn.Conv2d(config.hidden_dim, config.hidden_dim, kernel_size=1)
-        self.memory_fuser = MemoryFuser(config.hidden_dim, config.fuser_dim)
+        self.memory_fuser = MemoryFuser(config.hidden_dim, config.memory.fuser_dim)
         self.projection = nn.Conv2d(config.hidden_dim, config.memory_dim, kernel_size=1)
 
     def forward(self, image_BCHW: Tensor, mask_B1SS: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from model.tracking.saved import SavedSession, SavedStream
-from model.tracking.wire_names import KINDS, KINDS_1, NETWORK_1, RULES_1, TRUNK_1, VERSION, Kind
+from model.tracking.wire_names import DECODER_1, KINDS, KINDS_1, MEMORY_1, NETWORK_1, RULES_1, TRUNK_1, VERSION, Kind
 
 _KEY = "maskmill_session"
 _NAME_OF = {kind.type: name for name, kind in KINDS.items()}
@@ -155,5 +155,11 @@ def _of_version_1(state: Mapping[str, Any]) -> SavedSession | SavedStream:
 
 
 def _session_1(state: Mapping[str, Any]) -> SavedSession:
-    config = NETWORK_1.make({**state["model"], "hiera": TRUNK_1.make(state["model"]["hiera"])})
+    network = state["model"]
+    parts = {
+        "hiera": TRUNK_1.make(network["hiera"]),
+        "decoder": DECODER_1.make(network),
+        "memory": MEMORY_1.make(network),
+    }
+    config = NETWORK_1.make({**network, **parts})
     return SavedSession(config, state["size_hw"], RULES_1.make(state), state["position"], state["objects"])

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.network.config import HieraConfig, Sam2Config
+from model.network.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
 from model.network.features import Segmentation
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
 from model.tracking.frames import Frame
@@ -78,16 +78,18 @@ KINDS: dict[str, Kind] = {
             "hidden_dim": "hidden_dim",
             "is_2_1": "is_2_1",
             "mask_prompt_channels": "mask_prompt_channels",
-            "decoder_heads": "decoder_heads",
-            "decoder_mlp_dim": "decoder_mlp_dim",
-            "iou_head_dim": "iou_head_dim",
-            "memory_attention_layers": "memory_attention_layers",
-            "memory_attention_mlp_dim": "memory_attention_mlp_dim",
-            "fuser_dim": "fuser_dim",
+            "decoder": "decoder",
+            "memory": "memory",
             "prompted_memories": "max_prompted_memories",
-            "memory_dim": "memory_dim",
-            "memories": "num_memories",
-            "pointers": "max_pointers",
+        },
+    ),
+    "decoder": Kind(DecoderConfig, {"heads": "heads", "mlp_dim": "mlp_dim", "iou_head_dim": "iou_head_dim"}),
+    "memory_parts": Kind(
+        MemoryConfig,
+        {
+            "attention_layers": "attention_layers",
+            "attention_mlp_dim": "attention_mlp_dim",
+            "fuser_dim": "fuser_dim",
         },
     ),
     "trunk": Kind(
@@ -191,9 +193,19 @@ KINDS_1: dict[str, Kind] = {
 RULES_1 = _same(SavedRules, "max_prompted_memories", "max_pointers", "history", "num_cached_frames")
 NETWORK_1 = _same(
     Sam2Config,
-    *("hiera", "image_size", "hidden_dim", "is_2_1", "mask_prompt_channels", "decoder_heads", "decoder_mlp_dim"),
-    *("iou_head_dim", "memory_attention_layers", "memory_attention_mlp_dim", "fuser_dim", "max_prompted_memories"),
-    *("memory_dim", "num_memories", "max_pointers"),
+    *("hiera", "image_size", "hidden_dim", "is_2_1", "mask_prompt_channels", "decoder", "memory"),
+    "max_prompted_memories",
+)
+DECODER_1 = Kind(
+    DecoderConfig, {"decoder_heads": "heads", "decoder_mlp_dim": "mlp_dim", "iou_head_dim": "iou_head_dim"}
+)
+MEMORY_1 = Kind(
+    MemoryConfig,
+    {
+        "memory_attention_layers": "attention_layers",
+        "memory_attention_mlp_dim": "attention_mlp_dim",
+        "fuser_dim": "fuser_dim",
+    },
 )
 TRUNK_1 = _same(
     HieraConfig,

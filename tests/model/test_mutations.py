@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.network import mask_decoder
-from model.network.config import Sam2Config
+from model.network.config import DecoderConfig, Sam2Config
 from model.network.sam2 import Sam2
 from model.tracking import memory_bank
 from tests.reference.gaps import gaps
@@ -36,7 +36,7 @@ def nothing(network: Sam2) -> None:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong, made in a network or in its configuration; or a constant of a module.
+    """What is wrong, made in a network or in its configuration; or a constant of a module or class.
 
     `is_seen_in_float32` is false where the effect is about as large as what rounding may do there.
     """
@@ -118,8 +118,8 @@ MISTAKES = [
     ),
     Mistake("five tracked memories", TRACKED, constant=(memory_bank, "NUM_TRACKED", 5)),
     Mistake("the row of prompted memories", TRACKED, constant=(memory_bank, "PROMPTED_ROW", 5)),
-    Mistake("17 pointers", LONG, config={"max_pointers": 17}),
-    Mistake("15 pointers", LONG, config={"max_pointers": 15}),
+    Mistake("17 pointers", LONG, constant=(Sam2Config, "max_pointers", 17)),
+    Mistake("15 pointers", LONG, constant=(Sam2Config, "max_pointers", 15)),
     Mistake("times of pointers of the wrong sign", LONG, times_of_pointers_of_wrong_sign),
     Mistake("rotary angles of the wrong sign", TRACKED, rotary_angles_of_wrong_sign),
     Mistake(
@@ -157,7 +157,11 @@ MISTAKES = [
         zeroed(lambda network: network.no_object_pointer),
         is_seen_in_float32=False,
     ),
-    Mistake("twice as many heads in the decoder", CLICKED, config={"decoder_heads": 8}),
+    Mistake(
+        "twice as many heads in the decoder",
+        CLICKED,
+        config={"decoder": DecoderConfig(heads=8, mlp_dim=256, iou_head_dim=128)},
+    ),
     Mistake("a global block of the trunk in windows", CLICKED, config=wrong_trunk(our_mini(torch.float64).config)),
     Mistake("the window's code off by one row", CLICKED, window_code_off_by_one_row),
     Mistake("1e-5 instead of 1e-6 in norms", CLICKED, eps_of_norms, is_seen_in_float32=False),

@@ -80,4 +80,4 @@ def _decoder() -> int:
 
 def _tracked_frame(config: Sam2Config) -> int:
     """Memory encoder (five convolutions, two blocks of three, one more), memory attention and mask decoder."""
-    return 5 + 2 * 3 + 1 + config.memory_attention_layers * (4 + 4 + 2) + _decoder()
+    return 5 + 2 * 3 + 1 + config.memory.attention_layers * (4 + 4 + 2) + _decoder()

@@ -46,19 +46,21 @@ def object_flops(config: Sam2Config, narrow_values: bool) -> float:
 
     `narrow_values`: memories are attended to before they are widened, as on a CPU.
     """
-    length, dim, layers = config.grid_size**2, config.hidden_dim, config.memory_attention_layers
+    length, dim, layers = config.grid_size**2, config.hidden_dim, config.memory.attention_layers
     keys = NUM_MEMORIES * length + NUM_POINTERS * dim // config.memory_dim
     value_dim, widened = (config.memory_dim, length) if narrow_values else (dim, keys)
     cross = 2.0 * length * dim * 2 * dim + 2 * length * keys * (dim + value_dim)
     cross += 2 * (keys + widened) * config.memory_dim * dim
-    mlp = 2.0 * 2 * length * dim * config.memory_attention_mlp_dim
+    mlp = 2.0 * 2 * length * dim * config.memory.attention_mlp_dim
     attention = layers * (cross + mlp) + (layers - 1) * _self_attention_flops(config)
     decoder = (
         7 * 2.0 * length * dim * dim / 2 + 2 * 2.0 * length * dim * dim + 2 * 2.0 * 4 * length * (dim / 4) * dim / 2
     )
     size = config.image_size
     encoder = sum(2.0 * (size // 2**k) ** 2 * 4 ** (k - 1) * 4**k * 9 for k in range(1, 5))
-    encoder += 2.0 * length * (2 * dim * dim + 2 * (2 * dim * config.fuser_dim + 49 * dim) + dim * config.memory_dim)
+    encoder += (
+        2.0 * length * (2 * dim * dim + 2 * (2 * dim * config.memory.fuser_dim + 49 * dim) + dim * config.memory_dim)
+    )
     return attention + decoder + encoder
 
 

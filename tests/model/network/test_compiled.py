@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.network.compiled import compile_model
-from model.network.config import HieraConfig, Sam2Config
+from model.network.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
 from model.network.sam2 import Sam2
 from model.prompts import PointPrompt
 from model.tracking.frames import ArrayFrames
@@ -21,11 +21,8 @@ SMALL = Sam2Config(
     image_size=128,
     hidden_dim=64,
     mask_prompt_channels=16,
-    decoder_mlp_dim=64,
-    iou_head_dim=64,
-    memory_attention_layers=1,
-    memory_attention_mlp_dim=64,
-    fuser_dim=64,
+    decoder=DecoderConfig(mlp_dim=64, iou_head_dim=64),
+    memory=MemoryConfig(attention_layers=1, attention_mlp_dim=64, fuser_dim=64),
 )
 
 

@@ -24,7 +24,7 @@ MINI: dict[str, Any] = json.loads((Path(bundled_folder("mini") or "") / "config.
 def test_mini_differs_in_size_and_widths() -> None:
     config = Sam2Config.from_hf(MINI)
     assert (config.image_size, config.grid_size, config.mask_size) == (256, 16, 64)
-    assert (config.hidden_dim, config.memory_attention_layers, config.decoder_heads) == (128, 2, 4)
+    assert (config.hidden_dim, config.memory.attention_layers, config.decoder.heads) == (128, 2, 4)
     assert config.hiera.blocks_per_stage == (1, 2, 3, 1)
 
 
@@ -96,7 +96,7 @@ def test_parts_may_be_given_as_objects_or_dictionaries() -> None:
     as_object = Sam2VideoConfig(mask_decoder_config=decoder, prompt_encoder_config=Sam2VideoPromptEncoderConfig())
     as_dict = Sam2VideoConfig.from_dict({"mask_decoder_config": decoder.to_dict()})
     assert as_object == as_dict
-    assert as_dict.network().decoder_heads == 4
+    assert as_dict.network().decoder.heads == 4
     assert isinstance(as_dict.vision_config, Sam2VisionConfig)
     assert as_dict.vision_config.backbone_config.embed_dim_per_stage == [96, 192, 384, 768]
 
