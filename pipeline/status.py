@@ -78,7 +78,7 @@ def read_status(storage: JobStorage) -> str:
 
 def find_causes(job: JobTables) -> list[Cause]:
     """Why videos failed or were quarantined, most frequent first. Reads only the segments that hold such videos."""
-    bad = [video_id for video_id, terminal in job.state.terminal.items() if terminal.status in _BAD]
+    bad = [video_id for video_id, finished in job.state.finished.items() if finished.status in _BAD]
     if not bad:
         return []
     rows = job.videos(bad).select(["video_id", "status", "error_class", "message"]).to_pylist()
@@ -151,10 +151,10 @@ def _last_word(state: str) -> str:
 
 
 def _counts(state: JobState, run: RunStatus | None) -> str:
-    ended = state.terminal.num_by_status
+    ended = state.finished.num_by_status
     by_status = ", ".join(f"{ended[status]} {status.value}" for status in Status if ended[status])
     planned = "" if run is None or run.num_planned is None else f" of {run.num_planned}"
-    return f"{len(state.terminal)}{planned} in the tables ({by_status or 'none'})"
+    return f"{len(state.finished)}{planned} in the tables ({by_status or 'none'})"
 
 
 def _committed(state: JobState) -> list[str]:

@@ -94,7 +94,7 @@ class JobTables:
             KeyError: the job has not finished such a video.
             FileNotFoundError: an object store has deleted the video's segment in the middle, because it was replaced.
         """
-        if video_id not in self.state.terminal:
+        if video_id not in self.state.finished:
             raise KeyError(f"{self._storage}: no finished video {video_id!r}")
 
         def begin() -> Iterator[pa.RecordBatch]:
@@ -145,5 +145,5 @@ class JobTables:
         """Names of the segments with rows of `table`, of these videos."""
         names = set(self.state.segments)
         if video_ids is not None:
-            names = {self.state.terminal[video_id].segment for video_id in video_ids if video_id in self.state.terminal}
+            names = {self.state.finished[video_id].segment for video_id in video_ids if video_id in self.state.finished}
         return sorted(name for name in names if getattr(self.state.segments[name], f"num_{table}"))

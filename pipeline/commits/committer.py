@@ -96,7 +96,7 @@ class SegmentKeeper:
             leaving = {
                 outcome.video_id
                 for outcome in segment.outcomes
-                if outcome.video_id in state.terminal or outcome.video_id in taken
+                if outcome.video_id in state.finished or outcome.video_id in taken
             }
             kept = segment
             if leaving:
@@ -138,7 +138,7 @@ class SegmentKeeper:
             if footer is not None
             and footer.origin.fingerprint == fingerprint
             and is_whole(footer, sizes)
-            and any(outcome.video_id not in state.terminal for outcome in footer.segment.outcomes)
+            and any(outcome.video_id not in state.finished for outcome in footer.segment.outcomes)
         ]
         adopted: list[Outcome] = []
         remaining = iter(found)
@@ -168,11 +168,11 @@ class SegmentKeeper:
 
     def _forget(self, video_ids: Sequence[str]) -> bool:
         """Forget these videos. False: a compaction has moved some of them, so that the rest must be grouped anew."""
-        terminal = self._log.state.terminal
+        finished = self._log.state.finished
         by_segment: dict[str, set[str]] = {}
         for video_id in video_ids:
-            if video_id in terminal:
-                by_segment.setdefault(terminal[video_id].segment, set()).add(video_id)
+            if video_id in finished:
+                by_segment.setdefault(finished[video_id].segment, set()).add(video_id)
         remaining = iter(sorted(by_segment.items()))
         while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
             names = [name for name, _ in group]

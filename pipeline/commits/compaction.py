@@ -133,8 +133,8 @@ def _merge_small(
 def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
     """Names of small segments to merge, in groups that fit into one each: neighbors by the id of their first video."""
     first_video: dict[str, str] = {}
-    for video_id, terminal in state.terminal.items():
-        first_video[terminal.segment] = min(video_id, first_video.get(terminal.segment, video_id))
+    for video_id, finished in state.finished.items():
+        first_video[finished.segment] = min(video_id, first_video.get(finished.segment, video_id))
     small = [name for name, size in state.segments.items() if size.num_bytes < sizes.small_bytes]
     groups: list[list[str]] = []
     num_bytes = 0

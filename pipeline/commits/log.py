@@ -206,7 +206,7 @@ class CommitLog:
             entry,
             add=tuple(segment for segment in entry.add if segment.name not in state.segments),
             remove=tuple(name for name in entry.remove if name not in state.removed),
-            forget=tuple(video_id for video_id in entry.forget if video_id in state.terminal),
+            forget=tuple(video_id for video_id in entry.forget if video_id in state.finished),
             strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
         )
 
@@ -252,7 +252,7 @@ class CommitLog:
 
     def _is_roll_up_due(self) -> bool:
         policy = self._policy
-        enough_new = self._num_videos_since_roll_up >= policy.new_share * len(self.state.terminal)
+        enough_new = self._num_videos_since_roll_up >= policy.new_share * len(self.state.finished)
         return self._num_since_roll_up >= policy.most_entries or (
             self._num_since_roll_up >= policy.entries and enough_new
         )

@@ -22,7 +22,7 @@ from pipeline.records import Status
 from pipeline.storage.documents import check_version
 
 
-class Terminal(NamedTuple):
+class FinishedVideo(NamedTuple):
     """What the log says of a finished video: its status, the hash of its prompts, the segment with its rows."""
 
     status: Status
@@ -43,7 +43,7 @@ _LETTERS = {status: status.value[0] for status in Status}
 _STATUSES = {letter: status for status, letter in _LETTERS.items()}
 
 
-class TerminalVideos(Mapping[str, Terminal]):
+class FinishedVideos(Mapping[str, FinishedVideo]):
     """Finished videos by id, about 250 bytes each: a value is packed as status letter, segment number, prompt hash."""
 
     def __init__(self) -> None:
@@ -52,9 +52,9 @@ class TerminalVideos(Mapping[str, Terminal]):
         self._numbers: dict[str, int] = {}
         self.num_by_status: Counter[Status] = Counter()
 
-    def __getitem__(self, video_id: str) -> Terminal:
+    def __getitem__(self, video_id: str) -> FinishedVideo:
         letter_and_number, _, prompt_hash = self._packed[video_id].partition(":")
-        return Terminal(_STATUSES[letter_and_number[0]], prompt_hash, self._segments[int(letter_and_number[1:])])
+        return FinishedVideo(_STATUSES[letter_and_number[0]], prompt_hash, self._segments[int(letter_and_number[1:])])
 
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._packed
@@ -65,14 +65,14 @@ class TerminalVideos(Mapping[str, Terminal]):
     def __len__(self) -> int:
         return len(self._packed)
 
-    def put(self, video_id: str, terminal: Terminal) -> None:
+    def put(self, video_id: str, finished: FinishedVideo) -> None:
         """Record a video as finished, or as moved to another segment."""
         self.discard(video_id)
-        number = self._numbers.setdefault(terminal.segment, len(self._segments))
+        number = self._numbers.setdefault(finished.segment, len(self._segments))
         if number == len(self._segments):
-            self._segments.append(terminal.segment)
-        self._packed[video_id] = f"{_LETTERS[terminal.status]}{number}:{terminal.prompt_hash}"
-        self.num_by_status[terminal.status] += 1
+            self._segments.append(finished.segment)
+        self._packed[video_id] = f"{_LETTERS[finished.status]}{number}:{finished.prompt_hash}"
+        self.num_by_status[finished.status] += 1
 
     def discard(self, video_id: str) -> None:
         """Make a video one that is still to be labeled."""
@@ -99,9 +99,9 @@ class TerminalVideos(Mapping[str, Terminal]):
         )
 
     @staticmethod
-    def from_table(table: pa.Table) -> TerminalVideos:
+    def from_table(table: pa.Table) -> FinishedVideos:
         """The inverse of `to_table`."""
-        videos = TerminalVideos()
+        videos = FinishedVideos()
         if table.num_rows == 0:
             return videos
         segments = table["segment"].combine_chunks().dictionary_encode()
@@ -126,7 +126,7 @@ class JobState:
     `removed` are segments that count no more or never will. Their files may still exist, and nobody adopts them.
     """
 
-    terminal: TerminalVideos = field(default_factory=TerminalVideos)
+    finished: FinishedVideos = field(default_factory=FinishedVideos)
     segments: dict[str, SegmentSize] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     strikes: dict[str, int] = field(default_factory=dict)
@@ -141,8 +141,8 @@ class JobState:
         """
         leaving, forgotten = set(entry.remove), set(entry.forget)
         for video_id in forgotten:
-            if video_id in self.terminal and self.terminal[video_id].segment not in leaving:
-                raise ValueError(f"forgotten video {video_id!r} would stay in {self.terminal[video_id].segment}")
+            if video_id in self.finished and self.finished[video_id].segment not in leaving:
+                raise ValueError(f"forgotten video {video_id!r} would stay in {self.finished[video_id].segment}")
         seen: dict[str, str] = {}
         for segment in entry.add:
             if segment.name in self.segments or segment.name in self.removed:
@@ -152,11 +152,11 @@ class JobState:
                 if video_id in seen:
                     raise ValueError(f"video {video_id!r} is in two added segments: {seen[video_id]}, {segment.name}")
                 seen[video_id] = segment.name
-                if video_id in self.terminal and video_id not in forgotten:
-                    held = self.terminal[video_id].segment
+                if video_id in self.finished and video_id not in forgotten:
+                    held = self.finished[video_id].segment
                     if held not in leaving:
                         raise ValueError(f"video {video_id!r} of segment {segment.name} is committed in {held}")
-        named = Counter(self.terminal[v].segment for v in forgotten | seen.keys() if v in self.terminal)
+        named = Counter(self.finished[v].segment for v in forgotten | seen.keys() if v in self.finished)
         for name in leaving & self.segments.keys():
             if named[name] != self.segments[name].num_videos:
                 raise ValueError(
@@ -167,7 +167,7 @@ class JobState:
     def apply(self, entry: Entry) -> None:
         """Take the next entry of the log into account."""
         for video_id in entry.forget:
-            self.terminal.discard(video_id)
+            self.finished.discard(video_id)
             self.strikes.pop(video_id, None)
         for name in entry.remove:
             self.segments.pop(name, None)
@@ -176,11 +176,11 @@ class JobState:
             rows = segment.num_rows
             self.segments[segment.name] = SegmentSize(rows["masks"], rows["tracks"], rows["videos"], segment.num_bytes)
             for outcome in segment.outcomes:
-                terminal = Terminal(outcome.status, outcome.prompt_hash, segment.name)
-                self.terminal.put(outcome.video_id, terminal)
+                finished = FinishedVideo(outcome.status, outcome.prompt_hash, segment.name)
+                self.finished.put(outcome.video_id, finished)
                 self.strikes.pop(outcome.video_id, None)
         for video_id, count in entry.strikes.items():
-            if count and video_id not in self.terminal:
+            if count and video_id not in self.finished:
                 self.strikes[video_id] = count
             else:
                 self.strikes.pop(video_id, None)
@@ -189,7 +189,7 @@ class JobState:
 
     def to_parquet(self) -> bytes:
         """The whole state as one Parquet file, a row per video, segment, removed segment and strike."""
-        videos = self.terminal.to_table()
+        videos = self.finished.to_table()
         sizes = list(self.segments.values())
         segments = pa.table(
             {
@@ -236,7 +236,7 @@ class JobState:
         segments, strikes = part("segment"), part("strikes")
         sizes = zip(*(segments[column].to_pylist() for column in _size_columns(())), strict=True)
         return JobState(
-            terminal=TerminalVideos.from_table(part("video")),
+            finished=FinishedVideos.from_table(part("video")),
             segments=dict(zip(segments["name"].to_pylist(), map(SegmentSize._make, sizes), strict=True)),
             removed=set(part("removed")["name"].to_pylist()),
             strikes=dict(zip(strikes["name"].to_pylist(), strikes["strikes"].to_pylist(), strict=True)),

@@ -70,7 +70,7 @@ def plan_job(job: Job) -> Plan:
     config = job.config
     assert config.prompts is not None
     tables = InputTables(config.videos, config.prompts, config.storage_options)
-    done = {} if job.relabels_all else job.log.state.terminal
+    done = {} if job.relabels_all else job.log.state.finished
     return make_plan(tables, done, _retried(config))
 
 
@@ -109,8 +109,8 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
             _check_same(job.record_before, job.record, job.storage)
     is_stale = job.relabels_all or was_changed
     if job.relabels_all:
-        _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.terminal), "video"))
-        keeper.forget(list(state.terminal))
+        _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.finished), "video"))
+        keeper.forget(list(state.finished))
     before = job.record_before
     if job.relabels_all or before is None or before.has_single_driver != job.record.has_single_driver:
         write_record(job.storage, job.record)
@@ -118,7 +118,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if adopted:
         _log.info("adopted %s that a killed run had published and not committed", counted(len(adopted), "video"))
     if adopted or is_stale:
-        plan = plan.again(state.terminal, _retried(job.config))
+        plan = plan.again(state.finished, _retried(job.config))
     if plan.changed:
         _log.info("prompts have changed since the last run: %s to label again", counted(len(plan.changed), "video"))
     keeper.forget(plan.replaced)
@@ -127,7 +127,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
 
 def judged(job: Job) -> tuple[Ending, str]:
     """Whether a job that has come to its end has too many failed videos, in all its runs, and how many."""
-    by_status = job.log.state.terminal.num_by_status
+    by_status = job.log.state.finished.num_by_status
     bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
     ended = bad + by_status[Status.OK]
     if bad > job.config.max_failed_fraction * ended:

@@ -24,7 +24,7 @@ _EXIT_CODES = {
 
 def report(job: Job, progress: Progress | None, ending: Ending, reason: str = "") -> int:
     """Print the summary of a job and return the exit code. `progress` is None if nothing was left to do."""
-    by_status = job.log.state.terminal.num_by_status
+    by_status = job.log.state.finished.num_by_status
     heading = f"maskmill: {ending.value}"
     if ending is Ending.FAILURES:
         heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"

@@ -96,7 +96,7 @@ def label(folder: Path, num_videos: int) -> dict[str, Any]:
         code = driver.drive(job, planned, on(executor))
     seconds = time.perf_counter() - started
     state = CommitLog(JobStorage(str(folder / "out")), "reader").load()
-    assert (code, len(state.terminal), executor.num_offered) == (0, num_videos, num_videos)
+    assert (code, len(state.finished), executor.num_offered) == (0, num_videos, num_videos)
     return {
         "plan_seconds": plan_seconds,
         "roll_up_seconds": log.roll_up_seconds,

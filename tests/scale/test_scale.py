@@ -51,7 +51,7 @@ def test_resuming_costs_in_proportion_and_adopts_what_was_published(folder: Path
             of(folder, step, num_videos)
         seconds[num_videos] = of(folder, steps.resume, num_videos)["processor_seconds"]
         state = CommitLog(JobStorage(str(folder / str(num_videos) / "out")), "reader").load()
-        assert len(state.terminal) == num_videos + steps.ADOPTED * 20
+        assert len(state.finished) == num_videos + steps.ADOPTED * 20
     assert seconds[MANY] / (MANY + steps.REMAINING) <= 2 * seconds[FEW] / (FEW + steps.REMAINING)
 
 

@@ -119,10 +119,10 @@ def test_forgotten_videos_leave_the_tables_and_can_be_labeled_again(storage: Job
     keeper.commit([publish(storage, tmp_path, labeled("c", 3))])
     keeper.forget(["a", "c", "never heard of"])
     assert masks(storage).equals(expected_masks(("b", 4)).combine_chunks())
-    assert set(log.state.terminal) == {"b"}
+    assert set(log.state.finished) == {"b"}
     keeper.commit([publish(storage, tmp_path, labeled("a", 6, prompt_hash="p2"))])
     assert masks(storage).equals(expected_masks(("a", 6), ("b", 4)).combine_chunks())
-    assert log.state.terminal["a"].prompt_hash == "p2"
+    assert log.state.finished["a"].prompt_hash == "p2"
     assert globbed(storage).num_rows == masks(storage).num_rows
 
 
@@ -130,7 +130,7 @@ def test_many_segments_are_forgotten_in_several_entries(disk_storage: JobStorage
     log, keeper = driver(disk_storage, tmp_path)
     keeper.commit([publish(disk_storage, tmp_path, labeled(f"v{n}", 1), labeled(f"w{n}", 1)) for n in range(18)])
     keeper.forget([f"v{n}" for n in range(18)])
-    assert set(log.state.terminal) == {f"w{n}" for n in range(18)}
+    assert set(log.state.finished) == {f"w{n}" for n in range(18)}
     assert globbed(disk_storage).num_rows == 36
 
 
@@ -270,8 +270,8 @@ def a_job(storage: JobStorage, spool: Path, writer_id: str) -> None:
     frames = {"a": 5, "b": 4, "c": 3, "d": 2, "e": 1, "f": 2}
     log, keeper = driver(storage, spool, writer_id)
     keeper.adopt("f")
-    keeper.forget([video_id for video_id, terminal in log.state.terminal.items() if terminal.prompt_hash == "outdated"])
-    remaining = [video_id for video_id in frames if video_id not in log.state.terminal]
+    keeper.forget([video_id for video_id, finished in log.state.finished.items() if finished.prompt_hash == "outdated"])
+    remaining = [video_id for video_id in frames if video_id not in log.state.finished]
     groups = [[v for v in remaining if v in group] for group in ("ab", "cd", "ec", "f")]
     published: list[Segment] = []
     for group in groups:

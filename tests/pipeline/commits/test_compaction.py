@@ -92,7 +92,7 @@ def test_groups_are_neighbors_that_fit_and_large_segments_stay(disk_storage: Job
     groups = plan_groups(log.state, Sizes(small_bytes=largest + 1, most_bytes=3 * largest))
 
     ids = {
-        name: [v for v, terminal in log.state.terminal.items() if terminal.segment == name]
+        name: [v for v, finished in log.state.finished.items() if finished.segment == name]
         for name in log.state.segments
     }
     firsts = [min(ids[name]) for group in groups for name in group]
@@ -147,8 +147,8 @@ def test_a_job_goes_on_while_its_segments_are_merged(storage: JobStorage, tmp_pa
     keeper.commit([publish(storage, spool, labeled("b", prompt_hash="p2"))])
     keeper.sweep()
 
-    assert set(log.state.terminal) == {"a", "b", "c"}
-    assert log.state.terminal["b"].prompt_hash == "p2"
+    assert set(log.state.finished) == {"a", "b", "c"}
+    assert log.state.finished["b"].prompt_hash == "p2"
     expected = JobStorage(str(tmp_path / "expected"))
     _, other = driver(expected, spool)
     other.commit([publish(expected, spool, labeled("a"), labeled("b", prompt_hash="p2"), labeled("c"))])
@@ -172,7 +172,7 @@ def test_forgetting_everything_of_a_segment_that_was_merged_meanwhile(disk_stora
     keeper.commit([publish(disk_storage, spool, labeled("a")), publish(disk_storage, spool, labeled("b"))])
     compact(disk_storage, spool)
     keeper.forget(["a"])
-    assert set(log.state.terminal) == {"b"}
+    assert set(log.state.finished) == {"b"}
     assert {row["video_id"] for row in rows(disk_storage)["masks"]} == {"b"}
 
 
@@ -189,7 +189,7 @@ def test_a_segment_that_is_merged_while_the_driver_reads_it_is_forgotten_where_i
     keeper = SegmentKeeper(racing, log, spool)
     keeper.forget(["a"])
     assert len(disk_storage.read(log_entry(2))) > 0, "the compaction came in between"
-    assert set(log.state.terminal) == {"b", "c"}
+    assert set(log.state.finished) == {"b", "c"}
     for table, found in rows(disk_storage).items():
         assert {row["video_id"] for row in found} == {"b", "c"}, table
 
@@ -229,7 +229,7 @@ def test_where_both_want_a_segment_the_driver_wins(tmp_path: Path) -> None:
 
     assert {row["video_id"] for row in rows(storage)["masks"]} == {"b"}
     assert {table: glob_rows(storage, table) for table in TABLES} == {t: len(r) for t, r in rows(storage).items()}
-    assert set(CommitLog(storage, "reader").load().terminal) == {"b"}
+    assert set(CommitLog(storage, "reader").load().finished) == {"b"}
 
 
 def test_two_compactions_at_once(tmp_path: Path) -> None:
@@ -406,14 +406,14 @@ def test_masks_of_a_video_are_found_where_they_were_merged_to(disk_storage: JobS
     log = commit_segments(disk_storage, tmp_path / "spool", 4)
     job = tables.open(disk_storage.uri)
     compact(disk_storage, tmp_path / "spool")
-    num_masks = [len(list(job.video_masks(video_id))) for video_id in log.state.terminal]
+    num_masks = [len(list(job.video_masks(video_id))) for video_id in log.state.finished]
     assert sum(num_masks) == len(rows(disk_storage)["masks"]) > 0
 
 
 def test_an_entry_that_forgets_a_video_and_keeps_its_rows_is_refused(disk_storage: JobStorage, tmp_path: Path) -> None:
     log = commit_segments(disk_storage, tmp_path / "spool", 2)
     with pytest.raises(ValueError, match="would stay"):
-        log.append(forget=[next(iter(log.state.terminal))])
+        log.append(forget=[next(iter(log.state.finished))])
 
 
 def test_compacting_what_has_left_the_log_is_stale(disk_storage: JobStorage, tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_compacting_what_has_left_the_log_is_stale(disk_storage: JobStorage, tmp
     other = CommitLog(disk_storage, "compactor")
     other.load()
     names = sorted(log.state.segments)
-    SegmentKeeper(disk_storage, log, tmp_path / "spool").forget([next(iter(log.state.terminal))])
+    SegmentKeeper(disk_storage, log, tmp_path / "spool").forget([next(iter(log.state.finished))])
     with pytest.raises(StaleEntry):
         other.compact([publish(disk_storage, tmp_path / "spool", labeled("x"))], names)
 

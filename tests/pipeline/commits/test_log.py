@@ -31,14 +31,14 @@ def test_what_is_appended_is_loaded_again(storage: JobStorage) -> None:
     log.append(add=[segment("a2", "v2")], remove=["a"], forget=["v1"])
     again = CommitLog(storage, "w2").load()
     assert again == log.state
-    assert set(again.terminal) == {"v2"}
+    assert set(again.finished) == {"v2"}
     assert again.strikes == {"v3": 1}
     assert again.epoch == 1
 
 
 def test_an_empty_job_loads_as_nothing_and_writes_nothing(storage: JobStorage) -> None:
     state = CommitLog(storage, "w").load()
-    assert (len(state.terminal), state.next_entry) == (0, 0)
+    assert (len(state.finished), state.next_entry) == (0, 0)
     assert storage.listing("_log") == []
 
 

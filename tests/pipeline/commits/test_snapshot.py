@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commits.entry import Entry
-from pipeline.commits.snapshot import JobState, SegmentSize, Terminal, TerminalVideos
+from pipeline.commits.snapshot import FinishedVideo, FinishedVideos, JobState, SegmentSize
 from pipeline.errors import NewerVersion
 from pipeline.records import Outcome, Segment, Status
 
@@ -34,12 +34,12 @@ def test_entries_add_up() -> None:
         Entry("w", 1, add=(segment("a", "v1", "v2"),), strikes={"v3": 2, "v4": 1}),
         Entry("w", 2, add=(segment("b", "v3", status=Status.FAILED),), strikes={"v4": 0, "v3": 3}),
     )
-    assert dict(state.terminal) == {
-        "v1": Terminal(Status.OK, "p", "a"),
-        "v2": Terminal(Status.OK, "p", "a"),
-        "v3": Terminal(Status.FAILED, "p", "b"),
+    assert dict(state.finished) == {
+        "v1": FinishedVideo(Status.OK, "p", "a"),
+        "v2": FinishedVideo(Status.OK, "p", "a"),
+        "v3": FinishedVideo(Status.FAILED, "p", "b"),
     }
-    assert state.terminal.num_by_status == {Status.OK: 2, Status.FAILED: 1}
+    assert state.finished.num_by_status == {Status.OK: 2, Status.FAILED: 1}
     assert state.segments["a"] == SegmentSize(num_masks=8, num_tracks=2, num_videos=2, num_bytes=100)
     assert state.strikes == {}, "progress that is saved clears strikes, so does 0, and what has ended has none"
     assert (state.epoch, state.next_entry) == (2, 3)
@@ -50,10 +50,10 @@ def test_a_forgotten_video_is_unfinished_and_its_neighbors_move() -> None:
         Entry("w", 1, add=(segment("a", "v1", "v2"),)),
         Entry("w", 1, add=(segment("a2", "v2"),), remove=("a",), forget=("v1",)),
     )
-    assert dict(state.terminal) == {"v2": Terminal(Status.OK, "p", "a2")}
+    assert dict(state.finished) == {"v2": FinishedVideo(Status.OK, "p", "a2")}
     assert set(state.segments) == {"a2"}
     assert state.removed == {"a"}
-    assert state.terminal.num_by_status[Status.OK] == 1
+    assert state.finished.num_by_status[Status.OK] == 1
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_entries_that_would_double_or_lose_a_video_are_refused(entry: Entry, mes
         state.check(entry)
 
 
-class CountingVideos(TerminalVideos):
+class CountingVideos(FinishedVideos):
     """Notes which videos are looked up."""
 
     def __init__(self) -> None:
         super().__init__()
         self.looked_up: list[str] = []
 
-    def __getitem__(self, video_id: str) -> Terminal:
+    def __getitem__(self, video_id: str) -> FinishedVideo:
         self.looked_up.append(video_id)
         return super().__getitem__(video_id)
 
@@ -88,7 +88,7 @@ class CountingVideos(TerminalVideos):
 def test_a_check_looks_a_video_up_a_few_times_however_many_segments_are_merged() -> None:
     names = [f"v{number}" for number in range(200)]
     videos = CountingVideos()
-    state = JobState(terminal=videos)
+    state = JobState(finished=videos)
     state.apply(Entry("w", 1, add=tuple(segment(f"of {name}", name) for name in names)))
     videos.looked_up.clear()
     merging = Entry("c", 1, add=(segment("all", *names),), remove=tuple(state.segments), compaction=True)
@@ -104,10 +104,10 @@ def test_a_roll_up_is_the_same_state() -> None:
     )
     again = JobState.from_parquet(state.to_parquet())
     assert again == state
-    assert again.terminal.num_by_status == +state.terminal.num_by_status
-    again.terminal.put("new", Terminal(Status.OK, "p", "c"))
-    assert again.terminal["new"].segment == "c"
-    assert again.terminal["v1"] == Terminal(Status.OK, "", "e")
+    assert again.finished.num_by_status == +state.finished.num_by_status
+    again.finished.put("new", FinishedVideo(Status.OK, "p", "c"))
+    assert again.finished["new"].segment == "c"
+    assert again.finished["v1"] == FinishedVideo(Status.OK, "", "e")
 
 
 def rolled_up(rows: pa.Table) -> bytes:
@@ -141,10 +141,10 @@ def test_an_empty_state_rolls_up() -> None:
 
 
 def test_putting_a_video_again_counts_it_once() -> None:
-    videos = TerminalVideos()
-    videos.put("v", Terminal(Status.FAILED, "p", "a"))
-    videos.put("v", Terminal(Status.OK, "q", "b"))
-    assert (len(videos), videos["v"], videos.num_by_status[Status.FAILED]) == (1, Terminal(Status.OK, "q", "b"), 0)
+    videos = FinishedVideos()
+    videos.put("v", FinishedVideo(Status.FAILED, "p", "a"))
+    videos.put("v", FinishedVideo(Status.OK, "q", "b"))
+    assert (len(videos), videos["v"], videos.num_by_status[Status.FAILED]) == (1, FinishedVideo(Status.OK, "q", "b"), 0)
     videos.discard("v")
     videos.discard("v")
     assert "v" not in videos
@@ -154,7 +154,7 @@ def test_putting_a_video_again_counts_it_once() -> None:
 MILLION = """
 import resource, sys, time
 import pyarrow as pa
-from pipeline.commits.snapshot import JobState, SegmentSize, Terminal, TerminalVideos
+from pipeline.commits.snapshot import JobState, SegmentSize, FinishedVideo, FinishedVideos
 from pipeline.records import Status
 import hashlib
 def resident():
@@ -167,8 +167,8 @@ if sys.argv[2] == "write":
         state.segments[f"e000001-worker-{s:012x}"] = SegmentSize(1000, 10, 100, 1 << 20)
     names = list(state.segments)
     for n in range(1_000_000):
-        terminal = Terminal(Status.OK, hashlib.sha256(b"%d" % n).hexdigest(), names[n // 100])
-        state.terminal.put(f"videos/shard-{n % 997:05d}/clip-{n:09d}", terminal)
+        finished = FinishedVideo(Status.OK, hashlib.sha256(b"%d" % n).hexdigest(), names[n // 100])
+        state.finished.put(f"videos/shard-{n % 997:05d}/clip-{n:09d}", finished)
     started = time.monotonic()
     data = state.to_parquet()
     print(time.monotonic() - started)
@@ -179,8 +179,8 @@ else:
     started = time.monotonic()
     state = JobState.from_parquet(data)
     seconds = time.monotonic() - started
-    assert len(state.terminal) == 1_000_000 and len(state.segments) == 10_000
-    assert state.terminal["videos/shard-00000/clip-000000000"].status is Status.OK
+    assert len(state.finished) == 1_000_000 and len(state.segments) == 10_000
+    assert state.finished["videos/shard-00000/clip-000000000"].status is Status.OK
     pa.default_memory_pool().release_unused()  # what Arrow keeps for its next table is not held by the state
     print(seconds, highest() - before, resident() - before, len(data) / 2**20)
 """

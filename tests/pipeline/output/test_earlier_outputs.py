@@ -75,7 +75,7 @@ def assert_same_tables(job: JobFolder, expected: JobFolder) -> None:
 
 def test_its_tables_are_read_exactly(old: JobFolder) -> None:
     job = tables.open(str(old.output))
-    assert {video_id: terminal.status for video_id, terminal in job.state.terminal.items()} == {
+    assert {video_id: finished.status for video_id, finished in job.state.finished.items()} == {
         "first": Status.OK,
         "second": Status.OK,
         "broken": Status.FAILED,
