@@ -1,4 +1,4 @@
 """Tensors of pixels and masks: resizing, normalizing, copies between devices, clean-up, orientation.
 
-Uses: torch alone. Everything in `model` may use it.
+Uses no other room; torch, numpy, and PyAV for the orientation of pictures. Everything in `model` may use it.
 """

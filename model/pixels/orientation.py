@@ -9,15 +9,12 @@ Legend: H, W pixels; pixels are uint8 RGB `[H, W, 3]`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type as SideDataType
-
-if TYPE_CHECKING:
-    import av
-
 
 # The second line is still images, which are videos of one frame.
 VIDEO_FORMATS = (

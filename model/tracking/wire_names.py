@@ -4,7 +4,7 @@ A row names a kind of record, the class that it becomes, and its fields: name on
 Names on disk never change within a version. To rename a class or an attribute, change the right side only. A field
 that a file lacks takes the default of the class; fields of a file that a table does not name are ignored.
 
-Version 1 (until November 2026) wrote names of Python classes and attributes; it is read, never written.
+Version 1 wrote the names that Python classes and attributes had then. It is read, and never written.
 """
 
 from __future__ import annotations
