@@ -15,6 +15,7 @@ from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.shards import InputTables
+from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
 from pipeline.records import Ending, Status, Weights
 from pipeline.redact import redact_uri
@@ -111,6 +112,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if job.relabels_all:
         _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.finished), "video"))
         keeper.forget(list(state.finished))
+        delete_all(job.storage)  # sessions that were saved with other options are of no use, and `status` counts them
     before = job.record_before
     if job.relabels_all or before is None or before.has_single_driver != job.record.has_single_driver:
         write_record(job.storage, job.record)

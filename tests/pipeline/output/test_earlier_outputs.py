@@ -17,7 +17,11 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
+from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import look
+from pipeline.config.compose import job_config
+from pipeline.driver.job import open_job, plan_job, reconcile
+from pipeline.output.saved_sessions import num_saved
 from pipeline.records import Status
 from pipeline.status import read_status
 from pipeline.storage.job_storage import JobStorage
@@ -120,6 +124,16 @@ def test_the_same_command_goes_on_from_the_frame_that_was_saved(old: JobFolder, 
     assert all(after.get(path) == change for path, change in before.items() if "/_log/" not in path)
     assert_same_tables(old, undisturbed)
     assert JobStorage(str(old.output)).tree("_sessions") == []
+
+
+def test_labeling_everything_anew_deletes_what_was_saved_with_other_options(old: JobFolder, tmp_path: Path) -> None:
+    config = job_config("label", old.arguments("cluster=serial", *OPTIONS, "relabel=true", "propagate.direction=both"))
+    job = open_job(config)
+    job.log.claim()
+    assert num_saved(job.storage) == 1
+    plan = reconcile(job, plan_job(job), SegmentKeeper(job.storage, job.log, tmp_path / "spool"))
+    assert plan.num_to_label == len(NUM_FRAMES) + 1, "the broken one is tried again as well"
+    assert num_saved(job.storage) == 0
 
 
 def in_document(**changes: object) -> Callable[[Path], None]:
