@@ -1,10 +1,11 @@
 """`python -m pipeline.compact output=…`: merge a job's small segments into few large ones, each sorted by video.
 
-A group of segments is merged on local disk, published under a new name, and takes its parts' place by one log entry;
-then the parts are deleted. Killed in between, it leaves objects that the log does not name, which the next compaction
-and the end of the next job delete. A job may run meanwhile: its driver applies the entry and goes on, and wherever the
-two are at odds over a segment, the driver's word stands. Only where `single_driver=true` stands in for a store that
-refuses to overwrite an entry, the compaction takes the driver's place meanwhile.
+The compaction merges a group of segments on local disk and publishes the result under a new name. One entry of the log
+puts it in the place of its parts, and then the parts are deleted. A compaction that is killed in between leaves objects
+that the log does not name; the next compaction, or the end of the next job, deletes them. A job may run meanwhile: its
+driver applies the entry and goes on, and where both change a segment, the driver's change stands. A job with
+`single_driver=true` is the exception, because its store cannot refuse to overwrite an entry: the compaction takes the
+driver's place, so that no driver can start meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Exit codes:
 
 
 def run(arguments: JobArguments) -> None:
-    """The command."""
+    """Merge what can be merged and say how much that was."""
     started = time.monotonic()
     storage = JobStorage(arguments.output, arguments.storage_options)
     done = compact(storage, Path(arguments.spool_dir or tempfile.gettempdir()))

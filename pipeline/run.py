@@ -45,7 +45,7 @@ The same command again goes on where a job was stopped. Exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one job from command-line arguments and returns the exit code."""
+    """Run one job from the arguments of the command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     set_up_logging()
     try:
@@ -84,7 +84,7 @@ def help_text() -> str:
 
 
 def start(config: JobConfig) -> int:
-    """Runs the demo or the job and returns the exit code."""
+    """Run the demo or the job and return its exit code."""
     if config.demo is not None:
         from pipeline.demo import demo
 
@@ -119,10 +119,10 @@ def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def check_packages_not_hidden() -> None:
-    """Raises `ConfigError` if a file of the user's hides one of our packages.
+    """Raises `ConfigError` if a file of the user hides one of our packages.
 
-    `python -m` puts the current folder in front of `sys.path`, and Ray's workers do the same whatever started the
-    driver: a `model.py` there would be imported in place of ours.
+    `python -m` puts the current folder in front of `sys.path`, and so do Ray's workers, whatever started the driver.
+    They would import a `model.py` of that folder in place of our package.
     """
     ours = Path(__file__).resolve().parent.parent
     for package in ("model", "conf", "jobs"):

@@ -197,7 +197,7 @@ def _short(text: str, most: int = 80) -> str:
 
 
 def run(arguments: JobArguments) -> None:
-    """The command."""
+    """Print the state of the job."""
     say(read_status(JobStorage(arguments.output, arguments.storage_options)))
 
 
