@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 Point = tuple[float, float]
 BoolArray = npt.NDArray[np.bool_]
 
-# A detector's box may stick out of the frame by rounding or extrapolation: up to this share of its own size is clamped.
+# A box that sticks out of the frame by up to this share of its width and height is clamped, because detectors round
+# and extrapolate. A box that sticks out farther is refused.
 BOX_OVERHANG = 0.25
 
 

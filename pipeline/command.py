@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from pipeline.config.fields import Group, keys
-from pipeline.config.job_config import OptionalPlace, Place
+from pipeline.config.job_config import OptionalLocalPlace, Place
 from pipeline.config.key_help import describe_key
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError, NewerVersion, StorageError, UnusableStore
@@ -72,7 +72,7 @@ class JobArguments(Group):
     storage_options: dict[str, Any] = Field(
         default_factory=dict, description="Credentials and endpoints of its store, as in storage_options.anon=true."
     )
-    spool_dir: OptionalPlace = Field(
+    spool_dir: OptionalLocalPlace = Field(
         default=None, description="A local folder for about 1 GB of temporary files; null is the system's own."
     )
 

@@ -20,7 +20,7 @@ from pipeline.commits.compaction import compact
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, say
 
-HELP = f"""Merges the small segments of a job into files of 256 to 512 MB, sorted by video.
+HELP = f"""Merges the small segments of a job (below 256 MiB) into segments of up to 512 MiB, sorted by video.
 
   python -m pipeline.compact output=…
 
@@ -32,7 +32,7 @@ the exception: it is merged only while it does not run, and it cannot start mean
 Exit codes:
   {ExitCode.DONE}   The segments are merged, or there was nothing to merge.
   {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
-  {ExitCode.REFUSED}   Wrong arguments, no job there, a job with single_driver=true that runs, or a store that needs it.
+  {ExitCode.REFUSED}   Wrong arguments, no job, a job with single_driver=true that runs, or a store that needs that key.
 """
 
 

@@ -30,7 +30,10 @@ class UnusableStore(ValueError):
 
 
 class InputError(Exception):
-    """A table that cannot be used: names the file, the column and the remedy. The job cannot start."""
+    """An input table that cannot be used: names the file, the column and the remedy.
+
+    Raised in the driver, it keeps the job from starting; raised in a worker, it fails the video.
+    """
 
 
 class TableChanged(InputError):

@@ -1,7 +1,7 @@
 """What travels between the driver and its workers: small, frozen records that can be pickled.
 
-The driver holds one `WorkItem` per video that is left (ids, hashes and addresses, never prompts or pixels), and offers
-it to a worker. The worker answers with a `Report`: which segments it has published, and how far it is with its videos.
+The driver makes a `WorkItem` (id, hash and addresses, never prompts or pixels) when its video's turn comes. The worker
+that gets it answers with a `Report`: which segments it has published, and how far it is with its videos.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ HELP = """maskmill labels a dataset of videos with SAM 2.
 Arguments are key=value. Three of them pick a file with many keys:
 
   conf=                                    {jobs}, or a file or URI of your own: conf=path/to/job.yaml, conf=s3://…
-      The job. Without it maskmill takes label where videos= or prompts= is given, and else the demo.
+      The file with the keys of the job. Left out, it is label where videos= or prompts= is given, else demo.
   model=mini                               {models}
       The network: mini is part of maskmill and knows drawn shapes only, the others are SAM 2.1 from the Hub.
   cluster=local                            {clusters}

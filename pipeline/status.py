@@ -30,7 +30,7 @@ HELP = f"""Prints how a job stands, whether it runs or not, and why videos faile
 Exit codes:
   {ExitCode.DONE}   The state is printed.
   {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
-  {ExitCode.REFUSED}   The arguments are wrong, or there is no job.
+  {ExitCode.REFUSED}   The arguments are wrong, there is no job, or a newer maskmill wrote it.
 """
 
 _GOES_ON = "the same command goes on from here"

@@ -1,8 +1,8 @@
 """The configurations of the documentation page, key by key as `config.json` has them.
 
-What they say is read by `Sam2Config.from_hf`, which refuses the settings that no released model has; here they are
-carried, so that a file that was read is written again with all that it said. Defaults are those of the released tiny
-2.1: what the network is built from stands in `model.network.config`, and here only what nothing is computed from.
+`Sam2Config.from_hf` reads what the network is built from, and refuses settings that no released model has. The classes
+of this module keep every key, so that a file that was read is written again whole. Defaults are those of the released
+tiny 2.1; they come from `model.network.config`, and only keys that nothing is computed from have their default here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`Sam2VideoModel` of the documentation page: the same calls and arguments, over the sessions of this project.
 
-Where results differ from those of `transformers`, and why (`tests/model/tracking/test_promises.py` shows each on both):
+Where results differ from those of `transformers`, called "there" below, and why
+(`tests/model/tracking/test_promises.py` shows each difference on both):
 
 1. every prompt counts, whenever it was added; there, a second prompted frame is ignored unless `forward` ran on it;
 2. an object starts at its first prompt, and has logits of -1024 before; there, it is segmented without a prompt on

@@ -1,7 +1,7 @@
 """Fast exact forms of linear layers and attention, by a fixed table of device, dtype and shape.
 
-Never by timing, so that bits repeat. Each function names its plain formula; `tests/model/network/test_kernels.py` holds
-them to it.
+The table never asks for timings, so that bits repeat. Each function names its plain formula, and
+`tests/model/network/test_kernels.py` compares the two.
 
 Legend: B batch, N heads, L queries, T keys, D channels of queries and keys, V channels of values, R rows, C channels.
 """
@@ -104,7 +104,7 @@ _ONEDNN_DTYPES = _onednn_dtypes()
 def _uses_onednn(x: Tensor, min_rows: int) -> bool:
     if device_type(x) != "cpu" or x.dtype not in _ONEDNN_DTYPES:
         return False
-    if torch.compiler.is_compiling():  # its own code generator cannot take the operator, and has products of its own
+    if torch.compiler.is_compiling():  # torch.compile cannot take oneDNN's operator, and has products of its own
         return False
     return x.numel() >= min_rows * x.shape[-1]
 
@@ -112,7 +112,7 @@ def _uses_onednn(x: Tensor, min_rows: int) -> bool:
 def autocast_dtype(x: Tensor) -> torch.dtype | None:
     """The dtype that `torch.autocast` asks of matrix products on a tensor's device; None where it is off.
 
-    oneDNN's operators are not on torch's list of what autocast casts, so that they do it themselves.
+    Autocast does not cast the inputs of oneDNN's operators, so the functions of this module do.
     """
     device = x.device.type
     return torch.get_autocast_dtype(device) if device != "meta" and torch.is_autocast_enabled(device) else None
@@ -193,14 +193,14 @@ def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor 
 
 
 def attention_by_batches(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tensor:
-    """The same by one batched product of all heads for the scores and one for the values."""
+    """`attention` by one batched product of all heads for the scores and one for the values."""
     q, k, v = (x.flatten(0, 1) for x in (q_BNLD * q_BNLD.shape[-1] ** -0.5, k_BNTD, v_BNTV))
     mixed = torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), dim=-1), v)
     return mixed.view(*q_BNLD.shape[:3], -1)
 
 
 def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor | None = None) -> Tensor:
-    """The same by matrix products of one head and one block of queries at a time.
+    """`attention` by matrix products of one head and one block of queries at a time.
 
     The fused kernel of the CPU reaches a fraction of the rate of a matrix product. Memory is bounded by one block of
     scores. Softmax computes in float32 and rounds to the dtype of the scores.

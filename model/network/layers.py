@@ -57,7 +57,7 @@ class Constants:
 class Linear(nn.Linear):
     """A linear layer and the activation after it, by the table of `model.network.kernels`.
 
-    Where that goes by oneDNN the weight is kept a second time, as its products read it.
+    Where oneDNN computes the layer, the weight is kept a second time, in the layout that oneDNN reads.
     """
 
     def __init__(self, input_dim: int, output_dim: int) -> None:

@@ -38,7 +38,7 @@ class Padding:
         return F.pad(tokens_BPC, (0, 0, 0, size_of(num_tokens, *self.prompt_tokens) - num_tokens))
 
     def pad_memory_tokens(self, objects: Sequence[MemoryTokens]) -> tuple[list[MemoryTokens], Flags, Flags]:
-        """The same with as many memories and pointers for each object, and which of each object's are real."""
+        """The objects filled up to equal numbers of memories and of pointers, and flags of those that are real."""
         num_memories = size_of(max(one.shape[0] for one in objects), *self.memories)
         num_pointers = size_of(max(one.shape[1] for one in objects), *self.pointers)
         no_memory, no_pointer = (torch.zeros_like(tensors[0]) for tensors in (objects[0].spatial, objects[0].pointers))

@@ -165,7 +165,7 @@ class Sam2(nn.Module):
             multimask=False,
         )
         is_visible = masks_BSS.flatten(1).any(dim=1)
-        # Twice: as the decoder's own view of the mask, then as what the mask says (`sam2` does both).
+        # `no_object_pointer` comes in twice, as in `sam2`: where the decoder sees no object, and for an empty mask.
         pointers = self._pointers(decoded.tokens_BC, decoded.object_scores_B > 0)
         return Segmentation(
             logits_BHW=low.squeeze(1),
@@ -252,8 +252,9 @@ class Sam2(nn.Module):
         return torch.where(is_visible_B[:, None], self.object_pointer_proj(tokens_BC), self.no_object_pointer)
 
     def _constant(self, name: str) -> Tensor:
-        """A position code, computed once for the device and dtype of the weights. The rotary table stays complex
-        numbers of float32, or of float64.
+        """A position code, computed once for the device and dtype of the weights.
+
+        The rotary table has complex numbers of float32, or of float64, whatever the dtype of the weights.
         """
         weights = [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
         return self._constants.get(name, weights, lambda: self._compute_constant(name).to(self.device))

@@ -33,7 +33,7 @@ class Orientation:
 
     @staticmethod
     def of(picture: av.VideoFrame) -> Orientation:
-        """From the display matrix that comes with a frame. Angles between the right ones are rounded."""
+        """From the display matrix that comes with a frame. Angles are rounded to multiples of 90°."""
         try:
             side_data: Any = picture.side_data[SideDataType.DISPLAYMATRIX]  # type: ignore[typeddict-item]  # stub
         except KeyError:

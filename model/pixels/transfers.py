@@ -2,8 +2,8 @@
 
 A plain copy, `torch.tensor(…, device="cuda")` included, makes the host wait for everything that the device has still to
 do, unless the host's side is pinned memory and the copy is asked not to block. Torch's allocator of pinned memory marks
-a block that takes part in such a copy with an event, and hands it out again only after that event: buffers are dropped
-when they are done with, and are still used again.
+a block that takes part in such a copy with an event, and hands it out again only after that event. So a buffer may be
+dropped while its copy is under way.
 
 Helper threads never touch CUDA: the main thread allocates what is pinned, helpers fill it and read it.
 

@@ -1,4 +1,6 @@
-"""Prompted frames become masks and memories: seeds without memory, corrections with what their frame had.
+"""Prompted frames become masks and memories (seeds and corrections: see `session`).
+
+A seed is segmented without memory, a correction with the memory and the mask that its object had on the frame.
 
 Legend: B objects, L tokens of a map, M memory channels.
 """

@@ -84,6 +84,7 @@ class History:
                 return
         walk.banks[frame_index] = bank.copy()
         self.num_new_snapshots += 1
+        # Pruning looks at every record, so it waits until a good part of the snapshots is new.
         if self.num_new_snapshots > 8 + sum(len(walk.banks) for walk in self.walks.values()) // 2:
             self._prune()
 

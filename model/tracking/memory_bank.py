@@ -45,10 +45,10 @@ class Selection(Generic[T]):
 
 @dataclass
 class MemoryBank(Generic[T]):
-    """The memories of one object. Bounded: the prompted ones, six tracked memories and `max_pointers - 1` pointers.
+    """The memories of one object: prompted ones, at most six tracked ones, and at most `max_pointers - 1` pointers.
 
-    All are held by the index of their frame: `prompted` ones whole, spatial memories and pointers of `tracked` frames
-    apart, since they last for different times.
+    Each is held by the index of its frame. `prompted` holds whole memories. Of tracked frames `tracked` holds the
+    spatial memories and `pointers` the pointers, because pointers are kept for longer.
     """
 
     max_prompted: int | None = None

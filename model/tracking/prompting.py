@@ -1,4 +1,4 @@
-"""Masks from prompts: seeds and still images without memory, corrections with what their frame had.
+"""Prompts to tensors and masks: without memory, or for a correction with what its object had on the frame.
 
 Legend: B prompts, P points of a prompt, F frames, S side of the model's square input, h w low-resolution logits.
 """

@@ -116,7 +116,7 @@ class Position:
 
 @dataclass(frozen=True)
 class SessionRules:
-    """What a session keeps, and how many frames it encodes together. Its bits depend on every field but the cache's.
+    """What a session keeps, and how many frames it encodes together. `num_cached_frames` alone changes no mask.
 
     `max_prompted_memories` bounds how many prompted frames an object looks at (None: all). `max_pointers` bounds the
     pointers; a video that is shorter has fewer. Without `history` later prompts are never corrections.
@@ -178,7 +178,7 @@ class Step:
     """One frame of one session's walk: objects with a prompt on this frame, and objects to track.
 
     `recorded` are masks that history already has, which need no computing. With `remember` off the tracked objects
-    leave no memory.
+    leave no memory. `then` is the session's position after this step, for walks that can be resumed.
     """
 
     state: SessionState

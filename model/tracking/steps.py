@@ -71,7 +71,7 @@ def track(steps: Sequence[Step]) -> dict[tuple[int, int], Segmentation]:
 
 
 def _features_of(steps: Sequence[Step | None]) -> dict[int, ImageFeatures]:
-    """Image features of the frames of the steps that need them, all in one batch that no session has at hand."""
+    """Image features by index of the step; None needs none. Those that no session has at hand share one batch."""
     at_hand: dict[int, ImageFeatures] = {}
     missing: list[int] = []
     for index, step in enumerate(steps):

@@ -73,7 +73,7 @@ def load_model(
     `source`: `mini` (bundled), a local folder, an fsspec URI of a folder such as `s3://bucket/sam2.1-tiny`, a Hub id
     such as `facebook/sam2.1-hiera-tiny` (with `revision` and `token`), or one file, `.safetensors` or an original
     `.pt`, with its `config.json` beside it unless it has a released size. Raises `WeightsError` naming each
-    tensor that is missing, unexpected or of the wrong shape, and `FileNotFoundError` where there is nothing.
+    tensor that is missing, unexpected or of the wrong shape, and `FileNotFoundError` where `source` does not exist.
     """
     stored = read_stored_weights(source, HubAccess(revision, token))
     return stored.model().to(device=device, dtype=dtype)

@@ -36,7 +36,7 @@ def connect(cluster: ClusterConfig) -> bool:
                 "use cluster=existing, or ray.shutdown() first"
             )
         return False
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it reports that tokens are on
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # says at each start that it uses tokens
     if cluster.kind == "local":
         # A bare `ray.init()` would join any cluster that it finds.
         ray.init(

@@ -210,5 +210,5 @@ class SegmentKeeper:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            _log.warning("a segment is left alone: %s", error)
+            _log.warning("a segment that a killed run left cannot be read and is not adopted: %s", error)
             return None

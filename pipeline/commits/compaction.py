@@ -1,4 +1,4 @@
-"""Merges small segments into few large ones, by the same commit as a job's; see `pipeline.compact`."""
+"""Merges small segments into few large ones, each by one entry of the commit log; see `pipeline.compact`."""
 
 from __future__ import annotations
 

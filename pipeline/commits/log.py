@@ -52,9 +52,9 @@ def no_job(storage: JobStorage) -> FileNotFoundError:
 
 
 class CommitLog:
-    """The log of a job as one driver sees it. `load` reads only; `claim` and `append` write.
+    """The log of a job as one process sees it. `load` and `refresh` read; `claim`, `append` and `compact` write.
 
-    `writer_id` must be unique to this process: it tells a driver's own write from a rival's.
+    `writer_id` must be unique to a process that writes: it tells a driver's own write from a rival's.
     """
 
     def __init__(self, storage: JobStorage, writer_id: str, roll_ups: RollUpPolicy | None = None) -> None:

@@ -26,6 +26,7 @@ Pixels = Annotated[int, Unit("pixels")]
 OptionalWorkers = Annotated[int | None, Unit("workers")]
 Place = Annotated[str, AsTyped("a path or URI")]
 OptionalPlace = Annotated[str | None, AsTyped("a path or URI")]
+OptionalLocalPlace = Annotated[str | None, AsTyped("a path on local disk")]
 
 
 class ModelConfig(Group):
@@ -116,8 +117,8 @@ class PropagateConfig(Group):
     max_prompted_memories: Annotated[int | None, Unit("frames")] = Field(
         default=None,
         ge=2,
-        description="How many of an object's prompted frames the network looks back at, the nearest ones; null is all. "
-        "It needs 2, one on each side of a frame.",
+        description="How many of an object's prompted frames the network looks at, the nearest ones: at least 2, one "
+        "on each side of a frame. null is what the config.json of the weights says: all, in every released model.",
     )
 
 
@@ -171,7 +172,10 @@ class WorkerConfig(Group):
         default=1800.0, ge=1, description="The driver kills a worker that loads the model for longer than this."
     )
     max_strikes: Annotated[int, Unit("deaths")] = Field(
-        default=3, ge=1, description="A video that was in flight at this many deaths of its worker is quarantined."
+        default=3,
+        ge=1,
+        description="A video that was in flight at this many deaths of its worker is quarantined; at 3 times as many "
+        "where workers die through no video's fault as well.",
     )
     max_setup_failures: Annotated[int, Unit("failures")] = Field(
         default=3,
@@ -181,7 +185,7 @@ class WorkerConfig(Group):
     storage_patience_seconds: Seconds = Field(
         default=900.0, ge=0, description="The job stops when the storage has not answered for this long."
     )
-    spool_dir: OptionalPlace = Field(
+    spool_dir: OptionalLocalPlace = Field(
         default=None, description="A local folder for rows that are not published yet; null is the system's own."
     )
 
@@ -204,12 +208,12 @@ class FlushConfig(Group):
     megabytes: Annotated[float, Unit("megabytes")] = Field(
         default=64.0, ge=0, description="Publish when the finished videos have this many megabytes of rows."
     )
-    seconds: Seconds = Field(default=300.0, ge=0, description="Publish this long after the last time.")
+    seconds: Seconds = Field(default=300.0, ge=0, description="Publish when a finished video has waited this long.")
     elapsed_fraction: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        description="Publish when this share of the worker's time so far has passed since the last time.",
+        description="Publish when a finished video has waited for this share of the time since the worker started.",
     )
 
 
@@ -263,7 +267,7 @@ class JobConfig(Group):
         le=1,
         description="The job stops when a larger share of its videos failed; judged after 100 videos and at the end.",
     )
-    log_file: OptionalPlace = Field(
+    log_file: OptionalLocalPlace = Field(
         default=None, description="A file for the driver's log as JSON lines, with a line for each video."
     )
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)

@@ -29,7 +29,7 @@ class SystemClock:
 
 @dataclass(frozen=True)
 class Pace:
-    """How often the driver does what, and how long it waits for what.
+    """Seconds between the driver's regular acts, and seconds that it waits.
 
     `wait_seconds`: for news of the workers, before signals are looked at again. `drain_seconds`: for workers to publish
     what is finished, after a signal. `release_seconds`: before a worker without work is ended, so that others can have

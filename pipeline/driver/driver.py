@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """What a job is driven with: where its workers run, what asks it to stop, and how often it does what."""
+    """The parts that a test replaces: where workers run, what asks the driver to stop, and the driver's pace."""
 
     open_executor: Callable[[Job], AbstractContextManager[Executor]] = open_executor
     open_signals: Callable[[], AbstractContextManager[StopSignals]] = StopSignals

@@ -103,7 +103,7 @@ class Workers:
         self._idle[worker_id] = not_before
 
     def is_lost(self, lost: Lost) -> None:
-        """A worker is gone. If it could not start, nothing is started for 1 s, then 2 s, then 4 s."""
+        """A worker is gone. If it could not start, no worker is started for 1 s, then 2 s, 4 s … up to 60 s."""
         self._forget(lost.worker_id)
         if lost.failure is Failure.ENVIRONMENT:
             self._num_failed_starts += 1

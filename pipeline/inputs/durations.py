@@ -20,7 +20,7 @@ from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
 
 BYTES_PER_SECOND = 250_000.0  # of an ordinary video; matters only beside videos whose duration is known
-_STEPS_PER_OCTAVE = 2  # sizes are rounded to such steps
+_STEPS_PER_OCTAVE = 2  # sizes are rounded to steps of a factor √2
 _PARALLEL_REQUESTS = 16
 _PATIENCE_SECONDS = 3.0
 

@@ -54,7 +54,10 @@ class _Tables:
 
 @dataclass(frozen=True)
 class _Lengths:
-    """How long the `N` videos of a window are: as the table says, and for those of `unknown` by the sizes of files."""
+    """How long the `N` videos of a window are.
+
+    The table says it (`told_seconds`), or for the places in `unknown` the sizes of their files.
+    """
 
     told_seconds: FloatArray
     unknown: Int64Array

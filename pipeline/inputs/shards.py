@@ -1,7 +1,7 @@
 """The input tables: one Parquet file, a folder or a glob of shards, under any fsspec URI, streamed by columns.
 
-A row's address is its file, its row group and its place in the row group. The driver reads ids and hashes and hands
-out addresses; a worker reads prompts and video bytes there. The driver never reads column `bytes`.
+A row's address is its file, its row group and its place in the row group. The driver reads ids, hashes the
+prompts and hands out addresses, where a worker reads prompts and video bytes. The driver never reads column `bytes`.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from pycocotools import mask as coco
 from model import upsample_logits
 from pipeline.masks.rle import IntArray, Rle, Runs, rle_of_runs
 
-# Rounding in float32 may move a boundary so far (twice eight roundings), in units of the logits' spacing and relative
-# to the steepness there. Where a pixel's center is nearer than that, the plain formula makes the mask.
+# How far rounding in float32 may move a boundary: twice eight roundings of 6e-8, in units of the logits' spacing and
+# relative to the steepness at the boundary. Where the center of a pixel is nearer, the plain formula makes the mask.
 TOLERANCE = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Every name below `output=`. No other module spells one, so that what lies where is read and changed here.
+"""Every name that a job has below `output=`. Only `JobStorage` (`_tmp`) and the demo (its pictures) add names.
 
 job.json                     what made this job's tables
 _owner.json                  which driver is at work
@@ -7,7 +7,7 @@ _log/{number:020d}.json      the commit log, an entry each
 _log/roll-{number}.parquet   the log up to an entry, summed up
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
-_tmp/                        files that are being written, on local disk only; `JobStorage` names it
+_tmp/                        on local disk: files that are being written; in any store: probes of `JobStorage`
 """
 
 from __future__ import annotations

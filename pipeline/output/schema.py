@@ -91,7 +91,7 @@ VIDEOS = pa.schema(
         pa.field("worker", pa.string(), nullable=False),
         pa.field("segment", pa.string(), nullable=False),  # filled by the segment writer
         pa.field("checkpoint", pa.string(), nullable=False),
-        pa.field("config_hash", pa.string(), nullable=False),  # the job's fingerprint
+        pa.field("config_hash", pa.string(), nullable=False),  # hash of the job's fingerprint
         pa.field("prompt_hash", pa.string(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),  # "maskmill 0.1.0, torch 2.8.0, …"
     ]

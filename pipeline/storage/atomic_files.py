@@ -44,8 +44,8 @@ def spool_errors(folder: Path, is_meant: Callable[[OSError], bool] = lambda erro
         if not is_meant(error):
             raise
         raise StorageError(
-            f"the spool {folder} on this machine's disk failed: {error}. Free some space, or put the spool on "
-            "another disk.",
+            f"the spool {folder} on this machine's disk failed: {error}. Free some space, or name a folder on "
+            "another disk (worker.spool_dir of a job, spool_dir of pipeline.compact).",
             transient=False,
         ) from error
 

@@ -1,4 +1,4 @@
-"""JSON documents: each has a version and names of its own on disk, which code can be renamed without.
+"""JSON documents with a version. The names of their fields are those on disk: to rename one is a new version.
 
 A field that a reader does not know is ignored, because an older program reads what a newer one of the same version has
 written. A document of a newer version is refused: reading half of it would be worse than not reading it.

@@ -32,7 +32,7 @@ from pipeline.storage.uris import open_filesystem
 A = TypeVar("A")
 T = TypeVar("T")
 _TEMPORARY = "_tmp"
-"""The folder of a job for files that are being written, on local disk only."""
+"""The folder of a job for what counts for nothing: files that are being written on local disk, and probes."""
 
 _WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
 _PARALLEL_REQUESTS = 16

@@ -41,7 +41,7 @@ def _knows_ranges(filesystem: fsspec.AbstractFileSystem, path: str, num_bytes: i
         file.seek(num_bytes - 1)
         try:
             file.read(1)
-        except ValueError:  # so fsspec says it, before it reads what the server sends instead
+        except ValueError:  # fsspec raises it where the server sends more than was asked for
             return False
     return True
 

@@ -31,7 +31,7 @@ class Scheme:
     own `mode="create"` is no such thing: it looks and then writes, so that two writers can both succeed.
     `narrows_listings`: its `find` takes a prefix that the server applies. Others ignore the argument.
     `libraries`: packages of its client, whose errors are the store's and not the program's.
-    `options`: for each file system. `job_options`: for that of a job's output in addition.
+    `options`: given to every file system of the scheme. `job_options`: given in addition to the one of `output=`.
     """
 
     names: tuple[str, ...]

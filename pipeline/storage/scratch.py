@@ -1,4 +1,4 @@
-"""Scratch: the folder on local disk where a worker, a driver or a compaction puts files aside."""
+"""Scratch: the folder on local disk for temporary files of one worker, driver or compaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PREFIX = "maskmill-worker-"
 
 
 class WorkerFolder:
-    """A folder of one process for everything that it puts aside. `close` deletes it.
+    """A folder for the temporary files of one process, a worker, a driver or a compaction. `close` deletes it.
 
     A new folder first deletes those that killed processes left in the same place. A lock in each folder tells living
     owners from dead ones, also among containers that share a disk, because the kernel frees it when its owner ends.

@@ -39,11 +39,11 @@ def local_path(uri: str) -> str:
 def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
     """File system and path of `uri`, set up so that listings are fresh and only our own back-off tries again.
 
-    `storage_options` are those of the job's store; options for one scheme only stand under its name
-    (`{"https": {…}}`), which is the only way to give some for local files, HTTP and memory.
+    `storage_options` are for the job's store. Options for one scheme stand under its name (`{"https": {…}}`); local
+    files, HTTP and memory get no others.
 
-    Without this, s3fs serves listings from a cache, and s3fs and botocore each retry by themselves, so that a server
-    that hangs holds a request for many minutes.
+    `url_to_fs` alone is not enough: s3fs serves listings from a cache, and s3fs and botocore each retry by themselves,
+    so that a server that hangs holds a request for many minutes.
 
     Raises `UnknownScheme` where nothing is installed for a scheme, and `ValueError` for one that would read other files
     than the URI names.

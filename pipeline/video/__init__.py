@@ -2,6 +2,6 @@
 
 Doors: `media.open_media` (bytes), `frames.VideoFrames` (frames), `selection.FrameSelection` (which frames are labeled),
 `encode` (writes a video file). A new file format is added in `formats`.
-Uses: storage, records, and of model `Frame`, `Orientation` and `VIDEO_FORMATS`.
+Uses: config, storage, records, and of model `Frame`, `Orientation` and `VIDEO_FORMATS`.
 Imported by inputs, worker and demo. It never imports `commits` or `inputs`.
 """

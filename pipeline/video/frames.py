@@ -34,7 +34,7 @@ from pipeline.video.selection import FrameIndex, FrameSelection
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
-_LOOK_AHEAD_FRAMES = 16  # sessions ask whether a video has this many labeled frames
+_LOOK_AHEAD_FRAMES = 16  # as many as a session asks for at its start, to know how many pointers it will read
 _MIN_SKIPPED_FRAMES = 16  # to decode fewer takes less time than to open the file again
 _MAX_FRAMES_AHEAD = 16
 _MOST_THREADS_UNASKED = 16  # FFmpeg advises against more

@@ -49,7 +49,7 @@ class Media:
     is_folder: bool = False
 
     def extent(self) -> str:
-        """Number of bytes of a file, or of images of a folder, by which a file that was replaced is mostly noticed."""
+        """Number of bytes of a file, or of images of a folder. It mostly differs when a file was replaced."""
         if self.is_folder:
             return f"{len(self.files)} images"
         with self.files[0]() as file:

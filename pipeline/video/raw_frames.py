@@ -28,9 +28,9 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class RawFrame:
-    """One decoded picture with its time in seconds. Frames of a file without times count up by 1 / fps from 0.
+    """One decoded picture with its time in seconds. `is_key`: decoding can begin at this frame.
 
-    `is_key`: decoding can begin at this frame.
+    Frames of a file without times count up from 0 by 1 / fps (0.04 s without a rate), images of a folder by 1.
     """
 
     pts_seconds: float

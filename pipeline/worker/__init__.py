@@ -4,5 +4,5 @@ Doors: `settings.WorkerSettings` (plain values that travel to the process) and `
 `equipment.equip` loads what a worker needs. `video_in_flight.VideoInFlight` is the life of one video: `fetch` gets its
 inputs, `labeler` turns frames into rows, `mask_encoder` encodes the masks.
 Uses: inputs, video, masks, output, config, storage. Never: commits, because only the driver writes the log.
-Never imported by: those rooms. The driver and cluster rooms start workers.
+Imported by driver and cluster, which start workers. The rooms that it uses never import it.
 """

@@ -18,8 +18,8 @@ _DTYPES = {
     "float16": torch.float16,
     "autocast": torch.float32,
 }
-# What torch, oneDNN and Python say when memory is missing. Nothing else can be missing for a shape that oneDNN has
-# computed before.
+# What torch, oneDNN and Python say when memory is missing. oneDNN's "could not …" names no cause, but memory is all
+# that can be missing for a shape that it has computed before.
 _HOST_OUT_OF_MEMORY = (
     "can't allocate memory",
     "could not create a primitive",

@@ -216,7 +216,7 @@ class _Walk:
             after_step()
 
     def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Steps[None]:
-        """The same from where the video was saved last; saves it now and then."""
+        """Take all steps, from where the video was saved last if it was, and save it whenever `saving` says so."""
         restored = self._restored(saving, frames)
         session = restored or saving.make_session(frames)
         if restored is None:

@@ -116,7 +116,7 @@ class MaskEncoder:
         return self._frames.position(result.frame_index).frame_index or 0
 
     def _encode(self, waiting: _Waiting) -> Future[_Encoded]:
-        """Hand a frame to the helper, waiting for its copy if it must be."""
+        """Hand a frame to the helper, once. Waits for its copy from the device if that is still under way."""
         if waiting.encoding is None:
             if waiting.copying is None:
                 waiting.encoding = self._pool.submit(self._encode_logits, waiting.result)

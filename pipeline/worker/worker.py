@@ -91,7 +91,7 @@ class Worker:
         return self._report()
 
     def stop(self) -> None:
-        """Make a running `work` finish soon, with everything published or given back. May be called by a signal."""
+        """Make a running `work` finish soon, with everything published or given back. A signal handler may call it."""
         self._stop.set()
 
     def close(self) -> None:
@@ -191,8 +191,8 @@ class Worker:
     def _let_go(self, video: VideoInFlight, left: LabeledVideo | GivenBack) -> None:
         """Put the rows of a finished video into the spool, or give the video back.
 
-        A video whose rows are not those that had to be there has failed. If the spool's disk refuses the rows, the
-        video is given back.
+        A video whose rows the writer refuses, because their number is not the expected one, becomes a failed video. If
+        the disk of the spool takes no rows, the video is given back.
         """
         if isinstance(left, LabeledVideo):
             try:
