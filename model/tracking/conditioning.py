@@ -58,7 +58,8 @@ def condition_near(state: SessionState, frame: Frame, heading: int, objects: Seq
 def _condition_frames(state: SessionState, pending: dict[int, list[TrackedObject]]) -> None:
     for frame in state.frames.at(sorted(pending)) if pending else ():
         _condition_frame(state, frame, pending.pop(frame.index))
-    for index, objects in sorted(pending.items()):
+    if pending:  # the video has no more frames
+        index, objects = min(pending.items())
         raise ValueError(_beyond_end(objects[0].object_id, index))
 
 

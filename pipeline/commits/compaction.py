@@ -30,6 +30,8 @@ from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.scratch import WorkerFolder
 
+_log = logging.getLogger(__name__)
+
 WORKER_ID = "compactor"
 
 # Segments are fetched together up to these bytes and this number.
@@ -265,6 +267,3 @@ def _delete_leftovers(storage: JobStorage, log: CommitLog) -> None:
     with contextlib.suppress(StaleEntry):
         log.compact([], unfinished)
     storage.delete(path for name in found if name in log.state.removed for path in found[name])
-
-
-_log = logging.getLogger(__name__)

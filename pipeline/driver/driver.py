@@ -99,8 +99,7 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals, part
             items = plan.items()  # asks stores for sizes while Ray starts
             with parts.open_executor(job) as executor:
                 signals.install()
-                progress.observers.append(executor.show)
-                progress.gpus_per_worker = executor.gpus_per_worker
+                progress.follow(executor)
                 loop = Loop(
                     executor,
                     _dispatcher(job, items),

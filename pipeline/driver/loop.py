@@ -181,4 +181,5 @@ class Loop:
 
     def _note(self, message: str) -> None:
         _log.warning("%s", message)
-        self.last_failure = self._progress.last_error = message
+        self.last_failure = message
+        self._progress.note(message)

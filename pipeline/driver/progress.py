@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
+from pipeline.cluster.executor import Executor
 from pipeline.commits import status_file
 from pipeline.commits.status_file import RunStatus
 from pipeline.driver.clock import DEFAULT_PACE
@@ -59,8 +60,8 @@ class Progress:
         self.num_masks = 0
         self.stage_seconds: Counter[str] = Counter()
         self.last_error = ""
-        self.gpus_per_worker = 0.0
-        self.observers: list[Callable[[Mapping[str, Any]], None]] = []
+        self._show_status: Callable[[Mapping[str, Any]], None] = lambda status: None
+        self._gpus_per_worker = 0.0
         self._num_planned = num_planned
         self._num_before = num_before
         # The status file only informs, so the driver does not wait for a store that is away.
@@ -90,6 +91,15 @@ class Progress:
             self.num_masks += outcome.num_masks
             if outcome.status in (Status.FAILED, Status.QUARANTINED):
                 self.failures.add(outcome)
+
+    def follow(self, executor: Executor) -> None:
+        """From now on this executor shows the counts as metrics, and its workers hold GPUs."""
+        self._show_status = executor.show
+        self._gpus_per_worker = executor.gpus_per_worker
+
+    def note(self, error: str) -> None:
+        """The last error of the run, for `_status.json`."""
+        self.last_error = error
 
     def worked(self, num_frames: int, stage_seconds: Mapping[str, float]) -> None:
         """A worker labeled frames."""
@@ -145,12 +155,11 @@ class Progress:
             videos_per_second=round(videos_per_second, 5),
             num_waiting=self._num_planned - self._num_before - self.num_ended,
             num_workers=num_workers,
-            num_gpus=num_workers * self.gpus_per_worker,
+            num_gpus=num_workers * self._gpus_per_worker,
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
             last_error=self.last_error,
         )
-        for observe in self.observers:
-            observe(status.to_dict())
+        self._show_status(status.to_dict())
         try:
             status_file.write_status(self._storage, status)
         except StorageError as error:

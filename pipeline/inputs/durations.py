@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.inputs.order import FloatArray
+from pipeline.arrays import Float64Array
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
 
@@ -51,7 +51,7 @@ class FileSizes:
         for thread in self._threads:
             thread.start()
 
-    def seconds(self, patience_seconds: float = _PATIENCE_SECONDS) -> FloatArray:
+    def seconds(self, patience_seconds: float = _PATIENCE_SECONDS) -> Float64Array:
         """Seconds of video that the files may hold, `[N]`; 0 = not known. Waits at most so long for stores.
 
         The seconds are rounded to steps of a factor 1.4, so that files of about equal size keep their order.

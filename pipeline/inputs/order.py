@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-Int64Array = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from pipeline.arrays import Float64Array, Int64Array
 
 
 def windows(places: Int64Array, size: int) -> Iterator[Int64Array]:
@@ -27,7 +25,7 @@ def windows(places: Int64Array, size: int) -> Iterator[Int64Array]:
     yield from np.split(order, np.flatnonzero(np.diff(window_of_video[order])) + 1)
 
 
-def long_first(places: Int64Array, seconds: FloatArray) -> Int64Array:
+def long_first(places: Int64Array, seconds: Float64Array) -> Int64Array:
     """An order of `N` videos in which places with longer videos come first, so that no long video is left for the end.
 
     Videos of one place stay together, in the order in which they are given.

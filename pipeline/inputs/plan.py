@@ -15,8 +15,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float64Array, Int64Array
 from pipeline.inputs.durations import FileSizes
-from pipeline.inputs.order import FloatArray, Int64Array, long_first, windows
+from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.shards import InputTables
 from pipeline.inputs.videos import VideoRows, read_videos
@@ -59,11 +60,11 @@ class _Lengths:
     The table says it (`told_seconds`), or for the places in `unknown` the sizes of their files.
     """
 
-    told_seconds: FloatArray
+    told_seconds: Float64Array
     unknown: Int64Array
     sizes: FileSizes
 
-    def seconds(self) -> FloatArray:
+    def seconds(self) -> Float64Array:
         """Seconds to label of each video; 0 where nothing says it."""
         found = self.told_seconds.copy()
         found[self.unknown] = self.sizes.seconds()

@@ -15,8 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-UInt64Array = npt.NDArray[np.uint64]
-Int64Array = npt.NDArray[np.int64]
+from pipeline.arrays import Int64Array, UInt64Array
 
 PROMPT_COLUMNS = (
     "object_id",

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
-from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, UInt64Array, row_digests
+from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
 from pipeline.inputs.shards import InputTables, RowBatch
 from pipeline.records import RowSpan
 from pipeline.redact import redact_uri

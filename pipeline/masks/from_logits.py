@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from pycocotools import mask as coco
 
 from model import upsample_logits
-from pipeline.masks.rle import IntArray, Rle, Runs, rle_of_runs
+from pipeline.arrays import Int64Array
+from pipeline.masks.rle import Rle, Runs, rle_of_runs
 
 # How far rounding in float32 may move a boundary: twice eight roundings of 6e-8, in units of the logits' spacing and
 # relative to the steepness at the boundary. Where the center of a pixel is nearer, the plain formula makes the mask.
@@ -93,7 +94,7 @@ def runs_of_crop(
     ]
 
 
-def _enlarge_columns(logits_Bhw: torch.Tensor, cell: IntArray, weight: npt.NDArray[np.float64]) -> torch.Tensor:
+def _enlarge_columns(logits_Bhw: torch.Tensor, cell: Int64Array, weight: npt.NDArray[np.float64]) -> torch.Tensor:
     """Values `[B, W, h]` at the columns of pixels: a weighted sum of the two columns of logits around each."""
     columns = logits_Bhw.transpose(1, 2).contiguous()
     device = logits_Bhw.device
@@ -103,7 +104,7 @@ def _enlarge_columns(logits_Bhw: torch.Tensor, cell: IntArray, weight: npt.NDArr
 
 
 def _touches_a_sample(
-    values_BWh: torch.Tensor, sampled: IntArray, corners: npt.NDArray[np.float32]
+    values_BWh: torch.Tensor, sampled: Int64Array, corners: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.bool_]:
     """Whether rounding decides a sign where a row of pixels lies on a row of logits, because a value is almost 0."""
     inside = sampled[(sampled >= 0) & (sampled < values_BWh.shape[2])]
@@ -128,13 +129,13 @@ class _Grid:
     """
 
     coordinate: npt.NDArray[np.float64]
-    cell: IntArray
+    cell: Int64Array
     weight: npt.NDArray[np.float64]
-    sampled: IntArray
+    sampled: Int64Array
 
     def first_pixel_after(
-        self, rows: IntArray, share: npt.NDArray[np.float64]
-    ) -> tuple[IntArray, npt.NDArray[np.float64]]:
+        self, rows: Int64Array, share: npt.NDArray[np.float64]
+    ) -> tuple[Int64Array, npt.NDArray[np.float64]]:
         """The first row of pixels behind each place `rows + share`, and its distance to the nearest row of pixels."""
         place = rows + share
         pixel = np.searchsorted(self.coordinate, place)
@@ -162,7 +163,7 @@ def _nonzero(changes: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _runs(
-    positions: IntArray, edge_signs_W2: npt.NDArray[np.bool_], first_column: int, size_hw: tuple[int, int]
+    positions: Int64Array, edge_signs_W2: npt.NDArray[np.bool_], first_column: int, size_hw: tuple[int, int]
 ) -> Runs:
     """Run lengths from the boundaries inside columns and those between a column's end and the next one's top."""
     height, width = size_hw

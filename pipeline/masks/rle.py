@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from pipeline.arrays import Int64Array
 
 MAX_PIXELS = 1 << 28  # a mask of more pixels is refused before memory is taken for it
 
@@ -91,7 +91,7 @@ def parse_counts(counts: str | bytes, num_pixels: int) -> npt.NDArray[np.int64]:
 class Runs:
     """Run lengths of one mask in COCO's order: zeros first, then ones, in turn."""
 
-    lengths: IntArray
+    lengths: Int64Array
 
     def counts(self) -> bytes:
         """COCO's compressed form."""
@@ -114,7 +114,7 @@ class Runs:
         return left, top, right - left + 1, bottom - top + 1
 
 
-def compress(lengths: IntArray) -> bytes:
+def compress(lengths: Int64Array) -> bytes:
     """Run lengths to COCO's characters: base 32, lowest digit first, from the fourth run on as differences."""
     values = lengths.copy()
     values[3:] -= lengths[1:-2]

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.arrays import Int64Array
 from pipeline.output.schema import MASKS, RLE
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class MaskRows:
         object_ids_N, frames_N = (batch[name].to_numpy(zero_copy_only=False) for name in ("object_id", "frame_index"))
         together_N = np.argsort(object_ids_N, kind="stable")
         edges = np.flatnonzero(np.diff(object_ids_N[together_N])) + 1
-        runs: list[tuple[int, IntArray]] = []
+        runs: list[tuple[int, Int64Array]] = []
         for rows in np.split(together_N, edges):
             object_id = int(object_ids_N[rows[0]])
             for run in self._walks.setdefault(object_id, _Walk()).runs(frames_N[rows].astype(np.int64)):
@@ -157,7 +155,7 @@ class _Walk:
         self._last: int | None = None
         self._heading = 0
 
-    def runs(self, frames_N: IntArray) -> Iterator[slice]:
+    def runs(self, frames_N: Int64Array) -> Iterator[slice]:
         """Cut the next rows where the walk turns around, because rows of another run may lie between both sides."""
         before = frames_N[0] if self._last is None else self._last
         headings = np.sign(np.diff(frames_N, prepend=before))

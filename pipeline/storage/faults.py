@@ -7,17 +7,11 @@ only the library that serves the job's URI is installed.
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Iterator
 from itertools import product
-from typing import TypeVar
 
 from pipeline.errors import StorageError
 from pipeline.storage.schemes import CLIENT_LIBRARIES
-
-_log = logging.getLogger(__name__)
-T = TypeVar("T")
-
 
 _TRANSIENT_STATUS = {401, 408, 409, 425, 429} | set(range(500, 600)) - {501, 505}
 _TRANSIENT_ERRNO = {

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pipeline.errors import StorageError
 from pipeline.redact import redact
-from pipeline.storage.faults import T, _log, is_transient
+from pipeline.storage.faults import is_transient
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
