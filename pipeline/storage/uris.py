@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
     _check_direct(uri)
     scheme = scheme_of(uri)
     options = _options_of(uri, storage_options or {})
-    for name, default in scheme.options.items():
+    for name, default in deepcopy(dict(scheme.options)).items():  # because botocore writes into what it is given
         options[name] = {**default, **options.get(name, {})} if isinstance(default, Mapping) else default
     if scheme.place is not Place.DISK:
         options.setdefault("use_listings_cache", False)

@@ -69,6 +69,13 @@ class Bucket(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
     cachable = False
 
 
+def test_a_client_that_writes_into_its_options_changes_nobody_elses() -> None:
+    first, _ = open_filesystem("s3://bucket/a", {"key": "first"})
+    first.storage_options["config_kwargs"]["retries"]["total_max_attempts"] = 1  # as botocore does
+    second, _ = open_filesystem("s3://bucket/a", {"key": "second"})
+    assert second.storage_options["config_kwargs"]["retries"] == {"max_attempts": 0}
+
+
 def test_storage_options_reach_the_stores_that_they_are_for() -> None:
     fsspec.register_implementation("gs", Bucket, clobber=True)
     seen: dict[str, dict[str, Any]] = {}
