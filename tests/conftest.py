@@ -24,6 +24,12 @@ def _one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """torch.compile keeps its code between processes, and takes code that was made for another instruction set."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+
+
 @pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.needs_cuda)])
 def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
     """A CUDA device: a pretended one everywhere, and the real one where there is one."""

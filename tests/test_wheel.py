@@ -84,13 +84,18 @@ def imported_packages(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+def normalized(distribution: str) -> str:
+    """A name as package indexes compare it: `pydantic_core` is `pydantic-core` (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
 def test_every_package_that_is_imported_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = {re.split(r"[^\w-]", entry)[0].lower() for entry in declared}
+    names = {normalized(re.split(r"[^\w-]", entry)[0]) for entry in declared}
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     imported = set.union(*map(imported_packages, files)) - sys.stdlib_module_names - set(PACKAGES)
     distributions = importlib.metadata.packages_distributions()
-    undeclared = {name for name in imported if not {found.lower() for found in distributions[name]} & names}
+    undeclared = {name for name in imported if not set(map(normalized, distributions[name])) & names}
     assert not undeclared
 
 
