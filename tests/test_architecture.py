@@ -209,6 +209,7 @@ def test_dataclasses_keep_the_limit_of_parameters() -> None:
     assert found == {"pipeline.output.mask_rows.Mask"}
 
 
+@pytest.mark.slow
 def test_what_needs_no_network_is_imported_without_torch() -> None:
     code = f"import sys, {', '.join(LIGHT)}; print(*sorted({{'torch', 'ray', 'av'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -251,6 +252,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 def test_the_linter_finds_what_is_planted(stubs: Path) -> None:
     clean = lint(stubs)
     assert "0 broken" in clean, clean
@@ -262,6 +264,7 @@ def test_the_linter_finds_what_is_planted(stubs: Path) -> None:
     assert "KEPT" not in found
 
 
+@pytest.mark.slow
 def test_the_linter_finds_a_room_that_has_no_floor(stubs: Path) -> None:
     (stubs / "pipeline/attic.py").touch()
     assert re.search(r"^rooms of pipeline, top floor first BROKEN$", lint(stubs), re.MULTILINE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 
+import pytest
 import torch
 
 from model.network.sam2 import Sam2
@@ -17,6 +18,8 @@ from model.tracking.session import VideoSession
 from model.weights.checkpoint import load_model
 from tests.reference.bounds import EXACT
 from tests.reference.mini import click_on, square_clip
+
+pytestmark = pytest.mark.slow
 
 FRAMES = 6
 FIRST, SECOND = 1, 2  # object ids

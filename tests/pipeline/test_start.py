@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _CODE = """
 import json, resource, sys
 sys.argv[0] = "pipeline.run"

@@ -20,6 +20,8 @@ from model.hf.processing import Sam2VideoProcessor
 from tests.reference.mini import click_on, mini_processor, mini_transformers, square_clip
 from tests.support.sessions import OTHER_BATCH, mini
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 6
 FIRST, SECOND = 1, 2  # object ids
 Masks = dict[int, torch.Tensor]

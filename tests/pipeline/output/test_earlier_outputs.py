@@ -115,6 +115,7 @@ def test_a_driver_of_it_that_lives_is_left_alone(old: JobFolder) -> None:
     assert old.run(*OPTIONS) == 3
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_from_the_frame_that_was_saved(old: JobFolder, undisturbed: JobFolder) -> None:
     before = {path: change for path, change in old.files().items() if path.endswith(".parquet")}
     assert old.run(*OPTIONS) == 0
@@ -126,6 +127,7 @@ def test_the_same_command_goes_on_from_the_frame_that_was_saved(old: JobFolder, 
     assert JobStorage(str(old.output)).tree("_sessions") == []
 
 
+@pytest.mark.slow
 def test_labeling_everything_anew_deletes_what_was_saved_with_other_options(old: JobFolder, tmp_path: Path) -> None:
     config = job_config("label", old.arguments("cluster=serial", *OPTIONS, "relabel=true", "propagate.direction=both"))
     job = open_job(config)
@@ -162,6 +164,7 @@ def in_session(old: bytes, new: bytes) -> Callable[[Path], None]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "unfit",
     [
