@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from model.tracking.steps import advance
     from model.tracking.stream import VideoStream
     from model.weights.checkpoint import load_model
-    from model.weights.hub import BUNDLED, bundled_folder, is_hub_id
+    from model.weights.hub import BUNDLED, WEIGHT_FILES, bundled_folder, is_hub_id
 
 _HOMES = {
     "ArrayFrames": "tracking.frames",
@@ -74,6 +74,7 @@ _HOMES = {
     "Sam2VisionConfig": "hf.config",
     "Step": "tracking.state",
     "VIDEO_FORMATS": "pixels.orientation",
+    "WEIGHT_FILES": "weights.hub",
     "VideoSession": "tracking.session",
     "VideoStream": "tracking.stream",
     "advance": "tracking.steps",
@@ -115,6 +116,7 @@ __all__ = [
     "Sam2VisionConfig",
     "Step",
     "VIDEO_FORMATS",
+    "WEIGHT_FILES",
     "VideoSession",
     "VideoStream",
     "advance",

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from model.network.config import CONSTANTS, Sam2Config
-from model.weights.checkpoint import CONFIG_NAME, locate, read_json
-from model.weights.hub import HubAccess
+from model.weights.checkpoint import locate, read_json
+from model.weights.hub import CONFIG_NAME, HubAccess
 
 _TINY = Sam2Config()
 

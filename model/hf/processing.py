@@ -18,8 +18,8 @@ from model.hf.postprocess import post_process_masks
 from model.hf.prompt_inputs import frame_index_of, frame_prompts, merged, object_ids_of, size_hw_of
 from model.pixels.transforms import IMAGE_MEAN, IMAGE_STD, normalize, resize_frame
 from model.prompts import errors_naming
-from model.weights.checkpoint import CONFIG_NAME, has_file, locate, read_json
-from model.weights.hub import HubAccess
+from model.weights.checkpoint import has_file, locate, read_json
+from model.weights.hub import CONFIG_NAME, HubAccess
 
 PROCESSOR_NAME = "processor_config.json"
 VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"

@@ -20,11 +20,17 @@ from torch import Tensor
 
 from model.network.config import Sam2Config
 from model.network.sam2 import Sam2
-from model.weights.hub import BUNDLED, HubAccess, bundled_folder, is_hub_id, snapshot
+from model.weights.hub import (
+    BUNDLED,
+    CONFIG_NAME,
+    WEIGHT_FILES,
+    WEIGHTS_NAME,
+    HubAccess,
+    bundled_folder,
+    is_hub_id,
+    snapshot,
+)
 from model.weights.weight_files import SUFFIXES, WeightsError, config_of_weights, read_weights
-
-CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
 
 # The layout stores one matrix twice; the model has it once, under the first name.
 _STORED_TWICE = {
@@ -81,7 +87,7 @@ def load_model(
 
 def read_stored_weights(source: str, access: HubAccess | None = None) -> StoredWeights:
     """Weights as they are stored; `source` as for `load_model`."""
-    place = locate(source, (CONFIG_NAME, WEIGHTS_NAME), access)
+    place = locate(source, WEIGHT_FILES, access)
     if not place.endswith(SUFFIXES) or Path(place).is_dir():
         return StoredWeights(source, read_json(place, CONFIG_NAME), read_weights(_existing(place, WEIGHTS_NAME)))
     folder, name = folder_and_name(place)

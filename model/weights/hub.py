@@ -19,6 +19,9 @@ _ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Names of the weights that this package ships, and their folders below `model/checkpoints/`.
 BUNDLED = {"mini": "sam2.1-mini"}
 
+# The two files of a folder of weights.
+CONFIG_NAME, WEIGHTS_NAME = WEIGHT_FILES = ("config.json", "model.safetensors")
+
 
 @dataclass(frozen=True)
 class HubAccess:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from model import bundled_folder, is_hub_id
+from model import WEIGHT_FILES, bundled_folder, is_hub_id
 from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
@@ -19,7 +19,6 @@ from pipeline.storage.faults import is_from_storage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 
-_NAMES = ("config.json", "model.safetensors")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -62,9 +61,9 @@ def resolve_weights(
 
 def _content_hash(path: Path) -> str:
     """SHA-256 of the config and the weights in a folder, or of one file."""
-    files = [path / name for name in _NAMES if (path / name).is_file()] if path.is_dir() else [path]
+    files = [path / name for name in WEIGHT_FILES if (path / name).is_file()] if path.is_dir() else [path]
     if not files:
-        raise ConfigError(f"model.checkpoint={path}: holds neither {_NAMES[0]} nor {_NAMES[1]}")
+        raise ConfigError(f"model.checkpoint={path}: holds neither {WEIGHT_FILES[0]} nor {WEIGHT_FILES[1]}")
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as data:

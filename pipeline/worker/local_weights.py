@@ -12,10 +12,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from model import WEIGHT_FILES
 from pipeline.storage.retry import Backoff
-from pipeline.storage.uris import open_filesystem
-
-_FILES = ("config.json", "model.safetensors")
+from pipeline.storage.uris import is_local, local_path, open_filesystem
 
 
 def local_weights(source: str, identity: str, storage_options: Mapping[str, Any]) -> str:
@@ -24,8 +23,8 @@ def local_weights(source: str, identity: str, storage_options: Mapping[str, Any]
     The copy is made once for each `identity`; workers that start at the same time wait for the one that makes it.
     Raises `StorageError` or an `OSError` of the store if the weights cannot be fetched.
     """
-    if "://" not in source or source.startswith(("file://", "local://")):
-        return source.removeprefix("file://").removeprefix("local://")
+    if is_local(source):
+        return local_path(source)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "maskmill" / "checkpoints"
     folder = cache / identity.replace(":", "-")
     cache.mkdir(parents=True, exist_ok=True)
@@ -40,7 +39,7 @@ def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path) -> Non
     aside.mkdir()
     try:
         filesystem, path = open_filesystem(source, storage_options)
-        for name in _FILES:
+        for name in WEIGHT_FILES:
             fetch = partial(filesystem.get_file, f"{path.rstrip('/')}/{name}", str(aside / name))
             Backoff().run(f"reading {name} of the weights", fetch)
         aside.rename(folder)
