@@ -33,11 +33,16 @@ if TYPE_CHECKING:
     from model.hf.model import Sam2VideoModel
     from model.hf.pictures import load_video
     from model.hf.processing import Sam2VideoProcessor, Sam2VideoVideoProcessor
+    from model.media.errors import MediaError
+    from model.media.folders import image_names
+    from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, can_seek
+    from model.media.raw_frames import Picture, RawFrame, Reader, VideoInfo
+    from model.media.readers import open_reader
+    from model.media.sources import Media, OpenFile
     from model.network.compiled import compile_model
     from model.network.kernels import device_type, frames_per_batch
     from model.network.precision import autocast_model
     from model.network.sam2 import Sam2
-    from model.pixels.orientation import VIDEO_FORMATS, Orientation
     from model.pixels.transfers import Download, FrameBuffers, download
     from model.pixels.transforms import resize_frame, upsample_logits
     from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
@@ -58,10 +63,16 @@ _HOMES = {
     "FrameBuffers": "pixels.transfers",
     "FrameResult": "tracking.state",
     "FrameSource": "tracking.frames",
+    "IMAGE_SUFFIXES": "media.formats",
     "MaskPrompt": "prompts",
-    "Orientation": "pixels.orientation",
+    "Media": "media.sources",
+    "MediaError": "media.errors",
+    "OpenFile": "media.sources",
+    "Picture": "media.raw_frames",
     "PointPrompt": "prompts",
     "Prompt": "prompts",
+    "RawFrame": "media.raw_frames",
+    "Reader": "media.raw_frames",
     "Sam2": "network.sam2",
     "Sam2HieraDetConfig": "hf.config",
     "Sam2VideoConfig": "hf.config",
@@ -73,20 +84,24 @@ _HOMES = {
     "Sam2VideoVideoProcessor": "hf.processing",
     "Sam2VisionConfig": "hf.config",
     "Step": "tracking.state",
-    "VIDEO_FORMATS": "pixels.orientation",
-    "WEIGHT_FILES": "weights.hub",
+    "VIDEO_FORMATS": "media.formats",
+    "VideoInfo": "media.raw_frames",
     "VideoSession": "tracking.session",
     "VideoStream": "tracking.stream",
+    "WEIGHT_FILES": "weights.hub",
     "advance": "tracking.steps",
     "autocast_model": "network.precision",
     "bundled_folder": "weights.hub",
+    "can_seek": "media.formats",
     "compile_model": "network.compiled",
     "device_type": "network.kernels",
     "download": "pixels.transfers",
     "frames_per_batch": "network.kernels",
+    "image_names": "media.folders",
     "is_hub_id": "weights.hub",
     "load_model": "weights.checkpoint",
     "load_video": "hf.pictures",
+    "open_reader": "media.readers",
     "resize_frame": "pixels.transforms",
     "upsample_logits": "pixels.transforms",
 }
@@ -100,10 +115,16 @@ __all__ = [
     "FrameBuffers",
     "FrameResult",
     "FrameSource",
+    "IMAGE_SUFFIXES",
     "MaskPrompt",
-    "Orientation",
+    "Media",
+    "MediaError",
+    "OpenFile",
+    "Picture",
     "PointPrompt",
     "Prompt",
+    "RawFrame",
+    "Reader",
     "Sam2",
     "Sam2HieraDetConfig",
     "Sam2VideoConfig",
@@ -116,19 +137,23 @@ __all__ = [
     "Sam2VisionConfig",
     "Step",
     "VIDEO_FORMATS",
-    "WEIGHT_FILES",
+    "VideoInfo",
     "VideoSession",
     "VideoStream",
+    "WEIGHT_FILES",
     "advance",
     "autocast_model",
     "bundled_folder",
+    "can_seek",
     "compile_model",
     "device_type",
     "download",
     "frames_per_batch",
+    "image_names",
     "is_hub_id",
     "load_model",
     "load_video",
+    "open_reader",
     "resize_frame",
     "upsample_logits",
 ]

@@ -1,4 +1,7 @@
-"""Every error that crosses a room of the pipeline, and how an error is told in one line."""
+"""Every error that crosses a room of the pipeline, and how an error is told in one line.
+
+An error of a video file is `MediaError`, of `model`.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +46,6 @@ class TableChanged(InputError):
         super().__init__(
             f"{redact_uri(file)}: was changed while the job ran ({reason}); the same command labels the video again"
         )
-
-
-class MediaError(Exception):
-    """A video that cannot be read, through its own fault. The message names the file and the remedy, no secrets."""
 
 
 class UnknownScheme(ValueError):

@@ -6,18 +6,18 @@ Legend: T frames, H, W pixels, S side of the model's square input; frames are ui
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-import fsspec
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.pixels.orientation import VIDEO_FORMATS, Orientation, UInt8Array
+from model.hf.locations import media_at
+from model.media.raw_frames import VideoInfo
+from model.media.readers import open_reader
+from model.pixels.orientation import UInt8Array
 from model.pixels.transforms import resize_frame
 from model.tracking.frames import ArrayFrames, FrameSource
 
@@ -35,18 +35,18 @@ class VideoMetadata:
 
 
 def load_video(location: str | Path) -> tuple[UInt8Array, VideoMetadata]:
-    """All frames of a video file as displayed, uint8 RGB `[T, H, W, 3]`, from a path or any fsspec URI.
+    """All frames of a video as displayed, uint8 RGB `[T, H, W, 3]`, numbered as the job numbers them.
 
-    Raises `ValueError` for a file that is no video, `FileNotFoundError` where there is none.
+    `location` is a path or any fsspec URI: of a video file, an image, a GIF or a folder of images. Frames of another
+    size than the first are scaled to it. Raises `ValueError` for what is no video, `FileNotFoundError` where there is
+    nothing.
     """
-    frames: list[UInt8Array] = []
-    fps: float | None = None
-    for fps, pixels in _decode(location):  # noqa: B007  # the rate of the stream comes with each frame
-        frames.append(pixels)
+    info, pictures = _read(location)
+    frames = list(pictures)
     if not frames:
         raise ValueError(f"video {location}: no frame could be decoded; check that the file is whole")
-    height, width, _ = frames[0].shape
-    return np.stack(frames), VideoMetadata(len(frames), height, width, fps)
+    height, width = info.size_hw
+    return np.stack(frames), VideoMetadata(len(frames), height, width, info.fps)
 
 
 def to_frames(
@@ -107,7 +107,7 @@ def _pictures(video: Any) -> Iterable[Any]:
             raise ValueError(f"video: a session has one video, got a batch of {len(video)}")
         return _pictures(video[0])
     if isinstance(video, (str, Path)):
-        return (pixels for _, pixels in _decode(video))
+        return _read(video)[1]
     if isinstance(video, (np.ndarray, Tensor)) and video.ndim == 4:
         return video
     if isinstance(video, (np.ndarray, Tensor)) or hasattr(video, "convert"):
@@ -128,23 +128,8 @@ def _is_batch(video: Any) -> bool:
     return isinstance(first, (str, Path, list, tuple)) or is_stack
 
 
-def _decode(location: str | Path) -> Iterator[tuple[float | None, UInt8Array]]:
-    """Frames per second, if the file says so, and the pixels of each frame."""
-    with fsspec.open(str(location), "rb") as file:
-        try:
-            container = av.open(file, "r", options={"format_whitelist": VIDEO_FORMATS})
-        except (av.FFmpegError, UnicodeDecodeError, OSError) as error:
-            raise ValueError(f"video {location}: is not a video that can be read ({error})") from error
-        with closing(container):
-            if not container.streams.video:
-                raise ValueError(f"video {location}: has no video stream")
-            stream = container.streams.video[0]
-            # Slices only: frame threads can hang when decoding stops early beside torch.
-            stream.thread_type = "SLICE"
-            fps = float(stream.average_rate) if stream.average_rate else None
-            try:
-                for picture in container.decode(stream):
-                    rgb = picture.reformat(format="rgb24", threads=1).to_ndarray()
-                    yield fps, Orientation.of(picture).apply(rgb.astype(np.uint8, copy=False))
-            except av.FFmpegError as error:
-                raise ValueError(f"video {location}: is damaged and cannot be decoded to its end ({error})") from error
+def _read(location: str | Path) -> tuple[VideoInfo, Iterator[UInt8Array]]:
+    """What a file says of itself, and the pixels of its frames one by one."""
+    reader = open_reader(media_at(location))
+    info = reader.info()
+    return info, (raw.picture.pixels(info.size_hw) for raw in reader.read())

@@ -1,7 +1,4 @@
-"""What FFmpeg is given of a video file, and how the pixels that it gives back become those that are displayed.
-
-Files are opened elsewhere, and only of the formats of `VIDEO_FORMATS`: a text file that says `ffconcat`, or a playlist,
-would make FFmpeg open other files of this machine.
+"""How the pixels that FFmpeg gives back become those that are displayed.
 
 Legend: H, W pixels; pixels are uint8 RGB `[H, W, 3]`.
 """
@@ -15,12 +12,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type as SideDataType
-
-# The second line is still images, which are videos of one frame.
-VIDEO_FORMATS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,obu,h264,hevc,m4v,mjpeg,yuv4mpegpipe,gif,apng,"
-    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
-)
 
 
 @dataclass(frozen=True)

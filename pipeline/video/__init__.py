@@ -1,7 +1,7 @@
 """Frames of a video: its file or folder is opened, decoded, numbered, decoded ahead, walked both ways.
 
 Doors: `media.open_media` (bytes), `frames.VideoFrames` (frames), `selection.FrameSelection` (which frames are labeled),
-`encode` (writes a video file). A new file format is added in `formats`.
-Uses: config, storage, records, and of model `Frame`, `Orientation` and `VIDEO_FORMATS`.
+`encode` (writes a video file). What makes frames of a file, and the formats of files, are in `model.media`.
+Uses: config, storage, records, and of model `Frame` and what reads files.
 Imported by inputs, worker and demo. It never imports `commits` or `inputs`.
 """

@@ -18,18 +18,12 @@ from pathlib import Path
 
 import torch
 
-from model import Frame
+from model import Frame, Media, MediaError, RawFrame, VideoInfo, can_seek, open_reader
 from pipeline.config.job_config import JobConfig
-from pipeline.errors import MediaError
 from pipeline.records import FramePosition
-from pipeline.video.formats import can_seek
 from pipeline.video.frame_spool import FrameSpool
-from pipeline.video.media import Media
 from pipeline.video.passes import DecodingPasses
 from pipeline.video.prefetch import DecodeAhead
-from pipeline.video.raw_frames import RawFrame, VideoInfo
-from pipeline.video.readers import open_reader
-from pipeline.video.rgb import RgbConverter
 from pipeline.video.selection import FrameIndex, FrameSelection
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
@@ -206,25 +200,23 @@ class VideoFrames:
     def _labeled(self, start: int) -> Generator[Frame, None, None]:
         known = self._index.num_labeled
         first = self._index.frame_of(min(start, known - 1))
-        convert = self._converter()
         with closing(self._passes.frames_from(first)) as frames:
             for frame_index, raw in frames:
                 label = self._index.label_of(frame_index)
                 if label is not None and label >= start:
-                    yield convert(label, raw)
+                    yield self._convert(label, raw)
 
     def _at(self, labels: Sequence[int]) -> Iterator[Frame]:
         if labels and labels[0] < 0:
             raise ValueError(f"{self._name}: frame {labels[0]} is before the first one")
         done = 0
-        convert = self._converter()
         while done < len(labels):
             known = self._index.num_labeled
             with closing(self._passes.frames_from(self._index.frame_of(min(labels[done], known - 1)))) as frames:
                 for frame_index, raw in frames:
                     if self._index.label_of(frame_index) != labels[done]:
                         continue
-                    yield convert(labels[done], raw)
+                    yield self._convert(labels[done], raw)
                     done += 1
                     if done == len(labels) or self._is_worth_seeking(frame_index, labels[done]):
                         break
@@ -252,14 +244,9 @@ class VideoFrames:
                     end, pixels = kept
                     yield Frame(end, torch.from_numpy(pixels))
 
-    def _converter(self) -> Callable[[int, RawFrame], Frame]:
-        rgb = RgbConverter(self._name, self.size_hw)
-
-        def convert(label: int, raw: RawFrame) -> Frame:
-            tensor = torch.from_numpy(rgb.pixels(raw.picture))
-            return Frame(label, tensor if self._transform is None else self._transform(tensor))
-
-        return convert
+    def _convert(self, label: int, raw: RawFrame) -> Frame:
+        tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
+        return Frame(label, tensor if self._transform is None else self._transform(tensor))
 
 
 def _last_positions(positions: Sequence[FramePosition]) -> list[FramePosition]:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import errno
 import io
-import re
 import stat
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pipeline.errors import MediaError, TableChanged
+from model import IMAGE_SUFFIXES, Media, MediaError, OpenFile, image_names
+from pipeline.errors import TableChanged
 from pipeline.records import WorkItem
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import http_status, is_transient
@@ -29,31 +28,8 @@ from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import member_name, tar_index
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
-from pipeline.video.formats import IMAGE_SUFFIXES
 
 _HEADER_BLOCK_BYTES = 64 << 10  # small, because the headers of a tar's members lie far apart
-
-OpenFile = Callable[[], io.IOBase]
-
-
-@dataclass(frozen=True)
-class Media:
-    """A video's bytes. Each call of an entry of `files` opens a new seekable file, independent of the others.
-
-    `files` has one entry, or for a folder of frames one per image, in their order. `name` is for messages and holds no
-    secrets.
-    """
-
-    name: str
-    files: tuple[OpenFile, ...]
-    is_folder: bool = False
-
-    def extent(self) -> str:
-        """Number of bytes of a file, or of images of a folder. It mostly differs when a file was replaced."""
-        if self.is_folder:
-            return f"{len(self.files)} images"
-        with self.files[0]() as file:
-            return f"{file.seek(0, io.SEEK_END)} bytes"
 
 
 def video_byte_rows() -> RowReader:
@@ -151,14 +127,14 @@ class _Storage:
             if not folder.is_dir():
                 return None
             files = [str(path) for path in folder.iterdir() if path.is_file()]
-            return [partial(io.FileIO, name) for name in _images(files)]
+            return [partial(io.FileIO, name) for name in image_names(files)]
         filesystem, path = open_filesystem(uri, self.options)
         if not uri.endswith("/") and self._call(filesystem.info, path)["type"] != "directory":
             return None
         entries = self._call(filesystem.ls, path, detail=True)
         files = [entry["name"] for entry in entries if entry["type"] == "file"]
         # The listing of a web server is a page with links, and a link with `..` may lead out of the folder.
-        names = _images([name for name in files if ".." not in unquote(name).split("/")])
+        names = image_names([name for name in files if ".." not in unquote(name).split("/")])
         return [partial(self._image, filesystem, name) for name in names]
 
     def tar_member(self, archive: str, name: str) -> OpenFile:
@@ -202,17 +178,6 @@ class _Storage:
 
     def _call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         return self._backoff.run(f"reading {self._name}", partial(function, *arguments, **keywords))
-
-
-def natural_order(name: str) -> list[tuple[int, str]]:
-    """A sorting key that puts `frame9` before `frame10`."""
-    pieces = re.findall(r"\d+|\D+", name)
-    return [(int(piece), piece) if piece.isdecimal() else (-1, piece) for piece in pieces]
-
-
-def _images(names: list[str]) -> list[str]:
-    shown = [name for name in names if not name.rpartition("/")[2].startswith(".")]
-    return sorted((name for name in shown if name.lower().endswith(IMAGE_SUFFIXES)), key=natural_order)
 
 
 def _open_range(cache: BlockCache) -> io.BufferedReader:

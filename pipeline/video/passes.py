@@ -10,8 +10,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from itertools import chain, dropwhile
 
-from pipeline.errors import MediaError
-from pipeline.video.raw_frames import RawFrame, Reader
+from model import MediaError, RawFrame, Reader
 from pipeline.video.selection import FrameIndex, FrameSelection, InconsistentFrames
 
 NumberedFrames = Generator[tuple[int, RawFrame], None, None]

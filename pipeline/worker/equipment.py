@@ -17,6 +17,7 @@ from model import (
     FrameBuffers,
     FrameResult,
     FrameSource,
+    Media,
     Sam2,
     Step,
     VideoSession,
@@ -35,7 +36,7 @@ from pipeline.records import WorkItem
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.scratch import WorkerFolder
 from pipeline.storage.uris import StorageOptions
-from pipeline.video.media import Media, open_media
+from pipeline.video.media import open_media
 from pipeline.worker.devices import choose_device, describe_device, prepare_model
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.local_weights import local_weights

@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
-from model import FrameResult, Step
-from pipeline.errors import InputError, MediaError, StorageError, TableChanged, WorkerBroken, describe
+from model import FrameResult, MediaError, Step
+from pipeline.errors import InputError, StorageError, TableChanged, WorkerBroken, describe
 from pipeline.output.rows import labeled_video
 from pipeline.output.saved_sessions import SessionStore, session_identity
 from pipeline.output.segment_writer import LabeledVideo

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from pycocotools import mask as coco
 
+from model import Media
 from model.pixels.transforms import resize_frame
 from pipeline.masks.from_logits import encode_logits
 from pipeline.video.encode import encode_mp4
 from pipeline.video.frames import VideoFrames
-from pipeline.video.media import Media
 from tests.bench.efficiency import forth_and_back
 from tests.bench.measure import medians_in_turn
 from tests.pipeline.masks.test_from_logits import blobs

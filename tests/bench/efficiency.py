@@ -104,6 +104,7 @@ def bare_loop(folder: Path, boxes: list[list[float]], workload: Workload) -> dic
 def _bare_loop(path: Path, boxes: list[list[float]], workload: Workload, pipe: Any) -> None:
     import torch
 
+    from model import Media
     from model.network.kernels import frames_per_batch
     from model.pixels.transforms import resize_frame
     from model.prompts import BoxPrompt
@@ -111,7 +112,6 @@ def _bare_loop(path: Path, boxes: list[list[float]], workload: Workload, pipe: A
     from model.tracking.session import VideoSession
     from model.weights.checkpoint import load_model
     from pipeline.video.frames import VideoFrames
-    from pipeline.video.media import Media
 
     torch.set_num_threads(1)
     model = load_model("mini")

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 import torch
 
+from model import Media
 from model.network.config import named_config
 from model.network.kernels import as_on
 from model.network.sam2 import Sam2
@@ -26,7 +27,6 @@ from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.records import FramePosition
 from pipeline.video.encode import encode_mp4
 from pipeline.video.frames import VideoFrames
-from pipeline.video.media import Media
 from pipeline.worker.labeler import LabelOptions, label_steps
 from tests.bench.efficiency import forth_and_back
 from tests.bench.measure import held_bytes, peak_mib

@@ -13,9 +13,10 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from model import Media
 from pipeline.arrays import UInt8Array
 from pipeline.records import RowSpan, VideoSource, WorkItem
-from pipeline.video.media import Media, open_media
+from pipeline.video.media import open_media
 
 
 def gray_of(index: int) -> int:

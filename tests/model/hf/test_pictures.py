@@ -71,11 +71,11 @@ def test_uncompressed_video_is_read_as_by_the_pipeline(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"no video", "is not a video that can be read"),
-        (b"", "is not a video that can be read"),
-        (b"ffconcat version 1.0\nfile /etc/hostname\n", "is not a video that can be read"),
-        (MP4[: len(MP4) // 8], "is not a video that can be read"),
-        (without_pictures(MP4), "is damaged and cannot be decoded"),
+        (b"no video", "is not a video or image that can be read"),
+        (b"", "is not a video or image that can be read"),
+        (b"ffconcat version 1.0\nfile /etc/hostname\n", "is not a video or image that can be read"),
+        (MP4[: len(MP4) // 8], "is not a video or image that can be read"),
+        (without_pictures(MP4), "no frame could be decoded"),
     ],
     ids=["text", "empty", "playlist", "truncated", "damaged"],
 )

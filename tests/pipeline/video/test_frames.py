@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from model import Media
 from pipeline.arrays import UInt8Array
 from pipeline.config.compose import job_config
 from pipeline.records import FramePosition
 from pipeline.video.frames import DecodeOptions, VideoFrames
-from pipeline.video.media import Media
 from pipeline.video.selection import FrameSelection
 from tests.support.media_files import encode, gray_of, media_of, pictures, textured_pictures, with_edit_list
 

@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import MediaError, StorageError, TableChanged
+from model import MediaError
+from model.media.folders import natural_order
+from pipeline.errors import StorageError, TableChanged
 from pipeline.records import RowSpan
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import tar_index
 from pipeline.video.frames import VideoFrames
-from pipeline.video.media import natural_order, open_media
+from pipeline.video.media import open_media
 from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.media_files import encode, encode_image, item, media_of, pictures, read_all
 from tests.support.s3_server import S3Server

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-import av
+import numpy as np
 import pytest
 
-from pipeline.errors import MediaError
+from model import MediaError, RawFrame, VideoInfo
+from pipeline.arrays import UInt8Array
 from pipeline.video.passes import DecodingPasses
-from pipeline.video.raw_frames import RawFrame, VideoInfo
 from pipeline.video.selection import FrameIndex, FrameSelection
 
-PICTURE = av.VideoFrame(16, 16, "rgb24")
+
+class Black:
+    """A picture without content."""
+
+    def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
+        return np.zeros((*size_hw, 3), np.uint8)
 
 
 class FakeReader:
@@ -43,7 +48,7 @@ class FakeReader:
         for number in range(first, self.num_frames):
             if first == 0 or number != self._missing:
                 self.num_decoded += 1
-                yield RawFrame(float(number), number % self._key_distance == 0, PICTURE)
+                yield RawFrame(float(number), number % self._key_distance == 0, Black())
 
 
 def passes_over(reader: FakeReader, *, can_seek: bool = True, **selection: float) -> DecodingPasses:

@@ -21,7 +21,7 @@ import torch
 from botocore.exceptions import NoCredentialsError
 from pycocotools import mask as coco
 
-from model import FrameResult, Step, advance
+from model import FrameResult, Media, Step, advance
 from pipeline.config.job_config import CheckpointConfig, FlushConfig, JobConfig, ModelConfig, WorkerConfig
 from pipeline.errors import StorageError
 from pipeline.inputs.plan import make_plan
@@ -32,7 +32,7 @@ from pipeline.records import Report, Status, VideoSource, Weights, WorkerEnd, Wo
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
-from pipeline.video.media import Media, open_media
+from pipeline.video.media import open_media
 from pipeline.worker.equipment import Stages
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.settings import JobFacts, WorkerSettings

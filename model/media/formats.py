@@ -1,9 +1,15 @@
-"""What differs between file formats. A new format is added here, and to `VIDEO_FORMATS` of `model` if FFmpeg reads it.
+"""What differs between file formats. A new format that FFmpeg reads is added here.
 
 A format goes by the name of FFmpeg's demuxer for it, as in `mpegts` or `png_pipe`.
 """
 
 from __future__ import annotations
+
+# The second line is still images, which are videos of one frame.
+VIDEO_FORMATS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,obu,h264,hevc,m4v,mjpeg,yuv4mpegpipe,gif,apng,"
+    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
+)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Names of files that count as frames in a folder of images, in lower case."""

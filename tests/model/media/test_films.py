@@ -10,14 +10,15 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipeline.errors import MediaError
+from model.media.errors import MediaError
+from model.media.film_pictures import RgbConverter
+from model.media.films import FilmReader
+from model.media.sources import Media
+from model.media.watched_file import WatchedFile
 from pipeline.records import FramePosition
 from pipeline.video.frames import VideoFrames
-from pipeline.video.media import Media, open_media
-from pipeline.video.readers import FileReader
-from pipeline.video.rgb import RgbConverter
+from pipeline.video.media import open_media
 from pipeline.video.selection import FrameSelection
-from pipeline.video.watched_file import WatchedFile
 from tests.support.media_files import (
     encode,
     encode_audio,
@@ -291,7 +292,7 @@ def test_a_place_that_no_file_has_is_told_to_ffmpeg(tmp_path: Path) -> None:
 def test_pixels_that_cannot_be_converted_are_the_videos_fault() -> None:
     picture = av.VideoFrame(64, 48, "gray32le")
     with pytest.raises(MediaError, match=r"clip: its pixels \(gray32le, .*\) cannot be turned into RGB"):
-        RgbConverter("clip", (48, 64)).pixels(picture)
+        RgbConverter("clip").pixels(picture, (48, 64))
 
 
 class FailingFile(io.BytesIO):
@@ -327,7 +328,7 @@ def test_a_size_that_changes_on_the_way_is_scaled_to_the_first() -> None:
 
 
 def test_info_tells_what_the_file_claims() -> None:
-    info = FileReader("clip", lambda: io.BytesIO(encode(pictures(5), rate=25))).info()
+    info = FilmReader("clip", lambda: io.BytesIO(encode(pictures(5), rate=25))).info()
     assert (info.size_hw, info.fps, info.rotation_degrees, info.codec) == ((48, 64), 25.0, 0, "h264")
     assert info.duration_seconds == pytest.approx(0.2, abs=0.01)
     assert info.has_times
@@ -338,6 +339,6 @@ def test_a_video_is_decoded_by_as_many_threads_as_are_asked_for(num_threads: int
     data = encode(pictures(8), options={"x264-params": "slices=4"})
     process = psutil.Process()
     num_before = process.num_threads()
-    with closing(FileReader("clip", lambda: io.BytesIO(data), num_threads).read()) as frames:
+    with closing(FilmReader("clip", lambda: io.BytesIO(data), num_threads).read()) as frames:
         next(frames)
         assert process.num_threads() - num_before == num_threads - 1

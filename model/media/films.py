@@ -1,4 +1,4 @@
-"""Readers of videos, with PyAV: a video file, an image, a GIF, or a folder of images.
+"""The reader of films, with PyAV: a video file, a GIF, for now an image too.
 
 FFmpeg is given files that were opened elsewhere, never names, and only formats of `VIDEO_FORMATS`. A text file that
 says `ffconcat`, or a playlist, would make FFmpeg open other files of this machine.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import av
@@ -19,12 +18,13 @@ from av.stream import Disposition
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from model import VIDEO_FORMATS, Orientation
-from pipeline.errors import MediaError
-from pipeline.video.formats import has_times
-from pipeline.video.media import Media, OpenFile
-from pipeline.video.raw_frames import RawFrame, Reader, VideoInfo
-from pipeline.video.watched_file import WatchedFile
+from model.media.errors import MediaError
+from model.media.film_pictures import FilmPicture, RgbConverter
+from model.media.formats import VIDEO_FORMATS, has_times
+from model.media.raw_frames import RawFrame, VideoInfo
+from model.media.sources import OpenFile
+from model.media.watched_file import WatchedFile
+from model.pixels.orientation import Orientation
 
 MAX_PIXELS = 1 << 27  # of a frame; a larger frame is refused before memory is taken for it
 _MAX_DEMUX_ERRORS = 16  # after so many errors in a row the rest of a file is given up
@@ -32,12 +32,7 @@ _MAX_SEEK_SECONDS = 4e9  # later than any clock says, and small enough for 64 bi
 _UNKNOWN_STEP_SECONDS = 0.04  # between frames of a file that says neither times nor a rate
 
 
-def open_reader(media: Media, num_threads: int = 1) -> Reader:
-    """The reader for a kind of media. A video is decoded by so many threads, the images of a folder by one."""
-    return FolderReader(media) if media.is_folder else FileReader(media.name, media.files[0], num_threads)
-
-
-class FileReader:
+class FilmReader:
     """A video file, an image or a GIF.
 
     A video that is whole gives the same frames for any number of threads. Threads change what a decoder makes of a
@@ -79,13 +74,14 @@ class FileReader:
             # The stream's time base, because frames that the decoder hands out at the end of a file lack their own.
             time_base = stream.time_base
             pts_seconds = -step
+            converter = RgbConverter(self._name)
             for picture in self._decode(file, container, stream):
                 if picture.pts is None or time_base is None:
                     pts_seconds += step
-                    yield RawFrame(pts_seconds, False, picture)
+                    yield RawFrame(pts_seconds, False, FilmPicture(picture, converter))
                 else:
                     pts_seconds = float(picture.pts * time_base)
-                    yield RawFrame(pts_seconds, _starts_decoding(picture), picture)
+                    yield RawFrame(pts_seconds, _starts_decoding(picture), FilmPicture(picture, converter))
 
     def _open(self) -> WatchedFile:
         return WatchedFile(self._name, self._open_file)
@@ -168,44 +164,6 @@ class FileReader:
             if packet.size:
                 yield packet
         yield None
-
-
-class FolderReader:
-    """A folder of images, one frame each, in order of their names. A gap in their numbers is no missing frame."""
-
-    def __init__(self, media: Media) -> None:
-        self._images = [FileReader(media.name, file) for file in media.files]
-        self._name = media.name
-        self.num_damaged = 0
-
-    def info(self) -> VideoInfo:
-        """What the first image that can be decoded says, without times."""
-        for image in self._images:
-            try:
-                info = image.info()
-            except MediaError:
-                continue
-            return replace(info, fps=None, duration_seconds=None, num_frames_claimed=len(self._images), has_times=False)
-        raise MediaError(f"{self._name}: none of the {len(self._images)} images of the folder could be decoded")
-
-    def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
-        """See `Reader`. The time of an image is its place in the folder: 0, 1, 2 and so on."""
-        start = max(0, int(seek_seconds or 0))
-        num_damaged = 0
-        for place in range(start, len(self._images)):
-            picture = self._picture(place)
-            if picture is not None:
-                yield RawFrame(float(place), True, picture)
-            else:
-                num_damaged += 1
-                self.num_damaged = max(self.num_damaged, num_damaged)
-
-    def _picture(self, place: int) -> av.VideoFrame | None:
-        with closing(self._images[place].read()) as frames:
-            try:
-                return next(frames).picture
-            except (MediaError, StopIteration):
-                return None
 
 
 def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:

@@ -6,8 +6,8 @@ import errno
 import io
 from typing import Any
 
-from pipeline.errors import MediaError
-from pipeline.video.media import OpenFile
+from model.media.errors import MediaError
+from model.media.sources import OpenFile
 
 
 class WatchedFile:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model import VIDEO_FORMATS
-from pipeline.video.formats import IMAGE_SUFFIXES, can_seek, has_times
+from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, can_seek, has_times
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
 from tests.support.media_files import encode, item, media_of, pictures

@@ -1,4 +1,7 @@
-"""The contract of readers: a video as decoded pictures with times, and what its file says of itself."""
+"""The contract of readers: a video as decoded pictures with times, and what its file says of itself.
+
+Legend: H, W pixels as displayed; pixels are uint8 RGB `[H, W, 3]`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-import av
+from model.pixels.orientation import UInt8Array
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,26 @@ class VideoInfo:
     codec: str
 
 
+class Picture(Protocol):
+    """One decoded picture. Its pixels are converted when they are asked for, because many passes only count."""
+
+    def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
+        """The pixels, upright, in the size of the video: a picture of another size is scaled.
+
+        Raises `MediaError` for pixels that cannot be turned into RGB.
+        """
+
+
 @dataclass(frozen=True)
 class RawFrame:
-    """One decoded picture with its time in seconds. `is_key`: decoding can begin at this frame.
+    """One frame with its time in seconds. `is_key`: decoding can begin at this frame.
 
     Frames of a file without times count up from 0 by 1 / fps (0.04 s without a rate), images of a folder by 1.
     """
 
     pts_seconds: float
     is_key: bool
-    picture: av.VideoFrame
+    picture: Picture
 
 
 class Reader(Protocol):
