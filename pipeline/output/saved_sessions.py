@@ -24,7 +24,7 @@ from pipeline.output.layout import (
     session_document,
     session_folder,
 )
-from pipeline.output.schema import MASKS, SCHEMA_VERSION
+from pipeline.output.schema import MASKS, SCHEMA_VERSION, with_columns_of_today
 from pipeline.records import WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.documents import Document
@@ -220,6 +220,5 @@ def _encode(batches: Sequence[pa.RecordBatch]) -> bytes:
 
 def _decode(data: bytes) -> list[pa.RecordBatch]:
     with pa.ipc.open_stream(data) as reader:
-        if reader.schema != MASKS:
-            raise ValueError("rows of another schema")
-        return list(reader)
+        batches: list[pa.RecordBatch] = with_columns_of_today(reader.read_all(), MASKS).to_batches()
+        return batches

@@ -6,6 +6,8 @@ Frame indexes count the decoded frames in presentation order from the first fram
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
@@ -98,3 +100,22 @@ VIDEOS = pa.schema(
 )
 
 TABLES: dict[str, pa.Schema] = {"masks": MASKS, "tracks": TRACKS, "videos": VIDEOS}
+
+
+def with_columns_of_today(rows: pa.Table, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows that any commit wrote, in the columns of `schema` or in those of them that `columns` names.
+
+    A column that the rows lack is null, and one that the schema lacks is left out. Raises `ValueError` if values do not
+    fit their column.
+    """
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    present = [
+        rows[field.name] if field.name in rows.column_names else _nulls(field, rows.num_rows) for field in wanted
+    ]
+    return pa.Table.from_arrays(present, names=wanted.names).cast(wanted)
+
+
+def _nulls(field: pa.Field, num_rows: int) -> pa.Array:
+    if not field.nullable:
+        raise ValueError(f"the rows lack column {field.name}")
+    return pa.nulls(num_rows, field.type)

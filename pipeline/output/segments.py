@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import NewerVersion
 from pipeline.output.layout import segment_object, segment_of
-from pipeline.output.schema import TABLES
+from pipeline.output.schema import TABLES, with_columns_of_today
 from pipeline.output.segment_document import SegmentDocument
 from pipeline.output.segment_files import METADATA_KEY, BuiltSegment, SegmentOrigin, discard
 from pipeline.records import Segment
@@ -91,7 +91,9 @@ def is_whole(footer: SegmentFooter, sizes: Mapping[str, int]) -> bool:
 def read_batches(
     storage: JobStorage, table: str, segment: Segment, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of one table of a published segment, a row group at a time.
+    """Rows of one table of a published segment, a row group at a time, with the columns that the table has today.
+
+    A column that an earlier program did not write is null.
 
     Raises:
         FileNotFoundError: the object with these rows has been deleted.
@@ -102,4 +104,5 @@ def read_batches(
     with storage.open_input(path) as file, pq.ParquetFile(file) as parquet:
         for group in range(parquet.num_row_groups):
             read = partial(parquet.read_row_group, group, columns=columns)
-            yield from storage.retry(f"read {path}", read).to_batches()
+            rows = storage.retry(f"read {path}", read)
+            yield from with_columns_of_today(rows, TABLES[table], columns).to_batches()

@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
-from pipeline.output.schema import MASKS, RLE, SORT_KEYS, TABLES, TRACKS, VIDEOS
+from pipeline.output.schema import MASKS, RLE, SORT_KEYS, TABLES, TRACKS, VIDEOS, with_columns_of_today
 
 
 def test_masks_have_the_promised_columns() -> None:
@@ -43,6 +43,19 @@ def test_statuses_and_provenance_are_kept() -> None:
     assert {"status", "category", "first_visible_frame", "visible_share", "object_score_mean"} <= set(TRACKS.names)
     provenance = {"error_class", "message", "attempts", "worker", "segment", "checkpoint", "config_hash", "prompt_hash"}
     assert provenance <= set(VIDEOS.names)
+
+
+def test_rows_of_other_programs_are_read_in_the_columns_of_today() -> None:
+    today = pa.schema(
+        [pa.field("key", pa.string(), nullable=False), pa.field("new", pa.int32()), pa.field("more", RLE)]
+    )
+    older = pa.table({"dropped": [1.5, 2.5], "key": ["a", "b"]})
+    found = with_columns_of_today(older, today)
+    assert found.schema == today
+    assert found.to_pylist() == [{"key": key, "new": None, "more": None} for key in ("a", "b")]
+    assert with_columns_of_today(older, today, ["new"]).to_pydict() == {"new": [None, None]}
+    with pytest.raises(ValueError, match="the rows lack column key"):
+        with_columns_of_today(older.select(["dropped"]), today)
 
 
 @pytest.mark.parametrize(
