@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from model.hf.pictures import load_video
     from model.hf.processing import Sam2VideoProcessor, Sam2VideoVideoProcessor
     from model.media.errors import MediaError
-    from model.media.folders import image_names
+    from model.media.file_names import image_names
     from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, can_seek
     from model.media.raw_frames import Picture, RawFrame, Reader, VideoInfo
     from model.media.readers import open_reader
@@ -97,7 +97,7 @@ _HOMES = {
     "device_type": "network.kernels",
     "download": "pixels.transfers",
     "frames_per_batch": "network.kernels",
-    "image_names": "media.folders",
+    "image_names": "media.file_names",
     "is_hub_id": "weights.hub",
     "load_model": "weights.checkpoint",
     "load_video": "hf.pictures",

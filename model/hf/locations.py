@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 
 from model.media.errors import MediaError
-from model.media.folders import image_names
+from model.media.file_names import image_names
 from model.media.formats import IMAGE_SUFFIXES
 from model.media.sources import Media
 
@@ -29,7 +29,8 @@ def media_at(location: str | Path) -> Media:
     images = image_names(entry["name"] for entry in entries if entry["type"] == "file")
     if not images:
         raise MediaError(f"{name}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    return Media(name, tuple(partial(_open, filesystem, image) for image in images), is_folder=True)
+    files = tuple(partial(_open, filesystem, image) for image in images)
+    return Media(name, files, is_folder=True, file_names=tuple(image.rpartition("/")[2] for image in images))
 
 
 def _open(filesystem: Any, path: str) -> io.IOBase:

@@ -43,5 +43,9 @@ class FilmPicture:
     decoded: av.VideoFrame
     converter: RgbConverter
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return Orientation.of(self.decoded).size_hw(self.decoded)
+
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         return self.converter.pixels(self.decoded, size_hw)

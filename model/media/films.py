@@ -45,6 +45,11 @@ class FilmReader:
         self._num_threads = num_threads
         self.num_damaged = 0
 
+    def remarks(self) -> tuple[str, ...]:
+        """See `Reader`."""
+        plural = "" if self.num_damaged == 1 else "s"
+        return (f"left out: {self.num_damaged} damaged frame{plural}",) if self.num_damaged else ()
+
     def info(self) -> VideoInfo:
         with closing(self._open()) as file, closing(self._container(file)) as container:
             stream = self._video_stream(container)

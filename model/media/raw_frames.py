@@ -9,6 +9,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
+from model.media.errors import MediaError
 from model.pixels.orientation import UInt8Array
 
 
@@ -32,6 +33,10 @@ class VideoInfo:
 class Picture(Protocol):
     """One decoded picture. Its pixels are converted when they are asked for, because many passes only count."""
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the picture itself, as displayed."""
+
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         """The pixels, upright, in the size of the video: a picture of another size is scaled.
 
@@ -40,23 +45,35 @@ class Picture(Protocol):
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """The `Picture` of a frame that has a place in the video and cannot be read. `message` says which and why."""
+
+    message: str
+    size_hw: tuple[int, int] = (0, 0)
+
+    def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
+        raise MediaError(self.message)
+
+
+@dataclass(frozen=True)
 class RawFrame:
     """One frame with its time in seconds. `is_key`: decoding can begin at this frame.
 
-    Frames of a file without times count up from 0 by 1 / fps (0.04 s without a rate), images of a folder by 1.
+    Frames of a file without times count up from 0 by 1 / fps (0.04 s without a rate), images of a folder by 1. A frame
+    with a `fault`, which names its file and the reason, keeps its number and is not labeled.
     """
 
     pts_seconds: float
     is_key: bool
     picture: Picture
+    fault: str = ""
 
 
 class Reader(Protocol):
     """Reads one video as often as it is asked to. Several readings may run at once, in different threads."""
 
-    @property
-    def num_damaged(self) -> int:
-        """Frames or packets that the worst reading so far left out because they are damaged."""
+    def remarks(self) -> tuple[str, ...]:
+        """What the readings so far have met that the user should know of, each in a few words: damage, other sizes."""
 
     def info(self) -> VideoInfo:
         """What the file says of itself. Raises `MediaError` if no frame of it can be decoded."""

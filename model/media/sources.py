@@ -13,13 +13,14 @@ OpenFile = Callable[[], io.IOBase]
 class Media:
     """A video's bytes. Each call of an entry of `files` opens a new seekable file, independent of the others.
 
-    `files` has one entry, or for a folder of frames one per image, in their order (`folders.image_names`). `name` is
-    for messages and holds no secrets.
+    `files` has one entry, or for a folder of frames one per image, in their order (`file_names.image_names`). `name`
+    and `file_names`, the images' own names, are for messages and hold no secrets.
     """
 
     name: str
     files: tuple[OpenFile, ...]
     is_folder: bool = False
+    file_names: tuple[str, ...] = ()
 
     def extent(self) -> str:
         """Number of bytes of a file, or of images of a folder. It mostly differs when a file was replaced."""

@@ -105,6 +105,8 @@ class VideoFrames:
         found: dict[FramePosition, int | None] = dict.fromkeys(prompted)
         found.update((position, self._index.find(position)) for position in wanted)
         self._index.set_prompted(frame for frame in found.values() if frame is not None)
+        if not self._index.num_labeled:
+            raise MediaError(f"{self._name}: no frame of the selection can be read; {'; '.join(self.remarks())}")
         return found
 
     @property
@@ -122,10 +124,9 @@ class VideoFrames:
         """Frames of the range that were decoded so far, labeled or not."""
         return self._index.num_known
 
-    @property
-    def num_damaged(self) -> int:
-        """Damaged frames or packets that the worst pass so far has left out."""
-        return self._reader.num_damaged
+    def remarks(self) -> tuple[str, ...]:
+        """What the passes so far have met that the user should know of, each in a few words."""
+        return self._reader.remarks()
 
     def length_up_to(self, limit: int) -> int:
         """`min(number of labeled frames, limit)`, exact, whatever the container claims."""
@@ -133,9 +134,18 @@ class VideoFrames:
         return min(self._index.num_labeled, limit)
 
     def locate(self, position: FramePosition) -> int | None:
-        """Label of one of the `prompted` positions. `None` beyond the range, or for a time in a file without times."""
+        """Label of one of the `prompted` positions, `None` for one without a label (see `absence`)."""
         frame = self._found[position]
         return None if frame is None else self._index.label_of(frame)
+
+    def absence(self, position: FramePosition) -> str:
+        """Why one of the `prompted` positions has no label, and the remedy."""
+        frame = self._found[position]
+        if frame is not None:
+            return f"the frame cannot be read ({self._index.fault_of(frame)}); repair it or prompt another frame"
+        length = "its length is not known" if self.num_frames is None else f"{self.num_frames} labeled frames"
+        reason = "ends before it" if position.frame_index is not None else "has no frame then, or has no times"
+        return f"the video {reason} ({length}); give another frame_index or remove the prompt"
 
     def position(self, index: int) -> FramePosition:
         """The name in the tables of a labeled frame that has been decoded already."""

@@ -82,7 +82,8 @@ def _locate(item: WorkItem, name: str, storage: _Storage, rows: RowReader | None
     if listing is not None:
         if not listing:
             raise MediaError(f"{name}: the folder holds no images ({', '.join(IMAGE_SUFFIXES)})")
-        return Media(name, tuple(listing), is_folder=True)
+        names = tuple(redact_uri(image).rpartition("/")[2] for image in listing)
+        return Media(name, tuple(listing.values()), is_folder=True, file_names=names)
     return Media(name, (storage.file(item.source.uri),))
 
 
@@ -120,14 +121,14 @@ class _Storage:
             return partial(io.FileIO, self._download(uri))
         return partial(_open_range, BlockCache(fetch, num_bytes))
 
-    def images(self, uri: str) -> list[OpenFile] | None:
-        """The images of a folder in natural order of their names, or `None` if `uri` is no folder."""
+    def images(self, uri: str) -> dict[str, OpenFile] | None:
+        """The images of a folder by name, in natural order of their names, or `None` if `uri` is no folder."""
         if is_local(uri):
             folder = Path(local_path(uri))
             if not folder.is_dir():
                 return None
-            files = [str(path) for path in folder.iterdir() if path.is_file()]
-            return [partial(io.FileIO, name) for name in image_names(files)]
+            names = image_names([path.name for path in folder.iterdir() if path.is_file()])
+            return {name: partial(io.FileIO, folder / name) for name in names}
         filesystem, path = open_filesystem(uri, self.options)
         if not uri.endswith("/") and self._call(filesystem.info, path)["type"] != "directory":
             return None
@@ -135,7 +136,7 @@ class _Storage:
         files = [entry["name"] for entry in entries if entry["type"] == "file"]
         # The listing of a web server is a page with links, and a link with `..` may lead out of the folder.
         names = image_names([name for name in files if ".." not in unquote(name).split("/")])
-        return [partial(self._image, filesystem, name) for name in names]
+        return {name: partial(self._image, filesystem, name) for name in names}
 
     def tar_member(self, archive: str, name: str) -> OpenFile:
         """A member of an archive by byte range."""

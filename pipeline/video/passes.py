@@ -87,7 +87,7 @@ class DecodingPasses:
         for raw in frames:
             if end_seconds is not None and raw.pts_seconds >= end_seconds:
                 break
-            self._index.record(number, raw.pts_seconds, raw.is_key)
+            self._index.record(number, raw.pts_seconds, raw.is_key, raw.fault)
             yield number, raw
             number += 1
         self._index.finish(number)

@@ -61,6 +61,7 @@ class FrameIndex:
         self._on_grid = bytearray()
         self._labeled = array("q")
         self._prompted: frozenset[int] = frozenset()
+        self._faults: dict[int, str] = {}
         self._last_tick = -math.inf
         self._seekable = True
         self.complete = False
@@ -80,15 +81,21 @@ class FrameIndex:
         with self._lock:
             self._prompted = frozenset(frame_indexes)
             chosen = (i for i, on_grid in enumerate(self._on_grid) if on_grid or i in self._prompted)
-            self._labeled = array("q", chosen)
+            self._labeled = array("q", (i for i in chosen if i not in self._faults))
 
-    def record(self, frame_index: int, pts_seconds: float, is_key: bool) -> None:
-        """Note a frame. Raises `InconsistentFrames` if another time is known for it or frames before it are not."""
+    def record(self, frame_index: int, pts_seconds: float, is_key: bool, fault: str = "") -> None:
+        """Note a frame; one with a fault cannot be read and gets no label.
+
+        Raises `InconsistentFrames` if another time is known for it, or frames before it are not known, or it could be
+        read before and cannot now, or the other way round.
+        """
         with self._lock:
             known = len(self._pts_seconds)
             if frame_index < known:
                 if self._pts_seconds[frame_index] != pts_seconds:
                     raise InconsistentFrames(f"frame {frame_index} was at {self._pts_seconds[frame_index]} s before")
+                if (frame_index in self._faults) != bool(fault):
+                    raise InconsistentFrames(f"frame {frame_index} could be read at one time and not at another")
                 return
             if frame_index > known or self.complete:
                 raise InconsistentFrames(f"frame {frame_index} follows on {known} frames")
@@ -99,7 +106,9 @@ class FrameIndex:
             self._on_grid.append(on_grid)
             if is_key:
                 self._keys.append(frame_index)
-            if on_grid or frame_index in self._prompted:
+            if fault:
+                self._faults[frame_index] = fault
+            elif on_grid or frame_index in self._prompted:
                 self._labeled.append(frame_index)
 
     def finish(self, num_frames: int) -> None:
@@ -122,6 +131,10 @@ class FrameIndex:
     def pts_of(self, frame_index: int) -> float:
         """Time of a known frame in seconds."""
         return self._pts_seconds[frame_index]
+
+    def fault_of(self, frame_index: int) -> str:
+        """Why a known frame cannot be read; empty if it can."""
+        return self._faults.get(frame_index, "")
 
     def frame_of(self, label: int) -> int:
         """`frame_index` of a known label."""

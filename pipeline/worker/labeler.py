@@ -91,6 +91,8 @@ class LabeledFrames(FrameSource, Protocol):
 
     def locate(self, position: FramePosition) -> int | None: ...
 
+    def absence(self, position: FramePosition) -> str: ...
+
     def position(self, index: int) -> FramePosition: ...
 
 
@@ -271,8 +273,7 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
     for position, prompt in prompted.prompts if not error else ():
         label = frames.locate(position)
         if label is None:
-            reason = "ends before it" if position.frame_index is not None else "has no frame then, or has no times"
-            error = f"{position}: the video {reason} ({_length(frames)}); give another frame_index or remove the prompt"
+            error = f"{position}: {frames.absence(position)}"
         elif label in fitted:
             error = f"{position}: two prompts on one frame; join them into one"
         else:
@@ -294,7 +295,3 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
         return None, track
     track = Track(prompted.object_id, Status.OK, "; ".join(warnings), prompted.category, len(fitted), tuple(indexes))
     return _Seeded(prompted.object_id, tuple(sorted(fitted.items(), key=lambda entry: entry[0]))), track
-
-
-def _length(frames: LabeledFrames) -> str:
-    return "its length is not known" if frames.num_frames is None else f"{frames.num_frames} labeled frames"

@@ -21,7 +21,6 @@ from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Status, VideoProgress, WorkItem
 from pipeline.redact import redact
 from pipeline.storage.faults import is_from_client, is_from_full_disk, is_transient
-from pipeline.text import counted
 from pipeline.worker.devices import free_memory, is_out_of_host_memory, is_out_of_memory, is_poisoned
 from pipeline.worker.equipment import Equipment
 from pipeline.worker.fetch import Fetch, VideoInputs
@@ -188,8 +187,7 @@ class VideoInFlight:
         self._steps = self._result = None
 
     def _finished(self, labels: Labels) -> LabeledVideo:
-        num_damaged = self._fetch.frames.num_damaged if self._fetch.frames else 0
-        warning = f"left out: {counted(num_damaged, 'damaged frame')}" if num_damaged else ""
+        warning = "; ".join(self._fetch.frames.remarks()) if self._fetch.frames else ""
         return labeled_video(
             self.item,
             Status.FAILED if labels.failure else Status.OK,

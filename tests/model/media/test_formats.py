@@ -22,7 +22,7 @@ def test_an_image_of_each_suffix_is_a_frame_of_a_folder(tmp_path: Path, suffix: 
         Image.fromarray(pixels).save(folder / f"{number}{suffix.upper()}", quality=100)
     with open_media(item(folder)) as media, VideoFrames(media) as frames:
         assert not frames.info.has_times
-        assert frames.num_damaged == 0
+        assert frames.remarks() == ()
         found = [frame.pixels_HW3.numpy().astype(int) for frame in frames.forward(0)]
     assert [float(np.abs(one - pixels).mean()) < 6 for one, pixels in zip(found, pictures(2), strict=True)] == [
         True

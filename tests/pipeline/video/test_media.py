@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from model import MediaError
-from model.media.folders import natural_order
 from pipeline.errors import StorageError, TableChanged
 from pipeline.records import RowSpan
 from pipeline.storage.retry import Backoff
@@ -243,11 +242,6 @@ def test_a_listing_of_a_web_server_names_no_image_outside_of_the_folder(web_serv
         assert len(media.files) == 1
         with media.files[0]() as file:
             assert file.read() == (tmp_path / "frames/1.png").read_bytes()
-
-
-def test_names_with_numbers_sort_by_number() -> None:
-    names = ["f10.png", "f9.png", "f010.png", "a.png", "f9a.png"]
-    assert sorted(names, key=natural_order) == ["a.png", "f9.png", "f9a.png", "f010.png", "f10.png"]
 
 
 @pytest.mark.parametrize("uri", ["{tar}::clips/b.mp4", "{tar}::./clips/b.mp4", "tar://clips/b.mp4::{tar}"])

@@ -16,6 +16,8 @@ from pipeline.video.selection import FrameIndex, FrameSelection
 class Black:
     """A picture without content."""
 
+    size_hw = (16, 16)
+
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         return np.zeros((*size_hw, 3), np.uint8)
 
@@ -26,8 +28,6 @@ class FakeReader:
     `late_by`: seeking leads so many frames too far. `missing`: a reading from the middle leaves this frame out.
     """
 
-    num_damaged = 0
-
     def __init__(self, num_frames: int, key_distance: int = 5, *, late_by: int = 0, missing: int | None = None) -> None:
         self.num_frames = num_frames
         self._key_distance = key_distance
@@ -35,6 +35,9 @@ class FakeReader:
         self._missing = missing
         self.seeks: list[float | None] = []
         self.num_decoded = 0
+
+    def remarks(self) -> tuple[str, ...]:
+        return ()
 
     def info(self) -> VideoInfo:
         return VideoInfo((16, 16), 0, 1.0, None, None, True, "mp4", "h264")

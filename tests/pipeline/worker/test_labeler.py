@@ -35,6 +35,9 @@ class Frames(ArrayFrames):
         frame = position.frame_index if position.frame_index is not None else round((position.pts_seconds or 0) * 10)
         return frame // 2 if frame < 2 * NUM_FRAMES else None
 
+    def absence(self, position: FramePosition) -> str:
+        return "the video ends before it" if position.frame_index is not None else "the video has no frame then"
+
     def position(self, index: int) -> FramePosition:
         return FramePosition(2 * index, 0.2 * index)
 
@@ -153,10 +156,10 @@ def test_tracks_summarise_their_masks() -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (box(2, 100), "object 2, frame 100: the video ends before it (10 labeled frames)"),
+        (box(2, 100), "object 2, frame 100: the video ends before it"),
         (
             ObjectPrompts(2, None, ((FramePosition(None, 9.0), BoxPrompt((0.0, 0.0, 5.0, 5.0))),)),
-            "object 2, pts_seconds 9.0: the video has no frame then, or has no times (10 labeled frames)",
+            "object 2, pts_seconds 9.0: the video has no frame then",
         ),
         (box(2, error="object 2, frame 0: box: is nonsense"), "object 2, frame 0: box: is nonsense"),
         (

@@ -167,7 +167,7 @@ def test_rows_say_where_they_come_from(worker: Worker, items: dict[str, WorkItem
     assert {row["is_prompt"] for row in published(worker, "masks") if row["frame_index"] == 0} == {True}
 
 
-def test_an_ok_video_says_how_many_damaged_frames_were_left_out(
+def test_an_ok_video_names_the_images_that_have_no_row(
     worker: Worker, items: dict[str, WorkItem], tmp_path: Path
 ) -> None:
     folder = tmp_path / "frames"
@@ -179,7 +179,10 @@ def test_an_ok_video_says_how_many_damaged_frames_were_left_out(
         "ab", Status.OK
     )
     videos = {row["video_id"]: row for row in published(worker, "videos")}
-    assert {name: row["message"] for name, row in videos.items()} == {"a": "left out: 1 damaged frame", "b": ""}
+    assert videos["a"]["message"].startswith("no row for 1 image that cannot be read (frame 1: 0b.png ")
+    assert videos["b"]["message"] == ""
+    rows = [row["frame_index"] for row in published(worker, "masks") if row["video_id"] == "a"]
+    assert sorted(set(rows)) == [0, *range(2, NUM_FRAMES + 1)]
     assert {row["error_class"] for row in videos.values()} == {""}
 
 
