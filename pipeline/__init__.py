@@ -15,7 +15,7 @@
     masks      run-length codes from logits, IoU, overlays
     config     the keys of a job
     storage    URIs, stores, retries, local disk (the only room that knows fsspec)
-    text errors records redact arrays   what every room shares
+    text packages errors records redact arrays   what every room shares
     model      SAM 2 in torch, a package of its own; its map is in model/__init__.py and docs/architecture.md
 
 The way of a frame, from a file to a row of `masks`:

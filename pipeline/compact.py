@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.commits.compaction import compact
+from pipeline.packages import leave_current_folder
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, say
 
@@ -48,4 +49,5 @@ def run(arguments: JobArguments) -> None:
 
 
 if __name__ == "__main__":
+    leave_current_folder()
     sys.exit(main(HELP, run))

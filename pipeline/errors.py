@@ -56,6 +56,10 @@ class NewerVersion(ValueError):
     """A newer version of this program has written to the job, so this one cannot read it: exit code 2."""
 
 
+class ClusterDown(Exception):
+    """Ray did not start on this machine, because the machine is busy for example: exit code 1."""
+
+
 class OwnedByAnother(Exception):
     """Another driver works on this job: exit code 3."""
 

@@ -5,14 +5,13 @@ Ray and torch are imported later, by whoever needs them, so that help and mistak
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.command import ExitCode, describe_exit_codes, explain, set_up_logging
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, StorageError
+from pipeline.packages import check_not_hidden, leave_current_folder
 from pipeline.text import say
 
 HELP = """maskmill labels a dataset of videos with SAM 2.
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     set_up_logging()
     try:
-        check_packages_not_hidden()
+        check_not_hidden()
         return _main(words)
     except (ConfigError, StorageError) as error:
         return explain(error)
@@ -118,24 +117,6 @@ def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
     return ("label" if any(word.startswith(("videos=", "prompts=")) for word in others) else "demo"), others
 
 
-def check_packages_not_hidden() -> None:
-    """Raises `ConfigError` if a file of the user hides one of our packages.
-
-    `python -m` puts the current folder in front of `sys.path`, and so do Ray's workers, whatever started the driver.
-    They would import a `model.py` of that folder in place of our package.
-    """
-    ours = Path(__file__).resolve().parent.parent
-    for package in ("model", "conf", "jobs"):
-        spec = importlib.util.find_spec(package)
-        found = [Path(spec.origin).resolve()] if spec and spec.origin else []
-        here = Path.cwd()
-        found += [path for path in (here / f"{package}.py", here / package / "__init__.py") if path.exists()]
-        for path in found:
-            if ours not in path.resolve().parents:
-                raise ConfigError(
-                    f"{path} hides maskmill's own package '{package}': rename it, or start maskmill from another folder"
-                )
-
-
 if __name__ == "__main__":
+    leave_current_folder()
     sys.exit(main())

@@ -15,6 +15,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.commits.status_file import RunStatus
 from pipeline.errors import NewerVersion
 from pipeline.output.saved_sessions import num_saved
+from pipeline.packages import leave_current_folder
 from pipeline.records import Ending, Status
 from pipeline.redact import redact
 from pipeline.storage.job_storage import JobStorage
@@ -202,4 +203,5 @@ def run(arguments: JobArguments) -> None:
 
 
 if __name__ == "__main__":
+    leave_current_folder()
     sys.exit(main(HELP, run))

@@ -6,16 +6,15 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 import ray._private.state as ray_state
 
 from pipeline.config.job_config import ClusterConfig
-from pipeline.errors import ConfigError, describe
+from pipeline.errors import ClusterDown, ConfigError, describe
+from pipeline.packages import PACKAGES, ROOT
 from pipeline.text import counted
 
 _log = logging.getLogger(__name__)
@@ -38,16 +37,9 @@ def connect(cluster: ClusterConfig) -> bool:
         return False
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # says at each start that it uses tokens
     if cluster.kind == "local":
-        # A bare `ray.init()` would join any cluster that it finds.
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            logging_level=logging.WARNING,
-            num_cpus=_cpus_to_announce(cluster),
-        )
+        start_local(_cpus_to_announce(cluster))
         return True
-    root = Path(str(resources.files("pipeline"))).parent
-    code = {"py_modules": [str(root / package) for package in ("model", "pipeline", "conf", "jobs")]}
+    code = {"py_modules": [str(ROOT / package) for package in PACKAGES]}
     try:
         _knock(cluster.address)
         ray.init(address=cluster.address, runtime_env=code, logging_level=logging.WARNING)
@@ -57,6 +49,30 @@ def connect(cluster: ClusterConfig) -> bool:
             "give the address of one that runs, or cluster=local"
         ) from error
     return True
+
+
+def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -> None:
+    """Start Ray on this machine. If it is not up within its 30 seconds, it gets one more try.
+
+    The second try finds Ray's files in memory, so that it starts where the first one was too slow because the machine
+    is busy or because the environment holds much that Ray imports, Jupyter for example. Raises `ClusterDown` after it.
+    """
+    for is_last in (False, True):
+        try:
+            # A bare `ray.init()` would join any cluster that it finds.
+            start(address="local", include_dashboard=False, logging_level=logging.WARNING, num_cpus=num_cpus)
+            return
+        except Exception as error:
+            # Ray raises plain exceptions of several classes where its processes do not answer in time.
+            ray.shutdown()
+            if not isinstance(error, RuntimeError | OSError) and type(error) is not Exception:
+                raise
+            if is_last:
+                raise ClusterDown(
+                    f"Ray did not start on this machine, in two tries ({describe(error)}): run the same command again "
+                    "when the machine is less busy, or use cluster=serial, which labels in this process without Ray"
+                ) from error
+            _log.warning("Ray did not start in time (%s): one more try", describe(error))
 
 
 def nodes() -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray import exceptions
+from ray import cloudpickle, exceptions
 
+from pipeline.cluster.actor import ActorWorker
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported, WorkerFactory
 from pipeline.cluster.ray_cluster import Room, connect, nodes
 from pipeline.cluster.ray_losses import Doubts, failure_of
 from pipeline.cluster.ray_metrics import RayMetrics
 from pipeline.config.job_config import ClusterConfig
 from pipeline.errors import ConfigError, describe
+from pipeline.packages import foreign_folders
 from pipeline.records import WorkItem
 
 _log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class RayExecutor:
         remote = ray.remote(ActorWorker).options(
             max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD", **self._room.resources
         )
-        handle: Any = remote.remote(self._make_worker, worker_id)
+        made = cloudpickle.dumps(self._make_worker)  # type: ignore[no-untyped-call]
+        handle: Any = remote.remote(made, worker_id, foreign_folders())
         self._actors[worker_id] = _Actor(handle, handle.is_placed.remote())
         self._submit(worker_id, "setup")
         return worker_id
@@ -179,27 +181,3 @@ class RayExecutor:
             message = f"no answer to {call.method} within {self._deadlines[call.method]:g} s"
             events.append(Lost(call.worker_id, failure, message, self._actors[call.worker_id].node))
         return events
-
-
-class ActorWorker:
-    """The worker inside the actor's process. Its `setup` also says on which node that is. SIGTERM drains it."""
-
-    def __init__(self, make_worker: WorkerFactory, worker_id: str) -> None:
-        self._worker = make_worker(worker_id)
-
-    def is_placed(self) -> bool:
-        return True
-
-    def setup(self) -> tuple[str, str]:
-        device = self._worker.setup()
-        signal.signal(signal.SIGTERM, lambda *_: self._worker.stop())  # Ray has put its own there before
-        return device, ray.get_runtime_context().get_node_id()
-
-    def work(self, offers: Sequence[WorkItem]) -> Any:
-        return self._worker.work(offers)
-
-    def drain(self) -> Any:
-        return self._worker.drain()
-
-    def close(self) -> None:
-        self._worker.close()

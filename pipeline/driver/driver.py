@@ -28,7 +28,15 @@ from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
 from pipeline.driver.signals import StopSignals
 from pipeline.driver.summary import report
-from pipeline.errors import ConfigError, InputError, NewerVersion, OwnedByAnother, StorageError, UnusableStore
+from pipeline.errors import (
+    ClusterDown,
+    ConfigError,
+    InputError,
+    NewerVersion,
+    OwnedByAnother,
+    StorageError,
+    UnusableStore,
+)
 from pipeline.inputs.plan import Plan
 from pipeline.output.rows import Provenance
 from pipeline.output.saved_sessions import delete_all
@@ -69,7 +77,7 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
         raise ConfigError(str(error)) from error
     except OwnedByAnother as error:
         return _stopped(error, ExitCode.OWNED)
-    except StorageError as error:
+    except (StorageError, ClusterDown) as error:
         return _stopped(error, ExitCode.ENVIRONMENT)
     except KeyboardInterrupt:
         return ExitCode.STOPPED

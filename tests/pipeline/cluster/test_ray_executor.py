@@ -31,6 +31,7 @@ from tests.support.ray_workers import NoModel, ScriptedWorker, SlowToStart
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 ON_THE_CLUSTER = ("cluster=existing", "cluster.shared_disk=true")
+A_MODEL_OF_THE_USER = "raise ImportError('a file of the user, in the folder in which the job is started')"
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +228,7 @@ def test_a_job_joins_a_cluster_from_another_process_with_its_code(
 ) -> None:
     job, expected = undisturbed
     here = JobFolder(tmp_path)
+    (tmp_path / "model.py").write_text(A_MODEL_OF_THE_USER)
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pipeline.run", *job.arguments(f"output={here.output}"), *ON_THE_CLUSTER),
@@ -260,15 +262,20 @@ def test_a_driver_killed_in_the_middle_goes_on_where_it_was(
 ) -> None:
     job, expected = undisturbed
     here = JobFolder(tmp_path)
+    (tmp_path / "model.py").write_text(A_MODEL_OF_THE_USER)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pipeline.run", *job.arguments(f"output={here.output}", "cluster.actors=2")]
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as running:
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as running,
+    ):
         while len(list((here.output / "_log").glob("*.json"))) < 5:
             assert running.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.02)
         running.kill()
     committed = {video_id: row["finished_at"] for video_id, row in here.tables().videos.items()}
     assert 0 < len(committed) < 30
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = here.tables()
     assert found.equals(expected)

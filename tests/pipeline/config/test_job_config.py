@@ -330,10 +330,12 @@ def test_words_that_are_not_arguments_are_refused(words: list[str], capsys: pyte
     assert capsys.readouterr().err.startswith("maskmill: ")
 
 
-def run_command(*words: str, folder: Path = ROOT) -> tuple[subprocess.CompletedProcess[str], float]:
+def run_command(
+    *words: str, folder: Path = ROOT, path: str = str(ROOT)
+) -> tuple[subprocess.CompletedProcess[str], float]:
     """The real command, and how many seconds of processor time it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONPROFILEIMPORTTIME": "1"}
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONPROFILEIMPORTTIME": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.run", *words], capture_output=True, text=True, cwd=folder, env=environment
     )
@@ -355,6 +357,15 @@ def test_help_and_mistakes_are_answered_without_torch_or_ray(words: list[str], c
 def test_a_users_file_that_hides_our_package_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
-    done, _ = run_command("conf=label", *TABLES, folder=tmp_path)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    done, _ = run_command("conf=label", *TABLES, folder=elsewhere, path=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode == 2
     assert f"{tmp_path / name} hides maskmill's own package" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["model.py", "conf/__init__.py", "jobs.py"])
+def test_a_users_file_in_the_current_folder_hides_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raise ImportError('the user own module')")
+    done, _ = run_command("--cfg", "job", "model=tiny", folder=tmp_path)
+    assert (done.returncode, "sam2.1-hiera-tiny" in done.stdout) == (0, True), done.stderr

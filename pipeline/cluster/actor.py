@@ -1,0 +1,48 @@
+"""The worker inside its actor's process.
+
+Ray sends this class by value and our own objects as bytes, because Ray puts the driver's current folder in front of
+`sys.path` in each worker process. A `model.py` in that folder would be imported in place of our package. The actor
+takes that folder off before it imports anything of ours, so this module imports nothing of ours either.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray import cloudpickle
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+
+
+class ActorWorker:
+    """A worker. `made` is its factory, pickled; modules in `foreign_folders` are not imported in its process."""
+
+    def __init__(self, made: bytes, worker_id: str, foreign_folders: Sequence[str]) -> None:
+        sys.path[:] = [folder for folder in sys.path if folder not in foreign_folders]
+        self._worker = cloudpickle.loads(made)(worker_id)
+
+    def is_placed(self) -> bool:
+        """Whether the process runs: a call of this ends when it does."""
+        return True
+
+    def setup(self) -> tuple[str, str]:
+        """Load the model. Returns the device, and on which node that is. From then on SIGTERM drains the worker."""
+        device = self._worker.setup()
+        signal.signal(signal.SIGTERM, lambda *_: self._worker.stop())  # Ray has put its own there before
+        return device, ray.get_runtime_context().get_node_id()
+
+    def work(self, offers: Sequence[Any]) -> Any:
+        """See `LabelingWorker.work`."""
+        return self._worker.work(offers)
+
+    def drain(self) -> Any:
+        """See `LabelingWorker.drain`."""
+        return self._worker.drain()
+
+    def close(self) -> None:
+        """Delete what the worker holds on local disk."""
+        self._worker.close()
