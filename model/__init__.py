@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from model.hf.processing import Sam2VideoProcessor, Sam2VideoVideoProcessor
     from model.media.errors import MediaError
     from model.media.file_names import image_names
-    from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, can_seek
+    from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, VIDEO_SUFFIXES, can_seek
     from model.media.raw_frames import Picture, RawFrame, Reader, VideoInfo
     from model.media.readers import open_reader
     from model.media.sources import Media, OpenFile
@@ -85,6 +85,7 @@ _HOMES = {
     "Sam2VisionConfig": "hf.config",
     "Step": "tracking.state",
     "VIDEO_FORMATS": "media.formats",
+    "VIDEO_SUFFIXES": "media.formats",
     "VideoInfo": "media.raw_frames",
     "VideoSession": "tracking.session",
     "VideoStream": "tracking.stream",
@@ -137,6 +138,7 @@ __all__ = [
     "Sam2VisionConfig",
     "Step",
     "VIDEO_FORMATS",
+    "VIDEO_SUFFIXES",
     "VideoInfo",
     "VideoSession",
     "VideoStream",

@@ -14,6 +14,13 @@ VIDEO_FORMATS = (
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Names of files that count as frames in a folder of images, in lower case."""
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".ogv", ".ogg"),
+    *(".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".mod", ".wmv", ".asf", ".mxf"),
+    *(".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".ivf", ".obu", ".mjpeg", ".mjpg", ".y4m", ".gif", ".apng"),
+)
+"""Names of files that count as videos in a folder of videos, in lower case."""
+
 # The frames of MPEG-PS get other times when decoding does not begin at the start.
 _DECODED_FROM_START = {"mpeg"}
 

@@ -238,10 +238,12 @@ class JobConfig(Group):
     model: ModelConfig
     videos: OptionalPlace = Field(
         default=None,
-        description="The Parquet table of videos: a file, a folder or a glob, local or any fsspec URI. It may be left "
-        "out where the table of prompts has a column uri.",
+        description="The videos: a folder, a glob or one video; or a Parquet table of them, which is a file, a folder "
+        "or a glob of shards. Local or any fsspec URI. It may be left out where the table of prompts has a column uri.",
     )
-    prompts: OptionalPlace = Field(default=None, description="The Parquet table of seed prompts, found like videos.")
+    prompts: OptionalPlace = Field(
+        default=None, description="The Parquet table of seed prompts: a file, a folder or a glob."
+    )
     output: OptionalPlace = Field(
         default=None, description="The folder or URI of the job, where its tables and its log lie."
     )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from pipeline.arrays import Float64Array, Int64Array
 from pipeline.inputs.durations import FileSizes
+from pipeline.inputs.matching import check_some_match, did_you_mean
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.shards import InputTables
@@ -196,6 +197,7 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[S
     """
     videos, numbers = read_videos(tables)
     prompts = index_prompts(tables, numbers)
+    check_some_match(tables, videos, prompts)
     numbers.clear()  # a hundred megabytes for a million videos, which nobody needs any more
     read = _Tables(videos, prompts, tables.storage_options, tuple(_warnings(tables, videos, prompts)))
     return _decided(read, done, retry)
@@ -233,6 +235,7 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
     for table in {tables.prompts.key: tables.prompts, tables.videos.key: tables.videos}.values():
         for name, meant in table.misspelled():
             yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
+    yield from tables.videos.warnings
     if not len(videos.ids):
         yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
     elif not prompts.num_rows:
@@ -246,7 +249,8 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
         examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
         yield (
             f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the prompts table are left out, because their "
-            f"videos are not in the videos table; examples: {examples}"
+            f"videos are not in videos=; examples: {examples}"
+            f"{did_you_mean(prompts.unknown_examples, videos.ids)}"
         )
     if videos.problems:
         examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))

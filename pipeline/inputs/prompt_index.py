@@ -16,7 +16,8 @@ import pyarrow as pa
 from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
-from pipeline.inputs.shards import InputTables, RowBatch
+from pipeline.inputs.rows import RowBatch
+from pipeline.inputs.shards import InputTables
 from pipeline.records import RowSpan
 from pipeline.redact import redact_uri
 
@@ -61,10 +62,11 @@ def _digests(batch: RowBatch) -> UInt64Array:
 def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptIndex:
     """Read the prompts table once, by columns. Rows of unknown videos, or without `object_id`, are only counted.
 
-    `numbers` are the numbers of the videos by id. Raises `InputError` for an `object_id` of more than 64 bits, and what
-    `ParquetShards.read` raises.
+    `numbers` are the numbers of the videos by id, and by every other name that they have. Raises `InputError` for an
+    `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
     """
-    hashes = PromptHashes(len(numbers))
+    num_videos = max(numbers.values(), default=-1) + 1  # a video may have two names
+    hashes = PromptHashes(num_videos)
     runs = [np.empty((0, 5), dtype=np.int32)]
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
@@ -92,7 +94,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         num_without_object=num_without_object,
         files=tables.prompts.files,
         _spans_N5=spans,
-        _first_span=np.searchsorted(spans[:, 0], np.arange(len(numbers) + 1)),
+        _first_span=np.searchsorted(spans[:, 0], np.arange(num_videos + 1)),
     )
 
 

@@ -7,51 +7,37 @@ prompts and hands out addresses, where a worker reads prompts and video bytes. T
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError, UnknownScheme
+from pipeline.errors import InputError
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN, InputColumn
+from pipeline.inputs.reading import ReadPolicy, read_input
+from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import table_files
+from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.redact import redact, redact_uri
-from pipeline.storage.faults import is_from_client, is_transient
+from pipeline.storage.faults import is_transient
 from pipeline.storage.parquet import open_parquet
-from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class RowBatch:
-    """Consecutive rows of one row group, from row `start` of it. `file` is the absolute URI of the shard."""
-
-    file: str
-    file_number: int
-    row_group: int
-    start: int
-    rows: pa.RecordBatch
-
-
-@dataclass(frozen=True)
-class ReadPolicy:
-    """How many rows are read at a time, and how long to go on trying while storage does not answer."""
-
-    batch_rows: int = 1 << 13
-    backoff: Backoff = field(default_factory=Backoff)
+_REMEDIES = {
+    "videos": "write it again, or give a folder of videos, a glob or one video",
+    "prompts": "write it again",
+}
 
 
 class ParquetShards:
     """One table in one or more Parquet files, in order of their names. `key` is the config key that names the table.
 
-    Raises `InputError` when nothing is there, or the first file cannot be read or lacks a column. The other files are
-    checked when `read` comes to them.
+    `left_out` are files of a folder or a glob that are not of this table. Raises `InputError` when nothing is there, or
+    the first file cannot be read or lacks a column. The other files are checked when `read` comes to them.
     """
 
     def __init__(
@@ -61,12 +47,14 @@ class ParquetShards:
         columns: tuple[InputColumn, ...],
         storage_options: StorageOptions | None = None,
         policy: ReadPolicy | None = None,
+        left_out: Collection[str] = (),
     ) -> None:
         self.key = key
+        self.warnings: tuple[str, ...] = ()
         self._policy = policy or ReadPolicy()
         self._columns = {column.name: column for column in columns}
         self._options = storage_options
-        self.files = self._call(uri, lambda: tuple(table_files(key, uri, storage_options)))
+        self.files = self._call(uri, lambda: tuple(table_files(key, uri, storage_options, left_out)))
         with closing(self._shard(self.files[0])) as first:
             self.column_names = frozenset(self._call(self.files[0], first.parquet).schema_arrow.names)
 
@@ -99,6 +87,18 @@ class ParquetShards:
             close = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
             found += [(name, meant) for meant in close]
         return found
+
+    def other_names(self) -> Mapping[str, str]:
+        """Ids by other names under which `prompts=` may name a video; a table has none."""
+        return {}
+
+    def same_id_problem(self, num_rows: int) -> str:
+        """What is wrong with a video whose id stands in so many rows."""
+        return f"its video_id stands in {num_rows} rows of the videos table; keep one of them"
+
+    def id_rule(self) -> str:
+        """Where ids come from, for messages."""
+        return "column video_id"
 
     def _shard(self, file: str) -> _Shard:
         return _Shard(partial(self._open, file), self._policy.batch_rows)
@@ -141,26 +141,14 @@ class ParquetShards:
     def _call(self, file: str, function: Callable[[], T]) -> T:
         """`function()`, repeated while storage does not answer. A fault of the file becomes an `InputError`."""
         try:
-            return self._policy.backoff.run(f"reading {redact_uri(file)}", function)
-        except FileNotFoundError as error:
-            raise InputError(f"{self.key}: {redact_uri(file)} does not exist; check the path") from error
-        except PermissionError as error:
-            raise InputError(
-                f"{self.key}: {redact_uri(file)} may not be read; check its permissions or storage_options"
-            ) from error
-        except UnknownScheme as error:
-            raise InputError(f"{self.key}: {redact_uri(file)}: {redact(str(error))}") from error
+            return read_input(self.key, file, self._policy, function)
         except (pa.ArrowException, OSError, ValueError) as error:
             if is_transient(error):
                 raise
             reason = " ".join(redact(str(error)).split())
             raise InputError(
-                f"{self.key}: {redact_uri(file)} cannot be read as Parquet ({reason}); write it again"
+                f"{self.key}: {redact_uri(file)} cannot be read as Parquet ({reason}); {_REMEDIES[self.key]}"
             ) from error
-        except Exception as error:
-            if not is_from_client(error):
-                raise
-            raise InputError(f"{self.key}: {redact_uri(file)}: {redact(str(error))}; check storage_options") from error
 
 
 class _Shard:
@@ -235,9 +223,11 @@ class InputTables:
             )
         self.storage_options = storage_options
         self.has_videos_table = videos is not None
-        self.videos = self.prompts
+        self.videos: ParquetShards | VideoFiles = self.prompts
         if videos is not None:
-            self.videos = ParquetShards("videos", videos, VIDEOS_IN, storage_options, policy)
+            self.videos = find_videos(videos, storage_options, policy, self.prompts.files) or ParquetShards(
+                "videos", videos, VIDEOS_IN, storage_options, policy, self.prompts.files
+            )
         if not {"uri", "bytes"} & self.videos.column_names:
             raise InputError(
                 f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "

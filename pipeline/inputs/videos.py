@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.inputs.shards import InputTables, RowBatch
+from pipeline.inputs.rows import RowBatch
+from pipeline.inputs.shards import InputTables
 from pipeline.records import RowSpan, TimeRange, check_range
 from pipeline.storage.uris import absolute_uri, parent, split_tar_member
 
@@ -76,11 +77,17 @@ class VideoRows:
 
 
 def read_videos(tables: InputTables) -> tuple[VideoRows, dict[str, int]]:
-    """All videos of `videos=`, or without it those that the rows of `prompts=` name, and their numbers by id."""
+    """All videos of `videos=`, or without it those that the rows of `prompts=` name, and their numbers by id.
+
+    Where a video has a second name (the name of its file with the suffix), the numbers have that too.
+    """
     collector = _Collector(tables)
     for batch in tables.videos.read(("video_id", "uri", *_TIMES)):
         collector.add(batch)
-    return collector.finish()
+    videos, numbers = collector.finish()
+    for name, video_id in tables.videos.other_names().items():
+        numbers.setdefault(name, numbers[video_id])
+    return videos, numbers
 
 
 class _Collector:
@@ -89,6 +96,7 @@ class _Collector:
     def __init__(self, tables: InputTables) -> None:
         self._files = tables.videos.files
         self._has_bytes = "bytes" in tables.videos.column_names
+        self._same_id_problem = tables.videos.same_id_problem
         self._one_row_each = tables.has_videos_table
         self._numbers: dict[str, int] = {}
         self._said = array("q")  # hash of what the first row of a video says, where several rows may say it
@@ -152,7 +160,7 @@ class _Collector:
             for number in pc.indices_nonzero(uris.is_null()).to_pylist():
                 problems[number] = "its row has no uri; give it one"
         for number, num_rows in self._num_rows.items():
-            problems[number] = f"its video_id stands in {num_rows} rows of the videos table; keep one of them"
+            problems[number] = self._same_id_problem(num_rows)
         for number in self._disagreeing:
             problems[number] = "its prompt rows disagree about uri, start_seconds or end_seconds; make them equal"
         return problems

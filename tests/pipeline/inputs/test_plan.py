@@ -15,7 +15,8 @@ from pipeline.errors import InputError
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
-from pipeline.inputs.shards import InputTables, ReadPolicy
+from pipeline.inputs.reading import ReadPolicy
+from pipeline.inputs.shards import InputTables
 from pipeline.records import RowSpan, Status, VideoSource, WorkItem
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
@@ -305,9 +306,7 @@ def test_prompts_of_unknown_videos_are_told_with_examples(tmp_path: Path) -> Non
     plan = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, columns)
     assert ids(plan) == ["a"]
     (warning,) = plan.warnings
-    assert warning.startswith(
-        "5 of 6 rows of the prompts table are left out, because their videos are not in the videos table"
-    )
+    assert warning.startswith("5 of 6 rows of the prompts table are left out, because their videos are not in videos=")
     assert warning.endswith("examples: 'typo', 'other', 'more'")
 
 

@@ -1,0 +1,52 @@
+"""Rows of `prompts=` that name no video of `videos=`: told with both sides, and with the video that was meant."""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from pipeline.errors import InputError
+from pipeline.inputs.prompt_index import PromptIndex
+from pipeline.inputs.shards import InputTables
+from pipeline.inputs.videos import VideoRows
+
+_NUM_SHOWN = 3
+_MOST_COMPARED = 10_000  # ids that are compared letter by letter: a second for all examples
+
+
+def check_some_match(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> None:
+    """Raises `InputError` if there are videos and prompts, and no row of the prompts names one of the videos."""
+    if not tables.has_videos_table or not videos.ids or not prompts.num_rows:
+        return
+    if prompts.num_unknown_rows < prompts.num_rows:
+        return
+    raise InputError(
+        f"prompts: no row names a video of videos=: the prompts name {_some(prompts.unknown_examples)}, the videos are "
+        f"{_some(videos.ids)} ({tables.videos.id_rule()}){did_you_mean(prompts.unknown_examples, videos.ids)}; make "
+        "column video_id of the prompts the same"
+    )
+
+
+def did_you_mean(unknown: Iterable[str], ids: Sequence[str]) -> str:
+    """`; did you mean 'cup' by 'Cup.mp4'?` for the first unknown id that is almost one of `ids`; else empty."""
+    alike = {_core(video_id): video_id for video_id in sorted(ids, key=len, reverse=True)}
+    for name in unknown:
+        meant = alike.get(_core(name))
+        if meant is None:
+            close = difflib.get_close_matches(name, list(islice(ids, _MOST_COMPARED)), n=1, cutoff=0.8)
+            meant = close[0] if close else None
+        if meant is not None:
+            return f"; did you mean {meant!r} by {name!r}?"
+    return ""
+
+
+def _core(name: str) -> str:
+    """A name without its folder and its suffix, in lower case."""
+    return posixpath.splitext(posixpath.basename(name.replace("\\", "/")))[0].casefold()
+
+
+def _some(ids: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, ids[:_NUM_SHOWN])) or "nothing"
+    return f"{shown} …" if len(ids) > _NUM_SHOWN else shown

@@ -1,0 +1,189 @@
+"""Videos that `videos=` names without a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.inputs.plan import Plan, make_plan
+from pipeline.inputs.shards import InputTables
+from pipeline.inputs.video_files import find_videos
+from pipeline.records import Status
+from tests.support.s3_server import S3Server
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
+def found(uri: object, no_tables: tuple[str, ...] = ()) -> dict[str, str]:
+    """URIs by video id."""
+    videos = find_videos(str(uri), no_tables=no_tables)
+    assert videos is not None
+    rows = [row for batch in videos.read(["video_id", "uri"]) for row in batch.rows.to_pylist()]
+    return {row["video_id"]: row["uri"] for row in rows}
+
+
+def prompts(path: Path, *video_ids: str) -> Path:
+    rows = [
+        {"video_id": video_id, "object_id": 1, "frame_index": 0, "box_xyxy": [1.0, 2.0, 30.0, 40.0]}
+        for video_id in video_ids
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def plan_of(videos: object, table: Path) -> Plan:
+    return make_plan(InputTables(str(videos), str(table)), {})
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    return touch(
+        tmp_path / "my clips",
+        *("cup.mp4", "Pan.MOV", "kitchen/cup.mp4", "kitchen/deep/old.tape.avi", ".hidden.mp4", "kitchen/._cup.mp4"),
+        *("notes.txt", ".cache/x.mp4", "_MG_1.mkv"),
+    )
+
+
+def test_a_folder_gives_its_videos_by_their_paths_without_suffix(clips: Path) -> None:
+    assert found(clips) == {
+        "Pan": f"{clips}/Pan.MOV",
+        "_MG_1": f"{clips}/_MG_1.mkv",
+        "cup": f"{clips}/cup.mp4",
+        "kitchen/cup": f"{clips}/kitchen/cup.mp4",
+        "kitchen/deep/old.tape": f"{clips}/kitchen/deep/old.tape.avi",
+    }
+    assert found(f"{clips}/") == found(f"file://{clips}") == found(clips)
+
+
+def test_a_glob_names_videos_as_the_folder_does(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(clips / "*.mp4") == {"cup": f"{clips}/cup.mp4"}
+    assert found(clips / "**" / "*.mp4").keys() == {"cup", "kitchen/cup"}
+    assert found(clips / "kit*").keys() == {"kitchen/cup", "kitchen/deep/old.tape"}
+    assert found(clips.parent / "*" / "cup.mp4").keys() == {"my clips/cup"}
+    monkeypatch.chdir(clips)
+    assert found("*.mp4") == {"cup": f"{clips}/cup.mp4"}
+    assert found("kitchen").keys() == {"cup", "deep/old.tape"}
+
+
+def test_one_video_has_the_name_of_its_file(clips: Path) -> None:
+    assert found(clips / "cup.mp4") == {"cup": f"{clips}/cup.mp4"}
+    assert found("https://example.org/a/clip.webm?sig=1.2") == {"clip": "https://example.org/a/clip.webm?sig=1.2"}
+    assert found("s3://bucket/shard.tar::day/clip.mp4") == {"clip": "s3://bucket/shard.tar::day/clip.mp4"}
+    odd = touch(clips, "[1] what?.mp4") / "[1] what?.mp4"
+    assert found(odd) == {"[1] what?": str(odd)}
+
+
+def test_a_folder_of_images_is_one_video(tmp_path: Path) -> None:
+    davis = touch(tmp_path / "480p", "bear/00000.jpg", "bear/00001.jpg", "camel.v2/00000.JPG")
+    assert found(davis) == {"bear": f"{davis}/bear", "camel.v2": f"{davis}/camel.v2"}
+    assert found(davis / "bear") == {"bear": f"{davis}/bear"}
+    assert found(davis / "*") == found(davis)
+    assert found(davis / "bear" / "*.jpg").keys() == {"00000", "00001"}
+
+
+def test_images_beside_videos_are_left_out_with_a_word(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "c", "a.mp4", "a.jpg", "b.jpg", "frames/0.png", "frames/1.png")
+    videos = find_videos(str(folder))
+    assert videos is not None
+    assert found(folder).keys() == {"a", "frames"}
+    assert videos.warnings == ("videos: 2 images beside the videos: left out",)
+
+
+def test_a_parquet_file_in_the_folder_makes_it_a_table_unless_it_is_the_prompts(clips: Path) -> None:
+    table = prompts(clips / "prompts.parquet", "cup", "Pan")
+    assert find_videos(str(clips)) is None
+    assert [item.video_id for item in plan_of(clips, table).items()] == ["Pan", "cup"]
+    pq.write_table(pa.table({"video_id": ["cup"], "uri": ["cup.mp4"]}), clips / "videos.parquet")
+    assert [item.video_id for item in plan_of(clips, table).items()] == ["cup"]
+
+
+def test_other_stores_are_listed_too() -> None:
+    store = fsspec.filesystem("memory")
+    for name in ("day/a.mp4", "day/b.mov", "day/text.txt", "frames/0.jpg", "frames/1.jpg"):
+        store.pipe_file(f"/clips-of-a-test/{name}", b"x")
+    assert found("memory://clips-of-a-test") == {
+        "day/a": "memory:///clips-of-a-test/day/a.mp4",
+        "day/b": "memory:///clips-of-a-test/day/b.mov",
+        "frames": "memory:///clips-of-a-test/frames",
+    }
+    assert found("memory://clips-of-a-test/*/*.mp4").keys() == {"day/a"}
+    assert found("memory://clips-of-a-test/day/a.mp4").keys() == {"a"}
+
+
+@pytest.mark.slow
+def test_a_folder_of_videos_may_lie_on_s3(s3_server: S3Server) -> None:
+    folder, options = s3_server.new_folder(), s3_server.options()
+    filesystem, root = fsspec.core.url_to_fs(folder, **options)
+    for name in ("a.mp4", "day/b.mp4", "day/b.json"):
+        filesystem.pipe_file(f"{root}/{name}", b"x")
+    for uri in (folder, f"{folder}/"):
+        videos = find_videos(uri, options)
+        assert videos is not None
+        rows = [row for batch in videos.read(["video_id", "uri"]) for row in batch.rows.to_pylist()]
+        assert rows == [
+            {"video_id": "a", "uri": f"{folder}/a.mp4"},
+            {"video_id": "day/b", "uri": f"{folder}/day/b.mp4"},
+        ]
+
+
+def test_prompts_name_a_file_with_or_without_its_suffix(clips: Path, tmp_path: Path) -> None:
+    table = prompts(tmp_path / "p.parquet", "cup.mp4", "Pan", "kitchen/cup.mp4", "cup")
+    plan = plan_of(clips, table)
+    assert [item.video_id for item in plan.items()] == ["Pan", "cup", "kitchen/cup"]
+    assert plan.num_no_prompts == 2
+    assert not plan.warnings
+
+
+def test_two_files_that_differ_in_the_suffix_refuse_that_video_only(clips: Path, tmp_path: Path) -> None:
+    touch(clips, "cup.mkv")
+    plan = plan_of(clips, prompts(tmp_path / "p.parquet", "cup", "Pan"))
+    assert [item.video_id for item in plan.items()] == ["Pan"]
+    (refused,) = plan.refused()
+    assert (refused.video_id, refused.status) == ("cup", Status.FAILED)
+    assert "2 files have this name and differ in their suffixes only; rename them" in refused.message
+
+
+def test_prompts_that_name_no_video_show_both_sides(clips: Path, tmp_path: Path) -> None:
+    table = prompts(tmp_path / "p.parquet", "Cup_001", "CUP", "x", "y")
+    with pytest.raises(InputError) as caught:
+        plan_of(clips, table)
+    assert str(caught.value) == (
+        "prompts: no row names a video of videos=: the prompts name 'Cup_001', 'CUP', 'x', the videos are 'Pan', "
+        f"'_MG_1', 'cup' … (a video's id is its path below {clips}, without the suffix); did you mean 'cup' by 'CUP'?; "
+        "make column video_id of the prompts the same"
+    )
+
+
+def test_a_prompt_that_misses_its_video_is_told_which_was_meant(clips: Path, tmp_path: Path) -> None:
+    plan = plan_of(clips, prompts(tmp_path / "p.parquet", "Pan", "D:\\videos\\cup.mp4"))
+    assert plan.warnings == (
+        "1 of 2 rows of the prompts table are left out, because their videos are not in videos=; examples: "
+        "'D:\\\\videos\\\\cup.mp4'; did you mean 'cup' by 'D:\\\\videos\\\\cup.mp4'?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", r"the folder holds no \*\.parquet file and no video"),
+        ("/*.mp4", "the glob matches no file and no video"),
+        ("/none.mp4", "does not exist"),
+        ("/table.csv", "or give a folder of videos, a glob or one video"),
+    ],
+)
+def test_what_is_no_video_and_no_table_is_told(tmp_path: Path, name: str, message: str) -> None:
+    folder = touch(tmp_path / "v", "table.csv")
+    table = prompts(tmp_path / "p.parquet", "a")
+    with pytest.raises(InputError, match=message):
+        InputTables(f"{folder}{name}", str(table))
