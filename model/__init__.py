@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from model.media.errors import MediaError
     from model.media.file_names import image_names
     from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, VIDEO_SUFFIXES, can_seek
-    from model.media.raw_frames import Picture, RawFrame, Reader, VideoInfo
+    from model.media.raw_frames import Display, Picture, RawFrame, Reader, VideoInfo
     from model.media.readers import open_reader
     from model.media.sources import Media, OpenFile
     from model.network.compiled import compile_model
@@ -58,6 +58,7 @@ _HOMES = {
     "ArrayFrames": "tracking.frames",
     "BUNDLED": "weights.hub",
     "BoxPrompt": "prompts",
+    "Display": "media.raw_frames",
     "Download": "pixels.transfers",
     "Frame": "tracking.frames",
     "FrameBuffers": "pixels.transfers",
@@ -111,6 +112,7 @@ __all__ = [
     "ArrayFrames",
     "BUNDLED",
     "BoxPrompt",
+    "Display",
     "Download",
     "Frame",
     "FrameBuffers",

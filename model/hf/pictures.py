@@ -5,6 +5,7 @@ Legend: T frames, H, W pixels, S side of the model's square input; frames are ui
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from model.media.readers import open_reader
 from model.pixels.orientation import UInt8Array
 from model.pixels.transforms import resize_frame
 from model.tracking.frames import ArrayFrames, FrameSource
+
+_log = logging.getLogger(__name__)
 
 Device = torch.device | str
 
@@ -132,4 +135,11 @@ def _read(location: str | Path) -> tuple[VideoInfo, Iterator[UInt8Array]]:
     """What a file says of itself, and the pixels of its frames one by one."""
     reader = open_reader(media_at(location))
     info = reader.info()
-    return info, (raw.picture.pixels(info.size_hw) for raw in reader.read())
+
+    def pictures() -> Iterator[UInt8Array]:
+        for raw in reader.read():
+            yield raw.picture.pixels(info.size_hw)
+        for remark in reader.remarks():
+            _log.warning("video %s: %s", location, remark)
+
+    return info, pictures()

@@ -41,7 +41,8 @@ class FolderReader:
                 fault = fault or str(error)
                 continue
             self._size_hw = info.size_hw
-            return replace(info, fps=None, duration_seconds=None, num_frames_claimed=len(self._images), has_times=False)
+            claimed = len(self._images)
+            return replace(info, fps=None, duration_seconds=None, num_frames_claimed=claimed, start_seconds=None)
         raise MediaError(f"{self._name}: none of the {len(self._images)} images can be read; the first: {fault}")
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:

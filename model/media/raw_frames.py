@@ -14,20 +14,50 @@ from model.pixels.orientation import UInt8Array
 
 
 @dataclass(frozen=True)
-class VideoInfo:
-    """What a file says of itself. Counts and rates are the container's claims and may be wrong; `None` = no claim.
+class Display:
+    """How a video is shown: its size in pixels, upright, how far a player turns it, and the shape of a pixel.
 
-    `size_hw` is in pixels of the video as displayed. `format` and `codec` are FFmpeg's names.
+    `pixel_aspect` is the width of a pixel divided by its height, upright. It is 1 where the file says nothing.
     """
 
     size_hw: tuple[int, int]
-    rotation_degrees: int
+    rotation_degrees: int = 0
+    pixel_aspect: float = 1.0
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself. Counts and rates are the container's claims and may be wrong; `None` = no claim.
+
+    `start_seconds` is the first time that a frame has; `None` = frames have no times. `format` and `codec` are FFmpeg's
+    names.
+    """
+
+    display: Display
     fps: float | None
     duration_seconds: float | None
     num_frames_claimed: int | None
-    has_times: bool
+    start_seconds: float | None
     format: str
     codec: str
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels as displayed."""
+        return self.display.size_hw
+
+    @property
+    def has_times(self) -> bool:
+        """Whether frames have times in the file."""
+        return self.start_seconds is not None
+
+    def identity(self) -> str:
+        """Text that another file in this one's place mostly has not. Saved sessions hold it, so it stays as it is."""
+        return (
+            f"VideoInfo(size_hw={self.size_hw}, rotation_degrees={self.display.rotation_degrees}, fps={self.fps}, "
+            f"duration_seconds={self.duration_seconds}, num_frames_claimed={self.num_frames_claimed}, "
+            f"has_times={self.has_times}, format={self.format!r}, codec={self.codec!r})"
+        )
 
 
 class Picture(Protocol):
@@ -35,7 +65,7 @@ class Picture(Protocol):
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Height and width of the picture itself, as displayed."""
+        """Height and width of this picture, upright. In some files it is not that of the video."""
 
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         """The pixels, upright, in the size of the video: a picture of another size is scaled.
@@ -57,16 +87,19 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class RawFrame:
-    """One frame with its time in seconds. `is_key`: decoding can begin at this frame.
+    """One frame of a video. Its number is its place among all that a reading from the start yields.
 
-    Frames of a file without times count up from 0 by 1 / fps (0.04 s without a rate), images of a folder by 1. A frame
-    with a `fault`, which names its file and the reason, keeps its number and is not labeled.
+    `pts_seconds`: its time in the file, `None` if the file does not say it. The images of a folder count 0, 1, 2, so
+    that a reading can begin at one. `is_key`: decoding can begin at this frame. A frame with a `fault`, which names its
+    file and the reason, keeps its number and is not labeled. `is_damaged`: the decoder made the picture of damaged
+    data; it is labeled.
     """
 
-    pts_seconds: float
+    pts_seconds: float | None
     is_key: bool
     picture: Picture
     fault: str = ""
+    is_damaged: bool = False
 
 
 class Reader(Protocol):

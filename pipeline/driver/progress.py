@@ -29,13 +29,13 @@ MAX_EXAMPLES = 3
 
 @dataclass
 class Failures:
-    """Failed videos by class of error: how many, and the first few."""
+    """Failed videos by class of error, or labeled ones with a warning: how many, and the first few."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
-        """Count one failed or quarantined video."""
+        """Count one video and its message."""
         self.counts[outcome.error_class] += 1
         shown = self.examples.setdefault(outcome.error_class, [])
         if len(shown) < MAX_EXAMPLES:
@@ -56,6 +56,7 @@ class Progress:
     ) -> None:
         self.by_status: Counter[Status] = Counter()
         self.failures = Failures()
+        self.warnings = Failures()
         self.num_frames = 0
         self.num_masks = 0
         self.stage_seconds: Counter[str] = Counter()
@@ -91,6 +92,8 @@ class Progress:
             self.num_masks += outcome.num_masks
             if outcome.status in (Status.FAILED, Status.QUARANTINED):
                 self.failures.add(outcome)
+            elif outcome.status is Status.OK and outcome.message:
+                self.warnings.add(outcome)
 
     def follow(self, executor: Executor) -> None:
         """From now on this executor shows the counts as metrics, and its workers hold GPUs."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.command import ExitCode
 from pipeline.driver.job import Job
-from pipeline.driver.progress import MAX_EXAMPLES, Progress, duration
+from pipeline.driver.progress import MAX_EXAMPLES, Failures, Progress, duration
 from pipeline.output.layout import table_glob
 from pipeline.output.schema import TABLES
 from pipeline.records import Ending, Status
@@ -35,7 +35,7 @@ def report(job: Job, progress: Progress | None, ending: Ending, reason: str = ""
 
 
 def summary(progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str) -> str:
-    """Counts of the whole job, failures of this run by cause, and where the tables lie.
+    """Counts of the whole job, failures of this run by cause, warnings, and where the tables lie.
 
     `progress` is None if nothing was left to do. `output` is the URI of the job.
     """
@@ -52,9 +52,10 @@ def summary(progress: Progress | None, by_status: Mapping[Status, int], output: 
         )
         for error_class, count in progress.failures.counts.most_common():
             lines.append(f"failed   {count} × {error_class}")
-            lines += [f"         {example}" for example in progress.failures.examples[error_class]]
-            if count > MAX_EXAMPLES:
-                lines.append(f"         … and {count - MAX_EXAMPLES} more: column message of videos")
+            lines += _examples(progress.failures, error_class)
+        for error_class, count in progress.warnings.counts.items():
+            lines.append(f"warned   {counted(count, 'labeled video')} with a warning")
+            lines += _examples(progress.warnings, error_class)
     folder = redact_uri(output).rstrip("/")
     bad = {status: by_status[status] for status in (Status.FAILED, Status.QUARANTINED) if by_status.get(status, 0)}
     if bad:
@@ -62,3 +63,9 @@ def summary(progress: Progress | None, by_status: Mapping[Status, int], output: 
         lines.append(how_again(bad))
     lines += [f"{table:<8} {folder}/{table_glob(table)}" for table in TABLES]
     return "\n".join(lines)
+
+
+def _examples(videos: Failures, error_class: str) -> list[str]:
+    lines = [f"         {example}" for example in videos.examples[error_class]]
+    more = videos.counts[error_class] - MAX_EXAMPLES
+    return lines + ([f"         … and {more} more: column message of videos"] if more > 0 else [])

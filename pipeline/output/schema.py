@@ -78,10 +78,11 @@ VIDEOS = pa.schema(
         pa.field("num_frames", pa.int32(), nullable=False),  # labeled frames
         pa.field("num_frames_decoded", pa.int32(), nullable=False),
         pa.field("num_frames_expected", pa.int32()),  # what the container claims; null: nothing
-        pa.field("height", pa.int32()),  # pixels as displayed
+        pa.field("height", pa.int32()),  # stored pixels, upright: pixels that are not square are not stretched
         pa.field("width", pa.int32()),
         pa.field("fps", pa.float64()),
         pa.field("rotation_degrees", pa.int32()),
+        pa.field("pixel_aspect", pa.float64()),  # width of a pixel / its height, upright; 1: square
         pa.field("duration_seconds", pa.float64()),
         pa.field("fetch_seconds", pa.float64()),
         pa.field("decode_seconds", pa.float64()),

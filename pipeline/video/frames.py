@@ -21,10 +21,13 @@ import torch
 from model import Frame, Media, MediaError, RawFrame, VideoInfo, can_seek, open_reader
 from pipeline.config.job_config import JobConfig
 from pipeline.records import FramePosition
+from pipeline.video.findings import Findings
 from pipeline.video.frame_spool import FrameSpool
 from pipeline.video.passes import DecodingPasses
 from pipeline.video.prefetch import DecodeAhead
+from pipeline.video.reading_report import ReadingReport
 from pipeline.video.selection import FrameIndex, FrameSelection
+from pipeline.video.time_range import TimeBounds
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
@@ -85,9 +88,21 @@ class VideoFrames:
         self._reader = open_reader(media, self._options.num_threads)
         self.info: VideoInfo = self._reader.info()
         selection = selection or FrameSelection()
+        self._selection = selection
         self._check_times(selection, media.is_folder)
-        self._index = FrameIndex(selection)
-        self._passes = DecodingPasses(media.name, self._reader, self._index, selection, can_seek(self.info.format))
+        step_seconds = 1 / self.info.fps if self.info.fps else None
+        self._bounds = TimeBounds(selection.start_seconds, selection.end_seconds, step_seconds)
+        self._index = FrameIndex(selection, step_seconds)
+        findings = Findings(tells_sizes=not media.is_folder)
+        self._passes = DecodingPasses(
+            media.name,
+            self._reader,
+            self._index,
+            self._bounds,
+            can_seek=can_seek(self.info.format),
+            findings=findings,
+        )
+        self._report = ReadingReport(self.info, self._bounds, self._index, findings)
         self._running: weakref.WeakSet[DecodeAhead[Frame]] = weakref.WeakSet()
         self._prepared: dict[int | tuple[int, ...], DecodeAhead[Frame]] = {}
         self._found = self._look_up(prompted)
@@ -101,7 +116,8 @@ class VideoFrames:
             lambda index: index.num_labeled >= _LOOK_AHEAD_FRAMES and all(index.covers(position) for position in last)
         )
         if not self._index.num_known:
-            raise MediaError(f"{self._name}: has no frame between start_seconds and end_seconds")
+            starts = "" if self.info.start_seconds is None else f"; the video starts at {self.info.start_seconds:g} s"
+            raise MediaError(f"{self._name}: has no frame between start_seconds and end_seconds{starts}")
         found: dict[FramePosition, int | None] = dict.fromkeys(prompted)
         found.update((position, self._index.find(position)) for position in wanted)
         self._index.set_prompted(frame for frame in found.values() if frame is not None)
@@ -126,7 +142,7 @@ class VideoFrames:
 
     def remarks(self) -> tuple[str, ...]:
         """What the passes so far have met that the user should know of, each in a few words."""
-        return self._reader.remarks()
+        return (*self._reader.remarks(), *self._report.remarks())
 
     def length_up_to(self, limit: int) -> int:
         """`min(number of labeled frames, limit)`, exact, whatever the container claims."""
@@ -140,17 +156,18 @@ class VideoFrames:
 
     def absence(self, position: FramePosition) -> str:
         """Why one of the `prompted` positions has no label, and the remedy."""
-        frame = self._found[position]
-        if frame is not None:
-            return f"the frame cannot be read ({self._index.fault_of(frame)}); repair it or prompt another frame"
-        length = "its length is not known" if self.num_frames is None else f"{self.num_frames} labeled frames"
-        reason = "ends before it" if position.frame_index is not None else "has no frame then, or has no times"
-        return f"the video {reason} ({length}); give another frame_index or remove the prompt"
+        return self._report.absence(position, self._found[position])
 
     def position(self, index: int) -> FramePosition:
         """The name in the tables of a labeled frame that has been decoded already."""
         frame = self._index.frame_of(index)
         return FramePosition(frame, self._index.pts_of(frame) if self.info.has_times else None)
+
+    def identity(self) -> str:
+        """What is known of the file and of how frames are taken. A saved session goes on if it is the same."""
+        # Which frames a rate or a range takes has changed; the sessions of programs before that begin again.
+        by_time = self._bounds.is_bounded or self._selection.fps is not None
+        return self.info.identity() + (", times within half a frame" if by_time else "")
 
     def prepare(self, prompted: Sequence[int], start: int) -> None:
         """Start decoding what will be asked for first: `at(prompted)` and `forward(start)`."""

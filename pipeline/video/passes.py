@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from itertools import chain, dropwhile
+from itertools import dropwhile
 
 from model import MediaError, RawFrame, Reader
-from pipeline.video.selection import FrameIndex, FrameSelection, InconsistentFrames
+from pipeline.video.findings import Findings
+from pipeline.video.selection import FrameIndex, InconsistentFrames
+from pipeline.video.time_range import TimeBounds
 
+RawFrames = Generator[RawFrame, None, None]
 NumberedFrames = Generator[tuple[int, RawFrame], None, None]
 
 # Some files seek to a place too late, or between two key frames. Then earlier times are tried.
@@ -26,13 +29,21 @@ class DecodingPasses:
     """
 
     def __init__(
-        self, name: str, reader: Reader, index: FrameIndex, selection: FrameSelection, can_seek: bool = True
+        self,
+        name: str,
+        reader: Reader,
+        index: FrameIndex,
+        bounds: TimeBounds,
+        *,
+        can_seek: bool = True,
+        findings: Findings | None = None,
     ) -> None:
         self._name = name
         self._reader = reader
         self._index = index
-        self._selection = selection
+        self._bounds = bounds
         self._can_seek = can_seek
+        self._findings = findings or Findings()
         if not can_seek:
             index.forbid_seeking()
 
@@ -45,7 +56,7 @@ class DecodingPasses:
         key = self._index.key_before(first)
         try:
             if key:
-                with closing(self._raws(self._index.pts_of(key))) as raws:
+                with closing(self._raws_from_key(key)) as raws:
                     for frame_index, raw in self._number(raws, key):
                         if frame_index >= following:
                             yield frame_index, raw
@@ -55,39 +66,52 @@ class DecodingPasses:
             # Seeking has led elsewhere than the index says. From now on every pass begins at the start.
             self._index.forbid_seeking()
         try:
-            with closing(self._raws(self._selection.start_seconds)) as raws:
+            with closing(self._raws(self._bounds.start_seconds)) as raws:
                 for frame_index, raw in self._number(raws, 0):
                     if frame_index >= following:
                         yield frame_index, raw
         except InconsistentFrames as error:
             raise MediaError(f"{self._name}: changed while it was read ({error})") from error
 
-    def _raws(self, from_seconds: float | None) -> Generator[RawFrame, None, None]:
-        """Decoded frames from the first one at or after a time. Frames before it are decoded where they must be."""
+    def _raws_from_key(self, key: int) -> RawFrames:
+        """Decoded frames from a key frame of the range on. A key frame has a time."""
+        key_seconds = self._index.pts_of(key) or 0.0
+        with closing(self._raws(key_seconds)) as raws:
+            # After the key frame of an open group come frames that are shown before it. They are dropped, because the
+            # frames that they refer to were not decoded.
+            yield from dropwhile(lambda raw: raw.pts_seconds is None or raw.pts_seconds < key_seconds, raws)
+
+    def _raws(self, from_seconds: float | None) -> RawFrames:
+        """Decoded frames from a key frame at or before a time on."""
         if from_seconds is None:
             yield from self._reader.read()
             return
         seeks = [from_seconds - earlier for earlier in _EARLIER_SECONDS] if self._can_seek else []
-        for seek_seconds in (*seeks, None):
+        for seek_seconds in seeks:
             with closing(self._reader.read(seek_seconds)) as raws:
                 first = next(raws, None)
-                is_usable = first is not None and first.is_key and first.pts_seconds <= from_seconds
-                if seek_seconds is not None and not is_usable:
+                if first is None or not first.is_key or first.pts_seconds is None:
                     continue
-                # After the key frame of an open group come frames that are shown before it. They are dropped, because
-                # the frames that they refer to were not decoded.
-                everything = chain(() if first is None else (first,), raws)
-                yield from dropwhile(lambda raw: raw.pts_seconds < from_seconds, everything)
-                return
+                if first.pts_seconds <= from_seconds:
+                    yield first
+                    yield from raws
+                    return
+        yield from self._reader.read()
 
-    def _number(self, frames: Iterable[RawFrame], first: int) -> NumberedFrames:
-        """Give frames their ordinals, the first of them `first`, and note them, up to the end of the range."""
-        end_seconds = self._selection.end_seconds
+    def _number(self, raws: Iterable[RawFrame], first: int) -> NumberedFrames:
+        """Give frames of the range their ordinals, the first of them `first`, and note them, up to its end.
+
+        Each is handed out when the next one is noted, because only then the index knows whether it is labeled.
+        """
         number = first
-        for raw in frames:
-            if end_seconds is not None and raw.pts_seconds >= end_seconds:
-                break
-            self._index.record(number, raw.pts_seconds, raw.is_key, raw.fault)
-            yield number, raw
+        last: RawFrame | None = None
+        for raw in self._bounds.frames(raws):
+            if self._index.record(number, raw.pts_seconds, raw.is_key, raw.fault):
+                self._findings.note(number, raw)
+            if last is not None:
+                yield number - 1, last
+            last = raw
             number += 1
         self._index.finish(number)
+        if last is not None:
+            yield number - 1, last

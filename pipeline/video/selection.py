@@ -18,13 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.records import FramePosition, check_range
+from pipeline.video.grid import TickGrid
 
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """Every `stride`-th frame, or about `fps` frames per second, of `start_seconds <= pts < end_seconds`.
+    """Every `stride`-th frame, or those nearest to `fps` ticks per second, of `start_seconds <= pts < end_seconds`.
 
-    Times are those of the file (`pts × time base`). Raises `ValueError` for a value that selects nothing.
+    Times are those of the file (`pts × time base`), compared within half a frame (`time_range.TimeBounds`). Raises
+    `ValueError` for a value that selects nothing.
     """
 
     stride: int = 1
@@ -50,19 +52,20 @@ class FrameIndex:
     """What is known so far of the frames in a range: their times, key frames, and which are labeled.
 
     It grows while frames are decoded. Several passes, also in helper threads, record into one index. A pass over frames
-    that are known is checked against what is known.
+    that are known is checked against what is known. With a rate, whether a frame is labeled is known when the next one
+    is. `step_seconds` is how long a frame lasts that does not say so, for rates.
     """
 
-    def __init__(self, selection: FrameSelection) -> None:
+    def __init__(self, selection: FrameSelection, step_seconds: float | None = None) -> None:
         self._selection = selection
         self._lock = threading.Lock()
-        self._pts_seconds = array("d")
+        self._pts_seconds = array("d")  # NaN: not known
         self._keys = array("q")
+        self._faults: dict[int, str] = {}
         self._on_grid = bytearray()
         self._labeled = array("q")
         self._prompted: frozenset[int] = frozenset()
-        self._faults: dict[int, str] = {}
-        self._last_tick = -math.inf
+        self._grid = None if selection.fps is None else TickGrid(selection.fps, step_seconds)
         self._seekable = True
         self.complete = False
 
@@ -80,11 +83,11 @@ class FrameIndex:
         """Label these frames too. Call it before labels are used, because it renumbers them."""
         with self._lock:
             self._prompted = frozenset(frame_indexes)
-            chosen = (i for i, on_grid in enumerate(self._on_grid) if on_grid or i in self._prompted)
-            self._labeled = array("q", (i for i in chosen if i not in self._faults))
+            chosen = (i for i, on_grid in enumerate(self._on_grid) if self._is_labeled(i, bool(on_grid)))
+            self._labeled = array("q", chosen)
 
-    def record(self, frame_index: int, pts_seconds: float, is_key: bool, fault: str = "") -> None:
-        """Note a frame; one with a fault cannot be read and gets no label.
+    def record(self, frame_index: int, pts_seconds: float | None, is_key: bool, fault: str = "") -> bool:
+        """Note a frame, and tell whether it is new. One with a fault cannot be read and gets no label.
 
         Raises `InconsistentFrames` if another time is known for it, or frames before it are not known, or it could be
         read before and cannot now, or the other way round.
@@ -92,31 +95,46 @@ class FrameIndex:
         with self._lock:
             known = len(self._pts_seconds)
             if frame_index < known:
-                if self._pts_seconds[frame_index] != pts_seconds:
-                    raise InconsistentFrames(f"frame {frame_index} was at {self._pts_seconds[frame_index]} s before")
+                if self.pts_of(frame_index) != pts_seconds:
+                    raise InconsistentFrames(f"frame {frame_index} was at {self.pts_of(frame_index)} s before")
                 if (frame_index in self._faults) != bool(fault):
                     raise InconsistentFrames(f"frame {frame_index} could be read at one time and not at another")
-                return
+                return False
             if frame_index > known or self.complete:
                 raise InconsistentFrames(f"frame {frame_index} follows on {known} frames")
-            if known and pts_seconds <= self._pts_seconds[-1]:
+            if known and pts_seconds is not None and pts_seconds <= self._pts_seconds[-1]:
                 self._seekable = False  # times that do not rise name no single frame to seek to
-            on_grid = self._is_on_grid(frame_index, pts_seconds)
-            self._pts_seconds.append(pts_seconds)
-            self._on_grid.append(on_grid)
-            if is_key:
-                self._keys.append(frame_index)
+            self._pts_seconds.append(math.nan if pts_seconds is None else pts_seconds)
             if fault:
                 self._faults[frame_index] = fault
-            elif on_grid or frame_index in self._prompted:
-                self._labeled.append(frame_index)
+            if is_key:
+                self._keys.append(frame_index)
+            if self._grid is None:
+                self._decide(frame_index % self._selection.stride == 0)
+            else:
+                self._decide(self._grid.next_frame(pts_seconds))
+            return True
 
     def finish(self, num_frames: int) -> None:
         """Note that the range ends after `num_frames`. Raises `InconsistentFrames` if more are known."""
         with self._lock:
             if num_frames != len(self._pts_seconds):
                 raise InconsistentFrames(f"{num_frames} frames, {len(self._pts_seconds)} were known")
+            if self._grid is not None:
+                self._decide(self._grid.end())
             self.complete = True
+
+    def _decide(self, on_grid: bool | None) -> None:
+        """Note whether the next undecided frame is on the grid. `None`: that is not known yet."""
+        if on_grid is None:
+            return
+        frame_index = len(self._on_grid)
+        self._on_grid.append(on_grid)
+        if self._is_labeled(frame_index, on_grid):
+            self._labeled.append(frame_index)
+
+    def _is_labeled(self, frame_index: int, on_grid: bool) -> bool:
+        return (on_grid or frame_index in self._prompted) and frame_index not in self._faults
 
     def forbid_seeking(self) -> None:
         """From now on, no frame is a place to start decoding from."""
@@ -128,9 +146,16 @@ class FrameIndex:
             place = bisect_right(self._keys, frame_index)
             return self._keys[place - 1] if place and self._seekable else None
 
-    def pts_of(self, frame_index: int) -> float:
-        """Time of a known frame in seconds."""
-        return self._pts_seconds[frame_index]
+    def pts_of(self, frame_index: int) -> float | None:
+        """Time of a known frame in seconds; `None` if the file does not say it."""
+        pts_seconds = self._pts_seconds[frame_index]
+        return None if math.isnan(pts_seconds) else pts_seconds
+
+    def span_seconds(self) -> tuple[float, float] | None:
+        """The earliest and the latest time of known frames; `None` if none has a time."""
+        times = np.array(self._pts_seconds)
+        times = times[~np.isnan(times)]
+        return (float(times.min()), float(times.max())) if times.size else None
 
     def fault_of(self, frame_index: int) -> str:
         """Why a known frame cannot be read; empty if it can."""
@@ -158,7 +183,7 @@ class FrameIndex:
             return True
         if position.frame_index is not None:
             return position.frame_index < self.num_known
-        return bool(self._pts_seconds) and max(self._pts_seconds[-2:]) > _time(position)
+        return any(pts_seconds > _time(position) for pts_seconds in self._pts_seconds[-2:])
 
     def find(self, position: FramePosition) -> int | None:
         """`frame_index` of the frame at a position; `None` beyond the range.
@@ -172,16 +197,6 @@ class FrameIndex:
         with self._lock:
             return _nearest(self._pts_seconds, _time(position))
 
-    def _is_on_grid(self, frame_index: int, pts_seconds: float) -> bool:
-        if self._selection.fps is None:
-            return frame_index % self._selection.stride == 0
-        first = self._pts_seconds[0] if self._pts_seconds else pts_seconds
-        tick = math.floor((pts_seconds - first) * self._selection.fps + 1e-6)
-        if tick <= self._last_tick:
-            return False
-        self._last_tick = tick
-        return True
-
 
 def _time(position: FramePosition) -> float:
     if position.pts_seconds is None:
@@ -193,14 +208,20 @@ def _nearest(times: Sequence[float], wanted: float) -> int | None:
     """The place of the frame that a time means; see `FrameIndex.find`."""
     if not times:
         return None
-    nearest = int(np.abs(np.array(times) - wanted).argmin())
+    distances = np.abs(np.array(times) - wanted)
+    if np.isnan(distances).all():
+        return None
+    nearest = int(np.nanargmin(distances))
     early = times[nearest] - wanted
-    if early > 0 and nearest > 0:
+    before = times[nearest - 1] if nearest else math.nan
+    after = times[nearest + 1] if nearest + 1 < len(times) else math.nan
+    if early > 0 and before <= wanted:
         # How long a frame lasts is told by the frames before, because those after may not be known yet.
-        in_gap = nearest > 1 and early > times[nearest - 1] - times[nearest - 2]
+        in_gap = nearest > 1 and early > before - times[nearest - 2] > 0
         return nearest - 1 if in_gap else nearest
-    if early <= 0 and nearest < len(times) - 1:
+    if early <= 0 and after > wanted:
         return nearest
-    neighbor = nearest - 1 if nearest else min(1, len(times) - 1)
-    duration = abs(times[nearest] - times[neighbor]) or 1.0
+    # The time lies before or after all frames, or where the clock of the file starts again, or next to unknown times.
+    durations = (times[nearest] - before, after - times[nearest])
+    duration = next((seconds for seconds in durations if seconds > 0), 1.0)
     return nearest if abs(early) <= duration else None

@@ -77,7 +77,7 @@ class Fetch:
             options=DecodeOptions.of(settings.config, scratch),
         )
         self.frames = self._resources.enter_context(contextlib.closing(frames))
-        inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.info}")
+        inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.identity()}")
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
         if labels and settings.config.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)

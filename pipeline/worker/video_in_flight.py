@@ -221,7 +221,8 @@ class VideoInFlight:
             "height": frames.info.size_hw[0],
             "width": frames.info.size_hw[1],
             "fps": frames.info.fps,
-            "rotation_degrees": frames.info.rotation_degrees,
+            "rotation_degrees": frames.info.display.rotation_degrees,
+            "pixel_aspect": frames.info.display.pixel_aspect,
             "duration_seconds": frames.info.duration_seconds,
         }
 

@@ -13,6 +13,7 @@ from PIL import Image
 from model.media.errors import MediaError
 from model.media.film_pictures import RgbConverter
 from model.media.films import FilmReader
+from model.media.raw_frames import Display
 from model.media.sources import Media
 from model.media.watched_file import WatchedFile
 from pipeline.records import FramePosition
@@ -121,12 +122,12 @@ def test_damaged_packets_cost_frames_but_not_the_video() -> None:
         assert backward == list(reversed(forward.items()))
 
 
-def test_a_damaged_frame_at_the_end_is_left_out_and_counted() -> None:
+def test_what_cannot_be_decoded_is_said_to_be_missing() -> None:
     data = encode(pictures(5), codec="png", pix_fmt="rgb24", container="mov")
     last = data.rindex(b"\x89PNG")
     with VideoFrames(media_of(data[:last] + b"\0" * 8 + data[last + 8 :])) as frames:
         assert len(list(frames.forward(0))) == 4
-        assert frames.remarks() == ("left out: 1 damaged frame",)
+        assert frames.remarks() == ("4 of 5 frames could be read; the file is damaged, cut off, or claims too many",)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +309,7 @@ def test_a_size_that_changes_on_the_way_is_scaled_to_the_first() -> None:
 
 def test_info_tells_what_the_file_claims() -> None:
     info = FilmReader("clip", lambda: io.BytesIO(encode(pictures(5), rate=25))).info()
-    assert (info.size_hw, info.fps, info.rotation_degrees, info.codec) == ((48, 64), 25.0, 0, "h264")
+    assert (info.display, info.fps, info.codec) == (Display((48, 64), 0, 1.0), 25.0, "h264")
     assert info.duration_seconds == pytest.approx(0.2, abs=0.01)
     assert info.has_times
 

@@ -140,6 +140,17 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
     assert "fix the cause, then run the same command with retry=failed to label" in printed
 
 
+def test_the_summary_names_labeled_videos_with_a_warning(disk_storage: JobStorage, clock: Clock) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.committed([ended("whole"), ended("half", message="7 of 24 frames could be read")])
+    printed = summary(progress, progress.by_status, "out", "maskmill: all videos processed").splitlines()
+    assert printed[3:5] == ["warned   1 labeled video with a warning", "         half: 7 of 24 frames could be read"]
+    progress.committed([ended(f"more {number}", message="cut off") for number in range(3)])
+    printed = summary(progress, progress.by_status, "out", "maskmill: all videos processed").splitlines()
+    assert printed[3] == "warned   4 labeled videos with a warning"
+    assert printed[7] == "         … and 1 more: column message of videos"
+
+
 def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_says_why_videos_failed() -> None:
     printed = summary(None, {Status.OK: 2, Status.FAILED: 1}, "out/", "maskmill: all videos processed")
     assert "this run nothing was left to do\n" in printed

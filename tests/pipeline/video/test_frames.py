@@ -178,11 +178,12 @@ def test_a_time_is_that_of_the_nearest_frame() -> None:
         assert [frames.locate(position) for position in prompted] == [0, 3, 2, 11]
 
 
-def test_a_rate_picks_the_first_frame_of_each_interval() -> None:
+def test_a_rate_picks_the_frame_nearest_to_each_tick() -> None:
     data = encode(pictures(10), times=[0, 1, 2, 3, 4, 10, 11, 12, 25, 26], container="matroska")
     with VideoFrames(media_of(data), FrameSelection(fps=4)) as frames:
         seconds = [frames.position(frame.index).pts_seconds for frame in frames.forward(0)]
-        assert seconds == pytest.approx([0.0, 0.3, 1.0, 2.5])
+        # Ticks at 0, 0.25, 0.5, 0.75 …: the one at 1.25 is nearest to 1.2, and all in the gap to frames that are taken.
+        assert seconds == pytest.approx([0.0, 0.2, 0.4, 1.0, 1.2, 2.5])
 
 
 @pytest.mark.parametrize("kind", ["closed-gop", "open-gop", "single-key", "mpegts", "vp9-webm"])

@@ -7,10 +7,11 @@ from collections.abc import Generator
 import numpy as np
 import pytest
 
-from model import MediaError, RawFrame, VideoInfo
+from model import Display, MediaError, RawFrame, VideoInfo
 from pipeline.arrays import UInt8Array
 from pipeline.video.passes import DecodingPasses
 from pipeline.video.selection import FrameIndex, FrameSelection
+from pipeline.video.time_range import TimeBounds
 
 
 class Black:
@@ -40,7 +41,7 @@ class FakeReader:
         return ()
 
     def info(self) -> VideoInfo:
-        return VideoInfo((16, 16), 0, 1.0, None, None, True, "mp4", "h264")
+        return VideoInfo(Display((16, 16)), 1.0, None, None, 0.0, "mp4", "h264")
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
         self.seeks.append(seek_seconds)
@@ -55,8 +56,7 @@ class FakeReader:
 
 
 def passes_over(reader: FakeReader, *, can_seek: bool = True, **selection: float) -> DecodingPasses:
-    chosen = FrameSelection(**selection)  # type: ignore[arg-type]
-    return DecodingPasses("clip", reader, FrameIndex(chosen), chosen, can_seek)
+    return DecodingPasses("clip", reader, FrameIndex(FrameSelection()), TimeBounds(**selection), can_seek=can_seek)
 
 
 def numbers(passes: DecodingPasses, first: int) -> list[int]:

@@ -1,0 +1,80 @@
+"""Opening a film with FFmpeg: the formats that are let in, the stream that is read, and the limits of its decoder.
+
+FFmpeg is given files that were opened elsewhere, never names, and only formats of `VIDEO_FORMATS`. A text file that
+says `ffconcat`, or a playlist, would make FFmpeg open other files of this machine.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import av
+from av.container import InputContainer
+from av.container.core import Flags
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from model.media.errors import MediaError
+from model.media.formats import VIDEO_FORMATS
+from model.media.watched_file import WatchedFile
+
+MAX_PIXELS = 1 << 27
+"""Of a frame. A larger frame is refused before memory is taken for it."""
+
+_GEN_PTS = cast(int, Flags.gen_pts.value)
+_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
+_DEFAULT_BONUS_PIXELS = 5_000_000
+
+
+def open_container(name: str, file: WatchedFile) -> InputContainer:
+    """A file as FFmpeg's demuxer sees it. Raises `MediaError` for what is no video; errors of storage pass through."""
+    try:
+        container = av.open(file, "r", options={"format_whitelist": VIDEO_FORMATS}, metadata_errors="replace")
+    except av.FFmpegError as error:
+        file.raise_failure()
+        raise MediaError(
+            f"{name}: is not a video or image that can be read ({error.strerror}); "
+            "check that the file is whole and of a usual format"
+        ) from error
+    # PyAV asks for presentation times to be made up where a file has none. They would be those of the wrong frames.
+    container.flags &= ~_GEN_PTS
+    return container
+
+
+def choose_stream(name: str, container: InputContainer) -> VideoStream:
+    """The stream that the `ffmpeg` command takes of a file with several.
+
+    It is the largest one, or one that is marked as the default and not much smaller. Covers and thumbnails are no
+    films. Raises `MediaError` for a file without a film.
+    """
+    films = [stream for stream in container.streams.video if not stream.disposition & _NO_FILM]
+    if not films:
+        raise MediaError(f"{name}: has no video stream; give a file with pictures")
+    stream = max(films, key=_preference)
+    if stream.codec_context is None:
+        raise MediaError(f"{name}: its video is of an unknown codec; convert it, for instance to H.264")
+    if stream.width * stream.height > MAX_PIXELS:
+        raise MediaError(
+            f"{name}: its frames of {stream.width} × {stream.height} pixels are larger than the limit of "
+            f"{MAX_PIXELS} pixels; scale or crop it"
+        )
+    return stream
+
+
+def set_up_decoder(stream: VideoStream, num_threads: int) -> None:
+    """Threads, and the limit of pixels."""
+    # Threads for slices only: threads for frames hold frames back, and can hang when decoding stops early in a process
+    # with torch.
+    stream.thread_type = "SLICE"
+    stream.codec_context.thread_count = num_threads
+    options = {"max_pixels": str(MAX_PIXELS)}
+    if stream.codec_context.name == "libdav1d":  # the library of AV1 has threads of its own
+        options["max_frame_delay"] = "1"
+    stream.codec_context.options = options
+
+
+def _preference(stream: VideoStream) -> int:
+    if stream.codec_context is None:
+        return -1
+    is_default = bool(stream.disposition & Disposition.default)
+    return stream.width * stream.height + _DEFAULT_BONUS_PIXELS * is_default
