@@ -20,7 +20,7 @@ from pipeline.records import Ending, Status
 from pipeline.redact import redact
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
-from pipeline.text import counted, how_again, say
+from pipeline.text import counted, describe_former, how_again, say
 
 HELP = f"""Prints how a job stands, whether it runs or not, and why videos failed.
 
@@ -70,6 +70,7 @@ def read_status(storage: JobStorage) -> str:
     except NewerVersion as error:
         run, refused = None, [f"this run {error}"]
     lines = [f"maskmill: {storage}", f"state    {_state(run, driver)}", f"videos   {_counts(state, run)}"]
+    lines += describe_former(0 if run is None else run.num_former)
     lines += _committed(state)
     lines += _saved(storage)
     lines += _this_run(run) + refused
@@ -154,8 +155,10 @@ def _last_word(state: str) -> str:
 def _counts(state: JobState, run: RunStatus | None) -> str:
     ended = state.finished.num_by_status
     by_status = ", ".join(f"{ended[status]} {status.value}" for status in Status if ended[status])
+    num_former = 0 if run is None else run.num_former
     planned = "" if run is None or run.num_planned is None else f" of {run.num_planned}"
-    return f"{len(state.finished)}{planned} in the tables ({by_status or 'none'})"
+    former = f", and {num_former} former" if num_former else ""
+    return f"{len(state.finished) - num_former}{planned} in the tables{former} ({by_status or 'none'})"
 
 
 def _committed(state: JobState) -> list[str]:

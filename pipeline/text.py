@@ -30,3 +30,11 @@ def how_again(bad: Mapping[Status, int]) -> str:
     which = " and ".join(f"{count} {status.value}" for status, count in bad.items())
     videos = "video" if sum(bad.values()) == 1 else "videos"
     return f"again    fix the cause, then run the same command with {retry} to label the {which} {videos} again"
+
+
+def describe_former(num_former: int) -> list[str]:
+    """One line about finished videos that no table names any more; none if there are none."""
+    if not num_former:
+        return []
+    are, their = ("is", "its") if num_former == 1 else ("are", "their")
+    return [f"former   {num_former} of them {are} in no table any more; {their} rows stay until a run with prune=true"]

@@ -7,7 +7,7 @@ the new ones replace. A driver that is stopped in between leaves files that the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -114,12 +114,22 @@ class SegmentKeeper:
     def forget(self, video_ids: Iterable[str]) -> None:
         """Make finished videos unfinished, and remove their rows: they are to be labeled again.
 
-        Their prompts have changed, `retry=` names their status, or the job relabels all.
+        Their prompts have changed, `retry=` names their status, the job relabels all, or the tables lack them.
         """
         self._log.settle()
         wanted = list(video_ids)
         while not self._forget(wanted):
             _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
+
+    def erase(self, is_wanted: Callable[[str], bool]) -> None:
+        """Leave nothing that names a video which is neither finished nor wanted: the rest of what `forget` began.
+
+        Objects that count no more are deleted, also those that other processes may be writing, and the history of the
+        log is erased. A driver that is killed in between calls this again.
+        """
+        self._log.append(forget=sorted(v for v in self._log.state.unfinished if not is_wanted(v)))
+        self.sweep(temporary_seconds=0.0)
+        self._log.erase_history()
 
     def adopt(self, fingerprint: str) -> list[Outcome]:
         """Commit segments that a worker published before its driver, or the worker itself, died.
@@ -146,8 +156,8 @@ class SegmentKeeper:
             adopted += self.commit(group)
         return adopted
 
-    def sweep(self) -> int:
-        """Delete every segment that the log does not name; return how many.
+    def sweep(self, temporary_seconds: float = 3600.0) -> int:
+        """Delete every segment that the log does not name, and temporary files of this age; return how many segments.
 
         No worker may be left, because it could have published a segment that is not committed yet. The log says first
         that these segments are removed, so that a driver that takes over in the middle adopts none of them.
@@ -163,7 +173,7 @@ class SegmentKeeper:
             except StaleEntry:
                 _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
         self._storage.delete(path for name in unnamed for path in listed[name])
-        self._storage.clear_temporary()
+        self._storage.clear_temporary(temporary_seconds)
         return len(unnamed)
 
     def _forget(self, video_ids: Sequence[str]) -> bool:

@@ -17,9 +17,10 @@ from pipeline.storage.documents import Document
 class Entry:
     """One log entry: all of it counts, or nothing. It is applied in this order: forget, remove, add, strikes.
 
-    `forget` are finished videos that become unfinished. Every other video of a removed segment must be in an added one.
-    `strikes` are new totals by video; 0 clears them. A `compaction` moves finished videos between segments and changes
-    nothing else. It may come from another process than the driver.
+    `forget` are finished videos that become unfinished, or unfinished ones of which nothing is to be kept. Every other
+    video of a removed segment must be in an added one. `strikes` are new totals by video; 0 clears them. A `compaction`
+    moves finished videos between segments and changes nothing else. It may come from another process than the driver.
+    An entry that `is_erased` says nothing any more: a later roll-up has what counts of it.
     """
 
     writer_id: str
@@ -29,6 +30,7 @@ class Entry:
     forget: tuple[str, ...] = ()
     strikes: Mapping[str, int] = field(default_factory=dict)
     compaction: bool = False
+    is_erased: bool = False
 
 
 class EntryDocument(Document):
@@ -45,6 +47,7 @@ class EntryDocument(Document):
     forget: list[str]
     strikes: dict[str, int]
     compaction: bool = False
+    is_erased: bool = False
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -58,6 +61,7 @@ def encode_entry(entry: Entry) -> bytes:
         forget=list(entry.forget),
         strikes=dict(entry.strikes),
         compaction=entry.compaction,
+        is_erased=entry.is_erased,
     ).to_json()
 
 
@@ -77,4 +81,5 @@ def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
         forget=tuple(document.forget),
         strikes=document.strikes,
         compaction=document.compaction,
+        is_erased=document.is_erased,
     )

@@ -1,9 +1,9 @@
 """The commit log: it says which segments and outcomes count. A driver commits by creating the next entry.
 
 Entries are numbered, and the store refuses to create a number twice. That keeps a second driver out: a driver that has
-lost the job without knowing finds its next number taken. So entries are never deleted. After a hundred entries, later
-in a large job after more, the driver rolls the log up, so that whoever reads it next reads one Parquet file and a short
-tail of entries.
+lost the job without knowing finds its next number taken. So entries are never deleted; what they say can be erased.
+After a hundred entries, later in a large job after more, the driver rolls the log up, so that whoever reads it next
+reads one Parquet file and a short tail of entries.
 
 One other process may write as well: a compaction, which only moves finished videos to larger segments. Its entries are
 marked. A driver that finds one where it wanted to write applies it and takes the next number.
@@ -73,16 +73,19 @@ class CommitLog:
             NewerVersion: a newer version of this program has written the log.
             StorageError: the store does not answer.
         """
-        self.state = self._read_roll_up()
-        self._num_since_roll_up = self._num_videos_since_roll_up = 0
-        self._read_tail()
-        return self.state
+        for _ in range(_ROLL_UP_READS):
+            self.state = self._read_roll_up()
+            self._num_since_roll_up = self._num_videos_since_roll_up = 0
+            if self._read_tail():
+                return self.state
+        raise StorageError(
+            f"{self._storage}/{layout.LOG}: the log is rolled up while it is read. Run the same command again."
+        )
 
     def refresh(self) -> JobState:
         """Read what was written since `load`, or load."""
-        if self.state.next_entry == 0:
+        if self.state.next_entry == 0 or not self._read_tail():
             return self.load()
-        self._read_tail()
         return self.state
 
     def catch_up(self) -> JobState:
@@ -183,7 +186,9 @@ class CommitLog:
             try:
                 self._storage.create(path, encode_entry(entry))
             except AlreadyExists:
-                self._apply(self._decoded(path, self._storage.read(path)))
+                entry = self._decoded(path, self._storage.read(path))
+            if entry.is_erased:
+                self.load()
             else:
                 self._apply(entry)
         self._roll_up_when_due()
@@ -194,19 +199,39 @@ class CommitLog:
 
     def roll_up(self) -> None:
         """Write the state as a roll-up now."""
+        self._write_roll_up(self._policy.kept)
+
+    def erase_history(self) -> None:
+        """Leave nothing in the log but its state: no id of a video that the job has forgotten.
+
+        A roll-up takes the place of all earlier ones, then each entry before it is replaced by one that says nothing
+        and still keeps its number from other drivers. Whoever is killed in between calls this again. For the driver.
+
+        Raises `StorageError` if the store does not answer; call again.
+        """
+        state = self.state
+        self._write_roll_up(kept=1)
+        erased = encode_entry(Entry(self.writer_id, state.epoch, is_erased=True))
+        paths = [layout.log_entry(number) for number in range(state.erased_before, state.next_entry)]
+        self._storage.in_parallel(lambda path: self._storage.replace(path, erased), paths)
+        state.erased_before = state.next_entry
+        self._write_roll_up(kept=1)
+
+    def _write_roll_up(self, kept: int) -> None:
         self._storage.replace(layout.roll_up(self.state.next_entry), self.state.to_parquet())
         self._num_since_roll_up = self._num_videos_since_roll_up = 0
-        old = self._storage.listing(layout.LOG, layout.ROLL_UP_STEM)[: -self._policy.kept]
+        old = self._storage.listing(layout.LOG, layout.ROLL_UP_STEM)[:-kept]
         self._storage.delete(stored.path for stored in old)
 
     def _remaining(self, entry: Entry) -> Entry:
         """What of `entry` the log does not say yet: all of it, unless an earlier attempt got through."""
         state = self.state
+        traces = state.unfinished if entry.forget else ()
         return replace(
             entry,
             add=tuple(segment for segment in entry.add if segment.name not in state.segments),
             remove=tuple(name for name in entry.remove if name not in state.removed),
-            forget=tuple(video_id for video_id in entry.forget if video_id in state.finished),
+            forget=tuple(video_id for video_id in entry.forget if video_id in state.finished or video_id in traces),
             strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
         )
 
@@ -271,14 +296,20 @@ class CommitLog:
             f"{self._storage}/{layout.LOG}: roll-ups vanish while they are read. Run the same command again."
         )
 
-    def _read_tail(self) -> None:
-        """Apply the entries after the roll-up. They are fetched by number: listing a long log would take longer."""
+    def _read_tail(self) -> bool:
+        """Apply the entries after the roll-up. They are fetched by number: listing a long log would take longer.
+
+        False: an entry has been erased meanwhile, so that a newer roll-up is to be read.
+        """
         num_ahead = 4
         while True:
             first = self.state.next_entry
             paths = [layout.log_entry(first + n) for n in range(num_ahead)]
             for path, data in zip(paths, self._storage.read_existing(paths), strict=True):
                 if data is None:
-                    return
-                self._apply(self._decoded(path, data))
+                    return True
+                entry = self._decoded(path, data)
+                if entry.is_erased:
+                    return False
+                self._apply(entry)
             num_ahead = min(num_ahead * 2, 64)

@@ -123,7 +123,8 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
 class JobState:
     """The sum of the log up to `next_entry` (exclusive).
 
-    `removed` are segments that count no more or never will. Their files may still exist, and nobody adopts them.
+    `removed` are segments that count no more or never will. Their files may still exist, and nobody adopts them. All
+    entries before number `erased_before` are known to be erased.
     """
 
     finished: FinishedVideos = field(default_factory=FinishedVideos)
@@ -132,6 +133,12 @@ class JobState:
     strikes: dict[str, int] = field(default_factory=dict)
     epoch: int = 0
     next_entry: int = 0
+    erased_before: int = 0
+
+    @property
+    def unfinished(self) -> frozenset[str]:
+        """Unfinished videos of which the log keeps something. An entry that forgets them drops it."""
+        return frozenset(self.strikes)
 
     def check(self, entry: Entry) -> None:
         """Refuse an entry that would double or lose a video.
@@ -209,7 +216,12 @@ class JobState:
             for kind, part in (("video", videos), ("segment", segments), ("removed", removed), ("strikes", strikes))
         ]
         table = pa.concat_tables(parts, promote_options="permissive").replace_schema_metadata(
-            {"schema_version": str(SCHEMA_VERSION), "epoch": str(self.epoch), "next_entry": str(self.next_entry)}
+            {
+                "schema_version": str(SCHEMA_VERSION),
+                "epoch": str(self.epoch),
+                "next_entry": str(self.next_entry),
+                "erased_before": str(self.erased_before),
+            }
         )
         buffer = io.BytesIO()
         plain = ("name", "prompt_hash")
@@ -242,6 +254,7 @@ class JobState:
             strikes=dict(zip(strikes["name"].to_pylist(), strikes["strikes"].to_pylist(), strict=True)),
             epoch=int(table.schema.metadata[b"epoch"]),
             next_entry=int(table.schema.metadata[b"next_entry"]),
+            erased_before=int(table.schema.metadata.get(b"erased_before", 0)),
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 
 from pydantic import Field
 
-from pipeline.errors import NewerVersion
+from pipeline.errors import NewerVersion, StorageError
 from pipeline.output.layout import STATUS
 from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
@@ -15,12 +16,14 @@ from pipeline.storage.job_storage import JobStorage
 class RunStatus(Document):
     """Counts of one run and of the job. `num_ended` are videos of this run by status, `failures` those by error class.
 
+    `num_planned` videos are in the tables of the run. `num_former` are finished and in none of these tables any more.
     `state` is `running`, or the name of the `Ending` in lower case.
     """
 
     state: str
     written_at: str = ""
     num_planned: int | None = None
+    num_former: int = 0
     num_before_this_run: int = 0
     num_ended: dict[str, int] = Field(default_factory=dict)
     failures: dict[str, int] = Field(default_factory=dict)
@@ -56,3 +59,15 @@ def read_status(storage: JobStorage) -> RunStatus | None:
         raise
     except ValueError:
         return None
+
+
+def correct_counts(storage: JobStorage, num_planned: int, num_former: int) -> None:
+    """Put these counts into what the last run wrote: nothing was left to do, but the tables name other videos.
+
+    A store that does not take it raises nothing, because the file only informs.
+    """
+    with contextlib.suppress(NewerVersion, StorageError):
+        before = read_status(storage)
+        if before is not None and (before.num_planned, before.num_former) != (num_planned, num_former):
+            now = before.model_copy(update={"num_planned": num_planned, "num_former": num_former})
+            storage.replace(STATUS, now.to_json(indent=2))

@@ -263,6 +263,11 @@ class JobConfig(Group):
         default=False,
         description="Label all videos again, after a change of the model or of an option that changes masks.",
     )
+    prune: bool = Field(
+        default=False,
+        description="Remove what the tables of this run do not have: videos that are in the output, with everything "
+        "that names them, and objects that have no prompts any more.",
+    )
     max_failed_fraction: float = Field(
         default=0.5,
         ge=0,

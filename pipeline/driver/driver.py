@@ -15,12 +15,13 @@ from pipeline.cluster.executor import Executor
 from pipeline.command import ExitCode
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import Ownership
+from pipeline.commits.status_file import correct_counts
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.blame import Blame
 from pipeline.driver.clock import DEFAULT_PACE, Pace
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.executors import open_executor
-from pipeline.driver.job import Job, check_device, is_finished, judged, open_job, plan_job, reconcile
+from pipeline.driver.job import Job, check_device, clean_up, is_finished, judged, open_job, plan_job, reconcile
 from pipeline.driver.limits import Limits
 from pipeline.driver.log_file import json_log
 from pipeline.driver.loop import Interrupts, Loop
@@ -39,7 +40,6 @@ from pipeline.errors import (
 )
 from pipeline.inputs.plan import Plan
 from pipeline.output.rows import Provenance
-from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import SegmentWriter
 from pipeline.records import Ending, WorkItem
@@ -69,7 +69,8 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
         for warning in plan.warnings:
             _log.warning("%s", warning)
         if is_finished(job, plan):
-            return report(job, None, *judged(job))
+            correct_counts(job.storage, plan.num_videos, plan.num_former)
+            return report(job, plan, None, *judged(job))
         if plan.num_to_label:
             check_device(config)
         return drive(job, plan, parts)
@@ -99,7 +100,13 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals, part
         keeper = SegmentKeeper(job.storage, job.log, folder.path)
         plan = reconcile(job, plan, keeper)
         ledger = _ledger(job, keeper, folder.path)
-        progress = Progress(plan.num_videos, plan.num_done, job.storage, status_seconds=parts.pace.status_seconds)
+        progress = Progress(
+            plan.num_videos,
+            plan.num_done,
+            job.storage,
+            status_seconds=parts.pace.status_seconds,
+            num_former=plan.num_former,
+        )
         for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), lambda: signals.requested):
             progress.committed(recorded)
         ending, reason = Ending.STOPPED if signals.requested else Ending.DONE, ""
@@ -121,11 +128,10 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals, part
             signals.install()
         progress.end_line()
         if ending is Ending.DONE:
-            keeper.sweep()
-            delete_all(job.storage)
+            clean_up(job, keeper)
             ending, reason = judged(job)
         progress.write_status(ending.name.lower(), 0)
-    return report(job, progress, ending, reason)
+    return report(job, plan, progress, ending, reason)
 
 
 def _dispatcher(job: Job, items: Iterable[WorkItem]) -> Dispatcher:

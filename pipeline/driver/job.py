@@ -11,6 +11,8 @@ from pipeline.commits.job_record import JobRecord, difference, make_record, read
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import new_writer_id
 from pipeline.config.job_config import JobConfig
+from pipeline.driver.losses import check_losses
+from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan, make_plan
@@ -67,12 +69,27 @@ def open_job(config: JobConfig) -> Job:
 
 
 def plan_job(job: Job) -> Plan:
-    """What the input tables ask for and the log does not have."""
+    """What the input tables ask for and the log does not have.
+
+    Raises `ConfigError` if the plan would take masks away that nobody has asked to remove.
+    """
     config = job.config
     assert config.prompts is not None
     tables = InputTables(config.videos, config.prompts, config.storage_options)
-    done = {} if job.relabels_all else job.log.state.finished
-    return make_plan(tables, done, _retried(config))
+    plan = make_plan(tables, job.log.state.finished, _retried(config))
+    _check_nothing_vanishes(job, plan)
+    return plan.again({}) if job.relabels_all else plan
+
+
+def _check_nothing_vanishes(job: Job, plan: Plan) -> None:
+    """`plan` is made for what the log has now, whether or not all of that is to be labeled again."""
+    check_losses(plan, job.storage, job.log.state, are_meant=job.config.prune)
+    if job.relabels_all and plan.num_former and not job.config.prune:
+        raise ConfigError(
+            f"relabel=true would remove the masks of {counted(plan.num_former, 'video')} that no table has any more, "
+            "because they are of another model or of other options. Put the videos into the tables, or let their masks "
+            "go with prune=true."
+        )
 
 
 def _check_apart(config: JobConfig) -> None:
@@ -94,6 +111,8 @@ def is_finished(job: Job, plan: Plan) -> bool:
     """Whether nothing is left to do. Then the driver does not start Ray and writes nothing."""
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
         return False
+    if job.config.prune and not is_pruned(plan, job.log.state):
+        return False
     return list_segments(job.storage).keys() <= job.log.state.segments.keys()
 
 
@@ -102,29 +121,41 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
 
     The driver adopts segments that a killed run published and did not commit, and removes rows that will be replaced.
     """
-    state = job.log.state
-    was_changed = state.next_entry > job.num_entries + 1
-    if was_changed:
+    state, retry = job.log.state, _retried(job.config)
+    if state.next_entry > job.num_entries + 1:  # another driver was at work since the plan was made
         job = replace(job, record_before=read_record(job.storage))
         if not job.config.relabel:
             _check_same(job.record_before, job.record, job.storage)
-    is_stale = job.relabels_all or was_changed
+        plan = plan.again(state.finished, retry)
+        _check_nothing_vanishes(job, plan)
     if job.relabels_all:
         _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.finished), "video"))
         keeper.forget(list(state.finished))
         delete_all(job.storage)  # sessions that were saved with other options are of no use, and `status` counts them
+        plan = plan.again(state.finished, retry)
     before = job.record_before
     if job.relabels_all or before is None or before.has_single_driver != job.record.has_single_driver:
         write_record(job.storage, job.record)
     adopted = keeper.adopt(job.record.config_hash)
     if adopted:
         _log.info("adopted %s that a killed run had published and not committed", counted(len(adopted), "video"))
-    if adopted or is_stale:
-        plan = plan.again(state.finished, _retried(job.config))
+        plan = plan.again(state.finished, retry)
+        _check_nothing_vanishes(job, plan)
     if plan.changed:
         _log.info("prompts have changed since the last run: %s to label again", counted(len(plan.changed), "video"))
     keeper.forget(plan.replaced)
+    if job.config.prune:
+        prune(plan, job.storage, state, keeper)
+        plan = plan.again(state.finished, retry)
     return plan
+
+
+def clean_up(job: Job, keeper: SegmentKeeper) -> None:
+    """Delete what a job has no use for when all of its videos are finished."""
+    keeper.sweep()
+    delete_all(job.storage)
+    if job.config.prune:
+        job.log.erase_history()
 
 
 def judged(job: Job) -> tuple[Ending, str]:

@@ -43,7 +43,10 @@ class Failures:
 
 
 class Progress:
-    """Counts of one run. Of `num_planned` videos `num_before` were finished when the run began."""
+    """Counts of one run. Of `num_planned` videos `num_before` were finished when the run began.
+
+    `num_former` videos are finished as well and in no table of the run.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
         status_seconds: float = DEFAULT_PACE.status_seconds,
+        num_former: int = 0,
     ) -> None:
         self.by_status: Counter[Status] = Counter()
         self.failures = Failures()
@@ -65,6 +69,7 @@ class Progress:
         self._gpus_per_worker = 0.0
         self._num_planned = num_planned
         self._num_before = num_before
+        self._num_former = num_former
         # The status file only informs, so the driver does not wait for a store that is away.
         self._storage = replace(storage, backoff=Backoff(patience_seconds=0.0))
         self._stream = stream or sys.stderr
@@ -149,6 +154,7 @@ class Progress:
         status = RunStatus(
             state=state,
             num_planned=self._num_planned,
+            num_former=self._num_former,
             num_before_this_run=self._num_before,
             num_ended={status.value: self.by_status[status] for status in Status},
             failures=dict(self.failures.counts),

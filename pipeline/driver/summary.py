@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pipeline.command import ExitCode
 from pipeline.driver.job import Job
 from pipeline.driver.progress import MAX_EXAMPLES, Failures, Progress, duration
+from pipeline.inputs.plan import Plan
 from pipeline.output.layout import table_glob
 from pipeline.output.schema import TABLES
 from pipeline.records import Ending, Status
 from pipeline.redact import redact_uri
-from pipeline.text import counted, how_again, say
+from pipeline.text import counted, describe_former, how_again, say
 
 _EXIT_CODES = {
     Ending.DONE: ExitCode.DONE,
@@ -22,7 +23,7 @@ _EXIT_CODES = {
 }
 
 
-def report(job: Job, progress: Progress | None, ending: Ending, reason: str = "") -> int:
+def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reason: str = "") -> int:
     """Print the summary of a job and return the exit code. `progress` is None if nothing was left to do."""
     by_status = job.log.state.finished.num_by_status
     heading = f"maskmill: {ending.value}"
@@ -30,18 +31,22 @@ def report(job: Job, progress: Progress | None, ending: Ending, reason: str = ""
         heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
     elif ending is not Ending.DONE:
         heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
-    say(summary(progress, by_status, job.storage.uri, heading))
+    say(summary(progress, by_status, job.storage.uri, heading, plan.num_former))
     return _EXIT_CODES[ending]
 
 
-def summary(progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str) -> str:
+def summary(
+    progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str, num_former: int = 0
+) -> str:
     """Counts of the whole job, failures of this run by cause, warnings, and where the tables lie.
 
-    `progress` is None if nothing was left to do. `output` is the URI of the job.
+    `progress` is None if nothing was left to do. `output` is the URI of the job. `num_former` of its videos are in no
+    table of this run.
     """
     lines = [heading]
     counts = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
     lines.append(f"videos   {sum(by_status.values())} ({counts or 'none'})")
+    lines += describe_former(num_former)
     if progress is None:
         lines.append("this run nothing was left to do")
     else:

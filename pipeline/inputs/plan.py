@@ -6,7 +6,7 @@ This way a million videos need a few hundred megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
@@ -20,10 +20,10 @@ from pipeline.inputs.durations import FileSizes
 from pipeline.inputs.matching import check_some_match, did_you_mean
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
+from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
 from pipeline.inputs.shards import InputTables
 from pipeline.inputs.videos import VideoRows, read_videos
 from pipeline.records import Outcome, Status, VideoSource, WorkItem
-from pipeline.storage.uris import StorageOptions
 from pipeline.text import counted
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
@@ -46,11 +46,11 @@ class _Fate(IntEnum):
 
 @dataclass(frozen=True)
 class _Tables:
-    """What was read of the input tables."""
+    """The input tables, and what was read of them."""
 
+    read: InputTables
     videos: VideoRows
     prompts: PromptIndex
-    storage_options: StorageOptions | None
     warnings: tuple[str, ...]
 
 
@@ -77,11 +77,13 @@ class Plan:
     """The videos of the input tables, and what is to become of each.
 
     `replaced` are videos that the log has, and whose rows must go because the videos are labeled or recorded again:
-    their prompts changed (these are also in `changed`), or `retry=` names their status.
+    their prompts changed (these are also in `changed`), or `retry=` names their status. `num_former` videos are in the
+    log and in no table any more: their rows stay.
     """
 
     changed: frozenset[str]
     replaced: frozenset[str]
+    num_former: int
     _tables: _Tables
     _fates: npt.NDArray[np.uint8]
 
@@ -117,6 +119,20 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """What is odd about the tables, for the user."""
         return self._tables.warnings
+
+    @property
+    def video_ids(self) -> Sequence[str]:
+        """The ids of all videos of the tables."""
+        return self._tables.videos.ids
+
+    def former(self, done: Iterable[str]) -> list[str]:
+        """Those of the finished videos `done` that the tables lack."""
+        named = frozenset(self.video_ids)
+        return [video_id for video_id in done if video_id not in named]
+
+    def prompted_objects(self, video_ids: Collection[str]) -> Mapping[str, PromptedFrames]:
+        """The objects with prompts of these videos. Reads the tables once more."""
+        return prompted_objects(self._tables.read, video_ids)
 
     def again(self, done: Mapping[str, Done], retry: Collection[Status] = ()) -> Plan:
         """The plan after the log has changed, without reading the tables again."""
@@ -155,7 +171,7 @@ class Plan:
         seconds = videos.durations(wanted)
         unknown = np.flatnonzero(seconds <= 0)
         uris = [videos.uri(number) for number in wanted[unknown].tolist()]
-        return _Lengths(seconds, unknown, FileSizes(uris, self._tables.storage_options, ask_stores=is_last))
+        return _Lengths(seconds, unknown, FileSizes(uris, self._tables.read.storage_options, ask_stores=is_last))
 
     def _item(self, number: int, expected_seconds: float) -> WorkItem:
         videos, prompts = self._tables.videos, self._tables.prompts
@@ -199,20 +215,22 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[S
     prompts = index_prompts(tables, numbers)
     check_some_match(tables, videos, prompts)
     numbers.clear()  # a hundred megabytes for a million videos, which nobody needs any more
-    read = _Tables(videos, prompts, tables.storage_options, tuple(_warnings(tables, videos, prompts)))
-    return _decided(read, done, retry)
+    found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts)))
+    return _decided(found, done, retry)
 
 
 def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status]) -> Plan:
     videos = tables.videos
     fates = np.empty(len(videos.ids), dtype=np.uint8)
     changed, replaced = set(), set()
+    num_found = 0
     hashes = tables.prompts.hashes.all_hashes(videos.times_seconds[:, :2])
     for number, (video_id, prompt_hash) in enumerate(zip(videos.ids, hashes, strict=True)):
         fate = _Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS
         if number in videos.problems:
             fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
         before = done.get(video_id)
+        num_found += before is not None
         if before is not None and fate == _Fate.REFUSED and before.status == Status.OK:
             fate = _Fate.DONE  # good masks stay when somebody adds a wrong row to the table
         elif before is not None and before.prompt_hash != prompt_hash:
@@ -223,7 +241,7 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status
         elif before is not None:
             fate = _Fate.DONE
         fates[number] = fate
-    return Plan(frozenset(changed), frozenset(replaced), tables, fates)
+    return Plan(frozenset(changed), frozenset(replaced), len(done) - num_found, tables, fates)
 
 
 def _refused_hash(prompt_hash: str, problem: str) -> str:

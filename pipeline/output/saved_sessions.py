@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -189,6 +189,12 @@ def num_saved(storage: JobStorage) -> int:
 def delete_all(storage: JobStorage) -> None:
     """Delete all saved sessions. Only at the end of a job, when every video is finished."""
     storage.delete(storage.tree(SESSIONS))
+
+
+def delete_others(storage: JobStorage, video_ids: Iterable[str]) -> None:
+    """Delete the saved sessions of all videos but these. Raises `StorageError` if the store does not answer."""
+    kept = {session_folder(video_id) for video_id in video_ids}
+    storage.delete(path for path in storage.tree(SESSIONS) if path.rpartition("/")[0] not in kept)
 
 
 def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str, object]:

@@ -210,4 +210,63 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
         "forget": ["f"],
         "strikes": {"x": 2},
         "compaction": True,
+        "is_erased": False,
     }
+
+
+def entries(storage: JobStorage) -> bytes:
+    return b"".join(storage.read(stored.path) for stored in storage.listing("_log") if stored.path.endswith(".json"))
+
+
+def test_an_erased_log_has_the_same_state_and_still_keeps_other_drivers_out(storage: JobStorage) -> None:
+    lost, log = claimed(storage, "w1"), claimed(storage, "w2")
+    log.append(add=[segment("a", "v1", "v2")], strikes={"v3": 1})
+    log.append(add=[segment("a2", "v2")], remove=["a"], forget=["v1", "v3"])
+    assert b"v1" in entries(storage)
+    log.erase_history()
+    assert CommitLog(storage, "r").load() == log.state
+    assert (set(log.state.finished), log.state.strikes) == ({"v2"}, {})
+    assert not any(name in entries(storage) for name in (b"v1", b"v2", b"v3"))
+    with pytest.raises(LostOwnership, match="driver w2 has taken this job over"):
+        lost.append(add=[segment("b", "v4")])
+    log.append(add=[segment("b", "v4")])
+    log.roll_up()
+    assert CommitLog(storage, "r").load().erased_before == log.state.next_entry - 1
+
+
+class ErasedMeanwhile(JobStorage):
+    """Another process calls `meanwhile` right after the first read of a roll-up."""
+
+    def read(self, path: str) -> bytes:
+        data = super().read(path)
+        if "roll-" in path and (meanwhile := self.__dict__.pop("meanwhile", None)):
+            meanwhile()
+        return data
+
+
+def test_a_reader_whose_entries_are_erased_under_it_reads_the_newer_roll_up(disk_storage: JobStorage) -> None:
+    log = claimed(disk_storage, "w")
+    log.append(add=[segment("a", "v1")])
+    log.roll_up()
+    log.append(add=[segment("b", "v2")])
+    log.append(add=[segment("a2")], remove=["a"], forget=["v1"])
+    storage = ErasedMeanwhile(disk_storage.uri)
+    storage.meanwhile = log.erase_history  # type: ignore[attr-defined]
+    assert CommitLog(storage, "r").load() == log.state
+    early = CommitLog(disk_storage, "r2")
+    early.load()
+    log.append(add=[segment("c", "v3")])
+    log.erase_history()
+    assert early.refresh() == log.state
+
+
+def test_a_compaction_that_finds_its_number_erased_reads_the_log_again(disk_storage: JobStorage) -> None:
+    log = claimed(disk_storage, "w")
+    log.append(add=[segment("a", "v1"), segment("b", "v2")])
+    compaction = CommitLog(disk_storage, "compactor")
+    compaction.load()
+    log.append(add=[segment("c", "v3")])
+    log.erase_history()
+    compaction.compact([segment("ab", "v1", "v2")], ["a", "b"])
+    assert log.catch_up() == CommitLog(disk_storage, "r").load() == compaction.state
+    assert set(log.state.segments) == {"ab", "c"}

@@ -1,0 +1,50 @@
+"""`prune=true`: what no table has any more leaves the output, with all that names it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.snapshot import JobState
+from pipeline.errors import ConfigError
+from pipeline.inputs.plan import Plan
+from pipeline.output.layout import STATUS
+from pipeline.output.saved_sessions import delete_others
+from pipeline.storage.job_storage import JobStorage
+from pipeline.text import counted
+
+_log = logging.getLogger(__name__)
+
+_NUM_EXAMPLES = 5
+
+
+def is_pruned(plan: Plan, state: JobState) -> bool:
+    """Whether nothing is left to remove."""
+    return not plan.num_former and state.erased_before == state.next_entry
+
+
+def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeeper) -> None:
+    """Remove the videos that no table has: rows, saved sessions, and what the last run and the log say of them.
+
+    The log is the last, so that a driver that is killed before the end finds work when the command is repeated.
+
+    Raises `ConfigError` if the tables name no video at all: everything would go, which nobody means.
+    """
+    if plan.num_former and not plan.num_videos:
+        raise ConfigError(
+            f"prune=true would remove all {counted(plan.num_former, 'video')} of {storage}, because the tables name no "
+            "video. Check them; to remove everything, delete the output."
+        )
+    former = plan.former(state.finished)
+    if former:
+        _log.warning("prune=true: %s that no table has: %s; removed", counted(len(former), "video"), _some(former))
+    keeper.forget(former)
+    delete_others(storage, plan.video_ids)
+    storage.delete([STATUS])
+    keeper.erase(frozenset(plan.video_ids).__contains__)
+
+
+def _some(video_ids: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, sorted(video_ids)[:_NUM_EXAMPLES]))
+    return f"{shown}, …" if len(video_ids) > _NUM_EXAMPLES else shown

@@ -1,0 +1,33 @@
+"""Which objects the table of prompts names, and on which frames: of a few videos, when their prompts have changed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+from pipeline.inputs.shards import InputTables
+from pipeline.records import FramePosition
+
+PromptedFrames = Mapping[int, Collection[FramePosition]]
+"""The frames with a prompt of each object, by its id."""
+
+
+def prompted_objects(tables: InputTables, video_ids: Collection[str]) -> Mapping[str, PromptedFrames]:
+    """The objects with prompts of these videos, by the id of the video. Four columns are read once more.
+
+    Raises what `ParquetShards.read` raises.
+    """
+    wanted = frozenset(video_ids)
+    found: dict[str, dict[int, set[FramePosition]]] = defaultdict(lambda: defaultdict(set))
+    for batch in tables.prompts.read(("video_id", "object_id", "frame_index", "pts_seconds")):
+        columns = [batch.rows.column(name).to_pylist() for name in batch.rows.schema.names]
+        for video_id, object_id, frame_index, pts_seconds in zip(*columns, strict=True):
+            if video_id in wanted and object_id is not None:
+                found[video_id][object_id].add(_position(frame_index, pts_seconds))
+    return found
+
+
+def _position(frame_index: float | None, pts_seconds: float | None) -> FramePosition:
+    if frame_index is None or frame_index != frame_index:
+        return FramePosition(None, pts_seconds)
+    return FramePosition(int(frame_index), None)

@@ -1,0 +1,91 @@
+"""Objects that the output has and the tables do not name any more: named and refused, unless that is meant."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.commits.snapshot import JobState
+from pipeline.driver.losses import check_losses
+from pipeline.errors import ConfigError
+from pipeline.inputs.plan import make_plan
+from pipeline.inputs.shards import InputTables
+from pipeline.inputs.write import prompts_table, videos_table, write_table
+from pipeline.records import Status
+from pipeline.storage.job_storage import JobStorage
+from tests.support.labeled import driver, labeled, publish
+
+
+def click(video_id: str, object_id: int, **columns: Any) -> dict[str, Any]:
+    return {"video_id": video_id, "object_id": object_id, "points_xy": [[1.0, 2.0]], "point_labels": [1], **columns}
+
+
+@pytest.fixture
+def state(disk_storage: JobStorage, tmp_path: Path) -> JobState:
+    """Objects 1 and 2 of `v` and object 1 of `w`, each with a prompt on frame 0; `broken` has failed."""
+    log, keeper = driver(disk_storage, tmp_path / "spool")
+    videos = [labeled("v"), labeled("w", object_ids=(1,)), labeled("broken", status=Status.FAILED)]
+    keeper.commit([publish(disk_storage, tmp_path / "spool", *videos)])
+    return log.state
+
+
+def check(folder: Path, storage: JobStorage, state: JobState, *rows: dict[str, Any], are_meant: bool = False) -> None:
+    videos = [{"video_id": video_id, "uri": f"{video_id}.mp4"} for video_id in ("v", "w", "broken")]
+    write_table(str(folder / "videos.parquet"), videos_table(videos))
+    write_table(str(folder / "prompts.parquet"), prompts_table(rows))
+    tables = InputTables(str(folder / "videos.parquet"), str(folder / "prompts.parquet"))
+    check_losses(make_plan(tables, state.finished), storage, state, are_meant=are_meant)
+
+
+W = click("w", 1, frame_index=0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([click("v", 2, frame_index=0), W], r"^1 object of the output has no prompts any more: 'v' \(object 1\)\. "),
+        ([W], r"^2 objects of the output have no prompts any more: 'v' \(objects 1, 2\)\. "),
+        ([click("v", 7, frame_index=0)], r"^3 objects .*: 'v' \(objects 1, 2\), 'w' \(object 1\)\. Nothing was labeled"),
+    ],
+)
+def test_objects_without_prompts_are_refused_by_name(
+    rows: list[dict[str, Any]],
+    said: str,
+    state: JobState,
+    disk_storage: JobStorage,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(ConfigError, match=said) as refused:
+        check(tmp_path, disk_storage, state, *rows)
+    assert "corrections=" in str(refused.value)
+    assert "prune=true" in str(refused.value)
+    check(tmp_path, disk_storage, state, *rows, are_meant=True)
+    assert "masks go" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ([{"frame_index": 0}, {"frame_index": 5}], ""),
+        ([{"frame_index": 5}], "'v' (object 1)"),
+        ([{"pts_seconds": 0.5}], ""),
+    ],
+)
+def test_objects_that_lost_prompts_are_named_and_labeled_again(
+    rows: list[dict[str, Any]],
+    named: str,
+    state: JobState,
+    disk_storage: JobStorage,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prompts = [*(click("v", 1, **row) for row in rows), click("v", 2, frame_index=0), W]
+    with caplog.at_level(logging.INFO):
+        check(tmp_path, disk_storage, state, *prompts)
+    assert [record.getMessage() for record in caplog.records if record.name == "pipeline.driver.losses"] == (
+        [f"objects with fewer prompts than before are labeled again: {named}"] if named else []
+    )

@@ -1,0 +1,87 @@
+"""Whole jobs whose tables change: what the output has and the tables lack stays, is counted, and goes only if asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.status import read_status
+from pipeline.storage.job_storage import JobStorage
+from tests.support.jobs import JobFolder
+from tests.support.traces import traces
+
+pytestmark = pytest.mark.slow
+
+
+def test_videos_and_objects_that_left_the_tables_stay_until_they_are_pruned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["one", "two", "third-clip"], num_objects=2)
+    assert job.run() == 0
+    before = job.tables()
+    rows = job.files()
+
+    for table in ("videos", "prompts"):
+        job.rewrite(table, [row for row in job.rows(table) if row["video_id"] != "third-clip"])
+    capsys.readouterr()
+    assert job.run() == 0
+    printed = capsys.readouterr().out
+    assert "videos   3 (3 ok)\nformer   1 of them is in no table any more" in printed
+    assert "videos   2 of 2 in the tables, and 1 former (3 ok)" in read_status(JobStorage(str(job.output)))
+    assert [path for path, change in job.files().items() if rows[path] != change] == [f"{job.output}/_status.json"]
+
+    left = [row for row in job.rows("prompts") if (row["video_id"], row["object_id"]) != ("one", 2)]
+    job.rewrite("prompts", left)
+    rows = job.files()
+    assert job.run() == 2
+    assert "1 object of the output has no prompts any more: 'one' (object 2). Nothing was labeled" in (
+        capsys.readouterr().err
+    )
+    assert job.run("relabel=true", "frames.stride=2") == 2
+    assert "1 object of the output has no prompts" in capsys.readouterr().err
+    assert job.files() == rows
+
+    assert job.run("prune=true") == 0
+    after = job.tables()
+    assert after.tracks.select(["video_id", "object_id"]).to_pylist() == [
+        {"video_id": "one", "object_id": 1},
+        {"video_id": "two", "object_id": 1},
+        {"video_id": "two", "object_id": 2},
+    ]
+    assert after.videos["two"]["finished_at"] == before.videos["two"]["finished_at"]
+    assert traces(job.output, "third-clip") == []
+    assert "videos   2 of 2 in the tables (2 ok)" in read_status(JobStorage(str(job.output)))
+    rows = job.files()
+    assert job.run("prune=true") == 0
+    assert job.files() == rows
+
+
+def test_labeling_all_again_does_not_drop_what_it_cannot_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["one", "two"])
+    assert job.run() == 0
+    job.rewrite("videos", job.rows("videos")[:1])
+    before = job.files()
+    assert job.run("relabel=true", "frames.stride=2") == 2
+    assert "relabel=true would remove the masks of 1 video that no table has any more" in capsys.readouterr().err
+    assert job.files() == before
+    assert job.run("relabel=true", "frames.stride=2", "prune=true") == 0
+    assert set(job.tables().videos) == {"one"}
+    assert job.tables().masks["frame_index"].to_pylist() == [0, 2]
+    assert traces(job.output, "two") == []
+
+
+def test_an_interrupted_job_says_what_it_would_take_away_after_it_has_adopted_what_was_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rows of `one` are published, and the entry of the log that commits them is lost."""
+    job = JobFolder(tmp_path).write(["one"], num_objects=2)
+    assert job.run() == 0
+    entries = sorted((job.output / "_log").glob("*.json"))
+    entries[-1].unlink()
+    job.rewrite("prompts", job.rows("prompts")[:1])
+    assert job.run() == 2
+    assert "'one' (object 2)" in capsys.readouterr().err
+    assert job.tables().tracks["object_id"].to_pylist() == [1, 2]

@@ -1,0 +1,135 @@
+"""What leaves an output with `prune=true`: every trace of the videos that no table has, and nothing of the others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import tables
+from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.log import CommitLog
+from pipeline.commits.status_file import RunStatus, write_status
+from pipeline.config.job_config import CheckpointConfig
+from pipeline.driver.prune import is_pruned, prune
+from pipeline.errors import ConfigError
+from pipeline.inputs.plan import Plan, make_plan
+from pipeline.inputs.shards import InputTables
+from pipeline.inputs.write import prompts_table, write_table
+from pipeline.output.saved_sessions import SessionStore
+from pipeline.output.segments import list_segments
+from pipeline.records import Status
+from pipeline.storage.job_storage import JobStorage
+from tests.support.dying_storage import Died, DyingStorage
+from tests.support.labeled import driver, labeled, mask_rows, publish
+from tests.support.quick_storage import QuickStorage
+from tests.support.traces import traces
+
+GONE = ("gone-labeled", "gone-failed", "gone-saved", "gone-struck", "gone-forgotten")
+
+
+def a_job(uri: str, spool: Path) -> None:
+    """An output with three wanted videos, and with others of which it knows in every way that there is."""
+    storage = QuickStorage(uri)
+    log, keeper = driver(storage, spool, "driver-0")
+    keeper.commit([publish(storage, spool, labeled("a"), labeled("gone-labeled"))], {"gone-struck": 1, "b": 1})
+    keeper.commit([publish(storage, spool, labeled("gone-failed", status=Status.FAILED), labeled("gone-forgotten"))])
+    keeper.forget(["gone-forgotten"])
+    log.roll_up()
+    keeper.commit([publish(storage, spool, labeled("c"))])
+    publish(storage, spool, labeled("gone-labeled"))  # of a worker that was killed before its commit
+    for video_id in ("gone-saved", "b"):
+        session = SessionStore(storage, {"video_id": video_id}, CheckpointConfig())
+        assert session.save(b"state", mask_rows(video_id, (1,), 3).to_batches(), 3)
+    write_status(storage, RunStatus(state="stopped", last_error="video 'gone-failed': it is broken"))
+    (Path(uri) / "_tmp").mkdir()
+    (Path(uri) / "_tmp" / "half").write_text("rows of gone-labeled that a killed driver was writing")
+
+
+def planned(folder: Path, storage: JobStorage, *names: str) -> Plan:
+    rows = [
+        {"video_id": name, "uri": f"{name}.mp4", "object_id": 1, "frame_index": 0, "box_xyxy": [1.0, 1.0, 9.0, 9.0]}
+        for name in (*names, "nobody")
+    ]
+    write_table(str(folder / "prompts.parquet"), prompts_table(rows).slice(0, len(names)))
+    return make_plan(InputTables(None, str(folder / "prompts.parquet")), CommitLog(storage, "r").load().finished)
+
+
+def pruned(storage: JobStorage, folder: Path, writer_id: str) -> tuple[CommitLog, SegmentKeeper]:
+    """What a driver does that takes the job for a run with `prune=true`, up to where it starts workers."""
+    log, keeper = driver(storage, folder / "spool", writer_id)
+    prune(planned(folder, storage, "a", "b", "c"), storage, log.state, keeper)
+    return log, keeper
+
+
+def kept(storage: JobStorage) -> dict[str, object]:
+    """What the job has of the wanted videos: their rows, and what waits for the next run."""
+    job = tables.open(storage.uri)
+    masks = job.masks(["a", "c"]).to_table().sort_by([(key, "ascending") for key in ("video_id", "object_id")])
+    saved = SessionStore(storage, {"video_id": "b"}, CheckpointConfig()).load()
+    return {
+        "masks": masks,
+        "videos": job.videos(["a", "c"]).drop_columns(["segment"]),
+        "strikes": job.state.strikes.get("b"),
+        "saved": saved and (saved.state, saved.num_frames),
+    }
+
+
+def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Path) -> None:
+    a_job(str(tmp_path / "out"), tmp_path / "spool")
+    storage = QuickStorage(str(tmp_path / "out"))
+    before = kept(storage)
+    assert all(traces(tmp_path / "out", video_id) for video_id in GONE)
+    log, _ = pruned(storage, tmp_path, "driver-1")
+    assert {video_id: traces(tmp_path / "out", video_id) for video_id in GONE} == dict.fromkeys(GONE, [])
+    assert kept(storage) == before
+    assert set(tables.open(storage.uri).videos()["video_id"].to_pylist()) == {"a", "c"}
+    assert list_segments(storage).keys() == log.state.segments.keys()
+    assert CommitLog(storage, "r").load() == log.state
+    assert is_pruned(planned(tmp_path, storage, "a", "b", "c"), log.state)
+
+
+@pytest.mark.parametrize(
+    "every_nth", [19, pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.slow, pytest.mark.chaos])]
+)
+def test_a_driver_that_dies_at_any_write_is_followed_by_one_that_finds_what_is_left(
+    tmp_path: Path, every_nth: int
+) -> None:
+    a_job(str(tmp_path / "before"), tmp_path / "spool")
+    undisturbed = DyingStorage(str(shutil.copytree(tmp_path / "before", tmp_path / "undisturbed")))
+    pruned(undisturbed, tmp_path, "driver-1")
+    expected = kept(QuickStorage(undisturbed.uri))
+    assert undisturbed.num_writes > 20
+    for dies_at in range(0, undisturbed.num_writes, every_nth):
+        for dies_after in (False, True):
+            output = tmp_path / f"{dies_at}-{dies_after}"
+            shutil.copytree(tmp_path / "before", output)
+            with pytest.raises(Died):
+                pruned(DyingStorage(str(output), dies_at=dies_at, dies_after=dies_after), tmp_path, "driver-1")
+            storage = QuickStorage(str(output))
+            state = CommitLog(storage, "r").load()
+            left = [video_id for video_id in GONE if traces(output, video_id)]
+            assert not (left and is_pruned(planned(tmp_path, storage, "a", "b", "c"), state)), (output, left)
+            assert kept(storage) == expected, output
+            log, _ = pruned(storage, tmp_path, "driver-2")
+            assert [video_id for video_id in GONE if traces(output, video_id)] == [], output
+            assert kept(storage) == expected, output
+            assert is_pruned(planned(tmp_path, storage, "a", "b", "c"), log.state)
+
+
+def test_former_videos_stay_when_nobody_prunes_and_are_counted(tmp_path: Path) -> None:
+    a_job(str(tmp_path / "out"), tmp_path / "spool")
+    storage = QuickStorage(str(tmp_path / "out"))
+    plan = planned(tmp_path, storage, "a", "b")
+    assert (plan.num_videos, plan.num_former) == (2, 3)
+    assert sorted(plan.former(CommitLog(storage, "r").load().finished)) == ["c", "gone-failed", "gone-labeled"]
+
+
+def test_tables_without_videos_remove_nothing(tmp_path: Path) -> None:
+    a_job(str(tmp_path / "out"), tmp_path / "spool")
+    storage = QuickStorage(str(tmp_path / "out"))
+    log, keeper = driver(storage, tmp_path / "spool", "driver-1")
+    with pytest.raises(ConfigError, match="would remove all 4 videos of .* because the tables name no video"):
+        prune(planned(tmp_path, storage), storage, log.state, keeper)
+    assert traces(tmp_path / "out", "gone-labeled")
