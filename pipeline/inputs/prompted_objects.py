@@ -17,13 +17,14 @@ def prompted_objects(tables: InputTables, video_ids: Collection[str]) -> Mapping
 
     Raises what `ParquetShards.read` raises.
     """
-    wanted = frozenset(video_ids)
+    wanted = {video_id: video_id for video_id in video_ids}
+    wanted |= {name: meant for name, meant in tables.videos.other_names().items() if meant in wanted}
     found: dict[str, dict[int, set[FramePosition]]] = defaultdict(lambda: defaultdict(set))
     for batch in tables.prompts.read(("video_id", "object_id", "frame_index", "pts_seconds")):
         columns = [batch.rows.column(name).to_pylist() for name in batch.rows.schema.names]
         for video_id, object_id, frame_index, pts_seconds in zip(*columns, strict=True):
             if video_id in wanted and object_id is not None:
-                found[video_id][object_id].add(_position(frame_index, pts_seconds))
+                found[wanted[video_id]][object_id].add(_position(frame_index, pts_seconds))
     return found
 
 

@@ -1,6 +1,6 @@
 """The contract of the output: the Arrow schemas of the three tables.
 
-A row of `masks` is one video, object and frame; of `tracks` one video and object; of `videos` one planned video.
+A row of `masks` is one video, object and frame; of `tracks` one video and object; of `videos` one finished video.
 Frame indexes count the decoded frames in presentation order from the first frame of the labeled range.
 """
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.commits.status_file import RunStatus, read_status, write_status
+from pipeline.commits.status_file import RunStatus, correct_counts, read_status, write_status
 from pipeline.errors import NewerVersion
 from pipeline.storage.job_storage import JobStorage
 
@@ -28,7 +28,7 @@ def test_the_file_has_the_names_that_other_programs_read(disk_storage: JobStorag
     assert set(json.loads(disk_storage.read("_status.json"))) == {
         *("version", "state", "written_at", "num_planned", "num_before_this_run", "num_ended", "failures"),
         *("num_frames", "num_masks", "frames_per_second", "videos_per_second", "num_waiting", "num_workers"),
-        *("num_gpus", "stage_seconds", "last_error"),
+        *("num_gpus", "stage_seconds", "last_error", "num_former"),
     }
 
 
@@ -38,3 +38,13 @@ def test_a_torn_file_says_nothing_and_a_newer_one_is_refused(disk_storage: JobSt
     disk_storage.replace("_status.json", b'{"state": "running", "version": 2}')
     with pytest.raises(NewerVersion, match=r"_status\.json was written by a newer maskmill, in version 2"):
         read_status(disk_storage)
+
+
+def test_counts_of_other_tables_replace_those_of_the_last_run_and_nothing_else(disk_storage: JobStorage) -> None:
+    correct_counts(disk_storage, 3, 1)
+    assert read_status(disk_storage) is None, "no run has written one"
+    write_status(disk_storage, RunStatus(state="done", num_planned=4, last_error="once"))
+    correct_counts(disk_storage, 3, 1)
+    status = read_status(disk_storage)
+    assert status is not None
+    assert (status.num_planned, status.num_former, status.last_error) == (3, 1, "once")

@@ -48,7 +48,10 @@ W = click("w", 1, frame_index=0)
     [
         ([click("v", 2, frame_index=0), W], r"^1 object of the output has no prompts any more: 'v' \(object 1\)\. "),
         ([W], r"^2 objects of the output have no prompts any more: 'v' \(objects 1, 2\)\. "),
-        ([click("v", 7, frame_index=0)], r"^3 objects .*: 'v' \(objects 1, 2\), 'w' \(object 1\)\. Nothing was labeled"),
+        (
+            [click("v", 7, frame_index=0)],
+            r"^3 objects .*: 'v' \(objects 1, 2\), 'w' \(object 1\)\. Nothing was labeled",
+        ),
     ],
 )
 def test_objects_without_prompts_are_refused_by_name(

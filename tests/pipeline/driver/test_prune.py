@@ -82,7 +82,7 @@ def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Pa
     before = kept(storage)
     assert all(traces(tmp_path / "out", video_id) for video_id in GONE)
     log, _ = pruned(storage, tmp_path, "driver-1")
-    assert {video_id: traces(tmp_path / "out", video_id) for video_id in GONE} == dict.fromkeys(GONE, [])
+    assert {video_id: traces(tmp_path / "out", video_id) for video_id in GONE} == {video_id: [] for video_id in GONE}
     assert kept(storage) == before
     assert set(tables.open(storage.uri).videos()["video_id"].to_pylist()) == {"a", "c"}
     assert list_segments(storage).keys() == log.state.segments.keys()
@@ -91,7 +91,8 @@ def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "every_nth", [19, pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.slow, pytest.mark.chaos])]
+    "every_nth",
+    [19, pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.slow, pytest.mark.chaos])],
 )
 def test_a_driver_that_dies_at_any_write_is_followed_by_one_that_finds_what_is_left(
     tmp_path: Path, every_nth: int
@@ -130,6 +131,6 @@ def test_tables_without_videos_remove_nothing(tmp_path: Path) -> None:
     a_job(str(tmp_path / "out"), tmp_path / "spool")
     storage = QuickStorage(str(tmp_path / "out"))
     log, keeper = driver(storage, tmp_path / "spool", "driver-1")
-    with pytest.raises(ConfigError, match="would remove all 4 videos of .* because the tables name no video"):
+    with pytest.raises(ConfigError, match=r"would remove all 4 videos of .* because the tables name no video"):
         prune(planned(tmp_path, storage), storage, log.state, keeper)
     assert traces(tmp_path / "out", "gone-labeled")

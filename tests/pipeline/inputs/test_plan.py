@@ -17,7 +17,7 @@ from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.reading import ReadPolicy
 from pipeline.inputs.shards import InputTables
-from pipeline.records import RowSpan, Status, VideoSource, WorkItem
+from pipeline.records import FramePosition, RowSpan, Status, VideoSource, WorkItem
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
 
@@ -451,3 +451,15 @@ def test_many_videos_need_little_memory(tmp_path: Path) -> None:
     assert num_items == count
     assert kept < 400 * count
     assert peak < 700 * count + (20 << 20)  # and one batch of rows
+
+
+def test_the_objects_of_a_few_videos_are_told_whatever_name_the_prompts_give_them(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        (tmp_path / "clips" / f"{name}.mp4").touch()
+    columns = prompts("a.mp4", "b", "a", "a", object_id=[4, 5, 6, None], frame_index=[0.0, 0.0, float("nan"), 0.0])
+    columns["pts_seconds"] = [None, None, 1.5, None]
+    tables = InputTables(str(tmp_path / "clips"), str(write(tmp_path / "prompts.parquet", columns)))
+    assert make_plan(tables, {}).prompted_objects(["a"]) == {
+        "a": {4: {FramePosition(0, None)}, 6: {FramePosition(None, 1.5)}}
+    }
