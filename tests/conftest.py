@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # Before torch is imported anywhere: two pools of threads on two cores are slower than one, and the bits of a result
@@ -11,16 +12,29 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-from tests.support.gpus import Gpu, RealGpu
-from tests.support.pretended_gpu import pretended_gpu
+# torch is imported in functions only: with `-n 2` a third process hands out the tests, and it needs no torch.
+if TYPE_CHECKING:
+    from tests.support.gpus import Gpu
+
+# Imports make millions of objects that stay, and the garbage collector would look at them again and again: at each
+# import while the tests are collected, and later in each of its full passes. It rests until they are all here.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_torch_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -33,6 +47,9 @@ def _own_compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.needs_cuda)])
 def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
     """A CUDA device: a pretended one everywhere, and the real one where there is one."""
+    from tests.support.gpus import RealGpu
+    from tests.support.pretended_gpu import pretended_gpu
+
     if request.param == "real":
         yield RealGpu()
     else:
@@ -41,6 +58,8 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
     if torch.cuda.is_available():
         return
     reason = pytest.mark.skip(reason="no CUDA device")
