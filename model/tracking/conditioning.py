@@ -1,6 +1,8 @@
-"""Prompted frames become masks and memories (seeds and corrections: see `session`).
+"""Prompted frames become masks and memories (seeds, corrections and refinements: see `session`).
 
-A seed is segmented without memory, a correction with the memory and the mask that its object had on the frame.
+A seed is segmented without memory, a correction with the memory and the mask that its object had on the frame. Clicks
+that refine a mask get that mask. A mask that is there is kept as it is, and only its memory is made anew where it is
+needed again.
 
 Legend: B objects, L tokens of a map, M memory channels.
 """
@@ -11,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from model.network.features import Segmentation
 from model.prompts import MaskPrompt
 from model.tracking.frames import Frame
 from model.tracking.memory_bank import Memory
@@ -65,6 +68,10 @@ def _condition_frames(state: SessionState, pending: dict[int, list[TrackedObject
 
 def _condition_frame(state: SessionState, frame: Frame, objects: Sequence[TrackedObject]) -> None:
     """Segments what these objects have as prompt on a frame; prompts of one shape share a batch."""
+    _remember_again(state, frame, [t for t in objects if t.prompts[frame.index].segmentation is not None])
+    objects = [t for t in objects if t.prompts[frame.index].segmentation is None]
+    if not objects:
+        return
     _look_back(state, frame, objects)
     model = state.model
     features = state.features.of(frame)
@@ -80,6 +87,20 @@ def _condition_frame(state: SessionState, frame: Frame, objects: Sequence[Tracke
             objects[position].bank.add_prompted(Memory(frame.index, spatial_BLM[row], part.pointers_BC))
 
 
+def _remember_again(state: SessionState, frame: Frame, objects: Sequence[TrackedObject]) -> None:
+    """Makes the memories of masks that these objects have on a frame, which had been forgotten."""
+    limit, model = state.model.objects_per_batch, state.model
+    for start in range(0, len(objects), limit):
+        group = objects[start : start + limit]
+        masks = [m for t in group if (m := t.prompts[frame.index].segmentation) is not None]
+        batch = state.features.of(frame).for_objects([0] * len(group))
+        whole = Segmentation.stack(masks)
+        whole = replace(whole, logits_BHW=whole.logits_BHW.to(model.device))
+        spatial_BLM = model.remember(batch, whole, binarize=True).to(state.state_device)
+        for row, (tracked, mask) in enumerate(zip(group, masks, strict=True)):
+            tracked.bank.add_prompted(Memory(frame.index, spatial_BLM[row], mask.pointers_BC))
+
+
 def _look_back(state: SessionState, frame: Frame, objects: Sequence[TrackedObject]) -> None:
     """Finds what each corrected object had on the frame. A mask needs nothing of that: it is taken as it is."""
     missing = [
@@ -90,14 +111,16 @@ def _look_back(state: SessionState, frame: Frame, objects: Sequence[TrackedObjec
         and not isinstance(said.prompt, MaskPrompt)
     ]
     for object_id, past in replay(state, missing, frame.index).items():
-        state.objects[object_id].prompts[frame.index].past = past
+        tracked = state.objects[object_id]
+        tracked.prompts[frame.index].past = past
+        if tracked.history is not None:
+            tracked.history.passed.pop(frame.index, None)
 
 
 def _query(state: SessionState, said: PromptedFrame, frame_index: int) -> Query:
-    if said.past is None:
-        return Query(said.prompt, state.frames.size_hw)
-    tokens = memory_tokens_of(state, said.past.bank, frame_index, said.past.direction)
-    return Query(said.prompt, state.frames.size_hw, 0, tokens, said.past.logits_BHW)
+    past = said.past
+    tokens = None if past is None else memory_tokens_of(state, past.bank, frame_index, past.direction)
+    return Query(said.prompt, state.frames.size_hw, 0, tokens, said.prior_logits())
 
 
 def _check_end(state: SessionState) -> None:

@@ -1,4 +1,4 @@
-"""What an object left on the frames where it was tracked, so that a later prompt there can correct its mask.
+"""What an object left on the frames of its walks, so that a later prompt there can correct its mask.
 
 A correction is decoded with the memory and the mask that its frame had. Every memory would need 0.5 MiB for each
 object and frame at full size. A history therefore keeps all masks, but the memory bank of every few frames only. When
@@ -58,13 +58,18 @@ class Walk:
 
 @dataclass
 class History:
-    """The records of one object by frame, and the walks that they come from."""
+    """The records of one object by frame, and the walks that they come from.
+
+    `passed` has the frames with prompts that a walk passed since these prompts gave their masks, with the number of the
+    walk. Such a frame has no record: its mask is that of the prompt.
+    """
 
     rule: HistoryRule
     records: dict[int, Record] = field(default_factory=dict)
     walks: dict[int, Walk] = field(default_factory=dict)
     num_walks: int = 0
     num_new_snapshots: int = 0
+    passed: dict[int, int] = field(default_factory=dict)
 
     def start_walk(self, direction: int) -> None:
         """Begins a new walk. The session calls this where an object does not come from the frame before."""
@@ -90,29 +95,50 @@ class History:
 
     def after_frame(self, frame_index: int, revision: int, segmentation: Segmentation) -> None:
         """Called when a frame has been tracked: records its mask."""
-        if self.rule.newest_only:
-            self.records.clear()
-            walk = self.walks[self.num_walks]
-            walk.banks = {frame_index: walk.banks[frame_index]}
+        self._keep_newest_only(frame_index)
         self.records[frame_index] = Record(self.num_walks, revision, segmentation)
 
+    def pass_prompted(self, frame_index: int, bank: MemoryBank[Tensor]) -> None:
+        """Called when a walk comes to a frame with a prompt: a refinement of that prompt needs the bank."""
+        self.before_frame(frame_index, bank)
+        self._keep_newest_only(frame_index)
+        self.passed[frame_index] = self.num_walks
+
+    def has(self, frame_index: int) -> bool:
+        """Whether a walk came to a frame, so that the bank before the frame can be found again."""
+        return frame_index in self.passed or frame_index in self.records
+
     def direction(self, frame_index: int) -> int:
-        """The direction in which a recorded frame was tracked."""
-        return self.walks[self.records[frame_index].walk].direction
+        """The direction in which the last walk came to a frame."""
+        return self._walk_to(frame_index).direction
 
     def snapshot(self, frame_index: int) -> tuple[int, MemoryBank[Tensor]]:
-        """Where to start in order to track a recorded frame again: a frame, and a copy of the bank before it."""
-        walk = self.walks[self.records[frame_index].walk]
+        """Where to start in order to come to a frame again: a frame, and a copy of the bank before it."""
+        walk = self._walk_to(frame_index)
         (start,) = walk.starts([frame_index])
         return start, walk.banks[start].copy()
 
+    def _walk_to(self, frame_index: int) -> Walk:
+        passed = self.passed.get(frame_index)
+        return self.walks[self.records[frame_index].walk if passed is None else passed]
+
+    def _keep_newest_only(self, frame_index: int) -> None:
+        """Where the rule says this, forgets all that is not about the present frame."""
+        if self.rule.newest_only:
+            self.records.clear()
+            self.passed.clear()
+            walk = self.walks[self.num_walks]
+            walk.banks = {frame_index: walk.banks[frame_index]}
+
     def _prune(self) -> None:
-        """Drops the snapshots that no record needs any more."""
+        """Drops the snapshots that no frame needs any more."""
         newest = next(reversed(self.walks[self.num_walks].banks))
         recorded: dict[int, list[int]] = {number: [] for number in self.walks}
         recorded[self.num_walks].append(newest)
         for frame_index, record in self.records.items():
             recorded[record.walk].append(frame_index)
+        for frame_index, number in self.passed.items():
+            recorded[number].append(frame_index)
         for number, walk in self.walks.items():
             needed = set(walk.starts(recorded[number]))
             walk.banks = {index: bank for index, bank in walk.banks.items() if index in needed}

@@ -1,5 +1,7 @@
 """Prompts to tensors and masks: without memory, or for a correction with what its object had on the frame.
 
+Clicks that refine a mask get the logits of that mask.
+
 Legend: B prompts, P points of a prompt, F frames, S side of the model's square input, h w low-resolution logits.
 """
 
@@ -28,7 +30,8 @@ PRIOR_LIMIT = 32.0
 class Query:
     """A prompt on a frame of `size_hw` pixels, which is row `frame_row` of the features.
 
-    A correction adds the memories that the object had on that frame (`tokens`) and its mask there, `[1, h, w]`.
+    A correction adds the memories that the object had on that frame (`tokens`) and its mask there, a refinement the
+    mask that it refines, `[1, h, w]`.
     """
 
     prompt: Prompt
@@ -39,10 +42,15 @@ class Query:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Queries of equal shape share a batch without padding: number of points (-1: a mask), memories, pointers."""
+        """Queries of equal shape share a batch without padding.
+
+        It is the number of points (-1: a mask), whether there is an earlier mask, and the numbers of memories and
+        pointers.
+        """
         if isinstance(self.prompt, MaskPrompt):
             return (-1,)
-        return (len(click_sequence(self.prompt)[1]), *(self.tokens.shape if self.tokens else ()))
+        has_prior = int(self.prior_logits_BHW is not None)
+        return (len(click_sequence(self.prompt)[1]), has_prior, *(self.tokens.shape if self.tokens else ()))
 
 
 def equal_shapes(model: Sam2, queries: Sequence[Query]) -> list[list[int]]:

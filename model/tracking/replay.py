@@ -1,4 +1,7 @@
-"""What objects had on an earlier frame: they are tracked again from the nearest snapshot of their history."""
+"""What objects had on an earlier frame: they are tracked again from the nearest snapshot of their history.
+
+On a frame where an object was prompted that is the bank alone, because the prompt has the mask.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from model.tracking.steps import track
 
 
 def replay(state: SessionState, objects: Iterable[TrackedObject], frame_index: int) -> dict[int, PastState]:
-    """What the objects had on a frame, by object id; objects without a record of the frame are left out."""
+    """What the objects had on a frame, by object id; objects whose history lacks the frame are left out."""
     groups: dict[tuple[int, int], list[TrackedObject]] = defaultdict(list)
     for tracked in objects:
         history = tracked.history
-        if history is not None and frame_index in history.records:
+        if history is not None and history.has(frame_index):
             start, bank = history.snapshot(frame_index)
             groups[history.direction(frame_index), start].append(TrackedObject(tracked.object_id, bank))
     past: dict[int, PastState] = {}
@@ -32,12 +35,10 @@ def _track_again(
     past: dict[int, PastState] = {}
     for frame in frames:
         walked = tuple(ghost for ghost in ghosts if frame.index not in ghost.bank.prompted)
-        before = [ghost.bank.copy() for ghost in walked]
+        before = [(ghost.object_id, ghost.bank.copy()) for ghost in ghosts]
         rows = track([Step(state, frame, direction, (), walked)])
-        past = {
-            ghost.object_id: PastState(bank, rows[0, ghost.object_id].logits_BHW, direction)
-            for ghost, bank in zip(walked, before, strict=True)
-        }
+        masks = {object_id: row.logits_BHW for (_, object_id), row in rows.items()}
+        past = {object_id: PastState(bank, masks.get(object_id), direction) for object_id, bank in before}
     return past
 
 

@@ -3,8 +3,12 @@
 Seeds and corrections. A prompt is a *seed* unless the object has been tracked on its frame before: each seed is
 segmented on its own, without memory. A prompt on a tracked frame is a *correction*, in sessions that keep a history:
 it is decoded with the memory and the mask that the frame had (`sam2`, `add_new_points_or_box`), and remembered like a
-seed from then on. All clicks on one frame are one prompt: a further prompt replaces the earlier one and is of the same
-kind.
+seed from then on.
+
+Refinement. Clicks that are given before the frame's mask is asked for are one prompt, and a further prompt replaces the
+earlier one. A click or box that comes when the mask is there *refines* it: the logits of that mask go with the clicks,
+and the memory too if a walk has come to the frame since (`sam2`). The refined mask is kept. `clear_prompts` takes all
+of it back.
 """
 
 from __future__ import annotations
@@ -90,7 +94,7 @@ class VideoSession:
         self.state.change_rules(replace(self.state.rules, encode_ahead=num_frames))
 
     def add_prompt(self, object_id: int, frame_index: int, prompt: Prompt) -> None:
-        """Sets what is said of an object on a frame; it replaces an earlier prompt there.
+        """Sets what is said of an object on a frame; it replaces an earlier prompt there, and refines its mask.
 
         Raises `ValueError` naming object, frame and value where the prompt does not fit the video; then nothing has
         changed.
@@ -100,12 +104,14 @@ class VideoSession:
                 raise ValueError(f"frame_index must be at least 0, got {frame_index}")
             fitted = prompt.fit(self.frames.size_hw)
         tracked = self.state.object(object_id)
-        said = tracked.prompts.get(frame_index)
+        said, history = tracked.prompts.get(frame_index), tracked.history
         if said is None:
-            is_correction = tracked.history is not None and frame_index in tracked.history.records
+            is_correction = history is not None and frame_index in history.records
             tracked.prompts[frame_index] = PromptedFrame(fitted, is_correction)
         else:
-            said.prompt, said.segmentation = fitted, None
+            said.say(fitted)
+            if history is not None and frame_index in history.passed:
+                said.is_correction, said.past = True, None  # what the walk had here is looked up when it is needed
         tracked.revision += 1
 
     def remove_object(self, object_id: int) -> None:
@@ -124,6 +130,8 @@ class VideoSession:
             raise ValueError(f"object {object_id}, frame {frame_index}: there is no prompt to clear")
         del tracked.prompts[frame_index]
         tracked.bank.remove_prompted(frame_index)
+        if tracked.history is not None:
+            tracked.history.passed.pop(frame_index, None)
         tracked.revision += 1
         if not tracked.prompts:
             self.remove_object(object_id)

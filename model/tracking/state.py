@@ -55,13 +55,13 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class PastState:
-    """What an object had on a frame when it was tracked there: the bank before the frame, its mask, the direction.
+    """What an object had on a frame when a walk came there: the bank before the frame, its mask, the direction.
 
-    The mask is `logits_BHW`, `[1, h, w]`.
+    The mask is `logits_BHW`, `[1, h, w]`, and None where the object was prompted: then the prompt has its mask.
     """
 
     bank: MemoryBank[Tensor]
-    logits_BHW: Tensor
+    logits_BHW: Tensor | None
     direction: int
 
 
@@ -69,14 +69,28 @@ class PastState:
 class PromptedFrame:
     """What was said of an object on a frame, and the mask that it gave.
 
-    `is_correction`: the object had been tracked on this frame before. Then `past` is what it had on the frame; it is
-    computed when the correction is first segmented.
+    `is_correction`: a walk had come to this frame with the object before. Then `past` is what the object had there; it
+    is computed when the correction is first segmented. `refined_BHW` are the logits, `[1, h, w]`, of the mask that an
+    earlier prompt on this frame gave, where the present one was said after that mask was there.
     """
 
     prompt: Prompt
     is_correction: bool = False
     past: PastState | None = None
     segmentation: Segmentation | None = None
+    refined_BHW: Tensor | None = None
+
+    def prior_logits(self) -> Tensor | None:
+        """The mask `[1, h, w]` that goes with the clicks: the one that is refined, or else the one that was tracked."""
+        if self.refined_BHW is not None:
+            return self.refined_BHW
+        return None if self.past is None else self.past.logits_BHW
+
+    def say(self, prompt: Prompt) -> None:
+        """Replaces the prompt. A mask that the earlier prompt gave is refined by this one."""
+        if self.segmentation is not None:
+            self.refined_BHW = self.segmentation.logits_BHW
+        self.prompt, self.segmentation = prompt, None
 
 
 @dataclass
@@ -189,3 +203,8 @@ class Step:
     recorded: tuple[tuple[TrackedObject, Segmentation], ...] = ()
     remember: bool = True
     then: Position | None = None
+
+    @property
+    def came_along(self) -> tuple[TrackedObject, ...]:
+        """The prompted objects whose walk comes to this frame, and goes on from it."""
+        return tuple(t for t in self.prompted if t.upcoming == (self.direction, self.frame.index))

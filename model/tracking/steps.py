@@ -30,16 +30,16 @@ def advance(steps: Sequence[Step]) -> list[FrameResult]:
         for tracked in step.tracked:
             if tracked.history is not None:
                 tracked.history.before_frame(step.frame.index, tracked.bank)
+        for tracked in step.came_along:
+            if tracked.history is not None:
+                tracked.history.pass_prompted(step.frame.index, tracked.bank)
     rows = track(steps)
     for index, step in enumerate(steps):
         for tracked in step.tracked:
             if tracked.history is not None:
                 kept = _to_keep(rows[index, tracked.object_id], step.state)
                 tracked.history.after_frame(step.frame.index, tracked.revision, kept)
-        # A prompted object goes on from this frame if its walk came here. If not, its walk starts at the next frame on
-        # which it is tracked.
-        came_along = [t for t in step.prompted if t.upcoming == (step.direction, step.frame.index)]
-        for walked in (*step.tracked, *came_along):
+        for walked in (*step.tracked, *step.came_along):
             walked.upcoming = (step.direction, step.frame.index + step.direction)
         if step.then is not None:
             step.state.position = step.then

@@ -10,7 +10,6 @@ from model.network.features import Segmentation
 from model.tracking.conditioning import condition, condition_near, condition_on
 from model.tracking.frame_groups import FrameGroups
 from model.tracking.frames import Frame
-from model.tracking.history import Record
 from model.tracking.image_features import encode_frames
 from model.tracking.memory_bank import BACKWARD, FORWARD
 from model.tracking.replay import replay
@@ -95,19 +94,24 @@ def _step(
     """
     heading = _HEADINGS[leg]
     covered = [tracked for tracked in state.objects.values() if _covers(leg, tracked, frame.index)]
+    prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
     recorded: list[tuple[TrackedObject, Segmentation]] = []
     tracked_here: list[TrackedObject] = []
     for tracked in covered:
+        if frame.index in tracked.prompts:
+            continue
         segmentation = _recorded_mask(tracked, frame.index, heading) if reuse_recorded else None
         if segmentation is not None:
             recorded.append((tracked, segmentation))
-        elif frame.index not in tracked.prompts:
+        else:
             tracked_here.append(tracked)
     condition_on(state, frame)
     condition_near(state, frame, heading, tracked_here)
     strays = [tracked for tracked in tracked_here if tracked.upcoming != (heading, frame.index)]
+    if not reuse_recorded:  # a walk; a look at a prompted frame disturbs none, and may have gone on from here
+        came = ((heading, frame.index), (heading, frame.index + heading))
+        strays += [tracked for tracked in prompted if tracked.upcoming not in came]
     _lead(state, strays, frame.index, heading, from_history)
-    prompted = tuple(tracked for tracked in covered if frame.index in tracked.prompts)
     return Step(state, frame, heading, prompted, tuple(tracked_here), tuple(recorded))
 
 
@@ -115,14 +119,15 @@ def _lead(
     state: SessionState, strays: Sequence[TrackedObject], frame_index: int, heading: int, from_history: bool
 ) -> None:
     """Starts a walk of these objects at a frame, `from_history` with the memories that they had on this frame."""
-    recorded = [tracked for tracked in strays if from_history and _record(tracked, frame_index, heading)]
-    past = replay(state, recorded, frame_index)
+    came_before = [tracked for tracked in strays if from_history and _has_come(tracked, frame_index, heading)]
+    past = replay(state, came_before, frame_index)
     for tracked in strays:
         tracked.bank.start_pass()
         if tracked.object_id in past:
             tracked.bank.take_tracked(past[tracked.object_id].bank)
         if tracked.history is not None:
             tracked.history.start_walk(heading)
+        tracked.upcoming = (heading, frame_index)
 
 
 def _start_afresh(state: SessionState) -> None:
@@ -140,10 +145,13 @@ def _forget_behind(state: SessionState, frame_index: int, heading: int) -> None:
         kept |= {index for index in tracked.prompts if (index - frame_index) * heading > 0}
         tracked.bank.keep_prompted(kept)
         for index in tracked.prompts.keys() - kept:
+            said = tracked.prompts[index]
             if state.rules.is_stream:
                 del tracked.prompts[index]
-            elif not tracked.prompts[index].is_correction:
-                tracked.prompts[index].segmentation = None
+            elif tracked.history is None and said.refined_BHW is None:  # a seed, which gives this mask again
+                said.segmentation = None
+            if tracked.history is not None:
+                tracked.history.passed.pop(index, None)
 
 
 def _frames(state: SessionState, leg: str, start: int) -> Iterator[Frame]:
@@ -178,17 +186,17 @@ def _covers(leg: str, tracked: TrackedObject, frame_index: int) -> bool:
     return frame_index <= tracked.last_prompt if leg == "backward" else frame_index < tracked.first_prompt
 
 
-def _record(tracked: TrackedObject, frame_index: int, heading: int) -> Record | None:
-    """What history has of an object on a frame, if the object was tracked there in this direction."""
+def _has_come(tracked: TrackedObject, frame_index: int, heading: int) -> bool:
+    """Whether a walk in this direction came to a frame with the object, and history knows of it."""
     history = tracked.history
-    if history is None or frame_index not in history.records or history.direction(frame_index) != heading:
-        return None
-    return history.records[frame_index]
+    return history is not None and history.has(frame_index) and history.direction(frame_index) == heading
 
 
 def _recorded_mask(tracked: TrackedObject, frame_index: int, heading: int) -> Segmentation | None:
     """The mask that an object had on a frame, if its prompts are the same and its walk does not come here just now."""
-    record = _record(tracked, frame_index, heading)
+    if tracked.history is None or not _has_come(tracked, frame_index, heading):
+        return None
+    record = tracked.history.records.get(frame_index)
     if record is None or record.revision != tracked.revision or tracked.upcoming == (heading, frame_index):
         return None
     return record.segmentation

@@ -118,7 +118,14 @@ KINDS: dict[str, Kind] = {
     ),
     "prompted": Kind(
         PromptedFrame,
-        {"prompt": "prompt", "is_correction": "is_correction", "past": "past", "mask": "segmentation"},
+        {
+            "prompt": "prompt",
+            "is_correction": "is_correction",
+            "past": "past",
+            "mask": "segmentation",
+            "refined_mask": "refined_BHW",
+        },
+        large=frozenset({"refined_BHW"}),
     ),
     "points": Kind(PointPrompt, {"xy": "points_xy", "labels": "labels"}),
     "box": Kind(BoxPrompt, {"xyxy": "box_xyxy", "xy": "points_xy", "labels": "labels"}),
@@ -157,6 +164,7 @@ KINDS: dict[str, Kind] = {
             "walks": "walks",
             "walks_so_far": "num_walks",
             "snapshots_since_pruning": "num_new_snapshots",
+            "walks_over_prompts": "passed",
         },
     ),
     "record": Kind(Record, {"walk": "walk", "revision": "revision", "mask": "segmentation"}),

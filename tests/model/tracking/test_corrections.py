@@ -1,4 +1,7 @@
-"""Prompts on frames that were tracked: decoded with what the frame had, kept, and remembered like seeds."""
+"""Prompts on frames that have a mask: decoded with what the frame had, kept, and remembered like seeds.
+
+`test_sam2_notebook` compares these masks with those of `sam2`.
+"""
 
 from __future__ import annotations
 
@@ -102,25 +105,118 @@ def test_a_correction_stays_and_changes_frames_after_and_before_it() -> None:
     assert gap(first, before, [2]) < OTHER_BATCH
 
 
-def test_clicks_on_a_corrected_frame_are_one_prompt() -> None:
-    """A further click there is decoded with what the frame had when it was tracked, not with the first correction."""
+BOTH = PointPrompt((*OFF.points_xy, (9.0, 5.0)), (1, 0))
+
+
+@pytest.mark.parametrize("frame_index", [0, 4])
+def test_clicks_that_come_before_the_mask_is_asked_for_are_one_prompt(frame_index: int) -> None:
+    """On the frame of a seed and on a tracked one."""
     at_once, one_by_one = tracked_session()[0], tracked_session()[0]
-    both = PointPrompt((*OFF.points_xy, (9.0, 5.0)), (1, 0))
-    at_once.add_prompt(1, 4, both)
-    one_by_one.add_prompt(1, 4, OFF)
-    list(one_by_one.propagate())
-    one_by_one.add_prompt(1, 4, both)
+    at_once.add_prompt(1, frame_index, BOTH)
+    for prompt in (OFF, BOTH):
+        one_by_one.add_prompt(1, frame_index, prompt)
     assert gap(by_object(at_once.propagate()), by_object(one_by_one.propagate())) == 0
 
 
-def test_a_further_prompt_on_a_seed_frame_is_a_seed() -> None:
+@pytest.mark.parametrize("frame_index", [0, 4])
+def test_a_click_on_a_mask_that_is_there_refines_it(frame_index: int) -> None:
+    """The same click gives another mask where another click came before, and the last mask is kept."""
+    sessions = tracked_session()[0], tracked_session()[0]
+    masks = []
+    for session, first in zip(sessions, (OFF, PointPrompt(((20.0, 20.0),), (0,))), strict=True):
+        session.add_prompt(1, frame_index, first)
+        session.condition()
+        session.add_prompt(1, frame_index, BOTH)
+        masks.append(session.segment_frame(frame_index).logits_BHW[0])
+        for _ in range(2):
+            assert torch.equal(by_object(session.propagate())[1, frame_index], masks[-1])
+    assert not torch.equal(*masks)
+
+
+def test_a_mask_that_was_refined_is_not_made_anew() -> None:
+    """Not even where its memory was forgotten, because the session bounds them."""
+    steps: list[str] = []
+    for history in (None, HistoryRule(3)):
+        network = WatchedSam2(lambda step, _: steps.append(step))
+        session = VideoSession(network, frames_of(clip(FRAMES)), 2, history=history)
+        for frame_index in (0, 2, 4, 6):
+            session.add_prompt(1, frame_index, box(clip(FRAMES), 1, frame_index))
+        session.segment_frame(0)
+        session.add_prompt(1, 0, click(clip(FRAMES), 1, 0))
+        refined = session.segment_frame(0).logits_BHW
+        first = by_object(session.propagate())
+        assert 0 not in session.objects[1].bank.prompted
+        steps.clear()
+        assert gap(by_object(session.propagate()), first) == 0
+        assert torch.equal(first[1, 0], refined[0])
+        assert steps.count("segment") == FRAMES - 4, "tracked frames alone"
+
+
+def test_a_refined_seed_knows_the_memories_if_a_walk_has_come_to_its_frame() -> None:
+    """As in `sam2`, where a seed counts as tracked as soon as a propagation has passed it."""
+    looked_at, walked = new_session(), new_session()
+    masks = []
+    for session in (looked_at, walked):
+        session.add_prompt(1, 3, box(clip(FRAMES), 1, 3))
+        session.segment_frame(3) if session is looked_at else list(session.propagate())
+        session.add_prompt(1, 3, click(clip(FRAMES), 1, 3))
+        assert session.objects[1].prompts[3].is_correction == (session is walked)
+        masks.append(session.segment_frame(3).logits_BHW)
+    assert not torch.equal(*masks)
+
+
+def test_memories_of_a_passed_seed_are_found_again_from_any_snapshot() -> None:
+    """Seeds on 0 and 5: the bank that frame 5 is refined with is the same, however few snapshots are kept."""
+    masks = []
+    for snapshot_every in (1, 3, 100):
+        session = new_session(snapshot_every)
+        for frame_index in (0, 5):
+            session.add_prompt(1, frame_index, box(clip(FRAMES), 1, frame_index))
+        list(session.propagate())
+        list(session.walk_from(6, BACKWARD))  # nothing is advanced, so nothing is remembered of it
+        session.add_prompt(1, 5, click(clip(FRAMES), 1, 5))
+        masks.append(session.segment_frame(5).logits_BHW)
+        past = session.objects[1].prompts[5].past
+        assert past is not None
+        assert (sorted(past.bank.prompted), sorted(past.bank.tracked)) == ([0, 5], [1, 2, 3, 4])
+    assert torch.equal(masks[0], masks[1])
+    assert torch.equal(masks[0], masks[2])
+
+
+def test_clearing_a_refined_frame_takes_all_of_it_back() -> None:
     session, fresh = new_session(), new_session()
+    for each in (session, fresh):
+        each.add_prompt(1, 5, box(clip(FRAMES), 1, 5))
     session.add_prompt(1, 0, box(clip(FRAMES), 1, 0))
     list(session.propagate())
+    session.add_prompt(1, 0, OFF)
+    list(session.propagate())
+    session.clear_prompts(1, 0)
     for each in (session, fresh):
         each.add_prompt(1, 0, click(clip(FRAMES), 1, 0))
     assert not session.objects[1].prompts[0].is_correction
+    assert torch.equal(session.segment_frame(0).logits_BHW, fresh.segment_frame(0).logits_BHW)
     assert same_bits(session.propagate(), fresh.propagate())
+
+
+def test_a_click_on_a_given_mask_refines_that_mask() -> None:
+    session, fresh = new_session(), new_session()
+    session.add_prompt(1, 0, mask(clip(FRAMES), 1, 0))
+    session.condition()
+    for each in (session, fresh):
+        each.add_prompt(1, 0, OFF)
+    assert not torch.equal(session.segment_frame(0).logits_BHW, fresh.segment_frame(0).logits_BHW)
+
+
+def test_refined_and_new_prompts_of_one_frame_do_not_share_a_batch() -> None:
+    """Both have one click, and only one of them has an earlier mask."""
+    together, alone = new_session(), new_session()
+    for session in (together, alone):
+        session.add_prompt(1, 0, click(clip(FRAMES), 1, 0))
+        session.condition()
+        session.add_prompt(1, 0, OFF)
+    together.add_prompt(2, 0, click(clip(FRAMES), 2, 0))
+    assert gap(by_object(together.propagate()), by_object(alone.propagate()), [1]) < OTHER_BATCH
 
 
 def test_a_prompt_on_a_frame_that_was_not_reached_is_a_seed() -> None:
@@ -261,6 +357,9 @@ def test_snapshots_that_no_frame_needs_are_dropped() -> None:
         direction = FORWARD if walk % 2 == 0 else BACKWARD
         history.start_walk(direction)
         for index in range(40) if direction == FORWARD else range(39, -1, -1):
+            if index % 5 == 0:
+                history.pass_prompted(index, bank)
+                continue
             history.before_frame(index, bank)
             history.after_frame(index, 0, Segmentation(nothing, nothing, nothing, nothing))
     assert sum(len(walk.banks) for walk in history.walks.values()) <= 40

@@ -88,7 +88,6 @@ def test_the_order_of_adding_seeds_does_not_matter() -> None:
 def test_a_prompt_is_replaced_by_a_later_one_on_its_frame() -> None:
     session, expected = new_session(), new_session()
     session.add_prompt(1, 0, click(clip(FRAMES), 2, 0))
-    session.condition()
     for each in (session, expected):
         each.add_prompt(1, 0, click(clip(FRAMES), 1, 0))
     assert same_bits(session.propagate(), expected.propagate())

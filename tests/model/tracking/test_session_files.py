@@ -76,6 +76,26 @@ def test_corrections_and_history_survive() -> None:
     assert same_bits(session.propagate(), restored.propagate())
 
 
+@pytest.mark.parametrize("asks_for_the_mask", [False, True])
+@pytest.mark.parametrize("frame_index", [2, 4])
+def test_a_session_is_saved_in_the_middle_of_a_refinement(frame_index: int, asks_for_the_mask: bool) -> None:
+    """On the frame of a seed and on a corrected one: after a refining click, with its mask or before, and the next."""
+    session = new_session(HistoryRule(3))
+    list(session.propagate())
+    session.add_prompt(1, frame_index, OFF)
+    session.condition()
+    session.add_prompt(1, frame_index, PointPrompt(((9.0, 9.0),), (0,)))
+    if asks_for_the_mask:
+        session.condition()
+    restored = VideoSession.from_bytes(session.to_bytes(), small(), frames_of(clip(FRAMES)))
+    assert same_bits([session.segment_frame(frame_index)], [restored.segment_frame(frame_index)])
+    for again in (1, 2):
+        for each in (session, restored):
+            each.add_prompt(1, frame_index, PointPrompt(((9.0, 9.0), (20.0, 20.0 + again)), (0, 1)))
+        assert same_bits([session.segment_frame(frame_index)], [restored.segment_frame(frame_index)])
+        assert same_bits(session.propagate(), restored.propagate())
+
+
 def test_tensors_that_memories_share_are_stored_and_loaded_once() -> None:
     session = new_session(HistoryRule(snapshot_every=1))
     list(session.propagate())

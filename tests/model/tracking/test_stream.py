@@ -67,6 +67,21 @@ def test_a_correction_on_the_newest_frame_equals_that_of_a_file() -> None:
     assert same_bits(push_all(stream, 6, 9), [session.segment_frame(index) for index in range(6, 9)])
 
 
+def test_the_masks_of_prompts_on_the_newest_frame_are_refined_as_those_of_a_file() -> None:
+    """Of a prompt that starts the stream, of one on a frame that the walk comes to, and twice on a tracked frame."""
+    stream, session = new_stream(), VideoSession(small(), frames_of(clip(LONG)), history=HistoryRule(4))
+    for index in range(8):
+        for each in (stream, session) if index in (0, 4) else ():
+            each.add_prompt(1, index, box(clip(LONG), 1, index))
+        assert same_bits([stream.push(frame(index))], [session.segment_frame(index)])
+        for prompt in (OFF, click(clip(LONG), 1, index)) if index in (0, 4, 6) else ():
+            before = stream.newest_result()
+            for each in (stream, session):
+                each.add_prompt(1, index, prompt)
+            assert same_bits([stream.newest_result()], [session.segment_frame(index)])
+            assert not same_bits([stream.newest_result()], [before])
+
+
 def test_a_correction_takes_effect_also_if_nobody_asks_for_its_mask() -> None:
     asked, unasked = new_stream(), new_stream()
     for stream in (asked, unasked):
