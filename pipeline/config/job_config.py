@@ -232,6 +232,42 @@ class DemoConfig(Group):
     width: Pixels = Field(default=320, ge=64, description="The width of a clip.")
 
 
+BoxFormat = Literal[
+    "xyxy", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn", "xyxy_percent", "xywh_percent", "cxcywh_percent"
+]
+OptionalColumn = Annotated[str | None, AsTyped("the name of a column")]
+
+
+class ColumnsConfig(Group):
+    """What the columns of the input tables are called, where a table has others than the standard names. A name with
+    columns in braces makes texts of them, as in columns.uri=clips/{episode:06d}.mp4.
+    """
+
+    video_id: OptionalColumn = Field(default=None, description="The column of ids, in both tables.")
+    prompts_video_id: OptionalColumn = Field(
+        default=None, description="The column of ids in the table of prompts, where it differs from that of the videos."
+    )
+    uri: OptionalColumn = Field(default=None, description="The column that says where a video is.")
+    bytes: OptionalColumn = Field(default=None, description="The column that holds the file of a video.")
+    video: OptionalColumn = Field(
+        default=None,
+        description="The column of structs with bytes and path, as datasets writes videos; video is found.",
+    )
+    start_seconds: OptionalColumn = Field(default=None, description="The column of starts of the labeled range.")
+    end_seconds: OptionalColumn = Field(default=None, description="The column of ends of the labeled range.")
+    duration_seconds: OptionalColumn = Field(default=None, description="The column of lengths.")
+    object_id: OptionalColumn = Field(default=None, description="The column of numbers of objects.")
+    frame_index: OptionalColumn = Field(default=None, description="The column of frames with prompts.")
+    pts_seconds: OptionalColumn = Field(default=None, description="The column of times of prompts.")
+    points_xy: OptionalColumn = Field(default=None, description="The column of clicks.")
+    point_labels: OptionalColumn = Field(default=None, description="The column of labels of clicks.")
+    box: OptionalColumn = Field(
+        default=None, description="The column of boxes; box_xyxy, box_xywh and so on are found by their names."
+    )
+    mask_rle: OptionalColumn = Field(default=None, description="The column of masks.")
+    category: OptionalColumn = Field(default=None, description="The column of categories.")
+
+
 class JobConfig(Group):
     """One job. Only the demo leaves `prompts` and `output` out."""
 
@@ -246,6 +282,11 @@ class JobConfig(Group):
     )
     output: OptionalPlace = Field(
         default=None, description="The folder or URI of the job, where its tables and its log lie."
+    )
+    box_format: BoxFormat | None = Field(
+        default=None,
+        description="The form of the boxes: two corners, corner and size (COCO), or center and size (YOLO); in pixels, "
+        "in fractions of the frame (n) or in percent. null is what the name of the column says, as in box_xywh.",
     )
     storage_options: dict[str, Any] = Field(
         default_factory=dict,
@@ -277,6 +318,7 @@ class JobConfig(Group):
     log_file: OptionalLocalPlace = Field(
         default=None, description="A file for the driver's log as JSON lines, with a line for each video."
     )
+    columns: ColumnsConfig = Field(default_factory=ColumnsConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
     propagate: PropagateConfig = Field(default_factory=PropagateConfig)
     frames: FramesConfig = Field(default_factory=FramesConfig)

@@ -15,8 +15,9 @@ from pipeline.driver.losses import check_losses
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
+from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.plan import Plan, make_plan
-from pipeline.inputs.shards import InputTables
 from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
 from pipeline.records import Ending, Status, Weights
@@ -75,7 +76,7 @@ def plan_job(job: Job) -> Plan:
     """
     config = job.config
     assert config.prompts is not None
-    tables = InputTables(config.videos, config.prompts, config.storage_options)
+    tables = InputTables(config.videos, config.prompts, config.storage_options, naming=InputNaming.of(config))
     plan = make_plan(tables, job.log.state.finished, _retried(config))
     _check_nothing_vanishes(job, plan)
     return plan.again({}) if job.relabels_all else plan

@@ -1,6 +1,6 @@
 """The tables that `videos=` and `prompts=` name: read as streams, checked, and made into a plan.
 
-Doors: `shards.InputTables` and `plan.make_plan` (driver), `prompts.read_prompts` and `table_readers.TableReaders`
+Doors: `input_tables.InputTables` and `plan.make_plan` (driver), `prompts.read_prompts` and `table_readers.TableReaders`
 (worker), `columns` (the contract of both tables), `write` (their one writer).
 Uses: storage, masks (RLE of prompts), video (bytes in a row), records, and the prompts of model.
 Imported by driver, worker and demo. It never imports `commits`.

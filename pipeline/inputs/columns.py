@@ -1,4 +1,7 @@
-"""The columns that the input tables may have, and the Arrow types that each may have. Other columns are ignored."""
+"""The columns that the input tables may have, and the Arrow types that each may have. Other columns are ignored.
+
+These are the standard names. `naming` finds them in tables that have others.
+"""
 
 from __future__ import annotations
 
@@ -87,11 +90,16 @@ PROMPTS_IN: tuple[InputColumn, ...] = (
     InputColumn("points_xy", _or_null(_is_list_of(_is_list_of(_is_number))), "list of [x, y]: list<list<float>>"),
     InputColumn("point_labels", _or_null(_is_list_of(_is_integer)), "list of 1 and 0: list<integer>"),
     InputColumn("box_xyxy", _or_null(_is_list_of(_is_number)), "[x0, y0, x1, y1]: list<float>"),
+    InputColumn("box_xyxyn", _or_null(_is_list_of(_is_number)), "four numbers: list<float>"),
     InputColumn("mask_rle", _or_null(_is_rle), "COCO run lengths: struct<size: list<integer>, counts: string>"),
     InputColumn("category", _or_null(_is_string), _STRING),
     *VIDEOS_IN[1:],
 )
 """Columns of `prompts=`. Each row needs `frame_index` or `pts_seconds`.
 
-Without `videos=` the prompts table also has the columns of videos.
+Without `videos=` the prompts table also has the columns of videos. Boxes of other forms become one of two: `box_xyxy`
+in pixels, or `box_xyxyn` in fractions of the frame.
 """
+
+STANDARD: tuple[str, ...] = tuple(dict.fromkeys(column.name for column in (*VIDEOS_IN, *PROMPTS_IN)))
+"""All names of columns, for which a table may have others (`columns.NAME=`)."""

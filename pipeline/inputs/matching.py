@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from pipeline.errors import InputError
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_index import PromptIndex
-from pipeline.inputs.shards import InputTables
 from pipeline.inputs.videos import VideoRows
 
 _NUM_SHOWN = 3

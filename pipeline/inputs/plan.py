@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from pipeline.arrays import Float64Array, Int64Array
 from pipeline.inputs.durations import FileSizes
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.matching import check_some_match, did_you_mean
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
-from pipeline.inputs.shards import InputTables
 from pipeline.inputs.videos import VideoRows, read_videos
 from pipeline.records import Outcome, Status, VideoSource, WorkItem
 from pipeline.text import counted
@@ -253,7 +253,7 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
     for table in {tables.prompts.key: tables.prompts, tables.videos.key: tables.videos}.values():
         for name, meant in table.misspelled():
             yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
-    yield from tables.videos.warnings
+    yield from dict.fromkeys((*tables.prompts.warnings, *tables.videos.warnings))
     if not len(videos.ids):
         yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
     elif not prompts.num_rows:
@@ -261,6 +261,7 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
     if videos.num_without_id:
         rows = counted(videos.num_without_id, "row")
         yield f"{rows} of the {tables.videos.key} table without a video_id: left out"
+    yield from prompts.oddities
     if prompts.num_without_object:
         yield f"{counted(prompts.num_without_object, 'row')} of the prompts table without an object_id: left out"
     if prompts.num_unknown_rows and tables.has_videos_table:

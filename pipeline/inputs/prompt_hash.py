@@ -25,6 +25,7 @@ PROMPT_COLUMNS = (
     "point_labels",
     "box_xyxy",
     "mask_rle",
+    "box_xyxyn",
 )
 _VIDEOS_AT_A_TIME = 8192
 _BY_INDEX, _BY_TIME, _NOWHERE = 0, 1, 2
@@ -46,12 +47,16 @@ def row_digests(rows: pa.RecordBatch) -> UInt64Array:
     ]
     lengths = np.stack([piece.lengths for piece in pieces], axis=1).astype(np.int64)
     pieces.append(_Pieces.of_each_row(lengths))
+    fractions = _list_pieces(_column(rows, "box_xyxyn"))
     digests = bytearray()
     for number, mask in enumerate(counts.to_pylist()):
         digest = blake2b(digest_size=16)
         for piece in pieces:
             digest.update(piece.row(number))
         digest.update(mask or b"")
+        if fractions.lengths[number]:  # rows without such a box keep the digests that earlier programs gave them
+            digest.update(b"box_xyxyn")
+            digest.update(fractions.row(number))
         digests += digest.digest()
     return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
 

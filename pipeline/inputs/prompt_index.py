@@ -15,9 +15,10 @@ import pyarrow as pa
 
 from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
+from pipeline.inputs.coordinates import Coordinates
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
 from pipeline.inputs.rows import RowBatch
-from pipeline.inputs.shards import InputTables
 from pipeline.records import RowSpan
 from pipeline.redact import redact_uri
 
@@ -26,16 +27,23 @@ _NUM_EXAMPLES = 3
 
 @dataclass
 class PromptIndex:
-    """Prompts of the numbered videos. `unknown_examples` are ids in the prompts table that no numbered video has."""
+    """Prompts of the numbered videos. `unknown_examples` are ids in the prompts table that no numbered video has.
+
+    `oddities` are warnings about the coordinates of the whole table.
+    """
 
     hashes: PromptHashes
     num_rows: int
     num_unknown_rows: int
     unknown_examples: tuple[str, ...]
     num_without_object: int
+    oddities: tuple[str, ...]
     files: tuple[str, ...]
     _spans_N5: npt.NDArray[np.int32]  # video, file, row group, start, stop; sorted by video, else in table order
-    _first_span: npt.NDArray[np.int64]  # of each video, and the number of spans
+
+    def __post_init__(self) -> None:
+        numbers = np.arange(len(self.hashes.num_rows) + 1)
+        self._first_span = np.searchsorted(self._spans_N5[:, 0], numbers)  # of each video, and the number of spans
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""
@@ -65,11 +73,11 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
     `numbers` are the numbers of the videos by id, and by every other name that they have. Raises `InputError` for an
     `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
     """
-    num_videos = max(numbers.values(), default=-1) + 1  # a video may have two names
-    hashes = PromptHashes(num_videos)
+    hashes = PromptHashes(max(numbers.values(), default=-1) + 1)  # a video may have two names
     runs = [np.empty((0, 5), dtype=np.int32)]
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
+    coordinates = Coordinates()
     for batch in tables.prompts.read(("video_id", *PROMPT_COLUMNS)):
         video_ids = batch.rows.column("video_id").to_pylist()
         videos = np.fromiter((numbers.get(video_id, -1) for video_id in video_ids), np.int64, len(video_ids))
@@ -82,6 +90,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         num_without_object += int(np.count_nonzero(~has_object & (videos >= 0)))
         videos[~has_object] = -1
         known = videos >= 0
+        coordinates.add(batch.rows)
         hashes.add(videos[known], _digests(batch)[known])
         runs.append(_runs(videos, batch.file_number, batch.row_group, batch.start))
     spans = np.concatenate(runs)
@@ -92,9 +101,9 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         num_unknown_rows=num_unknown,
         unknown_examples=tuple(examples)[:_NUM_EXAMPLES],
         num_without_object=num_without_object,
+        oddities=tuple(coordinates.warnings()),
         files=tables.prompts.files,
         _spans_N5=spans,
-        _first_span=np.searchsorted(spans[:, 0], np.arange(num_videos + 1)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from pipeline.inputs.shards import InputTables
+from pipeline.inputs.input_tables import InputTables
 from pipeline.records import FramePosition
 
 PromptedFrames = Mapping[int, Collection[FramePosition]]

@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from model import BoxPrompt, MaskPrompt, PointPrompt
 from pipeline.errors import TableChanged
+from pipeline.inputs.boxes import FRACTIONS, PIXELS, FractionBox
+from pipeline.inputs.naming import NamedColumns, Naming
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, hash_of_rows
 from pipeline.masks.rle import decode_rle
 from pipeline.records import FramePosition, WorkItem
@@ -25,10 +27,10 @@ from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
 
 
-def prompt_rows() -> RowReader:
+def prompt_rows(naming: Naming | None = None) -> RowReader:
     """A reader of rows of prompts tables. It keeps up to 32 files open, remote ones with 4 MiB each in memory."""
     columns = ("video_id", *PROMPT_COLUMNS, "category")
-    return RowReader(columns, batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
+    return RowReader(NamedColumns(columns, naming), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class RleMask:
         return MaskPrompt(decode_rle(size_hw, self.counts))
 
 
-SeedPrompt = PointPrompt | BoxPrompt | RleMask
+SeedPrompt = PointPrompt | BoxPrompt | FractionBox | RleMask
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class _Row:
     points_xy: tuple[tuple[float, ...], ...]
     labels: tuple[int, ...]
     box_xyxy: tuple[float, ...]
+    box_xyxyn: tuple[float, ...]
     mask: RleMask | None
 
 
@@ -163,9 +166,9 @@ def _position_order(position: FramePosition) -> tuple[bool, float]:
 def _parse(row: dict[str, Any]) -> _Row:
     points = tuple(tuple(_number(value) for value in point or ()) for point in row.get("points_xy") or ())
     labels = tuple(-1 if label is None else int(label) for label in row.get("point_labels") or ())
-    box = tuple(_number(value) for value in row.get("box_xyxy") or ())
-    parsed = _Row(points, labels, box, _mask(row.get("mask_rle")))
-    if not (points or labels or box or parsed.mask):
+    box, fractions = (tuple(_number(value) for value in row.get(name) or ()) for name in (PIXELS, FRACTIONS))
+    parsed = _Row(points, labels, box, fractions, _mask(row.get("mask_rle")))
+    if not (points or labels or box or fractions or parsed.mask):
         raise ValueError(f"{_position(row)}: the row has neither points, box nor mask; fill one in or remove the row")
     return parsed
 
@@ -198,7 +201,7 @@ def _join(rows: set[_Row]) -> SeedPrompt:
                 "give each point a label"
             )
     masks = {row.mask for row in rows if row.mask is not None}
-    boxes = {row.box_xyxy for row in rows if row.box_xyxy}
+    boxes = {row.box_xyxy or row.box_xyxyn for row in rows if row.box_xyxy or row.box_xyxyn}
     clicks = [click for row in sorted(rows, key=repr) for click in zip(row.points_xy, row.labels, strict=True)]
     if masks:
         if len(masks) > 1 or boxes or clicks:
@@ -216,5 +219,16 @@ def _join(rows: set[_Row]) -> SeedPrompt:
     labels = tuple(label for _, label in clicks)
     if boxes:
         box: Any = boxes.pop()
-        return BoxPrompt(box, points_xy, labels)
+        if any(row.box_xyxyn for row in rows):
+            return FractionBox(box, points_xy, labels)
+        return _box_prompt(box, points_xy, labels)
     return PointPrompt(points_xy, labels)
+
+
+def _box_prompt(box: Any, points_xy: Any, labels: tuple[int, ...]) -> BoxPrompt:
+    try:
+        return BoxPrompt(box, points_xy, labels)
+    except ValueError as error:
+        if len(box) == 4 and min(box[2:]) > 0 and (box[2] <= box[0] or box[3] <= box[1]):
+            raise ValueError(f"{error}; if it is x, y, width, height, give box_format=xywh") from error
+        raise

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN, InputColumn
+from pipeline.inputs.columns import InputColumn
+from pipeline.inputs.naming import Naming, Source, partitions, read_columns, sources, standard_batch
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import table_files
-from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_transient
 from pipeline.storage.parquet import open_parquet
@@ -48,15 +48,24 @@ class ParquetShards:
         storage_options: StorageOptions | None = None,
         policy: ReadPolicy | None = None,
         left_out: Collection[str] = (),
+        naming: Naming | None = None,
     ) -> None:
         self.key = key
         self.warnings: tuple[str, ...] = ()
         self._policy = policy or ReadPolicy()
         self._columns = {column.name: column for column in columns}
         self._options = storage_options
-        self.files = self._call(uri, lambda: tuple(table_files(key, uri, storage_options, left_out)))
+        self._naming = naming or Naming()
+        found = self._call(uri, lambda: table_files(key, uri, storage_options, left_out))
+        self.files, self.folders = found.files, found.folders
         with closing(self._shard(self.files[0])) as first:
-            self.column_names = frozenset(self._call(self.files[0], first.parquet).schema_arrow.names)
+            parquet = self._call(self.files[0], first.parquet)
+            known = self._sources(self.files[0], parquet)
+            self.table_columns = frozenset((*parquet.schema_arrow.names, *partitions(self.files[0])))
+            self.column_names = frozenset(known)
+            self._unread = self.table_columns.difference(
+                self._columns, *(source.columns for source in known.values()), *map(self._naming.table_columns, known)
+            )
 
     def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
         """Stream these columns, file after file. A column that a file lacks comes as nulls.
@@ -67,14 +76,16 @@ class ParquetShards:
         for number, file in enumerate(self.files):
             with closing(self._shard(file)) as shard:
                 parquet = self._call(file, shard.parquet)
-                present = [name for name in names if name in parquet.schema_arrow.names]
+                known = self._sources(file, parquet)
+                wanted = {name: known[name] for name in names if name in known}
                 for row_group in range(parquet.metadata.num_row_groups):
-                    shard.start(row_group, present)
+                    shard.start(row_group, read_columns(wanted))
                     start = 0
                     while (batch := self._call(file, shard.next)) is not None:
                         self._check_texts(file, batch)
+                        standard = standard_batch(batch, wanted)
                         nulls = pa.nulls(batch.num_rows)
-                        arrays = [batch.column(name) if name in present else nulls for name in names]
+                        arrays = [standard.column(name) if name in wanted else nulls for name in names]
                         rows = pa.RecordBatch.from_arrays(arrays, names=list(names))
                         yield RowBatch(file, number, row_group, start, rows)
                         start += batch.num_rows
@@ -83,7 +94,7 @@ class ParquetShards:
         """Columns of the first file that nobody reads, each with the missing column that its writer may have meant."""
         missing = [name for name in self._columns if name not in self.column_names]
         found = []
-        for name in sorted(self.column_names - self._columns.keys()):
+        for name in sorted(self._unread):
             close = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
             found += [(name, meant) for meant in close]
         return found
@@ -106,25 +117,32 @@ class ParquetShards:
     def _open(self, file: str) -> pq.ParquetFile:
         parquet = open_parquet(file, self._options)
         try:
-            self._check(file, parquet.schema_arrow)
+            self._check(file, parquet)
         except BaseException:
             parquet.close(force=True)
             raise
         return parquet
 
-    def _check(self, file: str, schema: pa.Schema) -> None:
+    def _sources(self, file: str, parquet: pq.ParquetFile) -> dict[str, Source]:
+        """Where the columns of this table come from in a file."""
+        known = sources(parquet.schema_arrow, file, self._naming, parquet.metadata)
+        return {name: source for name, source in known.items() if name in self._columns}
+
+    def _check(self, file: str, parquet: pq.ParquetFile) -> None:
+        schema, known = parquet.schema_arrow, self._sources(file, parquet)
         for name, column in self._columns.items():
-            if name not in schema.names:
+            source = known.get(name)
+            if source is None:
                 if column.required:
                     raise InputError(
-                        f"{self.key}: {redact_uri(file)} has no column {name} ({column.allowed}); "
-                        f"its columns are {', '.join(schema.names) or 'none'}"
+                        f"{self.key}: {redact_uri(file)} has no column {name} ({column.allowed}); its columns are "
+                        f"{', '.join(schema.names) or 'none'}; if one of them is meant, give columns.{name}=…"
                     )
-            elif len(schema.get_all_field_indices(name)) > 1:
-                raise InputError(f"{self.key}: {redact_uri(file)} has several columns {name}; keep one of them")
-            elif not column.accepts(schema.field(name).type):
+            elif twice := [inner for inner in source.columns if len(schema.get_all_field_indices(inner)) > 1]:
+                raise InputError(f"{self.key}: {redact_uri(file)} has several columns {twice[0]}; keep one of them")
+            elif not column.accepts(source.kind):
                 raise InputError(
-                    f"{self.key}: column {name} of {redact_uri(file)} is {schema.field(name).type}; "
+                    f"{self.key}: column {source.shown} of {redact_uri(file)} is {source.kind}; "
                     f"write it as {column.allowed}"
                 )
 
@@ -195,41 +213,3 @@ class _Shard:
         if self._parquet is not None:
             self._parquet.close(force=True)
         self._parquet = self._batches = None
-
-
-class InputTables:
-    """The tables that `videos=` and `prompts=` name. Without `videos`, the prompts' rows say where each video is.
-
-    Raises `InputError` for faults that the names and the first files show: no file, no Parquet, a missing column, a
-    wrong type.
-    """
-
-    def __init__(
-        self,
-        videos: str | None,
-        prompts: str,
-        storage_options: StorageOptions | None = None,
-        policy: ReadPolicy | None = None,
-    ) -> None:
-        self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options, policy)
-        if not {"points_xy", "box_xyxy", "mask_rle"} & self.prompts.column_names:
-            raise InputError(
-                f"prompts: {redact_uri(self.prompts.files[0])} has none of the columns points_xy (with point_labels), "
-                "box_xyxy and mask_rle; at least one is needed"
-            )
-        if not {"frame_index", "pts_seconds"} & self.prompts.column_names:
-            raise InputError(
-                f"prompts: {redact_uri(self.prompts.files[0])} has neither frame_index nor pts_seconds; one is needed"
-            )
-        self.storage_options = storage_options
-        self.has_videos_table = videos is not None
-        self.videos: ParquetShards | VideoFiles = self.prompts
-        if videos is not None:
-            self.videos = find_videos(videos, storage_options, policy, self.prompts.files) or ParquetShards(
-                "videos", videos, VIDEOS_IN, storage_options, policy, self.prompts.files
-            )
-        if not {"uri", "bytes"} & self.videos.column_names:
-            raise InputError(
-                f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
-                + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
-            )

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.redact import redact_uri
-from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
+from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, parent
 
 _GLOB_CHARACTERS = "*?["
 
 
-def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Collection[str] = ()) -> list[str]:
-    """Absolute URIs of the files of a table, sorted. `uri` is a file, a folder (`*.parquet` below it) or a glob.
+@dataclass(frozen=True)
+class TableFiles:
+    """The files of a table, as absolute URIs, sorted, and for each the folder from which relative uris in it count."""
+
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Collection[str] = ()) -> TableFiles:
+    """The files of a table. `uri` is a file, a folder (`*.parquet` below it) or a glob.
 
     Files and folders that begin with `_` or `.` are left out, and so are the absolute URIs in `left_out`. Raises
     `InputError`, with the config key `key`, if a folder or a glob holds no file; a single file that is missing raises
@@ -22,6 +31,7 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
     filesystem, path = open_filesystem(uri, options)
     no_videos = " and no video" if key == "videos" else ""
     if is_glob(filesystem, path):
+        root = before_wildcards(path)
         shown = [name for name in filesystem.glob(path) if not str(name).rpartition("/")[2].startswith(("_", "."))]
         found = [name for name in shown if not filesystem.isdir(name)]
         what = f"the glob matches no file{no_videos}"
@@ -31,12 +41,27 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
         what = f"the folder holds no *.parquet file{no_videos}"
     else:
         filesystem.info(path)
-        return [_absolute(filesystem, path, uri)]
-    files = (str(name) if is_local(uri) else str(filesystem.unstrip_protocol(name)) for name in found)
-    kept = sorted(set(files).difference(left_out))
-    if not kept:
+        file = _absolute(filesystem, path, uri)
+        return TableFiles((file,), (parent(file),))
+    absolute = str if is_local(uri) else filesystem.unstrip_protocol
+    files = tuple(sorted({str(absolute(name)) for name in found}.difference(left_out)))
+    if not files:
         raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path")
-    return kept
+    return TableFiles(files, tuple(_without_partitions(parent(file), str(absolute(root))) for file in files))
+
+
+def before_wildcards(path: str) -> str:
+    """The folder of a glob that is above its first wildcard."""
+    folders = path.split("/")
+    first = next(number for number, name in enumerate(folders) if is_wild(name))
+    return "/".join(folders[:first])
+
+
+def _without_partitions(folder: str, root: str) -> str:
+    """A folder below `root` without the last folders `key=value`, which whoever writes partitions adds to a table's."""
+    while len(folder) > len(root.rstrip("/")) and "=" in folder.rpartition("/")[2]:
+        folder = folder.rpartition("/")[0]
+    return folder
 
 
 def is_glob(filesystem: Any, path: str) -> bool:

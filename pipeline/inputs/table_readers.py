@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from pipeline.inputs.naming import InputNaming, NamedColumns
 from pipeline.inputs.prompts import prompt_rows
-from pipeline.video.media import video_byte_rows
+from pipeline.video.media import BYTE_COLUMNS, video_byte_rows
 
 
 class TableReaders:
-    """Readers of prompts and of video bytes, for `read_prompts` and `open_media`.
+    """Readers of prompts and of video bytes, for `read_prompts` and `open_media`. `naming`: what columns are called.
 
     The readers keep files open, and up to 160 MiB of remote ones in memory, because the videos of one row group are
     dispatched in their order. Who makes them closes them: a worker when it ends. Any thread may use and close them.
     """
 
-    def __init__(self) -> None:
-        self.prompts = prompt_rows()
-        self.video_bytes = video_byte_rows()
+    def __init__(self, naming: InputNaming | None = None) -> None:
+        naming = naming or InputNaming()
+        self.prompts = prompt_rows(naming.prompts)
+        self.video_bytes = video_byte_rows(NamedColumns(BYTE_COLUMNS, naming.videos))
 
     def __enter__(self) -> TableReaders:
         return self

@@ -18,7 +18,7 @@ import pyarrow as pa
 from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
-from pipeline.inputs.table_files import is_glob, is_table_file, is_wild
+from pipeline.inputs.table_files import before_wildcards, is_glob, is_table_file
 from pipeline.redact import redact_uri
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem, split_tar_member
@@ -44,7 +44,7 @@ class VideoFiles:
 
     def __init__(self, root: str, found: Sequence[_Found], warnings: Sequence[str] = ()) -> None:
         self.root = root
-        self.files = (root,)
+        self.files = self.folders = (root,)
         self.warnings = tuple(warnings)
         self._found = sorted(found, key=lambda one: (one.video_id, one.path))
 
@@ -99,7 +99,7 @@ def _find(uri: str, options: StorageOptions | None, no_tables: frozenset[str]) -
     filesystem, path = open_filesystem(uri, options)
     absolute = partial(_absolute, filesystem, is_local(uri))
     if is_glob(filesystem, path):
-        root = _before_wildcards(path)
+        root = before_wildcards(path)
         matches = [str(name) for name in filesystem.glob(path)]
         named = {name for name in matches if not filesystem.isdir(name)}
         names = [*named, *(inner for name in matches if name not in named for inner in filesystem.find(name))]
@@ -164,13 +164,6 @@ def _name_of(uri: str) -> str:
 def _stem(path: str) -> str:
     """A path without the suffix of its file."""
     return posixpath.splitext(path)[0]
-
-
-def _before_wildcards(path: str) -> str:
-    """The folder of a glob that is above its first wildcard."""
-    folders = path.split("/")
-    first = next(number for number, name in enumerate(folders) if is_wild(name))
-    return "/".join(folders[:first])
 
 
 def _below(root: str, name: str) -> str:

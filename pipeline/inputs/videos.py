@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.rows import RowBatch
-from pipeline.inputs.shards import InputTables
 from pipeline.records import RowSpan, TimeRange, check_range
-from pipeline.storage.uris import absolute_uri, parent, split_tar_member
+from pipeline.storage.uris import absolute_uri, split_tar_member
 
 _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
 
@@ -22,12 +22,14 @@ _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
 class VideoRows:
     """The `N` distinct videos of a table, numbered in order of their first row. All columns are in that order.
 
-    `uris` are as the table has them, null where the bytes are in the row. `addresses` are number of the file, row group
+    `uris` are as the table has them, null where the bytes are in the row. Relative ones count from `folders`, one for
+    each of `files`. `addresses` are number of the file, row group
     and row, `[N, 3]`. `times_seconds` are start, end and duration, `[N, 3]`, NaN = none. `problems` says, by number,
     why a video cannot be labeled.
     """
 
     files: tuple[str, ...]
+    folders: tuple[str, ...]
     ids: list[str]
     uris: pa.Array
     addresses: npt.NDArray[np.int32]
@@ -36,9 +38,9 @@ class VideoRows:
     num_without_id: int
 
     def uri(self, number: int) -> str | None:
-        """Absolute URI of a video; a relative one counts from the folder of its table's file."""
+        """Absolute URI of a video; a relative one counts from the folder of its table."""
         uri: str | None = self.uris[number].as_py()
-        return absolute_uri(uri, parent(self.files[self.addresses[number, 0]])) if uri else None
+        return absolute_uri(uri, self.folders[self.addresses[number, 0]]) if uri else None
 
     def bytes_at(self, number: int) -> RowSpan:
         """The row that holds the bytes of a video without `uri`."""
@@ -95,6 +97,7 @@ class _Collector:
 
     def __init__(self, tables: InputTables) -> None:
         self._files = tables.videos.files
+        self._folders = tables.videos.folders
         self._has_bytes = "bytes" in tables.videos.column_names
         self._same_id_problem = tables.videos.same_id_problem
         self._one_row_each = tables.has_videos_table
@@ -140,6 +143,7 @@ class _Collector:
         times_N3 = np.concatenate(self._times)
         videos = VideoRows(
             files=self._files,
+            folders=self._folders,
             ids=list(self._numbers),
             uris=uris,
             addresses=np.concatenate(self._addresses),

@@ -40,7 +40,14 @@ PROMPTS = pa.schema(
 )
 """Columns that every written table of prompts has."""
 
-_MORE_OF_PROMPTS = pa.schema([pa.field("pts_seconds", pa.float64()), *list(VIDEOS)[1:], *_MORE_OF_VIDEOS])
+_MORE_OF_PROMPTS = pa.schema(
+    [
+        pa.field("pts_seconds", pa.float64()),
+        pa.field("box_xyxyn", pa.list_(pa.float64())),
+        *list(VIDEOS)[1:],
+        *_MORE_OF_VIDEOS,
+    ]
+)
 
 
 def videos_table(rows: Iterable[Row]) -> pa.Table:

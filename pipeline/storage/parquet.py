@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,29 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
 
 
+class Columns(Protocol):
+    """Which columns of a file are read, and what is made of them."""
+
+    def to_read(self, schema: pa.Schema, file: str) -> list[str]: ...
+
+    def of(self, rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table: ...
+
+
+class PlainColumns:
+    """Columns by their names; those that a file lacks are left out."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def to_read(self, schema: pa.Schema, file: str) -> list[str]:
+        """The names that the file has."""
+        return [name for name in self._names if name in schema.names]
+
+    def of(self, rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
+        """What was read, as it is."""
+        return rows
+
+
 class RowReader:
     """Reads some columns, `batch_rows` rows at a time, with a place kept in up to `max_cursors` row groups.
 
@@ -30,8 +53,8 @@ class RowReader:
     may read and close.
     """
 
-    def __init__(self, columns: Sequence[str], *, batch_rows: int, max_cursors: int, block_bytes: int) -> None:
-        self._columns = tuple(columns)
+    def __init__(self, columns: Columns, *, batch_rows: int, max_cursors: int, block_bytes: int) -> None:
+        self._columns = columns
         self._batch_rows = batch_rows
         self._max_cursors = max_cursors
         self._block_bytes = block_bytes
@@ -64,7 +87,7 @@ class RowReader:
                 self._lock.release()
 
     def read(self, span: RowSpan, storage_options: StorageOptions | None = None) -> pa.Table:
-        """The rows of a span; a column that the file lacks is left out.
+        """The rows of a span, as `columns` makes them; a column that the file lacks is left out.
 
         Raises `TableChanged` if the rows are gone, `StorageError` when storage is away.
         """
@@ -100,23 +123,31 @@ class RowReader:
                 return cursor
             cursor.close()
         parquet = open_parquet(span.file, storage_options, self._block_bytes)
-        return _Cursor(parquet, span.row_group, self._columns, self._batch_rows)
+        return _Cursor(parquet, span, self._columns, self._batch_rows)
 
 
 class _Cursor:
     """A place in one row group: rows before `first_row` are gone, those of the batch at hand are still there."""
 
-    def __init__(self, parquet: pq.ParquetFile, row_group: int, columns: tuple[str, ...], batch_rows: int) -> None:
+    def __init__(self, parquet: pq.ParquetFile, span: RowSpan, columns: Columns, batch_rows: int) -> None:
         self._parquet = parquet
+        self._columns = columns
+        self._file = span.file
         self.first_row = 0
         self._batch: Any = None
-        if row_group >= parquet.metadata.num_row_groups:
+        try:
+            if span.row_group >= parquet.metadata.num_row_groups:
+                raise IndexError(f"it has no row group {span.row_group}")
+            self._schema = parquet.schema_arrow
+            self._batches: Iterator[Any] = parquet.iter_batches(
+                batch_rows,
+                row_groups=[span.row_group],
+                columns=columns.to_read(self._schema, span.file),
+                use_threads=False,
+            )
+        except BaseException:
             self.close()
-            raise IndexError(f"it has no row group {row_group}")
-        present = [name for name in columns if name in parquet.schema_arrow.names]
-        self._batches: Iterator[Any] = parquet.iter_batches(
-            batch_rows, row_groups=[row_group], columns=present, use_threads=False
-        )
+            raise
 
     def read(self, start: int, stop: int) -> pa.Table:
         """Rows `[start, stop)` of the row group; `start` is not before `first_row`."""
@@ -128,7 +159,7 @@ class _Cursor:
                     found.append(self._batch.slice(start - self.first_row, stop - start))
                     start += found[-1].num_rows
                 if start == stop:
-                    return pa.Table.from_batches(found)
+                    return self._columns.of(pa.Table.from_batches(found), self._schema, self._file)
                 self.first_row = end
             self._batch = next(self._batches, None)
             if self._batch is None:

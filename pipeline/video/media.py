@@ -23,7 +23,7 @@ from pipeline.errors import TableChanged
 from pipeline.records import WorkItem
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import http_status, is_transient
-from pipeline.storage.parquet import RowReader
+from pipeline.storage.parquet import Columns, PlainColumns, RowReader
 from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import member_name, tar_index
@@ -31,10 +31,16 @@ from pipeline.storage.uris import StorageOptions, is_local, local_path, open_fil
 
 _HEADER_BLOCK_BYTES = 64 << 10  # small, because the headers of a tar's members lie far apart
 
+BYTE_COLUMNS = ("video_id", "bytes")
+"""What is read of a row that holds the bytes of a video."""
 
-def video_byte_rows() -> RowReader:
-    """A reader of the rows that hold the bytes of videos. It keeps 1 file open, a remote one with 32 MiB in memory."""
-    return RowReader(("video_id", "bytes"), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
+
+def video_byte_rows(columns: Columns | None = None) -> RowReader:
+    """A reader of the rows that hold the bytes of videos. It keeps 1 file open, a remote one with 32 MiB in memory.
+
+    `columns` finds `BYTE_COLUMNS` in tables that call them otherwise.
+    """
+    return RowReader(columns or PlainColumns(*BYTE_COLUMNS), batch_rows=1, max_cursors=1, block_bytes=2 << 20)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from model import (
     resize_frame,
 )
 from pipeline.config.job_config import PropagateConfig
+from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
 from pipeline.inputs.table_readers import TableReaders
 from pipeline.output.rows import Provenance
@@ -153,7 +154,7 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
         network=network,
         provenance=Provenance(worker_id, str(job.weights), job.config_hash, job.versions),
         folder=folder,
-        tables=TableReaders(),
+        tables=TableReaders(InputNaming.of(settings.config)),
         fetcher=WatchedThread("fetch", settings.config.worker.hang_seconds),
         writer=SegmentWriter(job.storage, folder.path, origin, FlushPolicy.of(settings.config.flush)),
     )

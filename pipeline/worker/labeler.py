@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from model import BoxPrompt, FrameResult, FrameSource, Prompt, Step
+from model import FrameResult, FrameSource, Prompt, Step
+from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.output.mask_rows import MaskRows
 from pipeline.output.rows import Track, tracks_table
@@ -267,31 +268,32 @@ def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Tabl
 
 def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seeded | None, Track]:
     """An object's prompts, checked against the video, and its row of `tracks`, still without statistics of masks."""
-    fitted: dict[int, Prompt] = {}
+    by_label: dict[int, Prompt] = {}
     warnings: list[str] = []
     error = prompted.error
     for position, prompt in prompted.prompts if not error else ():
         label = frames.locate(position)
         if label is None:
             error = f"{position}: {frames.absence(position)}"
-        elif label in fitted:
+        elif label in by_label:
             error = f"{position}: two prompts on one frame; join them into one"
         else:
             try:
-                fitted[label] = prompt.fit(frames.size_hw)
+                by_label[label], warning = fitted(prompt, frames.size_hw)
             except ValueError as reason:
                 error = f"{position}: {reason}"
             else:
-                if isinstance(prompt, BoxPrompt) and fitted[label] != prompt:
-                    warnings.append(f"{position}: box {prompt.box_xyxy} was clamped to the frame")
+                warnings += [f"{position}: {warning}"] if warning else []
         if error:
             break
-    indexes = sorted(frames.position(label).frame_index or 0 for label in fitted)
+    if says_only_what_it_is_not(prompt for _, prompt in prompted.prompts):
+        warnings.append("all clicks have label 0, so that none says where the object is; add one with label 1")
+    indexes = sorted(frames.position(label).frame_index or 0 for label in by_label)
     if error:
         message = f"object {prompted.object_id}, {error}" if error != prompted.error else error
         track = Track(
             prompted.object_id, Status.FAILED, message, prompted.category, len(prompted.prompts), tuple(indexes)
         )
         return None, track
-    track = Track(prompted.object_id, Status.OK, "; ".join(warnings), prompted.category, len(fitted), tuple(indexes))
-    return _Seeded(prompted.object_id, tuple(sorted(fitted.items(), key=lambda entry: entry[0]))), track
+    track = Track(prompted.object_id, Status.OK, "; ".join(warnings), prompted.category, len(by_label), tuple(indexes))
+    return _Seeded(prompted.object_id, tuple(sorted(by_label.items(), key=lambda entry: entry[0]))), track

@@ -19,8 +19,8 @@ from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.limits import Limits
 from pipeline.driver.loop import Interrupts, Loop
 from pipeline.driver.progress import Progress
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
-from pipeline.inputs.shards import InputTables
 from pipeline.records import Ending, Outcome, Report, Status, VideoProgress, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.fake_workers import Clock, FakeLedger, published

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.reading import ReadPolicy
-from pipeline.inputs.shards import InputTables
 from pipeline.records import FramePosition, RowSpan, Status, VideoSource, WorkItem
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}

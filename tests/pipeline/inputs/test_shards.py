@@ -12,8 +12,9 @@ from botocore.exceptions import NoCredentialsError
 
 from pipeline.errors import InputError
 from pipeline.inputs.columns import VIDEOS_IN
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.reading import ReadPolicy
-from pipeline.inputs.shards import InputTables, ParquetShards
+from pipeline.inputs.shards import ParquetShards
 from pipeline.storage.retry import Backoff
 from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.s3_server import S3Server

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import Plan, make_plan
-from pipeline.inputs.shards import InputTables
 from pipeline.inputs.video_files import find_videos
 from pipeline.records import Status
 from tests.support.s3_server import S3Server

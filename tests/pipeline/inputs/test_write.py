@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import read_prompts
-from pipeline.inputs.shards import InputTables
 from pipeline.inputs.write import PROMPTS, VIDEOS, prompts_table, videos_table, write_table
 from pipeline.records import FramePosition, TimeRange
 

@@ -24,9 +24,9 @@ from pycocotools import mask as coco
 from model import FrameResult, Media, Step, advance
 from pipeline.config.job_config import CheckpointConfig, FlushConfig, JobConfig, ModelConfig, WorkerConfig
 from pipeline.errors import StorageError
+from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
-from pipeline.inputs.shards import InputTables
 from pipeline.output.saved_sessions import num_saved
 from pipeline.records import Report, Status, VideoSource, Weights, WorkerEnd, WorkItem
 from pipeline.storage.job_storage import JobStorage

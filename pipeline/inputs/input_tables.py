@@ -1,0 +1,77 @@
+"""What `videos=` and `prompts=` name together: two tables, or one that serves as both, or files and a table."""
+
+from __future__ import annotations
+
+from pipeline.errors import InputError
+from pipeline.inputs.boxes import FORMS, FRACTIONS, PIXELS
+from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+from pipeline.inputs.naming import InputNaming
+from pipeline.inputs.reading import ReadPolicy
+from pipeline.inputs.shards import ParquetShards
+from pipeline.inputs.video_files import VideoFiles, find_videos
+from pipeline.redact import redact_uri
+from pipeline.storage.uris import StorageOptions
+
+
+class InputTables:
+    """The tables that `videos=` and `prompts=` name. Without `videos`, the prompts' rows say where each video is.
+
+    Raises `InputError` for faults that the names and the first files show: no file, no Parquet, a missing column, a
+    wrong type, a name in `columns` that no table has.
+    """
+
+    def __init__(
+        self,
+        videos: str | None,
+        prompts: str,
+        storage_options: StorageOptions | None = None,
+        policy: ReadPolicy | None = None,
+        naming: InputNaming | None = None,
+    ) -> None:
+        naming = naming or InputNaming()
+        self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
+        self.storage_options = storage_options
+        self.has_videos_table = videos is not None
+        self.videos: ParquetShards | VideoFiles = self.prompts
+        if videos is not None:
+            self.videos = find_videos(videos, storage_options, policy, self.prompts.files) or ParquetShards(
+                "videos", videos, VIDEOS_IN, storage_options, policy, self.prompts.files, naming.videos
+            )
+        self._check_names(naming)
+        self._check_prompts()
+        if not {"uri", "bytes"} & self.videos.column_names:
+            raise InputError(
+                f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
+                + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
+            )
+
+    def _check_names(self, naming: InputNaming) -> None:
+        """A name in `columns` that no table has is a mistake."""
+        tables = {table.key: table for table in (self.videos, self.prompts) if isinstance(table, ParquetShards)}
+        known = frozenset[str]().union(*(table.table_columns for table in tables.values()))
+        for names in (naming.videos, naming.prompts):
+            for standard, given in names.names.items():
+                missing = [name for name in names.table_columns(standard) if name not in known]
+                if missing:
+                    there = "; ".join(f"{key}= has {', '.join(sorted(t.table_columns))}" for key, t in tables.items())
+                    raise InputError(f"columns.{standard}={given}: no table has a column {missing[0]}: {there}")
+
+    def _check_prompts(self) -> None:
+        names, file = self.prompts.column_names, redact_uri(self.prompts.files[0])
+        if not {"points_xy", PIXELS, FRACTIONS, "mask_rle"} & names:
+            if "bbox" in self.prompts.table_columns:
+                raise InputError(
+                    f"prompts: the name of column bbox of {file} does not say what its numbers are; give "
+                    f"box_format=xywh (COCO), box_format=xyxy (two corners) or another of {', '.join(FORMS)}"
+                )
+            raise InputError(
+                f"prompts: {file} has none of the columns points_xy (with point_labels), box_xyxy and mask_rle; at "
+                "least one is needed. Boxes may have other names and forms: see columns.box and box_format in --help"
+            )
+        if "bbox" in self.prompts.table_columns and not {PIXELS, FRACTIONS} & names:
+            self.prompts.warnings += (
+                "column bbox of the prompts table is not read, because its name does not say what its numbers are: "
+                "give box_format=",
+            )
+        if not {"frame_index", "pts_seconds"} & names:
+            raise InputError(f"prompts: {file} has neither frame_index nor pts_seconds; one is needed")

@@ -1,0 +1,238 @@
+"""From the columns of an input file, as its writer named them, to the standard ones of `columns`.
+
+A standard column comes from the column that `columns.NAME=` names, from the one of its own name, or from a folder
+`NAME=value` above the file. `columns.uri=clips/{episode:06d}.mp4` makes texts of other columns. Boxes may have other
+forms (see `boxes`), and a column `video` may have the bytes and the path of each video, as `datasets` writes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config.job_config import JobConfig
+from pipeline.errors import InputError
+from pipeline.inputs.boxes import FORMS, converted, target_column
+from pipeline.inputs.columns import STANDARD
+from pipeline.redact import redact_uri
+
+_FIELD = re.compile(r"\{([^{}]+?)(?::0?(\d+)d?)?\}")
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What a table's columns are called, by standard name, where that differs; and the form of its boxes.
+
+    `None` as the form says that the name of the column tells it.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    box_format: str | None = None
+
+    def table_columns(self, standard: str) -> list[str]:
+        """The columns of the table that `columns.{standard}=` names; empty where it is not given."""
+        given = self.names.get(standard)
+        if given is None:
+            return []
+        return [found[1] for found in _FIELD.finditer(given)] or [given]
+
+
+@dataclass(frozen=True)
+class InputNaming:
+    """The names in both tables. Without `videos=` the table of prompts serves as both."""
+
+    videos: Naming = field(default_factory=Naming)
+    prompts: Naming = field(default_factory=Naming)
+
+    @classmethod
+    def of(cls, config: JobConfig) -> InputNaming:
+        """What a config says."""
+        names = {name: value for name, value in config.columns.model_dump().items() if value is not None}
+        in_prompts = names.pop("prompts_video_id", names.get("video_id"))
+        prompts = Naming(names | ({"video_id": in_prompts} if in_prompts else {}), config.box_format)
+        return cls(prompts if config.videos is None else Naming(names), prompts)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a standard column comes from: the columns to read, its type, and how it is made of them.
+
+    `shown` is what messages call it. A column of a struct is named `struct.column`.
+    """
+
+    columns: tuple[str, ...]
+    kind: pa.DataType
+    make: Callable[[pa.RecordBatch], pa.Array]
+    shown: str
+
+
+def sources(schema: pa.Schema, file: str, naming: Naming, metadata: Any = None) -> dict[str, Source]:
+    """Where the standard columns of a file come from; those that it lacks are left out.
+
+    `metadata` of the Parquet file tells whether a column `video` holds bytes or paths; without it, bytes are taken.
+    Raises `InputError` for boxes of two forms, and for videos of which some are bytes and some paths.
+    """
+    folders = partitions(file)
+    found: dict[str, Source] = {}
+    for name in STANDARD:
+        given = naming.names.get(name)
+        if given is not None and _FIELD.search(given) and set(naming.table_columns(name)) <= {*schema.names, *folders}:
+            columns = tuple(column for column in naming.table_columns(name) if column in schema.names)
+            found[name] = Source(columns, pa.string(), partial(_template, given, folders), given)
+        elif (column := _first(schema.names, given, name)) is not None:
+            found[name] = Source((column,), schema.field(column).type, partial(_column, column), column)
+        elif (column := _first(folders, given, name)) is not None:
+            kind, value = _constant(folders[column])
+            found[name] = Source((), kind, partial(_repeated, value, kind), f"{column}={folders[column]}")
+    if not {"uri", "bytes"} & found.keys():
+        found |= _structs_of_videos(schema, file, naming, metadata)
+    return _with_boxes(schema, file, naming, found)
+
+
+def standard_batch(batch: pa.RecordBatch, wanted: Mapping[str, Source]) -> pa.RecordBatch:
+    """The columns that `wanted` names, made of what was read of a file."""
+    arrays = [source.make(batch) for source in wanted.values()]
+    return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
+
+
+def read_columns(wanted: Mapping[str, Source]) -> list[str]:
+    """The columns to read of a file for these standard ones, each once."""
+    return list(dict.fromkeys(column for source in wanted.values() for column in source.columns))
+
+
+def partitions(file: str) -> dict[str, str | None]:
+    """What the folders `key=value` right above a file say, as Hive, Spark and pandas write partitions."""
+    found: dict[str, str | None] = {}
+    for folder in reversed(file.split("/")[:-1]):
+        key, equals, value = folder.partition("=")
+        if not key or not equals:
+            break
+        found[unquote(key)] = None if value == _HIVE_NULL else unquote(value)
+    return found
+
+
+class NamedColumns:
+    """Standard columns of any file of a table, for a `RowReader`."""
+
+    def __init__(self, names: tuple[str, ...], naming: Naming | None = None) -> None:
+        self._names = names
+        self._naming = naming or Naming()
+
+    def to_read(self, schema: pa.Schema, file: str) -> list[str]:
+        """The columns to read of a file."""
+        return read_columns(self._wanted(schema, file))
+
+    def of(self, rows: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
+        """What was read, as standard columns; those that the file lacks are left out."""
+        wanted = self._wanted(schema, file)
+        return pa.Table.from_batches([standard_batch(batch, wanted) for batch in rows.to_batches()])
+
+    def _wanted(self, schema: pa.Schema, file: str) -> dict[str, Source]:
+        known = sources(schema, file, self._naming)
+        return {name: known[name] for name in self._names if name in known}
+
+
+def _first(there: Any, *names: str | None) -> str | None:
+    return next((name for name in names if name is not None and name in there), None)
+
+
+def _structs_of_videos(schema: pa.Schema, file: str, naming: Naming, metadata: Any) -> dict[str, Source]:
+    """Bytes or uris from a column of structs with `bytes` and `path`. Beside bytes, a path is only a former name."""
+    column = _first(schema.names, naming.names.get("video"), "video")
+    if column is None:
+        return {}
+    kind = schema.field(column).type
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        return {}
+    num_null = _num_null(metadata, f"{column}.bytes")
+    standard, inner = "bytes", "bytes"
+    if num_null and num_null == metadata.num_rows and kind.get_field_index("path") >= 0:
+        standard, inner = "uri", "path"
+    elif num_null:
+        raise InputError(
+            f"videos: column {column} of {redact_uri(file)} has bytes in some rows and none in others; write the "
+            "column with bytes only, or columns uri and bytes"
+        )
+    shown = f"{column}.{inner}"
+    return {standard: Source((shown,), kind.field(inner).type, partial(_struct_field, column, inner), shown)}
+
+
+def _num_null(metadata: Any, path: str) -> int:
+    """How many values of a column a Parquet file calls null; 0 where it does not say."""
+    if metadata is None:
+        return 0
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    counts = [column.statistics for column in columns if column.path_in_schema == path]
+    return sum(found.null_count for found in counts if found is not None and found.has_null_count)
+
+
+def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, Source]) -> dict[str, Source]:
+    named = {f"box_{form}": form for form in FORMS if f"box_{form}" in schema.names}
+    if len(named) > 1:
+        raise InputError(f"prompts: {redact_uri(file)} has several columns of boxes ({', '.join(named)}); keep one")
+    column = _first(schema.names, naming.names.get("box"), *named, "bbox" if naming.box_format else None)
+    if column is None:
+        return found
+    form = named.get(column, "xyxy")
+    if naming.box_format is not None and form not in ("xyxy", naming.box_format):
+        raise InputError(
+            f"prompts: box_format={naming.box_format} contradicts column {column} of {redact_uri(file)}; leave "
+            "box_format out, or rename the column to bbox"
+        )
+    form = naming.box_format or form
+    made = Source((column,), schema.field(column).type, partial(_box, column, form), column)
+    return {name: source for name, source in found.items() if name not in named} | {target_column(form): made}
+
+
+def _column(column: str, batch: pa.RecordBatch) -> pa.Array:
+    return batch.column(column)
+
+
+def _box(column: str, form: str, batch: pa.RecordBatch) -> pa.Array:
+    return converted(batch.column(column), form)
+
+
+def _struct_field(column: str, inner: str, batch: pa.RecordBatch) -> pa.Array:
+    return pc.struct_field(batch.column(column), inner)
+
+
+def _constant(value: str | None) -> tuple[pa.DataType, Any]:
+    """The type and the value of a partition: a whole number, a number or a text."""
+    if value is None:
+        return pa.null(), None
+    for kind, of in ((pa.int64(), int), (pa.float64(), float)):
+        try:
+            return kind, of(value)
+        except ValueError:
+            continue
+    return pa.string(), value
+
+
+def _repeated(value: Any, kind: pa.DataType, batch: pa.RecordBatch) -> pa.Array:
+    return pa.array([value] * batch.num_rows, kind)
+
+
+def _template(text: str, folders: Mapping[str, str | None], batch: pa.RecordBatch) -> pa.Array:
+    """Texts with the values of columns in them; null where one of the columns is null."""
+    names = [found[1] for found in _FIELD.finditer(text)]
+    widths = [int(found[2] or 0) for found in _FIELD.finditer(text)]
+    pieces = _FIELD.sub("\0", text).split("\0")
+    columns = [
+        batch.column(name).to_pylist() if name in batch.schema.names else [folders[name]] * batch.num_rows
+        for name in names
+    ]
+    made = []
+    for values in zip(*columns, strict=True):
+        texts = [str(value).zfill(width) for value, width in zip(values, widths, strict=True)]
+        joined = "".join(part for pair in zip(pieces, [*texts, ""], strict=True) for part in pair)
+        made.append(None if None in values else joined)
+    return pa.array(made, pa.string())
