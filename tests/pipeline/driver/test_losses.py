@@ -11,8 +11,8 @@ import pytest
 from pipeline.commits.snapshot import JobState
 from pipeline.driver.losses import check_losses
 from pipeline.errors import ConfigError
-from pipeline.inputs.plan import make_plan
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.plan import make_plan
 from pipeline.inputs.write import prompts_table, videos_table, write_table
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage

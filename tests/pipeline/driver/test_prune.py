@@ -14,8 +14,8 @@ from pipeline.commits.status_file import RunStatus, write_status
 from pipeline.config.job_config import CheckpointConfig
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.errors import ConfigError
-from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.write import prompts_table, write_table
 from pipeline.output.saved_sessions import SessionStore
 from pipeline.output.segments import list_segments
