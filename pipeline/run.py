@@ -22,7 +22,7 @@ HELP = """maskmill labels a dataset of videos with SAM 2.
 Arguments are key=value. Three of them pick a file with many keys:
 
   conf=                                    {jobs}, or a file or URI of your own: conf=path/to/job.yaml, conf=s3://…
-      The file with the keys of the job. Left out, it is label where videos= or prompts= is given, else demo.
+      The file with the keys of the job. Left out, it is label where tables are given, else demo.
   model=mini                               {models}
       The network: mini is part of maskmill and knows drawn shapes only, the others are SAM 2.1 from the Hub.
   cluster=local                            {clusters}
@@ -114,7 +114,9 @@ def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
         raise ConfigError(f"conf= is given {len(jobs)} times ({', '.join(jobs)}): give one")
     if jobs:
         return jobs[0], others
-    return ("label" if any(word.startswith(("videos=", "prompts=")) for word in others) else "demo"), others
+    return (
+        "label" if any(word.startswith(("videos=", "prompts=", "corrections=")) for word in others) else "demo"
+    ), others
 
 
 if __name__ == "__main__":

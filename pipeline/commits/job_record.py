@@ -23,11 +23,15 @@ from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
 
+_TABLE_KEYS = ("videos", "prompts", "corrections")
 _VERSIONED = ("maskmill", "torch", "av", "ray", "pyarrow")
 
 
 class JobRecord(Document):
-    """The content of `job.json`. `config` is redacted; `files` are size and time of the weights on local disk."""
+    """The content of `job.json`. `config` is redacted; `files` are size and time of the weights on local disk.
+
+    The tables in `config` are those of the last run, everything else is from the run that began the job.
+    """
 
     fingerprint: dict[str, Any]
     config: dict[str, Any]
@@ -45,6 +49,15 @@ class JobRecord(Document):
     def has_single_driver(self) -> bool:
         """Whether the job's driver relies on `single_driver=true`."""
         return bool(self.config.get("single_driver"))
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """Where the tables of the last run are, by key; URIs without secrets."""
+        return {key: self.config.get(key) for key in _TABLE_KEYS}
+
+    def with_tables_of(self, later: JobRecord) -> JobRecord:
+        """This record with the tables that a later run reads. All else stays what it was when the job began."""
+        return self.model_copy(update={"config": {**self.config, **later.tables}})
 
 
 def read_record(storage: JobStorage) -> JobRecord | None:

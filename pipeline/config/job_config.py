@@ -26,6 +26,7 @@ Pixels = Annotated[int, Unit("pixels")]
 OptionalWorkers = Annotated[int | None, Unit("workers")]
 Place = Annotated[str, AsTyped("a path or URI")]
 OptionalPlace = Annotated[str | None, AsTyped("a path or URI")]
+OptionalPlaces = Annotated[tuple[str, ...] | None, AsTyped("a path or URI, or in a job file a list of them")]
 OptionalLocalPlace = Annotated[str | None, AsTyped("a path on local disk")]
 
 
@@ -280,6 +281,11 @@ class JobConfig(Group):
     prompts: OptionalPlace = Field(
         default=None, description="The Parquet table of seed prompts: a file, a folder or a glob."
     )
+    corrections: OptionalPlaces = Field(
+        default=None,
+        description="Parquet tables of further prompts, found like prompts, to which they add. A column uri is not "
+        "needed. Given without prompts, they add to all tables of the job's last run.",
+    )
     output: OptionalPlace = Field(
         default=None, description="The folder or URI of the job, where its tables and its log lie."
     )
@@ -328,7 +334,7 @@ class JobConfig(Group):
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     demo: DemoConfig | None = None
 
-    @field_validator("retry", mode="before")
+    @field_validator("retry", "corrections", mode="before")
     @classmethod
     def _take_one_for_a_list(cls, value: Any) -> Any:
         """`retry=failed` means `retry=[failed]`."""
@@ -349,7 +355,7 @@ def from_hydra(config: DictConfig) -> JobConfig:
 def check(job: JobConfig) -> None:
     """Raises `ConfigError` for keys that a job needs, and for keys of different groups that contradict each other."""
     if job.demo is None:
-        if not job.prompts:
+        if not job.prompts and not job.corrections:
             raise ConfigError(
                 "prompts= is missing: give the Parquet table of seed prompts (a file, a folder or a glob)"
             )
@@ -368,7 +374,7 @@ def _check_all_nodes_reach(job: JobConfig) -> None:
     """Workers on other machines cannot read this machine's disk."""
     places = {"videos": job.videos, "prompts": job.prompts, "output": job.output}
     places["model.checkpoint"] = _place_of_weights(job.model.checkpoint)
-    for key, value in places.items():
+    for key, value in (*places.items(), *(("corrections", place) for place in job.corrections or ())):
         if value and is_of_this_machine(value):
             raise ConfigError(
                 f"{key}={value} lies on this machine's disk, which other nodes of the cluster cannot reach: "

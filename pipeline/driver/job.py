@@ -21,7 +21,7 @@ from pipeline.inputs.plan import Plan, make_plan
 from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
 from pipeline.records import Ending, Status, Weights
-from pipeline.redact import redact_uri
+from pipeline.redact import HIDDEN, redact_uri
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
 from pipeline.text import counted
@@ -54,12 +54,17 @@ class Job:
 def open_job(config: JobConfig) -> Job:
     """The job at `output`, with its log. Raises `ConfigError` if another model or other options made its masks."""
     places = {"videos": config.videos, "prompts": config.prompts, "output": config.output}
-    config = config.model_copy(update={key: _absolute(place) for key, place in places.items()})
+    corrections = None if config.corrections is None else tuple(map(_absolute, config.corrections))
+    config = config.model_copy(
+        update={"corrections": corrections, **{key: place and _absolute(place) for key, place in places.items()}}
+    )
     assert config.output is not None
-    _check_apart(config)
     options = {} if is_local(config.output) else config.storage_options
     storage = JobStorage(config.output, options, config.single_driver)
     before = read_record(storage)
+    if not config.prompts:
+        config = _with_tables_of(before, config)
+    _check_apart(config)
     weights = resolve_weights(config, before)
     record = make_record(config, weights)
     if not config.relabel:
@@ -76,7 +81,13 @@ def plan_job(job: Job) -> Plan:
     """
     config = job.config
     assert config.prompts is not None
-    tables = InputTables(config.videos, config.prompts, config.storage_options, naming=InputNaming.of(config))
+    tables = InputTables(
+        config.videos,
+        config.prompts,
+        config.storage_options,
+        naming=InputNaming.of(config),
+        corrections=config.corrections or (),
+    )
     plan = make_plan(tables, job.log.state.finished, _retried(config))
     _check_nothing_vanishes(job, plan)
     return plan.again({}) if job.relabels_all else plan
@@ -93,10 +104,31 @@ def _check_nothing_vanishes(job: Job, plan: Plan) -> None:
         )
 
 
+def _with_tables_of(before: JobRecord | None, config: JobConfig) -> JobConfig:
+    """`corrections=` without `prompts=`: they add to the tables of the last run, which `job.json` names."""
+    last = before.tables if before else {}
+    if not last.get("prompts"):
+        raise ConfigError(
+            f"corrections= adds to the prompts of a job, and {redact_uri(str(config.output))} does not say where they "
+            "are: give prompts= as well"
+        )
+    corrections = tuple(dict.fromkeys((*(last["corrections"] or ()), *(config.corrections or ()))))
+    hidden = [key for key, place in last.items() if place and HIDDEN in str(place)]
+    if hidden:
+        raise ConfigError(
+            f"corrections= adds to the tables of the last run, whose {hidden[0]}= has a secret, which the job does not "
+            "keep: give prompts=, and what else the last run was given"
+        )
+    found = {"prompts": last["prompts"], "videos": config.videos or last["videos"], "corrections": corrections}
+    named = " ".join(f"{key}={value}" for key, value in found.items() if value and key != "corrections")
+    _log.info("corrections= adds to the tables of the last run: %s, %s", named, counted(len(corrections), "correction"))
+    return config.model_copy(update=found)
+
+
 def _check_apart(config: JobConfig) -> None:
     """Raises `ConfigError` if the output lies in a folder of input tables: the next run would read it as input."""
-    for key in ("videos", "prompts"):
-        folder = getattr(config, key)
+    places = [("videos", config.videos), ("prompts", config.prompts)]
+    for key, folder in (*places, *(("corrections", place) for place in config.corrections or ())):
         if folder and str(config.output).startswith(folder.rstrip("/") + "/"):
             raise ConfigError(
                 f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, and all tables in "
@@ -137,6 +169,8 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     before = job.record_before
     if job.relabels_all or before is None or before.has_single_driver != job.record.has_single_driver:
         write_record(job.storage, job.record)
+    elif before.tables != job.record.tables:
+        write_record(job.storage, before.with_tables_of(job.record))
     adopted = keeper.adopt(job.record.config_hash)
     if adopted:
         _log.info("adopted %s that a killed run had published and not committed", counted(len(adopted), "video"))
@@ -179,9 +213,9 @@ def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -
         )
 
 
-def _absolute(uri: str | None) -> str | None:
+def _absolute(uri: str) -> str:
     """Local paths made absolute, because a worker may run in another folder. URIs stay as they are."""
-    if uri is None or not is_local(uri):
+    if not is_local(uri):
         return uri
     return str(Path(local_path(uri)).expanduser().absolute())
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import FORMS, FRACTIONS, PIXELS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.reading import ReadPolicy
+from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.redact import redact_uri
@@ -15,6 +19,8 @@ from pipeline.storage.uris import StorageOptions
 
 class InputTables:
     """The tables that `videos=` and `prompts=` name. Without `videos`, the prompts' rows say where each video is.
+
+    `corrections` are places of further prompts, which add to those of `prompts`. They say nothing of where a video is.
 
     Raises `InputError` for faults that the names and the first files show: no file, no Parquet, a missing column, a
     wrong type, a name in `columns` that no table has.
@@ -27,9 +33,14 @@ class InputTables:
         storage_options: StorageOptions | None = None,
         policy: ReadPolicy | None = None,
         naming: InputNaming | None = None,
+        corrections: Sequence[str] = (),
     ) -> None:
         naming = naming or InputNaming()
         self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
+        self.corrections = [
+            ParquetShards("corrections", place, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
+            for place in corrections
+        ]
         self.storage_options = storage_options
         self.has_videos_table = videos is not None
         self.videos: ParquetShards | VideoFiles = self.prompts
@@ -38,7 +49,9 @@ class InputTables:
                 "videos", videos, VIDEOS_IN, storage_options, policy, self.prompts.files, naming.videos
             )
         self._check_names(naming)
-        self._check_prompts()
+        for table in self.tables_of_prompts:
+            _check_prompts(table)
+        self._read_each_file_once()
         if not {"uri", "bytes"} & self.videos.column_names:
             raise InputError(
                 f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
@@ -56,22 +69,48 @@ class InputTables:
                     there = "; ".join(f"{key}= has {', '.join(sorted(t.table_columns))}" for key, t in tables.items())
                     raise InputError(f"columns.{standard}={given}: no table has a column {missing[0]}: {there}")
 
-    def _check_prompts(self) -> None:
-        names, file = self.prompts.column_names, redact_uri(self.prompts.files[0])
-        if not {"points_xy", PIXELS, FRACTIONS, "mask_rle"} & names:
-            if "bbox" in self.prompts.table_columns:
-                raise InputError(
-                    f"prompts: the name of column bbox of {file} does not say what its numbers are; give "
-                    f"box_format=xywh (COCO), box_format=xyxy (two corners) or another of {', '.join(FORMS)}"
-                )
+    @property
+    def tables_of_prompts(self) -> tuple[ParquetShards, ...]:
+        """The table of prompts, then those that add to it."""
+        return (self.prompts, *self.corrections)
+
+    @property
+    def prompt_files(self) -> tuple[str, ...]:
+        """The files of all prompts; `file_number` of a batch of `read_prompts` counts them."""
+        return tuple(file for table in self.tables_of_prompts for file in table.files)
+
+    def read_prompts(self, names: Sequence[str]) -> Iterator[RowBatch]:
+        """Stream these columns of all prompts; see `ParquetShards.read`."""
+        first = 0
+        for table in self.tables_of_prompts:
+            for batch in table.read(names):
+                yield replace(batch, file_number=first + batch.file_number)
+            first += len(table.files)
+
+    def _read_each_file_once(self) -> None:
+        """Leave out what several places name: rows that are read twice would count twice in the hash of a video."""
+        seen = set(self.prompts.files)
+        for table in self.corrections:
+            table.files = tuple(file for file in table.files if file not in seen)
+            seen.update(table.files)
+
+
+def _check_prompts(table: ParquetShards) -> None:
+    names, file = table.column_names, redact_uri(table.files[0])
+    if not {"points_xy", PIXELS, FRACTIONS, "mask_rle"} & names:
+        if "bbox" in table.table_columns:
             raise InputError(
-                f"prompts: {file} has none of the columns points_xy (with point_labels), box_xyxy and mask_rle; at "
-                "least one is needed. Boxes may have other names and forms: see columns.box and box_format in --help"
+                f"{table.key}: the name of column bbox of {file} does not say what its numbers are; give "
+                f"box_format=xywh (COCO), box_format=xyxy (two corners) or another of {', '.join(FORMS)}"
             )
-        if "bbox" in self.prompts.table_columns and not {PIXELS, FRACTIONS} & names:
-            self.prompts.warnings += (
-                "column bbox of the prompts table is not read, because its name does not say what its numbers are: "
-                "give box_format=",
-            )
-        if not {"frame_index", "pts_seconds"} & names:
-            raise InputError(f"prompts: {file} has neither frame_index nor pts_seconds; one is needed")
+        raise InputError(
+            f"{table.key}: {file} has none of the columns points_xy (with point_labels), box_xyxy and mask_rle; at "
+            "least one is needed. Boxes may have other names and forms: see columns.box and box_format in --help"
+        )
+    if "bbox" in table.table_columns and not {PIXELS, FRACTIONS} & names:
+        table.warnings += (
+            f"column bbox of the {table.key} table is not read, because its name does not say what its numbers are: "
+            "give box_format=",
+        )
+    if not {"frame_index", "pts_seconds"} & names:
+        raise InputError(f"{table.key}: {file} has neither frame_index nor pts_seconds; one is needed")

@@ -250,7 +250,7 @@ def _refused_hash(prompt_hash: str, problem: str) -> str:
 
 
 def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> Iterator[str]:
-    for table in {tables.prompts.key: tables.prompts, tables.videos.key: tables.videos}.values():
+    for table in {table.key: table for table in (*tables.tables_of_prompts, tables.videos)}.values():
         for name, meant in table.misspelled():
             yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
     yield from dict.fromkeys((*tables.prompts.warnings, *tables.videos.warnings))
@@ -264,17 +264,21 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
     yield from prompts.oddities
     if prompts.num_without_object:
         yield f"{counted(prompts.num_without_object, 'row')} of the prompts table without an object_id: left out"
-    if prompts.num_unknown_rows and tables.has_videos_table:
+    if prompts.num_unknown_rows and (tables.has_videos_table or tables.corrections):
         examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
         yield (
-            f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the prompts table are left out, because their "
-            f"videos are not in videos=; examples: {examples}"
+            f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the {_prompts_in_words(tables)} are left out, "
+            f"because their videos are not in {tables.videos.key}=; examples: {examples}"
             f"{did_you_mean(prompts.unknown_examples, videos.ids)}"
         )
     if videos.problems:
         examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
         count = counted(len(videos.problems), "video")
         yield f"{count} cannot be labeled, because of wrong rows; examples: {examples}"
+
+
+def _prompts_in_words(tables: InputTables) -> str:
+    return "tables of prompts and corrections" if tables.corrections else "prompts table"
 
 
 def _first(problems: Mapping[int, str]) -> list[tuple[int, str]]:

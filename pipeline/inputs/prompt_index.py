@@ -68,7 +68,7 @@ def _digests(batch: RowBatch) -> UInt64Array:
 
 
 def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptIndex:
-    """Read the prompts table once, by columns. Rows of unknown videos, or without `object_id`, are only counted.
+    """Read all prompts once, by columns. Rows of unknown videos, or without `object_id`, are only counted.
 
     `numbers` are the numbers of the videos by id, and by every other name that they have. Raises `InputError` for an
     `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
@@ -78,7 +78,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
     coordinates = Coordinates()
-    for batch in tables.prompts.read(("video_id", *PROMPT_COLUMNS)):
+    for batch in tables.read_prompts(("video_id", *PROMPT_COLUMNS)):
         video_ids = batch.rows.column("video_id").to_pylist()
         videos = np.fromiter((numbers.get(video_id, -1) for video_id in video_ids), np.int64, len(video_ids))
         num_rows += len(videos)
@@ -102,7 +102,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         unknown_examples=tuple(examples)[:_NUM_EXAMPLES],
         num_without_object=num_without_object,
         oddities=tuple(coordinates.warnings()),
-        files=tables.prompts.files,
+        files=tables.prompt_files,
         _spans_N5=spans,
     )
 

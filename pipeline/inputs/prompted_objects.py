@@ -1,4 +1,4 @@
-"""Which objects the table of prompts names, and on which frames: of a few videos, when their prompts have changed."""
+"""Which objects the tables of prompts name, and on which frames: of a few videos, when their prompts have changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def prompted_objects(tables: InputTables, video_ids: Collection[str]) -> Mapping
     wanted = {video_id: video_id for video_id in video_ids}
     wanted |= {name: meant for name, meant in tables.videos.other_names().items() if meant in wanted}
     found: dict[str, dict[int, set[FramePosition]]] = defaultdict(lambda: defaultdict(set))
-    for batch in tables.prompts.read(("video_id", "object_id", "frame_index", "pts_seconds")):
+    for batch in tables.read_prompts(("video_id", "object_id", "frame_index", "pts_seconds")):
         columns = [batch.rows.column(name).to_pylist() for name in batch.rows.schema.names]
         for video_id, object_id, frame_index, pts_seconds in zip(*columns, strict=True):
             if video_id in wanted and object_id is not None:

@@ -30,6 +30,7 @@ T = TypeVar("T")
 _REMEDIES = {
     "videos": "write it again, or give a folder of videos, a glob or one video",
     "prompts": "write it again",
+    "corrections": "write it again",
 }
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.inputs.write import prompts_table, write_table
+from pipeline.run import main
 from pipeline.status import read_status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.jobs import JobFolder
@@ -85,3 +87,55 @@ def test_an_interrupted_job_says_what_it_would_take_away_after_it_has_adopted_wh
     assert job.run() == 2
     assert "'one' (object 2)" in capsys.readouterr().err
     assert job.tables().tracks["object_id"].to_pylist() == [1, 2]
+
+
+def correction(folder: Path, name: str, object_id: int, frame_index: int) -> str:
+    """A click on one object of `one`, in a table without `uri`."""
+    row = {"object_id": object_id, "frame_index": frame_index, "points_xy": [[64.0, 48.0]], "point_labels": [1]}
+    write_table(str(folder / f"{name}.parquet"), prompts_table([{"video_id": "one", **row}]))
+    return str(folder / f"{name}.parquet")
+
+
+def num_prompts(job: JobFolder) -> dict[tuple[str, int], int]:
+    return {(row["video_id"], row["object_id"]): row["num_prompts"] for row in job.tables().tracks.to_pylist()}
+
+
+def test_corrections_add_to_the_prompts_of_before_in_every_later_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["one", "two"], num_objects=2)
+    assert job.run() == 0
+    finished_at = job.tables().videos["two"]["finished_at"]
+    first, second = correction(tmp_path, "first", 1, 2), correction(tmp_path, "second", 3, 1)
+
+    assert job.run(f"corrections={first}") == 0
+    expected = {("one", 1): 2, ("one", 2): 1, ("two", 1): 1, ("two", 2): 1}
+    assert num_prompts(job) == expected
+    files = job.files()
+    assert job.run(f"corrections={first}") == 0
+    assert job.files() == files
+
+    alone = [f"output={job.output}", "cluster=serial"]
+    assert main([f"corrections={second}", *alone]) == 0
+    assert num_prompts(job) == {**expected, ("one", 3): 1}
+    files = job.files()
+    assert main([f"corrections={second}", *alone]) == 0
+    assert job.files() == files
+    assert job.tables().videos["two"]["finished_at"] == finished_at
+
+    assert job.run(f"corrections={first}") == 2
+    assert "1 object of the output has no prompts any more: 'one' (object 3)" in capsys.readouterr().err
+    caplog.clear()
+    assert job.run(f"corrections={second}") == 0
+    assert "objects with fewer prompts than before are labeled again: 'one' (object 1)" in caplog.text
+    assert num_prompts(job) == {**expected, ("one", 1): 1, ("one", 3): 1}
+
+
+def test_corrections_alone_need_a_job_that_says_where_its_prompts_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fix = correction(tmp_path, "fix", 1, 0)
+    assert main([f"corrections={fix}", f"output={tmp_path / 'out'}", "cluster=serial"]) == 2
+    assert "does not say where they are: give prompts= as well" in capsys.readouterr().err
+    assert main([f"corrections={tmp_path}", f"prompts={fix}", f"output={tmp_path / 'out'}"]) == 2
+    assert f"lies in corrections={tmp_path}, and all tables in that folder are input" in capsys.readouterr().err

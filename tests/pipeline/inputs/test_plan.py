@@ -463,3 +463,31 @@ def test_the_objects_of_a_few_videos_are_told_whatever_name_the_prompts_give_the
     assert make_plan(tables, {}).prompted_objects(["a"]) == {
         "a": {4: {FramePosition(0, None)}, 6: {FramePosition(None, 1.5)}}
     }
+
+
+def test_corrections_add_prompts_and_say_nothing_of_where_videos_are(tmp_path: Path) -> None:
+    base = str(write(tmp_path / "prompts.parquet", prompts("a", "b", uri=["a.mp4", "b.mp4"])))
+    fixes = tmp_path / "fixes"
+    for number, columns in enumerate((prompts("b", object_id=[7]), prompts("b", "nobody", uri=["wrong.mp4", "n.mp4"]))):
+        write(fixes / f"{number}.parquet", columns)
+    before = make_plan(InputTables(None, base), {})
+    plan = make_plan(InputTables(None, base, corrections=[str(fixes), f"{fixes}/*1.parquet"]), finished(before))
+    (item,) = plan.items()
+    assert plan.changed == {"b"}
+    assert item.source.uri == str(tmp_path / "b.mp4")
+    assert [Path(span.file).name for span in item.prompts_at] == ["prompts.parquet", "0.parquet", "1.parquet"]
+    assert [one.object_id for one in read_prompts(item).objects] == [1, 7]
+    assert plan.prompted_objects(["b"])["b"].keys() == {1, 7}
+    (warning,) = plan.warnings
+    assert "1 of 5 rows of the tables of prompts and corrections are left out" in warning
+    assert "'nobody'" in warning
+    assert make_plan(InputTables(None, base, corrections=[base]), finished(before)).changed == frozenset()
+
+
+def test_corrections_are_checked_like_prompts(tmp_path: Path) -> None:
+    base = str(write(tmp_path / "prompts.parquet", prompts("a", uri=["a.mp4"])))
+    bare = str(write(tmp_path / "bare.parquet", {"video_id": ["a"], "object_id": [1], "frame_index": [0]}))
+    with pytest.raises(InputError, match=r"corrections: .*bare\.parquet has none of the columns points_xy"):
+        InputTables(None, base, corrections=[bare])
+    with pytest.raises(InputError, match=r"corrections: .*nowhere\.parquet does not exist"):
+        InputTables(None, base, corrections=[str(tmp_path / "nowhere.parquet")])
