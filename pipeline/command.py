@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from pipeline.config.fields import Group, keys
-from pipeline.config.job_config import OptionalLocalPlace, Place
+from pipeline.config.job_config import Place
 from pipeline.config.key_help import describe_key
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError, NewerVersion, StorageError, UnusableStore
@@ -55,48 +56,64 @@ def explain(error: Exception) -> ExitCode:
     return ExitCode.ENVIRONMENT if isinstance(error, StorageError) else ExitCode.REFUSED
 
 
-def describe_arguments(names: Sequence[str]) -> str:
-    """The keys that a command on an existing job takes, for its help."""
-    return "\n".join(describe_key(key) for key in keys(JobArguments) if key.path in names)
-
-
 def set_up_logging() -> None:
-    """Send the log to the terminal, a line a record. A program that has set up logging before keeps what it has."""
+    """Send the log to the terminal, a line a record. A program that has set up logging before keeps what it has.
+
+    A terminal that lacks a letter gets an escape for it, because a name in another alphabet must not end a command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    # The client of S3 says at each start, several times, where it has found its credentials.
+    logging.getLogger("aiobotocore.credentials").setLevel(logging.WARNING)
+    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)
 
 
 class JobArguments(Group):
-    """The keys of a command on an existing job."""
+    """The keys that each command on an existing job takes."""
 
     output: Place = Field(description="The folder or URI of the job.")
     storage_options: dict[str, Any] = Field(
         default_factory=dict, description="Credentials and endpoints of its store, as in storage_options.anon=true."
     )
-    spool_dir: OptionalLocalPlace = Field(
-        default=None, description="A local folder for about 1 GB of temporary files; null is the system's own."
-    )
 
 
-def parse(words: Sequence[str]) -> JobArguments:
-    """The arguments of a command. Raises `ConfigError` naming the key, the value and what is allowed."""
-    for word in words:
+Arguments = TypeVar("Arguments", bound=JobArguments)
+
+
+def describe_arguments(kind: type[JobArguments]) -> str:
+    """The keys of a command on an existing job, for its help."""
+    return "\n".join(map(describe_key, keys(kind)))
+
+
+def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
+    """The arguments of a command. `--a-b` is `a_b=true`. Raises `ConfigError` naming the key and what is allowed."""
+    flags = {f"--{name.replace('_', '-')}": name for name, field in kind.model_fields.items() if field.default is False}
+    pairs = [f"{flags[word]}=true" if word in flags else word for word in words]
+    for word in pairs:
         key, equals, _ = word.partition("=")
         if not equals or key.startswith("-"):
             raise ConfigError(f"{word!r} is not key=value (as in output=s3://bucket/labels); --help shows the keys")
     try:
-        values = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)), resolve=True)
+        values = OmegaConf.to_container(OmegaConf.from_dotlist(pairs), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the arguments cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict) or not values.get("output"):
         raise ConfigError("output= is missing: give the folder or URI of the job")
-    return checked(JobArguments, values)
+    return checked(kind, values)
 
 
-def main(help_text: str, command: Callable[[JobArguments], None], words: Sequence[str] | None = None) -> int:
+def main(
+    help_text: str,
+    kind: type[Arguments],
+    command: Callable[[Arguments], ExitCode],
+    words: Sequence[str] | None = None,
+) -> int:
     """Run a command on an existing job and return its exit code, an `ExitCode`.
 
     It is `REFUSED` for wrong arguments, where there is no job, and for a job of a newer version of this program;
-    `ENVIRONMENT` when the store fails.
+    `ENVIRONMENT` when the store fails; else what the command says.
     """
     set_up_logging()
     words = list(sys.argv[1:] if words is None else words)
@@ -104,7 +121,6 @@ def main(help_text: str, command: Callable[[JobArguments], None], words: Sequenc
         say(help_text.rstrip())
         return ExitCode.DONE
     try:
-        command(parse(words))
+        return command(parse(kind, words))
     except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore, StorageError) as error:
         return explain(error)
-    return ExitCode.DONE

@@ -15,17 +15,29 @@ import tempfile
 import time
 from pathlib import Path
 
+from pydantic import Field
+
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.commits.compaction import compact
+from pipeline.config.job_config import OptionalLocalPlace
 from pipeline.packages import leave_current_folder
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, say
+
+
+class CompactArguments(JobArguments):
+    """The keys of a compaction."""
+
+    spool_dir: OptionalLocalPlace = Field(
+        default=None, description="A local folder for about 1 GB of temporary files; null is the system's own."
+    )
+
 
 HELP = f"""Merges the small segments of a job (below 256 MiB) into segments of up to 512 MiB, sorted by video.
 
   python -m pipeline.compact output=…
 
-{describe_arguments(("output", "storage_options", "spool_dir"))}
+{describe_arguments(CompactArguments)}
 
 It is safe at any time, also while the job runs and when it is killed in the middle. A job with single_driver=true is
 the exception: it is merged only while it does not run, and it cannot start meanwhile.
@@ -37,7 +49,7 @@ Exit codes:
 """
 
 
-def run(arguments: JobArguments) -> None:
+def run(arguments: CompactArguments) -> ExitCode:
     """Merge what can be merged and say how much that was."""
     started = time.monotonic()
     storage = JobStorage(arguments.output, arguments.storage_options)
@@ -46,8 +58,9 @@ def run(arguments: JobArguments) -> None:
         f"{storage}: {counted(done.num_merged, 'segment')} merged into {done.num_made}, "
         f"{done.num_bytes / 1e6:.1f} MB, in {time.monotonic() - started:.1f} s"
     )
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":
     leave_current_folder()
-    sys.exit(main(HELP, run))
+    sys.exit(main(HELP, CompactArguments, run))

@@ -22,6 +22,10 @@ class Status(StrEnum):
     NO_PROMPTS = "no_prompts"
 
 
+BAD = (Status.FAILED, Status.QUARANTINED)
+"""How a video ends that has prompts and no masks."""
+
+
 @dataclass(frozen=True)
 class RowSpan:
     """Rows `[start, stop)` of one row group of one Parquet file, where a worker finds prompts or video bytes."""
@@ -71,6 +75,33 @@ class WorkItem:
 
 
 @dataclass(frozen=True)
+class ObjectNote:
+    """An object of an `ok` video that failed, or that has a warning (`status` is `ok` then)."""
+
+    object_id: int
+    status: Status
+    message: str
+
+
+@dataclass(frozen=True)
+class OutcomeDetails:
+    """What is known of a finished video besides how it ended.
+
+    The numbers of objects are `None` where a version wrote them that did not count objects. `attempts` are those of all
+    runs. `notes` tell the driver of single objects. The commit log does not keep them, because `tracks` has them.
+    """
+
+    num_tracks: int | None = 0
+    num_tracks_failed: int | None = 0
+    num_tracks_warned: int | None = 0
+    attempts: int = 1
+    notes: tuple[ObjectNote, ...] = field(default=(), compare=False)
+
+
+NO_DETAILS = OutcomeDetails()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How one video ended, as the commit log keeps it. `num_masks` is the number of its rows in `masks`.
 
@@ -85,6 +116,30 @@ class Outcome:
     num_frames: int
     error_class: str = ""
     message: str = ""
+    details: OutcomeDetails = NO_DETAILS
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the video, or an object of it, was not labeled although it has prompts."""
+        return self.status in BAD or bool(self.details.num_tracks_failed)
+
+
+@dataclass(frozen=True)
+class ObjectCounts:
+    """The objects of a job's `ok` videos: all, those that failed, those that have a warning.
+
+    `num_videos_partly` are the videos with a failed object. The objects of `num_videos_uncounted` were not counted by
+    the version that labeled them, so that the other numbers may be too small.
+    """
+
+    num: int = 0
+    num_failed: int = 0
+    num_warned: int = 0
+    num_videos_partly: int = 0
+    num_videos_uncounted: int = 0
+
+
+NO_OBJECTS = ObjectCounts()
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,16 @@ class JobTables:
         """One row per finished video, sorted."""
         return self._sorted("videos", video_ids)
 
+    def noted_tracks(self, video_ids: Collection[str]) -> list[dict[str, Any]]:
+        """Of these videos the rows of `tracks` that failed or have a warning: ids, status and message."""
+        is_noted = (ds.field("status") != "ok") | (ds.field("message") != "")
+        columns = ["video_id", "object_id", "status", "message"]
+        rows = self._up_to_date(
+            "tracks", lambda: self._dataset("tracks", video_ids).to_table(columns=columns, filter=is_noted)
+        )
+        found: list[dict[str, Any]] = rows.sort_by([(key, "ascending") for key in SORT_KEYS["tracks"]]).to_pylist()
+        return found
+
     def video_masks(self, video_id: str, object_ids: Collection[int] | None = None) -> Iterator[VideoMask]:
         """Decoded masks of one video, by object, then frame, hidden ones (all False) included.
 

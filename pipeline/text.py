@@ -1,21 +1,57 @@
-"""Text for people: on the standard output, and counts in words."""
+"""Text for people: on the standard output, counts in words, and failures grouped by their cause."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
 
-from pipeline.records import Status
+from pipeline.records import ObjectCounts, Status
+
+OBJECT = "object"
+WARNING = "warned"
+"""Kinds of causes besides those of bad videos: objects of `ok` videos that failed, and warnings of either."""
+
+MAX_NAMED = 3
+_MAX_CAUSES = 12
+_MAX_GROUPS = 1000
+_OTHERS = "other causes"
+_PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|(?<!\S)[^\s/]*/\S+|-?\d+(?:\.\d+)?")
+_PLAIN_SIGNS = str.maketrans({"×": "x", "·": "|", "…": "...", "–": "-", "→": "->", "’": "'", "\ufffd": "?"})
 
 
 def say(text: str) -> None:
     """Print a text and the end of its line. It is no error when the reader has gone, as `| head` does."""
     try:
-        print(text, flush=True)
+        print(printable(text, sys.stdout), flush=True)
     except BrokenPipeError:
         # The interpreter complains at its end unless what is left in the buffer goes somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """A text as a stream can take it. Letters that its encoding lacks are written as escapes, our own signs plainly.
+
+    Ids and messages come from other people's files, and a letter that a log cannot show must not end a job.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    for shown in (text, text.translate(_PLAIN_SIGNS)):
+        try:
+            shown.encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        return shown
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def one_line(text: str, most: int = 80) -> str:
+    """One printable line of a text that is not ours, cut off after so many letters."""
+    line = "".join(letter if letter.isprintable() else "�" for letter in text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def counted(count: int, noun: str) -> str:
@@ -23,13 +59,31 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def how_again(bad: Mapping[Status, int]) -> str:
-    """One line that says which command labels bad videos again. `bad` counts them by status; no count is zero."""
-    names = ",".join(status.value for status in bad)
-    retry = f"retry={names}" if len(bad) == 1 else f"'retry=[{names}]'"
-    which = " and ".join(f"{count} {status.value}" for status, count in bad.items())
-    videos = "video" if sum(bad.values()) == 1 else "videos"
-    return f"again    fix the cause, then run the same command with {retry} to label the {which} {videos} again"
+def objects_line(objects: ObjectCounts) -> str:
+    """How the objects of `ok` videos ended, in one line."""
+    parts = [f"{objects.num_failed} failed"] if objects.num_failed else []
+    parts += [f"{objects.num_warned} with a warning"] if objects.num_warned else []
+    if objects.num_videos_uncounted:
+        videos = counted(objects.num_videos_uncounted, "video")
+        parts.append(f"not counted in {videos} of an earlier version")
+    else:
+        parts.insert(0, f"{objects.num - objects.num_failed} of {objects.num} labeled")
+    return f"objects  {', '.join(parts)}; in ok videos"
+
+
+def how_again(bad: Mapping[Status, int], num_partly: int = 0) -> str:
+    """One line that says which command labels bad videos again. `bad` counts them by status; no count is zero.
+
+    `num_partly` are `ok` videos with objects that failed, which `retry=failed` takes as well.
+    """
+    statuses = [status for status in Status if status in bad or (status is Status.FAILED and num_partly)]
+    names = ",".join(status.value for status in statuses)
+    retry = f"retry={names}" if len(statuses) == 1 else f"'retry=[{names}]'"
+    which = [f"{count} {status.value}" for status, count in bad.items()]
+    which += [f"{num_partly} partly labeled"] if num_partly else []
+    videos = "video" if sum(bad.values()) + num_partly == 1 else "videos"
+    label = f"label the {' and '.join(which)} {videos} again"
+    return f"again    fix the cause, then run the same command with {retry} to {label}"
 
 
 def describe_former(num_former: int) -> list[str]:
@@ -38,3 +92,73 @@ def describe_former(num_former: int) -> list[str]:
         return []
     are, their = ("is", "its") if num_former == 1 else ("are", "their")
     return [f"former   {num_former} of them {are} in no table any more; {their} rows stay until a run with prune=true"]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Videos or objects that ended badly for the same reason.
+
+    `kind` says what they are (`failed` and `quarantined` videos, `object`, `warned`), `message` is that of one of
+    them, and `named` are the first few.
+    """
+
+    kind: str
+    error_class: str
+    message: str
+    count: int
+    named: tuple[str, ...]
+
+
+@dataclass
+class _Group:
+    message: str
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+
+
+class Causes:
+    """Failures put together where kind, class and message agree, but for names, paths and numbers in it."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str, str], _Group] = {}
+
+    def add(self, kind: str, error_class: str, message: str, name: str) -> None:
+        """Count one of this kind. After 1000 causes all others are one, because memory must not grow with the job."""
+        key = (kind, error_class, _PARTICULARS.sub("…", message))
+        if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
+            key, message = (kind, error_class, _OTHERS), _OTHERS
+        group = self._groups.setdefault(key, _Group(message))
+        group.count += 1
+        if len(group.named) < MAX_NAMED:
+            group.named.append(name)
+
+    def most_frequent(self, *kinds: str) -> list[Cause]:
+        """The causes of these kinds, or of all, most frequent first."""
+        causes = [
+            Cause(kind, error_class, group.message, group.count, tuple(group.named))
+            for (kind, error_class, _), group in self._groups.items()
+            if not kinds or kind in kinds
+        ]
+        return sorted(causes, key=lambda cause: (-cause.count, cause.kind, cause.error_class, cause.message))
+
+    def num_by_class(self) -> dict[str, int]:
+        """How many failed, by class of error; those without one (objects) are not among them."""
+        counts: Counter[str] = Counter()
+        for (_, error_class, _), group in self._groups.items():
+            if error_class:
+                counts[error_class] += group.count
+        return dict(counts)
+
+
+def describe_causes(causes: Sequence[Cause], table: str = "videos") -> list[str]:
+    """Lines for people: how many, why and which. `table` is the one that has the rest."""
+    lines = []
+    for cause in causes[:_MAX_CAUSES]:
+        named = ", ".join(one_line(name) for name in cause.named)
+        why = f"{cause.error_class}: {cause.message}" if cause.error_class else cause.message
+        lines.append(f"{cause.kind:<11} {cause.count} × {one_line(why, 300)}")
+        lines.append(f"            {named}{', …' if cause.count > len(cause.named) else ''}")
+    if len(causes) > _MAX_CAUSES:
+        left = sum(cause.count for cause in causes[_MAX_CAUSES:])
+        lines.append(f"            {left} more of other causes: see column message of the table {table}")
+    return lines

@@ -20,6 +20,8 @@ class RayMetrics:
         self._seconds = gauge("stage_seconds", "Seconds spent by all workers, by stage", "stage")
         self._plain = {
             "num_frames": gauge("frames", "Frames labeled in this run"),
+            "num_objects_failed": gauge("objects_failed", "Objects that failed in ok videos of this run"),
+            "num_objects_warned": gauge("objects_warned", "Objects that have a warning in ok videos of this run"),
             "num_masks": gauge("masks", "Masks committed in this run"),
             "num_waiting": gauge("queue", "Videos that are planned and have not ended"),
             "num_workers": gauge("workers", "Workers that live"),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,16 +18,41 @@ import pyarrow.parquet as pq
 
 from pipeline.commits.entry import Entry
 from pipeline.output.schema import SCHEMA_VERSION
-from pipeline.records import Status
+from pipeline.records import BAD, ObjectCounts, Outcome, Status
 from pipeline.storage.documents import check_version
+
+T = TypeVar("T")
+
+
+class Tally(NamedTuple):
+    """What the log counts of a finished video: objects that failed or have a warning, and how often it was tried.
+
+    Numbers of objects are `None` where a version wrote them that did not count objects. `attempts` are those of all
+    runs. `num_failures` says how often in a row the video ended badly, with the same prompts.
+    """
+
+    num_tracks_failed: int | None = 0
+    num_tracks_warned: int | None = 0
+    attempts: int = 1
+    num_failures: int = 0
+
+
+_PLAIN = Tally()
+_UNCOUNTED = Tally(None, None)
 
 
 class FinishedVideo(NamedTuple):
-    """What the log says of a finished video: its status, the hash of its prompts, the segment with its rows."""
+    """What the log says of a finished video: status, hash of its prompts, the segment with its rows, and counts."""
 
     status: Status
     prompt_hash: str
     segment: str
+    tally: Tally = _PLAIN
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the video failed or was quarantined, or is known to have objects that failed."""
+        return self.status in BAD or bool(self.tally.num_tracks_failed)
 
 
 class SegmentSize(NamedTuple):
@@ -44,17 +69,31 @@ _STATUSES = {letter: status for status, letter in _LETTERS.items()}
 
 
 class FinishedVideos(Mapping[str, FinishedVideo]):
-    """Finished videos by id, about 250 bytes each: a value is packed as status letter, segment number, prompt hash."""
+    """Finished videos by id, about 250 bytes each: a value is packed as status letter, segment number, prompt hash.
+
+    Most videos have the same tally. The others have theirs in a dictionary of its own.
+    """
 
     def __init__(self) -> None:
         self._packed: dict[str, str] = {}
         self._segments: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._tallies: dict[str, Tally] = {}
         self.num_by_status: Counter[Status] = Counter()
 
     def __getitem__(self, video_id: str) -> FinishedVideo:
         letter_and_number, _, prompt_hash = self._packed[video_id].partition(":")
-        return FinishedVideo(_STATUSES[letter_and_number[0]], prompt_hash, self._segments[int(letter_and_number[1:])])
+        segment = self._segments[int(letter_and_number[1:])]
+        return FinishedVideo(_STATUSES[letter_and_number[0]], prompt_hash, segment, self.tally(video_id))
+
+    def tally(self, video_id: str) -> Tally:
+        """The counts of a finished video."""
+        return self._tallies.get(video_id, _PLAIN)
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """The counts of all videos that have others than a video labeled whole at its first attempt."""
+        return self._tallies
 
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._packed
@@ -72,11 +111,14 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         if number == len(self._segments):
             self._segments.append(finished.segment)
         self._packed[video_id] = f"{_LETTERS[finished.status]}{number}:{finished.prompt_hash}"
+        if finished.tally != _PLAIN:
+            self._tallies[video_id] = _UNCOUNTED if finished.tally == _UNCOUNTED else finished.tally
         self.num_by_status[finished.status] += 1
 
     def discard(self, video_id: str) -> None:
         """Make a video one that is still to be labeled."""
         packed = self._packed.pop(video_id, None)
+        self._tallies.pop(video_id, None)
         if packed is not None:
             self.num_by_status[_STATUSES[packed[0]]] -= 1
 
@@ -99,8 +141,8 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         )
 
     @staticmethod
-    def from_table(table: pa.Table) -> FinishedVideos:
-        """The inverse of `to_table`."""
+    def from_table(table: pa.Table, tallies: Mapping[str, Tally] | None) -> FinishedVideos:
+        """The inverse of `to_table`. `tallies` are None where a version wrote the table that did not count objects."""
         videos = FinishedVideos()
         if table.num_rows == 0:
             return videos
@@ -114,9 +156,18 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         videos._packed = dict(zip(table["name"].to_pylist(), packed.to_pylist(), strict=True))
         videos._segments = segments.dictionary.to_pylist()
         videos._numbers = {name: number for number, name in enumerate(videos._segments)}
+        videos._tallies = dict.fromkeys(videos._packed, _UNCOUNTED) if tallies is None else dict(tallies)
         for row in statuses.value_counts().to_pylist():
             videos.num_by_status[Status(row["values"])] = row["counts"]
         return videos
+
+
+class Tried(NamedTuple):
+    """What is kept of a bad video that is to be labeled again: with which prompts it was tried, and how often."""
+
+    prompt_hash: str
+    attempts: int
+    num_failures: int
 
 
 @dataclass
@@ -124,13 +175,15 @@ class JobState:
     """The sum of the log up to `next_entry` (exclusive).
 
     `removed` are segments that count no more or never will. Their files may still exist, and nobody adopts them. All
-    entries before number `erased_before` are known to be erased.
+    entries before number `erased_before` are known to be erased. `tried` are videos that ended badly before and are
+    unfinished again, because `retry=` named them.
     """
 
     finished: FinishedVideos = field(default_factory=FinishedVideos)
     segments: dict[str, SegmentSize] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     strikes: dict[str, int] = field(default_factory=dict)
+    tried: dict[str, Tried] = field(default_factory=dict)
     epoch: int = 0
     next_entry: int = 0
     erased_before: int = 0
@@ -138,7 +191,27 @@ class JobState:
     @property
     def unfinished(self) -> frozenset[str]:
         """Unfinished videos of which the log keeps something. An entry that forgets them drops it."""
-        return frozenset(self.strikes)
+        return frozenset(self.strikes) | self.tried.keys()
+
+    def objects(self) -> ObjectCounts:
+        """The objects of the `ok` videos."""
+        num = sum(size.num_tracks for size in self.segments.values())
+        num_failed = num_warned = num_partly = num_uncounted = 0
+        for video_id, tally in self.finished.tallies.items():
+            if tally.num_tracks_failed is None:
+                num_uncounted += 1
+            elif self.finished[video_id].status is not Status.OK:
+                num -= tally.num_tracks_failed  # all that it has
+            else:
+                num_failed += tally.num_tracks_failed
+                num_warned += tally.num_tracks_warned or 0
+                num_partly += tally.num_tracks_failed > 0
+        return ObjectCounts(num, num_failed, num_warned, num_partly, num_uncounted)
+
+    def attempts_before(self, video_id: str, prompt_hash: str) -> int:
+        """How many attempts at a video failed before with the same prompts; 0 for one that is new or was changed."""
+        tried = self.tried.get(video_id)
+        return tried.attempts if tried is not None and tried.prompt_hash == prompt_hash else 0
 
     def check(self, entry: Entry) -> None:
         """Refuse an entry that would double or lose a video.
@@ -174,6 +247,7 @@ class JobState:
     def apply(self, entry: Entry) -> None:
         """Take the next entry of the log into account."""
         for video_id in entry.forget:
+            self._keep_tried(video_id)
             self.finished.discard(video_id)
             self.strikes.pop(video_id, None)
         for name in entry.remove:
@@ -183,8 +257,10 @@ class JobState:
             rows = segment.num_rows
             self.segments[segment.name] = SegmentSize(rows["masks"], rows["tracks"], rows["videos"], segment.num_bytes)
             for outcome in segment.outcomes:
-                finished = FinishedVideo(outcome.status, outcome.prompt_hash, segment.name)
-                self.finished.put(outcome.video_id, finished)
+                tally = self._tally(outcome)
+                self.finished.put(
+                    outcome.video_id, FinishedVideo(outcome.status, outcome.prompt_hash, segment.name, tally)
+                )
                 self.strikes.pop(outcome.video_id, None)
         for video_id, count in entry.strikes.items():
             if count and video_id not in self.finished:
@@ -194,8 +270,32 @@ class JobState:
         self.epoch = max(self.epoch, entry.epoch)
         self.next_entry += 1
 
+    def _keep_tried(self, video_id: str) -> None:
+        self.tried.pop(video_id, None)
+        finished = self.finished.get(video_id)
+        if finished is not None and finished.is_bad:
+            tally = finished.tally
+            self.tried[video_id] = Tried(finished.prompt_hash, tally.attempts, tally.num_failures)
+
+    def _tally(self, outcome: Outcome) -> Tally:
+        """The counts of a video that is put into a segment: those that it has, if it was only moved."""
+        if outcome.video_id in self.finished:
+            return self.finished.tally(outcome.video_id)
+        before = self.tried.pop(outcome.video_id, None)
+        num_before = before.num_failures if before is not None and before.prompt_hash == outcome.prompt_hash else 0
+        details = outcome.details
+        return Tally(
+            details.num_tracks_failed,
+            details.num_tracks_warned,
+            details.attempts,
+            num_before + 1 if outcome.is_bad else 0,
+        )
+
     def to_parquet(self) -> bytes:
-        """The whole state as one Parquet file, a row per video, segment, removed segment and strike."""
+        """The whole state as one Parquet file: a row per video, segment, removed segment and strike.
+
+        Tallies that are not those of most videos have rows of their own, and so has what was tried.
+        """
         videos = self.finished.to_table()
         sizes = list(self.segments.values())
         segments = pa.table(
@@ -213,7 +313,14 @@ class JobState:
         )
         parts = [
             part.append_column("kind", pa.array([kind] * part.num_rows, pa.string()))
-            for kind, part in (("video", videos), ("segment", segments), ("removed", removed), ("strikes", strikes))
+            for kind, part in (
+                ("video", videos),
+                ("segment", segments),
+                ("removed", removed),
+                ("strikes", strikes),
+                ("tally", _named_rows(self.finished.tallies, _TALLY)),
+                ("tried", _named_rows(self.tried, _TRIED)),
+            )
         ]
         table = pa.concat_tables(parts, promote_options="permissive").replace_schema_metadata(
             {
@@ -221,6 +328,7 @@ class JobState:
                 "epoch": str(self.epoch),
                 "next_entry": str(self.next_entry),
                 "erased_before": str(self.erased_before),
+                "has_tallies": "true",
             }
         )
         buffer = io.BytesIO()
@@ -241,6 +349,7 @@ class JobState:
         """
         check_version(name, int(pq.read_schema(io.BytesIO(data)).metadata[b"schema_version"]), SCHEMA_VERSION)
         table = pq.read_table(io.BytesIO(data))
+        has_tallies = b"has_tallies" in table.schema.metadata
 
         def part(kind: str) -> pa.Table:
             return table.filter(pc.equal(table["kind"], kind))
@@ -248,14 +357,36 @@ class JobState:
         segments, strikes = part("segment"), part("strikes")
         sizes = zip(*(segments[column].to_pylist() for column in _size_columns(())), strict=True)
         return JobState(
-            finished=FinishedVideos.from_table(part("video")),
+            finished=FinishedVideos.from_table(
+                part("video"), _values_by_name(part("tally"), Tally, _TALLY) if has_tallies else None
+            ),
             segments=dict(zip(segments["name"].to_pylist(), map(SegmentSize._make, sizes), strict=True)),
             removed=set(part("removed")["name"].to_pylist()),
             strikes=dict(zip(strikes["name"].to_pylist(), strikes["strikes"].to_pylist(), strict=True)),
+            tried=_values_by_name(part("tried"), Tried, _TRIED) if has_tallies else {},
             epoch=int(table.schema.metadata[b"epoch"]),
             next_entry=int(table.schema.metadata[b"next_entry"]),
             erased_before=int(table.schema.metadata.get(b"erased_before", 0)),
         )
+
+
+_TALLY = {name: pa.int32() for name in Tally._fields}
+_TRIED = {"prompt_hash": pa.string(), "attempts": pa.int32(), "num_failures": pa.int32()}
+
+
+def _named_rows(values: Mapping[str, NamedTuple], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """A row per name with the fields of its value."""
+    columns = {
+        field: pa.array([value[place] for value in values.values()], kind)
+        for place, (field, kind) in enumerate(types.items())
+    }
+    return pa.table({"name": pa.array(values.keys(), pa.string()), **columns})
+
+
+def _values_by_name(rows: pa.Table, kind: Callable[..., T], types: Iterable[str]) -> dict[str, T]:
+    """The inverse of `_named_rows`."""
+    values = zip(*(rows[field].to_pylist() for field in types), strict=True)
+    return {name: kind(*value) for name, value in zip(rows["name"].to_pylist(), values, strict=True)}
 
 
 def _size_columns(sizes: Sequence[SegmentSize]) -> dict[str, list[int]]:

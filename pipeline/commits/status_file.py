@@ -17,6 +17,9 @@ class RunStatus(Document):
     """Counts of one run and of the job. `num_ended` are videos of this run by status, `failures` those by error class.
 
     `num_planned` videos are in the tables of the run. `num_former` are finished and in none of these tables any more.
+    Objects are counted in the `ok` videos of this run: those that failed, and those that have a warning. `num_workers`
+    have loaded their model, `num_workers_starting` are asked for and have not.
+
     `state` is `running`, or the name of the `Ending` in lower case.
     """
 
@@ -27,12 +30,15 @@ class RunStatus(Document):
     num_before_this_run: int = 0
     num_ended: dict[str, int] = Field(default_factory=dict)
     failures: dict[str, int] = Field(default_factory=dict)
+    num_objects_failed: int = 0
+    num_objects_warned: int = 0
     num_frames: int = 0
     num_masks: int = 0
     frames_per_second: float = 0.0
     videos_per_second: float = 0.0
     num_waiting: int = 0
     num_workers: int = 0
+    num_workers_starting: int = 0
     num_gpus: float = 0.0
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     last_error: str = ""

@@ -61,7 +61,7 @@ def keys(group: type[Group], path: str = "") -> Iterator[Key]:
     for name, field in group.model_fields.items():
         inner = group_of(field)
         if inner is None:
-            yield _key(_join(path, name), field)
+            yield _key(_join(path, field.alias or name), field)
         else:
             yield from keys(inner, _join(path, name))
 

@@ -304,7 +304,14 @@ class JobConfig(Group):
         description="true says that no other driver can run, for stores that cannot refuse to overwrite an object.",
     )
     retry: tuple[Literal["failed", "quarantined"], ...] = Field(
-        default=(), description="Label videos again that ended with one of these states."
+        default=(),
+        description="Label videos again that ended with one of these states. failed also means videos that are ok but "
+        "for objects that failed.",
+    )
+    max_attempts: Annotated[int, Unit("attempts")] = Field(
+        default=3,
+        ge=1,
+        description="retry= leaves a video alone that has ended badly this many times in a row with the same prompts.",
     )
     relabel: bool = Field(
         default=False,

@@ -13,6 +13,7 @@ from pipeline.commits.owner import new_writer_id
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.losses import check_losses
 from pipeline.driver.prune import is_pruned, prune
+from pipeline.driver.retries import to_try_again
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.input_tables import InputTables
@@ -88,7 +89,7 @@ def plan_job(job: Job) -> Plan:
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
     )
-    plan = make_plan(tables, job.log.state.finished, _retried(config))
+    plan = make_plan(tables, job.log.state.finished, to_try_again(config, job.log.state, job.storage))
     _check_nothing_vanishes(job, plan)
     return plan.again({}) if job.relabels_all else plan
 
@@ -136,10 +137,6 @@ def _check_apart(config: JobConfig) -> None:
             )
 
 
-def _retried(config: JobConfig) -> frozenset[Status]:
-    return frozenset(Status(name) for name in config.retry)
-
-
 def is_finished(job: Job, plan: Plan) -> bool:
     """Whether nothing is left to do. Then the driver does not start Ray and writes nothing."""
     if job.record_before is None or job.relabels_all or plan.num_done < plan.num_videos:
@@ -154,18 +151,18 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
 
     The driver adopts segments that a killed run published and did not commit, and removes rows that will be replaced.
     """
-    state, retry = job.log.state, _retried(job.config)
+    state = job.log.state
     if state.next_entry > job.num_entries + 1:  # another driver was at work since the plan was made
         job = replace(job, record_before=read_record(job.storage))
         if not job.config.relabel:
             _check_same(job.record_before, job.record, job.storage)
-        plan = plan.again(state.finished, retry)
+        plan = _planned_again(job, plan)
         _check_nothing_vanishes(job, plan)
     if job.relabels_all:
         _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.finished), "video"))
         keeper.forget(list(state.finished))
         delete_all(job.storage)  # sessions that were saved with other options are of no use, and `status` counts them
-        plan = plan.again(state.finished, retry)
+        plan = _planned_again(job, plan)
     before = job.record_before
     if job.relabels_all or before is None or before.has_single_driver != job.record.has_single_driver:
         write_record(job.storage, job.record)
@@ -174,15 +171,21 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     adopted = keeper.adopt(job.record.config_hash)
     if adopted:
         _log.info("adopted %s that a killed run had published and not committed", counted(len(adopted), "video"))
-        plan = plan.again(state.finished, retry)
+        plan = _planned_again(job, plan)
         _check_nothing_vanishes(job, plan)
     if plan.changed:
         _log.info("prompts have changed since the last run: %s to label again", counted(len(plan.changed), "video"))
     keeper.forget(plan.replaced)
     if job.config.prune:
         prune(plan, job.storage, state, keeper)
-        plan = plan.again(state.finished, retry)
+        plan = _planned_again(job, plan)
     return plan
+
+
+def _planned_again(job: Job, plan: Plan) -> Plan:
+    """The plan after the log has changed."""
+    state = job.log.state
+    return plan.again(state.finished, to_try_again(job.config, state, job.storage))
 
 
 def clean_up(job: Job, keeper: SegmentKeeper) -> None:

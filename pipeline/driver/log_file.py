@@ -11,20 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.records import Outcome
+from pipeline.records import BAD, Outcome, Status
 from pipeline.redact import redact
 
 _PACKAGES = ("pipeline", "model")
 
 VIDEOS = logging.getLogger("pipeline.videos")
 """One record for each video. They go into `log_file=` only, because a person would see too many of them."""
+VIDEOS.propagate = False
+VIDEOS.addHandler(logging.NullHandler())  # otherwise Python prints warnings of a logger that has no handler
 
-_FIELDS = ("video_id", "attempt", "worker_id", "status", "error_class", "strikes", "num_masks", "num_frames")
+_FIELDS = (
+    *("video_id", "object_id", "attempt", "worker_id", "status", "error_class", "strikes"),
+    *("num_masks", "num_frames", "num_objects_failed"),
+)
 
 
 def log_video(outcome: Outcome, attempt: int) -> None:
-    """Log that a video is in the tables."""
-    VIDEOS.debug(
+    """Log that a video is in the tables. What failed is a warning: the video, or each object of an `ok` one."""
+    for note in outcome.details.notes:
+        about = {"video_id": outcome.video_id, "object_id": note.object_id, "status": note.status.value}
+        VIDEOS.warning(note.message, extra=about)
+    is_warned = outcome.status is Status.OK and bool(outcome.message)
+    VIDEOS.log(
+        logging.WARNING if outcome.status in BAD or is_warned else logging.DEBUG,
         outcome.message or "labeled",
         extra={
             "video_id": outcome.video_id,
@@ -33,6 +43,7 @@ def log_video(outcome: Outcome, attempt: int) -> None:
             "error_class": outcome.error_class,
             "num_masks": outcome.num_masks,
             "num_frames": outcome.num_frames,
+            "num_objects_failed": outcome.details.num_tracks_failed,
         },
     )
 
@@ -63,11 +74,9 @@ def json_log(path: str | None) -> Iterator[None]:
     with _opened(path) as handler, contextlib.ExitStack() as stack:
         for name in _PACKAGES:
             stack.enter_context(_attached(handler, logging.getLogger(name)))
-        # Straight to the file: a handler of the terminal would print these records too, whatever its logger's level.
         stack.enter_context(_attached(handler, VIDEOS))
-        stack.callback(_restore, VIDEOS, VIDEOS.level, VIDEOS.propagate)
+        stack.callback(VIDEOS.setLevel, VIDEOS.level)
         VIDEOS.setLevel(logging.DEBUG)
-        VIDEOS.propagate = False
         yield
 
 
@@ -87,8 +96,3 @@ def _attached(handler: logging.Handler, logger: logging.Logger) -> Iterator[None
         yield
     finally:
         logger.removeHandler(handler)
-
-
-def _restore(logger: logging.Logger, level: int, propagate: bool) -> None:
-    logger.setLevel(level)
-    logger.propagate = propagate

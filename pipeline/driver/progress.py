@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TextIO
 
 from pipeline.cluster.executor import Executor
@@ -15,31 +15,15 @@ from pipeline.commits import status_file
 from pipeline.commits.status_file import RunStatus
 from pipeline.driver.clock import DEFAULT_PACE
 from pipeline.errors import StorageError
-from pipeline.records import Outcome, Status
+from pipeline.records import BAD, Outcome, Status
 from pipeline.redact import redact
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
-from pipeline.text import counted
+from pipeline.text import OBJECT, WARNING, Causes, counted, printable
 
 _TERMINAL_SECONDS = 1.0
 _LOG_SECONDS = 10.0
 _RATE_SECONDS = 120.0
-MAX_EXAMPLES = 3
-
-
-@dataclass
-class Failures:
-    """Failed videos by class of error, or labeled ones with a warning: how many, and the first few."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one video and its message."""
-        self.counts[outcome.error_class] += 1
-        shown = self.examples.setdefault(outcome.error_class, [])
-        if len(shown) < MAX_EXAMPLES:
-            shown.append(f"{outcome.video_id}: {outcome.message}")
 
 
 class Progress:
@@ -59,8 +43,9 @@ class Progress:
         num_former: int = 0,
     ) -> None:
         self.by_status: Counter[Status] = Counter()
-        self.failures = Failures()
-        self.warnings = Failures()
+        self.causes = Causes()
+        self.num_objects_failed = 0
+        self.num_objects_warned = 0
         self.num_frames = 0
         self.num_masks = 0
         self.stage_seconds: Counter[str] = Counter()
@@ -95,10 +80,19 @@ class Progress:
         for outcome in outcomes:
             self.by_status[outcome.status] += 1
             self.num_masks += outcome.num_masks
-            if outcome.status in (Status.FAILED, Status.QUARANTINED):
-                self.failures.add(outcome)
-            elif outcome.status is Status.OK and outcome.message:
-                self.warnings.add(outcome)
+            if outcome.status in BAD:
+                self.causes.add(outcome.status.value, outcome.error_class, outcome.message, outcome.video_id)
+            elif outcome.status is Status.OK:
+                self._count_objects(outcome)
+
+    def _count_objects(self, outcome: Outcome) -> None:
+        if outcome.message:
+            self.causes.add(WARNING, "", outcome.message, outcome.video_id)
+        self.num_objects_failed += outcome.details.num_tracks_failed or 0
+        self.num_objects_warned += outcome.details.num_tracks_warned or 0
+        for note in outcome.details.notes:
+            kind = WARNING if note.status is Status.OK else OBJECT
+            self.causes.add(kind, "", note.message, f"{outcome.video_id} object {note.object_id}")
 
     def follow(self, executor: Executor) -> None:
         """From now on this executor shows the counts as metrics, and its workers hold GPUs."""
@@ -146,7 +140,7 @@ class Progress:
     def _show(self, text: str) -> None:
         """Print. A terminal or pipe that has gone does not end the job."""
         with contextlib.suppress(OSError):
-            print(text, end="", file=self._stream, flush=True)
+            print(printable(text, self._stream), end="", file=self._stream, flush=True)
 
     def write_status(self, state: str, num_workers: int) -> None:
         """Write `_status.json`. A store that does not answer raises nothing, because the file only informs."""
@@ -157,7 +151,9 @@ class Progress:
             num_former=self._num_former,
             num_before_this_run=self._num_before,
             num_ended={status.value: self.by_status[status] for status in Status},
-            failures=dict(self.failures.counts),
+            failures=self.causes.num_by_class(),
+            num_objects_failed=self.num_objects_failed,
+            num_objects_warned=self.num_objects_warned,
             num_frames=self.num_frames,
             num_masks=self.num_masks,
             frames_per_second=round(frames_per_second, 3),

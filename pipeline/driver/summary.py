@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pipeline.command import ExitCode
 from pipeline.driver.job import Job
-from pipeline.driver.progress import MAX_EXAMPLES, Failures, Progress, duration
+from pipeline.driver.progress import Progress, duration
 from pipeline.inputs.plan import Plan
 from pipeline.output.layout import table_glob
 from pipeline.output.schema import TABLES
-from pipeline.records import Ending, Status
+from pipeline.records import BAD, NO_OBJECTS, Ending, ObjectCounts, Status
 from pipeline.redact import redact_uri
-from pipeline.text import counted, describe_former, how_again, say
+from pipeline.text import OBJECT, WARNING, counted, describe_causes, describe_former, how_again, objects_line, say
 
 _EXIT_CODES = {
     Ending.DONE: ExitCode.DONE,
@@ -25,52 +26,54 @@ _EXIT_CODES = {
 
 def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reason: str = "") -> int:
     """Print the summary of a job and return the exit code. `progress` is None if nothing was left to do."""
-    by_status = job.log.state.finished.num_by_status
     heading = f"maskmill: {ending.value}"
     if ending is Ending.FAILURES:
         heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
     elif ending is not Ending.DONE:
         heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
-    say(summary(progress, by_status, job.storage.uri, heading, plan.num_former))
+    state = job.log.state
+    counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former)
+    say(summary(progress, counts, job.storage.uri, heading))
     return _EXIT_CODES[ending]
 
 
-def summary(
-    progress: Progress | None, by_status: Mapping[Status, int], output: str, heading: str, num_former: int = 0
-) -> str:
+@dataclass(frozen=True)
+class JobCounts:
+    """What is in the tables: videos by status, and the objects of those that are `ok`.
+
+    `num_former` of the videos are in no table of this run.
+    """
+
+    by_status: Mapping[Status, int]
+    objects: ObjectCounts = NO_OBJECTS
+    num_former: int = 0
+
+
+def summary(progress: Progress | None, counts: JobCounts, output: str, heading: str) -> str:
     """Counts of the whole job, failures of this run by cause, warnings, and where the tables lie.
 
-    `progress` is None if nothing was left to do. `output` is the URI of the job. `num_former` of its videos are in no
-    table of this run.
+    `progress` is None if nothing was left to do. `output` is the URI of the job.
     """
-    lines = [heading]
-    counts = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
-    lines.append(f"videos   {sum(by_status.values())} ({counts or 'none'})")
-    lines += describe_former(num_former)
-    if progress is None:
-        lines.append("this run nothing was left to do")
-    else:
-        frames_per_second = progress.num_frames / max(progress.seconds, 1e-3)
-        lines.append(
-            f"this run {counted(progress.num_ended, 'video')}, {counted(progress.num_frames, 'frame')}, "
-            f"{counted(progress.num_masks, 'mask')} in {duration(progress.seconds)} ({frames_per_second:.1f} frames/s)"
-        )
-        for error_class, count in progress.failures.counts.most_common():
-            lines.append(f"failed   {count} × {error_class}")
-            lines += _examples(progress.failures, error_class)
-        for error_class, count in progress.warnings.counts.items():
-            lines.append(f"warned   {counted(count, 'labeled video')} with a warning")
-            lines += _examples(progress.warnings, error_class)
+    by_status = counts.by_status
+    named = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
+    lines = [heading, f"videos   {sum(by_status.values())} ({named or 'none'})"]
+    lines += describe_former(counts.num_former)
+    lines += [objects_line(counts.objects)] if counts.objects != NO_OBJECTS else []
+    lines += ["this run nothing was left to do"] if progress is None else _this_run(progress)
     folder = redact_uri(output).rstrip("/")
-    bad = {status: by_status[status] for status in (Status.FAILED, Status.QUARANTINED) if by_status.get(status, 0)}
-    if bad:
+    bad = {status: by_status[status] for status in BAD if by_status.get(status, 0)}
+    if bad or counts.objects.num_failed:
         lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]
-        lines.append(how_again(bad))
+        lines.append(how_again(bad, counts.objects.num_videos_partly))
     lines += [f"{table:<8} {folder}/{table_glob(table)}" for table in TABLES]
     return "\n".join(lines)
 
 
-def _examples(videos: Failures, error_class: str) -> list[str]:
-    lines = [f"         {example}" for example in videos.examples[error_class]]
-    more = videos.counts[error_class] - MAX_EXAMPLES
-    return lines + ([f"         … and {more} more: column message of videos"] if more > 0 else [])
+def _this_run(progress: Progress) -> list[str]:
+    frames_per_second = progress.num_frames / max(progress.seconds, 1e-3)
+    lines = [
+        f"this run {counted(progress.num_ended, 'video')}, {counted(progress.num_frames, 'frame')}, "
+        f"{counted(progress.num_masks, 'mask')} in {duration(progress.seconds)} ({frames_per_second:.1f} frames/s)"
+    ]
+    lines += describe_causes(progress.causes.most_frequent(*(status.value for status in BAD)))
+    return lines + describe_causes(progress.causes.most_frequent(OBJECT, WARNING), table="tracks")

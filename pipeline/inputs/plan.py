@@ -77,7 +77,7 @@ class Plan:
     """The videos of the input tables, and what is to become of each.
 
     `replaced` are videos that the log has, and whose rows must go because the videos are labeled or recorded again:
-    their prompts changed (these are also in `changed`), or `retry=` names their status. `num_former` videos are in the
+    their prompts changed (these are also in `changed`), or they are to be tried again. `num_former` videos are in the
     log and in no table any more: their rows stay.
     """
 
@@ -134,7 +134,7 @@ class Plan:
         """The objects with prompts of these videos. Reads the tables once more."""
         return prompted_objects(self._tables.read, video_ids)
 
-    def again(self, done: Mapping[str, Done], retry: Collection[Status] = ()) -> Plan:
+    def again(self, done: Mapping[str, Done], retry: Collection[str] = ()) -> Plan:
         """The plan after the log has changed, without reading the tables again."""
         return _decided(self._tables, done, retry)
 
@@ -205,10 +205,10 @@ class Plan:
             )
 
 
-def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[Status] = ()) -> Plan:
+def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[str] = ()) -> Plan:
     """Read the input tables and decide about each video. `done` are the finished videos of the log, by id.
 
-    A finished video is labeled again if its prompts or its range of time changed, or if its status is among `retry`.
+    A finished video is labeled again if its prompts or its range of time changed, or if its id is among `retry`.
     Raises `InputError` for a table that cannot be used, `StorageError` if storage does not answer.
     """
     videos, numbers = read_videos(tables)
@@ -219,7 +219,7 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[S
     return _decided(found, done, retry)
 
 
-def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status]) -> Plan:
+def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) -> Plan:
     videos = tables.videos
     fates = np.empty(len(videos.ids), dtype=np.uint8)
     changed, replaced = set(), set()
@@ -236,7 +236,7 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[Status
         elif before is not None and before.prompt_hash != prompt_hash:
             changed.add(video_id)
             replaced.add(video_id)
-        elif before is not None and before.status in retry:
+        elif before is not None and video_id in retry:
             replaced.add(video_id)
         elif before is not None:
             fate = _Fate.DONE

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_writer import LabeledVideo
-from pipeline.records import Outcome, Status, WorkItem
+from pipeline.records import ObjectNote, Outcome, OutcomeDetails, Status, WorkItem
 from pipeline.redact import redact_uri
 
 
@@ -116,16 +116,27 @@ def labeled_video(
     """
     masks = MASKS.empty_table() if masks is None else masks
     tracks = TRACKS.empty_table() if tracks is None else tracks
-    outcome = Outcome(
-        item.video_id, status, item.prompt_hash, masks.num_rows, (facts or {}).get("num_frames", 0), *error
-    )
+    num_frames = (facts or {}).get("num_frames", 0)
+    details = _details(status, tracks, item.attempt)
+    outcome = Outcome(item.video_id, status, item.prompt_hash, masks.num_rows, num_frames, *error, details)
     row = _video_row(outcome, provenance) | {
         "uri": None if item.source.uri is None else redact_uri(item.source.uri),
-        "attempts": item.attempt,
         "num_tracks": tracks.num_rows,
         **(facts or {}),
     }
     return LabeledVideo(masks, tracks, pa.Table.from_pylist([row], schema=VIDEOS), outcome, expected_masks)
+
+
+def _details(status: Status, tracks: pa.Table, attempts: int) -> OutcomeDetails:
+    """How many objects failed or have a warning. Those of an `ok` video are named, because its own row is silent."""
+    noted = [
+        ObjectNote(row["object_id"], Status(row["status"]), row["message"])
+        for row in tracks.select(["object_id", "status", "message"]).to_pylist()
+        if row["status"] != Status.OK or row["message"]
+    ]
+    num_failed = sum(note.status is not Status.OK for note in noted)
+    notes = tuple(noted) if status is Status.OK else ()
+    return OutcomeDetails(tracks.num_rows, num_failed, len(noted) - num_failed, attempts, notes)
 
 
 def rows_without_masks(outcomes: Sequence[Outcome], provenance: Provenance) -> pa.Table:
@@ -143,10 +154,11 @@ def _video_row(outcome: Outcome, provenance: Provenance) -> dict[str, Any]:
         "message": outcome.message,
         "num_masks": outcome.num_masks,
         "num_tracks": 0,
+        "num_tracks_failed": outcome.details.num_tracks_failed,
         "num_frames": outcome.num_frames,
         "num_frames_decoded": 0,
         "finished_at": datetime.now(UTC),
-        "attempts": 1,
+        "attempts": outcome.details.attempts,
         "worker": provenance.worker,
         "segment": "",
         "checkpoint": provenance.checkpoint,

@@ -75,6 +75,7 @@ VIDEOS = pa.schema(
         pa.field("uri", pa.string()),  # without query string; null: the bytes were in the row
         pa.field("num_masks", pa.int64(), nullable=False),
         pa.field("num_tracks", pa.int32(), nullable=False),
+        pa.field("num_tracks_failed", pa.int32()),  # objects without masks, see `tracks`; null: not counted then
         pa.field("num_frames", pa.int32(), nullable=False),  # labeled frames
         pa.field("num_frames_decoded", pa.int32(), nullable=False),
         pa.field("num_frames_expected", pa.int32()),  # what the container claims; null: nothing

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.output.schema import SCHEMA_VERSION
-from pipeline.records import Outcome, Segment, Status
+from pipeline.records import Outcome, OutcomeDetails, Segment, Status
 from pipeline.storage.documents import Document
 
 
@@ -64,9 +64,14 @@ def _outcome_to_list(outcome: Outcome) -> list[Any]:
         outcome.num_frames,
         outcome.error_class,
         outcome.message,
+        outcome.details.num_tracks,
+        outcome.details.num_tracks_failed,
+        outcome.details.num_tracks_warned,
+        outcome.details.attempts,
     ]
 
 
 def _outcome_from_list(values: Sequence[Any]) -> Outcome:
-    video_id, status, prompt_hash, num_masks, num_frames, error_class, message, *_ = values
-    return Outcome(video_id, Status(status), prompt_hash, num_masks, num_frames, error_class, message)
+    video_id, status, prompt_hash, num_masks, num_frames, error_class, message, *more = values
+    details = OutcomeDetails(*(more[:4] if len(more) >= 4 else (None, None, None)))
+    return Outcome(video_id, Status(status), prompt_hash, num_masks, num_frames, error_class, message, details)

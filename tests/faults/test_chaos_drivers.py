@@ -152,7 +152,7 @@ def test_compaction_and_status_while_a_job_runs(few: Inputs, tmp_path: Path, rec
         nonlocal num_compactions, num_merged
         num_compactions += 1
         num_merged += compact(storage, tmp_path / "spool").num_merged
-        seen.add(read_status(storage).splitlines()[1].split()[1])
+        seen.add(read_status(storage).standing.name)
 
     with RunningJob(tmp_path, *arguments) as job:
         job.wait_until(lambda: num_committed(output) >= 2, "two videos")
@@ -162,8 +162,8 @@ def test_compaction_and_status_while_a_job_runs(few: Inputs, tmp_path: Path, rec
         job.signal(signal.SIGKILL)
         job.process.wait()
     assert num_merged >= 2
-    seen.add(read_status(storage).splitlines()[1].split()[1])
-    assert {"running:", "interrupted:"} <= seen
+    seen.add(read_status(storage).standing.name)
+    assert {"running", "interrupted"} <= seen
     before = len(tables.open(str(output)).videos())
     assert 0 < before < few.num_videos, "the kill did not come in mid-work"
     again = run(tmp_path, *arguments)

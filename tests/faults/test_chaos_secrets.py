@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.inputs.write import prompts_table
-from pipeline.status import read_status
+from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
 from tests.faults.conftest import Inputs
@@ -101,7 +101,7 @@ def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
     assert "Cannot combine" in rows["name"]["message"], "a user in the URI and a header: that is what is wrong"
     assert {Path(path).name for path in written} >= {"job.json", "_status.json"}
     written |= {"printed": job.log.encode(), "log_file": log_file.read_bytes()}
-    written["status command"] = read_status(JobStorage(output, options)).encode()
+    written["status command"] = as_text(read_status(JobStorage(output, options))).encode()
     written |= {str(path): path.read_bytes() for path in ray_files.rglob("*") if path.is_file()}
     written |= {f"rows of {name}": str(row).encode() for name, row in rows.items()}
     assert any(path.endswith("gcs_server.out") or "worker" in path for path in written), "no log of Ray was searched"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command import ExitCode, main
+from pipeline.command import ExitCode, JobArguments, main
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -30,5 +30,5 @@ def test_only_one_place_sets_up_the_log_of_the_terminal() -> None:
 
 
 def test_a_command_whose_arguments_are_wrong_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("help", lambda _: None, ["--force"]) is ExitCode.REFUSED
+    assert main("help", JobArguments, lambda _: ExitCode.DONE, ["--force"]) is ExitCode.REFUSED
     assert "'--force' is not key=value" in capsys.readouterr().err

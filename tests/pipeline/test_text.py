@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import subprocess
 import sys
+
+import pytest
+
+from pipeline.records import ObjectCounts, Status
+from pipeline.text import Causes, describe_causes, how_again, objects_line, printable
 
 _CODE = """
 import os
@@ -19,3 +26,71 @@ say("nor this")
 def test_a_reader_that_has_gone_is_no_error() -> None:
     done = subprocess.run([sys.executable, "-c", _CODE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stream_that_is_not_utf_8_gets_plain_signs_and_escapes_and_breaks_nothing() -> None:
+    code = "from pipeline.text import say; say('2 × clip ☃ …')"
+    for encoding, shown in (("ascii", b"2 x clip \\u2603 ...\n"), ("utf-8", "2 × clip ☃ …\n".encode())):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, shown, b"")
+    latin = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    assert printable("é × 1", latin) == "é × 1", "what the stream can show stays"
+
+
+def test_causes_differ_by_kind_class_and_words_not_by_names_and_numbers() -> None:
+    causes = Causes()
+    for number in range(5):
+        causes.add("failed", "input", f"s3://b/{number}.mp4: 404", f"v{number}")
+    causes.add("failed", "input", "frame -3 is negative", "w")
+    causes.add("failed", "input", "frame 12 is negative", "x")
+    causes.add("failed", "memory", "frame 12 is negative", "y")
+    causes.add("object", "", "frame 1 is negative", "z object 2")
+    found = causes.most_frequent()
+    assert [(cause.count, cause.kind, cause.error_class) for cause in found] == [
+        (5, "failed", "input"),
+        (2, "failed", "input"),
+        (1, "failed", "memory"),
+        (1, "object", ""),
+    ]
+    assert found[0].named == ("v0", "v1", "v2")
+    assert found[0].message == "s3://b/0.mp4: 404"
+    assert causes.num_by_class() == {"input": 7, "memory": 1}
+    assert causes.most_frequent("object") == found[3:]
+
+
+def test_many_causes_and_strange_ids_stay_readable() -> None:
+    causes = Causes()
+    for letter in "abcdefghijklmnop":
+        causes.add("failed", "input", letter, f"{letter}\n\x1b[2J" + "x" * 500)
+    lines = describe_causes(causes.most_frequent())
+    assert all(len(line) < 400 and line.isprintable() for line in lines)
+    assert any("4 more of other causes" in line for line in lines)
+
+
+def test_a_job_with_a_million_causes_needs_no_memory_for_each() -> None:
+    causes = Causes()
+    for number in range(5000):
+        causes.add("failed", "input", "a" * number, "v")
+    found = causes.most_frequent()
+    assert len(found) == 1001
+    assert (found[0].count, found[0].message) == (4000, "other causes")
+
+
+@pytest.mark.parametrize(
+    ("bad", "num_partly", "says"),
+    [
+        ({Status.FAILED: 1}, 0, "retry=failed to label the 1 failed video again"),
+        ({Status.FAILED: 1}, 2, "retry=failed to label the 1 failed and 2 partly labeled videos again"),
+        ({}, 1, "retry=failed to label the 1 partly labeled video again"),
+        ({Status.QUARANTINED: 2}, 1, "'retry=[failed,quarantined]' to label the 2 quarantined and 1 partly labeled"),
+    ],
+)
+def test_the_command_that_labels_again_names_each_kind(bad: dict[Status, int], num_partly: int, says: str) -> None:
+    assert says in how_again(bad, num_partly)
+
+
+def test_objects_in_one_line() -> None:
+    assert objects_line(ObjectCounts(7, 6, 1, 1)) == "objects  1 of 7 labeled, 6 failed, 1 with a warning; in ok videos"
+    uncounted = objects_line(ObjectCounts(7, 2, 0, 1, num_videos_uncounted=3))
+    assert uncounted == "objects  2 failed, not counted in 3 videos of an earlier version; in ok videos"

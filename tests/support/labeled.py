@@ -13,7 +13,7 @@ from pipeline.commits.log import CommitLog
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import LabeledVideo, SegmentWriter
-from pipeline.records import Outcome, Segment, Status
+from pipeline.records import Outcome, OutcomeDetails, Segment, Status
 from pipeline.storage.job_storage import JobStorage
 
 SIZE_HW = (12, 16)
@@ -69,6 +69,7 @@ def video_row(outcome: Outcome, num_tracks: int) -> pa.Table:
         "message": outcome.message,
         "num_masks": outcome.num_masks,
         "num_tracks": num_tracks,
+        "num_tracks_failed": outcome.details.num_tracks_failed,
         "num_frames": outcome.num_frames,
         "num_frames_decoded": outcome.num_frames,
         "attempts": 1,
@@ -88,16 +89,25 @@ def labeled(
     object_ids: tuple[int, ...] = (2, 1),
     status: Status = Status.OK,
     prompt_hash: str = "p1",
+    wrong: dict[int, str] | None = None,
 ) -> LabeledVideo:
-    """A finished video; one that failed has no masks and no tracks."""
+    """A finished video; one that failed has no masks and no tracks.
+
+    `wrong` are messages by object, of further objects that failed.
+    """
     if status is not Status.OK:
         num_frames, object_ids = 0, ()
     num_masks = num_frames * len(object_ids)
-    outcome = Outcome(video_id, status, prompt_hash, num_masks, num_frames)
+    details = OutcomeDetails(len(object_ids) + len(wrong or {}), len(wrong or {}))
+    outcome = Outcome(video_id, status, prompt_hash, num_masks, num_frames, details=details)
+    tracks = track_rows(video_id, object_ids, num_frames).to_pylist()
+    row = dict.fromkeys(TRACKS.names) | {"num_prompts": 1, "prompt_frames": [], "num_masks": 0, "num_visible": 0}
+    row |= {"video_id": video_id, "status": "failed", "visible_share": 0.0}
+    tracks += [row | {"object_id": object_id, "message": message} for object_id, message in (wrong or {}).items()]
     return LabeledVideo(
         mask_rows(video_id, object_ids, num_frames),
-        track_rows(video_id, object_ids, num_frames),
-        video_row(outcome, len(object_ids)),
+        pa.Table.from_pylist(tracks, TRACKS),
+        video_row(outcome, len(tracks)),
         outcome,
         num_masks,
     )

@@ -283,14 +283,14 @@ def test_a_single_drivers_job_is_merged_only_while_it_does_not_run(
     running.acquire()
     num_entries = CommitLog(storage, "reader").load().next_entry
 
-    assert job_command.main(HELP, compact_module.run, words) == 2
+    assert job_command.main(HELP, compact_module.CompactArguments, compact_module.run, words) == 2
     printed = capsys.readouterr().err
     assert "single_driver=true" in printed
     assert len(printed.splitlines()) == 1
     assert CommitLog(storage, "reader").load().next_entry == num_entries
 
     running.release()
-    assert job_command.main(HELP, compact_module.run, words) == 0
+    assert job_command.main(HELP, compact_module.CompactArguments, compact_module.run, words) == 0
     assert rows(storage) == before
     assert len(CommitLog(storage, "reader").load().segments) == 1
 
@@ -437,28 +437,34 @@ def test_compacting_what_has_left_the_log_is_stale(disk_storage: JobStorage, tmp
     ],
 )
 def test_wrong_arguments_are_explained(words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert job_command.main(HELP, compact_module.run, words) == 2
+    assert job_command.main(HELP, compact_module.CompactArguments, compact_module.run, words) == 2
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [compact_module.run, status.run])
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [(compact_module.CompactArguments, compact_module.run), (status.StatusArguments, status.run)],
+)
 def test_a_job_of_a_newer_version_is_exit_code_2(
-    disk_storage: JobStorage, capsys: pytest.CaptureFixture[str], command: Callable[[job_command.JobArguments], None]
+    disk_storage: JobStorage,
+    capsys: pytest.CaptureFixture[str],
+    kind: type[job_command.JobArguments],
+    command: Callable[[job_command.JobArguments], job_command.ExitCode],
 ) -> None:
     CommitLog(disk_storage, "newer").claim()
     document = json.loads(disk_storage.read(log_entry(0))) | {"schema_version": 99}
     disk_storage.replace(log_entry(0), json.dumps(document).encode())
-    assert job_command.main(HELP, command, [f"output={disk_storage.uri}"]) == 2
+    assert job_command.main(HELP, kind, command, [f"output={disk_storage.uri}"]) == 2
     printed = capsys.readouterr().err
     assert "was written by a newer maskmill, in version 99" in printed
     assert len(printed.splitlines()) == 1
 
 
 def test_a_store_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(arguments: job_command.JobArguments) -> None:
+    def fail(arguments: job_command.JobArguments) -> job_command.ExitCode:
         raise StorageError("read s3://bucket/x?X-Amz-Signature=abc failed")
 
-    assert job_command.main(HELP, fail, ["output=x"]) == 1
+    assert job_command.main(HELP, job_command.JobArguments, fail, ["output=x"]) == 1
     assert "abc" not in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ from pipeline.commits.entry import Entry, decode_entry, encode_entry
 from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.errors import LostOwnership, NewerVersion, StorageError
 from pipeline.output.layout import log_entry
-from pipeline.records import Outcome, Status
+from pipeline.records import ObjectNote, Outcome, OutcomeDetails, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.commits.test_snapshot import segment
 
@@ -197,15 +197,18 @@ def test_fields_that_a_later_program_adds_to_an_entry_are_ignored(disk_storage: 
 
 def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
     """Code may be renamed at will; what is on disk may not."""
-    outcome = Outcome("v", Status.OK, "p", 12, 6, error_class="", message="m")
+    noted = (ObjectNote(3, Status.FAILED, "kept in tracks"),)
+    details = OutcomeDetails(num_tracks=5, num_tracks_failed=2, num_tracks_warned=1, attempts=4, notes=noted)
+    outcome = Outcome("v", Status.OK, "p", 12, 6, "", "m", details)
     added = dataclasses.replace(segment("s"), outcomes=(outcome,), num_rows={"masks": 12}, num_bytes=7)
     document = json.loads(encode_entry(Entry("w", 3, (added,), ("r",), ("f",), {"x": 2}, compaction=True)))
+    written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4]
     assert document.pop("written_at")
     assert document == {
         "schema_version": 1,
         "writer_id": "w",
         "epoch": 3,
-        "add": [{"name": "s", "rows": {"masks": 12}, "bytes": 7, "outcomes": [["v", "ok", "p", 12, 6, "", "m"]]}],
+        "add": [{"name": "s", "rows": {"masks": 12}, "bytes": 7, "outcomes": [written]}],
         "remove": ["r"],
         "forget": ["f"],
         "strikes": {"x": 2},
@@ -270,3 +273,10 @@ def test_a_compaction_that_finds_its_number_erased_reads_the_log_again(disk_stor
     compaction.compact([segment("ab", "v1", "v2")], ["a", "b"])
     assert log.catch_up() == CommitLog(disk_storage, "r").load() == compaction.state
     assert set(log.state.segments) == {"ab", "c"}
+
+
+def test_an_outcome_of_a_version_that_did_not_count_objects_is_read() -> None:
+    document = json.loads(encode_entry(Entry("w", 1, (segment("s"),))))
+    document["add"][0]["outcomes"] = [["v", "ok", "p", 12, 6, "", "m"]]
+    (added,) = decode_entry(json.dumps(document).encode()).add
+    assert added.outcomes == (Outcome("v", Status.OK, "p", 12, 6, "", "m", OutcomeDetails(None, None, None, 1)),)

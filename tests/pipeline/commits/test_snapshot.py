@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commits.entry import Entry
-from pipeline.commits.snapshot import FinishedVideo, FinishedVideos, JobState, SegmentSize
+from pipeline.commits.snapshot import FinishedVideo, FinishedVideos, JobState, SegmentSize, Tally
 from pipeline.errors import NewerVersion
-from pipeline.records import Outcome, Segment, Status
+from pipeline.records import Outcome, OutcomeDetails, Segment, Status
 
 
 def segment(name: str, *video_ids: str, status: Status = Status.OK, prompt_hash: str = "p") -> Segment:
@@ -37,7 +37,7 @@ def test_entries_add_up() -> None:
     assert dict(state.finished) == {
         "v1": FinishedVideo(Status.OK, "p", "a"),
         "v2": FinishedVideo(Status.OK, "p", "a"),
-        "v3": FinishedVideo(Status.FAILED, "p", "b"),
+        "v3": FinishedVideo(Status.FAILED, "p", "b", Tally(num_failures=1)),
     }
     assert state.finished.num_by_status == {Status.OK: 2, Status.FAILED: 1}
     assert state.segments["a"] == SegmentSize(num_masks=8, num_tracks=2, num_videos=2, num_bytes=100)
@@ -110,6 +110,61 @@ def test_a_roll_up_is_the_same_state() -> None:
     assert again.finished["v1"] == FinishedVideo(Status.OK, "", "e")
 
 
+def ended(name: str, video_id: str, status: Status, num_failed: int, attempts: int, prompt_hash: str = "p") -> Segment:
+    """A segment with one video that was tried so often and has so many failed objects."""
+    details = OutcomeDetails(2, num_failed, 1, attempts)
+    outcome = Outcome(video_id, status, prompt_hash, 0, 0, details=details)
+    return Segment(name, {"masks": 0, "tracks": 2, "videos": 1}, 100, (outcome,))
+
+
+def test_failures_in_a_row_add_up_until_the_prompts_change() -> None:
+    state = state_of(
+        Entry("w", 1, add=(ended("a", "v", Status.FAILED, 2, attempts=2), ended("b", "w", Status.OK, 1, attempts=1))),
+        Entry("w", 1, remove=("a", "b"), forget=("v", "w")),
+    )
+    assert (state.attempts_before("v", "p"), state.attempts_before("v", "other"), state.attempts_before("x", "p")) == (
+        2,
+        0,
+        0,
+    )
+    state.apply(Entry("w", 1, add=(ended("c", "v", Status.FAILED, 2, attempts=3),)))
+    state.apply(Entry("w", 1, add=(ended("d", "w", Status.OK, 0, attempts=2, prompt_hash="changed"),)))
+    assert state.finished["v"].tally == Tally(2, 1, attempts=3, num_failures=2)
+    assert state.finished["w"].tally == Tally(0, 1, attempts=2, num_failures=0)
+    assert state.tried == {}
+    moved = Entry("c", 1, add=(ended("e", "v", Status.FAILED, 9, attempts=9),), remove=("c",), compaction=True)
+    state.check(moved)
+    state.apply(moved)
+    assert state.finished["v"] == FinishedVideo(Status.FAILED, "p", "e", Tally(2, 1, 3, 2)), "moved, not tried again"
+
+
+def test_a_roll_up_keeps_what_was_tried_and_what_is_not_plain() -> None:
+    state = state_of(
+        Entry("w", 1, add=(segment("a", "v1", "v2"), ended("b", "bad", Status.OK, 3, attempts=4))),
+        Entry("w", 1, add=(ended("c", "again", Status.FAILED, 1, attempts=2),)),
+        Entry("w", 1, remove=("c",), forget=("again",)),
+    )
+    again = JobState.from_parquet(state.to_parquet())
+    assert again == state
+    assert again.finished["bad"].tally == Tally(3, 1, 4, 1)
+    assert again.finished["v1"].tally == Tally(0, 0, 1, 0)
+    assert again.attempts_before("again", "p") == 2
+
+
+def test_a_roll_up_of_a_version_that_did_not_count_objects_says_so_of_each_video() -> None:
+    state = state_of(Entry("w", 1, add=(segment("a", "v1"), segment("b", "v2", status=Status.FAILED))))
+    rows = pq.read_table(pa.BufferReader(state.to_parquet()))
+    earlier = rows.drop_columns(["num_tracks_failed", "num_tracks_warned", "attempts", "num_failures"])
+    metadata = {key: value for key, value in rows.schema.metadata.items() if key != b"has_tallies"}
+    found = JobState.from_parquet(rolled_up(earlier.replace_schema_metadata(metadata)))
+    assert dict(found.finished) == {
+        "v1": FinishedVideo(Status.OK, "p", "a", Tally(None, None)),
+        "v2": FinishedVideo(Status.FAILED, "p", "b", Tally(None, None)),
+    }
+    assert [video.is_bad for video in found.finished.values()] == [False, True]
+    assert JobState.from_parquet(found.to_parquet()) == found
+
+
 def rolled_up(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink)
@@ -129,6 +184,7 @@ def test_rows_and_columns_that_a_later_program_adds_to_a_roll_up_are_ignored() -
     assert set(rows.column_names) == {
         *("kind", "name", "status", "segment", "prompt_hash", "strikes"),
         *("num_masks", "num_tracks", "num_videos", "num_bytes"),
+        *("num_tracks_failed", "num_tracks_warned", "attempts", "num_failures"),
     }
     other = rows.slice(0, 1).set_column(rows.column_names.index("kind"), "kind", pa.array(["found later"]))
     more = pa.concat_tables([rows, other])

@@ -114,7 +114,7 @@ def test_a_video_that_always_kills_its_worker_is_quarantined_and_the_others_are_
     strikes = [entry[1]["d"] for entry in loop.ledger.commits if "d" in entry[1]]
     assert strikes == [1, 2, 3]
     assert "boom" in loop.ledger.outcomes["d"].message
-    assert loop.progress.failures.counts == {"crash": 1}
+    assert loop.progress.causes.num_by_class() == {"crash": 1}
 
 
 def test_a_suspect_runs_alone(tmp_path: Path) -> None:

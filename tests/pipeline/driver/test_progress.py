@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from pipeline.driver.progress import Progress
-from pipeline.driver.summary import summary
+from pipeline.driver.summary import JobCounts, summary
 from pipeline.errors import StorageError
-from pipeline.records import Outcome, Status
+from pipeline.records import ObjectCounts, ObjectNote, Outcome, OutcomeDetails, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.fake_workers import Clock
 
@@ -30,7 +31,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def progress_of(storage: JobStorage, clock: Clock, stream: io.StringIO | None = None) -> Progress:
+def progress_of(storage: JobStorage, clock: Clock, stream: TextIO | None = None) -> Progress:
     return Progress(40, 10, storage, stream or io.StringIO(), clock)
 
 
@@ -116,13 +117,10 @@ def test_the_summary_groups_failures_and_names_the_command_that_retries_them(
     progress = progress_of(disk_storage, clock)
     progress.committed([ended(f"v{number}", Status.FAILED, "input", "no such file") for number in range(5)])
     progress.committed([ended("p", Status.QUARANTINED, "crash", "in flight at 3 deaths"), ended("fine")])
-    printed = summary(progress, progress.by_status, "s3://k:secret@b/out?sig=1", "maskmill: done")
+    printed = summary(progress, JobCounts(progress.by_status), "s3://k:secret@b/out?sig=1", "maskmill: done")
     assert "videos   7 (1 ok, 5 failed, 1 quarantined)" in printed
-    assert "failed   5 × input" in printed
-    assert "v0: no such file" in printed
-    assert "v3" not in printed
-    assert "… and 2 more" in printed
-    assert "p: in flight at 3 deaths" in printed
+    assert "failed      5 × input: no such file\n            v0, v1, v2, …\n" in printed
+    assert "quarantined 1 × crash: in flight at 3 deaths\n            p\n" in printed
     assert "fix the cause, then run the same command with 'retry=[failed,quarantined]'" in printed
     assert "label the 5 failed and 1 quarantined videos again" in printed
     assert "masks    s3://***@b/out" in printed
@@ -135,7 +133,7 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
     progress = progress_of(disk_storage, clock)
     progress.worked(1, {})
     progress.committed([Outcome("v", Status.FAILED, "hash", 1, 5, "input", "no such file")])
-    printed = summary(progress, progress.by_status, "out", "maskmill: all videos processed")
+    printed = summary(progress, JobCounts(progress.by_status), "out", "maskmill: all videos processed")
     assert "this run 1 video, 1 frame, 1 mask in" in printed
     assert "fix the cause, then run the same command with retry=failed to label" in printed
 
@@ -143,17 +141,48 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
 def test_the_summary_names_labeled_videos_with_a_warning(disk_storage: JobStorage, clock: Clock) -> None:
     progress = progress_of(disk_storage, clock)
     progress.committed([ended("whole"), ended("half", message="7 of 24 frames could be read")])
-    printed = summary(progress, progress.by_status, "out", "maskmill: all videos processed").splitlines()
-    assert printed[3:5] == ["warned   1 labeled video with a warning", "         half: 7 of 24 frames could be read"]
-    progress.committed([ended(f"more {number}", message="cut off") for number in range(3)])
-    printed = summary(progress, progress.by_status, "out", "maskmill: all videos processed").splitlines()
-    assert printed[3] == "warned   4 labeled videos with a warning"
-    assert printed[7] == "         … and 1 more: column message of videos"
+    progress.committed([ended(f"more {number}", message="7 of 30 frames could be read") for number in range(3)])
+    progress.committed([ended("other", message="cut off")])
+    printed = summary(progress, JobCounts(progress.by_status), "out", "maskmill: all videos processed").splitlines()
+    assert printed[3:7] == [
+        "warned      4 × 7 of 24 frames could be read",
+        "            half, more 0, more 1, …",
+        "warned      1 × cut off",
+        "            other",
+    ]
 
 
 def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_says_why_videos_failed() -> None:
-    printed = summary(None, {Status.OK: 2, Status.FAILED: 1}, "out/", "maskmill: all videos processed")
+    printed = summary(None, JobCounts({Status.OK: 2, Status.FAILED: 1}), "out/", "maskmill: all videos processed")
     assert "this run nothing was left to do\n" in printed
     assert "why      python -m pipeline.status output=out\n" in printed
     assert "retry=failed to label the 1 failed video again" in printed
-    assert "why" not in summary(None, {Status.OK: 2}, "out/", "maskmill: all videos processed")
+    assert "why" not in summary(None, JobCounts({Status.OK: 2}), "out/", "maskmill: all videos processed")
+
+
+def test_objects_that_failed_in_this_run_are_grouped_and_counted(disk_storage: JobStorage, clock: Clock) -> None:
+    notes = (
+        *(ObjectNote(n, Status.FAILED, f"object {n}, frame 0: box: x0 < x1") for n in range(2, 8)),
+        ObjectNote(1, Status.OK, "frame 0: the model sees no object at the prompt; check where it is"),
+    )
+    details = OutcomeDetails(num_tracks=7, num_tracks_failed=6, num_tracks_warned=1, notes=notes)
+    progress = progress_of(disk_storage, clock)
+    progress.committed([Outcome("v", Status.OK, "hash", 1, 5, details=details)])
+    counts = JobCounts(progress.by_status, ObjectCounts(7, 6, 1, num_videos_partly=1))
+    printed = summary(progress, counts, "out", "maskmill: all videos processed")
+    assert "objects  1 of 7 labeled, 6 failed, 1 with a warning; in ok videos\n" in printed
+    assert (
+        "object      6 × object 2, frame 0: box: x0 < x1\n            v object 2, v object 3, v object 4, …" in printed
+    )
+    assert "warned      1 × frame 0: the model sees no object at the prompt" in printed
+    assert "retry=failed to label the 1 partly labeled video again" in printed
+    progress.write_status("running", 1)
+    status = json.loads(disk_storage.read("_status.json"))
+    assert (status["num_objects_failed"], status["num_objects_warned"]) == (6, 1)
+
+
+def test_a_stream_that_is_not_utf_8_gets_the_line_too(disk_storage: JobStorage, clock: Clock) -> None:
+    written = io.BytesIO()
+    progress = progress_of(disk_storage, clock, io.TextIOWrapper(written, "ascii", write_through=True))
+    progress.tick("running", 1)
+    assert b"10/40 videos | 0 frames" in written.getvalue()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ def plan_of(
     videos: dict[str, Any] | None,
     prompt_columns: dict[str, Any],
     done: Mapping[str, Finished] | None = None,
-    retry: tuple[Status, ...] = (),
+    retry: Collection[str] = (),
     policy: ReadPolicy | None = None,
 ) -> Plan:
     where = str(write(folder / "videos.parquet", videos)) if videos is not None else None
@@ -290,12 +290,12 @@ def test_failures_are_done_unless_they_are_asked_for(tmp_path: Path) -> None:
     hashes = finished(plan_of(tmp_path, videos, prompts("a", "b", "c")))
     statuses = {"a": Status.OK, "b": Status.FAILED, "c": Status.QUARANTINED}
     done = {video_id: Finished(status, hashes[video_id].prompt_hash) for video_id, status in statuses.items()}
-    for retry, expected in (
-        ((), []),
-        ((Status.FAILED,), ["b"]),
-        ((Status.QUARANTINED,), ["c"]),
-        ((Status.FAILED, Status.QUARANTINED), ["b", "c"]),
-    ):
+    chosen: tuple[tuple[set[str], list[str]], ...] = (
+        (set(), []),
+        ({"b"}, ["b"]),
+        ({"b", "c", "not in the tables"}, ["b", "c"]),
+    )
+    for retry, expected in chosen:
         plan = plan_of(tmp_path, videos, prompts("a", "b", "c"), done, retry)
         assert ids(plan) == expected
         assert (plan.replaced, plan.changed) == (frozenset(expected), frozenset())
@@ -426,7 +426,7 @@ def test_a_plan_is_made_again_from_another_log_without_reading_the_tables(tmp_pa
     assert (plan.again(done).num_done, ids(plan.again(done))) == (4, [])
     del done["b"]
     done["a"] = Finished(Status.FAILED, done["a"].prompt_hash)
-    again = plan.again(done, (Status.FAILED,))
+    again = plan.again(done, {"a", "c"})
     assert (ids(again), again.replaced, again.changed) == (["a", "b"], {"a", "c"}, frozenset()), (
         "the refused one has failed, too"
     )

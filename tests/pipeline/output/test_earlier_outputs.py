@@ -23,7 +23,7 @@ from pipeline.config.compose import job_config
 from pipeline.driver.job import open_job, plan_job, reconcile
 from pipeline.output.saved_sessions import num_saved
 from pipeline.records import Status
-from pipeline.status import read_status
+from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.clips import iou
 from tests.support.jobs import JobFolder
@@ -96,7 +96,7 @@ def test_its_tables_are_read_exactly(old: JobFolder) -> None:
 
 
 def test_its_status_is_told(old: JobFolder) -> None:
-    text = read_status(JobStorage(str(old.output)))
+    text = as_text(read_status(JobStorage(str(old.output))))
     assert "state    interrupted: driver host-" in text
     assert "4 of 5 in the tables (2 ok, 1 failed, 1 no_prompts)" in text
     assert "long (1)" in text
