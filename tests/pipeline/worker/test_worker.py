@@ -39,6 +39,7 @@ from pipeline.worker.settings import JobFacts, WorkerSettings
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.media_files import encode_image
+from tests.support.sessions import save_small
 
 NUM_FRAMES = 3
 LAZY = FlushConfig(megabytes=1 << 20, seconds=1e9, elapsed_fraction=1.0)
@@ -52,11 +53,19 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkItem]:
     return {item.video_id: item for item in plan.items()}
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    """Of the small network, because what a worker does with a video does not depend on the size of its network."""
+    folder = tmp_path_factory.mktemp("small")
+    save_small(folder)
+    return Weights(str(folder), None, "sha256:0")
+
+
 MakeWorker = Callable[..., Worker]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[MakeWorker]:
+def make(tmp_path: Path, weights: Weights) -> Iterator[MakeWorker]:
     """Makes workers that have loaded. They publish their first video at once, and others when they are asked to.
 
     `stages` are as for `Worker`, `storage` and `checkpoint` as in the settings, and other keywords are keys of the
@@ -72,7 +81,7 @@ def make(tmp_path: Path) -> Iterator[MakeWorker]:
         **options: Any,
     ) -> Worker:
         facts = JobFacts(
-            weights=Weights("mini", None, "sha256:0"),
+            weights=weights,
             storage=storage or JobStorage(str(tmp_path / "job")),
             epoch=1,
             config_hash="f",
@@ -156,11 +165,11 @@ def test_a_call_ends_with_each_video_and_the_next_one_is_fetched_meanwhile(
     assert outcomes([worker.drain()]) == {"b": Status.OK, "c": Status.OK}
 
 
-def test_rows_say_where_they_come_from(worker: Worker, items: dict[str, WorkItem]) -> None:
+def test_rows_say_where_they_come_from(worker: Worker, weights: Weights, items: dict[str, WorkItem]) -> None:
     finish(worker, items["a"])
     (video,) = published(worker, "videos")
     assert video["prompt_hash"] == items["a"].prompt_hash
-    assert (video["worker"], video["config_hash"], video["checkpoint"]) == ("w0", "f", "mini@sha256:0")
+    assert (video["worker"], video["config_hash"], video["checkpoint"]) == ("w0", "f", f"{weights.source}@sha256:0")
     assert (video["num_frames"], video["num_frames_decoded"], video["num_masks"]) == (NUM_FRAMES, NUM_FRAMES, 6)
     assert (video["height"], video["width"], video["rotation_degrees"]) == (96, 128, 0)
     assert str(video["uri"]).endswith("a.mp4")
