@@ -3,6 +3,7 @@
     room       what it is                                                             may use the rooms below it
     run status compact   the commands
     demo       draws clips, labels them, scores them
+    check      check=true: what a job would do, and which videos and prompts would fail
     driver     one process a job: plans, hands out videos, commits results, ends
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)

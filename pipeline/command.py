@@ -41,7 +41,10 @@ class ExitCode(IntEnum):
     ENVIRONMENT = 1, "The model does not load or the storage does not answer: run the same command again later."
     REFUSED = 2, "The command line, the config or an input table is wrong, or the job was made with other options."
     OWNED = 3, "Another driver works on this job."
-    FAILURES = 4, "More videos failed than `max_failed_fraction` allows."
+    FAILURES = (
+        4,
+        "More videos failed than `max_failed_fraction` allows; with `check=true`, a video or an object will fail.",
+    )
     STOPPED = 143, "A signal stopped the job and the work in flight is saved: run the same command again at any time."
 
 

@@ -88,6 +88,10 @@ def start(config: JobConfig) -> int:
         from pipeline.demo import demo
 
         return demo.run(config)
+    if config.check:
+        from pipeline.check import check
+
+        return check.run(config)
     from pipeline.driver import driver
 
     return driver.run(config)

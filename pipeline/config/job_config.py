@@ -322,6 +322,14 @@ class JobConfig(Group):
         description="Remove what the tables of this run do not have: videos that are in the output, with everything "
         "that names them, and objects that have no prompts any more.",
     )
+    check: bool = Field(
+        default=False,
+        description="Label and write nothing: read the tables, open some videos, hold the prompts against them, count, "
+        "and estimate time and size. The exit code is 0 if nothing is wrong, 4 if a video or an object will fail.",
+    )
+    check_videos: Annotated[int, Unit("videos")] = Field(
+        default=100, ge=0, description="How many videos check=true opens: all, or so many that are evenly spaced."
+    )
     max_failed_fraction: float = Field(
         default=0.5,
         ge=0,
@@ -368,6 +376,8 @@ def check(job: JobConfig) -> None:
             )
         if not job.output:
             raise ConfigError("output= is missing: give the folder or URI where the tables shall lie")
+    elif job.check:
+        raise ConfigError("check=true is for jobs with videos and prompts of your own: give prompts= and output=")
     gpus = job.cluster.gpus_per_actor
     if job.model.device == "cpu" and gpus:
         raise ConfigError(f"cluster.gpus_per_actor={gpus:g} contradicts model.device=cpu: leave one of them out")

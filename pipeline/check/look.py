@@ -1,0 +1,205 @@
+"""Looks at videos and their prompts as a worker would, up to the first frame: what fails here will fail there.
+
+The prompts of every video are read. Only some videos are opened, because each costs a request or more. Without the
+model nobody knows whether it sees an object, and without decoding a file nobody knows whether it is whole.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+
+from model import MediaError, Reader, VideoInfo, open_reader
+from pipeline.config.job_config import FramesConfig, JobConfig
+from pipeline.errors import InputError, StorageError
+from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
+from pipeline.inputs.naming import InputNaming
+from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts, read_prompts
+from pipeline.inputs.table_readers import TableReaders
+from pipeline.records import FramePosition, TimeRange, WorkItem
+from pipeline.redact import redact
+from pipeline.storage.retry import Backoff
+from pipeline.video.media import open_media
+
+_PARALLEL = 8
+_PATIENCE_SECONDS = 20.0
+_DECODED_FRAMES = 48  # of a video, to find out how fast videos of this kind are decoded here
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What one video says of itself. `num_frames` are those of the labeled range, before `frames.stride` and `fps`.
+
+    `decoded` are a number of frames and the seconds that it took to decode them, where that was tried.
+    """
+
+    info: VideoInfo
+    num_frames: int | None
+    num_labeled: int | None
+    decoded: tuple[int, float] = (0, 0.0)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One video: its prompts, and if it was opened what it says of itself, or why it cannot be read.
+
+    `problems` are objects that will fail, by object id; `warnings` are odd ones. Only if every object has a problem
+    does the video fail.
+    """
+
+    item: WorkItem
+    prompts: VideoPrompts
+    opened: Opened | None
+    error: str
+    problems: dict[int, str]
+    warnings: dict[int, str]
+
+    def num_masks(self, direction: str) -> int:
+        """Rows of `masks` that the video will have, by what it says of itself; 0 where it says nothing."""
+        if self.opened is None or not self.opened.num_labeled:
+            return 0
+        total, labeled = self.opened.num_frames or 1, self.opened.num_labeled
+        shares = []
+        for one in self.prompts.objects:
+            if one.object_id in self.problems or not one.prompts:
+                continue
+            places = [_place(position, self.item.range, self.opened.info) for position, _ in one.prompts]
+            known = [place for place in places if place is not None] or [0.0]
+            if direction == "forward":
+                shares.append(1 - min(known) / total)
+            else:
+                shares.append((max(known) + 1) / total if direction == "backward" else 1.0)
+        return round(sum(min(max(share, 0.0), 1.0) * labeled for share in shares))
+
+
+def look(items: Sequence[WorkItem], config: JobConfig, num_opened: int) -> Iterator[Looked]:
+    """Every video in turn, with its prompts. Of all, `num_opened` are opened, evenly spaced.
+
+    Raises `StorageError` if the storage of the tables does not answer.
+    """
+    chosen = _evenly_spaced(len(items), num_opened)
+    to_decode = set(sorted(chosen)[:: max(1, len(chosen) // 4)])
+    with TableReaders(InputNaming.of(config)) as tables, ThreadPoolExecutor(_PARALLEL, "check") as pool:
+        opening = {
+            number: pool.submit(partial(_open, items[number], config, tables, decodes=number in to_decode))
+            for number in sorted(chosen)
+        }
+        try:
+            for number, item in enumerate(items):
+                prompts, error, opened = VideoPrompts(()), "", None
+                try:
+                    prompts = read_prompts(item, config.storage_options, tables.prompts)
+                    opened = _result(opening.pop(number)) if number in opening else None
+                except (MediaError, InputError) as failure:
+                    error = redact(str(failure))
+                yield _looked(item, prompts, opened, error)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(opening: Future[Opened]) -> Opened:
+    """What was opened. A store that does not answer in 20 s is the fault of this video: the check goes on."""
+    try:
+        return opening.result()
+    except StorageError as error:
+        raise MediaError(str(error)) from error
+
+
+def _looked(item: WorkItem, prompts: VideoPrompts, opened: Opened | None, error: str) -> Looked:
+    problems, warnings = {}, {}
+    for one in prompts.objects:
+        try:
+            if warning := _check_object(one, item.range, opened):
+                warnings[one.object_id] = warning
+        except ValueError as failure:
+            problems[one.object_id] = str(failure)
+    return Looked(item, prompts, opened, error, problems, warnings)
+
+
+def _check_object(one: ObjectPrompts, times: TimeRange, opened: Opened | None) -> str:
+    """A warning about an object, mostly empty. Raises `ValueError` if the object will fail."""
+    if one.error:
+        raise ValueError(one.error)
+    warnings = []
+    if says_only_what_it_is_not(prompt for _, prompt in one.prompts):
+        warnings.append("all clicks have label 0, so that none says where the object is; add one with label 1")
+    for position, prompt in one.prompts if opened is not None else ():
+        assert opened is not None
+        place = _place(position, times, opened.info)
+        if place is None:
+            raise ValueError(f"{position}: the frames of this video have no times; give frame_index")
+        last = math.inf if opened.num_frames is None else opened.num_frames - (position.frame_index is not None)
+        if not -1 < place <= last:
+            raise ValueError(f"{position}: by its file the video has {opened.num_frames} frames in the labeled range")
+        try:
+            _, warning = fitted(prompt, opened.info.size_hw)
+        except ValueError as error:
+            raise ValueError(f"{position}: {error}") from error
+        warnings += [f"{position}: {warning}"] if warning else []
+    return "; ".join(warnings)
+
+
+def _place(position: FramePosition, times: TimeRange, info: VideoInfo) -> float | None:
+    """The number of a prompt's frame in the labeled range, about; `None` if the video has no times."""
+    if position.frame_index is not None:
+        return float(position.frame_index)
+    if info.start_seconds is None or position.pts_seconds is None:
+        return None
+    start = info.start_seconds if times.start_seconds is None else max(times.start_seconds, info.start_seconds)
+    return (position.pts_seconds - start) * (info.fps or 0.0)
+
+
+def _open(item: WorkItem, config: JobConfig, tables: TableReaders, *, decodes: bool) -> Opened:
+    backoff = Backoff(patience_seconds=_PATIENCE_SECONDS)
+    with open_media(item, config.storage_options, tables.video_bytes, backoff) as media:
+        reader = open_reader(media, config.decode.threads or 1)
+        info = reader.info()
+        num_frames = _num_frames(info, item.range)
+        return Opened(
+            info, num_frames, _num_labeled(num_frames, info, config.frames), _decode(reader) if decodes else (0, 0.0)
+        )
+
+
+def _decode(reader: Reader) -> tuple[int, float]:
+    """How many of the first frames were decoded, and in how many seconds."""
+    started, num_frames = time.perf_counter(), 0
+    with closing(reader.read()) as frames:
+        for frame in frames:
+            if frame.picture is not None:
+                frame.picture.pixels(frame.picture.size_hw)
+            num_frames += 1
+            if num_frames == _DECODED_FRAMES:
+                break
+    return num_frames, time.perf_counter() - started
+
+
+def _num_frames(info: VideoInfo, times: TimeRange) -> int | None:
+    """Frames of the labeled range by the claims of the file; `None` if it claims nothing."""
+    total = info.num_frames_claimed
+    if total is None and info.duration_seconds is not None and info.fps:
+        total = round(info.duration_seconds * info.fps)
+    if total is None or not info.fps or (times.start_seconds is None and times.end_seconds is None):
+        return total
+    first = info.start_seconds or 0.0
+    start = max(times.start_seconds or first, first)
+    end = min(times.end_seconds if times.end_seconds is not None else math.inf, first + total / info.fps)
+    return max(0, round((end - start) * info.fps))
+
+
+def _num_labeled(num_frames: int | None, info: VideoInfo, frames: FramesConfig) -> int | None:
+    if num_frames is None:
+        return None
+    if frames.fps is not None and info.fps:
+        return min(num_frames, math.ceil(num_frames * frames.fps / info.fps))
+    return math.ceil(num_frames / frames.stride)
+
+
+def _evenly_spaced(total: int, wanted: int) -> set[int]:
+    if wanted >= total:
+        return set(range(total))
+    return {number * total // wanted for number in range(wanted)}

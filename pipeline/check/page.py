@@ -1,0 +1,132 @@
+"""The one page that `check=true` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.check.estimate import BYTES_PER_MASK, Experience, Volume, first_of
+from pipeline.check.look import Looked
+from pipeline.config.job_config import JobConfig
+from pipeline.driver.progress import duration
+from pipeline.inputs.plan import Plan
+from pipeline.redact import redact_uri
+from pipeline.text import counted
+
+_NUM_EXAMPLES = 5
+_ENOUGH_FRAMES = 24  # to say how fast videos are decoded
+
+
+@dataclass
+class Findings:
+    """What was found of videos and objects, each in a line."""
+
+    unreadable: list[str] = field(default_factory=list)
+    failing: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+
+    def add(self, one: Looked) -> None:
+        """Keep what is wrong with a video."""
+        name = repr(one.item.video_id)
+        if one.error:
+            self.unreadable.append(f"{name}: {one.error}")
+        self.failing += [f"{name}, {_of_object(number, text)}" for number, text in one.problems.items()]
+        self.odd += [f"{name}, {_of_object(number, text)}" for number, text in one.warnings.items()]
+
+    @property
+    def num_bad(self) -> int:
+        """Videos and objects that will fail."""
+        return len(self.unreadable) + len(self.failing)
+
+
+def page(
+    config: JobConfig, plan: Plan, volume: Volume, experience: Experience, findings: Findings, refused: Sequence[str]
+) -> str:
+    """The whole text."""
+    num_unreadable = len(findings.unreadable)
+    readable = f", {num_unreadable} cannot be read" if num_unreadable else ", all can be read"
+    more = (
+        f"; check_videos={volume.num_videos} opens all"
+        if volume.num_opened + num_unreadable < volume.num_videos
+        else ""
+    )
+    lines = [
+        f"maskmill: check of output={redact_uri(str(config.output))}: nothing is labeled and nothing is written",
+        f"videos   {plan.num_videos}: {plan.num_to_label} to label, {plan.num_done} finished before, "
+        f"{plan.num_no_prompts} without prompts, {plan.num_refused} with wrong rows",
+    ]
+    if volume.num_videos:
+        lines += [
+            f"opened   {volume.num_opened + num_unreadable} of {volume.num_videos}{readable}{more}",
+            f"prompts  {counted(volume.num_objects, 'object')} of {counted(volume.num_videos, 'video')}: all rows are "
+            "read, those of the opened videos are held against them",
+        ]
+    if volume.num_counted:
+        lines += [_amount(volume), *_time(config, volume, experience), _size(volume, experience)]
+    for title, found in (("wrong", refused), ("unread", findings.unreadable), ("fails", findings.failing)):
+        lines += _listed(title, found)
+    lines += _listed("odd", findings.odd)
+    lines += [f"warning  {warning}" for warning in plan.warnings]
+    if volume.num_videos:
+        lines.append("unknown  whether the model loads, whether it sees the objects, and whether the files are whole")
+    bad = findings.num_bad + len(refused)
+    advice = "mend them, or run the job: it labels the rest"
+    lines.append(f"result   {counted(bad, 'fault')}: {advice}" if bad else "result   no faults")
+    return "\n".join(lines)
+
+
+def _amount(volume: Volume) -> str:
+    return (
+        f"frames   about {volume.frames_in_all:,} to label, {volume.masks_in_all:,} masks, by what "
+        f"{counted(volume.num_counted, 'opened video')} of {volume.num_videos} say of themselves"
+    )
+
+
+def _time(config: JobConfig, volume: Volume, experience: Experience) -> list[str]:
+    """How long it may take, and what that is based on."""
+    num_workers = config.cluster.actors or config.cluster.min_actors or 1
+    workers = counted(num_workers, "worker")
+    if experience.frames_per_second:
+        seconds = volume.frames_in_all / experience.frames_per_second / num_workers
+        return [
+            f"time     about {duration(seconds)} with {workers}, at the {experience.frames_per_second:.1f} frames/s "
+            f"that a worker reached in {counted(experience.num_videos, 'finished video')} of this job; the start and "
+            "the wait for the last video come on top"
+        ]
+    lines = ["time     not known: no video of this job is finished. Label a few, then this check estimates from them"]
+    if volume.decoded_frames >= _ENOUGH_FRAMES:
+        rate = volume.decoded_frames / max(volume.decoded_seconds, 1e-6)
+        seconds = volume.frames_in_all / rate / num_workers
+        lines.append(
+            f"         to decode the frames alone takes {duration(seconds)} with {workers}, at the {rate:.0f} frames/s "
+            f"of {volume.decoded_frames} frames that were decoded here"
+        )
+    return lines
+
+
+def _size(volume: Volume, experience: Experience) -> str:
+    """How large the tables may get, and what that is based on."""
+    if experience.num_masks:
+        each = experience.num_bytes / experience.num_masks
+        return f"size     about {_bytes(volume.masks_in_all * each)}, at {each:.0f} bytes a mask as in this job so far"
+    least, most = (_bytes(volume.masks_in_all * size) for size in BYTES_PER_MASK)
+    low, high = BYTES_PER_MASK
+    return f"size     {least} to {most}: most masks take {low} to {high} bytes; no mask of this job is finished"
+
+
+def _listed(title: str, found: Sequence[str]) -> list[str]:
+    if not found:
+        return []
+    return [f"{title:<8} {len(found)}:", *(f"         {text}" for text in first_of(found, _NUM_EXAMPLES))]
+
+
+def _of_object(number: int, text: str) -> str:
+    return text if text.startswith(f"object {number}") else f"object {number}, {text}"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,156 @@
+"""`check=true` says before a job what the job says afterwards. The judge is the job itself, on the same inputs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.inputs.write import prompts_table, write_table
+from pipeline.records import Status
+from pipeline.run import main
+from tests.support.jobs import JobFolder
+
+
+def check(job: JobFolder, capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[int, str]:
+    """Exit code and page of a check."""
+    capsys.readouterr()
+    code = main(job.arguments("model=mini", "cluster=serial", "check=true", *overrides))
+    return code, capsys.readouterr().out
+
+
+def change(job: JobFolder, video_id: str, object_id: int, **values: Any) -> None:
+    """Changes the prompt of one object."""
+    rows = job.rows("prompts")
+    for row in rows:
+        if (row["video_id"], row["object_id"]) == (video_id, object_id):
+            row |= values
+    write_table(str(job.folder / "in" / "prompts.parquet"), prompts_table(rows))
+
+
+def numbers(pattern: str, text: str) -> tuple[int, ...]:
+    """The numbers of a line of the page."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return tuple(int(group.replace(",", "")) for group in found.groups())
+
+
+def test_a_check_writes_nothing_and_finds_nothing_wrong_with_good_inputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["a", "b"], num_objects=2)
+    before = sorted(tmp_path.rglob("*"))
+    code, page = check(job, capsys)
+    assert code == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert numbers(r"videos   (\d+): (\d+) to label", page) == (2, 2)
+    assert "opened   2 of 2, all can be read" in page
+    assert "time     not known" in page
+    assert page.rstrip().endswith("result   no faults")
+    assert len(page.splitlines()) < 20
+
+
+def test_what_a_check_finds_is_what_the_job_fails_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = JobFolder(tmp_path).write(["a", "b", "c", "d", "e"], num_objects=2)
+    change(job, "a", 1, frame_index=3)  # the clips have 3 frames
+    change(job, "a", 2, frame_index=2)
+    change(job, "b", 1, box_xyxy=[900.0, 900.0, 950.0, 950.0])
+    change(job, "b", 2, frame_index=None, pts_seconds=0.2)
+    change(job, "c", 1, box_xyxy=[30.0, 10.0, 20.0, 40.0])
+    change(job, "c", 2, frame_index=None, pts_seconds=7.0)
+    (tmp_path / "in" / "d.mp4").unlink()
+    (tmp_path / "in" / "e.mp4").write_bytes(b"no video" * 100)
+    code, page = check(job, capsys)
+    assert code == 4
+    predicted = {(video_id, int(number)) for video_id, number in re.findall(r"'(\w)', object (\d+)", page)}
+    unreadable = set(re.findall(r"^         '(\w)': ", page, re.MULTILINE))
+    assert job.run("model=mini", "max_failed_fraction=1") == 0
+    found = job.tables()
+    assert (
+        unreadable
+        == {"d", "e"}
+        == {video_id for video_id, row in found.videos.items() if row["status"] == Status.FAILED and not row["height"]}
+    )
+    failed = {
+        (row["video_id"], row["object_id"])
+        for row in found.tracks.to_pylist()
+        if row["status"] == Status.FAILED and row["video_id"] not in unreadable
+    }
+    assert predicted == failed == {("a", 1), ("b", 1), ("c", 1), ("c", 2)}
+    assert "6 faults" in page
+
+
+def test_the_counts_are_those_of_the_job_and_the_time_is_that_of_its_finished_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["a", "b", "c"], num_frames=5, num_objects=2)
+    change(job, "b", 1, frame_index=3)
+    videos = job.rows("videos")
+    job.rewrite("videos", videos[:1])
+    assert job.run("model=mini") == 0
+    num_before = job.tables().masks.num_rows
+    job.rewrite("videos", videos)
+    code, page = check(job, capsys)
+    assert code == 0
+    assert numbers(r"videos   (\d+): (\d+) to label, (\d+) finished before", page) == (3, 2, 1)
+    assert re.search(
+        r"time     about \d.* with 1 worker, at the [\d.]+ frames/s .* in 1 finished video of this job", page
+    )
+    assert re.search(r"size     about [\d.]+ k?B?(bytes)?.* bytes a mask as in this job", page)
+    num_frames, num_masks = numbers(r"frames   about ([\d,]+) to label, ([\d,]+) masks", page)
+    assert job.run("model=mini") == 0
+    assert (num_frames, num_masks) == (10, job.tables().masks.num_rows - num_before)
+
+
+@pytest.mark.parametrize("keys", [("frames.stride=2",), ("frames.fps=6",), ("propagate.direction=backward",)])
+def test_masks_are_counted_as_the_keys_say(
+    keys: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["a"], num_frames=6)
+    _, page = check(job, capsys, *keys)
+    assert job.run("model=mini", *keys) == 0
+    found = job.tables()
+    assert numbers(r"frames   about ([\d,]+) to label, ([\d,]+) masks", page) == (
+        sum(row["num_frames"] for row in found.videos.values()) if keys[0] != "propagate.direction=backward" else 6,
+        found.masks.num_rows,
+    )
+
+
+def test_a_sample_is_opened_and_all_prompts_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = JobFolder(tmp_path).write(["a", "b", "c", "d"])
+    change(job, "d", 1, box_xyxy=[30.0, 10.0, 20.0, 40.0])
+    code, page = check(job, capsys, "check_videos=2")
+    assert code == 4
+    assert "opened   2 of 4, all can be read; check_videos=4 opens all" in page
+    assert "'d', object 1, frame 0: box: expected x0 < x1" in page
+    assert numbers(r"frames   about ([\d,]+) to label", page) == (12,)
+    code, page = check(job, capsys, "check_videos=0")
+    assert (code, "frames " in page) == (4, False)
+    code, page = check(job, capsys, "check_videos=4")
+    assert "opened   4 of 4" in page
+
+
+def test_a_wrong_row_and_a_warning_of_the_tables_are_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["a", "b"])
+    job.rewrite("videos", [*job.rows("videos"), job.rows("videos")[0]])
+    change(job, "b", 1, box_xyxy=[0.25, 0.25, 0.5, 0.5])
+    job.rewrite("prompts", [row for row in job.rows("prompts") if row["video_id"] == "b"])
+    code, page = check(job, capsys)
+    assert code == 4
+    assert "its video_id stands in 2 rows of the videos table" in page
+    assert "warning  no box in the prompts table (1 row with one) has a coordinate above 1" in page
+    assert "'b', object 1, frame 0: box (0.25, 0.25, 0.5, 0.5) is less than a pixel wide" in page
+
+
+def test_a_check_refuses_what_the_job_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = JobFolder(tmp_path).write(["a"])
+    assert job.run("model=mini") == 0
+    capsys.readouterr()
+    assert main(job.arguments("model=mini", "check=true", "frames.stride=2")) == 2
+    assert "holds masks of another model or of other options" in capsys.readouterr().err
+    assert main(["conf=demo", "check=true", f"output={tmp_path / 'demo'}"]) == 2
+    assert "check=true is for jobs with videos and prompts of your own" in capsys.readouterr().err
