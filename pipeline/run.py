@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.command import ExitCode, describe_exit_codes, explain, set_up_logging
-from pipeline.config.job_config import JobConfig
+from pipeline.config.job_config import JobConfig, from_hydra
 from pipeline.errors import ConfigError, StorageError
 from pipeline.packages import check_not_hidden, leave_current_folder
 from pipeline.text import say
@@ -32,7 +32,7 @@ All other keys, with their defaults. A job file has the same keys; null means: n
 
 {keys}
 
---cfg, --cfg job  prints the whole config as YAML and ends
+--cfg, --cfg job  prints the whole config as YAML, checks it as a run does, and ends
 --help, -h        prints this and ends
 
 From another shell, python -m pipeline.status output=… tells how a job stands, and python -m pipeline.compact output=…
@@ -63,7 +63,9 @@ def _main(words: list[str]) -> int:
     show_only, words = split_cfg(words)
     job, overrides = split_job(words)
     if show_only:
-        say(compose.as_yaml(compose.composed(job, overrides)).rstrip())
+        config = compose.composed(job, overrides)
+        say(compose.as_yaml(config).rstrip())
+        from_hydra(config)
         return ExitCode.DONE
     return start(compose.job_config(job, overrides))
 

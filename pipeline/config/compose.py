@@ -1,9 +1,9 @@
 """From a job's name and the command line to a typed config, through Hydra.
 
 Hydra puts four layers over each other: the defaults of the fields in `job_config`, the files of `conf/`, the job file
-and the command line. A job file has the keys of the command line; in it, `model: tiny` and `cluster: serial` pick a
-file of `conf/`. Hydra takes a job file with a `defaults` list as it is, and the list may name `base`, which has all
-keys.
+and the command line. A job file has the keys of the command line, in groups or with dots (`frames.fps: 2`); in it,
+`model: tiny` and `cluster: serial` pick a file of `conf/`. Hydra takes a job file with a `defaults` list as it is, but
+for the dots, and the list may name `base`, which has all keys.
 """
 
 from __future__ import annotations
@@ -106,12 +106,30 @@ def _parse(text: str, job: str) -> dict[str, Any]:
 def _with_defaults(values: dict[str, Any], job: str) -> dict[str, Any]:
     """A job file without a `defaults` list gets one: `base` and the files of `conf/` that it picks."""
     if "defaults" in values:
-        return values
+        return _without_dots(values, job)
     chosen = {group: values[group] for group in GROUPS if isinstance(values.get(group), str)}
     for group, name in chosen.items():
         _check_group(group, name, f" in conf={job}")
-    rest = {key: value for key, value in values.items() if key not in chosen}
+    rest = _without_dots({key: value for key, value in values.items() if key not in chosen}, job)
     return {"defaults": ["base", *({f"override {group}": name} for group, name in chosen.items()), "_self_"], **rest}
+
+
+def _without_dots(values: dict[str, Any], job: str) -> dict[str, Any]:
+    """Keys of a job file that are written as on the command line (`frames.fps: 2`), as keys of their groups."""
+    nested = {key: value for key, value in values.items() if "." not in str(key)}
+    for path in (str(key) for key in values if "." in str(key)):
+        *groups, name = path.split(".")
+        group = nested
+        for depth, part in enumerate(groups, 1):
+            inner = group.get(part)
+            if inner is not None and not isinstance(inner, dict):
+                shown = ".".join(groups[:depth])
+                raise ConfigError(f"conf={job}: {shown}={redact(str(inner))} is no group of keys, but {path} needs one")
+            group[part] = group = dict(inner or {})
+        if name in group:
+            raise ConfigError(f"conf={job}: {path} is given twice, with a dot and in its group; keep one of them")
+        group[name] = values[path]
+    return nested
 
 
 def group_names(group: str) -> list[str]:

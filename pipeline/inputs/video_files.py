@@ -90,7 +90,9 @@ def find_videos(
     A folder or a glob with a Parquet file names tables. `no_tables` are Parquet files that do not count, because they
     are the prompts. Raises `InputError` and `StorageError` for what cannot be listed.
     """
-    if split_tar_member(uri) is not None or scheme_of(uri).place is Place.WEB:
+    if split_tar_member(uri) is not None:  # a file or a folder of images in the archive
+        return None if uri.endswith(".parquet") else _one_video(uri)
+    if scheme_of(uri).place is Place.WEB:
         return _one_video(uri) if _is_video(_name_of(uri)) else None
     return read_input("videos", uri, policy or ReadPolicy(), partial(_find, uri, storage_options, frozenset(no_tables)))
 
@@ -162,8 +164,8 @@ def _name_of(uri: str) -> str:
 
 
 def _stem(path: str) -> str:
-    """A path without the suffix of its file."""
-    return posixpath.splitext(path)[0]
+    """A path without the suffix of its file, if that is one of a video or an image."""
+    return posixpath.splitext(path)[0] if _is_video(path) else path
 
 
 def _below(root: str, name: str) -> str:

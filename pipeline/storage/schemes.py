@@ -74,6 +74,9 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme(("blockcache", "cached", "filecache", "simplecache"), Place.INDIRECT),
 )
 
+ARCHIVES = ("zip", "tar", "libarchive")
+"""Schemes of files in an archive, whose own URI follows after `::`."""
+
 _BY_NAME = {name: scheme for scheme in SCHEMES for name in scheme.names}
 
 CLIENT_LIBRARIES = frozenset(library for scheme in SCHEMES for library in scheme.libraries)

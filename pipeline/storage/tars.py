@@ -35,6 +35,13 @@ def member_name(name: str) -> str:
     return name.removeprefix("./")
 
 
+def files_in_folder(index: Index, folder: str) -> Index:
+    """The members right in a folder of an archive, by their names in it."""
+    start = f"{member_name(folder).rstrip('/')}/"
+    inside = {name.removeprefix(start): member for name, member in index.items() if name.startswith(start)}
+    return {name: member for name, member in inside.items() if name and "/" not in name}
+
+
 def tar_index(archive: str, num_bytes: int, open_archive: Callable[[], IO[bytes]]) -> Index:
     """All members of an archive by name, from this process's memory when its size is unchanged.
 

@@ -14,16 +14,19 @@ from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
-from pipeline.storage.schemes import Place, scheme_name, scheme_of
+from pipeline.storage.schemes import ARCHIVES, Place, scheme_name, scheme_of
 
 StorageOptions = Mapping[str, Any]
 
 _TAR_MEMBER = re.compile(r"^(?P<archive>.+?\.(?:tar|tar\.[a-z0-9]+|tgz))::(?P<member>.+)$", re.IGNORECASE | re.DOTALL)
+_TWO_COLONS = "\x1f\x1f"  # stands for `::` of a name where fsspec would split it
+_FILE_SCHEME = re.compile(r"^(file|local):(?://localhost(?=/)|//|(?=/))")
 _CHAINED_TAR = re.compile(r"^tar://(?P<member>.+?)::(?P<archive>.+)$", re.DOTALL)
 
 
@@ -33,8 +36,15 @@ def is_local(uri: str) -> bool:
 
 
 def local_path(uri: str) -> str:
-    """The path that a local URI stands for."""
-    return re.sub(r"^(file|local)://", "", uri)
+    """The path that a local URI stands for, as browsers, `Path.as_uri` and shells write it.
+
+    `file:///a`, `file:/a`, `file://localhost/a` and `/a` are the same, `~` is the home of the user, and `%20` in a URI
+    is a blank unless a file of that very name exists.
+    """
+    path = _FILE_SCHEME.sub("", uri)
+    if path != uri and "%" in path and not Path(path).expanduser().exists():
+        path = unquote(path)
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111  # Path drops a slash at the end
 
 
 def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -57,13 +67,29 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
     if scheme.place is not Place.DISK:
         options.setdefault("use_listings_cache", False)
     try:
-        filesystem, path = url_to_fs(uri, **options)
+        filesystem, path = _open(uri, options)
     except (ImportError, TypeError, ValueError) as error:  # TypeError: an option is missing
         remedy = f"install {scheme.install}" if scheme.install else "check the URI and storage_options"
         raise UnknownScheme(f"{scheme_name(uri)}:// cannot be opened ({error}): {remedy}") from error
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1
     return filesystem, str(path)
+
+
+def _open(uri: str, options: dict[str, Any]) -> tuple[fsspec.AbstractFileSystem, str]:
+    """As `url_to_fs`, which takes every `::` for a chain of file systems: it may as well stand in a name."""
+    if scheme_of(uri).place is Place.DISK:
+        uri = local_path(uri)
+    if not _is_chain(uri):
+        filesystem, path = url_to_fs(uri.replace("::", _TWO_COLONS), **options)
+        return filesystem, str(path).replace(_TWO_COLONS, "::")
+    filesystem, path = url_to_fs(uri, **options)
+    return filesystem, str(path)
+
+
+def _is_chain(uri: str) -> bool:
+    """Whether `::` stands between links: `zip://a.mp4::s3://bucket/a.zip`, and not `s3://bucket/a::b.mp4`."""
+    return scheme_name(uri) in ARCHIVES or any("://" in link for link in uri.split("::")[1:])
 
 
 def _check_direct(uri: str) -> None:
@@ -104,6 +130,8 @@ def absolute_uri(uri: str, folder: str) -> str:
         return f"{absolute_uri(archive, folder)}::{member}"
     if "://" in uri or uri.startswith("/"):
         return uri
+    if uri.startswith("~") or _FILE_SCHEME.match(uri):
+        return local_path(uri)
     if is_local(folder):
         return os.path.normpath(f"{local_path(folder)}/{uri}")
     scheme, _, path = folder.partition("://")

@@ -26,7 +26,7 @@ from pipeline.storage.faults import http_status, is_transient
 from pipeline.storage.parquet import Columns, PlainColumns, RowReader
 from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
-from pipeline.storage.tars import member_name, tar_index
+from pipeline.storage.tars import Member, files_in_folder, member_name, tar_index
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
 
 _HEADER_BLOCK_BYTES = 64 << 10  # small, because the headers of a tar's members lie far apart
@@ -83,7 +83,10 @@ def _locate(item: WorkItem, name: str, storage: _Storage, rows: RowReader | None
         return Media(name, (partial(io.BytesIO, _row_bytes(item, name, storage.options, rows)),))
     parts = split_tar_member(item.source.uri)
     if parts is not None:
-        return Media(name, (storage.tar_member(*parts),))
+        found = storage.tar_member(*parts)
+        if isinstance(found, dict):
+            return Media(name, tuple(found.values()), is_folder=True, file_names=tuple(found))
+        return Media(name, (found,))
     listing = storage.images(item.source.uri)
     if listing is not None:
         if not listing:
@@ -144,8 +147,8 @@ class _Storage:
         names = image_names([name for name in files if ".." not in unquote(name).split("/")])
         return {name: partial(self._image, filesystem, name) for name in names}
 
-    def tar_member(self, archive: str, name: str) -> OpenFile:
-        """A member of an archive by byte range."""
+    def tar_member(self, archive: str, name: str) -> OpenFile | dict[str, OpenFile]:
+        """A member of an archive by byte range; the images by name if `name` is a folder of the archive."""
         num_bytes, fetch = self._remote(archive)
         if num_bytes is None:
             path = self._download(archive)
@@ -158,8 +161,14 @@ class _Storage:
                 f"{redact_uri(archive)}: cannot be read as an uncompressed tar ({error}); unpack or repair it"
             ) from error
         member = index.get(member_name(name))
+        inside = {} if member is not None and not member.problem else files_in_folder(index, name)
+        if images := image_names(list(inside)):
+            return {image: self._open_member(archive, image, inside[image], fetch) for image in images}
         if member is None:
             raise MediaError(f"{redact_uri(archive)}: has no member {name!r}")
+        return self._open_member(archive, name, member, fetch)
+
+    def _open_member(self, archive: str, name: str, member: Member, fetch: Fetch) -> OpenFile:
         if member.problem:
             raise MediaError(f"{redact_uri(archive)}: member {name!r} {member.problem}; store the file itself")
         first = member.offset

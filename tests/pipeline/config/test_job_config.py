@@ -343,6 +343,47 @@ def run_command(
     return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def test_keys_of_a_job_file_may_be_written_with_dots(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "prompts: p\noutput: o\nmodel: tiny\nmodel.dtype: bfloat16\nframes.fps: 2\nflush: {seconds: 5}\n"
+        "flush.megabytes: 3\nstorage_options.client_kwargs.endpoint_url: http://x\n"
+    )
+    config = job_config(str(job), ["flush.seconds=7"])
+    assert (config.model.name, config.model.dtype, config.frames.fps) == ("tiny", "bfloat16", 2)
+    assert (config.flush.seconds, config.flush.megabytes) == (7, 3)
+    assert config.storage_options == {"client_kwargs": {"endpoint_url": "http://x"}}
+    job.write_text("defaults: [base, _self_]\nprompts: p\noutput: o\nframes.stride: 3\n")
+    assert job_config(str(job), []).frames.stride == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("frames.fps: 2\nframes: {fps: 3}", "frames.fps is given twice, with a dot and in its group; keep one of them"),
+        ("frames: 3\nframes.fps: 2", "frames=3 is no group of keys, but frames.fps needs one"),
+        ("frames.fpx: 2", "unknown key frames.fpx=2: did you mean frames.fps?"),
+    ],
+)
+def test_dots_of_a_job_file_that_contradict_are_told(tmp_path: Path, text: str, message: str) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(f"prompts: p\noutput: o\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        job_config(str(job), [])
+    assert str(caught.value).endswith(message)
+
+
+def test_the_whole_config_is_checked_when_it_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("prompts: p\noutput: o\nmax_failed_fraktion: 0\n")
+    assert main([f"conf={job}", "--cfg"]) == 2
+    shown = capsys.readouterr()
+    assert "max_failed_fraktion: 0" in shown.out
+    assert shown.err == "maskmill: unknown key max_failed_fraktion=0: did you mean max_failed_fraction?\n"
+    assert main(["conf=label", "--cfg"]) == 2
+    assert "prompts= is missing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["conf=label", "frames.strid=2"], 2), (["--cfg"], 0)])
 def test_help_and_mistakes_are_answered_without_torch_or_ray(words: list[str], code: int) -> None:
     done, seconds = run_command(*words)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 from fsspec import AbstractFileSystem
 
-from pipeline.storage.uris import absolute_uri, is_local, open_filesystem, parent, split_tar_member
+from pipeline.storage.uris import absolute_uri, is_local, local_path, open_filesystem, parent, split_tar_member
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,12 @@ from pipeline.storage.uris import absolute_uri, is_local, open_filesystem, paren
         ("../shards/x.tar::clips/../a.mp4", "/data/tables", "/data/shards/x.tar::clips/../a.mp4"),
         ("tar://a.mp4::x.tar", "s3://bucket/tables", "s3://bucket/tables/x.tar::a.mp4"),
         ("s3://other/x.tar::a.mp4", "/data", "s3://other/x.tar::a.mp4"),
+        ("file:/abs/a.mp4", "s3://bucket/tables", "/abs/a.mp4"),
+        ("file:///abs/a.mp4", "/data", "file:///abs/a.mp4"),
+        ("~/a.mp4", "/data", str(Path.home() / "a.mp4")),
+        ("~nobody-of-that-name/a.mp4", "/data", "~nobody-of-that-name/a.mp4"),
+        ("file.mp4", "/data", "/data/file.mp4"),
+        ("file:name.mp4", "/data", "/data/file:name.mp4"),
     ],
 )
 def test_a_relative_uri_counts_from_its_folder(uri: str, folder: str, expected: str) -> None:
@@ -44,6 +52,45 @@ def test_a_relative_uri_counts_from_its_folder(uri: str, folder: str, expected: 
 )
 def test_a_member_of_a_tar_is_told_from_a_file(uri: str, expected: tuple[str, str] | None) -> None:
     assert split_tar_member(uri) == expected
+
+
+def test_a_file_has_one_path_however_its_uri_is_written(tmp_path: Path) -> None:
+    clip = tmp_path / "my clips" / "Käse #1.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(b"x")
+    for uri in (
+        str(clip),
+        f"file://{clip}",
+        f"file:{clip}",
+        f"file://localhost{clip}",
+        clip.as_uri(),
+        f"local://{clip}",
+    ):
+        assert local_path(uri) == str(clip)
+        filesystem, path = open_filesystem(uri)
+        assert filesystem.cat_file(path) == b"x"
+    literal = tmp_path / "my%20clips"
+    literal.mkdir()
+    assert local_path(literal.as_uri()) == str(literal)
+    assert local_path(f"file://{literal}") == str(literal)  # a name as earlier jobs have written it
+    assert local_path(f"{tmp_path}/a%20b") == f"{tmp_path}/a%20b"  # a path is no URI
+    assert local_path("~/a/") == local_path("file://~/a/") == f"{Path.home()}/a/"
+
+
+def test_two_colons_may_stand_in_a_name(tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/colons/a::b.mp4", b"x")
+    filesystem, path = open_filesystem("memory://colons/a::b.mp4")
+    assert filesystem.cat_file(path) == b"x"
+    (tmp_path / "a::b.mp4").write_bytes(b"y")
+    filesystem, path = open_filesystem(f"{tmp_path}/a::b.mp4")
+    assert filesystem.cat_file(path) == b"y"
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("in.mp4", b"z")
+    filesystem, path = open_filesystem(f"zip://in.mp4::file://{tmp_path}/z.zip")
+    assert filesystem.cat_file(path) == b"z"
+    filesystem, path = open_filesystem("s3://bucket/a::b.mp4", {"key": "k", "secret": "s"})
+    assert (filesystem.protocol[0], path) == ("s3", "bucket/a::b.mp4")
 
 
 def test_the_folder_of_a_file() -> None:

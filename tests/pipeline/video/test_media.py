@@ -254,6 +254,26 @@ def test_a_member_of_a_tar_is_read(tmp_path: Path, memory: fsspec.AbstractFileSy
     assert read_all(uri.format(tar=tar)) == members["clips/b.mp4"]
 
 
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_a_folder_of_images_in_a_tar_is_a_video(tmp_path: Path, memory: fsspec.AbstractFileSystem, where: str) -> None:
+    images = {f"day/v1/{name}": name.encode() for name in ("10.png", "9.png")}
+    others = {"day/v1/notes.txt": b"x", "day/v1/thumbs/1.png": b"x", "day/v10/1.png": b"x", "day/v2/a.mp4": b"x"}
+    (tmp_path / "shard.tar").write_bytes(tar_of(images | others))
+    memory.pipe_file("/shard.tar", tar_of(images | others))
+    tar = str(tmp_path / "shard.tar") if where == "disk" else "memory://shard.tar"
+    for name in ("day/v1", "day/v1/", "./day/v1"):
+        with open_media(item(f"{tar}::{name}")) as media:
+            assert media.is_folder
+            assert media.file_names == ("9.png", "10.png")
+            assert [open_file().read() for open_file in media.files] == [
+                images["day/v1/9.png"],
+                images["day/v1/10.png"],
+            ]
+    for name in ("day/v2", "day/v3"):
+        with pytest.raises(MediaError, match=f"has no member '{name}'"), open_media(item(f"{tar}::{name}")):
+            pass
+
+
 def test_a_tar_is_indexed_once(tmp_path: Path) -> None:
     opened = []
     path = tmp_path / "shard.tar"
