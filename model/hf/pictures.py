@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from model.hf.locations import media_at
+from model.media.levels import Levels, Values, levels_of, sample_places
+from model.media.picture_files import damaged
 from model.media.raw_frames import VideoInfo
 from model.media.readers import open_reader
+from model.media.stills import PILLOW_ERRORS, is_deep, values_of
 from model.pixels.orientation import UInt8Array
 from model.pixels.transforms import resize_frame
 from model.tracking.frames import ArrayFrames, FrameSource
@@ -67,8 +71,11 @@ def to_frames(
     size_hw: tuple[int, int] | None = None
     kept: list[Tensor] = []
     is_stream = not isinstance(video, (np.ndarray, Tensor, Sequence))
-    for index, picture in enumerate(_pictures(video)):
-        pixels_HW3 = to_rgb(picture, f"frame {index}")
+    pictures = _pictures(video)
+    levels = _levels(pictures)
+    for index, picture in enumerate(pictures):
+        levels = levels or _levels([picture])
+        pixels_HW3 = to_rgb(picture, f"frame {index}", levels)
         if size_hw is None:
             size_hw = (pixels_HW3.shape[0], pixels_HW3.shape[1])
         if tuple(pixels_HW3.shape[:2]) != size_hw:
@@ -82,13 +89,15 @@ def to_frames(
     return ArrayFrames(kept, size_hw)
 
 
-def to_rgb(picture: Any, name: str) -> Tensor:
+def to_rgb(picture: Any, name: str, levels: Levels | None = None) -> Tensor:
     """A PIL image of any mode, or a uint8 array or tensor `[H, W, 3]` or `[3, H, W]`, as uint8 RGB `[H, W, 3]`.
 
-    Raises `ValueError` beginning with `name` for anything else.
+    A PIL image is turned as its EXIF says, as those of files are. One that is deeper than 8 bits is brought to bytes by
+    `levels`, or by its own. Raises `ValueError` beginning with `name` for anything else.
     """
-    if hasattr(picture, "convert") and hasattr(picture, "mode"):
-        return torch.from_numpy(np.array(picture.convert("RGB")))
+    if isinstance(picture, Image.Image):
+        values = _values(picture, name)
+        return torch.from_numpy((levels or levels_of(name, [values])).to_rgb(values))
     if not isinstance(picture, (np.ndarray, Tensor)):
         raise ValueError(f"{name}: expected a PIL image, an array or a tensor, got {type(picture).__name__}")
     if isinstance(picture, np.ndarray):
@@ -103,6 +112,22 @@ def to_rgb(picture: Any, name: str) -> Tensor:
     raise ValueError(f"{name}: expected RGB of shape [H, W, 3] or [3, H, W], got {list(pixels.shape)}")
 
 
+def _levels(pictures: Iterable[Any]) -> Levels | None:
+    """The levels of a video that is given as PIL images, told from some of a list; `None` if they are not known yet."""
+    if not isinstance(pictures, (list, tuple)):
+        return None
+    some = ((place, pictures[place]) for place in sample_places(len(pictures)))
+    deep = [(place, image) for place, image in some if isinstance(image, Image.Image) and is_deep(image)]
+    return levels_of("video", (_values(image, f"frame {place}") for place, image in deep)) if deep else None
+
+
+def _values(image: Image.Image, name: str) -> Values:
+    try:
+        return values_of(name, image)
+    except PILLOW_ERRORS as error:
+        raise damaged(name, error) from error
+
+
 def _pictures(video: Any) -> Iterable[Any]:
     """The pictures of what a user calls a video, one by one. A batch of one video counts as that video."""
     if _is_batch(video):
@@ -113,7 +138,7 @@ def _pictures(video: Any) -> Iterable[Any]:
         return _read(video)[1]
     if isinstance(video, (np.ndarray, Tensor)) and video.ndim == 4:
         return video
-    if isinstance(video, (np.ndarray, Tensor)) or hasattr(video, "convert"):
+    if isinstance(video, (np.ndarray, Tensor, Image.Image)):
         return [video]
     if isinstance(video, Iterable):
         return video

@@ -6,6 +6,7 @@ says `ffconcat`, or a playlist, would make FFmpeg open other files of this machi
 
 from __future__ import annotations
 
+import errno
 from typing import cast
 
 import av
@@ -32,13 +33,19 @@ def open_container(name: str, file: WatchedFile) -> InputContainer:
         container = av.open(file, "r", options={"format_whitelist": VIDEO_FORMATS}, metadata_errors="replace")
     except av.FFmpegError as error:
         file.raise_failure()
-        raise MediaError(
-            f"{name}: is not a video or image that can be read ({error.strerror}); "
-            "check that the file is whole and of a usual format"
-        ) from error
+        raise MediaError(f"{name}: {_refusal(error)}") from error
     # PyAV asks for presentation times to be made up where a file has none. They would be those of the wrong frames.
     container.flags &= ~_GEN_PTS
     return container
+
+
+def _refusal(error: av.FFmpegError) -> str:
+    if error.errno == errno.EINVAL:  # FFmpeg knows the format, and it is none of `VIDEO_FORMATS`
+        return "is of a format that is not read; convert it to a usual one, for instance MP4 or PNG"
+    return (
+        f"is not a video or image that can be read ({error.strerror}); check that the file is whole and of a usual "
+        "format"
+    )
 
 
 def choose_stream(name: str, container: InputContainer) -> VideoStream:

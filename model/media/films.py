@@ -1,4 +1,4 @@
-"""The reader of films, with PyAV: a video file, a GIF, for now an image too.
+"""The reader of films, with PyAV: a video file, a GIF, or another animation that FFmpeg reads.
 
 Pixels come as they are stored. Pixels that are not square stay so.
 """
@@ -34,7 +34,7 @@ _MAX_FRAMES_WITHOUT_TIME = 64  # a file whose first 64 frames say no time has no
 
 
 class FilmReader:
-    """A video file, an image or a GIF.
+    """A video file or an animation.
 
     Every picture that the decoder gives is a frame, also one of damaged data, because FFmpeg's tools and OpenCV number
     frames this way. A video that is whole gives the same frames for any number of threads. Threads change what a

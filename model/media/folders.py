@@ -1,93 +1,53 @@
-"""A folder of images as a video: each file is one frame, and keeps its place whether it can be read or not."""
+"""A folder of images as one file of pictures, of which each file is one."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
+from itertools import islice
 
 from model.media.errors import MediaError
+from model.media.file_kinds import open_picture_file
 from model.media.file_names import stems_of_several
 from model.media.films import FilmReader
-from model.media.raw_frames import Picture, RawFrame, Unreadable, VideoInfo
+from model.media.picture_files import Decoded
 from model.media.sources import Media
 
-_MOST_NAMED = 5  # files in one message
 
+class FolderPictures:
+    """A `PictureFile` of the images of a folder, in the order of their names.
 
-class FolderReader:
-    """A folder of images, one frame each, in the order of their names. A gap in their numbers is no missing frame."""
+    A gap in their numbers is no missing picture. A file that holds several pictures is refused, because it has one
+    place only.
+    """
+
+    has_times = False
 
     def __init__(self, media: Media) -> None:
-        self._name = media.name
-        self._files = media.file_names or tuple(f"image {place}" for place in range(len(media.files)))
-        self._images = [FilmReader(self._name_of(place), open_file) for place, open_file in enumerate(media.files)]
-        self._twins = stems_of_several(media.file_names)
-        self._size_hw: tuple[int, int] | None = None
-        self._faults: dict[int, str] = {}
-        self._sizes_hw: dict[int, tuple[int, int]] = {}
+        self._media = media
+        self._file_names = media.file_names or tuple(f"image {place}" for place in range(len(media.files)))
+        self.num_pictures = len(media.files)
+        remark = stems_of_several(media.file_names)
+        self.remarks: tuple[str, ...] = (remark,) if remark else ()
 
-    def remarks(self) -> tuple[str, ...]:
-        """See `Reader`: images that cannot be read, of another size, and with the name of another."""
-        return tuple(remark for remark in (self._unread(), self._scaled(), self._twins) if remark)
+    def name_of(self, place: int) -> str:
+        """See `PictureFile`."""
+        return f"{self._media.name.rstrip('/')}/{self._file_names[place]}"
 
-    def info(self) -> VideoInfo:
-        """What the first image that can be read says, without times."""
-        fault = ""
-        for image in self._images:
-            try:
-                info = image.info()
-            except MediaError as error:
-                fault = fault or str(error)
-                continue
-            self._size_hw = info.size_hw
-            claimed = len(self._images)
-            return replace(info, fps=None, duration_seconds=None, num_frames_claimed=claimed, start_seconds=None)
-        raise MediaError(f"{self._name}: none of the {len(self._images)} images can be read; the first: {fault}")
-
-    def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
-        """See `Reader`. The time of an image is its place in the folder: 0, 1, 2 and so on."""
-        for place in range(max(0, int(seek_seconds or 0)), len(self._images)):
-            try:
-                picture = self._picture(place)
-            except MediaError as error:
-                fault = f"{self._files[place]} {str(error).removeprefix(self._name_of(place) + ': ')}"
-                self._faults[place] = fault
-                yield RawFrame(float(place), True, Unreadable(f"{self._name}: {fault}"), fault)
-                continue
-            if picture.size_hw != self._size_hw:
-                self._sizes_hw[place] = picture.size_hw
-            yield RawFrame(float(place), True, picture)
-
-    def _name_of(self, place: int) -> str:
-        return f"{self._name.rstrip('/')}/{self._files[place]}"
-
-    def _picture(self, place: int) -> Picture:
-        image = self._images[place]
-        with closing(image.read()) as frames:
-            first = next(frames, None)
-        if first is None:
-            raise MediaError("holds no picture that can be read; check that the file is whole")
-        return first.picture
-
-    def _unread(self) -> str:
-        faults = sorted(self._faults.items())
-        if not faults:
-            return ""
-        named = "; ".join(f"frame {place}: {fault}" for place, fault in faults[:_MOST_NAMED])
-        more = f"; and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
-        return f"no row for {_images(len(faults))} that cannot be read ({named}{more})"
-
-    def _scaled(self) -> str:
-        sizes = sorted(self._sizes_hw.items())
-        if not sizes or self._size_hw is None:
-            return ""
-        place, (height, width) = sizes[0]
-        return (
-            f"{_images(len(sizes))} of another size than {self._size_hw[1]} x {self._size_hw[0]} scaled to it (frame "
-            f"{place}: {self._files[place]} is {width} x {height}); prompts and masks are in pixels of the scaled ones"
-        )
+    def decode(self, place: int) -> Decoded:
+        """See `PictureFile`."""
+        name, open_file = self.name_of(place), self._media.files[place]
+        with open_picture_file(name, open_file) as pictures:
+            if pictures is not None:
+                _check_single(name, pictures.num_pictures)
+                return pictures.decode(0)
+        film = FilmReader(name, open_file)
+        info = film.info()
+        with closing(film.read()) as frames:
+            first, *others = islice(frames, 2)
+            _check_single(name, 1 + len(others))
+            return Decoded(first.picture.pixels(info.size_hw), info.format, info.codec, info.display.rotation_degrees)
 
 
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
+def _check_single(name: str, num_pictures: int) -> None:
+    if num_pictures != 1:
+        raise MediaError(f"{name}: holds several pictures, and a file of a folder is one frame; give it as a video")

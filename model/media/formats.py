@@ -1,23 +1,27 @@
-"""What differs between file formats. A new format that FFmpeg reads is added here.
+"""What differs between file formats. A new format that FFmpeg reads is added here, one of pictures in `signatures` too.
 
 A format goes by the name of FFmpeg's demuxer for it, as in `mpegts` or `png_pipe`.
 """
 
 from __future__ import annotations
 
-# The second line is still images, which are videos of one frame.
+# What FFmpeg may read. Pictures are read by Pillow; `png_pipe` and `jpeg_pipe` are pictures that follow each other.
 VIDEO_FORMATS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,obu,h264,hevc,m4v,mjpeg,yuv4mpegpipe,gif,apng,"
-    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe"
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,mxf,ivf,obu,h264,hevc,m4v,mjpeg,yuv4mpegpipe,dv,nut,"
+    "gif,apng,png_pipe,jpeg_pipe"
 )
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"),
+    *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"),
+)
 """Names of files that count as frames in a folder of images, in lower case."""
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".ogv", ".ogg"),
     *(".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob", ".mod", ".wmv", ".asf", ".mxf"),
     *(".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".ivf", ".obu", ".mjpeg", ".mjpg", ".y4m", ".gif", ".apng"),
+    *(".dv", ".nut"),
 )
 """Names of files that count as videos in a folder of videos, in lower case."""
 

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+from model.media.errors import MediaError
+from model.media.file_kinds import is_film, open_picture_file
 from model.media.films import FilmReader
-from model.media.folders import FolderReader
+from model.media.folders import FolderPictures
+from model.media.picture_files import PictureFile
+from model.media.picture_reader import PictureReader
 from model.media.raw_frames import Reader
-from model.media.sources import Media
+from model.media.sources import Media, OpenFile
 
 
 def open_reader(media: Media, num_threads: int = 1) -> Reader:
-    """The reader for a kind of media. A video is decoded by so many threads, the images of a folder by one."""
-    return FolderReader(media) if media.is_folder else FilmReader(media.name, media.files[0], num_threads)
+    """The reader for a kind of media. A film is decoded by so many threads, pictures by one.
+
+    Raises `MediaError` for a file that is gone, or of a kind that is known and that nothing reads.
+    """
+    if media.is_folder:
+        folder: PictureFile = FolderPictures(media)
+        return PictureReader(media.name, lambda: nullcontext(folder))
+    name, open_file = media.name, media.files[0]
+    if is_film(name, open_file):
+        return FilmReader(name, open_file, num_threads)
+    return PictureReader(name, partial(_open_again, name, open_file))
+
+
+@contextmanager
+def _open_again(name: str, open_file: OpenFile) -> Iterator[PictureFile]:
+    with open_picture_file(name, open_file) as pictures:
+        if pictures is None:
+            raise MediaError(f"{name}: changed while it was read; run again with retry=failed")
+        yield pictures

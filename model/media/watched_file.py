@@ -1,4 +1,4 @@
-"""A file for FFmpeg that remembers errors of storage, because FFmpeg takes them for the end of the file."""
+"""A file for libraries that take errors of storage for the end of the file, as FFmpeg does. It remembers them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 from model.media.errors import MediaError
 from model.media.sources import OpenFile
 
+_BUFFER_BYTES = 64 << 10
+
 
 class WatchedFile:
-    """The file that FFmpeg reads. Whoever uses FFmpeg calls `raise_failure` whenever FFmpeg stops early.
+    """The file that FFmpeg or Pillow reads. Whoever uses them calls `raise_failure` whenever they stop early.
 
     Raises `MediaError` if the file may not be opened or is gone.
     """
@@ -57,6 +59,10 @@ class WatchedFile:
     def close(self) -> None:
         self._file.close()
 
+    def buffered(self) -> io.BufferedReader:
+        """The same file for libraries that expect all that Python's files can do. It does not close this one."""
+        return io.BufferedReader(_Raw(self), _BUFFER_BYTES)
+
     def raise_failure(self) -> None:
         """Raise the error that reading has met, if it has met one."""
         if self._failure is not None:
@@ -68,3 +74,27 @@ class WatchedFile:
         else:
             what = "was removed while it was read; put it back"
         return MediaError(f"{self._name}: {what} and run again with retry=failed")
+
+
+class _Raw(io.RawIOBase):
+    """A watched file as one of Python's raw files."""
+
+    def __init__(self, file: WatchedFile) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        place = self._file.seek(offset, whence)
+        if place < 0:
+            raise ValueError(f"the file has no place {offset}")
+        return place

@@ -89,7 +89,7 @@ class VideoFrames:
         self.info: VideoInfo = self._reader.info()
         selection = selection or FrameSelection()
         self._selection = selection
-        self._check_times(selection, media.is_folder)
+        self._check_times(selection)
         step_seconds = 1 / self.info.fps if self.info.fps else None
         self._bounds = TimeBounds(selection.start_seconds, selection.end_seconds, step_seconds)
         self._index = FrameIndex(selection, step_seconds)
@@ -200,12 +200,13 @@ class VideoFrames:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _check_times(self, selection: FrameSelection, is_folder: bool) -> None:
+    def _check_times(self, selection: FrameSelection) -> None:
         if self.info.has_times:
             return
         if selection.start_seconds is not None or selection.end_seconds is not None:
             raise MediaError(f"{self._name}: has no times; leave start_seconds and end_seconds out")
-        if selection.fps is not None and is_folder:
+        # Frames of a film without times follow at its rate. The pictures of a folder or a stack have no rate.
+        if selection.fps is not None and self.info.fps is None and self.info.num_frames_claimed != 1:
             raise MediaError(f"{self._name}: has no times; give frames.stride instead of frames.fps")
 
     def _ahead(self, frames: Iterator[Frame]) -> DecodeAhead[Frame]:

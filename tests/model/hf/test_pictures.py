@@ -72,8 +72,8 @@ def test_uncompressed_video_is_read_as_by_the_pipeline(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"no video", "is not a video or image that can be read"),
-        (b"", "is not a video or image that can be read"),
-        (b"ffconcat version 1.0\nfile /etc/hostname\n", "is not a video or image that can be read"),
+        (b"", "is empty"),
+        (b"ffconcat version 1.0\nfile /etc/hostname\n", "is of a format that is not read"),
         (MP4[: len(MP4) // 8], "is not a video or image that can be read"),
         (without_pictures(MP4), "no frame could be decoded"),
     ],

@@ -82,14 +82,17 @@ def test_text_never_opens_another_file(tmp_path: Path, name: str, text: str) -> 
     secret.write_bytes(encode(pictures(3)))
     trap = tmp_path / "trap.mp4"
     trap.write_text(text.format(secret=secret))
-    with open_media(item(trap)) as media, pytest.raises(MediaError, match=r"trap\.mp4: is not a video or image"):
+    with (
+        open_media(item(trap)) as media,
+        pytest.raises(MediaError, match=r"trap\.mp4: is (not a video|of a format that is not read)"),
+    ):
         VideoFrames(media)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is not a video or image"),
+        (b"", "is empty"),
         (b"\0" * 5000, "is not a video or image"),
         (encode(pictures(8))[:400], "is not a video or image|no frame could be decoded"),
         (encode(pictures(8)).replace(b"avc1", b"zzzz"), "is of an unknown codec; convert it"),
@@ -156,15 +159,6 @@ def test_an_8k_video_decodes() -> None:
     assert [frame.shape for frame in frames] == [(4320, 7680, 3)] * 2
 
 
-def test_a_frame_of_absurd_size_is_refused() -> None:
-    with pytest.raises(MediaError):
-        decoded(b"P6\n60000 60000\n255\n" + b"\0" * 100)
-    png = bytearray(encode_image(pictures(1)[0]))
-    png[16:24] = (60000).to_bytes(4, "big") * 2
-    with pytest.raises(MediaError, match=r"is not a video|no frame"):
-        decoded(bytes(png))
-
-
 def test_frames_without_times_count_up_and_cannot_be_named_by_time() -> None:
     data = encode(pictures(6), container="h264", options={"bf": "0"})
     with VideoFrames(media_of(data), prompted=[FramePosition(None, 0.0), FramePosition(4, None)]) as frames:
@@ -208,7 +202,8 @@ def test_an_animated_gif_is_a_video() -> None:
 
 def test_times_are_refused_where_there_are_none(tmp_path: Path) -> None:
     (tmp_path / "frames").mkdir()
-    (tmp_path / "frames/0.png").write_bytes(encode_image(pictures(1)[0]))
+    for number, pixels in enumerate(pictures(2)):
+        (tmp_path / f"frames/{number}.png").write_bytes(encode_image(pixels))
     with open_media(item(tmp_path / "frames")) as media:
         with pytest.raises(MediaError, match="has no times; leave start_seconds"):
             VideoFrames(media, FrameSelection(start_seconds=1.0))

@@ -96,7 +96,7 @@ def test_images_of_another_size_are_told(tmp_path: Path) -> None:
     with open_media(item(folder)) as media, VideoFrames(media) as frames:
         assert {tuple(frame.pixels_HW3.shape) for frame in frames.forward(0)} == {(48, 64, 3)}
         (remark,) = frames.remarks()
-        assert remark.startswith("2 images of another size than 64 x 48 scaled to it (frame 2: 9.png is 128 x 96)")
+        assert remark.startswith("2 images of another size than 64 × 48 scaled to it (frame 2: 9.png is 128 × 96)")
 
 
 def test_masks_beside_images_are_told(tmp_path: Path) -> None:
