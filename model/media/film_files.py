@@ -60,21 +60,25 @@ def choose_stream(name: str, container: InputContainer) -> VideoStream:
     stream = max(films, key=_preference)
     if stream.codec_context is None:
         raise MediaError(f"{name}: its video is of an unknown codec; convert it, for instance to H.264")
-    if stream.width * stream.height > MAX_PIXELS:
-        raise MediaError(
-            f"{name}: its frames of {stream.width} × {stream.height} pixels are larger than the limit of "
-            f"{MAX_PIXELS} pixels; scale or crop it"
-        )
     return stream
 
 
-def set_up_decoder(stream: VideoStream, num_threads: int) -> None:
-    """Threads, and the limit of pixels."""
+def refuse_large_frames(name: str, width: int, height: int, max_pixels: int) -> None:
+    """Raise `MediaError` for a size above the limit, as far as the file says it before a frame is decoded."""
+    if width * height > max_pixels:
+        raise MediaError(
+            f"{name}: its frames of {width} × {height} pixels are larger than the limit of {max_pixels} pixels; scale "
+            "or crop it"
+        )
+
+
+def set_up_decoder(stream: VideoStream, num_threads: int, max_pixels: int) -> None:
+    """Threads, and the limit of pixels, which the decoder holds where the container does not say a size."""
     # Threads for slices only: threads for frames hold frames back, and can hang when decoding stops early in a process
     # with torch.
     stream.thread_type = "SLICE"
     stream.codec_context.thread_count = num_threads
-    options = {"max_pixels": str(MAX_PIXELS)}
+    options = {"max_pixels": str(max_pixels)}
     if stream.codec_context.name == "libdav1d":  # the library of AV1 has threads of its own
         options["max_frame_delay"] = "1"
     stream.codec_context.options = options

@@ -17,7 +17,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from model.media.errors import MediaError
-from model.media.film_files import MAX_PIXELS, choose_stream, open_container, set_up_decoder
+from model.media.film_files import MAX_PIXELS, choose_stream, open_container, refuse_large_frames, set_up_decoder
 from model.media.film_pictures import FilmPicture, RgbConverter
 from model.media.film_remarks import Reading
 from model.media.film_times import PresentationClock
@@ -41,10 +41,12 @@ class FilmReader:
     decoder makes of a damaged frame whose slices or rows they share.
     """
 
-    def __init__(self, name: str, open_file: OpenFile, num_threads: int = 1) -> None:
+    def __init__(self, name: str, open_file: OpenFile, num_threads: int = 1, *, max_pixels: int = MAX_PIXELS) -> None:
+        """`max_pixels`: of a frame. A larger frame is refused before memory is taken for it."""
         self._name = name
         self._open_file = open_file
         self._num_threads = num_threads
+        self._max_pixels = max_pixels
         self._missing = ""
 
     def remarks(self) -> tuple[str, ...]:
@@ -60,7 +62,7 @@ class FilmReader:
             if first is None:
                 raise MediaError(
                     f"{self._name}: no frame could be decoded; check that the file is whole, and that a frame has no "
-                    f"more than {MAX_PIXELS} pixels"
+                    f"more than {self._max_pixels} pixels"
                 )
             if start is None and has_times(container.format.name):
                 others = (time for _, time in islice(pictures, _MAX_FRAMES_WITHOUT_TIME - 1) if time is not None)
@@ -94,7 +96,8 @@ class FilmReader:
 
     def _stream(self, container: InputContainer) -> VideoStream:
         stream = choose_stream(self._name, container)
-        set_up_decoder(stream, self._num_threads)
+        refuse_large_frames(self._name, stream.width, stream.height, self._max_pixels)
+        set_up_decoder(stream, self._num_threads, self._max_pixels)
         return stream
 
     def _seek(self, file: WatchedFile, container: InputContainer, stream: VideoStream, seconds: float) -> None:
