@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test chaos lint parity bench clean
+.PHONY: demo test chaos lint lowest parity bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.run conf=demo
@@ -26,6 +26,16 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The demo and the fast core in an environment of their own with the lowest versions that pyproject.toml allows: 7 GB.
+LOWEST := .venv-lowest
+lowest:
+	test -x $(LOWEST)/bin/python || "$(PYTHON)" -m venv $(LOWEST)
+	$(LOWEST)/bin/python tests/support/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt --editable ".[test]"
+	SAM2_BUILD_CUDA=0 $(LOWEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation sam2==1.1.0
+	$(LOWEST)/bin/python -m pipeline.run conf=demo
+	$(LOWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not chaos" $(PYTEST_ARGS)
 
 # The full-size comparison with the reference implementations; prints the table of gaps.
 parity: $(VENV)/.installed-test
@@ -53,4 +63,4 @@ $(VENV)/.installed-test: $(VENV)/.created pyproject.toml
 	touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

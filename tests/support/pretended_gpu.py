@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -254,6 +255,8 @@ def _is_cuda(target: Any) -> bool:
 @contextmanager
 def pretended_gpu() -> Iterator[PretendedGpu]:
     """In here this machine has one CUDA device, for this thread."""
+    if not hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
+        pytest.skip(f"torch {torch.__version__} cannot pretend that there is a CUDA device")
     torch._C._ensureCUDADeviceGuardSet()
     gpu = PretendedGpu()
     event = type("Event", (_Event,), {"gpu": gpu})

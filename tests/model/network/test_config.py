@@ -88,7 +88,9 @@ def test_the_documented_configurations_have_the_documented_defaults() -> None:
         for key in part:
             left, right = left[key], right[key]
         for key, value in left.items():
-            assert isinstance(value, dict) or right[key] == value, (part, key)
+            # transformers named the types of the parts later than the types of whole models.
+            allowed = (value, "") if key == "model_type" else (value,)
+            assert isinstance(value, dict) or right[key] in allowed, (part, key)
 
 
 def test_parts_may_be_given_as_objects_or_dictionaries() -> None:
