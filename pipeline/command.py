@@ -38,12 +38,15 @@ class ExitCode(IntEnum):
         return member
 
     DONE = 0, "All videos are processed, and no more of them failed than `max_failed_fraction` allows."
-    ENVIRONMENT = 1, "The model does not load or the storage does not answer: run the same command again later."
+    ENVIRONMENT = (
+        1,
+        "The model does not load, or storage or Hub do not answer: run the same command again later.",
+    )
     REFUSED = 2, "The command line, the config or an input table is wrong, or the job was made with other options."
     OWNED = 3, "Another driver works on this job."
     FAILURES = (
         4,
-        "More videos failed than `max_failed_fraction` allows; with `check=true`, a video or an object will fail.",
+        "More failed than `max_failed_fraction` allows; with `check=true`, a video or an object will fail.",
     )
     STOPPED = 143, "A signal stopped the job and the work in flight is saved: run the same command again at any time."
 

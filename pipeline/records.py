@@ -211,7 +211,7 @@ class Ending(Enum):
 
     DONE = "all videos processed"
     STOPPED = "stopped by a signal"
-    FAILURES = "too many videos failed"
+    FAILURES = "too many failures"
     ENVIRONMENT = "no worker could start"
     STORAGE = "storage did not answer"
 

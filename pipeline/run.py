@@ -5,6 +5,7 @@ Ray and torch are imported later, by whoever needs them, so that help and mistak
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -61,13 +62,33 @@ def _main(words: list[str]) -> int:
         say(help_text())
         return ExitCode.DONE
     show_only, words = split_cfg(words)
-    job, overrides = split_job(words)
     if show_only:
-        config = compose.composed(job, overrides)
-        say(compose.as_yaml(config).rstrip())
-        from_hydra(config)
+        shown = compose.composed(*split_job(words))
+        say(compose.as_yaml(shown).rstrip())
+        from_hydra(shown)
         return ExitCode.DONE
-    return start(compose.job_config(job, overrides))
+    try:
+        config = compose.job_config(*split_job(words))
+    except (ConfigError, StorageError) as error:
+        _record_refusal(words, error)
+        raise
+    return start(config)
+
+
+def _record_refusal(words: Sequence[str], error: Exception) -> None:
+    """A run that is refused for its arguments stands in its `log_file=` too, if that much of them is right."""
+    from pipeline.config import compose
+
+    told = [word for word in words if word.startswith(("log_file=", "output=", "storage_options."))]
+    jobs = [word.removeprefix("conf=") for word in words if word.startswith("conf=")]
+    for job in (*jobs[:1], "label"):
+        with contextlib.suppress(ConfigError, StorageError):
+            known = compose.plain(compose.composed(job, told))
+            if known["log_file"] is not None:
+                from pipeline.driver.run_record import record_refusal
+
+                record_refusal(known["log_file"], known["output"], known["storage_options"], error)
+            return
 
 
 def help_text() -> str:

@@ -192,6 +192,16 @@ def _without_secrets(message: str, overrides: Sequence[str]) -> str:
     return redact(message)
 
 
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The composed config as plain values. Raises `ConfigError` for what cannot be resolved."""
+    try:
+        values = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
 def as_yaml(config: DictConfig) -> str:
     """The composed config as text, for `--cfg`; secrets are hidden, interpolations shown as they are."""
     plain = OmegaConf.to_container(config, resolve=False)

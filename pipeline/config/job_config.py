@@ -13,12 +13,23 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.config.fields import AsTyped, Group, Unit
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError
+from pipeline.redact import redact_uri
 from pipeline.storage.schemes import is_of_this_machine
+from pipeline.storage.uris import is_local
+
+
+def _check_local(place: str | None) -> str | None:
+    if place is not None and not is_local(place):
+        raise ValueError(
+            f"{redact_uri(place)} is no path on local disk: give one without {place.partition('://')[0]}://"
+        )
+    return place
+
 
 Seconds = Annotated[float, Unit("seconds")]
 Frames = Annotated[int, Unit("frames")]
@@ -27,7 +38,7 @@ OptionalWorkers = Annotated[int | None, Unit("workers")]
 Place = Annotated[str, AsTyped("a path or URI")]
 OptionalPlace = Annotated[str | None, AsTyped("a path or URI")]
 OptionalPlaces = Annotated[tuple[str, ...] | None, AsTyped("a path or URI, or in a job file a list of them")]
-OptionalLocalPlace = Annotated[str | None, AsTyped("a path on local disk")]
+OptionalLocalPlace = Annotated[str | None, AsTyped("a path on local disk"), AfterValidator(_check_local)]
 
 
 class ModelConfig(Group):
@@ -334,10 +345,14 @@ class JobConfig(Group):
         default=0.5,
         ge=0,
         le=1,
-        description="The job stops when a larger share of its videos failed; judged after 100 videos and at the end.",
+        description="The job stops when a larger share of its videos failed, or of the objects of its ok videos. It "
+        "judges this run (after 100 videos and at its end) and all runs together (at the end). Videos that retry= "
+        "takes do not count in this run.",
     )
-    log_file: OptionalLocalPlace = Field(
-        default=None, description="A file for the driver's log as JSON lines, with a line for each video."
+    log_file: OptionalPlace = Field(
+        default=None,
+        description="A file or URI for the driver's log as JSON lines: a first and a last line for each run, and one "
+        "for each video.",
     )
     columns: ColumnsConfig = Field(default_factory=ColumnsConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)

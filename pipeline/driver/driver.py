@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -22,13 +22,15 @@ from pipeline.driver.clock import DEFAULT_PACE, Pace
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.executors import open_executor
 from pipeline.driver.job import Job, check_device, clean_up, is_finished, judged, open_job, plan_job, reconcile
-from pipeline.driver.limits import Limits
-from pipeline.driver.log_file import json_log
+from pipeline.driver.limits import FailureBudget, Limits
+from pipeline.driver.log_file import log_video
 from pipeline.driver.loop import Interrupts, Loop
+from pipeline.driver.places import check_lasting
 from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
+from pipeline.driver.run_record import RunRecord, recorded_run
 from pipeline.driver.signals import StopSignals
-from pipeline.driver.summary import report
+from pipeline.driver.summary import End, report
 from pipeline.errors import (
     ClusterDown,
     ConfigError,
@@ -42,7 +44,7 @@ from pipeline.inputs.plan import Plan
 from pipeline.output.rows import Provenance
 from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import SegmentWriter
-from pipeline.records import Ending, WorkItem
+from pipeline.records import Ending, Outcome, WorkItem
 from pipeline.redact import redact
 from pipeline.storage.scratch import WorkerFolder
 
@@ -63,9 +65,18 @@ DEFAULT_PARTS = Parts()
 
 def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
     """Label what remains to be labeled and return the exit code. Raises `ConfigError` if the job cannot start."""
+    check_lasting("log_file", config.log_file)
+    with recorded_run(config) as record:
+        end = _run(config, parts, record)
+        record.end(end.code, end.message)
+    return end.code
+
+
+def _run(config: JobConfig, parts: Parts, record: RunRecord) -> End:
     try:
         job = open_job(config)
         plan = plan_job(job)
+        record.planned(job, plan)
         for warning in plan.warnings:
             _log.warning("%s", warning)
         if is_finished(job, plan):
@@ -73,7 +84,7 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
             return report(job, plan, None, *judged(job))
         if plan.num_to_label:
             check_device(config)
-        return drive(job, plan, parts)
+        return drive(job, plan, record, parts)
     except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except OwnedByAnother as error:
@@ -81,24 +92,27 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
     except (StorageError, ClusterDown) as error:
         return _stopped(error, ExitCode.ENVIRONMENT)
     except KeyboardInterrupt:
-        return ExitCode.STOPPED
+        return End(ExitCode.STOPPED, "ended at once by a second signal: the same command goes on from here")
 
 
-def drive(job: Job, plan: Plan, parts: Parts = DEFAULT_PARTS) -> int:
-    """Take a job, so that no other driver works on it, and carry out its plan. Returns the exit code.
+def drive(job: Job, plan: Plan, record: RunRecord, parts: Parts = DEFAULT_PARTS) -> End:
+    """Take a job, so that no other driver works on it, and carry out its plan.
 
     Raises `OwnedByAnother` if another driver works on it, `StorageError` if storage is away, and `ConfigError` if
     another driver has used other options since the job was opened.
     """
-    with json_log(job.config.log_file), parts.open_signals() as signals, _owned(job) as ownership:
-        return label(job, plan, ownership, signals, parts)
+    with parts.open_signals() as signals, _owned(job) as ownership:
+        return label(job, plan, record, Interrupts(lambda: signals.requested, ownership.check), signals, parts)
 
 
-def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals, parts: Parts) -> int:
-    """Carry out the plan of a job that this process owns, and return the exit code."""
+def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signals: StopSignals, parts: Parts) -> End:
+    """Carry out the plan of a job that this process owns."""
+    retried = {video_id: tried.prompt_hash for video_id, tried in job.log.state.tried.items()}
     with contextlib.closing(_spool_folder(job.config)) as folder:
         keeper = SegmentKeeper(job.storage, job.log, folder.path)
         plan = reconcile(job, plan, keeper)
+        retried |= {video_id: tried.prompt_hash for video_id, tried in job.log.state.tried.items()}
+        budget = FailureBudget(job.config.max_failed_fraction, retried)
         ledger = _ledger(job, keeper, folder.path)
         progress = Progress(
             plan.num_videos,
@@ -107,42 +121,45 @@ def label(job: Job, plan: Plan, ownership: Ownership, signals: StopSignals, part
             status_seconds=parts.pace.status_seconds,
             num_former=plan.num_former,
         )
-        for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), lambda: signals.requested):
-            progress.committed(recorded)
-        ending, reason = Ending.STOPPED if signals.requested else Ending.DONE, ""
+        record.follow(job, plan, progress)
+        for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), interrupts.must_stop):
+            _note_rows(recorded, progress, budget)
+        ending, reason = Ending.STOPPED if interrupts.must_stop() else Ending.DONE, ""
         if plan.num_to_label and ending is Ending.DONE:
             items = plan.items()  # asks stores for sizes while Ray starts
             with parts.open_executor(job) as executor:
                 signals.install()
                 progress.follow(executor)
-                loop = Loop(
-                    executor,
-                    _dispatcher(job, items),
-                    ledger,
-                    progress,
-                    _limits(job.config),
-                    Interrupts(lambda: signals.requested, ownership.check),
-                    pace=parts.pace,
-                )
-                ending, reason = loop.run(), loop.last_failure
+                limits = Limits.of(job.config.worker)
+                dispatcher = _dispatcher(job, items)
+                loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, pace=parts.pace)
+                ending, reason = loop.run(budget), loop.last_failure
             signals.install()
         progress.end_line()
         if ending is Ending.DONE:
             clean_up(job, keeper)
-            ending, reason = judged(job)
+            ending, reason = judged(job, budget)
         progress.write_status(ending.name.lower(), 0)
     return report(job, plan, progress, ending, reason)
 
 
+def _note_rows(outcomes: Sequence[Outcome], progress: Progress, budget: FailureBudget) -> None:
+    """Rows that the driver has written itself count as those of workers do."""
+    progress.committed(outcomes)
+    budget.count(outcomes)
+    for outcome in outcomes:
+        log_video(outcome, outcome.details.attempts)
+
+
 def _dispatcher(job: Job, items: Iterable[WorkItem]) -> Dispatcher:
     worker = job.config.worker
-    blame = Blame(job.log.state.strikes, worker.max_strikes, worker.storage_patience_seconds)
-    return Dispatcher(items, blame, worker.videos_in_flight)
-
-
-def _limits(config: JobConfig) -> Limits:
-    """When the loop gives up. With `retry=` failed videos are no reason, because they were chosen for having failed."""
-    return Limits.of(config.worker, 1.0 if config.retry else config.max_failed_fraction)
+    state = job.log.state
+    blame = Blame(state.strikes, worker.max_strikes, worker.storage_patience_seconds)
+    # Attempts of earlier runs count on.
+    numbered = (
+        replace(item, attempt=item.attempt + state.attempts_before(item.video_id, item.prompt_hash)) for item in items
+    )
+    return Dispatcher(numbered, blame, worker.videos_in_flight)
 
 
 def _spool_folder(config: JobConfig) -> WorkerFolder:
@@ -172,6 +189,7 @@ def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
     return JobLedger(keeper, writer, provenance)
 
 
-def _stopped(error: Exception, code: ExitCode) -> ExitCode:
-    print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-    return code
+def _stopped(error: Exception, code: ExitCode) -> End:
+    message = redact(str(error))
+    print(f"maskmill: {message}", file=sys.stderr)
+    return End(code, message)

@@ -11,7 +11,9 @@ from pipeline.commits.job_record import JobRecord, difference, make_record, read
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import new_writer_id
 from pipeline.config.job_config import JobConfig
+from pipeline.driver.limits import FailureBudget
 from pipeline.driver.losses import check_losses
+from pipeline.driver.places import check_lasting
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.retries import to_try_again
 from pipeline.driver.weights import resolve_weights
@@ -21,7 +23,7 @@ from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
-from pipeline.records import Ending, Status, Weights
+from pipeline.records import BAD, Ending, Status, Weights
 from pipeline.redact import HIDDEN, redact_uri
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
@@ -66,6 +68,7 @@ def open_job(config: JobConfig) -> Job:
     if not config.prompts:
         config = _with_tables_of(before, config)
     _check_apart(config)
+    check_lasting("output", config.output)
     weights = resolve_weights(config, before)
     record = make_record(config, weights)
     if not config.relabel:
@@ -161,6 +164,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if job.relabels_all:
         _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.finished), "video"))
         keeper.forget(list(state.finished))
+        job.log.append(forget=sorted(state.tried))  # failures of another model, or of other options, say nothing now
         delete_all(job.storage)  # sessions that were saved with other options are of no use, and `status` counts them
         plan = _planned_again(job, plan)
     before = job.record_before
@@ -196,14 +200,23 @@ def clean_up(job: Job, keeper: SegmentKeeper) -> None:
         job.log.erase_history()
 
 
-def judged(job: Job) -> tuple[Ending, str]:
-    """Whether a job that has come to its end has too many failed videos, in all its runs, and how many."""
-    by_status = job.log.state.finished.num_by_status
-    bad = by_status[Status.FAILED] + by_status[Status.QUARANTINED]
-    ended = bad + by_status[Status.OK]
-    if bad > job.config.max_failed_fraction * ended:
-        return Ending.FAILURES, f"{bad} of {ended}"
-    return Ending.DONE, ""
+def judged(job: Job, budget: FailureBudget | None = None) -> tuple[Ending, str]:
+    """Whether a job that has come to its end has too many failures, and how many: in this run, or in all its runs.
+
+    This run is judged by itself, because a night in which all is wrong would be lost among many good ones before it.
+    """
+    state, most = job.log.state, job.config.max_failed_fraction
+    bad = sum(state.finished.num_by_status[status] for status in BAD)
+    ended = bad + state.finished.num_by_status[Status.OK]
+    objects = state.objects()
+    reason = ""
+    if bad > most * ended:
+        reason = f"{bad} of {counted(ended, 'video')}"
+    elif not objects.num_videos_uncounted and objects.num_failed > most * objects.num:
+        reason = f"{objects.num_failed} of {counted(objects.num, 'object')}"
+    elif budget is not None:
+        reason = budget.exceeded_at_end()
+    return (Ending.FAILURES, reason) if reason else (Ending.DONE, "")
 
 
 def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -> None:

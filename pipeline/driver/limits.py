@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.config.job_config import WorkerConfig
 from pipeline.driver.clock import Clock
 from pipeline.records import Outcome, Status
+from pipeline.text import counted
 
 _LONGEST_PAUSE_SECONDS = 60.0
 _MIN_VIDEOS_TO_JUDGE = 100
@@ -15,16 +16,15 @@ _MIN_VIDEOS_TO_JUDGE = 100
 
 @dataclass(frozen=True)
 class Limits:
-    """When the loop gives up."""
+    """When the loop gives up, but for failed videos, which `FailureBudget` counts."""
 
-    max_failed_fraction: float
     max_setup_failures: int
     storage_patience_seconds: float
 
     @classmethod
-    def of(cls, worker: WorkerConfig, max_failed_fraction: float) -> Limits:
+    def of(cls, worker: WorkerConfig) -> Limits:
         """The limits of a config."""
-        return cls(max_failed_fraction, worker.max_setup_failures, worker.storage_patience_seconds)
+        return cls(worker.max_setup_failures, worker.storage_patience_seconds)
 
 
 def pause_seconds(num_failures: int) -> float:
@@ -32,25 +32,55 @@ def pause_seconds(num_failures: int) -> float:
     return min(float(2 ** min(num_failures - 1, 10)), _LONGEST_PAUSE_SECONDS)
 
 
-class FailureBudget:
-    """How many videos of this run failed. It is judged after 100 videos, because the first ones may be special."""
+@dataclass
+class _Share:
+    """How many of some things failed."""
 
-    def __init__(self, max_failed_fraction: float) -> None:
+    num: int = 0
+    num_bad: int = 0
+
+    def is_above(self, fraction: float) -> bool:
+        return self.num_bad > fraction * self.num
+
+
+class FailureBudget:
+    """How many videos of this run failed, and how many objects of its `ok` videos.
+
+    `retried` are videos that failed before with the same prompts (their hashes, by id). They do not count, because they
+    were chosen for having failed.
+    """
+
+    def __init__(self, max_failed_fraction: float, retried: Mapping[str, str] | None = None) -> None:
         self._max_failed_fraction = max_failed_fraction
-        self._num_videos = 0
-        self._num_bad = 0
+        self._retried = retried or {}
+        self._videos = _Share()
+        self._objects = _Share()
 
     def count(self, outcomes: Iterable[Outcome]) -> None:
         """These videos are in the log."""
         for outcome in outcomes:
-            self._num_videos += 1
-            self._num_bad += outcome.status is not Status.OK
+            if outcome.status is Status.NO_PROMPTS or self._retried.get(outcome.video_id) == outcome.prompt_hash:
+                continue
+            self._videos.num += 1
+            if outcome.status is not Status.OK:
+                self._videos.num_bad += 1
+            else:
+                self._objects.num += outcome.details.num_tracks or 0
+                self._objects.num_bad += outcome.details.num_tracks_failed or 0
 
     def exceeded(self) -> str:
-        """How many videos failed, if they are too many; empty otherwise."""
-        if self._num_videos < _MIN_VIDEOS_TO_JUDGE or self._num_bad <= self._max_failed_fraction * self._num_videos:
-            return ""
-        return f"{self._num_bad} of the first {self._num_videos} of this run"
+        """What failed, if it is too much after 100 videos: the first ones may be special. Empty otherwise."""
+        return self._judged("the first ") if self._videos.num >= _MIN_VIDEOS_TO_JUDGE else ""
+
+    def exceeded_at_end(self) -> str:
+        """What failed, if it is too much, of however few videos. Empty otherwise."""
+        return self._judged("the ")
+
+    def _judged(self, which: str) -> str:
+        for noun, share in (("video", self._videos), ("object", self._objects)):
+            if share.is_above(self._max_failed_fraction):
+                return f"{share.num_bad} of {which}{counted(share.num, noun)} of this run"
+        return ""
 
 
 class StorageOutage:

@@ -1,25 +1,37 @@
-"""The log of a job as JSON lines, for machines that watch it (`log_file=`)."""
+"""The log of a job as JSON lines, for machines that watch it (`log_file=`).
+
+Each run has a first and a last record, whatever becomes of it: `event` is `run_started` and `run_ended`. The last one
+has the exit code and the counts.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.driver.remote_log import RemoteCopy
 from pipeline.errors import ConfigError
 from pipeline.records import BAD, Outcome, Status
-from pipeline.redact import redact
+from pipeline.redact import redact, redact_uri
+from pipeline.storage.uris import StorageOptions, is_local, local_path
 
 _PACKAGES = ("pipeline", "model")
 
 VIDEOS = logging.getLogger("pipeline.videos")
 """One record for each video. They go into `log_file=` only, because a person would see too many of them."""
-VIDEOS.propagate = False
-VIDEOS.addHandler(logging.NullHandler())  # otherwise Python prints warnings of a logger that has no handler
+
+RUNS = logging.getLogger("pipeline.runs")
+"""The first and the last record of a run, and what is planned. A person sees these in the summary."""
+
+for _logger in (VIDEOS, RUNS):
+    _logger.propagate = False
+    _logger.addHandler(logging.NullHandler())  # otherwise Python prints warnings of a logger that has no handler
 
 _FIELDS = (
     *("video_id", "object_id", "attempt", "worker_id", "status", "error_class", "strikes"),
@@ -31,10 +43,11 @@ def log_video(outcome: Outcome, attempt: int) -> None:
     """Log that a video is in the tables. What failed is a warning: the video, or each object of an `ok` one."""
     for note in outcome.details.notes:
         about = {"video_id": outcome.video_id, "object_id": note.object_id, "status": note.status.value}
-        VIDEOS.warning(note.message, extra=about)
+        VIDEOS.warning("%s", note.message, extra=about)
     is_warned = outcome.status is Status.OK and bool(outcome.message)
     VIDEOS.log(
         logging.WARNING if outcome.status in BAD or is_warned else logging.DEBUG,
+        "%s",
         outcome.message or "labeled",
         extra={
             "video_id": outcome.video_id,
@@ -48,6 +61,11 @@ def log_video(outcome: Outcome, attempt: int) -> None:
     )
 
 
+def log_run(level: int, message: str, event: str, **facts: Any) -> None:
+    """Log how a run stands. `facts` are fields of the record."""
+    RUNS.log(level, "%s", message, extra={"facts": {"event": event, **facts}})
+
+
 class JsonLines(logging.FileHandler):
     """Appends one JSON object for each record, flushed at once: time, level, logger, message and what it is about."""
 
@@ -59,34 +77,52 @@ class JsonLines(logging.FileHandler):
             "message": redact(record.getMessage()),
         }
         document |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
+        document |= getattr(record, "facts", {})
         return json.dumps(document, ensure_ascii=False)
 
 
 @contextlib.contextmanager
-def json_log(path: str | None) -> Iterator[None]:
+def json_log(place: str | None, storage_options: StorageOptions | None = None) -> Iterator[None]:
     """Write the log of `pipeline` and of `model` to a file as well, while this is open. `~` is the home folder.
 
-    With `None` there is no file. Raises `ConfigError` if the file cannot be opened.
+    New records come after those that the file has. An object in a store is written anew every half minute, and at the
+    end. With `None` there is no file. Raises `ConfigError` if the place cannot be written, `StorageError` if its store
+    is away.
     """
-    if path is None:
+    if place is None:
         yield
         return
-    with _opened(path) as handler, contextlib.ExitStack() as stack:
-        for name in _PACKAGES:
-            stack.enter_context(_attached(handler, logging.getLogger(name)))
-        stack.enter_context(_attached(handler, VIDEOS))
-        stack.callback(VIDEOS.setLevel, VIDEOS.level)
-        VIDEOS.setLevel(logging.DEBUG)
+    with contextlib.ExitStack() as stack:
+        handler = stack.enter_context(_opened(place, storage_options))
+        for logger in (*map(logging.getLogger, _PACKAGES), VIDEOS, RUNS):
+            stack.enter_context(_attached(handler, logger))
+        for logger in (VIDEOS, RUNS):
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.DEBUG)
         yield
 
 
-def _opened(path: str) -> contextlib.closing[JsonLines]:
-    file = Path(path).expanduser()
+@contextlib.contextmanager
+def _opened(place: str, storage_options: StorageOptions | None) -> Iterator[JsonLines]:
+    if is_local(place):
+        with _local(Path(local_path(place)).expanduser(), place) as handler:
+            yield handler
+        return
+    with tempfile.TemporaryDirectory(prefix="maskmill-log-") as folder:
+        path = Path(folder) / "log.jsonl"
+        remote = RemoteCopy(place, path, storage_options)
+        remote.begin()
+        with _local(path, place) as handler, remote:
+            yield handler
+
+
+def _local(file: Path, place: str) -> contextlib.closing[JsonLines]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         return contextlib.closing(JsonLines(file, encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"log_file={path}: cannot be written ({error.strerror}); name another") from error
+        name = redact_uri(place)
+        raise ConfigError(f"log_file={name}: cannot be written ({error.strerror}); name another") from error
 
 
 @contextlib.contextmanager

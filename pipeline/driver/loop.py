@@ -53,10 +53,14 @@ class Loop:
         self._workers = Workers(executor, self._clock, pace.release_seconds)
         self._receipts = Receipts(ledger)
         self._outage = StorageOutage(self._clock, limits.storage_patience_seconds)
-        self._budget = FailureBudget(limits.max_failed_fraction)
+        self._budget = FailureBudget(max_failed_fraction=1.0)
 
-    def run(self) -> Ending:
-        """Label everything that is planned. Returns early for a signal, or when it makes no sense to go on."""
+    def run(self, budget: FailureBudget | None = None) -> Ending:
+        """Label everything that is planned. Returns early for a signal, or when it makes no sense to go on.
+
+        `budget` counts what failed and says when that is too much. Without one no number is.
+        """
+        self._budget = budget or self._budget
         while not self._dispatcher.done:
             self._interrupts.check_owner()
             ending = self._reason_to_stop()

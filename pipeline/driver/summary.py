@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.command import ExitCode
 from pipeline.driver.job import Job
@@ -24,17 +25,47 @@ _EXIT_CODES = {
 }
 
 
-def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reason: str = "") -> int:
-    """Print the summary of a job and return the exit code. `progress` is None if nothing was left to do."""
-    heading = f"maskmill: {ending.value}"
+@dataclass(frozen=True)
+class End:
+    """How a run ended: the exit code, and why in one line."""
+
+    code: ExitCode
+    message: str
+
+
+def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reason: str = "") -> End:
+    """Print the summary of a job and say how the run ended. `progress` is None if nothing was left to do."""
+    message = ending.value
     if ending is Ending.FAILURES:
-        heading += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
+        message += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
     elif ending is not Ending.DONE:
-        heading += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
+        message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
     counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former)
-    say(summary(progress, counts, job.storage.uri, heading))
-    return _EXIT_CODES[ending]
+    say(summary(progress, counts, job.storage.uri, f"maskmill: {message}"))
+    return End(_EXIT_CODES[ending], message)
+
+
+def as_facts(job: Job, plan: Plan, progress: Progress | None) -> dict[str, Any]:
+    """The counts of the summary as fields of a record: of the whole job, and of this run if it has `progress`."""
+    state = job.log.state
+    facts: dict[str, Any] = {
+        "num_planned": plan.num_videos,
+        "num_former": plan.num_former,
+        "videos": {status.value: state.finished.num_by_status[status] for status in Status},
+        "objects": asdict(state.objects()),
+        "num_masks": sum(size.num_masks for size in state.segments.values()),
+    }
+    if progress is not None:
+        facts["this_run"] = {
+            "videos": {status.value: progress.by_status[status] for status in Status},
+            "failures": progress.causes.num_by_class(),
+            "num_objects_failed": progress.num_objects_failed,
+            "num_objects_warned": progress.num_objects_warned,
+            "num_frames": progress.num_frames,
+            "num_masks": progress.num_masks,
+        }
+    return facts
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from model import WEIGHT_FILES, bundled_folder, is_hub_id
 from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.records import Weights
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_from_storage
@@ -36,7 +36,7 @@ def resolve_weights(
 
     Files that have not changed since then are not read again, and the Hub is not asked again. `backoff` says how long
     a store is asked. Raises `ConfigError` for a folder, object or Hub repository that is not there, and `StorageError`
-    when a store is away.
+    when a store or the Hub is away.
     """
     source, revision = config.model.checkpoint, config.model.revision
     if (folder := bundled_folder(source)) is not None:
@@ -55,7 +55,7 @@ def resolve_weights(
     known = record.checkpoint if record else {}
     if known.get("source") == source and known.get("asked_revision") == revision:
         return Weights(source, known["revision"], known["identity"])
-    commit = _hub_commit(source, revision, hub)
+    commit = _hub_commit(source, revision, backoff or Backoff(), hub)
     return Weights(source, commit, commit)
 
 
@@ -101,24 +101,34 @@ def _remote_identity(source: str, storage_options: Mapping[str, Any], backoff: B
     return f"listing:{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}"
 
 
-def _hub_commit(repository: str, revision: str | None, hub: Hub | None) -> str:
-    """The commit that a revision of a Hub repository means. Without a network the Hub's local cache says it."""
+def _hub_commit(repository: str, revision: str | None, backoff: Backoff, hub: Hub | None) -> str:
+    """The commit that a revision of a Hub repository means. Without a network the Hub's local cache says it.
+
+    Raises `ConfigError` for what neither of them has, `StorageError` when the Hub is away: that may pass.
+    """
     if revision and _COMMIT.fullmatch(revision):
         return revision
     import huggingface_hub
     from huggingface_hub import constants
 
+    asked = hub or huggingface_hub.HfApi()
+
+    def commit() -> str:
+        found = asked.model_info(repository, revision=revision).sha
+        if not found:
+            raise ValueError("the Hub names no commit")
+        return str(found)
+
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")
+    is_asked_once = constants.HF_HUB_OFFLINE or cached.is_file()
     try:
-        commit = (hub or huggingface_hub.HfApi()).model_info(repository, revision=revision).sha
-        if commit:
-            return str(commit)
+        return commit() if is_asked_once else backoff.run(f"asking the Hub for model.checkpoint={repository}", commit)
+    except StorageError as error:
+        raise StorageError(f"{error} Or give model.checkpoint a folder, which needs no network.") from error
     except Exception as error:  # noqa: BLE001  # errors of the network have the classes of whatever client the Hub uses
         reason = (str(error) or type(error).__name__).splitlines()[0]
-    else:
-        reason = "the Hub names no commit"
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "refs" / (revision or "main")
-    if folder.is_file():
-        return folder.read_text().strip()
+    if cached.is_file():
+        return cached.read_text().strip()
     raise ConfigError(
         f"model.checkpoint={repository}: neither the Hub nor its cache on this machine has it ({redact(reason)}); "
         "check the name and the network, or give a folder"

@@ -101,7 +101,7 @@ def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> Non
     [
         ("done", "finished: all videos processed"),
         ("stopped", "stopped by a signal; the same command goes on from here"),
-        ("failures", "stopped: too many videos failed; the same command goes on from here"),
+        ("failures", "stopped: too many failures; the same command goes on from here"),
         ("storage", "stopped: storage did not answer; the same command goes on from here"),
         ("of a later version", "no driver; the last run wrote: of a later version"),
     ],

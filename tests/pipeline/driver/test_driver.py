@@ -26,6 +26,7 @@ from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
 from pipeline.driver.job import Job, check_device, open_job, plan_job
+from pipeline.driver.run_record import RunRecord
 from pipeline.driver.signals import StopSignals
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan
@@ -68,6 +69,11 @@ def opened(job: JobFolder, *overrides: str) -> tuple[Job, Plan]:
     """A job as a driver sees it before it takes the job."""
     found = open_job(job.config("cluster=serial", *overrides))
     return found, plan_job(found)
+
+
+def driven(planned: tuple[Job, Plan], parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
+    """Take a job that was opened before and carry out its plan; the exit code."""
+    return driver.drive(*planned, RunRecord(None), parts).code
 
 
 def test_a_job_from_tables_to_masks_that_a_notebook_can_read(
@@ -177,7 +183,7 @@ def test_too_many_failed_videos_are_exit_code_4(job: JobFolder, capsys: pytest.C
     for name in ("two", "three"):
         (job.folder / "in" / f"{name}.mp4").unlink()
     assert job.run() == 4
-    assert "too many videos failed (2 of 3" in capsys.readouterr().out
+    assert "too many failures (2 of 3 videos, max_failed_fraction=0.5)" in capsys.readouterr().out
     assert json.loads((job.output / "_status.json").read_text())["state"] == "failures"
     assert job.run() == 4
     assert job.run("max_failed_fraction=0.7") == 0
@@ -187,7 +193,7 @@ def test_a_table_that_is_overwritten_under_a_job_costs_no_second_command_than_th
     rows = job.write(["one", "two", "three"]).rows("prompts")
     planned = opened(job)
     job.rewrite("prompts", [*rows[1:], rows[0]])
-    assert driver.drive(*planned) == 4
+    assert driven(planned) == 4
     code, seen = noted(job)
     assert (code, set(seen)) == (0, {"one", "two", "three"})
     assert noted(job) == (0, [])
@@ -209,6 +215,46 @@ def test_failed_videos_are_labeled_again_when_asked(job: JobFolder, capsys: pyte
     assert noted(job, "retry=failed") == (0, ["two"])
     assert job.tables().statuses == {"one": "ok", "two": "ok"}
     assert job.tables().masks.equals(read_plainly(job.output))
+    assert {name: row["attempts"] for name, row in job.tables().videos.items()} == {"one": 1, "two": 2}
+
+
+def test_retry_takes_videos_with_objects_that_failed_until_that_has_happened_too_often(
+    job: JobFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = job.write(["one", "two"]).rows("prompts")
+    wrong = [rows[0] | {"object_id": 9, "box_xyxy": [50.0, 50.0, 10.0, 10.0]}]
+    job.rewrite("prompts", rows + wrong)
+    assert noted(job) == (0, ["one", "two"])
+    for attempt in (2, 3):
+        assert noted(job, "retry=failed") == (0, ["one"])
+        assert job.tables().videos["one"]["attempts"] == attempt
+    assert noted(job, "retry=failed") == (0, [])
+    assert "1 video not tried again, because 3 attempts with the same prompts ended badly" in caplog.text
+    assert noted(job, "retry=failed", "max_attempts=4") == (0, ["one"])
+    job.rewrite("prompts", [*rows, wrong[0] | {"box_xyxy": [60.0, 50.0, 10.0, 10.0]}])
+    assert noted(job, "retry=failed") == (0, ["one"])
+    assert job.tables().videos["one"]["attempts"] == 1, "other prompts are tried anew"
+    assert noted(job, "retry=failed") == (0, ["one"])
+
+
+def test_a_night_in_which_every_new_video_fails_is_not_lost_among_good_nights(
+    job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["a", "b", "c", "d"]
+    job.write([*names, "new"])
+    rows = job.rows("prompts")
+    job.rewrite("prompts", rows[:4])
+    videos = job.rows("videos")
+    job.rewrite("videos", videos[:4])
+    assert job.run() == 0
+    (job.folder / "in" / "new.mp4").write_bytes(bytes(100))
+    job.rewrite("prompts", rows)
+    job.rewrite("videos", videos)
+    capsys.readouterr()
+    assert job.run() == 4
+    assert "too many failures (1 of the 1 video of this run, max_failed_fraction=0.5)" in capsys.readouterr().out
+    assert job.run() == 0, "this run had no videos of its own, and of all of them few failed"
+    assert job.run("retry=failed") == 0, "a video that is tried again was chosen for having failed"
 
 
 def test_new_videos_and_changed_prompts_are_labeled_and_nothing_else(job: JobFolder, tmp_path: Path) -> None:
@@ -286,7 +332,7 @@ def test_a_plan_is_made_anew_if_another_driver_was_at_work_meanwhile(job: JobFol
     planned = opened(job)
     assert noted(job) == (0, ["one", "two"])
     parts, seen = noting()
-    assert driver.drive(*planned, parts) == 0
+    assert driven(planned, parts) == 0
     assert seen == []
     assert job.tables().statuses == {"one": "ok", "two": "ok"}
 
@@ -307,14 +353,14 @@ def test_another_drivers_other_options_are_noticed_after_taking_the_job(job: Job
     planned = opened(job)
     assert job.run("frames.stride=2") == 0
     with pytest.raises(ConfigError, match=r"frames\.stride: 2 in the output, 1 now"):
-        driver.drive(*planned)
+        driven(planned)
 
 
 def test_relabeling_notices_another_drivers_first_run(job: JobFolder) -> None:
     job.write(["one"], num_frames=6)
     planned = opened(job, "relabel=true", "frames.stride=3")
     assert job.run() == 0
-    assert driver.drive(*planned) == 0
+    assert driven(planned) == 0
     assert job.tables().masks["frame_index"].to_pylist() == [0, 3]
 
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.cluster.executor import Failure, Lost
 from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
-from pipeline.driver.limits import Limits
+from pipeline.driver.limits import FailureBudget, Limits
 from pipeline.driver.loop import Interrupts, Loop
 from pipeline.driver.progress import Progress
 from pipeline.errors import StorageError
@@ -21,7 +21,7 @@ from pipeline.records import Ending, Outcome, Status, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.fake_workers import Clock, FakeExecutor, FakeLedger, Fate, item
 
-LIMITS = Limits(max_failed_fraction=0.5, max_setup_failures=3, storage_patience_seconds=100.0)
+LIMITS = Limits(max_setup_failures=3, storage_patience_seconds=100.0)
 
 
 @dataclass
@@ -33,8 +33,8 @@ class Driven:
     progress: Progress
     clock: Clock
 
-    def run(self) -> Ending:
-        return self.loop.run()
+    def run(self, budget: FailureBudget | None = None) -> Ending:
+        return self.loop.run(budget)
 
     @property
     def statuses(self) -> dict[str, str]:
@@ -247,7 +247,7 @@ def test_too_many_failures_stop_the_job_after_a_hundred_videos(tmp_path: Path) -
     video_ids = [f"v{number}" for number in range(1000)]
     executor = FakeExecutor(1, lambda one: Status.FAILED if int(one.video_id[1:]) % 3 else Status.OK)
     loop = loop_over(executor, video_ids, tmp_path)
-    assert loop.run() is Ending.FAILURES
+    assert loop.run(FailureBudget(0.5)) is Ending.FAILURES
     assert 100 <= len(loop.statuses) <= 105
 
 
@@ -276,7 +276,7 @@ def test_failures_within_the_budget_do_not_stop_it(tmp_path: Path) -> None:
     video_ids = [f"v{number}" for number in range(150)]
     executor = FakeExecutor(1, lambda one: Status.FAILED if int(one.video_id[1:]) % 3 == 0 else Status.OK)
     loop = loop_over(executor, video_ids, tmp_path)
-    assert loop.run() is Ending.DONE
+    assert loop.run(FailureBudget(0.5)) is Ending.DONE
     assert Counter(loop.statuses.values()) == {"ok": 100, "failed": 50}
 
 

@@ -90,7 +90,7 @@ def job_seconds(items: Iterator[WorkItem], seconds: Mapping[str, float], num_wor
     workers = SimulatedWorkers(num_workers, seconds)
     progress = Progress(len(seconds), 0, JobStorage(str(folder)), stream=io.StringIO(), clock=lambda: 0.0)
     ledger, started = FakeLedger(), workers.clock.now
-    loop = Loop(workers, Dispatcher(items), ledger, progress, Limits(0.5, 3, 100.0), Interrupts(), workers.clock)
+    loop = Loop(workers, Dispatcher(items), ledger, progress, Limits(3, 100.0), Interrupts(), workers.clock)
     assert loop.run() is Ending.DONE
     assert set(ledger.outcomes) == set(seconds)
     return workers.clock.now - started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -165,8 +166,12 @@ def test_a_hub_id_is_resolved_to_a_commit_once() -> None:
     assert hub.num_asked == 2
 
 
-class ConnectError(Exception):
-    """What the Hub's client raises without a network: of its HTTP library, and no `OSError`."""
+class TransportError(Exception):
+    """The base of all errors of the network in the HTTP library of the Hub's client. It is no `OSError`."""
+
+
+class ConnectError(TransportError):
+    """What the Hub's client raises without a network."""
 
 
 class HubOutOfReach:
@@ -181,13 +186,34 @@ def test_without_a_network_the_cache_says_which_commit_a_hub_id_means(
     revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     asked = config("model=tiny", f"model.revision={revision}")
-    with pytest.raises(ConfigError, match=r"neither the Hub nor its cache .*Name or service not known"):
-        resolve_weights(asked, None, hub=HubOutOfReach())
+    with pytest.raises(StorageError, match=r"asking the Hub for .*Name or service not known.* Or give model"):
+        resolve_weights(asked, None, IMPATIENT, hub=HubOutOfReach())
     refs = tmp_path / "models--facebook--sam2.1-hiera-tiny" / "refs"
     refs.mkdir(parents=True)
     (refs / revision).write_text("d" * 40)
-    assert resolve_weights(asked, None, hub=HubOutOfReach()).identity == "d" * 40
+    assert resolve_weights(asked, None, hub=HubOutOfReach()).identity == "d" * 40, "at once, however patient"
+
+
+class NothingFound:
+    """The Hub, which does not know a repository."""
+
+    def model_info(self, repo_id: str, *, revision: str | None) -> object:
+        raise FileNotFoundError("404")
+
+
+def test_a_repository_that_the_hub_does_not_have_is_a_mistake_and_no_fault_of_the_network() -> None:
+    with pytest.raises(ConfigError, match=r"neither the Hub nor its cache on this machine has it \(404\)"):
+        resolve_weights(config("model.checkpoint=someone/nothing"), None, hub=NothingFound())
+
+
+def test_offline_means_the_cache_and_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match="neither the Hub nor its cache"):
+        resolve_weights(config("model.checkpoint=someone/nothing"), None, hub=HubOutOfReach())
+    assert time.monotonic() - started < 10
 
 
 def test_a_commit_is_taken_as_it_is() -> None:
