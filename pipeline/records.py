@@ -38,10 +38,14 @@ class RowSpan:
 
 @dataclass(frozen=True)
 class VideoSource:
-    """Where a video is: at an absolute `uri`, or in the row `bytes_at`. Exactly one of them is set."""
+    """Where a video is: at an absolute `uri`, or in the row `bytes_at`. Exactly one of them is set.
+
+    `row_at` is the video's row in the table of videos, if columns of it are kept.
+    """
 
     uri: str | None = None
     bytes_at: RowSpan | None = None
+    row_at: RowSpan | None = None
 
 
 @dataclass(frozen=True)

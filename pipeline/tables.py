@@ -80,11 +80,11 @@ class JobTables:
         return self._dataset("masks", video_ids)
 
     def tracks(self, video_ids: Collection[str] | None = None) -> pa.Table:
-        """One row per video and object, sorted."""
+        """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own."""
         return self._sorted("tracks", video_ids)
 
     def videos(self, video_ids: Collection[str] | None = None) -> pa.Table:
-        """One row per finished video, sorted."""
+        """One row per finished video, sorted; what `keep_columns` kept of the videos as columns of their own."""
         return self._sorted("videos", video_ids)
 
     def noted_tracks(self, video_ids: Collection[str]) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ class JobTables:
 
     def _sorted(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
         rows = self._up_to_date(table, lambda: self._dataset(table, video_ids).to_table())
-        return rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]])
+        return _with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]]))
 
     def _up_to_date(self, table: str, read: Callable[[], T]) -> T:
         """`read()`, once more after each time that the log has gone on and the segments to read are gone."""
@@ -157,3 +157,18 @@ class JobTables:
         if video_ids is not None:
             names = {self.state.finished[video_id].segment for video_id in video_ids if video_id in self.state.finished}
         return sorted(name for name in names if getattr(self.state.segments[name], f"num_{table}"))
+
+
+def _with_kept_columns(rows: pa.Table) -> pa.Table:
+    """Columns of the JSON texts in `kept`, after those of the table. Values of several kinds in one become texts."""
+    if rows["kept"].null_count == rows.num_rows:
+        return rows
+    kept = [json.loads(text) if text else {} for text in rows["kept"].to_pylist()]
+    for name in dict.fromkeys(name for one in kept for name in one if name not in rows.column_names):
+        values = [one.get(name) for one in kept]
+        try:
+            column = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            column = pa.array([value if isinstance(value, str | None) else json.dumps(value) for value in values])
+        rows = rows.append_column(name, column)
+    return rows

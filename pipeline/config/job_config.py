@@ -305,6 +305,11 @@ class JobConfig(Group):
         description="The form of the boxes: two corners, corner and size (COCO), or center and size (YOLO); in pixels, "
         "in fractions of the frame (n) or in percent. null is what the name of the column says, as in box_xywh.",
     )
+    keep_columns: tuple[str, ...] = Field(
+        default=(),
+        description="Further columns of the table of prompts that travel to tracks, and of the table of videos that "
+        "travel to videos. Videos that are finished keep what they have.",
+    )
     storage_options: dict[str, Any] = Field(
         default_factory=dict,
         description="Credentials and endpoints of the stores, for fsspec, as in storage_options.anon=true. Secrets "
@@ -364,7 +369,7 @@ class JobConfig(Group):
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     demo: DemoConfig | None = None
 
-    @field_validator("retry", "corrections", mode="before")
+    @field_validator("retry", "corrections", "keep_columns", mode="before")
     @classmethod
     def _take_one_for_a_list(cls, value: Any) -> Any:
         """`retry=failed` means `retry=[failed]`."""

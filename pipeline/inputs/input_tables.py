@@ -8,6 +8,7 @@ from dataclasses import replace
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import FORMS, FRACTIONS, PIXELS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+from pipeline.inputs.kept import check_kept
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.reading import ReadPolicy
 from pipeline.inputs.rows import RowBatch
@@ -51,6 +52,12 @@ class InputTables:
         self._check_names(naming)
         for table in self.tables_of_prompts:
             _check_prompts(table)
+        check_kept(naming.prompts.keep, self._parquet)
+        self.keeps_of_videos = (
+            self.videos is not self.prompts
+            and isinstance(self.videos, ParquetShards)
+            and not self.videos.table_columns.isdisjoint(naming.videos.keep)
+        )
         self._read_each_file_once()
         if not {"uri", "bytes"} & self.videos.column_names:
             raise InputError(
@@ -58,9 +65,15 @@ class InputTables:
                 + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
             )
 
+    @property
+    def _parquet(self) -> dict[str, ParquetShards]:
+        """The tables by their keys, without a folder of videos."""
+        tables = (self.videos, *self.tables_of_prompts)
+        return {table.key: table for table in tables if isinstance(table, ParquetShards)}
+
     def _check_names(self, naming: InputNaming) -> None:
         """A name in `columns` that no table has is a mistake."""
-        tables = {table.key: table for table in (self.videos, self.prompts) if isinstance(table, ParquetShards)}
+        tables = self._parquet
         known = frozenset[str]().union(*(table.table_columns for table in tables.values()))
         for names in (naming.videos, naming.prompts):
             for standard, given in names.names.items():

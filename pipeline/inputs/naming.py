@@ -24,6 +24,7 @@ from pipeline.inputs.columns import STANDARD
 from pipeline.redact import redact_uri
 
 _FIELD = re.compile(r"\{([^{}]+?)(?::0?(\d+)d?)?\}")
+_KEPT = "kept:"
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -31,11 +32,12 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 class Naming:
     """What a table's columns are called, by standard name, where that differs; and the form of its boxes.
 
-    `None` as the form says that the name of the column tells it.
+    `None` as the form says that the name of the column tells it. `keep` are further columns that are read.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     box_format: str | None = None
+    keep: tuple[str, ...] = ()
 
     def table_columns(self, standard: str) -> list[str]:
         """The columns of the table that `columns.{standard}=` names; empty where it is not given."""
@@ -57,8 +59,9 @@ class InputNaming:
         """What a config says."""
         names = {name: value for name, value in config.columns.model_dump().items() if value is not None}
         in_prompts = names.pop("prompts_video_id", names.get("video_id"))
-        prompts = Naming(names | ({"video_id": in_prompts} if in_prompts else {}), config.box_format)
-        return cls(prompts if config.videos is None else Naming(names), prompts)
+        names_in_prompts = names | ({"video_id": in_prompts} if in_prompts else {})
+        prompts = Naming(names_in_prompts, config.box_format, config.keep_columns)
+        return cls(prompts if config.videos is None else Naming(names, keep=config.keep_columns), prompts)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class Source:
     shown: str
 
 
+def kept_column(name: str) -> str:
+    """What a column that `keep_columns` names is called beside the standard ones, which may have the same name."""
+    return f"{_KEPT}{name}"
+
+
 def sources(schema: pa.Schema, file: str, naming: Naming, metadata: Any = None) -> dict[str, Source]:
     """Where the standard columns of a file come from; those that it lacks are left out.
 
@@ -82,14 +90,14 @@ def sources(schema: pa.Schema, file: str, naming: Naming, metadata: Any = None) 
     """
     folders = partitions(file)
     found: dict[str, Source] = {}
-    for name in STANDARD:
+    for name in (*STANDARD, *map(kept_column, naming.keep)):
         given = naming.names.get(name)
         if given is not None and _FIELD.search(given) and set(naming.table_columns(name)) <= {*schema.names, *folders}:
             columns = tuple(column for column in naming.table_columns(name) if column in schema.names)
             found[name] = Source(columns, pa.string(), partial(_template, given, folders), given)
-        elif (column := _first(schema.names, given, name)) is not None:
+        elif (column := _first(schema.names, given, name.removeprefix(_KEPT))) is not None:
             found[name] = Source((column,), schema.field(column).type, partial(_column, column), column)
-        elif (column := _first(folders, given, name)) is not None:
+        elif (column := _first(folders, given, name.removeprefix(_KEPT))) is not None:
             kind, value = _constant(folders[column])
             found[name] = Source((), kind, partial(_repeated, value, kind), f"{column}={folders[column]}")
     if not {"uri", "bytes"} & found.keys():

@@ -179,7 +179,11 @@ class Plan:
         times = videos.time_range(number)
         return WorkItem(
             video_id=videos.ids[number],
-            source=VideoSource(uri, videos.bytes_at(number) if uri is None else None),
+            source=VideoSource(
+                uri,
+                videos.row_at(number) if uri is None else None,
+                videos.row_at(number) if self._tables.read.keeps_of_videos else None,
+            ),
             prompts_at=prompts.spans(number),
             prompt_hash=prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds),
             range=times,

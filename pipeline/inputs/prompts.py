@@ -19,7 +19,8 @@ import pyarrow as pa
 from model import BoxPrompt, MaskPrompt, PointPrompt
 from pipeline.errors import TableChanged
 from pipeline.inputs.boxes import FRACTIONS, PIXELS, FractionBox
-from pipeline.inputs.naming import NamedColumns, Naming
+from pipeline.inputs.kept import kept_text
+from pipeline.inputs.naming import NamedColumns, Naming, kept_column
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, hash_of_rows
 from pipeline.masks.rle import decode_rle
 from pipeline.records import FramePosition, WorkItem
@@ -29,7 +30,8 @@ from pipeline.storage.uris import StorageOptions
 
 def prompt_rows(naming: Naming | None = None) -> RowReader:
     """A reader of rows of prompts tables. It keeps up to 32 files open, remote ones with 4 MiB each in memory."""
-    columns = ("video_id", *PROMPT_COLUMNS, "category")
+    keep = map(kept_column, naming.keep if naming else ())
+    columns = ("video_id", *PROMPT_COLUMNS, "category", *keep)
     return RowReader(NamedColumns(columns, naming), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
 
 
@@ -55,12 +57,16 @@ SeedPrompt = PointPrompt | BoxPrompt | FractionBox | RleMask
 
 @dataclass(frozen=True)
 class ObjectPrompts:
-    """The prompts of one object by frame, in order. If `error` says what is wrong with them, there are none."""
+    """The prompts of one object by frame, in order. If `error` says what is wrong with them, there are none.
+
+    `kept` are further columns as JSON.
+    """
 
     object_id: int
     category: str | None
     prompts: tuple[tuple[FramePosition, SeedPrompt], ...]
     error: str = ""
+    kept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,10 @@ class _Row:
 
 
 def read_prompts(
-    item: WorkItem, storage_options: StorageOptions | None = None, rows: RowReader | None = None
+    item: WorkItem,
+    storage_options: StorageOptions | None = None,
+    rows: RowReader | None = None,
+    keep: Sequence[str] = (),
 ) -> VideoPrompts:
     """The prompts of one video. An object with a wrong prompt comes with an error instead of prompts.
 
@@ -96,6 +105,7 @@ def read_prompts(
         storage_options: those of the job.
         rows: the reader to use, from `prompt_rows`. It keeps its place in the table, so that the next video's rows
             are found without starting over. Left out, the table is opened and closed for this video alone.
+        keep: further columns of objects, which `rows` must read too.
 
     Raises `TableChanged` if the rows do not say what they said when the item was planned, `StorageError` if storage
     does not answer.
@@ -105,7 +115,7 @@ def read_prompts(
     batches = [batch for rows in found for batch in rows.to_batches()]
     if _hash(item, batches) != item.prompt_hash:
         raise TableChanged(item.prompts_at[0].file, f"the prompts of {item.video_id!r} are others, or elsewhere")
-    return parse_prompts([row for batch in batches for row in batch.to_pylist()])
+    return parse_prompts([row for batch in batches for row in batch.to_pylist()], keep)
 
 
 def _hash(item: WorkItem, batches: list[pa.RecordBatch]) -> str | None:
@@ -115,18 +125,19 @@ def _hash(item: WorkItem, batches: list[pa.RecordBatch]) -> str | None:
         return None  # the columns have other types than when the job was planned
 
 
-def parse_prompts(rows: Sequence[dict[str, Any]]) -> VideoPrompts:
-    """Prompts from rows as `pyarrow` gives them; a row without `object_id` is left out."""
+def parse_prompts(rows: Sequence[dict[str, Any]], keep: Sequence[str] = ()) -> VideoPrompts:
+    """Prompts from rows as `pyarrow` gives them; a row without `object_id` is left out. `keep` are further columns."""
     by_object: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if row["object_id"] is not None:
             by_object[row["object_id"]].append(row)
-    return VideoPrompts(tuple(_object(object_id, by_object[object_id]) for object_id in sorted(by_object)))
+    return VideoPrompts(tuple(_object(object_id, by_object[object_id], keep) for object_id in sorted(by_object)))
 
 
-def _object(object_id: int, rows: Sequence[dict[str, Any]]) -> ObjectPrompts:
+def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str]) -> ObjectPrompts:
     categories = sorted({row["category"] for row in rows if row.get("category")})
     category = categories[0] if categories else None
+    kept = kept_text(rows, keep)
     by_frame: dict[FramePosition, set[_Row]] = defaultdict(set)
     errors = []
     for row in rows:
@@ -141,8 +152,8 @@ def _object(object_id: int, rows: Sequence[dict[str, Any]]) -> ObjectPrompts:
         except ValueError as error:
             errors.append(f"object {object_id}, {position}: {error}")
     if errors:
-        return ObjectPrompts(object_id, category, (), "; ".join(sorted(set(errors))[:3]))
-    return ObjectPrompts(object_id, category, tuple(prompts))
+        return ObjectPrompts(object_id, category, (), "; ".join(sorted(set(errors))[:3]), kept)
+    return ObjectPrompts(object_id, category, tuple(prompts), kept=kept)
 
 
 def _position(row: dict[str, Any]) -> FramePosition:

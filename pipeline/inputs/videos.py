@@ -42,8 +42,8 @@ class VideoRows:
         uri: str | None = self.uris[number].as_py()
         return absolute_uri(uri, self.folders[self.addresses[number, 0]]) if uri else None
 
-    def bytes_at(self, number: int) -> RowSpan:
-        """The row that holds the bytes of a video without `uri`."""
+    def row_at(self, number: int) -> RowSpan:
+        """The row of a video, which holds its bytes if it has no `uri`."""
         file, row_group, row = self.addresses[number].tolist()
         return RowSpan(self.files[file], row_group, row, row + 1)
 

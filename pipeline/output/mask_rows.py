@@ -7,7 +7,7 @@ runs: stretches of one object in one direction. To sort a million rows, it is th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class MaskRows:
     """Collects the masks of one video in the order of its walks. Memory does not grow with their number.
 
     `folder` is on local disk (None: the system's temporary one). With `keep_new`, `take_new` gives the rows since its
-    last call. `close` frees the disk; a table that was made stays readable.
+    last call. `categories` are those of the objects. `close` frees the disk; a table that was made stays readable.
     """
 
     def __init__(
@@ -73,8 +73,10 @@ class MaskRows:
         *,
         keep_new: bool = False,
         limits: RowLimits | None = None,
+        categories: Mapping[int, str | None] | None = None,
     ) -> None:
         self._video_id = video_id
+        self._categories = categories or {}
         self._size_hw = size_hw
         self._limits = limits or RowLimits()
         self._batches = _Batches(folder, self._limits)
@@ -94,7 +96,8 @@ class MaskRows:
     def put(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Take rows that `take_new` gave earlier."""
         for batch in batches:
-            self._store(batch)
+            categories = self._categories_of(batch["object_id"].to_pylist())  # earlier programs did not save them
+            self._store(batch.set_column(batch.schema.get_field_index("category"), "category", categories))
 
     def take_new(self) -> list[pa.RecordBatch]:
         """The rows since the last call, as they came."""
@@ -121,6 +124,7 @@ class MaskRows:
         columns = {
             "video_id": pa.array([self._video_id] * len(masks), pa.string()),
             "rle": _rle_column([mask.rle_counts for mask in masks], self._size_hw),
+            "category": self._categories_of([mask.object_id for mask in masks]),
             **{f"bbox_{side}": pa.array(boxes_N4[:, column]) for column, side in enumerate("xywh")},
         }
         for name in MASKS.names:
@@ -130,6 +134,9 @@ class MaskRows:
         if self._new is not None:
             self._new.append(batch)
         self._store(batch)
+
+    def _categories_of(self, object_ids: Sequence[int]) -> pa.Array:
+        return pa.array([self._categories.get(object_id) for object_id in object_ids], pa.string())
 
     def _store(self, batch: pa.RecordBatch) -> None:
         object_ids_N, frames_N = (batch[name].to_numpy(zero_copy_only=False) for name in ("object_id", "frame_index"))

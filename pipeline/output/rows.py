@@ -29,6 +29,7 @@ class Track:
     category: str | None
     num_prompts: int
     prompt_frames: tuple[int, ...]
+    kept: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def tracks_table(video_id: str, tracks: Sequence[Track], masks: pa.Table) -> pa.
                 "category": track.category,
                 "num_prompts": track.num_prompts,
                 "prompt_frames": list(track.prompt_frames),
+                "kept": track.kept,
                 **_statistics(own),
             }
         )

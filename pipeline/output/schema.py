@@ -39,6 +39,7 @@ MASKS = pa.schema(
         pa.field("object_score", pa.float32(), nullable=False),  # logit; above 0 = visible
         pa.field("predicted_iou", pa.float32(), nullable=False),
         pa.field("is_prompt", pa.bool_(), nullable=False),
+        pa.field("category", pa.string()),  # of the object, as in `tracks`
     ]
 )
 
@@ -63,6 +64,7 @@ TRACKS = pa.schema(
         pa.field("object_score_mean", pa.float32()),
         pa.field("predicted_iou_min", pa.float32()),  # over the visible rows
         pa.field("predicted_iou_mean", pa.float32()),
+        pa.field("kept", pa.string()),  # JSON: columns of the prompts that `keep_columns` named
     ]
 )
 
@@ -98,6 +100,7 @@ VIDEOS = pa.schema(
         pa.field("config_hash", pa.string(), nullable=False),  # hash of the job's fingerprint
         pa.field("prompt_hash", pa.string(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),  # "maskmill 0.1.0, torch 2.8.0, …"
+        pa.field("kept", pa.string()),  # JSON: columns of the table of videos that `keep_columns` named
     ]
 )
 

@@ -28,7 +28,7 @@ _FORMAT: dict[str, Any] = {
 }
 # Columns whose values repeat. A dictionary of the others costs time and 3 % of the size.
 _DICTIONARY = {
-    "masks": ["video_id", "object_id", "frame_index", "is_prompt"],
+    "masks": ["video_id", "object_id", "frame_index", "is_prompt", "category"],
     "tracks": TABLES["tracks"].names,
     "videos": TABLES["videos"].names,
 }

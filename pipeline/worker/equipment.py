@@ -48,7 +48,9 @@ from pipeline.worker.watchdog import WatchedThread
 class ReadPrompts(Protocol):
     """The prompts of one video; see `pipeline.inputs.prompts.read_prompts`."""
 
-    def __call__(self, item: WorkItem, storage_options: StorageOptions, rows: RowReader, /) -> VideoPrompts: ...
+    def __call__(
+        self, item: WorkItem, storage_options: StorageOptions, rows: RowReader, keep: Sequence[str], /
+    ) -> VideoPrompts: ...
 
 
 class OpenMedia(Protocol):

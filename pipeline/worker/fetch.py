@@ -7,6 +7,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import WorkItem
 from pipeline.video.frames import DecodeOptions, VideoFrames
@@ -36,6 +37,7 @@ class Fetch:
         self._resources = contextlib.ExitStack()
         self.prompts: VideoPrompts | None = None
         self.frames: VideoFrames | None = None
+        self.kept: str | None = None
         self.fetch_seconds = 0.0
         self.decode_seconds = 0.0
         self.future: Future[VideoInputs] = equipment.fetcher.submit(self._run)
@@ -65,7 +67,9 @@ class Fetch:
         )
         started = time.perf_counter()
         options, scratch = settings.config.storage_options, self._equipment.folder.path
-        prompts = self.prompts = stages.read_prompts(item, options, tables.prompts)
+        keep = settings.config.keep_columns
+        prompts = self.prompts = stages.read_prompts(item, options, tables.prompts, keep)
+        self.kept = read_kept(item, options, tables.kept, keep)
         media = self._resources.enter_context(stages.open_media(item, options, tables.video_bytes, scratch=scratch))
         self.fetch_seconds = time.perf_counter() - started
         wanted, times = settings.config.frames, item.range

@@ -170,7 +170,8 @@ def label_steps(
         saving = None
     if not seeded:
         saving = None
-    rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None)
+    categories = {one.object_id: one.category for one in prompts.objects}
+    rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None, categories=categories)
     with contextlib.closing(rows), MaskEncoder(frames, rows) as encoder:
         walk = _Walk(video_id, encoder, rows, options.direction)
         if saving is not None:
@@ -260,7 +261,7 @@ def _add_prompts(session: Session, seeded: Sequence[_Seeded]) -> None:
 def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Table:
     """Rows of `tracks` for a video that failed as a whole. An object has its own error, or else the video's."""
     tracks = [
-        Track(one.object_id, Status.FAILED, one.error or message, one.category, len(one.prompts), ())
+        Track(one.object_id, Status.FAILED, one.error or message, one.category, len(one.prompts), (), one.kept)
         for one in prompts.objects
     ]
     return tracks_table(video_id, tracks, MASKS.empty_table())
@@ -292,8 +293,22 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
     if error:
         message = f"object {prompted.object_id}, {error}" if error != prompted.error else error
         track = Track(
-            prompted.object_id, Status.FAILED, message, prompted.category, len(prompted.prompts), tuple(indexes)
+            prompted.object_id,
+            Status.FAILED,
+            message,
+            prompted.category,
+            len(prompted.prompts),
+            tuple(indexes),
+            prompted.kept,
         )
         return None, track
-    track = Track(prompted.object_id, Status.OK, "; ".join(warnings), prompted.category, len(by_label), tuple(indexes))
+    track = Track(
+        prompted.object_id,
+        Status.OK,
+        "; ".join(warnings),
+        prompted.category,
+        len(by_label),
+        tuple(indexes),
+        prompted.kept,
+    )
     return _Seeded(prompted.object_id, tuple(sorted(by_label.items(), key=lambda entry: entry[0]))), track

@@ -209,6 +209,7 @@ class VideoInFlight:
         fetch, frames = self._fetch, self._fetch.frames
         labeling_seconds = time.monotonic() - self._labeling_since if self._labeling_since else 0.0
         times: dict[str, object] = {
+            "kept": fetch.kept,
             "fetch_seconds": fetch.fetch_seconds,
             "decode_seconds": fetch.decode_seconds,
             "wall_seconds": fetch.fetch_seconds + fetch.decode_seconds + labeling_seconds,

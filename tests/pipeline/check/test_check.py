@@ -52,6 +52,7 @@ def test_a_check_writes_nothing_and_finds_nothing_wrong_with_good_inputs(
     assert len(page.splitlines()) < 20
 
 
+@pytest.mark.slow
 def test_what_a_check_finds_is_what_the_job_fails_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a", "b", "c", "d", "e"], num_objects=2)
     change(job, "a", 1, frame_index=3)  # the clips have 3 frames
@@ -82,6 +83,7 @@ def test_what_a_check_finds_is_what_the_job_fails_with(tmp_path: Path, capsys: p
     assert "6 faults" in page
 
 
+@pytest.mark.slow
 def test_the_counts_are_those_of_the_job_and_the_time_is_that_of_its_finished_videos(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +106,7 @@ def test_the_counts_are_those_of_the_job_and_the_time_is_that_of_its_finished_vi
     assert (num_frames, num_masks) == (10, job.tables().masks.num_rows - num_before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [("frames.stride=2",), ("frames.fps=6",), ("propagate.direction=backward",)])
 def test_masks_are_counted_as_the_keys_say(
     keys: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -146,6 +149,7 @@ def test_a_wrong_row_and_a_warning_of_the_tables_are_on_the_page(
     assert "'b', object 1, frame 0: box (0.25, 0.25, 0.5, 0.5) is less than a pixel wide" in page
 
 
+@pytest.mark.slow
 def test_a_check_refuses_what_the_job_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a"])
     assert job.run("model=mini") == 0

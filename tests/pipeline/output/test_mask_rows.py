@@ -115,3 +115,16 @@ def test_rows_of_large_masks_do_not_wait_for_many_more(tmp_path: Path) -> None:
     assert rows.table().num_rows == 2000
     rows.close()
     assert peak < 8 << 20
+
+
+def test_rows_have_the_category_of_their_object_also_those_saved_by_a_program_that_knew_none() -> None:
+    old = MaskRows("video", (12, 16), keep_new=True)
+    for frame in range(3):
+        old.add(mask(5, frame))
+    saved = old.take_new()
+    assert saved[0]["category"].null_count == 3
+    rows = MaskRows("video", (12, 16), categories={5: "cat", 7: None})
+    rows.put(saved)
+    for key in ((5, 3), (7, 3)):
+        rows.add(mask(*key))
+    assert rows.table()["category"].to_pylist() == ["cat"] * 4 + [None]

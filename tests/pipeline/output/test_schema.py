@@ -25,6 +25,7 @@ def test_masks_have_the_promised_columns() -> None:
         "object_score": "float",
         "predicted_iou": "float",
         "is_prompt": "bool",
+        "category": "string",
     }
 
 

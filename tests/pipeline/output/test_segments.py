@@ -83,7 +83,7 @@ def test_layout_is_as_promised(tmp_path: Path) -> None:
     for path, column in columns.items():
         is_rle = path.startswith("rle.")
         assert column.is_stats_set is not is_rle, path
-        assert column.has_dictionary_page is (path in {"video_id", "object_id", "frame_index"}), path
+        assert column.has_dictionary_page is (path in {"video_id", "object_id", "frame_index", "category"}), path
     assert columns["frame_index"].statistics.max == 122_879
     assert [s.column_index for s in metadata.row_group(0).sorting_columns] == [0, 1, 2]
 
