@@ -84,8 +84,27 @@ def set_up_decoder(stream: VideoStream, num_threads: int, max_pixels: int) -> No
     stream.codec_context.options = options
 
 
+def num_frames_listed(container: InputContainer, stream: VideoStream) -> int:
+    """How many frames the index of a file lists to be shown, or else how many its header claims; 0 = no claim.
+
+    An edited MP4 keeps frames that are not shown, and cameras write empty chunks into an AVI for frames that they drop.
+    """
+    entries = list(stream.index_entries)
+    if not stream.frames or not entries or not _is_complete(entries[-1].timestamp, container, stream):
+        return stream.frames
+    return min(stream.frames, sum(entry.size > 0 and not entry.is_discard for entry in entries))
+
+
+def _is_complete(last_timestamp: int, container: InputContainer, stream: VideoStream) -> bool:
+    """Whether an index was written when the file was finished, and not built while what is left of it was read."""
+    if container.format.name.startswith("mov"):
+        return True
+    return stream.duration is not None and last_timestamp + 1 >= stream.duration
+
+
 def _preference(stream: VideoStream) -> int:
-    if stream.codec_context is None:
-        return -1
     is_default = bool(stream.disposition & Disposition.default)
+    # Of a stream whose codec is unknown PyAV says no size. Another one must not be taken in its place without a word.
+    if stream.codec_context is None:
+        return MAX_PIXELS
     return stream.width * stream.height + _DEFAULT_BONUS_PIXELS * is_default

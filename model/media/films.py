@@ -17,7 +17,14 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from model.media.errors import MediaError
-from model.media.film_files import MAX_PIXELS, choose_stream, open_container, refuse_large_frames, set_up_decoder
+from model.media.film_files import (
+    MAX_PIXELS,
+    choose_stream,
+    num_frames_listed,
+    open_container,
+    refuse_large_frames,
+    set_up_decoder,
+)
 from model.media.film_pictures import FilmPicture, RgbConverter
 from model.media.film_remarks import Reading
 from model.media.film_times import PresentationClock
@@ -89,7 +96,8 @@ class FilmReader:
                 is_key = time is not None and _starts_decoding(picture)
                 yield RawFrame(time, is_key, FilmPicture(picture, converter), is_damaged=picture.is_corrupt)
             if seek_seconds is None:
-                self._missing = reading.what_is_missing(stream.frames, _duration_seconds(container, stream))
+                num_listed = num_frames_listed(container, stream)
+                self._missing = reading.what_is_missing(num_listed, _duration_seconds(container, stream))
 
     def _open(self) -> WatchedFile:
         return WatchedFile(self._name, self._open_file)

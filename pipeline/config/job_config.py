@@ -139,7 +139,10 @@ class FramesConfig(Group):
 
     stride: Frames = Field(default=1, ge=1, description="Label every n-th frame.")
     fps: Annotated[float | None, Unit("frames a second")] = Field(
-        default=None, ge=0.001, le=100_000, description="Label this many frames a second, in place of a stride."
+        default=None,
+        ge=0.001,
+        le=100_000,
+        description="Label the frames nearest to this many ticks a second, in place of a stride.",
     )
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from pipeline.video.media import open_media
 from pipeline.video.selection import FrameSelection
 from tests.support.films import Film, Look, drawn, drawn_of, picture
 from tests.support.judges import ffmpeg, judge, opencv_count
-from tests.support.media_files import item, media_of
+from tests.support.media_files import item, media_of, with_edit_list
 
 CLOSED = Film(options=(("bf", "0"), ("g", "8"), ("qp", "12")))
 NONE: tuple[tuple[str, str], ...] = ()
@@ -116,6 +116,26 @@ def test_half_a_file_without_a_count_says_that_it_is_shorter_than_it_claims(tmp_
 def test_a_whole_file_has_no_remark(tmp_path: Path, container: str) -> None:
     path = written(tmp_path / f"whole.{container}", drawn(Film(container, options=(("bf", "2"), ("g", "6")))))
     assert job_frames(path)[2] == ()
+
+
+def test_frames_that_an_edit_does_not_show_are_not_missing() -> None:
+    data = with_edit_list(drawn(Film(times=tuple(range(20)), options=(("bf", "2"), ("g", "99")))), 0.75, 1.0)
+    with VideoFrames(media_of(data)) as frames:
+        assert frames.length_up_to(99) == 10
+        assert frames.remarks() == ()
+
+
+def test_empty_chunks_of_an_avi_are_no_missing_frames(tmp_path: Path) -> None:
+    film = Film("avi", "mpeg4", times=(0, 1, 2, 3, 6, 7, 8, 12, 13, 14), options=(("g", "4"), ("bf", "0")))
+    path = written(tmp_path / "trail.avi", drawn(film))
+    assert assert_as_ffmpeg(path) == ()
+
+
+def test_half_an_avi_says_how_many_frames_it_holds(tmp_path: Path) -> None:
+    data = drawn(Film("avi", "mpeg4", options=(("g", "4"), ("bf", "0"))))
+    path = written(tmp_path / "half.avi", data[: (len(data) + data.index(b"movi")) // 2])
+    (remark,) = assert_as_ffmpeg(path)
+    assert remark.startswith(f"{len(judge(path))} of 16 frames could be read")
 
 
 # Times

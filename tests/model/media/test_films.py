@@ -317,3 +317,11 @@ def test_a_video_is_decoded_by_as_many_threads_as_are_asked_for(num_threads: int
     with closing(FilmReader("clip", lambda: io.BytesIO(data), num_threads).read()) as frames:
         next(frames)
         assert process.num_threads() - num_before == num_threads - 1
+
+
+def test_the_identity_of_a_film_is_that_of_earlier_programs_because_saved_sessions_hold_it() -> None:
+    info = FilmReader("clip", lambda: io.BytesIO(encode(pictures(5), rate=25))).info()
+    assert info.identity() == (
+        "VideoInfo(size_hw=(48, 64), rotation_degrees=0, fps=25.0, duration_seconds=0.2, num_frames_claimed=5, "
+        "has_times=True, format='mov,mp4,m4a,3gp,3g2,mj2', codec='h264')"
+    )
