@@ -87,6 +87,14 @@ class JobTables:
         """One row per finished video, sorted; what `keep_columns` kept of the videos as columns of their own."""
         return self._sorted("videos", video_ids)
 
+    def places_read(self) -> set[str | None]:
+        """The `uri` of each video of which frames were decoded; None is among them for bytes that lay in a table."""
+
+        def read() -> pa.Table:
+            return self._dataset("videos", None).to_table(columns=["uri"], filter=ds.field("num_frames_decoded") > 0)
+
+        return set(self._up_to_date("videos", read)["uri"].to_pylist())
+
     def noted_tracks(self, video_ids: Collection[str]) -> list[dict[str, Any]]:
         """Of these videos the rows of `tracks` that failed or have a warning: ids, status and message."""
         is_noted = (ds.field("status") != "ok") | (ds.field("message") != "")

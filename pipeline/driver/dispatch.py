@@ -30,10 +30,10 @@ _MOST_LOOKED_AT = 4096
 
 @dataclass(frozen=True)
 class Noted:
-    """What a report changes: new totals of strikes (0: cleared) by video, and the videos that are set aside."""
+    """What a report changes: new totals of strikes (0: cleared) by video, and the items that are set aside."""
 
     strikes: Mapping[str, int]
-    set_aside: Sequence[str]
+    set_aside: Sequence[WorkItem]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Dispatcher:
         self._inbox = videos_in_flight + 1
         self._held: dict[str, _Held] = {}
         self._uncommitted: dict[str, int] = {}  # attempt by video
-        self._set_aside: list[str] = []
+        self._set_aside: list[WorkItem] = []
         self._num_since_suspect = 0
         self._running_dry = ""
 
@@ -113,7 +113,7 @@ class Dispatcher:
     def report(self, report: Report, now: float, retry_at: float = 0.0) -> Noted:
         """What a worker said. Items that it gave back (storage faults) are not offered again before `retry_at`."""
         held = self._held[report.worker_id]
-        set_aside: list[str] = []
+        set_aside: list[WorkItem] = []
         for segment in report.segments:
             for outcome in segment.outcomes:
                 held.drop(outcome.video_id)
@@ -125,7 +125,7 @@ class Dispatcher:
             held.drop(item.video_id)
             if report.storage_errors and self._blame.refused(item.video_id, tried_seconds):
                 self._uncommitted.pop(item.video_id, None)
-                set_aside.append(item.video_id)
+                set_aside.append(item)
             else:
                 self._waiting.add_later(replace(item, attempt=item.attempt + 1), retry_at)
         held.unflushed = frozenset(report.unflushed)
@@ -193,7 +193,21 @@ class Dispatcher:
     @property
     def set_aside(self) -> Sequence[str]:
         """Videos that storage refused so often that they are left to a later run."""
-        return self._set_aside
+        return [item.video_id for item in self._set_aside]
+
+    def unfinished(self) -> list[WorkItem]:
+        """Items that were handed out and have no row, at the end of a run: set aside, waiting, or with a worker."""
+        waiting = [item for item in self._waiting.known() if item.video_id in self._uncommitted]
+        held = [item for held in self._held.values() for item in held.items.values()]
+        return [*self._set_aside, *waiting, *held]
+
+    def give_up(self, item: WorkItem) -> None:
+        """This unfinished item gets a row from the driver."""
+        self._set_aside = [other for other in self._set_aside if other.video_id != item.video_id]
+        self._waiting.forget(item.video_id)
+        for held in self._held.values():
+            held.drop(item.video_id)
+        self._uncommitted[item.video_id] = item.attempt
 
     def _hand_over(self, held: _Held, items: Sequence[WorkItem], now: float) -> tuple[WorkItem, ...]:
         held.add(items, now)

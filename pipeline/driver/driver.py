@@ -47,6 +47,7 @@ from pipeline.output.segment_writer import SegmentWriter
 from pipeline.records import Ending, Outcome, WorkItem
 from pipeline.redact import redact
 from pipeline.storage.scratch import WorkerFolder
+from pipeline.tables import JobTables
 
 _log = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
     origin = SegmentOrigin(job.log.state.epoch, "driver", job.record.config_hash)
     writer = SegmentWriter(job.storage, folder, origin)
     provenance = Provenance("driver", str(job.weights), job.record.config_hash, job.record.versions)
-    return JobLedger(keeper, writer, provenance)
+    return JobLedger(keeper, writer, provenance, lambda: JobTables(job.storage, job.log.state))
 
 
 def _stopped(error: Exception, code: ExitCode) -> End:

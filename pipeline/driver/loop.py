@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.cluster.executor import Event, Executor, Failure, Lost, Ready, Reported
 from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
 from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.hosts import host_of, is_dead
 from pipeline.driver.limits import FailureBudget, Limits, StorageOutage
 from pipeline.driver.log_file import log_video
 from pipeline.driver.progress import Progress
@@ -16,6 +17,7 @@ from pipeline.driver.receipts import Ledger, Receipts
 from pipeline.driver.workers import Workers
 from pipeline.errors import StorageError
 from pipeline.records import Ending, Report
+from pipeline.redact import redact_uri
 from pipeline.text import counted
 
 _log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class Loop:
         self._receipts = Receipts(ledger)
         self._outage = StorageOutage(self._clock, limits.storage_patience_seconds)
         self._budget = FailureBudget(max_failed_fraction=1.0)
+        self._refusals: dict[str, str] = {}  # what storage said last of a video
 
     def run(self, budget: FailureBudget | None = None) -> Ending:
         """Label everything that is planned. Returns early for a signal, or when it makes no sense to go on.
@@ -66,7 +69,7 @@ class Loop:
             ending = self._reason_to_stop()
             if ending is not None:
                 self._drain()
-                return ending
+                return self._end(ending)
             self._workers.start_missing(self._dispatcher.num_waiting)
             self._give_work()
             for event in self._workers.wait(self._pace.wait_seconds):
@@ -74,15 +77,40 @@ class Loop:
             self._give_work()
             self._commit()
             self._progress.tick("running", self._workers.count)
-        left = self._dispatcher.set_aside
-        if not left:
+        return self._end(Ending.STORAGE if self._dispatcher.set_aside else Ending.DONE)
+
+    def _end(self, ending: Ending) -> Ending:
+        """How a run ends that came so far. Videos whose host never answered have failed, and are not left."""
+        if ending is not Ending.STORAGE:
+            return ending
+        self._fail_unreachable()
+        if self._dispatcher.done and not self._dispatcher.set_aside:
             return Ending.DONE
-        named = ", ".join(map(repr, left[:3])) + (", …" if len(left) > 3 else "")
-        videos, last = counted(len(left), "video"), self._outage.last_error
-        self._note(
-            f"left for a later run, because storage refused them again and again: {videos}, {named}; last: {last}"
-        )
+        if left := self._dispatcher.set_aside:
+            named = ", ".join(map(repr, left[:3])) + (", …" if len(left) > 3 else "")
+            videos, last = counted(len(left), "video"), self._outage.last_error
+            self._note(
+                f"left for a later run, because storage refused them again and again: {videos}, {named}; last: {last}"
+            )
         return Ending.STORAGE
+
+    def _fail_unreachable(self) -> None:
+        """Give rows to the refused videos of which host nothing was ever read, while other places could be read."""
+        refused = [item for item in self._dispatcher.unfinished() if item.video_id in self._refusals]
+        try:
+            hosts_read = self._receipts.hosts_read() if refused else ()
+        except StorageError:
+            return  # the job's own store is away, so that nothing can be said of others
+        for item in refused:
+            host = host_of(item.source.uri)
+            if is_dead(host, hosts_read):
+                self._dispatcher.give_up(item)
+                self._receipts.unreachable(
+                    item,
+                    f"{redact_uri(item.source.uri or '')}: nothing was ever read from {host}, while other places can "
+                    f"be read ({self._refusals[item.video_id]}); check the uri, or take the row away",
+                )
+        self._commit()
 
     def _reason_to_stop(self) -> Ending | None:
         if self._interrupts.must_stop():
@@ -127,8 +155,11 @@ class Loop:
             self._storage_answered()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
         noted = self._dispatcher.report(report, self._clock(), pause_until)
-        for video_id in noted.set_aside:
-            _log.warning("video %r is left for a later run: %s", video_id, self._outage.last_error)
+        if report.storage_errors:
+            errors = report.storage_errors * len(report.returned)  # one for each, or one for all
+            self._refusals |= {item.video_id: error for item, error in zip(report.returned, errors, strict=False)}
+        for item in noted.set_aside:
+            _log.warning("video %r is set aside: %s", item.video_id, self._outage.last_error)
         self._receipts.add(report.segments, noted.strikes)
         return pause_until
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pipeline.commits.committer import SegmentKeeper
+from pipeline.driver.hosts import host_of
 from pipeline.output.rows import Provenance, labeled_video, rows_without_masks
 from pipeline.output.segment_writer import SegmentWriter
 from pipeline.records import Outcome, Segment, Status, WorkItem
+from pipeline.tables import JobTables
 
 _VIDEOS_PER_SEGMENT = 2_000
 
@@ -16,10 +18,17 @@ _VIDEOS_PER_SEGMENT = 2_000
 class JobLedger:
     """Makes results final. All methods raise `StorageError` if storage is away, and may be called again."""
 
-    def __init__(self, keeper: SegmentKeeper, writer: SegmentWriter, provenance: Provenance) -> None:
+    def __init__(
+        self,
+        keeper: SegmentKeeper,
+        writer: SegmentWriter,
+        provenance: Provenance,
+        open_tables: Callable[[], JobTables],
+    ) -> None:
         self._keeper = keeper
         self._writer = writer
         self._provenance = provenance
+        self._open_tables = open_tables
         self._own: list[Segment] = []
 
     def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
@@ -52,6 +61,14 @@ class JobLedger:
         """Write the row of a video that no worker survives. It is published with the next commit."""
         error = ("crash", message)
         self._writer.add(labeled_video(item, Status.QUARANTINED, self._provenance, error=error))
+
+    def write_unreachable(self, item: WorkItem, message: str) -> None:
+        """Write the row of a video whose host never answered. It is published with the next commit."""
+        self._writer.add(labeled_video(item, Status.FAILED, self._provenance, error=("input", message)))
+
+    def hosts_read(self) -> frozenset[str]:
+        """The hosts from which videos of the tables were read, in all runs of the job."""
+        return frozenset(host_of(uri) for uri in self._open_tables().places_read())
 
     def _publish(self) -> None:
         while (segment := self._writer.flush()) is not None:

@@ -67,6 +67,17 @@ class Waiting:
             pass
         return bool(self._front)
 
+    def known(self) -> list[WorkItem]:
+        """All that waits, as far as the plan was read."""
+        return [*self._front, *self._suspects, *(item for _, _, item in self._later)]
+
+    def forget(self, video_id: str) -> None:
+        """This video waits no more."""
+        self._front = deque(item for item in self._front if item.video_id != video_id)
+        self._suspects = deque(item for item in self._suspects if item.video_id != video_id)
+        self._later = [entry for entry in self._later if entry[2].video_id != video_id]
+        heapq.heapify(self._later)
+
     def next_seconds(self) -> float:
         """The expected length of the next item; 0 if nobody knows it, or nothing fresh waits."""
         return self._front[0].expected_seconds if self.has_fresh() else 0.0

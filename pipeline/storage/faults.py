@@ -93,6 +93,15 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
+def transient_cause(error: BaseException) -> BaseException:
+    """The link of the chain that can pass by itself, because it says more: no route, no such host, refused.
+
+    fsspec's web client raises `FileNotFoundError` with an address, whatever has happened. It is `error` itself if no
+    link can pass.
+    """
+    return next((link for link in _chain(error) if _is_transient(link)), error)
+
+
 def has_expired(error: BaseException) -> bool:
     """Whether `error` says that credentials have expired, so that they should be read again."""
     return any(code in _answer(link).lower() for link in _chain(error) for code in _EXPIRED_CODE)

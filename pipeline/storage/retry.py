@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pipeline.errors import StorageError
 from pipeline.redact import redact
-from pipeline.storage.faults import is_transient
+from pipeline.storage.faults import is_transient, transient_cause
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,7 +41,8 @@ class Backoff:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                reason = redact(f"{type(error).__name__}: {error}")
+                cause = transient_cause(error)
+                reason = redact(f"{type(cause).__name__}: {cause}")
                 wait = pause * random.uniform(0.5, 1.0)
                 if time.monotonic() + wait > deadline:
                     raise StorageError(

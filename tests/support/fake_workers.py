@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -115,6 +115,7 @@ class FakeLedger:
     commits: list[tuple[list[str], dict[str, int]]] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     waiting: list[Outcome] = field(default_factory=list)
+    read: Collection[str] = ()
 
     def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
         found = [outcome for segment in segments for outcome in segment.outcomes] + self.waiting
@@ -132,6 +133,14 @@ class FakeLedger:
 
     def write_quarantined(self, item: WorkItem, message: str) -> None:
         self.waiting.append(Outcome(item.video_id, Status.QUARANTINED, item.prompt_hash, 0, 0, "crash", message))
+
+    def write_unreachable(self, item: WorkItem, message: str) -> None:
+        self.waiting.append(Outcome(item.video_id, Status.FAILED, item.prompt_hash, 0, 0, "input", message))
+
+    def hosts_read(self) -> Collection[str]:
+        if self.num_away > 0:
+            raise StorageError("the store is away")
+        return self.read
 
 
 class Clock:

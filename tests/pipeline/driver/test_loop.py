@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,12 @@ import pytest
 from pipeline.cluster.executor import Failure, Lost
 from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
+from pipeline.driver.hosts import host_of
 from pipeline.driver.limits import FailureBudget, Limits
 from pipeline.driver.loop import Interrupts, Loop
 from pipeline.driver.progress import Progress
 from pipeline.errors import StorageError
-from pipeline.records import Ending, Outcome, Status, WorkItem
+from pipeline.records import Ending, Outcome, Status, VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from tests.support.fake_workers import Clock, FakeExecutor, FakeLedger, Fate, item
 
@@ -48,10 +49,12 @@ def loop_over(
     ledger: FakeLedger | None = None,
     must_stop: Callable[[], bool] = lambda: False,
     clock_step: float = 0.01,
+    uris: Mapping[str, str] | None = None,
 ) -> Driven:
     clock, ledger = Clock(clock_step), ledger or FakeLedger()
     blame = Blame(patience_seconds=LIMITS.storage_patience_seconds)
-    dispatcher = Dispatcher((item(video_id) for video_id in video_ids), blame)
+    items = [replace(item(one), source=VideoSource((uris or {}).get(one, f"/{one}.mp4"))) for one in video_ids]
+    dispatcher = Dispatcher(items, blame)
     progress = Progress(10, 0, JobStorage(str(tmp_path)), stream=io.StringIO(), clock=clock)
     loop = Loop(executor, dispatcher, ledger, progress, LIMITS, Interrupts(must_stop), clock)
     return Driven(loop, ledger, progress, clock)
@@ -203,6 +206,61 @@ def test_videos_that_cannot_be_fetched_do_not_hold_up_the_others(tmp_path: Path)
     loop = loop_over(FakeExecutor(2, fates(**dict.fromkeys("abcd", "no such host"))), [*"abcd", *good], tmp_path)
     assert loop.run() is Ending.STORAGE
     assert loop.statuses == dict.fromkeys(good, "ok")
+
+
+DEAD = {"d": "https://user:secret@gone.example/d.mp4?sig=1", "e": "https://gone.example/e.mp4"}
+
+
+@pytest.mark.parametrize("others", ["abc", "abcdefghijklmnopqrstuvwxyz"])
+def test_a_host_of_which_nothing_was_ever_read_is_its_videos_fault_while_other_places_can_be_read(
+    others: str, tmp_path: Path
+) -> None:
+    ledger = FakeLedger(read={"", "s3://bucket"})
+    executor = FakeExecutor(2, fates(d="no route", e="no such host"))
+    loop = loop_over(executor, dict.fromkeys([*DEAD, *others]), tmp_path, ledger, uris=DEAD)
+    assert loop.run(FailureBudget(0.9)) is Ending.DONE
+    assert loop.statuses == {one: "failed" if one in DEAD else "ok" for one in {*DEAD, *others}}
+    message = ledger.outcomes["d"].message
+    assert message.startswith("https://***@gone.example/d.mp4?***: nothing was ever read from https://gone.example")
+    assert "(no route)" in message
+    assert "(no such host)" in ledger.outcomes["e"].message
+    assert loop.progress.causes.num_by_class() == {"input": 2}
+
+
+@pytest.mark.parametrize(
+    "ledger",
+    [
+        FakeLedger(read={"", "https://gone.example"}),  # it has answered before, and may come back
+        FakeLedger(),  # nothing could be read of any place: the network of this machine may be away
+    ],
+)
+def test_a_host_that_may_come_back_is_left_for_a_later_run(ledger: FakeLedger, tmp_path: Path) -> None:
+    loop = loop_over(FakeExecutor(1, fates(d="no route", e="no route")), "abcde", tmp_path, ledger, uris=DEAD)
+    assert loop.run() is Ending.STORAGE
+    assert loop.statuses == dict.fromkeys("abc", "ok")
+
+
+def test_a_disk_of_this_machine_is_never_a_videos_fault(tmp_path: Path) -> None:
+    loop = loop_over(FakeExecutor(1, fates(b="input/output error")), "ab", tmp_path, FakeLedger(read={"s3://bucket"}))
+    assert loop.run() is Ending.STORAGE
+    assert loop.statuses == {"a": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "host"),
+    [
+        (None, ""),
+        ("/data/a.mp4", ""),
+        ("file:///data/a.mp4", ""),
+        ("s3://bucket/a/b.mp4", "s3://bucket"),
+        ("https://user:secret@host:8080/a.mp4?token=1", "https://host:8080"),
+        ("https://host/shard.tar::clip.mp4", "https://host"),
+        ("tar://clip.mp4::s3://bucket/a.tar", "s3://bucket"),
+        ("/data/shard.tar::clip.mp4", ""),
+    ],
+)
+def test_the_host_of_a_video(uri: str | None, host: str) -> None:
+    assert host_of(uri) == host
 
 
 def test_a_commit_that_storage_refused_is_made_later(tmp_path: Path) -> None:

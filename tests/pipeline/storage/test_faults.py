@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from s3fs.errors import translate_boto_error
 
 from pipeline.errors import StorageError
-from pipeline.storage.faults import http_status, is_from_full_disk, is_refused_create, is_transient
+from pipeline.storage.faults import http_status, is_from_full_disk, is_refused_create, is_transient, transient_cause
 from pipeline.storage.retry import Backoff
 
 
@@ -164,3 +164,19 @@ def test_other_errors_are_raised_at_once() -> None:
     with pytest.raises(FileNotFoundError):
         Backoff().run("read it", fail)
     assert calls == [1]
+
+
+def test_what_is_told_of_an_error_is_the_link_that_can_pass() -> None:
+    """Fsspec's web client says `FileNotFoundError` and an address, whatever has happened."""
+    refused = ConnectionRefusedError(111, "Connection refused")
+    wrapped = FileNotFoundError("https://gone.example/x.mp4")
+    wrapped.__cause__ = refused
+    assert transient_cause(wrapped) is refused
+    other = ValueError("not transient at all")
+    assert transient_cause(other) is other
+
+    def call() -> None:
+        raise wrapped
+
+    with pytest.raises(StorageError, match=r"last: ConnectionRefusedError: .*Connection refused"):
+        Backoff(patience_seconds=0.0).run("reading x", call)
