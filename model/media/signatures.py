@@ -35,12 +35,15 @@ _REFUSED = (
     (b"PK\x03\x04", "a zip archive", "files in a folder or a tar"),
     (b"\x1f\x8b", "a gzip file", "the file itself"),
 )
+_HEIC_FILMS = (b"msf1", b"hevc", b"hevx")  # of which FFmpeg gives one picture
 
 
 def refused(head: bytes) -> str:
     """For a file that is known and not read: what it is and what to convert it to. Empty for others."""
     if not head:
         return "is empty; make the file anew"
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_FILMS and b"avif" not in head:
+        return "is a HEIC film, which is not read; convert it to MP4"
     for magic, what, instead in _REFUSED:
         if head.startswith(magic):
             return f"is {what}, which is not read; convert it to {instead}"
