@@ -71,6 +71,10 @@ class PillowFile:
             values = values_of(self._name, image)
         except PILLOW_ERRORS as error:
             raise damaged(self._name, error) from error
+        except MemoryError as error:
+            if image.format != "JPEG2000":  # its tiles may be larger than the picture, which has been checked
+                raise
+            raise damaged(self._name, error) from error
         if image.format in ("PPM", "JPEG2000"):  # these say their largest value, and Pillow has scaled by it
             values = _FULL_LEVELS.to_rgb(values)
         seconds = image.info.get("timestamp", 0) / 1000 if self.has_times else None

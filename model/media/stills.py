@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,10 @@ from model.pixels.orientation import UInt8Array
 
 # What Pillow raises for files that are damaged, or of a kind that it does not read. `OSError` has the errors of files
 # that end early.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
+PILLOW_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, ArithmeticError),
+    *(struct.error, zlib.error),
+)
 
 _DEEP_MODES = ("I", "F")  # and those that begin with I;16
 

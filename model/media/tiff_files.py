@@ -30,6 +30,7 @@ _DIALECTS = (
 )
 _JPEG = (6, 7)  # compressions
 _ORIENTATION = 274  # number of a tag
+_MOST_SAMPLES = 16  # of a pixel: red, green, blue, and what else satellites see
 _MOST_BYTES_FOR_PILLOW = 256 << 20  # because it reads the whole file for each page
 
 Result = TypeVar("Result")
@@ -113,7 +114,7 @@ class TiffPictures:
     def _contiguous(self, series: TiffPageSeries, place: int, count: int) -> Values:
         """A picture of a stack that lies in one piece behind its only page, as ImageJ writes large ones."""
         page = _keyframe(series)
-        check_size(self._name, page.imagelength, page.imagewidth)
+        self._check_size(page)
         num_values = series.size // count
         dtype = np.dtype(series.dtype).newbyteorder(self._tiff.byteorder)
         handle = self._tiff.filehandle
@@ -125,20 +126,29 @@ class TiffPictures:
         if page is None:
             raise MediaError(f"{self._name}: this page is missing, or in another file; write all pages into one file")
         keyframe = _keyframe(page)
-        check_size(self._name, keyframe.imagelength, keyframe.imagewidth)
-        check_size(self._name, keyframe.tilelength or 1, keyframe.tilewidth or 1)
-        is_rgb_jpeg = keyframe.compression in _JPEG and keyframe.photometric == PHOTOMETRIC.YCBCR
+        self._check_size(keyframe)
+        if not _is_plain(keyframe):
+            return self._by_pillow(page, keyframe, "its pixels are neither gray nor RGB")
         try:
-            if not _is_plain(keyframe) and not is_rgb_jpeg:
-                raise ValueError(f"its pixels are of a kind ({_kind(keyframe)}) that has no meaning as a picture")
             return self._upright(keyframe, page.asarray(maxworkers=1))
-        except (MediaError, MemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001  # tifffile raises errors of every kind for damaged files
-            return self._by_pillow(page, keyframe, error)
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            needed = f"{error}: pip install 'maskmill[tiff]'"
+        return self._by_pillow(page, keyframe, needed)
+
+    def _check_size(self, page: TiffPage) -> None:
+        """Raises `MediaError` for a page, or a tile of it, that is too large."""
+        sizes = (page.imagelength, page.imagewidth, page.tilelength or 1, page.tilewidth or 1)
+        if not all(isinstance(size, int) for size in sizes):  # in a damaged file they may be lists of any length
+            raise ValueError("a page has no size")
+        check_size(self._name, *sizes[:2])
+        check_size(self._name, *sizes[2:])
 
     def _upright(self, page: TiffPage, values: Values) -> Values:
         """Gray or RGB as displayed, without transparency."""
+        if values.ndim not in (2, 3) or not values.size:
+            raise ValueError("a page has no pixels")
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
         elif page.axes not in ("YX", "YXS"):
@@ -150,17 +160,15 @@ class TiffPictures:
         orientation = page.tags.valueof(_ORIENTATION, default=1)
         return np.ascontiguousarray(turned(values, orientation))
 
-    def _by_pillow(self, page: TiffPage | TiffFrame, keyframe: TiffPage, reason: Exception) -> Values:
+    def _by_pillow(self, page: TiffPage | TiffFrame, keyframe: TiffPage, reason: str) -> Values:
         """A page that tifffile cannot read, of 8 bits or of deep gray: Pillow gives other deep values cut to 8 bits."""
-        codecs = "imagecodecs" in str(reason)
-        remedy = "install its library: pip install 'maskmill[tiff]'" if codecs else "check that the file is whole"
         failed = MediaError(
-            f"{self._name}: a page ({_kind(keyframe)}) cannot be read ({reason}); {remedy}, or write it without "
+            f"{self._name}: a page ({_kind(keyframe)}) cannot be read ({reason}); convert it to gray or RGB without "
             "compression"
         )
         is_cut = keyframe.bitspersample > 8 and keyframe.samplesperpixel > 1
         if is_cut or page.is_subifd or self._tiff.filehandle.size > _MOST_BYTES_FOR_PILLOW:
-            raise failed from reason
+            raise failed
         try:
             self._file.seek(0)
             with Image.open(self._file, formats=("TIFF",)) as image:
@@ -184,11 +192,13 @@ def _is_auxiliary(page: TiffPage | TiffFrame) -> bool:
 
 
 def _is_plain(page: TiffPage) -> bool:
-    """Whether the values of a page are gray or RGB as they are, perhaps with transparency behind."""
+    """Whether tifffile gives gray or RGB for a page, perhaps with transparency behind."""
     if page.dtype is None or page.dtype.kind not in "buif" or 1 < page.bitspersample < 8:
         return False
+    if page.photometric == PHOTOMETRIC.YCBCR:
+        return page.compression in _JPEG
     if page.photometric == PHOTOMETRIC.RGB:
-        return page.samplesperpixel >= 3
+        return 3 <= page.samplesperpixel <= _MOST_SAMPLES
     if page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK):
         return page.samplesperpixel == 1 or (page.samplesperpixel == 2 and len(page.extrasamples) == 1)
     return False

@@ -61,7 +61,7 @@ class WatchedFile:
 
     def buffered(self) -> io.BufferedReader:
         """The same file for libraries that expect all that Python's files can do. It does not close this one."""
-        return io.BufferedReader(_Raw(self), _BUFFER_BYTES)
+        return _Buffered(_Raw(self), _BUFFER_BYTES)
 
     def raise_failure(self) -> None:
         """Raise the error that reading has met, if it has met one."""
@@ -74,6 +74,17 @@ class WatchedFile:
         else:
             what = "was removed while it was read; put it back"
         return MediaError(f"{self._name}: {what} and run again with retry=failed")
+
+
+class _Buffered(io.BufferedReader):
+    """A buffered file that takes no memory for bytes that it has not, whatever number a damaged file asks for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _BUFFER_BYTES:
+            here = self.tell()
+            size = min(size, max(0, self.seek(0, io.SEEK_END) - here))
+            self.seek(here)
+        return super().read(size)
 
 
 class _Raw(io.RawIOBase):

@@ -7,11 +7,12 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from model.hf.pictures import load_video
+from model.hf.pictures import load_video, to_frames, to_rgb
 from pipeline.video.encode import encode_mp4
 from pipeline.video.frames import VideoFrames
+from tests.support.drawn_pictures import encoded, gray, scene
 from tests.support.media_files import encode, media_of, with_display_matrix
 from tests.support.sessions import clip
 
@@ -96,3 +97,40 @@ def test_a_still_image_is_a_video_of_one_frame(suffix: str, tmp_path: Path) -> N
     frames, metadata = load_video(tmp_path / f"frame.{suffix}")
     assert (frames.shape, metadata.total_num_frames) == ((1, 48, 64, 3), 1)
     assert float(np.abs(frames[0].astype(int) - FRAMES[0]).mean()) < (4 if suffix == "jpg" else 1e-9)
+
+
+def test_pil_images_are_turned_as_exif_says(tmp_path: Path) -> None:
+    """Pillow is the judge. The same picture gives the same frame as an image, and as a file."""
+    exif = Image.Exif()
+    exif[274] = 7
+    (tmp_path / "photo.png").write_bytes(encoded(scene(), "PNG", exif=exif))
+    with Image.open(tmp_path / "photo.png") as image:
+        pixels = to_rgb(image, "image").numpy()
+        assert np.array_equal(pixels, np.asarray(ImageOps.exif_transpose(image)))
+    assert np.array_equal(pixels, load_video(tmp_path / "photo.png")[0][0])
+    with Image.open(tmp_path / "photo.png") as image:
+        assert to_frames(image, 64).size_hw == (80, 60)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_deep_pil_images_of_a_list_have_one_brightness(dtype: str) -> None:
+    """Values of 12 bits; `convert("RGB")` of Pillow makes all of them white."""
+    deep = [Image.fromarray((gray().astype(dtype) * share * 16).astype(dtype)) for share in (1, 0.5)]
+    bright, dark = (frame.pixels_HW3.numpy() for frame in to_frames(deep, 64).forward(0))
+    single = next(to_frames(deep[0], 64).forward(0)).pixels_HW3.numpy()
+    assert np.array_equal(bright, single)
+    assert 0.45 < float(dark.mean()) / float(bright.mean()) < 0.55
+    assert np.abs(to_rgb(deep[0], "image").numpy()[..., 1].astype(int) - gray()).max() <= 1
+
+
+def test_deep_pil_images_from_an_iterator_go_by_the_first_one() -> None:
+    deep = [Image.fromarray((gray() * (16.0 * share)).astype(np.uint16)) for share in (1, 0.2)]
+    listed = [frame.pixels_HW3.numpy() for frame in to_frames(deep, 64).forward(0)]
+    streamed = [frame.pixels_HW3.numpy() for frame in to_frames(iter(deep), 64).forward(0)]
+    assert np.array_equal(listed, streamed)
+
+
+def test_a_pil_image_that_is_damaged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "half.png").write_bytes(encoded(scene(), "PNG")[:200])
+    with Image.open(tmp_path / "half.png") as image, pytest.raises(ValueError, match="frame 0: cannot be read"):
+        to_frames([image], 64)
