@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     )
     from model.hf.inference_session import Sam2VideoInferenceSession
     from model.hf.model import Sam2VideoModel
+    from model.hf.part_processors import Sam2ImageProcessor, Sam2VideoVideoProcessor
     from model.hf.pictures import load_video
-    from model.hf.processing import Sam2VideoProcessor, Sam2VideoVideoProcessor
+    from model.hf.processing import Sam2VideoProcessor
     from model.media.errors import MediaError
     from model.media.file_names import image_names
     from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, VIDEO_SUFFIXES, can_seek
@@ -76,13 +77,14 @@ _HOMES = {
     "Reader": "media.raw_frames",
     "Sam2": "network.sam2",
     "Sam2HieraDetConfig": "hf.config",
+    "Sam2ImageProcessor": "hf.part_processors",
     "Sam2VideoConfig": "hf.config",
     "Sam2VideoInferenceSession": "hf.inference_session",
     "Sam2VideoMaskDecoderConfig": "hf.config",
     "Sam2VideoModel": "hf.model",
     "Sam2VideoProcessor": "hf.processing",
     "Sam2VideoPromptEncoderConfig": "hf.config",
-    "Sam2VideoVideoProcessor": "hf.processing",
+    "Sam2VideoVideoProcessor": "hf.part_processors",
     "Sam2VisionConfig": "hf.config",
     "Step": "tracking.state",
     "VIDEO_FORMATS": "media.formats",
@@ -130,6 +132,7 @@ __all__ = [
     "Reader",
     "Sam2",
     "Sam2HieraDetConfig",
+    "Sam2ImageProcessor",
     "Sam2VideoConfig",
     "Sam2VideoInferenceSession",
     "Sam2VideoMaskDecoderConfig",

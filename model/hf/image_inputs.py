@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.hf.outputs import NamedOutput
 from model.hf.prompt_inputs import click_prompts, nested
 from model.network.features import Segmentation
 from model.network.sam2 import Sam2
@@ -16,8 +17,8 @@ from model.prompts import BoxPrompt, ClickPrompt, PointPrompt, errors_naming
 from model.tracking.prompting import Query, equal_shapes, segment_prompts
 
 
-@dataclass(frozen=True)
-class Sam2VideoImageSegmentationOutput:
+@dataclass(frozen=True, eq=False)
+class Sam2VideoImageSegmentationOutput(NamedOutput):
     """Masks of still images, one entry for each image with one row for each of its P objects.
 
     `pred_masks` are logits `[P, 1, h, w]` of low resolution, `iou_scores` predicted IoUs `[P, 1]`,

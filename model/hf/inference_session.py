@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.hf.prompt_inputs import frame_index_of
+from model.hf.kept_frames import KeptFrames
+from model.hf.prompt_inputs import (
+    frame_index_of,
+    object_ids_of,
+    prompt_of_mask_inputs,
+    prompt_of_point_inputs,
+    size_hw_of,
+)
 from model.network.sam2 import Sam2
 from model.pixels.transforms import normalize
 from model.prompts import MaskPrompt, Prompt, errors_naming
@@ -33,11 +41,13 @@ class Sam2VideoInferenceSession:
         max_vision_features_cache_size: number of frames whose image features are kept.
         num_frames: the length of a stream, if it is known; it matters below 16.
         max_prompted_memories: bounds how many prompted frames of an object are remembered.
+        image_size: side of the model's input, which `add_point_inputs` refers to.
 
     The session keeps no results. It keeps what corrections need, and of a stream the newest frame. (`transformers`
-    keeps every output and a full-size mask for each object and frame.) The methods by which the session of
-    `transformers` serves its own model (`get_output`, `store_output`, `add_new_frame`, `add_point_inputs`,
-    `add_mask_inputs`) are therefore not here.
+    keeps every output and a full-size mask for each object and frame.) What scripts empty in order to save memory
+    (`processed_frames`, `output_dict_per_obj`) is here and empty. Where frames are added by `add_new_frame`, they are
+    kept, up to 8 GiB of them. Copies and pickles leave the network and the image features out: the next call of a model
+    with the same configuration goes on with them.
     """
 
     def __init__(  # noqa: PLR0913  # the documented arguments
@@ -53,6 +63,7 @@ class Sam2VideoInferenceSession:
         *,
         num_frames: int | None = None,
         max_prompted_memories: int | None = None,
+        image_size: int | None = None,
     ) -> None:
         self.inference_device = torch.device(inference_device)
         self.inference_state_device = torch.device(inference_state_device)
@@ -61,42 +72,57 @@ class Sam2VideoInferenceSession:
         self.max_vision_features_cache_size = frame_index_of(
             max_vision_features_cache_size, "max_vision_features_cache_size"
         )
-        self._size_hw: tuple[int, int] | None = None
-        if video_height is not None and video_width is not None:
-            self._size_hw = (int(video_height), int(video_width))
+        self._height = None if video_height is None else size_hw_of((video_height, 1))[0]
+        self._width = None if video_width is None else size_hw_of((1, video_width))[1]
         if isinstance(video, Tensor):
             if self._size_hw is None:
                 raise ValueError("video_height and video_width must be given with normalized frames")
             video = ArrayFrames(video.permute(0, 2, 3, 1).to(self.video_storage_device, self.dtype), self._size_hw)
         self._video = video
         if video is not None:
-            self._size_hw = video.size_hw
+            self._height, self._width = video.size_hw
         self._stream_length = None if num_frames is None else frame_index_of(num_frames, "num_frames")
         self._max_prompted_memories = max_prompted_memories
+        self._image_size = image_size
         self._prompts: dict[int, dict[int, Prompt]] = {}
         self._tracker: VideoSession | VideoStream | None = None
+        self.processed_frames: dict[int, Tensor] = {}
+        self.obj_with_new_inputs: list[int] = []  # set by scripts; prompts count here whenever they were added
+
+    @property
+    def video(self) -> FrameSource | None:
+        """The frames, None for a stream."""
+        return self._video
 
     @property
     def is_stream(self) -> bool:
-        """Whether frames come one by one."""
+        """Whether frames come one by one, and only the newest one is kept."""
         return self._video is None
 
     @property
     def video_height(self) -> int | None:
-        """Height of the video in pixels, `None` for a stream of which nothing has been said."""
-        return None if self._size_hw is None else self._size_hw[0]
+        """Height of the video in pixels, `None` for a stream of which nothing has been said. It may be set."""
+        return self._height
+
+    @video_height.setter
+    def video_height(self, height: int) -> None:
+        self._set_size(size_hw_of((height, 1))[0], self._width, f"video_height: is {height}")
 
     @property
     def video_width(self) -> int | None:
-        """Width of the video in pixels, `None` for a stream of which nothing has been said."""
-        return None if self._size_hw is None else self._size_hw[1]
+        """Width of the video in pixels, `None` for a stream of which nothing has been said. It may be set."""
+        return self._width
+
+    @video_width.setter
+    def video_width(self, width: int) -> None:
+        self._set_size(self._height, size_hw_of((1, width))[1], f"video_width: is {width}")
 
     @property
     def num_frames(self) -> int | None:
         """Number of frames, `None` where it is not known; of a stream, those that have come."""
         if self._video is None:
             return self._tracker.newest_index + 1 if isinstance(self._tracker, VideoStream) else None
-        return len(self._video) if isinstance(self._video, ArrayFrames) else None
+        return len(self._video) if isinstance(self._video, (ArrayFrames, KeptFrames)) else None
 
     @property
     def obj_ids(self) -> list[int]:
@@ -108,10 +134,10 @@ class Sam2VideoInferenceSession:
         return len(self._prompts)
 
     def obj_id_to_idx(self, obj_id: int) -> int:
-        """The row of an object in results. Raises `ValueError` for an object that is not there."""
-        if obj_id not in self._prompts:
-            raise ValueError(f"object {obj_id}: is not in the session, which has {self.obj_ids}")
-        return self.obj_ids.index(obj_id)
+        """The row of an object in results. An id that is new makes an object, which is hidden until it has a prompt."""
+        (object_id,) = object_ids_of(obj_id)
+        self._prompts.setdefault(object_id, {})
+        return self.obj_ids.index(object_id)
 
     def obj_idx_to_id(self, obj_idx: int) -> int:
         """The object of a row of results."""
@@ -120,6 +146,33 @@ class Sam2VideoInferenceSession:
     def prompt_of(self, object_id: int, frame_index: int) -> Prompt | None:
         """What has been said of an object on a frame."""
         return self._prompts.get(object_id, {}).get(frame_index)
+
+    @property
+    def output_dict_per_obj(self) -> dict[int, dict[str, dict[int, Any]]]:
+        """Empty dictionaries for each row, for scripts that delete old outputs: none are kept."""
+        return {row: {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}} for row in range(len(self._prompts))}
+
+    def add_new_frame(self, pixel_values: Tensor, frame_idx: int | None = None) -> int:
+        """Keeps the next normalized frame `[3, S, S]` and returns its index, for a session that was made without video.
+
+        The frames are the video that `forward` and `propagate_in_video_iterator` then see. `frame_idx` may say the
+        index again. Raises `ValueError` for a session with a video of its own, for a stream whose frames go to the
+        model, for any other index, and where the frames would be more than 8 GiB.
+        """
+        if isinstance(self._tracker, VideoStream):
+            raise ValueError("the frames of this stream went to the model, which keeps none: add all frames, or none")
+        if self._video is not None and not isinstance(self._video, KeptFrames):
+            raise ValueError("add_new_frame: the session has a video; frames are added to sessions without one")
+        video = KeptFrames(self._size_hw) if self._video is None else self._video
+        if frame_idx is not None and frame_index_of(frame_idx) != len(video):
+            raise ValueError(f"frame_idx: is {frame_idx}, but the next frame is {len(video)}")
+        pixels = pixel_values[0] if pixel_values.ndim == 4 and len(pixel_values) == 1 else pixel_values
+        is_float = pixels.is_floating_point()  # pixels of bytes are refused
+        index = video.add(pixels.to(self.video_storage_device, self.dtype if is_float else None))
+        self._video = video
+        if self._tracker is not None and self._tracker.is_bound:
+            self._tracker.state.video_has_grown()
+        return index
 
     def get_frame(self, frame_idx: int) -> Tensor:
         """A frame of the video, normalized, on the device of inference; of a stream, the newest one.
@@ -136,6 +189,21 @@ class Sam2VideoInferenceSession:
         if not pixels.is_floating_point():
             return normalize(pixels.unsqueeze(0), self.inference_device, self.dtype)[0]
         return pixels.permute(2, 0, 1).to(self.inference_device, self.dtype)
+
+    def add_point_inputs(self, obj_idx: int, frame_idx: int, inputs: Mapping[str, Any]) -> None:
+        """Sets the clicks of the object of a row as the processor of `transformers` hands them on.
+
+        `inputs` has `point_coords` `[1, 1, P, 2]` in pixels of the model's input and `point_labels` `[1, 1, P]`, where
+        2 and 3 are the corners of a box.
+        """
+        size_hw, side = self._size_of_prompts(), self._input_size()
+        prompt = prompt_of_point_inputs(inputs, (size_hw[0] / side, size_hw[1] / side))
+        self.add_prompts(frame_index_of(frame_idx), {self.obj_idx_to_id(obj_idx): prompt})
+
+    def add_mask_inputs(self, obj_idx: int, frame_idx: int, inputs: Tensor) -> None:
+        """Sets the mask of the object of a row, `[1, 1, S, S]` at the size of the model's input."""
+        prompt = prompt_of_mask_inputs(inputs, self._size_of_prompts())
+        self.add_prompts(frame_index_of(frame_idx), {self.obj_idx_to_id(obj_idx): prompt})
 
     def remove_point_inputs(self, obj_idx: int, frame_idx: int) -> None:
         """Takes back the clicks and box of the object of a row on a frame, if there are any."""
@@ -156,14 +224,15 @@ class Sam2VideoInferenceSession:
     ) -> None:
         """Sets what is said of objects on a frame; an earlier prompt of an object there is replaced.
 
-        `size_hw` says how large the frames of a stream are. All or nothing: raises `ValueError` naming object, frame
-        and value for the first one that does not fit.
+        `size_hw` says how large the frames of a stream are; a mask says it, too. All or nothing: raises `ValueError`
+        naming object, frame and value for the first one that does not fit.
         """
+        masks = [prompt.mask_HW.shape for prompt in prompts.values() if isinstance(prompt, MaskPrompt)]
+        if size_hw is None and self._size_hw is None and masks:
+            size_hw = (masks[0][0], masks[0][1])
         size = self._size_for(size_hw)
         fitted = {object_id: self._fit(object_id, frame_index, prompt, size) for object_id, prompt in prompts.items()}
-        self._size_hw = size
-        if isinstance(self._tracker, VideoStream) and size is not None:
-            self._tracker.size_hw = size
+        self._tell_size(size)
         for object_id, prompt in fitted.items():
             if self._tracker is not None:
                 self._tracker.add_prompt(object_id, frame_index, prompt)
@@ -171,9 +240,10 @@ class Sam2VideoInferenceSession:
 
     def remove_object(self, obj_id: int) -> None:
         """Forgets an object; the others are as if it had never been there."""
-        self.obj_id_to_idx(obj_id)
+        if obj_id not in self._prompts:
+            raise ValueError(f"object {obj_id}: is not in the session, which has {self.obj_ids}")
         del self._prompts[obj_id]
-        if self._tracker is not None:
+        if self._tracker is not None and self._tracker.has_object(obj_id):
             self._tracker.remove_object(obj_id)
 
     def clear_all_prompts_in_frame(self, frame_idx: int, obj_id: int) -> None:
@@ -218,11 +288,15 @@ class Sam2VideoInferenceSession:
                 "init_video_session(inference_device=model.device)"
             )
         size = network.config.image_size
-        if isinstance(self._video, ArrayFrames) and self._video.prepared_size not in (None, size):
+        if isinstance(self._video, (ArrayFrames, KeptFrames)) and self._video.prepared_size not in (None, size):
             raise ValueError(
                 f"the processor made frames of {self._video.prepared_size} pixels, the model takes {size}: load both "
                 "from one place"
             )
+        if self._tracker is not None and not self._tracker.is_bound:
+            self._tracker.bind(network)
+            if isinstance(self._video, KeptFrames) and isinstance(self._tracker, VideoSession):
+                self._tracker.state.video_has_grown()
         if self._tracker is None:
             self._tracker = self._new_tracker(network)
             for object_id, prompts in self._prompts.items():
@@ -256,10 +330,53 @@ class Sam2VideoInferenceSession:
             for index in [index for index in prompts if index < newest_index]:
                 del prompts[index]
 
+    @property
+    def _size_hw(self) -> tuple[int, int] | None:
+        return None if self._height is None or self._width is None else (self._height, self._width)
+
+    def _set_size(self, height: int | None, width: int | None, what: str) -> None:
+        """Sets height and width, of which one may still be missing."""
+        if (height, width) == (self._height, self._width):
+            return
+        if self._size_hw is not None and not self._may_be_resized:
+            raise ValueError(f"{what}, but the session has {[self._height, self._width]}")
+        self._height, self._width = height, width
+        self._tell_size(self._size_hw)
+
+    def _tell_size(self, size_hw: tuple[int, int] | None) -> None:
+        """Makes this the size of the video, everywhere."""
+        if size_hw is None:
+            return
+        self._height, self._width = size_hw
+        if isinstance(self._video, KeptFrames):
+            self._video.size_hw = size_hw
+        if isinstance(self._tracker, VideoStream):
+            self._tracker.size_hw = size_hw
+
+    @property
+    def _may_be_resized(self) -> bool:
+        """Whether nobody but the user knows how large the frames were, and no prompt refers to that size."""
+        if self._video is not None and not isinstance(self._video, KeptFrames):
+            return False
+        session = self._tracker.session if isinstance(self._tracker, VideoStream) else self._tracker
+        return not any(self._prompts.values()) and not (session is not None and session.objects)
+
+    def _size_of_prompts(self) -> tuple[int, int]:
+        if self._size_hw is None:
+            raise ValueError("video_height and video_width must be set before the first prompt of a stream")
+        return self._size_hw
+
+    def _input_size(self) -> int:
+        """Side of the model's input, as far as a session knows it."""
+        size = getattr(self._video, "prepared_size", None) or self._image_size
+        if size is None:
+            raise ValueError("the session does not know the size of the model's input: make it by init_video_session")
+        return int(size)
+
     def _size_for(self, size_hw: tuple[int, int] | None) -> tuple[int, int] | None:
         if size_hw is None or size_hw == self._size_hw:
             return self._size_hw
-        if self._size_hw is not None and (self._prompts or not self.is_stream):
+        if self._size_hw is not None and not self._may_be_resized:
             raise ValueError(f"original_size: is {list(size_hw)}, but the session has {list(self._size_hw)}")
         return size_hw
 

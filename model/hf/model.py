@@ -1,13 +1,16 @@
 """`Sam2VideoModel` of the documentation page: the same calls and arguments, over the sessions of this project.
 
-Where results differ from those of `transformers`, called "there" below, and why
-(`tests/model/tracking/test_promises.py` shows each difference on both):
+Where results differ from those of `transformers`, called "there" below, and why (`docs/differences.md` has all
+differences; `tests/model/tracking/test_promises.py` shows the eleven that are numbered here on both).
+
+Two are met by scripts that are right there: `max_frame_num_to_track=n` gives n frames, there n + 1; and `reverse=True`
+is a fresh pass from the prompts, while there it goes on with what a forward pass before it remembered.
 
 1. every prompt counts, whenever it was added; there, a second prompted frame is ignored unless `forward` ran on it;
 2. an object starts at its first prompt, and has logits of -1024 before; there, it is segmented without a prompt on
    frames before, and remembers that as if it had been prompted;
-3. a prompt on a frame that was tracked corrects its mask (the earlier logits are fed, clamped to ±32, as `sam2` does),
-   and stays; there, the next propagation computes it away;
+3. a prompt on a frame that has a mask corrects or refines it (the earlier logits are fed, clamped to ±32, as `sam2`
+   does), and stays; there, earlier logits are never fed, and the next propagation computes a correction away;
 4. `reverse` holds for all objects; there, one object's first frame turns it round for those after it;
 5. only an object's own prompt binarizes its memory; there, that of any object on the frame does;
 6. a mask prompt's object pointer comes from the single-mask token, as in `sam2`;
@@ -20,8 +23,9 @@ Where results differ from those of `transformers`, called "there" below, and why
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +36,12 @@ from torch import Tensor, nn
 from model.hf.config import Sam2VideoConfig
 from model.hf.image_inputs import Sam2VideoImageSegmentationOutput, segment_images
 from model.hf.inference_session import Sam2VideoInferenceSession, as_dtype
+from model.hf.kept_frames import KeptFrames
+from model.hf.outputs import Sam2VideoImageFeatures, Sam2VideoSegmentationOutput
 from model.hf.prompt_inputs import frame_index_of
+from model.network.config import CONSTANTS
+from model.network.image_encoder import ImageEncoder
+from model.network.layers import sine_position_2d, wide
 from model.network.sam2 import HIDDEN_LOGIT, Sam2
 from model.tracking.memory_bank import BACKWARD, FORWARD
 from model.tracking.state import FrameResult, Step
@@ -41,26 +50,7 @@ from model.tracking.stream import VideoStream
 from model.weights.checkpoint import read_stored_weights, save_model
 from model.weights.hub import HubAccess
 
-
-@dataclass(frozen=True)
-class Sam2VideoSegmentationOutput:
-    """The masks of all B objects of a session on one frame, in the order of `session.obj_ids`.
-
-    `pred_masks` are logits `[B, 1, h, w]` of low resolution, -1024 where an object has not started;
-    `object_score_logits` `[B]` are above 0 where it is visible; `iou_scores` `[B]` are predicted IoUs.
-    """
-
-    object_ids: list[int]
-    pred_masks: Tensor
-    object_score_logits: Tensor
-    iou_scores: Tensor
-    frame_idx: int
-
-    def __getitem__(self, name: str) -> Any:
-        """A field by its name, as outputs of `transformers` give it."""
-        if name not in self.__dataclass_fields__:
-            raise KeyError(name)
-        return getattr(self, name)
+log = logging.getLogger(__name__)
 
 
 class Sam2VideoModel(nn.Module):
@@ -115,6 +105,41 @@ class Sam2VideoModel(nn.Module):
         """The dtype of the weights, and so of the computation."""
         return self.network.dtype
 
+    @property
+    def vision_encoder(self) -> ImageEncoder:
+        """The image encoder, for hooks."""
+        return self.network.vision_encoder
+
+    @property
+    def num_maskmem(self) -> int:
+        """How many spatial memories an object has: those of six tracked frames and a prompted one."""
+        return int(CONSTANTS["num_maskmem"])
+
+    @num_maskmem.setter
+    def num_maskmem(self, number: int) -> None:
+        if number != self.num_maskmem:
+            raise ValueError(f"num_maskmem: is {self.num_maskmem} in every released model and fixed here, got {number}")
+
+    def get_image_embeddings(self, pixel_values: Tensor) -> list[Tensor]:
+        """What the mask decoder sees of normalized images `[N, 3, S, S]`: maps of strides 4, 8 and 16, `[N, C, h, w]`.
+
+        The last map has the embedding that stands for "no memory".
+        """
+        features = self.network.encode_image(pixel_values.to(self.device))
+        without_memory = features.stride16 + self.network.no_memory_embedding.view(1, -1, 1, 1)
+        return [features.stride4, features.stride8, without_memory]
+
+    def get_image_features(self, pixel_values: Tensor) -> Sam2VideoImageFeatures:
+        """The same maps without that embedding, as tokens `[h * w, N, C]`, with their position codes."""
+        features = self.network.encode_image(pixel_values.to(self.device))
+        maps = [features.stride4, features.stride8, features.stride16]
+        dim, dtype = self.network.config.hidden_dim, wide(self.dtype)
+        codes = [sine_position_2d(one.shape[-1], dim, dtype).to(self.device, self.dtype) for one in maps]
+        return Sam2VideoImageFeatures(
+            [one.flatten(2).permute(2, 0, 1) for one in maps],
+            [code.flatten(1).T.unsqueeze(1).expand(-1, len(pixel_values), -1) for code in codes],
+        )
+
     def forward(
         self,
         inference_session: Sam2VideoInferenceSession,
@@ -128,8 +153,11 @@ class Sam2VideoModel(nn.Module):
         On a frame of a video, objects with a prompt there are segmented and the others tracked, in reverse time if
         `reverse`; where a pass has tracked them and nothing was said of them since, the result of that pass is given.
         On the newest frame of a stream, `frame_idx` gives its masks with what was said of it since it came. With
-        `run_mem_encoder` off, tracked objects do not remember the frame.
+        `run_mem_encoder` off, tracked objects do not remember the frame. In a session to which frames are added, a
+        `frame` is added first.
         """
+        if frame is not None and isinstance(inference_session.video, KeptFrames):
+            frame_idx, frame = inference_session.add_new_frame(frame, frame_idx), None
         tracker = inference_session.tracker(self.network)
         if frame_idx is not None:
             frame_idx = frame_index_of(frame_idx)
@@ -158,11 +186,15 @@ class Sam2VideoModel(nn.Module):
         The walk starts at `start_frame_idx`, by default the earliest frame with a prompt, and has
         `max_frame_num_to_track` frames, the first one included, by default all (`transformers` gives one more). It is
         a fresh pass from the prompts, unless `start_frame_idx` is given: then objects go on with what they remember of
-        the frames before, from the last pass over them.
+        the frames before, from the last pass over them in the same direction. `reverse` never uses what a forward pass
+        remembered (`transformers` does).
         """
         tracker = inference_session.tracker(self.network)
         if isinstance(tracker, VideoStream):
-            raise ValueError("the session is a stream: give its frames to the model one by one")
+            raise ValueError(
+                "the session is a stream: give its frames to the model one by one, or all of them to "
+                "session.add_new_frame before the first call of the model"
+            )
         if not tracker.objects:
             raise ValueError("there are no objects to propagate; add inputs first")
         if start_frame_idx is None:
@@ -178,8 +210,10 @@ class Sam2VideoModel(nn.Module):
         heading = BACKWARD if reverse else FORWARD
         walk = tracker.walk_from(start, heading, fresh=start_frame_idx is None)
         steps: Iterator[Step] = islice(walk, max_frame_num_to_track)
+        ahead = start + 1 if reverse else None if num_frames is None else num_frames - start
+        if max_frame_num_to_track is not None and ahead is not None and max_frame_num_to_track < ahead:
+            _tell_of_half_open_ranges()
         if show_progress_bar:
-            ahead = start + 1 if reverse else None if num_frames is None else num_frames - start
             counts = [count for count in (ahead, max_frame_num_to_track) if count is not None]
             steps = _with_progress_bar(steps, min(counts, default=None))
         for step in steps:
@@ -235,13 +269,22 @@ class Sam2VideoModel(nn.Module):
         """The result with a row for each object of the session, also those that have not started."""
         side = self.network.config.mask_size
         logits = torch.full((len(object_ids), 1, side, side), HIDDEN_LOGIT, device=self.device)
-        scores = torch.full((len(object_ids),), HIDDEN_LOGIT, device=self.device)
+        scores = torch.full((len(object_ids), 1), HIDDEN_LOGIT, device=self.device)
         ious = torch.zeros(len(object_ids), device=self.device)
         rows = [object_ids.index(object_id) for object_id in result.object_ids]
         logits[rows, 0] = result.logits_BHW
-        scores[rows] = result.object_scores_B
+        scores[rows, 0] = result.object_scores_B
         ious[rows] = result.predicted_ious_B
-        return Sam2VideoSegmentationOutput(list(object_ids), logits, scores, ious, result.frame_index)
+        return Sam2VideoSegmentationOutput(list(object_ids), logits, scores, result.frame_index, ious)
+
+
+@cache
+def _tell_of_half_open_ranges() -> None:
+    """Said once in a process, where a script that counts on the other meaning lacks a frame."""
+    log.warning(
+        "max_frame_num_to_track=n gives n frames, the first one included; transformers gives n + 1. Ask for one more "
+        "where a script counts on it"
+    )
 
 
 def _with_progress_bar(steps: Iterator[Step], total: int | None) -> Iterator[Step]:

@@ -14,6 +14,11 @@ import torch
 
 from model.prompts import BoxPrompt, ClickPrompt, MaskPrompt, Point, PointPrompt, Prompt, errors_naming
 
+# Where masks with values between 0 and 1 are cut: mattes, probabilities, masks that were enlarged.
+SOFT_MASK_CUT = 0.5
+# The label of points that only fill up a tensor, where no processor says another one.
+_PADDING = -10
+
 
 def object_ids_of(obj_ids: Any) -> list[int]:
     """One id or several, as integers. Raises `ValueError` for anything else, for none and for one that comes twice."""
@@ -113,7 +118,8 @@ def mask_prompts(call: str, where: Sequence[str], masks: Any) -> list[MaskPrompt
     """One mask for each entry of `where`: an array, tensor or PIL image `[H, W]` (leading ones allowed) each, or one
     array for all.
 
-    Raises `ValueError` for a mask with negative values (logits) or values that are no numbers.
+    Soft masks are cut at 0.5; whole numbers are the object where they are not 0. Raises `ValueError` for a mask with
+    negative values (logits), with values that are no numbers, or without any pixel.
     """
     if isinstance(masks, (np.ndarray, torch.Tensor)):
         while masks.ndim > 3 and len(masks) == 1 != len(where):
@@ -128,6 +134,33 @@ def mask_prompts(call: str, where: Sequence[str], masks: Any) -> list[MaskPrompt
         with errors_naming(name):
             prompts.append(MaskPrompt(_mask(mask)))
     return prompts
+
+
+def prompt_of_point_inputs(inputs: Mapping[str, Any], scale_hw: tuple[float, float]) -> ClickPrompt:
+    """Clicks of one object as `transformers` keeps them, labels 2 and 3 first where there is a box.
+
+    `scale_hw` is the size of a pixel of the model's input in pixels of the video, height and width. Raises `ValueError`
+    for anything else than one object's clicks.
+    """
+    points, labels = (nested(inputs[name], name) for name in ("point_coords", "point_labels"))
+    for name in ("point_coords", "point_labels"):
+        levels = points if name == "point_coords" else labels
+        if not (isinstance(levels, list) and len(levels) == 1 and isinstance(levels[0], list) and len(levels[0]) == 1):
+            raise ValueError(f"{name}: expected one image with one object, [1, 1, points, …], got {levels}")
+    scaled = [[x * scale_hw[1], y * scale_hw[0]] for x, y in points[0][0]]
+    clicks = labels[0][0]
+    if clicks[:2] != [2, 3]:
+        return click_prompts("clicks", ["clicks"], [scaled], [clicks], None, pad_value=_PADDING)[0]
+    box = [*scaled[0], *scaled[1]]
+    return click_prompts("clicks", ["clicks"], [scaled[2:]], [clicks[2:]], [box], pad_value=_PADDING)[0]
+
+
+def prompt_of_mask_inputs(inputs: torch.Tensor, size_hw: tuple[int, int]) -> MaskPrompt:
+    """A mask `[1, 1, S, S]` as `transformers` keeps it, at the size of the video."""
+    resized = torch.nn.functional.interpolate(
+        inputs.detach().float().cpu(), size=size_hw, mode="bilinear", align_corners=False, antialias=True
+    )
+    return MaskPrompt(_mask(resized))
 
 
 def merged(earlier: Prompt | None, later: Prompt) -> Prompt:
@@ -197,8 +230,14 @@ def _mask(mask: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
     while values.ndim > 2 and len(values) == 1:
         values = values[0]
     if values.dtype != torch.bool and not bool((values >= 0).all()):
-        raise ValueError("mask: expected 0 and 1 (or booleans), got negative values or values that are not numbers")
-    pixels: np.ndarray[Any, np.dtype[np.bool_]] = (values != 0).numpy()
+        raise ValueError(
+            "mask: expected 0 and 1 (or booleans), got negative values or values that are not numbers; of logits give "
+            "`logits > 0`, which is what post_process_masks(…, binarize=True) gives"
+        )
+    cut = values >= SOFT_MASK_CUT if values.is_floating_point() else values != 0
+    if bool(values.any()) and not bool(cut.any()):
+        raise ValueError(f"mask: no value reaches {SOFT_MASK_CUT}, where soft masks are cut")
+    pixels: np.ndarray[Any, np.dtype[np.bool_]] = cut.numpy()
     return pixels
 
 

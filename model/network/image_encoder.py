@@ -202,3 +202,8 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.backbone = Hiera(config.hiera, config.image_size)
         self.neck = FeaturePyramid(config.hiera.embed_dims, config.hidden_dim)
+
+    def forward(self, pixels_F3SS: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The maps of the trunk's stages, `[F, H, W, C]`, and the pyramid's map of stride 16, `[F, C, H, W]`."""
+        stages = self.backbone(pixels_F3SS)
+        return stages, self.neck(stages)

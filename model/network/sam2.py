@@ -82,8 +82,7 @@ class Sam2(nn.Module):
     @torch.inference_mode()
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
         """Features of F normalized frames (`model.pixels.transforms.normalize`)."""
-        stages = self.vision_encoder.backbone(pixels_F3SS.to(self.dtype))
-        stride16 = self.vision_encoder.neck(stages)
+        stages, stride16 = self.vision_encoder(pixels_F3SS.to(self.dtype))
         looked_FLC = self.memory_attention.look_at_frame(
             stride16.flatten(2).transpose(1, 2), self._constant("frame_code"), self._constant("rope")
         )

@@ -70,6 +70,15 @@ class VideoSession:
         return self.state.model
 
     @property
+    def is_bound(self) -> bool:
+        """Whether the session has its network; pickles leave it out."""
+        return self.state.is_bound
+
+    def bind(self, model: Sam2) -> None:
+        """Gives an unpickled session its network. Raises `ValueError` for a network of another configuration."""
+        self.state.bind(model)
+
+    @property
     def frames(self) -> FrameSource:
         """The video."""
         return self.state.frames

@@ -6,11 +6,14 @@ take a `SessionState` and change it; nothing here imports any of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from model.network.config import Sam2Config
 from model.network.features import Segmentation
 from model.network.sam2 import Sam2
 from model.pixels.transforms import upsample_logits
@@ -167,6 +170,7 @@ class SessionState:
     features: FeatureCache
     objects: dict[int, TrackedObject] = field(default_factory=dict)
     position: Position | None = None
+    _config_of_pickle: Sam2Config | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def new(cls, model: Sam2, frames: FrameSource, rules: SessionRules, state_device: torch.device) -> SessionState:
@@ -174,12 +178,54 @@ class SessionState:
         rules.new_bank()
         return cls(model, frames, rules, state_device, FeatureCache(model, rules.num_cached_frames))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the network and what was made of it: copies and pickles leave both out."""
+        kept = {name: value for name, value in vars(self).items() if name not in ("model", "features")}
+        return kept | {"_config_of_pickle": self.config}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SessionState:
+        """A copy that is tracked by the same network."""
+        memo[id(self)] = copied = object.__new__(SessionState)
+        vars(copied).update(deepcopy(self.__getstate__(), memo))
+        if self.is_bound:
+            copied.bind(self.model)
+        return copied
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("model", "features"):
+                raise AttributeError("the session was unpickled, which leaves its network out: call bind(model) first")
+            raise AttributeError(name)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether there is a network; an unpickled session has none."""
+        return "model" in vars(self)
+
+    @property
+    def config(self) -> Sam2Config | None:
+        """The configuration of the network."""
+        return self.model.config if self.is_bound else self._config_of_pickle
+
+    def bind(self, model: Sam2) -> None:
+        """Gives an unpickled session its network. Raises `ValueError` for a network of another configuration."""
+        if self.config != model.config:
+            raise ValueError(f"the session was tracked by another model: {self.config}, not {model.config}")
+        self.model, self.features = model, FeatureCache(model, self.rules.num_cached_frames)
+
     def object(self, object_id: int) -> TrackedObject:
         """The object of this id, new if nothing was said of it before."""
         if object_id not in self.objects:
             history = None if self.rules.history is None else History(self.rules.history)
             self.objects[object_id] = TrackedObject(object_id, self.rules.new_bank(), history)
         return self.objects[object_id]
+
+    def video_has_grown(self) -> None:
+        """Adapts the number of pointers to a video that got more frames and is shorter than the model's limit."""
+        self.rules = replace(self.rules, max_pointers=self.frames.length_up_to(self.model.config.max_pointers))
+        for tracked in self.objects.values():
+            tracked.bank.max_pointers = self.rules.max_pointers
 
     def change_rules(self, rules: SessionRules) -> None:
         """Replaces the rules; objects that are already there keep the bounds of their banks."""

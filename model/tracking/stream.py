@@ -82,6 +82,15 @@ class VideoStream:
         return self.session.model
 
     @property
+    def is_bound(self) -> bool:
+        """Whether the stream has its network; pickles leave it out."""
+        return self.session.is_bound
+
+    def bind(self, model: Sam2) -> None:
+        """Gives an unpickled stream its network. Raises `ValueError` for a network of another configuration."""
+        self.session.bind(model)
+
+    @property
     def size_hw(self) -> tuple[int, int]:
         """Size of the frames in pixels; it may be set as long as no prompt refers to it."""
         return self._newest.size_hw

@@ -123,7 +123,7 @@ def small_model() -> Sam2VideoModel:
 
 @functools.cache
 def small_processor() -> Sam2VideoProcessor:
-    return Sam2VideoProcessor(SMALL_SIZE)
+    return Sam2VideoProcessor(target_size=SMALL_SIZE)
 
 
 @functools.cache

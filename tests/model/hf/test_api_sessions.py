@@ -182,16 +182,14 @@ def test_rows_are_in_the_order_of_adding_and_hidden_before_an_objects_start() ->
     assert [bool((masks[index][0] == -1024).all()) for index in masks] == [True, True, False, False, False]
     output = small_model()(inference_session=session, frame_idx=0)
     assert bool((output.pred_masks == -1024).all())
-    assert (output.object_score_logits.tolist(), output.iou_scores.tolist()) == ([-1024.0] * 3, [0.0] * 3)
-    with pytest.raises(ValueError, match=r"object 5: is not in the session, which has \[9, 4, 2\]"):
-        session.obj_id_to_idx(5)
+    assert (output.object_score_logits.tolist(), output.iou_scores.tolist()) == ([[-1024.0]] * 3, [0.0] * 3)
 
 
 def test_outputs_carry_scores() -> None:
     session = new_session()
     add_box(session, 0, [1, 2])
     for output in small_model().propagate_in_video_iterator(session):
-        assert output.object_score_logits.shape == output.iou_scores.shape == (2,)
+        assert (output.object_score_logits.shape, output.iou_scores.shape) == ((2, 1), (2,))
         assert bool((output.object_score_logits > 0).all())
         assert bool(((output.iou_scores > 0) & (output.iou_scores <= 1)).all())
 

@@ -136,7 +136,14 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"input_masks": np.ones((10, 10), np.bool_)},
         r"object 7, frame 2: mask: is \[10, 10\] \(height, width\), the video \[48, 64\]",
     ),
-    "logits as mask": ({"input_masks": np.where(MASK, 5.0, -5.0)}, "object 7, frame 2: mask: .*negative values"),
+    "logits as mask": (
+        {"input_masks": np.where(MASK, 5.0, -5.0)},
+        r"object 7, frame 2: mask: .*negative values .*post_process_masks\(…, binarize=True\)",
+    ),
+    "soft mask that is nowhere 0.5": (
+        {"input_masks": np.where(MASK, 0.4, 0.0)},
+        "object 7, frame 2: mask: no value reaches 0.5",
+    ),
     "mask with NaN": ({"input_masks": np.where(MASK, NAN, 0.0)}, "object 7, frame 2: mask: "),
     "text as mask": ({"input_masks": "mask.png"}, "object 7, frame 2: mask: expected an array or tensor .*got str"),
     "number as mask": ({"input_masks": 1}, "object 7, frame 2: mask: expected a bool array"),
@@ -241,7 +248,7 @@ def test_bad_calls_of_the_model_say_what_to_do() -> None:
 def test_a_streams_first_prompt_needs_its_size() -> None:
     stream = small_processor().init_video_session()
     with pytest.raises(ValueError, match="object 7, frame 0: original_size must be given with the first prompt"):
-        small_processor().add_inputs_to_inference_session(stream, 0, 7, input_masks=MASK)
+        small_processor().add_inputs_to_inference_session(stream, 0, 7, input_boxes=[[[1, 1, 9, 9]]])
     small_processor().add_inputs_to_inference_session(stream, 0, 7, input_masks=MASK, original_size=(48, 64))
     with pytest.raises(ValueError, match=r"original_size: is \[64, 48\], but the session has \[48, 64\]"):
         small_processor().add_inputs_to_inference_session(stream, 0, 8, input_masks=MASK, original_size=(64, 48))

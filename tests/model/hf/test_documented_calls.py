@@ -18,6 +18,9 @@ CALLS = [
     ("Sam2VideoProcessor", "add_inputs_to_inference_session"),
     ("Sam2VideoVideoProcessor", "post_process_masks"),
     ("Sam2VideoInferenceSession", "__init__"),
+    ("Sam2VideoInferenceSession", "add_mask_inputs"),
+    ("Sam2VideoInferenceSession", "add_new_frame"),
+    ("Sam2VideoInferenceSession", "add_point_inputs"),
     ("Sam2VideoInferenceSession", "get_frame"),
     ("Sam2VideoInferenceSession", "obj_id_to_idx"),
     ("Sam2VideoInferenceSession", "obj_idx_to_id"),
@@ -30,7 +33,7 @@ CALLS = [
 OTHER_DEFAULTS = {("__call__", "return_tensors"), ("post_process_masks", "reshaped_input_sizes")}
 UNUSED = {"pad_size"}
 # What a session stores and looks up for its own model.
-INNER = {"get_output", "store_output", "add_new_frame", "add_point_inputs", "add_mask_inputs"}
+INNER = {"get_output", "store_output"}
 
 
 def arguments(function: Any) -> dict[str, Any]:

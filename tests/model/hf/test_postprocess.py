@@ -17,7 +17,7 @@ from model.pixels.cleanup import component_areas, tidy, without_overlap
 from tests.reference.mini import mini_processor
 from tests.support.gpus import Gpu
 
-processor = Sam2VideoProcessor(256)
+processor = Sam2VideoProcessor(target_size=256)
 
 
 def flooded_areas(mask_HW: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -12,7 +12,8 @@ import torch
 import transformers
 from PIL import Image
 
-from model.hf.processing import Sam2VideoProcessor, Sam2VideoVideoProcessor
+from model.hf.part_processors import Sam2VideoVideoProcessor
+from model.hf.processing import Sam2VideoProcessor
 from model.tracking.frames import ArrayFrames
 from tests.reference.mini import mini_folder, mini_processor
 from tests.support.sessions import clip
@@ -91,7 +92,7 @@ def test_prompts_may_come_with_sizes_instead_of_images() -> None:
             {"input_points": [[]], "input_labels": [[]]},
             r"image 0: expected a list with an entry for each object, got \[\]",
         ),
-        ({"return_tensors": "np"}, "only 'pt'"),
+        ({"return_tensors": "tf"}, r"expected 'pt' .* or 'np' \(arrays\), got 'tf'"),
     ],
 )
 def test_bad_prompts_of_images_are_named(prompts: dict[str, Any], message: str) -> None:
