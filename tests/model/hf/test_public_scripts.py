@@ -346,7 +346,7 @@ def test_image_features_and_embeddings_are_those_of_transformers() -> None:
 
 def test_hooks_on_the_vision_encoder_are_called() -> None:
     calls: list[tuple[int, ...]] = []
-    model = Sam2VideoModel(small_model().config, copy.deepcopy(small()))
+    model = Sam2VideoModel(small_model().config, WatchedSam2())
     hook = model.vision_encoder.register_forward_hook(lambda _, given, __: calls.append(tuple(given[0].shape)))
     session = new_session()
     say(session, 0)
