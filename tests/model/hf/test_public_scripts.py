@@ -24,6 +24,7 @@ from model.tracking.stream import VideoStream
 from tests.reference.mini import mini_processor, mini_transformers
 from tests.support.sessions import (
     OTHER_BATCH,
+    WatchedSam2,
     box,
     clip,
     frames_of,
