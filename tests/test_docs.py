@@ -1,0 +1,104 @@
+"""The examples of the pages in `docs/`, run as they stand, from the top of a page to its end.
+
+A page is run in an empty folder that holds the clips of `make demo`, shortened. Blocks in `bash` and `python` are run,
+a block in `text` is what the block before it prints (`…` stands for anything), and one in `yaml` is the file that its
+first line names. A command ends with 0, unless a comment
+in its line says `# ends with 4`. Jobs run in this process, with `cluster=serial`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import compact, run, status
+from pipeline.config.job_config import ColumnsConfig
+from pipeline.demo.clips import draw
+from pipeline.demo.inputs import clip_mp4
+from pipeline.demo.scenes import demo_scenes
+from pipeline.inputs.boxes import FORMS
+from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMANDS = {"pipeline.run": run.main, "pipeline.status": status.main, "pipeline.compact": compact.main}
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of the code blocks that are run or compared."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [(language, text) for language, text in found if language in ("bash", "python", "text", "yaml")]
+
+
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if blocks(page)]
+
+
+def bash(text: str) -> None:
+    """Run the lines of a block; a line that ends in a backslash goes on in the next one."""
+    for line in text.replace("\\\n", " ").strip().splitlines():
+        words = shlex.split(line, comments=True)
+        expected = re.search(r"# ends with (\d+)", line)
+        code = int(expected[1]) if expected else 0
+        if words[:2] == ["python", "-m"]:
+            serial = ["cluster=serial"] if words[2] == "pipeline.run" and "--cfg" not in words else []
+            assert COMMANDS[words[2]]([*words[3:], *serial]) == code, line
+        elif words:
+            assert subprocess.run(["bash", "-c", line], timeout=60, check=False).returncode == code, line
+
+
+def printed_by(language: str, text: str, names: dict[str, Any]) -> str:
+    """What a block prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        if language == "python":
+            exec(compile(text, "<example>", "exec"), names)
+        else:
+            bash(text)
+    return printed.getvalue()
+
+
+@pytest.fixture
+def demo_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a page."""
+    folder = tmp_path / "maskmill-demo" / "input"
+    folder.mkdir(parents=True)
+    for scene in demo_scenes(num_frames=6):
+        (folder / f"{scene.name}.mp4").write_bytes(clip_mp4(draw(scene)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_examples_of_a_page_run_and_print_what_it_says(page: Path, demo_folder: Path) -> None:
+    names: dict[str, Any] = {}
+    printed = ""
+    for language, text in blocks(page):
+        if language == "yaml":
+            name = re.match(r"# (\S+)\n", text)
+            assert name is not None, f"which file is this?\n{text}"
+            Path(name[1]).write_text(text)
+        elif language == "text":
+            wanted = text.replace("…", "...")
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            assert doctest.OutputChecker().check_output(wanted, printed, flags), f"{text}\nbut it prints\n{printed}"
+        else:
+            printed = printed_by(language, text, names)
+
+
+def test_the_page_of_inputs_names_every_column_and_every_form_of_boxes() -> None:
+    page = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
+    for name in ColumnsConfig.model_fields:
+        assert re.search(rf"`(?:columns\.)?{name}`", page), name
+    for column in (*VIDEOS_IN, *PROMPTS_IN):
+        assert f"`{column.name}`" in page, column.name
+    for form in FORMS:
+        assert re.search(rf"`(?:box_)?{form.replace('_percent', '')}`|`…_percent`", page), form
