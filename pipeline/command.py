@@ -42,7 +42,10 @@ class ExitCode(IntEnum):
         1,
         "The model does not load, or storage or Hub do not answer: run the same command again later.",
     )
-    REFUSED = 2, "The command line, the config or an input table is wrong, or the job was made with other options."
+    REFUSED = (
+        2,
+        "The command line, the config or a table is wrong, the job has other options, or masks would go unasked.",
+    )
     OWNED = 3, "Another driver works on this job."
     FAILURES = (
         4,

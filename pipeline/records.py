@@ -92,13 +92,15 @@ class OutcomeDetails:
     """What is known of a finished video besides how it ended.
 
     The numbers of objects are `None` where a version wrote them that did not count objects. `attempts` are those of all
-    runs. `notes` tell the driver of single objects. The commit log does not keep them, because `tracks` has them.
+    runs. `source_hash` stands for the version of its file; empty where nobody told it. `notes` tell the driver of
+    single objects. The commit log does not keep them, because `tracks` has them.
     """
 
     num_tracks: int | None = 0
     num_tracks_failed: int | None = 0
     num_tracks_warned: int | None = 0
     attempts: int = 1
+    source_hash: str = ""
     notes: tuple[ObjectNote, ...] = field(default=(), compare=False)
 
 

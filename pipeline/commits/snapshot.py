@@ -42,12 +42,16 @@ _UNCOUNTED = Tally(None, None)
 
 
 class FinishedVideo(NamedTuple):
-    """What the log says of a finished video: status, hash of its prompts, the segment with its rows, and counts."""
+    """What the log says of a finished video: status, hash of its prompts, the segment with its rows, and counts.
+
+    `source_hash` stands for the version of its file; it is empty where that is not known.
+    """
 
     status: Status
     prompt_hash: str
     segment: str
     tally: Tally = _PLAIN
+    source_hash: str = ""
 
     @property
     def is_bad(self) -> bool:
@@ -69,7 +73,7 @@ _STATUSES = {letter: status for status, letter in _LETTERS.items()}
 
 
 class FinishedVideos(Mapping[str, FinishedVideo]):
-    """Finished videos by id, about 250 bytes each: a value is packed as status letter, segment number, prompt hash.
+    """Finished videos by id, about 270 bytes each: a text of status letter and segment number, and two hashes.
 
     Most videos have the same tally. The others have theirs in a dictionary of its own.
     """
@@ -82,9 +86,9 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         self.num_by_status: Counter[Status] = Counter()
 
     def __getitem__(self, video_id: str) -> FinishedVideo:
-        letter_and_number, _, prompt_hash = self._packed[video_id].partition(":")
-        segment = self._segments[int(letter_and_number[1:])]
-        return FinishedVideo(_STATUSES[letter_and_number[0]], prompt_hash, segment, self.tally(video_id))
+        head, source_hash, prompt_hash = self._packed[video_id].split(":", 2)
+        segment = self._segments[int(head[1:])]
+        return FinishedVideo(_STATUSES[head[0]], prompt_hash, segment, self.tally(video_id), source_hash)
 
     def tally(self, video_id: str) -> Tally:
         """The counts of a finished video."""
@@ -110,7 +114,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         number = self._numbers.setdefault(finished.segment, len(self._segments))
         if number == len(self._segments):
             self._segments.append(finished.segment)
-        self._packed[video_id] = f"{_LETTERS[finished.status]}{number}:{finished.prompt_hash}"
+        self._packed[video_id] = f"{_LETTERS[finished.status]}{number}:{finished.source_hash}:{finished.prompt_hash}"
         if finished.tally != _PLAIN:
             self._tallies[video_id] = _UNCOUNTED if finished.tally == _UNCOUNTED else finished.tally
         self.num_by_status[finished.status] += 1
@@ -123,10 +127,9 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             self.num_by_status[_STATUSES[packed[0]]] -= 1
 
     def to_table(self) -> pa.Table:
-        """Columns `name`, `status`, `segment`, `prompt_hash`: one row per video."""
-        packed = pa.array(self._packed.values(), pa.string())
-        head_and_hash = pc.split_pattern(packed, ":", max_splits=1)
-        head = pc.list_element(head_and_hash, 0)
+        """Columns `name`, `status`, `segment`, `prompt_hash`, `source_hash`: one row per video."""
+        packed = pc.split_pattern(pa.array(self._packed.values(), pa.string()), ":", max_splits=2)
+        head = pc.list_element(packed, 0)
         letters = pc.utf8_slice_codeunits(head, 0, 1).dictionary_encode()
         numbers = pc.utf8_slice_codeunits(head, 1, 20).cast(pa.int32())
         statuses = pa.array([_STATUSES[letter].value for letter in letters.dictionary.to_pylist()], pa.string())
@@ -136,7 +139,8 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
                 "name": pa.array(self._packed.keys(), pa.string()),
                 "status": pa.DictionaryArray.from_arrays(letters.indices, statuses),
                 "segment": pa.DictionaryArray.from_arrays(numbers, names),
-                "prompt_hash": pc.list_element(head_and_hash, 1),
+                "prompt_hash": pc.list_element(packed, 2),
+                "source_hash": pc.list_element(packed, 1),
             }
         )
 
@@ -150,9 +154,10 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         statuses = table["status"].combine_chunks().dictionary_encode()
         values = [Status(value) for value in statuses.dictionary.to_pylist()]
         letters = pa.array([_LETTERS[status] for status in values], pa.string()).take(statuses.indices)
-        packed = pc.binary_join_element_wise(
-            pc.binary_join_element_wise(letters, segments.indices.cast(pa.string()), ""), table["prompt_hash"], ":"
-        )
+        heads = pc.binary_join_element_wise(letters, segments.indices.cast(pa.string()), "")
+        no_hashes = pa.repeat(pa.scalar("", pa.string()), table.num_rows)
+        source_hashes = pc.fill_null(table["source_hash"], "") if "source_hash" in table.column_names else no_hashes
+        packed = pc.binary_join_element_wise(heads, source_hashes, table["prompt_hash"], ":")
         videos._packed = dict(zip(table["name"].to_pylist(), packed.to_pylist(), strict=True))
         videos._segments = segments.dictionary.to_pylist()
         videos._numbers = {name: number for number, name in enumerate(videos._segments)}
@@ -257,10 +262,7 @@ class JobState:
             rows = segment.num_rows
             self.segments[segment.name] = SegmentSize(rows["masks"], rows["tracks"], rows["videos"], segment.num_bytes)
             for outcome in segment.outcomes:
-                tally = self._tally(outcome)
-                self.finished.put(
-                    outcome.video_id, FinishedVideo(outcome.status, outcome.prompt_hash, segment.name, tally)
-                )
+                self.finished.put(outcome.video_id, self._finished(outcome, segment.name))
                 self.strikes.pop(outcome.video_id, None)
         for video_id, count in entry.strikes.items():
             if count and video_id not in self.finished:
@@ -276,6 +278,12 @@ class JobState:
         if finished is not None and finished.is_bad:
             tally = finished.tally
             self.tried[video_id] = Tried(finished.prompt_hash, tally.attempts, tally.num_failures)
+
+    def _finished(self, outcome: Outcome, segment: str) -> FinishedVideo:
+        source_hash = outcome.details.source_hash
+        if not source_hash and outcome.video_id in self.finished:  # an earlier version has moved the video
+            source_hash = self.finished[outcome.video_id].source_hash
+        return FinishedVideo(outcome.status, outcome.prompt_hash, segment, self._tally(outcome), source_hash)
 
     def _tally(self, outcome: Outcome) -> Tally:
         """The counts of a video that is put into a segment: those that it has, if it was only moved."""
@@ -332,7 +340,7 @@ class JobState:
             }
         )
         buffer = io.BytesIO()
-        plain = ("name", "prompt_hash")
+        plain = ("name", "prompt_hash", "source_hash")
         pq.write_table(
             table, buffer, compression="zstd", use_dictionary=[name for name in table.column_names if name not in plain]
         )

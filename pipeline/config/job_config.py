@@ -336,6 +336,12 @@ class JobConfig(Group):
         default=False,
         description="Label all videos again, after a change of the model or of an option that changes masks.",
     )
+    changed: Literal["relabel", "keep"] | None = Field(
+        default=None,
+        description="What becomes of videos whose file was replaced since they were labeled: relabel labels them "
+        "again, keep leaves them. null leaves and names them, where that costs no requests: local files, and what a "
+        "folder or a glob in videos lists. relabel also asks object stores, once for each other file.",
+    )
     prune: bool = Field(
         default=False,
         description="Remove what the tables of this run do not have: videos that are in the output, with everything "

@@ -15,6 +15,7 @@ from pipeline.driver.limits import FailureBudget
 from pipeline.driver.losses import check_losses
 from pipeline.driver.places import check_lasting
 from pipeline.driver.prune import is_pruned, prune
+from pipeline.driver.replaced_files import with_replaced_files
 from pipeline.driver.retries import to_try_again
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
@@ -92,9 +93,11 @@ def plan_job(job: Job) -> Plan:
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
     )
-    plan = make_plan(tables, job.log.state.finished, to_try_again(config, job.log.state, job.storage))
+    state = job.log.state
+    retry = to_try_again(config, state, job.storage)
+    plan = make_plan(tables, state.finished, retry)
     _check_nothing_vanishes(job, plan)
-    return plan.again({}) if job.relabels_all else plan
+    return plan.again({}) if job.relabels_all else with_replaced_files(plan, config, state, retry)
 
 
 def _check_nothing_vanishes(job: Job, plan: Plan) -> None:

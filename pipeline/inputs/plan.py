@@ -7,7 +7,7 @@ This way a million videos need a few hundred megabytes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Protocol
@@ -24,6 +24,7 @@ from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
 from pipeline.inputs.videos import VideoRows, read_videos
 from pipeline.records import Outcome, Status, VideoSource, WorkItem
+from pipeline.storage.file_versions import FileVersion
 from pipeline.text import counted
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
@@ -39,6 +40,9 @@ class Done(Protocol):
     @property
     def prompt_hash(self) -> str: ...
 
+    @property
+    def source_hash(self) -> str: ...
+
 
 class _Fate(IntEnum):
     DONE, LABEL, NO_PROMPTS, REFUSED = range(4)
@@ -46,12 +50,17 @@ class _Fate(IntEnum):
 
 @dataclass(frozen=True)
 class _Tables:
-    """The input tables, and what was read of them."""
+    """The input tables, and what was read of them.
+
+    `files_now` has the `source_hash` of files as they are now: of videos whose file was replaced and that are to be
+    labeled again for it.
+    """
 
     read: InputTables
     videos: VideoRows
     prompts: PromptIndex
     warnings: tuple[str, ...]
+    files_now: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,21 @@ class Plan:
     def prompted_objects(self, video_ids: Collection[str]) -> Mapping[str, PromptedFrames]:
         """The objects with prompts of these videos. Reads the tables once more."""
         return prompted_objects(self._tables.read, video_ids)
+
+    def done_files(self) -> Iterator[tuple[str, str]]:
+        """Id and URI of each video that needs nothing, where it has a file."""
+        for number in np.flatnonzero(self._fates == _Fate.DONE).tolist():
+            if (uri := self._tables.videos.uri(number)) is not None:
+                yield self._tables.videos.ids[number], uri
+
+    @property
+    def listed_versions(self) -> Mapping[str, FileVersion]:
+        """The versions of files that a listing told which was needed anyway, by id."""
+        return self._tables.read.videos.versions
+
+    def with_files_now(self, files_now: Mapping[str, str], done: Mapping[str, Done], retry: Collection[str]) -> Plan:
+        """The plan that also labels videos again whose file has another version: `files_now` are their hashes by id."""
+        return _decided(replace(self._tables, files_now=files_now), done, retry)
 
     def again(self, done: Mapping[str, Done], retry: Collection[str] = ()) -> Plan:
         """The plan after the log has changed, without reading the tables again."""
@@ -224,7 +248,7 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[s
 
 
 def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) -> Plan:
-    videos = tables.videos
+    videos, files_now = tables.videos, tables.files_now
     fates = np.empty(len(videos.ids), dtype=np.uint8)
     changed, replaced = set(), set()
     num_found = 0
@@ -240,7 +264,9 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
         elif before is not None and before.prompt_hash != prompt_hash:
             changed.add(video_id)
             replaced.add(video_id)
-        elif before is not None and video_id in retry:
+        elif before is not None and (
+            video_id in retry or (video_id in files_now and files_now[video_id] != before.source_hash)
+        ):
             replaced.add(video_id)
         elif before is not None:
             fate = _Fate.DONE

@@ -23,6 +23,7 @@ from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import table_files
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_transient
+from pipeline.storage.file_versions import FileVersion
 from pipeline.storage.parquet import open_parquet
 from pipeline.storage.uris import StorageOptions
 
@@ -99,6 +100,11 @@ class ParquetShards:
             close = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
             found += [(name, meant) for meant in close]
         return found
+
+    @property
+    def versions(self) -> Mapping[str, FileVersion]:
+        """Versions of videos' files by id, where a listing tells them; a table does not."""
+        return {}
 
     def other_names(self) -> Mapping[str, str]:
         """Ids by other names under which `prompts=` may name a video; a table has none."""

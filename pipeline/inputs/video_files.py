@@ -8,7 +8,7 @@ A folder that holds images and no video files is one video, and its images are t
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import before_wildcards, is_glob, is_table_file
 from pipeline.redact import redact_uri
+from pipeline.storage.file_versions import FileVersion, version_of
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem, split_tar_member
 from pipeline.text import counted
@@ -37,13 +38,23 @@ class _Found:
 
 
 class VideoFiles:
-    """The videos of a folder or a glob, read like a table with the columns `video_id` and `uri`. Sorted by id."""
+    """The videos of a folder or a glob, read like a table with the columns `video_id` and `uri`. Sorted by id.
+
+    `versions` are those of their files by id, where the listing of a store told them.
+    """
 
     key = "videos"
     column_names = frozenset(("video_id", "uri"))
 
-    def __init__(self, root: str, found: Sequence[_Found], warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: str,
+        found: Sequence[_Found],
+        warnings: Sequence[str] = (),
+        versions: Mapping[str, FileVersion] | None = None,
+    ) -> None:
         self.root = root
+        self.versions = versions or {}
         self.files = self.folders = (root,)
         self.warnings = tuple(warnings)
         self._found = sorted(found, key=lambda one: (one.video_id, one.path))
@@ -100,13 +111,17 @@ def find_videos(
 def _find(uri: str, options: StorageOptions | None, no_tables: frozenset[str]) -> VideoFiles | None:
     filesystem, path = open_filesystem(uri, options)
     absolute = partial(_absolute, filesystem, is_local(uri))
+    listed = partial(_listed, has_details=not is_local(uri))
+    named: dict[str, dict[str, Any]] = {}
     if is_glob(filesystem, path):
         root = before_wildcards(path)
-        matches = [str(name) for name in filesystem.glob(path)]
-        named = {name for name in matches if not filesystem.isdir(name)}
-        names = [*named, *(inner for name in matches if name not in named for inner in filesystem.find(name))]
+        matches = listed(filesystem.glob, path)
+        named = {name: info for name, info in matches.items() if not filesystem.isdir(name)}
+        names = named.copy()
+        for name in matches.keys() - named.keys():
+            names |= listed(filesystem.find, name)
     elif filesystem.isdir(path):
-        root, named, names = path.rstrip("/"), set(), [str(name) for name in filesystem.find(path)]
+        root, names = path.rstrip("/"), listed(filesystem.find, path)
     elif _is_video(path):
         filesystem.info(path)
         return _one_video(absolute(path))
@@ -116,7 +131,16 @@ def _find(uri: str, options: StorageOptions | None, no_tables: frozenset[str]) -
     if any(is_table_file(below) and place not in no_tables for below, place in paths.items()):
         return None
     found, warnings = _group(paths, {_below(root, name) for name in named}, absolute(root))
-    return VideoFiles(absolute(root), found, warnings) if found else None
+    told = {absolute(name): version for name, info in names.items() if (version := version_of(info)) is not None}
+    versions = {one.video_id: told[one.uri] for one in found if one.uri in told}
+    return VideoFiles(absolute(root), found, warnings, versions) if found else None
+
+
+def _listed(listing: Callable[..., Any], path: str, *, has_details: bool) -> dict[str, dict[str, Any]]:
+    """What a listing finds, with what it tells of each file. Details of local files would cost a look at each."""
+    if not has_details:
+        return {str(name): {} for name in listing(path)}
+    return {str(name): info for name, info in listing(path, detail=True).items()}
 
 
 def _one_video(uri: str) -> VideoFiles:

@@ -6,7 +6,7 @@ Legend: N rows of masks of one video.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import ObjectNote, Outcome, OutcomeDetails, Status, WorkItem
 from pipeline.redact import redact_uri
+from pipeline.storage.file_versions import FileVersion
 
 
 @dataclass(frozen=True)
@@ -114,19 +115,25 @@ def labeled_video(
     """A finished video with its row of `videos`.
 
     `error` is class and message. An `ok` video has no class, and a message if there is a warning. `facts` are further
-    columns by name.
+    columns by name, among them the version of the file.
     """
     masks = MASKS.empty_table() if masks is None else masks
     tracks = TRACKS.empty_table() if tracks is None else tracks
-    num_frames = (facts or {}).get("num_frames", 0)
-    details = _details(status, tracks, item.attempt)
+    facts = facts or {}
+    num_frames = facts.get("num_frames", 0)
+    details = replace(_details(status, tracks, item.attempt), source_hash=_source_hash(facts))
     outcome = Outcome(item.video_id, status, item.prompt_hash, masks.num_rows, num_frames, *error, details)
     row = _video_row(outcome, provenance) | {
         "uri": None if item.source.uri is None else redact_uri(item.source.uri),
         "num_tracks": tracks.num_rows,
-        **(facts or {}),
+        **facts,
     }
     return LabeledVideo(masks, tracks, pa.Table.from_pylist([row], schema=VIDEOS), outcome, expected_masks)
+
+
+def _source_hash(facts: dict[str, Any]) -> str:
+    version = facts.get("source_version")
+    return FileVersion(facts["source_bytes"], version).digest() if version else ""
 
 
 def _details(status: Status, tracks: pa.Table, attempts: int) -> OutcomeDetails:
@@ -138,7 +145,7 @@ def _details(status: Status, tracks: pa.Table, attempts: int) -> OutcomeDetails:
     ]
     num_failed = sum(note.status is not Status.OK for note in noted)
     notes = tuple(noted) if status is Status.OK else ()
-    return OutcomeDetails(tracks.num_rows, num_failed, len(noted) - num_failed, attempts, notes)
+    return OutcomeDetails(tracks.num_rows, num_failed, len(noted) - num_failed, attempts, notes=notes)
 
 
 def rows_without_masks(outcomes: Sequence[Outcome], provenance: Provenance) -> pa.Table:

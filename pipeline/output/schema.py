@@ -101,6 +101,8 @@ VIDEOS = pa.schema(
         pa.field("prompt_hash", pa.string(), nullable=False),
         pa.field("versions", pa.string(), nullable=False),  # "maskmill 0.1.0, torch 2.8.0, …"
         pa.field("kept", pa.string()),  # JSON: columns of the table of videos that `keep_columns` named
+        pa.field("source_bytes", pa.int64()),  # size of the file, or of the archive that holds it
+        pa.field("source_version", pa.string()),  # its ETag or time of change when it was labeled; null: not told
     ]
 )
 

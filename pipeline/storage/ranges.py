@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fsspec
@@ -19,12 +19,15 @@ from pipeline.storage.schemes import is_web
 Fetch = Callable[[int, int], bytes]
 
 
-def remote_file(filesystem: fsspec.AbstractFileSystem, path: str) -> tuple[int | None, Fetch]:
+def remote_file(
+    filesystem: fsspec.AbstractFileSystem, path: str, info: Mapping[str, Any] | None = None
+) -> tuple[int | None, Fetch]:
     """Size of a file in bytes and what fetches a range of it. Errors pass.
 
     The size is `None` where the server does not say it, or sends the whole file for each range: it is to be downloaded.
+    `info` is what the file system says of the file, for whoever has asked it already.
     """
-    num_bytes: int | None = filesystem.info(path).get("size")
+    num_bytes: int | None = (filesystem.info(path) if info is None else info).get("size")
     if num_bytes and is_web(filesystem.protocol) and not _knows_ranges(filesystem, path, num_bytes):
         num_bytes = None
 

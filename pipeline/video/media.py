@@ -11,8 +11,9 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.errors import TableChanged
 from pipeline.records import WorkItem
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import http_status, is_transient
+from pipeline.storage.file_versions import FileVersion, version_of, version_on_disk
 from pipeline.storage.parquet import Columns, PlainColumns, RowReader
 from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
@@ -79,6 +81,12 @@ def open_media(
 
 
 def _locate(item: WorkItem, name: str, storage: _Storage, rows: RowReader | None) -> Media:
+    media = _opened(item, name, storage, rows)
+    version = storage.version
+    return media if version is None else replace(media, num_bytes=version.num_bytes, version=version.version)
+
+
+def _opened(item: WorkItem, name: str, storage: _Storage, rows: RowReader | None) -> Media:
     if item.source.uri is None:
         return Media(name, (partial(io.BytesIO, _row_bytes(item, name, storage.options, rows)),))
     parts = split_tar_member(item.source.uri)
@@ -110,10 +118,15 @@ def _row_bytes(item: WorkItem, name: str, options: StorageOptions | None, rows: 
 
 
 class _Storage:
-    """Opens files for one video. `spool` is a folder on local disk that exists as long as the media is open."""
+    """Opens files for one video. `spool` is a folder on local disk that exists as long as the media is open.
+
+    `version` is that of the file, or of the archive, that was opened last, where its store tells it.
+    """
 
     def __init__(self, name: str, options: StorageOptions | None, spool: Path, backoff: Backoff) -> None:
         self.options = options
+        self.version: FileVersion | None = None
+        self._told: dict[str, Mapping[str, Any]] = {}
         self._name = name
         self._spool = spool
         self._backoff = backoff
@@ -124,6 +137,7 @@ class _Storage:
             path = Path(local_path(uri))
             if not stat.S_ISREG(path.stat().st_mode):
                 raise MediaError(f"{self._name}: is neither a file nor a folder")
+            self.version = version_on_disk(path)
             return partial(io.FileIO, path)
         num_bytes, fetch = self._remote(uri)
         if num_bytes is None:
@@ -139,7 +153,7 @@ class _Storage:
             names = image_names([path.name for path in folder.iterdir() if path.is_file()])
             return {name: partial(io.FileIO, folder / name) for name in names}
         filesystem, path = open_filesystem(uri, self.options)
-        if not uri.endswith("/") and self._call(filesystem.info, path)["type"] != "directory":
+        if not uri.endswith("/") and self._info(filesystem, path)["type"] != "directory":
             return None
         entries = self._call(filesystem.ls, path, detail=True)
         files = [entry["name"] for entry in entries if entry["type"] == "file"]
@@ -179,9 +193,18 @@ class _Storage:
         """Size of a file and a reader of its ranges. A size of `None` means that the file must be downloaded."""
         filesystem, path = open_filesystem(uri, self.options)
         if is_local(uri):
+            self.version = version_on_disk(path)
             return Path(path).stat().st_size, partial(_read_range, Path(path))
-        num_bytes, fetch = self._call(remote_file, filesystem, path)
+        info = self._info(filesystem, path)
+        self.version = version_of(info)
+        num_bytes, fetch = self._call(remote_file, filesystem, path, info)
         return num_bytes, partial(self._call, fetch)
+
+    def _info(self, filesystem: Any, path: str) -> Mapping[str, Any]:
+        """What a store says of a file; it is asked once."""
+        if path not in self._told:
+            self._told[path] = self._call(filesystem.info, path)
+        return self._told[path]
 
     def _image(self, filesystem: Any, path: str) -> io.BytesIO:
         return io.BytesIO(self._call(filesystem.cat_file, path))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import WorkItem
+from pipeline.storage.file_versions import FileVersion
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.selection import FrameSelection
 from pipeline.worker.equipment import Equipment
@@ -36,6 +37,7 @@ class Fetch:
         self._equipment = equipment
         self._resources = contextlib.ExitStack()
         self.prompts: VideoPrompts | None = None
+        self.version: FileVersion | None = None
         self.frames: VideoFrames | None = None
         self.kept: str | None = None
         self.fetch_seconds = 0.0
@@ -71,6 +73,7 @@ class Fetch:
         prompts = self.prompts = stages.read_prompts(item, options, tables.prompts, keep)
         self.kept = read_kept(item, options, tables.kept, keep)
         media = self._resources.enter_context(stages.open_media(item, options, tables.video_bytes, scratch=scratch))
+        self.version = FileVersion(media.num_bytes or 0, media.version) if media.version else None
         self.fetch_seconds = time.perf_counter() - started
         wanted, times = settings.config.frames, item.range
         frames = VideoFrames(

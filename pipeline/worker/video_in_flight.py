@@ -208,15 +208,17 @@ class VideoInFlight:
         """Columns of `videos` that do not depend on how the video ended; times in seconds."""
         fetch, frames = self._fetch, self._fetch.frames
         labeling_seconds = time.monotonic() - self._labeling_since if self._labeling_since else 0.0
-        times: dict[str, object] = {
+        known: dict[str, object] = {
             "kept": fetch.kept,
             "fetch_seconds": fetch.fetch_seconds,
             "decode_seconds": fetch.decode_seconds,
             "wall_seconds": fetch.fetch_seconds + fetch.decode_seconds + labeling_seconds,
         }
+        if fetch.version is not None:
+            known |= {"source_bytes": fetch.version.num_bytes, "source_version": fetch.version.version}
         if frames is None:
-            return times
-        return times | {
+            return known
+        return known | {
             "num_frames_decoded": frames.num_decoded,
             "num_frames_expected": frames.info.num_frames_claimed,
             "height": frames.info.size_hw[0],

@@ -198,11 +198,11 @@ def test_fields_that_a_later_program_adds_to_an_entry_are_ignored(disk_storage: 
 def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
     """Code may be renamed at will; what is on disk may not."""
     noted = (ObjectNote(3, Status.FAILED, "kept in tracks"),)
-    details = OutcomeDetails(num_tracks=5, num_tracks_failed=2, num_tracks_warned=1, attempts=4, notes=noted)
+    details = OutcomeDetails(5, 2, 1, attempts=4, source_hash="0123", notes=noted)
     outcome = Outcome("v", Status.OK, "p", 12, 6, "", "m", details)
     added = dataclasses.replace(segment("s"), outcomes=(outcome,), num_rows={"masks": 12}, num_bytes=7)
     document = json.loads(encode_entry(Entry("w", 3, (added,), ("r",), ("f",), {"x": 2}, compaction=True)))
-    written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4]
+    written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4, "0123"]
     assert document.pop("written_at")
     assert document == {
         "schema_version": 1,

@@ -165,6 +165,28 @@ def test_a_roll_up_of_a_version_that_did_not_count_objects_says_so_of_each_video
     assert JobState.from_parquet(found.to_parquet()) == found
 
 
+def labeled_from(name: str, video_id: str, source_hash: str) -> Segment:
+    """A segment with one video, made of a file of this version."""
+    outcome = Outcome(video_id, Status.OK, "p:q", 0, 0, details=OutcomeDetails(source_hash=source_hash))
+    return Segment(name, {"masks": 0, "tracks": 0, "videos": 1}, 100, (outcome,))
+
+
+def test_the_version_of_a_file_is_kept_also_where_an_earlier_program_moves_its_video() -> None:
+    state = state_of(Entry("w", 1, add=(labeled_from("a", "v", "0123"), labeled_from("b", "unknown", ""))))
+    moved = Entry("c", 1, add=(labeled_from("c", "v", ""),), remove=("a",), compaction=True)
+    state.check(moved)
+    state.apply(moved)
+    assert state.finished["v"] == FinishedVideo(Status.OK, "p:q", "c", source_hash="0123")
+    again = JobState.from_parquet(state.to_parquet())
+    assert again == state
+    assert {video_id: video.source_hash for video_id, video in again.finished.items()} == {"v": "0123", "unknown": ""}
+    rows = pq.read_table(pa.BufferReader(state.to_parquet()))
+    earlier = JobState.from_parquet(rolled_up(rows.drop_columns(["source_hash"])))
+    assert {video.source_hash for video in earlier.finished.values()} == {""}
+    again.apply(Entry("w", 1, add=(labeled_from("d", "v", "4567"),), remove=("c",), forget=("v",)))
+    assert again.finished["v"].source_hash == "4567"
+
+
 def rolled_up(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink)
@@ -182,7 +204,7 @@ def test_rows_and_columns_that_a_later_program_adds_to_a_roll_up_are_ignored() -
     state = state_of(Entry("w", 1, add=(segment("a", "v1"),), strikes={"s": 2}))
     rows = pq.read_table(pa.BufferReader(state.to_parquet()))
     assert set(rows.column_names) == {
-        *("kind", "name", "status", "segment", "prompt_hash", "strikes"),
+        *("kind", "name", "status", "segment", "prompt_hash", "source_hash", "strikes"),
         *("num_masks", "num_tracks", "num_videos", "num_bytes"),
         *("num_tracks_failed", "num_tracks_warned", "attempts", "num_failures"),
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from pipeline.inputs.write import prompts_table, write_table
 from pipeline.run import main
-from pipeline.status import read_status
+from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.jobs import JobFolder
 from tests.support.traces import traces
@@ -30,7 +32,7 @@ def test_videos_and_objects_that_left_the_tables_stay_until_they_are_pruned(
     assert job.run() == 0
     printed = capsys.readouterr().out
     assert "videos   3 (3 ok)\nformer   1 of them is in no table any more" in printed
-    assert "videos   2 of 2 in the tables, and 1 former (3 ok)" in read_status(JobStorage(str(job.output)))
+    assert "videos   2 of 2 in the tables, and 1 former (3 ok)" in as_text(read_status(JobStorage(str(job.output))))
     assert [path for path, change in job.files().items() if rows[path] != change] == [f"{job.output}/_status.json"]
 
     left = [row for row in job.rows("prompts") if (row["video_id"], row["object_id"]) != ("one", 2)]
@@ -53,7 +55,7 @@ def test_videos_and_objects_that_left_the_tables_stay_until_they_are_pruned(
     ]
     assert after.videos["two"]["finished_at"] == before.videos["two"]["finished_at"]
     assert traces(job.output, "third-clip") == []
-    assert "videos   2 of 2 in the tables (2 ok)" in read_status(JobStorage(str(job.output)))
+    assert "videos   2 of 2 in the tables (2 ok)" in as_text(read_status(JobStorage(str(job.output))))
     rows = job.files()
     assert job.run("prune=true") == 0
     assert job.files() == rows
@@ -139,3 +141,40 @@ def test_corrections_alone_need_a_job_that_says_where_its_prompts_are(
     assert "does not say where they are: give prompts= as well" in capsys.readouterr().err
     assert main([f"corrections={tmp_path}", f"prompts={fix}", f"output={tmp_path / 'out'}"]) == 2
     assert f"lies in corrections={tmp_path}, and all tables in that folder are input" in capsys.readouterr().err
+
+
+def test_a_video_whose_file_was_replaced_is_named_and_labeled_again_if_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = JobFolder(tmp_path / "job").write(["one", "two"])
+    clip = job.folder / "in" / "one.mp4"
+    assert job.run() == 0
+    before = job.tables()
+    assert before.videos["one"]["source_bytes"] == clip.stat().st_size
+    told = datetime.fromisoformat(before.videos["one"]["source_version"]).timestamp()
+    assert told == pytest.approx(clip.stat().st_mtime, abs=0.002)
+
+    other = JobFolder(tmp_path / "other").write(["unlike"]).folder / "in" / "unlike.mp4"
+    shutil.copyfile(other, clip)
+    files = job.files()
+    assert job.run() == 0
+    said = "1 video changed since they were labeled (size, time or ETag of the file): 'one'"
+    assert said in caplog.text
+    caplog.clear()
+    assert job.run("changed=keep") == 0
+    assert "changed since" not in caplog.text
+    assert job.files() == files
+
+    assert job.run("changed=relabel") == 0
+    after = job.tables()
+    assert after.videos["one"]["source_bytes"] == other.stat().st_size
+    assert after.videos["two"]["finished_at"] == before.videos["two"]["finished_at"]
+    fresh = JobFolder(tmp_path / "fresh")
+    assert fresh.run(*job.arguments(f"output={fresh.output}")) == 0
+    assert after.masks.equals(fresh.tables().masks)
+    assert not after.masks.equals(before.masks)
+    files = job.files()
+    caplog.clear()
+    assert job.run("changed=relabel") == 0
+    assert "changed since" not in caplog.text
+    assert job.files() == files

@@ -27,6 +27,7 @@ class Finished(NamedTuple):
 
     status: Status
     prompt_hash: str
+    source_hash: str = ""
 
 
 def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
@@ -491,3 +492,13 @@ def test_corrections_are_checked_like_prompts(tmp_path: Path) -> None:
         InputTables(None, base, corrections=[bare])
     with pytest.raises(InputError, match=r"corrections: .*nowhere\.parquet does not exist"):
         InputTables(None, base, corrections=[str(tmp_path / "nowhere.parquet")])
+
+
+def test_a_video_whose_file_has_another_version_is_labeled_again_once_it_is_asked_for(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {"video_id": ["a", "b", "c"], "uri": ["a", "b", "c"]}, prompts("a", "b", "c"))
+    done = {video_id: one._replace(source_hash="old") for video_id, one in finished(plan).items()}
+    settled = plan.again(done)
+    assert [(name, Path(uri).name) for name, uri in settled.done_files()] == [("a", "a"), ("b", "b"), ("c", "c")]
+    again = settled.with_files_now({"b": "new"}, done, ())
+    assert (ids(again), again.replaced, again.changed) == (["b"], {"b"}, frozenset())
+    assert again.again(done | {"b": done["b"]._replace(source_hash="new")}).num_done == 3

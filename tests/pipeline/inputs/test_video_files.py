@@ -14,6 +14,7 @@ from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.video_files import find_videos
 from pipeline.records import Status
+from pipeline.storage.file_versions import version_of
 from tests.support.s3_server import S3Server
 
 
@@ -119,6 +120,17 @@ def test_other_stores_are_listed_too() -> None:
     }
     assert found("memory://clips-of-a-test/*/*.mp4").keys() == {"day/a"}
     assert found("memory://clips-of-a-test/day/a.mp4").keys() == {"a"}
+    for uri in ("memory://clips-of-a-test", "memory://clips-of-a-test/d*/*"):
+        videos = find_videos(uri)
+        assert videos is not None
+        assert videos.versions.keys() == {"day/a", "day/b"}, "the listing tells them"
+        assert videos.versions["day/a"] == version_of(store.info("/clips-of-a-test/day/a.mp4"))
+
+
+def test_a_listing_of_local_files_asks_nothing_of_each_of_them(clips: Path) -> None:
+    videos = find_videos(str(clips))
+    assert videos is not None
+    assert videos.versions == {}
 
 
 @pytest.mark.slow

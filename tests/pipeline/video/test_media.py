@@ -75,6 +75,28 @@ def test_a_remote_file_is_read_by_ranges(faulty_store: type[FaultyStore]) -> Non
                 assert file.read(1000) == data[5 << 20 : (5 << 20) + 1000]
     ranges = [(start, stop) for method, _, start, stop in faulty_store.requests if method == "cat_file"]
     assert ranges == [(8 << 20, 10 << 20), (4 << 20, 8 << 20)]
+    assert [method for method, *_ in faulty_store.requests].count("info") == 1, "size and version come with one answer"
+
+
+def version(uri: object) -> tuple[int | None, str]:
+    with open_media(item(str(uri))) as media:
+        return media.num_bytes, media.version
+
+
+def test_media_has_the_version_of_its_file_or_archive(tmp_path: Path, memory: fsspec.AbstractFileSystem) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"video")
+    (tmp_path / "shard.tar").write_bytes(tar_of({"a": b"x"}))
+    memory.pipe_file("/shard.tar", tar_of({"a": b"x"}))
+    os.utime(tmp_path / "a.mp4", (0, 86400))
+    assert version(tmp_path / "a.mp4") == (5, "1970-01-02T00:00:00.000+00:00")
+    size = (tmp_path / "shard.tar").stat().st_size
+    assert version(f"{tmp_path}/shard.tar::a")[0] == version("memory://shard.tar::a")[0] == size
+    first = version("memory://shard.tar::a")
+    memory.pipe_file("/shard.tar", tar_of({"a": b"y"}))
+    assert version("memory://shard.tar::a") != first
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "0.png").write_bytes(b"picture")
+    assert version(tmp_path / "frames") == (None, "")
 
 
 @pytest.mark.parametrize(

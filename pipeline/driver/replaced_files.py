@@ -1,0 +1,60 @@
+"""Videos whose file is not the one that was labeled any more: its size, its ETag or its time of change is another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from itertools import chain
+
+from pipeline.commits.snapshot import FinishedVideos, JobState
+from pipeline.config.job_config import JobConfig
+from pipeline.inputs.plan import Plan
+from pipeline.storage.file_versions import current_versions
+from pipeline.text import counted
+
+_log = logging.getLogger(__name__)
+
+_NUM_EXAMPLES = 5
+
+
+def with_replaced_files(plan: Plan, config: JobConfig, state: JobState, retry: Collection[str]) -> Plan:
+    """Say which files were replaced since their videos were labeled. `changed=relabel` plans these videos again."""
+    if config.changed == "keep":
+        return plan
+    is_asked = config.changed == "relabel"
+    replaced = find_replaced_files(plan, config, state, ask_stores=is_asked)
+    if not replaced:
+        return plan
+    more = ", …" if len(replaced) > _NUM_EXAMPLES else ""
+    named = ", ".join(map(repr, sorted(replaced)[:_NUM_EXAMPLES])) + more
+    what = (
+        f"{counted(len(replaced), 'video')} changed since they were labeled (size, time or ETag of the file): {named}"
+    )
+    if is_asked:
+        _log.info("%s; labeled again", what)
+        return plan.with_files_now(replaced, state.finished, retry)
+    _log.warning("%s. Their masks stay. changed=relabel labels them again, changed=keep says no more of it", what)
+    return plan
+
+
+def find_replaced_files(plan: Plan, config: JobConfig, state: JobState, *, ask_stores: bool) -> Mapping[str, str]:
+    """The `source_hash` of the file as it is now, by id, of finished videos where it is another than it was.
+
+    Local files are looked at, and what was listed anyway. Object stores are asked only with `ask_stores`.
+    """
+    finished, listed = state.finished, plan.listed_versions
+    others = (
+        (video_id, uri)
+        for video_id, uri in plan.done_files()
+        if video_id not in listed and _has_source(video_id, finished)
+    )
+    told = chain(
+        ((video_id, version) for video_id, version in listed.items() if _has_source(video_id, finished)),
+        current_versions(others, config.storage_options, ask_stores=ask_stores),
+    )
+    hashes = ((video_id, version.digest()) for video_id, version in told)
+    return {video_id: now for video_id, now in hashes if now != finished[video_id].source_hash}
+
+
+def _has_source(video_id: str, finished: FinishedVideos) -> bool:
+    return video_id in finished and bool(finished[video_id].source_hash)
