@@ -26,7 +26,7 @@ class Member:
 
 Index = dict[str, Member]
 
-_indexes: OrderedDict[tuple[str, int], Index] = OrderedDict()
+_indexes: OrderedDict[tuple[str, int, str], Index] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -42,13 +42,13 @@ def files_in_folder(index: Index, folder: str) -> Index:
     return {name: member for name, member in inside.items() if name and "/" not in name}
 
 
-def tar_index(archive: str, num_bytes: int, open_archive: Callable[[], IO[bytes]]) -> Index:
-    """All members of an archive by name, from this process's memory when its size is unchanged.
+def tar_index(archive: str, num_bytes: int, open_archive: Callable[[], IO[bytes]], version: str = "") -> Index:
+    """All members of an archive by name, from this process's memory when its size and version are unchanged.
 
     Raises `tarfile.TarError` if it is not an uncompressed tar or is cut off; storage errors pass.
     """
     with _lock:
-        key = (archive, num_bytes)
+        key = (archive, num_bytes, version)
         index = _indexes.get(key)
         if index is None:
             try:

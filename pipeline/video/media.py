@@ -169,7 +169,8 @@ class _Storage:
             num_bytes, fetch = path.stat().st_size, partial(_read_range, path)
         headers = BlockCache(fetch, num_bytes, block_bytes=_HEADER_BLOCK_BYTES, max_blocks=4)
         try:
-            index = tar_index(archive, num_bytes, partial(_open_range, headers))
+            version = "" if self.version is None else self.version.version
+            index = tar_index(archive, num_bytes, partial(_open_range, headers), version)
         except tarfile.TarError as error:
             raise MediaError(
                 f"{redact_uri(archive)}: cannot be read as an uncompressed tar ({error}); unpack or repair it"

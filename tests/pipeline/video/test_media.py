@@ -311,6 +311,13 @@ def test_a_tar_is_indexed_once(tmp_path: Path) -> None:
     assert len(opened) == 1
 
 
+def test_an_archive_that_was_replaced_by_one_of_its_size_is_indexed_again(memory: fsspec.AbstractFileSystem) -> None:
+    memory.pipe_file("/shard.tar", tar_of({"first": b"1", "clip": b"1"}))
+    assert read_all("memory://shard.tar::clip") == b"1"
+    memory.pipe_file("/shard.tar", tar_of({"clip": b"2", "last": b"2"}))
+    assert read_all("memory://shard.tar::clip") == b"2"
+
+
 def test_what_cannot_be_read_from_a_tar_is_said(tmp_path: Path) -> None:
     secret = tmp_path / "secret.mp4"
     secret.write_bytes(b"secret")
