@@ -314,7 +314,7 @@ def test_a_tar_is_indexed_once(tmp_path: Path) -> None:
 def test_an_archive_that_was_replaced_by_one_of_its_size_is_indexed_again(memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe_file("/shard.tar", tar_of({"first": b"1", "clip": b"1"}))
     assert read_all("memory://shard.tar::clip") == b"1"
-    memory.pipe_file("/shard.tar", tar_of({"clip": b"2", "last": b"2"}))
+    memory.pipe_file("/shard.tar", tar_of({"clip": b"2", "last": b"3"}))
     assert read_all("memory://shard.tar::clip") == b"2"
 
 
