@@ -24,7 +24,6 @@ from model.tracking.stream import VideoStream
 from tests.reference.mini import mini_processor, mini_transformers
 from tests.support.sessions import (
     OTHER_BATCH,
-    WatchedSam2,
     box,
     clip,
     frames_of,
@@ -347,7 +346,9 @@ def test_image_features_and_embeddings_are_those_of_transformers() -> None:
 
 def test_hooks_on_the_vision_encoder_are_called() -> None:
     calls: list[tuple[int, ...]] = []
-    model = Sam2VideoModel(small_model().config, WatchedSam2())
+    network = Sam2(small().config)  # not the shared one, which keeps what it has encoded
+    network.load_state_dict(small().state_dict())
+    model = Sam2VideoModel(small_model().config, network)
     hook = model.vision_encoder.register_forward_hook(lambda _, given, __: calls.append(tuple(given[0].shape)))
     session = new_session()
     say(session, 0)
