@@ -67,9 +67,9 @@ class Coordinates:
 
 def _finite(column: pa.Array) -> Float64Array:
     values = column
-    while not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        if pa.types.is_null(values.type):
-            return np.empty(0)
+    while pa.types.is_nested(values.type):
         values = pc.list_flatten(values)
+    if pa.types.is_null(values.type):
+        return np.empty(0)
     numbers = values.drop_null().cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.asarray(numbers[np.isfinite(numbers)])

@@ -16,13 +16,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from model import BoxPrompt, MaskPrompt, PointPrompt
+from model import BoxPrompt, PointPrompt
 from pipeline.errors import TableChanged
 from pipeline.inputs.boxes import FRACTIONS, PIXELS, FractionBox
 from pipeline.inputs.kept import kept_text
+from pipeline.inputs.mask_prompts import RleMask, mask_prompt
 from pipeline.inputs.naming import NamedColumns, Naming, kept_column
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, hash_of_rows
-from pipeline.masks.rle import decode_rle
 from pipeline.records import FramePosition, WorkItem
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
@@ -33,23 +33,6 @@ def prompt_rows(naming: Naming | None = None) -> RowReader:
     keep = map(kept_column, naming.keep if naming else ())
     columns = ("video_id", *PROMPT_COLUMNS, "category", *keep)
     return RowReader(NamedColumns(columns, naming), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
-
-
-@dataclass(frozen=True)
-class RleMask:
-    """A mask prompt as the table has it; `fit` decodes it. `size_hw` is `None` if the table gives the counts alone."""
-
-    size_hw: tuple[int, int] | None
-    counts: bytes
-
-    def fit(self, size_hw: tuple[int, int]) -> MaskPrompt:
-        """The mask for a video of `size_hw`. Raises `ValueError` for another size, a wrong code or an empty mask."""
-        if self.size_hw is not None and self.size_hw != size_hw:
-            raise ValueError(
-                f"mask_rle: size is {list(self.size_hw)} (height, width), but the video is {list(size_hw)}; "
-                "encode the mask at the size of the video"
-            )
-        return MaskPrompt(decode_rle(size_hw, self.counts))
 
 
 SeedPrompt = PointPrompt | BoxPrompt | FractionBox | RleMask
@@ -178,7 +161,7 @@ def _parse(row: dict[str, Any]) -> _Row:
     points = tuple(tuple(_number(value) for value in point or ()) for point in row.get("points_xy") or ())
     labels = tuple(-1 if label is None else int(label) for label in row.get("point_labels") or ())
     box, fractions = (tuple(_number(value) for value in row.get(name) or ()) for name in (PIXELS, FRACTIONS))
-    parsed = _Row(points, labels, box, fractions, _mask(row.get("mask_rle")))
+    parsed = _Row(points, labels, box, fractions, mask_prompt(row.get("mask_rle")))
     if not (points or labels or box or fractions or parsed.mask):
         raise ValueError(f"{_position(row)}: the row has neither points, box nor mask; fill one in or remove the row")
     return parsed
@@ -186,21 +169,6 @@ def _parse(row: dict[str, Any]) -> _Row:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _mask(value: dict[str, Any] | str | bytes | None) -> RleMask | None:
-    counts: str | bytes | None
-    if isinstance(value, dict):
-        size = tuple(-1 if number is None else int(number) for number in value["size"] or ()) or None
-        counts = value["counts"]
-    else:
-        size, counts = None, value
-    if not counts and size is None:
-        return None
-    if size is not None and len(size) != 2:
-        raise ValueError(f"mask_rle: size must be [height, width], got {list(size)}")
-    code = counts.encode() if isinstance(counts, str) else counts or b""
-    return RleMask(None if size is None else (size[0], size[1]), code)
 
 
 def _join(rows: set[_Row]) -> SeedPrompt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,24 @@ def test_a_text_of_a_null_is_null(tmp_path: Path) -> None:
     assert [item.source.uri for item in plan.items()] == [str(tmp_path / "clips" / "x.mp4")]
     (refused,) = plan.refused()
     assert "its row has no uri" in refused.message
+
+
+def test_decimal_numbers_are_numbers(tmp_path: Path) -> None:
+    """As DuckDB writes the literal `[1.5, 2.0, 30.0, 40.0]`."""
+    boxes = pa.array(
+        [[Decimal("1.5"), Decimal("2.0"), Decimal("30.0"), Decimal("40.0")]], pa.list_(pa.decimal128(4, 1))
+    )
+    times = pa.array([Decimal("0.5")], pa.decimal128(4, 1))
+    columns = {"video_id": ["a"], "uri": ["a.mp4"], "object_id": [1], "frame_index": pa.array([Decimal("3")])}
+    table = write(tmp_path / "p.parquet", columns | {"box_xyxy": boxes, "start_seconds": times})
+    plain = write(
+        tmp_path / "q.parquet",
+        columns | {"frame_index": [3], "box_xyxy": [[1.5, 2.0, 30.0, 40.0]], "start_seconds": [0.5]},
+    )
+    (item,), (same,) = plan_of(None, table).items(), plan_of(None, plain).items()
+    assert item.prompt_hash == same.prompt_hash
+    assert item.range == TimeRange(0.5, None)
+    assert prompts_of(item, naming(videos=None)) == prompts_of(same, naming(videos=None))
 
 
 VIDEO = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])

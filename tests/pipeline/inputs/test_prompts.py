@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
 from pipeline.errors import TableChanged
+from pipeline.inputs.mask_prompts import RleMask
 from pipeline.inputs.prompt_hash import hash_of_rows
-from pipeline.inputs.prompts import ObjectPrompts, RleMask, VideoPrompts, parse_prompts, read_prompts
+from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts, parse_prompts, read_prompts
 from pipeline.masks.from_logits import encode_masks
 from pipeline.records import FramePosition, RowSpan, VideoSource, WorkItem
 
