@@ -306,3 +306,62 @@ def test_an_unknown_matrix_of_colors_is_named_by_both(tmp_path: Path) -> None:
     for read in (job_frames, load_video):
         with pytest.raises(MediaError, match=r"ictcp\.mkv: its pixels \(yuv420p, color space 14\) cannot be turned"):
             read(path)
+
+
+# Kinds of damage in kinds of files
+
+
+def cut_off(data: bytes) -> bytes:
+    return data[: len(data) * 3 // 4]
+
+
+def cut_on(data: bytes) -> bytes:
+    """The file without its first third, as a recording of a broadcast begins."""
+    return data[len(data) // 3 :]
+
+
+def overwritten(data: bytes) -> bytes:
+    return with_damage(data, 5)
+
+
+def with_a_hole(data: bytes) -> bytes:
+    """A packet lost: its bytes are zeros."""
+    return with_damage(data, 6, share=0.0, num_bytes=4)
+
+
+DAMAGED = [
+    (Film("mpegts", options=CLOSED.options), (cut_off, cut_on, overwritten)),
+    (Film("mpegts", options=(("bf", "2"), ("g", "6"))), (cut_off, cut_on, overwritten)),
+    (
+        Film("mpegts", "mpeg2video", rate=Fraction(25), options=(("g", "6"), ("bf", "2"))),
+        (cut_off, cut_on, overwritten),
+    ),
+    (Film("mpeg", "mpeg2video", rate=Fraction(25), options=(("g", "6"),)), (cut_off, cut_on, overwritten)),
+    (Film("matroska", options=(("bf", "2"), ("g", "6"))), (cut_off, overwritten, with_a_hole)),
+    (Film("webm", "libvpx-vp9", options=(("deadline", "realtime"), ("g", "6"))), (cut_off, overwritten, with_a_hole)),
+    (Film("avi", "mpeg4", options=(("g", "6"),)), (cut_off, overwritten, with_a_hole)),
+    (Film("avi", "mjpeg", pix_fmt="yuvj420p", options=NONE), (cut_off, overwritten, with_a_hole)),
+    (Film("flv", options=CLOSED.options), (cut_off, overwritten, with_a_hole)),
+    (Film("h264", options=CLOSED.options), (cut_off, cut_on)),
+    (Film("mp4", options=(("bf", "2"), ("g", "6"))), (overwritten, with_a_hole)),
+    (Film("mov", "png", pix_fmt="rgb24", options=NONE), (overwritten, with_a_hole)),
+]
+
+
+@pytest.mark.parametrize(
+    ("film", "harm"),
+    [pytest.param(film, harm, id=f"{film}-{harm.__name__}") for film, harms in DAMAGED for harm in harms],
+)
+def test_a_damaged_film_has_the_frames_that_ffmpeg_shows_and_half_a_film_says_so(
+    tmp_path: Path, film: Film, harm: Any
+) -> None:
+    path = written(tmp_path / "film", harm(drawn(film)))
+    judged = judge(path)
+    times, _, remarks = job_frames(path)
+    assert len(times) == len(judged) == len(load_video(path)[0])
+    if None not in times:
+        # A program stream without its beginning is a raw stream, whose first time ffprobe and the command do not share.
+        shift = judged.times[0] - (times[0] or 0.0) if film.container == "mpeg" else 0.0
+        assert [(time or 0.0) + shift for time in times] == pytest.approx(judged.times, abs=1e-9)
+    claims_nothing = film.container in {"mpegts", "mpeg", "h264"}
+    assert remarks or harm is not cut_off or claims_nothing

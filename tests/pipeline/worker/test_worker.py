@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSes
 from pipeline.worker.settings import JobFacts, WorkerSettings
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.films import Film, Look, drawn_of, picture
 from tests.support.media_files import encode_image
 from tests.support.sessions import save_small
 
@@ -174,6 +176,21 @@ def test_rows_say_where_they_come_from(worker: Worker, weights: Weights, items: 
     assert (video["height"], video["width"], video["rotation_degrees"]) == (96, 128, 0)
     assert str(video["uri"]).endswith("a.mp4")
     assert {row["is_prompt"] for row in published(worker, "masks") if row["frame_index"] == 0} == {True}
+
+
+def test_an_ok_video_says_how_much_of_it_could_be_read_and_the_shape_of_its_pixels(
+    worker: Worker, items: dict[str, WorkItem], tmp_path: Path
+) -> None:
+    film = Film("avi", "mpeg4", look=Look(aspect=Fraction(4, 3)), options=(("g", "4"),))
+    data = drawn_of(film, [picture(index, (96, 128)) for index in range(16)])
+    (tmp_path / "half.avi").write_bytes(data[: (len(data) + data.index(b"movi")) // 2])
+    item = replace(items["a"], source=VideoSource(str(tmp_path / "half.avi")))
+    assert outcomes(finish(worker, item)) == {"a": Status.OK}
+    (video,) = published(worker, "videos")
+    assert 0 < video["num_frames"] == video["num_frames_decoded"] < video["num_frames_expected"] == 16
+    assert str(video["message"]).startswith(f"{video['num_frames']} of 16 frames could be read; the file is damaged")
+    assert "its pixels are not square" in str(video["message"])
+    assert video["pixel_aspect"] == pytest.approx(4 / 3)
 
 
 def test_an_ok_video_names_the_images_that_have_no_row(
