@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from model.tracking.steps import advance
     from model.tracking.stream import VideoStream
     from model.weights.checkpoint import load_model
-    from model.weights.hub import BUNDLED, WEIGHT_FILES, bundled_folder, is_hub_id
+    from model.weights.hub import BUNDLED, bundled_folder, is_hub_id, weight_names
 
 _HOMES = {
     "ArrayFrames": "tracking.frames",
@@ -92,7 +92,6 @@ _HOMES = {
     "VideoInfo": "media.raw_frames",
     "VideoSession": "tracking.session",
     "VideoStream": "tracking.stream",
-    "WEIGHT_FILES": "weights.hub",
     "advance": "tracking.steps",
     "autocast_model": "network.precision",
     "bundled_folder": "weights.hub",
@@ -108,6 +107,7 @@ _HOMES = {
     "open_reader": "media.readers",
     "resize_frame": "pixels.transforms",
     "upsample_logits": "pixels.transforms",
+    "weight_names": "weights.hub",
 }
 
 __all__ = [
@@ -147,7 +147,6 @@ __all__ = [
     "VideoInfo",
     "VideoSession",
     "VideoStream",
-    "WEIGHT_FILES",
     "advance",
     "autocast_model",
     "bundled_folder",
@@ -163,6 +162,7 @@ __all__ = [
     "open_reader",
     "resize_frame",
     "upsample_logits",
+    "weight_names",
 ]
 
 

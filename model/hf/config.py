@@ -10,12 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from model.hf.arguments import hub_access
 from model.network.config import CONSTANTS, Sam2Config
-from model.weights.checkpoint import locate, read_json
-from model.weights.hub import CONFIG_NAME, HubAccess
+from model.weights.checkpoint import (
+    folder_and_name,
+    has_file,
+    is_weights_file,
+    locate,
+    read_json,
+    read_stored_weights,
+)
+from model.weights.hub import CONFIG_NAME, snapshot
 
 _TINY = Sam2Config()
 
@@ -203,9 +212,17 @@ class Sam2VideoConfig(ConfigSection):
     def from_pretrained(
         cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
     ) -> Self:
-        """The configuration of a folder, URI or Hub id; `access` may give `cache_dir` and `local_files_only`."""
-        folder = locate(str(source), (CONFIG_NAME,), HubAccess(revision, token, **access))
-        return cls.from_dict(read_json(folder, CONFIG_NAME))
+        """The configuration of a folder, URI, Hub id or file of weights; `access` may give `cache_dir` and more.
+
+        A file of weights has its configuration beside it; where there is none, its tensors tell a released size.
+        """
+        hub = hub_access(f"{cls.__name__}.from_pretrained", revision, token, access)
+        place = locate(str(source), partial(snapshot, file_names=(CONFIG_NAME,), access=hub))
+        if not is_weights_file(place):
+            return cls.from_dict(read_json(place, CONFIG_NAME))
+        folder, _ = folder_and_name(place)
+        beside = has_file(folder, CONFIG_NAME)
+        return cls.from_dict(read_json(folder, CONFIG_NAME) if beside else read_stored_weights(place).raw_config)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json`."""

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from model.hf.arguments import LOADING_INFO, hub_access
 from model.hf.config import Sam2VideoConfig
 from model.hf.image_inputs import Sam2VideoImageSegmentationOutput, segment_images
 from model.hf.inference_session import Sam2VideoInferenceSession, as_dtype
@@ -48,7 +50,6 @@ from model.tracking.state import FrameResult, Step
 from model.tracking.steps import advance
 from model.tracking.stream import VideoStream
 from model.weights.checkpoint import read_stored_weights, save_model
-from model.weights.hub import HubAccess
 
 log = logging.getLogger(__name__)
 
@@ -79,16 +80,25 @@ class Sam2VideoModel(nn.Module):
         """A model by `mini`, folder, URI, Hub id (at a `revision`, with a `token`) or file: see `model.weights`.
 
         `dtype`, formerly `torch_dtype`, is by default that of the file. `device_map` is one device, or `auto`: a GPU if
-        there is one. `access` may give `cache_dir` and `local_files_only`. Raises `WeightsError` saying what is
-        wrong with the weights, `FileNotFoundError` where there is none.
+        there is one. `access` may give `cache_dir`, `local_files_only` and `variant`, a `config` in the place of the
+        stored one, and `output_loading_info`: the result is then the model and a dictionary. Raises `WeightsError`
+        saying what is wrong with the weights, `FileNotFoundError` where there is none.
         """
-        stored = read_stored_weights(str(source), HubAccess(revision, token, **access))
+        config, wants_info = access.pop("config", None), access.pop("output_loading_info", False)
+        stored = read_stored_weights(
+            str(source), hub_access(f"{cls.__name__}.from_pretrained", revision, token, access)
+        )
+        if config is not None:
+            given = config if isinstance(config, Sam2VideoConfig) else Sam2VideoConfig.from_pretrained(config)
+            stored = replace(stored, raw_config=given.to_dict())
         asked = torch_dtype if dtype is None else dtype
         wanted = stored.dtype if asked is None or asked == "auto" else as_dtype(asked)
         device = "cpu" if device_map is None else device_map
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(Sam2VideoConfig.from_dict(stored.raw_config), stored.model().to(device, wanted))
+        made = cls(Sam2VideoConfig.from_dict(stored.raw_config), stored.model().to(device, wanted))
+        # Weights are loaded strictly, so that whoever asks is told that nothing was missing.
+        return (made, {name: [] for name in LOADING_INFO}) if wants_info else made  # type: ignore[return-value]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.hf.arguments import hub_access
 from model.hf.inference_session import Device
 from model.hf.pictures import to_frames, to_rgb
 from model.hf.postprocess import post_process_masks
 from model.pixels.transforms import IMAGE_MEAN, IMAGE_STD, normalize, resize_frame
-from model.weights.checkpoint import has_file, locate, read_json
-from model.weights.hub import CONFIG_NAME, HubAccess
+from model.weights.checkpoint import folder_and_name, has_file, is_weights_file, locate, read_json
+from model.weights.hub import CONFIG_NAME, snapshot
 
 PROCESSOR_NAME = "processor_config.json"
 IMAGE_PROCESSOR_NAME = "preprocessor_config.json"
@@ -103,7 +105,7 @@ class PartProcessor:
         cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
     ) -> Self:
         """The part that lies beside weights, as `Sam2VideoProcessor.from_pretrained` finds it."""
-        size, _ = read_settings(source, HubAccess(revision, token, **access))
+        size, _ = read_settings(source, f"{cls.__name__}.from_pretrained", revision, token, access)
         return cls(size)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -214,18 +216,26 @@ class Sam2VideoVideoProcessor(PartProcessor):
         return post_process_masks(masks, original_sizes, mask_threshold, binarize)
 
 
-def read_settings(source: str | Path, access: HubAccess) -> tuple[int, int]:
-    """The side of the model's input and the padding value of points, from a folder, URI or Hub id.
+def read_settings(
+    source: str | Path, call: str, revision: str | None, token: str | bool | None, others: Mapping[str, Any]
+) -> tuple[int, int]:
+    """The side of the model's input and the padding value of points, from a folder, URI, Hub id or file of weights.
 
+    `others` are further arguments of `call`: settings, which may only repeat what this code does, or where to look.
     Raises `ValueError` naming a setting that this code does not support.
     """
-    folder = locate(str(source), (*_SETTINGS_NAMES, CONFIG_NAME), access)
+    check_settings({name: value for name, value in others.items() if name in _CONSTANTS}, call)
+    access = hub_access(call, revision, token, {name: others[name] for name in others if name not in _CONSTANTS})
+    place = locate(str(source), partial(snapshot, file_names=(*_SETTINGS_NAMES, CONFIG_NAME), access=access))
+    folder = folder_and_name(place)[0] if is_weights_file(place) else place
     files = {name: read_json(folder, name) for name in _SETTINGS_NAMES if has_file(folder, name)}
     whole = files.get(PROCESSOR_NAME, {})
     parts = [*files.values(), whole.get("image_processor") or {}, whole.get("video_processor") or {}]
     sizes = {size for part in parts for size in check_settings(part, f"processor {folder}")}
     if not sizes:
-        sizes = {int(read_json(folder, CONFIG_NAME).get("image_size", 1024))}
+        # A file of weights that stands alone is of a released size, whose input has a side of 1024 pixels.
+        stands_alone = folder != place and not has_file(folder, CONFIG_NAME)
+        sizes = {1024 if stands_alone else int(read_json(folder, CONFIG_NAME).get("image_size", 1024))}
     if len(sizes) > 1:
         raise ValueError(f"processor {source}: its settings name several sizes, {sorted(sizes)}")
     return sizes.pop(), int(whole.get("point_pad_value", -10))

@@ -24,7 +24,6 @@ from model.hf.part_processors import (
 from model.hf.pictures import to_frames
 from model.hf.prompt_inputs import frame_index_of, frame_prompts, merged, object_ids_of, size_hw_of
 from model.prompts import errors_naming
-from model.weights.hub import HubAccess
 
 
 class Sam2VideoProcessor:
@@ -60,11 +59,11 @@ class Sam2VideoProcessor:
     def from_pretrained(
         cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
     ) -> Self:
-        """The processor of a folder, URI or Hub id; `access` may give `cache_dir` and `local_files_only`.
+        """The processor of a folder, URI, Hub id or file of weights; `access` may give `cache_dir` and more.
 
         Raises `ValueError` naming a setting that this code does not support.
         """
-        size, point_pad_value = read_settings(source, HubAccess(revision, token, **access))
+        size, point_pad_value = read_settings(source, f"{cls.__name__}.from_pretrained", revision, token, access)
         return cls(target_size=size, point_pad_value=point_pad_value)
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,17 @@ from model.network.sam2 import Sam2
 from model.weights.hub import (
     BUNDLED,
     CONFIG_NAME,
-    WEIGHT_FILES,
+    INDEX_NAME,
     WEIGHTS_NAME,
     HubAccess,
     bundled_folder,
     is_hub_id,
-    snapshot,
+    weight_names,
+    weights_snapshot,
 )
 from model.weights.weight_files import SUFFIXES, WeightsError, config_of_weights, read_weights
+
+ADAPTER_NAME = "adapter_config.json"
 
 # The layout stores one matrix twice; the model has it once, under the first name.
 _STORED_TWICE = {
@@ -78,8 +82,9 @@ def load_model(
 
     `source`: `mini` (bundled), a local folder, an fsspec URI of a folder such as `s3://bucket/sam2.1-tiny`, a Hub id
     such as `facebook/sam2.1-hiera-tiny` (with `revision` and `token`), or one file, `.safetensors` or an original
-    `.pt`, with its `config.json` beside it unless it has a released size. Raises `WeightsError` naming each
-    tensor that is missing, unexpected or of the wrong shape, and `FileNotFoundError` where `source` does not exist.
+    `.pt`, with its `config.json` beside it unless it has a released size. A folder may hold the weights in shards, or
+    as `pytorch_model.bin`. Raises `WeightsError` naming each tensor that is missing, unexpected or of the wrong shape,
+    and `FileNotFoundError` where `source` does not exist.
     """
     stored = read_stored_weights(source, HubAccess(revision, token))
     return stored.model().to(device=device, dtype=dtype)
@@ -87,9 +92,10 @@ def load_model(
 
 def read_stored_weights(source: str, access: HubAccess | None = None) -> StoredWeights:
     """Weights as they are stored; `source` as for `load_model`."""
-    place = locate(source, WEIGHT_FILES, access)
-    if not place.endswith(SUFFIXES) or Path(place).is_dir():
-        return StoredWeights(source, read_json(place, CONFIG_NAME), read_weights(_existing(place, WEIGHTS_NAME)))
+    access = access or HubAccess()
+    place = locate(source, partial(weights_snapshot, access=access))
+    if not is_weights_file(place):
+        return StoredWeights(source, read_json(place, CONFIG_NAME), _tensors_of_folder(place, access.variant))
     folder, name = folder_and_name(place)
     tensors = read_weights(_existing(folder, name))
     has_config = has_file(folder, CONFIG_NAME)
@@ -98,14 +104,36 @@ def read_stored_weights(source: str, access: HubAccess | None = None) -> StoredW
     )
 
 
+def is_weights_file(place: str) -> bool:
+    """Whether a path or URI names one file of weights, by its suffix; a folder may have such a name too."""
+    return place.endswith(SUFFIXES) and not Path(place).is_dir()
+
+
+def _tensors_of_folder(folder: str, variant: str | None) -> dict[str, Tensor]:
+    """The tensors of a folder (path or URI): of one file, or of all the shards that its index names."""
+    names = [name for name in weight_names(file_names(folder), variant) if name != CONFIG_NAME]
+    if not names:
+        whole = WEIGHTS_NAME if variant is None else f"model.{variant}.safetensors"
+        raise FileNotFoundError(f"weights {folder}: there is no {whole}; {_what_a_folder_needs(folder)}")
+    if names[0] != INDEX_NAME:
+        return read_weights(f"{folder}/{names[0]}")
+    shards = sorted(set(read_json(folder, INDEX_NAME).get("weight_map", {}).values()))
+    missing = [shard for shard in shards if shard not in names]
+    if missing or not shards:
+        raise FileNotFoundError(
+            f"weights {folder}: {INDEX_NAME} names {', '.join(missing) or 'no file'}: fetch it again"
+        )
+    return read_weights(*(f"{folder}/{shard}" for shard in shards))
+
+
 def folder_and_name(place: str) -> tuple[str, str]:
     """The folder and the name of a file (path or URI). A file at the root lies in `/`, a bare name in `.`."""
     folder, slash, name = place.rpartition("/")
     return folder or slash or ".", name
 
 
-def locate(source: str, file_names: tuple[str, ...], access: HubAccess | None = None) -> str:
-    """The folder of weights (or their single file), local or a URI; the named files are fetched from the Hub."""
+def locate(source: str, fetch: Callable[[str], Path]) -> str:
+    """The folder of weights (or their single file), local or a URI; `fetch` makes a local folder of a Hub id."""
     place = bundled_folder(source) or source
     if "://" in place:
         return place.rstrip("/")
@@ -115,7 +143,7 @@ def locate(source: str, file_names: tuple[str, ...], access: HubAccess | None = 
     if path.exists():
         return path.as_posix()
     if is_hub_id(place) and path.suffix not in SUFFIXES:
-        return snapshot(place, file_names, access or HubAccess()).as_posix()
+        return fetch(place).as_posix()
     raise FileNotFoundError(
         f"weights {source!r}: no such file or folder; give one, a URI, a Hub id such as facebook/sam2.1-hiera-tiny, "
         f"or one of {', '.join(BUNDLED)}"
@@ -167,8 +195,14 @@ def _assign(model: Sam2, tensors: Mapping[str, Tensor], source: str) -> None:
     if problems:
         shown = "\n  ".join(problems[:20])
         more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise WeightsError(f"weights {source} do not fit their config.json:\n  {shown}{more}")
-    model.load_state_dict({name: tensor.float() for name, tensor in found.items()}, strict=True, assign=True)
+        kind = (
+            "" if any(name.startswith("memory_") for name in found) else ": they are of an image model without memory"
+        )
+        raise WeightsError(f"weights {source} do not fit their config.json{kind}:\n  {shown}{more}")
+    # Copies, because the same weights must give the same bits from every container. A file that is mapped into memory
+    # has its tensors at multiples of 8 bytes, and torch computes with other kernels on those than on its own memory.
+    copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
+    model.load_state_dict(copies, strict=True, assign=True)
     model.requires_grad_(False)
 
 
@@ -178,11 +212,32 @@ def has_file(folder: str, name: str) -> bool:
     return bool(filesystem.exists(path))
 
 
+def file_names(folder: str) -> list[str]:
+    """The names of the files and folders in a folder (path or URI); empty if it is not there."""
+    filesystem, path = fsspec.url_to_fs(folder)
+    try:
+        return [str(entry).rstrip("/").rpartition("/")[2] for entry in filesystem.ls(path, detail=False)]
+    except FileNotFoundError:
+        return []
+
+
 def _existing(folder: str, name: str) -> str:
     """The location of a file of a folder. Raises `FileNotFoundError` saying what weights need."""
     if not has_file(folder, name):
-        raise FileNotFoundError(
-            f"weights {folder}: there is no {name}; a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}, an original "
-            ".pt file is given by its own name"
-        )
+        raise FileNotFoundError(f"weights {folder}: there is no {name}; {_what_a_folder_needs(folder)}")
     return f"{folder}/{name}"
+
+
+def _what_a_folder_needs(folder: str) -> str:
+    """What to do about a folder that holds no model, told from what it does hold."""
+    names = file_names(folder)
+    if ADAPTER_NAME in names:
+        return (
+            f"{ADAPTER_NAME} says that this is an adapter (PEFT): merge it into its model by merge_and_unload(), save "
+            "the whole model, and give that folder"
+        )
+    if inner := [name for name in sorted(names) if has_file(f"{folder}/{name}", CONFIG_NAME)]:
+        return f"{inner[-1]} in it holds a model: give {folder}/{inner[-1]}"
+    if files := [name for name in sorted(names) if name.endswith(SUFFIXES)]:
+        return f"a file of weights is given by its own name: {folder}/{files[0]}"
+    return f"a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}, an original .pt file is given by its own name"

@@ -7,30 +7,37 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 
 # Names of the weights that this package ships, and their folders below `model/checkpoints/`.
 BUNDLED = {"mini": "sam2.1-mini"}
 
-# The two files of a folder of weights.
-CONFIG_NAME, WEIGHTS_NAME = WEIGHT_FILES = ("config.json", "model.safetensors")
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+# Large models are saved in several files, and the index says which tensor is in which.
+INDEX_NAME = "model.safetensors.index.json"
+PICKLE_NAME = "pytorch_model.bin"
 
 
 @dataclass(frozen=True)
 class HubAccess:
-    """How repositories are looked up: `revision` is a branch, tag or commit, `cache_dir` defaults to the Hub's own."""
+    """How repositories are looked up: `revision` is a branch, tag or commit, `cache_dir` defaults to the Hub's own.
+
+    `variant` is a word in the name of the weights, as `fp16` in `model.fp16.safetensors`.
+    """
 
     revision: str | None = None
     token: str | bool | None = None
     cache_dir: str | Path | None = None
     local_files_only: bool = False
+    variant: str | None = None
 
 
 def is_hub_id(source: str) -> bool:
@@ -38,11 +45,41 @@ def is_hub_id(source: str) -> bool:
     return _ID.fullmatch(source) is not None
 
 
+def weight_names(names: Iterable[str], variant: str | None = None) -> list[str]:
+    """Of the names of the files in a folder, those that a model is loaded from: the config first, then the weights.
+
+    The weights are `model.safetensors`, or its shards with their index, or else `pytorch_model.bin`. The list has no
+    weights if there are none.
+    """
+    there = set(names)
+    found = [CONFIG_NAME] if CONFIG_NAME in there else []
+    whole = WEIGHTS_NAME if variant is None else f"model.{variant}.safetensors"
+    if whole in there:
+        return [*found, whole]
+    if INDEX_NAME in there and variant is None:
+        return [*found, INDEX_NAME, *sorted(name for name in there if _SHARD.fullmatch(name))]
+    return [*found, PICKLE_NAME] if PICKLE_NAME in there and variant is None else found
+
+
 def bundled_folder(name: str) -> str | None:
     """The folder of weights that this package ships under a name, `None` for any other name."""
     if name not in BUNDLED:
         return None
     return str(resources.files("model") / "checkpoints" / BUNDLED[name])
+
+
+def weights_snapshot(repo: str, access: HubAccess) -> Path:
+    """The local folder of a repository with the files that a model is loaded from, and no others.
+
+    Most repositories have `model.safetensors`. Shards and `pytorch_model.bin` are asked for only where it is not there,
+    at the commit of the first answer. Raises as `snapshot`.
+    """
+    whole = WEIGHTS_NAME if access.variant is None else f"model.{access.variant}.safetensors"
+    folder = snapshot(repo, (CONFIG_NAME, whole, INDEX_NAME), access)
+    if (folder / whole).exists():
+        return folder
+    rest = "model-*-of-*.safetensors" if (folder / INDEX_NAME).exists() else PICKLE_NAME
+    return snapshot(repo, (CONFIG_NAME, INDEX_NAME, rest), replace(access, revision=folder.name))
 
 
 def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:

@@ -15,9 +15,9 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 from model.network.config import SIZES, named_config
-from model.weights.pt_names import rename_pt
+from model.weights.stored_names import WRAPPINGS, in_our_names, unwrapped
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".torch")
 
 # What a file without weights turns out to be, by how it begins.
 _KINDS = {
@@ -36,13 +36,21 @@ class WeightsError(ValueError):
     """Weights that cannot be used: what is wrong with them and what to do."""
 
 
-def read_weights(location: str) -> dict[str, Tensor]:
-    """The tensors of a file (path or fsspec URI) under the names of `model.safetensors`, on the CPU.
+def read_weights(*locations: str) -> dict[str, Tensor]:
+    """The tensors of a file (path or fsspec URI), or of the shards of one model, on the CPU.
 
-    A `.pt` file is loaded weights-only; its tensors may be wrapped as `{"model": tensors}`, which trainers write beside
-    other things, and may carry the original names or those of `transformers`. Raises `WeightsError` saying what the
-    file is if it has no weights.
+    They get the names of `model.safetensors`. In the files they may carry the original names or those of
+    `transformers`, with what trainers and compilers put to them: see `stored_names`. A `.pt` file is loaded
+    weights-only. Raises `WeightsError` saying what the file is if it has no weights of SAM 2.
     """
+    tensors = {name: tensor for location in locations for name, tensor in _read(location).items()}
+    try:
+        return in_our_names(tensors)
+    except ValueError as error:
+        raise WeightsError(f"weights {locations[0]}: {error}") from error
+
+
+def _read(location: str) -> dict[str, Tensor]:
     with fsspec.open(location, "rb") as file:
         start = file.read(64)
     if not start:
@@ -99,29 +107,22 @@ def _read_pt(location: str) -> dict[str, Tensor]:
         raise WeightsError(
             f"weights {location}: a .pt file that is damaged or not whole ({error}); fetch it again"
         ) from error
-    tensors = _unwrap(content, location)
-    if any(name.startswith("vision_encoder.") for name in tensors):
-        return tensors
-    try:
-        return rename_pt(tensors)
-    except ValueError as error:
-        raise WeightsError(f"weights {location}: {error}") from error
+    return _tensors_of(content, location)
 
 
 def _load(file: IO[bytes]) -> object:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _unwrap(content: object, location: str) -> dict[str, Tensor]:
-    """The tensors by name, from a state dict or from `{"model": state dict, …}`; written in parallel training too."""
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
+def _tensors_of(content: object, location: str) -> dict[str, Tensor]:
+    """The tensors by name, from a state dict or from a dictionary that holds one beside other things."""
+    content = unwrapped(content)
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"weights {location}: holds a {type(content).__name__} instead of tensors by name")
     odd = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if odd:
         raise WeightsError(
             f"weights {location}: these entries are no tensors: {', '.join(odd[:8])}; expected tensors by name, or "
-            '{"model": tensors by name}'
+            f"such a dictionary under one of the keys {', '.join(WRAPPINGS)}"
         )
-    return {str(name).removeprefix("module."): value for name, value in content.items()}
+    return {str(name): value for name, value in content.items()}

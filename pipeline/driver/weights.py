@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from model import WEIGHT_FILES, bundled_folder, is_hub_id
+from model import bundled_folder, is_hub_id, weight_names
 from pipeline.commits.job_record import JobRecord, local_files
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, StorageError
@@ -61,9 +61,14 @@ def resolve_weights(
 
 def _content_hash(path: Path) -> str:
     """SHA-256 of the config and the weights in a folder, or of one file."""
-    files = [path / name for name in WEIGHT_FILES if (path / name).is_file()] if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = [path / name for name in weight_names(file.name for file in path.iterdir() if file.is_file())]
     if not files:
-        raise ConfigError(f"model.checkpoint={path}: holds neither {WEIGHT_FILES[0]} nor {WEIGHT_FILES[1]}")
+        raise ConfigError(
+            f"model.checkpoint={path}: the folder holds neither config.json nor weights (model.safetensors, its shards "
+            "or pytorch_model.bin); a single file, .pt or .safetensors, is given by its own name"
+        )
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as data:

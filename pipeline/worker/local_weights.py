@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from model import WEIGHT_FILES
+from model import weight_names
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 
@@ -31,7 +31,16 @@ def local_weights(source: str, identity: str, storage_options: Mapping[str, Any]
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
             _fetch(source, storage_options, folder)
-    return str(folder)
+    file = folder / source.rstrip("/").rpartition("/")[2]
+    return str(file if file.is_file() else folder)
+
+
+def _files(filesystem: Any, path: str) -> tuple[str, list[str]]:
+    """The folder, and the names of the files in it that the model is loaded from. `path` may be one file of weights."""
+    is_file = filesystem.isfile(path)
+    folder, _, name = path.rpartition("/") if is_file else (path, "", "")
+    names = [str(entry).rpartition("/")[2] for entry in filesystem.ls(folder, detail=False)]
+    return folder, [*(["config.json"] if "config.json" in names else []), name] if is_file else weight_names(names)
 
 
 def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path) -> None:
@@ -39,8 +48,9 @@ def _fetch(source: str, storage_options: Mapping[str, Any], folder: Path) -> Non
     aside.mkdir()
     try:
         filesystem, path = open_filesystem(source, storage_options)
-        for name in WEIGHT_FILES:
-            fetch = partial(filesystem.get_file, f"{path.rstrip('/')}/{name}", str(aside / name))
+        place, names = Backoff().run("listing the weights", lambda: _files(filesystem, path.rstrip("/")))
+        for name in names:
+            fetch = partial(filesystem.get_file, f"{place}/{name}", str(aside / name))
             Backoff().run(f"reading {name} of the weights", fetch)
         aside.rename(folder)
     finally:

@@ -141,7 +141,7 @@ def test_a_store_of_a_checkpoint_that_is_busy_for_a_moment_is_asked_again(store:
 
 
 def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds neither config\.json nor model\.safetensors"):
+    with pytest.raises(ConfigError, match=r"holds neither config\.json nor weights"):
         resolve_weights(config(f"model.checkpoint={tmp_path}"), None)
 
 

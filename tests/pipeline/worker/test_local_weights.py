@@ -43,3 +43,27 @@ def test_workers_that_start_at_once_wait_for_the_one_that_fetches(
     assert len(set(found)) == 1
     assert (Path(found[0]) / "model.safetensors").stat().st_size == 20 << 20
     assert [path for path in Path(found[0]).parent.iterdir() if path.is_dir()] == [Path(found[0])]
+
+
+def test_shards_are_fetched_and_nothing_that_the_model_is_not_loaded_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    names = ["config.json", "model.safetensors.index.json", *shards]
+    store = fsspec.filesystem("memory")
+    store.pipe({f"/sharded/{name}": b"x" for name in [*names, "optimizer.pt", "runs/events"]})
+    folder = Path(local_weights("memory://sharded", "listing:4", {}))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_one_file_of_weights_is_fetched_with_the_config_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    store = fsspec.filesystem("memory")
+    store.pipe({"/single/config.json": b"{}", "/single/mini.pt": b"weights", "/single/other.pt": b"other"})
+    for _ in range(2):
+        file = Path(local_weights("memory://single/mini.pt", "listing:5", {}))
+        assert file.read_bytes() == b"weights"
+        assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "mini.pt"]
