@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.records import Weights
 from pipeline.storage.job_storage import JobStorage
 
 
+@functools.cache
 def config(*overrides: str) -> JobConfig:
     return job_config("label", ["prompts=p.parquet", "output=out", *overrides])
 

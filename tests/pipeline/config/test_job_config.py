@@ -14,6 +14,7 @@ from typing import Any
 import fsspec
 import pytest
 from botocore.exceptions import NoCredentialsError
+from hydra.core.config_store import ConfigStore
 
 from pipeline.command import ExitCode, explain
 from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names
@@ -53,6 +54,16 @@ def test_every_file_of_conf_and_jobs_is_covered() -> None:
     named = {"conf/base.yaml"} | {f"jobs/{job}.yaml" for job in job_names()}
     named |= {f"conf/{group}/{name}.yaml" for group in ("model", "cluster") for name in group_names(group)}
     assert files == named
+
+
+def test_hydra_is_left_as_it_was_for_a_program_that_uses_it_itself() -> None:
+    before = ConfigStore.instance().load("hydra/config.yaml")
+    label()
+    with pytest.raises(ConfigError):
+        label("frames.stride=0")
+    after = ConfigStore.instance().load("hydra/config.yaml")
+    assert after == before
+    assert {"launcher": "basic"} in after.node.defaults
 
 
 def test_overrides_reach_the_typed_config() -> None:
