@@ -39,6 +39,14 @@ def _one_torch_thread() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What a test writes need not outlive a power cut, and each of 4000 waits for the disk takes milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _own_compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
     """torch.compile keeps its code between processes, and takes code that was made for another instruction set."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))

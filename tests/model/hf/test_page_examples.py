@@ -24,7 +24,7 @@ from tests.support.clips import iou
 from tests.support.sessions import OTHER_BATCH, center
 
 BEDROOM = Path(os.environ.get("MASKMILL_VIDEOS", Path(__file__).parents[4] / "shared" / "videos")) / "bedroom.mp4"
-NUM_DRAWN = 9
+NUM_DRAWN = 7
 Point = list[float]
 
 

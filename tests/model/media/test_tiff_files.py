@@ -272,6 +272,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.slow
 def test_without_the_extra_pillow_reads_most_and_the_rest_names_it(tmp_path: Path) -> None:
     files = {
         "lzw.tif": written(scene(), photometric="rgb", compression="lzw"),

@@ -54,6 +54,7 @@ def test_compiled_masks_equal_eager_ones() -> None:
         assert (one - other).abs().max() <= 1e-3 * one.std()
 
 
+@pytest.mark.slow
 def test_compiling_keeps_the_names_of_the_weights() -> None:
     model = load_model("mini")
     names = list(model.state_dict())

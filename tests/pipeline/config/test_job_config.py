@@ -415,9 +415,9 @@ def test_a_users_file_that_hides_our_package_is_named(tmp_path: Path, name: str)
     assert f"{tmp_path / name} hides maskmill's own package" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["model.py", "conf/__init__.py", "jobs.py"])
-def test_a_users_file_in_the_current_folder_hides_nothing(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("raise ImportError('the user own module')")
+def test_users_files_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
+    for name in ("model.py", "conf/__init__.py", "jobs.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise ImportError('the user own module')")
     done, _ = run_command("--cfg", "job", "model=tiny", folder=tmp_path)
     assert (done.returncode, "sam2.1-hiera-tiny" in done.stdout) == (0, True), done.stderr

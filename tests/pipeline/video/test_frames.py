@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import io
 import threading
 import time
@@ -54,6 +55,12 @@ MANY_SLICES = {
 }
 
 
+@functools.cache
+def encoded(kind: str) -> bytes:
+    """24 frames of one of the kinds."""
+    return KINDS[kind](pictures(24))
+
+
 def as_bytes(frame_pixels: torch.Tensor) -> bytes:
     return frame_pixels.numpy().tobytes()
 
@@ -102,7 +109,7 @@ def wait_until(is_true: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spool_bytes", [1 << 20, 1], ids=["spooled", "decoded-again"])
 def test_backward_frames_are_bit_equal_to_forward_ones(kind: str, spool_bytes: int) -> None:
-    data = KINDS[kind](pictures(24))
+    data = encoded(kind)
     with VideoFrames(media_of(data), options=DecodeOptions(spool_bytes=spool_bytes, stretch_frames=4)) as frames:
         forward = {frame.index: as_bytes(frame.pixels_HW3) for frame in frames.forward(0)}
         assert len(forward) == 24
@@ -113,7 +120,7 @@ def test_backward_frames_are_bit_equal_to_forward_ones(kind: str, spool_bytes: i
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_in_the_middle_are_bit_equal_to_those_of_a_whole_pass(kind: str) -> None:
-    with VideoFrames(media_of(KINDS[kind](pictures(24)))) as frames:
+    with VideoFrames(media_of(encoded(kind))) as frames:
         whole = {frame.index: as_bytes(frame.pixels_HW3) for frame in frames.forward(0)}
         for start in (1, 6, 13, 23):
             assert [(f.index, as_bytes(f.pixels_HW3)) for f in frames.forward(start)] == list(whole.items())[start:]
@@ -188,7 +195,7 @@ def test_a_rate_picks_the_frame_nearest_to_each_tick() -> None:
 
 @pytest.mark.parametrize("kind", ["closed-gop", "open-gop", "single-key", "mpegts", "vp9-webm"])
 def test_a_range_counts_its_frames_from_its_start(kind: str) -> None:
-    data = KINDS[kind](pictures(24))
+    data = encoded(kind)
     with VideoFrames(media_of(data)) as whole:
         all_frames = [as_bytes(frame.pixels_HW3) for frame in whole.forward(0)]
         times = [whole.position(index).pts_seconds or 0.0 for index in range(24)]
