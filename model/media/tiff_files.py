@@ -28,7 +28,9 @@ _DIALECTS = (
     *("shaped", "lsm", "ome", "imagej", "fluoview", "stk", "sis", "svs", "scn", "qpi", "ndpi", "bif", "avs", "eer"),
     *("philips", "scanimage", "nih", "mdgel"),
 )
-_JPEG = (6, 7)  # compressions
+# Those that tifffile may read, with `imagecodecs`: none, LZW, Deflate, PackBits, LZMA, Zstandard, WebP and JPEG 2000.
+# Not JPEG, because for damaged data imagecodecs tries decoders that can end the process.
+_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 34926, 50000, 34927, 50001, 33003, 33005, 34712)
 _ORIENTATION = 274  # number of a tag
 _MOST_SAMPLES = 16  # of a pixel: red, green, blue, and what else satellites see
 _MOST_BYTES_FOR_PILLOW = 256 << 20  # because it reads the whole file for each page
@@ -128,7 +130,7 @@ class TiffPictures:
         keyframe = _keyframe(page)
         self._check_size(keyframe)
         if not _is_plain(keyframe):
-            return self._by_pillow(page, keyframe, "its pixels are neither gray nor RGB")
+            return self._by_pillow(page, keyframe, "nothing here reads this kind of pixels or compression")
         try:
             return self._upright(keyframe, page.asarray(maxworkers=1))
         except ValueError as error:
@@ -162,6 +164,8 @@ class TiffPictures:
 
     def _by_pillow(self, page: TiffPage | TiffFrame, keyframe: TiffPage, reason: str) -> Values:
         """A page that tifffile cannot read, of 8 bits or of deep gray: Pillow gives other deep values cut to 8 bits."""
+        if self._tiff.filehandle.size > _MOST_BYTES_FOR_PILLOW:
+            reason = f"{reason} in files of more than {_MOST_BYTES_FOR_PILLOW >> 20} MiB"
         failed = MediaError(
             f"{self._name}: a page ({_kind(keyframe)}) cannot be read ({reason}); convert it to gray or RGB without "
             "compression"
@@ -195,8 +199,8 @@ def _is_plain(page: TiffPage) -> bool:
     """Whether tifffile gives gray or RGB for a page, perhaps with transparency behind."""
     if page.dtype is None or page.dtype.kind not in "buif" or 1 < page.bitspersample < 8:
         return False
-    if page.photometric == PHOTOMETRIC.YCBCR:
-        return page.compression in _JPEG
+    if page.compression not in _COMPRESSIONS:
+        return False
     if page.photometric == PHOTOMETRIC.RGB:
         return 3 <= page.samplesperpixel <= _MOST_SAMPLES
     if page.photometric in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK):

@@ -20,6 +20,7 @@ import pytest
 from pipeline import tables
 from pipeline.inputs.write import prompts_table
 from pipeline.run import main
+from tests.support.drawn_pictures import encoded, heic, scene
 from tests.support.media_files import (
     encode,
     encode_audio,
@@ -88,6 +89,12 @@ MEDIA: dict[str, tuple[int | None, Callable[[Path], bytes]]] = {
     "alpha.png": (1, lambda _: rgba_png()),
     "image.png": (1, lambda _: encode_image(pictures(1)[0])),
     "moving.gif": (3, lambda _: gif(3)),
+    "moving.webp": (3, lambda _: encoded([scene(place) for place in range(3)], "WEBP")),
+    "photo.heic": (1, lambda _: heic(scene())),
+    "stack.tif": (3, lambda _: encoded([scene(place) for place in range(3)], "TIFF")),
+    "half.tif": (None, lambda _: encoded(scene(), "TIFF")[:99]),
+    "too large.ppm": (None, lambda _: b"P6\n60000 60000\n255\n"),
+    "layers.psd": (None, lambda _: b"8BPS\0\1" + b"\0" * 40),
     "späces and ünicode ☃ #%20.mp4": (4, lambda _: CLIP),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,14 +13,8 @@ import pytest
 from PIL import Image
 
 from pipeline.arrays import UInt8Array
-from tests.support.drawn_pictures import encoded, read_by_both, refusal, scene
+from tests.support.drawn_pictures import encoded, heic, read_by_both, refusal, scene
 from tests.support.heif_files import box, grid_photo, turn
-
-
-def heic(pixels: UInt8Array, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    pillow_heif.from_pillow(Image.fromarray(pixels)).save(buffer, quality=-1, chroma=444, **options)
-    return buffer.getvalue()
 
 
 def difference(first: UInt8Array, second: UInt8Array) -> float:
