@@ -26,7 +26,7 @@ from model.media.film_files import (
     set_up_decoder,
 )
 from model.media.film_pictures import FilmPicture, RgbConverter
-from model.media.film_remarks import Reading
+from model.media.film_remarks import Claims, Reading
 from model.media.film_times import PresentationClock
 from model.media.formats import has_times
 from model.media.raw_frames import Display, RawFrame, VideoInfo
@@ -82,6 +82,7 @@ class FilmReader:
                 start_seconds=start,
                 format=container.format.name,
                 codec=stream.codec_context.name,
+                claims=_claims(container, stream),
             )
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
@@ -96,8 +97,7 @@ class FilmReader:
                 is_key = time is not None and _starts_decoding(picture)
                 yield RawFrame(time, is_key, FilmPicture(picture, converter), is_damaged=picture.is_corrupt)
             if seek_seconds is None:
-                num_listed = num_frames_listed(container, stream)
-                self._missing = reading.what_is_missing(num_listed, _duration_seconds(container, stream))
+                self._missing = reading.what_is_missing(_claims(container, stream))
 
     def _open(self) -> WatchedFile:
         return WatchedFile(self._name, self._open_file)
@@ -124,14 +124,12 @@ class FilmReader:
         """Pictures in presentation order, and their times in seconds."""
         # The stream's time base, because frames that the decoder hands out at the end of a file lack their own.
         time_base = stream.time_base
-        rate = stream.average_rate or stream.guessed_rate
-        step = 1 / rate if rate else _UNKNOWN_STEP_SECONDS
-        clock = PresentationClock(0 if time_base is None else round(step / time_base))
+        clock = PresentationClock(0 if time_base is None else round(_step_seconds(stream) / time_base))
         for picture in self._decode(file, container, stream, reading):
             units = clock.time_of(picture.pts, picture.dts, picture.duration)
             is_timed = units is not None and time_base is not None and has_times(container.format.name)
             time = float(units * time_base) if is_timed else None  # type: ignore[operator]
-            reading.note(time, float(step))
+            reading.note(time)
             yield picture, time
 
     def _decode(
@@ -172,6 +170,16 @@ def _display(first: av.VideoFrame, stream: VideoStream) -> Display:
     orientation = Orientation.of(first)
     aspect = float(stream.sample_aspect_ratio or 1)
     return Display(orientation.size_hw(first), first.rotation, 1 / aspect if orientation.swap else aspect)
+
+
+def _step_seconds(stream: VideoStream) -> Fraction:
+    rate = stream.average_rate or stream.guessed_rate
+    return 1 / rate if rate else _UNKNOWN_STEP_SECONDS
+
+
+def _claims(container: InputContainer, stream: VideoStream) -> Claims:
+    num_frames = num_frames_listed(container, stream) or None
+    return Claims(num_frames, _duration_seconds(container, stream), float(_step_seconds(stream)))
 
 
 def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:

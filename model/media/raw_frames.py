@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from model.media.errors import MediaError
+from model.media.film_remarks import Claims
 from model.pixels.orientation import UInt8Array
 
 
@@ -29,6 +30,7 @@ class Display:
 class VideoInfo:
     """What a file says of itself. Counts and rates are the container's claims and may be wrong; `None` = no claim.
 
+    `num_frames_claimed` is what the header says, `claims` are what a whole film must have.
     `start_seconds` is the first time that a frame has; `None` = frames have no times. `format` and `codec` are FFmpeg's
     names.
     """
@@ -40,6 +42,7 @@ class VideoInfo:
     start_seconds: float | None
     format: str
     codec: str
+    claims: Claims | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -142,7 +142,7 @@ class VideoFrames:
 
     def remarks(self) -> tuple[str, ...]:
         """What the passes so far have met that the user should know of, each in a few words."""
-        return (*self._reader.remarks(), *self._report.remarks())
+        return tuple(dict.fromkeys((*self._reader.remarks(), *self._report.remarks())))
 
     def length_up_to(self, limit: int) -> int:
         """`min(number of labeled frames, limit)`, exact, whatever the container claims."""

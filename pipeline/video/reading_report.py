@@ -26,7 +26,8 @@ class ReadingReport:
 
     def remarks(self) -> list[str]:
         """Clauses for the video's message."""
-        return [text for text in (*self.findings.texts(), self._late_start(), self._pixel_aspect()) if text]
+        found = (self._missing(), *self.findings.texts(), self._late_start(), self._pixel_aspect())
+        return [text for text in found if text]
 
     def absence(self, position: FramePosition, frame: int | None) -> str:
         """Why a prompt has no label, and the remedy. `frame` is where it is, if it is anywhere."""
@@ -43,6 +44,12 @@ class ReadingReport:
             f"the video has no frame then, its times go from {span[0]:g} s to {span[1]:g} s; give another pts_seconds "
             "or remove the prompt"
         )
+
+    def _missing(self) -> str:
+        """Several passes may have seen the whole video where none has read it from its start to its end."""
+        if self.info.claims is None or not self.index.complete or self.bounds.is_bounded:
+            return ""
+        return self.info.claims.what_is_missing(self.index.num_known, self.index.span_seconds())
 
     def _late_start(self) -> str:
         start = self.info.start_seconds

@@ -91,17 +91,31 @@ def test_frames_that_the_decoder_gives_up_are_said_to_be_missing(tmp_path: Path)
     assert remark.startswith(f"{len(judge(path))} of 16 frames could be read; the file is damaged, cut off")
 
 
+def half_downloaded(folder: Path) -> Path:
+    """A film of 40 frames, made for the web, of which the last part is lacking."""
+    whole = written(folder / "whole.mp4", drawn(Film(options=CLOSED.options, times=tuple(range(40)))))
+    ffmpeg("-i", whole, "-c", "copy", "-movflags", "faststart", folder / "fast.mp4")
+    data = (folder / "fast.mp4").read_bytes()
+    return written(folder / "half.mp4", data[: len(data) * 3 // 4])
+
+
 def test_half_a_download_says_how_many_frames_it_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = written(tmp_path / "whole.mp4", drawn(CLOSED))
-    ffmpeg("-i", whole, "-c", "copy", "-movflags", "faststart", tmp_path / "fast.mp4")
-    data = (tmp_path / "fast.mp4").read_bytes()
-    path = written(tmp_path / "half.mp4", data[: len(data) // 2])
+    path = half_downloaded(tmp_path)
     with caplog.at_level(logging.WARNING):
         (remark,) = assert_as_ffmpeg(path)
     num_read = len(judge(path))
-    assert 0 < num_read < 16
-    assert remark.startswith(f"{num_read} of 16 frames could be read")
+    assert 20 < num_read < 40
+    assert remark.startswith(f"{num_read} of 40 frames could be read")
     assert f"half.mp4: {remark}" in caplog.text
+
+
+def test_half_a_download_says_so_also_where_no_pass_has_read_all_of_it(tmp_path: Path) -> None:
+    path = half_downloaded(tmp_path)
+    with open_media(item(path)) as media, VideoFrames(media) as frames:
+        num_later = len(list(frames.forward(20)))
+        assert frames.remarks() == (
+            f"{20 + num_later} of 40 frames could be read; the file is damaged, cut off, or claims too many",
+        )
 
 
 @pytest.mark.parametrize("container", ["matroska", "flv"])
