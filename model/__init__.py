@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from model.network.sam2 import Sam2
     from model.pixels.transfers import Download, FrameBuffers, download
     from model.pixels.transforms import resize_frame, upsample_logits
-    from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
+    from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, warnings_naming
     from model.tracking.frames import ArrayFrames, Frame, FrameSource
     from model.tracking.session import VideoSession
     from model.tracking.state import FrameResult, Step
@@ -107,6 +107,7 @@ _HOMES = {
     "open_reader": "media.readers",
     "resize_frame": "pixels.transforms",
     "upsample_logits": "pixels.transforms",
+    "warnings_naming": "prompts",
     "weight_names": "weights.hub",
 }
 
@@ -162,6 +163,7 @@ __all__ = [
     "open_reader",
     "resize_frame",
     "upsample_logits",
+    "warnings_naming",
     "weight_names",
 ]
 

@@ -10,12 +10,15 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 log = logging.getLogger(__name__)
+
+_where: ContextVar[str] = ContextVar("where", default="")
 
 Point = tuple[float, float]
 BoolArray = npt.NDArray[np.bool_]
@@ -74,7 +77,13 @@ class BoxPrompt:
         overhang_y = 1 - (clamped[3] - clamped[1]) / (y1 - y0)
         if max(overhang_x, overhang_y) > BOX_OVERHANG:
             raise ValueError(f"box: {self.box_xyxy} lies outside of the frame ({width} wide, {height} high)")
-        log.warning("box %s sticks out of the frame (%d wide, %d high) and is clamped", self.box_xyxy, width, height)
+        log.warning(
+            "%sbox %s sticks out of the frame (%d wide, %d high) and is clamped",
+            _where.get(),
+            self.box_xyxy,
+            width,
+            height,
+        )
         return replace(self, box_xyxy=clamped)
 
 
@@ -115,11 +124,22 @@ def click_sequence(prompt: ClickPrompt) -> tuple[list[Point], list[int]]:
 
 @contextmanager
 def errors_naming(where: str) -> Iterator[None]:
-    """Puts the object and frame that an error is about before its message."""
+    """Puts the object and frame that an error or a warning is about before its message."""
+    with warnings_naming(where):
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
+
+@contextmanager
+def warnings_naming(where: str) -> Iterator[None]:
+    """Puts what a warning is about before its message."""
+    token = _where.set(f"{where}: ")
     try:
         yield
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+    finally:
+        _where.reset(token)
 
 
 def _check_points(points_xy: Sequence[Point], labels: Sequence[int]) -> None:

@@ -22,8 +22,12 @@ class ActorWorker:
     """A worker. `made` is its factory, pickled; modules in `foreign_folders` are not imported in its process."""
 
     def __init__(self, made: bytes, worker_id: str, foreign_folders: Sequence[str]) -> None:
+        self._name = f"maskmill-{worker_id}"
         sys.path[:] = [folder for folder in sys.path if folder not in foreign_folders]
         self._worker = cloudpickle.loads(made)(worker_id)
+
+    def __repr__(self) -> str:
+        return self._name  # stands before each line that Ray hands on of this process
 
     def is_placed(self) -> bool:
         """Whether the process runs: a call of this ends when it does."""

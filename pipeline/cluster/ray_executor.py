@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class _Actor:
 class RayExecutor:
     """One actor a worker. An actor whose call takes longer than `hang_seconds` or `setup_seconds` is killed.
 
-    The cluster is looked at for free CPUs and GPUs every `look_seconds`.
+    The cluster is looked at for free CPUs and GPUs every `look_seconds`. `job` names the job in the metrics.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class RayExecutor:
         setup_seconds: float,
         device: str = "auto",
         look_seconds: float = 5.0,
+        job: str = "",
     ) -> None:
         self._make_worker = make_worker
         self._deadlines = {"setup": setup_seconds, "work": hang_seconds, "drain": hang_seconds}
@@ -73,7 +75,7 @@ class RayExecutor:
         except ConfigError:
             self.close()
             raise
-        self._metrics = RayMetrics()
+        self._metrics = RayMetrics(job)
 
     @property
     def gpus_per_worker(self) -> float:
@@ -89,7 +91,12 @@ class RayExecutor:
         worker_id = f"w{self._num_started:04d}"
         self._num_started += 1
         remote = ray.remote(ActorWorker).options(
-            max_restarts=0, max_task_retries=0, max_concurrency=1, scheduling_strategy="SPREAD", **self._room.resources
+            name=f"maskmill-{worker_id}-{uuid.uuid4().hex[:8]}",  # two jobs may run in one namespace
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=1,
+            scheduling_strategy="SPREAD",
+            **self._room.resources,
         )
         made = cloudpickle.dumps(self._make_worker)  # type: ignore[no-untyped-call]
         handle: Any = remote.remote(made, worker_id, foreign_folders())

@@ -9,11 +9,13 @@ from ray.util.metrics import Gauge
 
 
 class RayMetrics:
-    """Gauges that Ray exports on the metrics port of each node."""
+    """Gauges that Ray exports on the metrics port of each node. Each has the tag `job`, the place of the output."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: str) -> None:
         def gauge(name: str, description: str, *tags: str) -> Any:
-            return Gauge(f"maskmill_{name}", description=description, tag_keys=tags)
+            made = Gauge(f"maskmill_{name}", description=description, tag_keys=("job", *tags))
+            made.set_default_tags({"job": job})
+            return made
 
         self._videos = gauge("videos", "Videos that ended in this run, by status", "status")
         self._failures = gauge("failures", "Failed videos of this run, by class of error", "error_class")
@@ -24,7 +26,8 @@ class RayMetrics:
             "num_objects_warned": gauge("objects_warned", "Objects that have a warning in ok videos of this run"),
             "num_masks": gauge("masks", "Masks committed in this run"),
             "num_waiting": gauge("queue", "Videos that are planned and have not ended"),
-            "num_workers": gauge("workers", "Workers that live"),
+            "num_workers": gauge("workers", "Workers that have loaded their model"),
+            "num_workers_starting": gauge("workers_starting", "Workers that are asked for and have not loaded it yet"),
             "num_gpus": gauge("gpus", "GPUs that the workers hold"),
             "frames_per_second": gauge("frames_per_second", "Frames per second over the last two minutes"),
         }

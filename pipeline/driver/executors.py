@@ -28,7 +28,8 @@ def open_executor(
     else:
         from pipeline.cluster.ray_executor import RayExecutor
 
-        executor = RayExecutor(make, cluster, worker.hang_seconds, worker.setup_seconds, job.config.model.device)
+        device, output = job.config.model.device, str(job.storage)
+        executor = RayExecutor(make, cluster, worker.hang_seconds, worker.setup_seconds, device, job=output)
     workers, cpus = counted(executor.capacity, "worker"), counted(cluster.cpus_per_actor, "CPU")
     _log.info("cluster=%s: up to %s, %s each", cluster.kind, workers, cpus)
     try:

@@ -76,7 +76,8 @@ class Loop:
                 self._handle(event)
             self._give_work()
             self._commit()
-            self._progress.tick("running", self._workers.count)
+            ready = self._workers.num_ready
+            self._progress.tick("running", ready, self._workers.count - ready)
         return self._end(Ending.STORAGE if self._dispatcher.set_aside else Ending.DONE)
 
     def _end(self, ending: Ending) -> Ending:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from pipeline.cluster.executor import Executor
 from pipeline.commits import status_file
@@ -24,6 +24,23 @@ from pipeline.text import OBJECT, WARNING, Causes, counted, printable
 _TERMINAL_SECONDS = 1.0
 _LOG_SECONDS = 10.0
 _RATE_SECONDS = 120.0
+
+
+class _Counts(NamedTuple):
+    """How far a run was at some time."""
+
+    time: float
+    num_frames: int = 0
+    num_ended: int = 0
+    num_labeled: int = 0
+
+
+class _Rates(NamedTuple):
+    """Frames, videos that ended, and those of them that are labeled, per second."""
+
+    frames: float
+    ended: float
+    labeled: float
 
 
 class Progress:
@@ -61,7 +78,7 @@ class Progress:
         self._clock = clock
         self._status_seconds = status_seconds
         self._started = clock()
-        self._recent: list[tuple[float, int, int]] = [(self._started, 0, 0)]
+        self._recent = [_Counts(self._started)]
         self._next_line = self._next_status = self._started
         self._is_terminal = self._stream.isatty()
 
@@ -95,7 +112,11 @@ class Progress:
             self.causes.add(kind, "", note.message, f"{outcome.video_id} object {note.object_id}")
 
     def follow(self, executor: Executor) -> None:
-        """From now on this executor shows the counts as metrics, and its workers hold GPUs."""
+        """From now on this executor shows the counts as metrics, and its workers hold GPUs.
+
+        Rates count from here, because the rows that the driver has written itself say nothing about the workers.
+        """
+        self._recent = [self._counts_now()]
         self._show_status = executor.show
         self._gpus_per_worker = executor.gpus_per_worker
 
@@ -108,28 +129,34 @@ class Progress:
         self.num_frames += num_frames
         self.stage_seconds.update(stage_seconds)
 
-    def tick(self, state: str, num_workers: int) -> None:
-        """Show the line (every second on a terminal, every 10 s elsewhere) and write `_status.json` when it is time."""
+    def tick(self, state: str, num_workers: int, num_starting: int = 0) -> None:
+        """Show the line (every second on a terminal, every 10 s elsewhere) and write `_status.json` when it is time.
+
+        `num_workers` have loaded their model, `num_starting` are asked for and have not.
+        """
         now = self._clock()
         if now >= self._next_line:
             self._next_line = now + (_TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS)
-            self._recent = [entry for entry in self._recent if entry[0] >= now - _RATE_SECONDS] or self._recent[-1:]
-            line = self.line(num_workers)
-            self._recent.append((now, self.num_frames, self.num_ended))
+            self._recent = [entry for entry in self._recent if entry.time >= now - _RATE_SECONDS] or self._recent[-1:]
+            line = self.line(num_workers, num_starting)
+            self._recent.append(self._counts_now())
             self._show(f"\r\x1b[K{line}" if self._is_terminal else f"{line}\n")
         if now >= self._next_status:
             self._next_status = now + self._status_seconds
-            self.write_status(state, num_workers)
+            self.write_status(state, num_workers, num_starting)
 
-    def line(self, num_workers: int) -> str:
-        """`12/40 videos · 1280 frames · 35.1 frames/s · ETA 1:20 · 2 failed · 2 workers`."""
-        frames_per_second, videos_per_second = self._rates()
-        parts = [f"{self._num_before + self.num_ended}/{self._num_planned} videos", counted(self.num_frames, "frame")]
-        parts.append(f"{frames_per_second:.1f} frames/s")
+    def line(self, num_workers: int, num_starting: int = 0) -> str:
+        """`12/40 videos (10 before) · 1280 frames · 35.1 frames/s · ETA 1:20 · 2 failed · 2 workers`."""
+        rates = self._rates()
+        before = f" ({self._num_before} before)" if self._num_before else ""
+        parts = [f"{self._num_before + self.num_ended}/{self._num_planned} videos{before}"]
+        parts += [counted(self.num_frames, "frame"), f"{rates.frames:.1f} frames/s"]
         left = self._num_planned - self._num_before - self.num_ended
-        parts.append(f"ETA {duration(left / videos_per_second)}" if videos_per_second else "ETA –")
+        parts.append(f"ETA {duration(left / rates.ended)}" if rates.ended else "ETA –")
         parts.append(f"{self.num_bad} failed")
-        parts.append(counted(num_workers, "worker"))
+        if self.num_objects_failed:
+            parts.append(f"{counted(self.num_objects_failed, 'object')} failed")
+        parts.append(counted(num_workers, "worker") + (f" ({num_starting} starting)" if num_starting else ""))
         return " · ".join(parts)
 
     def end_line(self) -> None:
@@ -142,9 +169,9 @@ class Progress:
         with contextlib.suppress(OSError):
             print(printable(text, self._stream), end="", file=self._stream, flush=True)
 
-    def write_status(self, state: str, num_workers: int) -> None:
+    def write_status(self, state: str, num_workers: int, num_starting: int = 0) -> None:
         """Write `_status.json`. A store that does not answer raises nothing, because the file only informs."""
-        frames_per_second, videos_per_second = self._rates()
+        rates = self._rates()
         status = RunStatus(
             state=state,
             num_planned=self._num_planned,
@@ -156,10 +183,11 @@ class Progress:
             num_objects_warned=self.num_objects_warned,
             num_frames=self.num_frames,
             num_masks=self.num_masks,
-            frames_per_second=round(frames_per_second, 3),
-            videos_per_second=round(videos_per_second, 5),
+            frames_per_second=round(rates.frames, 3),
+            videos_per_second=round(rates.labeled, 5),
             num_waiting=self._num_planned - self._num_before - self.num_ended,
             num_workers=num_workers,
+            num_workers_starting=num_starting,
             num_gpus=num_workers * self._gpus_per_worker,
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
             last_error=self.last_error,
@@ -170,11 +198,15 @@ class Progress:
         except StorageError as error:
             self.last_error = redact(str(error))
 
-    def _rates(self) -> tuple[float, float]:
-        """Frames and videos per second over the last two minutes."""
-        then, frames, ended = self._recent[0]
-        seconds = max(self._clock() - then, 1e-3)
-        return (self.num_frames - frames) / seconds, (self.num_ended - ended) / seconds
+    def _counts_now(self) -> _Counts:
+        return _Counts(self._clock(), self.num_frames, self.num_ended, self.by_status[Status.OK])
+
+    def _rates(self) -> _Rates:
+        """What is done per second over the last two minutes."""
+        then, now = self._recent[0], self._counts_now()
+        seconds = max(now.time - then.time, 1e-3)
+        ended, labeled = now.num_ended - then.num_ended, now.num_labeled - then.num_labeled
+        return _Rates((now.num_frames - then.num_frames) / seconds, ended / seconds, labeled / seconds)
 
     @property
     def seconds(self) -> float:

@@ -39,9 +39,14 @@ class Workers:
         return len(self._idle) + len(self._busy) + len(self._starting)
 
     @property
+    def num_ready(self) -> int:
+        """Workers that have loaded their model."""
+        return len(self._idle) + len(self._busy)
+
+    @property
     def has_started(self) -> bool:
         """Whether a worker lives that has loaded its model."""
-        return bool(self._idle or self._busy)
+        return self.num_ready > 0
 
     def start_missing(self, num_waiting: Callable[[int], int]) -> None:
         """Start as many as can run and have something to do.

@@ -159,7 +159,8 @@ class SessionStore:
             if self._state:
                 self._quick.delete([f"{self._folder}/{self._state}"])
         except StorageError as error:
-            _log.warning("the session of a video was not saved; the worker tries again later: %s", error)
+            video_id = self._identity.get("video_id")
+            _log.warning("video %r was not saved in its middle; the worker tries again later: %s", video_id, error)
             return False
         self._parts, self._state, self._unsaved = parts, state_name, []
         self._num_frames = self._num_saved_here = num_frames

@@ -35,6 +35,7 @@ from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import FlushPolicy, SegmentWriter
 from pipeline.records import WorkItem
 from pipeline.storage.parquet import RowReader
+from pipeline.storage.retry import Backoff
 from pipeline.storage.scratch import WorkerFolder
 from pipeline.storage.uris import StorageOptions
 from pipeline.video.media import open_media
@@ -57,7 +58,7 @@ class OpenMedia(Protocol):
     """The bytes of one video while a context is open; see `pipeline.video.media.open_media`."""
 
     def __call__(
-        self, item: WorkItem, storage_options: StorageOptions, rows: RowReader, /, *, scratch: Path
+        self, item: WorkItem, storage_options: StorageOptions, rows: RowReader, backoff: Backoff, /, *, scratch: Path
     ) -> AbstractContextManager[Media]: ...
 
 

@@ -11,6 +11,7 @@ from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import WorkItem
 from pipeline.storage.file_versions import FileVersion
+from pipeline.storage.retry import Backoff
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.selection import FrameSelection
 from pipeline.worker.equipment import Equipment
@@ -70,9 +71,12 @@ class Fetch:
         started = time.perf_counter()
         options, scratch = settings.config.storage_options, self._equipment.folder.path
         keep = settings.config.keep_columns
+        # A job that waits less for storage does so in each read as well.
+        backoff = Backoff(min(Backoff.patience_seconds, settings.config.worker.storage_patience_seconds))
         prompts = self.prompts = stages.read_prompts(item, options, tables.prompts, keep)
         self.kept = read_kept(item, options, tables.kept, keep)
-        media = self._resources.enter_context(stages.open_media(item, options, tables.video_bytes, scratch=scratch))
+        opened = stages.open_media(item, options, tables.video_bytes, backoff, scratch=scratch)
+        media = self._resources.enter_context(opened)
         self.version = FileVersion(media.num_bytes or 0, media.version) if media.version else None
         self.fetch_seconds = time.perf_counter() - started
         wanted, times = settings.config.frames, item.range

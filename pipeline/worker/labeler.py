@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from model import FrameResult, FrameSource, Prompt, Step
+from model import FrameResult, FrameSource, Prompt, Step, warnings_naming
 from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.output.mask_rows import MaskRows
@@ -160,7 +160,8 @@ def label_steps(
     """
     seeded, tracks = [], []
     for prompted in prompts.objects:
-        one, track = _check_object(prompted, frames)
+        with warnings_naming(f"video {video_id!r}, object {prompted.object_id}"):
+            one, track = _check_object(prompted, frames)
         tracks.append(track)
         if one is not None:
             seeded.append(one)

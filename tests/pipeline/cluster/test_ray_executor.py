@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+import ray.util
 
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.cluster.ray_executor import RayExecutor
@@ -281,3 +283,13 @@ def test_a_driver_killed_in_the_middle_goes_on_where_it_was(
     assert found.equals(expected)
     assert {video_id: found.videos[video_id]["finished_at"] for video_id in committed} == committed
     assert found.masks.equals(read_plainly(here.output))
+
+
+def test_actors_have_names_of_maskmill_that_differ_between_jobs(executors: list[RayExecutor], tmp_path: Path) -> None:
+    """Two jobs may run in one namespace, for instance from one notebook."""
+    for _ in range(2):
+        executor = executor_of(executors, ScriptedWorker)
+        started(executor, 1)
+    names = ray.util.list_named_actors()
+    assert len(set(names)) == 2
+    assert all(re.fullmatch(r"maskmill-w0000-[0-9a-f]{8}", name) for name in names)

@@ -159,6 +159,14 @@ def scrape(url: str) -> dict[str, float]:
     return found
 
 
+def jobs_of_metrics(url: str) -> set[str]:
+    """Which jobs our metrics name."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith("ray_maskmill_")]
+    assert lines
+    return {match[1] if (match := re.search(r'(?:\{|,)job="([^"]*)"', line)) else "" for line in lines}
+
+
 def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens(cluster: str, tmp_path: Path) -> None:
     """Two workers; one has nothing more to do while the other is at its long video. One video cannot be read."""
     wait_until(lambda: free_gpus() == 2, "the GPUs of the test before")
@@ -185,7 +193,10 @@ def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens
     assert last["videos{failed}"] == last["failures{input}"] == 1
     assert last["frames"] == 63
     assert last["masks"] == read.masks().count_rows() == sum(row["num_masks"] for row in rows)
-    assert last["workers"] == last["gpus"] == 0
+    assert last["workers"] == last["workers_starting"] == last["gpus"] == 0
+    assert last["objects_failed"] == last["objects_warned"] == 0
+    assert max(scraped.get("workers", 0) for scraped in watcher.scraped) == 2
+    assert jobs_of_metrics(cluster) == {str(job.output)}
     for stage in ("decode", "propagate", "encode", "fetch"):
         spent = sum(row[f"{stage}_seconds"] or 0.0 for row in rows)
         assert last[f"stage_seconds{{{stage}}}"] == pytest.approx(spent, abs=2e-3), stage

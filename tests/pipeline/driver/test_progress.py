@@ -14,7 +14,7 @@ from pipeline.driver.summary import JobCounts, summary
 from pipeline.errors import StorageError
 from pipeline.records import ObjectCounts, ObjectNote, Outcome, OutcomeDetails, Status
 from pipeline.storage.job_storage import JobStorage
-from tests.support.fake_workers import Clock
+from tests.support.fake_workers import Clock, FakeExecutor
 
 
 class Terminal(io.StringIO):
@@ -40,7 +40,29 @@ def test_the_line_shows_videos_rate_time_left_failures_and_workers(disk_storage:
     progress.worked(600, {})
     progress.committed([ended(f"v{number}") for number in range(9)] + [ended("bad", Status.FAILED, "input")])
     clock.sleep(20)
-    assert progress.line(2) == "20/40 videos · 600 frames · 30.0 frames/s · ETA 0:40 · 1 failed · 2 workers"
+    assert progress.line(2) == "20/40 videos (10 before) · 600 frames · 30.0 frames/s · ETA 0:40 · 1 failed · 2 workers"
+    assert progress.line(1, num_starting=3).endswith(" · 1 worker (3 starting)")
+
+
+def test_rows_that_the_driver_writes_itself_promise_no_end(disk_storage: JobStorage, clock: Clock) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.committed([ended(f"v{number}", Status.NO_PROMPTS) for number in range(20)])
+    clock.sleep(1)
+    progress.follow(FakeExecutor(1, lambda item: Status.OK))
+    assert "ETA –" in progress.line(1)
+    clock.sleep(10)
+    progress.committed([ended("labeled")])
+    assert "ETA 1:30" in progress.line(1)
+
+
+def test_failed_videos_are_no_labeled_ones_per_minute(disk_storage: JobStorage, clock: Clock) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.committed([ended("good"), *(ended(f"bad {number}", Status.FAILED, "input") for number in range(9))])
+    clock.sleep(10)
+    progress.write_status("running", 1, num_starting=2)
+    status = json.loads(disk_storage.read("_status.json"))
+    assert status["videos_per_second"] == 0.1
+    assert (status["num_workers"], status["num_workers_starting"]) == (1, 2)
 
 
 def test_before_anything_is_done_no_time_is_promised(disk_storage: JobStorage, clock: Clock) -> None:
@@ -185,4 +207,4 @@ def test_a_stream_that_is_not_utf_8_gets_the_line_too(disk_storage: JobStorage, 
     written = io.BytesIO()
     progress = progress_of(disk_storage, clock, io.TextIOWrapper(written, "ascii", write_through=True))
     progress.tick("running", 1)
-    assert b"10/40 videos | 0 frames" in written.getvalue()
+    assert b"10/40 videos (10 before) | 0 frames" in written.getvalue()

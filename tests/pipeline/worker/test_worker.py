@@ -31,8 +31,6 @@ from pipeline.inputs.prompts import VideoPrompts, read_prompts
 from pipeline.output.saved_sessions import num_saved
 from pipeline.records import Report, Status, VideoSource, Weights, WorkerEnd, WorkItem
 from pipeline.storage.job_storage import JobStorage
-from pipeline.storage.parquet import RowReader
-from pipeline.storage.uris import StorageOptions
 from pipeline.video.media import open_media
 from pipeline.worker.equipment import Stages
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
@@ -577,9 +575,9 @@ def test_a_worker_leaves_the_temporary_folder_of_its_process_alone(
     """With `cluster=serial` it is the user's process. All scratch lies in the worker's own folder."""
     before, during, folders = tempfile.gettempdir(), [], []
 
-    def noting_media(item: WorkItem, options: StorageOptions, rows: RowReader, *, scratch: Path) -> Any:
+    def noting_media(*arguments: Any, scratch: Path) -> Any:
         folders.append(scratch)
-        return open_media(item, options, rows, scratch=scratch)
+        return open_media(*arguments, scratch=scratch)
 
     def noting(steps: Sequence[Step]) -> list[FrameResult]:
         during.append(tempfile.gettempdir())
