@@ -168,9 +168,10 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
 
 
 class Tried(NamedTuple):
-    """What is kept of a bad video that is to be labeled again: with which prompts it was tried, and how often."""
+    """What is kept of a bad video that is to be labeled again: with which prompts and file it was tried, how often."""
 
     prompt_hash: str
+    source_hash: str
     attempts: int
     num_failures: int
 
@@ -277,7 +278,7 @@ class JobState:
         finished = self.finished.get(video_id)
         if finished is not None and finished.is_bad:
             tally = finished.tally
-            self.tried[video_id] = Tried(finished.prompt_hash, tally.attempts, tally.num_failures)
+            self.tried[video_id] = Tried(finished.prompt_hash, finished.source_hash, tally.attempts, tally.num_failures)
 
     def _finished(self, outcome: Outcome, segment: str) -> FinishedVideo:
         source_hash = outcome.details.source_hash
@@ -290,8 +291,12 @@ class JobState:
         if outcome.video_id in self.finished:
             return self.finished.tally(outcome.video_id)
         before = self.tried.pop(outcome.video_id, None)
-        num_before = before.num_failures if before is not None and before.prompt_hash == outcome.prompt_hash else 0
         details = outcome.details
+        is_same = before is not None and (before.prompt_hash, before.source_hash) == (
+            outcome.prompt_hash,
+            details.source_hash,
+        )
+        num_before = before.num_failures if before is not None and is_same else 0
         return Tally(
             details.num_tracks_failed,
             details.num_tracks_warned,
@@ -379,7 +384,7 @@ class JobState:
 
 
 _TALLY = {name: pa.int32() for name in Tally._fields}
-_TRIED = {"prompt_hash": pa.string(), "attempts": pa.int32(), "num_failures": pa.int32()}
+_TRIED = {"prompt_hash": pa.string(), "source_hash": pa.string(), "attempts": pa.int32(), "num_failures": pa.int32()}
 
 
 def _named_rows(values: Mapping[str, NamedTuple], types: Mapping[str, pa.DataType]) -> pa.Table:
@@ -392,8 +397,10 @@ def _named_rows(values: Mapping[str, NamedTuple], types: Mapping[str, pa.DataTyp
 
 
 def _values_by_name(rows: pa.Table, kind: Callable[..., T], types: Iterable[str]) -> dict[str, T]:
-    """The inverse of `_named_rows`."""
-    values = zip(*(rows[field].to_pylist() for field in types), strict=True)
+    """The inverse of `_named_rows`. A field that an earlier version did not have is an empty text."""
+    missing = [""] * rows.num_rows
+    columns = (rows[field].to_pylist() if field in rows.column_names else missing for field in types)
+    values = zip(*columns, strict=True)
     return {name: kind(*value) for name, value in zip(rows["name"].to_pylist(), values, strict=True)}
 
 

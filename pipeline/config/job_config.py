@@ -330,7 +330,8 @@ class JobConfig(Group):
     max_attempts: Annotated[int, Unit("attempts")] = Field(
         default=3,
         ge=1,
-        description="retry= leaves a video alone that has ended badly this many times in a row with the same prompts.",
+        description="retry= leaves a video alone that has ended badly this many times in a row with the same prompts "
+        "and the same file.",
     )
     relabel: bool = Field(
         default=False,

@@ -16,7 +16,7 @@ from pipeline.driver.losses import check_losses
 from pipeline.driver.places import check_lasting
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.replaced_files import with_replaced_files
-from pipeline.driver.retries import to_try_again
+from pipeline.driver.retries import to_try_again, with_other_files
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.input_tables import InputTables
@@ -97,7 +97,9 @@ def plan_job(job: Job) -> Plan:
     retry = to_try_again(config, state, job.storage)
     plan = make_plan(tables, state.finished, retry)
     _check_nothing_vanishes(job, plan)
-    return plan.again({}) if job.relabels_all else with_replaced_files(plan, config, state, retry)
+    if job.relabels_all:
+        return plan.again({})
+    return with_other_files(with_replaced_files(plan, config, state, retry), config, state, retry)
 
 
 def _check_nothing_vanishes(job: Job, plan: Plan) -> None:

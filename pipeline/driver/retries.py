@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from pipeline.commits.snapshot import FinishedVideo, JobState
 from pipeline.config.job_config import JobConfig
+from pipeline.inputs.plan import Plan
 from pipeline.records import Status
+from pipeline.storage.file_versions import current_versions
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import MAX_NAMED, counted
@@ -15,35 +18,57 @@ from pipeline.text import MAX_NAMED, counted
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Named:
+    """Finished videos that `retry=` names, by what is to be done with them."""
+
+    again: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)
+    uncounted: set[str] = field(default_factory=set)
+
+
 def to_try_again(config: JobConfig, state: JobState, storage: JobStorage) -> frozenset[str]:
     """Ids of the finished videos that `retry=` names.
 
     `retry=failed` also names `ok` videos with objects that failed. A video that has ended badly `max_attempts` times in
-    a row with the same prompts is left alone, because the next attempt would end in the same way; the log says so.
+    a row with the same prompts and the same file is left alone, because it would end in the same way again.
     """
-    wanted = {Status(name) for name in config.retry}
-    if not wanted:
-        return frozenset()
-    chosen: set[str] = set()
-    given_up: list[str] = []
-    uncounted: list[str] = []
-    for video_id, finished in state.finished.items():
-        if finished.tally.num_tracks_failed is None and finished.status is Status.OK:
-            uncounted.append(video_id)
-        elif _is_named(finished, wanted):
-            is_over = finished.tally.num_failures >= config.max_attempts
-            (given_up.append if is_over else chosen.add)(video_id)
-    if uncounted and Status.FAILED in wanted:
-        chosen |= _with_failed_objects(storage, state, uncounted)
-    if given_up:
-        named = ", ".join(map(repr, given_up[:MAX_NAMED])) + (", …" if len(given_up) > MAX_NAMED else "")
+    named = _named(config, state)
+    return frozenset(named.again | _with_failed_objects(storage, state, named.uncounted))
+
+
+def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Collection[str]) -> Plan:
+    """The plan that also tries videos again which ended badly too often, where their file is another one now.
+
+    `retry` are the videos of the plan that are tried again anyway. Says which videos are left alone.
+    """
+    given_up = _named(config, state).given_up
+    if not given_up:
+        return plan
+    files = ((video_id, uri) for video_id, uri in plan.done_files() if video_id in given_up)
+    versions = current_versions(files, config.storage_options, ask_stores=True)
+    hashes = {video_id: version.digest() for video_id, version in versions}
+    other = {name: now for name, now in hashes.items() if now != state.finished[name].source_hash}
+    if left := sorted(given_up - other.keys()):
         _log.warning(
-            "%s not tried again, because %d attempts with the same prompts ended badly (max_attempts): %s",
-            counted(len(given_up), "video"),
+            "%s not tried again, because %d attempts with the same prompts and file ended badly (max_attempts): %s",
+            counted(len(left), "video"),
             config.max_attempts,
-            named,
+            ", ".join(map(repr, left[:MAX_NAMED])) + (", …" if len(left) > MAX_NAMED else ""),
         )
-    return frozenset(chosen)
+    return plan.with_files_now(other, state.finished, retry) if other else plan
+
+
+def _named(config: JobConfig, state: JobState) -> _Named:
+    wanted = {Status(name) for name in config.retry}
+    named = _Named()
+    for video_id, finished in state.finished.items() if wanted else ():
+        if finished.tally.num_tracks_failed is None and finished.status is Status.OK and Status.FAILED in wanted:
+            named.uncounted.add(video_id)
+        elif _is_named(finished, wanted):
+            is_over = finished.tally.num_failures >= config.max_attempts and _was_opened(finished)
+            (named.given_up if is_over else named.again).add(video_id)
+    return named
 
 
 def _is_named(finished: FinishedVideo, wanted: Collection[Status]) -> bool:
@@ -51,7 +76,14 @@ def _is_named(finished: FinishedVideo, wanted: Collection[Status]) -> bool:
     return finished.status in wanted or (has_failed_objects and Status.FAILED in wanted)
 
 
+def _was_opened(finished: FinishedVideo) -> bool:
+    """Whether a video's file is known to have been read: one that was not there may be there by now."""
+    return finished.status is not Status.FAILED or bool(finished.source_hash)
+
+
 def _with_failed_objects(storage: JobStorage, state: JobState, video_ids: Collection[str]) -> set[str]:
     """Which of these videos have objects that failed, by their rows: an earlier version did not count objects."""
+    if not video_ids:
+        return set()
     noted = JobTables(storage, state).noted_tracks(video_ids)
     return {str(track["video_id"]) for track in noted if track["status"] != Status.OK}

@@ -156,7 +156,7 @@ class Plan:
 
     def with_files_now(self, files_now: Mapping[str, str], done: Mapping[str, Done], retry: Collection[str]) -> Plan:
         """The plan that also labels videos again whose file has another version: `files_now` are their hashes by id."""
-        return _decided(replace(self._tables, files_now=files_now), done, retry)
+        return _decided(replace(self._tables, files_now={**self._tables.files_now, **files_now}), done, retry)
 
     def again(self, done: Mapping[str, Done], retry: Collection[str] = ()) -> Plan:
         """The plan after the log has changed, without reading the tables again."""

@@ -138,6 +138,26 @@ def test_failures_in_a_row_add_up_until_the_prompts_change() -> None:
     assert state.finished["v"] == FinishedVideo(Status.FAILED, "p", "e", Tally(2, 1, 3, 2)), "moved, not tried again"
 
 
+def test_failures_in_a_row_begin_anew_with_another_file() -> None:
+    def failed(name: str, source_hash: str) -> Segment:
+        details = OutcomeDetails(1, 1, source_hash=source_hash)
+        return Segment(
+            name,
+            {"masks": 0, "tracks": 1, "videos": 1},
+            9,
+            (Outcome("v", Status.FAILED, "p", 0, 0, "input", "", details),),
+        )
+
+    state = state_of(Entry("w", 1, add=(failed("a", "1"),)))
+    found = []
+    for before, name, source_hash in (("a", "b", "1"), ("b", "c", "2"), ("c", "d", "2")):
+        state.apply(Entry("w", 1, remove=(before,), forget=("v",)))
+        state = JobState.from_parquet(state.to_parquet())
+        state.apply(Entry("w", 1, add=(failed(name, source_hash),)))
+        found.append(state.finished["v"].tally.num_failures)
+    assert found == [2, 1, 2]
+
+
 def test_a_roll_up_keeps_what_was_tried_and_what_is_not_plain() -> None:
     state = state_of(
         Entry("w", 1, add=(segment("a", "v1", "v2"), ended("b", "bad", Status.OK, 3, attempts=4))),

@@ -229,8 +229,11 @@ def test_retry_takes_videos_with_objects_that_failed_until_that_has_happened_too
         assert noted(job, "retry=failed") == (0, ["one"])
         assert job.tables().videos["one"]["attempts"] == attempt
     assert noted(job, "retry=failed") == (0, [])
-    assert "1 video not tried again, because 3 attempts with the same prompts ended badly" in caplog.text
-    assert noted(job, "retry=failed", "max_attempts=4") == (0, ["one"])
+    assert "1 video not tried again, because 3 attempts with the same prompts and file ended badly" in caplog.text
+    clip = job.folder / "in" / "one.mp4"
+    clip.write_bytes(clip.read_bytes() + b"\0")
+    assert noted(job, "retry=failed") == (0, ["one"]), "another file is tried anew"
+    assert noted(job, "retry=failed", "max_attempts=1") == (0, [])
     job.rewrite("prompts", [*rows, wrong[0] | {"box_xyxy": [60.0, 50.0, 10.0, 10.0]}])
     assert noted(job, "retry=failed") == (0, ["one"])
     assert job.tables().videos["one"]["attempts"] == 1, "other prompts are tried anew"
