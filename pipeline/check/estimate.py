@@ -85,7 +85,7 @@ class Experience:
             ok.num_rows,
             pc.sum(ok["num_frames"]).as_py(),
             num_masks,
-            pc.sum(ok["wall_seconds"]).as_py() or 0.0,
+            (pc.sum(ok["wall_seconds"]).as_py() or 0.0) / job.config.worker.videos_in_flight,
             sum(size.num_bytes for size in sizes) if num_masks else 0,
         )
 

@@ -16,7 +16,7 @@ def describe_groups(group: type[Group]) -> str:
     for name, field in group.model_fields.items():
         inner = group_of(field)
         if inner is not None:
-            heading = textwrap.fill(f"{name}: {inner.__doc__}", _WIDTH)
+            heading = textwrap.fill(f"{name}: {' '.join((inner.__doc__ or '').split())}", _WIDTH)
             parts.append("\n".join([heading, *map(describe_key, keys(inner, name))]))
     return "\n\n".join(part for part in parts if part)
 

@@ -138,11 +138,20 @@ def _check_apart(config: JobConfig) -> None:
     """Raises `ConfigError` if the output lies in a folder of input tables: the next run would read it as input."""
     places = [("videos", config.videos), ("prompts", config.prompts)]
     for key, folder in (*places, *(("corrections", place) for place in config.corrections or ())):
-        if folder and str(config.output).startswith(folder.rstrip("/") + "/"):
+        if folder and _lies_in(str(config.output), folder):
             raise ConfigError(
                 f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, and all tables in "
                 f"that folder are input: name another output, or name files or a glob in {key}="
             )
+
+
+def _lies_in(place: str, folder: str) -> bool:
+    """Whether a place is a folder or lies below it, however both are written: local ones without links and `..`."""
+    if is_local(place) != is_local(folder):
+        return False
+    if is_local(place):
+        return Path(local_path(place)).resolve().is_relative_to(Path(local_path(folder)).resolve())
+    return f"{place.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
 
 
 def is_finished(job: Job, plan: Plan) -> bool:

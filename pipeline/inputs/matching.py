@@ -13,6 +13,7 @@ from pipeline.inputs.prompt_index import PromptIndex
 from pipeline.inputs.videos import VideoRows
 
 _NUM_SHOWN = 3
+_MOST_INDEXED = 100_000  # ids that are looked at: some 20 MB for a moment
 _MOST_COMPARED = 10_000  # ids that are compared letter by letter: a second for all examples
 
 
@@ -31,7 +32,8 @@ def check_some_match(tables: InputTables, videos: VideoRows, prompts: PromptInde
 
 def did_you_mean(unknown: Iterable[str], ids: Sequence[str]) -> str:
     """`; did you mean 'cup' by 'Cup.mp4'?` for the first unknown id that is almost one of `ids`; else empty."""
-    alike = {_core(video_id): video_id for video_id in sorted(ids, key=len, reverse=True)}
+    first = list(islice(ids, _MOST_INDEXED))
+    alike = {_core(video_id): video_id for video_id in sorted(first, key=len, reverse=True)}
     for name in unknown:
         meant = alike.get(_core(name))
         if meant is None:

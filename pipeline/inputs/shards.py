@@ -29,8 +29,8 @@ from pipeline.storage.uris import StorageOptions
 
 T = TypeVar("T")
 _REMEDIES = {
-    "videos": "write it again, or give a folder of videos, a glob or one video",
-    "prompts": "write it again",
+    "videos": "write it again, or give a folder of videos, a glob or one video (.mp4, .mov, .mkv …)",
+    "prompts": "write it again, for instance with to_parquet of pandas",
     "corrections": "write it again",
 }
 

@@ -28,7 +28,7 @@ from pipeline.text import counted
 _BATCH_ROWS = 1 << 13
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Found:
     """One video: its id, its absolute URI, and its path below the root, with the suffix."""
 

@@ -377,6 +377,17 @@ def test_an_output_inside_the_input_is_refused(job: JobFolder, capsys: pytest.Ca
     assert job.run(f"videos={folder}/videos*", f"output={folder / 'out'}") == 0
 
 
+def test_an_output_is_inside_or_beside_the_input_however_it_is_written(
+    job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write(["one"])
+    folder = job.folder / "in"
+    for place in (str(folder), f"{folder}/../in/out", f"file://{folder}/out"):
+        assert job.run(f"videos={folder}", f"output={place}", "check=true") == 2
+        assert "lies in videos=" in capsys.readouterr().err
+    assert job.run(f"videos={folder}", f"output={folder}/../beside", "check=true") == 0
+
+
 class StopOnceRowsAreThere(StopSignals):
     """A signal that comes when the job has published its first rows."""
 
