@@ -277,10 +277,10 @@ class Sam2VideoModel(nn.Module):
 
     def _output(self, result: FrameResult, object_ids: list[int]) -> Sam2VideoSegmentationOutput:
         """The result with a row for each object of the session, also those that have not started."""
-        side = self.network.config.mask_size
-        logits = torch.full((len(object_ids), 1, side, side), HIDDEN_LOGIT, device=self.device)
-        scores = torch.full((len(object_ids), 1), HIDDEN_LOGIT, device=self.device)
-        ious = torch.zeros(len(object_ids), device=self.device)
+        side, device, dtype = self.network.config.mask_size, self.device, wide(self.dtype)
+        logits = torch.full((len(object_ids), 1, side, side), HIDDEN_LOGIT, device=device, dtype=dtype)
+        scores = torch.full((len(object_ids), 1), HIDDEN_LOGIT, device=device, dtype=dtype)
+        ious = torch.zeros(len(object_ids), device=device, dtype=dtype)
         rows = [object_ids.index(object_id) for object_id in result.object_ids]
         logits[rows, 0] = result.logits_BHW
         scores[rows, 0] = result.object_scores_B
