@@ -61,6 +61,7 @@ class Sam2VideoModel(nn.Module):
         super().__init__()
         self.config = config
         self.network = Sam2(config.network()) if network is None else network
+        self.eval()
         # Hooks, as a module around this one never calls its `load_state_dict`.
         self.register_state_dict_post_hook(_shorten_names)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_lengthen_names)  # type: ignore[no-untyped-call]
