@@ -32,8 +32,9 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
     no_videos = " and no video" if key == "videos" else ""
     if is_glob(filesystem, path):
         root = before_wildcards(path)
-        shown = [name for name in filesystem.glob(path) if not str(name).rpartition("/")[2].startswith(("_", "."))]
-        found = [name for name in shown if not filesystem.isdir(name)]
+        matches = filesystem.glob(path, detail=True)
+        shown = [name for name in matches if not str(name).rpartition("/")[2].startswith(("_", "."))]
+        found = [name for name in shown if matches[name]["type"] != "directory"]
         what = f"the glob matches no file{no_videos}"
     elif filesystem.isdir(path):
         root = str(path).rstrip("/")

@@ -116,7 +116,7 @@ def _find(uri: str, options: StorageOptions | None, no_tables: frozenset[str]) -
     if is_glob(filesystem, path):
         root = before_wildcards(path)
         matches = listed(filesystem.glob, path)
-        named = {name: info for name, info in matches.items() if not filesystem.isdir(name)}
+        named = {name: info for name, info in matches.items() if not _is_folder(filesystem, name, info)}
         names = named.copy()
         for name in matches.keys() - named.keys():
             names |= listed(filesystem.find, name)
@@ -134,6 +134,11 @@ def _find(uri: str, options: StorageOptions | None, no_tables: frozenset[str]) -
     told = {absolute(name): version for name, info in names.items() if (version := version_of(info)) is not None}
     versions = {one.video_id: told[one.uri] for one in found if one.uri in told}
     return VideoFiles(absolute(root), found, warnings, versions) if found else None
+
+
+def _is_folder(filesystem: Any, name: str, info: Mapping[str, Any]) -> bool:
+    """Whether a match of a glob is a folder. A store has told it; asking once more costs a request for each."""
+    return bool(info["type"] == "directory" if "type" in info else filesystem.isdir(name))
 
 
 def _listed(listing: Callable[..., Any], path: str, *, has_details: bool) -> dict[str, dict[str, Any]]:
@@ -172,6 +177,12 @@ def _group(paths: Mapping[str, str], named: Collection[str], root: str) -> tuple
         name = folder or posixpath.basename(root)
         found.append(_Found(name, uri, name))
     warnings = [f"videos: {counted(num_left_out, 'image')} beside the videos: left out"] if num_left_out else []
+    num_single = sum(one.path in named and one.path.lower().endswith(IMAGE_SUFFIXES) for one in found)
+    if num_single > 1:
+        warnings.append(
+            f"videos: {num_single} images are as many videos of one frame; if they are frames of one video, name the "
+            "folder"
+        )
     return found, warnings
 
 

@@ -91,6 +91,11 @@ def test_a_folder_of_images_is_one_video(tmp_path: Path) -> None:
     assert found(davis / "bear") == {"bear": f"{davis}/bear"}
     assert found(davis / "*") == found(davis)
     assert found(davis / "bear" / "*.jpg").keys() == {"00000", "00001"}
+    images = find_videos(str(davis / "bear" / "*.jpg"))
+    assert images is not None
+    assert images.warnings == (
+        "videos: 2 images are as many videos of one frame; if they are frames of one video, name the folder",
+    )
 
 
 def test_images_beside_videos_are_left_out_with_a_word(tmp_path: Path) -> None:
