@@ -162,7 +162,9 @@ def _read(location: str | Path) -> tuple[VideoInfo, Iterator[UInt8Array]]:
     info = reader.info()
 
     def pictures() -> Iterator[UInt8Array]:
-        for raw in reader.read():
+        for number, raw in enumerate(reader.read()):
+            if raw.is_damaged:
+                _log.warning("video %s: frame %d is damaged", location, number)
             yield raw.picture.pixels(info.size_hw)
         for remark in reader.remarks():
             _log.warning("video %s: %s", location, remark)

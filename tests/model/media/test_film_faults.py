@@ -77,6 +77,13 @@ def test_a_damaged_frame_keeps_its_number_and_is_named(tmp_path: Path) -> None:
         assert float(np.abs(found.pixels_HW3.numpy().astype(int) - picture(9)).mean()) < 6
 
 
+def test_the_documented_call_tells_which_frame_is_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path / "one.mp4", with_damage(drawn(CLOSED), 5, share=0.4))
+    with caplog.at_level(logging.WARNING):
+        load_video(path)
+    assert [record.getMessage() for record in caplog.records] == [f"video {path}: frame 5 is damaged"]
+
+
 def test_a_bad_macroblock_costs_no_frame(tmp_path: Path) -> None:
     film = Film("avi", "mpeg4", options=(("g", "8"), ("bf", "0")))
     path = written(tmp_path / "one.avi", with_damage(drawn(film), 5))

@@ -113,6 +113,19 @@ def test_a_rate_goes_on_where_pieces_overlap() -> None:
     assert len(times_of(data, FrameSelection(fps=10))) == 24
 
 
+def test_sessions_that_earlier_programs_saved_go_on_unless_other_frames_are_taken_now() -> None:
+    def identity(selection: FrameSelection) -> str:
+        with VideoFrames(media_of(drawn(Film())), selection) as frames:
+            return frames.identity()
+
+    every_third = identity(FrameSelection(stride=3))
+    assert every_third.startswith("VideoInfo(size_hw=(48, 64), ")
+    assert every_third.endswith(", codec='h264')")
+    assert identity(FrameSelection()) == every_third
+    for by_time in (FrameSelection(fps=2), FrameSelection(start_seconds=0.5), FrameSelection(end_seconds=0.5)):
+        assert identity(by_time) not in (every_third, "")
+
+
 # Files that start late
 
 
