@@ -42,7 +42,8 @@ _FIELDS = (
 def log_video(outcome: Outcome, attempt: int) -> None:
     """Log that a video is in the tables. What failed is a warning: the video, or each object of an `ok` one."""
     for note in outcome.details.notes:
-        about = {"video_id": outcome.video_id, "object_id": note.object_id, "status": note.status.value}
+        about = {"video_id": outcome.video_id, "object_id": note.object_id, "attempt": attempt}
+        about["status"] = note.status.value
         VIDEOS.warning("%s", note.message, extra=about)
     is_warned = outcome.status is Status.OK and bool(outcome.message)
     VIDEOS.log(

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.command import ExitCode, JobArguments, main
+from pipeline import compact, run, status
+from pipeline.command import ExitCode, JobArguments, main, parse, set_up_logging
+from pipeline.compact import CompactArguments
+from pipeline.errors import ConfigError
+from pipeline.storage.job_storage import JobStorage
+from tests.support.labeled import driver, labeled, publish
+
+
+def status_main(words: list[str]) -> int:
+    return main(status.HELP, status.StatusArguments, status.run, words)
+
+
+def compact_main(words: list[str]) -> int:
+    return main(compact.HELP, CompactArguments, compact.run, words)
+
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -32,3 +50,55 @@ def test_only_one_place_sets_up_the_log_of_the_terminal() -> None:
 def test_a_command_whose_arguments_are_wrong_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main("help", JobArguments, lambda _: ExitCode.DONE, ["--force"]) is ExitCode.REFUSED
     assert "'--force' is not key=value" in capsys.readouterr().err
+
+
+class Ascii(io.TextIOWrapper):
+    """A stream that takes ASCII only, as Python opens it under `PYTHONIOENCODING=ascii`."""
+
+    def __init__(self) -> None:
+        self.written = io.BytesIO()
+        super().__init__(self.written, "ascii", errors="strict", write_through=True)
+
+
+def ascii_terminal(monkeypatch: pytest.MonkeyPatch) -> tuple[Ascii, Ascii]:
+    """Standard output and standard error. It is called in a test, because pytest puts its own there before each one."""
+    streams = Ascii(), Ascii()
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    return streams
+
+
+@pytest.mark.parametrize("command", [run.main, status_main, compact_main])
+def test_help_is_shown_on_a_terminal_that_is_not_utf_8(
+    command: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = ascii_terminal(monkeypatch)
+    assert command(["--help"]) == 0
+    shown = out.written.getvalue()
+    assert b"output=..." in shown
+    assert b"\\u" not in shown, "our own signs have plain forms"
+
+
+def test_names_in_any_alphabet_break_no_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out, err = ascii_terminal(monkeypatch)
+    storage, spool = JobStorage(str(tmp_path / "job")), tmp_path / "spool"
+    _, keeper = driver(storage, spool)
+    keeper.commit([publish(storage, spool, labeled("☃ ok", wrong={7: "object 7: ☃ × 2"}))])
+    assert status_main([f"output={storage.uri}"]) == 0
+    assert b"\\u2603 ok object 7" in out.written.getvalue()
+    assert status_main([f"output={storage.uri}", "json=true"]) == 0
+    assert compact_main([f"output={tmp_path / '☃'}"]) == 2
+    assert b"\\u2603 holds no job" in err.written.getvalue()
+    assert run.main(["prompts=☃.parquet", "output=☃", "☃=1"]) == 2
+    logging.getLogger("pipeline.tests").warning("video %r", "☃")
+
+
+def test_the_client_of_s3_does_not_say_where_it_found_its_credentials() -> None:
+    set_up_logging()
+    assert not logging.getLogger("aiobotocore.credentials").isEnabledFor(logging.INFO)
+
+
+def test_a_uri_is_no_local_place() -> None:
+    assert compact_main(["output=x", "spool_dir=s3://bucket/spool"]) == ExitCode.REFUSED
+    with pytest.raises(ConfigError, match=r"s3://bucket/spool is no path on local disk: give one without s3://"):
+        parse(CompactArguments, ["output=x", "spool_dir=s3://bucket/spool"])

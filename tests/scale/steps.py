@@ -15,6 +15,7 @@ from pipeline.config import compose
 from pipeline.config.job_config import JobConfig
 from pipeline.driver import driver
 from pipeline.driver.job import open_job, plan_job
+from pipeline.driver.run_record import RunRecord
 from pipeline.output.layout import segment_object
 from pipeline.output.schema import TABLES
 from pipeline.storage.job_storage import JobStorage
@@ -93,7 +94,7 @@ def label(folder: Path, num_videos: int) -> dict[str, Any]:
     planned = plan_job(job)
     plan_seconds = time.perf_counter() - before_plan
     with contextlib.redirect_stderr(io.StringIO()):
-        code = driver.drive(job, planned, on(executor))
+        code = driver.drive(job, planned, RunRecord(None), on(executor)).code
     seconds = time.perf_counter() - started
     state = CommitLog(JobStorage(str(folder / "out")), "reader").load()
     assert (code, len(state.finished), executor.num_offered) == (0, num_videos, num_videos)
@@ -163,7 +164,7 @@ def resume(folder: Path, num_videos: int) -> dict[str, Any]:
     planned = plan_job(job)
     plan_seconds = time.perf_counter() - started - log_seconds
     with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(_FirstOffer):
-        driver.drive(job, planned, on(_Starts()))
+        driver.drive(job, planned, RunRecord(None), on(_Starts()))
         raise AssertionError("nothing was left to label")
     seconds = time.perf_counter() - started
     return {

@@ -1,0 +1,57 @@
+"""Which finished videos `retry=` labels again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.commits.log import CommitLog
+from pipeline.commits.snapshot import JobState
+from pipeline.config.compose import job_config
+from pipeline.driver.retries import to_try_again
+from pipeline.records import Status
+from pipeline.storage.job_storage import JobStorage
+from tests.support.labeled import driver, labeled, publish
+
+
+@pytest.fixture
+def state(disk_storage: JobStorage, tmp_path: Path) -> JobState:
+    """One video of each kind."""
+    log, keeper = driver(disk_storage, tmp_path / "spool")
+    videos = [labeled("whole"), labeled("partly", wrong={7: "box: x0 < x1"})]
+    videos += [labeled(kind, status=Status(kind)) for kind in ("failed", "quarantined", "no_prompts")]
+    keeper.commit([publish(disk_storage, tmp_path / "spool", *videos)])
+    return log.state
+
+
+@pytest.mark.parametrize(
+    ("retry", "chosen"),
+    [
+        ("[]", set()),
+        ("failed", {"failed", "partly"}),
+        ("quarantined", {"quarantined"}),
+        ("[failed,quarantined]", {"failed", "partly", "quarantined"}),
+    ],
+)
+def test_retry_names_videos_by_how_they_ended_and_failed_also_means_objects(
+    state: JobState, disk_storage: JobStorage, retry: str, chosen: set[str]
+) -> None:
+    config = job_config("label", ["prompts=p", "output=o", "model=mini", f"retry={retry}"])
+    assert to_try_again(config, state, disk_storage) == chosen
+
+
+def test_objects_that_an_earlier_version_did_not_count_are_found_in_the_tables(
+    state: JobState, disk_storage: JobStorage
+) -> None:
+    """The log of that version has seven values an outcome."""
+    for path in disk_storage.tree("_log"):
+        document = json.loads(disk_storage.read(path))
+        for segment in document["add"]:
+            segment["outcomes"] = [values[:7] for values in segment["outcomes"]]
+        disk_storage.replace(path, json.dumps(document).encode())
+    earlier = CommitLog(disk_storage, "reader").load()
+    assert earlier.finished["partly"].tally.num_tracks_failed is None
+    config = job_config("label", ["prompts=p", "output=o", "model=mini", "retry=failed"])
+    assert to_try_again(config, earlier, disk_storage) == {"failed", "partly"}
