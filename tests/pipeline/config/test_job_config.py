@@ -19,6 +19,7 @@ from hydra.core.config_store import ConfigStore
 from pipeline.command import ExitCode, explain
 from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names
 from pipeline.config.job_config import JobConfig, ModelConfig
+from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError, StorageError
 from pipeline.run import main, split_job
 from pipeline.storage.retry import Backoff
@@ -328,6 +329,7 @@ def test_an_unknown_job_is_told_which_there_are() -> None:
         (["output=x"], "demo"),
         (["prompts=p", "output=x"], "label"),
         (["videos=v"], "label"),
+        (["corrections=c", "output=x"], "label"),
         (["conf=a.yaml", "prompts=p"], "a.yaml"),
     ],
 )
@@ -421,3 +423,20 @@ def test_users_files_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
         (tmp_path / name).write_text("raise ImportError('the user own module')")
     done, _ = run_command("--cfg", "job", "model=tiny", folder=tmp_path)
     assert (done.returncode, "sam2.1-hiera-tiny" in done.stdout) == (0, True), done.stderr
+
+
+def test_corrections_are_one_place_on_the_command_line_and_a_list_of_them_in_a_job_file(tmp_path: Path) -> None:
+    assert job_config("label", ["output=o", "corrections=a,[b] c.parquet"]).corrections == ("a,[b] c.parquet",)
+    job = tmp_path / "job.yaml"
+    job.write_text("model: mini\noutput: o\nprompts: p\ncorrections: [a.parquet, b/*.parquet]\n")
+    assert job_config(str(job), []).corrections == ("a.parquet", "b/*.parquet")
+    assert job_config(str(job), ["corrections=null"]).corrections is None
+    with pytest.raises(ConfigError, match=r"corrections=7: expected a path or URI, or in a job file a list of them"):
+        checked(JobConfig, {"model": {"name": "m", "checkpoint": "c"}, "corrections": 7})
+
+
+def test_corrections_on_this_machines_disk_are_refused_for_a_cluster_of_others() -> None:
+    with pytest.raises(ConfigError, match=r"corrections=/data/fix\.parquet lies on this machine's disk"):
+        job_config(
+            "label", ["cluster=existing", "prompts=s3://b/p", "output=s3://b/o", "corrections=/data/fix.parquet"]
+        )

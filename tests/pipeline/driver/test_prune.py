@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from pipeline import tables
@@ -24,14 +25,14 @@ from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage
 from tests.support.labeled import driver, labeled, mask_rows, publish
 from tests.support.quick_storage import QuickStorage
+from tests.support.s3_server import S3Server
 from tests.support.traces import traces
 
 GONE = ("gone-labeled", "gone-failed", "gone-saved", "gone-struck", "gone-forgotten")
 
 
-def a_job(uri: str, spool: Path) -> None:
+def a_job(storage: JobStorage, spool: Path) -> None:
     """An output with three wanted videos, and with others of which it knows in every way that there is."""
-    storage = QuickStorage(uri)
     log, keeper = driver(storage, spool, "driver-0")
     keeper.commit([publish(storage, spool, labeled("a"), labeled("gone-labeled"))], {"gone-struck": 1, "b": 1})
     keeper.commit([publish(storage, spool, labeled("gone-failed", status=Status.FAILED), labeled("gone-forgotten"))])
@@ -43,8 +44,10 @@ def a_job(uri: str, spool: Path) -> None:
         session = SessionStore(storage, {"video_id": video_id}, CheckpointConfig())
         assert session.save(b"state", mask_rows(video_id, (1,), 3).to_batches(), 3)
     write_status(storage, RunStatus(state="stopped", last_error="video 'gone-failed': it is broken"))
-    (Path(uri) / "_tmp").mkdir()
-    (Path(uri) / "_tmp" / "half").write_text("rows of gone-labeled that a killed driver was writing")
+    if storage.is_local:
+        half = Path(storage.uri) / "_tmp" / "half"
+        half.parent.mkdir(exist_ok=True)
+        half.write_text("rows of gone-labeled that a killed driver was writing")
 
 
 def planned(folder: Path, storage: JobStorage, *names: str) -> Plan:
@@ -65,7 +68,7 @@ def pruned(storage: JobStorage, folder: Path, writer_id: str) -> tuple[CommitLog
 
 def kept(storage: JobStorage) -> dict[str, object]:
     """What the job has of the wanted videos: their rows, and what waits for the next run."""
-    job = tables.open(storage.uri)
+    job = tables.open(storage.uri, storage.storage_options)
     masks = job.masks(["a", "c"]).to_table().sort_by([(key, "ascending") for key in ("video_id", "object_id")])
     saved = SessionStore(storage, {"video_id": "b"}, CheckpointConfig()).load()
     return {
@@ -77,8 +80,8 @@ def kept(storage: JobStorage) -> dict[str, object]:
 
 
 def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Path) -> None:
-    a_job(str(tmp_path / "out"), tmp_path / "spool")
     storage = QuickStorage(str(tmp_path / "out"))
+    a_job(storage, tmp_path / "spool")
     before = kept(storage)
     assert all(traces(tmp_path / "out", video_id) for video_id in GONE)
     log, _ = pruned(storage, tmp_path, "driver-1")
@@ -90,6 +93,19 @@ def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Pa
     assert is_pruned(planned(tmp_path, storage, "a", "b", "c"), log.state)
 
 
+@pytest.mark.slow
+def test_an_object_store_keeps_no_trace_either(tmp_path: Path, s3_server: S3Server) -> None:
+    storage = JobStorage(f"{s3_server.new_folder()}/job", s3_server.options())
+    a_job(storage, tmp_path / "spool")
+    before = kept(storage)
+    pruned(storage, tmp_path, "driver-1")
+    assert kept(storage) == before
+    filesystem, path = fsspec.url_to_fs(storage.uri, **s3_server.options())
+    filesystem.get(f"{path}/", f"{tmp_path}/copy/", recursive=True)
+    assert list((tmp_path / "copy").rglob("*.parquet"))
+    assert [video_id for video_id in GONE if traces(tmp_path / "copy", video_id)] == []
+
+
 @pytest.mark.parametrize(
     "every_nth",
     [19, pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.slow, pytest.mark.chaos])],
@@ -97,7 +113,7 @@ def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Pa
 def test_a_driver_that_dies_at_any_write_is_followed_by_one_that_finds_what_is_left(
     tmp_path: Path, every_nth: int
 ) -> None:
-    a_job(str(tmp_path / "before"), tmp_path / "spool")
+    a_job(QuickStorage(str(tmp_path / "before")), tmp_path / "spool")
     undisturbed = DyingStorage(str(shutil.copytree(tmp_path / "before", tmp_path / "undisturbed")))
     pruned(undisturbed, tmp_path, "driver-1")
     expected = kept(QuickStorage(undisturbed.uri))
@@ -120,16 +136,16 @@ def test_a_driver_that_dies_at_any_write_is_followed_by_one_that_finds_what_is_l
 
 
 def test_former_videos_stay_when_nobody_prunes_and_are_counted(tmp_path: Path) -> None:
-    a_job(str(tmp_path / "out"), tmp_path / "spool")
     storage = QuickStorage(str(tmp_path / "out"))
+    a_job(storage, tmp_path / "spool")
     plan = planned(tmp_path, storage, "a", "b")
     assert (plan.num_videos, plan.num_former) == (2, 3)
     assert sorted(plan.former(CommitLog(storage, "r").load().finished)) == ["c", "gone-failed", "gone-labeled"]
 
 
 def test_tables_without_videos_remove_nothing(tmp_path: Path) -> None:
-    a_job(str(tmp_path / "out"), tmp_path / "spool")
     storage = QuickStorage(str(tmp_path / "out"))
+    a_job(storage, tmp_path / "spool")
     log, keeper = driver(storage, tmp_path / "spool", "driver-1")
     with pytest.raises(ConfigError, match=r"would remove all 4 videos of .* because the tables name no video"):
         prune(planned(tmp_path, storage), storage, log.state, keeper)

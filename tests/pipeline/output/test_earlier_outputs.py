@@ -13,11 +13,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
 from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.compaction import compact
+from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import look
 from pipeline.config.compose import job_config
 from pipeline.driver.job import open_job, plan_job, reconcile
@@ -27,6 +30,7 @@ from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.clips import iou
 from tests.support.jobs import JobFolder
+from tests.support.traces import traces
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "job_of_249c986"
 NUM_FRAMES = {"first": 5, "second": 4, "long": 16}
@@ -125,6 +129,27 @@ def test_the_same_command_goes_on_from_the_frame_that_was_saved(old: JobFolder, 
     assert all(after.get(path) == change for path, change in before.items() if "/_log/" not in path)
     assert_same_tables(old, undisturbed)
     assert JobStorage(str(old.output)).tree("_sessions") == []
+
+
+def test_its_segments_are_merged_and_videos_leave_it_without_a_trace(old: JobFolder, tmp_path: Path) -> None:
+    """Its rows lack columns of today, which are null then."""
+    before = old.tables()
+    storage = JobStorage(str(old.output))
+    assert compact(storage, tmp_path / "spool").num_made == 1
+    merged = old.tables()
+    assert merged.equals(before)
+    assert {row["source_version"] for row in merged.videos.values()} == {None}
+    log = CommitLog(storage, "driver")
+    log.load()
+    log.claim()
+    keeper = SegmentKeeper(storage, log, tmp_path / "spool")
+    keeper.forget(["first", "unprompted"])
+    keeper.erase({"second", "broken"}.__contains__)
+    assert traces(old.output, "unprompted") == []
+    after = old.tables()
+    assert after.videos.keys() == {"second", "broken"}
+    assert after.masks.equals(before.masks.filter(pc.equal(before.masks["video_id"], "second")))
+    assert log.state.strikes == {}
 
 
 @pytest.mark.slow
