@@ -431,7 +431,7 @@ def test_corrections_are_one_place_on_the_command_line_and_a_list_of_them_in_a_j
     job.write_text("model: mini\noutput: o\nprompts: p\ncorrections: [a.parquet, b/*.parquet]\n")
     assert job_config(str(job), []).corrections == ("a.parquet", "b/*.parquet")
     assert job_config(str(job), ["corrections=null"]).corrections is None
-    with pytest.raises(ConfigError, match=r"corrections=7: expected a path or URI, or in a job file a list of them"):
+    with pytest.raises(ConfigError, match=r"corrections=7: expected a list, as in corrections="):
         checked(JobConfig, {"model": {"name": "m", "checkpoint": "c"}, "corrections": 7})
 
 
