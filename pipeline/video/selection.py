@@ -79,6 +79,11 @@ class FrameIndex:
         """Labeled frames that were decoded so far; all of them once `complete`."""
         return len(self._labeled)
 
+    @property
+    def _num_decided(self) -> int:
+        """Frames of which it is known whether they are on the grid: all that are known, or with a rate one less."""
+        return len(self._on_grid)
+
     def set_prompted(self, frame_indexes: Iterable[int]) -> None:
         """Label these frames too. Call it before labels are used, because it renumbers them."""
         with self._lock:
@@ -182,8 +187,9 @@ class FrameIndex:
         if self.complete:
             return True
         if position.frame_index is not None:
-            return position.frame_index < self.num_known
-        return any(pts_seconds > _time(position) for pts_seconds in self._pts_seconds[-2:])
+            return position.frame_index < self._num_decided
+        last_two = self._pts_seconds[max(0, self._num_decided - 2) : self._num_decided]
+        return any(pts_seconds > _time(position) for pts_seconds in last_two)
 
     def find(self, position: FramePosition) -> int | None:
         """`frame_index` of the frame at a position; `None` beyond the range.
@@ -193,9 +199,9 @@ class FrameIndex:
         or the last frame than that frame lasts is beyond the range.
         """
         if position.frame_index is not None:
-            return position.frame_index if 0 <= position.frame_index < self.num_known else None
+            return position.frame_index if 0 <= position.frame_index < self._num_decided else None
         with self._lock:
-            return _nearest(self._pts_seconds, _time(position))
+            return _nearest(self._pts_seconds[: self._num_decided], _time(position))
 
 
 def _time(position: FramePosition) -> float:

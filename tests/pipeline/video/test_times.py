@@ -108,6 +108,19 @@ def test_a_rate_goes_on_where_the_clock_starts_again() -> None:
         assert frames.remarks() == ("the clock of the file steps back from 1.1 s to 0 s at frame 12",)
 
 
+@pytest.mark.parametrize("fps", [10, 5, 3.7, 2])
+@pytest.mark.parametrize("position", [FramePosition(30, None), FramePosition(None, 3.0), FramePosition(None, 2.96)])
+def test_a_prompt_has_its_frame_whatever_the_rate_and_however_far_was_decoded(
+    fps: float, position: FramePosition
+) -> None:
+    data = drawn(Film(times=tuple(range(50))))
+    with VideoFrames(media_of(data), FrameSelection(fps=fps), prompted=[position]) as frames:
+        label = frames.locate(position)
+        assert label is not None
+        assert [frame.index for frame in frames.at([label])] == [label]
+        assert frames.position(label) == FramePosition(30, 3.0)
+
+
 def test_a_rate_goes_on_where_pieces_overlap() -> None:
     data = drawn(TS) + drawn(Film("mpegts", start=1.0, times=TS.times, options=TS.options))
     assert len(times_of(data, FrameSelection(fps=10))) == 24
