@@ -15,6 +15,7 @@ from pipeline.records import FramePosition
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
 from pipeline.video.selection import FrameSelection
+from tests.support.drawn_pictures import encoded, gray, scene
 from tests.support.media_files import gray_of, item, pictures
 
 
@@ -106,3 +107,31 @@ def test_masks_beside_images_are_told(tmp_path: Path) -> None:
         assert frames.length_up_to(16) == 6
         (remark,) = frames.remarks()
         assert "as 9.jpg and 9.png" in remark
+
+
+def test_a_stack_in_a_folder_is_no_frame_because_it_has_one_place_only(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "frames", broken=())
+    (folder / "9.tif").write_bytes(encoded([scene(0), scene(1)], "TIFF"))
+    with open_media(item(folder)) as media, VideoFrames(media) as frames:
+        assert [frames.position(f.index).frame_index for f in frames.forward(0)] == [0, 1, 2, 4, 5]
+        assert "9.tif holds several pictures, and a file of a folder is one frame" in "; ".join(frames.remarks())
+
+
+def test_deep_images_of_a_folder_have_one_brightness(tmp_path: Path) -> None:
+    """The pictures get darker, and each keeps its share of the brightest one."""
+    (tmp_path / "frames").mkdir()
+    for place, share in enumerate((1.0, 0.5, 0.2)):
+        Image.fromarray((gray() * (16 * share)).astype(np.uint16)).save(tmp_path / f"frames/{place}.png")
+    loaded, _ = load_video(tmp_path / "frames")
+    for frame, share in zip(loaded, (1.0, 0.5, 0.2), strict=True):
+        assert np.abs(frame[..., 0] - gray() * share).max() <= 1.5
+
+
+def test_pictures_without_times_have_no_rate(tmp_path: Path) -> None:
+    (tmp_path / "stack.tif").write_bytes(encoded([scene(0), scene(1)], "TIFF"))
+    (tmp_path / "photo.png").write_bytes(encoded(scene(), "PNG"))
+    rate = FrameSelection(fps=2.0)
+    with open_media(item(tmp_path / "stack.tif")) as media, pytest.raises(MediaError, match=r"give frames\.stride"):
+        VideoFrames(media, rate)
+    with open_media(item(tmp_path / "photo.png")) as media, VideoFrames(media, rate) as frames:
+        assert frames.length_up_to(5) == 1

@@ -45,3 +45,18 @@ def test_pictures_that_follow_each_other_have_no_times_and_every_other_format_ma
 def test_a_program_stream_is_decoded_from_its_start(container: str, codec: str, expected: bool) -> None:
     with VideoFrames(media_of(encode(pictures(4), container=container, codec=codec))) as frames:
         assert can_seek(frames.info.format) is expected
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "size_hw", "rate"), [("nut", "mpeg4", (48, 64), 10), ("dv", "dvvideo", (576, 720), 25)]
+)
+def test_films_of_camcorders_and_of_ffmpeg_itself_are_read(
+    container: str, codec: str, size_hw: tuple[int, int], rate: int
+) -> None:
+    drawn = pictures(3, size_hw)
+    with VideoFrames(media_of(encode(drawn, container=container, codec=codec, rate=rate))) as frames:
+        found = [frame.pixels_HW3.numpy() for frame in frames.forward(0)]
+        assert frames.info.has_times
+    assert len(found) == 3
+    for one, pixels in zip(found, drawn, strict=True):
+        assert np.abs(one.astype(int) - pixels).mean() < 6
