@@ -277,7 +277,8 @@ class ColumnsConfig(Group):
     points_xy: OptionalColumn = Field(default=None, description="The column of clicks.")
     point_labels: OptionalColumn = Field(default=None, description="The column of labels of clicks.")
     box: OptionalColumn = Field(
-        default=None, description="The column of boxes; box_xyxy, box_xywh and so on are found by their names."
+        default=None,
+        description="The column of boxes, or four columns: x0,y0,x1,y1. Names as box_xywh are found without this.",
     )
     mask_rle: OptionalColumn = Field(default=None, description="The column of masks.")
     category: OptionalColumn = Field(default=None, description="The column of categories.")

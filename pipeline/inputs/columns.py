@@ -40,7 +40,8 @@ def _is_integer(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind))
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a type is one of numbers, decimal ones too."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
@@ -75,9 +76,9 @@ VIDEOS_IN: tuple[InputColumn, ...] = (
     InputColumn("video_id", _is_string, _STRING, required=True),
     InputColumn("uri", _or_null(_is_string), _STRING),
     InputColumn("bytes", _or_null(_is_binary), "binary"),
-    InputColumn("start_seconds", _or_null(_is_number), _NUMBER),
-    InputColumn("end_seconds", _or_null(_is_number), _NUMBER),
-    InputColumn("duration_seconds", _or_null(_is_number), _NUMBER),
+    InputColumn("start_seconds", _or_null(is_number), _NUMBER),
+    InputColumn("end_seconds", _or_null(is_number), _NUMBER),
+    InputColumn("duration_seconds", _or_null(is_number), _NUMBER),
 )
 """Columns of `videos=`. Each row needs `uri` or `bytes`. `duration_seconds` only helps to order the work."""
 
@@ -85,12 +86,12 @@ VIDEOS_IN: tuple[InputColumn, ...] = (
 PROMPTS_IN: tuple[InputColumn, ...] = (
     InputColumn("video_id", _is_string, _STRING, required=True),
     InputColumn("object_id", _is_integer, _INTEGER, required=True),
-    InputColumn("frame_index", _or_null(_is_number), _INTEGER),  # pandas makes floats of integers with gaps
-    InputColumn("pts_seconds", _or_null(_is_number), _NUMBER),
-    InputColumn("points_xy", _or_null(_is_list_of(_is_list_of(_is_number))), "list of [x, y]: list<list<float>>"),
+    InputColumn("frame_index", _or_null(is_number), _INTEGER),  # pandas makes floats of integers with gaps
+    InputColumn("pts_seconds", _or_null(is_number), _NUMBER),
+    InputColumn("points_xy", _or_null(_is_list_of(_is_list_of(is_number))), "list of [x, y]: list<list<float>>"),
     InputColumn("point_labels", _or_null(_is_list_of(_is_integer)), "list of 1 and 0: list<integer>"),
-    InputColumn("box_xyxy", _or_null(_is_list_of(_is_number)), "[x0, y0, x1, y1]: list<float>"),
-    InputColumn("box_xyxyn", _or_null(_is_list_of(_is_number)), "four numbers: list<float>"),
+    InputColumn("box_xyxy", _or_null(_is_list_of(is_number)), "[x0, y0, x1, y1]: list<float>"),
+    InputColumn("box_xyxyn", _or_null(_is_list_of(is_number)), "four numbers: list<float>"),
     InputColumn("mask_rle", _or_null(_is_rle), "COCO run lengths: struct<size: list<integer>, counts: string>"),
     InputColumn("category", _or_null(_is_string), _STRING),
     *VIDEOS_IN[1:],

@@ -8,19 +8,20 @@ forms (see `boxes`), and a column `video` may have the bytes and the path of eac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import FORMS, converted, target_column
-from pipeline.inputs.columns import STANDARD
+from pipeline.inputs.columns import STANDARD, is_number
 from pipeline.redact import redact_uri
 
 _FIELD = re.compile(r"\{([^{}]+?)(?::0?(\d+)d?)?\}")
@@ -44,6 +45,8 @@ class Naming:
         given = self.names.get(standard)
         if given is None:
             return []
+        if standard == "box" and "," in given:
+            return [name.strip() for name in given.split(",")]
         return [found[1] for found in _FIELD.finditer(given)] or [given]
 
 
@@ -184,6 +187,13 @@ def _num_null(metadata: Any, path: str) -> int:
 
 
 def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, Source]) -> dict[str, Source]:
+    sides = naming.table_columns("box")
+    if len(sides) > 1 and set(sides) <= set(schema.names):
+        kinds = [schema.field(name).type for name in sides]
+        odd = next((kind for kind in kinds if not is_number(kind)), pa.float64())
+        form = naming.box_format or "xyxy"
+        made = Source(tuple(sides), pa.list_(odd), partial(_box_of_sides, sides, form), ",".join(sides))
+        return found | {target_column(form): made}
     named = {f"box_{form}": form for form in FORMS if f"box_{form}" in schema.names}
     if len(named) > 1:
         raise InputError(f"prompts: {redact_uri(file)} has several columns of boxes ({', '.join(named)}); keep one")
@@ -207,6 +217,16 @@ def _column(column: str, batch: pa.RecordBatch) -> pa.Array:
 
 def _box(column: str, form: str, batch: pa.RecordBatch) -> pa.Array:
     return converted(batch.column(column), form)
+
+
+def _box_of_sides(sides: Sequence[str], form: str, batch: pa.RecordBatch) -> pa.Array:
+    """Boxes of four columns with a number each; null where all four are."""
+    sides_4 = [batch.column(name).cast(pa.float64(), safe=False) for name in sides]
+    numbers_N4 = np.stack([side.fill_null(np.nan).to_numpy(zero_copy_only=False) for side in sides_4], axis=1)
+    is_null = np.isnan(numbers_N4).all(axis=1)
+    ends = np.cumsum(np.where(is_null, 0, len(sides)))
+    offsets = pa.array(np.append(0, ends), pa.int32(), mask=np.append(is_null, False))
+    return converted(pa.ListArray.from_arrays(offsets, pa.array(numbers_N4[~is_null].reshape(-1))), form)
 
 
 def _struct_field(column: str, inner: str, batch: pa.RecordBatch) -> pa.Array:

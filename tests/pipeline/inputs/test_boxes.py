@@ -66,6 +66,27 @@ def test_every_form_gives_the_same_boxes(form: str, tmp_path: Path) -> None:
     assert [box.box_xyxy for box in by_name] == [pytest.approx(box, abs=1e-4) for box in XYXY.tolist()]
 
 
+@pytest.mark.parametrize("form", ["xyxy", "cxcywhn"])
+def test_four_columns_are_a_box(form: str, tmp_path: Path) -> None:
+    columns = dict(zip(("left", "top", "right", "low"), zip(*in_form(form), strict=True), strict=True))
+    clicks = {"points_xy": [[[5.0, 5.0]]] * 3, "point_labels": [[1]] * 3}
+    table = write(tmp_path / "p.parquet", "left", list(columns.pop("left")), **{k: list(v) for k, v in columns.items()})
+    found = boxes_of(table, Naming({"box": "left, top,right,low"}, form))
+    assert [box.box_xyxy for box in found] == [pytest.approx(box, abs=1e-4) for box in XYXY.tolist()]
+    sides = {"top": [2.0, None, None], "right": [9.0, None, 9.0], "low": [9.0, None, 9.0]}
+    table = write(tmp_path / "q.parquet", "left", [1.0, None, 1.0], **sides, **clicks)
+    (item,) = plan_of(table, (naming := Naming({"box": "left,top,right,low"}))).items()
+    with prompt_rows(naming) as rows:
+        box, click, wrong = read_prompts(item, None, rows).objects
+    assert isinstance(box.prompts[0][1], BoxPrompt)
+    assert isinstance(click.prompts[0][1], PointPrompt)
+    assert "expected four finite numbers" in wrong.error
+    with pytest.raises(InputError, match=r"columns.box=left,up,right,low: no table has a column up"):
+        plan_of(table, Naming({"box": "left,up,right,low"}))
+    with pytest.raises(InputError, match=r"column left,top,right,video_id of .* is list<item: string>; write it as"):
+        plan_of(table, Naming({"box": "left,top,right,video_id"}))
+
+
 def test_a_list_that_is_no_box_stays_as_it_is() -> None:
     column = pa.array([[1, 2, 3, 4], None, [], [1, 2], [5, 6, 1, 1]])
     assert converted(column, "xywh").to_pylist() == [[1, 2, 4, 6], None, [], [1, 2], [5, 6, 6, 7]]
