@@ -59,7 +59,7 @@ class InputTables:
             and not self.videos.table_columns.isdisjoint(naming.videos.keep)
         )
         self._read_each_file_once()
-        if not {"uri", "bytes"} & self.videos.column_names:
+        if not {"uri", "bytes"} & self.videos.column_names and not self.videos.has_anywhere("uri"):
             raise InputError(
                 f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
                 + ("one is needed" if videos is not None else "give it a column uri, or give videos=")

@@ -92,6 +92,14 @@ class ParquetShards:
                         yield RowBatch(file, number, row_group, start, rows)
                         start += batch.num_rows
 
+    def has_anywhere(self, name: str) -> bool:
+        """Whether any file has this column. Opens one file after the other until one does."""
+        for file in self.files:
+            with closing(self._shard(file)) as shard:
+                if name in self._sources(file, self._call(file, shard.parquet)):
+                    return True
+        return False
+
     def misspelled(self) -> list[tuple[str, str]]:
         """Columns of the first file that nobody reads, each with the missing column that its writer may have meant."""
         missing = [name for name in self._columns if name not in self.column_names]

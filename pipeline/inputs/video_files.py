@@ -70,6 +70,10 @@ class VideoFiles:
             arrays = [known.get(name, pa.nulls(len(part))) for name in names]
             yield RowBatch(self.root, 0, 0, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
 
+    def has_anywhere(self, name: str) -> bool:
+        """Whether there is this column."""
+        return name in self.column_names
+
     def misspelled(self) -> list[tuple[str, str]]:
         """Files have no columns, so none is misspelled."""
         return []

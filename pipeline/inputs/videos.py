@@ -92,8 +92,20 @@ def read_videos(tables: InputTables) -> tuple[VideoRows, dict[str, int]]:
     return videos, numbers
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What a later row says of a video whose first row has no uri: columns of `VideoRows`."""
+
+    uri: str
+    address: tuple[int, int, int]
+    times_seconds: npt.NDArray[np.float64]
+
+
 class _Collector:
-    """Collects rows. A table of videos has one row a video. In a table of prompts all rows of a video name one uri."""
+    """Collects rows. A table of videos has one row a video. In a table of prompts all rows of a video name one uri.
+
+    Rows of prompts may leave the uri out, where another row of the video has it, also in another file.
+    """
 
     def __init__(self, tables: InputTables) -> None:
         self._files = tables.videos.files
@@ -107,6 +119,8 @@ class _Collector:
         self._addresses = [np.empty((0, 3), dtype=np.int32)]
         self._times = [np.empty((0, 3), dtype=np.float64)]
         self._num_rows: dict[int, int] = {}
+        self._without_uri: set[int] = set()
+        self._told_later: dict[int, _Told] = {}
         self._disagreeing: set[int] = set()
         self._num_without_id = 0
 
@@ -126,6 +140,13 @@ class _Collector:
                 first_rows.append(row)
                 if said is not None:
                     self._said.append(hash(repr(said[row])))
+                    if not said[row][0] and not self._has_bytes:
+                        self._without_uri.add(len(self._numbers) - 1)
+            elif said is not None and said[row][0] and number in self._without_uri:
+                self._without_uri.discard(number)
+                self._said[number] = hash(repr(said[row]))
+                address = (batch.file_number, batch.row_group, batch.start + row)
+                self._told_later[number] = _Told(said[row][0], address, times_N3[row])
             elif said is None:
                 self._num_rows[number] = self._num_rows.get(number, 1) + 1
             elif said[row][0] and self._said[number] != hash(repr(said[row])):
@@ -140,13 +161,21 @@ class _Collector:
     def finish(self) -> tuple[VideoRows, dict[str, int]]:
         """Everything that was added, and the numbers by id."""
         uris = pa.chunked_array(self._uris).combine_chunks()
-        times_N3 = np.concatenate(self._times)
+        times_N3, addresses_N3 = np.concatenate(self._times), np.concatenate(self._addresses)
+        if self._told_later:
+            places = sorted(self._told_later)
+            told = [self._told_later[number] for number in places]
+            mask = np.zeros(len(uris), dtype=bool)
+            mask[places] = True
+            uris = pc.replace_with_mask(uris, mask, pa.array([one.uri for one in told], uris.type))
+            addresses_N3[places] = [one.address for one in told]
+            times_N3[places] = [one.times_seconds for one in told]
         videos = VideoRows(
             files=self._files,
             folders=self._folders,
             ids=list(self._numbers),
             uris=uris,
-            addresses=np.concatenate(self._addresses),
+            addresses=addresses_N3,
             times_seconds=times_N3,
             problems=self._problems(uris, times_N3),
             num_without_id=self._num_without_id,

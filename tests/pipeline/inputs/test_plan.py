@@ -502,3 +502,26 @@ def test_a_video_whose_file_has_another_version_is_labeled_again_once_it_is_aske
     again = settled.with_files_now({"b": "new"}, done, ())
     assert (ids(again), again.replaced, again.changed) == (["b"], {"b"}, frozenset())
     assert again.again(done | {"b": done["b"]._replace(source_hash="new")}).num_done == 3
+
+
+@pytest.mark.parametrize("has_column", [True, False], ids=["null", "no column"])
+def test_rows_of_prompts_need_no_uri_where_another_shard_has_it(tmp_path: Path, has_column: bool) -> None:
+    """The shard without uris comes first, and the other one also says which part of the video is meant."""
+    bare = {"uri": pa.nulls(2, pa.string())} if has_column else {}
+    write(tmp_path / "prompts" / "0.parquet", prompts("b", "a", **bare))
+    told = {"uri": ["a.mp4", "b.mp4", None], "start_seconds": [None, 1.5, None]}
+    write(tmp_path / "prompts" / "1.parquet", prompts("a", "b", "c", **told))
+    plan = make_plan(InputTables(None, str(tmp_path / "prompts")), {})
+    items = {item.video_id: item for item in plan.items()}
+    folder = tmp_path / "prompts"
+    assert {
+        name: (item.source.uri, item.range.start_seconds, len(item.prompts_at)) for name, item in items.items()
+    } == {
+        "a": (str(folder / "a.mp4"), None, 2),
+        "b": (str(folder / "b.mp4"), 1.5, 2),
+    }
+    (refused,) = plan.refused()
+    assert refused.message == "video 'c': its row has no uri; give it one"
+    write(folder / "2.parquet", prompts("b", uri=["elsewhere.mp4"]))
+    again = make_plan(InputTables(None, str(folder)), {})
+    assert "'b': its prompt rows disagree about uri" in "".join(outcome.message for outcome in again.refused())
