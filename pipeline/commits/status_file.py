@@ -67,13 +67,13 @@ def read_status(storage: JobStorage) -> RunStatus | None:
         return None
 
 
-def correct_counts(storage: JobStorage, num_planned: int, num_former: int) -> None:
-    """Put these counts into what the last run wrote: nothing was left to do, but the tables name other videos.
+def correct_status(storage: JobStorage, state: str, num_planned: int, num_former: int) -> None:
+    """Put these into what the last run wrote: nothing was left to do, but the tables or the limits are others now.
 
     A store that does not take it raises nothing, because the file only informs.
     """
+    found = {"state": state, "num_planned": num_planned, "num_former": num_former}
     with contextlib.suppress(NewerVersion, StorageError):
         before = read_status(storage)
-        if before is not None and (before.num_planned, before.num_former) != (num_planned, num_former):
-            now = before.model_copy(update={"num_planned": num_planned, "num_former": num_former})
-            storage.replace(STATUS, now.to_json(indent=2))
+        if before is not None and found.items() - before.model_dump(include=set(found)).items():
+            storage.replace(STATUS, before.model_copy(update=found).to_json(indent=2))

@@ -15,7 +15,7 @@ from pipeline.cluster.executor import Executor
 from pipeline.command import ExitCode
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import Ownership
-from pipeline.commits.status_file import correct_counts
+from pipeline.commits.status_file import correct_status
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.blame import Blame
 from pipeline.driver.clock import DEFAULT_PACE, Pace
@@ -81,8 +81,9 @@ def _run(config: JobConfig, parts: Parts, record: RunRecord) -> End:
         for warning in plan.warnings:
             _log.warning("%s", warning)
         if is_finished(job, plan):
-            correct_counts(job.storage, plan.num_videos, plan.num_former)
-            return report(job, plan, None, *judged(job))
+            ending, reason = judged(job)
+            correct_status(job.storage, ending.name.lower(), plan.num_videos, plan.num_former)
+            return report(job, plan, None, ending, reason)
         if plan.num_to_label:
             check_device(config)
         return drive(job, plan, record, parts)

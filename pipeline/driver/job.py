@@ -12,6 +12,7 @@ from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import new_writer_id
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.limits import FailureBudget
+from pipeline.driver.log_file import log_video
 from pipeline.driver.losses import check_losses
 from pipeline.driver.places import check_lasting
 from pipeline.driver.prune import is_pruned, prune
@@ -189,6 +190,8 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     adopted = keeper.adopt(job.record.config_hash)
     if adopted:
         _log.info("adopted %s that a killed run had published and not committed", counted(len(adopted), "video"))
+        for outcome in adopted:
+            log_video(outcome, outcome.details.attempts)
         plan = _planned_again(job, plan)
         _check_nothing_vanishes(job, plan)
     if plan.changed:

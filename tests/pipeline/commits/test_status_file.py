@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.commits.status_file import RunStatus, correct_counts, read_status, write_status
+from pipeline.commits.status_file import RunStatus, correct_status, read_status, write_status
 from pipeline.errors import NewerVersion
 from pipeline.storage.job_storage import JobStorage
 
@@ -42,10 +42,19 @@ def test_a_torn_file_says_nothing_and_a_newer_one_is_refused(disk_storage: JobSt
 
 
 def test_counts_of_other_tables_replace_those_of_the_last_run_and_nothing_else(disk_storage: JobStorage) -> None:
-    correct_counts(disk_storage, 3, 1)
+    correct_status(disk_storage, "done", 3, 1)
     assert read_status(disk_storage) is None, "no run has written one"
     write_status(disk_storage, RunStatus(state="done", num_planned=4, last_error="once"))
-    correct_counts(disk_storage, 3, 1)
+    correct_status(disk_storage, "done", 3, 1)
     status = read_status(disk_storage)
     assert status is not None
     assert (status.num_planned, status.num_former, status.last_error) == (3, 1, "once")
+
+
+def test_a_run_with_nothing_left_to_do_says_how_the_job_stands_now(disk_storage: JobStorage) -> None:
+    """One night ended with too many failures; in the next one nothing was new, and of all videos few have failed."""
+    write_status(disk_storage, RunStatus(state="failures", num_planned=4, last_error="once"))
+    correct_status(disk_storage, "done", 4, 0)
+    found = read_status(disk_storage)
+    assert found is not None
+    assert (found.state, found.num_planned, found.last_error) == ("done", 4, "once")

@@ -33,6 +33,7 @@ from pipeline.inputs.plan import Plan
 from pipeline.output.layout import log_entry
 from pipeline.records import Report, WorkItem
 from pipeline.run import main
+from pipeline.status import read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
@@ -256,7 +257,9 @@ def test_a_night_in_which_every_new_video_fails_is_not_lost_among_good_nights(
     capsys.readouterr()
     assert job.run() == 4
     assert "too many failures (1 of the 1 video of this run, max_failed_fraction=0.5)" in capsys.readouterr().out
+    assert read_status(JobStorage(str(job.output))).standing.exit_code == 4
     assert job.run() == 0, "this run had no videos of its own, and of all of them few failed"
+    assert read_status(JobStorage(str(job.output))).standing.exit_code == 0
     assert job.run("retry=failed") == 0, "a video that is tried again was chosen for having failed"
 
 
