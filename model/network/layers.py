@@ -64,6 +64,11 @@ class Linear(nn.Linear):
         super().__init__(input_dim, output_dim)
         self._constants = Constants()
 
+    def reset_parameters(self) -> None:
+        """Draws weights, but not on the meta device: there the network waits for those of a checkpoint."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Linear:
         self._constants.clear()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import json
 import re
 import shutil
@@ -32,8 +33,14 @@ TWICE = "shared_image_embedding.positional_embedding"
 Tensors = dict[str, torch.Tensor]
 
 
-def mini_tensors() -> Tensors:
+@functools.cache
+def _mini_tensors() -> Tensors:
     return load_file(mini_folder() / "model.safetensors")
+
+
+def mini_tensors() -> Tensors:
+    """The bundled weights; the dictionary is the caller's, the tensors are everybody's."""
+    return dict(_mini_tensors())
 
 
 def folder_with(path: Path, tensors: Tensors) -> str:
@@ -43,16 +50,24 @@ def folder_with(path: Path, tensors: Tensors) -> str:
     return str(path)
 
 
-def original_names(tensors: Tensors) -> Tensors:
-    """The names of the original `.pt` files, by the table backwards."""
-    originals: Tensors = {}
+@functools.cache
+def original_name_of(names: frozenset[str]) -> dict[str, str]:
+    """The name in the original files by that of the Hub, for all names but those of the points' embeddings."""
+    originals = {}
     for old, new in PT_NAMES.items():
         first = new if isinstance(new, str) else new[0]
         pattern = re.compile(re.escape(first).replace(r"\*", r"(\d+)") + r"(\.weight|\.bias)?")
-        for name, tensor in tensors.items():
+        for name in names:
             if match := pattern.fullmatch(name):
                 *index, suffix = match.groups()
-                originals[old.replace("*", index[0] if index else "") + (suffix or "")] = tensor
+                originals[name] = old.replace("*", index[0] if index else "") + (suffix or "")
+    return originals
+
+
+def original_names(tensors: Tensors) -> Tensors:
+    """The names of the original `.pt` files, by the table backwards."""
+    names = original_name_of(frozenset(tensors))
+    originals = {names[name]: tensor for name, tensor in tensors.items() if name in names}
     return originals | dict(zip(POINT_EMBEDDINGS, tensors[POINT_EMBED].split(1), strict=True))
 
 

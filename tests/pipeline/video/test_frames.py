@@ -134,7 +134,7 @@ def test_frames_are_bit_equal_for_any_number_of_threads(kind: str) -> None:
     data = MANY_SLICES[kind](textured_pictures(24))
     decoded = []
     for num_threads in (1, 2, 3, 16, 64):
-        with VideoFrames(media_of(data), options=DecodeOptions(num_threads=num_threads, stretch_frames=4)) as frames:
+        with VideoFrames(media_of(data), options=DecodeOptions(num_threads=num_threads, stretch_frames=10)) as frames:
             forward = [(frame.index, as_bytes(frame.pixels_HW3)) for frame in frames.forward(0)]
             assert [(frame.index, as_bytes(frame.pixels_HW3)) for frame in frames.backward(24)] == forward[::-1]
             decoded.append(forward)
