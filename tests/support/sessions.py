@@ -50,8 +50,9 @@ class SmallSam2(Sam2):
     """
 
     def __init__(self) -> None:
+        config = replace(mini().config, image_size=SMALL_SIZE)
         with torch.device("meta"):
-            super().__init__(replace(mini().config, image_size=SMALL_SIZE))
+            super().__init__(config)
         self.load_state_dict(mini().state_dict(), assign=True)
         self._encoded: dict[tuple[torch.Size, bytes], ImageFeatures] = {}
 
