@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 
 from model import MediaError, Reader, VideoInfo, open_reader
 from pipeline.config.job_config import FramesConfig, JobConfig
@@ -77,16 +76,21 @@ class Looked:
         return round(sum(min(max(share, 0.0), 1.0) * labeled for share in shares))
 
 
-def look(items: Sequence[WorkItem], config: JobConfig, num_opened: int) -> Iterator[Looked]:
+def look(
+    items: Sequence[WorkItem], config: JobConfig, num_opened: int, patience_seconds: float = _PATIENCE_SECONDS
+) -> Iterator[Looked]:
     """Every video in turn, with its prompts. Of all, `num_opened` are opened, evenly spaced.
+
+    A store that does not answer for a video within `patience_seconds` is the fault of this video: the check goes on.
 
     Raises `StorageError` if the storage of the tables does not answer.
     """
     chosen = _evenly_spaced(len(items), num_opened)
+    backoff = Backoff(patience_seconds=patience_seconds)
     to_decode = set(sorted(chosen)[:: max(1, len(chosen) // 4)])
     with TableReaders(InputNaming.of(config)) as tables, ThreadPoolExecutor(_PARALLEL, "check") as pool:
         opening = {
-            number: pool.submit(partial(_open, items[number], config, tables, decodes=number in to_decode))
+            number: pool.submit(_open, items[number], config, tables, backoff, decodes=number in to_decode)
             for number in sorted(chosen)
         }
         try:
@@ -103,7 +107,7 @@ def look(items: Sequence[WorkItem], config: JobConfig, num_opened: int) -> Itera
 
 
 def _result(opening: Future[Opened]) -> Opened:
-    """What was opened. A store that does not answer in 20 s is the fault of this video: the check goes on."""
+    """What was opened. Raises `MediaError` also where the store did not answer."""
     try:
         return opening.result()
     except StorageError as error:
@@ -154,8 +158,7 @@ def _place(position: FramePosition, times: TimeRange, info: VideoInfo) -> float 
     return (position.pts_seconds - start) * (info.fps or 0.0)
 
 
-def _open(item: WorkItem, config: JobConfig, tables: TableReaders, *, decodes: bool) -> Opened:
-    backoff = Backoff(patience_seconds=_PATIENCE_SECONDS)
+def _open(item: WorkItem, config: JobConfig, tables: TableReaders, backoff: Backoff, *, decodes: bool) -> Opened:
     with open_media(item, config.storage_options, tables.video_bytes, backoff) as media:
         reader = open_reader(media, config.decode.threads or 1)
         info = reader.info()

@@ -125,7 +125,8 @@ def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str])
     errors = []
     for row in rows:
         try:
-            by_frame[_position(row)].add(_parse(row))
+            parsed = _parse(row)
+            by_frame[_position(row)].add(parsed)
         except ValueError as error:
             errors.append(f"object {object_id}, {error}")
     prompts = []

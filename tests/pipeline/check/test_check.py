@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.check.look import look
+from pipeline.driver.job import open_job, plan_job
 from pipeline.inputs.write import prompts_table, write_table
 from pipeline.records import Status
 from pipeline.run import main
+from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.jobs import JobFolder
+
+__all__ = ["faulty_store"]
 
 
 def check(job: JobFolder, capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[int, str]:
@@ -147,6 +152,26 @@ def test_a_wrong_row_and_a_warning_of_the_tables_are_on_the_page(
     assert "its video_id stands in 2 rows of the videos table" in page
     assert "warning  no box in the prompts table (1 row with one) has a coordinate above 1" in page
     assert "'b', object 1, frame 0: box (0.25, 0.25, 0.5, 0.5) is less than a pixel wide" in page
+
+
+def test_a_store_that_does_not_answer_for_a_video_is_a_fault_of_that_video(
+    tmp_path: Path, faulty_store: type[FaultyStore]
+) -> None:
+    job = JobFolder(tmp_path).write(["a", "b"])
+    faulty_store().pipe_file("/clips/b.mp4", (tmp_path / "in" / "b.mp4").read_bytes())
+    rows = {row["video_id"]: row for row in job.rows("videos")}
+    job.rewrite("videos", [rows["a"], rows["b"] | {"uri": "faulty://clips/b.mp4"}])
+
+    def refuse(_: Request) -> None:
+        raise TimeoutError("nobody is at home")
+
+    faulty_store.before = staticmethod(refuse)
+    config = job.config("model=mini")
+    items = list(plan_job(open_job(config)).items())
+    found = {one.item.video_id: one for one in look(items, config, 10, patience_seconds=0.1)}
+    assert found["a"].opened is not None
+    assert found["b"].opened is None
+    assert "nobody is at home" in found["b"].error
 
 
 @pytest.mark.slow

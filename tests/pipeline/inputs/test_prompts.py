@@ -121,7 +121,7 @@ def test_rows_of_one_frame_are_one_prompt() -> None:
         ),
         ([row(box_xyxy=[1.0, 2.0, 3.0])], "expected four finite numbers"),
         ([row(box_xyxy=[1.0, 2.0, math.inf, 9.0])], "expected four finite numbers"),
-        ([row()], "frame 0: the row has neither points, box nor mask"),
+        ([row()], "^object 1, frame 0: the row has neither points, box nor mask; fill one in or remove the row$"),
         ([click(frame_index=-3)], r"object 1, frame -3: frames are counted 0, 1, 2"),
         ([click(frame_index=2.5)], r"object 1, frame 2\.5: frames are counted"),
         ([click(frame_index=math.inf)], "object 1, frame inf: frames are counted"),
