@@ -21,6 +21,7 @@ from pipeline.output.segment_writer import SegmentWriter
 from pipeline.output.segments import read_footer
 from pipeline.records import Segment, Status
 from pipeline.storage.job_storage import JobStorage
+from pipeline.tables import JobTables
 from tests.support.dying_storage import Died, DyingStorage
 from tests.support.full_disk import FULL, full_disk
 from tests.support.labeled import driver, labeled, publish
@@ -252,9 +253,10 @@ def test_a_step_whose_answer_was_lost_can_be_repeated(disk_storage: JobStorage, 
 
 def test_a_ledgers_repeated_commit_returns_what_the_first_made_final(disk_storage: JobStorage, tmp_path: Path) -> None:
     storage = LosesAnswers(disk_storage.uri)
-    _, keeper = driver(storage, tmp_path)
+    log, keeper = driver(storage, tmp_path)
     writer = SegmentWriter(storage, tmp_path, SegmentOrigin(1, "driver", "f"))
-    ledger = JobLedger(keeper, writer, Provenance("driver", "mini", "f", ""))
+    provenance = Provenance("driver", "mini", "f", "")
+    ledger = JobLedger(keeper, writer, provenance, lambda: JobTables(storage, log.state))
     segment = publish(storage, tmp_path, labeled("a"), labeled("b"))
     storage.loses_at = 1
     with pytest.raises(StorageError):
