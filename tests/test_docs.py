@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pipeline import compact, run, status
-from pipeline.config.job_config import ColumnsConfig
+from pipeline.config.columns_config import ColumnsConfig
 from pipeline.demo.clips import draw
 from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from pipeline.config.columns_config import BoxFormat, ColumnsConfig
 from pipeline.config.fields import AsTyped, Group, Unit
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError
@@ -245,43 +246,6 @@ class DemoConfig(Group):
     num_frames: Frames = Field(default=24, ge=2, description="The length of a clip.")
     height: Pixels = Field(default=240, ge=64, description="The height of a clip.")
     width: Pixels = Field(default=320, ge=64, description="The width of a clip.")
-
-
-BoxFormat = Literal[
-    "xyxy", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn", "xyxy_percent", "xywh_percent", "cxcywh_percent"
-]
-OptionalColumn = Annotated[str | None, AsTyped("the name of a column")]
-
-
-class ColumnsConfig(Group):
-    """What the columns of the input tables are called, where a table has others than the standard names. A name with
-    columns in braces makes texts of them, as in columns.uri=clips/{episode:06d}.mp4.
-    """
-
-    video_id: OptionalColumn = Field(default=None, description="The column of ids, in both tables.")
-    prompts_video_id: OptionalColumn = Field(
-        default=None, description="The column of ids in the table of prompts, where it differs from that of the videos."
-    )
-    uri: OptionalColumn = Field(default=None, description="The column that says where a video is.")
-    bytes: OptionalColumn = Field(default=None, description="The column that holds the file of a video.")
-    video: OptionalColumn = Field(
-        default=None,
-        description="The column of structs with bytes and path, as datasets writes videos; video is found.",
-    )
-    start_seconds: OptionalColumn = Field(default=None, description="The column of starts of the labeled range.")
-    end_seconds: OptionalColumn = Field(default=None, description="The column of ends of the labeled range.")
-    duration_seconds: OptionalColumn = Field(default=None, description="The column of lengths.")
-    object_id: OptionalColumn = Field(default=None, description="The column of numbers of objects.")
-    frame_index: OptionalColumn = Field(default=None, description="The column of frames with prompts.")
-    pts_seconds: OptionalColumn = Field(default=None, description="The column of times of prompts.")
-    points_xy: OptionalColumn = Field(default=None, description="The column of clicks.")
-    point_labels: OptionalColumn = Field(default=None, description="The column of labels of clicks.")
-    box: OptionalColumn = Field(
-        default=None,
-        description="The column of boxes, or four columns: x0,y0,x1,y1. Names as box_xywh are found without this.",
-    )
-    mask_rle: OptionalColumn = Field(default=None, description="The column of masks.")
-    category: OptionalColumn = Field(default=None, description="The column of categories.")
 
 
 class JobConfig(Group):
