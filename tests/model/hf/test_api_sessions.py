@@ -154,6 +154,30 @@ def test_clear_old_inputs_decides_whether_clicks_add_up() -> None:
     assert same(propagate(replacing), propagate(last))
 
 
+@pytest.mark.parametrize("clears", [True, False])
+def test_clicks_after_a_call_of_the_model_refine_the_mask_that_it_gave(clears: bool) -> None:
+    """With the earlier clicks or without. After the prompts were taken back they begin anew."""
+    refining, together, anew, new = (new_session() for _ in range(4))
+    first, second = (
+        {"input_points": [[[point]]], "input_labels": [[[label]]]}
+        for point, label in zip(POINTS[0], (1, 0), strict=True)
+    )
+    add = small_processor().add_inputs_to_inference_session
+    for session in (refining, anew):
+        add(session, 0, 1, **first)
+        small_model()(inference_session=session, frame_idx=0)
+    anew.clear_all_prompts_in_frame(0, 1)
+    for session in (refining, together, anew, new):
+        if session is together:
+            add(session, 0, 1, **first)
+        add(session, 0, 1, **second, clear_old_inputs=clears)
+    assert refining.prompt_of(1, 0) == together.prompt_of(1, 0)
+    masks = {id(s): small_model()(inference_session=s, frame_idx=0).pred_masks for s in (refining, together, anew, new)}
+    assert not torch.equal(masks[id(refining)], masks[id(together)])
+    assert torch.equal(masks[id(anew)], masks[id(new)])
+    assert torch.equal(propagate(refining)[0], masks[id(refining)])
+
+
 def test_clicks_are_added_to_a_box_and_replace_a_mask() -> None:
     session, processor = new_session(), small_processor()
     add_box(session, 0, 1)
