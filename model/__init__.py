@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from model.hf.processing import Sam2VideoProcessor
     from model.media.errors import MediaError
     from model.media.file_names import image_names
-    from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, VIDEO_SUFFIXES, can_seek
+    from model.media.formats import IMAGE_SUFFIXES, VIDEO_FORMATS, VIDEO_SUFFIXES, can_seek, clock_may_restart
     from model.media.raw_frames import Display, Picture, RawFrame, Reader, VideoInfo
     from model.media.readers import open_reader
     from model.media.sources import Media, OpenFile
@@ -96,6 +96,7 @@ _HOMES = {
     "autocast_model": "network.precision",
     "bundled_folder": "weights.hub",
     "can_seek": "media.formats",
+    "clock_may_restart": "media.formats",
     "compile_model": "network.compiled",
     "device_type": "network.kernels",
     "download": "pixels.transfers",
@@ -152,6 +153,7 @@ __all__ = [
     "autocast_model",
     "bundled_folder",
     "can_seek",
+    "clock_may_restart",
     "compile_model",
     "device_type",
     "download",

@@ -27,11 +27,20 @@ VIDEO_SUFFIXES = (
 
 # The frames of MPEG-PS get other times when decoding does not begin at the start.
 _DECODED_FROM_START = {"mpeg"}
+_JOINED_WITHOUT_INDEX = {"mpegts", "ogg", "flv"}
 
 
 def has_times(format_name: str) -> bool:
     """Whether the frames of a format can have times. Still images have none."""
     return not format_name.endswith("_pipe")
+
+
+def clock_may_restart(format_name: str) -> bool:
+    """Whether files may be pieces that were joined, with clocks of their own and without an index of the whole.
+
+    A seek to a time leads to one or another of the pieces then.
+    """
+    return format_name in _JOINED_WITHOUT_INDEX
 
 
 def can_seek(format_name: str) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from model import Frame, Media, MediaError, RawFrame, VideoInfo, can_seek, open_reader
+from model import Frame, Media, MediaError, RawFrame, VideoInfo, can_seek, clock_may_restart, open_reader
 from pipeline.config.job_config import JobConfig
 from pipeline.records import FramePosition
 from pipeline.video.findings import Findings
@@ -100,6 +100,7 @@ class VideoFrames:
             self._index,
             self._bounds,
             can_seek=can_seek(self.info.format),
+            clock_may_restart=clock_may_restart(self.info.format),
             findings=findings,
         )
         self._report = ReadingReport(self.info, self._bounds, self._index, findings)

@@ -25,7 +25,8 @@ _EARLIER_SECONDS = (0.0, 2.0, 10.0)
 class DecodingPasses:
     """Makes passes over one video. Passes may run at once, in different threads.
 
-    Without `can_seek` every pass begins at the start of the file.
+    Without `can_seek` every pass begins at the start of the file. With `clock_may_restart` a time names one place only
+    once all frames of the file are known and rise; until then every pass begins where the first one does.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class DecodingPasses:
         bounds: TimeBounds,
         *,
         can_seek: bool = True,
+        clock_may_restart: bool = False,
         findings: Findings | None = None,
     ) -> None:
         self._name = name
@@ -43,6 +45,7 @@ class DecodingPasses:
         self._index = index
         self._bounds = bounds
         self._can_seek = can_seek
+        self._clock_may_restart = clock_may_restart
         self._findings = findings or Findings()
         if not can_seek:
             index.forbid_seeking()
@@ -53,7 +56,7 @@ class DecodingPasses:
         Raises `MediaError` if a pass from the start meets other frames than the passes before.
         """
         following = first
-        key = self._index.key_before(first)
+        key = self._index.key_before(first) if self._is_clock_trusted() else None
         try:
             if key:
                 with closing(self._raws_from_key(key)) as raws:
@@ -72,6 +75,9 @@ class DecodingPasses:
                         yield frame_index, raw
         except InconsistentFrames as error:
             raise MediaError(f"{self._name}: changed while it was read ({error})") from error
+
+    def _is_clock_trusted(self) -> bool:
+        return not self._clock_may_restart or (self._index.complete and not self._bounds.is_bounded)
 
     def _raws_from_key(self, key: int) -> RawFrames:
         """Decoded frames from a key frame of the range on. A key frame has a time."""

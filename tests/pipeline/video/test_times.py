@@ -13,7 +13,7 @@ from model import MediaError
 from pipeline.records import FramePosition
 from pipeline.video.frames import VideoFrames
 from pipeline.video.selection import FrameSelection
-from tests.support.films import Film, drawn
+from tests.support.films import Film, drawn, drawn_of, picture
 from tests.support.media_files import media_of
 
 LENGTHS = (7, 9, 8, 11, 6)
@@ -106,6 +106,23 @@ def test_a_rate_goes_on_where_the_clock_starts_again() -> None:
     with VideoFrames(media_of(data)) as frames:
         assert frames.length_up_to(99) == 24
         assert frames.remarks() == ("the clock of the file steps back from 1.1 s to 0 s at frame 12",)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mpegts", "libx264"), ("ogg", "libvpx"), ("matroska", "libx264")])
+def test_pieces_with_the_same_times_are_not_taken_for_each_other(container: str, codec: str) -> None:
+    film = Film(container, codec, times=tuple(range(20)), options=(("g", "6"),))
+    bright = drawn_of(film, [255 - picture(index) for index in range(20)])
+    with VideoFrames(media_of(drawn(film) + bright)) as frames:
+        assert frames.length_up_to(99) == 40
+        forward = [(frame.index, frame.pixels_HW3.numpy().tobytes()) for frame in frames.forward(0)]
+        times = [frames.position(index).pts_seconds for index, _ in forward]
+        assert times[:20] == times[20:] == sorted(times[:20])
+        assert len({pixels for _, pixels in forward}) == 40
+        for start in (10, 25):
+            later = [(frame.index, frame.pixels_HW3.numpy().tobytes()) for frame in frames.forward(start)]
+            assert later == forward[start:]
+        backward = [(frame.index, frame.pixels_HW3.numpy().tobytes()) for frame in frames.backward(40)]
+        assert backward == forward[::-1]
 
 
 @pytest.mark.parametrize("fps", [10, 5, 3.7, 2])
