@@ -96,6 +96,17 @@ def test_a_session_is_saved_in_the_middle_of_a_refinement(frame_index: int, asks
         assert same_bits(session.propagate(), restored.propagate())
 
 
+def test_a_session_that_was_saved_after_a_walk_refines_the_masks_of_its_seeds() -> None:
+    """With the memories of the walk that passed them."""
+    session = new_session(HistoryRule(3))
+    list(session.propagate())
+    restored = VideoSession.from_bytes(session.to_bytes(), small(), frames_of(clip(FRAMES)))
+    for each in (session, restored):
+        each.add_prompt(1, 6, OFF)
+        assert each.objects[1].prompts[6].is_correction
+    assert same_bits([session.segment_frame(6)], [restored.segment_frame(6)])
+
+
 def test_tensors_that_memories_share_are_stored_and_loaded_once() -> None:
     session = new_session(HistoryRule(snapshot_every=1))
     list(session.propagate())
