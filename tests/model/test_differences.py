@@ -18,6 +18,7 @@ from model.tracking.session import VideoSession
 from model.weights.checkpoint import load_model
 from tests.reference.bounds import EXACT
 from tests.reference.mini import click_on, square_clip
+from tests.support.sessions import EncodingOnce
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def mini() -> Sam2:
     """In float64 and with memories that are not rounded, so that rounding decides nothing."""
     network = load_model("mini", dtype=torch.float64)
     network.memory_dtype = torch.float64
-    return network
+    return EncodingOnce(network)
 
 
 def new_session() -> VideoSession:

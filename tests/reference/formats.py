@@ -1,4 +1,4 @@
-"""Code of others computed in another format than it asks for: float64, or memories that are not rounded."""
+"""Code of others run otherwise than it asks for: in float64, with exact memories, without drawing first weights."""
 
 from __future__ import annotations
 
@@ -51,3 +51,28 @@ class _InFormats(TorchFunctionMode):
 
     def _replacing(self, value: Any) -> Any:
         return self._replaced.get(value, value) if isinstance(value, torch.dtype) else value
+
+
+# By name, because `transformers` puts functions of its own in the place of torch's while it draws.
+_DRAWS = ("normal_", "uniform_", "kaiming_uniform_")
+
+
+class NothingDrawn(TorchFunctionMode):
+    """While it is open, a network starts with zeros where it would draw first weights, which takes seconds.
+
+    For networks whose weights are all loaded afterwards, strictly.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", None) in _DRAWS:
+            drawn = args[0] if args else kwargs["tensor"]
+            drawn.detach().zero_()
+            return drawn
+        return func(*args, **kwargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from tests.reference.mini import box_of, click_on, cut_clip, mini_in, square_cli
 from tests.reference.ours_runner import ours_outputs
 from tests.reference.transformers_runner import TransformersRunner
 from tests.support.clips import first_visible
+from tests.support.sessions import EncodingOnce
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ def memory_dtype(dtype: torch.dtype) -> torch.dtype:
 
 @functools.cache
 def our_mini(dtype: torch.dtype) -> Sam2:
+    """It encodes an image once: scenes share frames."""
     network = load_model("mini", dtype=dtype)
     network.memory_dtype = memory_dtype(dtype)
-    return network
+    return EncodingOnce(network)
 
 
 def ours(scene: Scene, network: Sam2) -> Outputs:
@@ -92,9 +95,16 @@ def ours(scene: Scene, network: Sam2) -> Outputs:
 @functools.cache
 def theirs(scene: Scene, dtype: torch.dtype) -> Outputs:
     """What `transformers` says."""
-    runner = TransformersRunner(mini_in(dtype), normalized(scene.clip.frames_THW3).to(dtype))
+    pixels_T3SS = normalized(scene.clip.frames_THW3).to(dtype)
+    runner = TransformersRunner(mini_in(dtype), pixels_T3SS, _encoded_by_theirs(dtype))
     with in_formats(dtype, memory_dtype(dtype)):
         return runner.propagate(scene.seeds, scene.direction)
+
+
+@functools.cache
+def _encoded_by_theirs(dtype: torch.dtype) -> dict[bytes, dict[str, Any]]:
+    """Filled by the runners of one network."""
+    return {}
 
 
 def bounds_of(scene: Scene, dtype: torch.dtype) -> Bounds:

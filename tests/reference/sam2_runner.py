@@ -33,9 +33,9 @@ from tests.reference.cases import (
     seeds_of,
     start_frame,
 )
-from tests.reference.formats import in_formats
+from tests.reference.formats import NothingDrawn, in_formats
 from tests.reference.variants import ModelSpec
-from tests.reference.weights import random_pt_weights
+from tests.reference.weights import Shapes, random_pt_weights
 
 
 class Sam2Process:
@@ -97,10 +97,15 @@ def _build(config_name: str, image_size: int, device: str = "cpu") -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _predictor(model: ModelSpec, dtype: torch.dtype) -> Any:
-    with in_formats(dtype, torch.bfloat16):
+    with in_formats(dtype, torch.bfloat16), NothingDrawn():
         predictor = _build(model.sam2_config_name, model.image_size)
-    predictor.load_state_dict(random_pt_weights(_tensor_shapes(predictor), model.seed, model.object_score_bias))
+    predictor.load_state_dict(_weights(model, tuple(_tensor_shapes(predictor).items())))
     return predictor
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(model: ModelSpec, shapes: Shapes) -> dict[str, torch.Tensor]:
+    return random_pt_weights(dict(shapes), model.seed, model.object_score_bias)
 
 
 def _features(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> list[tuple[torch.Tensor, dict[str, Any]]]:

@@ -7,7 +7,7 @@ once it loses some, and lets objects change one another (`shared/semantics.md`, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
@@ -30,11 +30,9 @@ from tests.reference.cases import (
     seeds_of,
     start_frame,
 )
-from tests.reference.formats import in_formats
+from tests.reference.formats import NothingDrawn, in_formats
 from tests.reference.variants import ModelSpec
-from tests.reference.weights import random_pt_weights
-
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+from tests.reference.weights import Shapes, random_pt_weights
 
 
 @functools.lru_cache(maxsize=1)
@@ -51,7 +49,7 @@ def random_network(model: ModelSpec, shapes: Shapes, dtype: torch.dtype) -> Sam2
 
 def network_in(dtype: torch.dtype, config: Sam2VideoConfig, weights: dict[str, torch.Tensor]) -> Sam2VideoModel:
     """A network whose tables, too, are made in float32 or in float64."""
-    with in_formats(dtype, torch.bfloat16):
+    with in_formats(dtype, torch.bfloat16), NothingDrawn():
         network = Sam2VideoModel(config)
     network.load_state_dict(weights)
     return network.eval()
@@ -60,19 +58,17 @@ def network_in(dtype: torch.dtype, config: Sam2VideoConfig, weights: dict[str, t
 class TransformersRunner:
     """Runs one network over one sequence of preprocessed frames `[T, 3, S, S]`; encodes equal frames once.
 
-    `image_of` says which frames are equal: they have equal images. `encoded` holds features by image and is filled.
+    `encoded` holds features by the bytes of a frame's pixels and is filled: runners of one network may share it.
     """
 
     def __init__(
         self,
         network: Sam2VideoModel,
         pixels_T3SS: torch.Tensor,
-        image_of: Callable[[int], int] = lambda frame: frame,
-        encoded: dict[int, dict[str, Any]] | None = None,
+        encoded: dict[bytes, dict[str, Any]] | None = None,
     ) -> None:
         self.network = network
         self._pixels = pixels_T3SS
-        self._image_of = image_of
         self._encoded = {} if encoded is None else encoded
 
     def image_features(self) -> list[FloatArray]:
@@ -126,7 +122,7 @@ class TransformersRunner:
         return session
 
     def _encode(self, frame: int) -> dict[str, Any]:
-        image = self._image_of(frame)
+        image = self._pixels[frame].numpy().tobytes()
         if image not in self._encoded:
             output = self.network.get_image_features(self._pixels[frame][None], return_dict=True)
             self._encoded[image] = {

@@ -17,6 +17,7 @@ from tests.reference.ours_runner import ours_features, ours_outputs
 from tests.reference.sam2_runner import Sam2Process
 from tests.reference.transformers_runner import TransformersRunner, random_hf_weights, random_network
 from tests.reference.variants import ModelSpec
+from tests.support.sessions import EncodingOnce
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,20 @@ def run_features(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> Fe
 
 @functools.lru_cache(maxsize=1)
 def ours_random(model: ModelSpec, dtype: torch.dtype) -> Sam2:
-    """Our network with the random weights, through the loader that reads files of weights."""
-    return (
-        StoredWeights("random weights", model.hf_config(), random_hf_weights(model, shapes_of(model))).model().to(dtype)
-    )
+    """Our network with the random weights, through the loader that reads files of weights; it encodes an image once."""
+    stored = StoredWeights("random weights", model.hf_config(), random_hf_weights(model, shapes_of(model)))
+    return EncodingOnce(stored.model().to(dtype))
 
 
 def transformers_runner(model: ModelSpec, frames: FramesSpec, dtype: torch.dtype) -> TransformersRunner:
     """The runner of `transformers` with the random weights; the network and the features of images are kept."""
     network = random_network(model, shapes_of(model), dtype)
-    encoded = _encoded_images(model, frames.images, dtype)
-    return TransformersRunner(network, normalized(drawn_frames(frames)).to(dtype), frames.image_of, encoded)
+    return TransformersRunner(network, normalized(drawn_frames(frames)).to(dtype), _encoded_images(model, dtype))
 
 
 @functools.lru_cache(maxsize=1)
-def _encoded_images(model: ModelSpec, images: FramesSpec, dtype: torch.dtype) -> dict[int, dict[str, Any]]:
-    """Filled by the runner."""
+def _encoded_images(model: ModelSpec, dtype: torch.dtype) -> dict[bytes, dict[str, Any]]:
+    """Filled by the runners of one network."""
     return {}
 
 

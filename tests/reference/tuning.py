@@ -25,11 +25,11 @@ class Pinned:
 # By image size.
 PINNED: dict[int, dict[tuple[Size, Version], Pinned]] = {
     256: {
-        ("large", "2.1"): Pinned(18, -10.24, 3),
-        ("base_plus", "2.1"): Pinned(1, -1.68, 3),
-        ("small", "2.1"): Pinned(3, 5.93, 4),
-        ("tiny", "2.0"): Pinned(24, -1.81, 3),
         ("tiny", "2.1"): Pinned(20, 0.9, 3),
+        ("tiny", "2.0"): Pinned(24, -1.81, 3),
+        ("small", "2.1"): Pinned(3, 5.93, 4),
+        ("base_plus", "2.1"): Pinned(1, -1.68, 3),
+        ("large", "2.1"): Pinned(18, -10.24, 3),
     },
     1024: {
         ("tiny", "2.1"): Pinned(3, 6.55, 3),

@@ -14,6 +14,9 @@ from collections.abc import Mapping
 
 import torch
 
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Names and shapes of a checkpoint, as a key of caches."""
+
 _MATRIX = "positional_encoding_gaussian_matrix"
 _EMBEDDINGS = re.compile(
     r".*(_token|_tokens|point_embeddings\.\d|not_a_point_embed|no_mask_embed)\.weight"

@@ -1,4 +1,7 @@
-"""Workers for tests on Ray: imported by the actors, so they live in a module."""
+"""Workers for tests on Ray: imported by the actors, so they live in a module.
+
+It imports no torch, which would cost every actor seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import time
 from collections.abc import Sequence
 
 from pipeline.records import Report, VideoProgress, WorkerEnd, WorkItem
-from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.worker import Worker
 
 
 class ScriptedWorker:
@@ -53,16 +54,3 @@ class SlowToStart(ScriptedWorker):
     def setup(self) -> str:
         time.sleep(60)
         return "late"
-
-
-class Fragile(Worker):
-    """The real worker, which dies of videos that are called poison."""
-
-    def work(self, offers: Sequence[WorkItem]) -> Report:
-        if any(item.video_id.startswith("poison") for item in offers):
-            os._exit(9)
-        return super().work(offers)
-
-
-def fragile_worker(settings: WorkerSettings, worker_id: str) -> Worker:
-    return Fragile(settings, worker_id)

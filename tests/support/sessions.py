@@ -42,24 +42,25 @@ def mini() -> Sam2:
     return load_model("mini")
 
 
-class SmallSam2(Sam2):
-    """Mini's weights at an input of 64 × 64: 16 times less to compute, and plain discs are still tracked.
+class EncodingOnce(Sam2):
+    """A network with the weights of another one that encodes a batch of frames once in a process.
 
-    It encodes a batch of frames once in a process, because a hundred tests walk through the same few clips and half of
-    a step is the image encoder. What it gives for pixels that it has seen are the very features that it gave before.
+    Tests walk through the same few clips again and again, and half of a step is the image encoder. What it gives for
+    pixels that it has seen are the very features that it gave before.
     """
 
-    def __init__(self) -> None:
-        config = replace(mini().config, image_size=SMALL_SIZE)
+    def __init__(self, model: Sam2, image_size: int | None = None) -> None:
         with torch.device("meta"):
-            super().__init__(config)
-        self.load_state_dict(mini().state_dict(), assign=True)
-        self._encoded: dict[tuple[torch.Size, bytes], ImageFeatures] = {}
+            super().__init__(replace(model.config, image_size=image_size or model.config.image_size))
+        self.load_state_dict(model.state_dict(), assign=True)
+        self.memory_dtype = model.memory_dtype
+        self._encoded: dict[tuple[object, ...], ImageFeatures] = {}
 
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
-        if pixels_F3SS.device.type != "cpu" or pixels_F3SS.dtype != torch.float32 or self.dtype != torch.float32:
+        if self.device.type != "cpu" or pixels_F3SS.device.type != "cpu":
             return super().encode_image(pixels_F3SS)
-        key = (pixels_F3SS.shape, hashlib.sha256(pixels_F3SS.contiguous().numpy().data).digest())
+        digest = hashlib.sha256(pixels_F3SS.contiguous().view(torch.uint8).numpy().data).digest()
+        key = (self.dtype, pixels_F3SS.dtype, pixels_F3SS.shape, digest)
         if key not in self._encoded:
             self._encoded[key] = super().encode_image(pixels_F3SS)
         return self._encoded[key]
@@ -67,7 +68,8 @@ class SmallSam2(Sam2):
 
 @functools.cache
 def small() -> Sam2:
-    return SmallSam2()
+    """Mini's weights at an input of 64 × 64: 16 times less to compute, and plain discs are still tracked."""
+    return EncodingOnce(mini(), SMALL_SIZE)
 
 
 def save_small(folder: Path) -> None:

@@ -42,6 +42,11 @@ def session(network: Sam2, encode_ahead: int) -> VideoSession:
     return made
 
 
+@functools.cache
+def whole_walk(network: Sam2, direction: str) -> list[FrameResult]:
+    return list(session(network, AHEAD).propagate(direction))
+
+
 def same_masks(ahead: Sequence[FrameResult], plain: Sequence[FrameResult]) -> bool:
     return [r.frame_index for r in ahead] == [r.frame_index for r in plain] and all(
         a.object_ids == b.object_ids and torch.allclose(a.logits_BHW, b.logits_BHW, atol=1e-3)
@@ -53,7 +58,7 @@ def same_masks(ahead: Sequence[FrameResult], plain: Sequence[FrameResult]) -> bo
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 def test_masks_are_those_of_one_frame_at_a_time(network: Sam2, direction: str) -> None:
     plain = list(session(network, 1).propagate(direction))
-    assert same_masks(list(session(network, AHEAD).propagate(direction)), plain)
+    assert same_masks(whole_walk(network, direction), plain)
 
 
 def test_batches_are_cut_at_multiples_and_leave_out_what_is_not_tracked() -> None:
@@ -85,7 +90,7 @@ def _index_of(pixels_3SS: Tensor) -> int:
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("num_done", [1, 2, 3, 4])
 def test_a_resumed_walk_repeats_the_batches_and_so_the_bits(network: Sam2, direction: str, num_done: int) -> None:
-    whole = list(session(network, AHEAD).propagate(direction))
+    whole = whole_walk(network, direction)
     stopped = session(network, AHEAD)
     walk = stopped.propagate(direction)
     for _ in range(num_done):

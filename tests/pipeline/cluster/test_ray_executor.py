@@ -25,8 +25,8 @@ from pipeline.driver.executors import open_executor
 from pipeline.errors import ConfigError
 from pipeline.records import WorkerEnd
 from pipeline.run import main
-from tests.support import ray_workers
 from tests.support.fake_workers import item
+from tests.support.fragile_worker import fragile_worker
 from tests.support.jobs import JobFolder, Tables, read_plainly
 from tests.support.ray_workers import NoModel, ScriptedWorker, SlowToStart
 
@@ -217,7 +217,7 @@ def test_a_video_that_kills_its_worker_is_quarantined_and_the_others_are_labeled
 ) -> None:
     names = ["one", "two", "poison", "three", "four"]
     job = JobFolder(tmp_path).write(names, num_frames=2)
-    parts = driver.Parts(partial(open_executor, make_worker=ray_workers.fragile_worker))
+    parts = driver.Parts(partial(open_executor, make_worker=fragile_worker))
     assert driver.run(job.config(*ON_THE_CLUSTER, "cluster.actors=2"), parts) == 0
     assert job.tables().statuses == dict.fromkeys(names, "ok") | {"poison": "quarantined"}
     printed = capsys.readouterr().out
