@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from pipeline import tables
@@ -43,15 +45,23 @@ def test_the_first_example_labels_a_clip_of_the_demo(tmp_path: Path) -> None:
     video.write_bytes(clip_mp4(clip))
     printed = []
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for language, text in blocks("First example"):
+    examples = ("First example: your own clips and boxes", "Output", "Where to go on")
+    for language, text in (block for heading in examples for block in blocks(heading)):
         words = ["-c", text] if language == "python" else shlex.split(text.replace("python ", "", 1))
         done = subprocess.run(
             [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr[-4000:]}"
         printed.append(done.stdout)
-    assert "'status': 'ok'" in printed[-1]
-    assert "(240, 320)" in printed[-1]
+    reading, calls = printed[2], printed[-1]
+    assert "'status': 'ok'" in reading
+    assert "1: ((240, 320)," in reading
+    with Image.open(tmp_path / "frame_20.png") as picture:
+        changed = np.asarray(picture) != clip.frames_THW3[20]
+    assert changed.any(axis=-1)[clip.mask(1, 20)].mean() > 0.8
+    areas = [int(line.split()[1]) for line in calls.splitlines()]
+    assert len(areas) == 24
+    assert areas[20] == pytest.approx(clip.mask(1, 20).sum(), rel=0.2)
     found = {
         (mask.object_id, mask.frame_index): mask.pixels_HW
         for mask in tables.open(str(tmp_path / "labels")).video_masks("drifting")
