@@ -21,7 +21,7 @@ from model.hf.processing import Sam2VideoProcessor
 from pipeline.video.encode import encode_mp4
 from tests.reference.mini import square_clip
 from tests.support.clips import iou
-from tests.support.sessions import OTHER_BATCH, center
+from tests.support.sessions import OTHER_BATCH, EncodingOnce, center
 
 BEDROOM = Path(os.environ.get("MASKMILL_VIDEOS", Path(__file__).parents[4] / "shared" / "videos")) / "bedroom.mp4"
 NUM_DRAWN = 7
@@ -67,6 +67,7 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 device = torch.device("cpu")
 model = Sam2VideoModel.from_pretrained("mini").to(device, dtype=torch.float32)
+model = Sam2VideoModel(model.config, EncodingOnce(model.network))  # all examples walk through one clip
 processor = Sam2VideoProcessor.from_pretrained("mini")
 
 
