@@ -20,7 +20,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.conf import HydraConf
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -65,14 +65,26 @@ def _in_hydras_store(job: dict[str, Any]) -> Iterator[None]:
     are half of the time of composing. They are put back for a program that uses Hydra itself.
     """
     store = ConfigStore.instance()
-    store.store(name="__fields__", node=defaults(JobConfig))
+    store.store(name="__fields__", node=_fields())
     store.store(name="__job__", node=job)
-    own = store.load("hydra/config.yaml")
-    store.store(group="hydra", name="config", node=HydraConf(defaults=[]))
+    groups = store.repo["hydra"]
+    own = groups["config.yaml"]
+    groups["config.yaml"] = _without_groups()
     try:
         yield
     finally:
-        store.store(group="hydra", name="config", node=own.node, package=own.package, provider=own.provider)
+        groups["config.yaml"] = own
+
+
+@cache
+def _fields() -> DictConfig:
+    return OmegaConf.create(defaults(JobConfig))
+
+
+@cache
+def _without_groups() -> ConfigNode:
+    """Hydra's own config without its groups; Hydra copies what it takes from the store."""
+    return ConfigNode("config.yaml", OmegaConf.structured(HydraConf(defaults=[])), "hydra", package=None, provider=None)
 
 
 def job_names() -> list[str]:
