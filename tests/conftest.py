@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 # Before torch is imported anywhere: two pools of threads on two cores are slower than one, and the bits of a result
 # depend on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# One core compiles, in this process: others would import torch first, and the other core has tests of its own.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -64,7 +67,13 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
             yield pretended
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Files go to the processes of xdist in the order below; its own puts those of few tests last, the longest here."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    _start_with_long_files(items)
     import torch
 
     if torch.cuda.is_available():
@@ -73,6 +82,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("needs_cuda"):
             item.add_marker(reason)
+
+
+def _start_with_long_files(items: list[pytest.Item]) -> None:
+    """Files of tests with time limits of their own, then those of slow tests: at the end both processes have work."""
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = 0 if item.get_closest_marker("timeout") else 1 if item.get_closest_marker("slow") else 2
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
