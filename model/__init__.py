@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         Sam2VideoPromptEncoderConfig,
         Sam2VisionConfig,
     )
+    from model.hf.image_config import Sam2Config
+    from model.hf.image_model import Sam2Model
+    from model.hf.image_processing import Sam2Processor
     from model.hf.inference_session import Sam2VideoInferenceSession
     from model.hf.model import Sam2VideoModel
     from model.hf.part_processors import Sam2ImageProcessor, Sam2VideoVideoProcessor
@@ -76,8 +79,11 @@ _HOMES = {
     "RawFrame": "media.raw_frames",
     "Reader": "media.raw_frames",
     "Sam2": "network.sam2",
+    "Sam2Config": "hf.image_config",
     "Sam2HieraDetConfig": "hf.config",
     "Sam2ImageProcessor": "hf.part_processors",
+    "Sam2Model": "hf.image_model",
+    "Sam2Processor": "hf.image_processing",
     "Sam2VideoConfig": "hf.config",
     "Sam2VideoInferenceSession": "hf.inference_session",
     "Sam2VideoMaskDecoderConfig": "hf.config",
@@ -133,8 +139,11 @@ __all__ = [
     "RawFrame",
     "Reader",
     "Sam2",
+    "Sam2Config",
     "Sam2HieraDetConfig",
     "Sam2ImageProcessor",
+    "Sam2Model",
+    "Sam2Processor",
     "Sam2VideoConfig",
     "Sam2VideoInferenceSession",
     "Sam2VideoMaskDecoderConfig",

@@ -1,4 +1,4 @@
-"""The calls of the Hugging Face "SAM2 Video" page: model, processor, inference session, configs.
+"""The calls of the Hugging Face pages "SAM2 Video" and "SAM2": models, processors, inference session, configs.
 
 Doors: the names in `model`. Uses: tracking, weights, network, pixels, prompts. Nothing imports it but `model`.
 """

@@ -71,6 +71,36 @@ class ConfigSection:
 
 
 @dataclass
+class ModelConfig(ConfigSection):
+    """A whole `config.json`."""
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
+    ) -> Self:
+        """The configuration of a folder, URI, Hub id or file of weights; `access` may give `cache_dir` and more.
+
+        A file of weights has its configuration beside it; where there is none, its tensors tell a released size.
+        """
+        hub = hub_access(f"{cls.__name__}.from_pretrained", revision, token, access)
+        place = locate(str(source), partial(snapshot, file_names=(CONFIG_NAME,), access=hub))
+        if not is_weights_file(place):
+            return cls.from_dict(read_json(place, CONFIG_NAME))
+        folder, _ = folder_and_name(place)
+        beside = has_file(folder, CONFIG_NAME)
+        return cls.from_dict(read_json(folder, CONFIG_NAME) if beside else read_stored_weights(place).raw_config)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes `config.json`."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / CONFIG_NAME).write_text(self.to_json_string())
+
+    def network(self) -> Sam2Config:
+        """What of this the network is built from. Raises `ValueError` naming a key that this code does not support."""
+        return Sam2Config.from_hf(self.to_dict())
+
+
+@dataclass
 class Sam2HieraDetConfig(ConfigSection):
     """The trunk of the image encoder."""
 
@@ -155,7 +185,7 @@ class Sam2VideoMaskDecoderConfig(ConfigSection):
 
 
 @dataclass
-class Sam2VideoConfig(ConfigSection):
+class Sam2VideoConfig(ModelConfig):
     """A SAM 2 video model; the defaults are those of the released tiny 2.1."""
 
     model_type = "sam2_video"
@@ -207,28 +237,3 @@ class Sam2VideoConfig(ConfigSection):
     memory_fuser_padding: int = CONSTANTS["memory_fuser_padding"]
     memory_fuser_layer_scale_init_value: float = 1e-6
     memory_fuser_hidden_act: str = CONSTANTS["memory_fuser_hidden_act"]
-
-    @classmethod
-    def from_pretrained(
-        cls, source: str | Path, *, revision: str | None = None, token: str | bool | None = None, **access: Any
-    ) -> Self:
-        """The configuration of a folder, URI, Hub id or file of weights; `access` may give `cache_dir` and more.
-
-        A file of weights has its configuration beside it; where there is none, its tensors tell a released size.
-        """
-        hub = hub_access(f"{cls.__name__}.from_pretrained", revision, token, access)
-        place = locate(str(source), partial(snapshot, file_names=(CONFIG_NAME,), access=hub))
-        if not is_weights_file(place):
-            return cls.from_dict(read_json(place, CONFIG_NAME))
-        folder, _ = folder_and_name(place)
-        beside = has_file(folder, CONFIG_NAME)
-        return cls.from_dict(read_json(folder, CONFIG_NAME) if beside else read_stored_weights(place).raw_config)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json`."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / CONFIG_NAME).write_text(self.to_json_string())
-
-    def network(self) -> Sam2Config:
-        """What of this the network is built from. Raises `ValueError` naming a key that this code does not support."""
-        return Sam2Config.from_hf(self.to_dict())

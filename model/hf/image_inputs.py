@@ -34,11 +34,14 @@ def encode_prompts(
     sizes_hw: Sequence[tuple[int, int]], points: Any, labels: Any, boxes: Any, *, target_size: int, pad_value: int
 ) -> dict[str, Tensor]:
     """Prompts of each image in pixels of the model's input: `input_points` `[N, P, K, 2]`, `input_labels` `[N, P, K]`,
-    `input_boxes` `[N, P, 4]`, filled up with `pad_value`. Raises `ValueError` naming image, object and value.
+    `input_boxes` `[N, P, 4]`, filled up with `pad_value`. Points without labels are on their objects. Raises
+    `ValueError` naming image, object and value.
     """
-    if (points is None) != (labels is None):
-        raise ValueError("points and labels must be given together")
+    if points is None and labels is not None:
+        raise ValueError("labels need points: there are labels alone")
     given = [None if values is None else nested(values, "prompts") for values in (points, labels, boxes)]
+    if points is not None and labels is None:
+        given[1] = _on_the_object(given[0], levels=3)
     if any(values is not None and len(values) != len(sizes_hw) for values in given):
         raise ValueError(f"{len(sizes_hw)} images need as many entries of points, labels and boxes")
     prompts = [
@@ -78,7 +81,8 @@ def segment_images(
     queries = [
         Query(prompt, size_hw, frame_row=image)
         for image in range(len(pixels_N3SS))
-        for prompt in _decoded(prompts, image, pad_value)
+        for prompt in decoded_prompts(prompts, image, pad_value)
+        if prompt is not None
     ]
     rows: dict[int, Segmentation] = {}
     for positions in equal_shapes(network, queries):
@@ -98,23 +102,32 @@ def segment_images(
     )
 
 
-def _decoded(prompts: dict[str, Tensor], image: int, pad_value: int) -> list[ClickPrompt]:
-    """The prompts of one image, from tensors."""
-    points, labels, boxes = (prompts.get(name) for name in ("input_points", "input_labels", "input_boxes"))
-    tensors = [tensor[image].tolist() for tensor in (points, labels, boxes) if tensor is not None]
-    decoded: list[ClickPrompt] = []
-    for row in range(len(tensors[0]) if tensors else 0):
+def decoded_prompts(prompts: dict[str, Tensor], image: int, pad_value: int) -> list[ClickPrompt | None]:
+    """The prompts of one image from what `encode_prompts` gives; None for each row that only fills up.
+
+    Raises `ValueError` naming image, object and value.
+    """
+    names = ("input_points", "input_labels", "input_boxes")
+    points, labels, boxes = (prompts[name][image].tolist() if name in prompts else None for name in names)
+    decoded: list[ClickPrompt | None] = []
+    for row in range(max(len(rows) for rows in (points, boxes, []) if rows is not None)):
         kept = []
         if points is not None and labels is not None:
-            pairs = zip(points[image, row].tolist(), labels[image, row].tolist(), strict=True)
+            pairs = zip(points[row], labels[row], strict=True)
             kept = [(point, label) for point, label in pairs if label != pad_value]
         points_xy, kept_labels = tuple((x, y) for (x, y), _ in kept), tuple(label for _, label in kept)
-        box = None if boxes is None else boxes[image, row].tolist()
-        if box is not None and set(box) != {float(pad_value)}:
-            decoded.append(BoxPrompt((box[0], box[1], box[2], box[3]), points_xy, kept_labels))
-        elif kept:
-            decoded.append(PointPrompt(points_xy, kept_labels))
+        box = None if boxes is None else boxes[row]
+        with errors_naming(f"image {image}, object {row}"):
+            if box is not None and set(box) != {float(pad_value)}:
+                decoded.append(BoxPrompt((box[0], box[1], box[2], box[3]), points_xy, kept_labels))
+            else:
+                decoded.append(PointPrompt(points_xy, kept_labels) if kept else None)
     return decoded
+
+
+def _on_the_object(points: Any, levels: int) -> Any:
+    """A label of 1 for each point, nested as the points are."""
+    return [_on_the_object(one, levels - 1) for one in points] if levels and isinstance(points, list) else 1
 
 
 def _prompts_of_image(name: str, given: Sequence[Any], pad_value: int) -> list[ClickPrompt]:

@@ -25,101 +25,43 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from itertools import islice
-from pathlib import Path
-from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.hf.arguments import LOADING_INFO, hub_access
-from model.hf.config import Sam2VideoConfig
+from model.hf.config import ModelConfig, Sam2VideoConfig
 from model.hf.image_inputs import Sam2VideoImageSegmentationOutput, segment_images
-from model.hf.inference_session import Sam2VideoInferenceSession, as_dtype
+from model.hf.inference_session import Sam2VideoInferenceSession
 from model.hf.kept_frames import KeptFrames
-from model.hf.outputs import Sam2VideoImageFeatures, Sam2VideoSegmentationOutput
+from model.hf.outputs import Sam2VideoSegmentationOutput
 from model.hf.prompt_inputs import frame_index_of
+from model.hf.stored_model import StoredModel
 from model.network.config import CONSTANTS
-from model.network.image_encoder import ImageEncoder
-from model.network.layers import sine_position_2d, wide
+from model.network.layers import wide
 from model.network.sam2 import HIDDEN_LOGIT, Sam2
 from model.tracking.memory_bank import BACKWARD, FORWARD
 from model.tracking.state import FrameResult, Step
 from model.tracking.steps import advance
 from model.tracking.stream import VideoStream
-from model.weights.checkpoint import read_stored_weights, save_model
+from model.weights.checkpoint import StoredWeights
 
 log = logging.getLogger(__name__)
 
 
-class Sam2VideoModel(nn.Module):
+class Sam2VideoModel(StoredModel[Sam2VideoConfig, Sam2]):
     """SAM 2 over videos and streams. In state dicts its weights have their names of `model.safetensors`."""
 
-    def __init__(self, config: Sam2VideoConfig, network: Sam2 | None = None) -> None:
-        super().__init__()
-        self.config = config
-        self.network = Sam2(config.network()) if network is None else network
-        self.eval()
-        # Hooks, as a module around this one never calls its `load_state_dict`.
-        self.register_state_dict_post_hook(_shorten_names)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_lengthen_names)  # type: ignore[no-untyped-call]
+    config_class = Sam2VideoConfig
 
     @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path,
-        *,
-        dtype: torch.dtype | str | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        torch_dtype: torch.dtype | str | None = None,
-        device_map: torch.device | str | None = None,
-        **access: Any,
-    ) -> Self:
-        """A model by `mini`, folder, URI, Hub id (at a `revision`, with a `token`) or file: see `model.weights`.
+    def new_network(cls, config: ModelConfig) -> Sam2:
+        return Sam2(config.network())
 
-        `dtype`, formerly `torch_dtype`, is by default that of the file. `device_map` is one device, or `auto`: a GPU if
-        there is one. `access` may give `cache_dir`, `local_files_only` and `variant`, a `config` in the place of the
-        stored one, and `output_loading_info`: the result is then the model and a dictionary. Raises `WeightsError`
-        saying what is wrong with the weights, `FileNotFoundError` where there is none.
-        """
-        config, wants_info = access.pop("config", None), access.pop("output_loading_info", False)
-        stored = read_stored_weights(
-            str(source), hub_access(f"{cls.__name__}.from_pretrained", revision, token, access)
-        )
-        if config is not None:
-            given = config if isinstance(config, Sam2VideoConfig) else Sam2VideoConfig.from_pretrained(config)
-            stored = replace(stored, raw_config=given.to_dict())
-        asked = torch_dtype if dtype is None else dtype
-        wanted = stored.dtype if asked is None or asked == "auto" else as_dtype(asked)
-        device = "cpu" if device_map is None else device_map
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        made = cls(Sam2VideoConfig.from_dict(stored.raw_config), stored.model().to(device, wanted))
-        # Weights are loaded strictly, so that whoever asks is told that nothing was missing.
-        return (made, {name: [] for name in LOADING_INFO}) if wants_info else made  # type: ignore[return-value]
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes `config.json` and `model.safetensors`, which `transformers` loads too and computes the same from."""
-        raw = self.config.to_dict() | {"dtype": str(self.dtype).removeprefix("torch.")}
-        save_model(self.network, folder, {"architectures": ["Sam2VideoModel"], **raw})
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie."""
-        return self.network.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights, and so of the computation."""
-        return self.network.dtype
-
-    @property
-    def vision_encoder(self) -> ImageEncoder:
-        """The image encoder, for hooks."""
-        return self.network.vision_encoder
+    @classmethod
+    def loaded_network(cls, stored: StoredWeights) -> Sam2:
+        return stored.model()
 
     @property
     def num_maskmem(self) -> int:
@@ -130,26 +72,6 @@ class Sam2VideoModel(nn.Module):
     def num_maskmem(self, number: int) -> None:
         if number != self.num_maskmem:
             raise ValueError(f"num_maskmem: is {self.num_maskmem} in every released model and fixed here, got {number}")
-
-    def get_image_embeddings(self, pixel_values: Tensor) -> list[Tensor]:
-        """What the mask decoder sees of normalized images `[N, 3, S, S]`: maps of strides 4, 8 and 16, `[N, C, h, w]`.
-
-        The last map has the embedding that stands for "no memory".
-        """
-        features = self.network.encode_image(pixel_values.to(self.device))
-        without_memory = features.stride16 + self.network.no_memory_embedding.view(1, -1, 1, 1)
-        return [features.stride4, features.stride8, without_memory]
-
-    def get_image_features(self, pixel_values: Tensor) -> Sam2VideoImageFeatures:
-        """The same maps without that embedding, as tokens `[h * w, N, C]`, with their position codes."""
-        features = self.network.encode_image(pixel_values.to(self.device))
-        maps = [features.stride4, features.stride8, features.stride16]
-        dim, dtype = self.network.config.hidden_dim, wide(self.dtype)
-        codes = [sine_position_2d(one.shape[-1], dim, dtype).to(self.device, self.dtype) for one in maps]
-        return Sam2VideoImageFeatures(
-            [one.flatten(2).permute(2, 0, 1) for one in maps],
-            [code.flatten(1).T.unsqueeze(1).expand(-1, len(pixel_values), -1) for code in codes],
-        )
 
     def forward(
         self,
@@ -302,19 +224,3 @@ def _with_progress_bar(steps: Iterator[Step], total: int | None) -> Iterator[Ste
     from tqdm.auto import tqdm
 
     return iter(tqdm(steps, desc="propagate in video", total=total))
-
-
-def _shorten_names(_: nn.Module, weights: dict[str, Any], prefix: str, *_metadata: Any) -> None:
-    """Takes `network.` out of the names of a model that is saved, `prefix` being where it is in the whole."""
-    _replace_start(weights, f"{prefix}network.", prefix)
-
-
-def _lengthen_names(_: nn.Module, weights: dict[str, Any], prefix: str, *_results: Any) -> None:
-    """The reverse, for a model that is loaded."""
-    _replace_start(weights, prefix, f"{prefix}network.")
-
-
-def _replace_start(weights: dict[str, Any], old: str, new: str) -> None:
-    for name in list(weights):
-        if name.startswith(old):
-            weights[new + name.removeprefix(old)] = weights.pop(name)

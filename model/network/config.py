@@ -113,7 +113,8 @@ class Sam2Config:
         max_prompted = config.get("max_cond_frame_num", -1)
         return cls(
             hiera=_hiera_from_hf(vision.get("backbone_config") or {}),
-            image_size=_square(config.get("image_size", default.image_size), "image_size"),
+            # The configuration of an image model says it for the prompt encoder alone.
+            image_size=_square(config.get("image_size", prompt.get("image_size", default.image_size)), "image_size"),
             hidden_dim=vision.get("fpn_hidden_size", default.hidden_dim),
             is_2_1=bool(pointers_timed),
             mask_prompt_channels=prompt.get("mask_input_channels", default.mask_prompt_channels),

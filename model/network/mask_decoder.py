@@ -78,6 +78,16 @@ class TwoWayTransformer(nn.Module):
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """All K masks that the decoder has for each of B objects, the single one first."""
+
+    logits_BKHW: Tensor
+    predicted_ious_BK: Tensor
+    object_scores_B: Tensor
+    tokens_BKC: Tensor
+
+
+@dataclass(frozen=True)
 class DecodedMasks:
     """What the decoder says of B objects, one mask each."""
 
@@ -121,8 +131,23 @@ class MaskDecoder(nn.Module):
     ) -> DecodedMasks:
         """Masks of stride 4. `multimask`: the best of three by predicted IoU; else the single one if it is stable.
 
-        Prompt tokens behind the first `num_prompt_tokens` only fill up a shape.
+        The arguments are those of `candidates`.
         """
+        found = self.candidates(
+            image_BCHW, image_position_CHW, prompt_tokens_BPC, stride8_BCHW, stride4_BCHW, num_prompt_tokens
+        )
+        return chosen(found, multimask)
+
+    def candidates(
+        self,
+        image_BCHW: Tensor,
+        image_position_CHW: Tensor,
+        prompt_tokens_BPC: Tensor,
+        stride8_BCHW: Tensor,
+        stride4_BCHW: Tensor,
+        num_prompt_tokens: int | None = None,
+    ) -> Candidates:
+        """All masks of stride 4. Prompt tokens behind the first `num_prompt_tokens` only fill up a shape."""
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         tokens = torch.cat((own.expand(len(prompt_tokens_BPC), -1, -1), prompt_tokens_BPC), dim=1)
         image_BLC = image_BCHW.flatten(2).transpose(1, 2)
@@ -137,14 +162,8 @@ class MaskDecoder(nn.Module):
         dtype = wide(tokens.dtype)
         logits_BKHW = self._mask_logits(image, mask_tokens, stride8_BCHW, stride4_BCHW).to(dtype)
         ious_BK = self.iou_prediction_head(tokens[:, 1]).sigmoid().to(dtype)
-        best_B, token_B = _choose_candidates(logits_BKHW, ious_BK, multimask)
-        row_B = torch.arange(len(best_B), device=best_B.device)
-        return DecodedMasks(
-            logits_BHW=logits_BKHW[row_B, best_B],
-            predicted_ious_B=ious_BK[row_B, best_B],
-            object_scores_B=self.pred_obj_score_head(tokens[:, 0]).squeeze(-1).to(dtype),
-            tokens_BC=mask_tokens[row_B, token_B],
-        )
+        scores_B = self.pred_obj_score_head(tokens[:, 0]).squeeze(-1).to(dtype)
+        return Candidates(logits_BKHW, ious_BK, scores_B, mask_tokens)
 
     def _mask_logits(self, image: Tensor, mask_tokens: Tensor, stride8: Tensor, stride4: Tensor) -> Tensor:
         x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(image) + stride8))
@@ -153,6 +172,21 @@ class MaskDecoder(nn.Module):
         kernels_BKC = torch.stack(kernels, dim=1)
         logits: Tensor = (kernels_BKC @ x.flatten(2)).unflatten(2, x.shape[2:])
         return logits
+
+
+def chosen(found: Candidates, multimask: bool) -> DecodedMasks:
+    """One mask for each object. `multimask`: the best of three by predicted IoU; else the single one if it is stable.
+
+    Where the single one is not stable it is replaced by the best of the three.
+    """
+    best_B, token_B = _choose_candidates(found.logits_BKHW, found.predicted_ious_BK, multimask)
+    row_B = torch.arange(len(best_B), device=best_B.device)
+    return DecodedMasks(
+        logits_BHW=found.logits_BKHW[row_B, best_B],
+        predicted_ious_B=found.predicted_ious_BK[row_B, best_B],
+        object_scores_B=found.object_scores_B,
+        tokens_BC=found.tokens_BKC[row_B, token_B],
+    )
 
 
 def _choose_candidates(logits_BKHW: Tensor, ious_BK: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:

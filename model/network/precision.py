@@ -18,7 +18,15 @@ from torch import nn
 from model.network.sam2 import Sam2
 
 _PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-_STEPS = ("encode_image", "segment", "segment_given_masks", "remember", "memory_tokens")
+_STEPS = (
+    "image_maps",
+    "segment_still",
+    "encode_image",
+    "segment",
+    "segment_given_masks",
+    "remember",
+    "memory_tokens",
+)
 
 
 def autocast_model(model: Sam2, dtype: torch.dtype = torch.bfloat16) -> Sam2:

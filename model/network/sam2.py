@@ -8,7 +8,7 @@ S side of the model's square input; low-resolution logits are `[B, S/4, S/4]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,90 +16,45 @@ from torch import Tensor, nn
 
 from model.network.config import MASK_BIAS, MASK_SCALE, Sam2Config
 from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
-from model.network.image_encoder import ImageEncoder
-from model.network.kernels import linear, objects_per_batch
-from model.network.layers import Constants, Linear, Mlp, sine_position_1d, sine_position_2d, wide
-from model.network.mask_decoder import MaskDecoder
+from model.network.layers import Linear, Mlp, sine_position_1d, sine_position_2d, wide
 from model.network.memory_attention import Memories, MemoryAttention, rope_table
 from model.network.memory_encoder import MemoryEncoder
-from model.network.padding import Padding
-from model.network.prompt_encoder import PromptEncoder
+from model.network.sam2_image import Sam2Image
 from model.pixels.transfers import on_device
 
 # What the logits of an object become on a frame where it is not seen.
 HIDDEN_LOGIT = -1024.0
 
 
-class Sam2(nn.Module):
+class Sam2(Sam2Image):
     """The network. Its weights are its only state; inference only (`eval`, no gradients)."""
 
     def __init__(self, config: Sam2Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         dim, memory_dim = config.hidden_dim, config.memory_dim
-        self.vision_encoder = ImageEncoder(config)
-        self.prompt_encoder = PromptEncoder(config)
-        self.mask_decoder = MaskDecoder(config)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.object_pointer_proj = Mlp(dim, dim, dim, depth=3, activation="relu")
         self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_memories, 1, 1, memory_dim))
-        self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, dim))
         # Part of all released weights though no released model uses it; kept so that saving loses nothing.
         self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, dim))
         self.no_object_pointer = nn.Parameter(torch.zeros(1, dim))
         if config.is_2_1:
             self.temporal_positional_encoding_projection_layer = Linear(dim, memory_dim)
             self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_dim))
-        self._constants = Constants()
-        # How prompts and memories are padded, for code that is compiled for shapes (`model.network.compiled`).
-        self.padding: Padding | None = None
         # What spatial memories are kept in. The network was trained with bfloat16; wider ones are for comparisons.
         self.memory_dtype = torch.bfloat16
         self.eval().requires_grad_(False)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights lie."""
-        return self.no_object_pointer.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights, and so of the computation."""
-        return self.no_object_pointer.dtype
-
-    @property
-    def objects_per_batch(self) -> int:
-        """How many objects share a batch: more would not be faster on this device, only larger."""
-        return objects_per_batch(self.device, self.config.grid_size**2)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Sam2:
-        self._constants.clear()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
     @torch.inference_mode()
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
         """Features of F normalized frames (`model.pixels.transforms.normalize`)."""
-        stages, stride16 = self.vision_encoder(pixels_F3SS.to(self.dtype))
+        stride4, stride8, stride16 = self.image_maps(pixels_F3SS)
         looked_FLC = self.memory_attention.look_at_frame(
             stride16.flatten(2).transpose(1, 2), self._constant("frame_code"), self._constant("rope")
         )
-        return ImageFeatures(
-            stride16,
-            self._finer_map(stages[1], 1, self.mask_decoder.conv_s1),
-            self._finer_map(stages[0], 0, self.mask_decoder.conv_s0),
-            looked_FLC,
-        )
-
-    def _finer_map(self, stage_FHWC: Tensor, stage: int, decoder_conv: nn.Conv2d) -> Tensor:
-        """`decoder_conv(lateral(x))`: two 1×1 convolutions with nothing between them are one, and far narrower."""
-        lateral = self.vision_encoder.neck.lateral(stage)
-        weights = (lateral.weight, _bias(lateral), decoder_conv.weight, _bias(decoder_conv))
-        weight = self._constants.get(f"finer{stage} weight", weights, lambda: _join_convs(*weights)[0])
-        bias = self._constants.get(f"finer{stage} bias", weights, lambda: _join_convs(*weights)[1])
-        return linear(stage_FHWC, weight, bias).permute(0, 3, 1, 2)
+        return ImageFeatures(stride16, stride8, stride4, looked_FLC)
 
     @torch.inference_mode()
     def segment(
@@ -121,7 +76,7 @@ class Sam2(nn.Module):
             0 if prior_logits_BHW is None else len(prior_logits_BHW),
         )
         if memory is None:
-            image = (features.stride16 + self.no_memory_embedding.view(1, -1, 1, 1)).expand(num_objects, -1, -1, -1)
+            image = self.without_memory(features.stride16).expand(num_objects, -1, -1, -1)
         else:
             image = self._attend_memory(features, memory)
         num_points = 0 if clicks is None else clicks.labels_BP.shape[1]
@@ -241,42 +196,16 @@ class Sam2(nn.Module):
         x = self.memory_attention(features.looked_FLC, memory, self._constant("rope"))
         return x.transpose(1, 2).unflatten(2, features.stride16.shape[2:])  # type: ignore[no-any-return]
 
-    def _prompt_tokens(self, clicks: Clicks | None, num_objects: int) -> Tensor:
-        if clicks is None:
-            # The network was trained to see one padding point where there is no click, besides the usual one.
-            return self.prompt_encoder.not_a_point_embed.weight.expand(num_objects, 2, -1)
-        return self.prompt_encoder.embed_points(clicks.points_BP2, clicks.labels_BP)
-
     def _pointers(self, tokens_BC: Tensor, is_visible_B: Tensor) -> Tensor:
         return torch.where(is_visible_B[:, None], self.object_pointer_proj(tokens_BC), self.no_object_pointer)
 
-    def _constant(self, name: str) -> Tensor:
-        """A position code, computed once for the device and dtype of the weights.
-
-        The rotary table has complex numbers of float32, or of float64, whatever the dtype of the weights.
-        """
-        weights = [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
-        return self._constants.get(name, weights, lambda: self._compute_constant(name).to(self.device))
-
     def _compute_constant(self, name: str) -> Tensor:
+        """The rotary table has complex numbers of float32, or of float64, whatever the dtype of the weights."""
         size, config, dtype = self.config.grid_size, self.config, wide(self.dtype)
-        if name == "image_code":
-            return self.prompt_encoder.shared_embedding.grid(size).to(self.dtype)
         if name == "frame_code":
             return sine_position_2d(size, config.hidden_dim, dtype).flatten(1).transpose(0, 1).to(self.dtype)
         if name == "memory_code":
             return sine_position_2d(size, config.memory_dim, dtype).flatten(1).transpose(0, 1).to(self.dtype)
-        return rope_table(size, config.hidden_dim, dtype)
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    if conv.bias is None:
-        raise TypeError("every convolution of this network has a bias")
-    return conv.bias
-
-
-def _join_convs(weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight `[C_out, C_in]` and bias of one 1×1 convolution that does what two do; never computed in 16 bits."""
-    dtype = wide(weight1.dtype)
-    first, second = weight1.flatten(1).to(dtype), weight2.flatten(1).to(dtype)
-    return (second @ first).to(weight1.dtype), (second @ bias1.to(dtype) + bias2.to(dtype)).to(weight1.dtype)
+        if name == "rope":
+            return rope_table(size, config.hidden_dim, dtype)
+        return super()._compute_constant(name)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model.network.config import Sam2Config
 from model.network.sam2 import Sam2
+from model.network.sam2_image import Sam2Image
 from model.weights.hub import (
     BUNDLED,
     CONFIG_NAME,
@@ -41,6 +42,17 @@ _STORED_TWICE = {
     "shared_image_embedding.positional_embedding": "prompt_encoder.shared_embedding.positional_embedding",
 }
 
+# How the names of the tensors begin that an image model leaves out.
+_ONLY_FOR_VIDEOS = (
+    "mask_downsample.",
+    "memory_",
+    "no_memory_positional_encoding",
+    "no_object_pointer",
+    "object_pointer_proj.",
+    "occlusion_spatial_embedding_parameter",
+    "temporal_positional_encoding_projection_layer.",
+)
+
 
 @dataclass(frozen=True)
 class StoredWeights:
@@ -60,14 +72,24 @@ class StoredWeights:
 
         Raises `WeightsError` naming each tensor that is missing, unexpected or of the wrong shape.
         """
-        try:
-            config = Sam2Config.from_hf(self.raw_config)
-        except ValueError as error:
-            raise WeightsError(f"weights {self.source}: {error}") from error
         with torch.device("meta"):
-            model = Sam2(config)
+            model = Sam2(self._config())
         _assign(model, self.tensors, self.source)
         return model
+
+    def image_model(self) -> Sam2Image:
+        """The same without what only videos need, whether it is stored or not."""
+        with torch.device("meta"):
+            model = Sam2Image(self._config())
+        kept = {name: tensor for name, tensor in self.tensors.items() if not name.startswith(_ONLY_FOR_VIDEOS)}
+        _assign(model, kept, self.source)
+        return model
+
+    def _config(self) -> Sam2Config:
+        try:
+            return Sam2Config.from_hf(self.raw_config)
+        except ValueError as error:
+            raise WeightsError(f"weights {self.source}: {error}") from error
 
 
 def load_model(
@@ -163,7 +185,7 @@ def read_json(folder: str, name: str) -> dict[str, Any]:
     return content
 
 
-def save_model(model: Sam2, folder: str | Path, raw_config: Mapping[str, Any]) -> None:
+def save_model(model: Sam2Image, folder: str | Path, raw_config: Mapping[str, Any]) -> None:
     """Writes the layout of the Hub repositories; `raw_config` is the `config.json` that describes the model."""
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
@@ -174,7 +196,7 @@ def save_model(model: Sam2, folder: str | Path, raw_config: Mapping[str, Any]) -
     (path / CONFIG_NAME).write_text(json.dumps(dict(raw_config), indent=2, sort_keys=True) + "\n")
 
 
-def _assign(model: Sam2, tensors: Mapping[str, Tensor], source: str) -> None:
+def _assign(model: Sam2Image, tensors: Mapping[str, Tensor], source: str) -> None:
     """Puts the tensors into the model, or names everything that does not fit."""
     found = dict(tensors)
     for copy, original in _STORED_TWICE.items():
@@ -195,9 +217,8 @@ def _assign(model: Sam2, tensors: Mapping[str, Tensor], source: str) -> None:
     if problems:
         shown = "\n  ".join(problems[:20])
         more = f"\n  … and {len(problems) - 20} more" if len(problems) > 20 else ""
-        kind = (
-            "" if any(name.startswith("memory_") for name in found) else ": they are of an image model without memory"
-        )
+        lacks_memory = isinstance(model, Sam2) and not any(name.startswith("memory_") for name in found)
+        kind = ": they are of an image model without memory, which Sam2Model loads" if lacks_memory else ""
         raise WeightsError(f"weights {source} do not fit their config.json{kind}:\n  {shown}{more}")
     # Copies, because the same weights must give the same bits from every container. A file that is mapped into memory
     # has its tensors at multiples of 8 bytes, and torch computes with other kernels on those than on its own memory.

@@ -85,7 +85,7 @@ def test_prompts_may_come_with_sizes_instead_of_images() -> None:
             r"image 0, object 0: points: \(99, 1\) lies outside",
         ),
         ({"input_boxes": [[[1, 1, 5, 5], [9, 9, 2, 2]]]}, "image 0, object 1: box: expected x0 < x1"),
-        ({"input_points": [[[[1, 1]]]]}, "points and labels must be given together"),
+        ({"input_labels": [[[1]]]}, "labels need points: there are labels alone"),
         ({"input_boxes": [[[1, 1, 5, 5]], [[1, 1, 5, 5]]]}, "1 images need as many entries"),
         ({"input_boxes": [5]}, "image 0: expected a list with an entry for each object, got 5"),
         (

@@ -20,7 +20,7 @@ from model.network.kernels import (
 )
 from model.network.layers import Constants, Linear
 from model.network.memory_attention import CrossAttention, Memories, rope_table, rotate
-from model.network.sam2 import _join_convs
+from model.network.sam2_image import _join_convs
 from model.weights.checkpoint import load_model
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}

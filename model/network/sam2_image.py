@@ -1,0 +1,138 @@
+"""The part of SAM 2 that segments a still image: image encoder, prompt encoder and mask decoder, without any memory.
+
+Legend: N images, B objects, C channels, H W map of stride 16, P points, K candidate masks, S side of the model's square
+input; low-resolution logits are `[B, S/4, S/4]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from model.network.config import Sam2Config
+from model.network.features import Clicks
+from model.network.image_encoder import ImageEncoder
+from model.network.kernels import linear, objects_per_batch
+from model.network.layers import Constants, wide
+from model.network.mask_decoder import Candidates, MaskDecoder
+from model.network.padding import Padding
+from model.network.prompt_encoder import PromptEncoder
+
+ImageMaps = tuple[Tensor, Tensor, Tensor]
+"""Maps of strides 4, 8 and 16, `[N, C, h, w]`; the finer two as the mask decoder wants them."""
+
+
+class Sam2Image(nn.Module):
+    """The network without memory. Its weights are its only state; inference only (`eval`, no gradients)."""
+
+    def __init__(self, config: Sam2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_encoder = ImageEncoder(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.hidden_dim))
+        self._constants = Constants()
+        # How prompts and memories are padded, for code that is compiled for shapes (`model.network.compiled`).
+        self.padding: Padding | None = None
+        self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.no_memory_embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, and so of the computation."""
+        return self.no_memory_embedding.dtype
+
+    @property
+    def objects_per_batch(self) -> int:
+        """How many objects share a batch: more would not be faster on this device, only larger."""
+        return objects_per_batch(self.device, self.config.grid_size**2)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._constants.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    @torch.inference_mode()
+    def image_maps(self, pixels_N3SS: Tensor) -> ImageMaps:
+        """Maps of N normalized images (`model.pixels.transforms.normalize`)."""
+        stages, stride16 = self.vision_encoder(pixels_N3SS.to(self.dtype))
+        finer = (
+            self._finer_map(stages[0], 0, self.mask_decoder.conv_s0),
+            self._finer_map(stages[1], 1, self.mask_decoder.conv_s1),
+        )
+        return (*finer, stride16)
+
+    @torch.inference_mode()
+    def without_memory(self, stride16: Tensor) -> Tensor:
+        """The map of stride 16 as the mask decoder sees it where there is no memory."""
+        return stride16 + self.no_memory_embedding.view(1, -1, 1, 1)
+
+    @torch.inference_mode()
+    def segment_still(
+        self,
+        maps: ImageMaps,
+        num_objects: int,
+        *,
+        clicks: Clicks | None = None,
+        mask_logits_B1HW: Tensor | None = None,
+    ) -> Candidates:
+        """All candidate masks of B objects, hidden or not; `maps` have one row for each object, or a single one.
+
+        The map of stride 16 is that of `without_memory`. Clicks and the logits of an earlier mask are optional.
+        """
+        stride4, stride8, stride16 = maps
+        tokens = self._prompt_tokens(clicks, num_objects)
+        prior = None if mask_logits_B1HW is None else mask_logits_B1HW.to(self.dtype)
+        return self.mask_decoder.candidates(
+            stride16.expand(num_objects, -1, -1, -1) + self.prompt_encoder.embed_masks(prior),
+            self._constant("image_code"),
+            tokens if self.padding is None else self.padding.pad_prompt_tokens(tokens),
+            stride8,
+            stride4,
+            num_prompt_tokens=tokens.shape[1],
+        )
+
+    def _finer_map(self, stage_NHWC: Tensor, stage: int, decoder_conv: nn.Conv2d) -> Tensor:
+        """`decoder_conv(lateral(x))`: two 1×1 convolutions with nothing between them are one, and far narrower."""
+        lateral = self.vision_encoder.neck.lateral(stage)
+        weights = (lateral.weight, _bias(lateral), decoder_conv.weight, _bias(decoder_conv))
+        weight = self._constants.get(f"finer{stage} weight", weights, lambda: _join_convs(*weights)[0])
+        bias = self._constants.get(f"finer{stage} bias", weights, lambda: _join_convs(*weights)[1])
+        return linear(stage_NHWC, weight, bias).permute(0, 3, 1, 2)
+
+    def _prompt_tokens(self, clicks: Clicks | None, num_objects: int) -> Tensor:
+        if clicks is None:
+            # The network was trained to see one padding point where there is no click, besides the usual one.
+            return self.prompt_encoder.not_a_point_embed.weight.expand(num_objects, 2, -1)
+        return self.prompt_encoder.embed_points(clicks.points_BP2, clicks.labels_BP)
+
+    def _constant(self, name: str) -> Tensor:
+        """A position code, computed once for the device and dtype of the weights."""
+        weights = [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
+        return self._constants.get(name, weights, lambda: self._compute_constant(name).to(self.device))
+
+    def _compute_constant(self, name: str) -> Tensor:
+        if name != "image_code":
+            raise KeyError(name)
+        return self.prompt_encoder.shared_embedding.grid(self.config.grid_size).to(self.dtype)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    if conv.bias is None:
+        raise TypeError("every convolution of this network has a bias")
+    return conv.bias
+
+
+def _join_convs(weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight `[C_out, C_in]` and bias of one 1×1 convolution that does what two do; never computed in 16 bits."""
+    dtype = wide(weight1.dtype)
+    first, second = weight1.flatten(1).to(dtype), weight2.flatten(1).to(dtype)
+    return (second @ first).to(weight1.dtype), (second @ bias1.to(dtype) + bias2.to(dtype)).to(weight1.dtype)
