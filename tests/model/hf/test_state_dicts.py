@@ -55,7 +55,7 @@ def test_names_are_those_of_the_file_below_the_place_in_the_whole() -> None:
 def test_a_weight_that_is_unknown_or_missing_is_refused(around: Callable[[nn.Module], nn.Module]) -> None:
     model = around(other_model())
     first, *rest = model.state_dict().items()
-    with pytest.raises(RuntimeError, match=r"Missing key.*memory_temporal_positional_encoding"):
+    with pytest.raises(RuntimeError, match=r"Missing key.*no_memory_embedding"):
         model.load_state_dict(dict(rest))
     with pytest.raises(RuntimeError, match=r"Unexpected key.*surplus"):
         model.load_state_dict(dict([first, *rest]) | {f"{first[0]}.surplus": first[1]})
