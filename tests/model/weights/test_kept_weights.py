@@ -46,10 +46,18 @@ def test_a_part_that_was_compiled_alone(tmp_path: Path) -> None:
     assert same_weights(load_model(str(tmp_path / "mini.pt")))
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt", ".torch", ".bin"])
-@pytest.mark.parametrize("keys", [("state_dict",), ("model_state_dict",), ("module",), ("model", "state_dict")])
+@pytest.mark.parametrize(
+    ("suffix", "keys"),
+    [
+        (".pt", ("state_dict",)),
+        (".pth", ("model_state_dict",)),
+        (".ckpt", ("state_dict",)),
+        (".torch", ("module",)),
+        (".bin", ("model", "state_dict")),
+    ],
+)
 def test_dictionaries_that_hold_the_tensors_beside_other_things(
-    keys: tuple[str, ...], suffix: str, tmp_path: Path
+    suffix: str, keys: tuple[str, ...], tmp_path: Path
 ) -> None:
     content: Any = original_names(mini_tensors())
     for key in reversed(keys):
