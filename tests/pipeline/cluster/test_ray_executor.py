@@ -221,7 +221,9 @@ def test_a_video_that_kills_its_worker_is_quarantined_and_the_others_are_labeled
     assert driver.run(job.config(*ON_THE_CLUSTER, "cluster.actors=2"), parts) == 0
     assert job.tables().statuses == dict.fromkeys(names, "ok") | {"poison": "quarantined"}
     printed = capsys.readouterr().out
-    assert "poison: in flight at 3 deaths of its worker" in printed
+    assert re.search(r"^quarantined 1 × .*in flight at 3 deaths of its worker.*\n +poison$", printed, re.MULTILINE), (
+        printed
+    )
     assert "retry=quarantined" in printed
 
 
