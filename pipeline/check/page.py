@@ -71,7 +71,9 @@ def page(
         lines.append("unknown  whether the model loads, whether it sees the objects, and whether the files are whole")
     bad = findings.num_bad + len(refused)
     advice = "mend them, or run the job: it labels the rest"
-    lines.append(f"result   {counted(bad, 'fault')}: {advice}" if bad else "result   no faults")
+    num_odd = len(findings.odd) + len(plan.warnings)
+    warned = f", {counted(num_odd, 'warning')}" if num_odd else ""
+    lines.append(f"result   {counted(bad, 'fault')}{warned}: {advice}" if bad else f"result   no faults{warned}")
     return "\n".join(lines)
 
 

@@ -11,6 +11,16 @@ from pipeline.config.fields import AsTyped, Group
 BoxFormat = Literal[
     "xyxy", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn", "xyxy_percent", "xywh_percent", "cxcywh_percent"
 ]
+BOX_FORMAT_OF = {
+    "coco": "xywh",
+    "yolo": "cxcywhn",
+    "label_studio": "xywh_percent",
+    "labelstudio": "xywh_percent",
+    "pascal_voc": "xyxy",
+    "voc": "xyxy",
+}
+"""The form of boxes that programs and data sets of these names write."""
+
 OptionalColumn = Annotated[str | None, AsTyped("the name of a column")]
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.config.columns_config import BOX_FORMAT_OF
 from pipeline.config.fields import Group, Key, group_of, keys
 from pipeline.errors import ConfigError
 from pipeline.redact import redact
@@ -51,7 +52,9 @@ def _explain(group: type[Group], mistake: ErrorDetails) -> str:
 def _refused(key: Key, path: str, value: Any) -> str:
     """Why a key does not take a value: it is none of the choices, of another type, or out of bounds."""
     if key.choices:
-        return f"{path}={value}: allowed are {', '.join(key.choices)}"
+        meant = BOX_FORMAT_OF.get(str(value).lower().replace("-", "_")) if path == "box_format" else None
+        hint = f"; boxes of {value} are {meant}" if meant else ""
+        return f"{path}={value}: allowed are {', '.join(key.choices)}{hint}"
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and value == value
     if key.bounds and is_number and not (isinstance(value, float) and key.expects.startswith("a whole")):
         return f"{path}={value:.10g}: allowed is {key.bounds}"

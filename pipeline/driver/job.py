@@ -141,8 +141,8 @@ def _check_apart(config: JobConfig) -> None:
     for key, folder in (*places, *(("corrections", place) for place in config.corrections or ())):
         if folder and _lies_in(str(config.output), folder):
             raise ConfigError(
-                f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, and all tables in "
-                f"that folder are input: name another output, or name files or a glob in {key}="
+                f"output={redact_uri(str(config.output))} lies in {key}={redact_uri(folder)}, and the tables of a job "
+                f"there would be input of the next run: name another output, or name files or a glob in {key}="
             )
 
 

@@ -33,6 +33,14 @@ _REMEDIES = {
     "prompts": "write it again, for instance with to_parquet of pandas",
     "corrections": "write it again",
 }
+_OTHER_TABLES = {
+    "csv": ("CSV", "read_csv(…)"),
+    "tsv": ("TSV", 'read_csv(…, sep="\\t")'),
+    "json": ("JSON", "read_json(…)"),
+    "jsonl": ("JSON lines", "read_json(…, lines=True)"),
+    "ndjson": ("JSON lines", "read_json(…, lines=True)"),
+}
+"""Tables of other kinds by the ends of their names: what they are, and what of pandas reads them."""
 
 
 class ParquetShards:
@@ -179,8 +187,14 @@ class ParquetShards:
             if is_transient(error):
                 raise
             reason = " ".join(redact(str(error)).split())
+            shown, other = redact_uri(file), _OTHER_TABLES.get(file.partition("?")[0].rpartition(".")[2].lower())
+            if other is not None:
+                name, reader = other
+                raise InputError(
+                    f"{self.key}: {shown} is {name}, not Parquet; convert it: pandas.{reader}.to_parquet(…)"
+                ) from error
             raise InputError(
-                f"{self.key}: {redact_uri(file)} cannot be read as Parquet ({reason}); {_REMEDIES[self.key]}"
+                f"{self.key}: {shown} cannot be read as Parquet ({reason}); {_REMEDIES[self.key]}"
             ) from error
 
 

@@ -57,6 +57,21 @@ def test_a_check_writes_nothing_and_finds_nothing_wrong_with_good_inputs(
     assert len(page.splitlines()) < 20
 
 
+def test_the_result_counts_what_is_odd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = JobFolder(tmp_path).write(["a", "b"], num_objects=2)
+    change(job, "a", 1, box_xyxy=[10.0, 10.0, 10.5, 10.5])
+    rows = job.rows("prompts")
+    rows[-1]["video_id"] = "nobody"
+    write_table(str(job.folder / "in" / "prompts.parquet"), prompts_table(rows))
+    code, page = check(job, capsys)
+    assert code == 0
+    assert page.rstrip().endswith("result   no faults, 2 warnings")
+    change(job, "a", 2, frame_index=700)
+    code, page = check(job, capsys)
+    assert code == 4
+    assert "\nresult   1 fault, 2 warnings: mend" in page
+
+
 @pytest.mark.slow
 def test_what_a_check_finds_is_what_the_job_fails_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a", "b", "c", "d", "e"], num_objects=2)

@@ -376,7 +376,10 @@ def test_an_output_inside_the_input_is_refused(job: JobFolder, capsys: pytest.Ca
     job.write(["one"])
     folder = job.folder / "in"
     assert job.run(f"videos={folder}", f"output={folder / 'out'}") == 2
-    assert f"lies in videos={folder}, and all tables in that folder are input" in capsys.readouterr().err
+    assert (
+        f"lies in videos={folder}, and the tables of a job there would be input of the next run"
+        in capsys.readouterr().err
+    )
     assert not (folder / "out").exists()
     assert job.run(f"videos={folder}/videos*", f"output={folder / 'out'}") == 0
 

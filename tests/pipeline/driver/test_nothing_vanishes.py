@@ -140,7 +140,10 @@ def test_corrections_alone_need_a_job_that_says_where_its_prompts_are(
     assert main([f"corrections={fix}", f"output={tmp_path / 'out'}", "cluster=serial"]) == 2
     assert "does not say where they are: give prompts= as well" in capsys.readouterr().err
     assert main([f"corrections={tmp_path}", f"prompts={fix}", f"output={tmp_path / 'out'}"]) == 2
-    assert f"lies in corrections={tmp_path}, and all tables in that folder are input" in capsys.readouterr().err
+    assert (
+        f"lies in corrections={tmp_path}, and the tables of a job there would be input of the next run"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_video_whose_file_was_replaced_is_named_and_labeled_again_if_asked(

@@ -156,6 +156,23 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path, content: bytes) -> N
         videos(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v.csv", r"v\.csv is CSV, not Parquet; convert it: pandas\.read_csv\(…\)\.to_parquet"),
+        ("v.json", r"v\.json is JSON, not Parquet; convert it: pandas\.read_json\(…\)\.to_parquet"),
+        ("v.jsonl", r"v\.jsonl is JSON lines, not Parquet; convert it: pandas\.read_json\(…, lines=True\)\.to_parquet"),
+    ],
+)
+def test_a_table_of_another_kind_is_told_with_what_converts_it(tmp_path: Path, name: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text("video_id,uri\na,b\n")
+    with pytest.raises(InputError, match=message):
+        videos(path)
+    with pytest.raises(InputError, match=f"prompts: .*{message}"):
+        InputTables(None, str(path))
+
+
 def test_a_damaged_page_is_the_tables_fault(tmp_path: Path) -> None:
     path = write(tmp_path / "v.parquet", {"video_id": [f"{n:04d}" for n in range(3000)], "uri": ["x"] * 3000})
     data = bytearray(path.read_bytes())
