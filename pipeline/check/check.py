@@ -10,6 +10,7 @@ from pipeline.check.page import Findings, page
 from pipeline.command import ExitCode
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.job import check_device, open_job, plan_job
+from pipeline.driver.prune import find_former
 from pipeline.errors import ConfigError, InputError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
 from pipeline.text import say
@@ -23,6 +24,8 @@ def run(config: JobConfig) -> int:
     try:
         job = open_job(config)
         plan = plan_job(job)
+        state = job.log.state
+        former = find_former(plan, job.storage, state) if config.prune else plan.former(state.finished)
         if plan.num_to_label:
             check_device(config)
         volume, findings = Volume(), Findings()
@@ -30,7 +33,7 @@ def run(config: JobConfig) -> int:
             volume.add(one, config.propagate.direction)
             findings.add(one)
         refused = [outcome.message for outcome in plan.refused()]
-        say(page(job.config, plan, volume, Experience.of(job), findings, refused))
+        say(page(job.config, plan, volume, Experience.of(job), findings, refused, former))
     except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except StorageError as error:

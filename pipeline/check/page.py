@@ -9,6 +9,7 @@ from pipeline.check.estimate import BYTES_PER_MASK, Experience, Volume, first_of
 from pipeline.check.look import Looked
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.progress import duration
+from pipeline.driver.prune import describe_pruned
 from pipeline.inputs.plan import Plan
 from pipeline.redact import redact_uri
 from pipeline.text import counted
@@ -40,9 +41,15 @@ class Findings:
 
 
 def page(
-    config: JobConfig, plan: Plan, volume: Volume, experience: Experience, findings: Findings, refused: Sequence[str]
+    config: JobConfig,
+    plan: Plan,
+    volume: Volume,
+    experience: Experience,
+    findings: Findings,
+    refused: Sequence[str],
+    former: Sequence[str],
 ) -> str:
-    """The whole text."""
+    """The whole text. `refused` are messages of wrong rows, `former` the finished videos that no table has."""
     num_unreadable = len(findings.unreadable)
     readable = f", {num_unreadable} cannot be read" if num_unreadable else ", all can be read"
     more = (
@@ -54,6 +61,7 @@ def page(
         f"maskmill: check of output={redact_uri(str(config.output))}: nothing is labeled and nothing is written",
         f"videos   {plan.num_videos}: {plan.num_to_label} to label, {plan.num_done} finished before, "
         f"{plan.num_no_prompts} without prompts, {plan.num_refused} with wrong rows",
+        *_former(former, is_pruned=config.prune),
     ]
     if volume.num_videos:
         lines += [
@@ -75,6 +83,17 @@ def page(
     warned = f", {counted(num_odd, 'warning')}" if num_odd else ""
     lines.append(f"result   {counted(bad, 'fault')}{warned}: {advice}" if bad else f"result   no faults{warned}")
     return "\n".join(lines)
+
+
+def _former(former: Sequence[str], *, is_pruned: bool) -> list[str]:
+    """One line about the finished videos that no table has; none if there are none."""
+    if not former:
+        return []
+    if is_pruned:
+        return [f"prune    a run removes {describe_pruned(former)}"]
+    are, their = ("is", "its") if len(former) == 1 else ("are", "their")
+    more = f"{len(former)} more {are} finished and in no table any more"
+    return [f"former   {more}; {their} rows stay until a run with prune=true"]
 
 
 def _amount(volume: Volume) -> str:

@@ -31,18 +31,32 @@ def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeepe
 
     Raises `ConfigError` if the tables name no video at all: everything would go, which nobody means.
     """
-    if plan.num_former and not plan.num_videos:
-        raise ConfigError(
-            f"prune=true would remove all {counted(plan.num_former, 'video')} of {storage}, because the tables name no "
-            "video. Check them; to remove everything, delete the output."
-        )
-    former = plan.former(state.finished)
+    former = find_former(plan, storage, state)
     if former:
-        _log.warning("prune=true: %s that no table has: %s; removed", counted(len(former), "video"), _some(former))
+        _log.warning("prune=true: %s; removed", describe_pruned(former))
     keeper.forget(former)
     delete_others(storage, plan.video_ids)
     storage.delete([STATUS])
     keeper.erase(frozenset(plan.video_ids).__contains__)
+
+
+def find_former(plan: Plan, storage: JobStorage, state: JobState) -> list[str]:
+    """The finished videos that no table has, for `prune=true`.
+
+    Raises `ConfigError` if these are all because the tables name no video.
+    """
+    former = plan.former(state.finished)
+    if former and not plan.num_videos:
+        raise ConfigError(
+            f"prune=true would remove all {counted(len(former), 'video')} of {storage}, because the tables name no "
+            "video. Check them; to remove everything, delete the output."
+        )
+    return former
+
+
+def describe_pruned(former: Sequence[str]) -> str:
+    """`1 video that no table has: 'film4'`."""
+    return f"{counted(len(former), 'video')} that no table has: {_some(former)}"
 
 
 def _some(video_ids: Sequence[str]) -> str:

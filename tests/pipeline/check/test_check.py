@@ -198,3 +198,25 @@ def test_a_check_refuses_what_the_job_refuses(tmp_path: Path, capsys: pytest.Cap
     assert "holds masks of another model or of other options" in capsys.readouterr().err
     assert main(["conf=demo", "check=true", f"output={tmp_path / 'demo'}"]) == 2
     assert "check=true is for jobs with videos and prompts of your own" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_check_counts_former_videos_and_names_those_that_would_be_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = JobFolder(tmp_path).write(["a", "b"])
+    assert job.run() == 0
+    for table in ("videos", "prompts"):
+        job.rewrite(table, job.rows(table)[:1])
+    files = job.files()
+    code, page = check(job, capsys)
+    assert code == 0
+    assert "\nformer   1 more is finished and in no table any more; its rows stay until a run with prune=true\n" in page
+    code, page = check(job, capsys, "prune=true")
+    assert code == 0
+    assert "\nprune    a run removes 1 video that no table has: 'b'\n" in page
+    assert job.files() == files
+    for table in ("videos", "prompts"):
+        job.rewrite(table, [])
+    assert check(job, capsys, "prune=true")[0] == 2, "as the run itself"
+    assert job.run("prune=true") == 2
