@@ -68,7 +68,7 @@ def objects_line(objects: ObjectCounts) -> str:
         parts.append(f"not counted in {videos} of an earlier version")
     else:
         parts.insert(0, f"{objects.num - objects.num_failed} of {objects.num} labeled")
-    return f"objects  {', '.join(parts)}; in ok videos"
+    return f"objects  {', '.join(parts)} (in ok videos)"
 
 
 def how_again(bad: Mapping[Status, int], num_partly: int = 0) -> str:

@@ -16,7 +16,7 @@ from pipeline.arrays import BoolArray
 from pipeline.demo.clips import Clip
 from pipeline.inputs.write import prompts_table, videos_table, write_file, write_table
 from pipeline.masks.overlay import inner_point
-from pipeline.storage.uris import StorageOptions
+from pipeline.storage.uris import StorageOptions, open_filesystem
 from pipeline.video.encode import encode_mp4
 
 FRAMES_PER_SECOND = 12
@@ -76,9 +76,16 @@ def write_inputs(
     """Write `videos.parquet`, `prompts.parquet` and one MP4 per clip; return the URIs of the two tables."""
     videos = []
     for clip in clips:
-        write_file(posixpath.join(folder, f"{clip.name}.mp4"), clip_mp4(clip), storage_options)
+        _write_if_new(posixpath.join(folder, f"{clip.name}.mp4"), clip_mp4(clip), storage_options)
         videos.append({"video_id": clip.name, "uri": f"{clip.name}.mp4"})
     videos_uri, prompts_uri = posixpath.join(folder, "videos.parquet"), posixpath.join(folder, "prompts.parquet")
     write_table(videos_uri, videos_table(videos), storage_options)
     write_table(prompts_uri, prompts_table(prompts), storage_options)
     return videos_uri, prompts_uri
+
+
+def _write_if_new(uri: str, content: bytes, storage_options: StorageOptions | None) -> None:
+    """The same bytes are not written again, because a job takes a file with another time of change for another one."""
+    filesystem, path = open_filesystem(uri, storage_options)
+    if not filesystem.exists(path) or filesystem.cat_file(path) != content:
+        write_file(uri, content, storage_options)

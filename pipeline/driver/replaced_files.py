@@ -27,13 +27,13 @@ def with_replaced_files(plan: Plan, config: JobConfig, state: JobState, retry: C
         return plan
     more = ", …" if len(replaced) > _NUM_EXAMPLES else ""
     named = ", ".join(map(repr, sorted(replaced)[:_NUM_EXAMPLES])) + more
-    what = (
-        f"{counted(len(replaced), 'video')} changed since they were labeled (size, time or ETag of the file): {named}"
-    )
+    is_one = len(replaced) == 1
+    were, their, them = ("it was", "Its", "it") if is_one else ("they were", "Their", "them")
+    what = f"{counted(len(replaced), 'video')} changed since {were} labeled (size, time or ETag of the file): {named}"
     if is_asked:
         _log.info("%s; labeled again", what)
         return plan.with_files_now(replaced, state.finished, retry)
-    _log.warning("%s. Their masks stay. changed=relabel labels them again, changed=keep says no more of it", what)
+    _log.warning(f"%s. {their} masks stay. changed=relabel labels {them} again, changed=keep says no more of it", what)
     return plan
 
 

@@ -41,7 +41,7 @@ def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reas
     elif ending is not Ending.DONE:
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
-    counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former)
+    counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former, plan.num_videos)
     say(summary(progress, counts, job.storage.uri, f"maskmill: {message}"))
     return End(_EXIT_CODES[ending], message)
 
@@ -72,12 +72,23 @@ def as_facts(job: Job, plan: Plan, progress: Progress | None) -> dict[str, Any]:
 class JobCounts:
     """What is in the tables: videos by status, and the objects of those that are `ok`.
 
-    `num_former` of the videos are in no table of this run.
+    `num_former` of the videos are in no table of this run. The tables have `num_planned` videos.
     """
 
     by_status: Mapping[Status, int]
     objects: ObjectCounts = NO_OBJECTS
     num_former: int = 0
+    num_planned: int = 0
+
+    @property
+    def num_ended(self) -> int:
+        """All videos of the output, whatever their status."""
+        return sum(self.by_status.values())
+
+    @property
+    def num_in_all(self) -> int:
+        """Those that have ended, and those of the tables that have not."""
+        return max(self.num_ended, self.num_planned + self.num_former)
 
 
 def summary(progress: Progress | None, counts: JobCounts, output: str, heading: str) -> str:
@@ -87,10 +98,16 @@ def summary(progress: Progress | None, counts: JobCounts, output: str, heading: 
     """
     by_status = counts.by_status
     named = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
-    lines = [heading, f"videos   {sum(by_status.values())} ({named or 'none'})"]
+    of = f" of {counts.num_in_all}" if counts.num_ended < counts.num_in_all else ""
+    lines = [heading, f"videos   {counts.num_ended}{of} ({named or 'none'})"]
     lines += describe_former(counts.num_former)
     lines += [objects_line(counts.objects)] if counts.objects != NO_OBJECTS else []
-    lines += ["this run nothing was left to do"] if progress is None else _this_run(progress)
+    if progress is None:
+        lines.append("this run nothing was left to do")
+    elif not progress.num_ended and not of:  # the run removed videos, or cleaned up after a killed one
+        lines.append("this run nothing was left to label")
+    else:
+        lines += _this_run(progress)
     folder = redact_uri(output).rstrip("/")
     bad = {status: by_status[status] for status in BAD if by_status.get(status, 0)}
     if bad or counts.objects.num_failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 
 from pipeline.errors import InputError
@@ -17,17 +17,30 @@ _MOST_INDEXED = 100_000  # ids that are looked at: some 20 MB for a moment
 _MOST_COMPARED = 10_000  # ids that are compared letter by letter: a second for all examples
 
 
-def check_some_match(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> None:
-    """Raises `InputError` if there are videos and prompts, and no row of the prompts names one of the videos."""
+def check_some_match(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done: Container[str]) -> None:
+    """Raises `InputError` if there are videos and prompts, and no row of the prompts names one of the videos.
+
+    `done` are the finished videos of the output.
+    """
     if not tables.has_videos_table or not videos.ids or not prompts.num_rows:
         return
     if prompts.num_unknown_rows < prompts.num_rows:
         return
     raise InputError(
         f"prompts: no row names a video of videos=: the prompts name {_some(prompts.unknown_examples)}, the videos are "
-        f"{_some(videos.ids)} ({tables.videos.id_rule()}){did_you_mean(prompts.unknown_examples, videos.ids)}; make "
-        "column video_id of the prompts the same"
+        f"{_some(videos.ids)} ({tables.videos.id_rule()}){who_they_are(prompts.unknown_examples, videos.ids, done)}; "
+        "make column video_id of the prompts the same"
     )
+
+
+def who_they_are(unknown: Sequence[str], ids: Sequence[str], done: Container[str]) -> str:
+    """What is known of ids that are not among `ids`: finished videos are former ones, others may be misspelled."""
+    former = [name for name in unknown if name in done]
+    misspelled = did_you_mean((name for name in unknown if name not in done), ids)
+    if not former:
+        return misspelled
+    named = ", ".join(map(repr, former))
+    return f"; finished before and not in videos= now, so that masks stay until prune=true: {named}{misspelled}"
 
 
 def did_you_mean(unknown: Iterable[str], ids: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ This way a million videos need a few hundred megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from hashlib import blake2b
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pipeline.arrays import Float64Array, Int64Array
 from pipeline.inputs.durations import FileSizes
 from pipeline.inputs.input_tables import InputTables
-from pipeline.inputs.matching import check_some_match, did_you_mean
+from pipeline.inputs.matching import check_some_match, who_they_are
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
@@ -241,9 +241,9 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[s
     """
     videos, numbers = read_videos(tables)
     prompts = index_prompts(tables, numbers)
-    check_some_match(tables, videos, prompts)
+    check_some_match(tables, videos, prompts, done)
     numbers.clear()  # a hundred megabytes for a million videos, which nobody needs any more
-    found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts)))
+    found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts, done)))
     return _decided(found, done, retry)
 
 
@@ -279,7 +279,7 @@ def _refused_hash(prompt_hash: str, problem: str) -> str:
     return blake2b(repr([prompt_hash, problem]).encode(), digest_size=16).hexdigest()
 
 
-def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> Iterator[str]:
+def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done: Container[str]) -> Iterator[str]:
     for table in {table.key: table for table in (*tables.tables_of_prompts, tables.videos)}.values():
         for name, meant in table.misspelled():
             yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
@@ -299,7 +299,7 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex) -> I
         yield (
             f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the {_prompts_in_words(tables)} are left out, "
             f"because their videos are not in {tables.videos.key}=; examples: {examples}"
-            f"{did_you_mean(prompts.unknown_examples, videos.ids)}"
+            f"{who_they_are(prompts.unknown_examples, videos.ids, done)}"
         )
     if videos.problems:
         examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))

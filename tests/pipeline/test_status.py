@@ -180,7 +180,7 @@ def partly(disk_storage: JobStorage, tmp_path: Path) -> JobStorage:
 
 def test_objects_that_failed_inside_an_ok_video_are_counted_named_and_can_be_tried_again(partly: JobStorage) -> None:
     text = text_of(partly)
-    assert "objects  4 of 6 labeled, 2 failed; in ok videos\n" in text
+    assert "objects  4 of 6 labeled, 2 failed (in ok videos)\n" in text
     assert "object      2 × object 7, frame 0: box: x0 < x1\n            partly object 7, partly object 8\n" in text
     assert "with retry=failed to label the 1 partly labeled video again" in text
     document = as_document(read_status(partly))
@@ -210,7 +210,7 @@ def test_failed_objects_of_a_job_that_did_not_count_them_are_found_in_its_tables
             segment["outcomes"] = [values[:7] for values in segment["outcomes"]]
         partly.replace(path, json.dumps(document).encode())
     text = text_of(partly)
-    assert "objects  4 of 6 labeled, 2 failed; in ok videos\n" in text
+    assert "objects  4 of 6 labeled, 2 failed (in ok videos)\n" in text
     assert "partly object 7, partly object 8" in text
 
 

@@ -91,6 +91,8 @@ def test_the_command_that_labels_again_names_each_kind(bad: dict[Status, int], n
 
 
 def test_objects_in_one_line() -> None:
-    assert objects_line(ObjectCounts(7, 6, 1, 1)) == "objects  1 of 7 labeled, 6 failed, 1 with a warning; in ok videos"
+    assert (
+        objects_line(ObjectCounts(7, 6, 1, 1)) == "objects  1 of 7 labeled, 6 failed, 1 with a warning (in ok videos)"
+    )
     uncounted = objects_line(ObjectCounts(7, 2, 0, 1, num_videos_uncounted=3))
-    assert uncounted == "objects  2 failed, not counted in 3 videos of an earlier version; in ok videos"
+    assert uncounted == "objects  2 failed, not counted in 3 videos of an earlier version (in ok videos)"

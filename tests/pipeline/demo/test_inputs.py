@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
@@ -34,6 +35,19 @@ def test_inputs_can_be_written_to_any_file_system() -> None:
     files = fsspec.filesystem("memory").ls("/demo-inputs/input", detail=False)
     assert sorted(Path(file).name for file in files) == ["a.mp4", "prompts.parquet", "videos.parquet"]
     assert prompts.endswith("prompts.parquet")
+
+
+def test_a_clip_that_lies_there_already_is_not_written_again(tmp_path: Path) -> None:
+    """Another time of change would make it another file for the job that has labeled it."""
+    clips = [moving_clip("a"), moving_clip("b")]
+    write_inputs(str(tmp_path), clips, [])
+    (tmp_path / "b.mp4").write_bytes(b"another")
+    for name in ("a.mp4", "b.mp4"):
+        os.utime(tmp_path / name, (1.0, 1.0))
+    write_inputs(str(tmp_path), clips, [])
+    assert (tmp_path / "a.mp4").stat().st_mtime == 1.0
+    assert (tmp_path / "b.mp4").stat().st_mtime > 1.0
+    assert (tmp_path / "b.mp4").stat().st_size > 1000
 
 
 def test_prompts_point_at_the_mask() -> None:

@@ -161,7 +161,7 @@ def test_a_video_whose_file_was_replaced_is_named_and_labeled_again_if_asked(
     shutil.copyfile(other, clip)
     files = job.files()
     assert job.run() == 0
-    said = "1 video changed since they were labeled (size, time or ETag of the file): 'one'"
+    said = "1 video changed since it was labeled (size, time or ETag of the file): 'one'. Its masks stay."
     assert said in caplog.text
     caplog.clear()
     assert job.run("changed=keep") == 0

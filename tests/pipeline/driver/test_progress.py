@@ -182,6 +182,23 @@ def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_say
     assert "why" not in summary(None, JobCounts({Status.OK: 2}), "out/", "maskmill: all videos processed")
 
 
+def test_the_summary_of_a_run_that_only_removed_videos_gives_no_rates(disk_storage: JobStorage, clock: Clock) -> None:
+    printed = summary(
+        progress_of(disk_storage, clock), JobCounts({Status.OK: 2}, num_planned=2), "out", "maskmill: done"
+    )
+    assert "this run nothing was left to label\n" in printed
+    assert "frames/s" not in printed
+
+
+def test_the_summary_of_a_stopped_job_says_how_many_videos_there_are(disk_storage: JobStorage, clock: Clock) -> None:
+    progress = progress_of(disk_storage, clock)
+    stopped = summary(progress, JobCounts({Status.OK: 4}, num_planned=4, num_former=1), "out", "maskmill: stopped")
+    assert "videos   4 of 5 (4 ok)\nformer   1 of them" in stopped
+    assert "this run 0 videos, 0 frames" in stopped
+    ended = summary(progress, JobCounts({Status.OK: 5}, num_planned=4, num_former=1), "out", "maskmill: done")
+    assert "videos   5 (5 ok)\n" in ended
+
+
 def test_objects_that_failed_in_this_run_are_grouped_and_counted(disk_storage: JobStorage, clock: Clock) -> None:
     notes = (
         *(ObjectNote(n, Status.FAILED, f"object {n}, frame 0: box: x0 < x1") for n in range(2, 8)),
@@ -192,7 +209,7 @@ def test_objects_that_failed_in_this_run_are_grouped_and_counted(disk_storage: J
     progress.committed([Outcome("v", Status.OK, "hash", 1, 5, details=details)])
     counts = JobCounts(progress.by_status, ObjectCounts(7, 6, 1, num_videos_partly=1))
     printed = summary(progress, counts, "out", "maskmill: all videos processed")
-    assert "objects  1 of 7 labeled, 6 failed, 1 with a warning; in ok videos\n" in printed
+    assert "objects  1 of 7 labeled, 6 failed, 1 with a warning (in ok videos)\n" in printed
     assert (
         "object      6 × object 2, frame 0: box: x0 < x1\n            v object 2, v object 3, v object 4, …" in printed
     )

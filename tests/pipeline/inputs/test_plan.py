@@ -311,6 +311,18 @@ def test_prompts_of_unknown_videos_are_told_with_examples(tmp_path: Path) -> Non
     assert warning.endswith("examples: 'typo', 'other', 'more'")
 
 
+def test_a_row_of_prompts_of_a_former_video_is_no_misspelling(tmp_path: Path) -> None:
+    done = {"film4": Finished(Status.OK, "hash")}
+    one = {"video_id": ["film3"], "uri": ["x"]}
+    (warning,) = plan_of(tmp_path, one, prompts("film3", "film4"), done).warnings
+    assert warning.endswith("not in videos= now, so that masks stay until prune=true: 'film4'")
+    (warning,) = plan_of(tmp_path, one, prompts("film3", "film4", "Film3.mp4"), done).warnings
+    assert warning.endswith("until prune=true: 'film4'; did you mean 'film3' by 'Film3.mp4'?")
+    with pytest.raises(InputError, match="no row names a video") as error:
+        plan_of(tmp_path, one, prompts("film4"), done)
+    assert "did you mean" not in str(error.value)
+
+
 def test_a_column_with_almost_the_right_name_is_told(tmp_path: Path) -> None:
     videos = {"video_id": ["a"], "URI": ["x"], "bytes": [b"x"], "license": ["CC0"]}
     plan = plan_of(tmp_path, videos, prompts("a", point_label=[[1]], name=["cat"]))
