@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,11 @@ from pipeline.cluster import ray_metrics
 from pipeline.command import ExitCode
 from pipeline.commits.status_file import RunStatus
 from pipeline.driver import log_file
-from pipeline.records import Status
+from pipeline.records import Ending, Status
+from pipeline.status import as_document, read_status
+from pipeline.storage.job_storage import JobStorage
 from tests.support.doc_tables import PRODUCTION, with_keys
+from tests.support.labeled import driver, labeled, publish
 
 PAGE = PRODUCTION.read_text(encoding="utf-8")
 
@@ -38,7 +42,22 @@ def test_exit_codes_have_the_sentences_of_the_code() -> None:
 
 
 def test_every_field_of_the_status_document_is_there() -> None:
-    assert sorted(first_column(section("Watching a run"), "field")) == sorted(RunStatus(state="running").to_dict())
+    table = section("Watching a run").split("**`_status.json`**", 1)[1]
+    assert sorted(first_column(table, "field")) == sorted(RunStatus(state="running").to_dict())
+
+
+def test_every_field_of_what_the_status_command_prints_is_there(tmp_path: Path) -> None:
+    storage = JobStorage(str(tmp_path / "job"))
+    _, keeper = driver(storage, tmp_path / "spool")
+    keeper.commit([publish(storage, tmp_path / "spool", labeled("bad", status=Status.FAILED))])
+    document = as_document(read_status(storage))
+    table = section("Watching a run").split("**`_status.json`**", 1)[0]
+    assert sorted(first_column(table, "field")) == sorted(document)
+    meanings = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", table, re.MULTILINE))
+    assert all(f"`{name}`" in meanings["objects"] for name in document["objects"])
+    assert all(f"`{name}`" in meanings["causes"] for name in document["causes"][0])
+    states = {*(ending.name.lower() for ending in Ending), "running", "interrupted", "silent", "new"}
+    assert all(f"`{state}`" in meanings["state"] for state in states)
 
 
 def names_of_metrics() -> list[str]:
