@@ -141,7 +141,7 @@ def _check_object(one: ObjectPrompts, times: TimeRange, opened: Opened | None) -
         if not -1 < place <= last:
             raise ValueError(f"{position}: by its file the video has {opened.num_frames} frames in the labeled range")
         try:
-            _, warning = fitted(prompt, opened.info.size_hw)
+            _, warning = fitted(prompt, opened.info.size_hw, one.box_told)
         except ValueError as error:
             raise ValueError(f"{position}: {error}") from error
         warnings += [f"{position}: {warning}"] if warning else []

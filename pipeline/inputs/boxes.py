@@ -10,6 +10,7 @@ Legend: N boxes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ FORMS = tuple(f"{order}{unit}" for unit in UNITS for order in ORDERS)
 
 PIXELS, FRACTIONS = "box_xyxy", "box_xyxyn"
 """The columns that boxes become."""
+
+BOX_TOLD = "told:box"
+"""A column beside the standard ones: what tells the form of a row's box, for messages. It is the name of the column, as
+`box_xywh`, or where that says nothing the form that `box_format` gives, as `xywh`."""
 
 _ROUNDING = 1e-5  # of the frame; a fraction that is so little outside of 0..1 was rounded
 
@@ -54,12 +59,34 @@ class FractionBox:
 
     def fit(self, size_hw: tuple[int, int]) -> BoxPrompt:
         """The box for a video of that size. Raises `ValueError` for a box or a point that lies outside of it."""
-        try:
-            return self.in_pixels(size_hw).fit(size_hw)
-        except ValueError as error:
-            if max(self.box_xyxyn) <= 1 + _ROUNDING:
-                raise
-            raise ValueError(f"{error}; {self.box_xyxyn} are no fractions: are they pixels? see box_format=") from error
+        return self.in_pixels(size_hw).fit(size_hw)
+
+    @property
+    def looks_like_pixels(self) -> bool:
+        """Whether a number is above 1, as no fraction is."""
+        return max(self.box_xyxyn) > 1 + _ROUNDING
+
+
+def remedy(told: str, unit: str, order: str | None = None) -> str:
+    """What to do where the boxes are in another unit (or order) than `told`, a value of `BOX_TOLD`, says."""
+    form = f"{order or _order_of(form_of(told))}{unit}"
+    return f"name the column box_{form}" if told.startswith("box_") else f"give box_format={form}"
+
+
+def form_of(told: str) -> str:
+    """The form in a value of `BOX_TOLD`."""
+    return told.removeprefix("box_")
+
+
+def as_in_table(corners: Sequence[float], told: str) -> str:
+    """A box as its table has it, for messages, from two corners in pixels or fractions."""
+    form = form_of(told)
+    x0, y0, x1, y1 = corners
+    order = _order_of(form)
+    box = (x0, y0, x1, y1) if order == "xyxy" else (x0, y0, x1 - x0, y1 - y0)
+    if order == "cxcywh":
+        box = ((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
+    return f"({', '.join(f'{value * UNITS[unit_of(form)]:.6g}' for value in box)}) as {form}"
 
 
 def unit_of(form: str) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import Float64Array
-from pipeline.inputs.boxes import FRACTIONS, PIXELS
+from pipeline.inputs.boxes import FRACTIONS, PIXELS, remedy
 from pipeline.text import counted
 
 _ENOUGH_FOR_PERCENT = 10
@@ -21,9 +21,13 @@ _ENOUGH_FOR_PERCENT = 10
 
 
 class Coordinates:
-    """The largest coordinates of all rows that were added."""
+    """The largest coordinates of all rows that were added.
 
-    def __init__(self) -> None:
+    `told` is what tells the form of all boxes (see `boxes.BOX_TOLD`); empty where the tables differ.
+    """
+
+    def __init__(self, told: str = "") -> None:
+        self._told = told
         self._num = {PIXELS: 0, FRACTIONS: 0, "points_xy": 0}
         self._largest = dict.fromkeys(self._num, 0.0)
         self._has_part = dict.fromkeys(self._num, False)
@@ -46,23 +50,26 @@ class Coordinates:
         if num and 0 < largest <= 1:
             yield (
                 f"no box in the prompts table ({counted(num, 'row')} with one) has a coordinate above 1: if they are "
-                "fractions of the frame, give box_format=xyxyn (or xywhn, cxcywhn); now they count as pixels"
+                f"fractions of the frame, {self._remedy('n')}; now they count as pixels"
             )
         elif num >= _ENOUGH_FOR_PERCENT and largest <= 100 and self._has_part[PIXELS]:
             yield (
                 f"no box in the prompts table ({num} rows with one) has a coordinate above 100: if they are percent of "
-                "the frame, give box_format=xyxy_percent (or xywh_percent, cxcywh_percent); now they count as pixels"
+                f"the frame, {self._remedy('_percent')}; now they count as pixels"
             )
         if self._largest[FRACTIONS] > 2:
             yield (
                 f"the largest coordinate of the boxes in the prompts table is {self._largest[FRACTIONS]:g} times the "
-                "frame: if they are pixels, give another box_format"
+                f"frame: if they are pixels, {self._remedy('')}"
             )
         if self._num["points_xy"] and 0 < self._largest["points_xy"] <= 1 and self._has_part["points_xy"]:
             yield (
                 "no coordinate of the clicks in the prompts table is above 1, as if they were fractions of the frame: "
                 "points_xy are pixels"
             )
+
+    def _remedy(self, unit: str) -> str:
+        return remedy(self._told, unit) if self._told else "name their columns so, or give another box_format"
 
 
 def _finite(column: pa.Array) -> Float64Array:

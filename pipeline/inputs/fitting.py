@@ -5,24 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from model import BoxPrompt, PointPrompt, Prompt
-from pipeline.inputs.boxes import FractionBox
+from pipeline.inputs.boxes import FractionBox, as_in_table, form_of, remedy
 from pipeline.inputs.prompts import SeedPrompt
 
 
-def fitted(prompt: SeedPrompt, size_hw: tuple[int, int]) -> tuple[Prompt, str]:
-    """The prompt for a video of that size, and a warning, mostly empty. Raises `ValueError` if it does not fit."""
-    found = prompt.fit(size_hw)
-    if not isinstance(found, BoxPrompt):
-        return found, ""
+def fitted(prompt: SeedPrompt, size_hw: tuple[int, int], told: str = "") -> tuple[Prompt, str]:
+    """The prompt for a video of that size, and a warning, mostly empty. Raises `ValueError` if it does not fit.
+
+    `told` is what tells the form of a box (`ObjectPrompts.box_told`), so that messages show it as its table has it.
+    """
+    if not isinstance(prompt, BoxPrompt | FractionBox):
+        return prompt.fit(size_hw), ""
+    is_fraction = isinstance(prompt, FractionBox)
+    told = told or ("xyxyn" if is_fraction else "xyxy")
+    in_table = as_in_table(prompt.box_xyxyn if isinstance(prompt, FractionBox) else prompt.box_xyxy, told)
+    shown = "" if form_of(told) == "xyxy" else f" (in the table {in_table})"
+    try:
+        found = prompt.fit(size_hw)
+    except ValueError as error:
+        if isinstance(prompt, FractionBox) and prompt.looks_like_pixels:
+            unit = "percent" if told.endswith("_percent") else "fractions"
+            raise ValueError(
+                f"{error}; {in_table} are no {unit} of the frame: if they are pixels, {remedy(told, '')}"
+            ) from error
+        raise ValueError(f"{error}{shown}") from error
     asked = prompt.in_pixels(size_hw) if isinstance(prompt, FractionBox) else prompt
-    if isinstance(asked, BoxPrompt) and asked != found:
-        return found, f"box {asked.box_xyxy} was clamped to the frame"
+    if asked != found:
+        return found, f"box {asked.box_xyxy}{shown} was clamped to the frame"
     x0, y0, x1, y1 = found.box_xyxy
     if min(x1 - x0, y1 - y0) < 1:
-        advice = (
-            "" if isinstance(prompt, FractionBox) else "; if it is in fractions of the frame, give box_format=xyxyn"
-        )
-        return found, f"box {found.box_xyxy} is less than a pixel wide or high{advice}"
+        advice = "" if is_fraction else f"; if it is in fractions of the frame, {remedy(told, 'n')}"
+        return found, f"box {found.box_xyxy}{shown} is less than a pixel wide or high{advice}"
     return found, ""
 
 

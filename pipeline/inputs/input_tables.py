@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.errors import InputError
-from pipeline.inputs.boxes import FORMS, FRACTIONS, PIXELS
+from pipeline.inputs.boxes import FORMS, FRACTIONS, PIXELS, form_of
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 from pipeline.inputs.kept import check_kept
 from pipeline.inputs.naming import InputNaming
@@ -52,6 +52,7 @@ class InputTables:
         self._check_names(naming)
         for table in self.tables_of_prompts:
             _check_prompts(table)
+        self._check_box_format(naming.prompts.box_format)
         check_kept(naming.prompts.keep, self._parquet)
         self.keeps_of_videos = (
             self.videos is not self.prompts
@@ -81,6 +82,24 @@ class InputTables:
                 if missing:
                     there = "; ".join(f"{key}= has {', '.join(sorted(t.table_columns))}" for key, t in tables.items())
                     raise InputError(f"columns.{standard}={given}: no table has a column {missing[0]}: {there}")
+
+    def _check_box_format(self, form: str | None) -> None:
+        """A `box_format` that no table needs, because the names of all columns of boxes say others, is a mistake."""
+        tables = [table for table in self.tables_of_prompts if table.box_told]
+        if form is None or not tables or any(form_of(table.box_told) == form for table in tables):
+            return
+        table = tables[0]
+        other = "give columns.box=bbox" if "bbox" in table.table_columns else f"name the column box_{form}"
+        raise InputError(
+            f"{table.key}: box_format={form} contradicts the name of column {table.box_told} of "
+            f"{redact_uri(table.files[0])}, which says the form; leave box_format out, or {other}"
+        )
+
+    @property
+    def box_told(self) -> str:
+        """What tells the form of all boxes (see `boxes.BOX_TOLD`); empty where the tables differ."""
+        told = {table.box_told for table in self.tables_of_prompts if table.box_told}
+        return told.pop() if len(told) == 1 else ""
 
     @property
     def tables_of_prompts(self) -> tuple[ParquetShards, ...]:

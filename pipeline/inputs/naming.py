@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import InputError
-from pipeline.inputs.boxes import FORMS, converted, target_column
+from pipeline.inputs.boxes import BOX_TOLD, FORMS, converted, target_column
 from pipeline.inputs.columns import STANDARD, is_number
 from pipeline.redact import redact_uri
 
@@ -193,22 +193,21 @@ def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, S
         odd = next((kind for kind in kinds if not is_number(kind)), pa.float64())
         form = naming.box_format or "xyxy"
         made = Source(tuple(sides), pa.list_(odd), partial(_box_of_sides, sides, form), ",".join(sides))
-        return found | {target_column(form): made}
+        return found | {target_column(form): made, BOX_TOLD: _told(form)}
     named = {f"box_{form}": form for form in FORMS if f"box_{form}" in schema.names}
     if len(named) > 1:
         raise InputError(f"prompts: {redact_uri(file)} has several columns of boxes ({', '.join(named)}); keep one")
     column = _first(schema.names, naming.names.get("box"), *named, "bbox" if naming.box_format else None)
     if column is None:
         return found
-    form = named.get(column, "xyxy")
-    if naming.box_format is not None and form not in ("xyxy", naming.box_format):
-        raise InputError(
-            f"prompts: box_format={naming.box_format} contradicts column {column} of {redact_uri(file)}; leave "
-            "box_format out, or rename the column to bbox"
-        )
-    form = naming.box_format or form
+    form = named.get(column) or naming.box_format or "xyxy"  # the name of a column says more than a key for all tables
     made = Source((column,), schema.field(column).type, partial(_box, column, form), column)
-    return {name: source for name, source in found.items() if name not in named} | {target_column(form): made}
+    others = {name: source for name, source in found.items() if name not in named}
+    return others | {target_column(form): made, BOX_TOLD: _told(column if column in named else form)}
+
+
+def _told(told: str) -> Source:
+    return Source((), pa.string(), partial(_repeated, told, pa.string()), told)
 
 
 def _column(column: str, batch: pa.RecordBatch) -> pa.Array:

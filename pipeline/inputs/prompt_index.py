@@ -77,7 +77,7 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
     runs = [np.empty((0, 5), dtype=np.int32)]
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
-    coordinates = Coordinates()
+    coordinates = Coordinates(tables.box_told)
     for batch in tables.read_prompts(("video_id", *PROMPT_COLUMNS)):
         video_ids = batch.rows.column("video_id").to_pylist()
         videos = np.fromiter((numbers.get(video_id, -1) for video_id in video_ids), np.int64, len(video_ids))

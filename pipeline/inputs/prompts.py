@@ -11,14 +11,14 @@ import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from model import BoxPrompt, PointPrompt
 from pipeline.errors import TableChanged
-from pipeline.inputs.boxes import FRACTIONS, PIXELS, FractionBox
+from pipeline.inputs.boxes import BOX_TOLD, FRACTIONS, PIXELS, FractionBox, form_of, remedy
 from pipeline.inputs.kept import kept_text
 from pipeline.inputs.mask_prompts import RleMask, mask_prompt
 from pipeline.inputs.naming import NamedColumns, Naming, kept_column
@@ -31,7 +31,7 @@ from pipeline.storage.uris import StorageOptions
 def prompt_rows(naming: Naming | None = None) -> RowReader:
     """A reader of rows of prompts tables. It keeps up to 32 files open, remote ones with 4 MiB each in memory."""
     keep = map(kept_column, naming.keep if naming else ())
-    columns = ("video_id", *PROMPT_COLUMNS, "category", *keep)
+    columns = ("video_id", *PROMPT_COLUMNS, "category", BOX_TOLD, *keep)
     return RowReader(NamedColumns(columns, naming), batch_rows=4096, max_cursors=32, block_bytes=256 << 10)
 
 
@@ -42,7 +42,8 @@ SeedPrompt = PointPrompt | BoxPrompt | FractionBox | RleMask
 class ObjectPrompts:
     """The prompts of one object by frame, in order. If `error` says what is wrong with them, there are none.
 
-    `kept` are further columns as JSON.
+    `kept` are further columns as JSON. `box_told` is what tells the form of its boxes in the tables, for messages (see
+    `boxes.BOX_TOLD`); empty where they have several.
     """
 
     object_id: int
@@ -50,6 +51,7 @@ class ObjectPrompts:
     prompts: tuple[tuple[FramePosition, SeedPrompt], ...]
     error: str = ""
     kept: str | None = None
+    box_told: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str])
     categories = sorted({row["category"] for row in rows if row.get("category")})
     category = categories[0] if categories else None
     kept = kept_text(rows, keep)
+    forms = {row.get(BOX_TOLD) or "" for row in rows if row.get(PIXELS) or row.get(FRACTIONS)}
+    told = forms.pop() if len(forms) == 1 else ""
     by_frame: dict[FramePosition, set[_Row]] = defaultdict(set)
     errors = []
     for row in rows:
@@ -132,12 +136,12 @@ def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str])
     prompts = []
     for position in sorted(by_frame, key=_position_order):
         try:
-            prompts.append((position, _join(by_frame[position])))
+            prompts.append((position, _join(by_frame[position], told)))
         except ValueError as error:
             errors.append(f"object {object_id}, {position}: {error}")
     if errors:
         return ObjectPrompts(object_id, category, (), "; ".join(sorted(set(errors))[:3]), kept)
-    return ObjectPrompts(object_id, category, tuple(prompts), kept=kept)
+    return ObjectPrompts(object_id, category, tuple(prompts), kept=kept, box_told=told)
 
 
 def _position(row: dict[str, Any]) -> FramePosition:
@@ -172,7 +176,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _join(rows: set[_Row]) -> SeedPrompt:
+def _join(rows: set[_Row], told: str) -> SeedPrompt:
     """One prompt from the rows of one object and frame. Raises `ValueError` for contradictions and wrong values."""
     for row in rows:
         if len(row.points_xy) != len(row.labels):
@@ -201,14 +205,15 @@ def _join(rows: set[_Row]) -> SeedPrompt:
         box: Any = boxes.pop()
         if any(row.box_xyxyn for row in rows):
             return FractionBox(box, points_xy, labels)
-        return _box_prompt(box, points_xy, labels)
+        return _box_prompt(box, points_xy, labels, told or "xyxy")
     return PointPrompt(points_xy, labels)
 
 
-def _box_prompt(box: Any, points_xy: Any, labels: tuple[int, ...]) -> BoxPrompt:
+def _box_prompt(box: Any, points_xy: Any, labels: tuple[int, ...], told: str) -> BoxPrompt:
     try:
         return BoxPrompt(box, points_xy, labels)
     except ValueError as error:
-        if len(box) == 4 and min(box[2:]) > 0 and (box[2] <= box[0] or box[3] <= box[1]):
-            raise ValueError(f"{error}; if it is x, y, width, height, give box_format=xywh") from error
+        is_upside_down = len(box) == 4 and min(box[2:]) > 0 and (box[2] <= box[0] or box[3] <= box[1])
+        if is_upside_down and form_of(told) == "xyxy":
+            raise ValueError(f"{error}; if it is x, y, width, height, {remedy(told, '', 'xywh')}") from error
         raise

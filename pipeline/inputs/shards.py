@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
+from pipeline.inputs.boxes import BOX_TOLD
 from pipeline.inputs.columns import InputColumn
 from pipeline.inputs.naming import Naming, Source, partitions, read_columns, sources, standard_batch
 from pipeline.inputs.reading import ReadPolicy, read_input
@@ -28,8 +29,9 @@ from pipeline.storage.parquet import open_parquet
 from pipeline.storage.uris import StorageOptions
 
 T = TypeVar("T")
+_OR_FILES = ", or give a folder of videos, a glob or one video (.mp4, .mov, .mkv …)"
 _REMEDIES = {
-    "videos": "write it again, or give a folder of videos, a glob or one video (.mp4, .mov, .mkv …)",
+    "videos": f"write it again{_OR_FILES}",
     "prompts": "write it again, for instance with to_parquet of pandas",
     "corrections": "write it again",
 }
@@ -73,6 +75,8 @@ class ParquetShards:
             known = self._sources(self.files[0], parquet)
             self.table_columns = frozenset((*parquet.schema_arrow.names, *partitions(self.files[0])))
             self.column_names = frozenset(known)
+            told = sources(parquet.schema_arrow, self.files[0], self._naming, parquet.metadata).get(BOX_TOLD)
+            self.box_told = told.shown if told else ""
             self._unread = self.table_columns.difference(
                 self._columns, *(source.columns for source in known.values()), *map(self._naming.table_columns, known)
             )
@@ -192,6 +196,7 @@ class ParquetShards:
                 name, reader = other
                 raise InputError(
                     f"{self.key}: {shown} is {name}, not Parquet; convert it: pandas.{reader}.to_parquet(…)"
+                    f"{_OR_FILES if self.key == 'videos' else ''}"
                 ) from error
             raise InputError(
                 f"{self.key}: {shown} cannot be read as Parquet ({reason}); {_REMEDIES[self.key]}"

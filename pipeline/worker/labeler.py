@@ -281,7 +281,7 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
             error = f"{position}: two prompts on one frame; join them into one"
         else:
             try:
-                by_label[label], warning = fitted(prompt, frames.size_hw)
+                by_label[label], warning = fitted(prompt, frames.size_hw, prompted.box_told)
             except ValueError as reason:
                 error = f"{position}: {reason}"
             else:

@@ -108,6 +108,7 @@ def test_pixels_have_the_hash_that_they_always_had_and_another_form_has_another(
 
     assert hash_of(table) == "68348900eca8863f799e83efeb4bfdd4"  # as commit 1232f63 gave it
     assert hash_of(table) == hash_of(table, "xyxy") == hash_of(other)
+    table = write(tmp_path / "r.parquet", "bbox", [[1.0, 2.0, 30.0, 40.0]])
     assert len({hash_of(table, form) for form in ("xyxy", "xywh", "xyxyn", "xyxy_percent")}) == 4
 
 
@@ -119,9 +120,32 @@ def test_a_box_whose_form_nothing_says_is_refused_with_the_choice(tmp_path: Path
     two = write(tmp_path / "q.parquet", "box_xyxy", [[1.0, 2.0, 3.0, 4.0]], box_xywh=[[1.0, 2.0, 3.0, 4.0]])
     with pytest.raises(InputError, match="several columns of boxes"):
         plan_of(two)
-    named = write(tmp_path / "r.parquet", "box_xywh", [[1.0, 2.0, 3.0, 4.0]])
-    with pytest.raises(InputError, match="box_format=xyxyn contradicts column box_xywh"):
-        plan_of(named, Naming(box_format="xyxyn"))
+
+
+@pytest.mark.parametrize(("name", "form"), [("xywh", "xyxyn"), ("xyxy", "xywh"), ("cxcywhn", "xyxy")])
+def test_a_form_that_no_column_needs_and_a_name_contradicts_is_refused(name: str, form: str, tmp_path: Path) -> None:
+    named = write(tmp_path / "r.parquet", f"box_{name}", [[0.1, 0.2, 0.3, 0.4]])
+    said = f"box_format={form} contradicts the name of column box_{name} of .*, or name the column box_{form}"
+    with pytest.raises(InputError, match=said):
+        plan_of(named, Naming(box_format=form))
+    both = write(tmp_path / "s.parquet", f"box_{name}", [[0.1, 0.2, 0.3, 0.4]], bbox=[[0.1, 0.2, 0.3, 0.4]])
+    with pytest.raises(InputError, match=f"contradicts the name of column box_{name} .*give columns.box=bbox"):
+        plan_of(both, Naming(box_format=form))
+    plan_of(both, Naming({"box": "bbox"}, form))
+    plan_of(named, Naming(box_format=name))
+
+
+def test_the_name_of_a_column_says_its_form_beside_another_table_that_needs_box_format(tmp_path: Path) -> None:
+    """The same box in two forms, so that a form that is taken for the other makes two boxes on one frame."""
+    prompts = write(tmp_path / "p.parquet", "box_xyxy", [[10.0, 20.0, 110.0, 60.0]])
+    fix = write(tmp_path / "fix.parquet", "bbox", [[10.0, 20.0, 100.0, 40.0]])
+    naming = Naming(box_format="xywh")
+    tables = InputTables(None, str(prompts), naming=InputNaming(naming, naming), corrections=[str(fix)])
+    (item,) = make_plan(tables, {}).items()
+    with prompt_rows(naming) as rows:
+        (one,) = read_prompts(item, None, rows).objects
+    assert one.error == ""
+    assert [prompt for _, prompt in one.prompts] == [BoxPrompt((10.0, 20.0, 110.0, 60.0))]
 
 
 def test_a_bbox_beside_clicks_is_told(tmp_path: Path) -> None:
@@ -136,9 +160,11 @@ def test_a_bbox_beside_clicks_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "boxes", "said"),
     [
-        ("box_xyxy", [[0.03, 0.1, 0.33, 0.5]], "a coordinate above 1: if they are fractions .* box_format=xyxyn"),
-        ("box_xyxy", [[3.5, 10.0, 33.0, 50.0]] * 10, "above 100: if they are percent .* box_format=xyxy_percent"),
-        ("box_xyxyn", [[3.0, 10.0, 33.0, 50.0]], "is 50 times the frame: if they are pixels"),
+        ("box_xyxy", [[0.03, 0.1, 0.33, 0.5]], "a coordinate above 1: if they are fractions .* the column box_xyxyn"),
+        ("box_xywh", [[0.03, 0.1, 0.33, 0.5]], "a coordinate above 1: if they are fractions .* the column box_xywhn"),
+        ("box_xyxy", [[3.5, 10.0, 33.0, 50.0]] * 10, "above 100: if they are percent .* the column box_xyxy_percent"),
+        ("box_xyxyn", [[3.0, 10.0, 33.0, 50.0]], "is 50 times the frame: if they are pixels, name the column box_xyxy"),
+        ("box_xywhn", [[3.0, 10.0, 33.0, 40.0]], "is 50 times the frame: if they are pixels, name the column box_xywh"),
         ("points_xy", [[[0.5, 0.25]]], "no coordinate of the clicks in the prompts table is above 1"),
     ],
 )
@@ -186,17 +212,39 @@ def test_a_tiny_box_and_a_clamped_one_are_told() -> None:
     assert fitted(FractionBox((-1e-9, 0.0, 1.000001, 1.0)), SIZE_HW) == (BoxPrompt((0.0, 0.0, 320.0, 200.0)), "")
 
 
+@pytest.mark.parametrize("order", ["xyxy", "xywh", "cxcywh"])
+def test_advice_on_a_box_in_the_wrong_unit_keeps_its_order_and_shows_its_numbers(order: str, tmp_path: Path) -> None:
+    """The judge of the numbers is what was written to the table."""
+    box = box_convert(torch.tensor([[0.125, 0.25, 0.375, 0.5]]), "xyxy", order).double().tolist()
+    numbers = re.escape(f"({', '.join(f'{value:g}' for value in box[0])}) as {order}")
+
+    def said(column: str, boxes: list[list[float]], naming: Naming) -> str:
+        (item,) = plan_of(write(tmp_path / "p.parquet", column, boxes), naming).items()
+        with prompt_rows(naming) as rows:
+            (one,) = read_prompts(item, None, rows).objects
+        return fitted(one.prompts[0][1], SIZE_HW, one.box_told)[1]
+
+    warning = said("bbox", box, Naming(box_format=order))
+    assert warning.endswith(f"if it is in fractions of the frame, give box_format={order}n")
+    assert order == "xyxy" or re.search(numbers, warning)
+    assert said(f"box_{order}", box, Naming()).endswith(f"of the frame, name the column box_{order}n")
+    pixels = [[100 * value for value in box[0]]]
+    shown = re.escape(f"({', '.join(f'{value:g}' for value in pixels[0])}) as {order}n")
+    with pytest.raises(ValueError, match=f"{shown} are no fractions of the frame: .*, give box_format={order}$"):
+        said("bbox", pixels, Naming(box_format=f"{order}n"))
+
+
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ((10.0, 20.0, 110.0, 60.0), "are no fractions: are they pixels"),
+        ((10.0, 20.0, 110.0, 60.0), "are no fractions of the frame: if they are pixels, give box_format=xyxy"),
         ((0.5, 0.2, 0.4, 0.6), "expected x0 < x1"),
         ((0.5, 0.2, 0.4), "expected four finite numbers"),
     ],
 )
 def test_fractions_that_are_no_box_are_refused(box: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        FractionBox(box).fit(SIZE_HW)
+        fitted(FractionBox(box), SIZE_HW)
 
 
 def only(**columns: Any) -> ObjectPrompts:
