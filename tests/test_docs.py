@@ -1,6 +1,6 @@
 """The examples of the pages in `docs/`, run as they stand, from the top of a page to its end.
 
-A page is run in an empty folder that holds the clips of `make demo`, shortened. Blocks in `bash` and `python` are run,
+A page is run in an empty folder that holds the clips of `make demo`. Blocks in `bash` and `python` are run,
 a block in `text` is what the block before it prints (`…` stands for anything), and one in `yaml` is the file that its
 first line names. A command ends with 0, unless a comment
 in its line says `# ends with 4`. Jobs run in this process, with `cluster=serial`.
@@ -70,7 +70,7 @@ def demo_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of a page."""
     folder = tmp_path / "maskmill-demo" / "input"
     folder.mkdir(parents=True)
-    for scene in demo_scenes(num_frames=6):
+    for scene in demo_scenes(num_frames=24):
         (folder / f"{scene.name}.mp4").write_bytes(clip_mp4(draw(scene)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
