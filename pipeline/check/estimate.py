@@ -19,12 +19,16 @@ so that the width of the object decides."""
 
 @dataclass
 class Volume:
-    """Sums over the videos that were looked at. `num_counted` of the opened ones say how many frames they have."""
+    """Sums over the videos that were looked at. `num_counted` of the opened ones say how many frames they have.
+
+    `num_failing` videos will fail as a whole and are no work.
+    """
 
     num_videos: int = 0
     num_objects: int = 0
     num_opened: int = 0
     num_counted: int = 0
+    num_failing: int = 0
     num_frames: int = 0
     num_masks: int = 0
     decoded_frames: int = 0
@@ -34,25 +38,31 @@ class Volume:
         """Count one more video."""
         self.num_videos += 1
         self.num_objects += len(one.prompts.objects)
+        self.num_failing += one.fails
         if one.opened is None:
             return
         self.num_opened += 1
         self.decoded_frames += one.opened.decoded[0]
         self.decoded_seconds += one.opened.decoded[1]
-        if one.opened.num_labeled is not None:
+        if one.opened.num_labeled is not None and not one.fails:
             self.num_counted += 1
             self.num_frames += one.opened.num_labeled
             self.num_masks += one.num_masks(direction)
 
     @property
+    def num_working(self) -> int:
+        """Videos of which nothing says that they will fail."""
+        return self.num_videos - self.num_failing
+
+    @property
     def frames_in_all(self) -> int:
         """Frames to label in all videos, if the others are like those that are counted."""
-        return round(self.num_frames * self.num_videos / max(1, self.num_counted))
+        return round(self.num_frames * self.num_working / max(1, self.num_counted))
 
     @property
     def masks_in_all(self) -> int:
         """Rows of `masks` of all videos, if the others are like those that are counted."""
-        return round(self.num_masks * self.num_videos / max(1, self.num_counted))
+        return round(self.num_masks * self.num_working / max(1, self.num_counted))
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ class Looked:
     problems: dict[int, str]
     warnings: dict[int, str]
 
+    @property
+    def fails(self) -> bool:
+        """Whether the whole video will fail: it cannot be read, or each of its objects has a problem."""
+        return bool(self.error) or all(one.object_id in self.problems for one in self.prompts.objects)
+
     def num_masks(self, direction: str) -> int:
         """Rows of `masks` that the video will have, by what it says of itself; 0 where it says nothing."""
         if self.opened is None or not self.opened.num_labeled:
