@@ -138,6 +138,8 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
                 ending, reason = loop.run(budget), loop.last_failure
             signals.install()
         progress.end_line()
+        if ending is Ending.STOPPED and plan.again(job.log.state.finished).num_done == plan.num_videos:
+            ending = Ending.DONE  # the signal came while the last video was finished
         if ending is Ending.DONE:
             clean_up(job, keeper)
             ending, reason = judged(job, budget)

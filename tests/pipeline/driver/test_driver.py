@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
+from pipeline.cluster.executor import Executor
 from pipeline.commits.job_record import read_record
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import Ownership
@@ -421,6 +423,27 @@ def test_a_stop_while_rows_without_work_are_recorded_ends_with_143(job: JobFolde
     assert Counter(job.tables().statuses.values()) == {"no_prompts": 2000}
     assert job.run() == 0
     assert Counter(job.tables().statuses.values()) == {"no_prompts": 2500, "ok": 1}
+
+
+@contextlib.contextmanager
+def stopped_with_work_in_flight(job: Job) -> Iterator[Executor]:
+    """The signal comes when a worker has been given its video and has not yet labeled it."""
+    with open_executor(job) as executor, pytest.MonkeyPatch.context() as patch:
+        work = executor.work
+
+        def give_and_stop(worker_id: str, offers: Sequence[WorkItem]) -> None:
+            work(worker_id, offers)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(executor, "work", give_and_stop)
+        yield executor
+
+
+def test_a_stop_after_which_nothing_is_left_is_the_end_of_the_job(job: JobFolder) -> None:
+    job.write(["one"])
+    assert driver.run(job.config("cluster=serial"), driver.Parts(stopped_with_work_in_flight)) == 0
+    assert job.tables().statuses == {"one": "ok"}
+    assert json.loads((job.output / "_status.json").read_text())["state"] == "done"
 
 
 class DiesAfterItsSecondSegment(Worker):
