@@ -17,6 +17,8 @@ from tests.pipeline.commits.test_snapshot import segment
 from tests.scale import steps
 from tests.scale.inputs import write_tables
 
+pytestmark = pytest.mark.slow
+
 FEW, MANY = 1_000, 4_000
 
 

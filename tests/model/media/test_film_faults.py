@@ -27,6 +27,8 @@ from tests.support.films import Film, Look, drawn, drawn_of, picture
 from tests.support.judges import ffmpeg, judge, opencv_count
 from tests.support.media_files import item, media_of, with_edit_list
 
+pytestmark = pytest.mark.slow
+
 CLOSED = Film(options=(("bf", "0"), ("g", "8"), ("qp", "12")))
 NONE: tuple[tuple[str, str], ...] = ()
 

@@ -23,6 +23,8 @@ from tests.support.films import Film, Look, drawn
 from tests.support.judges import judge, opencv_count
 from tests.support.media_files import item
 
+pytestmark = pytest.mark.slow
+
 NTSC, FILM_RATE = Fraction(30000, 1001), Fraction(24000, 1001)
 VARIABLE = (0, 1, 2, 5, 6, 7, 8, 14, 15, 16, 17, 30, 31, 32, 33, 34)
 OPEN = (("bf", "3"), ("g", "6"), ("x264-params", "open-gop=1:scenecut=0:b-pyramid=0"))

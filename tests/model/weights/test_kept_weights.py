@@ -24,6 +24,8 @@ from tests.model.weights.test_checkpoint import Tensors, folder_with, mini_tenso
 from tests.model.weights.test_hub import cache_mini
 from tests.reference.mini import mini_folder
 
+pytestmark = pytest.mark.slow
+
 
 def with_config(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
