@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import getpass
+import hashlib
 import os
+import platform
+import tempfile
 from pathlib import Path
 
 # Before torch is imported anywhere: two pools of threads on two cores are slower than one, and the bits of a result
@@ -49,9 +53,23 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_compiled_code(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """torch.compile keeps its code between processes, and takes code that was made for another instruction set."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
+def _compiled_code_of_this_processor() -> None:
+    """torch.compile keeps its code between processes, and takes code that was made for another instruction set.
+
+    So it is kept by processor and by the instruction set that is asked for, because compiling takes two minutes of
+    each run and the code changes only with the network and with torch, which torch knows.
+    """
+    folder = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_{_processor()}"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+
+
+def _processor() -> str:
+    """A short name of the processor's model and of the instruction sets that torch may use."""
+    told = Path("/proc/cpuinfo")
+    lines = set(told.read_text().splitlines()) if told.exists() else set()
+    kinds = sorted(line for line in lines if line.startswith(("model name", "flags", "Features")))
+    asked = [os.environ.get(name, "") for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")]
+    return hashlib.sha256("\n".join([platform.platform(), *kinds, *asked]).encode()).hexdigest()[:12]
 
 
 @pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.needs_cuda)])

@@ -90,7 +90,9 @@ def normalized(distribution: str) -> str:
 
 
 def test_every_package_that_is_imported_is_declared() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: entries for name, entries in project["optional-dependencies"].items() if name != "test"}
+    declared = [*project["dependencies"], *(entry for entries in extras.values() for entry in entries)]
     names = {normalized(re.split(r"[^\w-]", entry)[0]) for entry in declared}
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
     imported = set.union(*map(imported_packages, files)) - sys.stdlib_module_names - set(PACKAGES)

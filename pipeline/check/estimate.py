@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
 
@@ -15,6 +15,14 @@ from pipeline.tables import JobTables
 BYTES_PER_MASK = (50, 1000)
 """Where no mask of the job is finished: what a row of `masks` takes on disk, for most objects. A row holds the outline,
 so that the width of the object decides."""
+
+
+@dataclass
+class Decoded:
+    """Frames that the check itself has decoded, and the seconds that this took."""
+
+    num_frames: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -31,8 +39,7 @@ class Volume:
     num_failing: int = 0
     num_frames: int = 0
     num_masks: int = 0
-    decoded_frames: int = 0
-    decoded_seconds: float = 0.0
+    decoded: Decoded = field(default_factory=Decoded)
 
     def add(self, one: Looked, direction: str) -> None:
         """Count one more video."""
@@ -42,8 +49,8 @@ class Volume:
         if one.opened is None:
             return
         self.num_opened += 1
-        self.decoded_frames += one.opened.decoded[0]
-        self.decoded_seconds += one.opened.decoded[1]
+        self.decoded.num_frames += one.opened.decoded[0]
+        self.decoded.seconds += one.opened.decoded[1]
         if one.opened.num_labeled is not None and not one.fails:
             self.num_counted += 1
             self.num_frames += one.opened.num_labeled

@@ -115,12 +115,12 @@ def _time(config: JobConfig, volume: Volume, experience: Experience) -> list[str
             "the wait for the last video come on top"
         ]
     lines = ["time     not known: no video of this job is finished. Label a few, then this check estimates from them"]
-    if volume.decoded_frames >= _ENOUGH_FRAMES:
-        rate = volume.decoded_frames / max(volume.decoded_seconds, 1e-6)
+    if volume.decoded.num_frames >= _ENOUGH_FRAMES:
+        rate = volume.decoded.num_frames / max(volume.decoded.seconds, 1e-6)
         seconds = volume.frames_in_all / rate / num_workers
         lines.append(
             f"         to decode the frames alone takes {duration(seconds)} with {workers}, at the {rate:.0f} frames/s "
-            f"of {volume.decoded_frames} frames that were decoded here"
+            f"of {volume.decoded.num_frames} frames that were decoded here"
         )
     return lines
 
