@@ -23,6 +23,8 @@ from tests.reference.mini import square_clip
 from tests.support.clips import iou
 from tests.support.sessions import OTHER_BATCH, EncodingOnce, center
 
+pytestmark = pytest.mark.slow
+
 BEDROOM = Path(os.environ.get("MASKMILL_VIDEOS", Path(__file__).parents[4] / "shared" / "videos")) / "bedroom.mp4"
 NUM_DRAWN = 7
 Point = list[float]

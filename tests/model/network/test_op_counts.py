@@ -34,6 +34,8 @@ from tests.pipeline.worker.test_labeler import SIZE_HW, Frames
 from tests.reference.flops import NUM_MEMORIES, NUM_POINTERS, frame_flops, object_flops
 from tests.support.sessions import small
 
+pytestmark = pytest.mark.slow
+
 # Operations that only look at a tensor in another way, or that only reserve memory: no kernel is launched for them.
 VIEWS = {
     "_reshape_alias", "_unsafe_view", "alias", "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand",

@@ -17,6 +17,8 @@ from model.tracking.frames import ArrayFrames
 from model.tracking.session import VideoSession
 from tests.support.sessions import LAST_BITS, by_object, center, clip, frames_of, gap, small, small_exact
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def padding() -> Sam2:

@@ -15,6 +15,8 @@ from model.weights.checkpoint import load_model
 from tests.support.clips import iou, moving_clip
 from tests.support.sessions import Logits, box, by_object, click, frames_of, mini
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def truth() -> Logits:

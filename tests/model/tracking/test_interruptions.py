@@ -19,6 +19,8 @@ from model.tracking.session import VideoSession
 from model.tracking.stream import VideoStream
 from tests.support.sessions import WatchedSam2, box, by_object, clip, frames_of, gap, same_bits, small
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 12
 OFF = PointPrompt(((3.0, 3.0),), (0,))
 

@@ -35,6 +35,8 @@ from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
 from tests.support.record import Record
 
+pytestmark = pytest.mark.slow
+
 
 def rows(storage: JobStorage) -> dict[str, list[dict[str, object]]]:
     """All rows of all tables through the log; without the name of the segment, which is what changes."""
