@@ -34,6 +34,8 @@ from tests.support.sessions import (
     small_processor,
 )
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 6
 SIZE = (48, 64)
 DISC = np.hypot(*np.mgrid[-128:128, -128:128]) / 40 - 1  # negative inside a disc

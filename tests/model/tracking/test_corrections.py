@@ -39,6 +39,8 @@ from tests.support.sessions import (
     small,
 )
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 8
 OFF = PointPrompt(((3.0, 3.0),), (1,))
 

@@ -29,6 +29,8 @@ from model.weights.weight_files import WeightsError, config_of_weights
 from tests.reference.mini import mini_folder
 from tests.support.sessions import mini
 
+pytestmark = pytest.mark.slow
+
 TWICE = "shared_image_embedding.positional_embedding"
 Tensors = dict[str, torch.Tensor]
 

@@ -16,6 +16,8 @@ from pipeline.video.selection import FrameSelection
 from tests.support.films import Film, drawn, drawn_of, picture
 from tests.support.media_files import media_of
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (7, 9, 8, 11, 6)
 TS = Film("mpegts", times=tuple(range(12)), options=(("bf", "0"), ("g", "6")))
 
