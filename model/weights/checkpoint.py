@@ -32,6 +32,7 @@ from model.weights.hub import (
     is_hub_id,
     weight_names,
     weights_snapshot,
+    whole_name,
 )
 from model.weights.weight_files import SUFFIXES, WeightsError, config_of_weights, read_weights
 
@@ -135,8 +136,7 @@ def _tensors_of_folder(folder: str, variant: str | None) -> dict[str, Tensor]:
     """The tensors of a folder (path or URI): of one file, or of all the shards that its index names."""
     names = [name for name in weight_names(file_names(folder), variant) if name != CONFIG_NAME]
     if not names:
-        whole = WEIGHTS_NAME if variant is None else f"model.{variant}.safetensors"
-        raise FileNotFoundError(f"weights {folder}: there is no {whole}; {_what_a_folder_needs(folder)}")
+        raise FileNotFoundError(f"weights {folder}: there is no {whole_name(variant)}; {_what_a_folder_needs(folder)}")
     if names[0] != INDEX_NAME:
         return read_weights(f"{folder}/{names[0]}")
     shards = sorted(set(read_json(folder, INDEX_NAME).get("weight_map", {}).values()))

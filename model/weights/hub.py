@@ -45,6 +45,11 @@ def is_hub_id(source: str) -> bool:
     return _ID.fullmatch(source) is not None
 
 
+def whole_name(variant: str | None) -> str:
+    """The name of weights that are in one file, with the word of a variant."""
+    return WEIGHTS_NAME if variant is None else f"model.{variant}.safetensors"
+
+
 def weight_names(names: Iterable[str], variant: str | None = None) -> list[str]:
     """Of the names of the files in a folder, those that a model is loaded from: the config first, then the weights.
 
@@ -53,7 +58,7 @@ def weight_names(names: Iterable[str], variant: str | None = None) -> list[str]:
     """
     there = set(names)
     found = [CONFIG_NAME] if CONFIG_NAME in there else []
-    whole = WEIGHTS_NAME if variant is None else f"model.{variant}.safetensors"
+    whole = whole_name(variant)
     if whole in there:
         return [*found, whole]
     if INDEX_NAME in there and variant is None:
@@ -74,7 +79,7 @@ def weights_snapshot(repo: str, access: HubAccess) -> Path:
     Most repositories have `model.safetensors`. Shards and `pytorch_model.bin` are asked for only where it is not there,
     at the commit of the first answer. Raises as `snapshot`.
     """
-    whole = WEIGHTS_NAME if access.variant is None else f"model.{access.variant}.safetensors"
+    whole = whole_name(access.variant)
     folder = snapshot(repo, (CONFIG_NAME, whole, INDEX_NAME), access)
     if (folder / whole).exists():
         return folder
