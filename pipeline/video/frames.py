@@ -68,6 +68,7 @@ class VideoFrames:
             decodes as far as the last of them.
         transform: applied to each frame in the helper thread, for instance resizing to the model's input.
         options: bounds on memory and disk, and a number of threads.
+        arrived: called in a helper thread after each frame that it has decoded ahead. `ready` may be true after it.
 
     Raises `MediaError` for a file that is no video, or has no frame in the selected range. Errors of storage pass
     through.
@@ -81,8 +82,10 @@ class VideoFrames:
         prompted: Sequence[FramePosition] = (),
         transform: Transform | None = None,
         options: DecodeOptions | None = None,
+        arrived: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = media.name
+        self._arrived = arrived
         self._options = options or DecodeOptions()
         self._transform = transform
         self._reader = open_reader(media, self._options.num_threads)
@@ -190,6 +193,13 @@ class VideoFrames:
         labels = tuple(sorted(set(indexes)))
         return self._prepared.pop(labels, None) or self._ahead(self._at(labels))
 
+    def ready(self, num_frames: int = 1) -> bool:
+        """Whether `num_frames` frames, or all that are left, can be taken of each iterator under way without waiting.
+
+        It costs no more than a look at a queue or two. True where no iterator is under way. At most 16 frames wait.
+        """
+        return all(running.ready(num_frames) for running in list(self._running))
+
     def close(self) -> None:
         """Stop the helper threads and close their files; iterators under way end."""
         for running in list(self._running):
@@ -213,7 +223,7 @@ class VideoFrames:
     def _ahead(self, frames: Iterator[Frame]) -> DecodeAhead[Frame]:
         height, width = self.size_hw
         max_frames = max(2, min(_MAX_FRAMES_AHEAD, self._options.ahead_bytes // (height * width * 3)))
-        running = DecodeAhead(frames, max_frames)
+        running = DecodeAhead(frames, max_frames, self._arrived)
         self._running.add(running)
         return running
 

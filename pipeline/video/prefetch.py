@@ -9,7 +9,8 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -25,20 +26,42 @@ class _End:
         self.error = error
 
 
+@dataclass
+class _Channel(Generic[T]):
+    """What the thread and its consumer share. `has_ended`: nothing comes after what waits in `items`."""
+
+    items: queue.Queue[T | _End]
+    arrived: Callable[[], None]
+    stop: threading.Event = field(default_factory=threading.Event)
+    has_ended: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, item: T | _End) -> bool:
+        """Hand an item over; False if the consumer has stopped."""
+        while not self.stop.is_set():
+            try:
+                self.items.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            if isinstance(item, _End):
+                self.has_ended.set()
+            self.arrived()
+            return True
+        return False
+
+
 class DecodeAhead(Generic[T]):
     """An iterator over `source`, which runs ahead in a thread by at most `max_items`.
 
     An error of `source` is raised here, after the items before it. `close` stops the thread and waits for it. The
-    thread also stops when nobody refers to the iterator any more.
+    thread also stops when nobody refers to the iterator any more. `arrived` is called in the thread after each item and
+    after the end.
     """
 
-    def __init__(self, source: Iterator[T], max_items: int) -> None:
-        self._items: queue.Queue[T | _End] = queue.Queue(max_items)
-        self._stop = threading.Event()
+    def __init__(self, source: Iterator[T], max_items: int, arrived: Callable[[], None] = lambda: None) -> None:
+        self._channel: _Channel[T] = _Channel(queue.Queue(max_items), arrived)
+        self._items, self._stop = self._channel.items, self._channel.stop
         # The thread must not refer to this object, because its end is what stops the thread.
-        self._thread = threading.Thread(
-            target=_produce, args=(source, self._items, self._stop), name="decode-ahead", daemon=True
-        )
+        self._thread = threading.Thread(target=_produce, args=(source, self._channel), name="decode-ahead", daemon=True)
         self._finalizer = weakref.finalize(self, self._stop.set)
         self._thread.start()
 
@@ -58,17 +81,22 @@ class DecodeAhead(Generic[T]):
                 raise item.error
         raise StopIteration
 
+    def ready(self, num_items: int = 1) -> bool:
+        """Whether so many items can be taken without waiting, or all that are left, or as many as may ever wait."""
+        enough = min(num_items, self._items.maxsize)
+        return self._stop.is_set() or self._channel.has_ended.is_set() or self._items.qsize() >= enough
+
     def close(self) -> None:
         """Stop the thread and wait until it has closed its source, or for 10 s if a read hangs."""
         self._stop.set()
         self._thread.join(_JOIN_SECONDS)
 
 
-def _produce(source: Iterator[T], items: queue.Queue[T | _End], stop: threading.Event) -> None:
+def _produce(source: Iterator[T], channel: _Channel[T]) -> None:
     error: BaseException | None = None
     try:
         for item in source:
-            if not _put(items, item, stop):
+            if not channel.put(item):
                 break
     except BaseException as raised:  # noqa: BLE001 - it is raised again where the items are consumed
         error = raised
@@ -78,15 +106,4 @@ def _produce(source: Iterator[T], items: queue.Queue[T | _End], stop: threading.
             close()
     except BaseException as raised:  # noqa: BLE001
         error = error or raised
-    _put(items, _End(error), stop)
-
-
-def _put(items: queue.Queue[T | _End], item: T | _End, stop: threading.Event) -> bool:
-    """Hand an item over; False if the consumer has stopped."""
-    while not stop.is_set():
-        try:
-            items.put(item, timeout=_POLL_SECONDS)
-        except queue.Full:
-            continue
-        return True
-    return False
+    channel.put(_End(error))

@@ -90,3 +90,34 @@ def test_a_consumer_that_waits_is_released_by_close() -> None:
     threading.Timer(0.1, ahead.close).start()
     assert next(ahead, None) is None
     gate.set()
+
+
+def test_it_is_ready_when_as_many_items_wait_as_are_asked_for() -> None:
+    gate, arrivals = threading.Semaphore(0), threading.Semaphore(0)
+
+    def gated() -> Iterator[int]:
+        for item in range(3):
+            gate.acquire()
+            yield item
+
+    ahead = DecodeAhead(gated(), 4, arrivals.release)
+    assert not ahead.ready()
+    for _ in range(2):
+        gate.release()
+        assert arrivals.acquire(timeout=5)
+    assert (ahead.ready(1), ahead.ready(2), ahead.ready(3)) == (True, True, False)
+    assert [next(ahead), ahead.ready(1), ahead.ready(2)] == [0, True, False]
+    gate.release()  # the last item, and then the end: no more items come, however many are asked for
+    assert arrivals.acquire(timeout=5)
+    assert arrivals.acquire(timeout=5)
+    assert ahead.ready(9)
+    assert [next(ahead), next(ahead), next(ahead, None), ahead.ready()] == [1, 2, None, True]
+
+
+def test_it_is_ready_when_no_more_items_may_wait() -> None:
+    arrivals = threading.Semaphore(0)
+    ahead = DecodeAhead(Source().items(), 2, arrivals.release)
+    assert arrivals.acquire(timeout=5)
+    assert arrivals.acquire(timeout=5)
+    assert ahead.ready(8)
+    ahead.close()
