@@ -18,7 +18,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # One core compiles, in this process: others would import torch first, and the other core has tests of its own.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +71,26 @@ def _processor() -> str:
     kinds = sorted(line for line in lines if line.startswith(("model name", "flags", "Features")))
     asked = [os.environ.get(name, "") for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")]
     return hashlib.sha256("\n".join([platform.platform(), *kinds, *asked]).encode()).hexdigest()[:12]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _hidden_gpus() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Tests compute on the CPU, also where there is a GPU, and so do the processes and jobs that they start."""
+    from tests.support.gpus import hidden_gpus
+
+    with hidden_gpus() as shown:
+        yield shown
+
+
+@pytest.fixture(autouse=True)
+def _gpus_are_shown_to_tests_of_them(
+    request: pytest.FixtureRequest, _hidden_gpus: Callable[[], AbstractContextManager[None]]
+) -> Iterator[None]:
+    if request.node.get_closest_marker("needs_cuda") is None:
+        yield
+        return
+    with _hidden_gpus():
+        yield
 
 
 @pytest.fixture(params=["pretended", pytest.param("real", marks=pytest.mark.needs_cuda)])

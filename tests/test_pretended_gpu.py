@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from model.hf.processing import Sam2VideoProcessor
 from model.pixels.transfers import Download, download, on_device, upload
+from model.tracking.session import VideoSession
+from pipeline.config.job_config import ModelConfig
+from pipeline.masks.from_logits_gpu import pack_runs
+from pipeline.worker.devices import choose_device
+from tests.support.gpus import VISIBLE, hidden_gpus
 from tests.support.pretended_gpu import OnDevice, PretendedGpu, pretended_gpu
+from tests.support.sessions import SMALL_SIZE, box, clip, frames_of, small
 
 CUDA = torch.device("cuda")
 
@@ -112,3 +124,45 @@ def test_afterwards_there_is_no_gpu_but_a_real_one() -> None:
     assert torch.cuda.is_available() is before
     assert module.weight.device.type == "cuda"
     assert type(torch.zeros(1) + 1) is torch.Tensor
+
+
+def label_there() -> None:
+    """What the project computes on a GPU: frames and pictures to masks, and masks to runs."""
+    with pretended_gpu():
+        session = VideoSession(copy.deepcopy(small()).to(CUDA), frames_of(clip(2, 1)))
+        session.add_prompt(1, 0, box(clip(2, 1), 1, 0))
+        for result in session.propagate("forward"):
+            pack_runs(result.logits_BHW, result.object_scores_B, result.predicted_ious_B, (48, 64))
+        processor = Sam2VideoProcessor(target_size=SMALL_SIZE)
+        processor.init_video_session(video=clip(2, 1).frames_THW3, inference_device="cuda")
+        processor(images=clip(2, 1).frames_THW3[0], device="cuda")
+
+
+@pytest.mark.slow
+def test_nobody_keeps_tensors_of_a_gpu_that_is_gone() -> None:
+    """A second one finds none of the first one's, nor would a real one after it."""
+    label_there()
+    label_there()
+    gc.collect()
+    kept = [one for one in gc.get_objects() if isinstance(one, OnDevice)]
+    assert [tuple(one.shape) for one in kept] == []
+
+
+def test_tests_compute_on_the_cpu_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that ask for a GPU see it, and no process that another test starts does."""
+    config = ModelConfig(name="mini", checkpoint="mini")
+    assert os.environ[VISIBLE] == ""
+    assert choose_device(config)[0].type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv(VISIBLE, "3")
+    with hidden_gpus() as shown:
+        found = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"],
+            capture_output=True,
+            check=True,
+        )
+        assert (choose_device(config)[0].type, found.stdout) == ("cpu", b"\n")
+        with shown():
+            assert (choose_device(config)[0].type, os.environ[VISIBLE]) == ("cuda", "3")
+        assert choose_device(config)[0].type == "cpu"
+    assert choose_device(config)[0].type == "cuda"

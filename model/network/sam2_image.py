@@ -20,6 +20,7 @@ from model.network.layers import Constants, wide
 from model.network.mask_decoder import Candidates, MaskDecoder
 from model.network.padding import Padding
 from model.network.prompt_encoder import PromptEncoder
+from model.pixels.transforms import channel_levels
 
 ImageMaps = tuple[Tensor, Tensor, Tensor]
 """Maps of strides 4, 8 and 16, `[N, C, h, w]`; the finer two as the mask decoder wants them."""
@@ -54,6 +55,11 @@ class Sam2Image(nn.Module):
     def objects_per_batch(self) -> int:
         """How many objects share a batch: more would not be faster on this device, only larger."""
         return objects_per_batch(self.device, self.config.grid_size**2)
+
+    @property
+    def channel_levels(self) -> Tensor:
+        """What frames are normalized with, on the device of the weights (`model.pixels.transforms.channel_levels`)."""
+        return self._constants.get("channel_levels", [], lambda: channel_levels(self.device))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._constants.clear()

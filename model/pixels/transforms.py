@@ -5,11 +5,11 @@ Legend: H, W pixels of the video, S side of the model's square input, h, w low-r
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from model.pixels.transfers import on_device
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -35,19 +35,24 @@ def resize_frame(pixels_HW3: Tensor, image_size: int) -> Tensor:
     return resized.squeeze(0).permute(1, 2, 0).contiguous()
 
 
-def normalize(pixels_FSS3: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """uint8 `[F, S, S, 3]` to the network's input `[F, 3, S, S]`, computed in float32 on `device`."""
-    pixels = pixels_FSS3.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
-    mean, std = _mean_and_std(device)
-    return ((pixels / 255 - mean) / std).to(dtype)
+def normalize(pixels_FSS3: Tensor, device: torch.device, dtype: torch.dtype, levels_23: Tensor | None = None) -> Tensor:
+    """uint8 `[F, S, S, 3]` to the network's input `[F, 3, S, S]`, computed in float32 on `device`.
+
+    `levels_23` are those of `channel_levels` on that device, for callers that keep them.
+    """
+    pixels = on_device(pixels_FSS3, device).permute(0, 3, 1, 2).float()
+    mean, std = (channel_levels(device) if levels_23 is None else levels_23).view(2, 3, 1, 1)
+    normalized: Tensor = (pixels / 255 - mean) / std
+    return normalized.to(dtype)
 
 
-@functools.cache
-def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+def channel_levels(device: torch.device) -> Tensor:
+    """Mean and standard deviation of the three channels, float32 `[2, 3]`.
+
+    They are kept with a network, never with a process: a device may be gone and another one have its name.
+    """
     with torch.inference_mode(False):
-        return torch.tensor(IMAGE_MEAN, device=device).view(3, 1, 1), torch.tensor(IMAGE_STD, device=device).view(
-            3, 1, 1
-        )
+        return on_device((IMAGE_MEAN, IMAGE_STD), device, torch.float32)
 
 
 def resize_mask(mask_HW: Tensor, image_size: int) -> Tensor:

@@ -57,12 +57,13 @@ def encode_frames(model: Sam2, frames: Sequence[Frame]) -> ImageFeatures:
     if any(frame.pixels_HW3.is_floating_point() for frame in frames):
         return model.encode_image(torch.cat([_network_input(model, frame) for frame in frames]))
     resized = [resize_frame(frame.pixels_HW3, model.config.image_size) for frame in frames]
-    return model.encode_image(normalize(upload(resized, model.device), model.device, model.dtype))
+    return model.encode_image(normalize(upload(resized, model.device), model.device, model.dtype, model.channel_levels))
 
 
 def _network_input(model: Sam2, frame: Frame) -> Tensor:
     """A frame as the network takes it, `[1, 3, S, S]` with S the side of the model's square input."""
     size = model.config.image_size
     if not frame.pixels_HW3.is_floating_point():
-        return normalize(resize_frame(frame.pixels_HW3, size).unsqueeze(0), model.device, model.dtype)
+        pixels = resize_frame(frame.pixels_HW3, size).unsqueeze(0)
+        return normalize(pixels, model.device, model.dtype, model.channel_levels)
     return frame.pixels_HW3.permute(2, 0, 1).unsqueeze(0).to(model.device, model.dtype)

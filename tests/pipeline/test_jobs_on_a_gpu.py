@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def expected(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """The tables of a CPU, in float32."""
     job = make_job(tmp_path_factory.mktemp("cpu"))
-    assert job.run() == 0
+    assert job.run("model.device=cpu") == 0
     return job.tables()
 
 

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+import pytest
 import torch
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable by which CUDA, and Ray too, learns which GPUs a process may use."""
+
+
+@contextmanager
+def hidden_gpus() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """In here this process takes no GPU, and the processes that it starts see none. Yields what shows them for a while.
+
+    The variable alone would not do: CUDA reads it once in a process, and one test may ask for a GPU after another one
+    was not to see it.
+    """
+    is_available, visible = torch.cuda.is_available, os.environ.get(VISIBLE)
+
+    @contextmanager
+    def shown() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", is_available)
+            if visible is None:
+                patch.delenv(VISIBLE)
+            else:
+                patch.setenv(VISIBLE, visible)
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setenv(VISIBLE, "")
+        yield shown
 
 
 class Gpu(Protocol):

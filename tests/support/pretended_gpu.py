@@ -7,6 +7,7 @@ It holds a program to the rules of CUDA that are not about speed:
 * A copy that the host does not wait for has not happened yet. One to the host leaves rubbish there until its event is
   waited for; one to the device reads its source only then, and the test fails if that was written to in the meantime.
 * The device is used by one thread, the one that pretends.
+* Tensors of a pretended GPU that is gone do not mix with those of another one.
 
 Kernels are those of the CPU, so that results are a CPU's up to what the program does otherwise for `cuda`. What it
 cannot show: kernels, their numbers and speed, memory, compiled code and CUDA graphs.
@@ -106,6 +107,8 @@ class PretendedGpu:
         name = func.overloadpacket.__name__
         leaves = tree_flatten((args, kwargs))[0]
         of_device = [leaf for leaf in leaves if isinstance(leaf, OnDevice)]
+        if any(one.gpu is not self for one in of_device):
+            raise AssertionError(f"{name}: a tensor of another pretended GPU, which somebody has kept")
         target = kwargs.get("device")
         if (of_device or (target is not None and torch.device(target).type == "cuda")) and (
             threading.get_ident() != self._thread

@@ -123,7 +123,7 @@ def _encode(model: Sam2, num_frames: int = 1) -> ImageFeatures:
     """From the pixels that a helper thread has resized on the host."""
     size = model.config.image_size
     pixels = [torch.empty(size, size, 3, dtype=torch.uint8, device="meta")] * num_frames
-    return model.encode_image(normalize(upload(pixels, model.device), model.device, model.dtype))
+    return model.encode_image(normalize(upload(pixels, model.device), model.device, model.dtype, model.channel_levels))
 
 
 def _track(model: Sam2, features: ImageFeatures, num_objects: int) -> Segmentation:

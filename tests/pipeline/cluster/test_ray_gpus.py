@@ -23,6 +23,7 @@ from pipeline.config.job_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.clock import Pace
 from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.gpus import VISIBLE
 from tests.support.jobs import JobFolder
 from tests.support.ray_workers import ScriptedWorker
 
@@ -31,15 +32,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Four CPUs and two GPUs, as far as Ray knows; where its metrics are."""
-    ray.init(
-        address="local",
-        num_cpus=4,
-        num_gpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        _system_config={"metrics_report_interval_ms": 500},
-    )
+    """Four CPUs and two GPUs, as far as Ray knows; where its metrics are. No machine has GPUs of these names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VISIBLE, "GPU-pretended-0,GPU-pretended-1")
+        ray.init(
+            address="local",
+            num_cpus=4,
+            num_gpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            _system_config={"metrics_report_interval_ms": 500},
+        )
     (node,) = ray.nodes()
     yield f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
     ray.shutdown()
