@@ -24,7 +24,7 @@ from pipeline.driver.executors import open_executor
 from pipeline.driver.job import Job, check_device, clean_up, is_finished, judged, open_job, plan_job, reconcile
 from pipeline.driver.limits import FailureBudget, Limits
 from pipeline.driver.log_file import log_video
-from pipeline.driver.loop import Interrupts, Loop
+from pipeline.driver.loop import Interrupts, Loop, Timing
 from pipeline.driver.places import check_lasting
 from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
@@ -134,7 +134,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
                 progress.follow(executor)
                 limits = Limits.of(job.config.worker)
                 dispatcher = _dispatcher(job, items)
-                loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, pace=parts.pace)
+                loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, Timing(pace=parts.pace))
                 ending, reason = loop.run(budget), loop.last_failure
             signals.install()
         progress.end_line()

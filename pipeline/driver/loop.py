@@ -1,10 +1,13 @@
-"""The driver's loop: it keeps workers busy, commits what they publish, replaces lost ones and knows when to stop."""
+"""The driver's loop: it keeps workers busy, commits what they publish, replaces lost ones and knows when to stop.
+
+Log entries are written in a thread beside the loop (`Receipts`), because workers would wait while the store answers.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.cluster.executor import Event, Executor, Failure, Lost, Ready, Reported
 from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
@@ -13,14 +16,20 @@ from pipeline.driver.hosts import host_of, is_dead
 from pipeline.driver.limits import FailureBudget, Limits, StorageOutage
 from pipeline.driver.log_file import log_video
 from pipeline.driver.progress import Progress
-from pipeline.driver.receipts import Ledger, Receipts
+from pipeline.driver.receipts import Ledger, Receipts, Submit, in_a_thread
 from pipeline.driver.workers import Workers
 from pipeline.errors import StorageError
-from pipeline.records import Ending, Report
+from pipeline.records import Ending, Outcome, Report
 from pipeline.redact import redact_uri
 from pipeline.text import counted
 
 _log = logging.getLogger(__name__)
+
+# How long the loop waits for news of the workers while a commit is being written, before it looks at that.
+_LOOK_SECONDS = 0.1
+
+# How long a loop that an error ends waits for the commit that is being written: most of them take a tenth of this.
+_SETTLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,15 @@ class Interrupts:
 
     must_stop: Callable[[], bool] = lambda: False
     check_owner: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The time that a loop goes by, and what writes its commits while it goes on."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    pace: Pace = DEFAULT_PACE
+    submit: Submit = in_a_thread
 
 
 class Loop:
@@ -42,18 +60,17 @@ class Loop:
         progress: Progress,
         limits: Limits,
         interrupts: Interrupts,
-        clock: Clock | None = None,
-        pace: Pace = DEFAULT_PACE,
+        timing: Timing | None = None,
     ) -> None:
         self.last_failure = ""
         self._dispatcher = dispatcher
         self._progress = progress
         self._limits = limits
         self._interrupts = interrupts
-        self._pace = pace
-        self._clock = clock or SystemClock()
-        self._workers = Workers(executor, self._clock, pace.release_seconds)
-        self._receipts = Receipts(ledger)
+        timing = timing or Timing()
+        self._pace, self._clock = timing.pace, timing.clock
+        self._workers = Workers(executor, self._clock, self._pace.release_seconds)
+        self._receipts = Receipts(ledger, timing.submit)
         self._outage = StorageOutage(self._clock, limits.storage_patience_seconds)
         self._budget = FailureBudget(max_failed_fraction=1.0)
         self._refusals: dict[str, str] = {}  # what storage said last of a video
@@ -64,6 +81,12 @@ class Loop:
         `budget` counts what failed and says when that is too much. Without one no number is.
         """
         self._budget = budget or self._budget
+        try:
+            return self._run()
+        finally:
+            self._receipts.settle(_SETTLE_SECONDS)
+
+    def _run(self) -> Ending:
         while not self._dispatcher.done:
             self._interrupts.check_owner()
             ending = self._reason_to_stop()
@@ -72,12 +95,13 @@ class Loop:
                 return self._end(ending)
             self._workers.start_missing(self._dispatcher.num_waiting)
             self._give_work()
-            for event in self._workers.wait(self._pace.wait_seconds):
+            for event in self._wait():
                 self._handle(event)
             self._give_work()
             self._commit()
             ready = self._workers.num_ready
             self._progress.tick("running", ready, self._workers.count - ready)
+        self._commit_rest()
         return self._end(Ending.STORAGE if self._dispatcher.set_aside else Ending.DONE)
 
     def _end(self, ending: Ending) -> Ending:
@@ -111,7 +135,7 @@ class Loop:
                     f"{redact_uri(item.source.uri or '')}: nothing was ever read from {host}, while other places can "
                     f"be read ({self._refusals[item.video_id]}); check the uri, or take the row away",
                 )
-        self._commit()
+        self._commit_rest()
 
     def _reason_to_stop(self) -> Ending | None:
         if self._interrupts.must_stop():
@@ -178,13 +202,31 @@ class Loop:
             last = lost.message or lost.failure.value
             self._receipts.quarantine(item, f"in flight at {deaths} of its worker; last: {last}")
 
+    def _wait(self) -> list[Event]:
+        """News of the workers. While a commit is being written, the loop looks at that as well."""
+        seconds = self._pace.wait_seconds
+        return self._workers.wait(min(seconds, _LOOK_SECONDS) if self._receipts.is_writing else seconds)
+
     def _commit(self) -> None:
-        """One log entry for everything that came in. If storage is away, the next round tries again."""
+        """Take what was written, and begin one log entry for everything that came in meanwhile."""
+        self._take_commit(self._receipts.take)
+        self._receipts.begin()
+        self._take_commit(self._receipts.take)
+
+    def _commit_rest(self) -> None:
+        """Write everything that came in, and wait for it. If storage is away, the next run goes on without it."""
+        while self._take_commit(self._receipts.finish):
+            pass
+
+    def _take_commit(self, taken: Callable[[], list[Outcome] | None]) -> bool:
+        """Note what a commit made final; False if none has ended. If storage is away, the next one says it again."""
         try:
-            outcomes = self._receipts.commit()
+            outcomes = taken()
         except StorageError as error:
             self._storage_failed(str(error))
-            return
+            return False
+        if outcomes is None:
+            return False
         if outcomes:
             self._storage_answered()
         # Another attempt may have been faster: a video counts once.
@@ -194,6 +236,7 @@ class Loop:
         self._dispatcher.committed(new)
         self._progress.committed(new.values())
         self._budget.count(new.values())
+        return True
 
     def _drain(self) -> None:
         """Let workers publish what is finished, for up to 20 s, and commit it."""
@@ -201,9 +244,10 @@ class Loop:
         self._workers.kill_starting()
         while self._workers.has_started and self._clock() < deadline:
             self._workers.retire_idle()
-            for event in self._workers.wait(self._pace.wait_seconds):
+            for event in self._wait():
                 self._handle(event)
             self._commit()
+        self._commit_rest()
 
     def _storage_failed(self, message: str) -> float:
         """Returns until when to leave storage alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -141,6 +142,16 @@ class FakeLedger:
         if self.num_away > 0:
             raise StorageError("the store is away")
         return self.read
+
+
+def at_once(write: Callable[[], list[Outcome]]) -> Future[list[Outcome]]:
+    """Write a commit while the loop waits, so that each run of a test is the same."""
+    written: Future[list[Outcome]] = Future()
+    try:
+        written.set_result(write())
+    except Exception as error:  # the loop raises it
+        written.set_exception(error)
+    return written
 
 
 class Clock:

@@ -15,12 +15,12 @@ from pipeline.driver.blame import Blame
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.hosts import host_of
 from pipeline.driver.limits import FailureBudget, Limits
-from pipeline.driver.loop import Interrupts, Loop
+from pipeline.driver.loop import Interrupts, Loop, Timing
 from pipeline.driver.progress import Progress
 from pipeline.errors import StorageError
 from pipeline.records import Ending, Outcome, Status, VideoSource, WorkItem
 from pipeline.storage.job_storage import JobStorage
-from tests.support.fake_workers import Clock, FakeExecutor, FakeLedger, Fate, item
+from tests.support.fake_workers import Clock, FakeExecutor, FakeLedger, Fate, at_once, item
 
 LIMITS = Limits(max_setup_failures=3, storage_patience_seconds=100.0)
 
@@ -50,13 +50,15 @@ def loop_over(
     must_stop: Callable[[], bool] = lambda: False,
     clock_step: float = 0.01,
     uris: Mapping[str, str] | None = None,
+    timing: Timing | None = None,
 ) -> Driven:
     clock, ledger = Clock(clock_step), ledger or FakeLedger()
     blame = Blame(patience_seconds=LIMITS.storage_patience_seconds)
     items = [replace(item(one), source=VideoSource((uris or {}).get(one, f"/{one}.mp4"))) for one in video_ids]
     dispatcher = Dispatcher(items, blame)
     progress = Progress(10, 0, JobStorage(str(tmp_path)), stream=io.StringIO(), clock=clock)
-    loop = Loop(executor, dispatcher, ledger, progress, LIMITS, Interrupts(must_stop), clock)
+    timing = timing or Timing(clock, submit=at_once)
+    loop = Loop(executor, dispatcher, ledger, progress, LIMITS, Interrupts(must_stop), timing)
     return Driven(loop, ledger, progress, clock)
 
 

@@ -7,28 +7,28 @@ import pytest
 from pipeline.driver.receipts import Receipts
 from pipeline.errors import StorageError
 from pipeline.records import Outcome, Status
-from tests.support.fake_workers import FakeLedger, item, published
+from tests.support.fake_workers import FakeLedger, at_once, item, published
 
 
 def test_everything_that_came_in_is_one_commit_and_is_committed_once() -> None:
     ledger = FakeLedger()
-    receipts = Receipts(ledger)
+    receipts = Receipts(ledger, at_once)
     receipts.add([published("s", [Outcome("a", Status.OK, "hash", 1, 1)])], {"b": 2})
     receipts.add([], {"b": 3})
     receipts.quarantine(item("b"), "in flight at 3 deaths")
-    assert [(one.video_id, one.status.value) for one in receipts.commit()] == [("a", "ok"), ("b", "quarantined")]
+    assert [(one.video_id, one.status.value) for one in receipts.finish() or ()] == [("a", "ok"), ("b", "quarantined")]
     assert ledger.commits == [(["s"], {"b": 3})]
-    assert receipts.commit() == []
+    assert receipts.finish() is None
     assert len(ledger.commits) == 1
 
 
 def test_a_commit_that_storage_refused_is_repeated_whole() -> None:
     ledger = FakeLedger(num_away=1)
-    receipts = Receipts(ledger)
+    receipts = Receipts(ledger, at_once)
     receipts.add([published("s", [Outcome("a", Status.OK, "hash", 1, 1)])], {})
     receipts.quarantine(item("b"), "in flight at 3 deaths")
     with pytest.raises(StorageError):
-        receipts.commit()
+        receipts.finish()
     receipts.add([published("t", [Outcome("c", Status.OK, "hash", 1, 1)])], {})
-    assert {one.video_id for one in receipts.commit()} == {"a", "b", "c"}
+    assert {one.video_id for one in receipts.finish() or ()} == {"a", "b", "c"}
     assert ledger.commits == [(["s", "t"], {})]

@@ -17,13 +17,13 @@ import pytest
 from pipeline.cluster.executor import Event, Ready, Reported
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.limits import Limits
-from pipeline.driver.loop import Interrupts, Loop
+from pipeline.driver.loop import Interrupts, Loop, Timing
 from pipeline.driver.progress import Progress
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.records import Ending, Outcome, Report, Status, VideoProgress, WorkItem
 from pipeline.storage.job_storage import JobStorage
-from tests.support.fake_workers import Clock, FakeLedger, published
+from tests.support.fake_workers import Clock, FakeLedger, at_once, published
 
 BEAT_SECONDS = 10.0
 BYTES_PER_SECOND = 10_000
@@ -90,7 +90,15 @@ def job_seconds(items: Iterator[WorkItem], seconds: Mapping[str, float], num_wor
     workers = SimulatedWorkers(num_workers, seconds)
     progress = Progress(len(seconds), 0, JobStorage(str(folder)), stream=io.StringIO(), clock=lambda: 0.0)
     ledger, started = FakeLedger(), workers.clock.now
-    loop = Loop(workers, Dispatcher(items), ledger, progress, Limits(3, 100.0), Interrupts(), workers.clock)
+    loop = Loop(
+        workers,
+        Dispatcher(items),
+        ledger,
+        progress,
+        Limits(3, 100.0),
+        Interrupts(),
+        Timing(workers.clock, submit=at_once),
+    )
     assert loop.run() is Ending.DONE
     assert set(ledger.outcomes) == set(seconds)
     return workers.clock.now - started

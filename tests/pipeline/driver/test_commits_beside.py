@@ -1,0 +1,122 @@
+"""Log entries are written beside the loop: one at a time, in order, and none is lost at any end of a run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pipeline.driver.loop import Timing
+from pipeline.driver.receipts import Receipts
+from pipeline.errors import LostOwnership, StorageError
+from pipeline.records import Ending, Outcome, Segment, Status
+from tests.pipeline.driver.test_loop import Driven, loop_over
+from tests.support.fake_workers import FakeExecutor, FakeLedger, published
+
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class SlowLedger(FakeLedger):
+    """A ledger whose commits wait until something has happened meanwhile."""
+
+    until: Callable[[], bool] = lambda: True
+    at_work: threading.Lock = field(default_factory=threading.Lock)
+    has_waited_in_vain: bool = False
+
+    def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
+        assert self.at_work.acquire(blocking=False), "two commits at once"
+        try:
+            waiting = threading.Event()
+            for _ in range(int(PATIENCE_SECONDS / 0.01)):
+                if self.until():
+                    return super().commit(segments, strikes)
+                waiting.wait(0.01)
+            self.has_waited_in_vain = True
+            return super().commit(segments, strikes)
+        finally:
+            self.at_work.release()
+
+
+def beside(executor: FakeExecutor, ledger: FakeLedger, folder: Path, must_stop: Callable[[], bool]) -> Driven:
+    return loop_over(executor, "abcdefgh", folder, ledger, must_stop, timing=Timing())
+
+
+def test_workers_get_their_next_videos_while_an_entry_is_being_written(tmp_path: Path) -> None:
+    executor = FakeExecutor(2)
+    ledger = SlowLedger(until=lambda: len({one.video_id for _, offers in executor.offered for one in offers}) == 8)
+    loop = beside(executor, ledger, tmp_path, lambda: False)
+    assert loop.run() is Ending.DONE
+    assert not ledger.has_waited_in_vain
+    assert loop.statuses == dict.fromkeys("abcdefgh", "ok")
+    assert next(name for names, _ in ledger.commits for name in names).endswith("a")
+    assert len(ledger.commits) <= 3, "what came in meanwhile is one entry"
+
+
+def test_a_signal_ends_the_run_when_the_entry_that_is_being_written_is_there(tmp_path: Path) -> None:
+    executor = FakeExecutor(2, flush_every=2)
+    ledger = SlowLedger(until=lambda: len(executor.drained) == 2)
+    loop = beside(executor, ledger, tmp_path, must_stop=lambda: ledger.at_work.locked())
+    assert loop.run() is Ending.STOPPED
+    assert not ledger.has_waited_in_vain
+    finished = {one.video_id for outcomes in executor.finished.values() for one in outcomes}
+    offered = {one.video_id for _, offers in executor.offered for one in offers}
+    assert set(loop.statuses) >= {"a", "b"}
+    assert not finished & set(loop.statuses)
+    assert set(loop.statuses) <= offered
+
+
+def test_a_driver_that_has_lost_the_job_stops_though_another_thread_found_out(tmp_path: Path) -> None:
+    class Taken(FakeLedger):
+        def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
+            raise LostOwnership("driver x has taken this job over")
+
+    with pytest.raises(LostOwnership, match="driver x"):
+        beside(FakeExecutor(1), Taken(), tmp_path, lambda: False).run()
+
+
+def test_an_error_that_ends_the_loop_leaves_no_thread_that_writes(tmp_path: Path) -> None:
+    ledger = SlowLedger(until=lambda: stopped.is_set())
+    stopped = threading.Event()
+
+    def stop() -> bool:
+        if ledger.at_work.locked():
+            stopped.set()
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        beside(FakeExecutor(1), ledger, tmp_path, stop).run()
+    assert not [thread for thread in threading.enumerate() if thread.name == "maskmill-commit"]
+    assert ledger.outcomes.keys() == {"a"}, "an entry that is on its way is not torn off"
+
+
+def outcome(video_id: str) -> Outcome:
+    return Outcome(video_id, Status.OK, "hash", 1, 1)
+
+
+def test_what_came_in_while_storage_refused_is_in_the_entry_that_repeats_the_refused_one() -> None:
+    class Refuses(FakeLedger):
+        def commit(self, segments: Sequence[Segment], strikes: dict[str, int]) -> list[Outcome]:
+            began.set()
+            assert came_in.wait(PATIENCE_SECONDS)
+            return super().commit(segments, strikes)
+
+    began, came_in = threading.Event(), threading.Event()
+    ledger = Refuses(num_away=1)
+    receipts = Receipts(ledger)
+    receipts.add([published("s", [outcome("a")])], {"x": 1, "y": 1})
+    receipts.begin()
+    assert began.wait(PATIENCE_SECONDS)
+    assert receipts.take() is None
+    receipts.add([published("t", [outcome("b")])], {"x": 2})
+    receipts.begin()
+    came_in.set()
+    with pytest.raises(StorageError):
+        receipts.finish()
+    assert [one.video_id for one in receipts.finish() or ()] == ["a", "b"]
+    assert ledger.commits == [(["s", "t"], {"x": 2, "y": 1})]
+    assert receipts.finish() is None
