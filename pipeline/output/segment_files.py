@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.arrays import Int64Array
 from pipeline.output.layout import new_segment_name
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segment_document import ObjectDocument, SegmentDocument, SegmentFields
@@ -20,7 +23,20 @@ from pipeline.storage.atomic_files import deleted_on_error
 METADATA_KEY = "maskmill"
 """The key under which the footer of each Parquet file holds its document."""
 
-ROWS_PER_GROUP = 122_880
+
+@dataclass(frozen=True)
+class GroupLimits:
+    """When a row group is closed: after so many rows, or with the row that reaches so many bytes of masks' codes.
+
+    A row group is written, and later read, as a whole. Arrow cannot read one with 2 GiB of codes, which 37,000 masks of
+    60 kB have.
+    """
+
+    num_rows: int = 122_880
+    code_bytes: int = 64 << 20
+
+
+DEFAULT_LIMITS = GroupLimits()
 _FORMAT: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 3,
@@ -52,7 +68,11 @@ class BuiltSegment:
 
 
 def build_segment(
-    origin: SegmentOrigin, outcomes: Iterable[Outcome], batches: Mapping[str, Iterable[pa.RecordBatch]], folder: Path
+    origin: SegmentOrigin,
+    outcomes: Iterable[Outcome],
+    batches: Mapping[str, Iterable[pa.RecordBatch]],
+    folder: Path,
+    limits: GroupLimits = DEFAULT_LIMITS,
 ) -> BuiltSegment:
     """Write the files of a new segment and check them. After an error none of them is left.
 
@@ -70,7 +90,7 @@ def build_segment(
     with deleted_on_error(tuple(files.values())):
         for table in ("masks", "tracks"):
             document = ObjectDocument.model_validate({**made_by, "table": table})
-            num_rows[table] = _write(files[table], table, batches[table], document)
+            num_rows[table] = _write(files[table], table, batches[table], document, limits)
             if num_rows[table]:
                 table_bytes[table] = files[table].stat().st_size
             else:
@@ -79,7 +99,7 @@ def build_segment(
         description = SegmentDocument.model_validate(
             {**made_by, "table": "videos", "segment": SegmentFields.of(segment), "table_bytes": table_bytes}
         )
-        _write(files["videos"], "videos", _with_segment_name(batches["videos"], name), description)
+        _write(files["videos"], "videos", _with_segment_name(batches["videos"], name), description, limits)
         whole = replace(segment, num_bytes=segment.num_bytes + files["videos"].stat().st_size)
         built = BuiltSegment(whole, files)
         verify(built)
@@ -132,7 +152,9 @@ def _with_segment_name(batches: Iterable[pa.RecordBatch], name: str) -> Iterator
         yield batch.set_column(position, TABLES["videos"].field(position), pa.array([name] * batch.num_rows))
 
 
-def _write(path: Path, table: str, batches: Iterable[pa.RecordBatch], document: ObjectDocument) -> int:
+def _write(
+    path: Path, table: str, batches: Iterable[pa.RecordBatch], document: ObjectDocument, limits: GroupLimits
+) -> int:
     """Write one Parquet file in full row groups; return its number of rows."""
     schema = TABLES[table].with_metadata({METADATA_KEY: document.to_json()})
     with pq.ParquetWriter(
@@ -144,26 +166,39 @@ def _write(path: Path, table: str, batches: Iterable[pa.RecordBatch], document: 
         **_FORMAT,
     ) as writer:
         num_rows = 0
-        for group in _row_groups(batches, schema):
-            writer.write_table(group, row_group_size=ROWS_PER_GROUP)
+        for group in _row_groups(batches, schema, limits):
+            writer.write_table(group, row_group_size=limits.num_rows)
             num_rows += group.num_rows
     return num_rows
 
 
-def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema, limits: GroupLimits) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
-    num_waiting = 0
+    num_waiting = code_bytes = 0
     for batch in batches:
+        code_bytes_N = _code_bytes(batch)
         start = 0
-        while num_waiting + batch.num_rows - start >= ROWS_PER_GROUP:
-            stop = start + ROWS_PER_GROUP - num_waiting
-            yield _table([*waiting, batch.slice(start, stop - start)], schema)
-            waiting, num_waiting, start = [], 0, stop
-        if start < batch.num_rows:
-            waiting.append(batch.slice(start))
-            num_waiting += batch.num_rows - start
+        while start < batch.num_rows:
+            most = min(batch.num_rows - start, limits.num_rows - num_waiting)
+            ends = np.cumsum(code_bytes_N[start : start + most])
+            num_rows = min(most, int(np.searchsorted(ends, limits.code_bytes - code_bytes)) + 1)
+            waiting.append(batch.slice(start, num_rows))
+            num_waiting += num_rows
+            code_bytes += int(ends[num_rows - 1])
+            start += num_rows
+            if num_waiting == limits.num_rows or code_bytes >= limits.code_bytes:
+                yield _table(waiting, schema)
+                waiting, num_waiting, code_bytes = [], 0, 0
     if waiting:
         yield _table(waiting, schema)
+
+
+def _code_bytes(batch: pa.RecordBatch) -> Int64Array:
+    """Bytes of each row's code; none in tables without masks."""
+    if "rle" not in batch.schema.names:
+        return np.zeros(batch.num_rows, np.int64)
+    lengths: Int64Array = pc.binary_length(pc.struct_field(batch["rle"], "counts")).to_numpy().astype(np.int64)
+    return lengths
 
 
 def _table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

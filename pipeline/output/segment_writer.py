@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config.job_config import FlushConfig
+from pipeline.errors import describe
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segment_files import BuiltSegment, SegmentOrigin, build_segment
 from pipeline.output.segments import publish
-from pipeline.records import Outcome, Segment
+from pipeline.output.unwritable import as_failed
+from pipeline.records import Outcome, Segment, Status
+from pipeline.redact import redact
 from pipeline.storage.atomic_files import deleted_on_error, spool_errors
 from pipeline.storage.job_storage import JobStorage
 
+_log = logging.getLogger(__name__)
 _SPOOL_BATCH_ROWS = 16_384
 
 
@@ -54,10 +60,11 @@ class FlushPolicy:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A video in the spool: masks on disk, the few other rows in memory."""
+    """A video in the spool: masks on disk, where they take `num_bytes`, the few other rows in memory."""
 
     outcome: Outcome
     masks: Path
+    num_bytes: int
     tracks: pa.Table
     video: pa.Table
 
@@ -86,6 +93,7 @@ class SegmentWriter:
         self._started = clock()
         self._oldest: float | None = None
         self._waiting: dict[str, _Waiting] = {}
+        self._by_themselves: set[str] = set()  # of those that wait
         self._num_bytes = 0
         self._built: BuiltSegment | None = None
         self._has_published = False
@@ -122,8 +130,9 @@ class SegmentWriter:
             self._spool.mkdir(parents=True, exist_ok=True)
             with deleted_on_error([path]):
                 _spool(path, masks)
-            self._num_bytes += path.stat().st_size
-        self._waiting[outcome.video_id] = _Waiting(outcome, path, tracks, row)
+            num_bytes = path.stat().st_size
+        self._num_bytes += num_bytes
+        self._waiting[outcome.video_id] = _Waiting(outcome, path, num_bytes, tracks, row)
         if self._oldest is None:
             self._oldest = self._clock()
 
@@ -143,7 +152,9 @@ class SegmentWriter:
         )
 
     def flush(self) -> Segment | None:
-        """Publish what waits; None if nothing does.
+        """Publish what waits; None if nothing does. Call it until then: what waits may become several segments.
+
+        A video whose rows cannot be written is published as one that failed.
 
         Raises:
             StorageError: not published, or not known to be; call again, and the same segment is sent again.
@@ -176,7 +187,27 @@ class SegmentWriter:
         shutil.rmtree(self._spool, ignore_errors=True)
 
     def _build(self) -> BuiltSegment:
-        waiting = [self._waiting[video_id] for video_id in sorted(self._waiting)]
+        """What waits as one segment; if that fails, one video in a segment of its own, because it may be one's fault.
+
+        A video that fails by itself has failed rows in place of its own. Errors of the disk and of memory pass.
+        """
+        chosen = sorted(self._by_themselves)[:1] or sorted(self._waiting)
+        try:
+            return self._built_of(chosen)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            if len(chosen) > 1:
+                _log.warning("%d videos in one segment: %s; each gets its own now", len(chosen), describe(error))
+                self._by_themselves.update(chosen)
+                return self._build()
+            if self._waiting[chosen[0]].outcome.status is Status.FAILED:
+                raise
+            self._fail(chosen[0], error)
+            return self._built_of(chosen)
+
+    def _built_of(self, video_ids: Sequence[str]) -> BuiltSegment:
+        waiting = [self._waiting[video_id] for video_id in video_ids]
         built = build_segment(
             self._origin,
             [video.outcome for video in waiting],
@@ -187,12 +218,25 @@ class SegmentWriter:
             },
             self._spool,
         )
-        for video in waiting:
+        for video_id in video_ids:
+            video = self._waiting.pop(video_id)
             video.masks.unlink()
-        self._waiting.clear()
-        self._num_bytes = 0
-        self._oldest = None
+            self._num_bytes -= video.num_bytes
+        self._by_themselves.difference_update(video_ids)
+        if not self._waiting:
+            self._oldest = None
         return built
+
+    def _fail(self, video_id: str, error: Exception) -> None:
+        """Put rows that tell of the error in place of those that cannot be written."""
+        trace = redact("".join(traceback.format_exception(error)))
+        _log.error("video %r: its rows cannot be written: %s", video_id, trace)
+        message = f"its masks cannot be written ({describe(error)}); this is a fault of maskmill, please report it"
+        video = self._waiting[video_id]
+        outcome, tracks, row = as_failed(video.outcome, video.tracks, video.video, message)
+        _spool(video.masks, TABLES["masks"].empty_table())
+        self._num_bytes -= video.num_bytes
+        self._waiting[video_id] = _Waiting(outcome, video.masks, 0, tracks, row)
 
 
 def _conform(name: str, rows: pa.Table, video_id: str) -> pa.Table:

@@ -229,6 +229,46 @@ def test_rows_that_cannot_be_published_are_not_kept(tmp_path: Path) -> None:
     assert files(tmp_path / "spool") == []
 
 
+def test_a_video_whose_rows_cannot_be_written_fails_and_the_others_are_published(
+    disk_storage: JobStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    out = writer(disk_storage, tmp_path, FlushPolicy(max_bytes=1 << 30), clock)
+    for video in (labeled("a"), labeled("b", wrong={7: "frame 9: no such frame"}), labeled("c")):
+        before = set(files(tmp_path / "spool"))
+        out.add(video)
+        if video.outcome.video_id == "b":
+            (masks,) = set(files(tmp_path / "spool")) - before
+            masks.write_bytes(b"no rows")
+    segments = []
+    while (segment := out.flush()) is not None:
+        segments.append(segment)
+    found = {outcome.video_id: outcome for segment in segments for outcome in segment.outcomes}
+    assert {name: (one.status, one.num_masks) for name, one in found.items()} == {
+        "a": ("ok", 12),
+        "b": ("failed", 0),
+        "c": ("ok", 12),
+    }
+    assert found["b"].error_class == "internal"
+    assert found["b"].is_bad
+    assert "its masks cannot be written (ArrowInvalid" in found["b"].message
+    assert "'b': its rows cannot be written: Traceback" in caplog.text
+    name = next(segment.name for segment in segments if segment.outcomes[0].video_id == "b")
+    (row,) = read(disk_storage, "videos", name).to_pylist()
+    assert (row["status"], row["error_class"], row["message"]) == ("failed", "internal", found["b"].message)
+    assert (row["num_masks"], row["num_frames"], row["num_tracks"], row["num_tracks_failed"]) == (0, 0, 3, 3)
+    tracks = read(disk_storage, "tracks", name).to_pylist()
+    assert [(one["object_id"], one["message"]) for one in tracks] == [
+        (1, row["message"]),
+        (2, row["message"]),
+        (7, "frame 9: no such frame"),
+    ]
+    assert {(one["status"], one["num_masks"], one["num_prompts"]) for one in tracks} == {("failed", 0, 1)}
+    assert out.unflushed == ()
+    assert not out.should_flush()
+    assert files(tmp_path / "spool") == []
+
+
 def test_two_writers_share_a_spool_folder_and_close_only_their_own(disk_storage: JobStorage, tmp_path: Path) -> None:
     one, two = writer(disk_storage, tmp_path), writer(disk_storage, tmp_path)
     one.add(labeled("a"))

@@ -14,7 +14,14 @@ import pytest
 from pipeline.errors import NewerVersion
 from pipeline.output.layout import segment_object
 from pipeline.output.schema import MASKS
-from pipeline.output.segment_files import METADATA_KEY, ROWS_PER_GROUP, SegmentOrigin, build_segment, verify
+from pipeline.output.segment_files import (
+    DEFAULT_LIMITS,
+    METADATA_KEY,
+    GroupLimits,
+    SegmentOrigin,
+    build_segment,
+    verify,
+)
 from pipeline.output.segments import is_whole, publish, read_batches, read_footer
 from pipeline.records import Outcome, Status
 from pipeline.storage.job_storage import JobStorage
@@ -67,7 +74,7 @@ def many_rows(num_rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
 
 
 def test_layout_is_as_promised(tmp_path: Path) -> None:
-    num_rows = 2 * ROWS_PER_GROUP + 17
+    num_rows = 2 * DEFAULT_LIMITS.num_rows + 17
     video = labeled("v")
     outcome = Outcome("v", Status.OK, "p", num_rows, num_rows)
     batches = {"masks": many_rows(num_rows, 50_000), "tracks": [], "videos": fake.video_row(outcome, 1).to_batches()}
@@ -86,6 +93,25 @@ def test_layout_is_as_promised(tmp_path: Path) -> None:
         assert column.has_dictionary_page is (path in {"video_id", "object_id", "frame_index", "category"}), path
     assert columns["frame_index"].statistics.max == 122_879
     assert [s.column_index for s in metadata.row_group(0).sorting_columns] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 100])
+def test_a_row_group_ends_with_the_row_that_reaches_its_bytes(batch_rows: int, tmp_path: Path) -> None:
+    """However the rows come. The code of row n takes n bytes: ten rows are 55 bytes, and then 11 + … + 17 are 98."""
+    codes = ["x" * n for n in range(1, 31)]
+    rows = pa.Table.from_batches(many_rows(30, 30))
+    rle = [{"size": [1, 1], "counts": code} for code in codes]
+    rows = rows.set_column(rows.column_names.index("rle"), MASKS.field("rle"), pa.array(rle, MASKS.field("rle").type))
+    outcome = Outcome("v", Status.OK, "p", 30, 30)
+    tables = {"masks": rows, "tracks": labeled("v").tracks, "videos": fake.video_row(outcome, 1)}
+    batches = {name: table.to_batches(max_chunksize=batch_rows) for name, table in tables.items()}
+    built = build_segment(ORIGIN, [outcome], batches, tmp_path, GroupLimits(num_rows=10, code_bytes=90))
+    file = pq.ParquetFile(built.files["masks"])
+    groups = [file.read_row_group(number)["rle"].to_pylist() for number in range(file.num_row_groups)]
+    sizes = [[len(row["counts"]) for row in group] for group in groups]
+    assert [size for group in sizes for size in group] == [*range(1, 31)]
+    assert [group[0] for group in sizes] == [1, 11, 18, 23, 27]
+    assert pq.read_table(built.files["masks"]).num_rows == 30
 
 
 def test_rows_that_do_not_add_up_to_the_outcomes_are_not_published(tmp_path: Path) -> None:
