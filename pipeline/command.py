@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -22,7 +25,7 @@ from pipeline.config.key_help import describe_key
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
-from pipeline.text import say
+from pipeline.text import say, say_at_once
 
 
 class ExitCode(IntEnum):
@@ -40,7 +43,7 @@ class ExitCode(IntEnum):
     DONE = 0, "All videos are processed, and no more of them failed than `max_failed_fraction` allows."
     ENVIRONMENT = (
         1,
-        "The model does not load, or storage or Hub do not answer: run the same command again later.",
+        "The model does not load, or storage, Hub or Ray do not answer: run the same command again later.",
     )
     REFUSED = (
         2,
@@ -63,6 +66,29 @@ def explain(error: Exception) -> ExitCode:
     """Print why a command ends, in one line without secrets, and return its exit code."""
     print(f"maskmill: {redact(str(error))}", file=sys.stderr)
     return ExitCode.ENVIRONMENT if isinstance(error, StorageError) else ExitCode.REFUSED
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Have SIGTERM and Ctrl-C end a command by `KeyboardInterrupt` and one line while this is open.
+
+    A job that has videos in flight takes its own handlers over these, because it has work to save. Outside of the main
+    thread this does nothing, because Python forbids it there.
+    """
+
+    def end(*_: object) -> None:
+        say_at_once("maskmill: stopped by a signal; the same command goes on from here")
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def set_up_logging() -> None:
@@ -122,7 +148,7 @@ def main(
     """Run a command on an existing job and return its exit code, an `ExitCode`.
 
     It is `REFUSED` for wrong arguments, where there is no job, and for a job of a newer version of this program;
-    `ENVIRONMENT` when the store fails; else what the command says.
+    `ENVIRONMENT` when the store fails, `STOPPED` after a signal; else what the command says.
     """
     set_up_logging()
     words = list(sys.argv[1:] if words is None else words)
@@ -130,6 +156,9 @@ def main(
         say(help_text.rstrip())
         return ExitCode.DONE
     try:
-        return command(parse(kind, words))
+        with ended_by_signals():
+            return command(parse(kind, words))
     except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore, StorageError) as error:
         return explain(error)
+    except KeyboardInterrupt:
+        return ExitCode.STOPPED

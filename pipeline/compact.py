@@ -46,6 +46,7 @@ Exit codes:
   {ExitCode.DONE}   The segments are merged, or there was nothing to merge.
   {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
   {ExitCode.REFUSED}   Wrong arguments, no job, a job with single_driver=true that runs, or a store that needs that key.
+  {ExitCode.STOPPED} A signal stopped it: run the same command again at any time.
 """
 
 

@@ -57,7 +57,11 @@ class NewerVersion(ValueError):
 
 
 class ClusterDown(Exception):
-    """Ray did not start on this machine, because the machine is busy for example: exit code 1."""
+    """Ray did not start on this machine, or its cluster does not answer: exit code 1."""
+
+
+class StoppedAtStart(Exception):
+    """A signal came while Ray started, before any video was begun: exit code 143."""
 
 
 class OwnedByAnother(Exception):

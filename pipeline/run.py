@@ -9,7 +9,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from pipeline.command import ExitCode, describe_exit_codes, explain, set_up_logging
+from pipeline.command import ExitCode, describe_exit_codes, ended_by_signals, explain, set_up_logging
 from pipeline.config.job_config import JobConfig, from_hydra
 from pipeline.errors import ConfigError, StorageError
 from pipeline.packages import check_not_hidden, leave_current_folder
@@ -49,10 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     set_up_logging()
     try:
-        check_not_hidden()
-        return _main(words)
+        with ended_by_signals():
+            check_not_hidden()
+            return _main(words)
     except (ConfigError, StorageError) as error:
         return explain(error)
+    except KeyboardInterrupt:
+        return ExitCode.STOPPED
 
 
 def _main(words: list[str]) -> int:

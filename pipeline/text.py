@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,17 @@ def say(text: str) -> None:
     except BrokenPipeError:
         # The interpreter complains at its end unless what is left in the buffer goes somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say_at_once(line: str) -> None:
+    """Write a line to the standard error, past its buffer: for handlers of signals, which may interrupt a `print`.
+
+    Nothing is written to a full pipe, because a handler must not wait until somebody reads.
+    """
+    above = "\n" if os.isatty(2) else ""  # the progress line on a terminal has no end yet
+    with contextlib.suppress(OSError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, f"{above}{line}\n".encode())
 
 
 def printable(text: str, stream: TextIO) -> str:

@@ -10,20 +10,32 @@ from pipeline.check.page import Findings, page
 from pipeline.command import ExitCode
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.job import check_device, open_job, plan_job
+from pipeline.driver.places import check_lasting
 from pipeline.driver.prune import find_former
+from pipeline.driver.run_record import RunRecord, recorded_run
+from pipeline.driver.summary import End
 from pipeline.errors import ConfigError, InputError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
-from pipeline.text import say
+from pipeline.text import counted, say
 
 
 def run(config: JobConfig) -> int:
     """Check a job and return the exit code: `FAILURES` if a video or an object will fail, as far as is known.
 
-    Raises `ConfigError` where the job itself would not start.
+    Nothing is written but `log_file=`. Raises `ConfigError` where the job itself would not start.
     """
+    check_lasting("log_file", config.log_file)
+    with recorded_run(config) as record:
+        end = _check(config, record)
+        record.end(end.code, end.message)
+    return end.code
+
+
+def _check(config: JobConfig, record: RunRecord) -> End:
     try:
         job = open_job(config)
         plan = plan_job(job)
+        record.planned(job, plan)
         state = job.log.state
         former = find_former(plan, job.storage, state) if config.prune else plan.former(state.finished)
         if plan.num_to_label:
@@ -37,6 +49,11 @@ def run(config: JobConfig) -> int:
     except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except StorageError as error:
-        print(f"maskmill: {redact(str(error))}", file=sys.stderr)
-        return ExitCode.ENVIRONMENT
-    return ExitCode.FAILURES if findings.num_bad or refused else ExitCode.DONE
+        message = redact(str(error))
+        print(f"maskmill: {message}", file=sys.stderr)
+        return End(ExitCode.ENVIRONMENT, message)
+    num_bad = findings.num_bad + len(refused)
+    return End(
+        ExitCode.FAILURES if num_bad else ExitCode.DONE,
+        f"check: {counted(num_bad, 'fault') if num_bad else 'no faults'}",
+    )

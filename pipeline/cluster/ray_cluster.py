@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
 import ray._private.state as ray_state
 
 from pipeline.config.job_config import ClusterConfig
-from pipeline.errors import ClusterDown, ConfigError, describe
+from pipeline.errors import ClusterDown, ConfigError, StoppedAtStart, describe
 from pipeline.packages import PACKAGES, ROOT
 from pipeline.text import counted
 
@@ -26,7 +29,8 @@ def connect(cluster: ClusterConfig) -> bool:
     """Start Ray on this machine, or join the cluster that the config names, with our code on all its nodes.
 
     Returns whether this call has connected the process. One that is connected already (a notebook, say) stays so.
-    Raises `ConfigError` if no such cluster answers, or if a Ray of its own is asked for in a connected process.
+    Raises `ClusterDown` if no cluster answers, `StoppedAtStart` if SIGTERM comes meanwhile, and `ConfigError` if the
+    cluster has other versions, or if a Ray of its own is asked for in a connected process.
     """
     if ray.is_initialized():
         if cluster.kind == "local":
@@ -39,16 +43,31 @@ def connect(cluster: ClusterConfig) -> bool:
     if cluster.kind == "local":
         start_local(_cpus_to_announce(cluster))
         return True
+    join(cluster.address)
+    return True
+
+
+def join(address: str, start: Callable[..., object] = ray.init) -> None:
+    """Connect this process to the cluster at an address, and ship our code to its nodes.
+
+    A cluster that does not answer may be on its way up, so that this is `ClusterDown`, which a scheduler tries again.
+    Raises `ConfigError` for what a repetition does not mend: no address, or another version of Ray or Python.
+    """
     code = {"py_modules": [str(ROOT / package) for package in PACKAGES]}
     try:
-        _knock(cluster.address)
-        ray.init(address=cluster.address, runtime_env=code, logging_level=logging.WARNING)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cluster.address={cluster.address}: no Ray cluster answers there ({describe(error)}); "
-            "give the address of one that runs, or cluster=local"
+        _knock(address)
+        with _sigterm_stops():
+            start(address=address, runtime_env=code, logging_level=logging.WARNING)
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, ValueError) or "ersion mismatch" in str(error):
+            raise ConfigError(
+                f"cluster.address={address}: this cluster cannot be joined ({describe(error)}); give host:port of one "
+                "with the same versions of Ray and Python, or cluster=local"
+            ) from error
+        raise ClusterDown(
+            f"cluster.address={address}: no Ray cluster answers there ({describe(error)}): run the same command again "
+            "when it is up, give the address of one that runs, or use cluster=local"
         ) from error
-    return True
 
 
 def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -> None:
@@ -60,7 +79,8 @@ def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -
     for is_last in (False, True):
         try:
             # A bare `ray.init()` would join any cluster that it finds.
-            start(address="local", include_dashboard=False, logging_level=logging.WARNING, num_cpus=num_cpus)
+            with _sigterm_stops():
+                start(address="local", include_dashboard=False, logging_level=logging.WARNING, num_cpus=num_cpus)
             return
         except Exception as error:
             # Ray raises plain exceptions of several classes where its processes do not answer in time.
@@ -73,6 +93,27 @@ def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -
                     "when the machine is less busy, or use cluster=serial, which labels in this process without Ray"
                 ) from error
             _log.warning("Ray did not start in time (%s): one more try", describe(error))
+
+
+@contextlib.contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """Have SIGTERM end the start of Ray as it ends a job, by our handler and `StoppedAtStart`.
+
+    `ray.init` puts a handler in the place of ours at its beginning. It raises `SystemExit`, from which no summary, no
+    status and no exit code of ours would follow.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()  # Python takes handlers there only
+    try:
+        yield
+    except SystemExit as error:
+        ray.shutdown()
+        if is_main and callable(ours):
+            ours(signal.SIGTERM, None)
+        raise StoppedAtStart("a signal came while Ray started") from error
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, ours)
 
 
 def nodes() -> list[dict[str, Any]]:

@@ -165,6 +165,13 @@ class DecodeConfig(Group):
         description="The threads that decode one video. Frames are the same for any number, except where a video is "
         "damaged. null is one for each CPU of the worker, up to 16.",
     )
+    max_pixels: Pixels = Field(
+        default=1 << 27,
+        ge=1,
+        le=1 << 27,
+        description="A film, photo or page with more pixels in a frame fails at its header, before memory is taken for "
+        "it. 8K has 33177600 pixels.",
+    )
 
 
 class WorkerConfig(Group):
@@ -315,8 +322,9 @@ class JobConfig(Group):
     )
     check: bool = Field(
         default=False,
-        description="Label and write nothing: read the tables, open some videos, hold the prompts against them, count, "
-        "and estimate time and size. The exit code is 0 if nothing is wrong, 4 if a video or an object will fail.",
+        description="Label nothing, and write nothing but log_file: read the tables, open some videos, hold the "
+        "prompts against them, count, and estimate time and size. The exit code is 0 if nothing is wrong, 4 if a video "
+        "or an object will fail.",
     )
     check_videos: Annotated[int, Unit("videos")] = Field(
         default=100, ge=0, description="How many videos check=true opens: all, or so many that are evenly spaced."

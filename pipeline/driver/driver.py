@@ -37,6 +37,7 @@ from pipeline.errors import (
     InputError,
     NewerVersion,
     OwnedByAnother,
+    StoppedAtStart,
     StorageError,
     UnusableStore,
 )
@@ -94,7 +95,7 @@ def _run(config: JobConfig, parts: Parts, record: RunRecord) -> End:
     except (StorageError, ClusterDown) as error:
         return _stopped(error, ExitCode.ENVIRONMENT)
     except KeyboardInterrupt:
-        return End(ExitCode.STOPPED, "ended at once by a second signal: the same command goes on from here")
+        return End(ExitCode.STOPPED, "ended at once by a signal: the same command goes on from here")
 
 
 def drive(job: Job, plan: Plan, record: RunRecord, parts: Parts = DEFAULT_PARTS) -> End:
@@ -129,13 +130,16 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
         ending, reason = Ending.STOPPED if interrupts.must_stop() else Ending.DONE, ""
         if plan.num_to_label and ending is Ending.DONE:
             items = plan.items()  # asks stores for sizes while Ray starts
-            with parts.open_executor(job) as executor:
-                signals.install()
-                progress.follow(executor)
-                limits = Limits.of(job.config.worker)
-                dispatcher = _dispatcher(job, items)
-                loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, Timing(pace=parts.pace))
-                ending, reason = loop.run(budget), loop.last_failure
+            try:
+                with parts.open_executor(job) as executor:
+                    signals.install()
+                    progress.follow(executor)
+                    limits = Limits.of(job.config.worker)
+                    dispatcher = _dispatcher(job, items)
+                    loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, Timing(pace=parts.pace))
+                    ending, reason = loop.run(budget), loop.last_failure
+            except StoppedAtStart:
+                ending = Ending.STOPPED
             signals.install()
         progress.end_line()
         if ending is Ending.STOPPED and plan.again(job.log.state.finished).num_done == plan.num_videos:

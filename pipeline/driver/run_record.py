@@ -27,9 +27,9 @@ from pipeline.storage.uris import StorageOptions
 class RunRecord:
     """Collects what the last record says. Whoever runs the job tells it what is known by then."""
 
-    def __init__(self, output: str | None) -> None:
+    def __init__(self, output: str | None, *, is_check: bool = False) -> None:
         self._started = time.monotonic()
-        self._facts: dict[str, Any] = {"output": None if output is None else redact_uri(output)}
+        self._facts: dict[str, Any] = {"output": None if output is None else redact_uri(output), "check": is_check}
         self._counts: Callable[[], dict[str, Any]] = dict
 
     def start(self) -> None:
@@ -60,12 +60,12 @@ class RunRecord:
 def recorded_run(config: JobConfig) -> Iterator[RunRecord]:
     """Write the log of one run, from its first record on. The last one is written by `end`, or for an error here."""
     with json_log(config.log_file, config.storage_options):
-        record = RunRecord(config.output)
+        record = RunRecord(config.output, is_check=config.check)
         record.start()
         try:
             yield record
         except BaseException as error:
-            record.end(exit_code_of(error), f"{type(error).__name__}: {error}" if _is_fault(error) else str(error))
+            record.end(exit_code_of(error), _told(error))
             raise
 
 
@@ -86,6 +86,9 @@ def exit_code_of(error: BaseException) -> ExitCode:
     return ExitCode.STOPPED if isinstance(error, KeyboardInterrupt) else ExitCode.ENVIRONMENT
 
 
-def _is_fault(error: BaseException) -> bool:
-    """Whether an error is none that the program expects."""
-    return not isinstance(error, ConfigError | OwnedByAnother | StorageError)
+def _told(error: BaseException) -> str:
+    """An error in a line; with its class if it is none that the program expects."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped by a signal: the same command goes on from here"
+    is_expected = isinstance(error, ConfigError | OwnedByAnother | StorageError)
+    return str(error) if is_expected else f"{type(error).__name__}: {error}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import signal
 import threading
 from types import FrameType
 from typing import Any
+
+from pipeline.text import say_at_once
 
 _STOPPING = "maskmill: stopping: work in flight is finished or saved; a second Ctrl-C (or SIGTERM) ends at once"
 _ENDING = "maskmill: ending at once; what is committed stays, and the same command goes on from there"
@@ -44,18 +43,7 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
-            _say(_ENDING)
+            say_at_once(_ENDING)
             raise KeyboardInterrupt
         self.requested = True
-        _say(_STOPPING)
-
-
-def _say(line: str) -> None:
-    """Write a line to the standard error, past its buffer: the signal may have come in the middle of a `print`.
-
-    Nothing is written to a full pipe, because a handler must not wait until somebody reads.
-    """
-    above = "\n" if os.isatty(2) else ""  # the progress line on a terminal has no end yet
-    with contextlib.suppress(OSError):
-        if select.select([], [2], [], 0)[1]:
-            os.write(2, f"{above}{line}\n".encode())
+        say_at_once(_STOPPING)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import re
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline import compact, run, status
 from pipeline.command import ExitCode, JobArguments, main, parse, set_up_logging
@@ -102,3 +108,52 @@ def test_a_uri_is_no_local_place() -> None:
     assert compact_main(["output=x", "spool_dir=s3://bucket/spool"]) == ExitCode.REFUSED
     with pytest.raises(ConfigError, match=r"s3://bucket/spool is no path on local disk: give one without s3://"):
         parse(CompactArguments, ["output=x", "spool_dir=s3://bucket/spool"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_with_its_code_and_one_sentence(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(arguments: JobArguments) -> ExitCode:
+        os.kill(os.getpid(), number)
+        return ExitCode.DONE
+
+    before = signal.getsignal(number)
+    assert main("", JobArguments, stopped, ["output=here"]) == 143
+    assert capfd.readouterr().err == "maskmill: stopped by a signal; the same command goes on from here\n"
+    assert signal.getsignal(number) == before
+
+
+@pytest.fixture
+def stopping() -> str:
+    """The scheme of a store at whose first request SIGTERM comes."""
+
+    class Stopping(MemoryFileSystem):  # type: ignore[misc]  # fsspec ships no types
+        protocol = "stopping"
+
+        def info(self, path: str, **_: object) -> dict[str, object]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+            raise FileNotFoundError(path)
+
+        find = glob = ls = info
+
+    fsspec.register_implementation("stopping", Stopping, clobber=True)
+    return "stopping"
+
+
+@pytest.mark.parametrize("words", [["conf=label"], ["conf=label", "check=true"]])
+def test_a_signal_before_anything_is_labeled_ends_a_job_so_too(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], stopping: str
+) -> None:
+    log = tmp_path / "job.jsonl"
+    places = [f"output={tmp_path / 'out'}", f"prompts={stopping}://table.parquet", f"log_file={log}"]
+    assert run.main([*words, *places]) == 143
+    assert capfd.readouterr().err == "maskmill: stopped by a signal; the same command goes on from here\n"
+    first, last = (json.loads(line) for line in log.read_text().splitlines())
+    assert (first["event"], last["event"], last["exit_code"], last["level"]) == (
+        "run_started",
+        "run_ended",
+        143,
+        "info",
+    )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model import MediaError
+from model.media.film_files import MAX_PIXELS
 from pipeline.check.look import look
 from pipeline.driver.job import open_job, plan_job
 from pipeline.inputs.write import prompts_table, write_table
 from pipeline.records import Status
 from pipeline.run import main
+from pipeline.video.frames import DecodeOptions, VideoFrames
+from pipeline.video.media import open_media
 from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.jobs import JobFolder
 
@@ -55,6 +60,44 @@ def test_a_check_writes_nothing_and_finds_nothing_wrong_with_good_inputs(
     assert "time     not known" in page
     assert page.rstrip().endswith("result   no faults")
     assert len(page.splitlines()) < 20
+
+
+def test_a_check_writes_a_log_where_one_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = JobFolder(tmp_path).write(["a", "b"])
+    log = tmp_path / "logs" / "job.jsonl"
+
+    def checked(*words: str) -> list[dict[str, Any]]:
+        log.unlink(missing_ok=True)
+        code, _ = check(job, capsys, f"log_file={log}", *words)
+        found = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [line["event"] for line in found if "event" in line][0::2] == ["run_started", "run_ended"]
+        assert (found[0]["check"], found[-1]["exit_code"]) == (True, code)
+        assert not job.output.exists()
+        return found
+
+    *_, planned, last = checked()
+    assert (planned["event"], planned["num_planned"], planned["num_to_label"]) == ("run_planned", 2, 2)
+    assert (last["exit_code"], last["num_planned"], last["message"]) == (0, 2, "check: no faults")
+    change(job, "a", 1, frame_index=700)
+    last = checked()[-1]
+    assert (last["exit_code"], last["message"], last["level"]) == (4, "check: 1 fault", "error")
+    (tmp_path / "in" / "prompts.parquet").write_bytes(b"no table")
+    log.unlink()
+    check(job, capsys, f"log_file={log}")
+    first, last = (json.loads(line) for line in log.read_text().splitlines())
+    assert (first["event"], last["event"], last["exit_code"]) == ("run_started", "run_ended", 2)
+
+
+def test_a_limit_of_pixels_is_that_of_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = JobFolder(tmp_path).write(["a"])
+    assert check(job, capsys, f"decode.max_pixels={96 * 128}")[0] == 0
+    code, page = check(job, capsys, f"decode.max_pixels={96 * 128 - 1}")
+    assert (code, "128 × 96 pixels are larger than the limit of 12287 pixels (max_pixels)" in page) == (4, True)
+    media = open_media(next(iter(plan_job(open_job(job.config())).items())))
+    options = DecodeOptions.of(job.config(f"decode.max_pixels={96 * 128 - 1}"), tmp_path)
+    with media as opened, pytest.raises(MediaError, match="limit of 12287 pixels"):
+        VideoFrames(opened, options=options)
+    assert job.config().decode.max_pixels == MAX_PIXELS
 
 
 def test_the_result_counts_what_is_odd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

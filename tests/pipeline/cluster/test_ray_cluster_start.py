@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import sys
+import time
+
 import pytest
 
-from pipeline.cluster.ray_cluster import start_local
-from pipeline.errors import ClusterDown
+from pipeline.cluster.ray_cluster import join, start_local
+from pipeline.driver.signals import StopSignals
+from pipeline.errors import ClusterDown, ConfigError, StoppedAtStart
 
 TIMED_OUT = "The current node timed out during startup. This could happen because the GCS has become overloaded."
 
@@ -43,3 +50,55 @@ def test_a_mistake_of_ours_is_not_tried_again() -> None:
     with pytest.raises(TypeError):
         start_local(None, machine.start)
     assert len(machine.asked_for) == 1
+
+
+def start_that_is_stopped(**_: object) -> None:
+    """`ray.init`, which takes SIGTERM over at its beginning, and the signal in its middle."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)
+
+
+def test_sigterm_while_ray_starts_stops_the_job_and_its_second_one_is_heard() -> None:
+    with StopSignals() as signals:
+        with pytest.raises(StoppedAtStart):
+            start_local(None, start_that_is_stopped)
+        assert signals.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_handler_that_ray_puts_in_place_of_ours_does_not_stay() -> None:
+    with StopSignals() as signals:
+        start_local(None, lambda **_: signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number)))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.requested
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def test_a_cluster_that_does_not_answer_is_no_mistake_of_the_config() -> None:
+    """It may be on its way up, or away for a moment: exit code 1, which a scheduler tries again."""
+    with pytest.raises(ClusterDown, match=r"cluster\.address=127\.0\.0\.1:\d+: no Ray cluster answers there .*refused"):
+        join(f"127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionError("Could not find any running Ray instance"), ClusterDown),
+        (RuntimeError("Failed to connect to GCS"), ClusterDown),
+        (RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.48.0"), ConfigError),
+        (ValueError("Malformed address"), ConfigError),
+    ],
+)
+def test_what_a_repetition_does_not_mend_is_a_mistake_of_the_config(error: Exception, kind: type[Exception]) -> None:
+    def start(**_: object) -> None:
+        raise error
+
+    with pytest.raises(kind, match=r"cluster\.address=auto: .*cluster=local"):
+        join("auto", start)

@@ -248,7 +248,7 @@ def test_a_job_joins_a_cluster_from_another_process_with_its_code(
     assert here.tables().equals(expected)
 
 
-def test_a_cluster_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_there_ends_the_job_as_a_fault_of_the_environment(tmp_path: Path) -> None:
     job = JobFolder(tmp_path).write(["one"], num_frames=2)
     done = subprocess.run(
         [*(sys.executable, "-m", "pipeline.run"), *job.arguments(*ON_THE_CLUSTER, "cluster.address=127.0.0.1:1")],
@@ -257,7 +257,7 @@ def test_a_cluster_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "no Ray cluster answers there" in done.stderr
 
 

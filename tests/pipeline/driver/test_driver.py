@@ -30,7 +30,7 @@ from pipeline.driver.executors import open_executor
 from pipeline.driver.job import Job, check_device, open_job, plan_job
 from pipeline.driver.run_record import RunRecord
 from pipeline.driver.signals import StopSignals
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StoppedAtStart
 from pipeline.inputs.plan import Plan
 from pipeline.output.layout import log_entry
 from pipeline.records import Report, WorkItem
@@ -100,6 +100,20 @@ def test_a_job_from_tables_to_masks_that_a_notebook_can_read(
     printed = capsys.readouterr().out
     assert "videos   2 (2 ok)" in printed
     assert f"{job.output}/masks/*.parquet" in printed
+
+
+def test_a_signal_while_ray_starts_ends_the_job_as_any_stopped_one(
+    job: JobFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: Job) -> contextlib.AbstractContextManager[Executor]:
+        raise StoppedAtStart
+
+    config = job.write(["one"]).config("cluster=serial", f"log_file={tmp_path / 'job.jsonl'}")
+    assert driver.run(config, driver.Parts(stopped)) == 143
+    assert "maskmill: stopped by a signal: the same command goes on from here" in capsys.readouterr().out
+    assert json.loads((job.output / "_status.json").read_text())["state"] == "stopped"
+    assert json.loads((tmp_path / "job.jsonl").read_text().splitlines()[-1])["exit_code"] == 143
+    assert job.run() == 0
 
 
 def test_a_finished_job_is_left_alone_without_torch_and_ray(job: JobFolder) -> None:
