@@ -20,14 +20,14 @@ def is_film(name: str, open_file: OpenFile) -> bool:
 
 
 @contextmanager
-def open_picture_file(name: str, open_file: OpenFile) -> Iterator[PictureFile | None]:
-    """The pictures of a file until the context ends, `None` for a film.
+def open_picture_file(name: str, open_file: OpenFile, max_pixels: int) -> Iterator[PictureFile | None]:
+    """The pictures of a file until the context ends, each of so many pixels at most; `None` for a film.
 
     Raises `MediaError` for a file that cannot be read. Errors of storage pass through.
     """
     with closing(WatchedFile(name, open_file)) as watched:
         try:
-            yield _pictures(name, watched.buffered())
+            yield _pictures(name, watched.buffered(), max_pixels)
         except MediaError:
             watched.raise_failure()  # what looks like damage may be a file of which storage gave a part only
             raise
@@ -42,7 +42,7 @@ def _kind(name: str, file: Any) -> Kind:
     return Kind.FILM if kind is Kind.PICTURE and is_film_of_pictures(head, file) else kind
 
 
-def _pictures(name: str, file: Any) -> PictureFile | None:
+def _pictures(name: str, file: Any, max_pixels: int) -> PictureFile | None:
     kind = _kind(name, file)
     file.seek(0)
     if kind is Kind.FILM:
@@ -50,7 +50,7 @@ def _pictures(name: str, file: Any) -> PictureFile | None:
     if kind is Kind.TIFF:
         from model.media.tiff_files import TiffPictures  # tifffile takes half a second to import
 
-        return TiffPictures(name, file)
+        return TiffPictures(name, file, max_pixels)
     if kind is Kind.HEIF:
-        return open_heif(name, file)
-    return open_with_pillow(name, file, animated=kind is Kind.ANIMATION)
+        return open_heif(name, file, max_pixels)
+    return open_with_pillow(name, file, max_pixels, animated=kind is Kind.ANIMATION)

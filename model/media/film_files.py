@@ -67,8 +67,8 @@ def refuse_large_frames(name: str, width: int, height: int, max_pixels: int) -> 
     """Raise `MediaError` for a size above the limit, as far as the file says it before a frame is decoded."""
     if width * height > max_pixels:
         raise MediaError(
-            f"{name}: its frames of {width} × {height} pixels are larger than the limit of {max_pixels} pixels; scale "
-            "or crop it"
+            f"{name}: its frames of {width} × {height} pixels are larger than the limit of {max_pixels} pixels "
+            "(max_pixels); scale or crop it"
         )
 
 

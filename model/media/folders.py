@@ -22,7 +22,8 @@ class FolderPictures:
 
     has_times = False
 
-    def __init__(self, media: Media) -> None:
+    def __init__(self, media: Media, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
         self._media = media
         self._file_names = media.file_names or tuple(f"image {place}" for place in range(len(media.files)))
         self.num_pictures = len(media.files)
@@ -36,11 +37,11 @@ class FolderPictures:
     def decode(self, place: int) -> Decoded:
         """See `PictureFile`."""
         name, open_file = self.name_of(place), self._media.files[place]
-        with open_picture_file(name, open_file) as pictures:
+        with open_picture_file(name, open_file, self._max_pixels) as pictures:
             if pictures is not None:
                 _check_single(name, pictures.num_pictures)
                 return pictures.decode(0)
-        film = FilmReader(name, open_file)
+        film = FilmReader(name, open_file, max_pixels=self._max_pixels)
         info = film.info()
         with closing(film.read()) as frames:
             first, *others = islice(frames, 2)

@@ -114,10 +114,11 @@ class DeepPng:
         return self._name
 
 
-def open_with_pillow(name: str, file: Any, animated: bool) -> PictureFile:
+def open_with_pillow(name: str, file: Any, max_pixels: int, *, animated: bool) -> PictureFile:
     """A file of a kind that Pillow reads. Raises `MediaError` for one that it cannot read or that is too large."""
     try:
-        image = open_image(name, file, _ANIMATIONS if animated else _STILLS)
+        image = open_image(file, _ANIMATIONS if animated else _STILLS)
+        check_size(name, image.height, image.width, max_pixels)
         if image.format == "PNG" and image.mode != "I;16":
             file.seek(_PNG_BITS_OFFSET)
             if file.read(1) == b"\x10":
@@ -127,7 +128,7 @@ def open_with_pillow(name: str, file: Any, animated: bool) -> PictureFile:
         raise damaged(name, error) from error
 
 
-def open_heif(name: str, file: Any) -> PictureFile:
+def open_heif(name: str, file: Any, max_pixels: int) -> PictureFile:
     """A HEIC photo: its main picture, put together from its tiles, cut and turned as it says.
 
     Raises `MediaError` for one that cannot be read, and where `pillow-heif` is not installed.
@@ -142,7 +143,7 @@ def open_heif(name: str, file: Any) -> PictureFile:
         image: Any = pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
     except PILLOW_ERRORS as error:
         raise damaged(name, error) from error
-    check_size(name, image.height, image.width)
+    check_size(name, image.height, image.width, max_pixels)
     num_others = image.n_frames - 1
     remarks = (f"holds {num_others} more than its main picture, which alone is labeled",) if num_others else ()
     return PillowFile(name, image, remarks)

@@ -5,17 +5,16 @@ Legend: H, W pixels; pixels are uint8 RGB `[H, W, 3]`.
 
 from __future__ import annotations
 
-import re
+import contextlib
 import struct
 import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model.media.errors import MediaError
-from model.media.film_files import MAX_PIXELS
 from model.media.levels import Levels, Values
 from model.pixels.orientation import UInt8Array
 
@@ -26,6 +25,7 @@ PILLOW_ERRORS = (
     *(struct.error, zlib.error),
 )
 
+_ACCEPTED_BYTES = 16  # of a file, by which Pillow's readers know theirs
 _DEEP_MODES = ("I", "F")  # and those that begin with I;16
 
 
@@ -47,28 +47,31 @@ class StillPicture:
         return np.array(Image.fromarray(rgb).resize(size_hw[::-1], Image.Resampling.BICUBIC))
 
 
-def check_size(name: str, height: int, width: int) -> None:
+def check_size(name: str, height: int, width: int, max_pixels: int) -> None:
     """Raises `MediaError` for a picture of more pixels than a frame may have, before memory is taken for it."""
-    if height * width > MAX_PIXELS:
-        raise MediaError(_too_large(name, f"is {width} × {height}"))
+    if height * width > max_pixels:
+        raise MediaError(
+            f"{name}: is {width} × {height}, more than the {max_pixels} pixels that a frame may have (max_pixels); "
+            "scale it down or cut it up"
+        )
 
 
-def _too_large(name: str, what: str) -> str:
-    return f"{name}: {what}, more than the {MAX_PIXELS} pixels that a frame may have; scale it down or cut it up"
+def open_image(file: Any, formats: tuple[str, ...]) -> Image.Image:
+    """An image of one of these formats of Pillow, not decoded yet. `check_size` must be asked before it is.
 
-
-def open_image(name: str, file: Any, formats: tuple[str, ...]) -> Image.Image:
-    """An image of one of these formats of Pillow, not decoded yet.
-
-    Raises `MediaError` for a picture that is too large, and lets `PILLOW_ERRORS` pass for one that cannot be read.
+    This does what `Image.open` does, but for its limit of pixels. That one is of the whole process, prints a warning
+    from 89 million pixels on, and knows nothing of ours. Lets `PILLOW_ERRORS` pass for a file that cannot be read.
     """
-    try:
-        image = Image.open(file, formats=formats)
-    except Image.DecompressionBombError as error:
-        counts = [int(digits) for digits in re.findall(r"\d+", str(error))]
-        raise MediaError(_too_large(name, f"has {counts[0]} pixels" if counts else "is too large")) from error
-    check_size(name, image.height, image.width)
-    return image
+    if not all(name in Image.OPEN for name in formats):
+        Image.init()
+    head = file.read(_ACCEPTED_BYTES)
+    for name in formats:
+        factory, accepts = Image.OPEN[name]
+        if accepts is None or accepts(head) is True:
+            file.seek(0)
+            with contextlib.suppress(SyntaxError, LookupError, TypeError, struct.error):
+                return factory(file, "")
+    raise UnidentifiedImageError("none of the formats")
 
 
 def values_of(name: str, image: Image.Image) -> Values:

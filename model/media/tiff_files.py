@@ -15,13 +15,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image
 from tifffile import PHOTOMETRIC, TiffFile, TiffFrame, TiffPage, TiffPageSeries
 
 from model.media.errors import MediaError
 from model.media.levels import Values
 from model.media.picture_files import Decoded
-from model.media.stills import PILLOW_ERRORS, check_size, turned, values_of
+from model.media.stills import PILLOW_ERRORS, check_size, open_image, turned, values_of
 
 # Names of tifffile for files that say what their pages are to each other.
 _DIALECTS = (
@@ -47,8 +46,9 @@ class TiffPictures:
 
     has_times = False
 
-    def __init__(self, name: str, file: Any) -> None:
+    def __init__(self, name: str, file: Any, max_pixels: int) -> None:
         self._name = name
+        self._max_pixels = max_pixels
         self._file = file
         # Two dialects look for other files of a set in the current folder. OME does so only for files with a number
         # of the operating system, which this one has not.
@@ -144,8 +144,8 @@ class TiffPictures:
         sizes = (page.imagelength, page.imagewidth, page.tilelength or 1, page.tilewidth or 1)
         if not all(isinstance(size, int) for size in sizes):  # in a damaged file they may be lists of any length
             raise ValueError("a page has no size")
-        check_size(self._name, *sizes[:2])
-        check_size(self._name, *sizes[2:])
+        check_size(self._name, *sizes[:2], self._max_pixels)
+        check_size(self._name, *sizes[2:], self._max_pixels)
 
     def _upright(self, page: TiffPage, values: Values) -> Values:
         """Gray or RGB as displayed, without transparency."""
@@ -175,7 +175,7 @@ class TiffPictures:
             raise failed
         try:
             self._file.seek(0)
-            with Image.open(self._file, formats=("TIFF",)) as image:
+            with open_image(self._file, ("TIFF",)) as image:
                 image.seek(page.index)
                 return values_of(self._name, image)
         except PILLOW_ERRORS as error:

@@ -257,8 +257,20 @@ def _what_a_folder_needs(folder: str) -> str:
             f"{ADAPTER_NAME} says that this is an adapter (PEFT): merge it into its model by merge_and_unload(), save "
             "the whole model, and give that folder"
         )
-    if inner := [name for name in sorted(names) if has_file(f"{folder}/{name}", CONFIG_NAME)]:
+    # Of the folders in it, only the one that a trainer wrote last is asked, because a bucket may hold thousands.
+    inner = sorted(_folders_in(folder), key=lambda name: ("checkpoint" in name, len(name), name))
+    if inner and has_file(f"{folder}/{inner[-1]}", CONFIG_NAME):
         return f"{inner[-1]} in it holds a model: give {folder}/{inner[-1]}"
     if files := [name for name in sorted(names) if name.endswith(SUFFIXES)]:
         return f"a file of weights is given by its own name: {folder}/{files[0]}"
     return f"a folder needs {CONFIG_NAME} and {WEIGHTS_NAME}, an original .pt file is given by its own name"
+
+
+def _folders_in(folder: str) -> list[str]:
+    """The names of the folders in a folder (path or URI); empty if it is not there."""
+    filesystem, path = fsspec.url_to_fs(folder)
+    try:
+        entries = filesystem.ls(path, detail=True)
+    except FileNotFoundError:
+        return []
+    return [str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"]

@@ -165,7 +165,7 @@ def _place(position: FramePosition, times: TimeRange, info: VideoInfo) -> float 
 
 def _open(item: WorkItem, config: JobConfig, tables: TableReaders, backoff: Backoff, *, decodes: bool) -> Opened:
     with open_media(item, config.storage_options, tables.video_bytes, backoff) as media:
-        reader = open_reader(media, config.decode.threads or 1)
+        reader = open_reader(media, config.decode.threads or 1, max_pixels=config.decode.max_pixels)
         info = reader.info()
         num_frames = _num_frames(info, item.range)
         return Opened(

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from model import Frame, Media, MediaError, RawFrame, VideoInfo, can_seek, clock_may_restart, open_reader
-from pipeline.config.job_config import JobConfig
+from pipeline.config.job_config import DecodeConfig, JobConfig
 from pipeline.records import FramePosition
 from pipeline.video.findings import Findings
 from pipeline.video.frame_spool import FrameSpool
@@ -42,7 +42,8 @@ class DecodeOptions:
     """How one video is decoded: bytes of frames decoded ahead, bytes and folder of the spool for walking backward.
 
     A walk backward decodes about `stretch_frames` labeled frames at a time: fewer mean more new starts of the decoder,
-    more mean a longer wait for the first frame. `num_threads` threads share the parts of each frame.
+    more mean a longer wait for the first frame. `num_threads` threads share the parts of each frame. `max_pixels`: of a
+    frame; a larger one fails its video.
     """
 
     ahead_bytes: int = 48 << 20
@@ -50,12 +51,13 @@ class DecodeOptions:
     spool_folder: Path | None = None
     stretch_frames: int = 64
     num_threads: int = 1
+    max_pixels: int = DecodeConfig().max_pixels
 
     @classmethod
     def of(cls, config: JobConfig, spool_folder: Path) -> DecodeOptions:
         """What the config of a job says."""
         num_threads = config.decode.threads or min(config.cluster.cpus_per_actor, _MOST_THREADS_UNASKED)
-        return cls(spool_folder=spool_folder, num_threads=num_threads)
+        return cls(spool_folder=spool_folder, num_threads=num_threads, max_pixels=config.decode.max_pixels)
 
 
 class VideoFrames:
@@ -88,7 +90,7 @@ class VideoFrames:
         self._arrived = arrived
         self._options = options or DecodeOptions()
         self._transform = transform
-        self._reader = open_reader(media, self._options.num_threads)
+        self._reader = open_reader(media, self._options.num_threads, max_pixels=self._options.max_pixels)
         self.info: VideoInfo = self._reader.info()
         selection = selection or FrameSelection()
         self._selection = selection

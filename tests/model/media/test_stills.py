@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, ImageSequence
 
-from model import MediaError, open_reader
+from model import Media, MediaError, open_reader
 from model.media.film_files import MAX_PIXELS
+from model.media.stills import open_image
 from tests.support.drawn_pictures import encoded, gray, in_memory, read_by_both, refusal, scene
 from tests.support.media_files import encode, pictures
 
@@ -138,9 +140,33 @@ def test_deep_colors_of_a_png_keep_the_bits_in_use(tmp_path: Path, color_type: i
 
 def test_a_picture_of_too_many_pixels_is_refused_at_its_header(tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(png(16000, 16000, 8, 0, b""))
-    assert f"has 256000000 pixels, more than the {MAX_PIXELS} pixels" in refusal(tmp_path / "large.png")
+    assert f"is 16000 × 16000, more than the {MAX_PIXELS} pixels" in refusal(tmp_path / "large.png")
     (tmp_path / "large.ppm").write_bytes(b"P6\n20000 7000\n255\n")
     assert f"is 20000 × 7000, more than the {MAX_PIXELS} pixels" in refusal(tmp_path / "large.ppm")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "AVIF", "GIF"])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_lower_limit_of_pixels_holds_for_every_kind_of_picture(form: str, in_folder: bool) -> None:
+    media = in_memory(encoded(scene(), form))
+    if in_folder:
+        media = Media("folder", media.files, is_folder=True, file_names=(f"one.{form.lower()}",))
+    num_pixels = scene().shape[0] * scene().shape[1]
+    enough = 2 * num_pixels if form == "GIF" else num_pixels  # FFmpeg counts the padding of a GIF
+    assert open_reader(media, max_pixels=enough).info().size_hw == scene().shape[:2]
+    with pytest.raises(MediaError, match=rf" (than the|limit of) {num_pixels - 1} pixels.*max_pixels"):
+        open_reader(media, max_pixels=num_pixels - 1).info()
+
+
+def test_a_large_picture_below_the_limit_has_no_warning_of_pillow(tmp_path: Path) -> None:
+    """From 89 million pixels on `Image.open` warns on the standard error."""
+    data = png(10000, 9500, 8, 0, b"")
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(io.BytesIO(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = open_image(io.BytesIO(data), ("PNG",))
+    assert (image.width, image.height, image.format) == (10000, 9500, "PNG")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from fsspec.implementations.local import LocalFileSystem
 from safetensors.torch import save_file
 
 from model.hf.config import Sam2VideoConfig
@@ -121,7 +122,7 @@ def test_repositories_of_the_hub_in_these_forms(form: str, tmp_path: Path) -> No
     assert same_weights(model.network)
 
 
-def test_what_a_folder_lacks_is_told_from_what_it_holds(tmp_path: Path) -> None:
+def test_what_a_folder_lacks_is_told_from_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"an adapter \(PEFT\): merge it into its model by merge_and_unload"):
         load_model(str(tmp_path))
@@ -130,6 +131,14 @@ def test_what_a_folder_lacks_is_told_from_what_it_holds(tmp_path: Path) -> None:
     folder_with(trainer / "checkpoint-500", mini_tensors())
     with pytest.raises(FileNotFoundError, match=r"checkpoint-500 in it holds a model: give .*trainer/checkpoint-500"):
         load_model(str(trainer))
+    for name in ("checkpoint-1000", "runs", "zzz"):
+        shutil.copytree(trainer / "checkpoint-500", trainer / name)
+    asked: list[str] = []
+    exists = LocalFileSystem.exists
+    monkeypatch.setattr(LocalFileSystem, "exists", lambda self, path, **_: asked.append(path) or exists(self, path))
+    with pytest.raises(FileNotFoundError, match=r"checkpoint-1000 in it holds a model: give .*trainer/checkpoint-1000"):
+        load_model(str(trainer))
+    assert [Path(path).parent.name for path in asked] == ["trainer", "checkpoint-1000"], "one of thousands of folders"
     originals = tmp_path / "originals"
     originals.mkdir()
     (originals / "sam2.1_hiera_tiny.pt").write_bytes(b"x")
