@@ -106,6 +106,21 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
             yield pretended
 
 
+@pytest.fixture
+def rounding() -> Iterator[Callable[[], tuple[bool, bool]]]:
+    """Whether this process rounds float32 to TF32, in convolutions and in products; both until the test ends."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    def allow(convolutions: bool, products: bool) -> None:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+
+    allow(True, True)
+    yield lambda: (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    allow(*before)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Files go to the processes of xdist in the order below; its own puts those of few tests last, the longest here."""
     config.option.loadscopereorder = False

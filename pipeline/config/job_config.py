@@ -52,10 +52,11 @@ class ModelConfig(Group):
     revision: str | None = Field(
         default=None, description="A branch, tag or commit of the Hub's repository; null is its main branch."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "autocast"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "autocast"] = Field(
         default="auto",
-        description="The numbers that the network computes with. auto is bfloat16 on a GPU and float32 on a CPU; "
-        "autocast computes products in bfloat16 and the rest in float32, as the original does.",
+        description="The numbers that the network computes with. auto is bfloat16 on a GPU that computes with it "
+        "(compute capability 8.0 or more) and float32 elsewhere; autocast computes products in bfloat16 and the rest "
+        "in float32, as the original does. A job goes on with the numbers that it began with.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes a GPU where there is one."
@@ -65,6 +66,17 @@ class ModelConfig(Group):
         description="Run the network through torch.compile. The first frames of each worker then take minutes, so "
         "worker.hang_seconds must be longer. Masks are the same up to rounding; a job may go on with or without it.",
     )
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _refuse_float16(cls, value: Any) -> Any:
+        """Nobody has shown that the weights of each model stay within its range, and bfloat16 is as fast."""
+        if value == "float16":
+            raise ValueError(
+                "model.dtype=float16: numbers above 65,504 do not fit into it, and nothing shows that SAM 2 has none, "
+                "which was trained in bfloat16; give model.dtype=bfloat16, which is as fast and has no such limit"
+            )
+        return value
 
 
 class ClusterConfig(Group):

@@ -15,7 +15,6 @@ from pipeline.errors import WorkerBroken
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
     "autocast": torch.float32,
 }
 # What torch, oneDNN and Python say when memory is missing. oneDNN's "could not …" names no cause, but memory is all
@@ -27,6 +26,7 @@ _HOST_OUT_OF_MEMORY = (
     "could not execute a primitive",
     "can't start new thread",
 )
+_FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability
 _CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert", "illegal memory access")
 
 
@@ -40,8 +40,24 @@ def choose_device(model: ModelConfig) -> tuple[torch.device, torch.dtype]:
         )
     device = torch.device("cuda" if has_cuda and model.device != "cpu" else "cpu")
     if model.dtype == "auto":
-        return device, torch.bfloat16 if device.type == "cuda" else torch.float32
+        return device, torch.bfloat16 if _computes_with_bfloat16(device) else torch.float32
     return device, _DTYPES[model.dtype]
+
+
+def _computes_with_bfloat16(device: torch.device) -> bool:
+    """Whether it is a GPU with bfloat16 of its own; older ones emulate it, slowly and without fast attention."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FIRST_WITH_BFLOAT16
+
+
+def compute_exactly(device: torch.device, dtype: torch.dtype) -> None:
+    """Have this process compute float32 on a GPU in float32, for a job with that dtype.
+
+    Torch rounds the inputs of convolutions to TF32 by default, and those of products where it was asked to. The old
+    names of these settings are used: the compiler of torch 2.9 and 2.10 reads them and refuses a mixture with new ones.
+    """
+    if device.type == "cuda" and dtype == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def prepare_model(model: Sam2, config: ModelConfig, compiled: Callable[[Sam2], Sam2] = compile_model) -> Sam2:
@@ -83,7 +99,10 @@ def is_poisoned(error: BaseException) -> bool:
         return True
     if is_out_of_memory(error) or not isinstance(error, RuntimeError):
         return False
-    return isinstance(error, torch.AcceleratorError) or any(words in str(error) for words in _CUDA_ERRORS)
+    # A torch without `AcceleratorError` raises plain ones with these words.
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or any(
+        words in str(error) for words in _CUDA_ERRORS
+    )
 
 
 def free_memory() -> None:

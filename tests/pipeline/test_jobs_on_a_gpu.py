@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,17 @@ def masks_of(job: Tables) -> list[npt.NDArray[np.bool_]]:
     ],
     ids=["float32", "two in flight", "auto", "autocast"],
 )
-def test_a_job_gives_the_masks_of_a_cpu(overrides: list[str], least: float, expected: Tables, tmp_path: Path) -> None:
+def test_a_job_gives_the_masks_of_a_cpu(
+    overrides: list[str],
+    least: float,
+    expected: Tables,
+    rounding: Callable[[], tuple[bool, bool]],
+    tmp_path: Path,
+) -> None:
     job = make_job(tmp_path)
     assert job.run("model.device=cuda", *overrides) == 0
     found = job.tables()
     assert found.statuses == expected.statuses
+    assert rounding() == ((False, False) if "model.dtype=float32" in overrides else (True, True))
     pairs = zip(masks_of(found), masks_of(expected), strict=True)
     assert np.mean([iou(one, other) for one, other in pairs]) >= least

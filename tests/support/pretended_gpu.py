@@ -256,8 +256,8 @@ def _is_cuda(target: Any) -> bool:
 
 
 @contextmanager
-def pretended_gpu() -> Iterator[PretendedGpu]:
-    """In here this machine has one CUDA device, for this thread."""
+def pretended_gpu(capability: tuple[int, int] = (9, 0)) -> Iterator[PretendedGpu]:
+    """In here this machine has one CUDA device, for this thread, with that compute capability."""
     if not hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
         pytest.skip(f"torch {torch.__version__} cannot pretend that there is a CUDA device")
     torch._C._ensureCUDADeviceGuardSet()
@@ -267,6 +267,7 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         "is_available": lambda: True,
         "_lazy_init": lambda: None,
         "is_bf16_supported": lambda *_, **__: True,
+        "get_device_capability": lambda *_: capability,
         "get_device_name": lambda *_: "a pretended GPU",
         "current_stream": lambda *_: None,
         "synchronize": lambda *_: gpu.synchronize(),

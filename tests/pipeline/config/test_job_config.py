@@ -136,6 +136,11 @@ def test_the_printed_config_hides_secrets() -> None:
     ("overrides", "said"),
     [
         (["frames.strid=2"], "unknown key frames.strid=2: did you mean frames.stride?"),
+        (
+            ["model.dtype=float16"],
+            "model.dtype=float16: numbers above 65,504 do not fit into it, and nothing shows that",
+        ),
+        (["model.dtype=half"], "model.dtype=half: allowed are auto, float32, bfloat16, autocast"),
         (["stride=2"], "unknown key stride=2: did you mean frames.stride?"),
         (["frames.nonsense=2"], "unknown key frames.nonsense=2: known here are frames.fps, frames.stride"),
         (["demo=null", "demo.hight=80"], "unknown key demo.hight=80: did you mean demo.height?"),

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from model import load_model
 from pipeline.config.job_config import ModelConfig
 from pipeline.errors import WorkerBroken
-from pipeline.worker.devices import choose_device, describe_device, is_out_of_memory, is_poisoned, prepare_model
+from pipeline.worker.devices import (
+    choose_device,
+    compute_exactly,
+    describe_device,
+    is_out_of_memory,
+    is_poisoned,
+    prepare_model,
+)
+from tests.support.pretended_gpu import pretended_gpu
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_without_a_gpu_the_cpu_computes_in_float32() -> None:
     device, dtype = choose_device(ModelConfig(name="tiny", checkpoint="tiny"))
     assert (device.type, dtype) == ("cpu", torch.float32)
@@ -19,6 +28,24 @@ def test_without_a_gpu_the_cpu_computes_in_float32() -> None:
     assert choose_device(ModelConfig(name="tiny", checkpoint="tiny", dtype="bfloat16"))[1] == torch.bfloat16
     with pytest.raises(RuntimeError, match="torch finds no GPU here"):
         choose_device(ModelConfig(name="tiny", checkpoint="tiny", device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+)
+def test_a_gpu_computes_in_bfloat16_if_it_has_it(capability: tuple[int, int], dtype: torch.dtype) -> None:
+    """Turing cards (7.5) emulate it."""
+    with pretended_gpu(capability):
+        device, chosen = choose_device(ModelConfig(name="tiny", checkpoint="tiny"))
+    assert (device.type, chosen) == ("cuda", dtype)
+
+
+def test_float32_is_not_rounded_on_a_gpu_in_a_job_alone(rounding: Callable[[], tuple[bool, bool]]) -> None:
+    compute_exactly(torch.device("cuda"), torch.bfloat16)
+    compute_exactly(torch.device("cpu"), torch.float32)
+    assert rounding() == (True, True)
+    compute_exactly(torch.device("cuda"), torch.float32)
+    assert rounding() == (False, False)
 
 
 def test_a_model_runs_as_the_config_says() -> None:
@@ -54,3 +81,9 @@ def test_a_model_runs_as_the_config_says() -> None:
 )
 def test_errors_of_a_device_are_told_apart(error: Exception, out_of_memory: bool, poisoned: bool) -> None:
     assert (is_out_of_memory(error), is_poisoned(error)) == (out_of_memory, poisoned)
+
+
+def test_a_torch_without_a_class_for_broken_devices_tells_by_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch, "AcceleratorError")
+    assert is_poisoned(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_poisoned(RuntimeError("shape mismatch"))
