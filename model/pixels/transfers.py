@@ -13,6 +13,8 @@ Legend: F frames, H, W pixels of frames of one size.
 from __future__ import annotations
 
 import queue
+import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +31,7 @@ def on_device(values: Any, device: torch.device, dtype: torch.dtype | None = Non
     """`torch.tensor(values, dtype, device)` of a few numbers, or a tensor of the host brought there."""
     host = values if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
     if is_pinned_for(device) and host.device.type == "cpu":
-        host = host.pin_memory()
+        host = host.contiguous().pin_memory()
     return host.to(device, dtype, non_blocking=True)
 
 
@@ -40,7 +42,8 @@ def upload(frames: Sequence[Tensor], device: torch.device) -> Tensor:
     there = torch.empty((len(frames), *frames[0].shape), dtype=frames[0].dtype, device=device)
     for row, frame in zip(there, frames, strict=True):
         needs_pinning = frame.device.type == "cpu" and not frame.is_pinned()
-        row.copy_(frame.pin_memory() if needs_pinning else frame, non_blocking=True)
+        # A copy to pinned memory keeps strides. From strides that are not the row's, torch copies twice more and waits.
+        row.copy_(frame.contiguous().pin_memory() if needs_pinning else frame, non_blocking=True)
     return there
 
 
@@ -74,32 +77,76 @@ def download(tensor: Tensor) -> Download:
 
 
 class FrameBuffers:
-    """Pinned memory for frames of one size, which helper threads fill: at most `count` buffers wait to be filled.
+    """Pinned memory for frames of one size, which helper threads fill. For a CPU there is none.
 
-    `refill` belongs to the main thread, between two frames, and `fill` to helpers. A frame that finds no buffer stays
-    where it is: it is then copied once more, not wrongly. For a CPU there are no buffers.
+    The main thread reserves as many buffers as frames can wait for it. A buffer is free until a helper fills it, and
+    then waits until the main thread takes it or the frame is dropped. The main thread puts a new one in its place at
+    once, so that no helper ever lacks one. Torch gives the memory of a frame out again when its copy is done.
+
+    A frame that finds no buffer stays where it is: it is then copied once more, not wrongly. `num_missed` counts these
+    frames. Helpers call `fill`, the main thread everything else.
     """
 
-    def __init__(self, shape: Sequence[int], device: torch.device, count: int = 16) -> None:
+    def __init__(self, shape: Sequence[int], device: torch.device, count: int = 0) -> None:
+        """`count`: buffers that are reserved from the beginning."""
         self._shape = tuple(shape)
-        self._count = count if is_pinned_for(device) else 0
+        self._is_used = is_pinned_for(device)
+        self._num_reserved = 0
         self._free: queue.SimpleQueue[Tensor] = queue.SimpleQueue()
-        self.refill()
+        # By the id of a filled buffer. If the buffer is dropped before it is taken, the reference removes itself.
+        self._waiting: dict[int, weakref.ref[Tensor]] = {}
+        self._lock = threading.Lock()
+        self.num_filled = 0
+        self.num_missed = 0
+        self.reserve(count)
+
+    @property
+    def num_reserved(self) -> int:
+        """Buffers that are free or hold a frame that waits."""
+        return self._num_reserved
+
+    def reserve(self, count: int) -> None:
+        """Have `count` buffers more; a negative number gives them back."""
+        if self._is_used:
+            self._num_reserved += count
+            self.refill()
+
+    def take(self, pixels: Tensor) -> None:
+        """The main thread has this frame now: another buffer takes the place of its buffer."""
+        if self._waiting.pop(id(pixels), None) is not None:
+            self.refill()
 
     def refill(self) -> None:
-        """Allocate what has been taken since the last call."""
-        while self._free.qsize() < self._count:
+        """Allocate buffers in place of those whose frames are gone, or free those that are too many."""
+        while (num_lacking := self._num_reserved - self._free.qsize() - len(self._waiting)) > 0:
             self._free.put(self._new())
+        try:
+            for _ in range(-num_lacking):
+                self._free.get_nowait()
+        except queue.Empty:  # the rest hold frames that wait
+            pass
 
     def fill(self, pixels: Tensor) -> Tensor:
-        """The pixels in pinned memory, or as they are where there is none."""
-        if tuple(pixels.shape) != self._shape or pixels.dtype != torch.uint8:
+        """The pixels in pinned memory, or as they are where there is none. Frames that wait pin no memory twice."""
+        if not self._is_used:
             return pixels
-        try:
-            buffer = self._free.get_nowait()
-        except queue.Empty:
+        buffer = self._free_buffer(pixels)
+        with self._lock:
+            self.num_filled += buffer is not None
+            self.num_missed += buffer is None
+        if buffer is None:
             return pixels
+        key = id(buffer)
+        self._waiting[key] = weakref.ref(buffer, lambda _: self._waiting.pop(key, None))
         return buffer.copy_(pixels)
+
+    def _free_buffer(self, pixels: Tensor) -> Tensor | None:
+        if tuple(pixels.shape) != self._shape or pixels.dtype != torch.uint8:
+            return None
+        try:
+            return self._free.get_nowait()
+        except queue.Empty:
+            return None
 
     def _new(self) -> Tensor:
         return torch.empty(self._shape, dtype=torch.uint8, pin_memory=True)

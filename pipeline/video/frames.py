@@ -13,7 +13,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,12 +34,30 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 _LOOK_AHEAD_FRAMES = 16  # as many as a session asks for at its start, to know how many pointers it will read
 _MIN_SKIPPED_FRAMES = 16  # to decode fewer takes less time than to open the file again
 _MAX_FRAMES_AHEAD = 16
+_MAX_PROMPTED_FRAMES_AHEAD = 4
 _MOST_THREADS_UNASKED = 16  # FFmpeg advises against more
+
+MAX_FRAMES_WAITING = _MAX_FRAMES_AHEAD + _MAX_PROMPTED_FRAMES_AHEAD + 2
+"""Frames of one video that are ready and not yet taken: those of a walk, prompted ones, and one in each thread."""
+
+
+@dataclass(frozen=True)
+class Handoff:
+    """How frames go from the helper threads to the thread that takes them.
+
+    `place` is the last thing that is done to the pixels in a helper thread: it puts them into the memory from which
+    they are taken. `arrived` is called there after each frame; `VideoFrames.ready` may be true after it. `taken` gets
+    the pixels in the thread that takes them, at once.
+    """
+
+    place: Transform = lambda pixels: pixels
+    arrived: Callable[[], None] = lambda: None
+    taken: Callable[[torch.Tensor], None] = lambda _: None
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """How one video is decoded: bytes of frames decoded ahead, bytes and folder of the spool for walking backward.
+    """How one video is decoded: bytes of frames that wait to be taken, bytes and folder of the spool for walking back.
 
     A walk backward decodes about `stretch_frames` labeled frames at a time: fewer mean more new starts of the decoder,
     more mean a longer wait for the first frame. `num_threads` threads share the parts of each frame. `max_pixels`: of a
@@ -70,7 +88,7 @@ class VideoFrames:
             decodes as far as the last of them.
         transform: applied to each frame in the helper thread, for instance resizing to the model's input.
         options: bounds on memory and disk, and a number of threads.
-        arrived: called in a helper thread after each frame that it has decoded ahead. `ready` may be true after it.
+        handoff: what is done where frames are handed over.
 
     Raises `MediaError` for a file that is no video, or has no frame in the selected range. Errors of storage pass
     through.
@@ -84,10 +102,10 @@ class VideoFrames:
         prompted: Sequence[FramePosition] = (),
         transform: Transform | None = None,
         options: DecodeOptions | None = None,
-        arrived: Callable[[], None] = lambda: None,
+        handoff: Handoff | None = None,
     ) -> None:
         self._name = media.name
-        self._arrived = arrived
+        self._handoff = handoff or Handoff()
         self._options = options or DecodeOptions()
         self._transform = transform
         self._reader = open_reader(media, self._options.num_threads, max_pixels=self._options.max_pixels)
@@ -177,23 +195,29 @@ class VideoFrames:
 
     def prepare(self, prompted: Sequence[int], start: int) -> None:
         """Start decoding what will be asked for first: `at(prompted)` and `forward(start)`."""
-        self._prepared[tuple(prompted)] = self._ahead(self._at(prompted))
+        labels = tuple(prompted)
+        self._prepared[labels] = self._ahead(self._at(labels), _MAX_PROMPTED_FRAMES_AHEAD)
         self._prepared[start] = self._ahead(self._labeled(start))
 
     def forward(self, start: int) -> Iterator[Frame]:
         """Labeled frames `start`, `start + 1`, … to the end."""
-        return self._prepared.pop(start, None) or self._ahead(self._labeled(start))
+        prepared = self._prepared.pop(start, None)
+        if prepared is None:
+            self._drop_prepared()
+            return self._ahead(self._labeled(start))
+        return prepared
 
     def backward(self, end: int) -> Iterator[Frame]:
         """Labeled frames `end - 1`, `end - 2`, … 0. Raises `ValueError` if the video has fewer than `end`."""
         if self.length_up_to(end) < end:
             raise ValueError(f"{self._name}: has {self.num_frames} labeled frames, so none before {end}")
+        self._drop_prepared()
         return self._ahead(self._backward(end))
 
     def at(self, indexes: Sequence[int]) -> Iterator[Frame]:
         """The labeled frames of these indexes, ascending and each once; those beyond the end are left out."""
         labels = tuple(sorted(set(indexes)))
-        return self._prepared.pop(labels, None) or self._ahead(self._at(labels))
+        return self._prepared.pop(labels, None) or self._ahead(self._at(labels), _MAX_PROMPTED_FRAMES_AHEAD)
 
     def ready(self, num_frames: int = 1) -> bool:
         """Whether `num_frames` frames, or all that are left, can be taken of each iterator under way without waiting.
@@ -213,6 +237,11 @@ class VideoFrames:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def _drop_prepared(self) -> None:
+        """Free the threads and the memory of what is prepared: a walk that begins elsewhere asks for none of it."""
+        while self._prepared:
+            self._prepared.popitem()[1].close()
+
     def _check_times(self, selection: FrameSelection) -> None:
         if self.info.has_times:
             return
@@ -222,10 +251,17 @@ class VideoFrames:
         if selection.fps is not None and self.info.fps is None and self.info.num_frames_claimed != 1:
             raise MediaError(f"{self._name}: has no times; give frames.stride instead of frames.fps")
 
-    def _ahead(self, frames: Iterator[Frame]) -> DecodeAhead[Frame]:
-        height, width = self.size_hw
-        max_frames = max(2, min(_MAX_FRAMES_AHEAD, self._options.ahead_bytes // (height * width * 3)))
-        running = DecodeAhead(frames, max_frames, self._arrived)
+    def _ahead(self, frames: Generator[Frame, None, None], max_frames: int = _MAX_FRAMES_AHEAD) -> DecodeAhead[Frame]:
+        def limit(frame: Frame) -> int:
+            return max(2, min(max_frames, self._options.ahead_bytes // frame.pixels_HW3.nbytes))
+
+        handoff = self._handoff
+        running = DecodeAhead(
+            _placed(frames, handoff.place),
+            limit,
+            arrived=handoff.arrived,
+            taken=lambda frame: handoff.taken(frame.pixels_HW3),
+        )
         self._running.add(running)
         return running
 
@@ -247,7 +283,7 @@ class VideoFrames:
                 if label is not None and label >= start:
                     yield self._convert(label, raw)
 
-    def _at(self, labels: Sequence[int]) -> Iterator[Frame]:
+    def _at(self, labels: Sequence[int]) -> Generator[Frame, None, None]:
         if labels and labels[0] < 0:
             raise ValueError(f"{self._name}: frame {labels[0]} is before the first one")
         done = 0
@@ -271,7 +307,7 @@ class VideoFrames:
         key = self._index.key_before(self._index.frame_of(label))
         return key is not None and key > frame_index + _MIN_SKIPPED_FRAMES
 
-    def _backward(self, end: int) -> Iterator[Frame]:
+    def _backward(self, end: int) -> Generator[Frame, None, None]:
         while end > 0:
             wanted = self._index.frame_of(max(0, end - self._options.stretch_frames))
             first = self._index.first_label_from(self._index.key_before(wanted) or 0)
@@ -288,6 +324,12 @@ class VideoFrames:
     def _convert(self, label: int, raw: RawFrame) -> Frame:
         tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
         return Frame(label, tensor if self._transform is None else self._transform(tensor))
+
+
+def _placed(frames: Generator[Frame, None, None], place: Transform) -> Generator[Frame, None, None]:
+    with closing(frames):
+        for frame in frames:
+            yield replace(frame, pixels_HW3=place(frame.pixels_HW3))
 
 
 def _last_positions(positions: Sequence[FramePosition]) -> list[FramePosition]:

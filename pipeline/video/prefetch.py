@@ -6,11 +6,10 @@ It never calls CUDA.
 
 from __future__ import annotations
 
-import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -26,69 +25,105 @@ class _End:
         self.error = error
 
 
-@dataclass
 class _Channel(Generic[T]):
-    """What the thread and its consumer share. `has_ended`: nothing comes after what waits in `items`."""
+    """What the thread and its consumer share: the items that wait, and whether there will be more."""
 
-    items: queue.Queue[T | _End]
-    arrived: Callable[[], None]
-    stop: threading.Event = field(default_factory=threading.Event)
-    has_ended: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, limit: Callable[[T], int], arrived: Callable[[], None]) -> None:
+        self.stop = threading.Event()
+        self._limit = limit
+        self._arrived = arrived
+        self._changed = threading.Condition()
+        self._items: deque[T | _End] = deque()
+        self._max_items: int | None = None  # unknown before the first item
+        self._has_ended = False
 
-    def put(self, item: T | _End) -> bool:
-        """Hand an item over; False if the consumer has stopped."""
-        while not self.stop.is_set():
-            try:
-                self.items.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            if isinstance(item, _End):
-                self.has_ended.set()
-            self.arrived()
-            return True
-        return False
+    def put(self, item: T) -> bool:
+        """Hand an item over when there is room; False if the consumer has stopped."""
+        with self._changed:
+            if self._max_items is None:
+                self._max_items = self._limit(item)
+            while len(self._items) >= self._max_items and not self.stop.is_set():
+                self._changed.wait(_POLL_SECONDS)
+            self._items.append(item)
+            self._changed.notify_all()
+        self._arrived()
+        return not self.stop.is_set()
+
+    def end(self, error: BaseException | None) -> None:
+        """Nothing comes after what waits."""
+        with self._changed:
+            self._has_ended = True
+            self._items.append(_End(error))
+            self._changed.notify_all()
+        self._arrived()
+
+    def get(self) -> T | _End | None:
+        """The next item or the end; waits for it. `None` if the consumer has stopped."""
+        with self._changed:
+            while not self._items and not self.stop.is_set():
+                self._changed.wait(_POLL_SECONDS)
+            if self.stop.is_set():
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def has(self, num_items: int) -> bool:
+        """Whether so many items wait, or all that are left, or as many as may wait."""
+        with self._changed:
+            if self._has_ended or self.stop.is_set():
+                return True
+            return self._max_items is not None and len(self._items) >= min(num_items, self._max_items)
 
 
 class DecodeAhead(Generic[T]):
-    """An iterator over `source`, which runs ahead in a thread by at most `max_items`.
+    """An iterator over `source`, which runs ahead in a thread.
 
     An error of `source` is raised here, after the items before it. `close` stops the thread and waits for it. The
-    thread also stops when nobody refers to the iterator any more. `arrived` is called in the thread after each item and
-    after the end.
+    thread also stops when nobody refers to the iterator any more.
     """
 
-    def __init__(self, source: Iterator[T], max_items: int, arrived: Callable[[], None] = lambda: None) -> None:
-        self._channel: _Channel[T] = _Channel(queue.Queue(max_items), arrived)
-        self._items, self._stop = self._channel.items, self._channel.stop
+    def __init__(
+        self,
+        source: Iterator[T],
+        limit: Callable[[T], int],
+        *,
+        arrived: Callable[[], None] = lambda: None,
+        taken: Callable[[T], None] = lambda _: None,
+    ) -> None:
+        """`limit` is asked for the first item how many like it may wait.
+
+        `arrived` is called in the thread after each item and after the end, `taken` where the items are consumed.
+        """
+        self._taken = taken
+        self._channel = _Channel(limit, arrived)
         # The thread must not refer to this object, because its end is what stops the thread.
         self._thread = threading.Thread(target=_produce, args=(source, self._channel), name="decode-ahead", daemon=True)
-        self._finalizer = weakref.finalize(self, self._stop.set)
+        self._finalizer = weakref.finalize(self, self._channel.stop.set)
         self._thread.start()
 
     def __iter__(self) -> DecodeAhead[T]:
         return self
 
     def __next__(self) -> T:
-        while not self._stop.is_set():
-            try:
-                item = self._items.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                continue
-            if not isinstance(item, _End):
-                return item
-            self.close()
-            if item.error is not None:
-                raise item.error
+        item = self._channel.get()
+        if item is None:
+            raise StopIteration
+        if not isinstance(item, _End):
+            self._taken(item)
+            return item
+        self.close()
+        if item.error is not None:
+            raise item.error
         raise StopIteration
 
     def ready(self, num_items: int = 1) -> bool:
         """Whether so many items can be taken without waiting, or all that are left, or as many as may ever wait."""
-        enough = min(num_items, self._items.maxsize)
-        return self._stop.is_set() or self._channel.has_ended.is_set() or self._items.qsize() >= enough
+        return self._channel.has(num_items)
 
     def close(self) -> None:
         """Stop the thread and wait until it has closed its source, or for 10 s if a read hangs."""
-        self._stop.set()
+        self._channel.stop.set()
         self._thread.join(_JOIN_SECONDS)
 
 
@@ -106,4 +141,4 @@ def _produce(source: Iterator[T], channel: _Channel[T]) -> None:
             close()
     except BaseException as raised:  # noqa: BLE001
         error = error or raised
-    channel.put(_End(error))
+    channel.end(error)

@@ -100,8 +100,8 @@ class Network:
     buffers: FrameBuffers
 
     def resize(self, pixels_HW3: torch.Tensor) -> torch.Tensor:
-        """A frame as the network takes it, in memory from which the device copies it. Runs in helper threads."""
-        return self.buffers.fill(resize_frame(pixels_HW3, self.model.config.image_size))
+        """A frame as the network takes it. Runs in helper threads."""
+        return resize_frame(pixels_HW3, self.model.config.image_size)
 
     def new_session(self, frames: FrameSource, propagate: PropagateConfig, *, little_memory: bool) -> VideoSession:
         """A session that follows objects through `frames`. With little memory it encodes 1 frame at a time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import WorkItem
 from pipeline.storage.file_versions import FileVersion
 from pipeline.storage.retry import Backoff
-from pipeline.video.frames import DecodeOptions, VideoFrames
+from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
 from pipeline.video.selection import FrameSelection
 from pipeline.worker.equipment import Equipment
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class VideoInputs:
 
 
 class Fetch:
-    """Fetches one video in the worker's helper thread, beginning at once. `close` frees its files and threads.
+    """Fetches one video in a helper thread, beginning at once. `close` frees its files and threads.
+
+    The main thread makes and closes it, because pinned memory for the video's frames is reserved from here to there.
 
     If the fetch fails, `inputs` raises. What had arrived before the error stays here, because the failed video's rows
     tell of it. Nothing but `future` may be read before the fetch is done.
@@ -43,6 +48,9 @@ class Fetch:
         self.kept: str | None = None
         self.fetch_seconds = 0.0
         self.decode_seconds = 0.0
+        self._reserved = MAX_FRAMES_WAITING
+        equipment.network.buffers.reserve(self._reserved)
+        self._missed_before = equipment.network.buffers.num_missed
         self.future: Future[VideoInputs] = equipment.fetcher.submit(self._run)
 
     @property
@@ -56,6 +64,13 @@ class Fetch:
 
     def close(self) -> None:
         """Free files and threads; a fetch that is under way frees them when it ends."""
+        buffers = self._equipment.network.buffers
+        if self._reserved and (num_missed := buffers.num_missed - self._missed_before):
+            _log.warning(
+                "video %r: %d frames found no pinned memory, and are copied twice", self._item.video_id, num_missed
+            )
+        buffers.reserve(-self._reserved)
+        self._reserved = 0
         if self.future.cancel() or self.future.done():
             self._resources.close()
         else:
@@ -79,13 +94,14 @@ class Fetch:
         media = self._resources.enter_context(opened)
         self.version = FileVersion(media.num_bytes or 0, media.version) if media.version else None
         self.fetch_seconds = time.perf_counter() - started
-        wanted, times = settings.config.frames, item.range
+        wanted, times, buffers = settings.config.frames, item.range, self._equipment.network.buffers
         frames = VideoFrames(
             media,
             FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds),
             prompted=prompts.positions,
             transform=self._equipment.network.resize,
             options=DecodeOptions.of(settings.config, scratch),
+            handoff=Handoff(place=buffers.fill, taken=buffers.take),
         )
         self.frames = self._resources.enter_context(contextlib.closing(frames))
         inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.identity()}")

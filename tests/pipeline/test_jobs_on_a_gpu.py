@@ -11,7 +11,9 @@ import pytest
 from pycocotools import mask as coco
 
 from tests.support.clips import iou
+from tests.support.gpus import Gpu
 from tests.support.jobs import JobFolder, Tables
+from tests.support.pretended_gpu import PretendedGpu
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +35,6 @@ def masks_of(job: Tables) -> list[npt.NDArray[np.bool_]]:
     return [coco.decode(row["rle"]).astype(bool) for row in job.masks.to_pylist()]
 
 
-@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
     ("overrides", "least"),
     [
@@ -44,12 +45,13 @@ def masks_of(job: Tables) -> list[npt.NDArray[np.bool_]]:
     ],
     ids=["float32", "two in flight", "auto", "autocast"],
 )
-def test_a_job_gives_the_masks_of_a_cpu(
+def test_a_job_gives_the_masks_of_a_cpu_and_every_frame_waits_in_pinned_memory(
     overrides: list[str],
     least: float,
     expected: Tables,
     rounding: Callable[[], tuple[bool, bool]],
     tmp_path: Path,
+    gpu: Gpu,
 ) -> None:
     job = make_job(tmp_path)
     assert job.run("model.device=cuda", *overrides) == 0
@@ -58,3 +60,5 @@ def test_a_job_gives_the_masks_of_a_cpu(
     assert rounding() == ((False, False) if "model.dtype=float32" in overrides else (True, True))
     pairs = zip(masks_of(found), masks_of(expected), strict=True)
     assert np.mean([iou(one, other) for one, other in pairs]) >= least
+    if isinstance(gpu, PretendedGpu):
+        assert not [shape for shape in gpu.pinned_late if len(shape) == 3 and shape[2] == 3]

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from unittest import mock
+from weakref import WeakValueDictionary
 
 import pytest
 import torch
@@ -75,11 +76,15 @@ class OnDevice(Tensor):
 
 @dataclass
 class PretendedGpu:
-    """What the program did with the device. `waits` counts operations for which the host waited."""
+    """What the program did with the device. `waits` counts operations for which the host waited.
+
+    `pinned_late` counts, by shape, what the program copied to pinned memory when it needed it on the device.
+    """
 
     waits: Counter[str] = field(default_factory=Counter)
+    pinned_late: Counter[tuple[int, ...]] = field(default_factory=Counter)
     _thread: int = field(default_factory=threading.get_ident)
-    _pinned: dict[int, Tensor] = field(default_factory=dict)
+    _pinned: WeakValueDictionary[int, Tensor] = field(default_factory=WeakValueDictionary)
     _copies: list[Callable[[], object]] = field(default_factory=list)
     _num_done: int = 0
 
@@ -101,6 +106,11 @@ class PretendedGpu:
     def num_begun(self) -> int:
         """Copies begun so far."""
         return len(self._copies)
+
+    @property
+    def num_pinned(self) -> int:
+        """Tensors in pinned memory that somebody holds."""
+        return len(self._pinned)
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """One operation of torch."""
@@ -176,6 +186,9 @@ class PretendedGpu:
     def _copy(self, to: Tensor, source: Tensor, non_blocking: bool) -> Tensor:
         if isinstance(to, OnDevice):
             self._upload(source, non_blocking)
+            if source.is_contiguous() != to.host.is_contiguous():
+                # Torch makes a copy with the device's strides, in memory that is not pinned.
+                self._wait("a copy from the host that is laid out otherwise")
             to.host.copy_(source)
             return to
         assert isinstance(source, OnDevice)
@@ -205,6 +218,8 @@ class PretendedGpu:
             return not isinstance(args[0], OnDevice) and self._is_pinned(args[0])
         assert not any(isinstance(one, OnDevice) for one in args), "memory of the device cannot be pinned"
         made: Tensor
+        if name.endswith("pin_memory"):
+            self.pinned_late[tuple(args[0].shape)] += 1
         made = args[0].clone() if name.endswith("pin_memory") else func(*args, **{**kwargs, "pin_memory": False})
         self._pinned[made.untyped_storage().data_ptr()] = made
         return made

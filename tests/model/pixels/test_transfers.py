@@ -37,26 +37,71 @@ def test_a_cpu_has_no_buffers() -> None:
     assert buffers.fill(pixels) is pixels
 
 
-def test_buffers_are_made_by_refill_only_and_filled_once_each() -> None:
-    """A helper that fills allocates nothing: where no buffer is left, the pixels stay where they are."""
-    frames = [torch.full((2, 2, 3), value, dtype=torch.uint8) for value in range(5)]
+def small_frames(count: int) -> list[torch.Tensor]:
+    return [torch.full((2, 2, 3), value, dtype=torch.uint8) for value in range(count)]
+
+
+def test_a_helper_allocates_nothing_so_a_frame_without_a_buffer_stays_where_it_is_and_is_counted() -> None:
+    frames = small_frames(3)
     with pretended_gpu():
         buffers = FrameBuffers((2, 2, 3), torch.device("cuda"), count=2)
-        filled = [buffers.fill(frame) for frame in frames[:3]]
+        filled = [buffers.fill(frame) for frame in frames]
         assert [one.is_pinned() for one in filled] == [True, True, False]
-        buffers.refill()
-        filled += [buffers.fill(frame) for frame in frames[3:]]
+        assert filled[2] is frames[2]
+        buffers.refill()  # two frames wait and hold what is reserved
+        assert buffers.fill(frames[2]) is frames[2]
+        buffers.reserve(1)
+        assert buffers.fill(frames[2]).is_pinned()
         other_size = torch.zeros(3, 2, 3, dtype=torch.uint8)
-        buffers.refill()
         assert buffers.fill(other_size) is other_size
-    assert [bool(torch.equal(one, frame)) for one, frame in zip(filled, frames, strict=True)] == [True] * 5
-    assert [one is frame for one, frame in zip(filled, frames, strict=True)] == [False, False, True, False, False]
-    assert len({one.data_ptr() for one in filled}) == 5  # a frame that is still held is not written over
+        assert (buffers.num_filled, buffers.num_missed) == (3, 3)
+    assert all(torch.equal(one, frame) for one, frame in zip(filled, frames, strict=True))
+    assert len({one.data_ptr() for one in filled}) == 3
+
+
+def test_a_buffer_that_is_taken_or_dropped_is_replaced_and_none_is_written_over() -> None:
+    frames = small_frames(20)
+    with pretended_gpu():
+        buffers = FrameBuffers((2, 2, 3), torch.device("cuda"), count=2)
+        held = []
+        for first, second in zip(frames[::2], frames[1::2], strict=True):
+            held.append(buffers.fill(first))
+            dropped = buffers.fill(second)
+            del dropped
+            buffers.take(held[-1])
+            buffers.take(frames[0])  # no buffer
+        assert buffers.num_missed == 0
+        assert all(torch.equal(one, frame) for one, frame in zip(held, frames[::2], strict=True))
+
+
+def test_buffers_that_are_given_back_are_freed() -> None:
+    with pretended_gpu() as gpu:
+        buffers = FrameBuffers((2, 2, 3), torch.device("cuda"), count=4)
+        waiting = buffers.fill(small_frames(1)[0])
+        assert gpu.num_pinned == 4
+        buffers.reserve(-4)
+        assert (gpu.num_pinned, buffers.num_reserved) == (1, 0)
+        buffers.take(waiting)
+        del waiting
+        assert gpu.num_pinned == 0
+
+
+@pytest.mark.parametrize("layout", ["planar", "every second column"])
+def test_pixels_of_any_layout_are_pinned_in_the_layout_of_the_device(layout: str) -> None:
+    """Torch copies strides that differ from the device's by way of two more copies, for which the host waits."""
+    planar = torch.arange(48, dtype=torch.uint8).view(3, 4, 4).permute(1, 2, 0)
+    frame = planar if layout == "planar" else torch.arange(96, dtype=torch.uint8).view(4, 8, 3)[:, ::2]
+    with pretended_gpu() as gpu, gpu.without_waits():
+        there = upload([frame, frame], torch.device("cuda"))
+        alone = on_device(frame, torch.device("cuda"))
+    with pretended_gpu():
+        assert torch.equal(there.cpu(), torch.stack([frame, frame]))
+        assert torch.equal(alone.cpu(), frame)
 
 
 def test_on_a_gpu_no_copy_makes_the_host_wait(gpu: Gpu) -> None:
     device = torch.device("cuda")
-    buffers = FrameBuffers((64, 64, 3), device)
+    buffers = FrameBuffers((64, 64, 3), device, count=3)
     plain = [torch.full((64, 64, 3), value, dtype=torch.uint8) for value in (1, 2, 3)]
     frames = [buffers.fill(frame) for frame in plain]
     assert all(frame.is_pinned() for frame in frames)
@@ -65,7 +110,7 @@ def test_on_a_gpu_no_copy_makes_the_host_wait(gpu: Gpu) -> None:
         there = upload([*frames, plain[0]], device)
         rows = on_device([3, 0], device)
         copying = download(there[rows])
-        buffers.refill()
+        buffers.take(frames[0])
     assert torch.equal(copying.result(), torch.stack([plain[0], plain[0]]))
 
 

@@ -99,28 +99,6 @@ def test_what_is_prepared_is_decoded_before_it_is_asked_for_and_only_once() -> N
         assert len(opened) == num_before + 3
 
 
-def test_a_video_is_ready_when_the_next_group_of_its_frames_is_decoded() -> None:
-    gate, arrivals = threading.Semaphore(0), threading.Semaphore(0)
-
-    def gated(pixels_HW3: torch.Tensor) -> torch.Tensor:
-        assert gate.acquire(timeout=10)
-        return pixels_HW3
-
-    with VideoFrames(media_of(encode(pictures(6))), transform=gated, arrived=arrivals.release) as frames:
-        assert frames.ready(4)  # nothing is being decoded that could be waited for
-        walk = frames.forward(0)
-        assert not frames.ready()
-        gate.release(4)
-        for _ in range(4):
-            assert arrivals.acquire(timeout=10)
-        assert (frames.ready(4), frames.ready(5)) == (True, False)
-        assert (next(walk).index, frames.ready(4)) == (0, False)
-        gate.release(2)
-        for _ in range(3):  # two frames and the end
-            assert arrivals.acquire(timeout=10)
-        assert frames.ready(8)
-
-
 def wait_until(is_true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not is_true():

@@ -34,14 +34,14 @@ class Source:
 
 def test_items_come_in_order_and_end() -> None:
     source = Source(50)
-    assert list(DecodeAhead(source.items(), 4)) == list(range(1, 51))
+    assert list(DecodeAhead(source.items(), lambda _: 4)) == list(range(1, 51))
     assert source.closed.is_set()
     assert source.thread == "decode-ahead"
 
 
 def test_it_runs_ahead_by_no_more_than_it_may() -> None:
     source = Source()
-    ahead = DecodeAhead(source.items(), 3)
+    ahead = DecodeAhead(source.items(), lambda _: 3)
     assert next(ahead) == 1
     time.sleep(0.2)
     assert 2 <= source.made <= 5
@@ -52,8 +52,8 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     source = Source(3, OSError("broken"))
     found = []
     with pytest.raises(OSError, match="broken"):
-        found.extend(iter(DecodeAhead(source.items(), 2)))
-    ahead = DecodeAhead(Source(2, OSError("broken")).items(), 2)
+        found.extend(iter(DecodeAhead(source.items(), lambda _: 2)))
+    ahead = DecodeAhead(Source(2, OSError("broken")).items(), lambda _: 2)
     assert [next(ahead), next(ahead)] == [1, 2]
     with pytest.raises(OSError, match="broken"):
         next(ahead)
@@ -62,7 +62,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
 
 def test_closing_stops_the_thread_and_closes_the_source() -> None:
     source = Source()
-    ahead = DecodeAhead(source.items(), 2)
+    ahead = DecodeAhead(source.items(), lambda _: 2)
     next(ahead)
     ahead.close()
     assert source.closed.is_set()
@@ -72,7 +72,7 @@ def test_closing_stops_the_thread_and_closes_the_source() -> None:
 
 def test_dropping_stops_the_thread_too() -> None:
     source = Source()
-    ahead = DecodeAhead(source.items(), 2)
+    ahead = DecodeAhead(source.items(), lambda _: 2)
     next(ahead)
     del ahead
     gc.collect()
@@ -86,7 +86,7 @@ def test_a_consumer_that_waits_is_released_by_close() -> None:
         gate.wait(10)
         yield 1
 
-    ahead = DecodeAhead(slow(), 1)
+    ahead = DecodeAhead(slow(), lambda _: 1)
     threading.Timer(0.1, ahead.close).start()
     assert next(ahead, None) is None
     gate.set()
@@ -100,7 +100,7 @@ def test_it_is_ready_when_as_many_items_wait_as_are_asked_for() -> None:
             gate.acquire()
             yield item
 
-    ahead = DecodeAhead(gated(), 4, arrivals.release)
+    ahead = DecodeAhead(gated(), lambda _: 4, arrived=arrivals.release)
     assert not ahead.ready()
     for _ in range(2):
         gate.release()
@@ -116,7 +116,7 @@ def test_it_is_ready_when_as_many_items_wait_as_are_asked_for() -> None:
 
 def test_it_is_ready_when_no_more_items_may_wait() -> None:
     arrivals = threading.Semaphore(0)
-    ahead = DecodeAhead(Source().items(), 2, arrivals.release)
+    ahead = DecodeAhead(Source().items(), lambda _: 2, arrived=arrivals.release)
     assert arrivals.acquire(timeout=5)
     assert arrivals.acquire(timeout=5)
     assert ahead.ready(8)

@@ -1,0 +1,111 @@
+"""Frames on their way from the decoding threads to the thread that takes them: how many wait, and in which memory."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from model import Frame, FrameBuffers
+from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
+from tests.support.media_files import encode, media_of, pictures
+from tests.support.pretended_gpu import pretended_gpu
+
+GROUP = 8  # frames that a walk takes at a time
+
+
+@functools.cache
+def clip(num_frames: int) -> bytes:
+    return encode(pictures(num_frames), options={"bf": "2", "g": "5", "preset": "ultrafast"})
+
+
+def test_a_video_is_ready_when_the_next_group_of_its_frames_is_decoded() -> None:
+    gate, arrivals = threading.Semaphore(0), threading.Semaphore(0)
+
+    def gated(pixels_HW3: torch.Tensor) -> torch.Tensor:
+        assert gate.acquire(timeout=10)
+        return pixels_HW3
+
+    with VideoFrames(media_of(clip(6)), transform=gated, handoff=Handoff(arrived=arrivals.release)) as frames:
+        assert frames.ready(4)  # nothing is being decoded that could be waited for
+        walk = frames.forward(0)
+        assert not frames.ready()
+        gate.release(4)
+        for _ in range(4):
+            assert arrivals.acquire(timeout=10)
+        assert (frames.ready(4), frames.ready(5)) == (True, False)
+        assert (next(walk).index, frames.ready(4)) == (0, False)
+        gate.release(2)
+        for _ in range(3):  # two frames and the end
+            assert arrivals.acquire(timeout=10)
+        assert frames.ready(8)
+
+
+def small(pixels_HW3: torch.Tensor) -> torch.Tensor:
+    return pixels_HW3[:4, :4].contiguous()
+
+
+@pytest.mark.parametrize(("num_bytes", "num_ahead"), [(16 * 48, 16), (5 * 48, 5), (1, 2)])
+def test_as_many_frames_wait_as_fit_in_the_size_that_they_are_resized_to(num_bytes: int, num_ahead: int) -> None:
+    """A frame of 4K takes no more memory here than one of 720p."""
+    made: list[int] = []
+
+    def resized(pixels_HW3: torch.Tensor) -> torch.Tensor:
+        made.append(1)
+        return small(pixels_HW3)
+
+    options = DecodeOptions(ahead_bytes=num_bytes)
+    with VideoFrames(media_of(clip(40)), transform=resized, options=options) as frames:
+        walk = frames.forward(0)
+        wait_until(lambda: frames.ready(40))
+        wait_until(lambda: len(made) == num_ahead + 1)  # one more is in the hands of the thread
+        time.sleep(0.05)
+        assert len(made) == num_ahead + 1
+        del walk
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def taken_in_groups(walk: Iterator[Frame], frames: VideoFrames) -> list[torch.Tensor]:
+    """The pixels of a walk. Before each group the helper decodes as far as it can, as while a segment is published."""
+    found: list[torch.Tensor] = []
+    while True:
+        wait_until(lambda: frames.ready(99))
+        time.sleep(0.005)
+        group = [frame.pixels_HW3 for _, frame in zip(range(GROUP), walk, strict=False)]
+        if not group:
+            return found
+        found += group
+
+
+@pytest.mark.parametrize("way", ["forward", "backward", "prompted", "two videos"])
+def test_every_frame_waits_in_pinned_memory_however_late_it_is_taken(way: str) -> None:
+    with pretended_gpu():
+        buffers = FrameBuffers((4, 4, 3), torch.device("cuda"))
+        handoff = Handoff(place=buffers.fill, taken=buffers.take)
+        videos = [
+            VideoFrames(media_of(clip(40)), transform=small, handoff=handoff)
+            for _ in range(2 if way == "two videos" else 1)
+        ]
+        for _ in videos:
+            buffers.reserve(MAX_FRAMES_WAITING)
+        walks = []
+        for frames in videos:
+            frames.prepare(range(0, 40, 2), 0)
+            prompted = frames.at(range(0, 40, 2)) if way == "prompted" else iter(())
+            walks += [prompted, frames.backward(40) if way == "backward" else frames.forward(0)]
+        found = [pixels for walk in walks for pixels in taken_in_groups(walk, videos[-1])]
+        num_frames = {"prompted": 20 + 40, "two videos": 2 * 40}.get(way, 40)
+        assert (len(found), buffers.num_missed) == (num_frames, 0)
+        assert all(pixels.is_pinned() for pixels in found)
+        for frames in videos:
+            frames.close()
