@@ -47,12 +47,13 @@ class Handoff:
 
     `place` is the last thing that is done to the pixels in a helper thread: it puts them into the memory from which
     they are taken. `arrived` is called there after each frame; `VideoFrames.ready` may be true after it. `taken` gets
-    the pixels in the thread that takes them, at once.
+    the pixels in the thread that takes them, at once. `dropped` is called there when frames were dropped that waited.
     """
 
     place: Transform = lambda pixels: pixels
     arrived: Callable[[], None] = lambda: None
     taken: Callable[[torch.Tensor], None] = lambda _: None
+    dropped: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,7 @@ class VideoFrames:
         """Free the threads and the memory of what is prepared: a walk that begins elsewhere asks for none of it."""
         while self._prepared:
             self._prepared.popitem()[1].close()
+            self._handoff.dropped()
 
     def _check_times(self, selection: FrameSelection) -> None:
         if self.info.has_times:

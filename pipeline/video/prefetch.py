@@ -57,16 +57,23 @@ class _Channel(Generic[T]):
             self._changed.notify_all()
         self._arrived()
 
-    def get(self) -> T | _End | None:
-        """The next item or the end; waits for it. `None` if the consumer has stopped."""
+    def get(self, taken: Callable[[T], None]) -> T | _End | None:
+        """The next item or the end; waits for it. `None` if the consumer has stopped.
+
+        `taken` is called before the item makes room for another one.
+        """
         with self._changed:
             while not self._items and not self.stop.is_set():
                 self._changed.wait(_POLL_SECONDS)
             if self.stop.is_set():
                 return None
-            item = self._items.popleft()
+            item = self._items[0]
+        if not isinstance(item, _End):
+            taken(item)
+        with self._changed:
+            self._items.popleft()
             self._changed.notify_all()
-            return item
+        return item
 
     def has(self, num_items: int) -> bool:
         """Whether so many items wait, or all that are left, or as many as may wait."""
@@ -93,7 +100,8 @@ class DecodeAhead(Generic[T]):
     ) -> None:
         """`limit` is asked for the first item how many like it may wait.
 
-        `arrived` is called in the thread after each item and after the end, `taken` where the items are consumed.
+        `arrived` is called in the thread after each item and after the end. `taken` is called where the items are
+        consumed, before the thread goes on because of the room that an item has left.
         """
         self._taken = taken
         self._channel = _Channel(limit, arrived)
@@ -106,11 +114,10 @@ class DecodeAhead(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        item = self._channel.get()
+        item = self._channel.get(self._taken)
         if item is None:
             raise StopIteration
         if not isinstance(item, _End):
-            self._taken(item)
             return item
         self.close()
         if item.error is not None:

@@ -101,7 +101,7 @@ class Fetch:
             prompted=prompts.positions,
             transform=self._equipment.network.resize,
             options=DecodeOptions.of(settings.config, scratch),
-            handoff=Handoff(place=buffers.fill, taken=buffers.take),
+            handoff=Handoff(place=buffers.fill, taken=buffers.take, dropped=buffers.refill),
         )
         self.frames = self._resources.enter_context(contextlib.closing(frames))
         inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.identity()}")

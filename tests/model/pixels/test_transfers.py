@@ -91,10 +91,10 @@ def test_pixels_of_any_layout_are_pinned_in_the_layout_of_the_device(layout: str
     """Torch copies strides that differ from the device's by way of two more copies, for which the host waits."""
     planar = torch.arange(48, dtype=torch.uint8).view(3, 4, 4).permute(1, 2, 0)
     frame = planar if layout == "planar" else torch.arange(96, dtype=torch.uint8).view(4, 8, 3)[:, ::2]
-    with pretended_gpu() as gpu, gpu.without_waits():
-        there = upload([frame, frame], torch.device("cuda"))
-        alone = on_device(frame, torch.device("cuda"))
-    with pretended_gpu():
+    with pretended_gpu() as gpu:
+        with gpu.without_waits():
+            there = upload([frame, frame], torch.device("cuda"))
+            alone = on_device(frame, torch.device("cuda"))
         assert torch.equal(there.cpu(), torch.stack([frame, frame]))
         assert torch.equal(alone.cpu(), frame)
 

@@ -91,7 +91,7 @@ def taken_in_groups(walk: Iterator[Frame], frames: VideoFrames) -> list[torch.Te
 def test_every_frame_waits_in_pinned_memory_however_late_it_is_taken(way: str) -> None:
     with pretended_gpu():
         buffers = FrameBuffers((4, 4, 3), torch.device("cuda"))
-        handoff = Handoff(place=buffers.fill, taken=buffers.take)
+        handoff = Handoff(place=buffers.fill, taken=buffers.take, dropped=buffers.refill)
         videos = [
             VideoFrames(media_of(clip(40)), transform=small, handoff=handoff)
             for _ in range(2 if way == "two videos" else 1)
