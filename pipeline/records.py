@@ -161,9 +161,13 @@ class Segment:
     outcomes: tuple[Outcome, ...]
 
 
+WAITING = "waiting"
+"""The stage of a video that lies in a worker's inbox, and at which nothing works at the moment."""
+
+
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far a worker is with one video that is not finished.
+    """How far a worker is with one video that is not finished. `stage` is one word for it.
 
     This attempt has saved `num_saved` frames, from which another worker can go on.
     """
@@ -172,6 +176,11 @@ class VideoProgress:
     num_frames: int
     stage: str
     num_saved: int = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing works at this video: it lies in the worker's inbox."""
+        return self.stage == WAITING
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.cluster.executor import Failure
 from pipeline.driver.blame import Blame
+from pipeline.driver.tempo import Tempo
 from pipeline.driver.waiting import Waiting
 from pipeline.records import Report, WorkItem
 
@@ -26,6 +27,9 @@ _ROOM_AFTER_VIDEOS = 256
 
 # How far the plan is read ahead to see whether other workers would be free before a video in an inbox is reached.
 _MOST_LOOKED_AT = 4096
+
+# How many videos lie in an inbox at most, however short they are: they are lost together with their worker.
+_MOST_AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,28 @@ class Loss:
 class _Held:
     """What one worker has. `unflushed` are labeled, and their rows are on the worker's disk only.
 
-    `tried_since` is when each item was offered to the worker, or when its saved frames last became more.
+    `tried_since` is when each item was offered to the worker, or when its saved frames last became more. `untouched`
+    are those that lay in its inbox at its last report. It works since `asked_at`, and did for `seconds` before that
+    since it finished a video.
     """
 
     items: dict[str, WorkItem] = field(default_factory=dict)
     tried_since: dict[str, float] = field(default_factory=dict)
     unflushed: frozenset[str] = frozenset()
+    untouched: frozenset[str] = frozenset()
+    asked_at: float = 0.0
+    seconds: float = 0.0
 
     def open_items(self) -> list[WorkItem]:
         return [item for video_id, item in self.items.items() if video_id not in self.unflushed]
+
+    def in_flight(self, at_most: int) -> list[str]:
+        """The videos that the worker may have been at: the first ones that it did not say lie in its inbox.
+
+        Videos are labeled in the order in which they were offered, so the first one is always among them.
+        """
+        first = [item.video_id for item in self.open_items()[:at_most]]
+        return [video_id for video_id in first if video_id not in self.untouched] or first[:1]
 
     def add(self, items: Sequence[WorkItem], now: float) -> None:
         self.items.update((item.video_id, item) for item in items)
@@ -68,12 +85,25 @@ class _Held:
 
 
 class Dispatcher:
-    """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox."""
+    """Hands out the plan. `videos_in_flight` is how many videos a worker has open; one more waits in its inbox.
 
-    def __init__(self, plan: Iterable[WorkItem], blame: Blame | None = None, videos_in_flight: int = 1) -> None:
+    More wait there while they are short: work for `ahead_seconds`, so that a worker that reports once in a while
+    never waits for the driver's answer. `num_planned` is how many items the plan has, if that is known.
+    """
+
+    def __init__(
+        self,
+        plan: Iterable[WorkItem],
+        blame: Blame | None = None,
+        videos_in_flight: int = 1,
+        ahead_seconds: float = 0.0,
+        num_planned: int = 0,
+    ) -> None:
         self._blame = Blame() if blame is None else blame
-        self._waiting = Waiting(plan, self._blame.strikes)
+        self._waiting = Waiting(plan, self._blame.strikes, num_planned)
         self._inbox = videos_in_flight + 1
+        self._ahead_seconds = ahead_seconds
+        self._tempo = Tempo()
         self._held: dict[str, _Held] = {}
         self._uncommitted: dict[str, int] = {}  # attempt by video
         self._set_aside: list[WorkItem] = []
@@ -85,12 +115,13 @@ class Dispatcher:
         self._held[worker_id] = _Held()
 
     def offers(self, worker_id: str, now: float, num_workers: int = 0) -> tuple[WorkItem, ...]:
-        """New items for a worker, so that one lies in its inbox beyond those in flight; a suspect comes alone.
+        """New items for a worker, so that one lies in its inbox beyond those in flight, or work for some seconds.
 
-        The last items of the plan go to whichever of `num_workers` is free, because in an inbox they would wait for the
-        video before them. How many items are the last ones depends on the length of that video.
+        A suspect comes alone. The last items of the plan go to whichever of `num_workers` is free, because in an inbox
+        they would wait for the video before them. How many items are the last ones depends on the length of that video.
         """
         held = self._held[worker_id]
+        held.asked_at = now
         opened = held.open_items()
         if any(item.alone for item in opened) or (opened and self._must_run_dry(worker_id)):
             return ()
@@ -108,11 +139,14 @@ class Dispatcher:
             if item is None:
                 break
             chosen.append(item)
+        if len(opened) + len(chosen) == self._inbox:
+            chosen += self._ahead([*opened, *chosen], now, num_workers)
         return self._hand_over(held, chosen, now)
 
     def report(self, report: Report, now: float, retry_at: float = 0.0) -> Noted:
         """What a worker said. Items that it gave back (storage faults) are not offered again before `retry_at`."""
         held = self._held[report.worker_id]
+        open_before = held.open_items()
         set_aside: list[WorkItem] = []
         for segment in report.segments:
             for outcome in segment.outcomes:
@@ -129,6 +163,8 @@ class Dispatcher:
             else:
                 self._waiting.add_later(replace(item, attempt=item.attempt + 1), retry_at)
         held.unflushed = frozenset(report.unflushed)
+        held.untouched = frozenset(progress.video_id for progress in report.in_flight if progress.is_waiting)
+        self._note_tempo(held, open_before, report, now)
         cleared: dict[str, int] = {}
         for progress in report.in_flight:
             had_strikes = self._blame.strikes(progress.video_id) > 0
@@ -163,7 +199,7 @@ class Dispatcher:
     def lost(self, worker_id: str, failure: Failure) -> Loss:
         """A worker is gone. Its items wait again: in front, or among the suspects if they may have been the cause."""
         held = self._held.pop(worker_id, _Held())
-        verdict = self._blame.lost([item.video_id for item in held.open_items()], failure)
+        verdict = self._blame.lost(held.in_flight(self._inbox), failure)
         again = {video_id: replace(item, attempt=item.attempt + 1) for video_id, item in held.items.items()}
         self._waiting.add_first([item for video_id, item in again.items() if video_id not in verdict.strikes])
         for video_id in verdict.strikes:
@@ -213,6 +249,35 @@ class Dispatcher:
         held.add(items, now)
         self._uncommitted.update((item.video_id, item.attempt) for item in items)
         return tuple(items)
+
+    def _note_tempo(self, held: _Held, open_before: Sequence[WorkItem], report: Report, now: float) -> None:
+        """A worker has reported: how long it took for what it has finished."""
+        held.seconds += now - held.asked_at
+        returned = {item.video_id for item in report.returned}
+        gone = (item for item in open_before if item.video_id not in held.items or item.video_id in held.unflushed)
+        if finished := [item for item in gone if item.video_id not in returned]:
+            self._tempo.finished(finished, held.seconds)
+            held.seconds = 0.0
+
+    def _ahead(self, before: Sequence[WorkItem], now: float, num_workers: int) -> list[WorkItem]:
+        """Further items for an inbox that has `before`, while these are work for less than `ahead_seconds`.
+
+        Each further place is filled only while all workers could fill it twice, because a video in an inbox waits for
+        its worker although another may be free. Items that were lost with a worker share theirs with few others:
+        whoever killed it is found sooner.
+        """
+        chosen: list[WorkItem] = []
+        seconds = sum(self._tempo.seconds(item) for item in before)
+        if any(item.attempt > 1 for item in before):
+            return chosen
+        while seconds < self._ahead_seconds and len(before) + len(chosen) < self._inbox + _MOST_AHEAD:
+            for_all = 2 * (len(chosen) + 1) * max(1, num_workers)
+            item = self._waiting.next(now) if self.num_waiting(for_all + 1) > for_all else None
+            if item is None:
+                break
+            chosen.append(item)
+            seconds += self._tempo.seconds(item)
+        return chosen
 
     def _others_are_sooner(self, before: Sequence[WorkItem], num_workers: int) -> bool:
         """Whether the next item waits less for a free worker than behind `before` in an inbox."""

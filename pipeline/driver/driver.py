@@ -135,7 +135,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
                     signals.install()
                     progress.follow(executor)
                     limits = Limits.of(job.config.worker)
-                    dispatcher = _dispatcher(job, items)
+                    dispatcher = _dispatcher(job, plan, items)
                     loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, Timing(pace=parts.pace))
                     ending, reason = loop.run(budget), loop.last_failure
             except StoppedAtStart:
@@ -159,7 +159,7 @@ def _note_rows(outcomes: Sequence[Outcome], progress: Progress, budget: FailureB
         log_video(outcome, outcome.details.attempts)
 
 
-def _dispatcher(job: Job, items: Iterable[WorkItem]) -> Dispatcher:
+def _dispatcher(job: Job, plan: Plan, items: Iterable[WorkItem]) -> Dispatcher:
     worker = job.config.worker
     state = job.log.state
     blame = Blame(state.strikes, worker.max_strikes, worker.storage_patience_seconds)
@@ -167,7 +167,7 @@ def _dispatcher(job: Job, items: Iterable[WorkItem]) -> Dispatcher:
     numbered = (
         replace(item, attempt=item.attempt + state.attempts_before(item.video_id, item.prompt_hash)) for item in items
     )
-    return Dispatcher(numbered, blame, worker.videos_in_flight)
+    return Dispatcher(numbered, blame, worker.videos_in_flight, num_planned=plan.num_to_label)
 
 
 def _spool_folder(config: JobConfig) -> WorkerFolder:

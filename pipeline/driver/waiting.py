@@ -13,12 +13,14 @@ from pipeline.records import WorkItem
 class Waiting:
     """A queue in which lost items come first, then the plan, then what storage refused; suspects wait apart.
 
-    The plan is a stream: it is read only as far as somebody asks. `strikes` says how many strikes a planned video has
+    The plan is a stream: it is read only as far as somebody asks, and counted without that where `num_planned` says how
+    many items it has. `strikes` says how many strikes a planned video has
     from an earlier run; one that has any is a suspect.
     """
 
-    def __init__(self, plan: Iterable[WorkItem], strikes: Callable[[str], int]) -> None:
+    def __init__(self, plan: Iterable[WorkItem], strikes: Callable[[str], int], num_planned: int = 0) -> None:
         self._plan: Iterator[WorkItem] = iter(plan)
+        self._num_unread = num_planned
         self._strikes = strikes
         self._is_plan_read = False
         self._front: deque[WorkItem] = deque()
@@ -84,9 +86,9 @@ class Waiting:
 
     def count(self, at_most: int) -> int:
         """How many items wait, counted up to `at_most`."""
-        while self._num_read() < at_most and self._read_plan():
+        while self._num_read() + self._num_unread < at_most and self._read_plan():
             pass
-        return min(self._num_read(), at_most)
+        return min(self._num_read() + self._num_unread, at_most)
 
     def _num_read(self) -> int:
         return len(self._front) + len(self._suspects) + len(self._later)
@@ -94,8 +96,9 @@ class Waiting:
     def _read_plan(self) -> bool:
         """Take one item over from the plan; False at its end."""
         item = None if self._is_plan_read else next(self._plan, None)
+        self._num_unread = max(0, self._num_unread - 1)
         if item is None:
-            self._is_plan_read = True
+            self._is_plan_read, self._num_unread = True, 0
         elif strikes := self._strikes(item.video_id):
             self.add_suspect(replace(item, attempt=strikes + 1))
         else:

@@ -53,6 +53,7 @@ class Fleet:
     flush_seconds: float = 0.45
     put_seconds: float = 0.08
     beat_seconds: float = 10.0
+    ahead_seconds: float = 15.0
     ray_seconds: float = 1e-3
     driver_speed: float = 2.0
     reports_each_video: bool = False
@@ -276,7 +277,15 @@ def simulate(fleet: Fleet, folder: Path) -> dict[str, float]:
     quiet = JobStorage(f"{storage.uri}-status", single_driver=True)
     progress = Progress(num_videos, 0, quiet, stream=io.StringIO(), clock=clock)
     timing = Timing(clock, submit=_submit(storage, clock, fleet))
-    loop = Loop(executor, Dispatcher(items), ledger, progress, Limits(3, 100.0), Interrupts(), timing)
+    loop = Loop(
+        executor,
+        Dispatcher(items, ahead_seconds=fleet.ahead_seconds),
+        ledger,
+        progress,
+        Limits(3, 100.0),
+        Interrupts(),
+        timing,
+    )
     assert loop.run() is Ending.DONE
     seconds = clock()
     assert len(log.state.finished) == num_videos
