@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from model import MediaError, Reader, VideoInfo, open_reader
 from pipeline.config.job_config import FramesConfig, JobConfig
 from pipeline.errors import InputError, StorageError
+from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts, read_prompts
@@ -164,7 +165,7 @@ def _place(position: FramePosition, times: TimeRange, info: VideoInfo) -> float 
 
 
 def _open(item: WorkItem, config: JobConfig, tables: TableReaders, backoff: Backoff, *, decodes: bool) -> Opened:
-    with open_media(item, config.storage_options, tables.video_bytes, backoff) as media:
+    with open_media(item, config.storage_options, tables.video_bytes, backoff, rules=address_rules(config)) as media:
         reader = open_reader(media, config.decode.threads or 1, max_pixels=config.decode.max_pixels)
         info = reader.info()
         num_frames = _num_frames(info, item.range)

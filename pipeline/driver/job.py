@@ -20,6 +20,7 @@ from pipeline.driver.replaced_files import with_replaced_files
 from pipeline.driver.retries import to_try_again, with_other_files
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
+from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.plan import Plan, make_plan
@@ -93,6 +94,7 @@ def plan_job(job: Job) -> Plan:
         config.storage_options,
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
+        rules=address_rules(config),
     )
     state = job.log.state
     retry = to_try_again(config, state, job.storage)

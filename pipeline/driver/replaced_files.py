@@ -8,6 +8,7 @@ from itertools import chain
 
 from pipeline.commits.snapshot import FinishedVideos, JobState
 from pipeline.config.job_config import JobConfig
+from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.plan import Plan
 from pipeline.storage.file_versions import current_versions
 from pipeline.text import counted
@@ -50,7 +51,7 @@ def find_replaced_files(plan: Plan, config: JobConfig, state: JobState, *, ask_s
     )
     told = chain(
         ((video_id, version) for video_id, version in listed.items() if _has_source(video_id, finished)),
-        current_versions(others, config.storage_options, ask_stores=ask_stores),
+        current_versions(others, config.storage_options, ask_stores=ask_stores, rules=address_rules(config)),
     )
     hashes = ((video_id, version.digest()) for video_id, version in told)
     return {video_id: now for video_id, now in hashes if now != finished[video_id].source_hash}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.commits.snapshot import FinishedVideo, JobState
 from pipeline.config.job_config import JobConfig
+from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.plan import Plan
 from pipeline.records import Status
 from pipeline.storage.file_versions import current_versions
@@ -46,7 +47,7 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
     if not given_up:
         return plan
     files = ((video_id, uri) for video_id, uri in plan.done_files() if video_id in given_up)
-    versions = current_versions(files, config.storage_options, ask_stores=True)
+    versions = current_versions(files, config.storage_options, ask_stores=True, rules=address_rules(config))
     hashes = {video_id: version.digest() for video_id, version in versions}
     other = {name: now for name, now in hashes.items() if now != state.finished[name].source_hash}
     if left := sorted(given_up - other.keys()):

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.arrays import Float64Array
+from pipeline.storage.addresses import DEFAULT_RULES, AddressRules
+from pipeline.storage.checked import open_checked
 from pipeline.storage.schemes import Place, scheme_of
-from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
+from pipeline.storage.uris import StorageOptions, is_local, local_path, split_tar_member
 
 BYTES_PER_SECOND = 250_000.0  # of an ordinary video; matters only beside videos whose duration is known
 _STEPS_PER_OCTAVE = 2  # sizes are rounded to steps of a factor √2
@@ -29,20 +31,27 @@ class FileSizes:
     """The sizes of the files of some videos, looked up in other threads from the moment this is made.
 
     Local files are always looked up. Object stores are asked only with `ask_stores`, one request a file. Web servers
-    are never asked, because they belong to others. Members of tars and folders have no known size.
+    are never asked, because they belong to others. Members of tars, folders and addresses that
+    `rules` refuse have no known size.
     """
 
     def __init__(
-        self, uris: Sequence[str | None], storage_options: StorageOptions | None = None, *, ask_stores: bool
+        self,
+        uris: Sequence[str | None],
+        storage_options: StorageOptions | None = None,
+        *,
+        ask_stores: bool,
+        rules: AddressRules = DEFAULT_RULES,
     ) -> None:
         self._sizes = np.zeros(len(uris))
         self._storage_options = storage_options
+        self._rules = rules
         self._to_ask: deque[tuple[int, str]] = deque()
         for number, uri in enumerate(uris):
             if uri is None or split_tar_member(uri) is not None:
                 continue
             if is_local(uri):
-                self._sizes[number] = _local_size(uri)
+                self._sizes[number] = _local_size(uri) if rules.allows(uri) else 0
             elif ask_stores and scheme_of(uri).place is not Place.WEB:
                 self._to_ask.append((number, uri))
         # Daemon threads and no pool, because the end of the program waits for a pool's threads and a server may hang.
@@ -70,7 +79,7 @@ class FileSizes:
         with contextlib.suppress(IndexError):  # raised by popleft when no file is left
             while True:
                 number, uri = self._to_ask.popleft()
-                self._sizes[number] = _remote_size(uri, self._storage_options)
+                self._sizes[number] = _remote_size(uri, self._storage_options, self._rules)
 
 
 def _local_size(uri: str) -> int:
@@ -81,9 +90,9 @@ def _local_size(uri: str) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
-def _remote_size(uri: str, storage_options: StorageOptions | None) -> int:
+def _remote_size(uri: str, storage_options: StorageOptions | None, rules: AddressRules) -> int:
     try:
-        filesystem, path = open_filesystem(uri, storage_options)
+        filesystem, path = open_checked(uri, storage_options, rules)
         found = filesystem.info(path)
     except Exception:  # noqa: BLE001  # the worker that opens the video will report the error
         return 0

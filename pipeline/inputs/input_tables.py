@@ -15,6 +15,7 @@ from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.redact import redact_uri
+from pipeline.storage.addresses import DEFAULT_RULES, AddressRules
 from pipeline.storage.uris import StorageOptions
 
 
@@ -22,6 +23,7 @@ class InputTables:
     """The tables that `videos=` and `prompts=` name. Without `videos`, the prompts' rows say where each video is.
 
     `corrections` are places of further prompts, which add to those of `prompts`. They say nothing of where a video is.
+    `rules` are those that hold for the addresses in the tables.
 
     Raises `InputError` for faults that the names and the first files show: no file, no Parquet, a missing column, a
     wrong type, a name in `columns` that no table has.
@@ -35,7 +37,9 @@ class InputTables:
         policy: ReadPolicy | None = None,
         naming: InputNaming | None = None,
         corrections: Sequence[str] = (),
+        rules: AddressRules = DEFAULT_RULES,
     ) -> None:
+        self.rules = rules
         naming = naming or InputNaming()
         self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
         self.corrections = [

@@ -195,7 +195,8 @@ class Plan:
         seconds = videos.durations(wanted)
         unknown = np.flatnonzero(seconds <= 0)
         uris = [videos.uri(number) for number in wanted[unknown].tolist()]
-        return _Lengths(seconds, unknown, FileSizes(uris, self._tables.read.storage_options, ask_stores=is_last))
+        read = self._tables.read
+        return _Lengths(seconds, unknown, FileSizes(uris, read.storage_options, ask_stores=is_last, rules=read.rules))
 
     def _item(self, number: int, expected_seconds: float) -> WorkItem:
         videos, prompts = self._tables.videos, self._tables.prompts

@@ -15,8 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipeline.storage.addresses import DEFAULT_RULES, AddressRules
+from pipeline.storage.checked import open_checked
 from pipeline.storage.schemes import Place, scheme_of
-from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
+from pipeline.storage.uris import StorageOptions, is_local, local_path, split_tar_member
 
 # As the file systems of fsspec call them, the surest first.
 _TAGS = ("ETag", "etag")
@@ -58,15 +60,19 @@ def version_on_disk(path: str | Path) -> FileVersion | None:
 
 
 def current_versions(
-    uris: Iterable[tuple[str, str]], storage_options: StorageOptions | None = None, *, ask_stores: bool
+    uris: Iterable[tuple[str, str]],
+    storage_options: StorageOptions | None = None,
+    *,
+    ask_stores: bool,
+    rules: AddressRules = DEFAULT_RULES,
 ) -> Iterator[tuple[str, FileVersion]]:
     """The versions of these videos as they are now, `(id, version)` for each `(id, uri)` whose version can be told.
 
     Of a member of a tar it is the archive's. Object stores are asked only with `ask_stores`, one request a file. Web
-    servers are never asked, because they belong to others.
+    servers are never asked, because they belong to others. Nothing is told of an address that `rules` refuse.
     """
     remaining = iter(uris)
-    look = _Look(storage_options, ask_stores)
+    look = _Look(storage_options, ask_stores, rules)
     with ThreadPoolExecutor(_PARALLEL_LOOKS, thread_name_prefix="versions") as pool:
         while chunk := list(islice(remaining, _CHUNK)):
             parts = [chunk[start : start + _A_THREADS_PART] for start in range(0, len(chunk), _A_THREADS_PART)]
@@ -77,7 +83,8 @@ def current_versions(
 class _Look:
     """Looks versions up. Of an archive it is asked once, for all members."""
 
-    def __init__(self, storage_options: StorageOptions | None, ask_stores: bool) -> None:
+    def __init__(self, storage_options: StorageOptions | None, ask_stores: bool, rules: AddressRules) -> None:
+        self._rules = rules
         self._storage_options = storage_options
         self._ask_stores = ask_stores
         self._archives: dict[str, FileVersion | None] = {}
@@ -97,12 +104,14 @@ class _Look:
         return self._archives[archive]
 
     def _version(self, uri: str) -> FileVersion | None:
+        if not self._rules.allows(uri):
+            return None
         if is_local(uri):
             return version_on_disk(local_path(uri))
         if not self._ask_stores or scheme_of(uri).place is Place.WEB:
             return None
         try:
-            filesystem, path = open_filesystem(uri, self._storage_options)
+            filesystem, path = open_checked(uri, self._storage_options, self._rules)
             return version_of(filesystem.info(path))
         except Exception:  # noqa: BLE001  # what cannot be looked up is not known to have changed
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
-from pipeline.storage.schemes import ARCHIVES, Place, scheme_name, scheme_of
+from pipeline.storage.schemes import ARCHIVES, WEB_SCHEMES, Place, scheme_name, scheme_of
 
 StorageOptions = Mapping[str, Any]
 
@@ -47,11 +47,13 @@ def local_path(uri: str) -> str:
     return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111  # Path drops a slash at the end
 
 
-def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> tuple[fsspec.AbstractFileSystem, str]:
+def open_filesystem(
+    uri: str, storage_options: StorageOptions | None = None, web_client: Callable[..., Any] | None = None
+) -> tuple[fsspec.AbstractFileSystem, str]:
     """File system and path of `uri`, set up so that listings are fresh and only our own back-off tries again.
 
     `storage_options` are for the job's store. Options for one scheme stand under its name (`{"https": {…}}`); local
-    files, HTTP and memory get no others.
+    files, HTTP and memory get no others. `web_client` makes the session that speaks to web servers.
 
     `url_to_fs` alone is not enough: s3fs serves listings from a cache, and s3fs and botocore each retry by themselves,
     so that a server that hangs holds a request for many minutes.
@@ -66,6 +68,10 @@ def open_filesystem(uri: str, storage_options: StorageOptions | None = None) -> 
         options[name] = {**default, **options.get(name, {})} if isinstance(default, Mapping) else default
     if scheme.place is not Place.DISK:
         options.setdefault("use_listings_cache", False)
+    if web_client is not None and scheme.place is Place.WEB:
+        options["get_client"] = web_client
+    elif web_client is not None:  # a link of the chain is a web server
+        options |= {name: {**options.get(name, {}), "get_client": web_client} for name in WEB_SCHEMES}
     try:
         filesystem, path = _open(uri, options)
     except (ImportError, TypeError, ValueError) as error:  # TypeError: an option is missing

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ from model import IMAGE_SUFFIXES, Media, MediaError, OpenFile, image_names
 from pipeline.errors import TableChanged
 from pipeline.records import WorkItem
 from pipeline.redact import redact, redact_uri
+from pipeline.storage.addresses import DEFAULT_RULES, AddressRules, RefusedAddress
+from pipeline.storage.checked import open_checked
 from pipeline.storage.faults import http_status, is_transient
 from pipeline.storage.file_versions import FileVersion, version_of, version_on_disk
 from pipeline.storage.parquet import Columns, PlainColumns, RowReader
 from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
 from pipeline.storage.retry import Backoff
 from pipeline.storage.tars import Member, files_in_folder, member_name, tar_index
-from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, split_tar_member
+from pipeline.storage.uris import StorageOptions, is_local, local_path, split_tar_member
 
 _HEADER_BLOCK_BYTES = 64 << 10  # small, because the headers of a tar's members lie far apart
 
@@ -52,6 +54,7 @@ def open_media(
     rows: RowReader | None = None,
     backoff: Backoff | None = None,
     scratch: Path | None = None,
+    rules: AddressRules = DEFAULT_RULES,
 ) -> Iterator[Media]:
     """The bytes of an item's video, until the context ends.
 
@@ -63,15 +66,21 @@ def open_media(
         backoff: how long to go on trying while storage does not answer.
         scratch: a folder on local disk, for a file whose server has no ranges. Left out, the system's temporary one.
 
+        rules: which addresses the job's tables may name.
+
     Raises:
-        MediaError: there is no such file, member or image, or it may not be read.
+        MediaError: there is no such file, member or image, or it may not be read. Of an address that the rules refuse
+            it does not say whether anything is there.
         TableChanged: the row with the bytes is gone or is another video's.
         StorageError: storage did not answer in time, which is not the video's fault.
     """
     name = redact_uri(item.source.uri) if item.source.uri is not None else f"bytes of video {item.video_id!r}"
     with tempfile.TemporaryDirectory(prefix="maskmill-media-", dir=scratch) as spool:
         try:
-            media = _locate(item, name, _Storage(name, storage_options, Path(spool), backoff or Backoff()), rows)
+            if item.source.uri is not None:
+                rules.check(item.source.uri)
+            storage = _Storage(name, _Access(storage_options, rules), Path(spool), backoff or Backoff())
+            media = _locate(item, name, storage, rows)
         except Exception as error:
             reason = _fault_of_the_name(error)
             if reason is None:
@@ -117,14 +126,23 @@ def _row_bytes(item: WorkItem, name: str, options: StorageOptions | None, rows: 
     return data
 
 
+@dataclass(frozen=True)
+class _Access:
+    """How files are opened: with which options, and by which rules."""
+
+    options: StorageOptions | None
+    rules: AddressRules
+
+
 class _Storage:
     """Opens files for one video. `spool` is a folder on local disk that exists as long as the media is open.
 
     `version` is that of the file, or of the archive, that was opened last, where its store tells it.
     """
 
-    def __init__(self, name: str, options: StorageOptions | None, spool: Path, backoff: Backoff) -> None:
-        self.options = options
+    def __init__(self, name: str, access: _Access, spool: Path, backoff: Backoff) -> None:
+        self.options = access.options
+        self._rules = access.rules
         self.version: FileVersion | None = None
         self._told: dict[str, Mapping[str, Any]] = {}
         self._name = name
@@ -152,7 +170,7 @@ class _Storage:
                 return None
             names = image_names([path.name for path in folder.iterdir() if path.is_file()])
             return {name: partial(io.FileIO, folder / name) for name in names}
-        filesystem, path = open_filesystem(uri, self.options)
+        filesystem, path = open_checked(uri, self.options, self._rules)
         if not uri.endswith("/") and self._info(filesystem, path)["type"] != "directory":
             return None
         entries = self._call(filesystem.ls, path, detail=True)
@@ -192,7 +210,7 @@ class _Storage:
 
     def _remote(self, uri: str) -> tuple[int | None, Fetch]:
         """Size of a file and a reader of its ranges. A size of `None` means that the file must be downloaded."""
-        filesystem, path = open_filesystem(uri, self.options)
+        filesystem, path = open_checked(uri, self.options, self._rules)
         if is_local(uri):
             self.version = version_on_disk(path)
             return Path(path).stat().st_size, partial(_read_range, Path(path))
@@ -211,7 +229,7 @@ class _Storage:
         return io.BytesIO(self._call(filesystem.cat_file, path))
 
     def _download(self, uri: str) -> Path:
-        filesystem, path = open_filesystem(uri, self.options)
+        filesystem, path = open_checked(uri, self.options, self._rules)
         target = self._spool / "download"
         self._call(filesystem.get_file, path, str(target))
         return target
@@ -236,6 +254,8 @@ def _fault_of_the_name(error: Exception) -> str | None:
         return None
     if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, ValueError):
         error = error.__cause__  # fsspec's web client raises FileNotFoundError for every error; the cause says more
+    if isinstance(error, RefusedAddress):
+        return str(error)
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
         return "there is no such file; check the uri (a relative one counts from the table's folder)"
     if isinstance(error, PermissionError) or http_status(error) == 403:

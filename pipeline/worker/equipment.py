@@ -34,6 +34,7 @@ from pipeline.output.rows import Provenance
 from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import FlushPolicy, SegmentWriter
 from pipeline.records import WorkItem
+from pipeline.storage.addresses import AddressRules
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.retry import Backoff
 from pipeline.storage.scratch import WorkerFolder
@@ -58,7 +59,15 @@ class OpenMedia(Protocol):
     """The bytes of one video while a context is open; see `pipeline.video.media.open_media`."""
 
     def __call__(
-        self, item: WorkItem, storage_options: StorageOptions, rows: RowReader, backoff: Backoff, /, *, scratch: Path
+        self,
+        item: WorkItem,
+        storage_options: StorageOptions,
+        rows: RowReader,
+        backoff: Backoff,
+        /,
+        *,
+        scratch: Path,
+        rules: AddressRules,
     ) -> AbstractContextManager[Media]: ...
 
 

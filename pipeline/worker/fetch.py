@@ -8,6 +8,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import WorkItem
@@ -90,7 +91,8 @@ class Fetch:
         backoff = Backoff(min(Backoff.patience_seconds, settings.config.worker.storage_patience_seconds))
         prompts = self.prompts = stages.read_prompts(item, options, tables.prompts, keep)
         self.kept = read_kept(item, options, tables.kept, keep)
-        opened = stages.open_media(item, options, tables.video_bytes, backoff, scratch=scratch)
+        rules = address_rules(settings.config)
+        opened = stages.open_media(item, options, tables.video_bytes, backoff, scratch=scratch, rules=rules)
         media = self._resources.enter_context(opened)
         self.version = FileVersion(media.num_bytes or 0, media.version) if media.version else None
         self.fetch_seconds = time.perf_counter() - started

@@ -78,6 +78,7 @@ def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
         f"log_file={log_file}",
         "cluster.actors=1",
         "max_failed_fraction=1",
+        "input.hosts=['*',127.0.0.1]",
         "worker.beat_seconds=1",
         "flush.seconds=1",
         "worker.storage_patience_seconds=5",

@@ -117,7 +117,9 @@ def test_a_video_that_kills_its_worker_every_time_and_one_that_stops_it(
         media.harm["hanging.mp4"] = lambda pid: os.kill(pid, signal.SIGSTOP)
         videos, prompts = add_videos(few, tmp_path, media, "killer", "hanging")
         inputs = replace(few, videos=videos, prompts=prompts, num_videos=few.num_videos + 2)
-        arguments = inputs.arguments(output, "cluster.actors=2", "worker.hang_seconds=15", *OFTEN)
+        arguments = inputs.arguments(
+            output, "cluster.actors=2", "worker.hang_seconds=15", "input.hosts=127.0.0.1", *OFTEN
+        )
         with RunningJob(tmp_path, *arguments) as job:
             assert job.wait(600) == 0, job.log
         # Three strikes; once more where both workers died at the same moment, which is blamed on nobody.

@@ -246,6 +246,7 @@ def test_secrets_are_nowhere(
             *arguments,
             f"output={output}",
             "max_failed_fraction=1",
+            "input.hosts=['*',127.0.0.1]",
             f"+storage_options.http.headers.Authorization={SECRET}",
             "worker.storage_patience_seconds=2",
         ]

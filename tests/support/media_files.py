@@ -16,6 +16,7 @@ from av.stream import Disposition
 from model import Media
 from pipeline.arrays import UInt8Array
 from pipeline.records import RowSpan, VideoSource, WorkItem
+from pipeline.storage.addresses import AddressRules
 from pipeline.video.media import open_media
 
 
@@ -132,13 +133,16 @@ def media_of(data: bytes, name: str = "clip") -> Media:
     return Media(name, (lambda: io.BytesIO(data),))
 
 
+ON_LOOPBACK = AddressRules(hosts=("127.0.0.1", "*"))
+
+
 def item(uri: str | Path | None, bytes_at: RowSpan | None = None) -> WorkItem:
     """A work item for a video by URI, or in a row."""
     return WorkItem("clip", VideoSource(None if uri is None else str(uri), bytes_at), (), "")
 
 
 def read_all(uri: str | Path) -> bytes:
-    """The bytes of a file through `open_media`."""
-    with open_media(item(uri)) as media, media.files[0]() as file:
+    """The bytes of a file through `open_media`. Tests serve videos on loopback, which no table may name by default."""
+    with open_media(item(uri), rules=ON_LOOPBACK) as media, media.files[0]() as file:
         data: bytes = file.read()
         return data

@@ -233,10 +233,10 @@ def test_a_missing_file_is_a_failed_row_and_the_next_video_is_labeled(
 def test_a_storage_fault_gives_the_item_back(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     is_away = True
 
-    def away(*arguments: Any, scratch: Path) -> AbstractContextManager[Media]:
+    def away(*arguments: Any, **keywords: Any) -> AbstractContextManager[Media]:
         if is_away:
             raise StorageError("reading a.mp4 failed 9 times; key=AKIA")
-        return open_media(*arguments, scratch=scratch)
+        return open_media(*arguments, **keywords)
 
     worker = make(Stages(open_media=away))
     report = worker.work([items["a"]])
@@ -575,9 +575,9 @@ def test_a_worker_leaves_the_temporary_folder_of_its_process_alone(
     """With `cluster=serial` it is the user's process. All scratch lies in the worker's own folder."""
     before, during, folders = tempfile.gettempdir(), [], []
 
-    def noting_media(*arguments: Any, scratch: Path) -> Any:
-        folders.append(scratch)
-        return open_media(*arguments, scratch=scratch)
+    def noting_media(*arguments: Any, **keywords: Any) -> Any:
+        folders.append(keywords["scratch"])
+        return open_media(*arguments, **keywords)
 
     def noting(steps: Sequence[Step]) -> list[FrameResult]:
         during.append(tempfile.gettempdir())
