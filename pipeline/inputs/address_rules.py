@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config.job_config import JobConfig
 from pipeline.storage.addresses import AddressRules, remote_schemes
-from pipeline.storage.schemes import is_of_this_machine, scheme_name, scheme_of
+from pipeline.storage.schemes import is_of_this_machine, names_host, scheme_name, scheme_of
 
 
 def address_rules(config: JobConfig) -> AddressRules:
@@ -20,11 +20,11 @@ def address_rules(config: JobConfig) -> AddressRules:
     schemes = None if is_of_this_machine(naming) else remote_schemes() | {scheme_name(naming)}
     if config.input.schemes is not None:
         schemes = frozenset(name for given in config.input.schemes for name in (given, *_other_names(given)))
-    hosts = {urlsplit(place).hostname or "" for place in places if scheme_of(place).names_host}
+    hosts = {urlsplit(place).hostname or "" for place in places if names_host(place)}
     return AddressRules(schemes, config.input.hosts, frozenset(hosts - {""}))
 
 
 def _other_names(scheme: str) -> tuple[str, ...]:
     """`s3a` for `s3`; none for `http`, because a user who allows `https` does not mean both."""
-    found = scheme_of(f"{scheme}://")
-    return () if found.names_host else found.names
+    uri = f"{scheme}://"
+    return () if names_host(uri) else scheme_of(uri).names

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from pipeline.storage.schemes import ARCHIVES, SCHEMES, Place, is_known, is_web, scheme_name, scheme_of
+from pipeline.storage.schemes import ARCHIVES, SCHEMES, Place, is_known, is_web, names_host, scheme_name
 from pipeline.storage.uris import is_local, split_tar_member
 
 # Addresses at which clouds answer their own machines, and that are not link-local as 169.254.169.254 is.
@@ -53,7 +53,7 @@ class AddressRules:
         for link in links:
             if scheme_name(link) not in ARCHIVES:
                 self._check_scheme(link)
-                if scheme_of(link).names_host:
+                if names_host(link):
                     self._check_host_of(link)
         return None
 

@@ -30,7 +30,6 @@ class Scheme:
     `can_create`: its fsspec package has create-only writes that the server itself refuses (`If-None-Match`). fsspec's
     own `mode="create"` is no such thing: it looks and then writes, so that two writers can both succeed.
     `narrows_listings`: its `find` takes a prefix that the server applies. Others ignore the argument.
-    `names_host`: what stands after `://` is a host that is connected to, and no bucket.
     `libraries`: packages of its client, whose errors are the store's and not the program's.
     `options`: given to every file system of the scheme. `job_options`: given in addition to the one of `output=`.
     """
@@ -40,7 +39,6 @@ class Scheme:
     install: str = ""
     can_create: bool = False
     narrows_listings: bool = False
-    names_host: bool = False
     libraries: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     job_options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,11 +67,11 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(("abfs", "abfss", "az"), install="adlfs", can_create=True, libraries=("azure", "aiohttp")),
     Scheme(("hf",), install="huggingface_hub"),
-    Scheme(("ftp",), names_host=True),
-    Scheme(("sftp", "ssh"), install="paramiko", names_host=True),
-    Scheme(("smb",), install="smbprotocol", names_host=True),
-    Scheme(("webhdfs",), install="requests", names_host=True),
-    Scheme(("http", "https"), Place.WEB, install="aiohttp", names_host=True, libraries=("aiohttp",)),
+    Scheme(("ftp",)),
+    Scheme(("sftp", "ssh"), install="paramiko"),
+    Scheme(("smb",), install="smbprotocol"),
+    Scheme(("webhdfs",), install="requests"),
+    Scheme(("http", "https"), Place.WEB, install="aiohttp", libraries=("aiohttp",)),
     # A `reference` file says which other files to read, whoever wrote it.
     Scheme(("reference", "generic", "dask", "dir", "asyncwrapper", "async_wrapper"), Place.INDIRECT),
     Scheme(("blockcache", "cached", "filecache", "simplecache"), Place.INDIRECT),
@@ -85,6 +83,8 @@ ARCHIVES = ("zip", "tar", "libarchive")
 _BY_NAME = {name: scheme for scheme in SCHEMES for name in scheme.names}
 
 WEB_SCHEMES = tuple(name for scheme in SCHEMES if scheme.place is Place.WEB for name in scheme.names)
+
+_HOST_SCHEMES = {*WEB_SCHEMES, "ftp", "sftp", "ssh", "smb", "webhdfs"}
 
 CLIENT_LIBRARIES = frozenset(library for scheme in SCHEMES for library in scheme.libraries)
 """Packages whose errors are those of a store."""
@@ -99,12 +99,17 @@ def scheme_name(uri: str) -> str:
 def scheme_of(uri: str) -> Scheme:
     """The row of a path or URI."""
     name = scheme_name(uri)
-    return _BY_NAME.get(name) or Scheme((name,), install=f"the fsspec package that serves {name}://", names_host=True)
+    return _BY_NAME.get(name) or Scheme((name,), install=f"the fsspec package that serves {name}://")
 
 
 def is_known(uri: str) -> bool:
     """Whether the scheme of a URI has a row."""
     return scheme_name(uri) in _BY_NAME
+
+
+def names_host(uri: str) -> bool:
+    """Whether a URI names a host that is connected to, and no bucket. Of an unknown scheme this is assumed."""
+    return not is_known(uri) or scheme_name(uri) in _HOST_SCHEMES
 
 
 def is_of_this_machine(uri: str) -> bool:
