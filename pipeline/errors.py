@@ -72,6 +72,10 @@ class LostOwnership(OwnedByAnother):
     """Another driver has taken this job over: stop at once, write nothing more."""
 
 
+class NotFinite(Exception):
+    """The network computed nan or inf for a video, so that its masks would say nothing."""
+
+
 class WorkerBroken(RuntimeError):
     """This process can go on with no video; another one may."""
 

@@ -111,6 +111,9 @@ NO_DETAILS = OutcomeDetails()
 class Outcome:
     """How one video ended, as the commit log keeps it. `num_masks` is the number of its rows in `masks`.
 
+    `error_class` of a failed video is `input`, `memory`, `numbers` (nan or inf from the network) or `internal` (a fault
+    of maskmill), of a quarantined one `crash`; that of others is empty.
+
     `prompt_hash` is empty if the video has no prompts, and also if its prompts changed while the job ran, because then
     the next run plans it anew.
     """

@@ -9,6 +9,7 @@ Legend: B objects, H, W pixels.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from typing import Protocol
 import torch
 
 from model import FrameResult, device_type, download, upsample_logits
+from pipeline.errors import NotFinite
 from pipeline.masks.from_logits import encode_logits, encode_masks
-from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, pack_runs, unpack_runs
+from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, largest_logits, pack_runs, unpack_runs
 from pipeline.masks.rle import Rle, rle_of_runs
 from pipeline.output.mask_rows import Mask, MaskRows
 from pipeline.records import FramePosition
@@ -51,11 +53,20 @@ class Positions(Protocol):
 
 @dataclass(frozen=True)
 class _Encoded:
-    """What a helper made of one frame; `None` for an object whose runs did not fit into the copy."""
+    """What a helper made of one frame; `None` for an object whose runs did not fit into the copy.
+
+    `largest_logits` are absolute. Where a number is not finite, no mask was encoded.
+    """
 
     rles: list[Rle | None]
     object_scores: list[float]
     predicted_ious: list[float]
+    largest_logits: list[float]
+
+    def not_finite(self) -> int | None:
+        """The first object of which a number is nan or inf, by its place in the frame's result."""
+        numbers = zip(self.object_scores, self.predicted_ious, self.largest_logits, strict=True)
+        return next((place for place, found in enumerate(numbers) if not all(map(math.isfinite, found))), None)
 
 
 @dataclass
@@ -101,7 +112,10 @@ class MaskEncoder:
             self._take()
 
     def put(self, result: FrameResult) -> int:
-        """Encode the masks of one frame, waiting if too many are on their way; returns its frame index."""
+        """Encode the masks of one frame, waiting if too many are on their way; returns its frame index.
+
+        Here and in `finish`, `NotFinite` is raised for a frame of which a number of the network is nan or inf.
+        """
         waiting = _Waiting(result, None)
         if device_type(result.logits_BHW) != "cpu":
             scores_B, ious_B = result.object_scores_B, result.predicted_ious_B
@@ -129,10 +143,13 @@ class MaskEncoder:
     def _encode_logits(self, result: FrameResult) -> _Encoded:
         started = time.perf_counter()
         encoded = _Encoded(
-            list(encode_logits(result.logits_BHW, self._frames.size_hw)),
+            [],
             result.object_scores_B.float().tolist(),
             result.predicted_ious_B.float().tolist(),
+            largest_logits(result.logits_BHW).tolist(),
         )
+        if encoded.not_finite() is None:
+            encoded.rles.extend(encode_logits(result.logits_BHW, self._frames.size_hw))
         self.seconds += time.perf_counter() - started
         return encoded
 
@@ -142,7 +159,7 @@ class MaskEncoder:
         frame = unpack_runs(packed, num_objects, size_hw, self._packing)
         rles = [None if runs is None else rle_of_runs(runs, size_hw[0]) for runs in frame.runs]
         self.seconds += time.perf_counter() - started
-        return _Encoded(rles, frame.object_scores, frame.predicted_ious)
+        return _Encoded(rles, frame.object_scores, frame.predicted_ious, frame.largest_logits)
 
     def _take(self) -> None:
         waiting = self._waiting[0]
@@ -150,6 +167,11 @@ class MaskEncoder:
         self._waiting.popleft()
         result = waiting.result
         position = self._frames.position(result.frame_index)
+        if (place := encoded.not_finite()) is not None:
+            raise NotFinite(
+                f"{position}, object {result.object_ids[place]}: the network's numbers are not finite (nan or inf); "
+                "check the weights, or compute with model.dtype=float32"
+            )
         for index, object_id in enumerate(result.object_ids):
             rle = encoded.rles[index] or self._encode_whole(result.logits_BHW[index : index + 1])
             self._rows.add(

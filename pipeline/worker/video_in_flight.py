@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from model import FrameResult, MediaError, Step
-from pipeline.errors import InputError, StorageError, TableChanged, WorkerBroken, describe
+from pipeline.errors import InputError, NotFinite, StorageError, TableChanged, WorkerBroken, describe
 from pipeline.output.rows import labeled_video
 from pipeline.output.saved_sessions import SessionStore, session_identity
 from pipeline.output.segment_writer import LabeledVideo
@@ -117,6 +117,11 @@ class VideoInFlight:
         Raises the error, or `WorkerBroken`, if the worker can go on with no video.
         """
         if isinstance(error, (MediaError, InputError)):
+            return self.failed(error)
+        if isinstance(error, NotFinite):
+            if self._equipment.network.model.device.type == "cuda" and not self.item.alone:
+                # A broken card computes such numbers, too. The driver tries the video again in another process, alone.
+                raise WorkerBroken(f"video {self.item.video_id!r}, {error}") from error
             return self.failed(error)
         if is_poisoned(error):
             raise error
@@ -234,6 +239,8 @@ def _explanation(error: Exception) -> tuple[str, str]:
     """Class and message of a failed video's row."""
     if isinstance(error, (MediaError, InputError)):
         return "input", redact(str(error))
+    if isinstance(error, NotFinite):
+        return "numbers", str(error)
     if is_out_of_memory(error):
         return "memory", f"out of memory, also with one object at a time ({describe(error)})"
     return "internal", f"{describe(error)}; this is a fault of maskmill, please report it"

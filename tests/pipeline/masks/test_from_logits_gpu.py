@@ -73,6 +73,7 @@ def test_objects_in_several_chunks_are_in_order() -> None:
     assert [rle_of_runs(runs, 90) for runs in frame.runs if runs is not None] == usual_route(logits, (90, 120))
     assert frame.object_scores == scores(5).tolist()
     assert frame.predicted_ious == (scores(5) / 2).tolist()
+    assert frame.largest_logits == logits.abs().amax(dim=(1, 2)).tolist()
 
 
 def test_a_mask_with_too_many_runs_is_named_and_the_others_are_whole() -> None:
@@ -94,7 +95,7 @@ def test_nothing_looks_at_a_value_on_the_device() -> None:
     logits, values = torch.empty(20, 256, 256, device="meta"), torch.empty(20, device="meta")
     with as_on("cuda"):
         packed = pack_runs(logits, values, values, (1080, 1920))
-    assert packed.shape == (3 * 20 + 20 * DEFAULT_PACKING.places_per_column * 1920,)
+    assert packed.shape == (4 * 20 + 20 * DEFAULT_PACKING.places_per_column * 1920,)
 
 
 @pytest.mark.parametrize("size_hw", [pytest.param((1080, 1920), marks=pytest.mark.slow), (31, 17)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import torch
 from model.network.kernels import as_on
 from model.pixels.transfers import download
 from model.tracking.state import FrameResult
+from pipeline.errors import NotFinite
 from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing
 from pipeline.output.mask_rows import MaskRows
 from pipeline.worker.mask_encoder import BeginCopy, Copying, MaskEncoder
@@ -78,6 +80,37 @@ def test_a_slow_copy_is_waited_for_some_frames_later_only() -> None:
         masks = encoded(begin)
     assert masks.num_rows == NUM_FRAMES + 4
     assert waits == list(range(NUM_FRAMES))
+
+
+def damaged(result: FrameResult, name: str, value: float) -> FrameResult:
+    """A result with one number that is not finite, of its last object."""
+    changed = getattr(result, name).clone()
+    changed.view(len(changed), -1)[-1, -1] = value
+    return replace(result, **{name: changed})
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("object_scores_B", math.nan),
+        ("predicted_ious_B", math.inf),
+        ("logits_BHW", math.nan),
+        ("logits_BHW", math.inf),
+        ("logits_BHW", -math.inf),
+    ],
+)
+def test_numbers_that_are_not_finite_become_no_mask(name: str, value: float, device: str) -> None:
+    """Also those of a single pixel, which no score shows."""
+    rows = MaskRows("v", SIZE_HW)
+    with as_on(device), MaskEncoder(Frames(), rows) as encoder:
+        for result in results():
+            encoder.put(damaged(result, name, value) if result.frame_index == 7 else result)
+            if result.frame_index == 7:
+                break
+        with pytest.raises(NotFinite, match=r"^frame 14, object 2: the network's numbers are not finite"):
+            encoder.finish()
+    assert max(rows.table()["frame_index"].to_pylist()) == 12
 
 
 @pytest.mark.usefixtures("gpu")
