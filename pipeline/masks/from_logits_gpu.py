@@ -5,8 +5,8 @@ makes one buffer of int32. Its size follows from shapes alone, so the host never
 
     scores B | predicted IoUs B | largest logits B | numbers of boundaries B | places of boundaries, by chunk of objects
 
-The first three are float32, the scores bit for bit. The largest logit is that by absolute value. It is inf or nan if any
-logit of the object is, because neither a mask nor a score need show that. A boundary is a pixel in column order at
+The first three are float32, the scores bit for bit. The largest logit is that by absolute value. It is inf or nan if
+any logit of the object is, because neither a mask nor a score need show that. A boundary is a pixel in column order at
 which a mask changes. Masks begin with zeros, so a mask with its first pixel set has a boundary at 0. The places of one
 chunk follow one another without gaps. The chunk has room for `places_per_column` boundaries in each column of each
 mask, which its objects share. An object that finds no room comes out as `None`, and its whole mask is copied.
