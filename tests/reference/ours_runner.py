@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -29,18 +29,25 @@ def ours_outputs(
     model: Sam2, frames_TSS3: npt.NDArray[np.uint8], seeds: Iterable[Seed], direction: Direction
 ) -> Outputs:
     """All objects in one session: frames are S×S, so that nothing is resized."""
+    return {key: output for frame in our_walk(model, frames_TSS3, seeds, direction) for key, output in frame.items()}
+
+
+def our_walk(
+    model: Sam2, frames_TSS3: npt.NDArray[np.uint8], seeds: Iterable[Seed], direction: Direction
+) -> Iterator[Outputs]:
+    """`ours_outputs` frame by frame, for those who have seen enough before the walk ends."""
     session = VideoSession(model, ArrayFrames(frames_TSS3))
     for seed in seeds:
         session.add_prompt(seed.object_id, seed.frame_index, _prompt(seed.prompt, frames_TSS3.shape[1]))
-    outputs: Outputs = {}
     for result in session.propagate(direction):
-        for row, object_id in enumerate(result.object_ids):
-            outputs[object_id, result.frame_index] = FrameOutput(
+        yield {
+            (object_id, result.frame_index): FrameOutput(
                 logits_HW=_as_array(result.logits_BHW[row]),
                 object_score=float(result.object_scores_B[row]),
                 predicted_iou=float(result.predicted_ious_B[row]),
             )
-    return outputs
+            for row, object_id in enumerate(result.object_ids)
+        }
 
 
 def _as_array(tensor: torch.Tensor) -> FloatArray:
