@@ -15,14 +15,15 @@ from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 from model.weights.checkpoint import load_model
 from tests.support.clips import moving_clip
-from tests.support.sessions import EncodingOnce
+from tests.support.sessions import SMALL_SIZE, EncodingOnce
 
 NUM_FRAMES = 24
 
 
 @functools.cache
-def mini() -> Sam2:
-    return EncodingOnce(load_model("mini"))
+def network() -> Sam2:
+    """Mini's weights on a small input: a saved session must bring back the same bits at any size."""
+    return EncodingOnce(load_model("mini"), SMALL_SIZE)
 
 
 @functools.cache
@@ -36,7 +37,7 @@ def frames() -> np.ndarray:
 
 
 def new_session(max_prompted: int | None = None) -> VideoSession:
-    session = VideoSession(mini(), ArrayFrames(frames()), max_prompted)
+    session = VideoSession(network(), ArrayFrames(frames()), max_prompted)
     session.add_prompt(7, 3, BoxPrompt((20.0, 4.0, 50.0, 30.0)))
     session.add_prompt(7, 20, PointPrompt(((40.0, 16.0),), (1,)))
     session.add_prompt(2, 12, PointPrompt(((30.0, 48.0),), (1,)))
@@ -67,7 +68,7 @@ def test_goes_on_with_the_same_bits(direction: str, stop_after: int, max_prompte
     walk = first.propagate(direction)
     before = bits(next(walk) for _ in range(stop_after))
     saved = first.to_bytes()
-    second = VideoSession.from_bytes(saved, mini(), ArrayFrames(frames()))
+    second = VideoSession.from_bytes(saved, network(), ArrayFrames(frames()))
     after = bits(second.propagate(direction, resume=True))
 
     assert before + after == whole_walk(direction, max_prompted)
@@ -76,7 +77,7 @@ def test_goes_on_with_the_same_bits(direction: str, stop_after: int, max_prompte
 
 @pytest.mark.slow
 def test_its_size_does_not_depend_on_how_far_it_is() -> None:
-    session = VideoSession(mini(), ArrayFrames(np.concatenate([frames()] * 2)))
+    session = VideoSession(network(), ArrayFrames(np.concatenate([frames()] * 2)))
     session.add_prompt(1, 0, BoxPrompt((20.0, 4.0, 50.0, 30.0)))
     sizes = {r.frame_index: len(session.to_bytes()) for r in session.propagate("forward") if r.frame_index in (22, 46)}
     assert sizes[22] == pytest.approx(sizes[46], rel=0.01)
@@ -85,4 +86,4 @@ def test_its_size_does_not_depend_on_how_far_it_is() -> None:
 @pytest.mark.parametrize("data", [b"", b"x" * 100, (2**62).to_bytes(8, "little") + b"{}"])
 def test_anything_else_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="session"):
-        VideoSession.from_bytes(data, mini(), ArrayFrames(frames()))
+        VideoSession.from_bytes(data, network(), ArrayFrames(frames()))
