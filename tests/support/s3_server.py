@@ -64,6 +64,7 @@ class S3Server:
             "-s3.port.lance=0",
             "-master.telemetry=false",
             "-volume.max=20",
+            "-master.electionTimeout=1s",  # 10 s otherwise, up to twice that at each start again
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
         ]

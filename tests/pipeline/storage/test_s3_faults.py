@@ -76,7 +76,8 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None
     server = S3Server(tmp_path / "own server")
     try:
         server.start()
-        storage = JobStorage(f"{server.new_folder()}/job", server.options(), backoff=Backoff(patience_seconds=60))
+        patient = Backoff(patience_seconds=60, longest_seconds=1)
+        storage = JobStorage(f"{server.new_folder()}/job", server.options(), backoff=patient)
         _, keeper = driver(storage, tmp_path)
         keeper.commit([publish(storage, tmp_path, labeled("a", 5))])
         server.stop()
