@@ -50,7 +50,11 @@ PROMPTS = (
 
 # Two objects over 24 frames, prompted on the first frame (or on the last, backward).
 LONG_FRAMES = 24
-LONG_PINNED = {256: Pinned(2, -4.67, LONG_FRAMES), 1024: Pinned(2, -3.0, LONG_FRAMES)}
+LONG_PINNED = {
+    128: Pinned(7, -4.9, LONG_FRAMES),
+    256: Pinned(2, -4.67, LONG_FRAMES),
+    1024: Pinned(2, -3.0, LONG_FRAMES),
+}
 LONG_PROMPTS: tuple[Prompt, Prompt] = (Click(((190.0, 130.0),), (1,)), Box((30.0, 60.0, 140.0, 190.0)))
 
 
