@@ -25,7 +25,7 @@ from pipeline.config.key_help import describe_key
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
-from pipeline.text import say, say_at_once
+from pipeline.text import complain, say, say_at_once, set_in
 
 
 class ExitCode(IntEnum):
@@ -64,7 +64,7 @@ def describe_exit_codes() -> str:
 
 def explain(error: Exception) -> ExitCode:
     """Print why a command ends, in one line without secrets, and return its exit code."""
-    print(f"maskmill: {redact(str(error))}", file=sys.stderr)
+    complain(redact(str(error)))
     return ExitCode.ENVIRONMENT if isinstance(error, StorageError) else ExitCode.REFUSED
 
 
@@ -99,10 +99,24 @@ def set_up_logging() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    log_to_terminal(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     # The client of S3 says at each start, several times, where it has found its credentials.
     logging.getLogger("aiobotocore.credentials").setLevel(logging.WARNING)
     logging.getLogger("botocore.credentials").setLevel(logging.WARNING)
+
+
+class TerminalLines(logging.Formatter):
+    """Records as they may stand on a terminal: with control characters escaped, and each but the first line set in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return set_in(super().format(record))
+
+
+def log_to_terminal(level: int, form: str) -> None:
+    """Send the log of this process to the standard error, unless somebody has set it up already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(TerminalLines(form, datefmt="%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 class JobArguments(Group):

@@ -27,12 +27,21 @@ _PLAIN_SIGNS = str.maketrans({"×": "x", "·": "|", "…": "...", "–": "-", "�
 
 
 def say(text: str) -> None:
-    """Print a text and the end of its line. It is no error when the reader has gone, as `| head` does."""
+    """Print a text and the end of its line. It is no error when the reader has gone, as `| head` does.
+
+    Control characters are escaped. Whoever puts a text of others into one of several lines asks `escaped` for it,
+    because a line feed in it is no end of a line.
+    """
     try:
-        print(printable(text, sys.stdout), flush=True)
+        print(printable("\n".join(map(escaped, text.split("\n"))), sys.stdout), flush=True)
     except BrokenPipeError:
         # The interpreter complains at its end unless what is left in the buffer goes somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(message: str) -> None:
+    """Print on the standard error why a command ends, in one line or with further lines that are set in."""
+    print(printable(set_in(f"maskmill: {message}"), sys.stderr), file=sys.stderr)
 
 
 def say_at_once(line: str) -> None:
@@ -61,9 +70,27 @@ def printable(text: str, stream: TextIO) -> str:
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def escaped(text: str) -> str:
+    """A text in one printable line: line feeds, escapes of terminals and other control characters are written out.
+
+    Ids and addresses come from tables. They must not be able to move the cursor, or to look like lines of ours.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+def set_in(text: str) -> str:
+    """A text for a log: control characters are escaped, and each further line is set in, so that it looks like none."""
+    first, *others = text.split("\n")
+    return "\n".join([escaped(first), *(f"  {escaped(line)}" for line in others)])
+
+
 def one_line(text: str, most: int = 80) -> str:
     """One printable line of a text that is not ours, cut off after so many letters."""
-    line = "".join(letter if letter.isprintable() else "�" for letter in text)
+    line = escaped(text)
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from pipeline.check.estimate import Experience, Volume
 from pipeline.check.look import look
 from pipeline.check.page import Findings, page
@@ -16,7 +14,7 @@ from pipeline.driver.run_record import RunRecord, recorded_run
 from pipeline.driver.summary import End
 from pipeline.errors import ConfigError, InputError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
-from pipeline.text import counted, say
+from pipeline.text import complain, counted, say
 
 
 def run(config: JobConfig) -> int:
@@ -50,7 +48,7 @@ def _check(config: JobConfig, record: RunRecord) -> End:
         raise ConfigError(str(error)) from error
     except StorageError as error:
         message = redact(str(error))
-        print(f"maskmill: {message}", file=sys.stderr)
+        complain(message)
         return End(ExitCode.ENVIRONMENT, message)
     num_bad = findings.num_bad + len(refused)
     return End(

@@ -12,7 +12,7 @@ from pipeline.driver.progress import duration
 from pipeline.driver.prune import describe_pruned
 from pipeline.inputs.plan import Plan
 from pipeline.redact import redact_uri
-from pipeline.text import counted
+from pipeline.text import counted, escaped
 
 _NUM_EXAMPLES = 5
 _ENOUGH_FRAMES = 24  # to say how fast videos are decoded
@@ -75,7 +75,7 @@ def page(
     for title, found in (("wrong", refused), ("unread", findings.unreadable), ("fails", findings.failing)):
         lines += _listed(title, found)
     lines += _listed("odd", findings.odd)
-    lines += [f"warning  {warning}" for warning in plan.warnings]
+    lines += [f"warning  {escaped(warning)}" for warning in plan.warnings]
     if volume.num_videos:
         lines.append("unknown  whether the model loads, whether it sees the objects, and whether the files are whole")
     bad = findings.num_bad + len(refused)
@@ -139,7 +139,7 @@ def _size(volume: Volume, experience: Experience) -> str:
 def _listed(title: str, found: Sequence[str]) -> list[str]:
     if not found:
         return []
-    return [f"{title:<8} {len(found)}:", *(f"         {text}" for text in first_of(found, _NUM_EXAMPLES))]
+    return [f"{title:<8} {len(found)}:", *(f"         {escaped(text)}" for text in first_of(found, _NUM_EXAMPLES))]
 
 
 def _of_object(number: int, text: str) -> str:

@@ -7,6 +7,7 @@ takes that folder off before it imports anything of ours, so this module imports
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ class ActorWorker:
     def __init__(self, made: bytes, worker_id: str, foreign_folders: Sequence[str]) -> None:
         self._name = f"maskmill-{worker_id}"
         sys.path[:] = [folder for folder in sys.path if folder not in foreign_folders]
+        from pipeline.command import log_to_terminal
+
+        log_to_terminal(logging.WARNING, "%(message)s")  # Ray hands it on to the driver's terminal
         self._worker = cloudpickle.loads(made)(worker_id)
 
     def __repr__(self) -> str:

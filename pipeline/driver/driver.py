@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -49,6 +48,7 @@ from pipeline.records import Ending, Outcome, WorkItem
 from pipeline.redact import redact
 from pipeline.storage.scratch import WorkerFolder
 from pipeline.tables import JobTables
+from pipeline.text import complain
 
 _log = logging.getLogger(__name__)
 
@@ -199,5 +199,5 @@ def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
 
 def _stopped(error: Exception, code: ExitCode) -> End:
     message = redact(str(error))
-    print(f"maskmill: {message}", file=sys.stderr)
+    complain(message)
     return End(code, message)

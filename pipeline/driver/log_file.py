@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -32,6 +33,9 @@ RUNS = logging.getLogger("pipeline.runs")
 for _logger in (VIDEOS, RUNS):
     _logger.propagate = False
     _logger.addHandler(logging.NullHandler())  # otherwise Python prints warnings of a logger that has no handler
+
+# Control characters that JSON lets pass, and signs that turn the direction of what follows: people read logs as well.
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _FIELDS = (
     *("video_id", "object_id", "attempt", "worker_id", "status", "error_class", "strikes"),
@@ -79,7 +83,8 @@ class JsonLines(logging.FileHandler):
         }
         document |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         document |= getattr(record, "facts", {})
-        return json.dumps(document, ensure_ascii=False)
+        text = json.dumps(document, ensure_ascii=False)
+        return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @contextlib.contextmanager
