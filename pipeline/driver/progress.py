@@ -7,18 +7,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple, TextIO
 
 from pipeline.cluster.executor import Executor
-from pipeline.commits import status_file
 from pipeline.commits.status_file import RunStatus
 from pipeline.driver.clock import DEFAULT_PACE
-from pipeline.errors import StorageError
+from pipeline.driver.status_writer import StatusWriter
 from pipeline.records import BAD, Outcome, Status
-from pipeline.redact import redact
 from pipeline.storage.job_storage import JobStorage
-from pipeline.storage.retry import Backoff
 from pipeline.text import OBJECT, WARNING, Causes, counted, printable
 
 _TERMINAL_SECONDS = 1.0
@@ -72,8 +68,7 @@ class Progress:
         self._num_planned = num_planned
         self._num_before = num_before
         self._num_former = num_former
-        # The status file only informs, so the driver does not wait for a store that is away.
-        self._storage = replace(storage, backoff=Backoff(patience_seconds=0.0))
+        self._status_writer = StatusWriter(storage, self.note)
         self._stream = stream or sys.stderr
         self._clock = clock
         self._status_seconds = status_seconds
@@ -143,7 +138,7 @@ class Progress:
             self._show(f"\r\x1b[K{line}" if self._is_terminal else f"{line}\n")
         if now >= self._next_status:
             self._next_status = now + self._status_seconds
-            self.write_status(state, num_workers, num_starting)
+            self._status_writer.put(self._shown_status(state, num_workers, num_starting))
 
     def line(self, num_workers: int, num_starting: int = 0) -> str:
         """`12/40 videos (10 before) · 1280 frames · 35.1 frames/s · ETA 1:20 · 2 failed · 2 workers`."""
@@ -170,7 +165,11 @@ class Progress:
             print(printable(text, self._stream), end="", file=self._stream, flush=True)
 
     def write_status(self, state: str, num_workers: int, num_starting: int = 0) -> None:
-        """Write `_status.json`. A store that does not answer raises nothing, because the file only informs."""
+        """Write `_status.json` and wait for it. A store that does not take it raises nothing."""
+        self._status_writer.finish(self._shown_status(state, num_workers, num_starting))
+
+    def _shown_status(self, state: str, num_workers: int, num_starting: int) -> RunStatus:
+        """What the file says now; the executor shows it as metrics."""
         rates = self._rates()
         status = RunStatus(
             state=state,
@@ -193,10 +192,7 @@ class Progress:
             last_error=self.last_error,
         )
         self._show_status(status.to_dict())
-        try:
-            status_file.write_status(self._storage, status)
-        except StorageError as error:
-            self.last_error = redact(str(error))
+        return status
 
     def _counts_now(self) -> _Counts:
         return _Counts(self._clock(), self.num_frames, self.num_ended, self.by_status[Status.OK])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_the_status_file_holds_counts_rates_and_the_last_error(disk_storage: Job
     progress.committed([ended("a"), ended("b", Status.FAILED, "input", "no such file")])
     progress.last_error = "worker w1 died"
     clock.sleep(10)
-    progress.tick("running", 3)
+    progress.write_status("running", 3)
     status = json.loads(disk_storage.read("_status.json"))
     assert status["state"] == "running"
     assert status["num_ended"] == {"ok": 1, "failed": 1, "quarantined": 0, "no_prompts": 0}
@@ -119,7 +120,32 @@ class Away(JobStorage):
 def test_a_store_that_is_away_does_not_hold_the_job_up(clock: Clock, tmp_path: Path) -> None:
     progress = progress_of(Away(str(tmp_path)), clock)
     progress.tick("running", 1)
+    progress.write_status("running", 1)
     assert progress.last_error == "away"
+
+
+class Hanging(JobStorage):
+    """A store that takes a document when it is told to; `seen` are those that it took, in their order."""
+
+    may_go: ClassVar[threading.Event]
+    seen: ClassVar[list[int]]
+
+    def replace(self, path: str, data: bytes) -> None:
+        assert self.may_go.wait(5)
+        self.seen.append(json.loads(data)["num_workers"])
+
+
+def test_a_store_that_hangs_does_not_hold_the_loop(clock: Clock, tmp_path: Path) -> None:
+    """What was to be written meanwhile is left out, and the last document is the last one that is written."""
+    Hanging.may_go, Hanging.seen = threading.Event(), []
+    progress = progress_of(Hanging(str(tmp_path)), clock)
+    for num_workers in (1, 2, 3):
+        progress.tick("running", num_workers)
+        clock.sleep(10)
+    assert Hanging.seen == []
+    Hanging.may_go.set()
+    progress.write_status("done", 0)
+    assert Hanging.seen == [1, 0]
 
 
 def test_a_terminal_that_has_gone_does_not_hold_the_job_up(disk_storage: JobStorage, clock: Clock) -> None:
@@ -130,6 +156,7 @@ def test_a_terminal_that_has_gone_does_not_hold_the_job_up(disk_storage: JobStor
     progress = progress_of(disk_storage, clock, Gone())
     progress.tick("running", 1)
     progress.end_line()
+    progress.write_status("running", 1)
     assert disk_storage.read("_status.json")
 
 
