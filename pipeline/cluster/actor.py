@@ -33,9 +33,9 @@ class ActorWorker:
     def __repr__(self) -> str:
         return self._name  # stands before each line that Ray hands on of this process
 
-    def is_placed(self) -> bool:
-        """Whether the process runs: a call of this ends when it does."""
-        return True
+    def is_placed(self) -> str:
+        """On which node the process runs: a call of this ends when it does."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def setup(self) -> tuple[str, str]:
         """Load the model. Returns the device, and on which node that is. From then on SIGTERM drains the worker."""

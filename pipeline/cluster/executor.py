@@ -35,10 +35,11 @@ class Failure(Enum):
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has loaded the model. `device` says on what it runs, in words."""
+    """A worker has loaded the model. `device` says on what it runs, in words, and `node` on which machine that is."""
 
     worker_id: str
     device: str
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class Executor(Protocol):
     def kill(self, worker_id: str) -> None:
         """End a worker at once. No event of it follows."""
 
+    def avoid(self, node: str) -> bool:
+        """Start no more workers on this node; those that run there go on. Returns whether other nodes are left."""
+
     def wait(self, timeout_seconds: float) -> list[Event]:
         """Wait until a call ends, or the time is over, or no call is outstanding. Returns all calls that ended."""
 
@@ -145,6 +149,9 @@ class SerialExecutor:
     def kill(self, worker_id: str) -> None:
         self._calls = [call for call in self._calls if call[0] != worker_id]
         self._workers.pop(worker_id).close()
+
+    def avoid(self, node: str) -> bool:
+        raise AssertionError("the one worker is on no node")
 
     def wait(self, timeout_seconds: float) -> list[Event]:
         calls, self._calls = self._calls, []

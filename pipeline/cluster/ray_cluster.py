@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import ray
@@ -23,6 +23,7 @@ from pipeline.text import counted
 _log = logging.getLogger(__name__)
 
 _KNOCK_SECONDS = 10.0
+_NODE_ID = "ray.io/node-id"  # the label that Ray gives each node
 
 
 def connect(cluster: ClusterConfig) -> bool:
@@ -129,31 +130,45 @@ class Room:
 
     def __init__(self, cluster: ClusterConfig, device: str, look_seconds: float) -> None:
         self.resources = _resources(cluster, device)
+        self.avoided: set[str] = set()
         self._cluster = cluster
         self._look_seconds = look_seconds
         self._capacity: int | None = None
         self._look_again = 0.0
 
-    def capacity(self, placing: Sequence[Any]) -> int:
+    def avoid(self, node: str) -> bool:
+        """Count this node's CPUs and GPUs no more. Returns whether an actor could be anywhere else, now or later."""
+        self.avoided.add(node)
+        self._look_again = 0.0
+        return _most(self._cluster, self.resources, self.avoided) > 0
+
+    def label_selector(self) -> dict[str, str] | None:
+        """What Ray is told of the nodes that are left alone: an actor goes to none of them."""
+        return {_NODE_ID: f"!in({','.join(sorted(self.avoided))})"} if self.avoided else None
+
+    def capacity(self, placing: Sequence[Any], num_on_avoided: int = 0) -> int:
         """How many actors there is room for now, within the bounds of the config.
 
         This counts those of the job, and others on what nobody holds: an actor that is asked for where somebody else's
         jobs fill the cluster would only wait. `placing` has one reference for each actor of the job, which is ready
-        when the actor's process runs. The cluster is looked at every `look_seconds`.
+        when the actor's process runs. `num_on_avoided` of the actors run on nodes that are left alone. The cluster is
+        looked at every `look_seconds`.
         """
         now = time.monotonic()
         if self._capacity is None or now >= self._look_again:
             self._look_again = now + self._look_seconds
-            before, self._capacity = self._capacity, self._count(placing)
+            before, self._capacity = self._capacity, self._count(placing, num_on_avoided)
             if before != 0 and self._capacity == 0:
                 _log.warning("others hold all CPUs or GPUs that a worker could run on: waiting for one to come free")
         return self._capacity
 
-    def _count(self, placing: Sequence[Any]) -> int:
+    def _count(self, placing: Sequence[Any], num_on_avoided: int) -> int:
         running, coming = ray.wait(list(placing), num_returns=len(placing), timeout=0) if placing else ([], [])
-        free = sum(_num_fitting(node, self.resources) for node in _free_resources())
+        free = sum(_num_fitting(node, self.resources) for node in _free_resources(self.avoided))
         # Actors that are coming may have got their share already: then it is free no more, and no process runs yet.
-        room = min(len(running) + max(free, len(coming)), _most(self._cluster, self.resources))
+        room = min(
+            len(running) + max(free, len(coming)), _most(self._cluster, self.resources, self.avoided, num_on_avoided)
+        )
         return max(room, self._cluster.min_actors or 0)
 
 
@@ -174,9 +189,15 @@ def _resources(cluster: ClusterConfig, device: str) -> dict[str, float]:
     return resources
 
 
-def _most(cluster: ClusterConfig, resources: dict[str, float]) -> int:
-    """How many actors the living nodes could hold if all of them were ours, within the bounds of the config."""
-    fitting = sum(_num_fitting(node["Resources"], resources) for node in nodes() if node["Alive"])
+def _most(
+    cluster: ClusterConfig, resources: dict[str, float], avoided: Collection[str] = (), num_on_avoided: int = 0
+) -> int:
+    """How many actors the living nodes could hold if all of them were ours, within the bounds of the config.
+
+    `num_on_avoided` actors run on nodes where no more are started.
+    """
+    good = (node["Resources"] for node in nodes() if node["Alive"] and node["NodeID"] not in avoided)
+    fitting = sum(_num_fitting(node, resources) for node in good) + num_on_avoided
     most = cluster.actors or cluster.max_actors
     return max(cluster.min_actors or 0, fitting if most is None else min(fitting, most))
 
@@ -188,9 +209,13 @@ def _num_fitting(node: dict[str, float], resources: dict[str, float]) -> int:
     return min(by_cpus, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpus
 
 
-def _free_resources() -> list[dict[str, float]]:
-    """What nobody holds, by living node. Ray's public call adds all nodes up, but two half GPUs are no whole one."""
-    return list(ray_state.available_resources_per_node().values())  # type: ignore[no-untyped-call]
+def _free_resources(avoided: Collection[str]) -> list[dict[str, float]]:
+    """What nobody holds, by living node that is not left alone.
+
+    Ray's public call adds all nodes up, but two half GPUs are no whole one.
+    """
+    free = ray_state.available_resources_per_node()  # type: ignore[no-untyped-call]
+    return [has for node, has in free.items() if node not in avoided]
 
 
 def _cpus_to_announce(cluster: ClusterConfig) -> int | None:

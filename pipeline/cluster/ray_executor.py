@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -85,7 +86,8 @@ class RayExecutor:
     @property
     def capacity(self) -> int:
         """How many actors there is room for now, within the bounds of the config."""
-        return self._room.capacity([actor.placing for actor in self._actors.values()])
+        on_avoided = sum(actor.node in self._room.avoided for actor in self._actors.values())
+        return self._room.capacity([actor.placing for actor in self._actors.values()], on_avoided)
 
     def start(self) -> str:
         worker_id = f"w{self._num_started:04d}"
@@ -96,6 +98,7 @@ class RayExecutor:
             max_task_retries=0,
             max_concurrency=1,
             scheduling_strategy="SPREAD",
+            label_selector=self._room.label_selector(),
             **self._room.resources,
         )
         made = cloudpickle.dumps(self._make_worker)  # type: ignore[no-untyped-call]
@@ -115,6 +118,10 @@ class RayExecutor:
         actor = self._actors.pop(worker_id, None)
         if actor is not None:
             ray.kill(actor.handle)
+
+    def avoid(self, node: str) -> bool:
+        """Have Ray place no more actors on this node. Returns whether another one could hold some."""
+        return bool(self._room.avoid(node))
 
     def wait(self, timeout_seconds: float) -> list[Event]:
         ended = [*self._ended(timeout_seconds), *self._overdue()]
@@ -172,10 +179,10 @@ class RayExecutor:
             _log.debug("worker %s", call.worker_id, exc_info=error)
             cause = getattr(error, "cause", None)
             message = describe(cause if isinstance(cause, Exception) else error)
-            return Lost(call.worker_id, failure_of(error, call.method == "setup"), message, actor.node)
+            return Lost(call.worker_id, failure_of(error, call.method == "setup"), message, _node_of(actor))
         if call.method == "setup":
             device, actor.node = value
-            return Ready(call.worker_id, device)
+            return Ready(call.worker_id, device, actor.node)
         return Reported(call.worker_id, value)
 
     def _overdue(self) -> list[Event]:
@@ -186,5 +193,13 @@ class RayExecutor:
             del self._calls[reference]
             failure = Failure.ENVIRONMENT if call.method == "setup" else Failure.HANG
             message = f"no answer to {call.method} within {self._deadlines[call.method]:g} s"
-            events.append(Lost(call.worker_id, failure, message, self._actors[call.worker_id].node))
+            events.append(Lost(call.worker_id, failure, message, _node_of(self._actors[call.worker_id])))
         return events
+
+
+def _node_of(actor: _Actor) -> str:
+    """The node of an actor, also of one that has not loaded its model; empty if its process never ran."""
+    if not actor.node:
+        with contextlib.suppress(exceptions.RayError):
+            actor.node = ray.get(actor.placing, timeout=0)
+    return actor.node

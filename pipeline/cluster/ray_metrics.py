@@ -29,6 +29,7 @@ class RayMetrics:
             "num_workers": gauge("workers", "Workers that have loaded their model"),
             "num_workers_starting": gauge("workers_starting", "Workers that are asked for and have not loaded it yet"),
             "num_gpus": gauge("gpus", "GPUs that the workers hold"),
+            "num_nodes_left_alone": gauge("nodes_left_alone", "Nodes where workers failed before their first frame"),
             "frames_per_second": gauge("frames_per_second", "Frames per second over the last two minutes"),
         }
 

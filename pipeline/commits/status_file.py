@@ -18,7 +18,8 @@ class RunStatus(Document):
 
     `num_planned` videos are in the tables of the run. `num_former` are finished and in none of these tables any more.
     Objects are counted in the `ok` videos of this run: those that failed, and those that have a warning. `num_workers`
-    have loaded their model, `num_workers_starting` are asked for and have not.
+    have loaded their model, `num_workers_starting` are asked for and have not. On `num_nodes_left_alone` workers failed
+    again and again before their first frame.
 
     `state` is `running`, or the name of the `Ending` in lower case.
     """
@@ -40,6 +41,7 @@ class RunStatus(Document):
     num_workers: int = 0
     num_workers_starting: int = 0
     num_gpus: float = 0.0
+    num_nodes_left_alone: int = 0
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     last_error: str = ""
 

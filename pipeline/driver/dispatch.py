@@ -208,6 +208,10 @@ class Dispatcher:
         quarantined = tuple(item for item in held.items.values() if item.video_id in verdict.quarantined)
         return Loss(verdict.strikes, quarantined)
 
+    def has_suspect(self, worker_id: str) -> bool:
+        """Whether a worker is alone with a video that may be what kills workers."""
+        return any(item.alone for item in self._held.get(worker_id, _Held()).open_items())
+
     def num_open(self, worker_id: str) -> int:
         """How many videos a worker has and has not finished."""
         return len(self._held[worker_id].open_items())

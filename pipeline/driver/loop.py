@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.cluster.executor import Event, Executor, Failure, Lost, Ready, Reported
+from pipeline.driver.bad_nodes import BadNodes
 from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.hosts import host_of, is_dead
@@ -70,6 +71,7 @@ class Loop:
         timing = timing or Timing()
         self._pace, self._clock = timing.pace, timing.clock
         self._workers = Workers(executor, self._clock, self._pace.release_seconds)
+        self._nodes = BadNodes()
         self._receipts = Receipts(ledger, timing.submit)
         self._outage = StorageOutage(self._clock, limits.storage_patience_seconds)
         self._budget = FailureBudget(max_failed_fraction=1.0)
@@ -144,7 +146,7 @@ class Loop:
         if too_many:
             self.last_failure = too_many
             return Ending.FAILURES
-        if self._workers.cannot_start(self._limits.max_setup_failures):
+        if self._workers.cannot_start(self._limits.max_setup_failures) or self._workers.has_no_place():
             return Ending.ENVIRONMENT
         return Ending.STORAGE if self._outage.is_too_long() else None
 
@@ -163,6 +165,7 @@ class Loop:
     def _handle(self, event: Event) -> None:
         if isinstance(event, Ready):
             self._workers.is_ready(event)
+            self._nodes.is_ready(event.worker_id, event.node)
             self._dispatcher.add_worker(event.worker_id)
         elif isinstance(event, Reported):
             self._workers.has_answered(event.worker_id, self._take(event.report))
@@ -176,6 +179,8 @@ class Loop:
     def _take(self, report: Report) -> float:
         """Note what a worker says. Returns until when it is left alone, because storage did not answer it."""
         self._progress.worked(report.done.num_frames, report.done.stage_seconds)
+        if report.done.num_frames:
+            self._nodes.has_labeled(report.worker_id)
         if report.segments or (report.done.num_frames and not report.storage_errors):
             self._storage_answered()
         pause_until = self._storage_failed(report.storage_errors[-1]) if report.storage_errors else 0.0
@@ -192,6 +197,10 @@ class Loop:
         """A worker is gone: its videos are labeled again, and those that may have been the cause get a strike."""
         self._note(f"worker {lost.worker_id}: {lost.failure.value}: {lost.message}")
         self._workers.is_lost(lost)
+        if node := self._nodes.lost(lost, self._dispatcher.has_suspect(lost.worker_id)):
+            self._note(f"node {node} is left alone: {self._nodes.left_alone[node]}")
+            self._progress.left_alone[node] = self._nodes.left_alone[node]
+            self._workers.leave_alone(node)
         loss = self._dispatcher.lost(lost.worker_id, lost.failure)
         self._receipts.add((), loss.strikes)
         for video_id, strikes in loss.strikes.items():

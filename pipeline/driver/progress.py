@@ -63,6 +63,7 @@ class Progress:
         self.num_masks = 0
         self.stage_seconds: Counter[str] = Counter()
         self.last_error = ""
+        self.left_alone: dict[str, str] = {}  # nodes that are used no more, and why
         self._show_status: Callable[[Mapping[str, Any]], None] = lambda status: None
         self._gpus_per_worker = 0.0
         self._num_planned = num_planned
@@ -188,6 +189,7 @@ class Progress:
             num_workers=num_workers,
             num_workers_starting=num_starting,
             num_gpus=num_workers * self._gpus_per_worker,
+            num_nodes_left_alone=len(self.left_alone),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
             last_error=self.last_error,
         )

@@ -13,7 +13,7 @@ from pipeline.inputs.plan import Plan
 from pipeline.output.layout import table_glob
 from pipeline.output.schema import TABLES
 from pipeline.records import BAD, NO_OBJECTS, Ending, ObjectCounts, Status
-from pipeline.redact import redact_uri
+from pipeline.redact import redact, redact_uri
 from pipeline.text import OBJECT, WARNING, counted, describe_causes, describe_former, how_again, objects_line, say
 
 _EXIT_CODES = {
@@ -123,5 +123,7 @@ def _this_run(progress: Progress) -> list[str]:
         f"this run {counted(progress.num_ended, 'video')}, {counted(progress.num_frames, 'frame')}, "
         f"{counted(progress.num_masks, 'mask')} in {duration(progress.seconds)} ({frames_per_second:.1f} frames/s)"
     ]
+    for node, why in sorted(progress.left_alone.items()):
+        lines.append(f"node     {node} was left alone: {redact(' '.join(why.split()))}")
     lines += describe_causes(progress.causes.most_frequent(*(status.value for status in BAD)))
     return lines + describe_causes(progress.causes.most_frequent(OBJECT, WARNING), table="tracks")

@@ -32,6 +32,7 @@ class Workers:
         self._useless_since: dict[str, float] = {}
         self._num_failed_starts = 0
         self._no_start_before = 0.0
+        self._has_no_node = False
 
     @property
     def count(self) -> int:
@@ -53,7 +54,7 @@ class Workers:
 
         `num_waiting` counts the videos that wait, up to a number. After a failed start nothing is started for a while.
         """
-        if self._clock() < self._no_start_before:
+        if self._clock() < self._no_start_before or self._has_no_node:
             return
         room = self._executor.capacity - self.count
         wanted = num_waiting(room + len(self._starting)) - len(self._starting) if room > 0 else 0
@@ -63,6 +64,14 @@ class Workers:
     def cannot_start(self, max_failures: int) -> bool:
         """Whether so many starts failed in a row and no worker lives. A bad node among good ones is no such case."""
         return self._num_failed_starts >= max_failures and not self.has_started
+
+    def leave_alone(self, node: str) -> None:
+        """Start no more workers on this node."""
+        self._has_no_node = not self._executor.avoid(node) or self._has_no_node
+
+    def has_no_place(self) -> bool:
+        """Whether no worker lives, and all nodes where one could start are left alone."""
+        return self._has_no_node and self.count == 0
 
     def idle(self) -> list[str]:
         """Workers that can be asked now."""

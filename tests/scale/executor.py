@@ -56,6 +56,9 @@ class ReceiptExecutor:
         self._calls = [call for call in self._calls if call[0] != worker_id]
         del self._inboxes[worker_id]
 
+    def avoid(self, node: str) -> bool:
+        raise AssertionError("no node is bad here")
+
     def wait(self, timeout_seconds: float) -> list[Event]:
         calls, self._calls = self._calls, []
         return [self._ended(worker_id, method) for worker_id, method in calls]

@@ -189,6 +189,9 @@ class FleetExecutor:
     def kill(self, worker_id: str) -> None:
         raise AssertionError("nobody is lost in this simulation")
 
+    def avoid(self, node: str) -> bool:
+        raise AssertionError("no node is bad here")
+
     def wait(self, timeout_seconds: float) -> list[Event]:
         with self.clock.held():
             until = self.clock() + timeout_seconds

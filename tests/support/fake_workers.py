@@ -38,6 +38,8 @@ class FakeExecutor:
     inboxes: dict[str, list[WorkItem]] = field(default_factory=dict)
     finished: dict[str, list[Outcome]] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    node_of: Callable[[int], str] = lambda _: ""
+    avoided: list[str] = field(default_factory=list)
     num_started: int = 0
     begun: WorkItem | None = None
 
@@ -63,6 +65,10 @@ class FakeExecutor:
         self.calls = [call for call in self.calls if call[0] != worker_id]
         self.inboxes.pop(worker_id, None)
 
+    def avoid(self, node: str) -> bool:
+        self.avoided.append(node)
+        return bool({self.node_of(number) for number in range(self.capacity)} - set(self.avoided))
+
     def wait(self, timeout_seconds: float) -> list[Event]:
         calls, self.calls = self.calls, []
         return [self._end(*call) for call in calls]
@@ -76,7 +82,7 @@ class FakeExecutor:
     def _end(self, worker_id: str, method: str) -> Event:
         if method == "setup":
             event = self.setup(int(worker_id[1:]))
-            return Ready(worker_id, "a fake") if event is None else event
+            return Ready(worker_id, "a fake", self.node_of(int(worker_id[1:]))) if event is None else event
         inbox, finished = self.inboxes[worker_id], self.finished[worker_id]
         if method == "drain":
             returned, self.inboxes[worker_id] = tuple(inbox), []

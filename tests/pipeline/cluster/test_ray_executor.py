@@ -105,6 +105,18 @@ def test_as_many_workers_fit_as_there_are_cpus(executors: list[RayExecutor]) -> 
     assert executor_of(executors, ScriptedWorker, actors=3).capacity == 3
 
 
+def test_no_actor_goes_to_a_node_that_is_left_alone(executors: list[RayExecutor]) -> None:
+    executor = executor_of(executors, ScriptedWorker)
+    started(executor, 1)
+    node = ray.get_runtime_context().get_node_id()
+    assert executor.avoid("another") is True
+    started(executor, 1)
+    assert executor.avoid(node) is False, "there is no other one"
+    assert executor.capacity == 2, "those that run there go on"
+    executor.start()
+    assert executor.wait(2.0) == []
+
+
 @pytest.mark.parametrize("options", [{"cpus_per_actor": 5}, {"gpus_per_actor": 1.0}])
 def test_an_actor_that_fits_nowhere_is_a_config_error(options: dict[str, float], executors: list[RayExecutor]) -> None:
     with pytest.raises(ConfigError, match="no node of the cluster has"):

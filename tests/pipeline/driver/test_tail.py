@@ -60,6 +60,9 @@ class SimulatedWorkers:
         self.calls = [call for call in self.calls if call[1] != worker_id]
         heapq.heapify(self.calls)
 
+    def avoid(self, node: str) -> bool:
+        raise AssertionError("no node is bad here")
+
     def wait(self, timeout_seconds: float) -> list[Event]:
         until, worker_id, is_setup = self.calls[0]
         if until > self.clock.now + timeout_seconds:
