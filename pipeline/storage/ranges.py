@@ -10,6 +10,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import fsspec
@@ -50,39 +51,88 @@ def _knows_ranges(filesystem: fsspec.AbstractFileSystem, path: str, num_bytes: i
 
 
 class BlockCache:
-    """The last used blocks of an object of `num_bytes`; `fetch(start, stop)` gets what is missing."""
+    """The last used blocks of an object of `num_bytes`; `fetch(start, stop)` gets what is missing.
 
-    def __init__(self, fetch: Fetch, num_bytes: int, *, block_bytes: int = 4 << 20, max_blocks: int = 16) -> None:
+    Any number of threads may read. A block is fetched once, also if several wait for it, and who reads other blocks
+    meanwhile waits for none. With `reads_ahead` the next block of a file that is read from place to place is fetched
+    in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        num_bytes: int,
+        *,
+        block_bytes: int = 4 << 20,
+        max_blocks: int = 16,
+        reads_ahead: bool = False,
+    ) -> None:
         self.num_bytes = num_bytes
+        self.block_bytes = block_bytes
         self._fetch = fetch
-        self._block_bytes = block_bytes
         self._max_blocks = max_blocks
+        self._reads_ahead = reads_ahead
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._coming: dict[int, Future[bytes]] = {}
+        self._lock = threading.Lock()  # for the books; nobody holds it while bytes are on their way
 
     def read(self, start: int, stop: int) -> bytes:
         """Bytes `[start, stop)`, at most to the end of the block that holds `start`. Raises what `fetch` raises."""
         stop = min(stop, self.num_bytes)
         if start >= stop:
             return b""
-        number, offset = divmod(start, self._block_bytes)
+        number, offset = divmod(start, self.block_bytes)
         return self._block(number)[offset : offset + stop - start]
 
-    def _block(self, number: int) -> bytes:
+    def expect(self, position: int) -> None:
+        """Somebody reads on from here: once half of the block is behind him, the next one is fetched."""
+        number, offset = divmod(position, self.block_bytes)
+        following = number + 1
+        if not self._reads_ahead or 2 * offset < self.block_bytes or following * self.block_bytes >= self.num_bytes:
+            return
         with self._lock:
-            block = self._blocks.get(number)
-            if block is not None:
-                self._blocks.move_to_end(number)
-                return block
-            start = number * self._block_bytes
-            stop = min(start + self._block_bytes, self.num_bytes)
+            if following in self._blocks or following in self._coming:
+                return
+            coming = self._coming[following] = Future()
+        threading.Thread(target=self._bring, args=(following, coming), name="read-ahead", daemon=True).start()
+
+    def _block(self, number: int) -> bytes:
+        while True:
+            with self._lock:
+                block = self._blocks.get(number)
+                if block is not None:
+                    self._blocks.move_to_end(number)
+                    return block
+                others = self._coming.get(number)
+                own: Future[bytes] | None = None
+                if others is None:
+                    own = self._coming[number] = Future()
+            if own is not None:
+                self._bring(number, own)
+                return own.result()
+            if others is not None and others.exception() is None:
+                return others.result()
+            # Who fetched it has failed. This reader tries for itself.
+
+    def _bring(self, number: int, coming: Future[bytes]) -> None:
+        """Fetch a block and keep it. What goes wrong is said by `coming`."""
+        start = number * self.block_bytes
+        stop = min(start + self.block_bytes, self.num_bytes)
+        try:
             block = self._fetch(start, stop)
             if len(block) != stop - start:
                 raise TimeoutError(f"storage answered {len(block)} of {stop - start} bytes")
+        except BaseException as error:  # noqa: BLE001 - it is raised where the block is read
+            with self._lock:
+                del self._coming[number]
+            coming.set_exception(error)
+            return
+        with self._lock:
+            del self._coming[number]
             self._blocks[number] = block
-            if len(self._blocks) > self._max_blocks:
+            while len(self._blocks) > self._max_blocks:
                 self._blocks.popitem(last=False)
-            return block
+        coming.set_result(block)
 
 
 class RangeFile(io.RawIOBase):
@@ -92,6 +142,7 @@ class RangeFile(io.RawIOBase):
         super().__init__()
         self._cache = cache
         self._position = 0
+        self._reads_since = 0  # where the bytes begin that were read one after the other up to here
 
     def readable(self) -> bool:
         return True
@@ -104,6 +155,8 @@ class RangeFile(io.RawIOBase):
         data = self._cache.read(self._position, self._position + len(buffer))
         buffer[: len(data)] = data
         self._position += len(data)
+        if data and 2 * (self._position - self._reads_since) >= self._cache.block_bytes:
+            self._cache.expect(self._position)
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -111,6 +164,9 @@ class RangeFile(io.RawIOBase):
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._cache.num_bytes}[whence]
         if base + offset < 0:
             raise ValueError(f"cannot seek to {base + offset}, before the start")
+        # A demuxer that leaves sound out skips a little now and then, and goes on reading there.
+        if not 0 <= base + offset - self._position <= self._cache.block_bytes // 8:
+            self._reads_since = base + offset
         self._position = base + offset
         return self._position
 

@@ -26,8 +26,11 @@ class Member:
 
 Index = dict[str, Member]
 
-_indexes: OrderedDict[tuple[str, int, str], Index] = OrderedDict()
-_lock = threading.Lock()
+Key = tuple[str, int, str]
+
+_indexes: OrderedDict[Key, Index] = OrderedDict()
+_reading: dict[Key, threading.Lock] = {}
+_lock = threading.Lock()  # for these two
 
 
 def member_name(name: str) -> str:
@@ -47,20 +50,36 @@ def tar_index(archive: str, num_bytes: int, open_archive: Callable[[], IO[bytes]
 
     Raises `tarfile.TarError` if it is not an uncompressed tar or is cut off; storage errors pass.
     """
+    key = (archive, num_bytes, version)
     with _lock:
-        key = (archive, num_bytes, version)
-        index = _indexes.get(key)
-        if index is None:
-            try:
-                with open_archive() as file:
-                    index = _read_index(file)
-            except (ValueError, OverflowError, MemoryError) as error:
-                raise tarfile.ReadError(f"a header is damaged: {error!r}") from error
-            _indexes[key] = index
-            if len(_indexes) > _MAX_INDEXES:
-                _indexes.popitem(last=False)
-        _indexes.move_to_end(key)
-        return index
+        reading = _reading.setdefault(key, threading.Lock())
+    with reading:  # who wants another archive does not wait for this one
+        try:
+            index = _known(key)
+            if index is None:
+                index = _read(open_archive)
+            with _lock:
+                _indexes[key] = index
+                _indexes.move_to_end(key)
+                while len(_indexes) > _MAX_INDEXES:
+                    _indexes.popitem(last=False)
+            return index
+        finally:
+            with _lock:
+                _reading.pop(key, None)
+
+
+def _known(key: Key) -> Index | None:
+    with _lock:
+        return _indexes.get(key)
+
+
+def _read(open_archive: Callable[[], IO[bytes]]) -> Index:
+    try:
+        with open_archive() as file:
+            return _read_index(file)
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise tarfile.ReadError(f"a header is damaged: {error!r}") from error
 
 
 def _read_index(file: IO[bytes]) -> Index:

@@ -160,7 +160,7 @@ class _Storage:
         num_bytes, fetch = self._remote(uri)
         if num_bytes is None:
             return partial(io.FileIO, self._download(uri))
-        return partial(_open_range, BlockCache(fetch, num_bytes))
+        return partial(_open_range, BlockCache(fetch, num_bytes, reads_ahead=True))
 
     def images(self, uri: str) -> dict[str, OpenFile] | None:
         """The images of a folder by name, in natural order of their names, or `None` if `uri` is no folder."""
@@ -205,7 +205,7 @@ class _Storage:
         if member.problem:
             raise MediaError(f"{redact_uri(archive)}: member {name!r} {member.problem}; store the file itself")
         first = member.offset
-        cache = BlockCache(lambda start, stop: fetch(first + start, first + stop), member.num_bytes)
+        cache = BlockCache(lambda start, stop: fetch(first + start, first + stop), member.num_bytes, reads_ahead=True)
         return partial(_open_range, cache)
 
     def _remote(self, uri: str) -> tuple[int | None, Fetch]:

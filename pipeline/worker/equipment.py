@@ -1,4 +1,4 @@
-"""What a worker has once it has loaded: its model, its scratch folder, its helper thread, its writer.
+"""What a worker has once it has loaded: its model, its scratch folder, its helper threads, its writer.
 
 `equip` loads all of it and returns a whole thing, or raises what keeps the worker from starting.
 """
@@ -44,7 +44,7 @@ from pipeline.worker.devices import choose_device, compute_exactly, describe_dev
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.local_weights import local_weights
 from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.watchdog import WatchedThread
+from pipeline.worker.watchdog import WatchedThreads
 
 
 class ReadPrompts(Protocol):
@@ -143,7 +143,7 @@ class Equipment:
     provenance: Provenance
     folder: WorkerFolder
     tables: TableReaders
-    fetcher: WatchedThread
+    fetcher: WatchedThreads
     writer: SegmentWriter
 
     def close(self) -> None:
@@ -160,6 +160,8 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
     network = _load_network(settings)
     folder = WorkerFolder(settings.config.worker.spool_dir)
     origin = SegmentOrigin(job.epoch, worker_id, job.config_hash)
+    # Two, because the next video is fetched while a fetch waits for a slow store or looks for a late prompt.
+    num_fetches = max(2, settings.config.worker.videos_in_flight)
     return Equipment(
         settings=settings,
         stages=stages,
@@ -167,7 +169,7 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
         provenance=Provenance(worker_id, str(job.weights), job.config_hash, job.versions),
         folder=folder,
         tables=TableReaders(InputNaming.of(settings.config)),
-        fetcher=WatchedThread("fetch", settings.config.worker.hang_seconds),
+        fetcher=WatchedThreads("fetch", settings.config.worker.hang_seconds, num_fetches),
         writer=SegmentWriter(job.storage, folder.path, origin, FlushPolicy.of(settings.config.flush)),
     )
 

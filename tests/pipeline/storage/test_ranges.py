@@ -3,6 +3,10 @@ from __future__ import annotations
 import io
 import os
 import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,13 +16,16 @@ DATA = os.urandom(1000)
 
 
 class Store:
-    """Serves ranges of `DATA` and notes which."""
+    """Serves ranges of `DATA` and notes which. A range whose start is in `held` comes when its event is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: dict[int, threading.Event] | None = None) -> None:
         self.fetched: list[tuple[int, int]] = []
+        self._held = held or {}
 
     def fetch(self, start: int, stop: int) -> bytes:
         self.fetched.append((start, stop))
+        if start in self._held:
+            assert self._held[start].wait(10)
         return DATA[start:stop]
 
 
@@ -62,3 +69,83 @@ def test_a_short_answer_is_a_fault_of_storage() -> None:
     cache = BlockCache(lambda start, stop: DATA[start : stop - 1], len(DATA))
     with pytest.raises(TimeoutError, match="999 of 1000 bytes"):
         cache.read(0, 10)
+
+
+def test_a_reader_of_another_block_does_not_wait_for_one_that_is_on_its_way() -> None:
+    arrives = threading.Event()
+    store = Store({0: arrives})
+    cache = BlockCache(store.fetch, len(DATA), block_bytes=100)
+    with ThreadPoolExecutor(2) as threads:
+        slow = [threads.submit(cache.read, 0, 50) for _ in range(2)]
+        wait_until(lambda: (0, 100) in store.fetched)
+        assert cache.read(500, 600) == DATA[500:600]
+        arrives.set()
+        assert [one.result(10) for one in slow] == [DATA[:50]] * 2
+    assert sorted(store.fetched) == [(0, 100), (500, 600)]
+
+
+def test_who_waits_for_a_block_whose_reader_fails_tries_again() -> None:
+    arrives, calls = threading.Event(), []
+
+    def fetch(start: int, stop: int) -> bytes:
+        calls.append(start)
+        if len(calls) == 1:
+            assert arrives.wait(10)
+            raise ConnectionError("lost")
+        return DATA[start:stop]
+
+    cache = BlockCache(fetch, len(DATA))
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.read, 0, 50)
+        wait_until(lambda: bool(calls))
+        second = threads.submit(cache.read, 0, 50)
+        arrives.set()
+        assert second.result(10) == DATA[:50]
+        with pytest.raises(ConnectionError, match="lost"):
+            first.result(10)
+
+
+def test_the_next_block_is_fetched_when_half_of_one_is_read_and_none_is_fetched_twice() -> None:
+    store = Store()
+    file = RangeFile(BlockCache(store.fetch, len(DATA), block_bytes=200, reads_ahead=True))
+    file.read(90)
+    assert store.fetched == [(0, 200)]
+    file.read(20)
+    wait_until(lambda: store.fetched == [(0, 200), (200, 400)])
+    found = [DATA[:110]]
+    while data := file.read(10):
+        found.append(data)
+    assert b"".join(found) == DATA
+    assert store.fetched == [(start, start + 200) for start in range(0, 1000, 200)]
+
+
+def test_nothing_is_read_ahead_of_a_reader_that_jumps() -> None:
+    store = Store()
+    file = RangeFile(BlockCache(store.fetch, len(DATA), block_bytes=200, reads_ahead=True))
+    for place in (150, 790, 350):
+        file.seek(place)
+        file.read(40)
+    time.sleep(0.02)
+    assert store.fetched == [(0, 200), (600, 800), (200, 400)]
+
+
+def test_a_block_that_could_not_be_read_ahead_is_fetched_when_it_is_read() -> None:
+    store, failed = Store(), threading.Event()
+
+    def fetch(start: int, stop: int) -> bytes:
+        if start and not failed.is_set():
+            failed.set()
+            raise ConnectionError("lost")
+        return store.fetch(start, stop)
+
+    file = RangeFile(BlockCache(fetch, len(DATA), block_bytes=500, reads_ahead=True))
+    assert file.read(400) == DATA[:400]
+    assert failed.wait(10)
+    assert file.read(100) + file.read(500) == DATA[400:]
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.worker.watchdog import StallWatch, WatchedThread
+from pipeline.worker.watchdog import StallWatch, WatchedThreads
 
 
 class Clock:
@@ -75,14 +75,38 @@ def test_time_in_which_nobody_waits_does_not_count(release: threading.Event) -> 
     pool.shutdown()
 
 
-def test_closing_a_watched_thread_cancels_what_has_not_begun_and_waits_for_nothing(release: threading.Event) -> None:
-    thread = WatchedThread("fetch", 0.0)
-    running, waiting = thread.submit(release.wait), thread.submit(lambda: "late")
-    while not running.running():
+def test_closing_watched_threads_cancels_what_has_not_begun_and_waits_for_nothing(release: threading.Event) -> None:
+    threads = WatchedThreads("fetch", 0.0, 2)
+    *running, waiting = (*(threads.submit(release.wait) for _ in range(2)), threads.submit(lambda: True))
+    while not all(one.running() for one in running):
         time.sleep(0.001)
-    thread.close()
+    threads.close()
     assert waiting.cancelled()
-    assert not running.done()
+    assert not any(one.done() for one in running)
+
+
+def test_while_one_thread_works_the_others_do_not_hang(release: threading.Event) -> None:
+    clock = Clock()
+    threads = WatchedThreads("fetch", 10.0, 2)
+    threads.watch._clock = clock
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    threads.submit(release.wait)
+    working = threads.submit(work)
+    for _ in range(3):
+        assert not threads.watch.hangs()
+        time.sleep(0.2)
+        clock.now += 100.0
+    stop.set()
+    working.result()
+    assert not threads.watch.hangs()
+    clock.now += 100.0
+    assert threads.watch.hangs()
+    threads.close()
 
 
 def test_before_there_is_a_thread_nothing_hangs() -> None:

@@ -7,6 +7,7 @@ import resource
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -469,6 +470,17 @@ def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(make: MakeWork
     assert outcomes([first]) == {"a": Status.OK}
     waits.released.set()
     assert outcomes([*finish(worker)]) == {"b": Status.OK}
+
+
+def test_the_next_video_is_fetched_while_a_fetch_waits(make: MakeWorker, items: dict[str, WorkItem]) -> None:
+    waits = Waits("b")
+    worker = make(Stages(read_prompts=waits), beat_seconds=0.1)
+    report = worker.work([items["b"], items["c"]])
+    deadline = time.monotonic() + 10
+    while report.in_flight[1].stage == "fetching" and time.monotonic() < deadline:
+        report = worker.work([])
+    waits.released.set()
+    assert [progress.stage for progress in report.in_flight] == ["fetching", "waiting"]
 
 
 def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[str, WorkItem]) -> None:
