@@ -27,7 +27,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 
 def make_job(folder: Path) -> JobFolder:
-    return JobFolder(folder).write(["a", "b"], num_frames=8, num_objects=2)
+    return JobFolder(folder).write(["a", "b"], num_frames=4, num_objects=2)
 
 
 def masks_of(job: Tables) -> list[npt.NDArray[np.bool_]]:
