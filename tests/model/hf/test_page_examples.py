@@ -55,7 +55,7 @@ def drawn_example(folder: Path) -> Example:
 
 def bedroom_example(_: Path) -> Example:
     frames, _ = load_video(str(BEDROOM))
-    return Example(frames[:60], [200, 300], [400, 150], [275, 175], 50, [220, 280])
+    return Example(frames[:24], [200, 300], [400, 150], [275, 175], 16, [220, 280])
 
 
 EXAMPLES = [drawn_example, *([pytest.param(bedroom_example, marks=pytest.mark.slow)] if BEDROOM.exists() else [])]
