@@ -26,35 +26,35 @@ from tests.reference.sam2_notebook import Action, Clear, Say, StepLogits, Walk, 
 from tests.reference.trio import ours_random
 from tests.reference.variants import ModelSpec
 
-FRAMES = FramesSpec(num_frames=6, image_size=256)
-MODEL = ModelSpec("tiny", "2.1", 256, seed=2, object_score_bias=5.0)  # the objects are seen on every frame
+FRAMES = FramesSpec(num_frames=6, image_size=128)
+MODEL = ModelSpec("tiny", "2.1", 128, seed=2, object_score_bias=5.0)  # the objects are seen on every frame
 
-FIRST, SECOND = Click(((80.0, 100.0),), (1,)), Click(((80.0, 100.0), (110.0, 90.0)), (1, 1))
+FIRST, SECOND = Click(((40.0, 50.0),), (1,)), Click(((40.0, 50.0), (55.0, 45.0)), (1, 1))
 FLOWS: dict[str, list[Action]] = {
     "one object": [
         Say(0, 0, FIRST),
         Say(0, 0, SECOND),  # the notebook gives both clicks again: the mask of the first goes with them
         Walk(0),
-        Say(0, 3, Click(((150.0, 120.0),), (0,))),  # a correction
-        Say(0, 3, Click(((100.0, 110.0),), (1,)), adds=True),  # of the corrected mask
+        Say(0, 3, Click(((75.0, 60.0),), (0,))),  # a correction
+        Say(0, 3, Click(((50.0, 55.0),), (1,)), adds=True),  # of the corrected mask
         Walk(0),
-        Say(0, 3, Click(((200.0, 60.0),), (0,))),  # once more, after a pass
-        Say(0, 0, Click(((60.0, 120.0),), (0,)), adds=True),  # on the frame of the seed, after a pass
-        Say(0, 0, Box((60.0, 50.0, 160.0, 170.0))),
+        Say(0, 3, Click(((100.0, 30.0),), (0,))),  # once more, after a pass
+        Say(0, 0, Click(((30.0, 60.0),), (0,)), adds=True),  # on the frame of the seed, after a pass
+        Say(0, 0, Box((30.0, 25.0, 80.0, 85.0))),
         Walk(0),
     ],
     "two objects, backward": [
-        Say(1, 5, Box((60.0, 50.0, 160.0, 170.0))),
-        Say(1, 5, Click(((100.0, 110.0),), (1,)), adds=True),  # after a box
-        Say(2, 5, DiscMask((180.0, 140.0), 40.0)),
-        Say(2, 5, Click(((200.0, 150.0),), (0,))),  # on a mask that was given
+        Say(1, 5, Box((30.0, 25.0, 80.0, 85.0))),
+        Say(1, 5, Click(((50.0, 55.0),), (1,)), adds=True),  # after a box
+        Say(2, 5, DiscMask((90.0, 70.0), 20.0)),
+        Say(2, 5, Click(((100.0, 75.0),), (0,))),  # on a mask that was given
         Walk(5, is_reverse=True),
-        Say(2, 2, Box((140.0, 90.0, 220.0, 200.0))),
-        Say(1, 5, Click(((120.0, 60.0),), (0,)), adds=True),
-        Say(2, 2, DiscMask((170.0, 150.0), 30.0)),
-        Say(2, 2, Click(((150.0, 150.0),), (1,))),
+        Say(2, 2, Box((70.0, 45.0, 110.0, 100.0))),
+        Say(1, 5, Click(((60.0, 30.0),), (0,)), adds=True),
+        Say(2, 2, DiscMask((85.0, 75.0), 15.0)),
+        Say(2, 2, Click(((75.0, 75.0),), (1,))),
         Clear(1, 5),
-        Say(1, 5, DiscMask((100.0, 110.0), 50.0)),
+        Say(1, 5, DiscMask((50.0, 55.0), 25.0)),
         Walk(5, is_reverse=True),
     ],
     "two seeds": [
@@ -62,7 +62,7 @@ FLOWS: dict[str, list[Action]] = {
         Say(0, 4, FIRST),
         Walk(0),
         Say(0, 4, SECOND),  # walked over with the memories of frames 0 to 3
-        Say(0, 2, Click(((150.0, 120.0), (60.0, 60.0)), (0, 1))),  # does not know of the click before it
+        Say(0, 2, Click(((75.0, 60.0), (30.0, 30.0)), (0, 1))),  # does not know of the click before it
         Walk(0),
     ],
 }
