@@ -46,5 +46,6 @@ def worker_settings(job: Job) -> WorkerSettings:
         epoch=job.log.state.epoch,
         config_hash=job.record.config_hash,
         versions=job.record.versions,
+        numbers_are_resolved=job.numbers_are_resolved,
     )
     return WorkerSettings(facts, job.config)

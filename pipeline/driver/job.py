@@ -14,6 +14,7 @@ from pipeline.config.job_config import JobConfig
 from pipeline.driver.limits import FailureBudget
 from pipeline.driver.log_file import log_video
 from pipeline.driver.losses import check_losses
+from pipeline.driver.number_format import with_numbers
 from pipeline.driver.places import check_lasting
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.replaced_files import with_replaced_files
@@ -40,7 +41,8 @@ class Job:
     """A job as the driver found it: where it lies, what its log says, what this run is and what earlier runs were.
 
     `num_entries` is the length of the log at that time. If it has grown by more than this driver's claim, another
-    driver was at work in between.
+    driver was at work in between. `numbers_are_resolved`: the config was given `model.dtype=auto` and says now what
+    that is.
     """
 
     config: JobConfig
@@ -50,6 +52,7 @@ class Job:
     record: JobRecord
     record_before: JobRecord | None
     num_entries: int
+    numbers_are_resolved: bool = False
 
     @property
     def relabels_all(self) -> bool:
@@ -73,12 +76,13 @@ def open_job(config: JobConfig) -> Job:
     _check_apart(config)
     check_lasting("output", config.output)
     weights = resolve_weights(config, before)
+    given, config = config.model.dtype, with_numbers(config, before)
     record = make_record(config, weights)
     if not config.relabel:
         _check_same(before, record, storage)
     log = CommitLog(storage, new_writer_id())
     num_entries = log.load().next_entry
-    return Job(config, storage, log, weights, record, before, num_entries)
+    return Job(config, storage, log, weights, record, before, num_entries, given != config.model.dtype)
 
 
 def plan_job(job: Job) -> Plan:

@@ -49,6 +49,19 @@ def _computes_with_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FIRST_WITH_BFLOAT16
 
 
+def check_numbers(model: ModelConfig, device: torch.device) -> None:
+    """Raises `RuntimeError` if the driver chose bfloat16 for GPUs that compute with it, and this device is none.
+
+    float32 is right everywhere.
+    """
+    if model.dtype == "bfloat16" and not _computes_with_bfloat16(device):
+        here = describe_device(device, torch.float32).rpartition(",")[0]
+        raise RuntimeError(
+            f"this job computes in bfloat16, which model.dtype=auto meant, and a worker would compute in float32 "
+            f"({here}): leave its node out, or give model.dtype=bfloat16 or model.dtype=float32 for all"
+        )
+
+
 def compute_exactly(device: torch.device, dtype: torch.dtype) -> None:
     """Have this process compute float32 on a GPU in float32, for a job with that dtype.
 

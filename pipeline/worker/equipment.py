@@ -40,7 +40,7 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.scratch import WorkerFolder
 from pipeline.storage.uris import StorageOptions
 from pipeline.video.media import open_media
-from pipeline.worker.devices import choose_device, compute_exactly, describe_device, prepare_model
+from pipeline.worker.devices import check_numbers, choose_device, compute_exactly, describe_device, prepare_model
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.local_weights import local_weights
 from pipeline.worker.settings import WorkerSettings
@@ -177,6 +177,8 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
 def _load_network(settings: WorkerSettings) -> Network:
     torch.set_num_threads(settings.config.cluster.cpus_per_actor)
     device, dtype = choose_device(settings.config.model)
+    if settings.job.numbers_are_resolved:
+        check_numbers(settings.config.model, device)
     if settings.config.model.dtype != "autocast":
         compute_exactly(device, dtype)
     weights = settings.job.weights

@@ -16,7 +16,8 @@ from pipeline.storage.job_storage import JobStorage
 class JobFacts:
     """What the driver alone knows of a job: which weights exactly, where the output lies, and what its rows say of it.
 
-    `epoch` counts the drivers that have owned the job.
+    `epoch` counts the drivers that have owned the job. `numbers_are_resolved`: the driver has chosen `model.dtype` for
+    the devices that workers get, so that one which gets another device must not work.
     """
 
     weights: Weights
@@ -24,6 +25,7 @@ class JobFacts:
     epoch: int
     config_hash: str
     versions: str
+    numbers_are_resolved: bool = False
 
 
 @dataclass(frozen=True)

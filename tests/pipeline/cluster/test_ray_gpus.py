@@ -19,6 +19,7 @@ import ray._private.state as ray_state
 from pipeline import tables
 from pipeline.cluster.executor import Ready
 from pipeline.cluster.ray_executor import RayExecutor
+from pipeline.cluster.ray_gpus import has_gpus
 from pipeline.config.job_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.clock import Pace
@@ -96,6 +97,11 @@ def test_no_more_is_asked_for_than_others_leave(make_executor: Callable[..., Ray
     assert make_executor(gpus_per_actor=0.5).capacity == 2
     ray.kill(other)
     wait_until(lambda: executor.capacity == 2, "room for a second worker")
+
+
+def test_whether_a_cluster_has_gpus_is_known_before_workers_start(cluster: str) -> None:
+    assert has_gpus(ClusterConfig(kind="existing"))
+    assert ray.is_initialized(), "who was connected stays so"
 
 
 def test_workers_of_the_job_itself_do_not_count_against_it(make_executor: Callable[..., RayExecutor]) -> None:
