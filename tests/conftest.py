@@ -121,6 +121,28 @@ def rounding() -> Iterator[Callable[[], tuple[bool, bool]]]:
     allow(*before)
 
 
+# The longest files. Those of the first kind compute all the time, some of them in two processes; those of the second
+# kind mostly wait for servers and processes that they start or kill. One of each at a time keeps both cores busy.
+_COMPUTING = (
+    "model/test_parity_trunks.py",
+    "model/test_parity_long.py",
+    "model/network/test_compiled.py",
+    "model/test_parity_mini.py",
+    "bench/test_memory_claims.py",
+    "bench/test_bench.py",
+    "model/test_mutations.py",
+)
+_WAITING = (
+    "pipeline/cluster/test_ray_executor.py",
+    "faults/test_chaos_drivers.py",
+    "faults/test_chaos_workers.py",
+    "pipeline/storage/test_s3_faults.py",
+    "pipeline/cluster/test_ray_gpus.py",
+    "pipeline/driver/test_signals.py",
+    "test_wheel.py",
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Files go to the processes of xdist in the order below; its own puts those of few tests last, the longest here."""
     config.option.loadscopereorder = False
@@ -139,12 +161,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _start_with_long_files(items: list[pytest.Item]) -> None:
-    """Files of tests with time limits of their own, then those of slow tests: at the end both processes have work."""
-    ranks: dict[Path, int] = {}
-    for item in items:
-        rank = 0 if item.get_closest_marker("timeout") else 1 if item.get_closest_marker("slow") else 2
-        ranks[item.path] = min(rank, ranks.get(item.path, rank))
-    items.sort(key=lambda item: ranks[item.path])
+    """The longest files by turns, then others with slow tests: at the end both processes still have short files."""
+    root = Path(__file__).parent
+    longest = [root / name for pair in zip(_COMPUTING, _WAITING, strict=True) for name in pair]
+    missing = [str(path) for path in longest if not path.is_file()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py names files that are not there: {missing}")
+    ranks = {path: rank for rank, path in enumerate(longest)}
+    with_slow_tests = {item.path for item in items if item.get_closest_marker("slow")}
+    last = len(ranks) + 1
+    items.sort(key=lambda item: ranks.get(item.path, last - (item.path in with_slow_tests)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
