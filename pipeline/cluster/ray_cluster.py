@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import ray
+import ray._private.ray_constants as ray_constants
 import ray._private.state as ray_state
 
 from pipeline.config.job_config import ClusterConfig
@@ -72,7 +73,7 @@ def join(address: str, start: Callable[..., object] = ray.init) -> None:
 
 
 def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -> None:
-    """Start Ray on this machine. If it is not up within its 30 seconds, it gets one more try.
+    """Start Ray on this machine, for this machine. If it is not up within its 30 seconds, it gets one more try.
 
     The second try finds Ray's files in memory, so that it starts where the first one was too slow because the machine
     is busy or because the environment holds much that Ray imports, Jupyter for example. Raises `ClusterDown` after it.
@@ -80,7 +81,7 @@ def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -
     for is_last in (False, True):
         try:
             # A bare `ray.init()` would join any cluster that it finds.
-            with _sigterm_stops():
+            with _sigterm_stops(), _loopback_only():
                 start(address="local", include_dashboard=False, logging_level=logging.WARNING, num_cpus=num_cpus)
             return
         except Exception as error:
@@ -94,6 +95,21 @@ def start_local(num_cpus: int | None, start: Callable[..., object] = ray.init) -
                     "when the machine is less busy, or use cluster=serial, which labels in this process without Ray"
                 ) from error
             _log.warning("Ray did not start in time (%s): one more try", describe(error))
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Have all processes of a Ray that starts listen on loopback addresses only: whoever reaches them can run code.
+
+    Ray does so where it takes no other machine in, as on macOS. It turns an `_node_ip_address` of 127.0.0.1 into the
+    address of the machine's network, and then most of its processes listen on every network.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextlib.contextmanager

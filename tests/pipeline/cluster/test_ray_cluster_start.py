@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -15,6 +18,38 @@ from pipeline.driver.signals import StopSignals
 from pipeline.errors import ClusterDown, ConfigError, StoppedAtStart
 
 TIMED_OUT = "The current node timed out during startup. This could happen because the GCS has become overloaded."
+
+
+LISTENING = """
+import json, psutil, ray
+from pipeline.cluster.ray_cluster import start_local
+
+start_local(1)
+
+@ray.remote
+class Worker:
+    def process(self):
+        return psutil.Process().pid
+
+worker = Worker.remote()
+found = {ray.get(worker.process.remote()): []}
+for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+    found[process.pid] = [c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN" or not c.raddr]
+ray.shutdown()
+print(json.dumps(list(found.values())))
+"""
+
+
+@pytest.mark.slow
+def test_a_local_ray_listens_on_loopback_only() -> None:
+    """Whoever reaches a port of Ray can run code, and a laptop is in strange networks."""
+    done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    by_process = json.loads(done.stdout.splitlines()[-1])
+    addresses = [ipaddress.ip_address(address) for addresses in by_process for address in addresses]
+    assert len(addresses) >= 5
+    assert all(by_process[:1]), "the actor listens too"
+    assert all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in addresses), addresses
 
 
 class BusyMachine:
