@@ -8,6 +8,7 @@ takes that folder off before it imports anything of ours, so this module imports
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,10 @@ class ActorWorker:
     def __init__(self, made: bytes, worker_id: str, foreign_folders: Sequence[str]) -> None:
         self._name = f"maskmill-{worker_id}"
         sys.path[:] = [folder for folder in sys.path if folder not in foreign_folders]
+        if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+            # Ray hides GPUs from an actor with a share of them, and not from one without any (since 2.60). Those would
+            # all choose the first GPU of their node, which is somebody else's.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         from pipeline.command import log_to_terminal
 
         log_to_terminal(logging.WARNING, "%(message)s")  # Ray hands it on to the driver's terminal

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.config.columns_config import BoxFormat, ColumnsConfig
 from pipeline.config.fields import AsTyped, Group, Unit
+from pipeline.config.input_config import InputConfig
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError
 from pipeline.redact import redact_uri
@@ -101,7 +102,10 @@ class ClusterConfig(Group):
     )
     max_actors: OptionalWorkers = Field(default=None, ge=1, description="There are never more workers than this.")
     gpus_per_actor: Annotated[float | None, Unit("GPUs")] = Field(
-        default=None, ge=0, description="The GPUs of one worker; null is 1 where there are GPUs, and 0 elsewhere."
+        default=None,
+        ge=0,
+        description="The GPUs of one worker; null is 1 where there are GPUs, and 0 elsewhere. With 0, "
+        "workers in Ray compute on CPUs.",
     )
     cpus_per_actor: Annotated[int, Unit("CPUs")] = Field(
         default=1,
@@ -129,36 +133,6 @@ class ClusterConfig(Group):
                     f"cluster=serial has one worker, in this process: cluster.{name}={value} is not possible"
                 )
         return self
-
-
-class InputConfig(Group):
-    """What the tables may name. Whoever writes a table should not choose what workers fetch inside their network."""
-
-    schemes: tuple[str, ...] | None = Field(
-        default=None,
-        description="The schemes of addresses that are read, as [s3,https]; file stands for local paths. null is all "
-        "where the table with the addresses is local. A table in a store may name known stores, web servers and its "
-        "own scheme, and no local paths.",
-    )
-    hosts: tuple[str, ...] | None = Field(
-        default=None,
-        description="The hosts that are connected to, as [videos.example.com,'*.example.org']. null is all that lead "
-        "to no loopback or link-local address; a host that is written out here, or has the tables, may lead there.",
-    )
-
-    @field_validator("schemes", "hosts", mode="before")
-    @classmethod
-    def _take_one_for_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-    @field_validator("schemes", "hosts")
-    @classmethod
-    def _check_plain(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
-        example = "s3 or https" if info.field_name == "schemes" else "videos.example.com or 10.0.0.7"
-        for name in value or ():
-            if not name or "/" in name or any(letter.isspace() for letter in name):
-                raise ValueError(f"input.{info.field_name}: {name!r} is none; give it alone, as {example}")
-        return value
 
 
 class PropagateConfig(Group):

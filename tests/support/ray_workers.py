@@ -54,3 +54,10 @@ class SlowToStart(ScriptedWorker):
     def setup(self) -> str:
         time.sleep(60)
         return "late"
+
+
+class SaysGpus(ScriptedWorker):
+    """Says which GPUs CUDA would show to its process."""
+
+    def setup(self) -> str:
+        return f"sees {os.environ.get('CUDA_VISIBLE_DEVICES', 'all')}"

@@ -17,7 +17,7 @@ import ray
 import ray._private.state as ray_state
 
 from pipeline import tables
-from pipeline.cluster.executor import Ready
+from pipeline.cluster.executor import Event, Ready
 from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.cluster.ray_gpus import has_gpus
 from pipeline.config.job_config import ClusterConfig
@@ -26,7 +26,7 @@ from pipeline.driver.clock import Pace
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.gpus import VISIBLE
 from tests.support.jobs import JobFolder
-from tests.support.ray_workers import ScriptedWorker
+from tests.support.ray_workers import SaysGpus, ScriptedWorker
 
 pytestmark = pytest.mark.slow
 
@@ -55,8 +55,8 @@ def make_executor(cluster: str) -> Iterator[Callable[..., RayExecutor]]:
     wait_until(lambda: free_gpus() == 2, "the GPUs of the test before")
     made: list[RayExecutor] = []
 
-    def make(**options: Any) -> RayExecutor:
-        made.append(RayExecutor(ScriptedWorker, ClusterConfig(kind="existing", **options), 30, 200, look_seconds=0.0))
+    def make(make_worker: type = ScriptedWorker, **options: Any) -> RayExecutor:
+        made.append(RayExecutor(make_worker, ClusterConfig(kind="existing", **options), 30, 200, look_seconds=0.0))
         return made[-1]
 
     yield make
@@ -86,6 +86,20 @@ def hold(num_gpus: float) -> Any:
     actor = SomebodyElse.options(num_gpus=num_gpus).remote()
     assert ray.get(actor.is_here.remote())
     return actor
+
+
+@pytest.mark.parametrize(("num_gpus", "sees"), [(0.0, "sees "), (0.5, "sees GPU-pretended-")])
+def test_a_worker_sees_no_gpu_that_is_not_its_own(
+    num_gpus: float, sees: str, make_executor: Callable[..., RayExecutor]
+) -> None:
+    """Workers without a share of one would all choose the first GPU of their node."""
+    executor = make_executor(SaysGpus, gpus_per_actor=num_gpus)
+    executor.start()
+    events: list[Event] = []
+    wait_until(lambda: events.extend(executor.wait(1.0)) or events, "worker")
+    (ready,) = events
+    assert isinstance(ready, Ready)
+    assert ready.device.rstrip("01") == sees
 
 
 def test_no_more_is_asked_for_than_others_leave(make_executor: Callable[..., RayExecutor]) -> None:
