@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test chaos lint lowest parity bench clean
+.PHONY: demo test chaos lint lowest parity bench gpu-bundle clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.run conf=demo
@@ -44,6 +44,10 @@ parity: $(VENV)/.installed-test
 # Ours against both references on this machine, about 25 minutes on two cores: make bench BENCH_ARGS="--only rle decode"
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+# Wheels for the check of a GPU on a machine that has torch and cannot install the rest: tests/bench/gpu/bundle.py
+gpu-bundle: $(VENV)/.installed-test
+	$(BIN)/python -m tests.bench.gpu.bundle $(BUNDLE_ARGS)
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "maskmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …" >&2; exit 2; }

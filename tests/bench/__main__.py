@@ -2,6 +2,10 @@
 
 Prints medians and ratios; writes bench.json and bench.png. Parts: rle, decode, memory, efficiency, clips, frames (with
 the parts of a frame). The file is saved after each of them, and a part that is run again replaces what is there of it.
+
+`python -m tests.bench --device cuda` is the check of a GPU instead: whether it is right and how fast, in parts of its
+own (environment, parity, waits, rates, launches, attention, jobs, suite, references, compiled, faults), with check.json
+and check.png. `--device cpu --quick` tries the check itself where there is no GPU.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ OBJECTS = {"bfloat16": (1, 4, 16), "float32": (1, 4)}
 def main(argv: Sequence[str] | None = None) -> None:
     options = parse(argv)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if options.device:
+        _check_device(options)
+        return
     import torch
 
     from tests.bench.picture import draw
@@ -44,7 +51,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", default=list(PARTS), choices=[*PARTS, "parts"], metavar="PART")
+    parser.add_argument("--device", choices=["cuda", "cpu"], help="check this device; without it: the bench on the CPU")
+    parser.add_argument(
+        "--vos", action="store_true", help="with --device: sam2's vos_optimized too, which compiles long"
+    )
+    parser.add_argument("--only", nargs="+", metavar="PART", help="these parts; by default all of them")
     parser.add_argument("--size", default="tiny", choices=["tiny", "small", "base_plus", "large"])
     parser.add_argument("--image-size", type=int, default=1024)
     parser.add_argument("--dtypes", nargs="+", default=list(OBJECTS), choices=list(OBJECTS))
@@ -55,10 +66,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="short clips and few rounds: to see that it works")
     parser.add_argument("--output", type=Path, help="folder of bench.json and bench.png; default: outputs/bench")
     options = parser.parse_args(argv)
+    if options.device:
+        return options
+    options.only = options.only or list(PARTS)
+    if unknown := sorted({*options.only} - {*PARTS, "parts"}):
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join((*PARTS, 'parts'))}")
     options.output = options.output or Path("outputs/bench-quick" if options.quick else "outputs/bench")
     if "parts" in options.only:  # parts of a frame are timed with the frames
         options.only.append("frames")
     return options
+
+
+def _check_device(options: argparse.Namespace) -> None:
+    from tests.bench.gpu.parts import PARTS as DEVICE_PARTS
+    from tests.bench.gpu.report import check
+    from tests.bench.gpu.subjects import Options
+
+    names = options.only or list(DEVICE_PARTS)
+    if unknown := sorted({*names} - {*DEVICE_PARTS}):
+        raise SystemExit(f"no part {', '.join(unknown)} of the check; there are {', '.join(DEVICE_PARTS)}")
+    folder = options.output or Path("outputs") / f"check-{options.device}"
+    check(Options(options.device, options.quick, folder, options.vos), names)
+    print(f"written: {folder / 'check.json'}, {folder / 'check.png'}")
 
 
 def _frames(report: Any, options: argparse.Namespace) -> None:

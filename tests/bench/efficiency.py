@@ -152,9 +152,7 @@ def run_job(folder: Path, output: str, workload: Workload) -> dict[str, float]:
     if done.returncode != 0:
         raise RuntimeError(f"the job ended with {done.returncode}:\n{done.stderr[-2000:]}")
     records = [json.loads(line) for line in log.read_text().splitlines()]
-    ready = next(record for record in records if "is ready" in record["message"])
-    committed = [record for record in records if record["logger"] == "pipeline.videos"]
-    seconds = (_moment(committed[-1]) - _moment(ready)).total_seconds()
+    seconds = labeling_seconds(records)
     videos = tables.open(str(folder / output)).videos().to_pylist()
     if len(videos) != workload.num_videos or {video["status"] for video in videos} != {"ok"}:
         raise RuntimeError(f"not every video was labeled: {[video['message'] for video in videos]}")
@@ -166,6 +164,13 @@ def run_job(folder: Path, output: str, workload: Workload) -> dict[str, float]:
         "encode_seconds_beside": sum(video["encode_seconds"] for video in videos),
         "first_frames_seconds_beside": sum(video["fetch_seconds"] + video["decode_seconds"] for video in videos),
     }
+
+
+def labeling_seconds(records: list[dict[str, Any]]) -> float:
+    """From the first worker's readiness to the last video that counts, by the records of a job's log."""
+    ready = next(record for record in records if "is ready" in record["message"])
+    committed = [record for record in records if record["logger"] == "pipeline.videos"]
+    return (_moment(committed[-1]) - _moment(ready)).total_seconds()
 
 
 def _moment(record: dict[str, Any]) -> datetime:

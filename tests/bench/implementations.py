@@ -44,6 +44,7 @@ class Setting:
     dtype: str
     threads: int
     shapes: Shapes
+    device: str = "cpu"
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -106,10 +107,11 @@ class Ours:
             network = load_model("mini", dtype=setting.torch_dtype)
         else:
             network = StoredWeights("random weights", setting.model.hf_config(), setting.hf_weights()).model()
-        self._network = network.to(setting.torch_dtype)
+        self._network = network.to(setting.device, setting.torch_dtype)
         self._setting = setting
         # Frames come when they are needed, as from a file: only the different images are in memory.
-        images = drawn_frames(setting.frames.images)
+        images = [torch.from_numpy(image) for image in drawn_frames(setting.frames.images)]
+        images = [image.pin_memory() for image in images] if setting.device == "cuda" else images
         order = [setting.frames.image_of(index) for index in range(setting.frames.num_frames)]
         self._frames = ArrayFrames([images[number] for number in order])
         self.memory_attention = self._network.memory_attention
@@ -121,10 +123,14 @@ class Ours:
         }
 
     def prompt(self) -> Tensor:
+        from model.network.kernels import frames_per_batch
         from model.prompts import PointPrompt
         from model.tracking.session import VideoSession
 
-        self._session = VideoSession(self._network, self._frames)
+        # On a GPU as many frames in a batch of the image encoder as a worker takes; on a CPU that is one at this size.
+        encode_ahead = frames_per_batch(self._network.device, self._network.config.grid_size**2)
+        encode_ahead = encode_ahead if self._setting.device == "cuda" else 1
+        self._session = VideoSession(self._network, self._frames, encode_ahead=encode_ahead)
         for object_id in range(self._setting.num_objects):
             self._session.add_prompt(object_id, 0, PointPrompt((self._setting.click(object_id),), (1,)))
         self._results = self._session.propagate("forward")
@@ -136,15 +142,9 @@ class Ours:
         return result.logits_BHW
 
     def fill(self, stop: int) -> None:
-        from model.tracking.memory_bank import FORWARD, Memory
-        from model.tracking.state import Position
+        from tests.bench.full_memory import fill_memory
 
-        for tracked in self._session.objects.values():
-            spatial, pointer = tracked.bank.tracked[1], tracked.bank.pointers[1]
-            for index in range(2, stop):
-                tracked.bank.add_tracked(Memory(index, spatial.clone(), pointer.clone()), FORWARD)
-            tracked.upcoming = (FORWARD, stop)
-        self._session.state.position = Position("forward", "forward", stop)
+        fill_memory(self._session, stop)
         self._results = self._session.propagate("forward", resume=True)
 
     def state(self) -> object:
@@ -177,9 +177,9 @@ class Transformers:
         else:
             network = Sam2VideoModel(Sam2VideoConfig.from_dict(setting.model.hf_config()))
             network.load_state_dict(setting.hf_weights())
-        self._network = network.eval().to(setting.torch_dtype)
+        self._network = network.eval().to(setting.device, setting.torch_dtype)
         self._setting = setting
-        self._pixels = _whole_clip(setting.frames, setting.torch_dtype)
+        self._pixels = _whole_clip(setting.frames, setting.torch_dtype).to(setting.device)
         self.memory_attention = self._network.memory_attention
         self.parts = {
             IMAGE_ENCODER: (self._network, "get_image_features"),
@@ -193,7 +193,11 @@ class Transformers:
 
         setting, size = self._setting, self._setting.frames.image_size
         self._session = Sam2VideoInferenceSession(
-            video=self._pixels, video_height=size, video_width=size, dtype=setting.torch_dtype
+            video=self._pixels,
+            video_height=size,
+            video_width=size,
+            inference_device=setting.device,
+            dtype=setting.torch_dtype,
         )
         for object_id in range(setting.num_objects):
             click = {
@@ -229,6 +233,8 @@ class Transformers:
 class OriginalSam2:
     """The `sam2` package's video predictor; in bfloat16 by autocast, as its documentation has it."""
 
+    is_compiled = False
+
     def __init__(self, setting: Setting) -> None:
         from sam2 import sam2_video_predictor
         from sam2.build_sam import build_sam2_video_predictor
@@ -239,12 +245,13 @@ class OriginalSam2:
         self._predictor = build_sam2_video_predictor(
             setting.model.sam2_config_name,
             ckpt_path=None,
-            device="cpu",
+            device=setting.device,
+            vos_optimized=self.is_compiled,
             hydra_overrides_extra=[f"++model.image_size={setting.model.image_size}"],
         )
         self._predictor.load_state_dict(setting.pt_weights())
         self._setting = setting
-        self._pixels = _whole_clip(setting.frames, torch.float32)
+        self._pixels = _whole_clip(setting.frames, torch.float32).to(setting.device)
         self._results: Iterator[tuple[int, Any, Tensor]] = iter(())
         self.memory_attention = self._predictor.memory_attention
         self.parts = {
@@ -288,15 +295,23 @@ class OriginalSam2:
     def regime(self) -> AbstractContextManager[object]:
         # Open over the whole clip: casts of the weights are then made once.
         is_half = self._setting.dtype == "bfloat16"
-        return torch.autocast("cpu", torch.bfloat16) if is_half else contextlib.nullcontext()
+        return torch.autocast(self._setting.device, torch.bfloat16) if is_half else contextlib.nullcontext()
+
+
+class CompiledSam2(OriginalSam2):
+    """The same with `vos_optimized`: it compiles four components when they first run, which takes minutes."""
+
+    is_compiled = True
 
 
 IMPLEMENTATIONS: Mapping[str, type[Ours] | type[Transformers] | type[OriginalSam2]] = {
     "ours": Ours,
     "transformers": Transformers,
     "sam2": OriginalSam2,
+    "sam2 vos": CompiledSam2,
 }
-NAMES = tuple(IMPLEMENTATIONS)
+NAMES = ("ours", "transformers", "sam2")
+"""The implementations that run on every device."""
 
 
 def _whole_clip(spec: FramesSpec, dtype: torch.dtype) -> Tensor:

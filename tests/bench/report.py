@@ -43,7 +43,7 @@ class Report:
     def save(self) -> None:
         """Writes the file, whole or not at all."""
         aside = self.path.with_suffix(".tmp")
-        aside.write_text(json.dumps(_rounded(self.document), indent=1) + "\n")
+        aside.write_text(json.dumps(rounded(self.document), indent=1) + "\n")
         aside.replace(self.path)
 
 
@@ -70,13 +70,13 @@ def _version(package: str) -> str:
     return torch.__version__ if package == "torch" else metadata.version(package)
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """Four digits are more than any of this is worth."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,13 @@ class Runner:
         self._ask("fill", stop)
         self.next_index = stop
 
-    def _ask(self, order: str, argument: int) -> Any:
+    def span(self, num_frames: int) -> float:
+        """Seconds of the next frames together; the host waits for the device only at their end."""
+        seconds: float = self._ask("span", (self.next_index, num_frames))
+        self.next_index += num_frames
+        return seconds
+
+    def _ask(self, order: str, argument: Any) -> Any:
         self._pipe.send((order, argument))
         try:
             answer = self._pipe.recv()
@@ -126,12 +132,15 @@ def _serve(name: str, setting: Setting, pipe: Any) -> None:
         pipe.send(repr(error))
 
 
-def _obey(setting: Setting, implementation: Implementation, watch: _Watch, order: str, argument: int) -> Frame | None:
+def _obey(setting: Setting, implementation: Implementation, watch: _Watch, order: str, argument: Any) -> Any:
     if order == "fill":
         implementation.fill(argument)
         return None
+    if order == "span":
+        return _span(setting, implementation, *argument)
     with watch.frame(), measured() as span:
         logits_BHW = implementation.prompt() if order == "prompt" else implementation.track(argument)
+        _synchronize(setting)
     return Frame(
         seconds=span.seconds,
         cpu_seconds=span.cpu_seconds,
@@ -143,6 +152,20 @@ def _obey(setting: Setting, implementation: Implementation, watch: _Watch, order
         kept_mib=implementation.kept_bytes_per_frame() / (1 << 20),
         coverage=_coverage(logits_BHW, setting.frames.image_size),
     )
+
+
+def _span(setting: Setting, implementation: Implementation, start: int, num_frames: int) -> float:
+    _synchronize(setting)
+    with measured() as span:
+        for index in range(start, start + num_frames):
+            implementation.track(index)
+        _synchronize(setting)
+    return span.seconds
+
+
+def _synchronize(setting: Setting) -> None:
+    if setting.device == "cuda":
+        torch.cuda.synchronize()
 
 
 def _coverage(logits_BHW: torch.Tensor, size: int) -> tuple[float, ...]:

@@ -1,0 +1,116 @@
+"""The check of a GPU, on the CPU with mini: parts run and are saved, and its verdicts are true."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.bench.gpu import parts as parts_module
+from tests.bench.gpu.bundle import LIMIT_MIB, check_wheels
+from tests.bench.gpu.goals import goals, musts
+from tests.bench.gpu.parts import PARTS, Part
+from tests.bench.gpu.report import check
+from tests.bench.gpu.subjects import Options
+
+
+def _options(folder: Path) -> Options:
+    return Options("cpu", quick=True, folder=folder)
+
+
+@pytest.mark.slow
+def test_the_check_runs_in_small_on_a_cpu_and_saves_each_part(tmp_path: Path) -> None:
+    names = ["environment", "parity", "waits", "rates", "suite", "faults"]
+    check(_options(tmp_path), names)
+    document = json.loads((tmp_path / "check.json").read_text())
+    parts = document["parts"]
+    assert list(parts) == names
+    assert all("error" not in part for part in parts.values())
+    assert parts["environment"]["found"]["device"] == "cpu"
+    exact = parts["parity"]["found"][0]
+    assert (exact["kind"], exact["iou"], exact["gap"]) == ("float32", 1.0, 0.0)
+    assert {row["kind"]: row["iou"] for row in parts["parity"]["found"]}["bfloat16"] < 1.0
+    assert parts["waits"]["found"]["frames_without_a_wait"] == 2
+    assert [row["frames_per_second"] > 0 for row in parts["rates"]["found"]] == [True]
+    assert parts["suite"]["found"] == parts["faults"]["found"] == {"left_out": "needs a GPU"}
+    assert sum("holds" in line for line in document["verdicts"]) == 2
+    picture = Image.open(tmp_path / "check.png")
+    assert picture.height > 300
+    assert len(picture.getcolors(1 << 20)) > 10
+
+
+def test_a_part_that_takes_too_long_or_fails_says_so_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(_: Options) -> None:
+        time.sleep(30)
+
+    def broken(_: Options) -> None:
+        raise ValueError("no such card")
+
+    monkeypatch.setattr(
+        parts_module,
+        "PARTS",
+        {"endless": Part(endless, 1), "broken": Part(broken, 9), "environment": PARTS["environment"]},
+    )
+    document = check(replace(_options(tmp_path), quick=False), ["endless", "broken", "environment"])
+    assert document["parts"]["endless"]["error"] == "ended after its limit of 1 s"
+    assert document["parts"]["broken"]["error"].endswith("ValueError: no such card\n")
+    assert "found" in document["parts"]["environment"]
+    assert [line.split()[0] for line in document["verdicts"]] == ["endless", "broken"]
+    assert all("FAILS" in line for line in document["verdicts"])
+
+
+def _part(*rows: dict[str, Any]) -> dict[str, Any]:
+    return {"found": list(rows), "seconds": 1.0}
+
+
+def _parity_row(**other: Any) -> dict[str, Any]:
+    right = {"size": "tiny", "kind": "float32", "least_iou": 0.999, "iou": 0.9999, "gap": 0.1}
+    return right | {"finite": True, "same_bits_twice": True} | other
+
+
+@pytest.mark.parametrize("wrong", [{"iou": 0.99}, {"finite": False}, {"same_bits_twice": False}])
+def test_masks_that_differ_from_a_cpu_fail_the_check(wrong: dict[str, Any]) -> None:
+    found = list(musts({"parity": _part(_parity_row(), _parity_row(**wrong))}))
+    assert [one.holds for one in found] == [True, False]
+
+
+def test_a_job_with_a_failed_video_and_a_recompile_fail_the_check() -> None:
+    job = {"objects": 1, "in_flight": 4, "exit_code": 0, "statuses": {"ok": 7, "failed": 1}}
+    network = {"mode": "compiled", "recompiles": 1}
+    assert [one.holds for one in musts({"jobs": _part(job), "compiled": _part(network)})] == [False, False]
+
+
+def test_out_of_memory_and_a_broken_card_must_be_told_apart() -> None:
+    memory = {"is_out_of_memory": True, "is_poisoned": False}
+    for fault, holds in (({"is_out_of_memory": False, "is_poisoned": True}, True), (memory, False)):
+        found = list(musts({"faults": {"found": {"memory": memory, "assert": fault}, "seconds": 1.0}}))
+        assert [one.holds for one in found] == [True, holds]
+
+
+def test_goals_compare_with_the_references_and_with_what_was_expected() -> None:
+    parts = {
+        "references": _part({"size": "tiny", "objects": 1, "frames_per_second": {"ours": 100.0, "sam2": 50.0}}),
+        "rates": _part({"size": "tiny", "objects": 1, "in_flight": 1, "frames_per_second": 140.0}),
+        "jobs": _part({"objects": 1, "frames_per_second": 200.0}, {"objects": 1, "frames_per_second": 400.0}),
+    }
+    found = {goal.name: (goal.value, goal.verdict) for goal in goals(parts)}
+    assert found["tiny, 1 objects, against sam2"] == (2.0, "reached")
+    assert found["a job of 1080p clips, 6 cores, 1 object"] == (400.0, "aim")
+    assert found["tiny, 1 objects, 1 in flight"][1] == "reached"  # 133 of the expected 190 are enough
+
+
+def test_wheels_that_cannot_travel_or_do_not_fit_are_named() -> None:
+    right = {"av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl": 36 << 20, "tqdm-4.67-py3-none-any.whl": 1 << 20}
+    abi3 = {"psutil-7.0.0-cp36-abi3-manylinux_2_12_x86_64.whl": 1 << 18}
+    check_wheels(right | abi3, "3.12")
+    with pytest.raises(SystemExit, match=r"not for Python 3\.13: av-18"):
+        check_wheels(right, "3.13")
+    with pytest.raises(SystemExit, match=rf"of {LIMIT_MIB}; the largest: .*ray-2\.60"):
+        check_wheels(right | {"ray-2.60-cp312-cp312-manylinux2014_x86_64.whl": 79 << 20}, "3.12")
