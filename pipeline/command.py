@@ -19,11 +19,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
-from pipeline.config.fields import Group, keys
+from pipeline.config.fields import Group, group_of, keys
 from pipeline.config.job_config import Place
 from pipeline.config.key_help import describe_key
 from pipeline.config.mistakes import checked
-from pipeline.errors import ConfigError, NewerVersion, StorageError, UnusableStore
+from pipeline.errors import ClusterDown, ConfigError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
 from pipeline.text import complain, say, say_at_once, set_in
 
@@ -65,7 +65,7 @@ def describe_exit_codes() -> str:
 def explain(error: Exception) -> ExitCode:
     """Print why a command ends, in one line without secrets, and return its exit code."""
     complain(redact(str(error)))
-    return ExitCode.ENVIRONMENT if isinstance(error, StorageError) else ExitCode.REFUSED
+    return ExitCode.ENVIRONMENT if isinstance(error, StorageError | ClusterDown) else ExitCode.REFUSED
 
 
 @contextlib.contextmanager
@@ -144,6 +144,8 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
         key, equals, _ = word.partition("=")
         if not equals or key.startswith("-"):
             raise ConfigError(f"{word!r} is not key=value (as in output=s3://bucket/labels); --help shows the keys")
+    groups = {name for name, field in kind.model_fields.items() if group_of(field)}
+    pairs = [word.replace("=", ".kind=", 1) if word.partition("=")[0] in groups else word for word in pairs]
     try:
         values = OmegaConf.to_container(OmegaConf.from_dotlist(pairs), resolve=True)
     except OmegaConfBaseException as error:
@@ -172,7 +174,7 @@ def main(
     try:
         with ended_by_signals():
             return command(parse(kind, words))
-    except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore, StorageError) as error:
+    except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore, StorageError, ClusterDown) as error:
         return explain(error)
     except KeyboardInterrupt:
         return ExitCode.STOPPED

@@ -1,41 +1,61 @@
 """`python -m pipeline.compact output=…`: merge a job's small segments into few large ones, each sorted by video.
 
-The compaction merges a group of segments on local disk and publishes the result under a new name. One entry of the log
-puts it in the place of its parts, and then the parts are deleted. A compaction that is killed in between leaves objects
-that the log does not name; the next compaction, or the end of the next job, deletes them. A job may run meanwhile: its
-driver applies the entry and goes on, and where both change a segment, the driver's change stands. A job with
+A merger, in this process or one of several on Ray (`cluster=`), merges a group of segments on its local disk and
+publishes the result under a new name. This process alone writes the log: one entry puts the result in the place of its
+parts, and then the parts are deleted. A compaction that is killed in between leaves objects that the log does not name;
+the next compaction, or the end of the next job, deletes them. A job may run meanwhile: its driver applies the entry and
+goes on, and where both change a segment, the driver's change stands. A job with
 `single_driver=true` is the exception, because its store cannot refuse to overwrite an entry: the compaction takes the
 driver's place, so that no driver can start meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.commits.compaction import compact
-from pipeline.config.job_config import OptionalLocalPlace
+from pipeline.commits.compaction import Mergers, OneMerger, compact
+from pipeline.config.job_config import ClusterConfig, OptionalLocalPlace
+from pipeline.errors import ConfigError
 from pipeline.packages import leave_current_folder
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.schemes import is_of_this_machine
 from pipeline.text import counted, say
+
+
+class MergersConfig(ClusterConfig):
+    """The processes that merge: where they run, how many there are and what each of them gets."""
+
+    kind: Literal["local", "existing", "serial"] = Field(
+        default="serial",
+        description="serial merges in this process, local starts Ray on this machine and merges on all its CPUs, "
+        "existing joins a Ray cluster that runs already.",
+    )
 
 
 class CompactArguments(JobArguments):
     """The keys of a compaction."""
 
     spool_dir: OptionalLocalPlace = Field(
-        default=None, description="A local folder for about 1 GB of temporary files; null is the system's own."
+        default=None,
+        description="A local folder for about 1.5 GB of temporary files of each process that merges; null is the "
+        "system's own.",
     )
+    cluster: MergersConfig = Field(default_factory=MergersConfig)
 
 
 HELP = f"""Merges the small segments of a job (below 256 MiB) into segments of up to 512 MiB, sorted by video.
 
   python -m pipeline.compact output=…
+  python -m pipeline.compact output=… cluster=local
 
 {describe_arguments(CompactArguments)}
 
@@ -54,12 +74,32 @@ def run(arguments: CompactArguments) -> ExitCode:
     """Merge what can be merged and say how much that was."""
     started = time.monotonic()
     storage = JobStorage(arguments.output, arguments.storage_options)
-    done = compact(storage, Path(arguments.spool_dir or tempfile.gettempdir()))
+    spool_dir = Path(arguments.spool_dir or tempfile.gettempdir())
+    with _mergers(arguments, storage) as mergers:
+        done = compact(storage, spool_dir, mergers=mergers)
     say(
         f"{storage}: {counted(done.num_merged, 'segment')} merged into {done.num_made}, "
         f"{done.num_bytes / 1e6:.1f} MB, in {time.monotonic() - started:.1f} s"
     )
     return ExitCode.DONE
+
+
+@contextlib.contextmanager
+def _mergers(arguments: CompactArguments, storage: JobStorage) -> Iterator[Mergers]:
+    """The processes that merge, as `cluster=` says. Imports Ray only if it is wanted."""
+    cluster = arguments.cluster
+    if cluster.kind == "serial":
+        yield OneMerger(storage, arguments.spool_dir)
+        return
+    if cluster.kind == "existing" and not cluster.shared_disk and is_of_this_machine(arguments.output):
+        raise ConfigError(
+            f"output={storage} lies on this machine's disk, which other nodes of the cluster cannot reach: merge with "
+            "cluster=local or cluster=serial, or give cluster.shared_disk=true if the disk is shared"
+        )
+    from pipeline.cluster.ray_mergers import RayMergers
+
+    with contextlib.closing(RayMergers(cluster, storage, arguments.spool_dir)) as mergers:
+        yield mergers
 
 
 if __name__ == "__main__":
