@@ -97,12 +97,13 @@ class Experience:
         if not ok.num_rows:
             return cls()
         sizes = job.log.state.segments.values()
+        in_flight = job.config.worker.in_flight(on_gpu=job.config.model.device == "cuda")
         num_masks = sum(size.num_masks for size in sizes)
         return cls(
             ok.num_rows,
             pc.sum(ok["num_frames"]).as_py(),
             num_masks,
-            (pc.sum(ok["wall_seconds"]).as_py() or 0.0) / job.config.worker.videos_in_flight,
+            (pc.sum(ok["wall_seconds"]).as_py() or 0.0) / in_flight,
             sum(size.num_bytes for size in sizes) if num_masks else 0,
         )
 

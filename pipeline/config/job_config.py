@@ -193,10 +193,11 @@ class DecodeConfig(Group):
 class WorkerConfig(Group):
     """How the driver runs its workers: reports, deadlines, and how often something may fail before it is given up."""
 
-    videos_in_flight: Annotated[int, Unit("videos")] = Field(
-        default=1,
+    videos_in_flight: Annotated[int | None, Unit("videos")] = Field(
+        default=None,
         ge=1,
-        description="Videos that one worker labels at the same time, in shared batches; more than 1 pays on a GPU.",
+        description="Videos that one worker labels at the same time, in shared batches. null, or auto, is 4 on a GPU, "
+        "which several videos feed better than one, and 1 on a CPU.",
     )
     # At most 15 s, because a driver that is stopped waits 20 s for its workers to publish what they have finished.
     beat_seconds: Seconds = Field(
@@ -228,6 +229,15 @@ class WorkerConfig(Group):
         default=None, description="A local folder for rows that are not published yet; null is the system's own."
     )
 
+    def in_flight(self, on_gpu: bool) -> int:
+        """How many videos a worker labels at the same time."""
+        return self.videos_in_flight or (4 if on_gpu else 1)
+
+    @field_validator("videos_in_flight", mode="before")
+    @classmethod
+    def _take_auto(cls, value: Any) -> Any:
+        return None if value == "auto" else value
+
     @model_validator(mode="after")
     def _check_deadline(self) -> WorkerConfig:
         """A healthy worker reports every `beat_seconds` at best: a deadline near that would kill it."""
@@ -252,7 +262,8 @@ class FlushConfig(Group):
         default=0.05,
         ge=0,
         le=1,
-        description="Publish when a finished video has waited for this share of the time since the worker started.",
+        description="Publish when a finished video has waited for this share of the time since the worker started, "
+        "times the number of workers: a crash costs one of them this much at most.",
     )
 
 

@@ -52,6 +52,9 @@ from pipeline.text import complain
 
 _log = logging.getLogger(__name__)
 
+# An inbox holds work for one and a half beats: until the worker reports again, and for as long as the driver is late.
+_BEATS_AHEAD = 1.5
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -135,7 +138,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
                     signals.install()
                     progress.follow(executor)
                     limits = Limits.of(job.config.worker)
-                    dispatcher = _dispatcher(job, plan, items)
+                    dispatcher = _dispatcher(job, plan, items, executor.gpus_per_worker)
                     loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, Timing(pace=parts.pace))
                     ending, reason = loop.run(budget), loop.last_failure
             except StoppedAtStart:
@@ -159,7 +162,7 @@ def _note_rows(outcomes: Sequence[Outcome], progress: Progress, budget: FailureB
         log_video(outcome, outcome.details.attempts)
 
 
-def _dispatcher(job: Job, plan: Plan, items: Iterable[WorkItem]) -> Dispatcher:
+def _dispatcher(job: Job, plan: Plan, items: Iterable[WorkItem], gpus_per_worker: float) -> Dispatcher:
     worker = job.config.worker
     state = job.log.state
     blame = Blame(state.strikes, worker.max_strikes, worker.storage_patience_seconds)
@@ -167,7 +170,9 @@ def _dispatcher(job: Job, plan: Plan, items: Iterable[WorkItem]) -> Dispatcher:
     numbered = (
         replace(item, attempt=item.attempt + state.attempts_before(item.video_id, item.prompt_hash)) for item in items
     )
-    return Dispatcher(numbered, blame, worker.videos_in_flight, num_planned=plan.num_to_label)
+    in_flight = worker.in_flight(on_gpu=gpus_per_worker > 0 or job.config.model.device == "cuda")
+    ahead_seconds = _BEATS_AHEAD * worker.beat_seconds
+    return Dispatcher(numbered, blame, in_flight, ahead_seconds, plan.num_to_label)
 
 
 def _spool_folder(config: JobConfig) -> WorkerFolder:

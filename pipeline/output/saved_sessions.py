@@ -87,6 +87,10 @@ class SessionStore:
         self._state = ""
         self._is_wanted = False
 
+    def begin(self) -> None:
+        """Labeling begins now, perhaps long after what was saved was read: time counts from here."""
+        self._last_save = self._clock()
+
     @property
     def num_saved(self) -> int:
         """Frames that are saved, as soon as this attempt has saved some; 0 before, whatever an earlier one saved."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config.job_config import FlushConfig
+from pipeline.config.job_config import ClusterConfig, FlushConfig
 from pipeline.errors import describe
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segment_files import BuiltSegment, SegmentOrigin, build_segment
@@ -27,6 +27,7 @@ from pipeline.storage.job_storage import JobStorage
 
 _log = logging.getLogger(__name__)
 _SPOOL_BATCH_ROWS = 16_384
+_FLEET = 1_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class LabeledVideo:
 class FlushPolicy:
     """When the videos that wait are published: the first one at once, later ones when any of these limits is reached.
 
-    `max_elapsed_share` bounds what a crash can cost: no video waits longer than this share of the writer's age.
+    `max_elapsed_share` bounds what a crash can cost: no video waits longer than this share of the writer's age. A job
+    of many workers loses less by the crash of one, so the share is that of one worker times their number.
     """
 
     max_bytes: int = 64 << 20
@@ -53,9 +55,16 @@ class FlushPolicy:
     max_videos: int = 2_000
 
     @classmethod
-    def of(cls, flush: FlushConfig) -> FlushPolicy:
-        """The limits that a config asks for."""
-        return cls(int(flush.megabytes * (1 << 20)), flush.seconds, flush.elapsed_fraction)
+    def of(cls, flush: FlushConfig, cluster: ClusterConfig | None = None) -> FlushPolicy:
+        """The limits that a config asks for. A cluster of unknown size counts as a large one."""
+        share = flush.elapsed_fraction * (1 if cluster is None else _num_workers(cluster))
+        return cls(int(flush.megabytes * (1 << 20)), flush.seconds, share)
+
+
+def _num_workers(cluster: ClusterConfig) -> int:
+    """At least so many workers a job has, as far as its config says; a cluster that is there already may have many."""
+    unknown = _FLEET if cluster.kind == "existing" else 1
+    return cluster.actors or cluster.min_actors or cluster.max_actors or unknown
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from pipeline.video.media import open_media
 from pipeline.worker.devices import check_numbers, choose_device, compute_exactly, describe_device, prepare_model
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.local_weights import local_weights
+from pipeline.worker.publisher import Publisher
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.watchdog import WatchedThreads
 
@@ -87,26 +88,18 @@ class LabelSteps(Protocol):
 
 
 @dataclass(frozen=True)
-class Stages:
-    """The functions through which each video goes, in this order. A test passes others that keep the contract."""
-
-    read_prompts: ReadPrompts = read_prompts
-    open_media: OpenMedia = open_media
-    label_steps: LabelSteps = label_steps
-    advance: Callable[[Sequence[Step]], list[FrameResult]] = advance
-
-
-@dataclass(frozen=True)
 class Network:
     """The model on its device. `device` says in words what it runs on.
 
-    `encode_ahead` is the number of frames of one video that the image encoder takes at a time.
+    `encode_ahead` is the number of frames of one video that the image encoder takes at a time, `videos_in_flight` that
+    of the videos that are labeled at the same time.
     """
 
     model: Sam2
     device: str
     encode_ahead: int
     buffers: FrameBuffers
+    videos_in_flight: int = 1
 
     def resize(self, pixels_HW3: torch.Tensor) -> torch.Tensor:
         """A frame as the network takes it. Runs in helper threads."""
@@ -133,48 +126,8 @@ class Network:
         return session
 
 
-@dataclass(frozen=True)
-class Equipment:
-    """Everything that a worker labels with. `close` deletes what lies on this machine's disk."""
-
-    settings: WorkerSettings
-    stages: Stages
-    network: Network
-    provenance: Provenance
-    folder: WorkerFolder
-    tables: TableReaders
-    fetcher: WatchedThreads
-    writer: SegmentWriter
-
-    def close(self) -> None:
-        """Delete the scratch folder and close the input tables. A fetch that hangs is left alone."""
-        self.fetcher.close()
-        self.tables.close()
-        self.writer.close()
-        self.folder.close()
-
-
-def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment:
-    """Load the model and make everything else that a worker needs. Raises whatever keeps it from loading."""
-    job = settings.job
-    network = _load_network(settings)
-    folder = WorkerFolder(settings.config.worker.spool_dir)
-    origin = SegmentOrigin(job.epoch, worker_id, job.config_hash)
-    # Two, because the next video is fetched while a fetch waits for a slow store or looks for a late prompt.
-    num_fetches = max(2, settings.config.worker.videos_in_flight)
-    return Equipment(
-        settings=settings,
-        stages=stages,
-        network=network,
-        provenance=Provenance(worker_id, str(job.weights), job.config_hash, job.versions),
-        folder=folder,
-        tables=TableReaders(InputNaming.of(settings.config)),
-        fetcher=WatchedThreads("fetch", settings.config.worker.hang_seconds, num_fetches),
-        writer=SegmentWriter(job.storage, folder.path, origin, FlushPolicy.of(settings.config.flush)),
-    )
-
-
-def _load_network(settings: WorkerSettings) -> Network:
+def load_network(settings: WorkerSettings) -> Network:
+    """The model as a job wants it, on its device. Raises whatever keeps it from loading."""
     torch.set_num_threads(settings.config.cluster.cpus_per_actor)
     device, dtype = choose_device(settings.config.model)
     if settings.job.numbers_are_resolved:
@@ -190,4 +143,60 @@ def _load_network(settings: WorkerSettings) -> Network:
         device=describe_device(device, dtype, settings.config.model),
         encode_ahead=frames_per_batch(device, model.config.grid_size**2),
         buffers=FrameBuffers((size, size, 3), device),
+        videos_in_flight=settings.config.worker.in_flight(device.type == "cuda"),
+    )
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The functions that load the network and through which each video goes, in this order.
+
+    A test passes others that keep the contract.
+    """
+
+    load_network: Callable[[WorkerSettings], Network] = load_network
+    read_prompts: ReadPrompts = read_prompts
+    open_media: OpenMedia = open_media
+    label_steps: LabelSteps = label_steps
+    advance: Callable[[Sequence[Step]], list[FrameResult]] = advance
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """Everything that a worker labels with. `close` deletes what lies on this machine's disk."""
+
+    settings: WorkerSettings
+    stages: Stages
+    network: Network
+    provenance: Provenance
+    folder: WorkerFolder
+    tables: TableReaders
+    fetcher: WatchedThreads
+    publisher: Publisher
+
+    def close(self) -> None:
+        """Delete the scratch folder and close the input tables. A fetch that hangs is left alone."""
+        self.fetcher.close()
+        self.tables.close()
+        self.publisher.close()
+        self.folder.close()
+
+
+def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment:
+    """Load the model and make everything else that a worker needs. Raises whatever keeps it from loading."""
+    job = settings.job
+    network = stages.load_network(settings)
+    folder = WorkerFolder(settings.config.worker.spool_dir)
+    policy = FlushPolicy.of(settings.config.flush, settings.config.cluster)
+    origin = SegmentOrigin(job.epoch, worker_id, job.config_hash)
+    # Two fetches, because the next video is fetched while one waits for a slow store or looks for a late prompt.
+    return Equipment(
+        settings=settings,
+        stages=stages,
+        network=network,
+        provenance=Provenance(worker_id, str(job.weights), job.config_hash, job.versions),
+        folder=folder,
+        tables=TableReaders(InputNaming.of(settings.config)),
+        fetcher=WatchedThreads("fetch", settings.config.worker.hang_seconds, max(2, network.videos_in_flight)),
+        publisher=Publisher(SegmentWriter(job.storage, folder.path, origin, policy), max(1, policy.max_bytes)),
     )

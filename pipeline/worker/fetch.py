@@ -5,29 +5,36 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
+from pipeline.output.saved_sessions import SessionStore, session_identity
 from pipeline.records import WorkItem
 from pipeline.storage.file_versions import FileVersion
 from pipeline.storage.retry import Backoff
 from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
 from pipeline.video.selection import FrameSelection
 from pipeline.worker.equipment import Equipment
+from pipeline.worker.saving import SavingBeside
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class VideoInputs:
-    """All that a video is labeled from. `content` is what is known of its file: another file in its place differs."""
+    """All that a video is labeled from. `content` is what is known of its file: another file in its place differs.
+
+    `saved` is where it is saved in its middle.
+    """
 
     prompts: VideoPrompts
     frames: VideoFrames
     content: str
+    saved: SavingBeside
 
 
 class Fetch:
@@ -39,8 +46,10 @@ class Fetch:
     tell of it. Nothing but `future` may be read before the fetch is done.
     """
 
-    def __init__(self, item: WorkItem, equipment: Equipment) -> None:
+    def __init__(self, item: WorkItem, equipment: Equipment, arrived: Callable[[], None] = lambda: None) -> None:
+        """`arrived` is called in a helper thread after each frame that is decoded ahead."""
         self._item = item
+        self._arrived = arrived
         self._equipment = equipment
         self._resources = contextlib.ExitStack()
         self.prompts: VideoPrompts | None = None
@@ -103,12 +112,16 @@ class Fetch:
             prompted=prompts.positions,
             transform=self._equipment.network.resize,
             options=DecodeOptions.of(settings.config, scratch),
-            handoff=Handoff(place=buffers.fill, taken=buffers.take, dropped=buffers.refill),
+            handoff=Handoff(place=buffers.fill, taken=buffers.take, dropped=buffers.refill, arrived=self._arrived),
         )
         self.frames = self._resources.enter_context(contextlib.closing(frames))
-        inputs = VideoInputs(prompts, frames, f"{media.extent()}, {frames.identity()}")
+        content = f"{media.extent()}, {frames.identity()}"
+        identity = session_identity(item, settings.job.config_hash, content)
+        store = SessionStore(settings.job.storage, identity, settings.config.checkpoint)
+        inputs = VideoInputs(prompts, frames, content, SavingBeside(store, self._equipment.publisher.submit))
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
         if labels and settings.config.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)
+        inputs.saved.read_ahead()
         self.decode_seconds = time.perf_counter() - started - self.fetch_seconds
         return inputs

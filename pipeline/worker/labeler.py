@@ -40,7 +40,7 @@ class SavedSession(Session, Protocol):
     def to_bytes(self) -> bytes: ...
 
 
-Steps = Generator[Step, FrameResult, T]
+Steps = Generator[Step | None, FrameResult | bool | None, T]
 MakeSession = Callable[[FrameSource], Session]
 
 
@@ -148,8 +148,12 @@ def label_steps(
     frames: LabeledFrames,
     options: LabelOptions,
     saving: Saving | None = None,
+    make_encoder: Callable[[LabeledFrames, MaskRows], MaskEncoder] = MaskEncoder,
 ) -> Steps[Labels]:
     """Labels a video frame by frame: yields each step, wants its result sent back, returns the rows at the end.
+
+    After the last step it yields None until the masks of the last frames are here, so that others are computed
+    meanwhile; sent True, it waits for them.
 
     The caller computes the step (`model.advance`), perhaps together with steps of other videos. An object whose prompts
     are wrong becomes a failed track, and the others are labeled. Errors of the frames (input, storage) and of the
@@ -173,7 +177,7 @@ def label_steps(
         saving = None
     categories = {one.object_id: one.category for one in prompts.objects}
     rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None, categories=categories)
-    with contextlib.closing(rows), MaskEncoder(frames, rows) as encoder:
+    with contextlib.closing(rows), make_encoder(frames, rows) as encoder:
         walk = _Walk(video_id, encoder, rows, options.direction)
         if saving is not None:
             yield from walk.saved(saving, seeded, frames)
@@ -182,7 +186,9 @@ def label_steps(
                 session = make_session(frames)
                 _add_prompts(session, group)
                 yield from walk.follow(session.walk(options.direction))
-        encoder.finish()
+        while not encoder.is_done():
+            if (yield None) is True:
+                encoder.finish()
         masks = rows.table()
     num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
     return Labels(
@@ -216,6 +222,8 @@ class _Walk:
             if step is None:
                 return
             result = yield step
+            if not isinstance(result, FrameResult):
+                raise TypeError(f"a step needs its result, not {result!r}")
             self.seen.add(self._encoder.put(result))
             self.num_steps += 1
             after_step()

@@ -40,6 +40,7 @@ class Copying(Protocol):
 
 
 BeginCopy = Callable[[torch.Tensor], Copying]
+Pack = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int], Packing], torch.Tensor]
 
 
 class Positions(Protocol):
@@ -81,7 +82,7 @@ class _Waiting:
 class MaskEncoder:
     """Turns results into rows. All methods are for one thread, the one that runs the model.
 
-    On a GPU, `packing` says how large the copy of a frame is, and `begin_copy` begins it.
+    On a GPU, `pack` makes the buffer of a frame, `packing` says how large it is, and `begin_copy` begins its copy.
     """
 
     def __init__(
@@ -90,11 +91,13 @@ class MaskEncoder:
         rows: MaskRows,
         *,
         packing: Packing = DEFAULT_PACKING,
+        pack: Pack = pack_runs,
         begin_copy: BeginCopy = download,
     ) -> None:
         self._frames = frames
         self._rows = rows
         self._packing = packing
+        self._pack = pack
         self._begin_copy = begin_copy
         self._pool = ThreadPoolExecutor(1, "encode")
         self._waiting: deque[_Waiting] = deque()
@@ -105,6 +108,13 @@ class MaskEncoder:
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def is_done(self) -> bool:
+        """Whether the rows of every result are there. Takes what has come, and waits for nothing."""
+        self._encode_arrived()
+        while self._waiting and (encoding := self._waiting[0].encoding) is not None and encoding.done():
+            self._take()
+        return not self._waiting
 
     def finish(self) -> None:
         """Wait until the rows of every result are there."""
@@ -119,15 +129,19 @@ class MaskEncoder:
         waiting = _Waiting(result, None)
         if device_type(result.logits_BHW) != "cpu":
             scores_B, ious_B = result.object_scores_B, result.predicted_ious_B
-            packed = pack_runs(result.logits_BHW, scores_B, ious_B, self._frames.size_hw, self._packing)
+            packed = self._pack(result.logits_BHW, scores_B, ious_B, self._frames.size_hw, self._packing)
             waiting.copying = self._begin_copy(packed)
         self._waiting.append(waiting)
-        for one in self._waiting:
-            if one.copying is None or one.copying.is_done():
-                self._encode(one)
+        self._encode_arrived()
         if len(self._waiting) > _MAX_WAITING_FRAMES:
             self._take()
         return self._frames.position(result.frame_index).frame_index or 0
+
+    def _encode_arrived(self) -> None:
+        """Hand the frames to the helper whose copies are here."""
+        for one in self._waiting:
+            if one.encoding is None and (one.copying is None or one.copying.is_done()):
+                self._encode(one)
 
     def _encode(self, waiting: _Waiting) -> Future[_Encoded]:
         """Hand a frame to the helper, once. Waits for its copy from the device if that is still under way."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from model import FrameResult, MediaError, Step
 from pipeline.errors import InputError, NotFinite, StorageError, TableChanged, WorkerBroken, describe
 from pipeline.output.rows import labeled_video
-from pipeline.output.saved_sessions import SessionStore, session_identity
+from pipeline.output.saved_sessions import SessionStore
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Status, VideoProgress, WorkItem
 from pipeline.redact import redact
@@ -25,8 +25,12 @@ from pipeline.worker.devices import free_memory, is_out_of_host_memory, is_out_o
 from pipeline.worker.equipment import Equipment
 from pipeline.worker.fetch import Fetch, VideoInputs
 from pipeline.worker.labeler import LabelOptions, Labels, Saving, Steps, failed_tracks
+from pipeline.worker.saving import SavingBeside
 
 _log = logging.getLogger(__name__)
+
+# So often the last masks of a video are looked for, a millisecond apart; then the worker waits for them.
+_MOST_LOOKS = 100
 
 
 @dataclass(frozen=True)
@@ -39,40 +43,82 @@ class GivenBack:
 class VideoInFlight:
     """One item and everything that a worker has of it. Fetching begins at once; `close` frees files and threads."""
 
-    def __init__(self, item: WorkItem, equipment: Equipment) -> None:
+    def __init__(self, item: WorkItem, equipment: Equipment, arrived: Callable[[], None] = lambda: None) -> None:
+        """`arrived` is called, in a helper thread, when `is_ready` may have become true."""
         self.item = item
         self._equipment = equipment
-        self._fetch = Fetch(item, equipment)
+        self._arrived = arrived
+        self._last_arrival = self._idle_since = time.monotonic()
         self._steps: Steps[Labels] | None = None
         self._result: FrameResult | None = None
-        self._saved_session: SessionStore | None = None
+        self._last_step: Step | None = None
+        self._saved_session: SavingBeside | None = None
+        self._num_looks = 0
         self._is_by_itself = False
         self._has_little_memory = False
         self._num_frames = 0
         self._advance_seconds = 0.0
         self._labeling_since: float | None = None
+        self._fetch = Fetch(item, equipment, self._frame_arrived)
+        self._fetch.future.add_done_callback(lambda _: self._frame_arrived())
 
     # How far it is
 
     @property
-    def is_here(self) -> bool:
-        """Whether `next_step` returns or raises without waiting for the fetch."""
-        return self._steps is not None or self._fetch.is_done
+    def is_ready(self) -> bool:
+        """Whether `next_step` need not wait: the video is fetched, and the frames of the next group are decoded."""
+        if self._steps is not None and not self._needs_a_group:
+            return True
+        frames = self._fetch.frames
+        group = 1 if self._has_little_memory else self._equipment.network.encode_ahead
+        return self._fetch.is_done and (frames is None or frames.ready(group))
 
     @property
-    def fetching(self) -> Future[VideoInputs]:
-        """The fetch, to wait for."""
-        return self._fetch.future
+    def has_begun(self) -> bool:
+        """Whether anything of it was computed."""
+        return self._labeling_since is not None
+
+    @property
+    def is_at_its_end(self) -> bool:
+        """Whether all is computed and only the last masks are on their way. `next_step` looks whether they are here."""
+        return self._num_looks > 0
 
     @property
     def is_by_itself(self) -> bool:
         """Whether it shares no batch with other videos, because an error in a batch does not say whose fault it is."""
         return self._is_by_itself
 
+    def check_progress(self) -> None:
+        """To be called while others wait for it. Raises `WorkerBroken` if fetching or decoding hangs.
+
+        A fetch is told from a slow one by the processor time of its thread, decoding by the frames that come.
+        """
+        hang_seconds = self._equipment.settings.config.worker.hang_seconds
+        if not self._fetch.is_done:
+            self._idle_since = time.monotonic()
+            hangs, doing = self._equipment.fetcher.watch.hangs(), "fetching"
+        else:
+            hangs, doing = time.monotonic() - max(self._idle_since, self._last_arrival) > hang_seconds, "decoding"
+        if hangs:
+            raise WorkerBroken(f"{doing} {self.item.video_id!r} hangs: nothing has moved for {hang_seconds:g} s")
+
+    @property
+    def _needs_a_group(self) -> bool:
+        """Whether the next step begins a group of frames, see `model.tracking.frame_groups`."""
+        size = 1 if self._has_little_memory else self._equipment.network.encode_ahead
+        step = self._last_step
+        if step is None:
+            return True
+        return step.frame.index % size == (size - 1 if step.direction > 0 else 0)
+
+    def _frame_arrived(self) -> None:
+        self._last_arrival = time.monotonic()
+        self._arrived()
+
     @property
     def saved_session(self) -> SessionStore | None:
         """Where it is saved in its middle; None before it is labeled."""
-        return self._saved_session
+        return None if self._saved_session is None else self._saved_session.store
 
     def progress(self) -> VideoProgress:
         """How far it is, for the driver."""
@@ -82,23 +128,27 @@ class VideoInFlight:
 
     # From frame to frame
 
-    def next_step(self) -> Step | LabeledVideo:
-        """The step that is to be computed next, or the finished video when it has no more steps.
+    def next_step(self) -> Step | LabeledVideo | None:
+        """The step that is to be computed next, the finished video, or None while its last masks are on their way.
 
         Waits for the fetch, and raises whatever fetching and labeling raise: `after_error` says what that means.
         """
         steps = self._start(self._fetch.inputs()) if self._steps is None else self._steps
         result, self._result = self._result, None
         try:
-            return next(steps) if result is None else steps.send(result)
+            step = steps.send(self._num_looks >= _MOST_LOOKS or None if result is None else result)
         except StopIteration as end:
             return self._finished(end.value)
+        self._num_looks = self._num_looks + 1 if step is None else 0
+        self._last_step = step
+        return step
 
     def computed(self, result: FrameResult, seconds: float) -> None:
         """Take the result of the last step. `seconds` are the video's share of the time that its batch took."""
         self._result = result
         self._num_frames += 1
         self._advance_seconds += seconds
+        self._idle_since = time.monotonic()
 
     def ask_to_save(self) -> bool:
         """Have `next_step` save what is labeled. False: nothing is to be saved, or too little to be worth it."""
@@ -165,8 +215,7 @@ class VideoInFlight:
         if self._is_by_itself:
             free_memory()
         settings, network = self._equipment.settings, self._equipment.network
-        identity = session_identity(self.item, settings.job.config_hash, inputs.content)
-        self._saved_session = SessionStore(settings.job.storage, identity, settings.config.checkpoint)
+        self._saved_session = inputs.saved
         make_session = partial(
             network.new_session, propagate=settings.config.propagate, little_memory=self._has_little_memory
         )
@@ -183,13 +232,14 @@ class VideoInFlight:
             inputs.prompts,
             inputs.frames,
             options,
-            Saving(self._saved_session, make_session, restore_session),
+            Saving(inputs.saved, make_session, restore_session),
         )
         return self._steps
 
     def _begin_again(self) -> None:
         """Drop what is computed. Memory is freed by `_start`, because until then the error's traceback may hold it."""
-        self._steps = self._result = None
+        self._steps = self._result = self._last_step = None
+        self._num_looks = 0
 
     def _finished(self, labels: Labels) -> LabeledVideo:
         warning = "; ".join(self._fetch.frames.remarks()) if self._fetch.frames else ""

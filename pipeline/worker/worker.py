@@ -1,8 +1,8 @@
 """The worker: takes items into its inbox, labels them a few at a time, publishes segments, reports.
 
 A plain class. Its constructor takes plain values, and `setup` does what must happen where the work is done. The model
-runs on the thread that calls. The next videos are fetched meanwhile, in a helper thread. The videos that are being
-labeled advance by one frame together, so that they share the network's batches.
+runs on the thread that calls. Helper threads fetch and decode the next frames (`fetch`), encode masks (`mask_encoder`)
+and publish (`publisher`) meanwhile. Videos that can step at the same time share the network's batches (`stepping`).
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field
-from itertools import islice
 
 from model import Step
-from pipeline.errors import StorageError, WorkerBroken, describe
-from pipeline.output.saved_sessions import SessionStore
+from pipeline.errors import WorkerBroken, describe
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Report, Segment, WorkDone, WorkerEnd, WorkItem
 from pipeline.worker.devices import is_poisoned
 from pipeline.worker.equipment import Equipment, Stages, equip
+from pipeline.worker.publisher import Finished, Publisher
 from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.stepping import Lane
 from pipeline.worker.video_in_flight import GivenBack, VideoInFlight
 
 _log = logging.getLogger(__name__)
 
-_STAGES = ("fetch", "decode", "propagate", "encode")
+_PUBLISHING_SECONDS = 0.05
+_LAST_MASKS_SECONDS = 0.001
 
 
 @dataclass
@@ -43,56 +43,67 @@ class _News:
 
 
 class Worker:
-    """See the module. One thread calls all methods but `stop`, and calls `setup` first."""
+    """See the module. One thread calls all methods but `stop` and `nudge`, and calls `setup` first."""
 
     def __init__(self, settings: WorkerSettings, worker_id: str, stages: Stages | None = None) -> None:
         self.settings = settings
         self.worker_id = worker_id
         self._stages = stages or Stages()
         self._equipment: Equipment | None = None
-        self._videos: deque[VideoInFlight] = deque()
-        self._saved_sessions: dict[str, SessionStore] = {}
+        self._videos: Lane[VideoInFlight] = Lane(1)
         self._news = _News()
         self._stop = threading.Event()
+        self._nudge = threading.Event()
 
     # What the driver calls
 
     def setup(self) -> str:
         """Load the model; returns in words what it runs on. Raises whatever keeps it from loading."""
         self._equipment = equip(self.settings, self.worker_id, self._stages)
+        self._videos = Lane(self._equipment.network.videos_in_flight, relax=self._equipment.fetcher.watch.relax)
         return self._equipment.network.device
 
     def work(self, offers: Sequence[WorkItem]) -> Report:
-        """Take new items and label; returns when a video is done, when time is up, or when there is nothing to do."""
-        for item in offers:
-            self._accept(item)
+        """Take new items and label; returns when time is up, or when more videos could be labeled at the same time.
+
+        That is the case when videos have left and the rest are fewer than `videos_in_flight`.
+        """
+        self._nudge.clear()
         deadline = time.monotonic() + self.settings.config.worker.beat_seconds
+        end = None
         try:
-            self._flush_if_due()
-            while self._videos and time.monotonic() < deadline and not self._stop.is_set():
-                if self._advance(self._next_batch(deadline)):
-                    break
-            self._flush_if_due()
-            if self._stop.is_set():
-                self._give_back_all()
-                self._flush()
-                return self._report(WorkerEnd("SIGTERM; it has given its videos back", is_broken=False))
+            for item in offers:
+                self._accept(item)
+            self._publisher.flush_if_due()
+            self._label(deadline)
         except Exception as error:
             if not is_poisoned(error):
                 raise
-            self._flush()
-            return self._report(WorkerEnd(describe(error), is_broken=True))
-        return self._report()
+            end = WorkerEnd(describe(error), is_broken=True)
+            if not isinstance(error, WorkerBroken):
+                self._give_back_untouched()
+        if self._stop.is_set():
+            self._give_back_all()
+            end = WorkerEnd("SIGTERM; it has given its videos back", is_broken=False)
+        if end is not None:
+            self._publish_all()
+        return self._report(end)
 
     def drain(self) -> Report:
         """Publish what is finished and give the rest back."""
         self._give_back_all()
-        self._flush()
+        self._publish_all()
         return self._report()
 
     def stop(self) -> None:
         """Make a running `work` finish soon, with everything published or given back. A signal handler may call it."""
         self._stop.set()
+        self._videos.arrived()
+
+    def nudge(self) -> None:
+        """Make a running `work` return soon, because there is something new for it. Any thread may call it."""
+        self._nudge.set()
+        self._videos.arrived()
 
     def close(self) -> None:
         """Delete what lies on this machine's disk."""
@@ -111,48 +122,52 @@ class Worker:
             raise RuntimeError(f"worker {self.worker_id} has loaded no model: call setup first")
         return self._equipment
 
+    @property
+    def _publisher(self) -> Publisher:
+        return self._ready.publisher
+
     def _accept(self, item: WorkItem) -> None:
         if item.alone:
             # This video may kill the worker. The finished rows of others must not be lost with it.
-            self._flush()
-        self._videos.append(VideoInFlight(item, self._ready))
+            self._publish_all()
+        self._videos.add(VideoInFlight(item, self._ready, self._videos.arrived))
 
-    def _next_batch(self, deadline: float) -> list[VideoInFlight]:
-        """The videos that advance now: the first `videos_in_flight` that are here, or the first one by itself.
-
-        Waits until `deadline` for one of them to be here. Raises `WorkerBroken` if the fetch that it waits for hangs.
-        """
-        first = self._videos[0]
-        limit = 1 if first.is_by_itself else self.settings.config.worker.videos_in_flight
-        candidates = [video for video in islice(self._videos, limit) if video is first or not video.is_by_itself]
-        if not any(video.is_here for video in candidates):
-            fetches = [video.fetching for video in candidates]
-            wait(fetches, timeout=max(0.0, deadline - time.monotonic()), return_when=FIRST_COMPLETED)
-        batch = [video for video in candidates if video.is_here]
-        watch = self._ready.fetcher.watch
-        if batch:
-            watch.relax()
-        elif watch.hangs():
-            hang_seconds = self.settings.config.worker.hang_seconds
-            raise WorkerBroken(f"fetching {first.item.video_id!r} hangs: nothing has moved for {hang_seconds:g} s")
-        return batch
-
-    def _advance(self, batch: Sequence[VideoInFlight]) -> bool:
-        """Compute one frame of each of these videos. True: one of them has left, finished, failed or given back."""
+    def _label(self, deadline: float) -> None:
+        """Go on with the videos until there is room for others, time is up, or somebody wants something else."""
         num_before = len(self._videos)
-        self._ready.network.buffers.refill()
+        while self._videos and self._goes_on(deadline) and not self._has_room(num_before):
+            if self._publisher.is_behind:
+                self._publisher.wait(_PUBLISHING_SECONDS)
+            else:
+                self._advance(self._videos.next_batch(deadline))
+            self._look_at_publisher()
+        while not self._videos and not self._publisher.is_idle and self._goes_on(deadline):
+            self._publisher.wait(_PUBLISHING_SECONDS)
+        self._look_at_publisher()
+
+    def _has_room(self, num_before: int) -> bool:
+        """Whether the driver should answer first: with further videos, or because storage did not answer."""
+        num_left = len(self._videos)
+        room = num_left < num_before and num_left < self._ready.network.videos_in_flight
+        return room or bool(self._news.returned or self._news.storage_errors)
+
+    def _goes_on(self, deadline: float) -> bool:
+        return not (self._stop.is_set() or self._nudge.is_set()) and time.monotonic() < deadline
+
+    def _advance(self, batch: Sequence[VideoInFlight]) -> None:
+        """Compute one frame of each of these videos."""
         videos, steps = [], []
         for video in batch:
             step = self._next_step(video)
             if step is not None:
                 videos.append(video)
                 steps.append(step)
+        self._ready.network.buffers.refill()
         if steps:
             self._compute(videos, steps)
-        return len(self._videos) < num_before
 
     def _next_step(self, video: VideoInFlight) -> Step | None:
-        """The next step of a video; None if it has none, because it has left or begins again."""
+        """The next step of a video; None if it has none now, because it has left, is at its end or begins again."""
         try:
             found = video.next_step()
         except Exception as error:  # noqa: BLE001  # failure is data: one bad video must not end the job
@@ -189,42 +204,48 @@ class Worker:
     # How videos leave
 
     def _let_go(self, video: VideoInFlight, left: LabeledVideo | GivenBack) -> None:
-        """Put the rows of a finished video into the spool, or give the video back.
+        """Hand the rows of a finished video to the publisher, or give the video back.
 
         A video whose rows the writer refuses, because their number is not the expected one, becomes a failed video. If
         the disk of the spool takes no rows, the video is given back.
         """
         if isinstance(left, LabeledVideo):
-            try:
-                row = self._add(video, left).video.to_pylist()[0]
-            except StorageError as error:
-                left = GivenBack(describe(error))
-            else:
-                for stage in _STAGES:
-                    self._news.stage_seconds[stage] += row[f"{stage}_seconds"] or 0.0
-                if video.saved_session is not None:
-                    self._saved_sessions[video.item.video_id] = video.saved_session
-        if isinstance(left, GivenBack):
+            self._publisher.add(Finished(video.item, left, video.failed, video.saved_session))
+        else:
             self._news.storage_errors.append(left.reason)
             self._news.returned.append(video.item)
         self._remove(video)
 
-    def _add(self, video: VideoInFlight, finished: LabeledVideo) -> LabeledVideo:
-        try:
-            self._ready.writer.add(finished)
-        except ValueError as error:
-            finished = video.failed(error)
-            self._ready.writer.add(finished)
-        return finished
-
     def _give_back_all(self) -> None:
-        """Save what is worth it and give everything back; a video whose last frame is computed is finished instead."""
-        for video in list(self._videos):
-            if video.ask_to_save():
-                self._next_step(video)
+        """Save what is worth it and give everything back; a video whose last frame is computed is finished instead.
+
+        An error, be it of a device that computes nothing any more, keeps no video: it is given back as it is.
+        """
+        for video in self._videos:
+            try:
+                self._finish_or_save(video)
+            except Exception as error:  # noqa: BLE001  # the video goes on elsewhere, from where it was saved before
+                _log.warning("video %r is given back without being saved: %s", video.item.video_id, describe(error))
             if video in self._videos:
                 self._news.returned.append(video.item)
                 self._remove(video)
+
+    def _give_back_untouched(self) -> None:
+        """Give back the videos of which the device has seen nothing: an error of the device is not their fault."""
+        for video in self._videos:
+            if not video.has_begun:
+                self._news.returned.append(video.item)
+                self._remove(video)
+
+    def _finish_or_save(self, video: VideoInFlight) -> None:
+        if not video.ask_to_save() and not video.is_at_its_end:
+            return
+        found = video.next_step()
+        while video.is_at_its_end and found is None:
+            time.sleep(_LAST_MASKS_SECONDS)
+            found = video.next_step()
+        if isinstance(found, LabeledVideo):
+            self._let_go(video, found)
 
     def _remove(self, video: VideoInFlight) -> None:
         self._videos.remove(video)
@@ -232,28 +253,33 @@ class Worker:
 
     # Publishing and reporting
 
-    def _flush_if_due(self) -> None:
-        if self._ready.writer.should_flush():
-            self._flush()
+    def _publish_all(self) -> None:
+        """Publish what is finished, and wait for it. What storage refuses waits for the next call."""
+        self._publisher.flush()
+        self._publisher.wait()
 
-    def _flush(self) -> None:
-        """Publish what is finished. What storage refuses waits for the next call."""
-        try:
-            while (segment := self._ready.writer.flush()) is not None:
-                self._news.segments.append(segment)
-                for outcome in segment.outcomes:
-                    if (saved := self._saved_sessions.pop(outcome.video_id, None)) is not None:
-                        saved.delete()
-        except StorageError as error:
-            self._news.storage_errors.append(describe(error))
+    def _look_at_publisher(self) -> None:
+        """Note what the publisher did. Raises `WorkerBroken` for an error that is no video's and not of storage."""
+        news = self._publisher.take()
+        self._news.segments += news.segments
+        self._news.returned += news.returned
+        self._news.storage_errors += news.storage_errors
+        for stage, seconds in news.stage_seconds.items():
+            self._news.stage_seconds[stage] += seconds
+        if news.error is not None:
+            raise WorkerBroken(f"publishing failed: {describe(news.error)}") from news.error
 
     def _report(self, end: WorkerEnd | None = None) -> Report:
+        try:
+            self._look_at_publisher()
+        except WorkerBroken as error:
+            end = end or WorkerEnd(describe(error), is_broken=True)
         news, self._news = self._news, _News()
         return Report(
             worker_id=self.worker_id,
             segments=tuple(news.segments),
             in_flight=tuple(video.progress() for video in self._videos),
-            unflushed=self._ready.writer.unflushed,
+            unflushed=self._publisher.unflushed,
             returned=tuple(news.returned),
             storage_errors=tuple(news.storage_errors),
             done=WorkDone(news.num_frames, dict(news.stage_seconds)),

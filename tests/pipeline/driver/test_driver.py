@@ -477,7 +477,7 @@ def test_published_segments_of_a_killed_driver_are_adopted(job: JobFolder) -> No
     job.write(["one", "two", "three"])
     parts = driver.Parts(partial(open_executor, make_worker=DiesAfterItsSecondSegment))
     with pytest.raises(SystemExit):
-        driver.run(job.config("cluster=serial", "flush.seconds=0"), parts)
+        driver.run(job.config("cluster=serial", "flush.seconds=0", "worker.beat_seconds=0.01"), parts)
     num_published = len(list((job.output / "videos").iterdir()))
     assert num_published == 2
     assert len(job.tables().videos) == 1
@@ -496,7 +496,7 @@ def test_a_stop_signal_ends_with_143_and_the_same_command_goes_on(job: JobFolder
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_in_the_middle, daemon=True).start()
-    assert driver.run(job.config("cluster=serial"), parts) == 143
+    assert driver.run(job.config("cluster=serial", "worker.beat_seconds=0.01"), parts) == 143
     finished = set(job.tables().statuses)
     assert 2 <= len(finished) < 6
     assert json.loads((job.output / "_status.json").read_text())["state"] == "stopped"

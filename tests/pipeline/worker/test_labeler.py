@@ -103,7 +103,7 @@ def label_with(
     try:
         step = next(steps)
         while True:
-            step = steps.send(compute(step))
+            step = steps.send(True if step is None else compute(step))
     except StopIteration as end:
         labels: Labels = end.value
         return labels

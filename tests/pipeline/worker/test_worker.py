@@ -3,166 +3,53 @@
 from __future__ import annotations
 
 import errno
-import resource
 import shutil
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from botocore.exceptions import NoCredentialsError
-from pycocotools import mask as coco
 
 from model import FrameResult, Media, Step, advance
-from pipeline.config.job_config import CheckpointConfig, FlushConfig, JobConfig, ModelConfig, WorkerConfig
+from pipeline.config.job_config import CheckpointConfig
 from pipeline.errors import StorageError
-from pipeline.inputs.input_tables import InputTables
-from pipeline.inputs.plan import make_plan
-from pipeline.inputs.prompts import VideoPrompts, read_prompts
 from pipeline.output.saved_sessions import num_saved
-from pipeline.records import Report, Status, VideoSource, Weights, WorkerEnd, WorkItem
-from pipeline.storage.job_storage import JobStorage
+from pipeline.records import Status, VideoSource, Weights, WorkItem
 from pipeline.video.media import open_media
 from pipeline.worker.equipment import Stages
-from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
-from pipeline.worker.settings import JobFacts, WorkerSettings
+from pipeline.worker.labeler import Labels, Steps, label_steps
 from pipeline.worker.worker import Worker
-from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.clips import moving_clip
 from tests.support.films import Film, Look, drawn_of, picture
+from tests.support.labeling_workers import (
+    NUM_FRAMES,
+    Fails,
+    MakeWorker,
+    broken,
+    finish,
+    outcomes,
+    published,
+)
 from tests.support.media_files import encode_image
-from tests.support.sessions import save_small
-
-NUM_FRAMES = 3
-LAZY = FlushConfig(megabytes=1 << 20, seconds=1e9, elapsed_fraction=1.0)
 
 
-@pytest.fixture(scope="module")
-def items(tmp_path_factory: pytest.TempPathFactory) -> dict[str, WorkItem]:
-    clips = [moving_clip(name, num_frames=NUM_FRAMES, seed=seed) for seed, name in enumerate("abc")]
-    videos, prompts = write_job_inputs(tmp_path_factory.mktemp("inputs"), clips)
-    plan = make_plan(InputTables(str(videos), str(prompts)), {})
-    return {item.video_id: item for item in plan.items()}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    """Of the small network, because what a worker does with a video does not depend on the size of its network."""
-    folder = tmp_path_factory.mktemp("small")
-    save_small(folder)
-    return Weights(str(folder), None, "sha256:0")
-
-
-MakeWorker = Callable[..., Worker]
-
-
-@pytest.fixture
-def make(tmp_path: Path, weights: Weights) -> Iterator[MakeWorker]:
-    """Makes workers that have loaded. They publish their first video at once, and others when they are asked to.
-
-    `stages` are as for `Worker`, `storage` and `checkpoint` as in the settings, and other keywords are keys of the
-    config's group `worker`. When the test is over, no worker may have left anything in its spool.
-    """
-    made: list[Worker] = []
-
-    def make_one(
-        stages: Stages | None = None,
-        *,
-        storage: JobStorage | None = None,
-        checkpoint: CheckpointConfig | None = None,
-        **options: Any,
-    ) -> Worker:
-        facts = JobFacts(
-            weights=weights,
-            storage=storage or JobStorage(str(tmp_path / "job")),
-            epoch=1,
-            config_hash="f",
-            versions="maskmill 0",
-        )
-        group: dict[str, Any] = {"beat_seconds": 15.0, "spool_dir": str(tmp_path / "spool"), **options}
-        config = JobConfig(
-            model=ModelConfig(name="mini", checkpoint="mini", dtype="float32"),
-            flush=LAZY,
-            checkpoint=checkpoint or CheckpointConfig(),
-            worker=WorkerConfig(**group),
-        )
-        made.append(Worker(WorkerSettings(facts, config), f"w{len(made)}", stages))
-        made[-1].setup()
-        return made[-1]
-
-    yield make_one
-    for worker in made:
-        worker.close()
-    assert not made or not list((tmp_path / "spool").iterdir())
-
-
-@pytest.fixture
-def worker(make: MakeWorker) -> Worker:
-    """One of them."""
-    return make()
-
-
-def published(worker: Worker, table: str) -> list[dict[str, object]]:
-    folder = Path(worker.settings.job.storage.uri) / table
-    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
-    rows: list[dict[str, object]] = pa.concat_tables(tables).to_pylist()
-    return rows
-
-
-def finish(worker: Worker, *items: WorkItem) -> list[Report]:
-    """Works until nothing is open, then drains."""
-    reports = [worker.work(items)]
-    while reports[-1].in_flight:
-        reports.append(worker.work(()))
-    return [*reports, worker.drain()]
-
-
-def label_unpublished(worker: Worker, item: WorkItem) -> None:
-    """Label a video that is not the worker's first, which would be published at once."""
-    report = worker.work([item])
-    while report.in_flight:
-        report = worker.work(())
-    assert report.unflushed == (item.video_id,)
-
-
-def broken(report: Report) -> str:
-    """Why the worker can label nothing any more, as its last report says."""
-    assert report.end is not None
-    assert report.end.is_broken
-    return report.end.reason
-
-
-def outcomes(reports: list[Report]) -> dict[str, Status]:
-    return {
-        outcome.video_id: outcome.status
-        for report in reports
-        for segment in report.segments
-        for outcome in segment.outcomes
-    }
-
-
-def test_a_call_ends_with_each_video_and_the_next_one_is_fetched_meanwhile(
+def test_a_call_goes_on_while_there_are_videos_and_the_next_one_is_fetched_meanwhile(
     worker: Worker, items: dict[str, WorkItem]
 ) -> None:
     first = worker.work([items["a"], items["b"]])
-    assert outcomes([first]) == {"a": Status.OK}
-    assert [(progress.video_id, progress.stage) for progress in first.in_flight] == [("b", "waiting")]
-    assert first.done.num_frames == NUM_FRAMES
+    assert outcomes([first]) == {"a": Status.OK}, "the first one is published at once"
+    assert (first.unflushed, first.in_flight) == (("b",), ())
+    assert first.done.num_frames == 2 * NUM_FRAMES
     assert set(first.done.stage_seconds) == {"fetch", "decode", "propagate", "encode"}
     second = worker.work([items["c"]])
     assert second.segments == ()
-    assert second.unflushed == ("b",)
-    third = worker.work([])
-    assert third.unflushed == ("b", "c")
+    assert second.unflushed == ("b", "c")
     assert outcomes([worker.drain()]) == {"b": Status.OK, "c": Status.OK}
 
 
@@ -268,33 +155,6 @@ def test_a_full_or_failing_disk_and_missing_credentials_are_not_the_videos_fault
     assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
 
 
-class Fails:
-    """`label_steps` that raises on its first `count` calls, for all videos or one."""
-
-    def __init__(self, error: Exception, count: int = 1, video_id: str = "") -> None:
-        self.error, self.count, self.video_id = error, count, video_id
-        self.options: list[LabelOptions] = []
-
-    def __call__(
-        self,
-        make_session: MakeSession,
-        video_id: str,
-        prompts: VideoPrompts,
-        frames: LabeledFrames,
-        options: LabelOptions,
-        saving: Saving | None,
-    ) -> Steps[Labels]:
-        if video_id == (self.video_id or video_id):
-            self.options.append(options)
-            if len(self.options) <= self.count:
-                return self._raise()
-        return label_steps(make_session, video_id, prompts, frames, options, saving)
-
-    def _raise(self) -> Steps[Labels]:
-        raise self.error
-        yield
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("host")])
 def test_out_of_memory_is_tried_again_with_less(error: Exception, make: MakeWorker, items: dict[str, WorkItem]) -> None:
@@ -322,48 +182,6 @@ def test_no_memory_of_the_host_is_for_a_fresh_worker_to_judge(
     assert [progress.video_id for progress in report.in_flight] == ["a"]
 
 
-class Waits:
-    """`read_prompts` that waits before one video until it is released."""
-
-    def __init__(self, video_id: str) -> None:
-        self.video_id = video_id
-        self.released = threading.Event()
-
-    def __call__(self, item: WorkItem, *arguments: Any) -> VideoPrompts:
-        if item.video_id == self.video_id:
-            self.released.wait(60)
-        return read_prompts(item, *arguments)
-
-
-def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
-    make: MakeWorker, items: dict[str, WorkItem]
-) -> None:
-    waits = Waits("c")
-    worker = make(Stages(read_prompts=waits), beat_seconds=0.1, hang_seconds=1.0)
-    finish(worker, items["a"])
-    label_unpublished(worker, items["b"])
-    reports = [worker.work([items["c"]])]
-    while reports[-1].end is None:
-        reports.append(worker.work([]))
-    waits.released.set()
-    assert "fetching 'c' hangs: nothing has moved for 1 s" in broken(reports[-1])
-    assert outcomes(reports) == {"b": Status.OK}
-    assert len(reports) < 40
-
-
-def test_another_device_error_poisons_the_worker_and_finished_videos_are_published(
-    make: MakeWorker, items: dict[str, WorkItem]
-) -> None:
-    error = RuntimeError("CUDA error: device-side assert triggered")
-    worker = make(Stages(label_steps=Fails(error, video_id="c")))
-    finish(worker, items["a"])
-    label_unpublished(worker, items["b"])
-    report = worker.work([items["c"]])
-    assert "device-side assert" in broken(report)
-    assert outcomes([report]) == {"b": Status.OK}
-    assert [progress.video_id for progress in report.in_flight] == ["c"]
-
-
 def test_a_fault_of_ours_is_a_failed_row_too(
     make: MakeWorker, items: dict[str, WorkItem], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -385,163 +203,6 @@ def test_a_row_that_is_missing_fails_the_video(make: MakeWorker, items: dict[str
     assert outcomes(finish(worker, items["a"])) == {"a": Status.FAILED}
     (failed,) = published(worker, "videos")
     assert "5 masks were labeled, 6 were expected" in str(failed["message"])
-
-
-def masks(worker: Worker) -> dict[tuple[object, ...], np.ndarray]:
-    return {
-        (row["video_id"], row["object_id"], row["frame_index"]): coco.decode(row["rle"])
-        for row in published(worker, "masks")
-    }
-
-
-@pytest.mark.slow
-def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
-    make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path
-) -> None:
-    one_by_one = make()
-    assert outcomes(finish(one_by_one, *items.values())) == dict.fromkeys("abc", Status.OK)
-    alone = masks(one_by_one)
-    sizes = []
-
-    def counting(steps: Sequence[Step]) -> list[FrameResult]:
-        sizes.append(len(steps))
-        return advance(steps)
-
-    other = make(Stages(advance=counting), storage=JobStorage(str(tmp_path / "together")), videos_in_flight=3)
-    assert outcomes(finish(other, *items.values())) == dict.fromkeys("abc", Status.OK)
-    together = masks(other)
-    assert sum(sizes) == 3 * NUM_FRAMES
-    assert max(sizes) == 3
-    assert together.keys() == alone.keys()
-    for key, mask in alone.items():
-        union = (mask | together[key]).sum()
-        assert union == 0 or (mask & together[key]).sum() >= 0.999 * union
-
-
-def test_a_bad_video_in_flight_leaves_the_others_alone(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    worker = make(videos_in_flight=3)
-    missing = replace(items["b"], source=VideoSource("/no/such/file.mp4"))
-    expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
-    assert outcomes(finish(worker, items["a"], missing, items["c"])) == expected
-    assert len(published(worker, "masks")) == 2 * 2 * NUM_FRAMES
-
-
-class TooLarge:
-    """`label_steps` and `advance` with one video that fits into memory in no batch."""
-
-    def __init__(self, video_id: str) -> None:
-        self.video_id = video_id
-        self.sizes: list[int] = []
-        self._steps: list[Step] = []
-
-    def label_steps(
-        self, make_session: MakeSession, video_id: str, prompts: VideoPrompts, *arguments: Any
-    ) -> Steps[Labels]:
-        steps = label_steps(make_session, video_id, prompts, *arguments)
-        return self._noted(steps) if video_id == self.video_id else steps
-
-    def advance(self, steps: Sequence[Step]) -> list[FrameResult]:
-        self.sizes.append(len(steps))
-        if any(step is one for step in steps for one in self._steps):
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return advance(steps)
-
-    def _noted(self, steps: Steps[Labels]) -> Steps[Labels]:
-        self._steps.append(next(steps))
-        yield self._steps[-1]
-        raise AssertionError("no step of this video has a result")
-
-
-@pytest.mark.slow
-def test_an_error_in_a_shared_batch_is_charged_to_whom_it_follows(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    """Out of memory with three videos at once: each goes on by itself, and only the one that is too large fails."""
-    fake = TooLarge("b")
-    worker = make(Stages(label_steps=fake.label_steps, advance=fake.advance), videos_in_flight=3)
-    expected = {"a": Status.OK, "b": Status.FAILED, "c": Status.OK}
-    assert outcomes(finish(worker, *items.values())) == expected
-    assert max(fake.sizes) == 3
-    assert fake.sizes[-1] == 1
-
-
-def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    waits = Waits("b")
-    worker = make(Stages(read_prompts=waits), videos_in_flight=2)
-    first = worker.work([items["a"], items["b"]])
-    assert outcomes([first]) == {"a": Status.OK}
-    waits.released.set()
-    assert outcomes([*finish(worker)]) == {"b": Status.OK}
-
-
-def test_the_next_video_is_fetched_while_a_fetch_waits(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    waits = Waits("b")
-    worker = make(Stages(read_prompts=waits), beat_seconds=0.1)
-    report = worker.work([items["b"], items["c"]])
-    deadline = time.monotonic() + 10
-    while report.in_flight[1].stage == "fetching" and time.monotonic() < deadline:
-        report = worker.work([])
-    waits.released.set()
-    assert [progress.stage for progress in report.in_flight] == ["fetching", "waiting"]
-
-
-def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[str, WorkItem]) -> None:
-    worker.work([items["a"], items["b"]])
-    worker.work([])
-    worker.stop()
-    report = worker.work([items["c"]])
-    assert report.returned == (items["c"],)
-    assert outcomes([report]) == {"b": Status.OK}
-    assert report.end == WorkerEnd("SIGTERM; it has given its videos back", is_broken=False)
-
-
-def test_before_a_suspect_everything_is_published(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    waits = Waits("c")
-    worker = make(Stages(read_prompts=waits), beat_seconds=0.1)
-    finish(worker, items["a"])
-    label_unpublished(worker, items["b"])
-    suspect = replace(items["c"], alone=True)
-    report = worker.work([suspect])
-    waits.released.set()
-    assert outcomes([report]) == {"b": Status.OK}
-    assert [progress.stage for progress in report.in_flight] == ["fetching"]
-
-
-def test_a_full_spool_disk_gives_the_item_back(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def full_in_the_end(*arguments: Any) -> Steps[Labels]:
-        labels = yield from label_steps(*arguments)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-        return labels
-
-    worker = make(Stages(label_steps=full_in_the_end))
-    try:
-        report = worker.work([items["a"]])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert report.returned == (items["a"],)
-    assert "Free some space" in report.storage_errors[0]
-
-
-@dataclass(repr=False)
-class AwayStorage(JobStorage):
-    """A store that takes no segments while `is_away`."""
-
-    is_away: bool = True
-
-    def put_file(self, local: Path, path: str) -> int:
-        if self.is_away:
-            raise StorageError("the store is away")
-        return super().put_file(local, path)
-
-
-def test_a_publication_that_fails_is_repeated(make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path) -> None:
-    storage = AwayStorage(str(tmp_path / "job"))
-    worker = make(storage=storage)
-    report = worker.work([items["a"]])
-    assert (report.segments, report.unflushed) == ((), ("a",))
-    assert "the store is away" in report.storage_errors[0]
-    storage.is_away = False
-    assert outcomes([worker.drain()]) == {"a": Status.OK}
 
 
 @pytest.mark.parametrize("other", ["a", "b"], ids=["the same file", "another in its place"])

@@ -1,0 +1,167 @@
+"""Workers with a small network that label drawn clips: how they are run, what they published, stages that go wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pycocotools import mask as coco
+
+from model import FrameResult, Step, advance
+from pipeline.config.job_config import FlushConfig
+from pipeline.errors import StorageError
+from pipeline.inputs.prompts import VideoPrompts, read_prompts
+from pipeline.records import Report, Status, WorkItem
+from pipeline.storage.job_storage import JobStorage
+from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
+from pipeline.worker.worker import Worker
+
+NUM_FRAMES = 3
+LAZY = FlushConfig(megabytes=1 << 20, seconds=1e9, elapsed_fraction=1.0)
+
+MakeWorker = Callable[..., Worker]
+
+
+def published(worker: Worker, table: str) -> list[dict[str, object]]:
+    folder = Path(worker.settings.job.storage.uri) / table
+    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+    rows: list[dict[str, object]] = pa.concat_tables(tables).to_pylist()
+    return rows
+
+
+def finish(worker: Worker, *items: WorkItem) -> list[Report]:
+    """Works until nothing is open, then drains."""
+    reports = [worker.work(items)]
+    while reports[-1].in_flight:
+        reports.append(worker.work(()))
+    return [*reports, worker.drain()]
+
+
+def label_unpublished(worker: Worker, item: WorkItem) -> None:
+    """Label a video that is not the worker's first, which would be published at once."""
+    report = worker.work([item])
+    while report.in_flight:
+        report = worker.work(())
+    assert report.unflushed == (item.video_id,)
+
+
+def broken(report: Report) -> str:
+    """Why the worker can label nothing any more, as its last report says."""
+    assert report.end is not None
+    assert report.end.is_broken
+    return report.end.reason
+
+
+def outcomes(reports: list[Report]) -> dict[str, Status]:
+    return {
+        outcome.video_id: outcome.status
+        for report in reports
+        for segment in report.segments
+        for outcome in segment.outcomes
+    }
+
+
+class Fails:
+    """`label_steps` that raises on its first `count` calls, for all videos or one."""
+
+    def __init__(self, error: Exception, count: int = 1, video_id: str = "") -> None:
+        self.error, self.count, self.video_id = error, count, video_id
+        self.options: list[LabelOptions] = []
+
+    def __call__(
+        self,
+        make_session: MakeSession,
+        video_id: str,
+        prompts: VideoPrompts,
+        frames: LabeledFrames,
+        options: LabelOptions,
+        saving: Saving | None,
+    ) -> Steps[Labels]:
+        if video_id == (self.video_id or video_id):
+            self.options.append(options)
+            if len(self.options) <= self.count:
+                return self._raise()
+        return label_steps(make_session, video_id, prompts, frames, options, saving)
+
+    def _raise(self) -> Steps[Labels]:
+        raise self.error
+        yield
+
+
+class Waits:
+    """`read_prompts` that waits before one video until it is released."""
+
+    def __init__(self, video_id: str) -> None:
+        self.video_id = video_id
+        self.released = threading.Event()
+
+    def __call__(self, item: WorkItem, *arguments: Any) -> VideoPrompts:
+        if item.video_id == self.video_id:
+            self.released.wait(60)
+        return read_prompts(item, *arguments)
+
+
+def masks(worker: Worker) -> dict[tuple[object, ...], np.ndarray]:
+    return {
+        (row["video_id"], row["object_id"], row["frame_index"]): coco.decode(row["rle"])
+        for row in published(worker, "masks")
+    }
+
+
+class Together:
+    """`label_steps` that begins when so many videos have come, however long each of them was fetched."""
+
+    def __init__(self, count: int, label_steps: Callable[..., Steps[Labels]] = label_steps) -> None:
+        self.count, self.label_steps = count, label_steps
+        self.num_begun = 0
+
+    def __call__(self, *arguments: Any) -> Steps[Labels]:
+        self.num_begun += 1
+        while self.num_begun < self.count:
+            yield None
+        return (yield from self.label_steps(*arguments))
+
+
+class TooLarge:
+    """`label_steps` and `advance` with one video that fits into memory in no batch."""
+
+    def __init__(self, video_id: str) -> None:
+        self.video_id = video_id
+        self.sizes: list[int] = []
+        self._steps: list[Step] = []
+
+    def label_steps(
+        self, make_session: MakeSession, video_id: str, prompts: VideoPrompts, *arguments: Any
+    ) -> Steps[Labels]:
+        steps = label_steps(make_session, video_id, prompts, *arguments)
+        return self._noted(steps) if video_id == self.video_id else steps
+
+    def advance(self, steps: Sequence[Step]) -> list[FrameResult]:
+        self.sizes.append(len(steps))
+        if any(step is one for step in steps for one in self._steps):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return advance(steps)
+
+    def _noted(self, steps: Steps[Labels]) -> Steps[Labels]:
+        self._steps.append(next(steps))
+        yield self._steps[-1]
+        raise AssertionError("no step of this video has a result")
+
+
+@dataclass(repr=False)
+class AwayStorage(JobStorage):
+    """A store that takes no segments while `is_away`."""
+
+    is_away: bool = True
+
+    def put_file(self, local: Path, path: str) -> int:
+        if self.is_away:
+            raise StorageError("the store is away")
+        return super().put_file(local, path)
