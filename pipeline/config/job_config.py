@@ -178,8 +178,9 @@ class DecodeConfig(Group):
         default=None,
         ge=1,
         le=64,
-        description="The threads that decode one video. Frames are the same for any number, except where a video is "
-        "damaged. null is one for each CPU of the worker, up to 16.",
+        description="The threads that decode one video, in parts of a frame where it has parts; a second one turns "
+        "frames into the model's input. Frames are the same for any number, except where a video is damaged. null, or "
+        "auto, is one for each CPU of the worker, up to 16.",
     )
     max_pixels: Pixels = Field(
         default=1 << 27,
@@ -188,6 +189,11 @@ class DecodeConfig(Group):
         description="A film, photo or page with more pixels in a frame fails at its header, before memory is taken for "
         "it. 8K has 33177600 pixels.",
     )
+
+    @field_validator("threads", mode="before")
+    @classmethod
+    def _take_auto(cls, value: Any) -> Any:
+        return None if value == "auto" else value
 
 
 class WorkerConfig(Group):

@@ -30,11 +30,13 @@ from pipeline.video.selection import FrameIndex, FrameSelection
 from pipeline.video.time_range import TimeBounds
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
+LabeledRaw = tuple[int, RawFrame]
 
 _LOOK_AHEAD_FRAMES = 16  # as many as a session asks for at its start, to know how many pointers it will read
 _MIN_SKIPPED_FRAMES = 16  # to decode fewer takes less time than to open the file again
 _MAX_FRAMES_AHEAD = 16
 _MAX_PROMPTED_FRAMES_AHEAD = 4
+_MAX_RAW_FRAMES = 3  # between the thread that decodes and the one that converts; one of 4K takes 12 MB
 _MOST_THREADS_UNASKED = 16  # FFmpeg advises against more
 
 MAX_FRAMES_WAITING = _MAX_FRAMES_AHEAD + _MAX_PROMPTED_FRAMES_AHEAD + 2
@@ -277,15 +279,21 @@ class VideoFrames:
                     return
 
     def _labeled(self, start: int) -> Generator[Frame, None, None]:
+        return self._converted(self._decoded(start))
+
+    def _decoded(self, start: int) -> Generator[LabeledRaw, None, None]:
         known = self._index.num_labeled
         first = self._index.frame_of(min(start, known - 1))
         with closing(self._passes.frames_from(first)) as frames:
             for frame_index, raw in frames:
                 label = self._index.label_of(frame_index)
                 if label is not None and label >= start:
-                    yield self._convert(label, raw)
+                    yield label, raw
 
     def _at(self, labels: Sequence[int]) -> Generator[Frame, None, None]:
+        return self._converted(self._decoded_at(labels))
+
+    def _decoded_at(self, labels: Sequence[int]) -> Generator[LabeledRaw, None, None]:
         if labels and labels[0] < 0:
             raise ValueError(f"{self._name}: frame {labels[0]} is before the first one")
         done = 0
@@ -295,7 +303,7 @@ class VideoFrames:
                 for frame_index, raw in frames:
                     if self._index.label_of(frame_index) != labels[done]:
                         continue
-                    yield self._convert(labels[done], raw)
+                    yield labels[done], raw
                     done += 1
                     if done == len(labels) or self._is_worth_seeking(frame_index, labels[done]):
                         break
@@ -323,9 +331,14 @@ class VideoFrames:
                     end, pixels = kept
                     yield Frame(end, torch.from_numpy(pixels))
 
-    def _convert(self, label: int, raw: RawFrame) -> Frame:
-        tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
-        return Frame(label, tensor if self._transform is None else self._transform(tensor))
+    def _converted(self, decoded: Generator[LabeledRaw, None, None]) -> Generator[Frame, None, None]:
+        """Frames as they are labeled. With two threads or more they are decoded in one and converted in another."""
+        is_shared = self._options.num_threads > 1
+        raws = DecodeAhead(decoded, lambda _: _MAX_RAW_FRAMES) if is_shared else decoded
+        with closing(raws):
+            for label, raw in raws:
+                tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
+                yield Frame(label, tensor if self._transform is None else self._transform(tensor))
 
 
 def _placed(frames: Generator[Frame, None, None], place: Transform) -> Generator[Frame, None, None]:

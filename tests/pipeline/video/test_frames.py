@@ -150,6 +150,7 @@ def test_frames_are_bit_equal_for_any_number_of_threads(kind: str) -> None:
         (["cluster.cpus_per_actor=40"], 16),
         (["decode.threads=3", "cluster.cpus_per_actor=8"], 3),
         (["decode.threads=64"], 64),
+        (["decode.threads=auto", "cluster.cpus_per_actor=2"], 2),
     ],
 )
 def test_the_config_says_how_many_threads_decode_or_the_cpus_of_the_worker_do(

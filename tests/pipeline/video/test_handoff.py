@@ -75,6 +75,30 @@ def wait_until(is_true: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.parametrize(("num_threads", "goes_on"), [(1, False), (2, True)])
+def test_with_two_threads_frames_are_decoded_while_others_are_converted(num_threads: int, goes_on: bool) -> None:
+    """Most films have one slice a frame, which no two threads of a decoder can share."""
+    gate, waits = threading.Event(), threading.Event()
+
+    def gated(pixels_HW3: torch.Tensor) -> torch.Tensor:
+        waits.set()
+        assert gate.wait(10)
+        return pixels_HW3
+
+    options = DecodeOptions(num_threads=num_threads)
+    with VideoFrames(media_of(clip(40)), transform=gated, options=options) as frames:
+        walk = frames.forward(17)
+        assert waits.wait(10)
+        num_decoded = frames.num_decoded
+        if goes_on:
+            wait_until(lambda: frames.num_decoded >= 20)
+        else:
+            time.sleep(0.1)
+            assert frames.num_decoded == num_decoded < 20
+        gate.set()
+        assert [frame.index for frame in walk] == list(range(17, 40))
+
+
 def taken_in_groups(walk: Iterator[Frame], frames: VideoFrames) -> list[torch.Tensor]:
     """The pixels of a walk. Before each group the helper decodes as far as it can, as while a segment is published."""
     found: list[torch.Tensor] = []
