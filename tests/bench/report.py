@@ -63,11 +63,15 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "device": "cpu",
-    } | {name: _version(name) for name in ("torch", "transformers", "sam2", "av", "ray", "numpy")}
+    } | {name: version(name) for name in ("torch", "transformers", "sam2", "av", "ray", "numpy")}
 
 
-def _version(package: str) -> str:
-    return torch.__version__ if package == "torch" else metadata.version(package)
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not installed, as Ray on a machine of the check."""
+    try:
+        return torch.__version__ if package == "torch" else metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def rounded(value: Any) -> Any:

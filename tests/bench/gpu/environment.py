@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata
 from typing import Any
 
 import torch
 
 from tests.bench.gpu.subjects import Options
+from tests.bench.report import version
 
 _PACKAGES = ("torch", "transformers", "sam2", "av", "pyarrow", "numpy", "triton")
 
@@ -21,7 +21,7 @@ def environment(options: Options) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "device": options.device,
         "dtype": str(options.half),
-    } | {name: _version(name) for name in _PACKAGES}
+    } | {name: version(name) for name in _PACKAGES}
     if options.is_gpu:
         card = torch.cuda.get_device_properties(0)
         found |= {
@@ -35,10 +35,3 @@ def environment(options: Options) -> dict[str, Any]:
             "tf32_products": torch.backends.cuda.matmul.allow_tf32,
         }
     return found
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -47,7 +47,11 @@ def musts(parts: Mapping[str, Found]) -> Iterator[Must]:
         yield Must(what, is_right, f"IoU {row['iou']:.5f}, gap {row['gap']:.2g}, same twice {row['same_bits_twice']}")
     for row in _rows(parts, "jobs"):
         is_right = row["exit_code"] == 0 and set(row["statuses"]) == {"ok"}
-        yield Must(f"a job of {row['objects']} objects, {row['in_flight']} in flight", is_right, f"{row['exit_code']}")
+        yield Must(
+            f"a job of {row['objects']} objects, {row['in_flight']} in flight",
+            is_right,
+            f"exit code {row['exit_code']}",
+        )
     for row in _rows(parts, "compiled"):
         is_right = not row.get("error") and row["recompiles"] == 0
         yield Must(f"compiled, {row['mode']}: no recompiles in steady state", is_right, str(row.get("error", "")))

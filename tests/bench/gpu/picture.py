@@ -78,7 +78,7 @@ def _draw_rates(page: _Page, rows: list[Mapping[str, Any]]) -> None:
     highest = [ESTIMATED_RATES[_key(row)][2] for row in rows if _key(row) in ESTIMATED_RATES]
     largest = max([*highest, *(row["frames_per_second"] for row in rows)])
     for row in rows:
-        label = f"{row['size']}, {row['objects']} objects × {row['in_flight']} in flight"
+        label = f"{row['size']}, {row['objects']} objects, {row['in_flight']} in flight"
         page.bar(label, row["frames_per_second"], largest, _OURS, f"{row['frames_per_second']:.3g}")
         if estimate := ESTIMATED_RATES.get(_key(row)):
             page.range(estimate[1], estimate[2], largest)
