@@ -67,6 +67,23 @@ class EncodingOnce(Sam2):
         return self._encoded[key]
 
 
+class EncodingCopies(EncodingOnce):
+    """What it encoded once it gives in memory of its own each time, so that features that stay are still noticed.
+
+    On the meta device, where nothing is computed, one encoding serves all frames.
+    """
+
+    def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
+        if self.device.type == "meta":
+            key = (self.dtype, pixels_F3SS.shape)
+            known = self._encoded.get(key) or self._encoded.setdefault(key, super().encode_image(pixels_F3SS))
+        else:
+            known = super().encode_image(pixels_F3SS)
+        return ImageFeatures(
+            known.stride16.clone(), known.stride8.clone(), known.stride4.clone(), known.looked_FLC.clone()
+        )
+
+
 class Known(dict[tuple[object, ...], Any]):
     """Results that stay with one network: a copy of it begins without."""
 

@@ -19,7 +19,7 @@ from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 from model.weights.checkpoint import load_model
 from tests.support.clips import moving_clip
-from tests.support.sessions import WatchedSam2
+from tests.support.sessions import EncodingOnce, WatchedSam2
 
 NUM_FRAMES = 11
 AHEAD = 4
@@ -27,7 +27,7 @@ AHEAD = 4
 
 @pytest.fixture(scope="module")
 def network() -> Sam2:
-    return load_model("mini")
+    return EncodingOnce(load_model("mini"))  # a batch of other frames is another batch
 
 
 @functools.cache

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.network.features import ImageFeatures
 from model.prompts import PointPrompt
 from model.tracking.history import HistoryRule
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 from model.tracking.stream import VideoStream
-from tests.support.sessions import OTHER_BATCH, EncodingOnce, box, click, clip, frames_of, mask, same_bits, small
+from tests.support.sessions import OTHER_BATCH, EncodingCopies, box, click, clip, frames_of, mask, same_bits, small
 
 LONG = 18  # more than the 16 frames from which on the length does not matter
 OFF = PointPrompt(((3.0, 3.0),), (1,))
@@ -190,16 +189,6 @@ def test_what_a_stream_keeps_does_not_grow_with_a_box_on_every_frame() -> None:
 def resident_mebibytes() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
-
-
-class EncodingCopies(EncodingOnce):
-    """What it encoded once it gives in memory of its own each time, so that features that stay are still noticed."""
-
-    def encode_image(self, pixels_F3SS: torch.Tensor) -> ImageFeatures:
-        known = super().encode_image(pixels_F3SS)
-        return ImageFeatures(
-            known.stride16.clone(), known.stride8.clone(), known.stride4.clone(), known.looked_FLC.clone()
-        )
 
 
 @pytest.mark.slow

@@ -164,12 +164,15 @@ def test_state_dicts_that_sam2_itself_makes_are_loaded(tmp_path: Path) -> None:
     make = (
         "import sys, torch\n"
         "from sam2.build_sam import build_sam2_video_predictor\n"
-        "model = build_sam2_video_predictor(sys.argv[1], ckpt_path=None, device='cpu')\n"
-        "torch.save({'model': model.state_dict()}, sys.argv[2])\n"
+        "for config, path in zip(sys.argv[1::2], sys.argv[2::2]):\n"
+        "    model = build_sam2_video_predictor(config, ckpt_path=None, device='cpu')\n"
+        "    torch.save({'model': model.state_dict()}, path)\n"
     )
-    for version, config in (("2.0", "configs/sam2/sam2_hiera_t.yaml"), ("2.1", "configs/sam2.1/sam2.1_hiera_t.yaml")):
+    configs = {"2.0": "configs/sam2/sam2_hiera_t.yaml", "2.1": "configs/sam2.1/sam2.1_hiera_t.yaml"}
+    words = [word for version, config in configs.items() for word in (config, str(tmp_path / f"{version}.pt"))]
+    subprocess.run([sys.executable, "-c", make, *words], check=True, capture_output=True, timeout=300)
+    for version in configs:
         path = tmp_path / f"{version}.pt"
-        subprocess.run([sys.executable, "-c", make, config, str(path)], check=True, capture_output=True, timeout=300)
         model = load_model(str(path))
         assert model.config == named_config("tiny", is_2_1=version == "2.1")
         original = torch.load(path, weights_only=True)["model"]
