@@ -56,7 +56,15 @@ if TYPE_CHECKING:
     from model.tracking.steps import advance
     from model.tracking.stream import VideoStream
     from model.weights.checkpoint import load_model
-    from model.weights.hub import BUNDLED, bundled_folder, is_hub_id, weight_names
+    from model.weights.hub import (
+        BUNDLED,
+        HubAccess,
+        bundled_folder,
+        cached_weights,
+        is_hub_id,
+        weight_names,
+        weights_snapshot,
+    )
 
 _HOMES = {
     "ArrayFrames": "tracking.frames",
@@ -68,6 +76,7 @@ _HOMES = {
     "FrameBuffers": "pixels.transfers",
     "FrameResult": "tracking.state",
     "FrameSource": "tracking.frames",
+    "HubAccess": "weights.hub",
     "IMAGE_SUFFIXES": "media.formats",
     "MaskPrompt": "prompts",
     "Media": "media.sources",
@@ -101,6 +110,7 @@ _HOMES = {
     "advance": "tracking.steps",
     "autocast_model": "network.precision",
     "bundled_folder": "weights.hub",
+    "cached_weights": "weights.hub",
     "can_seek": "media.formats",
     "clock_may_restart": "media.formats",
     "compile_model": "network.compiled",
@@ -116,6 +126,7 @@ _HOMES = {
     "upsample_logits": "pixels.transforms",
     "warnings_naming": "prompts",
     "weight_names": "weights.hub",
+    "weights_snapshot": "weights.hub",
 }
 
 __all__ = [
@@ -128,6 +139,7 @@ __all__ = [
     "FrameBuffers",
     "FrameResult",
     "FrameSource",
+    "HubAccess",
     "IMAGE_SUFFIXES",
     "MaskPrompt",
     "Media",
@@ -161,6 +173,7 @@ __all__ = [
     "advance",
     "autocast_model",
     "bundled_folder",
+    "cached_weights",
     "can_seek",
     "clock_may_restart",
     "compile_model",
@@ -176,6 +189,7 @@ __all__ = [
     "upsample_logits",
     "warnings_naming",
     "weight_names",
+    "weights_snapshot",
 ]
 
 

@@ -5,6 +5,7 @@ A repository is fetched to the Hub's local cache, and read from that cache alone
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Sequence
@@ -85,6 +86,22 @@ def weights_snapshot(repo: str, access: HubAccess) -> Path:
         return folder
     rest = "model-*-of-*.safetensors" if (folder / INDEX_NAME).exists() else PICKLE_NAME
     return snapshot(repo, (CONFIG_NAME, INDEX_NAME, rest), replace(access, revision=folder.name))
+
+
+def cached_weights(repo: str, access: HubAccess) -> Path | None:
+    """The folder of a repository in the local cache if it has all that a model is loaded from; the Hub is not asked."""
+    try:
+        folder = weights_snapshot(repo, replace(access, local_files_only=True))
+        names = weight_names((path.name for path in folder.iterdir()), access.variant)
+        shards = _shards(folder) if INDEX_NAME in names else []
+    except (FileNotFoundError, ValueError, AttributeError):
+        return None
+    is_whole = names[:1] == [CONFIG_NAME] and len(names) > 1 and all(shard in names for shard in shards)
+    return folder if is_whole else None
+
+
+def _shards(folder: Path) -> list[str]:
+    return [str(name) for name in json.loads((folder / INDEX_NAME).read_bytes())["weight_map"].values()]
 
 
 def snapshot(repo: str, file_names: Sequence[str], access: HubAccess) -> Path:

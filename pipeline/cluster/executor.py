@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import describe
+from pipeline.errors import StorageError, describe
 from pipeline.records import Report, WorkItem
 from pipeline.worker.settings import WorkerSettings
 
@@ -30,6 +30,7 @@ class Failure(Enum):
     TOGETHER = "several workers of a node died at once"
     INFRASTRUCTURE = "the node was lost"
     ENVIRONMENT = "the worker could not start"
+    STORAGE = "the store or Hub of the weights did not answer the worker"
     STOPPED = "the worker was asked to stop"
 
 
@@ -173,8 +174,13 @@ class SerialExecutor:
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this worker's end and not the job's
             _log.debug("worker %s", worker_id, exc_info=True)
             self.kill(worker_id)
-            failure = Failure.ENVIRONMENT if method == "setup" else Failure.AMBIGUOUS
+            failure = failure_of_start(error) if method == "setup" else Failure.AMBIGUOUS
             return Lost(worker_id, failure, describe(error))
+
+
+def failure_of_start(error: object) -> Failure:
+    """What kind of failure an error of `setup` is: one that may pass is no fault of the worker or of its machine."""
+    return Failure.STORAGE if isinstance(error, StorageError) and error.transient else Failure.ENVIRONMENT
 
 
 def make_worker(settings: WorkerSettings, worker_id: str) -> Worker:

@@ -15,7 +15,7 @@ import ray
 from ray import cloudpickle, exceptions
 
 from pipeline.cluster.actor import ActorWorker
-from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported, WorkerFactory
+from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported, WorkerFactory, failure_of_start
 from pipeline.cluster.ray_cluster import Room, connect, nodes
 from pipeline.cluster.ray_losses import Doubts, failure_of
 from pipeline.cluster.ray_metrics import RayMetrics
@@ -179,7 +179,10 @@ class RayExecutor:
             _log.debug("worker %s", call.worker_id, exc_info=error)
             cause = getattr(error, "cause", None)
             message = describe(cause if isinstance(cause, Exception) else error)
-            return Lost(call.worker_id, failure_of(error, call.method == "setup"), message, _node_of(actor))
+            failure = failure_of(error, call.method == "setup")
+            if failure is Failure.ENVIRONMENT:
+                failure = failure_of_start(cause)
+            return Lost(call.worker_id, failure, message, _node_of(actor))
         if call.method == "setup":
             device, actor.node = value
             return Ready(call.worker_id, device, actor.node)

@@ -74,6 +74,7 @@ class Loop:
         self._nodes = BadNodes()
         self._receipts = Receipts(ledger, timing.submit)
         self._outage = StorageOutage(self._clock, limits.storage_patience_seconds)
+        self._no_weights = StorageOutage(self._clock, limits.storage_patience_seconds)
         self._budget = FailureBudget(max_failed_fraction=1.0)
         self._refusals: dict[str, str] = {}  # what storage said last of a video
 
@@ -148,7 +149,8 @@ class Loop:
             return Ending.FAILURES
         if self._workers.cannot_start(self._limits.max_setup_failures) or self._workers.has_no_place():
             return Ending.ENVIRONMENT
-        return Ending.STORAGE if self._outage.is_too_long() else None
+        is_without_weights = self._no_weights.is_too_long() and not self._workers.has_started
+        return Ending.STORAGE if self._outage.is_too_long() or is_without_weights else None
 
     def _give_work(self) -> None:
         """Offer videos to each idle worker. One for which nothing is left publishes what it holds, or is ended."""
@@ -165,6 +167,7 @@ class Loop:
     def _handle(self, event: Event) -> None:
         if isinstance(event, Ready):
             self._workers.is_ready(event)
+            self._no_weights.is_over()
             self._nodes.is_ready(event.worker_id, event.node)
             self._dispatcher.add_worker(event.worker_id)
         elif isinstance(event, Reported):
@@ -197,6 +200,8 @@ class Loop:
         """A worker is gone: its videos are labeled again, and those that may have been the cause get a strike."""
         self._note(f"worker {lost.worker_id}: {lost.failure.value}: {lost.message}")
         self._workers.is_lost(lost)
+        if lost.failure is Failure.STORAGE:  # no fault of the worker, so that it does not count as a failed start
+            self._workers.start_none_before(self._no_weights.failed(lost.message))
         if node := self._nodes.lost(lost, self._dispatcher.has_suspect(lost.worker_id)):
             self._note(f"node {node} is left alone: {self._nodes.left_alone[node]}")
             self._progress.left_alone[node] = self._nodes.left_alone[node]

@@ -65,6 +65,10 @@ class Workers:
         """Whether so many starts failed in a row and no worker lives. A bad node among good ones is no such case."""
         return self._num_failed_starts >= max_failures and not self.has_started
 
+    def start_none_before(self, time: float) -> None:
+        """Start no worker before this time, because what kept one from starting is left alone until then."""
+        self._no_start_before = max(self._no_start_before, time)
+
     def leave_alone(self, node: str) -> None:
         """Start no more workers on this node."""
         self._has_no_node = not self._executor.avoid(node) or self._has_no_node

@@ -135,7 +135,7 @@ def load_network(settings: WorkerSettings) -> Network:
     if settings.config.model.dtype != "autocast":
         compute_exactly(device, dtype)
     weights = settings.job.weights
-    source = local_weights(weights.source, weights.identity, settings.config.storage_options)
+    source = local_weights(weights, settings.config.storage_options)
     model = load_model(source, device=device, dtype=dtype, revision=weights.revision)
     size = model.config.image_size
     return Network(

@@ -1,4 +1,4 @@
-"""Weights at a URI, fetched once for all workers of a machine."""
+"""Weights at a URI or on the Hub, fetched once for all workers of a machine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,64 @@ from typing import Any
 
 from filelock import FileLock
 
-from model import weight_names
+from model import HubAccess, bundled_folder, cached_weights, is_hub_id, weight_names, weights_snapshot
+from pipeline.records import Weights
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local, local_path, open_filesystem
 
 
-def local_weights(source: str, identity: str, storage_options: Mapping[str, Any]) -> str:
-    """Where `load_model` finds the weights: `source` itself, or for a URI a copy on this machine.
+def local_weights(weights: Weights, storage_options: Mapping[str, Any], backoff: Backoff | None = None) -> str:
+    """Where `load_model` finds the weights: the source itself, or a copy on this machine of a URI or of the Hub.
 
-    The copy is made once for each `identity`; workers that start at the same time wait for the one that makes it.
-    Raises `StorageError` or an `OSError` of the store if the weights cannot be fetched.
+    The copy is made once for each identity; workers that start at the same time wait for the one that makes it. A store
+    or a Hub that is busy is asked again, as long as `backoff` says.
+
+    Raises `StorageError` if it does not answer in time, and an `OSError` of the store or Hub if it refuses.
     """
-    if is_local(source):
-        return local_path(source)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "maskmill" / "checkpoints"
+    source = weights.source
+    if "://" in source and not is_local(source):
+        return _copy_of_store(source, weights.identity, storage_options)
+    path = local_path(source)
+    if bundled_folder(source) is not None or Path(path).expanduser().exists() or not is_hub_id(source):
+        return path
+    return str(_copy_of_hub(source, weights.revision, backoff or Backoff()))
+
+
+def _copy_of_store(source: str, identity: str, storage_options: Mapping[str, Any]) -> str:
+    cache = _cache_folder()
     folder = cache / identity.replace(":", "-")
-    cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{folder.name}.lock"):
         if not folder.is_dir():
             _fetch(source, storage_options, folder)
     file = folder / source.rstrip("/").rpartition("/")[2]
     return str(file if file.is_file() else folder)
+
+
+def _copy_of_hub(repository: str, revision: str | None, backoff: Backoff) -> Path:
+    """The repository at a commit in the Hub's own cache. Whatever is there is used without asking the Hub.
+
+    A thousand workers that asked the Hub at once would be told to come back later.
+    """
+    access = HubAccess(revision)
+    found = cached_weights(repository, access)
+    if found is not None:
+        return found
+    with FileLock(_cache_folder() / f"{repository.replace('/', '--')}-{revision or 'main'}.lock"):
+        found = cached_weights(repository, access)
+        if found is not None:
+            return found
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_OFFLINE:
+            return weights_snapshot(repository, access)
+        what = f"fetching model.checkpoint={repository} from the Hub"
+        return backoff.run(what, partial(weights_snapshot, repository, access))
+
+
+def _cache_folder() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "maskmill" / "checkpoints"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 def _files(filesystem: Any, path: str) -> tuple[str, list[str]]:

@@ -15,18 +15,21 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class HubServer:
-    """`files` of `repo` at one revision; private if a `token` is asked for."""
+    """`files` of `repo` at one revision; private if a `token` is asked for. The first `num_busy` requests get a 429."""
 
     repo: str
     revision: str
     files: Mapping[str, bytes]
     token: str | None = None
+    num_busy: int = 0
     url: str = ""
     requests: list[tuple[str, str | None]] = field(default_factory=list)
 
     def answer(self, path: str, authorization: str | None) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body."""
         self.requests.append((path, authorization))
+        if len(self.requests) <= self.num_busy:
+            return 429, {"Retry-After": "0"}, b"{}"
         is_allowed = self.token is None or authorization == f"Bearer {self.token}"
         if not is_allowed or f"/{self.repo}" not in path:
             return 401, {"X-Error-Code": "RepoNotFound"}, b"{}"
@@ -37,7 +40,7 @@ class HubServer:
         if "/tree/" in path:
             return 200, {}, json.dumps(listing).encode()
         if path.startswith("/api/"):
-            if not path.endswith(f"/revision/{self.revision}"):
+            if not path.endswith((f"/revision/{self.revision}", f"/revision/{COMMIT}")):
                 return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
             return 200, {}, json.dumps({"id": self.repo, "sha": COMMIT, "siblings": listing}).encode()
         data = self.files[path.rsplit("/", 1)[1]]
@@ -64,7 +67,7 @@ def serve(server: HubServer) -> Iterator[HubServer]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield server

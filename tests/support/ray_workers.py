@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from pipeline.errors import StorageError
 from pipeline.records import Report, VideoProgress, WorkerEnd, WorkItem
 
 
@@ -48,6 +49,11 @@ class ScriptedWorker:
 class NoModel(ScriptedWorker):
     def setup(self) -> str:
         raise FileNotFoundError("there is no checkpoint here")
+
+
+class NoHub(ScriptedWorker):
+    def setup(self) -> str:
+        raise StorageError("the Hub is busy")
 
 
 class SlowToStart(ScriptedWorker):

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import ClassVar
 
-from pipeline.cluster.executor import Failure, Lost, Ready, Reported, SerialExecutor
-from pipeline.errors import describe
+from pipeline.cluster.executor import Failure, Lost, Ready, Reported, SerialExecutor, failure_of_start
+from pipeline.errors import StorageError, describe
 from pipeline.records import Report, WorkDone, WorkItem
 from tests.support.fake_workers import item
 
@@ -66,6 +66,12 @@ def test_a_worker_that_cannot_start_is_a_matter_of_the_environment() -> None:
     worker_id = executor.start()
     (lost,) = executor.wait(0)
     assert lost == Lost(worker_id, Failure.ENVIRONMENT, "FileNotFoundError: no model at https://h/m?***")
+
+
+def test_a_store_that_is_busy_when_a_worker_starts_is_no_fault_of_the_worker() -> None:
+    assert failure_of_start(StorageError("429")) is Failure.STORAGE
+    assert failure_of_start(StorageError("no such bucket", transient=False)) is Failure.ENVIRONMENT
+    assert failure_of_start(RuntimeError("no GPU")) is Failure.ENVIRONMENT
 
 
 def test_closing_closes_every_worker() -> None:

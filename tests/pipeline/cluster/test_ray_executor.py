@@ -28,7 +28,7 @@ from pipeline.run import main
 from tests.support.fake_workers import item
 from tests.support.fragile_worker import fragile_worker
 from tests.support.jobs import JobFolder, Tables, read_plainly
-from tests.support.ray_workers import NoModel, ScriptedWorker, SlowToStart
+from tests.support.ray_workers import NoHub, NoModel, ScriptedWorker, SlowToStart
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -175,6 +175,16 @@ def test_a_worker_that_cannot_start_is_a_matter_of_the_environment(
     assert isinstance(lost, Lost)
     assert lost.failure is Failure.ENVIRONMENT
     assert said in lost.message
+
+
+def test_a_worker_whose_weights_are_not_served_is_told_from_one_that_cannot_start(
+    executors: list[RayExecutor],
+) -> None:
+    executor = executor_of(executors, NoHub)
+    executor.start()
+    (lost,) = wait_for(executor, 1)
+    assert isinstance(lost, Lost)
+    assert (lost.failure, lost.message) == (Failure.STORAGE, "StorageError: the Hub is busy")
 
 
 def test_workers_that_die_together_are_told_from_one_that_dies(executors: list[RayExecutor]) -> None:

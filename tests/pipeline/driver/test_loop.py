@@ -303,6 +303,30 @@ def test_a_failed_start_is_tried_again_after_a_pause(tmp_path: Path) -> None:
     assert loop.clock() - started > 1 + 2
 
 
+def test_weights_that_cannot_be_fetched_for_a_while_are_no_failed_starts(tmp_path: Path) -> None:
+    """A thousand workers that begin at once are told by the Hub to come back later."""
+    busy = Counter[int]()
+
+    def setup(number: int) -> Lost | None:
+        busy[number] += 1
+        return Lost(f"w{number}", Failure.STORAGE, "429 Too Many Requests") if number < 6 else None
+
+    loop = loop_over(FakeExecutor(2, setup=setup), "abcdef", tmp_path)
+    assert loop.run() is Ending.DONE
+    assert loop.statuses == dict.fromkeys("abcdef", "ok")
+    assert len(busy) >= 6
+
+
+def test_weights_that_nobody_can_fetch_end_the_job_when_its_patience_ends(tmp_path: Path) -> None:
+    executor = FakeExecutor(1, setup=lambda n: Lost(f"w{n}", Failure.STORAGE, "503 Service Unavailable"))
+    loop = loop_over(executor, "abc", tmp_path)
+    started = loop.clock()
+    assert loop.run() is Ending.STORAGE
+    assert 100 < loop.clock() - started < 300
+    assert executor.num_started > 3
+    assert "503" in loop.loop.last_failure
+
+
 def test_too_many_failures_stop_the_job_after_a_hundred_videos(tmp_path: Path) -> None:
     video_ids = [f"v{number}" for number in range(1000)]
     executor = FakeExecutor(1, lambda one: Status.FAILED if int(one.video_id[1:]) % 3 else Status.OK)

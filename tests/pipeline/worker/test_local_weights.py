@@ -1,36 +1,44 @@
-"""Weights at a URI are fetched once for a machine; others are left to the loader."""
+"""Weights at a URI or of the Hub are fetched once for a machine; others are left to the loader."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
 import pytest
+from huggingface_hub import constants
 
+from pipeline.errors import StorageError
+from pipeline.records import Weights
+from pipeline.storage.retry import Backoff
 from pipeline.worker.local_weights import local_weights
+from tests.support.hub_server import COMMIT, HubServer, serve
 
 
 def test_weights_at_a_uri_are_fetched_once_for_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     store = fsspec.filesystem("memory")
     store.pipe({"/weights/config.json": b"{}", "/weights/model.safetensors": b"one"})
-    first = Path(local_weights("memory://weights", "listing:1", {}))
+    first = Path(local_weights(Weights("memory://weights", None, "listing:1"), {}))
     assert (first / "model.safetensors").read_bytes() == b"one"
     store.pipe("/weights/model.safetensors", b"two")
-    assert Path(local_weights("memory://weights", "listing:1", {})) == first
+    assert Path(local_weights(Weights("memory://weights", None, "listing:1"), {})) == first
     assert (first / "model.safetensors").read_bytes() == b"one"
-    assert (Path(local_weights("memory://weights", "listing:2", {})) / "model.safetensors").read_bytes() == b"two"
+    assert (
+        Path(local_weights(Weights("memory://weights", None, "listing:2"), {})) / "model.safetensors"
+    ).read_bytes() == b"two"
     assert not [path for path in first.parent.iterdir() if path.is_dir() and "-" not in path.name]
 
 
-@pytest.mark.parametrize("source", ["mini", "/weights", "facebook/sam2.1-hiera-tiny"])
+@pytest.mark.parametrize("source", ["mini", "/weights"])
 def test_other_weights_are_left_to_the_loader(source: str) -> None:
-    assert local_weights(source, "sha256:0", {}) == source
+    assert local_weights(Weights(source, None, "sha256:0"), {}) == source
 
 
 def test_a_file_uri_is_a_path() -> None:
-    assert local_weights("file:///weights", "sha256:0", {}) == "/weights"
+    assert local_weights(Weights("file:///weights", None, "sha256:0"), {}) == "/weights"
 
 
 def test_workers_that_start_at_once_wait_for_the_one_that_fetches(
@@ -39,7 +47,7 @@ def test_workers_that_start_at_once_wait_for_the_one_that_fetches(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     fsspec.filesystem("memory").pipe({"/heavy/config.json": b"{}", "/heavy/model.safetensors": bytes(20 << 20)})
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: local_weights("memory://heavy", "listing:3", {}), range(4)))
+        found = list(pool.map(lambda _: local_weights(Weights("memory://heavy", None, "listing:3"), {}), range(4)))
     assert len(set(found)) == 1
     assert (Path(found[0]) / "model.safetensors").stat().st_size == 20 << 20
     assert [path for path in Path(found[0]).parent.iterdir() if path.is_dir()] == [Path(found[0])]
@@ -53,7 +61,7 @@ def test_shards_are_fetched_and_nothing_that_the_model_is_not_loaded_from(
     names = ["config.json", "model.safetensors.index.json", *shards]
     store = fsspec.filesystem("memory")
     store.pipe({f"/sharded/{name}": b"x" for name in [*names, "optimizer.pt", "runs/events"]})
-    folder = Path(local_weights("memory://sharded", "listing:4", {}))
+    folder = Path(local_weights(Weights("memory://sharded", None, "listing:4"), {}))
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
@@ -64,6 +72,59 @@ def test_one_file_of_weights_is_fetched_with_the_config_beside_it(
     store = fsspec.filesystem("memory")
     store.pipe({"/single/config.json": b"{}", "/single/mini.pt": b"weights", "/single/other.pt": b"other"})
     for _ in range(2):
-        file = Path(local_weights("memory://single/mini.pt", "listing:5", {}))
+        file = Path(local_weights(Weights("memory://single/mini.pt", None, "listing:5"), {}))
         assert file.read_bytes() == b"weights"
         assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "mini.pt"]
+
+
+OF_THE_HUB = Weights("someone/model", COMMIT, COMMIT)
+QUICK = Backoff(patience_seconds=20.0, first_seconds=0.01)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A Hub with one repository, and an empty cache."""
+    files = {"config.json": b"{}", "model.safetensors": b"weights"}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with serve(HubServer(OF_THE_HUB.source, COMMIT, files)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("huggingface.co")[2]
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield server
+
+
+def test_a_busy_hub_is_asked_again_and_once_for_all_workers_of_a_machine(hub: HubServer) -> None:
+    hub.num_busy = 3
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: local_weights(OF_THE_HUB, {}, QUICK), range(8)))
+    (folder,) = map(Path, found)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == hub.files
+    asked = [path for path, _ in hub.requests]
+    assert 3 < len(asked) < 3 + 10, "one worker has asked, and no other"
+    local_weights(OF_THE_HUB, {}, QUICK)
+    assert len(hub.requests) == len(asked), "what is there is not asked for again"
+
+
+def test_a_repository_of_which_a_file_is_missing_is_fetched_again(hub: HubServer) -> None:
+    folder = Path(local_weights(OF_THE_HUB, {}, QUICK))
+    (folder / "model.safetensors").unlink()
+    assert Path(local_weights(OF_THE_HUB, {}, QUICK)) == folder
+    assert (folder / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.slow  # the Hub's client waits by itself as well
+def test_a_hub_that_stays_busy_is_no_fault_of_the_worker(hub: HubServer) -> None:
+    hub.num_busy = 10**6
+    with pytest.raises(
+        StorageError, match=r"fetching model\.checkpoint=someone/model from the Hub failed .*429"
+    ) as caught:
+        local_weights(OF_THE_HUB, {}, Backoff(patience_seconds=0.3, first_seconds=0.05))
+    assert caught.value.transient
+
+
+def test_a_repository_that_is_not_there_is_not_asked_for_again(hub: HubServer) -> None:
+    with pytest.raises(FileNotFoundError, match="no such repository on the Hub"):
+        local_weights(Weights("someone/nothing", COMMIT, COMMIT), {}, QUICK)
