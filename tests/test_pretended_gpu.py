@@ -150,7 +150,7 @@ def test_nobody_keeps_tensors_of_a_gpu_that_is_gone() -> None:
 
 def test_tests_compute_on_the_cpu_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that ask for a GPU see it, and no process that another test starts does."""
-    config = ModelConfig(name="mini", checkpoint="mini")
+    config = ModelConfig(name="mini", checkpoint="mini", dtype="float32")
     assert os.environ[VISIBLE] == ""
     assert choose_device(config)[0].type == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -41,6 +41,7 @@ from model.hf.stored_model import StoredModel
 from model.network.config import CONSTANTS
 from model.network.layers import wide
 from model.network.sam2 import HIDDEN_LOGIT, Sam2
+from model.pixels.transfers import on_device
 from model.tracking.memory_bank import BACKWARD, FORWARD
 from model.tracking.state import FrameResult, Step
 from model.tracking.steps import advance
@@ -204,10 +205,10 @@ class Sam2VideoModel(StoredModel[Sam2VideoConfig, Sam2]):
         logits = torch.full((len(object_ids), 1, side, side), HIDDEN_LOGIT, device=device, dtype=dtype)
         scores = torch.full((len(object_ids), 1), HIDDEN_LOGIT, device=device, dtype=dtype)
         ious = torch.zeros(len(object_ids), device=device, dtype=dtype)
-        rows = [object_ids.index(object_id) for object_id in result.object_ids]
-        logits[rows, 0] = result.logits_BHW
-        scores[rows, 0] = result.object_scores_B
-        ious[rows] = result.predicted_ious_B
+        rows = on_device([object_ids.index(object_id) for object_id in result.object_ids], device, torch.int64)
+        logits[:, 0].index_copy_(0, rows, result.logits_BHW.to(dtype))
+        scores[:, 0].index_copy_(0, rows, result.object_scores_B.to(dtype))
+        ious.index_copy_(0, rows, result.predicted_ious_B.to(dtype))
         return Sam2VideoSegmentationOutput(list(object_ids), logits, scores, result.frame_index, ious)
 
 

@@ -19,6 +19,7 @@ from model.hf.arguments import hub_access
 from model.hf.inference_session import Device
 from model.hf.pictures import to_frames, to_rgb
 from model.hf.postprocess import post_process_masks
+from model.pixels.transfers import on_device
 from model.pixels.transforms import IMAGE_MEAN, IMAGE_STD, normalize, resize_frame
 from model.weights.checkpoint import folder_and_name, has_file, is_weights_file, locate, read_json
 from model.weights.hub import CONFIG_NAME, snapshot
@@ -140,7 +141,9 @@ class Sam2ImageProcessor(PartProcessor):
         `labels` are segmentation maps `[H, W]` of class numbers at the size of the logits, the nearest pixel of each.
         """
         pictures = [to_rgb(picture, f"image {index}") for index, picture in enumerate(listed(images))]
-        resized = torch.stack([resize_frame(pixels.to(device), self.image_size) for pixels in pictures])
+        resized = torch.stack(
+            [resize_frame(on_device(pixels, torch.device(device)), self.image_size) for pixels in pictures]
+        )
         encoding = Encoding(
             pixel_values=normalize(resized, torch.device(device), torch.float32),
             original_sizes=torch.tensor([(pixels.shape[0], pixels.shape[1]) for pixels in pictures]),

@@ -32,7 +32,42 @@ def on_device(values: Any, device: torch.device, dtype: torch.dtype | None = Non
     host = values if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
     if is_pinned_for(device) and host.device.type == "cpu":
         host = host.contiguous().pin_memory()
-    return host.to(device, dtype, non_blocking=True)
+    there = host.to(device, non_blocking=True)
+    # Converted there: torch would convert on the host, in memory that is not pinned.
+    return there if dtype is None else there.to(dtype)
+
+
+MAX_PINNED_BYTES = 2 << 30
+"""How much of what is put away is pinned: the system cannot use such memory for anything else."""
+
+_num_pinned_bytes = 0
+
+
+def put_away(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor on the device where it is kept, in `dtype` if one is given.
+
+    From a GPU to the host it goes into pinned memory, for which the host does not wait. `on_device` may bring it back
+    at any time, because the GPU does both in this order. The host must not read it before `settle`. Beyond 2 GiB it
+    goes into ordinary memory, and the host waits.
+    """
+    tensor = tensor if dtype is None else tensor.to(dtype)
+    if not is_pinned_for(tensor.device) or device.type != "cpu" or _num_pinned_bytes + tensor.nbytes > MAX_PINNED_BYTES:
+        return tensor.to(device)
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    _count_pinned(host.nbytes)
+    weakref.finalize(host, _count_pinned, -host.nbytes).atexit = False
+    return host.copy_(tensor, non_blocking=True)
+
+
+def _count_pinned(num_bytes: int) -> None:
+    global _num_pinned_bytes
+    _num_pinned_bytes += num_bytes
+
+
+def settle(device: torch.device) -> None:
+    """Waits until all that was put away from a device is there, so that the host may read it."""
+    if is_pinned_for(device):
+        torch.cuda.synchronize(device)
 
 
 def upload(frames: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from model.network.features import Segmentation
+from model.pixels.transfers import on_device, put_away
 from model.prompts import MaskPrompt
 from model.tracking.frames import Frame
 from model.tracking.memory_bank import Memory
@@ -79,12 +80,13 @@ def _condition_frame(state: SessionState, frame: Frame, objects: Sequence[Tracke
     for positions in equal_shapes(model, queries):
         batch = features.for_objects([0] * len(positions))
         segmentation = segment_prompts(model, batch, [queries[position] for position in positions])
-        spatial_BLM = model.remember(batch, segmentation, binarize=True).to(state.state_device)
+        spatial_BLM = model.remember(batch, segmentation, binarize=True)
         for row, position in enumerate(positions):
             part = segmentation.row(row)
-            kept = replace(part, logits_BHW=part.logits_BHW.to(state.state_device))
+            kept = replace(part, logits_BHW=put_away(part.logits_BHW, state.state_device))
+            spatial = put_away(spatial_BLM[row], state.state_device)
             objects[position].prompts[frame.index].segmentation = kept
-            objects[position].bank.add_prompted(Memory(frame.index, spatial_BLM[row], part.pointers_BC))
+            objects[position].bank.add_prompted(Memory(frame.index, spatial, part.pointers_BC))
 
 
 def _remember_again(state: SessionState, frame: Frame, objects: Sequence[TrackedObject]) -> None:
@@ -94,11 +96,12 @@ def _remember_again(state: SessionState, frame: Frame, objects: Sequence[Tracked
         group = objects[start : start + limit]
         masks = [m for t in group if (m := t.prompts[frame.index].segmentation) is not None]
         batch = state.features.of(frame).for_objects([0] * len(group))
-        whole = Segmentation.stack(masks)
-        whole = replace(whole, logits_BHW=whole.logits_BHW.to(model.device))
-        spatial_BLM = model.remember(batch, whole, binarize=True).to(state.state_device)
+        there = [replace(mask, logits_BHW=on_device(mask.logits_BHW, model.device)) for mask in masks]
+        whole = Segmentation.stack(there)
+        spatial_BLM = model.remember(batch, whole, binarize=True)
         for row, (tracked, mask) in enumerate(zip(group, masks, strict=True)):
-            tracked.bank.add_prompted(Memory(frame.index, spatial_BLM[row], mask.pointers_BC))
+            spatial = put_away(spatial_BLM[row], state.state_device)
+            tracked.bank.add_prompted(Memory(frame.index, spatial, mask.pointers_BC))
 
 
 def _look_back(state: SessionState, frame: Frame, objects: Sequence[TrackedObject]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.network.features import ImageFeatures
 from model.network.sam2 import Sam2
-from model.pixels.transfers import upload
+from model.pixels.transfers import on_device, upload
 from model.pixels.transforms import normalize, resize_frame
 from model.tracking.frame_groups import FrameGroups
 from model.tracking.frames import Frame
@@ -66,4 +66,4 @@ def _network_input(model: Sam2, frame: Frame) -> Tensor:
     if not frame.pixels_HW3.is_floating_point():
         pixels = resize_frame(frame.pixels_HW3, size).unsqueeze(0)
         return normalize(pixels, model.device, model.dtype, model.channel_levels)
-    return frame.pixels_HW3.permute(2, 0, 1).unsqueeze(0).to(model.device, model.dtype)
+    return on_device(frame.pixels_HW3.permute(2, 0, 1), model.device, model.dtype).unsqueeze(0)

@@ -73,12 +73,12 @@ def segment_prompts(model: Sam2, features: ImageFeatures, queries: Sequence[Quer
         resized = torch.stack([resize_mask(torch.from_numpy(np.ascontiguousarray(mask)), size) for mask in masks])
         return model.segment_given_masks(features, on_device(resized, model.device))
     tokens = [query.tokens for query in queries if query.tokens is not None]
-    priors = [query.prior_logits_BHW for query in queries if query.prior_logits_BHW is not None]
+    priors = [on_device(kept, model.device) for query in queries if (kept := query.prior_logits_BHW) is not None]
     return model.segment(
         features,
         memory=model.memory_tokens(tokens) if tokens else None,
         clicks=_clicks(model, queries),
-        prior_logits_BHW=torch.cat(priors).to(model.device).clamp(-PRIOR_LIMIT, PRIOR_LIMIT) if priors else None,
+        prior_logits_BHW=torch.cat(priors).clamp(-PRIOR_LIMIT, PRIOR_LIMIT) if priors else None,
     )
 
 

@@ -70,6 +70,7 @@ class SavedStream:
 
 def saved_session(state: SessionState) -> SavedSession:
     """What is to be saved of a session; tensors and objects are shared with it."""
+    state.settle()
     return SavedSession(
         state.model.config,
         state.frames.size_hw,

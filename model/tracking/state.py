@@ -16,6 +16,7 @@ from torch import Tensor
 from model.network.config import Sam2Config
 from model.network.features import Segmentation
 from model.network.sam2 import Sam2
+from model.pixels.transfers import settle
 from model.pixels.transforms import upsample_logits
 from model.prompts import Prompt
 from model.tracking.frames import Frame, FrameSource
@@ -178,8 +179,14 @@ class SessionState:
         rules.new_bank()
         return cls(model, frames, rules, state_device, FeatureCache(model, rules.num_cached_frames))
 
+    def settle(self) -> None:
+        """Waits until the host may read what is kept on it."""
+        if self.is_bound:
+            settle(self.model.device)
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the network and what was made of it: copies and pickles leave both out."""
+        self.settle()
         kept = {name: value for name, value in vars(self).items() if name not in ("model", "features")}
         return kept | {"_config_of_pickle": self.config}
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from model.network.features import ImageFeatures, MemoryTokens, Segmentation
 from model.network.layers import wide
 from model.network.sam2 import Sam2
+from model.pixels.transfers import on_device, put_away
 from model.tracking.image_features import encode_frames
 from model.tracking.memory_bank import Memory, MemoryBank
 from model.tracking.state import FrameResult, SessionState, Step, TrackedObject
@@ -114,7 +115,7 @@ def _track_group(
         part = segmentation.row(row)
         rows[index, tracked.object_id] = part
         if spatial_BLM is not None and steps[index].remember:
-            spatial = spatial_BLM[row].to(steps[index].state.state_device)
+            spatial = put_away(spatial_BLM[row], steps[index].state.state_device)
             memory = Memory(steps[index].frame.index, spatial, part.pointers_BC)
             memories.append((tracked, memory, steps[index].direction))
     return memories
@@ -125,7 +126,7 @@ def memory_tokens_of(state: SessionState, bank: MemoryBank[Tensor], frame_index:
     selection = bank.select(frame_index, direction)
     device = state.model.device
     return MemoryTokens(
-        tuple(spatial.to(device, non_blocking=True) for spatial in selection.spatial),
+        tuple(on_device(spatial, device) for spatial in selection.spatial),
         selection.temporal_rows,
         selection.pointers,
         selection.pointer_distances,
@@ -139,11 +140,11 @@ def _result(step: Step, index: int, rows: Mapping[tuple[int, int], Segmentation]
         segmentation = tracked.prompts[step.frame.index].segmentation
         if segmentation is None:
             raise RuntimeError(f"object {tracked.object_id}, frame {step.frame.index}: the prompt was not segmented")
-        parts[tracked.object_id] = (_kept(segmentation, step.state.model), True)
+        parts[tracked.object_id] = (_brought_back(segmentation, step.state.model), True)
     for tracked in step.tracked:
         parts[tracked.object_id] = (rows[index, tracked.object_id], False)
     for tracked, segmentation in step.recorded:
-        parts[tracked.object_id] = (_kept(segmentation, step.state.model), False)
+        parts[tracked.object_id] = (_brought_back(segmentation, step.state.model), False)
     object_ids = tuple(object_id for object_id in step.state.objects if object_id in parts)
     whole = _stack([parts[object_id][0] for object_id in object_ids], step.state.model)
     return FrameResult(
@@ -168,8 +169,9 @@ def _stack(parts: Sequence[Segmentation], model: Sam2) -> Segmentation:
 def _to_keep(segmentation: Segmentation, state: SessionState) -> Segmentation:
     """A mask as history keeps it: logits on the device of the state, in half the bytes if the network has 16 bits."""
     dtype = torch.float16 if state.model.dtype.itemsize == 2 else state.model.dtype
-    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(state.state_device, dtype))
+    return replace(segmentation, logits_BHW=put_away(segmentation.logits_BHW, state.state_device, dtype))
 
 
-def _kept(segmentation: Segmentation, model: Sam2) -> Segmentation:
-    return replace(segmentation, logits_BHW=segmentation.logits_BHW.to(model.device, wide(model.dtype)))
+def _brought_back(segmentation: Segmentation, model: Sam2) -> Segmentation:
+    """A mask that was kept, on the device of the network."""
+    return replace(segmentation, logits_BHW=on_device(segmentation.logits_BHW, model.device, wide(model.dtype)))

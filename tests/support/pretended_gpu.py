@@ -6,6 +6,7 @@ It holds a program to the rules of CUDA that are not about speed:
 * An operation for which the host waits (a value read, a copy without pinned memory) is counted, by name.
 * A copy that the host does not wait for has not happened yet. One to the host leaves rubbish there until its event is
   waited for; one to the device reads its source only then, and the test fails if that was written to in the meantime.
+  What goes to the host and back again is right, because the device does both in this order.
 * The device is used by one thread, the one that pretends.
 * Tensors of a pretended GPU that is gone do not mix with those of another one.
 
@@ -87,6 +88,7 @@ class PretendedGpu:
     _pinned: WeakValueDictionary[int, Tensor] = field(default_factory=WeakValueDictionary)
     _copies: list[Callable[[], object]] = field(default_factory=list)
     _num_done: int = 0
+    _coming: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)  # by memory of the host: where, what
 
     @contextmanager
     def without_waits(self) -> Iterator[None]:
@@ -180,8 +182,10 @@ class PretendedGpu:
         if target.type != "cuda":
             plain: Tensor = func(x, **kwargs)
             return plain
+        if kwargs.get("dtype", x.dtype) not in (None, x.dtype):
+            self._wait("a copy from the host that is converted there")  # into memory that is not pinned
         self._upload(x, non_blocking)
-        return OnDevice(func(x, **kwargs).clone(), self)
+        return OnDevice(func(self._as_the_device_sees(x), **kwargs).clone(), self)
 
     def _copy(self, to: Tensor, source: Tensor, non_blocking: bool) -> Tensor:
         if isinstance(to, OnDevice):
@@ -189,24 +193,38 @@ class PretendedGpu:
             if source.is_contiguous() != to.host.is_contiguous():
                 # Torch makes a copy with the device's strides, in memory that is not pinned.
                 self._wait("a copy from the host that is laid out otherwise")
-            to.host.copy_(source)
+            to.host.copy_(self._as_the_device_sees(source))
             return to
         assert isinstance(source, OnDevice)
         values = source.host.to(to.dtype).clone()
         if non_blocking and self._is_pinned(to):
             to.view(torch.uint8).fill_(_RUBBISH)
-            self._copies.append(partial(to.copy_, values))
+            self._coming[to.untyped_storage().data_ptr()] = (to, values)
+            self._copies.append(partial(self._arrive, to, values))
         else:
             self._wait("a copy to the host")
             to.copy_(values)
         return to
+
+    def _arrive(self, to: Tensor, values: Tensor) -> None:
+        to.copy_(values)
+        place = to.untyped_storage().data_ptr()
+        if place in self._coming and self._coming[place][0] is to:
+            del self._coming[place]
+
+    def _as_the_device_sees(self, source: Tensor) -> Tensor:
+        """What a copy from the host brings: what is on its way to there has arrived by then."""
+        if (coming := self._coming.get(source.untyped_storage().data_ptr())) is None:
+            return source
+        there = torch.empty_like(coming[0]).copy_(coming[1])
+        return there.as_strided(source.size(), source.stride(), source.storage_offset())
 
     def _upload(self, source: Tensor, non_blocking: bool) -> None:
         if not (non_blocking and self._is_pinned(source)):
             if source.dim() or source.numel() != 1:
                 self._wait("a copy from the host")
             return
-        values = source.clone()
+        values = self._as_the_device_sees(source).clone()
 
         def check() -> None:
             assert torch.equal(source, values), "the source of a copy was written to before the copy was done"
@@ -219,6 +237,8 @@ class PretendedGpu:
         assert not any(isinstance(one, OnDevice) for one in args), "memory of the device cannot be pinned"
         made: Tensor
         if name.endswith("pin_memory"):
+            if self._is_pinned(args[0]):
+                return args[0]
             self.pinned_late[tuple(args[0].shape)] += 1
         made = args[0].clone() if name.endswith("pin_memory") else func(*args, **{**kwargs, "pin_memory": False})
         self._pinned[made.untyped_storage().data_ptr()] = made

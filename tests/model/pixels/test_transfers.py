@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.pixels.transfers import FrameBuffers, download, on_device, upload
+from model.pixels.transfers import FrameBuffers, download, on_device, put_away, settle, upload
 from tests.support.gpus import Gpu
 from tests.support.pretended_gpu import pretended_gpu
 
@@ -112,6 +112,29 @@ def test_on_a_gpu_no_copy_makes_the_host_wait(gpu: Gpu) -> None:
         copying = download(there[rows])
         buffers.take(frames[0])
     assert torch.equal(copying.result(), torch.stack([plain[0], plain[0]]))
+
+
+def test_what_is_put_away_on_the_host_comes_back_without_a_wait(gpu: Gpu) -> None:
+    there = torch.arange(8, device="cuda", dtype=torch.float32)
+    on_device([1], torch.device("cuda"))
+    with gpu.without_waits():
+        kept = put_away(there * 2, CPU, torch.float16)
+        back = on_device(kept, torch.device("cuda"), torch.float32)
+    assert (kept.device.type, kept.dtype, kept.is_pinned()) == ("cpu", torch.float16, True)
+    assert back.tolist() == [2.0 * value for value in range(8)]
+    settle(torch.device("cuda"))
+    assert kept.tolist() == back.tolist()
+
+
+def test_only_so_much_is_put_into_pinned_memory(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is dropped makes room for more."""
+    monkeypatch.setattr("model.pixels.transfers.MAX_PINNED_BYTES", 64)
+    there = torch.arange(12, device="cuda", dtype=torch.float32)
+    kept = [put_away(there, CPU), put_away(there, CPU)]
+    assert [one.is_pinned() for one in kept] == [True, False]
+    assert kept[1].tolist() == there.tolist()
+    del kept
+    assert put_away(there, CPU).is_pinned()
 
 
 @pytest.mark.usefixtures("gpu")
