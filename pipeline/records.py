@@ -7,6 +7,7 @@ that gets it answers with a `Report`: which segments it has published, and how f
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
@@ -155,13 +156,15 @@ NO_OBJECTS = ObjectCounts()
 class Segment:
     """A set of whole videos that a worker has published: one Parquet object per table, `{table}/{name}.parquet`.
 
-    The objects never change. `num_rows` is by table.
+    The objects never change. `num_rows` is by table. `digest` are encoded rows of `videos` and `tracks` on their way
+    from the worker to the driver (`pipeline.output.digest`). The commit log does not keep them.
     """
 
     name: str
     num_rows: dict[str, int]
     num_bytes: int
     outcomes: tuple[Outcome, ...]
+    digest: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
 
 WAITING = "waiting"

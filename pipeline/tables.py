@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -23,15 +24,19 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pycocotools import mask as coco
 
+from pipeline.commits.id_ranges import IdRange, id_ranges
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import StorageError
+from pipeline.output.digest import read_digests
 from pipeline.output.layout import JOB, segment_object
 from pipeline.output.schema import SORT_KEYS, TABLES
+from pipeline.output.segments import read_whole
 from pipeline.storage.job_storage import JobStorage
 
 T = TypeVar("T")
 _READS = 5
+_MANY_SEGMENTS = 256
 
 
 @dataclass(frozen=True)
@@ -64,19 +69,26 @@ class JobTables:
 
     When a running job or a compaction has replaced segments meanwhile, `tracks`, `videos` and `video_masks` read the
     log again; a dataset of `masks` that was made before fails with `FileNotFoundError`: call `masks` again after
-    `refresh`.
+    `refresh`. From `many_segments` on, `tracks` and `videos` look for digests first.
     """
 
-    def __init__(self, storage: JobStorage, state: JobState) -> None:
+    def __init__(self, storage: JobStorage, state: JobState, many_segments: int = _MANY_SEGMENTS) -> None:
         self._storage = storage
+        self._many_segments = many_segments
         self.state = state
+        self._ranges: dict[str, IdRange] | None = None
 
     def refresh(self) -> None:
         """Read the log as it stands now."""
         self.state = CommitLog(self._storage, "reader").load()
+        self._ranges = None
 
     def masks(self, video_ids: Collection[str] | None = None) -> ds.Dataset:
-        """One row per video, object and frame; of all videos or of `video_ids`. Nothing is read yet."""
+        """One row per video, object and frame; of all videos or of `video_ids`. Nothing is read yet.
+
+        `to_table(columns=…, filter=…)` reads these columns only, and opens no segment that the log, which knows the
+        first and last id of each, or the statistics of its row groups rule out.
+        """
         return self._dataset("masks", video_ids)
 
     def tracks(self, video_ids: Collection[str] | None = None) -> pa.Table:
@@ -90,18 +102,14 @@ class JobTables:
     def places_read(self) -> set[str | None]:
         """The `uri` of each video of which frames were decoded; None is among them for bytes that lay in a table."""
 
-        def read() -> pa.Table:
-            return self._dataset("videos", None).to_table(columns=["uri"], filter=ds.field("num_frames_decoded") > 0)
-
-        return set(self._up_to_date("videos", read)["uri"].to_pylist())
+        rows = self._rows("videos", None).filter(ds.field("num_frames_decoded") > 0)
+        return set(rows["uri"].to_pylist())
 
     def noted_tracks(self, video_ids: Collection[str]) -> list[dict[str, Any]]:
         """Of these videos the rows of `tracks` that failed or have a warning: ids, status and message."""
         is_noted = (ds.field("status") != "ok") | (ds.field("message") != "")
         columns = ["video_id", "object_id", "status", "message"]
-        rows = self._up_to_date(
-            "tracks", lambda: self._dataset("tracks", video_ids).to_table(columns=columns, filter=is_noted)
-        )
+        rows = self._rows("tracks", video_ids).filter(is_noted).select(columns)
         found: list[dict[str, Any]] = rows.sort_by([(key, "ascending") for key in SORT_KEYS["tracks"]]).to_pylist()
         return found
 
@@ -135,8 +143,26 @@ class JobTables:
         return document
 
     def _sorted(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
-        rows = self._up_to_date(table, lambda: self._dataset(table, video_ids).to_table())
+        rows = self._rows(table, video_ids)
         return _with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]]))
+
+    def _rows(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
+        """Rows of `tracks` or `videos`, in no order."""
+        return self._up_to_date(table, lambda: self._read_rows(table, video_ids))
+
+    def _read_rows(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
+        """What digests hold of many segments, and the rest from the segments, several at a time."""
+        names = self._segments(table, video_ids)
+        if self._storage.is_local and len(names) < self._many_segments:
+            return self._dataset(table, video_ids).to_table()
+        parts = [TABLES[table].empty_table()]
+        if len(names) >= self._many_segments:
+            digested, found = read_digests(self._storage, table, names)
+            parts.append(digested)
+            names = [name for name in names if name not in found]
+        parts += self._storage.in_parallel(partial(read_whole, self._storage, table), names)
+        rows = pa.concat_tables(parts)
+        return rows if video_ids is None else rows.filter(_is_one_of(video_ids))
 
     def _up_to_date(self, table: str, read: Callable[[], T]) -> T:
         """`read()`, once more after each time that the log has gone on and the segments to read are gone."""
@@ -149,15 +175,24 @@ class JobTables:
 
     def _dataset(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
         filesystem, root = self._storage.arrow_filesystem()
-        paths = [f"{root}/{segment_object(table, name)}" for name in self._segments(table, video_ids)]
+        names = self._segments(table, video_ids)
+        paths = [f"{root}/{segment_object(table, name)}" for name in names]
         dataset = ds.FileSystemDataset.from_paths(
-            paths, schema=TABLES[table], format=ds.ParquetFileFormat(), filesystem=filesystem
+            paths,
+            schema=TABLES[table],
+            format=ds.ParquetFileFormat(),
+            filesystem=filesystem,
+            partitions=[self._known_of(name) for name in names],
         )
-        return (
-            dataset
-            if video_ids is None
-            else dataset.filter(ds.field("video_id").isin(pa.array(list(video_ids), pa.string())))
-        )
+        return dataset if video_ids is None else dataset.filter(_is_one_of(video_ids))
+
+    def _known_of(self, name: str) -> ds.Expression:
+        """What the log says of the rows of a segment: where a filter contradicts it, nothing of it is opened."""
+        if self._ranges is None:
+            self._ranges = id_ranges(self.state.finished)
+        video_id = ds.field("video_id")
+        first, last = self._ranges[name]
+        return video_id == first if first == last else (video_id >= first) & (video_id <= last)
 
     def _segments(self, table: str, video_ids: Collection[str] | None) -> list[str]:
         """Names of the segments with rows of `table`, of these videos."""
@@ -165,6 +200,10 @@ class JobTables:
         if video_ids is not None:
             names = {self.state.finished[video_id].segment for video_id in video_ids if video_id in self.state.finished}
         return sorted(name for name in names if getattr(self.state.segments[name], f"num_{table}"))
+
+
+def _is_one_of(video_ids: Collection[str]) -> ds.Expression:
+    return ds.field("video_id").isin(pa.array(list(video_ids), pa.string()))
 
 
 def _with_kept_columns(rows: pa.Table) -> pa.Table:

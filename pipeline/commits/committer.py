@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.commits.log import CommitLog, StaleEntry
 from pipeline.errors import StorageError
+from pipeline.output.digest import DigestWriter, clean_digests
 from pipeline.output.schema import TABLES
 from pipeline.output.segment_files import SegmentOrigin, build_segment
 from pipeline.output.segments import (
@@ -78,6 +79,7 @@ class SegmentKeeper:
         self._storage = storage
         self._log = log
         self._spool_dir = spool_dir
+        self._digests = DigestWriter(storage)
 
     def commit(self, segments: Iterable[Segment], strikes: Mapping[str, int] | None = None) -> list[Outcome]:
         """Commit segments that workers have published, and new totals of strikes, in one log entry.
@@ -109,6 +111,7 @@ class SegmentKeeper:
             taken.update(outcome.video_id for outcome in kept.outcomes)
         self._log.append(add=add, remove=replaced, strikes=strikes)
         self._delete(replaced)
+        self._digests.add(add)
         return [outcome for segment in add for outcome in segment.outcomes]
 
     def forget(self, video_ids: Iterable[str]) -> None:
@@ -129,6 +132,7 @@ class SegmentKeeper:
         """
         self._log.append(forget=sorted(v for v in self._log.state.unfinished if not is_wanted(v)))
         self.sweep(temporary_seconds=0.0)
+        clean_digests(self._storage, self._log.state.segments.keys())
         self._log.erase_history()
 
     def adopt(self, fingerprint: str) -> list[Outcome]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.commits.id_ranges import id_ranges
 from pipeline.commits.job_record import read_record
 from pipeline.commits.log import CommitLog, StaleEntry, no_job
 from pipeline.commits.owner import Ownership, look, new_writer_id
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError, OwnedByAnother
+from pipeline.output.digest import clean_digests
 from pipeline.output.merge import MERGER_ID, Merged, Merger, MergeTask
 from pipeline.output.segments import delete_segments, list_segments
 from pipeline.records import Segment
@@ -132,6 +134,8 @@ def _merge_small(
         elif merged.segment is not None and _commit(storage, log, merged.segment, names, check_fence):
             num_merged += len(names)
             made.append(merged.segment)
+    if made:
+        clean_digests(storage, log.state.segments.keys())
     if errors:
         raise errors[0]
     return Compaction(num_merged, len(made), sum(segment.num_bytes for segment in made))
@@ -155,13 +159,11 @@ def _commit(
 
 def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
     """Names of small segments to merge, in groups that fit into one each: neighbors by the id of their first video."""
-    first_video: dict[str, str] = {}
-    for video_id, finished in state.finished.items():
-        first_video[finished.segment] = min(video_id, first_video.get(finished.segment, video_id))
+    ranges = id_ranges(state.finished)
     small = [name for name, size in state.segments.items() if size.num_bytes < sizes.small_bytes]
     groups: list[list[str]] = []
     num_bytes = 0
-    for name in sorted(small, key=lambda name: (first_video.get(name, ""), name)):
+    for name in sorted(small, key=lambda name: (ranges[name].first if name in ranges else "", name)):
         size = state.segments[name].num_bytes
         if not groups or num_bytes + size > sizes.most_bytes:
             groups.append([])

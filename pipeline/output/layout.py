@@ -5,6 +5,7 @@ _owner.json                  which driver is at work
 _status.json                 how far it is
 _log/{number:020d}.json      the commit log, an entry each
 _log/roll-{number}.parquet   the log up to an entry, summed up
+_digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
 _tmp/                        on local disk: files that are being written; in any store: probes of `JobStorage`
@@ -23,6 +24,7 @@ STATUS = "_status.json"
 LOG = "_log"
 ROLL_UP_STEM = "roll-"
 SESSIONS = "_sessions"
+DIGESTS = "_digest"
 
 _SESSION_DOCUMENT = "latest.json"
 _SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")
@@ -42,6 +44,11 @@ def new_segment_name(epoch: int, worker_id: str) -> str:
     """A name for a segment that nobody else uses: epoch, worker, random part."""
     worker = re.sub(r"[^A-Za-z0-9\-]+", "-", worker_id)[:40]
     return f"e{epoch:06d}-{worker}-{uuid.uuid4().hex[:12]}"
+
+
+def new_digest(table: str) -> str:
+    """A new path for rows of a table of many segments."""
+    return f"{DIGESTS}/{table}-{uuid.uuid4().hex}.parquet"
 
 
 def segment_object(table: str, segment: str) -> str:

@@ -8,7 +8,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.config.job_config import ClusterConfig, FlushConfig
 from pipeline.errors import describe
+from pipeline.output.digest import digest_of
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segment_files import BuiltSegment, SegmentOrigin, build_segment
 from pipeline.output.segments import publish
@@ -227,6 +228,11 @@ class SegmentWriter:
             },
             self._spool,
         )
+        rows = {
+            "tracks": pa.concat_tables([video.tracks for video in waiting]),
+            "videos": pa.concat_tables([video.video for video in waiting]),
+        }
+        built = replace(built, segment=replace(built.segment, digest=digest_of(built.segment.name, rows)))
         for video_id in video_ids:
             video = self._waiting.pop(video_id)
             video.masks.unlink()

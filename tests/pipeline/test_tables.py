@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
@@ -76,3 +77,32 @@ def test_plain_parquet_reading_works_after_a_clean_end(disk_storage: JobStorage,
     first = rows.slice(0, 1).to_pylist()[0]
     expected = pixels(first["video_id"], first["object_id"], first["frame_index"])
     np.testing.assert_array_equal(coco.decode(first["rle"]), expected)
+
+
+def test_masks_of_a_filter_open_only_segments_that_can_hold_them(disk_storage: JobStorage, tmp_path: Path) -> None:
+    """By the ids that the log knows: neither footers nor statistics are read for it."""
+    _, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled(pair[0]), labeled(pair[1])) for pair in ("ac", "df", "gi")])
+    dataset = tables.open(disk_storage.uri).masks()
+    for path in Path(disk_storage.uri, "masks").iterdir():
+        path.rename(path.with_suffix(".hidden"))
+
+    def num_opened(condition: ds.Expression) -> int:
+        return len(list(dataset.get_fragments(condition)))
+
+    video_id = ds.field("video_id")
+    assert num_opened(video_id == "d") == 1
+    assert num_opened(video_id == "e") == 1, "the log knows first and last id"
+    assert num_opened(video_id == "z") == 0
+    assert num_opened(video_id >= "d") == 2
+    assert num_opened(ds.field("area") > 0) == 3
+    assert dataset.to_table(filter=video_id == "z").num_rows == 0
+
+
+def test_masks_that_a_filter_leaves_are_those_of_reading_everything(job: tables.JobTables) -> None:
+    condition = (ds.field("video_id") == "a") & (ds.field("area") > 0)
+    columns = ["object_id", "frame_index"]
+    expected = job.masks().to_table().filter(condition).select(columns)
+    found = job.masks().to_table(columns=columns, filter=condition)
+    assert 0 < found.num_rows == expected.num_rows
+    assert found.sort_by([(name, "ascending") for name in columns]).equals(expected)
