@@ -53,19 +53,26 @@ def compare(setting: Setting, names: Sequence[str], num_timed: int, warm_up: int
     """One row: medians of each implementation, ratios of the fastest other one to ours, and what could be reached."""
     with contextlib.ExitStack() as stack:
         runners = {name: stack.enter_context(Runner(name, setting)) for name in names}
-        first = {name: runner.step() for name, runner in runners.items()}
-        second = {name: runner.step() for name, runner in runners.items()}
+        return compare_runners(setting, runners, num_timed, warm_up)
+
+
+def compare_runners(
+    setting: Setting, runners: Mapping[str, Runner], num_timed: int, warm_up: int = 0
+) -> dict[str, Any]:
+    """`compare` of implementations whose processes are there and have taken no step."""
+    first = {name: runner.step() for name, runner in runners.items()}
+    second = {name: runner.step() for name, runner in runners.items()}
+    for runner in runners.values():
+        runner.fill(FULL)
+    for _ in range(warm_up):
         for runner in runners.values():
-            runner.fill(FULL)
-        for _ in range(warm_up):
-            for runner in runners.values():
-                runner.step()
-        timed: dict[str, list[Frame]] = {name: [] for name in names}
-        for _ in range(num_timed):
-            for name, runner in runners.items():
-                timed[name].append(runner.step())
-        if "ours" in runners and len(runners) > 1:  # ours is timed before and after each reference
-            timed["ours"].append(runners["ours"].step())
+            runner.step()
+    timed: dict[str, list[Frame]] = {name: [] for name in runners}
+    for _ in range(num_timed):
+        for name, runner in runners.items():
+            timed[name].append(runner.step())
+    if "ours" in runners and len(runners) > 1:  # ours is timed before and after each reference
+        timed["ours"].append(runners["ours"].step())
     _check_same_work(setting, timed)
     row: dict[str, Any] = {
         "dtype": setting.dtype,
@@ -75,8 +82,8 @@ def compare(setting: Setting, names: Sequence[str], num_timed: int, warm_up: int
         "timed_frames": num_timed,
         "products": products_alone(setting),
     }
-    row |= {name: _summary(setting, first[name], second[name], timed[name]) for name in names}
-    return row | {"ratio": ratios(row, names)}
+    row |= {name: _summary(setting, first[name], second[name], timed[name]) for name in runners}
+    return row | {"ratio": ratios(row, list(runners))}
 
 
 def ratios(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,14 @@ import torch
 from PIL import Image
 
 from tests.bench.codecs import decoding, rle_per_mask
-from tests.bench.frames import FULL, clip_seconds, compare, frame_setting, full_memory_tokens, further_object_seconds
+from tests.bench.frames import (
+    FULL,
+    clip_seconds,
+    compare_runners,
+    frame_setting,
+    full_memory_tokens,
+    further_object_seconds,
+)
 from tests.bench.implementations import NAMES
 from tests.bench.measure import held_bytes, peak_mib, reset_peak
 from tests.bench.picture import draw
@@ -23,11 +32,21 @@ from tests.reference.flops import NUM_MEMORIES
 SIZE = 64
 
 
+SETTING = ("tiny", SIZE, "float32", 2, 1, 2)  # two objects, one thread, two timed frames
+
+
 @pytest.fixture(scope="module")
-def row() -> dict[str, object]:
-    """Two objects, all three implementations, two timed frames."""
-    setting, _ = frame_setting("tiny", SIZE, "float32", 2, 1, 2)
-    return compare(setting, NAMES, 2)
+def runners() -> Iterator[dict[str, Runner]]:
+    """All three implementations, each in a process that serves all tests."""
+    setting, _ = frame_setting(*SETTING)
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(Runner(name, setting)) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def row(runners: dict[str, Runner]) -> dict[str, object]:
+    setting, _ = frame_setting(*SETTING)
+    return compare_runners(setting, runners, 2)
 
 
 @pytest.mark.slow
@@ -60,15 +79,18 @@ def test_a_row_has_times_memory_parts_and_ratios(row: dict[str, object]) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_frame_after_filling_does_the_work_of_one_after_sixteen_real_frames(name: str) -> None:
-    setting, _ = frame_setting("tiny", SIZE, "float32", 2, 1, 1)
-    with Runner(name, setting) as runner:
-        frames = [runner.step() for _ in range(FULL + 1)]
-        runner.restart()
-        runner.step()
-        runner.step()
-        runner.fill(FULL)
-        quick = runner.step()
+@pytest.mark.usefixtures("row")  # it takes the first steps of the processes
+def test_a_frame_after_filling_does_the_work_of_one_after_sixteen_real_frames(
+    name: str, runners: dict[str, Runner]
+) -> None:
+    runner = runners[name]
+    runner.restart()
+    frames = [runner.step() for _ in range(FULL + 1)]
+    runner.restart()
+    runner.step()
+    runner.step()
+    runner.fill(FULL)
+    quick = runner.step()
     assert runner.next_index == FULL + 1
     assert frames[1].memory_tokens != quick.memory_tokens
     assert (frames[-1].memory_tokens, frames[-1].num_attended) == (quick.memory_tokens, quick.num_attended)
