@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.commits.exclusion import Work, at_work
 from pipeline.commits.id_ranges import id_ranges
 from pipeline.commits.job_record import read_record
 from pipeline.commits.log import CommitLog, StaleEntry, no_job
@@ -68,7 +69,8 @@ def compact(
 
     Raises:
         FileNotFoundError: there is no job.
-        ConfigError: a driver of a job with `single_driver=true` runs, or has taken the job over.
+        ConfigError: a driver of a job with `single_driver=true` runs, or has taken the job over; or a run with
+            `prune=true` is at work.
         UnusableStore: the store would let a driver and a compaction overwrite each other's entries.
         StorageError: the store does not answer, or the disk is full. What was merged so far counts.
     """
@@ -86,11 +88,12 @@ def compact(
 def _fenced(storage: JobStorage, log: CommitLog) -> Iterator[Callable[[], None]]:
     """Make sure that a driver and this compaction cannot overwrite each other's log entries.
 
-    Gives a function that raises `LostOwnership` if that holds no more.
+    Nor does it run beside a prune. Gives a function that raises if that holds no more.
     """
     if not storage.single_driver:
         storage.probe()
-        yield lambda: None
+        with at_work(storage, Work.COMPACTION) as check:
+            yield check
         return
     driver = look(storage)
     if driver is not None and not driver.is_gone:

@@ -15,22 +15,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
-
-import psutil
-from pydantic import Field
 
 from pipeline.commits.log import CommitLog
+from pipeline.commits.process import ProcessDocument, facts_of_this_process
 from pipeline.errors import LostOwnership, NewerVersion, OwnedByAnother, StorageError
 from pipeline.output.layout import OWNER
-from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
 
 _log = logging.getLogger(__name__)
-
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-# The clock may be set between two looks at it. A process that gets the same id later starts far more than this later.
-_SAME_START_SECONDS = 2.0
 
 
 def new_writer_id() -> str:
@@ -50,22 +42,10 @@ class Heartbeat:
     release_seconds: float = 10.0
 
 
-class _Owner(Document):
-    """What `_owner.json` says. `machine`, `process_id` and `started` tell one process from all others.
+class _Owner(ProcessDocument):
+    """What `_owner.json` says."""
 
-    `started` is when the process began, in ticks of the kernel's clock since the machine began.
-    """
-
-    writer_id: str
     epoch: int
-    machine: str
-    process_id: int = Field(gt=0)
-    started: str
-    beat_at: str
-
-    def is_gone(self) -> bool:
-        """Whether the process ran on this machine and has ended. Of other machines nothing is known: False."""
-        return self.machine == _machine() and not _is_running(self.process_id, self.started)
 
 
 @dataclass(frozen=True)
@@ -154,10 +134,7 @@ class Ownership:
         mine = _Owner(
             writer_id=self._log.writer_id,
             epoch=self._epoch,
-            machine=_machine(),
-            process_id=os.getpid(),
-            started=str(_started_ticks(psutil.Process())),
-            beat_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts_of_this_process(),
         )
         if not self._stop.is_set():
             self._storage.replace(OWNER, mine.to_json())
@@ -218,30 +195,3 @@ def _read_owner(storage: JobStorage) -> _Owner | None:
         raise
     except ValueError:
         return None  # torn, or somebody else's: nobody says that they drive
-
-
-def _machine() -> str:
-    """An id of this machine since its start, and of this container in it: outside, process ids mean others."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
-    return f"{socket.gethostname()}/{uuid.getnode()}"
-
-
-def _is_running(process_id: int, started: str) -> bool:
-    """Whether the process of this machine that began at `started` has not ended. A zombie has ended."""
-    try:
-        process = psutil.Process(process_id)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return abs(_started_ticks(process) - int(started)) <= _SAME_START_SECONDS * _TICKS_PER_SECOND
-    except psutil.NoSuchProcess:
-        return False
-    except (psutil.AccessDenied, ValueError):
-        return True  # there is a process with this id, and no way to tell that it is another one
-
-
-def _started_ticks(process: psutil.Process) -> int:
-    """When a process began. Counted from the start of the machine, because setting the clock does not change that."""
-    seconds: float = process.create_time() - psutil.boot_time()
-    return round(seconds * _TICKS_PER_SECOND)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.exclusion import Work, at_work
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan
@@ -29,15 +30,17 @@ def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeepe
 
     The log is the last, so that a driver that is killed before the end finds work when the command is repeated.
 
-    Raises `ConfigError` if the tables name no video at all: everything would go, which nobody means.
+    Raises `ConfigError` if the tables name no video at all, because everything would go, which nobody means, and while
+    a compaction is at work.
     """
     former = find_former(plan, storage, state)
-    if former:
-        _log.warning("prune=true: %s; removed", describe_pruned(former))
-    keeper.forget(former)
-    delete_others(storage, plan.video_ids)
-    storage.delete([STATUS])
-    keeper.erase(frozenset(plan.video_ids).__contains__)
+    with at_work(storage, Work.PRUNE):
+        if former:
+            _log.warning("prune=true: %s; removed", describe_pruned(former))
+        keeper.forget(former)
+        delete_others(storage, plan.video_ids)
+        storage.delete([STATUS])
+        keeper.erase(frozenset(plan.video_ids).__contains__)
 
 
 def find_former(plan: Plan, storage: JobStorage, state: JobState) -> list[str]:

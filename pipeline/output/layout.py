@@ -5,6 +5,7 @@ _owner.json                  which driver is at work
 _status.json                 how far it is
 _log/{number:020d}.json      the commit log, an entry each
 _log/roll-{number}.parquet   the log up to an entry, summed up
+_busy/                       which compaction or prune is at work
 _digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
@@ -25,6 +26,7 @@ LOG = "_log"
 ROLL_UP_STEM = "roll-"
 SESSIONS = "_sessions"
 DIGESTS = "_digest"
+BUSY = "_busy"
 
 _SESSION_DOCUMENT = "latest.json"
 _SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")
@@ -44,6 +46,11 @@ def new_segment_name(epoch: int, worker_id: str) -> str:
     """A name for a segment that nobody else uses: epoch, worker, random part."""
     worker = re.sub(r"[^A-Za-z0-9\-]+", "-", worker_id)[:40]
     return f"e{epoch:06d}-{worker}-{uuid.uuid4().hex[:12]}"
+
+
+def busy_mark(work: str, writer_id: str) -> str:
+    """Path of the object that says that a process does this work."""
+    return f"{BUSY}/{work}-{writer_id}.json"
 
 
 def new_digest(table: str) -> str:

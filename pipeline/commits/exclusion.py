@@ -1,0 +1,109 @@
+"""A compaction and a run with `prune=true` exclude each other.
+
+A compaction that has read a segment before a prune may write its rows once more after it. If it is killed then, rows
+that were to be removed stay, and nobody knows. The log cannot rule that out, because objects are written before their
+entry. So each announces itself with an object of its own, and looks for the other only then: at least one of two that
+start at the same time sees the other and ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import ClassVar
+
+from pipeline.commits.owner import Heartbeat, new_writer_id
+from pipeline.commits.process import ProcessDocument, facts_of_this_process
+from pipeline.errors import ConfigError, StorageError
+from pipeline.output.layout import BUSY, busy_mark
+from pipeline.storage.job_storage import JobStorage
+
+_log = logging.getLogger(__name__)
+
+
+class Work(StrEnum):
+    """What excludes each other on one output."""
+
+    COMPACTION = "compaction"
+    PRUNE = "prune"
+
+
+_REFUSALS = {
+    Work.COMPACTION: "a run with prune=true is at work on this output: merge its segments when that run has ended.",
+    Work.PRUNE: "a compaction is at work on this output and could write again what prune=true removes: run the same "
+    "command when it has ended; if it was killed, a minute later.",
+}
+
+
+class Mark(ProcessDocument):
+    """The object that says that a process is at work."""
+
+    VERSION: ClassVar[int] = 1
+
+
+@contextlib.contextmanager
+def at_work(storage: JobStorage, work: Work, heartbeat: Heartbeat | None = None) -> Iterator[Callable[[], None]]:
+    """Do this work while no process does the other. Gives a function that raises when others may not know of it.
+
+    Raises:
+        ConfigError: the other work is being done. A process that was killed counts for `heartbeat.stale_seconds`; a
+            prune that was killed on this machine does not count.
+        StorageError: the store does not answer.
+    """
+    heartbeat = heartbeat or Heartbeat()
+    writer_id = new_writer_id()
+    path = busy_mark(work.value, writer_id)
+    stop = threading.Event()
+    seen = [time.monotonic()]
+
+    def beat() -> None:
+        now = time.monotonic()
+        storage.replace(path, Mark(writer_id=writer_id, **facts_of_this_process()).to_json())
+        seen[0] = now
+
+    def keep_beating() -> None:
+        while not stop.wait(heartbeat.every_seconds):
+            try:
+                beat()
+            except StorageError as error:
+                _log.warning("no heartbeat: %s", error)
+
+    def check() -> None:
+        if time.monotonic() - seen[0] > heartbeat.stale_seconds / 2:
+            raise StorageError(f"{storage}: for too long the store took no heartbeat. Run the same command again.")
+
+    thread = threading.Thread(target=keep_beating, name="maskmill-at-work", daemon=True)
+    try:
+        beat()
+        _refuse_others(storage, work, path, heartbeat.stale_seconds)
+        thread.start()
+        yield check
+    finally:
+        stop.set()
+        if thread.is_alive():
+            thread.join(heartbeat.release_seconds)
+        with contextlib.suppress(StorageError):
+            storage.delete([path])
+
+
+def _refuse_others(storage: JobStorage, work: Work, mine: str, stale_seconds: float) -> None:
+    """Raise `ConfigError` if a process does the other work. Marks of dead processes of both kinds are deleted."""
+    now = storage.modified(mine)
+    for stored in storage.listing(BUSY):
+        if stored.path == mine:
+            continue
+        try:
+            mark = Mark.from_json(storage.read(stored.path), f"{storage}/{stored.path}")
+            silent = (now - storage.modified(stored.path)).total_seconds()
+        except FileNotFoundError:
+            continue  # it has ended
+        is_compaction = stored.path.startswith(f"{BUSY}/{Work.COMPACTION}-")
+        # Mergers of a killed compaction may live on for some seconds, on other machines.
+        if silent >= stale_seconds or (mark.is_gone() and not is_compaction):
+            storage.delete([stored.path])
+        elif is_compaction != (work is Work.COMPACTION):
+            raise ConfigError(f"{storage}: {_REFUSALS[work]}")
