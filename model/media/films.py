@@ -25,6 +25,7 @@ from model.media.film_files import (
     refuse_large_frames,
     set_up_decoder,
 )
+from model.media.film_listing import listed_frames
 from model.media.film_pictures import FilmPicture, RgbConverter
 from model.media.film_remarks import Claims, Reading
 from model.media.film_times import PresentationClock
@@ -98,6 +99,14 @@ class FilmReader:
                 yield RawFrame(time, is_key, FilmPicture(picture, converter), is_damaged=picture.is_corrupt)
             if seek_seconds is None:
                 self._missing = reading.what_is_missing(_claims(container, stream))
+
+    def listed(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        """See `Reader`."""
+        with closing(self._open()) as file, closing(open_container(self._name, file)) as container:
+            stream = self._stream(container)
+            if seek_seconds is not None:
+                self._seek(file, container, stream, seek_seconds)
+            yield from listed_frames(container, stream, file.raise_failure)
 
     def _open(self) -> WatchedFile:
         return WatchedFile(self._name, self._open_file)

@@ -54,6 +54,10 @@ class PictureReader:
                 codec=first.codec,
             )
 
+    def listed(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        """See `Reader`: none, because only reading a picture tells whether it can be read."""
+        yield from ()
+
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
         """See `Reader`. Pictures without times count 0, 1, 2 and so on. An animation is always read from its start."""
         with self._open() as pictures:

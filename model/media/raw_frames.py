@@ -121,3 +121,9 @@ class Reader(Protocol):
         to. Closing the iterator closes the file. Raises `MediaError` for a file that is no video. Errors of storage
         pass through.
         """
+
+    def listed(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        """The frames that `read` will give, as far as that is certain without decoding; maybe none.
+
+        Their pictures cannot be read. Some of their keys may not be marked.
+        """

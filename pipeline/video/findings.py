@@ -12,7 +12,7 @@ _MAX_NAMED = 8  # frames of one kind
 
 
 class Findings:
-    """Collects what is found, frame by frame. Each frame of the range is noted once, in order.
+    """Collects what is found, frame by frame. Each frame of the range is noted once, in stretches that are in order.
 
     Without `tells_sizes` other sizes are left to the reader, which for a folder can name the files.
     """
@@ -22,6 +22,7 @@ class Findings:
         self.damaged = array("q")
         self._size_hw: tuple[int, int] | None = None
         self._resized: tuple[int, tuple[int, int], tuple[int, int]] | None = None
+        self._last_frame = -1
         self._last_seconds: float | None = None
         self._steps_back: tuple[int, float, float] | None = None
 
@@ -35,15 +36,18 @@ class Findings:
                 self._resized = (frame_index, self._size_hw, size_hw)
             self._size_hw = self._size_hw or size_hw
         if raw.pts_seconds is not None:
-            if self._last_seconds is not None and raw.pts_seconds < self._last_seconds and self._steps_back is None:
-                self._steps_back = (frame_index, self._last_seconds, raw.pts_seconds)
-            self._last_seconds = raw.pts_seconds
+            last = self._last_seconds if frame_index > self._last_frame else None
+            if last is not None and raw.pts_seconds < last and self._steps_back is None:
+                self._steps_back = (frame_index, last, raw.pts_seconds)
+            self._last_frame, self._last_seconds = frame_index, raw.pts_seconds
 
     def texts(self) -> list[str]:
         """Each finding as a clause of the video's message."""
         found = []
         if self.damaged:
-            found.append(f"{counted(len(self.damaged), 'damaged frame')}, labeled all the same: {_named(self.damaged)}")
+            found.append(
+                f"{counted(len(self.damaged), 'damaged frame')}, labeled all the same: {_named(sorted(self.damaged))}"
+            )
         if self._resized is not None:
             frame_index, (height, width), (new_height, new_width) = self._resized
             found.append(

@@ -26,7 +26,7 @@ from pipeline.video.frame_spool import FrameSpool
 from pipeline.video.passes import DecodingPasses
 from pipeline.video.prefetch import DecodeAhead
 from pipeline.video.reading_report import ReadingReport
-from pipeline.video.selection import FrameIndex, FrameSelection
+from pipeline.video.selection import FrameIndex, FrameSelection, InconsistentFrames
 from pipeline.video.time_range import TimeBounds
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
@@ -87,8 +87,8 @@ class VideoFrames:
     Args:
         media: the video's bytes, from `open_media`, which stays open while frames are read.
         selection: which frames are labeled.
-        prompted: positions of prompts, whose frames are labeled too. They are looked up at once, so the constructor
-            decodes as far as the last of them.
+        prompted: positions of prompts, whose frames are labeled too. They are looked up at once: the constructor counts
+            frames as far as the last of them, and decodes those that cannot be counted with certainty.
         transform: applied to each frame in the helper thread, for instance resizing to the model's input.
         options: bounds on memory and disk, and a number of threads.
         handoff: what is done where frames are handed over.
@@ -118,10 +118,22 @@ class VideoFrames:
         self._check_times(selection)
         step_seconds = 1 / self.info.fps if self.info.fps else None
         self._bounds = TimeBounds(selection.start_seconds, selection.end_seconds, step_seconds)
-        self._index = FrameIndex(selection, step_seconds)
-        findings = Findings(tells_sizes=not media.is_folder)
+        self._tells_sizes = not media.is_folder
+        self._begin()
+        self._running: weakref.WeakSet[DecodeAhead[Frame]] = weakref.WeakSet()
+        self._prepared: dict[int | tuple[int, ...], DecodeAhead[Frame]] = {}
+        # A time means nothing where the file has none, so a prompt by time has no frame there.
+        wanted = [one for one in prompted if one.frame_index is not None or self.info.has_times]
+        if not self._counts_up_to(wanted):
+            self._begin()
+        self._found = self._look_up(prompted, wanted)
+
+    def _begin(self) -> None:
+        """Nothing is known of the frames."""
+        self._index = FrameIndex(self._selection, self._bounds.step_seconds)
+        findings = Findings(tells_sizes=self._tells_sizes)
         self._passes = DecodingPasses(
-            media.name,
+            self._name,
             self._reader,
             self._index,
             self._bounds,
@@ -130,14 +142,34 @@ class VideoFrames:
             findings=findings,
         )
         self._report = ReadingReport(self.info, self._bounds, self._index, findings)
-        self._running: weakref.WeakSet[DecodeAhead[Frame]] = weakref.WeakSet()
-        self._prepared: dict[int | tuple[int, ...], DecodeAhead[Frame]] = {}
-        self._found = self._look_up(prompted)
 
-    def _look_up(self, prompted: Sequence[FramePosition]) -> dict[FramePosition, int | None]:
+    def _counts_up_to(self, wanted: Sequence[FramePosition]) -> bool:
+        """Count frames up to the last prompt without decoding them, if that is far off and certain.
+
+        False: other frames were decoded near a prompt than were counted, so that nothing is certain.
+        """
+        last = _last_positions(wanted)
+
+        def is_enough() -> bool:
+            return all(self._index.covers(position) for position in last)
+
+        self._scan(lambda index: index.num_labeled >= _LOOK_AHEAD_FRAMES)
+        if self._index.complete or is_enough():
+            return True
+        try:
+            self._passes.count(is_enough)
+            for frame_index in {self._index.find(position) for position in wanted}:
+                if frame_index is not None and not self._index.is_decoded(frame_index):
+                    with closing(self._passes.frames_from(frame_index)) as frames:
+                        next(frames, None)
+        except (InconsistentFrames, MediaError):
+            return False
+        return True
+
+    def _look_up(
+        self, prompted: Sequence[FramePosition], wanted: Sequence[FramePosition]
+    ) -> dict[FramePosition, int | None]:
         """Decode until the prompts' frames are known, and label them."""
-        # A time means nothing where the file has none, so a prompt by time has no frame there.
-        wanted = [one for one in prompted if one.frame_index is not None or self.info.has_times]
         last = _last_positions(wanted)
         self._scan(
             lambda index: index.num_labeled >= _LOOK_AHEAD_FRAMES and all(index.covers(position) for position in last)
@@ -164,8 +196,13 @@ class VideoFrames:
 
     @property
     def num_decoded(self) -> int:
-        """Frames of the range that were decoded so far, labeled or not."""
+        """Frames of the range that were decoded or counted so far, labeled or not."""
         return self._index.num_known
+
+    @property
+    def num_counted(self) -> int:
+        """Those of them that were counted without decoding them."""
+        return self._index.num_undecoded
 
     def remarks(self) -> tuple[str, ...]:
         """What the passes so far have met that the user should know of, each in a few words."""

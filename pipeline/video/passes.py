@@ -6,7 +6,7 @@ frame that the index knows, and is held against what the index knows of the fram
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from itertools import dropwhile
 
@@ -42,7 +42,7 @@ class DecodingPasses:
     ) -> None:
         self._name = name
         self._reader = reader
-        self._index = index
+        self.index = index
         self._bounds = bounds
         self._can_seek = can_seek
         self._clock_may_restart = clock_may_restart
@@ -50,13 +50,32 @@ class DecodingPasses:
         if not can_seek:
             index.forbid_seeking()
 
+    def count(self, is_enough: Callable[[], bool]) -> None:
+        """Number frames from the first one on, as far as the reader lists them without decoding.
+
+        Raises `InconsistentFrames` if they are not those that were decoded.
+        """
+        start = self._bounds.start_seconds
+        if not self._can_seek or self._clock_may_restart:
+            return
+        with closing(self._reader.listed(start)) as listed:
+            number, last = 0, None
+            for raw in self._bounds.frames(_listed_from(listed, start)):
+                # The last one is left out, because the frame after it may say whether it lies in the range.
+                if last is not None:
+                    self.index.record(number, last.pts_seconds, last.is_key, is_decoded=False)
+                    number += 1
+                    if is_enough():
+                        return
+                last = raw
+
     def frames_from(self, first: int) -> NumberedFrames:
         """Frames of the range in order, from frame `first` on, whether labeled or not.
 
         Raises `MediaError` if a pass from the start meets other frames than the passes before.
         """
         following = first
-        key = self._index.key_before(first) if self._is_clock_trusted() else None
+        key = self.index.key_before(first) if self._is_clock_trusted() else None
         try:
             if key:
                 with closing(self._raws_from_key(key)) as raws:
@@ -67,7 +86,7 @@ class DecodingPasses:
                     return
         except InconsistentFrames:
             # Seeking has led elsewhere than the index says. From now on every pass begins at the start.
-            self._index.forbid_seeking()
+            self.index.forbid_seeking()
         try:
             with closing(self._raws(self._bounds.start_seconds)) as raws:
                 for frame_index, raw in self._number(raws, 0):
@@ -77,11 +96,11 @@ class DecodingPasses:
             raise MediaError(f"{self._name}: changed while it was read ({error})") from error
 
     def _is_clock_trusted(self) -> bool:
-        return not self._clock_may_restart or (self._index.complete and not self._bounds.is_bounded)
+        return not self._clock_may_restart or (self.index.complete and not self._bounds.is_bounded)
 
     def _raws_from_key(self, key: int) -> RawFrames:
         """Decoded frames from a key frame of the range on. A key frame has a time."""
-        key_seconds = self._index.pts_of(key) or 0.0
+        key_seconds = self.index.pts_of(key) or 0.0
         with closing(self._raws(key_seconds)) as raws:
             # After the key frame of an open group come frames that are shown before it. They are dropped, because the
             # frames that they refer to were not decoded.
@@ -112,12 +131,20 @@ class DecodingPasses:
         number = first
         last: RawFrame | None = None
         for raw in self._bounds.frames(raws):
-            if self._index.record(number, raw.pts_seconds, raw.is_key, raw.fault):
+            if self.index.record(number, raw.pts_seconds, raw.is_key, raw.fault):
                 self._findings.note(number, raw)
             if last is not None:
                 yield number - 1, last
             last = raw
             number += 1
-        self._index.finish(number)
+        self.index.finish(number)
         if last is not None:
             yield number - 1, last
+
+
+def _listed_from(listed: Iterable[RawFrame], start_seconds: float | None) -> Generator[RawFrame, None, None]:
+    """The same frames, or none if a seek has led behind the start."""
+    for place, raw in enumerate(listed):
+        if not place and start_seconds is not None and (raw.pts_seconds is None or raw.pts_seconds > start_seconds):
+            return
+        yield raw

@@ -62,6 +62,7 @@ class FrameIndex:
         self._pts_seconds = array("d")  # NaN: not known
         self._keys = array("q")
         self._faults: dict[int, str] = {}
+        self._undecoded: set[int] = set()
         self._on_grid = bytearray()
         self._labeled = array("q")
         self._prompted: frozenset[int] = frozenset()
@@ -91,8 +92,19 @@ class FrameIndex:
             chosen = (i for i, on_grid in enumerate(self._on_grid) if self._is_labeled(i, bool(on_grid)))
             self._labeled = array("q", chosen)
 
-    def record(self, frame_index: int, pts_seconds: float | None, is_key: bool, fault: str = "") -> bool:
-        """Note a frame, and tell whether it is new. One with a fault cannot be read and gets no label.
+    @property
+    def num_undecoded(self) -> int:
+        """Known frames that were counted only."""
+        return len(self._undecoded)
+
+    def is_decoded(self, frame_index: int) -> bool:
+        """Whether a known frame was decoded, and not counted only."""
+        return frame_index not in self._undecoded
+
+    def record(
+        self, frame_index: int, pts_seconds: float | None, is_key: bool, fault: str = "", *, is_decoded: bool = True
+    ) -> bool:
+        """Note a frame, and tell whether it is decoded for the first time. One with a fault gets no label.
 
         Raises `InconsistentFrames` if another time is known for it, or frames before it are not known, or it could be
         read before and cannot now, or the other way round.
@@ -104,6 +116,9 @@ class FrameIndex:
                     raise InconsistentFrames(f"frame {frame_index} was at {self.pts_of(frame_index)} s before")
                 if (frame_index in self._faults) != bool(fault):
                     raise InconsistentFrames(f"frame {frame_index} could be read at one time and not at another")
+                if is_decoded and frame_index in self._undecoded:
+                    self._undecoded.discard(frame_index)
+                    return True
                 return False
             if frame_index > known or self.complete:
                 raise InconsistentFrames(f"frame {frame_index} follows on {known} frames")
@@ -114,6 +129,8 @@ class FrameIndex:
                 self._faults[frame_index] = fault
             if is_key:
                 self._keys.append(frame_index)
+            if not is_decoded:
+                self._undecoded.add(frame_index)
             if self._grid is None:
                 self._decide(frame_index % self._selection.stride == 0)
             else:

@@ -382,6 +382,8 @@ def test_a_damaged_film_has_the_frames_that_ffmpeg_shows_and_half_a_film_says_so
     judged = judge(path)
     times, _, remarks = job_frames(path)
     assert len(times) == len(judged) == len(load_video(path)[0])
+    listed = [frame.pts_seconds for frame in FilmReader("film", lambda: path.open("rb", buffering=0)).listed()]
+    assert listed == times[: len(listed)]
     if None not in times:
         # A program stream without its beginning is a raw stream, whose first time ffprobe and the command do not share.
         shift = judged.times[0] - (times[0] or 0.0) if film.container == "mpeg" else 0.0

@@ -10,7 +10,7 @@ import pytest
 from model import Display, MediaError, RawFrame, VideoInfo
 from pipeline.arrays import UInt8Array
 from pipeline.video.passes import DecodingPasses
-from pipeline.video.selection import FrameIndex, FrameSelection
+from pipeline.video.selection import FrameIndex, FrameSelection, InconsistentFrames
 from pipeline.video.time_range import TimeBounds
 
 
@@ -27,7 +27,10 @@ class FakeReader:
     """A video of `num_frames` frames, one a second, with a key frame every `key_distance`. Notes where readings begin.
 
     `late_by`: seeking leads so many frames too far. `missing`: a reading from the middle leaves this frame out.
+    Times are listed without decoding, `wrong_by` seconds too late.
     """
+
+    wrong_by = 0.0
 
     def __init__(self, num_frames: int, key_distance: int = 5, *, late_by: int = 0, missing: int | None = None) -> None:
         self.num_frames = num_frames
@@ -42,6 +45,10 @@ class FakeReader:
 
     def info(self) -> VideoInfo:
         return VideoInfo(Display((16, 16)), 1.0, None, None, 0.0, "mp4", "h264")
+
+    def listed(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
+        for number in range(self.num_frames):
+            yield RawFrame(number + self.wrong_by, number % self._key_distance == 0, Black())
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
         self.seeks.append(seek_seconds)
@@ -114,3 +121,29 @@ def test_a_file_with_other_frames_than_before_was_changed() -> None:
     reader.num_frames = 8
     with pytest.raises(MediaError, match=r"clip: changed while it was read \(8 frames, 10 were known\)"):
         numbers(passes, 0)
+
+
+def test_counted_frames_are_numbered_and_a_pass_begins_at_their_key_frames() -> None:
+    reader = FakeReader(40)
+    passes = passes_over(reader)
+    passes.count(lambda: passes.index.num_known == 34)
+    assert (passes.index.num_known, passes.index.num_undecoded, reader.num_decoded) == (34, 34, 0)
+    assert next(iter(passes.frames_from(33)))[0] == 33
+    assert reader.seeks == [30.0]
+    assert numbers(passes, 0) == list(range(40))
+    assert passes.index.num_undecoded == 0
+
+
+def test_a_list_that_contradicts_the_frames_that_were_decoded_is_noticed() -> None:
+    reader = FakeReader(40)
+    passes = passes_over(reader)
+    next(iter(passes.frames_from(0)))
+    reader.wrong_by = 0.01
+    with pytest.raises(InconsistentFrames):
+        passes.count(lambda: False)
+
+
+def test_nothing_is_counted_where_a_time_may_mean_several_places() -> None:
+    passes = passes_over(FakeReader(40), can_seek=False)
+    passes.count(lambda: False)
+    assert passes.index.num_known == 0
