@@ -1,7 +1,7 @@
 """Which videos of a worker step next: those whose frames are decoded, so that none waits for a slower one.
 
 A worker labels the first few of its videos. Each of them steps as soon as its next frames are here, and those that can
-step at the same time share a batch. The others lie in the inbox, fetched and decoded ahead as far as they may be.
+step at the same time share a batch. The others lie in the inbox; the first of them are fetched and decoded ahead.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Stepping(Protocol):
 
     @property
     def is_by_itself(self) -> bool: ...
+
+    def begin_fetch(self) -> None: ...
 
     def check_progress(self) -> None: ...
 
@@ -72,10 +74,12 @@ class Lane(Generic[V]):
     def add(self, video: V) -> None:
         """A video that comes after all others."""
         self._videos.append(video)
+        self._fetch_ahead()
 
     def remove(self, video: V) -> None:
         """A video that has left."""
         self._videos.remove(video)
+        self._fetch_ahead()
 
     def clear(self) -> None:
         """All videos have left."""
@@ -102,6 +106,14 @@ class Lane(Generic[V]):
             self._wait(min(left, _LAST_MASKS_SECONDS if ending else _HANGS_SECONDS))
             if ending:
                 return ending
+
+    def _fetch_ahead(self) -> None:
+        """Begin to fetch those that are labeled and as many more: they may all end at once, as clips of one length do.
+
+        No more, because the first frames of each take 50 MB.
+        """
+        for video in islice(self._videos, 2 * self._limit):
+            video.begin_fetch()
 
     def _labeled(self) -> list[V]:
         """The videos whose turn it is. One by itself shares the device with no other, and waits until it is first."""

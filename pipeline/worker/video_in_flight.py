@@ -41,7 +41,7 @@ class GivenBack:
 
 
 class VideoInFlight:
-    """One item and everything that a worker has of it. Fetching begins at once; `close` frees files and threads."""
+    """One item and everything that a worker has of it, from `begin_fetch` on; `close` frees files and threads."""
 
     def __init__(self, item: WorkItem, equipment: Equipment, arrived: Callable[[], None] = lambda: None) -> None:
         """`arrived` is called, in a helper thread, when `is_ready` may have become true."""
@@ -59,10 +59,21 @@ class VideoInFlight:
         self._num_frames = 0
         self._advance_seconds = 0.0
         self._labeling_since: float | None = None
-        self._fetch = Fetch(item, equipment, self._frame_arrived)
-        self._fetch.future.add_done_callback(lambda _: self._frame_arrived())
+        self._begun_fetch: Fetch | None = None
+
+    def begin_fetch(self) -> None:
+        """Fetch the video and decode its first frames, in helper threads. Does nothing when that has begun."""
+        if self._begun_fetch is None:
+            self._begun_fetch = Fetch(self.item, self._equipment, self._frame_arrived)
+            self._begun_fetch.future.add_done_callback(lambda _: self._frame_arrived())
 
     # How far it is
+
+    @property
+    def _fetch(self) -> Fetch:
+        if self._begun_fetch is None:
+            raise RuntimeError(f"video {self.item.video_id!r} is not fetched: call begin_fetch first")
+        return self._begun_fetch
 
     @property
     def is_ready(self) -> bool:
@@ -123,7 +134,8 @@ class VideoInFlight:
     def progress(self) -> VideoProgress:
         """How far it is, for the driver."""
         num_saved = 0 if self._saved_session is None else self._saved_session.num_saved
-        stage = "labeling" if self._steps is not None else "waiting" if self._fetch.is_done else "fetching"
+        is_fetching = self._begun_fetch is not None and not self._begun_fetch.is_done
+        stage = "labeling" if self._steps is not None else "fetching" if is_fetching else "waiting"
         return VideoProgress(self.item.video_id, self._num_frames, stage, num_saved)
 
     # From frame to frame
@@ -208,7 +220,8 @@ class VideoInFlight:
         """Free files and threads, at once or when a fetch that is under way ends."""
         if self._steps is not None:
             self._steps.close()
-        self._fetch.close()
+        if self._begun_fetch is not None:
+            self._begun_fetch.close()
 
     def _start(self, inputs: VideoInputs) -> Steps[Labels]:
         """Label from here on: from the first frame, or from where the video was saved."""

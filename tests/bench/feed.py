@@ -3,7 +3,7 @@
 The device is a fake one (`tests.support.fake_device`) with a clock of its own: 1 ms a frame for the image encoder and
 3 ms for the rest, which is what tiny takes on a large GPU. Clips are H.264 that ffmpeg draws, decoding, resizing, RLE
 and publishing are real, and the real `Worker` runs in this process, without Ray. It gets its videos as from the driver:
-one more than it labels at a time.
+work for its next beat.
 
 A second worker labels one video at a time on the same clips in turn.
 """
@@ -112,7 +112,7 @@ def label_all(items: Sequence[WorkItem], work: Feed, output: Path, in_flight: in
     worker.setup()
     started, cpu = time.perf_counter(), time.process_time()
     try:
-        outcomes = _drive(worker, items, in_flight + 1)
+        outcomes = _drive(worker, items, 2 * in_flight + 1)
     finally:
         worker.close()
     seconds = time.perf_counter() - started
@@ -120,7 +120,7 @@ def label_all(items: Sequence[WorkItem], work: Feed, output: Path, in_flight: in
         raise RuntimeError(f"not every video was labeled: {outcomes}")
     return {
         "frames_per_second": work.total_frames / seconds,
-        "busy": network.clock.busy_seconds / seconds,
+        "busy": network.clock.busy_seconds / (time.perf_counter() - network.clock.begun_at),
         "cpu_ms_per_frame": 1000 * (time.process_time() - cpu) / work.total_frames,
         "copied_frames": network.clock.num_copied,
     }

@@ -30,17 +30,20 @@ from tests.pipeline.masks.test_from_logits import blobs
 
 @dataclass
 class FakeDevice:
-    """A queue of work. `busy_seconds` are those in which it worked, up to the end of what is queued."""
+    """A queue of work. `busy_seconds` are those in which it works, since it began and up to the end of the queue."""
 
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
     free_at: float = 0.0
     busy_seconds: float = 0.0
+    begun_at: float = 0.0
     num_copied: int = 0
 
     def launch(self, seconds: float) -> None:
         """Queue work that takes so long. The caller does not wait."""
-        self.free_at = max(self.now(), self.free_at) + seconds
+        now = self.now()
+        self.begun_at = self.begun_at or now
+        self.free_at = max(now, self.free_at) + seconds
         self.busy_seconds += seconds
 
     def download(self, packed: torch.Tensor) -> Arrival:

@@ -37,11 +37,15 @@ class Film:
     is_at_its_end: bool = False
     num_done: int = 0
     num_looks: int = 0
+    is_fetched: bool = False
     check: Callable[[], None] = lambda: None
 
     @property
     def is_ready(self) -> bool:
         return self.clock() >= (self.num_done + 1) * self.frame_seconds
+
+    def begin_fetch(self) -> None:
+        self.is_fetched = True
 
     def check_progress(self) -> None:
         self.num_looks += 1
@@ -140,3 +144,12 @@ def test_a_hang_is_looked_for_only_where_nothing_else_is_to_be_done() -> None:
     lane.remove(film)
     with pytest.raises(WorkerBroken, match="decoding hangs"):
         lane.next_batch(1.0)
+
+
+def test_as_many_videos_are_fetched_ahead_as_are_labeled() -> None:
+    run = Run(limit=2)
+    films = [Film(run.clock) for _ in range(6)]
+    lane = run.lane(*films)
+    assert [film.is_fetched for film in films] == [True] * 4 + [False] * 2
+    lane.remove(films[1])
+    assert [film.is_fetched for film in films] == [True] * 5 + [False]
