@@ -30,3 +30,13 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> JobStorage:
 def disk_storage(tmp_path: Path) -> JobStorage:
     """An empty job on local disk."""
     return JobStorage(str(tmp_path / "job"), backoff=QUICK)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network of 64 × 64 for jobs whose masks need not be good; a frame takes a fifth of the time of mini's."""
+    from tests.support.sessions import save_small  # not at the top, because most of these tests need no torch
+
+    folder = tmp_path_factory.mktemp("small")
+    save_small(folder)
+    return folder

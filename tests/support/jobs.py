@@ -39,9 +39,14 @@ class Tables:
 
 @dataclass(frozen=True)
 class JobFolder:
-    """One job in a folder: `in/` holds its tables, `out` is its output."""
+    """One job in a folder: `in/` holds its tables, `out` is its output.
+
+    Its model is mini, or what `checkpoint` holds: the network of 64 × 64 of `tests.support.sessions.save_small` for
+    jobs whose masks need not be good.
+    """
 
     folder: Path
+    checkpoint: Path | None = None
 
     @property
     def output(self) -> Path:
@@ -52,6 +57,7 @@ class JobFolder:
             f"videos={self.folder / 'in' / 'videos.parquet'}",
             f"prompts={self.folder / 'in' / 'prompts.parquet'}",
             f"output={self.output}",
+            *([f"model.checkpoint={self.checkpoint}"] if self.checkpoint else []),
             *overrides,
         ]
 

@@ -1,4 +1,4 @@
-"""Whole jobs in this process with the mini model: results, mistakes, going on, changes."""
+"""Whole jobs in this process with the small model: results, mistakes, going on, changes."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> JobFolder:
-    return JobFolder(tmp_path)
+def job(tmp_path: Path, small_checkpoint: Path) -> JobFolder:
+    return JobFolder(tmp_path, small_checkpoint)
 
 
 def noting() -> tuple[driver.Parts, list[str]]:
@@ -214,7 +214,7 @@ def test_a_table_that_is_overwritten_under_a_job_costs_no_second_command_than_th
     code, seen = noted(job)
     assert (code, set(seen)) == (0, {"one", "two", "three"})
     assert noted(job) == (0, [])
-    undisturbed = JobFolder(job.folder / "undisturbed").write(["one", "two", "three"])
+    undisturbed = JobFolder(job.folder / "undisturbed", job.checkpoint).write(["one", "two", "three"])
     assert undisturbed.run() == 0
     assert job.tables().equals(undisturbed.tables())
 
