@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from model.media.raw_frames import Display, Picture, RawFrame, Reader, VideoInfo
     from model.media.readers import open_reader
     from model.media.sources import Media, OpenFile
-    from model.network.compiled import compile_model
+    from model.network.compiled import CudaGraphs, compile_model, warm_up
     from model.network.kernels import device_type, frames_per_batch
     from model.network.precision import autocast_model
     from model.network.sam2 import Sam2
@@ -70,6 +70,7 @@ _HOMES = {
     "ArrayFrames": "tracking.frames",
     "BUNDLED": "weights.hub",
     "BoxPrompt": "prompts",
+    "CudaGraphs": "network.compiled",
     "Display": "media.raw_frames",
     "Download": "pixels.transfers",
     "Frame": "tracking.frames",
@@ -124,6 +125,7 @@ _HOMES = {
     "open_reader": "media.readers",
     "resize_frame": "pixels.transforms",
     "upsample_logits": "pixels.transforms",
+    "warm_up": "network.compiled",
     "warnings_naming": "prompts",
     "weight_names": "weights.hub",
     "weights_snapshot": "weights.hub",
@@ -133,6 +135,7 @@ __all__ = [
     "ArrayFrames",
     "BUNDLED",
     "BoxPrompt",
+    "CudaGraphs",
     "Display",
     "Download",
     "Frame",
@@ -187,6 +190,7 @@ __all__ = [
     "open_reader",
     "resize_frame",
     "upsample_logits",
+    "warm_up",
     "warnings_naming",
     "weight_names",
     "weights_snapshot",

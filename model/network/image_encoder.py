@@ -162,8 +162,9 @@ class Hiera(nn.Module):
         repeats = size // self.pos_embed_window.shape[-1]
         return (coarse + self.pos_embed_window.repeat(1, 1, repeats, repeats)).permute(0, 2, 3, 1).contiguous()
 
-    def forward(self, pixels_B3HW: Tensor) -> list[Tensor]:
-        x = self.patch_embed(pixels_B3HW) + self.position()
+    def forward(self, pixels_B3HW: Tensor, position: Tensor) -> list[Tensor]:
+        """The maps of the stages. `position` is what `self.position` gives."""
+        x = self.patch_embed(pixels_B3HW) + position
         stages = []
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -203,7 +204,7 @@ class ImageEncoder(nn.Module):
         self.backbone = Hiera(config.hiera, config.image_size)
         self.neck = FeaturePyramid(config.hiera.embed_dims, config.hidden_dim)
 
-    def forward(self, pixels_F3SS: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(self, pixels_F3SS: Tensor, position: Tensor) -> tuple[list[Tensor], Tensor]:
         """The maps of the trunk's stages, `[F, H, W, C]`, and the pyramid's map of stride 16, `[F, C, H, W]`."""
-        stages = self.backbone(pixels_F3SS)
+        stages = self.backbone(pixels_F3SS, position)
         return stages, self.neck(stages)

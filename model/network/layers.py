@@ -7,13 +7,17 @@ released `model.safetensors`, so that no weight is renamed when they are loaded.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.kernels import Activation, linear, pack, without_autocast
+
+T = TypeVar("T")
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:
@@ -22,13 +26,17 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 class Constants:
-    """Tensors that follow from weights: computed once, and again when one of those weights has changed."""
+    """What follows from weights: computed once, and again when one of those weights has changed.
 
-    def __init__(self) -> None:
-        self._entries: dict[str, tuple[tuple[object, ...], Tensor]] = {}
+    At most `limit` entries are kept, those made last.
+    """
 
-    def get(self, name: str, weights: Sequence[Tensor], compute: Callable[[], Tensor]) -> Tensor:
-        """The tensor of that name; `weights` are all the weights that `compute` reads.
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._entries: OrderedDict[str, tuple[tuple[object, ...], object]] = OrderedDict()
+
+    def get(self, name: str, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
+        """The entry of that name; `weights` are all the weights that `compute` reads.
 
         It is computed again after the weights were loaded or moved: a tensor that was written in place has another
         version, and a module that was moved has called `clear`.
@@ -38,20 +46,22 @@ class Constants:
         )
         entry = self._entries.get(name)
         if entry is None or entry[0] != state:
-            with without_autocast():
+            with without_autocast(), torch.no_grad():
                 entry = (state, compute())
             self._entries[name] = entry
-        return entry[1]
+            while self._limit is not None and len(self._entries) > self._limit:
+                self._entries.popitem(last=False)
+        return entry[1]  # type: ignore[return-value]  # a name stands for one kind of entry
 
     def clear(self) -> None:
         """Forgets everything: to be called where a module's weights are replaced (`_apply`)."""
         self._entries.clear()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Constants:
-        return Constants()  # a copy of the module has other weights, and some layouts cannot be copied
+        return Constants(self._limit)  # a copy of the module has other weights, and some layouts cannot be copied
 
-    def __reduce__(self) -> tuple[type[Constants], tuple[()]]:
-        return Constants, ()
+    def __reduce__(self) -> tuple[type[Constants], tuple[int | None]]:
+        return Constants, (self._limit,)
 
 
 class Linear(nn.Linear):
@@ -79,6 +89,27 @@ class Linear(nn.Linear):
 
     def _packed(self) -> Tensor:
         return self._constants.get("packed", [self.weight], lambda: pack(self.weight))
+
+
+class Product:
+    """A linear layer whose weights were made of those of others; on a CPU oneDNN's layout is made when first needed."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+        self._packed: Tensor | None = None
+
+    def __call__(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        return linear(x, self.weight, self.bias, activation, self._pack)
+
+    def _pack(self) -> Tensor:
+        if self._packed is None:
+            self._packed = pack(self.weight)
+        return self._packed
+
+
+def side_by_side(*layers: nn.Linear) -> Product:
+    """Linear layers of one input as one product; their outputs lie side by side."""
+    return Product(torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers]))
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -112,8 +143,8 @@ class Mlp(nn.Module):
 
 def split_heads(x_BLC: Tensor, num_heads: int) -> Tensor:
     """`[B, L, N·D]` to `[B, N, L, D]`."""
-    batch, length, _ = x_BLC.shape
-    return x_BLC.view(batch, length, num_heads, -1).transpose(1, 2)
+    heads: Tensor = x_BLC.unflatten(2, (num_heads, -1))
+    return heads.transpose(1, 2)
 
 
 def merge_heads(x_BNLD: Tensor) -> Tensor:
@@ -133,13 +164,10 @@ class Attention(nn.Module):
         self.v_proj = Linear(hidden_dim, inner_dim)
         self.o_proj = Linear(inner_dim, hidden_dim)
 
-    def forward(self, query_BLC: Tensor, key_BLC: Tensor, value_BLC: Tensor, is_key_L: Tensor | None = None) -> Tensor:
-        """`is_key_L` says which keys are there, where some only fill up a shape."""
-        q = split_heads(self.q_proj(query_BLC), self.num_heads)
-        k = split_heads(self.k_proj(key_BLC), self.num_heads)
-        v = split_heads(self.v_proj(value_BLC), self.num_heads)
-        mask = None if is_key_L is None else is_key_L.view(1, 1, 1, -1)
-        out: Tensor = self.o_proj(merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))
+    def forward(self, q_BLC: Tensor, k_BLC: Tensor, v_BLC: Tensor) -> Tensor:
+        """From projected queries, keys and values."""
+        q, k, v = (split_heads(x, self.num_heads) for x in (q_BLC, k_BLC, v_BLC))
+        out: Tensor = self.o_proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
         return out
 
 

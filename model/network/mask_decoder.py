@@ -1,20 +1,52 @@
 """The mask decoder: image features and prompt tokens to candidate masks, predicted IoU and an object score.
 
-Legend: B objects, C channels, H W map of stride 16, P tokens, L = H·W, K candidate masks (4: one single, three multi).
+Legend: B objects, C channels, H W map of stride 16, P tokens, L = H·W, K candidate masks (4: one single, three multi),
+E heads (object score, predicted IoU, and one for each candidate).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.config import NUM_MULTIMASKS, STABILITY_DELTA, STABILITY_THRESHOLD, Sam2Config
-from model.network.layers import Attention, LayerNorm2d, Mlp, wide
+from model.network.layers import Attention, LayerNorm2d, Linear, Mlp, Product, side_by_side, wide
 
 NUM_CANDIDATES = 1 + NUM_MULTIMASKS
+
+
+class ImageProduct(NamedTuple):
+    """Several projections of the image as one, where some of them also see its position code.
+
+    W (x + p) + b = W x + (W p + b): `product` has no bias, and `place`, `[L, …]`, holds what is in the brackets.
+    """
+
+    product: Product
+    place: Tensor
+
+    @classmethod
+    def of(cls, position_LC: Tensor, placed: Sequence[Linear], plain: Sequence[Linear]) -> ImageProduct:
+        """Of layers that see the position code, and behind them layers that do not."""
+        weight, dtype = torch.cat([layer.weight for layer in (*placed, *plain)]), wide(position_LC.dtype)
+        codes = [F.linear(position_LC.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype)) for layer in placed]
+        codes += [layer.bias.to(dtype).expand(len(position_LC), -1) for layer in plain]
+        return cls(Product(weight, None), torch.cat(codes, dim=1).to(weight.dtype))
+
+    def __call__(self, image_BLC: Tensor) -> Tensor:
+        """The projections side by side."""
+        return self.product(image_BLC).add_(self.place)
+
+
+class BlockProducts(NamedTuple):
+    """The projections of one block: those that see the tokens, and those that see the image."""
+
+    tokens: Product
+    image: ImageProduct
 
 
 class TwoWayBlock(nn.Module):
@@ -32,26 +64,37 @@ class TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = Attention(hidden_dim, num_heads, downsample=2)
         self.layer_norm4 = nn.LayerNorm(hidden_dim)
 
+    def attentions(self) -> tuple[Attention, Attention, Attention]:
+        """The three attentions in the order in which they are computed."""
+        return self.self_attn, self.cross_attn_token_to_image, self.cross_attn_image_to_token
+
+    def products(self, image_position_LC: Tensor) -> BlockProducts:
+        """What `forward` takes."""
+        own, to_image, to_tokens = self.attentions()
+        # The first block's values come from the same tokens as its queries and keys.
+        last = (own.v_proj,) if self.is_first else ()
+        placed = (to_image.k_proj, to_tokens.q_proj)
+        return BlockProducts(
+            side_by_side(own.q_proj, own.k_proj, *last),
+            ImageProduct.of(image_position_LC, placed, (to_image.v_proj,)),
+        )
+
     def forward(
-        self,
-        tokens_BPC: Tensor,
-        image_BLC: Tensor,
-        token_position: Tensor,
-        image_position: Tensor,
-        is_token_P: Tensor | None,
+        self, tokens_BPC: Tensor, image_BLC: Tensor, token_position: Tensor, products: BlockProducts
     ) -> tuple[Tensor, Tensor]:
+        own, to_image, to_tokens = self.attentions()
         if self.is_first:
-            tokens = self.self_attn(tokens_BPC, tokens_BPC, tokens_BPC, is_token_P)
+            tokens = own(*products.tokens(tokens_BPC).chunk(3, dim=-1))
         else:
-            query = tokens_BPC + token_position
-            tokens = tokens_BPC + self.self_attn(query, query, tokens_BPC, is_token_P)
+            q, k = products.tokens(tokens_BPC + token_position).chunk(2, dim=-1)
+            tokens = tokens_BPC + own(q, k, own.v_proj(tokens_BPC))
         tokens = self.layer_norm1(tokens)
-        key = image_BLC + image_position
-        tokens = tokens + self.cross_attn_token_to_image(tokens + token_position, key, image_BLC)
+        image_k, image_q, image_v = products.image(image_BLC).chunk(3, dim=-1)
+        tokens = tokens + to_image(to_image.q_proj(tokens + token_position), image_k, image_v)
         tokens = self.layer_norm2(tokens)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
-        image = image_BLC + self.cross_attn_image_to_token(key, tokens + token_position, tokens, is_token_P)
-        return tokens, self.layer_norm4(image)
+        looked = to_tokens(image_q, to_tokens.k_proj(tokens + token_position), to_tokens.v_proj(tokens))
+        return tokens, self.layer_norm4(image_BLC + looked)
 
 
 class TwoWayTransformer(nn.Module):
@@ -65,16 +108,59 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = Attention(hidden_dim, num_heads, downsample=2)
         self.layer_norm_final_attn = nn.LayerNorm(hidden_dim)
 
+    def products(self, image_position_LC: Tensor) -> tuple[list[BlockProducts], ImageProduct]:
+        """What `forward` takes."""
+        last = self.final_attn_token_to_image
+        blocks = [cast("TwoWayBlock", layer).products(image_position_LC) for layer in self.layers]
+        return blocks, ImageProduct.of(image_position_LC, (last.k_proj,), (last.v_proj,))
+
     def forward(
-        self, tokens_BPC: Tensor, image_BLC: Tensor, image_position: Tensor, is_token_P: Tensor | None = None
+        self, tokens_BPC: Tensor, image_BLC: Tensor, products: tuple[list[BlockProducts], ImageProduct]
     ) -> tuple[Tensor, Tensor]:
-        """`is_token_P`: which tokens are there. To those that only fill up the shape nothing attends."""
-        token_position = tokens_BPC
+        blocks, last_image = products
         tokens, image = tokens_BPC, image_BLC
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, token_position, image_position, is_token_P)
-        tokens = tokens + self.final_attn_token_to_image(tokens + token_position, image + image_position, image)
-        return self.layer_norm_final_attn(tokens), image
+        for layer, block in zip(self.layers, blocks, strict=True):
+            tokens, image = layer(tokens, image, tokens_BPC, block)
+        last = self.final_attn_token_to_image
+        looked = last(last.q_proj(tokens + tokens_BPC), *last_image(image).chunk(2, dim=-1))
+        return self.layer_norm_final_attn(tokens + looked), image
+
+
+class Heads(NamedTuple):
+    """Several MLPs of equal depth as batched products, one token for each.
+
+    Weights are `[E, in, out]`, biases `[E, 1, out]`. Widths that differ are filled up with zeros, which change nothing.
+    """
+
+    weights: list[Tensor]
+    biases: list[Tensor]
+
+    @classmethod
+    def of(cls, mlps: Sequence[Mlp]) -> Heads:
+        """Of MLPs that all have a ReLU between their layers."""
+        depths = zip(*([mlp.proj_in, *mlp.layers, mlp.proj_out] for mlp in mlps), strict=True)
+        weights, biases = [], []
+        for layers in depths:
+            rows, columns = (max(layer.weight.shape[dim] for layer in layers) for dim in (0, 1))
+            padded = [F.pad(w, (0, columns - w.shape[1], 0, rows - w.shape[0])) for w in (x.weight for x in layers)]
+            weights.append(torch.stack(padded).transpose(1, 2).contiguous())
+            biases.append(torch.stack([F.pad(x.bias, (0, rows - len(x.bias))) for x in layers]).unsqueeze(1))
+        return cls(weights, biases)
+
+    def __call__(self, tokens_EBC: Tensor) -> Tensor:
+        """`[E, B, out]`."""
+        x = tokens_EBC
+        for depth, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x if depth == 0 else F.relu(x), weight)
+        return x
+
+
+class DecoderProducts(NamedTuple):
+    """What the decoder computes with beside its weights, and what follows from them."""
+
+    own_tokens: Tensor
+    transformer: tuple[list[BlockProducts], ImageProduct]
+    heads: Heads
 
 
 @dataclass(frozen=True)
@@ -119,59 +205,71 @@ class MaskDecoder(nn.Module):
         self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)
 
+    def joined_weights(self) -> list[Tensor]:
+        """The weights of which `products` are made."""
+        blocks = [cast("TwoWayBlock", layer) for layer in self.transformer.layers]
+        attentions = [part for block in blocks for part in block.attentions()]
+        attentions.append(self.transformer.final_attn_token_to_image)
+        layers = [layer for part in attentions for layer in (part.q_proj, part.k_proj, part.v_proj)]
+        for mlp in self._heads():
+            layers += [mlp.proj_in, *(cast("Linear", layer) for layer in mlp.layers), mlp.proj_out]
+        tokens = (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
+        return [*tokens, *(tensor for layer in layers for tensor in (layer.weight, layer.bias))]
+
+    def _heads(self) -> list[Mlp]:
+        """The MLPs behind the decoder's own tokens, in the order of those."""
+        kernels = [cast("Mlp", mlp) for mlp in self.output_hypernetworks_mlps]
+        return [self.pred_obj_score_head, self.iou_prediction_head, *kernels]
+
+    def products(self, image_position_CHW: Tensor) -> DecoderProducts:
+        """What `forward` and `candidates` take, for images whose position code this is."""
+        return DecoderProducts(
+            torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)),
+            self.transformer.products(image_position_CHW.flatten(1).transpose(0, 1)),
+            Heads.of(self._heads()),
+        )
+
     def forward(
         self,
         image_BCHW: Tensor,
-        image_position_CHW: Tensor,
         prompt_tokens_BPC: Tensor,
         stride8_BCHW: Tensor,
         stride4_BCHW: Tensor,
+        products: DecoderProducts,
+        *,
         multimask: bool,
-        num_prompt_tokens: int | None = None,
     ) -> DecodedMasks:
         """Masks of stride 4. `multimask`: the best of three by predicted IoU; else the single one if it is stable.
 
-        The arguments are those of `candidates`.
+        The other arguments are those of `candidates`.
         """
-        found = self.candidates(
-            image_BCHW, image_position_CHW, prompt_tokens_BPC, stride8_BCHW, stride4_BCHW, num_prompt_tokens
-        )
-        return chosen(found, multimask)
+        return chosen(self.candidates(image_BCHW, prompt_tokens_BPC, stride8_BCHW, stride4_BCHW, products), multimask)
 
     def candidates(
         self,
         image_BCHW: Tensor,
-        image_position_CHW: Tensor,
         prompt_tokens_BPC: Tensor,
         stride8_BCHW: Tensor,
         stride4_BCHW: Tensor,
-        num_prompt_tokens: int | None = None,
+        products: DecoderProducts,
     ) -> Candidates:
-        """All masks of stride 4. Prompt tokens behind the first `num_prompt_tokens` only fill up a shape."""
-        own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        """All masks of stride 4. `products` are those of `self.products`."""
+        own = products.own_tokens
         tokens = torch.cat((own.expand(len(prompt_tokens_BPC), -1, -1), prompt_tokens_BPC), dim=1)
         image_BLC = image_BCHW.flatten(2).transpose(1, 2)
-        position_LC = image_position_CHW.flatten(1).transpose(0, 1)
-        is_token_P = None
-        if num_prompt_tokens is not None and num_prompt_tokens < prompt_tokens_BPC.shape[1]:
-            is_token_P = torch.arange(tokens.shape[1], device=tokens.device) < len(own) + num_prompt_tokens
-        tokens, image_BLC = self.transformer(tokens, image_BLC, position_LC, is_token_P)
-        mask_tokens = tokens[:, 2 : 2 + NUM_CANDIDATES]
+        tokens, image_BLC = self.transformer(tokens, image_BLC, products.transformer)
+        found_EBC = products.heads(tokens[:, : len(own)].transpose(0, 1))
 
         image = image_BLC.transpose(1, 2).unflatten(2, image_BCHW.shape[2:])
+        x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(image) + stride8_BCHW))
+        x = F.gelu(self.upscale_conv2(x) + stride4_BCHW)
+        kernels_BKC = found_EBC[2:, :, : x.shape[1]].transpose(0, 1)
         dtype = wide(tokens.dtype)
-        logits_BKHW = self._mask_logits(image, mask_tokens, stride8_BCHW, stride4_BCHW).to(dtype)
-        ious_BK = self.iou_prediction_head(tokens[:, 1]).sigmoid().to(dtype)
-        scores_B = self.pred_obj_score_head(tokens[:, 0]).squeeze(-1).to(dtype)
-        return Candidates(logits_BKHW, ious_BK, scores_B, mask_tokens)
-
-    def _mask_logits(self, image: Tensor, mask_tokens: Tensor, stride8: Tensor, stride4: Tensor) -> Tensor:
-        x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(image) + stride8))
-        x = F.gelu(self.upscale_conv2(x) + stride4)
-        kernels = [mlp(mask_tokens[:, index]) for index, mlp in enumerate(self.output_hypernetworks_mlps)]
-        kernels_BKC = torch.stack(kernels, dim=1)
-        logits: Tensor = (kernels_BKC @ x.flatten(2)).unflatten(2, x.shape[2:])
-        return logits
+        logits_BKHW = (kernels_BKC @ x.flatten(2)).unflatten(2, x.shape[2:]).to(dtype)
+        numbers_EBK = found_EBC[:2, :, :NUM_CANDIDATES].to(dtype)
+        return Candidates(
+            logits_BKHW, numbers_EBK[1].sigmoid(), numbers_EBK[0, :, :1].flatten(), tokens[:, 2 : len(own)]
+        )
 
 
 def chosen(found: Candidates, multimask: bool) -> DecodedMasks:
@@ -179,27 +277,26 @@ def chosen(found: Candidates, multimask: bool) -> DecodedMasks:
 
     Where the single one is not stable it is replaced by the best of the three.
     """
-    best_B, token_B = _choose_candidates(found.logits_BKHW, found.predicted_ious_BK, multimask)
-    row_B = torch.arange(len(best_B), device=best_B.device)
+    best_B = found.predicted_ious_BK[:, 1:].argmax(dim=1) + 1
+    # The pointer's token and the mask differ where an unstable single mask is replaced by the best of the three: the
+    # pointer stays token 0, as in `sam2` (`MaskDecoder._dynamic_multimask_via_stability`).
+    token_B = best_B
+    if not multimask:
+        token_B = torch.zeros_like(best_B)
+        best_B = torch.where(_is_stable(found.logits_BKHW[:, 0]), token_B, best_B)
     return DecodedMasks(
-        logits_BHW=found.logits_BKHW[row_B, best_B],
-        predicted_ious_B=found.predicted_ious_BK[row_B, best_B],
+        logits_BHW=_row_of_each(found.logits_BKHW, best_B),
+        predicted_ious_B=_row_of_each(found.predicted_ious_BK, best_B),
         object_scores_B=found.object_scores_B,
-        tokens_BC=found.tokens_BKC[row_B, token_B],
+        tokens_BC=_row_of_each(found.tokens_BKC, token_B),
     )
 
 
-def _choose_candidates(logits_BKHW: Tensor, ious_BK: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:
-    """Index of the chosen mask, and of the token that makes the object pointer, `[B]` each.
-
-    The two differ when an unstable single mask is replaced by the best of the three: the pointer stays token 0, as in
-    `sam2` (`MaskDecoder._dynamic_multimask_via_stability`).
-    """
-    best_of_three = ious_BK[:, 1:].argmax(dim=1) + 1
-    if multimask:
-        return best_of_three, best_of_three
-    single = torch.zeros_like(best_of_three)
-    return torch.where(_is_stable(logits_BKHW[:, 0]), single, best_of_three), single
+def _row_of_each(rows_BK: Tensor, index_B: Tensor) -> Tensor:
+    """`rows[b, index[b]]` for each object."""
+    inner = rows_BK.shape[2:]
+    index = index_B.view(-1, 1, *(1 for _ in inner)).expand(-1, 1, *inner)
+    return rows_BK.gather(1, index).squeeze(1)
 
 
 def _is_stable(logits_BHW: Tensor) -> Tensor:

@@ -6,33 +6,62 @@ channels.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from model.network.config import ROPE_THETA, Sam2Config
-from model.network.kernels import attention, rows_at_a_time, uses_blocks
-from model.network.layers import Linear, wide
+from model.network.kernels import attention, device_type, rows_at_a_time, uses_blocks
+from model.network.layers import Constants, Linear, Product
 
 
 def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The axial rotary code of a square map as unit complex numbers, `[size², channels / 2]`: x half, then y half."""
+    """The axial rotary code of a square map, `[size², 3, channels / 2]`: cosines, negative sines, sines.
+
+    The angles are those of x in the first half of the pairs of channels, and of y in the second.
+    """
     frequency = 1 / ROPE_THETA ** (torch.arange(0, channels, 4, dtype=dtype) / channels)
     cell = torch.arange(size * size)
     x = torch.outer((cell % size).to(dtype), frequency)
     y = torch.outer(torch.div(cell, size, rounding_mode="floor").to(dtype), frequency)
     angle = torch.cat((x, y), dim=-1)
-    return torch.complex(angle.cos(), angle.sin())
+    return torch.stack((angle.cos(), -angle.sin(), angle.sin()), dim=1)
 
 
-def rotate(tokens: Tensor, rope: Tensor) -> Tensor:
-    """Turns neighboring pairs of channels of `[…, L, C]` by the angles of the table; never computed in 16 bits.
+def turnable(layer: nn.Linear, *, twice: bool) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a projection whose output `rotate` turns: first all even channels, then all odd ones.
 
-    (even, odd) → (even cos - odd sin, even sin + odd cos): one product of complex numbers.
+    Queries and keys may have their channels in any order that is the same in both. With `twice` the output comes a
+    second time with its halves exchanged.
     """
-    pairs = torch.view_as_complex(tokens.to(wide(tokens.dtype)).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rope).flatten(-2).to(tokens.dtype)
+    parts = []
+    for whole in (layer.weight, layer.bias):
+        even, odd = whole[0::2], whole[1::2]
+        parts.append(torch.cat((even, odd, odd, even) if twice else (even, odd)))
+    weight, bias = parts
+    return weight, bias
+
+
+def rotate(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Tensor:
+    """Turns pairs of channels by the angles of the table: (even, odd) → (even cos - odd sin, odd cos + even sin).
+
+    `projected`, `[…, L, 1 or 2, 2, C / 2]`, is the output of a `turnable` projection. The result, `[…, L, 2, C / 2]`,
+    goes to `out`, which may be the part `[…, 0, :, :]` of a projection that came `twice`. Without `out` it is never of
+    16 bits, because angles are not.
+    """
+    cos, sin = rope[:, :1], rope[:, 1:]
+    x = projected[..., 0, :, :]
+    turned = x * cos
+    if out is None or torch.compiler.is_compiling():
+        swapped = projected[..., 1, :, :] if projected.shape[-3] == 2 else x.flip(-2)
+        return turned + swapped * sin
+    if projected.shape[-3] == 2:
+        return torch.addcmul(turned, projected[..., 1, :, :], sin, out=out)  # one launch on a GPU
+    for half in (0, 1):  # nothing is moved on a CPU
+        torch.addcmul(turned[..., half, :], x[..., 1 - half, :], sin[:, half], out=out[..., half, :])
+    return out
 
 
 class SelfAttention(nn.Module):
@@ -45,12 +74,28 @@ class SelfAttention(nn.Module):
         self.v_proj = Linear(dim, dim)
         self.o_proj = Linear(dim, dim)
 
-    def forward(self, x_BLC: Tensor, rope: Tensor) -> Tensor:
-        q = rotate(self.q_proj(x_BLC), rope)
-        k = rotate(self.k_proj(x_BLC), rope)
-        v = self.v_proj(x_BLC)
-        out: Tensor = self.o_proj(attention(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1))
-        return out
+    def joined(self, *, twice: bool) -> Product:
+        """The projections as one: queries and keys as `turnable` has them, then the values."""
+        q, k = (turnable(layer, twice=twice) for layer in (self.q_proj, self.k_proj))
+        v = self.v_proj
+        return Product(torch.cat((q[0], k[0], v.weight)), torch.cat((q[1], k[1], v.bias)))
+
+    def forward(self, x_BLC: Tensor, rope: Tensor, qkv_proj: Product) -> Tensor:
+        batch, length, dim = x_BLC.shape
+        qkv = qkv_proj(x_BLC)
+        pairs = qkv[..., :-dim].unflatten(-1, (2, -1, 2, dim // 2))
+        if torch.compiler.is_compiling():
+            turned = rotate(pairs.transpose(1, 2), rope).transpose(1, 2).to(qkv.dtype)
+        elif pairs.shape[-3] == 2:
+            turned = rotate(pairs.transpose(1, 2), rope, pairs[..., 0, :, :].transpose(1, 2)).transpose(1, 2)
+        else:
+            out = qkv.new_empty(batch, 2, length, 2, dim // 2)
+            turned = rotate(pairs.transpose(1, 2), rope, out).transpose(1, 2)
+        q, k = turned.flatten(-2).unbind(2)
+        out_BLC: Tensor = self.o_proj(
+            attention(q.unsqueeze(1), k.unsqueeze(1), qkv[..., -dim:].unsqueeze(1)).squeeze(1)
+        )
+        return out_BLC
 
 
 class Memories(NamedTuple):
@@ -76,11 +121,11 @@ class CrossAttention(nn.Module):
         self.v_proj = Linear(memory_dim, dim)
         self.o_proj = Linear(dim, dim)
 
-    def forward(self, x_BLC: Tensor, memories: Memories, rope: Tensor) -> Tensor:
+    def forward(self, x_BLC: Tensor, memories: Memories, rope: Tensor, q_proj: Product, k_proj: Product) -> Tensor:
         """Queries may be of batch 1."""
         memory_BTM, placed_BTM, num_pointer_tokens, is_key_BT = memories
-        q = rotate(self.q_proj(x_BLC), rope).unsqueeze(1)
-        k = self.keys(placed_BTM, num_pointer_tokens, rope).unsqueeze(1)
+        q = _queries(q_proj(x_BLC), rope, x_BLC.shape[-1]).unsqueeze(1)
+        k = keys(placed_BTM, num_pointer_tokens, rope, k_proj).unsqueeze(1)
         if uses_blocks(q, k.shape[2]):
             # softmax(q kᵀ) (M Wᵀ + b) = (softmax(q kᵀ) M) Wᵀ + b, as rows of softmax sum to one: the values are
             # attended to while they are narrow, at a quarter of the multiplications.
@@ -90,20 +135,52 @@ class CrossAttention(nn.Module):
         out: Tensor = self.o_proj(mixed)
         return out
 
-    def keys(self, placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor) -> Tensor:
-        """Keys `[B, T, C]`: spatial memories turned, each by the same table, and the pointers after them as they are.
 
-        On a CPU some memories at a time, so that what lies between the steps stays in its caches.
-        """
-        batch, length, _ = placed_BTM.shape
-        num_spatial = length - num_pointer_tokens
-        size = len(rope) * max(1, (rows_at_a_time(placed_BTM) or num_spatial) // len(rope))
-        keys = placed_BTM.new_empty(batch, length, self.k_proj.out_features)
-        for start in range(0, num_spatial, size):
-            part = self.k_proj(placed_BTM[:, start : min(start + size, num_spatial)]).unflatten(1, (-1, len(rope)))
-            keys[:, start : start + part.shape[1] * len(rope)].unflatten(1, (-1, len(rope)))[:] = rotate(part, rope)
-        keys[:, num_spatial:] = self.k_proj(placed_BTM[:, num_spatial:])
-        return keys
+def _queries(projected: Tensor, rope: Tensor, dim: int) -> Tensor:
+    """Turned queries `[B, L, C]` of a `turnable` projection, in its dtype."""
+    pairs = projected.unflatten(-1, (-1, 2, dim // 2))
+    if torch.compiler.is_compiling():
+        return rotate(pairs, rope).flatten(-2).to(projected.dtype)
+    out = pairs[..., 0, :, :] if pairs.shape[-3] == 2 else projected.new_empty(pairs[..., 0, :, :].shape)
+    return rotate(pairs, rope, out).flatten(-2)
+
+
+def keys(placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor, k_proj: Product) -> Tensor:
+    """Keys `[B, T, C]`: spatial memories turned, each by the same table, and the pointers after them as they are.
+
+    The channels are in the order of `turnable`. On a CPU some memories are taken at a time, so that what lies between
+    the steps stays in its caches.
+    """
+    batch, length, _ = placed_BTM.shape
+    num_spatial, dim = length - num_pointer_tokens, 2 * rope.shape[-1]
+    rows = rows_at_a_time(placed_BTM)
+    if rows is None or torch.compiler.is_compiling():
+        pairs = k_proj(placed_BTM).unflatten(-1, (-1, 2, dim // 2))
+        spatial = pairs[:, :num_spatial].unflatten(1, (-1, len(rope)))
+        if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
+            turned = rotate(spatial, rope).flatten(1, 2).to(pairs.dtype)
+            return torch.cat((turned, pairs[:, num_spatial:, 0]), dim=1).flatten(-2)
+        rotate(spatial, rope, spatial[..., 0, :, :])
+        whole: Tensor = pairs[:, :, 0].flatten(-2)
+        return whole
+    step = len(rope) * max(1, rows // len(rope))
+    pointers = k_proj(placed_BTM[:, num_spatial:])
+    out = pointers.new_empty(batch, length, dim)
+    for start in range(0, num_spatial, step):
+        part = k_proj(placed_BTM[:, start : min(start + step, num_spatial)])
+        pairs = part.unflatten(1, (-1, len(rope))).unflatten(-1, (1, 2, dim // 2))
+        place = out[:, start : start + part.shape[1]].unflatten(1, (-1, len(rope)))
+        rotate(pairs, rope, place.unflatten(-1, (2, dim // 2)))
+    out[:, num_spatial:] = pointers
+    return out
+
+
+class LayerProducts(NamedTuple):
+    """The projections of one layer that are made of its weights."""
+
+    qkv: Product
+    q: Product
+    k: Product
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -119,14 +196,20 @@ class MemoryAttentionLayer(nn.Module):
         self.linear1 = Linear(dim, mlp_dim)
         self.linear2 = Linear(mlp_dim, dim)
 
-    def look_at_frame(self, x_BLC: Tensor, rope: Tensor) -> Tensor:
+    def products(self, *, twice: bool) -> LayerProducts:
+        """What `look_at_frame` and `look_at_memory` take."""
+        cross = self.cross_attn_image
+        q, k = (Product(*turnable(layer, twice=twice)) for layer in (cross.q_proj, cross.k_proj))
+        return LayerProducts(self.self_attn.joined(twice=twice), q, k)
+
+    def look_at_frame(self, x_BLC: Tensor, rope: Tensor, products: LayerProducts) -> Tensor:
         """The first third of the layer: the frame's tokens among themselves."""
-        out: Tensor = x_BLC + self.self_attn(self.layer_norm1(x_BLC), rope)
+        out: Tensor = x_BLC + self.self_attn(self.layer_norm1(x_BLC), rope, products.qkv)
         return out
 
-    def look_at_memory(self, x_BLC: Tensor, memories: Memories, rope: Tensor) -> Tensor:
+    def look_at_memory(self, x_BLC: Tensor, memories: Memories, rope: Tensor, products: LayerProducts) -> Tensor:
         """The rest of the layer. An `x` of batch 1 serves all objects."""
-        x = x_BLC + self.cross_attn_image(self.layer_norm2(x_BLC), memories, rope)
+        x = x_BLC + self.cross_attn_image(self.layer_norm2(x_BLC), memories, rope, products.q, products.k)
         out: Tensor = x + self.linear2(self.linear1(self.layer_norm3(x), "relu"))
         return out
 
@@ -141,20 +224,40 @@ class MemoryAttention(nn.Module):
             for _ in range(config.memory.attention_layers)
         )
         self.layer_norm = nn.LayerNorm(config.hidden_dim)
+        self._constants = Constants()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MemoryAttention:
+        self._constants.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _layers(self) -> list[MemoryAttentionLayer]:
         return [cast("MemoryAttentionLayer", layer) for layer in self.layers]
 
-    def look_at_frame(self, image_FLC: Tensor, image_position_LC: Tensor, rope: Tensor) -> Tensor:
-        """What the stack does before it sees a memory, `[F, L, C]`: the same for all objects of a frame."""
-        return self._layers()[0].look_at_frame(image_FLC + 0.1 * image_position_LC, rope)
+    def products(self) -> list[LayerProducts]:
+        """The projections of all layers that are made of weights: `look_at_frame` and `forward` take them."""
+        projections = ("q_proj", "k_proj", "v_proj")
+        attentions = [part for layer in self._layers() for part in (layer.self_attn, layer.cross_attn_image)]
+        weights = [w for part in attentions for name in projections for w in getattr(part, name).parameters()]
+        twice = device_type(self.layer_norm.weight) != "cpu"
+        return self._constants.get(
+            f"products {twice}", weights, lambda: [layer.products(twice=twice) for layer in self._layers()]
+        )
 
-    def forward(self, looked_BLC: Tensor, memories: Memories, rope: Tensor) -> Tensor:
+    def look_at_frame(
+        self, image_FLC: Tensor, image_position_LC: Tensor, rope: Tensor, products: Sequence[LayerProducts]
+    ) -> Tensor:
+        """What the stack does before it sees a memory, `[F, L, C]`: the same for all objects of a frame."""
+        return self._layers()[0].look_at_frame(image_FLC + image_position_LC, rope, products[0])
+
+    def forward(
+        self, looked_BLC: Tensor, memories: Memories, rope: Tensor, products: Sequence[LayerProducts]
+    ) -> Tensor:
         """Features that know the object, `[B, L, C]`, from what `look_at_frame` gave (batch 1: one frame for all)."""
         x = looked_BLC
         for index, layer in enumerate(self._layers()):
             if index > 0:
-                x = layer.look_at_frame(x, rope)
-            x = layer.look_at_memory(x, memories, rope)
+                x = layer.look_at_frame(x, rope, products[index])
+            x = layer.look_at_memory(x, memories, rope, products[index])
         out: Tensor = self.layer_norm(x)
         return out

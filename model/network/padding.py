@@ -1,10 +1,7 @@
-"""Padding of prompts and memories to a few sizes.
+"""The few shapes for which regions of the network are compiled or recorded, and how memories are filled up to them.
 
-Code that is compiled for shapes, or recorded as a CUDA graph, would be made anew for every number of clicks and, while
-the memory fills, for every frame. Padded, there are a few sizes only. What fills up a shape is masked out of every
-attention that could see it, so that it has no weight at all: an object's mask is the same up to rounding.
-
-Legend: B objects, P prompt tokens, C channels, L tokens of a map, M memory channels.
+While a memory fills, every frame has another shape. Filled up, there are a few shapes only. What fills up is masked out
+of the attention that could see it, so that it has no weight at all: an object's mask is the same up to rounding.
 """
 
 from __future__ import annotations
@@ -13,55 +10,51 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.network.features import MemoryTokens
 
-Flags = list[list[bool]]
+FRAMES = (1, 8)
+"""Frames that the image encoder takes at a time."""
+OBJECTS = (1, 2, 4, 8, 16, 32)
+"""Objects in a batch."""
+
+# Numbers of memories and of pointers. Full memories of an object with one or two prompted frames; the second of them
+# may still lie ahead, and has no pointer then. They have no mask, which the fastest kernels do not take.
+FULL = ((7, 16), (8, 16), (8, 17))
+# What any other memory is filled up to.
+FILLING = ((2, 4), (4, 4), (7, 8), (7, 16), (8, 17))
 
 
-class Padding:
-    """Fills prompts and memories up to a few sizes: the listed ones, and behind the last of them multiples of a step.
+def size_of(count: int, sizes: Sequence[int]) -> int | None:
+    """The smallest of ascending sizes that holds `count`; None if none does."""
+    return next((size for size in sizes if count <= size), None)
 
-    A memory is full with one prompted and six tracked memories and 16 pointers. This shape is not padded, so that its
-    attention needs no mask and takes the fastest kernel.
+
+def memory_shape(num_memories: int, num_pointers: int) -> tuple[int, int] | None:
+    """The numbers of memories and pointers that a memory is filled up to; None if it is larger than any of them.
+
+    Then it is computed as it is: an object with more than two prompted frames has too many shapes on its way.
     """
-
-    prompt_tokens: tuple[tuple[int, ...], int] = (2, 4, 8, 16), 16
-    memories: tuple[tuple[int, ...], int] = (2, 4, 7), 4
-    pointers: tuple[tuple[int, ...], int] = (4, 8, 16), 16
-
-    def pad_prompt_tokens(self, tokens_BPC: Tensor) -> Tensor:
-        """The tokens and zeros behind them, up to the next size."""
-        num_tokens = tokens_BPC.shape[1]
-        return F.pad(tokens_BPC, (0, 0, 0, size_of(num_tokens, *self.prompt_tokens) - num_tokens))
-
-    def pad_memory_tokens(self, objects: Sequence[MemoryTokens]) -> tuple[list[MemoryTokens], Flags, Flags]:
-        """The objects filled up to equal numbers of memories and of pointers, and flags of those that are real."""
-        num_memories = size_of(max(one.shape[0] for one in objects), *self.memories)
-        num_pointers = size_of(max(one.shape[1] for one in objects), *self.pointers)
-        no_memory, no_pointer = (torch.zeros_like(tensors[0]) for tensors in (objects[0].spatial, objects[0].pointers))
-        padded = []
-        for one in objects:
-            missing, missing_pointers = num_memories - one.shape[0], num_pointers - one.shape[1]
-            padded.append(
-                replace(
-                    one,
-                    spatial=one.spatial + (no_memory,) * missing,
-                    temporal_rows=one.temporal_rows + (0,) * missing,
-                    pointers=one.pointers + (no_pointer,) * missing_pointers,
-                    pointer_distances=one.pointer_distances + (0,) * missing_pointers,
-                )
-            )
-        is_memory = [[index < one.shape[0] for index in range(num_memories)] for one in objects]
-        is_pointer = [[index < one.shape[1] for index in range(num_pointers)] for one in objects]
-        return padded, is_memory, is_pointer
+    if (num_memories, num_pointers) in FULL:
+        return num_memories, num_pointers
+    return next((shape for shape in FILLING if num_memories <= shape[0] and num_pointers <= shape[1]), None)
 
 
-def size_of(count: int, sizes: Sequence[int], step: int) -> int:
-    """The smallest size that holds `count`: one of `sizes`, or the last of them and a multiple of `step`."""
-    for size in sizes:
-        if count <= size:
-            return size
-    return sizes[-1] + -(-(count - sizes[-1]) // step) * step
+def filled_up(one: MemoryTokens, shape: tuple[int, int]) -> MemoryTokens:
+    """A memory with zeros behind what is there, up to these numbers of memories and pointers."""
+    missing, missing_pointers = (wanted - there for wanted, there in zip(shape, one.shape, strict=True))
+    return replace(
+        one,
+        spatial=one.spatial + (torch.zeros_like(one.spatial[0]),) * missing,
+        temporal_rows=one.temporal_rows + (0,) * missing,
+        pointers=one.pointers + (torch.zeros_like(one.pointers[0]),) * missing_pointers,
+        pointer_distances=one.pointer_distances + (0,) * missing_pointers,
+    )
+
+
+def rows_filled_up(x: Tensor, count: int, size: int) -> Tensor:
+    """A batch of `count` rows with zeros behind them, up to `size`; a single row that serves all stays alone."""
+    if len(x) != count or count == size:
+        return x
+    return torch.cat((x, x.new_zeros(size - count, *x.shape[1:])))

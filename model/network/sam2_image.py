@@ -6,8 +6,8 @@ input; low-resolution logits are `[B, S/4, S/4]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,23 @@ from torch import Tensor, nn
 from model.network.config import Sam2Config
 from model.network.features import Clicks
 from model.network.image_encoder import ImageEncoder
-from model.network.kernels import linear, objects_per_batch
-from model.network.layers import Constants, wide
-from model.network.mask_decoder import Candidates, MaskDecoder
-from model.network.padding import Padding
+from model.network.kernels import objects_per_batch
+from model.network.layers import Constants, Product, wide
+from model.network.mask_decoder import Candidates, DecoderProducts, MaskDecoder
 from model.network.prompt_encoder import PromptEncoder
+from model.network.regions import Regions
 from model.pixels.transforms import channel_levels
 
 ImageMaps = tuple[Tensor, Tensor, Tensor]
 """Maps of strides 4, 8 and 16, `[N, C, h, w]`; the finer two as the mask decoder wants them."""
+
+
+class MapConstants(NamedTuple):
+    """What the image encoder computes with beside its weights: the position code, and the two finer maps' products."""
+
+    position: Tensor
+    stride4: Product
+    stride8: Product
 
 
 class Sam2Image(nn.Module):
@@ -37,8 +45,8 @@ class Sam2Image(nn.Module):
         self.mask_decoder = MaskDecoder(config)
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.hidden_dim))
         self._constants = Constants()
-        # How prompts and memories are padded, for code that is compiled for shapes (`model.network.compiled`).
-        self.padding: Padding | None = None
+        # What runs whole components in another way than as they are (`model.network.compiled`).
+        self.regions: Regions | None = None
         self.eval().requires_grad_(False)
 
     @property
@@ -63,18 +71,15 @@ class Sam2Image(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._constants.clear()
+        if self.regions is not None:
+            self.regions.forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     @torch.inference_mode()
     def image_maps(self, pixels_N3SS: Tensor) -> ImageMaps:
         """Maps of N normalized images (`model.pixels.transforms.normalize`)."""
-        stages, stride16 = self.vision_encoder(pixels_N3SS.to(self.dtype))
-        finer = (
-            self._finer_map(stages[0], 0, self.mask_decoder.conv_s0),
-            self._finer_map(stages[1], 1, self.mask_decoder.conv_s1),
-        )
-        return (*finer, stride16)
+        return self._maps(self._map_constants(), pixels_N3SS.to(self.dtype))
 
     @torch.inference_mode()
     def without_memory(self, stride16: Tensor) -> Tensor:
@@ -97,22 +102,23 @@ class Sam2Image(nn.Module):
         stride4, stride8, stride16 = maps
         tokens = self._prompt_tokens(clicks, num_objects)
         prior = None if mask_logits_B1HW is None else mask_logits_B1HW.to(self.dtype)
-        return self.mask_decoder.candidates(
-            stride16.expand(num_objects, -1, -1, -1) + self.prompt_encoder.embed_masks(prior),
-            self._constant("image_code"),
-            tokens if self.padding is None else self.padding.pad_prompt_tokens(tokens),
-            stride8,
-            stride4,
-            num_prompt_tokens=tokens.shape[1],
-        )
+        image = stride16.expand(num_objects, -1, -1, -1) + self.prompt_encoder.embed_masks(prior)
+        return self.mask_decoder.candidates(image, tokens, stride8, stride4, self._decoder_products())
 
-    def _finer_map(self, stage_NHWC: Tensor, stage: int, decoder_conv: nn.Conv2d) -> Tensor:
+    def _maps(self, constants: MapConstants, pixels_N3SS: Tensor) -> ImageMaps:
+        stages, stride16 = self.vision_encoder(pixels_N3SS, constants.position)
+        stride4, stride8 = constants.stride4(stages[0]), constants.stride8(stages[1])
+        return stride4.permute(0, 3, 1, 2), stride8.permute(0, 3, 1, 2), stride16
+
+    def _map_constants(self) -> MapConstants:
+        finer = self._finer_product(0, self.mask_decoder.conv_s0), self._finer_product(1, self.mask_decoder.conv_s1)
+        return MapConstants(self.vision_encoder.backbone.position(), *finer)
+
+    def _finer_product(self, stage: int, decoder_conv: nn.Conv2d) -> Product:
         """`decoder_conv(lateral(x))`: two 1×1 convolutions with nothing between them are one, and far narrower."""
         lateral = self.vision_encoder.neck.lateral(stage)
         weights = (lateral.weight, _bias(lateral), decoder_conv.weight, _bias(decoder_conv))
-        weight = self._constants.get(f"finer{stage} weight", weights, lambda: _join_convs(*weights)[0])
-        bias = self._constants.get(f"finer{stage} bias", weights, lambda: _join_convs(*weights)[1])
-        return linear(stage_NHWC, weight, bias).permute(0, 3, 1, 2)
+        return self._constants.get(f"finer{stage}", weights, lambda: Product(*_join_convs(*weights)))
 
     def _prompt_tokens(self, clicks: Clicks | None, num_objects: int) -> Tensor:
         if clicks is None:
@@ -120,10 +126,20 @@ class Sam2Image(nn.Module):
             return self.prompt_encoder.not_a_point_embed.weight.expand(num_objects, 2, -1)
         return self.prompt_encoder.embed_points(clicks.points_BP2, clicks.labels_BP)
 
+    def _decoder_products(self) -> DecoderProducts:
+        """What the mask decoder computes with beside its weights."""
+        decoder, image_code = self.mask_decoder, self._constant("image_code")
+        return self._constants.get(
+            "decoder", [image_code, *decoder.joined_weights()], lambda: decoder.products(image_code)
+        )
+
     def _constant(self, name: str) -> Tensor:
         """A position code, computed once for the device and dtype of the weights."""
-        weights = [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
-        return self._constants.get(name, weights, lambda: self._compute_constant(name).to(self.device))
+        return self._constants.get(name, self._weights_of(name), lambda: self._compute_constant(name).to(self.device))
+
+    def _weights_of(self, name: str) -> Sequence[Tensor]:
+        """The weights of which a constant is made."""
+        return [self.prompt_encoder.shared_embedding.positional_embedding] if name == "image_code" else []
 
     def _compute_constant(self, name: str) -> Tensor:
         if name != "image_code":

@@ -89,7 +89,7 @@ def _key(path: str, field: FieldInfo) -> Key:
     kind = _without_none(field.annotation)
     unit = next((f" of {item.name}" for item in field.metadata if isinstance(item, Unit)), "")
     entry = get_args(kind)[0] if get_origin(kind) is tuple else kind
-    choices = tuple(map(str, get_args(entry))) if get_origin(entry) is Literal else ()
+    choices = tuple(map(as_typed, get_args(entry))) if get_origin(entry) is Literal else ()
     as_is = next((item.expects for item in field.metadata if isinstance(item, AsTyped)), None)
     return Key(
         path,

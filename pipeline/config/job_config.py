@@ -62,10 +62,11 @@ class ModelConfig(Group):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes a GPU where there is one."
     )
-    compile: bool = Field(
+    compile: Literal[False, True, "graphs", "both"] = Field(
         default=False,
-        description="Run the network through torch.compile. The first frames of each worker then take minutes, so "
-        "worker.hang_seconds must be longer. Masks are the same up to rounding; a job may go on with or without it.",
+        description="true runs the network through torch.compile, graphs records it as CUDA graphs, both does both. "
+        "Each worker is warmed up first, which takes minutes (worker.warm_up_seconds). Masks are the same up to "
+        "rounding; a job may go on with or without it.",
     )
 
     @field_validator("dtype", mode="before")
@@ -216,6 +217,12 @@ class WorkerConfig(Group):
     )
     setup_seconds: Seconds = Field(
         default=1800.0, ge=1, description="The driver kills a worker that loads the model for longer than this."
+    )
+    warm_up_seconds: Seconds = Field(
+        default=1800.0,
+        ge=0,
+        description="With model.compile, a worker compiles before its first video for at most this long, beside "
+        "worker.setup_seconds. What it has no time for runs uncompiled.",
     )
     max_strikes: Annotated[int, Unit("deaths")] = Field(
         default=3,

@@ -29,7 +29,8 @@ def open_executor(
         from pipeline.cluster.ray_executor import RayExecutor
 
         device, output = job.config.model.device, str(job.storage)
-        executor = RayExecutor(make, cluster, worker.hang_seconds, worker.setup_seconds, device, job=output)
+        setup_seconds = worker.setup_seconds + (worker.warm_up_seconds if job.config.model.compile else 0)
+        executor = RayExecutor(make, cluster, worker.hang_seconds, setup_seconds, device, job=output)
     workers, cpus = counted(executor.capacity, "worker"), counted(cluster.cpus_per_actor, "CPU")
     _log.info("cluster=%s: up to %s, %s each", cluster.kind, workers, cpus)
     try:

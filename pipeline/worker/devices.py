@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from model import Sam2, autocast_model, compile_model
+from model import CudaGraphs, Sam2, autocast_model, compile_model
 from pipeline.config.job_config import ModelConfig
 from pipeline.errors import WorkerBroken
 
@@ -26,6 +26,7 @@ _HOST_OUT_OF_MEMORY = (
     "could not execute a primitive",
     "can't start new thread",
 )
+_COMPILED = {False: "", True: ", compiled", "graphs": ", CUDA graphs", "both": ", compiled, CUDA graphs"}
 _FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability
 _CUDA_ERRORS = ("CUDA error", "cuDNN error", "CUBLAS_STATUS", "device-side assert", "illegal memory access")
 
@@ -73,11 +74,23 @@ def compute_exactly(device: torch.device, dtype: torch.dtype) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def prepare_model(model: Sam2, config: ModelConfig, compiled: Callable[[Sam2], Sam2] = compile_model) -> Sam2:
-    """The model as a config wants it to run: under autocast, compiled. Changes and returns the same model."""
+def prepare_model(model: Sam2, config: ModelConfig, compiled: Callable[..., Sam2] = compile_model) -> Sam2:
+    """The model as a config wants it to run: under autocast, compiled. Changes and returns the same model.
+
+    Raises `RuntimeError` if CUDA graphs are asked for without a GPU.
+    """
     if config.dtype == "autocast":
         autocast_model(model)
-    return compiled(model) if config.compile else model
+    if not config.compile:
+        return model
+    if config.compile is True:
+        return compiled(model)
+    if model.device.type != "cuda":
+        raise RuntimeError(
+            f"model.compile={config.compile} records CUDA graphs, and the network runs on the CPU: give "
+            "model.compile=true or leave it out"
+        )
+    return compiled(model, backend=None if config.compile == "graphs" else "inductor", capture=CudaGraphs())
 
 
 def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfig | None = None) -> str:
@@ -91,7 +104,7 @@ def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfi
     words = str(dtype).removeprefix("torch.")
     if config is not None and config.dtype == "autocast":
         words = "autocast"
-    return f"{name}, {words}{', compiled' if config is not None and config.compile else ''}"
+    return f"{name}, {words}{_COMPILED[config.compile] if config is not None else ''}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -25,6 +25,7 @@ from model import (
     frames_per_batch,
     load_model,
     resize_frame,
+    warm_up,
 )
 from pipeline.config.job_config import PropagateConfig
 from pipeline.inputs.naming import InputNaming
@@ -137,13 +138,17 @@ def load_network(settings: WorkerSettings) -> Network:
     weights = settings.job.weights
     source = local_weights(weights, settings.config.storage_options)
     model = load_model(source, device=device, dtype=dtype, revision=weights.revision)
-    size = model.config.image_size
+    model, worker = prepare_model(model, settings.config.model), settings.config.worker
+    size, in_flight = model.config.image_size, worker.in_flight(device.type == "cuda")
+    words = describe_device(device, dtype, settings.config.model)
+    if settings.config.model.compile:
+        words = f"{words} ({warm_up(model, worker.warm_up_seconds, share_batches=in_flight > 1)})"
     return Network(
-        model=prepare_model(model, settings.config.model),
-        device=describe_device(device, dtype, settings.config.model),
+        model=model,
+        device=words,
         encode_ahead=frames_per_batch(device, model.config.grid_size**2),
         buffers=FrameBuffers((size, size, 3), device),
-        videos_in_flight=settings.config.worker.in_flight(device.type == "cuda"),
+        videos_in_flight=in_flight,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.hf.model import Sam2VideoModel
-from model.network.compiled import compile_model
+from model.network.compiled import CompiledRegions, CudaGraphs, compile_model, warm_up
 from model.network.sam2 import Sam2
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
@@ -143,7 +143,12 @@ def _labeled_stream(gpu: Gpu, model: Sam2VideoModel, video: Clip, state: str) ->
 @pytest.mark.needs_cuda
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
-def test_compiled_code_and_cuda_graphs_give_the_same_masks(video: Clip, truth: Logits, mode: str | None) -> None:
-    model = compile_model(load_model("mini", device="cuda"), mode=mode)
-    _check_masks(list(_session(model, video).propagate("forward")), truth, 0.999)
+@pytest.mark.parametrize("kind", ["compiled", "recorded", "both"])
+def test_compiled_code_and_cuda_graphs_give_the_same_masks(video: Clip, truth: Logits, kind: str) -> None:
+    backend, capture = None if kind == "recorded" else "inductor", None if kind == "compiled" else CudaGraphs()
+    model = compile_model(load_model("mini", device="cuda"), backend=backend, capture=capture)
+    warm_up(model, 600, max_objects=2)
+    for _ in range(2):
+        _check_masks(list(_session(model, video).propagate("forward")), truth, 0.999)
+    assert isinstance(model.regions, CompiledRegions)
+    assert not model.regions.counts.plain + model.regions.counts.remade

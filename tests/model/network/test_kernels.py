@@ -18,8 +18,9 @@ from model.network.kernels import (
     block_rows,
     linear,
 )
-from model.network.layers import Constants, Linear
-from model.network.memory_attention import CrossAttention, Memories, rope_table, rotate
+from model.network.layers import Constants, Linear, Mlp, Product
+from model.network.mask_decoder import Heads, ImageProduct
+from model.network.memory_attention import CrossAttention, Memories, SelfAttention, keys, rope_table, turnable
 from model.network.sam2_image import _join_convs
 from model.weights.checkpoint import load_model
 
@@ -83,40 +84,82 @@ def test_a_packed_weight_gives_the_same_bits(dtype: torch.dtype) -> None:
         assert torch.equal(copy.deepcopy(layer)(x), layer(x))
 
 
+def _projections(layer: CrossAttention | SelfAttention, names: str, *, twice: bool) -> list[Product]:
+    return [Product(*turnable(getattr(layer, f"{name}_proj"), twice=twice)) for name in names]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_memories_attended_before_widening_equal_widened_memories(dtype: torch.dtype) -> None:
     layer = CrossAttention(64, 16).to(dtype)
     x, memory, placed = (_random(2, n, c, seed=n, dtype=dtype) for n, c in ((64, 64), (520, 16), (520, 16)))
     rope = rope_table(8, 64)
     with torch.inference_mode():
-        fast = layer(x, Memories(memory, placed, 8), rope)
+        fast = layer(x, Memories(memory, placed, 8), rope, *_projections(layer, "qk", twice=False))
         with as_on("cuda"):
-            plain = layer(x, Memories(memory, placed, 8), rope)
+            plain = layer(x, Memories(memory, placed, 8), rope, *_projections(layer, "qk", twice=True))
     _assert_close(fast, plain, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_rotary_code_turns_pairs_of_channels(dtype: torch.dtype) -> None:
-    tokens, rope = _random(2, 3, 16, 8, dtype=dtype), rope_table(4, 8)
-    _assert_close(rotate(tokens, rope), _turned(tokens, rope), dtype)
+def _turned(tokens: torch.Tensor, size: int) -> torch.Tensor:
+    """The rotary code by its definition, on neighboring channels, as both references have it: complex numbers."""
+    channels = tokens.shape[-1]
+    frequency = 1 / 10000 ** (torch.arange(0, channels, 4, dtype=torch.float64) / channels)
+    y, x = torch.meshgrid(torch.arange(size).double(), torch.arange(size).double(), indexing="ij")
+    angle = torch.cat([torch.outer(axis.flatten(), frequency) for axis in (x, y)], dim=-1)
+    pairs = torch.view_as_complex(tokens.double().unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
+
+
+def _even_then_odd(tokens: torch.Tensor) -> torch.Tensor:
+    return torch.cat((tokens[..., 0::2], tokens[..., 1::2]), dim=-1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_self_attention_turns_queries_and_keys(dtype: torch.dtype, device: str) -> None:
+    layer, x = SelfAttention(16).to(dtype), _random(2, 64, 16, dtype=dtype)
+    q, k, v = (F.linear(x, proj.weight, proj.bias) for proj in (layer.q_proj, layer.k_proj, layer.v_proj))
+    weights = torch.softmax(_turned(q, 8) @ _turned(k, 8).transpose(1, 2) / 4, dim=-1)
+    with torch.inference_mode(), as_on(device):
+        out = layer(x, rope_table(8, 16), layer.joined(twice=device == "cuda"))
+        _assert_close(out, layer.o_proj((weights @ v.double()).to(dtype)), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("num_memories", [0, 1, 3])
-def test_keys_of_memories_are_turned_and_those_of_pointers_are_not(dtype: torch.dtype, num_memories: int) -> None:
+def test_keys_of_memories_are_turned_and_those_of_pointers_are_not(
+    dtype: torch.dtype, device: str, num_memories: int
+) -> None:
     size = 64  # more tokens than a CPU takes at a time, when there are several memories
     layer, rope = CrossAttention(8, 4).to(dtype), rope_table(size, 8)
     placed = _random(2, num_memories * size**2 + 4, 4, dtype=dtype)
+    (k_proj,) = _projections(layer, "k", twice=device == "cuda")
+    with torch.inference_mode(), as_on(device):
+        found, plain = keys(placed, 4, rope, k_proj), F.linear(placed, layer.k_proj.weight, layer.k_proj.bias)
+        turned = _turned(plain[:, :-4].unflatten(1, (num_memories, size**2)), size).flatten(1, 2)
+    _assert_close(found[:, :-4], _even_then_odd(turned), dtype)
+    _assert_close(found[:, -4:], _even_then_odd(plain[:, -4:]), dtype)
+
+
+def test_several_mlps_are_one_batched_product_whatever_their_widths() -> None:
+    mlps = [Mlp(8, hidden, out, depth=3, activation="relu") for hidden, out in ((8, 1), (12, 4), (8, 2))]
+    tokens = _random(5, 3, 8)
     with torch.inference_mode():
-        keys, plain = layer.keys(placed, 4, rope), F.linear(placed, layer.k_proj.weight, layer.k_proj.bias)
-        turned = _turned(plain[:, :-4].unflatten(1, (num_memories, size**2)), rope).flatten(1, 2)
-    _assert_close(keys[:, :-4], turned, dtype)
-    _assert_close(keys[:, -4:], plain[:, -4:], dtype)
+        found = Heads.of(mlps)(tokens.transpose(0, 1))
+        for head, mlp in enumerate(mlps):
+            plain = mlp(tokens[:, head])
+            _assert_close(found[head, :, : plain.shape[1]], plain, torch.float32)
 
 
-def _turned(tokens: torch.Tensor, rope: torch.Tensor) -> torch.Tensor:
-    even, odd = tokens.double().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((even * rope.real - odd * rope.imag, even * rope.imag + odd * rope.real), dim=-1).flatten(-2)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_projections_of_an_image_see_its_position_code_through_a_constant(dtype: torch.dtype) -> None:
+    placed, plain = Linear(8, 4).to(dtype), Linear(8, 4).to(dtype)
+    image, position = _random(2, 9, 8, dtype=dtype), _random(9, 8, seed=1, dtype=dtype)
+    with torch.inference_mode():
+        found = ImageProduct.of(position, [placed], [plain])(image)
+        _assert_close(found[..., :4], placed(image + position), dtype)
+        _assert_close(found[..., 4:], plain(image), dtype)
 
 
 @pytest.mark.parametrize(("window", "pool"), [(8, False), (7, False), (8, True), (0, False), (0, True)])

@@ -1,126 +1,111 @@
-"""Prompts and memories padded to a few sizes give the same masks, and code compiled for shapes is made a few times."""
+"""Memories and batches are filled up to a few shapes, and what fills them up changes nothing."""
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 
 import pytest
 import torch
-from torch._dynamo.utils import counters
 
-from model.network.compiled import compile_model
-from model.network.features import Clicks, MemoryTokens
-from model.network.padding import Padding, size_of
+from model.network.compiled import CompiledRegions, compile_model
+from model.network.features import MemoryTokens
+from model.network.padding import FILLING, FULL, OBJECTS, filled_up, memory_shape, size_of
+from model.network.regions import Outputs
 from model.network.sam2 import Sam2
-from model.prompts import BoxPrompt, PointPrompt, Prompt
-from model.tracking.frames import ArrayFrames
-from model.tracking.session import VideoSession
-from tests.support.sessions import LAST_BITS, by_object, center, clip, frames_of, gap, small, small_exact
+from tests.support.sessions import LAST_BITS, small_exact
 
-pytestmark = pytest.mark.slow
+
+class AsItIs(CompiledRegions):
+    """Fills up as for compiled code, and computes as it is; `attended` counts the shapes of memories."""
+
+    def __init__(self) -> None:
+        super().__init__(backend="eager", capture=None)
+        self.attended: set[tuple[int, ...]] = set()
+
+    def run(self, region, constants, *inputs) -> Outputs:  # type: ignore[no-untyped-def]
+        if region.__name__ == "_attend":
+            self.attended.add(tuple(inputs[1].shape))
+        return region(constants, *inputs)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
 def padding() -> Sam2:
-    """A network of its own that pads, in float64, so that rounding decides nothing."""
-    network = copy.deepcopy(small_exact())
-    network.padding = Padding()
+    """A network of its own that fills up, in float64, so that rounding decides nothing."""
+    network = Sam2(small_exact().config).to(torch.float64)
+    network.memory_dtype = small_exact().memory_dtype
+    network.load_state_dict(small_exact().state_dict())
+    network.regions = AsItIs()
     return network
 
 
-def clicks(count: int) -> PointPrompt:
-    """The center of object 1 again and again, in slightly different places."""
-    x, y = center(clip(), 1, 0)
-    return PointPrompt(tuple((x + 0.25 * (k % 3), y + 0.25 * (k // 3)) for k in range(count)), (1,) * count)
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (2, 2), (3, 4), (5, 8), (17, 32), (32, 32), (33, None)])
+def test_batches_have_a_few_sizes(count: int, size: int | None) -> None:
+    assert size_of(count, OBJECTS) == size
 
 
-def track(model: Sam2, prompt: Prompt, num_frames: int) -> dict[tuple[int, int], torch.Tensor]:
-    session = VideoSession(model, frames_of(clip(num_frames)))
-    session.add_prompt(1, 0, prompt)
-    return by_object(session.propagate("forward"))
-
-
-@pytest.mark.parametrize(("count", "size"), [(1, 2), (2, 2), (3, 4), (5, 8), (16, 16), (17, 32), (32, 32), (33, 48)])
-def test_sizes_are_a_few(count: int, size: int) -> None:
-    assert size_of(count, (2, 4, 8, 16), 16) == size
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 6, 18])
-def test_masks_of_padded_prompts_and_memories_are_the_same(padding: Sam2, count: int) -> None:
-    """Nine frames pass through every size of a filling memory."""
-    plain, padded = track(small_exact(), clicks(count), 9), track(padding, clicks(count), 9)
-    assert gap(plain, padded) <= LAST_BITS
-    assert any((logits > 0).any() for logits in plain.values())
-
-
-class LoudPadding(Padding):
-    """Fills up with one token as large as they can be."""
-
-    def pad_prompt_tokens(self, tokens_BPC: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.pad(tokens_BPC, (0, 0, 0, 1), value=1e4)
-
-
-def test_what_fills_up_a_shape_has_no_weight_at_all(padding: Sam2) -> None:
-    """Not a small one: tokens of padding as large as they can be change nothing."""
-    features = padding.encode_image(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    points = Clicks(torch.tensor([[[20.0, 20.0], [40.0, 30.0]]]), torch.tensor([[1, 0]]))
-    usual = padding.segment(features, clicks=points)
-    padding.padding = LoudPadding()
-    loud = padding.segment(features, clicks=points)
-    assert torch.equal(loud.logits_BHW, usual.logits_BHW)
-    assert torch.equal(loud.pointers_BC, usual.pointers_BC)
+def test_a_filling_memory_passes_through_a_few_shapes_and_ends_with_one_of_its_own() -> None:
+    """One prompted frame, then one that lies ahead as well, then both behind."""
+    one = [memory_shape(1 + min(frame, 6), 1 + min(frame, 15)) for frame in range(30)]
+    assert (one[0], one[-1]) == ((2, 4), (7, 16))
+    assert len(set(one)) == 4
+    assert {memory_shape(8, 16), memory_shape(8, 17)} == set(FULL[1:])
+    assert memory_shape(9, 17) is None  # three prompted frames
 
 
 def tokens_of(network: Sam2, num_memories: int, num_pointers: int, seed: int) -> MemoryTokens:
     config, generator = network.config, torch.Generator().manual_seed(seed)
     spatial = [torch.randn(config.grid_size**2, config.memory_dim, generator=generator) for _ in range(num_memories)]
-    pointers = [torch.randn(1, config.hidden_dim, generator=generator) for _ in range(num_pointers)]
-    rows, distances = tuple(range(num_memories))[::-1], tuple(range(1, num_pointers + 1))
+    pointers = [torch.randn(1, config.hidden_dim, generator=generator).double() for _ in range(num_pointers)]
+    rows = tuple(min(row, 6) for row in range(num_memories))[::-1]
+    distances = tuple(range(1, num_pointers + 1))
     return MemoryTokens(tuple(memory.bfloat16() for memory in spatial), rows, tuple(pointers), distances, 15)
 
 
-def test_objects_of_unequal_memories_share_a_batch_and_are_the_same_as_alone(padding: Sam2) -> None:
-    objects = [tokens_of(padding, memories, pointers, memories) for memories, pointers in ((1, 1), (3, 5), (7, 16))]
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 9), (7, 16)])
+@pytest.mark.parametrize("num_objects", [1, 3])
+def test_masks_are_the_same(padding: Sam2, shape: tuple[int, int], num_objects: int) -> None:
+    objects = [tokens_of(padding, *shape, seed) for seed in range(num_objects)]
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found, plain = (
+        network.segment(network.encode_image(pixels), memory=network.memory_tokens(objects))
+        for network in (padding, small_exact())
+    )
+    assert (found.logits_BHW - plain.logits_BHW).abs().max() <= LAST_BITS
+    assert (found.pointers_BC - plain.pointers_BC).abs().max() <= LAST_BITS
+    assert isinstance(padding.regions, AsItIs)
+    assert {rows for rows, _, _ in padding.regions.attended} == {size_of(num_objects, OBJECTS)}
+
+
+def test_what_fills_up_a_memory_has_no_weight_at_all(padding: Sam2) -> None:
+    """Not a small one: instead of zeros, values as large as they can be change nothing."""
+    memory = padding.memory_tokens([tokens_of(padding, 3, 5, 0)])
+    assert memory.is_key_BT is not None
+    is_key = memory.is_key_BT.unsqueeze(-1)
+    loud = memory._replace(
+        **{name: torch.where(is_key, getattr(memory, name), 1e4) for name in ("memory_BTM", "placed_BTM")}
+    )
     features = padding.encode_image(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    together = padding.segment(features, memory=padding.memory_tokens(objects))
-    for row, one in enumerate(objects):
-        alone = small_exact().segment(features, memory=small_exact().memory_tokens([one]))
-        assert (alone.object_scores_B - together.object_scores_B[row]).abs().max() <= LAST_BITS
-        assert (alone.pointers_BC - together.pointers_BC[row]).abs().max() <= LAST_BITS
+    usual, changed = (padding.segment(features, memory=one) for one in (memory, loud))
+    assert torch.equal(usual.logits_BHW, changed.logits_BHW)
 
 
-def test_a_full_memory_is_not_padded(padding: Sam2) -> None:
-    """Its attention has no mask, which the fastest kernels do not take."""
-    full = tokens_of(padding, 7, 16, 0)
-    assert padding.memory_tokens([full, full]).is_key_BT is None
-    padded, is_memory, is_pointer = Padding().pad_memory_tokens([tokens_of(padding, 3, 5, 0)])
-    assert (len(padded[0].spatial), len(padded[0].pointers)) == (4, 8)
-    assert (is_memory, is_pointer) == ([[True] * 3 + [False]], [[True] * 5 + [False] * 3])
+def test_a_full_memory_has_no_mask(padding: Sam2) -> None:
+    """The fastest kernels do not take one."""
+    for shape in FULL:
+        assert padding.memory_tokens([tokens_of(padding, *shape, 0)]).is_key_BT is None
+    for shape in FILLING:
+        assert filled_up(tokens_of(padding, 1, 1, 0), shape).shape == shape
 
 
-def graphs_of(model: Sam2, num_frames: int, *, fresh: bool = True) -> int:
-    """Graphs made so far by a video with a filling memory and prompts of many lengths."""
-    if fresh:
-        torch._dynamo.reset()
-        counters.clear()
-    for count in range(1, 11):
-        session = VideoSession(model, ArrayFrames(clip().frames_THW3[:1]))
-        session.add_prompt(1, 0, clicks(count))
-        session.condition()
-    track(model, BoxPrompt((5.0, 5.0, 30.0, 30.0)), num_frames)
-    return int(counters["stats"]["unique_graphs"])
+def test_a_memory_too_large_for_any_shape_is_taken_as_it_is(padding: Sam2) -> None:
+    memory = padding.memory_tokens([tokens_of(padding, 9, 18, 0)])
+    parts = padding.config.hidden_dim // padding.config.memory_dim
+    assert memory.is_key_BT is None
+    assert memory.memory_BTM.shape[1] == 9 * padding.config.grid_size**2 + 18 * parts
 
 
-@pytest.mark.slow
-def test_code_compiled_for_shapes_is_made_once_for_each_size() -> None:
-    """Ten lengths of prompts and sixteen of a filling memory: without padding there would be 26 shapes and more."""
-    network = Sam2(small().config)
-    network.load_state_dict(small().state_dict())
-    compile_model(network, backend="eager", dynamic=False)
-    with torch._dynamo.config.patch(recompile_limit=64):
-        # Prompts: 2, 4, 8 and 16 tokens, full or not; memory: (2, 4), (4, 4), (7, 8) and (7, 16), full or not; the rest
-        # is the trunk, the first layer and the memory encoder, which see one shape each.
-        first = graphs_of(network, 20)
-        assert 10 <= first <= 24
-        assert graphs_of(network, 20, fresh=False) == first
-    torch._dynamo.reset()
+def test_nothing_is_compiled_or_filled_up_unless_asked_for() -> None:
+    plain = dataclasses.replace(tokens_of(small_exact(), 3, 5, 0))
+    assert small_exact().memory_tokens([plain]).is_key_BT is None
+    with pytest.raises(ValueError, match="nothing to do"):
+        compile_model(small_exact(), backend=None)

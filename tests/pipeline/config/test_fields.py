@@ -69,7 +69,7 @@ def test_a_number_is_taken_within_its_bounds_only_and_never_as_text(key: Key) ->
 @pytest.mark.parametrize("key", [key for key in KEYS.values() if key.choices], ids=lambda key: key.path)
 def test_a_key_with_choices_takes_each_of_them_and_nothing_else(key: Key) -> None:
     for choice in key.choices:
-        checked(JobConfig, with_value(key.path, choice))
+        checked(JobConfig, with_value(key.path, {"true": True, "false": False}.get(choice, choice)))
     assert refusal(key.path, "other") == f"{key.path}=other: allowed are {', '.join(key.choices)}"
 
 

@@ -55,7 +55,7 @@ def test_a_model_runs_as_the_config_says() -> None:
     )
     model, other = load_model("mini"), load_model("mini")
     assert prepare_model(model, plain) is model
-    assert model.padding is None
+    assert model.regions is None
     assert prepare_model(load_model("mini"), autocast).mask_decoder.conv_s0.weight.dtype == torch.bfloat16
     assert prepare_model(model, compiled, lambda given: other if given is model else given) is other
     assert choose_device(autocast)[1] == torch.float32
