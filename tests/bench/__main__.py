@@ -1,7 +1,7 @@
 """`python -m tests.bench`: ours against `transformers` and `sam2` in turn, on the same frames, weights, dtype, threads.
 
-Prints medians and ratios; writes bench.json and bench.png. Parts: rle, decode, memory, efficiency, clips, frames (with
-the parts of a frame). The file is saved after each of them, and a part that is run again replaces what is there of it.
+Prints medians and ratios; writes bench.json and bench.png. Parts: rle, decode, memory, efficiency, feed, clips, frames
+(with the parts of a frame). The file is saved after each of them; a part that is run again replaces what is there of it.
 
 `python -m tests.bench --device cuda` is the check of a GPU instead: whether it is right and how fast, in parts of its
 own (environment, parity, waits, rates, launches, attention, jobs, suite, references, compiled, faults), with check.json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 # Workers import this module again (spawn): what is heavy is imported where it is needed.
-PARTS = ("rle", "decode", "memory", "efficiency", "clips", "frames")
+PARTS = ("rle", "decode", "memory", "efficiency", "feed", "clips", "frames")
 # Timed frames with full memory by number of objects: one frame of a reference with 16 objects takes about a minute.
 TIMED_FRAMES = {1: 5, 4: 2}
 OBJECTS = {"bfloat16": (1, 4, 16), "float32": (1, 4)}
@@ -181,6 +181,15 @@ def _efficiency(report: Any, options: argparse.Namespace) -> None:
     print("\njob against bare loop:", _short(entry), flush=True)
 
 
+def _feed(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.feed import FEEDS, QUICK, feed
+
+    for name, work in ({"quick": QUICK} if options.quick else FEEDS).items():
+        entry = feed(work, rounds=1 if options.quick else 3)
+        report.add("feed", name, entry)
+        print(f"\nfeeding a device that takes 4 ms a frame, {name}:", _short(entry), flush=True)
+
+
 def _short(value: Any) -> Any:
     """For printing: few digits."""
     if isinstance(value, float):
@@ -191,7 +200,8 @@ def _short(value: Any) -> Any:
 
 
 RUN: dict[str, Callable[[Any, argparse.Namespace], None]] = {
-    "rle": _rle, "decode": _decode, "memory": _memory, "efficiency": _efficiency, "clips": _clips, "frames": _frames,
+    "rle": _rle, "decode": _decode, "memory": _memory, "efficiency": _efficiency, "feed": _feed, "clips": _clips,
+    "frames": _frames,
 }  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class Feed:
 
 FEEDS = {"1080p": Feed(), "480p": Feed(num_videos=12, num_frames=192, size_hw=(480, 854), bits_per_second=1_000_000)}
 """Clips that two cores decode more slowly than the device labels them, and clips that they decode faster."""
+QUICK = Feed(num_videos=3, num_frames=10, size_hw=(90, 160), bits_per_second=100_000)
 
 
 def feed(work: Feed, in_flight: Sequence[int] = (1, 4), rounds: int = 3) -> dict[str, Any]:
@@ -61,13 +62,12 @@ def feed(work: Feed, in_flight: Sequence[int] = (1, 4), rounds: int = 3) -> dict
             for number in in_flight:
                 output = Path(folder) / f"out-{number}-{turn}"
                 found[str(number)].append(label_all(items, work, output, number))
-    return {
-        "workload": {**vars(work)},
-        "in flight": {
-            number: {key: statistics.median(one[key] for one in rows) for key in rows[0]}
-            for number, rows in found.items()
-        },
+    medians = {
+        number: {key: statistics.median(one[key] for one in rows) for key in rows[0]} for number, rows in found.items()
     }
+    first, *_, last = medians.values()
+    ratio = last["frames_per_second"] / first["frames_per_second"]
+    return {"workload": {**vars(work)}, "in flight": medians, "ratio": ratio}
 
 
 def write_clips(folder: Path, work: Feed) -> list[WorkItem]:

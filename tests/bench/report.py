@@ -122,7 +122,12 @@ def goals(document: Mapping[str, Any]) -> Iterator[Goal]:
     if "ours" in more:
         yield Goal("object n + 1, bf16", more["ours"], 1.0, 0.8, "s", is_limit=True)
     if "efficiency" in document:
-        yield Goal("job / bare loop, mini", document["efficiency"]["mini"]["efficiency"], 0.90, 0.97, "")
+        yield Goal("job / bare loop, mini", document["efficiency"]["mini"]["efficiency"], 0.95, 0.97, "")
+    feed = document.get("feed", {})
+    if "1080p" in feed:
+        yield Goal("feeding: 4 videos in flight over 1, 1080p", feed["1080p"]["ratio"], 1.3, 1.6, "x")
+    if "480p" in feed:
+        yield Goal("feeding: busy share of the device, 480p", feed["480p"]["in flight"]["4"]["busy"], 0.9, 0.95, "")
     if "rle" in document:
         yield Goal("RLE of 16 masks at 1080p", document["rle"]["1080p"]["ratio"], 3, 6, "x")
     memory = document.get("memory", {})
