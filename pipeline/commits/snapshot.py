@@ -1,7 +1,6 @@
 """What the commit log adds up to: which videos are finished, in which segments, and which have strikes.
 
-A job can have a million finished videos, and the driver holds them all. Each is one short text in memory, and a roll-up
-is one Parquet table that is read and written by columns.
+A roll-up is one Parquet table that is read and written by columns.
 """
 
 from __future__ import annotations
@@ -17,46 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.commits.entry import Entry
+from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
 from pipeline.output.schema import SCHEMA_VERSION
-from pipeline.records import BAD, ObjectCounts, Outcome, Status
+from pipeline.records import ObjectCounts, Outcome, Status
 from pipeline.storage.documents import check_version
 
 T = TypeVar("T")
-
-
-class Tally(NamedTuple):
-    """What the log counts of a finished video: objects that failed or have a warning, and how often it was tried.
-
-    Numbers of objects are `None` where a version wrote them that did not count objects. `attempts` are those of all
-    runs. `num_failures` says how often in a row the video ended badly, with the same prompts.
-    """
-
-    num_tracks_failed: int | None = 0
-    num_tracks_warned: int | None = 0
-    attempts: int = 1
-    num_failures: int = 0
-
-
-_PLAIN = Tally()
-_UNCOUNTED = Tally(None, None)
-
-
-class FinishedVideo(NamedTuple):
-    """What the log says of a finished video: status, hash of its prompts, the segment with its rows, and counts.
-
-    `source_hash` stands for the version of its file; it is empty where that is not known.
-    """
-
-    status: Status
-    prompt_hash: str
-    segment: str
-    tally: Tally = _PLAIN
-    source_hash: str = ""
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether the video failed or was quarantined, or is known to have objects that failed."""
-        return self.status in BAD or bool(self.tally.num_tracks_failed)
+_ROWS_AT_A_TIME = 1 << 18
 
 
 class SegmentSize(NamedTuple):
@@ -66,105 +32,6 @@ class SegmentSize(NamedTuple):
     num_tracks: int
     num_videos: int
     num_bytes: int
-
-
-_LETTERS = {status: status.value[0] for status in Status}
-_STATUSES = {letter: status for status, letter in _LETTERS.items()}
-
-
-class FinishedVideos(Mapping[str, FinishedVideo]):
-    """Finished videos by id, about 270 bytes each: a text of status letter and segment number, and two hashes.
-
-    Most videos have the same tally. The others have theirs in a dictionary of its own.
-    """
-
-    def __init__(self) -> None:
-        self._packed: dict[str, str] = {}
-        self._segments: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._tallies: dict[str, Tally] = {}
-        self.num_by_status: Counter[Status] = Counter()
-
-    def __getitem__(self, video_id: str) -> FinishedVideo:
-        head, source_hash, prompt_hash = self._packed[video_id].split(":", 2)
-        segment = self._segments[int(head[1:])]
-        return FinishedVideo(_STATUSES[head[0]], prompt_hash, segment, self.tally(video_id), source_hash)
-
-    def tally(self, video_id: str) -> Tally:
-        """The counts of a finished video."""
-        return self._tallies.get(video_id, _PLAIN)
-
-    @property
-    def tallies(self) -> Mapping[str, Tally]:
-        """The counts of all videos that have others than a video labeled whole at its first attempt."""
-        return self._tallies
-
-    def __contains__(self, video_id: object) -> bool:
-        return video_id in self._packed
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._packed)
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def put(self, video_id: str, finished: FinishedVideo) -> None:
-        """Record a video as finished, or as moved to another segment."""
-        self.discard(video_id)
-        number = self._numbers.setdefault(finished.segment, len(self._segments))
-        if number == len(self._segments):
-            self._segments.append(finished.segment)
-        self._packed[video_id] = f"{_LETTERS[finished.status]}{number}:{finished.source_hash}:{finished.prompt_hash}"
-        if finished.tally != _PLAIN:
-            self._tallies[video_id] = _UNCOUNTED if finished.tally == _UNCOUNTED else finished.tally
-        self.num_by_status[finished.status] += 1
-
-    def discard(self, video_id: str) -> None:
-        """Make a video one that is still to be labeled."""
-        packed = self._packed.pop(video_id, None)
-        self._tallies.pop(video_id, None)
-        if packed is not None:
-            self.num_by_status[_STATUSES[packed[0]]] -= 1
-
-    def to_table(self) -> pa.Table:
-        """Columns `name`, `status`, `segment`, `prompt_hash`, `source_hash`: one row per video."""
-        packed = pc.split_pattern(pa.array(self._packed.values(), pa.string()), ":", max_splits=2)
-        head = pc.list_element(packed, 0)
-        letters = pc.utf8_slice_codeunits(head, 0, 1).dictionary_encode()
-        numbers = pc.utf8_slice_codeunits(head, 1, 20).cast(pa.int32())
-        statuses = pa.array([_STATUSES[letter].value for letter in letters.dictionary.to_pylist()], pa.string())
-        names = pa.array(self._segments, pa.string())
-        return pa.table(
-            {
-                "name": pa.array(self._packed.keys(), pa.string()),
-                "status": pa.DictionaryArray.from_arrays(letters.indices, statuses),
-                "segment": pa.DictionaryArray.from_arrays(numbers, names),
-                "prompt_hash": pc.list_element(packed, 2),
-                "source_hash": pc.list_element(packed, 1),
-            }
-        )
-
-    @staticmethod
-    def from_table(table: pa.Table, tallies: Mapping[str, Tally] | None) -> FinishedVideos:
-        """The inverse of `to_table`. `tallies` are None where a version wrote the table that did not count objects."""
-        videos = FinishedVideos()
-        if table.num_rows == 0:
-            return videos
-        segments = table["segment"].combine_chunks().dictionary_encode()
-        statuses = table["status"].combine_chunks().dictionary_encode()
-        values = [Status(value) for value in statuses.dictionary.to_pylist()]
-        letters = pa.array([_LETTERS[status] for status in values], pa.string()).take(statuses.indices)
-        heads = pc.binary_join_element_wise(letters, segments.indices.cast(pa.string()), "")
-        no_hashes = pa.repeat(pa.scalar("", pa.string()), table.num_rows)
-        source_hashes = pc.fill_null(table["source_hash"], "") if "source_hash" in table.column_names else no_hashes
-        packed = pc.binary_join_element_wise(heads, source_hashes, table["prompt_hash"], ":")
-        videos._packed = dict(zip(table["name"].to_pylist(), packed.to_pylist(), strict=True))
-        videos._segments = segments.dictionary.to_pylist()
-        videos._numbers = {name: number for number, name in enumerate(videos._segments)}
-        videos._tallies = dict.fromkeys(videos._packed, _UNCOUNTED) if tallies is None else dict(tallies)
-        for row in statuses.value_counts().to_pylist():
-            videos.num_by_status[Status(row["values"])] = row["counts"]
-        return videos
 
 
 class Tried(NamedTuple):
@@ -360,26 +227,38 @@ class JobState:
         Raises:
             NewerVersion: a newer version of this program wrote it.
         """
-        check_version(name, int(pq.read_schema(io.BytesIO(data)).metadata[b"schema_version"]), SCHEMA_VERSION)
-        table = pq.read_table(io.BytesIO(data))
-        has_tallies = b"has_tallies" in table.schema.metadata
+        file = pq.ParquetFile(io.BytesIO(data))
+        metadata = file.schema_arrow.metadata
+        check_version(name, int(metadata[b"schema_version"]), SCHEMA_VERSION)
+        has_tallies = b"has_tallies" in metadata
+        others: list[pa.RecordBatch] = []
+
+        def videos() -> Iterator[pa.RecordBatch]:
+            """Rows of videos, batch after batch: all of them at once would need several times as much memory."""
+            for batch in file.iter_batches(_ROWS_AT_A_TIME):
+                is_video = pc.equal(batch.column("kind"), "video")
+                if rest := len(batch) - is_video.true_count:
+                    others.append(batch.filter(pc.invert(is_video)))
+                yield batch.filter(is_video) if rest else batch
+
+        finished = FinishedVideos.from_batches(videos(), {})
+        table = pa.Table.from_batches(others, file.schema_arrow) if others else file.schema_arrow.empty_table()
 
         def part(kind: str) -> pa.Table:
             return table.filter(pc.equal(table["kind"], kind))
 
+        finished.set_tallies(_values_by_name(part("tally"), Tally, _TALLY) if has_tallies else None)
         segments, strikes = part("segment"), part("strikes")
         sizes = zip(*(segments[column].to_pylist() for column in _size_columns(())), strict=True)
         return JobState(
-            finished=FinishedVideos.from_table(
-                part("video"), _values_by_name(part("tally"), Tally, _TALLY) if has_tallies else None
-            ),
+            finished=finished,
             segments=dict(zip(segments["name"].to_pylist(), map(SegmentSize._make, sizes), strict=True)),
             removed=set(part("removed")["name"].to_pylist()),
             strikes=dict(zip(strikes["name"].to_pylist(), strikes["strikes"].to_pylist(), strict=True)),
             tried=_values_by_name(part("tried"), Tried, _TRIED) if has_tallies else {},
-            epoch=int(table.schema.metadata[b"epoch"]),
-            next_entry=int(table.schema.metadata[b"next_entry"]),
-            erased_before=int(table.schema.metadata.get(b"erased_before", 0)),
+            epoch=int(metadata[b"epoch"]),
+            next_entry=int(metadata[b"next_entry"]),
+            erased_before=int(metadata.get(b"erased_before", 0)),
         )
 
 

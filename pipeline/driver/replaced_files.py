@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from itertools import chain
+from itertools import chain, compress
 
-from pipeline.commits.snapshot import FinishedVideos, JobState
+import pyarrow as pa
+
+from pipeline.commits.snapshot import JobState
 from pipeline.config.job_config import JobConfig
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.plan import Plan
@@ -44,18 +46,13 @@ def find_replaced_files(plan: Plan, config: JobConfig, state: JobState, *, ask_s
     Local files are looked at, and what was listed anyway. Object stores are asked only with `ask_stores`.
     """
     finished, listed = state.finished, plan.listed_versions
-    others = (
-        (video_id, uri)
-        for video_id, uri in plan.done_files()
-        if video_id not in listed and _has_source(video_id, finished)
-    )
+    done_files = plan.done_files(finished.have_sources, only_local=not ask_stores) if finished.has_sources else ()
+    others = ((video_id, uri) for video_id, uri in done_files if video_id not in listed)
+    names = list(listed)
+    have_sources = finished.have_sources(pa.array(names, pa.string())).tolist()
     told = chain(
-        ((video_id, version) for video_id, version in listed.items() if _has_source(video_id, finished)),
+        ((video_id, listed[video_id]) for video_id in compress(names, have_sources)),
         current_versions(others, config.storage_options, ask_stores=ask_stores, rules=address_rules(config)),
     )
     hashes = ((video_id, version.digest()) for video_id, version in told)
     return {video_id: now for video_id, now in hashes if now != finished[video_id].source_hash}
-
-
-def _has_source(video_id: str, finished: FinishedVideos) -> bool:
-    return video_id in finished and bool(finished[video_id].source_hash)

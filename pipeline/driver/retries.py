@@ -6,7 +6,12 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from pipeline.commits.snapshot import FinishedVideo, JobState
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.commits.finished import FinishedVideo
+from pipeline.commits.snapshot import JobState
 from pipeline.config.job_config import JobConfig
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.plan import Plan
@@ -46,7 +51,8 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
     given_up = _named(config, state).given_up
     if not given_up:
         return plan
-    files = ((video_id, uri) for video_id, uri in plan.done_files() if video_id in given_up)
+    named = pa.array(given_up, pa.string())
+    files = plan.done_files(lambda ids: np.asarray(pc.is_in(ids.cast(pa.string()), value_set=named)))
     versions = current_versions(files, config.storage_options, ask_stores=True, rules=address_rules(config))
     hashes = {video_id: version.digest() for video_id, version in versions}
     other = {name: now for name, now in hashes.items() if now != state.finished[name].source_hash}

@@ -6,16 +6,19 @@ This way a million videos need a few hundred megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from hashlib import blake2b
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from pipeline.arrays import Float64Array, Int64Array
+from pipeline.arrays import BoolArray, Float64Array, Int64Array
+from pipeline.ids import HexColumn, IdIndex, Known
 from pipeline.inputs.durations import FileSizes
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.matching import check_some_match, who_they_are
@@ -29,6 +32,7 @@ from pipeline.text import counted
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
 _NUM_EXAMPLES = 3
+_VIDEOS_AT_A_TIME = 1 << 18
 
 
 class Done(Protocol):
@@ -42,6 +46,13 @@ class Done(Protocol):
 
     @property
     def source_hash(self) -> str: ...
+
+
+@runtime_checkable
+class InColumns(Protocol):
+    """Finished videos of which millions are looked up at a time."""
+
+    def look_up(self, ids: pa.Array) -> Known: ...
 
 
 class _Fate(IntEnum):
@@ -134,20 +145,42 @@ class Plan:
         """The ids of all videos of the tables."""
         return self._tables.videos.ids
 
+    def prompt_hashes(self) -> HexColumn:
+        """The hash of each video's prompts, in the order of `video_ids`; empty where it has none."""
+        return self._tables.prompts.hashes.hashes_of(slice(None), self._tables.videos.times_seconds[:, :2])
+
     def former(self, done: Iterable[str]) -> list[str]:
         """Those of the finished videos `done` that the tables lack."""
-        named = frozenset(self.video_ids)
-        return [video_id for video_id in done if video_id not in named]
+        if not self.num_former:
+            return []
+        index, remaining = IdIndex(self._tables.videos.ids.column), iter(done)
+        found: list[str] = []
+        while some := list(islice(remaining, _VIDEOS_AT_A_TIME)):
+            places = index.find(pa.array(some, pa.string()))
+            found += [some[place] for place in np.flatnonzero(places < 0).tolist()]
+        return found
 
     def prompted_objects(self, video_ids: Collection[str]) -> Mapping[str, PromptedFrames]:
         """The objects with prompts of these videos. Reads the tables once more."""
         return prompted_objects(self._tables.read, video_ids)
 
-    def done_files(self) -> Iterator[tuple[str, str]]:
-        """Id and URI of each video that needs nothing, where it has a file."""
-        for number in np.flatnonzero(self._fates == _Fate.DONE).tolist():
-            if (uri := self._tables.videos.uri(number)) is not None:
-                yield self._tables.videos.ids[number], uri
+    def done_files(
+        self, are_wanted: Callable[[pa.Array], BoolArray], *, only_local: bool = False
+    ) -> Iterator[tuple[str, str]]:
+        """Id and URI of videos that need nothing, where they have a file.
+
+        `are_wanted` says of `N` ids which are asked for, `[N]`. With `only_local`, those that certainly lie in a store
+        are left out.
+        """
+        videos = self._tables.videos
+        for first in range(0, len(self._fates), _VIDEOS_AT_A_TIME):
+            numbers = first + np.flatnonzero(self._fates[first : first + _VIDEOS_AT_A_TIME] == _Fate.DONE)
+            if only_local:
+                numbers = numbers[videos.may_be_local(numbers)]
+            wanted = numbers[are_wanted(videos.ids.column.take(pa.array(numbers)))] if len(numbers) else numbers
+            for number in wanted.tolist():
+                if (uri := videos.uri(number)) is not None:
+                    yield videos.ids[number], uri
 
     @property
     def listed_versions(self) -> Mapping[str, FileVersion]:
@@ -243,36 +276,76 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[s
     videos, numbers = read_videos(tables)
     prompts = index_prompts(tables, numbers)
     check_some_match(tables, videos, prompts, done)
-    numbers.clear()  # a hundred megabytes for a million videos, which nobody needs any more
+    del numbers  # a gigabyte for fifty million videos, which nobody needs any more
     found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts, done)))
     return _decided(found, done, retry)
 
 
 def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) -> Plan:
-    videos, files_now = tables.videos, tables.files_now
+    """Decide about all videos by columns, and about the few of which more than their hash is to be looked at."""
+    videos, hashes = tables.videos, tables.prompts.hashes
     fates = np.empty(len(videos.ids), dtype=np.uint8)
-    changed, replaced = set(), set()
-    num_found = 0
-    hashes = tables.prompts.hashes.all_hashes(videos.times_seconds[:, :2])
-    for number, (video_id, prompt_hash) in enumerate(zip(videos.ids, hashes, strict=True)):
-        fate = _Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS
-        if number in videos.problems:
-            fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
-        before = done.get(video_id)
-        num_found += before is not None
-        if before is not None and fate == _Fate.REFUSED and before.status == Status.OK:
-            fate = _Fate.DONE  # good masks stay when somebody adds a wrong row to the table
-        elif before is not None and before.prompt_hash != prompt_hash:
-            changed.add(video_id)
-            replaced.add(video_id)
-        elif before is not None and (
-            video_id in retry or (video_id in files_now and files_now[video_id] != before.source_hash)
-        ):
-            replaced.add(video_id)
-        elif before is not None:
-            fate = _Fate.DONE
-        fates[number] = fate
-    return Plan(frozenset(changed), frozenset(replaced), len(done) - num_found, tables, fates)
+    is_known, is_changed = np.zeros(len(fates), dtype=bool), np.zeros(len(fates), dtype=bool)
+    for first in range(0, len(fates), _VIDEOS_AT_A_TIME):
+        part = slice(first, first + _VIDEOS_AT_A_TIME)
+        now = hashes.hashes_of(part, videos.times_seconds[part, :2])
+        known = _known(done, videos.ids.column[part])
+        is_same = known.prompt_hashes.equals(now)
+        is_known[part], is_changed[part] = known.is_known, known.is_known & ~is_same
+        fates[part] = np.where(now.is_hex, _Fate.LABEL, _Fate.NO_PROMPTS)
+        fates[part][known.is_known & is_same] = _Fate.DONE
+    is_replaced = is_changed.copy()
+    for number in _special(tables, retry).tolist():
+        before = done.get(videos.ids[number])
+        fates[number], is_changed[number], is_replaced[number] = _decided_alone(tables, number, before, retry)
+    return Plan(
+        frozenset(videos.ids.column.filter(pa.array(is_changed)).to_pylist()),
+        frozenset(videos.ids.column.filter(pa.array(is_replaced)).to_pylist()),
+        len(done) - int(np.count_nonzero(is_known)),
+        tables,
+        fates,
+    )
+
+
+def _special(tables: _Tables, retry: Collection[str]) -> Int64Array:
+    """The numbers of videos of which more than the hash decides: problems, `retry`, files that were replaced."""
+    problems = np.fromiter(tables.videos.problems, np.int64, len(tables.videos.problems))
+    names = [*retry, *tables.files_now]
+    if not names:
+        return problems
+    numbers = IdIndex(tables.videos.ids.column).find(pa.array(names, pa.string()))
+    return np.unique(np.concatenate([problems, numbers[numbers >= 0]]))
+
+
+def _decided_alone(
+    tables: _Tables, number: int, before: Done | None, retry: Collection[str]
+) -> tuple[_Fate, bool, bool]:
+    """What is to become of one video, whether its prompts changed, and whether rows of it must go."""
+    videos, files_now = tables.videos, tables.files_now
+    times, video_id = videos.time_range(number), videos.ids[number]
+    prompt_hash = tables.prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds)
+    fate = _Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS
+    if number in videos.problems:
+        fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
+    if before is None:
+        return fate, False, False
+    if fate is _Fate.REFUSED and before.status == Status.OK:
+        return _Fate.DONE, False, False  # good masks stay when somebody adds a wrong row to the table
+    if before.prompt_hash != prompt_hash:
+        return fate, True, True
+    if video_id in retry or (video_id in files_now and files_now[video_id] != before.source_hash):
+        return fate, False, True
+    return _Fate.DONE, False, False
+
+
+def _known(done: Mapping[str, Done], ids: pa.Array) -> Known:
+    """What is known of these videos: in columns, if `done` has such, or one by one."""
+    if isinstance(done, InColumns):
+        return done.look_up(ids)
+    found = [done.get(video_id) for video_id in ids.to_pylist()]
+    texts = pa.array(["" if one is None else one.prompt_hash for one in found], pa.string())
+    is_ok = np.array([one is not None and one.status == Status.OK for one in found], dtype=bool)
+    return Known(np.array([one is not None for one in found], dtype=bool), is_ok, HexColumn.of(texts, 2))
 
 
 def _refused_hash(prompt_hash: str, problem: str) -> str:

@@ -7,7 +7,7 @@ the rows may come in any order from any shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Int64Array, UInt64Array
+from pipeline.arrays import Int64Array, UInt8Array, UInt64Array
+from pipeline.ids import HexColumn
 
 PROMPT_COLUMNS = (
     "object_id",
@@ -27,7 +28,6 @@ PROMPT_COLUMNS = (
     "mask_rle",
     "box_xyxyn",
 )
-_VIDEOS_AT_A_TIME = 8192
 _BY_INDEX, _BY_TIME, _NOWHERE = 0, 1, 2
 
 
@@ -48,17 +48,45 @@ def row_digests(rows: pa.RecordBatch) -> UInt64Array:
     lengths = np.stack([piece.lengths for piece in pieces], axis=1).astype(np.int64)
     pieces.append(_Pieces.of_each_row(lengths))
     fractions = _list_pieces(_column(rows, "box_xyxyn"))
-    digests = bytearray()
-    for number, mask in enumerate(counts.to_pylist()):
+    digests = np.empty((rows.num_rows, 2), dtype="<u8")
+    has_counts = counts.is_valid().to_numpy(zero_copy_only=False)
+    is_plain = ~has_counts & (fractions.lengths == 0)
+    for alike in _of_equal_lengths([piece.lengths for piece in pieces], np.flatnonzero(is_plain)):
+        digests[alike] = _digests_of(np.concatenate([piece.of(alike) for piece in pieces], axis=1))
+    for number in np.flatnonzero(~is_plain).tolist():
         digest = blake2b(digest_size=16)
         for piece in pieces:
             digest.update(piece.row(number))
-        digest.update(mask or b"")
+        digest.update(counts[number].as_py() or b"")
         if fractions.lengths[number]:  # rows without such a box keep the digests that earlier programs gave them
             digest.update(b"box_xyxyn")
             digest.update(fractions.row(number))
-        digests += digest.digest()
-    return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
+        digests[number] = np.frombuffer(digest.digest(), dtype="<u8")
+    return digests
+
+
+def _of_equal_lengths(lengths: Sequence[Int64Array], rows: Int64Array) -> Iterator[Int64Array]:
+    """These rows in groups whose pieces have equal lengths: mostly all of a table in one."""
+    if not len(rows):
+        return
+    lengths_NK = np.stack([length[rows] for length in lengths], axis=1)
+    if (lengths_NK == lengths_NK[0]).all():
+        yield rows
+        return
+    _, group = np.unique(lengths_NK, axis=0, return_inverse=True)
+    order = np.argsort(group.ravel(), kind="stable")
+    yield from np.split(rows[order], np.flatnonzero(np.diff(group.ravel()[order])) + 1)
+
+
+def _digests_of(messages_NL: UInt8Array) -> UInt64Array:
+    """The digest of each of `N` messages of `L` bytes, `[N, 2]`."""
+    data, size = messages_NL.tobytes(), messages_NL.shape[1]
+    messages = (data[start : start + size] for start in range(0, len(data), size))
+    return _words([blake2b(message, digest_size=16).digest() for message in messages])
+
+
+def _words(digests: Sequence[bytes]) -> UInt64Array:
+    return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
 
 
 class PromptHashes:
@@ -70,8 +98,12 @@ class PromptHashes:
 
     def add(self, video_numbers: Int64Array, digests_N2: UInt64Array) -> None:
         """Add rows to their videos: `digests_N2[i]` is of a row of video `video_numbers[i]`."""
-        np.add.at(self._sums, video_numbers, digests_N2)
-        np.add.at(self.num_rows, video_numbers, 1)
+        order = np.argsort(video_numbers, kind="stable")
+        ordered = video_numbers[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        videos = ordered[starts]
+        self._sums[videos] += np.add.reduceat(digests_N2[order], starts, axis=0) if len(starts) else 0
+        self.num_rows[videos] += np.diff(starts, append=len(ordered)).astype(self.num_rows.dtype)
 
     def hash_of(self, video_number: int, start_seconds: float | None, end_seconds: float | None) -> str:
         """32 hexadecimal digits; empty for a video without prompts.
@@ -81,14 +113,21 @@ class PromptHashes:
         sums = self._sums[video_number].tolist()
         return _video_hash(sums, int(self.num_rows[video_number]), start_seconds, end_seconds)
 
-    def all_hashes(self, ranges_N2: npt.NDArray[np.float64]) -> Iterator[str]:
-        """`hash_of` each video in turn; `ranges_N2` are start and end in seconds, NaN for none."""
-        for first in range(0, len(self.num_rows), _VIDEOS_AT_A_TIME):
-            part = slice(first, first + _VIDEOS_AT_A_TIME)
-            columns = (self._sums[part].tolist(), self.num_rows[part].tolist(), ranges_N2[part].tolist())
-            for sums, num_rows, times in zip(*columns, strict=True):
-                start, end = (None if seconds != seconds else seconds for seconds in times)
-                yield _video_hash(sums, num_rows, start, end)
+    def hashes_of(self, part: slice, ranges_N2: npt.NDArray[np.float64]) -> HexColumn:
+        """`hash_of` consecutive videos; `ranges_N2` are their start and end in seconds, NaN for none."""
+        sums_N2, num_rows = self._sums[part], self.num_rows[part]
+        words = np.zeros((len(num_rows), 2), dtype=np.uint64)
+        has_rows, has_range = num_rows > 0, ~np.isnan(ranges_N2).all(axis=1)
+        plain = np.flatnonzero(has_rows & ~has_range)
+        texts = [pa.array(column).cast(pa.string()) for column in (*sums_N2[plain].T, num_rows[plain])]
+        joined = pc.binary_join_element_wise(*texts, ", ")
+        messages = pc.binary_join_element_wise("[", joined, ", None, None]", "").cast(pa.binary()).to_pylist()
+        words[plain] = _words([blake2b(message, digest_size=16).digest() for message in messages])
+        for number in np.flatnonzero(has_rows & has_range).tolist():
+            start, end = (None if seconds != seconds else seconds for seconds in ranges_N2[number].tolist())
+            found = _video_hash(sums_N2[number].tolist(), int(num_rows[number]), start, end)
+            words[number] = np.frombuffer(bytes.fromhex(found), dtype="<u8")
+        return HexColumn(words, has_rows, {})
 
 
 def hash_of_rows(batches: Iterable[pa.RecordBatch], start_seconds: float | None, end_seconds: float | None) -> str:
@@ -110,18 +149,26 @@ class _Pieces:
 
     def __init__(self, lengths: Int64Array, values: npt.NDArray[np.generic]) -> None:
         self.lengths = lengths
-        self._bytes = memoryview(values.tobytes())
-        self._ends = (np.cumsum(lengths) * values.itemsize).tolist()
-        self._starts = [0, *self._ends[:-1]]
+        self._bytes = np.frombuffer(values.tobytes(), np.uint8)
+        self._size = values.itemsize
+        self._ends = np.cumsum(lengths) * values.itemsize
 
     @staticmethod
     def of_each_row(values: npt.NDArray[np.generic]) -> _Pieces:
         """`K` values for each row: `[N, K]`."""
         return _Pieces(np.full(len(values), values.shape[1], dtype=np.int64), values)
 
-    def row(self, number: int) -> memoryview:
+    def row(self, number: int) -> bytes:
         """The bytes of a row's values."""
-        return self._bytes[self._starts[number] : self._ends[number]]
+        end = int(self._ends[number])
+        return self._bytes[end - int(self.lengths[number]) * self._size : end].tobytes()
+
+    def of(self, rows: Int64Array) -> UInt8Array:
+        """The bytes of the values of rows that have as many of them, `[R, L]`."""
+        length = int(self.lengths[rows[0]]) * self._size
+        if len(rows) == len(self.lengths):
+            return self._bytes.reshape(len(rows), length)
+        return np.asarray(self._bytes[(self._ends[rows] - length)[:, None] + np.arange(length)])
 
 
 def _fixed_part(rows: pa.RecordBatch) -> Int64Array:

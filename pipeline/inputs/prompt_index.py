@@ -6,7 +6,6 @@ consecutive rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipeline.inputs.coordinates import Coordinates
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
 from pipeline.inputs.rows import RowBatch
+from pipeline.inputs.videos import VideoNumbers
 from pipeline.records import RowSpan
 from pipeline.redact import redact_uri
 
@@ -42,8 +42,8 @@ class PromptIndex:
     _spans_N5: npt.NDArray[np.int32]  # video, file, row group, start, stop; sorted by video, else in table order
 
     def __post_init__(self) -> None:
-        numbers = np.arange(len(self.hashes.num_rows) + 1)
-        self._first_span = np.searchsorted(self._spans_N5[:, 0], numbers)  # of each video, and the number of spans
+        num_spans = np.bincount(self._spans_N5[:, 0], minlength=len(self.hashes.num_rows))
+        self._first_span = np.concatenate([[0], np.cumsum(num_spans)])  # of each video, and the number of spans
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""
@@ -67,25 +67,25 @@ def _digests(batch: RowBatch) -> UInt64Array:
         ) from error
 
 
-def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptIndex:
+def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     """Read all prompts once, by columns. Rows of unknown videos, or without `object_id`, are only counted.
 
-    `numbers` are the numbers of the videos by id, and by every other name that they have. Raises `InputError` for an
+    `numbers` finds the numbers of the videos by id, and by every other name that they have. Raises `InputError` for an
     `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
     """
-    hashes = PromptHashes(max(numbers.values(), default=-1) + 1)  # a video may have two names
+    hashes = PromptHashes(numbers.num_videos)
     runs = [np.empty((0, 5), dtype=np.int32)]
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
     coordinates = Coordinates(tables.box_told)
     for batch in tables.read_prompts(("video_id", *PROMPT_COLUMNS)):
-        video_ids = batch.rows.column("video_id").to_pylist()
-        videos = np.fromiter((numbers.get(video_id, -1) for video_id in video_ids), np.int64, len(video_ids))
+        video_ids = batch.rows.column("video_id")
+        videos = numbers.find(video_ids)
         num_rows += len(videos)
         unknown = np.flatnonzero(videos < 0)
         num_unknown += len(unknown)
         if len(examples) < _NUM_EXAMPLES:
-            examples.update((video_ids[row], None) for row in unknown.tolist() if video_ids[row])
+            examples.update((name, None) for name in video_ids.take(pa.array(unknown)).to_pylist() if name)
         has_object = batch.rows.column("object_id").is_valid().to_numpy(zero_copy_only=False)
         num_without_object += int(np.count_nonzero(~has_object & (videos >= 0)))
         videos[~has_object] = -1
@@ -94,7 +94,9 @@ def index_prompts(tables: InputTables, numbers: Mapping[str, int]) -> PromptInde
         hashes.add(videos[known], _digests(batch)[known])
         runs.append(_runs(videos, batch.file_number, batch.row_group, batch.start))
     spans = np.concatenate(runs)
-    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    runs.clear()
+    if (np.diff(spans[:, 0]) < 0).any():
+        spans = spans[np.argsort(spans[:, 0], kind="stable")]
     return PromptIndex(
         hashes=hashes,
         num_rows=num_rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.ids import IdIndex, Texts
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.rows import RowBatch
 from pipeline.records import RowSpan, TimeRange, check_range
@@ -30,7 +32,7 @@ class VideoRows:
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
-    ids: list[str]
+    ids: Texts
     uris: pa.Array
     addresses: npt.NDArray[np.int32]
     times_seconds: npt.NDArray[np.float64]
@@ -41,6 +43,14 @@ class VideoRows:
         """Absolute URI of a video; a relative one counts from the folder of its table."""
         uri: str | None = self.uris[number].as_py()
         return absolute_uri(uri, self.folders[self.addresses[number, 0]]) if uri else None
+
+    def may_be_local(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these videos may lie on a disk of this machine: those whose URI names no host, `[N]`."""
+        uris = self.uris.take(pa.array(numbers))
+        names_host = pc.and_(
+            pc.match_substring(uris, "://"), pc.invert(pc.match_substring_regex(uris, "^(file|local):"))
+        )
+        return np.asarray(pc.invert(pc.fill_null(names_host, False)))
 
     def row_at(self, number: int) -> RowSpan:
         """The row of a video, which holds its bytes if it has no `uri`."""
@@ -78,18 +88,37 @@ class VideoRows:
         return found
 
 
-def read_videos(tables: InputTables) -> tuple[VideoRows, dict[str, int]]:
+class VideoNumbers:
+    """The numbers of videos, by their ids and by `other_names` that they have: ids by those."""
+
+    def __init__(self, ids: Texts, other_names: Mapping[str, str]) -> None:
+        self.num_videos = len(ids)
+        self._index = IdIndex(ids.column)
+        self._others = IdIndex(pa.array(other_names.keys(), pa.string())) if other_names else None
+        self._numbers_of_others = self._index.find(pa.array(other_names.values(), pa.string()))
+
+    def find(self, names: pa.Array) -> npt.NDArray[np.int64]:
+        """The number of the video with each name, `[N]`; -1 where there is none."""
+        if pa.types.is_dictionary(names.type):
+            names = names.dictionary_decode()
+        found = self._index.find(names)
+        if self._others is not None:
+            rest = np.flatnonzero(found < 0)
+            places = self._others.find(names.take(pa.array(rest)))
+            found[rest] = np.where(places < 0, -1, self._numbers_of_others[places])
+        return found
+
+
+def read_videos(tables: InputTables) -> tuple[VideoRows, VideoNumbers]:
     """All videos of `videos=`, or without it those that the rows of `prompts=` name, and their numbers by id.
 
-    Where a video has a second name (the name of its file with the suffix), the numbers have that too.
+    Where a video has a second name (the name of its file with the suffix), its number is found by that too.
     """
     collector = _Collector(tables)
     for batch in tables.videos.read(("video_id", "uri", *_TIMES)):
         collector.add(batch)
-    videos, numbers = collector.finish()
-    for name, video_id in tables.videos.other_names().items():
-        numbers.setdefault(name, numbers[video_id])
-    return videos, numbers
+    videos = collector.finish()
+    return videos, VideoNumbers(videos.ids, tables.videos.other_names())
 
 
 @dataclass(frozen=True)
@@ -113,6 +142,7 @@ class _Collector:
         self._has_bytes = "bytes" in tables.videos.column_names
         self._same_id_problem = tables.videos.same_id_problem
         self._one_row_each = tables.has_videos_table
+        self._ids = [pa.array([], pa.large_string())]
         self._numbers: dict[str, int] = {}
         self._said = array("q")  # hash of what the first row of a video says, where several rows may say it
         self._uris: list[pa.Array] = [pa.array([], pa.large_string())]
@@ -127,8 +157,11 @@ class _Collector:
     def add(self, batch: RowBatch) -> None:
         """Take in the rows of one batch."""
         uris = _texts(batch.rows.column("uri"))
+        if self._one_row_each:
+            self._add_all(batch, uris)
+            return
         times_N3 = np.stack([_seconds(batch.rows.column(name)) for name in _TIMES], axis=1)
-        said = None if self._one_row_each else list(zip(uris.to_pylist(), times_N3.tolist(), strict=True))
+        said = list(zip(uris.to_pylist(), times_N3.tolist(), strict=True))
         first_rows: list[int] = []
         for row, video_id in enumerate(batch.rows.column("video_id").to_pylist()):
             if not video_id:
@@ -138,30 +171,48 @@ class _Collector:
             if number is None:
                 self._numbers[video_id] = len(self._numbers)
                 first_rows.append(row)
-                if said is not None:
-                    self._said.append(hash(repr(said[row])))
-                    if not said[row][0] and not self._has_bytes:
-                        self._without_uri.add(len(self._numbers) - 1)
-            elif said is not None and said[row][0] and number in self._without_uri:
+                self._said.append(hash(repr(said[row])))
+                if not said[row][0] and not self._has_bytes:
+                    self._without_uri.add(len(self._numbers) - 1)
+            elif said[row][0] and number in self._without_uri:
                 self._without_uri.discard(number)
                 self._said[number] = hash(repr(said[row]))
                 address = (batch.file_number, batch.row_group, batch.start + row)
                 self._told_later[number] = _Told(said[row][0], address, times_N3[row])
-            elif said is None:
-                self._num_rows[number] = self._num_rows.get(number, 1) + 1
             elif said[row][0] and self._said[number] != hash(repr(said[row])):
                 self._disagreeing.add(number)
-        chosen = np.asarray(first_rows, dtype=np.int64)
+        self._keep(batch, uris, times_N3, np.asarray(first_rows, dtype=np.int64))
+
+    def _add_all(self, batch: RowBatch, uris: pa.Array) -> None:
+        """Take in all rows with an id. Those that stand twice are found at the end."""
+        ids = _texts(batch.rows.column("video_id"))
+        self._num_without_id += ids.null_count
+        chosen = np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
+        self._ids.append(ids.take(pa.array(chosen)))
+        times_N3 = np.stack([_seconds(batch.rows.column(name)) for name in _TIMES], axis=1)
+        self._keep(batch, uris, times_N3, chosen)
+
+    def _keep(
+        self, batch: RowBatch, uris: pa.Array, times_N3: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64]
+    ) -> None:
         file = np.full(len(chosen), batch.file_number)
         row_group = np.full(len(chosen), batch.row_group)
         self._uris.append(uris.take(pa.array(chosen)))
         self._addresses.append(np.stack([file, row_group, batch.start + chosen], axis=1).astype(np.int32))
         self._times.append(times_N3[chosen])
 
-    def finish(self) -> tuple[VideoRows, dict[str, int]]:
-        """Everything that was added, and the numbers by id."""
+    def finish(self) -> VideoRows:
+        """Everything that was added."""
         uris = pa.chunked_array(self._uris).combine_chunks()
         times_N3, addresses_N3 = np.concatenate(self._times), np.concatenate(self._addresses)
+        ids = pa.concat_arrays(self._ids) if self._one_row_each else pa.array(self._numbers.keys(), pa.large_string())
+        for parts in (self._uris, self._times, self._addresses, self._ids):
+            parts.clear()  # hundreds of megabytes for ten million videos
+        if self._one_row_each and (again := self._rows_again(ids)):
+            kept = np.ones(len(ids), dtype=bool)
+            kept[again] = False
+            ids, uris = ids.filter(pa.array(kept)), uris.filter(pa.array(kept))
+            times_N3, addresses_N3 = times_N3[kept], addresses_N3[kept]
         if self._told_later:
             places = sorted(self._told_later)
             told = [self._told_later[number] for number in places]
@@ -170,17 +221,30 @@ class _Collector:
             uris = pc.replace_with_mask(uris, mask, pa.array([one.uri for one in told], uris.type))
             addresses_N3[places] = [one.address for one in told]
             times_N3[places] = [one.times_seconds for one in told]
-        videos = VideoRows(
+        return VideoRows(
             files=self._files,
             folders=self._folders,
-            ids=list(self._numbers),
+            ids=Texts(ids),
             uris=uris,
             addresses=addresses_N3,
             times_seconds=times_N3,
             problems=self._problems(uris, times_N3),
             num_without_id=self._num_without_id,
         )
-        return videos, self._numbers
+
+    def _rows_again(self, ids: pa.Array) -> list[int]:
+        """Rows whose id stands in an earlier row already; `_num_rows` has the videos that they are of, afterwards."""
+        again: list[int] = []
+        first_rows: dict[str, int] = {}
+        num_rows: dict[int, int] = {}
+        for row in IdIndex(ids).same_hashes().tolist():
+            first = first_rows.setdefault(ids[row].as_py(), row)
+            if first != row:
+                again.append(row)
+                num_rows[first] = num_rows.get(first, 1) + 1
+        places = np.asarray(again, dtype=np.int64)
+        self._num_rows = {row - int(np.searchsorted(places, row)): count for row, count in num_rows.items()}
+        return again
 
     def _problems(self, uris: pa.Array, times_N3: npt.NDArray[np.float64]) -> dict[int, str]:
         problems: dict[int, str] = {}

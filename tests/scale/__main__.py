@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+HIDDEN_STEPS = ("known",)
 STEPS = ("inputs", "plan", "label", "stage", "again", "more", "resume")
 _HEADINGS = {
     "videos": 10,
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--videos", nargs="+", type=int, default=[10**4, 10**5, 10**6])
     parser.add_argument("--folder", type=Path, help="where jobs are made; a temporary folder otherwise")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=STEPS + HIDDEN_STEPS, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.step:
         print(json.dumps(run_step(arguments.step, arguments.folder, arguments.videos[0])))
@@ -71,6 +72,10 @@ def run_step(step: str, folder: Path, num_videos: int) -> dict[str, Any]:
     if step == "inputs":
         inputs.write_tables(folder / "in", num_videos)
         return {}
+    if step == "known":
+        from tests.scale import known
+
+        return known.finish_all(folder, num_videos)
     figures: dict[str, Any] = getattr(steps, step)(folder, num_videos)
     return {**figures, "processor_seconds": time.process_time(), "peak_megabytes": steps.peak_megabytes()}
 

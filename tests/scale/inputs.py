@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 _ROWS_PER_PIECE = 50_000
@@ -25,22 +27,24 @@ def write_tables(folder: Path, num_videos: int, prompts_per_video: int = 2, pref
     )
     with pq.ParquetWriter(videos, video_schema) as video_rows, pq.ParquetWriter(prompts, prompt_schema) as prompt_rows:
         for first in range(0, num_videos, _ROWS_PER_PIECE):
-            numbers = range(first, min(first + _ROWS_PER_PIECE, num_videos))
-            names = [f"{prefix}-{number:011d}" for number in numbers]
+            numbers = np.arange(first, min(first + _ROWS_PER_PIECE, num_videos))
+            digits = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 11, "0")
+            names = pc.binary_join_element_wise(f"{prefix}-", digits, "")
             columns = {
                 "video_id": names,
-                "uri": [f"s3://a-bucket/videos/{name}.mp4" for name in names],
-                "duration_seconds": [5.0 + number * 7919 % 25 for number in numbers],
+                "uri": pc.binary_join_element_wise("s3://a-bucket/videos/", names, ".mp4", ""),
+                "duration_seconds": 5.0 + numbers * 7919 % 25,
             }
             video_rows.write_table(pa.table(columns, video_schema))
-            objects = range(prompts_per_video)
+            rows = np.repeat(numbers, prompts_per_video)
+            objects = np.tile(np.arange(prompts_per_video), len(numbers))
+            boxes = np.stack([rows % 640, np.full(len(rows), 10), np.full(len(rows), 700), 50 + objects], axis=1)
+            offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * 4)
             columns = {
-                "video_id": [name for name in names for _ in objects],
-                "object_id": [object_id for _ in names for object_id in objects],
-                "frame_index": [0] * (len(names) * prompts_per_video),
-                "box_xyxy": [
-                    [float(number % 640), 10.0, 700.0, 50.0 + object_id] for number in numbers for object_id in objects
-                ],
+                "video_id": names.take(pa.array(rows - first)),
+                "object_id": objects,
+                "frame_index": np.zeros(len(rows), dtype=np.int64),
+                "box_xyxy": pa.ListArray.from_arrays(offsets, pa.array(boxes.astype(np.float64).ravel())),
             }
             prompt_rows.write_table(pa.table(columns, prompt_schema))
     return videos, prompts

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commits.entry import Entry
-from pipeline.commits.snapshot import FinishedVideo, FinishedVideos, JobState, SegmentSize, Tally
+from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
+from pipeline.commits.snapshot import JobState, SegmentSize
 from pipeline.errors import NewerVersion
 from pipeline.records import Outcome, OutcomeDetails, Segment, Status
 
@@ -252,7 +253,8 @@ def test_putting_a_video_again_counts_it_once() -> None:
 MILLION = """
 import resource, sys, time
 import pyarrow as pa
-from pipeline.commits.snapshot import JobState, SegmentSize, FinishedVideo, FinishedVideos
+from pipeline.commits.finished import FinishedVideo, FinishedVideos
+from pipeline.commits.snapshot import JobState, SegmentSize
 from pipeline.records import Status
 import hashlib
 def resident():

@@ -1,0 +1,279 @@
+"""Columns of ids and of hashes: how millions of them are kept, compared and found without an object for each.
+
+An id that is looked for is found by a hash of 64 bits in a sorted column. Ids are compared after that, so that two ids
+with one hash are no mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import Int64Array, UInt64Array
+
+_ROWS_AT_A_TIME = 1 << 16
+_WORD = 8
+_MASKS = np.array([(1 << (8 * num_bytes)) - 1 for num_bytes in range(_WORD)] + [2**64 - 1], dtype=np.uint64)
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # odd constants of the splitmix64 generator
+_ALL_BITS = 2**64 - 1
+
+
+class Texts(Sequence[str]):
+    """A column of texts as a sequence: each one is made when it is asked for."""
+
+    def __init__(self, column: pa.Array) -> None:
+        """`column` has strings of any kind and no nulls."""
+        self.column: pa.Array = column.cast(pa.large_string())
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[str]: ...
+    def __getitem__(self, place: int | slice) -> str | Sequence[str]:
+        if isinstance(place, slice):
+            return Texts(self.column[place])
+        text: str = self.column[place].as_py()
+        return text
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self.column), _ROWS_AT_A_TIME):
+            yield from self.column[first : first + _ROWS_AT_A_TIME].to_pylist()
+
+
+def hashes(column: pa.Array) -> UInt64Array:
+    """A hash of each of `N` strings, `[N]`. Those of nulls mean nothing."""
+    texts = column.cast(pa.large_string())
+    found = np.empty(len(texts), dtype=np.uint64)
+    for first in range(0, len(texts), _ROWS_AT_A_TIME):
+        part = texts[first : first + _ROWS_AT_A_TIME]
+        found[first : first + len(part)] = _hashes(part)
+    return found
+
+
+def hash_of(text: str) -> int:
+    """The hash of one string: the same as `hashes` gives it."""
+    data = text.encode()
+    found = len(data)
+    for first in range(0, len(data), _WORD):
+        found = _mixed_one(found ^ int.from_bytes(data[first : first + _WORD], "little"))
+    return found
+
+
+def _hashes(texts: pa.Array) -> UInt64Array:
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    lengths = np.diff(ends)
+    found = lengths.astype(np.uint64)
+    if data is None or not ends[-1] - ends[0]:
+        return found
+    padded = np.concatenate([np.frombuffer(data, np.uint8)[ends[0] : ends[-1]], np.zeros(_WORD, np.uint8)])
+    words = np.ndarray((len(padded) - _WORD + 1,), "<u8", padded, strides=(1,))  # the word that begins at each byte
+    starts = ends[:-1] - ends[0]
+    for place in range(0, int(lengths.max()), _WORD):
+        live = slice(None) if lengths.min() > place else np.flatnonzero(lengths > place)
+        word = words[starts[live] + place] & _MASKS[np.minimum(lengths[live] - place, _WORD)]
+        found[live] = _mixed(found[live] ^ word)
+    return found
+
+
+def _mixed(values: UInt64Array) -> UInt64Array:
+    """Each value with its bits spread over all places (the last steps of splitmix64)."""
+    values = values ^ (values >> np.uint64(30))
+    values *= np.uint64(_FIRST)
+    values ^= values >> np.uint64(27)
+    values *= np.uint64(_SECOND)
+    values ^= values >> np.uint64(31)
+    return values
+
+
+def _mixed_one(value: int) -> int:
+    value = (value ^ value >> 30) * _FIRST & _ALL_BITS
+    value = (value ^ value >> 27) * _SECOND & _ALL_BITS
+    return value ^ value >> 31
+
+
+class IdIndex:
+    """Finds the places of ids in a column of `N` ids, in which each stands once. 20 bytes an id beside the column."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self.column: pa.Array = column.cast(pa.large_string())
+        self._hashes = hashes(self.column)
+        self._order = np.argsort(self._hashes, kind="stable").astype(np.int32)
+        self._sorted = self._hashes[self._order]
+        self._view = memoryview(self._sorted.data)
+        self._following = 0
+
+    def same_hashes(self) -> Int64Array:
+        """Places of ids that share their hash with another one, ascending: those that may stand in several rows."""
+        same = self._sorted[1:] == self._sorted[:-1]
+        both = np.zeros(len(self._sorted), dtype=bool)
+        both[1:] |= same
+        both[:-1] |= same
+        return np.sort(self._order[both]).astype(np.int64)
+
+    def find(self, wanted: pa.Array) -> Int64Array:
+        """The place of each of `M` ids, `[M]`; -1 for an id that is not there, and for null."""
+        texts = wanted.cast(pa.large_string())
+        found = np.empty(len(texts), dtype=np.int64)
+        for first in range(0, len(texts), _ROWS_AT_A_TIME):
+            part = texts[first : first + _ROWS_AT_A_TIME]
+            found[first : first + len(part)] = self._find(part)
+        return found
+
+    def find_one(self, wanted: str) -> int:
+        """The place of an id; -1 if it is not there."""
+        value = hash_of(wanted)
+        low, high, view = 0, len(self._view), self._view
+        while low < high:
+            middle = (low + high) // 2
+            if view[middle] < value:
+                low = middle + 1
+            else:
+                high = middle
+        while low < len(view) and view[low] == value:
+            place = int(self._order[low])
+            if self.column[place].as_py() == wanted:
+                return place
+            low += 1
+        return -1
+
+    def _find(self, texts: pa.Array) -> Int64Array:
+        if not len(self._sorted):
+            return np.full(len(texts), -1, dtype=np.int64)
+        values = hashes(texts)
+        places = self._in_order(values)
+        if places is None:
+            order = np.argsort(values)
+            near = np.minimum(np.searchsorted(self._sorted, values[order]), len(self._sorted) - 1)
+            places = np.empty(len(values), dtype=np.int64)
+            places[order] = self._order[near]
+        is_right = pc.fill_null(pc.equal(self.column.take(pa.array(places)), texts), False)
+        wrong = np.flatnonzero(~is_right.to_numpy(zero_copy_only=False))
+        same_hash = self._hashes[places[wrong]] == values[wrong]
+        places[wrong] = -1
+        for row in wrong[same_hash].tolist():  # another id has the same hash, or this one is null
+            text = texts[row].as_py()
+            places[row] = -1 if text is None else self.find_one(text)
+        return places
+
+    def _in_order(self, values: UInt64Array) -> Int64Array | None:
+        """The places if these ids stand in the column in this order, each perhaps several times; else None.
+
+        Tables of one job mostly have their rows in one order, where no place has to be looked for.
+        """
+        steps = np.cumsum(np.diff(values, prepend=values[:1]) != 0)
+        for first in (self._following, self._following + 1):
+            places = steps + first
+            if len(places) and places[-1] < len(self._hashes) and (self._hashes[places] == values).all():
+                self._following = int(places[-1])
+                return np.asarray(places, dtype=np.int64)
+        return None
+
+
+@dataclass(frozen=True)
+class HexColumn:
+    """A column of `N` texts most of which are hexadecimal digits of one length: hashes, in half of the bytes.
+
+    `words` are their bits, `[N, W]`; `is_hex` says of which rows, `[N]`. The other rows are empty, or in `others`.
+    """
+
+    words: UInt64Array
+    is_hex: npt.NDArray[np.bool_]
+    others: dict[int, str]
+
+    @staticmethod
+    def of(texts: pa.Array | pa.ChunkedArray, num_words: int) -> HexColumn:
+        """The column of these texts, in which those of `16 · num_words` lower-case digits are packed."""
+        size = 16 * num_words
+        words = np.zeros((len(texts), num_words), dtype=np.uint64)
+        is_hex = np.zeros(len(texts), dtype=bool)
+        others: dict[int, str] = {}
+        first = 0
+        for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
+            for begin in range(0, len(chunk), _ROWS_AT_A_TIME):
+                part = chunk[begin : begin + _ROWS_AT_A_TIME].cast(pa.string())
+                fits = pc.fill_null(pc.match_substring_regex(part, f"^[0-9a-f]{{{size}}}$"), False)
+                places = np.flatnonzero(fits.to_numpy(zero_copy_only=False))
+                digits = "".join(part.take(pa.array(places)).to_pylist())
+                words[first + places] = np.frombuffer(bytes.fromhex(digits), np.uint64).reshape(-1, num_words)
+                is_hex[first + places] = True
+                if len(places) < len(part):
+                    rest = pc.and_(pc.invert(fits), pc.greater(pc.fill_null(pc.binary_length(part), 0), 0))
+                    others.update((first + row, part[row].as_py()) for row in pc.indices_nonzero(rest).to_pylist())
+                first += len(part)
+        return HexColumn(words, is_hex, others)
+
+    @staticmethod
+    def joined(parts: Sequence[HexColumn]) -> HexColumn:
+        """The rows of all these columns, one after the other."""
+        others: dict[int, str] = {}
+        first = 0
+        for part in parts:
+            others |= {first + place: text for place, text in part.others.items()}
+            first += len(part.is_hex)
+        words, is_hex = [part.words for part in parts], [part.is_hex for part in parts]
+        return HexColumn(np.concatenate(words), np.concatenate(is_hex), others)
+
+    def __getitem__(self, place: int) -> str:
+        if self.is_hex[place]:
+            return bytes(self.words[place].data).hex()
+        return self.others.get(place, "")
+
+    def equals(self, other: HexColumn) -> npt.NDArray[np.bool_]:
+        """Which rows are the same text in another column of as many rows and words, `[N]`."""
+        same: npt.NDArray[np.bool_] = (self.words == other.words).all(axis=1) & (self.is_hex == other.is_hex)
+        for place in self.others.keys() | other.others.keys():
+            same[place] = self[place] == other[place]
+        return same
+
+    def take(self, places: Int64Array) -> HexColumn:
+        """The rows at these places; an empty text where the place is -1."""
+        if not len(self.is_hex):
+            return HexColumn(np.zeros((len(places), self.words.shape[1]), np.uint64), np.zeros(len(places), bool), {})
+        there = places >= 0
+        others = {}
+        if self.others:
+            rows = np.flatnonzero(np.isin(places, list(self.others)))
+            others = {row: self.others[place] for row, place in zip(rows.tolist(), places[rows].tolist(), strict=True)}
+        words = self.words[places]
+        words[~there] = 0
+        return HexColumn(words, self.is_hex[places] & there, others)
+
+    def to_strings(self) -> pa.Array:
+        """The texts again."""
+        size = 16 * self.words.shape[1]
+        parts = []
+        for first in range(0, len(self.is_hex), _ROWS_AT_A_TIME):
+            part = self.words[first : first + _ROWS_AT_A_TIME]
+            digits = np.frombuffer(part.tobytes().hex().encode(), np.uint8)
+            is_hex = self.is_hex[first : first + len(part)]
+            lengths = np.where(is_hex, size, 0)
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            kept = digits if is_hex.all() else digits.reshape(len(part), size)[is_hex].ravel()
+            parts.append(pa.StringArray.from_buffers(len(part), pa.py_buffer(offsets), pa.py_buffer(kept.tobytes())))
+        texts = pa.concat_arrays(parts) if parts else pa.array([], pa.string())
+        if self.others:
+            mask = np.zeros(len(texts), dtype=bool)
+            mask[list(self.others)] = True
+            texts = pc.replace_with_mask(
+                texts, mask, pa.array([self.others[p] for p in sorted(self.others)], pa.string())
+            )
+        return texts
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a log says of `N` videos, in columns: which it has, which are `ok`, and of which prompts these are."""
+
+    is_known: npt.NDArray[np.bool_]
+    is_ok: npt.NDArray[np.bool_]
+    prompt_hashes: HexColumn
