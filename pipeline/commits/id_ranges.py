@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.commits.snapshot import FinishedVideos
+from pipeline.commits.finished import FinishedVideos
 
 
 class IdRange(NamedTuple):
