@@ -15,7 +15,7 @@ from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from model.media.h264_headers import NotCertain, PresentationOrder, Sequence, Slice, sequence_of, slices_of
+from model.media.h264_headers import Configuration, NotCertain, PresentationOrder, Slice, configuration_of, slices_of
 from model.media.raw_frames import RawFrame, Unreadable
 
 _FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
@@ -46,15 +46,15 @@ def _timed(
     container: InputContainer, stream: VideoStream, raise_failure: Callable[[], None]
 ) -> Generator[tuple[int, bool], None, None]:
     """Times and whether they are those of keys. A frame comes when 16 more after it are found whole."""
-    sequence = sequence_of(stream.codec_context.extradata or b"")
-    order = PresentationOrder(sequence)
+    configuration = configuration_of(stream.codec_context.extradata or b"")
+    order = PresentationOrder(configuration.sequence)
     syntax = BitStreamFilterContext("h264_metadata", stream)  # it reads all headers, and fails where one makes no sense
     certain: deque[tuple[int, bool]] = deque()
     for packet in container.demux(stream):
         raise_failure()
         if not packet.size:
             break
-        certain += order.add(*_checked(packet, syntax, sequence))
+        certain += order.add(*_checked(packet, syntax, configuration))
         while len(certain) > _MARGIN:
             yield certain.popleft()
     raise_failure()
@@ -62,11 +62,11 @@ def _timed(
     yield from certain
 
 
-def _checked(packet: Any, syntax: BitStreamFilterContext, sequence: Sequence) -> tuple[Slice, int, bool]:
+def _checked(packet: Any, syntax: BitStreamFilterContext, configuration: Configuration) -> tuple[Slice, int, bool]:
     """The first slice of a packet, its time, and whether decoding can begin with it."""
     if packet.is_corrupt or packet.is_discard or packet.pts is None:
         raise NotCertain("a packet that is damaged, not shown or without a time")
-    slices = slices_of(bytes(packet), sequence)
+    slices = slices_of(bytes(packet), configuration)
     is_key, time = packet.is_keyframe and all(one.is_intra for one in slices), int(packet.pts)
     is_odd = slices[0].is_idr and not packet.is_keyframe
     if is_odd or len(syntax.filter(packet)) != 1:  # which takes the packet's content away

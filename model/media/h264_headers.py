@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-_SLICE, _IDR_SLICE, _SEQUENCE = 1, 5, 7
-_HARMLESS = {_SLICE, _IDR_SLICE, 6, _SEQUENCE, 8, 9, 12}  # and messages, picture headers, delimiters, filling
+_SLICE, _IDR_SLICE, _SEQUENCE, _PICTURE = 1, 5, 7, 8
+_HARMLESS = {_SLICE, _IDR_SLICE, 6, _SEQUENCE, _PICTURE, 9, 12}  # and messages, delimiters, filling
 _HIGH_PROFILES = {100, 110, 122, 244, 44}
 _UNMEASURED = 255  # an aspect ratio that is written out
-_HEADER_BYTES = 64
-_I_SLICES = {2, 7}
+_HEADER_BYTES = 512  # weights of many references are long
+_B, _I = 1, 2  # kinds of slices; 0 is P
+_MAX_REFERENCES = 32
+_END_OF_CHANGES = 3
 
 
 class NotCertain(Exception):
@@ -27,11 +29,34 @@ class Sequence:
     """A sequence header. `num_held` is how many frames may wait for one that is coded later and shown earlier."""
 
     data: bytes
-    length_bytes: int
     frame_num_bits: int
     order_bits: int  # 0: frames are shown as they are coded
     has_planes: bool
+    has_colors: bool
+    bit_depth: int
     num_held: int
+
+
+@dataclass(frozen=True)
+class PictureHeader:
+    """What a picture header (`pps`) says of the headers of slices."""
+
+    has_cabac: bool
+    has_bottom_order: bool
+    num_references: tuple[int, int]
+    weighs: tuple[bool, bool]  # slices P, slices B
+    quantizer: int
+    has_copies: bool
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """All that stands in front of a stream. `pictures` are the picture headers by their number."""
+
+    length_bytes: int
+    sequence: Sequence
+    pictures: dict[int, PictureHeader]
+    units: frozenset[bytes]
 
 
 @dataclass(frozen=True)
@@ -70,27 +95,60 @@ class Bits:
                 raise NotCertain("a number is too long")
         return (1 << zeros) - 1 + self.take(zeros)
 
+    def signed(self) -> int:
+        """A signed number in Exp-Golomb code, `se(v)`."""
+        number = self.number()
+        return (number + 1) // 2 if number % 2 else -(number // 2)
 
-def sequence_of(configuration: bytes) -> Sequence:
-    """The sequence header of an `avcC` box, which MP4 and Matroska have."""
-    if len(configuration) < 8 or configuration[0] != 1 or configuration[5] & 31 != 1:
+
+def configuration_of(box: bytes) -> Configuration:
+    """What an `avcC` box holds, which MP4 and Matroska have."""
+    if len(box) < 8 or box[0] != 1 or box[5] & 31 != 1:
         raise NotCertain("not one sequence header in front")
-    size = int.from_bytes(configuration[6:8], "big")
-    data = configuration[8 : 8 + size]
-    if len(data) != size or not data or data[0] & 31 != _SEQUENCE:
-        raise NotCertain("a damaged sequence header")
-    return _sequence(data, 1 + (configuration[4] & 3))
+    units, place = [], 6
+    for count in (1, None):
+        if count is None:
+            count, place = box[place] if place < len(box) else 0, place + 1
+        for _ in range(count):
+            start = place + 2
+            place = start + int.from_bytes(box[place:start], "big")
+            units.append(box[start:place])
+    if place > len(box) or not all(units) or units[0][0] & 31 != _SEQUENCE:
+        raise NotCertain("damaged headers in front")
+    sequence = _sequence(units[0])
+    pictures = dict(_picture(unit) for unit in units[1:])
+    return Configuration(1 + (box[4] & 3), sequence, pictures, frozenset(units))
 
 
-def _sequence(data: bytes, length_bytes: int) -> Sequence:
+def _picture(data: bytes) -> tuple[int, PictureHeader]:
+    if data[0] & 31 != _PICTURE:
+        raise NotCertain("a damaged picture header")
+    bits = Bits(data[1:])
+    number = bits.number()
+    bits.number()
+    has_cabac, has_bottom_order = bool(bits.take(1)), bool(bits.take(1))
+    if bits.number():
+        raise NotCertain("groups of slices")
+    num_references = (1 + bits.number(), 1 + bits.number())
+    weighs = (bool(bits.take(1)), bits.take(2) == 1)
+    quantizer = 26 + bits.signed()
+    bits.signed(), bits.signed(), bits.take(2)
+    return number, PictureHeader(
+        has_cabac, has_bottom_order, num_references, weighs, quantizer, has_copies=bool(bits.take(1))
+    )
+
+
+def _sequence(data: bytes) -> Sequence:
     bits = Bits(data[1:])
     profile = bits.take(8)
     bits.take(16)
     bits.number()
-    has_planes = False
+    colors, has_planes, bit_depth = 1, False, 8
     if profile in _HIGH_PROFILES:
-        has_planes = bits.number() == 3 and bool(bits.take(1))
-        bits.number(), bits.number(), bits.take(1)
+        colors = bits.number()
+        has_planes = colors == 3 and bool(bits.take(1))
+        bit_depth += bits.number()
+        bits.number(), bits.take(1)
         if bits.take(1):
             raise NotCertain("scaling matrices")
     elif profile not in (66, 77, 88):
@@ -113,7 +171,8 @@ def _sequence(data: bytes, length_bytes: int) -> Sequence:
     num_held = _num_held(bits) if bits.take(1) else None
     if order_bits and num_held is None:
         raise NotCertain("no number of frames that may be held back")
-    return Sequence(data, length_bytes, frame_num_bits, order_bits, has_planes, num_held or 0)
+    has_colors = colors > 0 and not has_planes
+    return Sequence(data, frame_num_bits, order_bits, has_planes, has_colors, bit_depth, num_held or 0)
 
 
 def _num_held(bits: Bits) -> int | None:
@@ -153,17 +212,17 @@ def _skip_rate(bits: Bits) -> bool:
     return True
 
 
-def slices_of(packet: bytes, sequence: Sequence) -> list[Slice]:
+def slices_of(packet: bytes, configuration: Configuration) -> list[Slice]:
     """The slices of a packet, which must be those of one whole frame."""
     found = []
-    for unit in _units(packet, sequence.length_bytes):
+    for unit in _units(packet, configuration):
         kind = unit[0] & 31
         if unit[0] & 128 or kind not in _HARMLESS:
             raise NotCertain(f"a unit of kind {kind}")
-        if kind == _SEQUENCE and unit != sequence.data:
-            raise NotCertain("another sequence header")
+        if kind in (_SEQUENCE, _PICTURE) and unit not in configuration.units:
+            raise NotCertain("another header")
         if kind in (_SLICE, _IDR_SLICE):
-            found.append(_slice(unit, sequence))
+            found.append(_slice(unit, configuration))
     if not found or found[0].first_block:
         raise NotCertain("a frame without a beginning")
     for before, one in pairwise(found):
@@ -173,31 +232,81 @@ def slices_of(packet: bytes, sequence: Sequence) -> list[Slice]:
     return found
 
 
-def _units(packet: bytes, length_bytes: int) -> Iterator[bytes]:
+def _units(packet: bytes, configuration: Configuration) -> Iterator[bytes]:
     place = 0
     while place < len(packet):
-        start = place + length_bytes
+        start = place + configuration.length_bytes
         stop = start + int.from_bytes(packet[place:start], "big")
         if stop > len(packet) or stop == start:
             raise NotCertain("units that do not fill their packet")
-        yield (
-            packet[start:stop] if packet[start] & 31 == _SEQUENCE else packet[start : min(stop, start + _HEADER_BYTES)]
-        )
+        is_header = packet[start] & 31 in (_SEQUENCE, _PICTURE)
+        yield packet[start : stop if is_header else min(stop, start + _HEADER_BYTES)]
         place = stop
 
 
-def _slice(unit: bytes, sequence: Sequence) -> Slice:
-    bits = Bits(unit[1:])
-    first_block, kind = bits.number(), bits.number()
-    bits.number()
+def _slice(unit: bytes, configuration: Configuration) -> Slice:
+    """The header of a slice, to its quantizer: a decoder gives up a frame where one of these makes no sense."""
+    sequence, bits = configuration.sequence, Bits(unit[1:])
+    first_block, kind = bits.number(), bits.number() % 5
+    picture = configuration.pictures.get(bits.number())
+    if picture is None or kind > 2:
+        raise NotCertain("a slice of an unknown kind")
     if sequence.has_planes:
         bits.take(2)
     frame_num = bits.take(sequence.frame_num_bits)
-    is_idr = unit[0] & 31 == _IDR_SLICE
-    if is_idr:
-        bits.number()
+    is_idr, is_reference = unit[0] & 31 == _IDR_SLICE, bool(unit[0] & 0x60)
+    if is_idr and (bits.number() > 65535 or kind != _I or not is_reference):
+        raise NotCertain("an IDR frame that is none")
     order = bits.take(sequence.order_bits)
-    return Slice(first_block, kind in _I_SLICES, is_idr, bool(unit[0] & 0x60), frame_num, order)
+    if sequence.order_bits and picture.has_bottom_order:
+        bits.signed()
+    if picture.has_copies and bits.number():
+        raise NotCertain("a copy of a slice")
+    _skip_references(bits, kind, picture, sequence)
+    if is_reference:
+        _skip_marking(bits, is_idr)
+    if picture.has_cabac and kind != _I and bits.number() > 2:
+        raise NotCertain("an unknown table of CABAC")
+    if not -6 * (sequence.bit_depth - 8) <= picture.quantizer + bits.signed() <= 51:
+        raise NotCertain("a quantizer out of range")
+    return Slice(first_block, kind == _I, is_idr, is_reference, frame_num, order)
+
+
+def _skip_references(bits: Bits, kind: int, picture: PictureHeader, sequence: Sequence) -> None:
+    if kind == _I:
+        return
+    if kind == _B:
+        bits.take(1)
+    num_lists, counts = 1 + (kind == _B), picture.num_references
+    if bits.take(1):
+        counts = (1 + bits.number(), 1 + bits.number() if kind == _B else 0)
+    if max(counts[:num_lists]) > _MAX_REFERENCES:
+        raise NotCertain("too many references")
+    for _ in range(num_lists):
+        if bits.take(1):
+            while bits.number() < _END_OF_CHANGES:
+                bits.number()
+    if not picture.weighs[kind]:
+        return
+    denominators = [bits.number() for _ in range(1 + sequence.has_colors)]
+    if max(denominators) > 7:
+        raise NotCertain("weights out of range")
+    for count in counts[:num_lists]:
+        for _ in range(count):
+            for num_values in (2, 4) if sequence.has_colors else (2,):
+                if bits.take(1) and not all(-128 <= bits.signed() <= 127 for _ in range(num_values)):
+                    raise NotCertain("weights out of range")
+
+
+def _skip_marking(bits: Bits, is_idr: bool) -> None:
+    if is_idr:
+        bits.take(2)
+    elif bits.take(1):
+        while operation := bits.number():
+            if operation > 4:  # 5 begins the order anew
+                raise NotCertain("frames that are forgotten at once")
+            for _ in range(1 + (operation == 3)):
+                bits.number()
 
 
 class PresentationOrder:
