@@ -8,6 +8,7 @@ bounded by what is collected and by one part. Rows of a video that is larger tha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 _COLLECTED_BYTES = 24 << 20
 _BATCH_ROWS = 32_768
+_SORTED_BYTES = 128 << 20
 _LONG_RUN_ROWS = 128
 
 
@@ -54,6 +56,13 @@ class _Runs:
             ordered = rows.combine_chunks().take(pa.array(places))
         return ordered, _Runs(self.videos[order], lengths)
 
+    def cut(self, rows: pa.Table, first: int, stop: int) -> tuple[pa.Table, _Runs]:
+        """The rows of the videos `[first, stop)`, where these runs are by video."""
+        start, end = np.searchsorted(self.videos, [first, stop]).tolist()
+        before = int(self.lengths[:start].sum())
+        found = _Runs(self.videos[start:end], self.lengths[start:end])
+        return rows.slice(before, int(found.lengths.sum())), found
+
     @staticmethod
     def joined(parts: Sequence[_Runs]) -> _Runs:
         """Runs one after the other."""
@@ -64,7 +73,8 @@ class RowsByVideo:
     """Rows of one table: `put` takes them in any order of videos, `batches` gives them by video. Used in a `with`.
 
     `part_ends` are numbers of videos, ascending: the output is made in parts `[end before, end)`. A file in `folder`
-    takes rows as soon as `collected_bytes` of them are in memory.
+    takes rows as soon as `collected_bytes` of them are in memory. Of a part that is larger, about `sorted_bytes` are
+    put in order at a time, because Arrow cannot join 2 GiB of masks' codes.
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class RowsByVideo:
         part_ends: Ints,
         folder: Path,
         collected_bytes: int = _COLLECTED_BYTES,
+        sorted_bytes: int = _SORTED_BYTES,
     ) -> None:
         self._schema = TABLES[table]
         self._without_id = [name for name in self._schema.names if name != "video_id"]
@@ -81,6 +92,7 @@ class RowsByVideo:
         self._numbers: Mapping[str, int] = {video_id: number for number, video_id in enumerate(video_ids)}
         self._part_ends = part_ends
         self._most_bytes = collected_bytes
+        self._sorted_bytes = sorted_bytes
         self._path = folder / f"{table}.arrow"
         self._collected: list[tuple[pa.Table, _Runs]] = []
         self._collected_bytes = 0
@@ -88,6 +100,7 @@ class RowsByVideo:
         self._writer: Any = None
         self._num_written = 0
         self._parts: dict[int, list[tuple[int, _Runs]]] = {}
+        self._part_bytes: Counter[int] = Counter()
 
     def __enter__(self) -> RowsByVideo:
         return self
@@ -103,6 +116,13 @@ class RowsByVideo:
             ValueError: they do not fit the table, or hold a video that was not announced.
             StorageError: the disk is full.
         """
+        # What it is a part of is counted as well, which is quick and mostly enough to know that it is small.
+        is_small = rows.get_total_buffer_size() <= self._sorted_bytes
+        if not is_small and rows.nbytes > self._sorted_bytes and rows.num_rows > 1:
+            half = rows.num_rows // 2
+            self.put(rows.slice(0, half))
+            self.put(rows.slice(half))
+            return
         ids = rows["video_id"].combine_chunks()
         ids = ids if pa.types.is_dictionary(ids.type) else ids.dictionary_encode()
         for chunk in ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]:
@@ -128,15 +148,38 @@ class RowsByVideo:
             return
         self._write_run()
         self._close()
-        with pa.OSFile(str(self._path), "rb") as source, pa.ipc.open_file(source) as reader:
+        # A large part is mapped, so that memory holds a share of it; otherwise reading is faster.
+        with (
+            pa.OSFile(str(self._path), "rb") as source,
+            pa.memory_map(str(self._path)) as mapped,
+            pa.ipc.open_file(source) as plain_reader,
+            pa.ipc.open_file(mapped) as mapped_reader,
+        ):
             for part in sorted(self._parts):
-                pieces = self._parts[part]
-                if len({video for _, runs in pieces for video in runs.videos[[0, -1]].tolist()}) == 1:
-                    for number, runs in pieces:
-                        yield from self._finished(pa.Table.from_batches([reader.get_batch(number)]), runs)
-                else:
-                    read = [(pa.Table.from_batches([reader.get_batch(number)]), runs) for number, runs in pieces]
-                    yield from self._finished(*self._sorted(read))
+                reader = mapped_reader if self._part_bytes[part] > self._sorted_bytes else plain_reader
+                read = [(pa.Table.from_batches([reader.get_batch(n)]), runs) for n, runs in self._parts[part]]
+                for pieces in self._shares(part, read):
+                    if len({video for _, runs in pieces for video in runs.videos[[0, -1]].tolist()}) == 1:
+                        for rows, runs in pieces:
+                            yield from self._finished(rows, runs)
+                    else:
+                        yield from self._finished(*self._sorted(pieces))
+
+    def _shares(
+        self, part: int, pieces: Sequence[tuple[pa.Table, _Runs]]
+    ) -> Iterator[Sequence[tuple[pa.Table, _Runs]]]:
+        """A part by videos, in shares of about `sorted_bytes` or of one video. The rows of a piece are by video."""
+        if self._part_bytes[part] <= self._sorted_bytes:
+            yield pieces
+            return
+        videos = np.concatenate([runs.videos for _, runs in pieces])
+        run_bytes = np.concatenate([runs.lengths * (rows.nbytes / rows.num_rows) for rows, runs in pieces])
+        numbers, places = np.unique(videos, return_inverse=True)
+        shares = np.cumsum(np.bincount(places, run_bytes)) // self._sorted_bytes
+        for first in numbers[np.concatenate([[True], np.diff(shares) > 0])]:
+            later = numbers[shares > shares[numbers == first]]
+            stop = later[0] if len(later) else numbers[-1] + 1
+            yield [cut for rows, runs in pieces if (cut := runs.cut(rows, first, stop))[0].num_rows]
 
     def _number(self, video_id: str) -> int:
         number = self._numbers.get(video_id)
@@ -173,6 +216,7 @@ class RowsByVideo:
                     self._writer.write_batch(batch)
                     found = _Runs(runs.videos[first:stop], runs.lengths[first:stop])
                     self._parts.setdefault(int(parts[first]), []).append((self._num_written, found))
+                    self._part_bytes[int(parts[first])] += batch.nbytes
                     self._num_written += 1
 
     def _close(self) -> None:

@@ -53,6 +53,25 @@ def test_rows_come_by_video_as_a_sort_would_give_them(
     assert found.equals(expected)
 
 
+@pytest.mark.parametrize("sorted_bytes", [1, 1_500, 4_000])
+def test_a_part_of_large_rows_is_put_in_order_a_share_at_a_time(tmp_path: Path, sorted_bytes: int) -> None:
+    """A share is one video, or of its size but for the last video in it."""
+    ids = [f"v{number:02d}" for number in range(20)]
+    rows = {name: mask_rows(name, (1,), 2 + number % 5) for number, name in enumerate(ids)}
+    largest = max(one.nbytes for one in rows.values())
+    shuffled = np.random.default_rng(0).permutation(20).tolist()
+    with RowsByVideo(
+        "masks", ids, part_ends([5] * 20, 1_000), tmp_path, collected_bytes=1, sorted_bytes=sorted_bytes
+    ) as table:
+        for number in shuffled:
+            table.put(encoded(rows[ids[number]]))
+        found = list(table.batches())
+    assert pa.Table.from_batches(found, MASKS).equals(pa.concat_tables(rows.values()))
+    together = [batch.nbytes for batch in found if batch["video_id"][0] != batch["video_id"][-1]]
+    assert all(num_bytes <= sorted_bytes + largest for num_bytes in together)
+    assert len(together) > 1 or sorted_bytes == 1
+
+
 def test_short_runs_are_ordered_as_well(tmp_path: Path) -> None:
     ids = [f"v{number:03d}" for number in range(300)]
     rows = pa.concat_tables([video_row(Outcome(name, Status.OK, name, 1, 1), 1) for name in ids])
