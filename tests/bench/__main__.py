@@ -1,7 +1,7 @@
 """`python -m tests.bench`: ours against `transformers` and `sam2` in turn, on the same frames, weights, dtype, threads.
 
 Prints medians and ratios; writes bench.json and bench.png. Parts: rle, decode, memory, efficiency, feed, clips, frames
-(with the parts of a frame). The file is saved after each of them; a part that is run again replaces what is there of it.
+(with the parts of a frame). The file is saved after each; a part that is run again replaces what is there of it.
 
 `python -m tests.bench --device cuda` is the check of a GPU instead: whether it is right and how fast, in parts of its
 own (environment, parity, waits, rates, launches, attention, jobs, suite, references, compiled, faults), with check.json
