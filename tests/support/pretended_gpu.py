@@ -30,7 +30,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 _HOST = torch.device("cpu")
 _RUBBISH = 0xA5
@@ -60,8 +60,8 @@ class OnDevice(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, OnDevice)]
-        return tensors[0].gpu.run(func, args, kwargs or {})
+        gpu = next(leaf for leaf in _leaves((args, kwargs)) if isinstance(leaf, OnDevice)).gpu
+        return gpu.run(func, args, kwargs or {})
 
     def tolist(self) -> Any:
         """The values; the host waits for them."""
@@ -117,7 +117,7 @@ class PretendedGpu:
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """One operation of torch."""
         name = func.overloadpacket.__name__
-        leaves = tree_flatten((args, kwargs))[0]
+        leaves = list(_leaves((args, kwargs)))
         of_device = [leaf for leaf in leaves if isinstance(leaf, OnDevice)]
         if any(one.gpu is not self for one in of_device):
             raise AssertionError(f"{name}: a tensor of another pretended GPU, which somebody has kept")
@@ -137,18 +137,21 @@ class PretendedGpu:
                 return func.decompose(*args, **kwargs)
         if of_device:
             self._check_places(name, args, leaves)
-        return self._compute(func, args, kwargs, bool(of_device) or _is_cuda(target))
+        return self._compute(func, args, kwargs, of_device, bool(of_device) or _is_cuda(target))
 
-    def _compute(self, func: Any, args: Any, kwargs: dict[str, Any], on_device: bool) -> Any:
-        wrappers = {id(one.host): one for one in tree_flatten((args, kwargs))[0] if isinstance(one, OnDevice)}
+    def _compute(self, func: Any, args: Any, kwargs: dict[str, Any], of_device: list[OnDevice], on_device: bool) -> Any:
+        out = func(*_mapped(_on_host, args), **_mapped(_on_host, kwargs))
+        if not on_device:
+            return out
+        wrappers = {id(one.host): one for one in of_device}
 
-        def wrapped(out: Any) -> Any:
-            if not on_device or not isinstance(out, Tensor):
-                return out
-            known = wrappers.get(id(out))
-            return OnDevice(out, self) if known is None else known
+        def wrapped(one: Any) -> Any:
+            if not isinstance(one, Tensor):
+                return one
+            known = wrappers.get(id(one))
+            return OnDevice(one, self) if known is None else known
 
-        return tree_map(wrapped, func(*tree_map(_on_host, args), **tree_map(_on_host, kwargs)))
+        return _mapped(wrapped, out)
 
     def _check_places(self, name: str, args: Any, leaves: list[Any]) -> None:
         """Whether a GPU would take these arguments, and whether the host would wait."""
@@ -278,6 +281,26 @@ class _Mode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._gpu.run(func, args, kwargs or {})
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    """What operations of torch take and give, without the tuples, lists and dictionaries around it."""
+    if isinstance(values, dict):
+        values = values.values()
+    elif not isinstance(values, tuple | list):
+        yield values
+        return
+    for value in values:
+        yield from _leaves(value)
+
+
+def _mapped(change: Callable[[Any], Any], values: Any) -> Any:
+    """`tree_map` of torch, which takes longer than the operations of a small network."""
+    if type(values) is tuple or type(values) is list:
+        return type(values)([_mapped(change, value) for value in values])
+    if type(values) is dict:
+        return {key: _mapped(change, value) for key, value in values.items()}
+    return tree_map(change, values) if isinstance(values, tuple) else change(values)
 
 
 def _on_host(value: Any) -> Any:
