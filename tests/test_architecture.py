@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import model
+from tests.conftest import LONGEST
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs/architecture.md").read_text()
@@ -207,6 +208,11 @@ def test_dataclasses_keep_the_limit_of_parameters() -> None:
         if isinstance(node, ast.ClassDef) and node.decorator_list and fields_of(node) > 8
     }
     assert found == {"pipeline.output.mask_rows.Mask"}
+
+
+def test_the_files_that_are_tested_first_are_there() -> None:
+    assert not [str(path) for path in LONGEST if not path.is_file()]
+    assert len(set(LONGEST)) == len(LONGEST)
 
 
 @pytest.mark.slow
