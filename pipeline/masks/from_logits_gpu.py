@@ -3,10 +3,10 @@
 Plain formula: `pycocotools.encode(upsample(logits) > 0)`; the bytes are the same. `pack_runs` runs on the device and
 makes one buffer of int32. Its size follows from shapes alone, so the host never waits to learn how many runs there are:
 
-    scores B | predicted IoUs B | largest logits B | numbers of boundaries B | places of boundaries, by chunk of objects
+    scores B | predicted IoUs B | sums of logits B | numbers of boundaries B | places of boundaries, by chunk of objects
 
-The first three are float32, the scores bit for bit. The largest logit is that by absolute value. It is inf or nan if
-any logit of the object is, because neither a mask nor a score need show that. A boundary is a pixel in column order at
+The first three are float32, the scores bit for bit. The sum of an object's logits is inf or nan if any of them is,
+which neither a mask nor a score need show. A boundary is a pixel in column order at
 which a mask changes. Masks begin with zeros, so a mask with its first pixel set has a boundary at 0. The places of one
 chunk follow one another without gaps. The chunk has room for `places_per_column` boundaries in each column of each
 mask, which its objects share. An object that finds no room comes out as `None`, and its whole mask is copied.
@@ -16,7 +16,6 @@ Legend: B objects, h w logits, H, W pixels of the video, N = H·W.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,14 +52,14 @@ DEFAULT_PACKING = Packing()
 
 @dataclass(frozen=True)
 class FrameRuns:
-    """The content of one buffer: scores, largest absolute logit and the runs of each object.
+    """The content of one buffer: scores, the sum of the logits and the runs of each object.
 
     The runs are `None` for an object that found no room.
     """
 
     object_scores: list[float]
     predicted_ious: list[float]
-    largest_logits: list[float]
+    logit_sums: list[float]
     runs: list[Runs | None]
 
 
@@ -82,14 +81,16 @@ def pack_runs(
         # By object, then by pixel, so that what finds no room is of the last objects.
         found = torch.nonzero_static(changes_BN, size=packing.capacity(len(chunk_Bhw), size_hw), fill_value=-1)
         places.append(found[:, 1].int())
-    values = torch.stack((object_scores_B.float(), predicted_ious_B.float(), largest_logits(logits_Bhw)))
+    values = torch.stack((object_scores_B.float(), predicted_ious_B.float(), logit_sums(logits_Bhw)))
     return torch.cat((values.flatten().view(torch.int32), *counts, *places))
 
 
-def largest_logits(logits_Bhw: torch.Tensor) -> torch.Tensor:
-    """The largest absolute logit of each object, float32 `[B]`: inf or nan if any logit of the object is."""
-    largest: torch.Tensor = torch.linalg.vector_norm(logits_Bhw.flatten(1), ord=math.inf, dim=1)
-    return largest.float()
+def logit_sums(logits_Bhw: torch.Tensor) -> torch.Tensor:
+    """The sum of each object's logits, float32 `[B]`: inf or nan if any of them is.
+
+    It costs a CPU a tenth of what finding the largest one does.
+    """
+    return logits_Bhw.flatten(1).sum(dim=1, dtype=torch.float32)
 
 
 def unpack_runs(
@@ -99,7 +100,7 @@ def unpack_runs(
     buffer = packed.numpy()
     start = 4 * num_objects
     counts_B = buffer[3 * num_objects : start]
-    scores_B, ious_B, largest_B = buffer[: 3 * num_objects].view(np.float32).reshape(3, num_objects)
+    scores_B, ious_B, sums_B = buffer[: 3 * num_objects].view(np.float32).reshape(3, num_objects)
     runs: list[Runs | None] = []
     step = packing.objects_per_chunk(size_hw)
     for first in range(0, num_objects, step):
@@ -107,7 +108,7 @@ def unpack_runs(
         capacity = packing.capacity(len(chunk_counts), size_hw)
         runs += _chunk_runs(buffer[start : start + capacity], chunk_counts, size_hw)
         start += capacity
-    return FrameRuns(scores_B.tolist(), ious_B.tolist(), largest_B.tolist(), runs)
+    return FrameRuns(scores_B.tolist(), ious_B.tolist(), sums_B.tolist(), runs)
 
 
 def _chunk_runs(

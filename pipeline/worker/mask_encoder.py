@@ -22,7 +22,7 @@ import torch
 from model import FrameResult, device_type, download, upsample_logits
 from pipeline.errors import NotFinite
 from pipeline.masks.from_logits import encode_logits, encode_masks
-from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, largest_logits, pack_runs, unpack_runs
+from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, logit_sums, pack_runs, unpack_runs
 from pipeline.masks.rle import Rle, rle_of_runs
 from pipeline.output.mask_rows import Mask, MaskRows
 from pipeline.records import FramePosition
@@ -56,17 +56,17 @@ class Positions(Protocol):
 class _Encoded:
     """What a helper made of one frame; `None` for an object whose runs did not fit into the copy.
 
-    `largest_logits` are absolute. Where a number is not finite, no mask was encoded.
+    `logit_sums` are not finite if a logit is not. Where a number is not finite, no mask was encoded.
     """
 
     rles: list[Rle | None]
     object_scores: list[float]
     predicted_ious: list[float]
-    largest_logits: list[float]
+    logit_sums: list[float]
 
     def not_finite(self) -> int | None:
         """The first object of which a number is nan or inf, by its place in the frame's result."""
-        numbers = zip(self.object_scores, self.predicted_ious, self.largest_logits, strict=True)
+        numbers = zip(self.object_scores, self.predicted_ious, self.logit_sums, strict=True)
         return next((place for place, found in enumerate(numbers) if not all(map(math.isfinite, found))), None)
 
 
@@ -160,7 +160,7 @@ class MaskEncoder:
             [],
             result.object_scores_B.float().tolist(),
             result.predicted_ious_B.float().tolist(),
-            largest_logits(result.logits_BHW).tolist(),
+            logit_sums(result.logits_BHW).tolist(),
         )
         if encoded.not_finite() is None:
             encoded.rles.extend(encode_logits(result.logits_BHW, self._frames.size_hw))
@@ -173,7 +173,7 @@ class MaskEncoder:
         frame = unpack_runs(packed, num_objects, size_hw, self._packing)
         rles = [None if runs is None else rle_of_runs(runs, size_hw[0]) for runs in frame.runs]
         self.seconds += time.perf_counter() - started
-        return _Encoded(rles, frame.object_scores, frame.predicted_ious, frame.largest_logits)
+        return _Encoded(rles, frame.object_scores, frame.predicted_ious, frame.logit_sums)
 
     def _take(self) -> None:
         waiting = self._waiting[0]

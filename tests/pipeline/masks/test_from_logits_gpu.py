@@ -73,7 +73,7 @@ def test_objects_in_several_chunks_are_in_order() -> None:
     assert [rle_of_runs(runs, 90) for runs in frame.runs if runs is not None] == usual_route(logits, (90, 120))
     assert frame.object_scores == scores(5).tolist()
     assert frame.predicted_ious == (scores(5) / 2).tolist()
-    assert frame.largest_logits == logits.abs().amax(dim=(1, 2)).tolist()
+    assert frame.logit_sums == pytest.approx(logits.sum(dim=(1, 2)).tolist(), rel=1e-4)
 
 
 def test_a_mask_with_too_many_runs_is_named_and_the_others_are_whole() -> None:
