@@ -58,8 +58,8 @@ def page(
         else ""
     )
     lines = [
-        f"maskmill: check of output={redact_uri(str(config.output))}: nothing is labeled"
-        f", and nothing is written{' but log_file=' if config.log_file else ''}",
+        f"maskmill: check of output={redact_uri(str(config.output))}: nothing is labeled "
+        f"and nothing is written{' but log_file=' if config.log_file else ''}",
         f"videos   {plan.num_videos}: {plan.num_to_label} to label, {plan.num_done} finished before, "
         f"{plan.num_no_prompts} without prompts, {plan.num_refused} with wrong rows",
         *_former(former, is_pruned=config.prune),
