@@ -43,7 +43,7 @@ PARTS: dict[str, Part] = {
     "jobs": Part(jobs, 150),
     "suite": Part(suite, 120),
     "references": Part(references, 150),
-    "compiled": Part(compiled, 180),
+    "compiled": Part(compiled, 240),
     "faults": Part(faults, 40),
 }
 
