@@ -21,7 +21,7 @@ from pycocotools import mask as coco
 
 from model import upsample_logits
 from pipeline.arrays import Int64Array
-from pipeline.masks.rle import Rle, Runs, rle_of_runs
+from pipeline.masks.rle import Rle, Runs, rles_of_runs
 
 # How far rounding in float32 may move a boundary: twice eight roundings of 6e-8, in units of the logits' spacing and
 # relative to the steepness at the boundary. Where the center of a pixel is nearer, the plain formula makes the mask.
@@ -188,9 +188,11 @@ def encode_logits(logits_BHW: torch.Tensor, size_hw: tuple[int, int]) -> list[Rl
         return []
     if not can_enlarge((logits_BHW.shape[1], logits_BHW.shape[2]), size_hw):
         return encode_masks(upsample_logits(logits_BHW, size_hw) > 0)
+    found = runs_of_logits(logits_BHW, size_hw)
+    codes = iter(rles_of_runs([runs for runs in found if runs is not None], size_hw[0]))
     return [
-        _plain(logits_BHW[index : index + 1], size_hw) if runs is None else rle_of_runs(runs, size_hw[0])
-        for index, runs in enumerate(runs_of_logits(logits_BHW, size_hw))
+        _plain(logits_BHW[index : index + 1], size_hw) if runs is None else next(codes)
+        for index, runs in enumerate(found)
     ]
 
 

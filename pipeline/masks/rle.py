@@ -10,6 +10,7 @@ Legend: H, W pixels of the video as displayed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,36 @@ class Rle:
 
 def rle_of_runs(runs: Runs, height: int) -> Rle:
     """The code of a mask from its runs. `height` is the mask's, in pixels."""
-    return Rle(runs.counts().decode("ascii"), runs.area(), runs.bbox_xywh(height))
+    return rles_of_runs([runs], height)[0]
+
+
+def rles_of_runs(masks: Sequence[Runs], height: int) -> list[Rle]:
+    """The codes of several masks of one size from their runs. `height` is theirs, in pixels.
+
+    All masks go through each operation of numpy together. The operations of a mask by itself are short, and a thread
+    that makes many short ones keeps other threads of Python from theirs.
+    """
+    if not masks:
+        return []
+    lengths, starts, places = _joined([mask.lengths for mask in masks])
+    sizes = np.diff(starts, append=len(lengths))
+    ends = np.cumsum(lengths) - np.repeat(np.arange(len(masks)) * masks[0].lengths.sum(), sizes)
+    is_one = places % 2 == 1
+    first, last = ends - lengths, ends - 1  # pixels of a run
+    areas = np.add.reduceat(np.where(is_one, lengths, 0), starts)
+    crosses = np.logical_or.reduceat(is_one & (first // height != last // height), starts)
+    tops = np.where(crosses, 0, np.minimum.reduceat(np.where(is_one, first % height, height), starts))
+    bottoms = np.where(crosses, height - 1, np.maximum.reduceat(np.where(is_one, last % height, -1), starts))
+    has_ones = sizes > 1
+    lefts = first[starts + has_ones] // height
+    rights = last[starts + np.where(has_ones, sizes // 2 * 2 - 1, 0)] // height
+    boxes_N4 = np.stack((lefts, tops, rights - lefts + 1, bottoms - tops + 1), axis=1)
+    boxes_N4[~has_ones] = 0
+    codes = _compressed(lengths, starts, places)
+    return [
+        Rle(code, area, (x, y, width, height))
+        for code, area, (x, y, width, height) in zip(codes, areas.tolist(), boxes_N4.tolist(), strict=True)
+    ]
 
 
 def decode_rle(size_hw: tuple[int, int], counts: str | bytes) -> npt.NDArray[np.bool_]:
@@ -97,27 +127,24 @@ class Runs:
         """COCO's compressed form."""
         return compress(self.lengths)
 
-    def area(self) -> int:
-        """Number of pixels."""
-        return int(self.lengths[1::2].sum())
-
-    def bbox_xywh(self, height: int) -> tuple[int, int, int, int]:
-        """The box around the pixels of the mask: x, y, width, height. Zeros for an empty mask."""
-        ends = np.cumsum(self.lengths)
-        first, last = ends[0 : len(ends) - 1 : 2], ends[1::2] - 1
-        if len(last) == 0:
-            return 0, 0, 0, 0
-        left, right = int(first[0] // height), int(last[-1] // height)
-        crosses = bool((first // height != last // height).any())
-        top = 0 if crosses else int((first % height).min())
-        bottom = height - 1 if crosses else int((last % height).max())
-        return left, top, right - left + 1, bottom - top + 1
-
 
 def compress(lengths: Int64Array) -> bytes:
     """Run lengths to COCO's characters: base 32, lowest digit first, from the fourth run on as differences."""
+    return _compressed(*_joined([lengths]))[0].encode("ascii")
+
+
+def _joined(masks: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Runs of several masks one behind the other: lengths, starts of the masks, the place of each run in its mask."""
+    sizes = np.array([len(lengths) for lengths in masks])
+    starts = np.cumsum(sizes) - sizes
+    return np.concatenate(masks), starts, np.arange(sizes.sum()) - np.repeat(starts, sizes)
+
+
+def _compressed(lengths: Int64Array, starts: Int64Array, places: Int64Array) -> list[str]:
+    """See `compress`; the arguments are those that `_joined` gives."""
     values = lengths.copy()
-    values[3:] -= lengths[1:-2]
+    later = np.flatnonzero(places > 2)
+    values[later] -= lengths[later - 2]
     digits = np.empty((len(values), 7), dtype=np.uint8)
     used = np.zeros((len(values), 7), dtype=bool)
     open_ = np.ones(len(values), dtype=bool)
@@ -130,4 +157,6 @@ def compress(lengths: Int64Array) -> bytes:
         open_ &= more
         if not open_.any():
             break
-    return digits[used].tobytes()
+    text = digits[used].tobytes().decode("ascii")
+    ends = np.cumsum(np.add.reduceat(used.sum(axis=1), starts)).tolist()
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -23,7 +23,7 @@ from model import FrameResult, device_type, download, upsample_logits
 from pipeline.errors import NotFinite
 from pipeline.masks.from_logits import encode_logits, encode_masks
 from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, logit_sums, pack_runs, unpack_runs
-from pipeline.masks.rle import Rle, rle_of_runs
+from pipeline.masks.rle import Rle, rles_of_runs
 from pipeline.output.mask_rows import Mask, MaskRows
 from pipeline.records import FramePosition
 
@@ -171,7 +171,8 @@ class MaskEncoder:
         started = time.perf_counter()
         size_hw = self._frames.size_hw
         frame = unpack_runs(packed, num_objects, size_hw, self._packing)
-        rles = [None if runs is None else rle_of_runs(runs, size_hw[0]) for runs in frame.runs]
+        made = iter(rles_of_runs([runs for runs in frame.runs if runs is not None], size_hw[0]))
+        rles = [None if runs is None else next(made) for runs in frame.runs]
         self.seconds += time.perf_counter() - started
         return _Encoded(rles, frame.object_scores, frame.predicted_ious, frame.logit_sums)
 

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
 from pipeline.masks.from_logits import encode_logits, encode_masks
-from pipeline.masks.rle import MAX_PIXELS, Rle, decode_rle, parse_counts
+from pipeline.masks.rle import MAX_PIXELS, Rle, Runs, decode_rle, parse_counts, rles_of_runs
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -31,6 +31,23 @@ def test_counts_are_those_of_pycocotools(mask: np.ndarray) -> None:
     ys, xs = np.nonzero(mask)
     box = (xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1) if len(xs) else (0, 0, 0, 0)
     assert rle.bbox_xywh == tuple(map(int, box))
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=12)))
+@settings(max_examples=100, deadline=None)
+def test_masks_that_are_coded_together_are_those_of_pycocotools(masks_BHW: np.ndarray) -> None:
+    columns = [mask.T.ravel().astype(np.int8) for mask in masks_BHW]
+    runs = [
+        Runs(np.diff(np.flatnonzero(np.diff(column, prepend=0)), prepend=0, append=column.size).astype(np.int64))
+        for column in columns
+    ]
+    encoded = coco.encode(np.asfortranarray(masks_BHW.transpose(1, 2, 0).astype(np.uint8)))
+    expected = [
+        Rle(one["counts"].decode(), int(area), tuple(map(int, box)))
+        for one, area, box in zip(encoded, coco.area(encoded), coco.toBbox(encoded), strict=True)
+    ]
+    assert rles_of_runs(runs, masks_BHW.shape[1]) == expected
+    assert rles_of_runs([], 5) == []
 
 
 def test_logits_are_enlarged_and_cut_at_zero() -> None:
