@@ -57,8 +57,8 @@ class ModelConfig(Group):
         default="auto",
         description="The numbers that the network computes with. auto is bfloat16 on a GPU that computes with it "
         "(compute capability 8.0 or more) and float32 elsewhere; autocast computes products in bfloat16 and the rest "
-        "in float32, as the original does. float32 is not rounded to TF32. A job goes on with the numbers that it began "
-        "with.",
+        "in float32, as the original does. float32 is not rounded to TF32. A job goes on with the numbers that it "
+        "began with.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where the network runs; auto takes a GPU where there is one."
