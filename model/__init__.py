@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from model.media.readers import open_reader
     from model.media.sources import Media, OpenFile
     from model.network.compiled import CudaGraphs, compile_model, warm_up
-    from model.network.kernels import device_type, frames_per_batch
+    from model.network.kernels import device_type, frames_per_batch, names_of_kernels
     from model.network.precision import autocast_model
     from model.network.sam2 import Sam2
     from model.pixels.transfers import Download, FrameBuffers, download
@@ -122,6 +122,7 @@ _HOMES = {
     "is_hub_id": "weights.hub",
     "load_model": "weights.checkpoint",
     "load_video": "hf.pictures",
+    "names_of_kernels": "network.kernels",
     "open_reader": "media.readers",
     "resize_frame": "pixels.transforms",
     "upsample_logits": "pixels.transforms",
@@ -187,6 +188,7 @@ __all__ = [
     "is_hub_id",
     "load_model",
     "load_video",
+    "names_of_kernels",
     "open_reader",
     "resize_frame",
     "upsample_logits",

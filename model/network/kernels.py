@@ -9,12 +9,13 @@ Legend: B batch, N heads, L queries, T keys, D channels of queries and keys, V c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Activation = Literal["none", "relu", "gelu"]
 
@@ -35,6 +36,17 @@ _BYTES_OF_SCORES = 16 << 20
 _MAX_KEYS_FOR_BATCHES = {torch.bfloat16: _MIN_KEYS_FOR_BLOCKS - 1, torch.float32: 64}
 # Tokens of the stride-16 map, over all objects, in one batch of the network: more would not be faster, only larger.
 _TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 131072}
+# Memory tokens, over all objects, in one batch: 32 objects with full memories of the released size. The memory
+# attention takes about 3 kB of the device for each of them, and an object with 300 prompted frames has 1.2 million.
+_MEMORY_TOKENS_PER_BATCH = 32 * (7 * 4096 + 16 * 4)
+# On a GPU, torch's attention kernels by the least compute capability, in order of preference. Left to itself, torch
+# takes cuDNN's in some releases: it plans anew, for some 30 ms of the host, for each number of keys, and a memory that
+# fills has another number at each frame. Flash takes no mask and no float32, and then the next one is taken. Not
+# measured yet.
+_ATTENTION_KERNELS = {
+    (8, 0): (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH),
+    (0, 0): (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH),
+}
 # The same for the frames of one batch of the image encoder.
 _TOKENS_PER_ENCODER_BATCH = {"cpu": 1024, "cuda": 32768}
 
@@ -63,6 +75,36 @@ def rows_at_a_time(x: Tensor) -> int | None:
 def objects_per_batch(device: torch.device, tokens_of_map: int) -> int:
     """How many objects share a batch of the network."""
     return max(1, _TOKENS_PER_BATCH.get(_forced or device.type, _TOKENS_PER_BATCH["cuda"]) // tokens_of_map)
+
+
+def memory_tokens_per_batch() -> int:
+    """How many memory tokens share a batch, unless an object has more by itself."""
+    return _MEMORY_TOKENS_PER_BATCH
+
+
+def attention_kernels(capability: tuple[int, int]) -> tuple[SDPBackend, ...]:
+    """Torch's attention kernels on a GPU of this compute capability, in order of preference."""
+    return next(kernels for least, kernels in _ATTENTION_KERNELS.items() if capability >= least)
+
+
+def names_of_kernels(device: torch.device) -> str:
+    """For people, by which of torch's kernels a GPU computes attention: `flash, efficient or math`; empty on a CPU."""
+    if device.type != "cuda":
+        return ""
+    names = [k.name.removesuffix("_ATTENTION").lower() for k in attention_kernels(_capability(device))]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def with_our_kernels(device: torch.device) -> AbstractContextManager[None]:
+    """Has torch's attention take the kernels of the table, whatever its release prefers. Nothing changes on a CPU."""
+    if device.type != "cuda":
+        return nullcontext()
+    return sdpa_kernel(list(attention_kernels(_capability(device))), set_priority=True)
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    major, minor = torch.cuda.get_device_capability(device)
+    return major, minor
 
 
 def frames_per_batch(device: torch.device, tokens_of_map: int) -> int:

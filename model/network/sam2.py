@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model.network.config import MASK_BIAS, MASK_SCALE, Sam2Config
 from model.network.features import Clicks, ImageFeatures, MemoryTokens, Segmentation
+from model.network.kernels import with_our_kernels
 from model.network.layers import Constants, Linear, Mlp, Product, sine_position_1d, sine_position_2d, wide
 from model.network.mask_decoder import DecoderProducts
 from model.network.memory_attention import LayerProducts, Memories, MemoryAttention, rope_table
@@ -62,15 +63,32 @@ class Sam2(Sam2Image):
         self._tables.clear()
         return super()._apply(fn, recurse)
 
+    def objects_with_memories(self, num_memories: int, num_pointers: int) -> int:
+        """How many objects that each have so many memories and pointers share a batch."""
+        return max(
+            1, min(self.objects_per_batch, self.memory_tokens_per_batch // self._length(num_memories, num_pointers))
+        )
+
+    def halve_batches(self, num_objects: int, num_memories: int, num_pointers: int) -> None:
+        """From now on takes half as many objects at a time: so many with such memories did not fit the device."""
+        self.memory_tokens_per_batch = num_objects // 2 * self._length(num_memories, num_pointers)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _length(self, num_memories: int, num_pointers: int) -> int:
+        """Memory tokens of one object."""
+        return num_memories * self.config.grid_size**2 + num_pointers * self.config.hidden_dim // self.config.memory_dim
+
     @torch.inference_mode()
     def encode_image(self, pixels_F3SS: Tensor) -> ImageFeatures:
         """Features of F normalized frames (`model.pixels.transforms.normalize`)."""
         pixels, memory_attention = pixels_F3SS.to(self.dtype), self.memory_attention
         places = self._constant("frame_code"), self._constant("rope")
         constants = (self._map_constants(), *places, memory_attention.products()[0])
-        if self.regions is None:
-            return ImageFeatures(*self._encode(constants, pixels))
-        parts = [self._run(self._encode, constants, len(x), FRAMES, x) for x in pixels.split(FRAMES[-1])]
+        with with_our_kernels(self.device):
+            if self.regions is None:
+                return ImageFeatures(*self._encode(constants, pixels))
+            parts = [self._run(self._encode, constants, len(x), FRAMES, x) for x in pixels.split(FRAMES[-1])]
         return ImageFeatures.stack([ImageFeatures(*part) for part in parts])
 
     @torch.inference_mode()
@@ -92,18 +110,29 @@ class Sam2(Sam2Image):
             0 if clicks is None else len(clicks.labels_BP),
             0 if prior_logits_BHW is None else len(prior_logits_BHW),
         )
+        with with_our_kernels(self.device):
+            return Segmentation(*self._segmented(features, num_objects, memory, clicks, prior_logits_BHW))
+
+    def _segmented(
+        self,
+        features: ImageFeatures,
+        num_objects: int,
+        memory: Memories | None,
+        clicks: Clicks | None,
+        prior_logits_BHW: Tensor | None,
+    ) -> Outputs:
         if memory is None:
             image = self.without_memory(features.stride16).expand(num_objects, -1, -1, -1)
         else:
             image = self._attended(features, memory, num_objects)
         constants, maps = self._decode_constants(), (features.stride8, features.stride4)
         if memory is not None and clicks is None and prior_logits_BHW is None:
-            return Segmentation(*self._run(self._decode, constants, num_objects, OBJECTS, image, *maps))
+            return self._run(self._decode, constants, num_objects, OBJECTS, image, *maps)
         prior = None if prior_logits_BHW is None else prior_logits_BHW.unsqueeze(1).to(self.dtype)
         tokens = None if clicks is None else self._prompt_tokens(clicks, num_objects)
         # Three candidates where the prompt is ambiguous: one click, or none at all while tracking.
         multimask = clicks is None or clicks.labels_BP.shape[1] <= 1
-        return Segmentation(*self._decode(constants, image, *maps, tokens, prior, multimask))
+        return self._decode(constants, image, *maps, tokens, prior, multimask)
 
     @torch.inference_mode()
     def segment_given_masks(self, features: ImageFeatures, masks_BSS: Tensor) -> Segmentation:
@@ -115,14 +144,15 @@ class Sam2(Sam2Image):
         logits = masks_B1SS * MASK_SCALE + MASK_BIAS
         size = (self.config.mask_size, self.config.mask_size)
         low = F.interpolate(logits, size=size, mode="bilinear", align_corners=False, antialias=True)
-        decoded = self.mask_decoder(
-            features.stride16 + self.prompt_encoder.embed_masks(self.mask_downsample(masks_B1SS.to(self.dtype))),
-            self._prompt_tokens(None, len(masks_BSS)),
-            features.stride8,
-            features.stride4,
-            self._decoder_products(),
-            multimask=False,
-        )
+        with with_our_kernels(self.device):
+            decoded = self.mask_decoder(
+                features.stride16 + self.prompt_encoder.embed_masks(self.mask_downsample(masks_B1SS.to(self.dtype))),
+                self._prompt_tokens(None, len(masks_BSS)),
+                features.stride8,
+                features.stride4,
+                self._decoder_products(),
+                multimask=False,
+            )
         is_visible = masks_BSS.flatten(1).any(dim=1)
         # `no_object_pointer` comes in twice, as in `sam2`: where the decoder sees no object, and for an empty mask.
         pointers = self._pointers(decoded.tokens_BC, decoded.object_scores_B > 0)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model.network.config import Sam2Config
 from model.network.features import Clicks
 from model.network.image_encoder import ImageEncoder
-from model.network.kernels import objects_per_batch
+from model.network.kernels import device_type, memory_tokens_per_batch, objects_per_batch, with_our_kernels
 from model.network.layers import Constants, Product, wide
 from model.network.mask_decoder import Candidates, DecoderProducts, MaskDecoder
 from model.network.prompt_encoder import PromptEncoder
@@ -47,6 +47,8 @@ class Sam2Image(nn.Module):
         self._constants = Constants()
         # What runs whole components in another way than as they are (`model.network.compiled`).
         self.regions: Regions | None = None
+        # Less than the table says once a batch was too large for this device.
+        self.memory_tokens_per_batch = memory_tokens_per_batch()
         self.eval().requires_grad_(False)
 
     @property
@@ -74,12 +76,15 @@ class Sam2Image(nn.Module):
         if self.regions is not None:
             self.regions.forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if device_type(self.no_memory_embedding) == "cuda":
+            _lay_channels_last(self)
         return self
 
     @torch.inference_mode()
     def image_maps(self, pixels_N3SS: Tensor) -> ImageMaps:
         """Maps of N normalized images (`model.pixels.transforms.normalize`)."""
-        return self._maps(self._map_constants(), pixels_N3SS.to(self.dtype))
+        with with_our_kernels(self.device):
+            return self._maps(self._map_constants(), pixels_N3SS.to(self.dtype))
 
     @torch.inference_mode()
     def without_memory(self, stride16: Tensor) -> Tensor:
@@ -103,7 +108,8 @@ class Sam2Image(nn.Module):
         tokens = self._prompt_tokens(clicks, num_objects)
         prior = None if mask_logits_B1HW is None else mask_logits_B1HW.to(self.dtype)
         image = stride16.expand(num_objects, -1, -1, -1) + self.prompt_encoder.embed_masks(prior)
-        return self.mask_decoder.candidates(image, tokens, stride8, stride4, self._decoder_products())
+        with with_our_kernels(self.device):
+            return self.mask_decoder.candidates(image, tokens, stride8, stride4, self._decoder_products())
 
     def _maps(self, constants: MapConstants, pixels_N3SS: Tensor) -> ImageMaps:
         stages, stride16 = self.vision_encoder(pixels_N3SS, constants.position)
@@ -145,6 +151,14 @@ class Sam2Image(nn.Module):
         if name != "image_code":
             raise KeyError(name)
         return self.prompt_encoder.shared_embedding.grid(self.config.grid_size).to(self.dtype)
+
+
+def _lay_channels_last(module: nn.Module) -> None:
+    """Lays the weights of convolutions out as maps are, once instead of at each frame."""
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
+            laid_out = conv.weight.detach().contiguous(memory_format=torch.channels_last)
+            conv.weight = nn.Parameter(laid_out, requires_grad=False)
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

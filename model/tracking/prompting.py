@@ -55,11 +55,15 @@ class Query:
 
 def equal_shapes(model: Sam2, queries: Sequence[Query]) -> list[list[int]]:
     """The positions of the queries in groups of equal shape, none larger than one batch of the network."""
-    limit = model.objects_per_batch
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position, query in enumerate(queries):
         groups[query.shape].append(position)
-    return [group[start : start + limit] for group in groups.values() for start in range(0, len(group), limit)]
+    batches = []
+    for group in groups.values():
+        tokens = queries[group[0]].tokens
+        limit = model.objects_per_batch if tokens is None else model.objects_with_memories(*tokens.shape)
+        batches += [group[start : start + limit] for start in range(0, len(group), limit)]
+    return batches
 
 
 def segment_prompts(model: Sam2, features: ImageFeatures, queries: Sequence[Query]) -> Segmentation:

@@ -5,6 +5,7 @@ Legend: B objects, L tokens of a map, M memory channels, S side of the model's s
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from model.pixels.transfers import on_device, put_away
 from model.tracking.image_features import encode_frames
 from model.tracking.memory_bank import Memory, MemoryBank
 from model.tracking.state import FrameResult, SessionState, Step, TrackedObject
+
+_log = logging.getLogger(__name__)
 
 
 def advance(steps: Sequence[Step]) -> list[FrameResult]:
@@ -61,14 +64,40 @@ def track(steps: Sequence[Step]) -> dict[tuple[int, int], Segmentation]:
     memories: list[tuple[TrackedObject, Memory[Tensor], int]] = []
     if groups:
         features = _features_of([step if step.tracked else None for step in steps])
-        model = steps[0].state.model
-        limit = model.objects_per_batch
         for group in groups.values():
-            for start in range(0, len(group), limit):
-                memories += _track_group(steps, features, group[start : start + limit], rows)
+            memories += _track_in_batches(steps, features, group, rows)
     for tracked, memory, direction in memories:
         tracked.bank.add_tracked(memory, direction)
     return rows
+
+
+def _track_in_batches(
+    steps: Sequence[Step],
+    features: Mapping[int, ImageFeatures],
+    group: Sequence[tuple[int, TrackedObject, MemoryTokens]],
+    rows: dict[tuple[int, int], Segmentation],
+) -> list[tuple[TrackedObject, Memory[Tensor], int]]:
+    """`_track_group` of all of a group; a batch for which the device has no memory is halved, and so are later ones."""
+    model, shape = steps[group[0][0]].state.model, group[0][2].shape
+    memories: list[tuple[TrackedObject, Memory[Tensor], int]] = []
+    start = 0
+    while start < len(group):
+        batch = group[start : start + model.objects_with_memories(*shape)]
+        try:
+            memories += _track_group(steps, features, batch, rows)
+            start += len(batch)
+            continue
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        # Outside of `except`, where the error no longer holds the tensors of the batch that did not fit.
+        _log.warning(
+            "%d objects with %d memories each do not fit the device: they are tracked half as many at a time",
+            len(batch),
+            shape[0],
+        )
+        model.halve_batches(len(batch), *shape)
+    return memories
 
 
 def _features_of(steps: Sequence[Step | None]) -> dict[int, ImageFeatures]:

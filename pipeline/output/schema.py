@@ -99,7 +99,7 @@ VIDEOS = pa.schema(
         pa.field("checkpoint", pa.string(), nullable=False),
         pa.field("config_hash", pa.string(), nullable=False),  # hash of the job's fingerprint
         pa.field("prompt_hash", pa.string(), nullable=False),
-        pa.field("versions", pa.string(), nullable=False),  # "maskmill 0.1.0, torch 2.8.0, …"
+        pa.field("versions", pa.string(), nullable=False),  # "maskmill 0.1.0, torch 2.8.0, …, NVIDIA H100, …"
         pa.field("kept", pa.string()),  # JSON: columns of the table of videos that `keep_columns` named
         pa.field("source_bytes", pa.int64()),  # size of the file, or of the archive that holds it
         pa.field("source_version", pa.string()),  # its ETag or time of change when it was labeled; null: not told

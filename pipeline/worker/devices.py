@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 
 import torch
@@ -74,6 +75,15 @@ def compute_exactly(device: torch.device, dtype: torch.dtype) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def prepare_allocator() -> None:
+    """Have torch's memory of a GPU grow in place, because the sizes of its tensors change while memories fill.
+
+    To be called before anything lies there. What the environment says already is left alone.
+    """
+    if not os.environ.get("PYTORCH_ALLOC_CONF"):
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+
+
 def prepare_model(model: Sam2, config: ModelConfig, compiled: Callable[..., Sam2] = compile_model) -> Sam2:
     """The model as a config wants it to run: under autocast, compiled. Changes and returns the same model.
 
@@ -104,7 +114,7 @@ def describe_device(device: torch.device, dtype: torch.dtype, config: ModelConfi
     words = str(dtype).removeprefix("torch.")
     if config is not None and config.dtype == "autocast":
         words = "autocast"
-    return f"{name}, {words}{_COMPILED[config.compile] if config is not None else ''}"
+    return f"{name}, {words}{'' if config is None else _COMPILED[config.compile]}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

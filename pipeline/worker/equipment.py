@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from model import (
     advance,
     frames_per_batch,
     load_model,
+    names_of_kernels,
     resize_frame,
     warm_up,
 )
@@ -41,12 +43,21 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.scratch import WorkerFolder
 from pipeline.storage.uris import StorageOptions
 from pipeline.video.media import open_media
-from pipeline.worker.devices import check_numbers, choose_device, compute_exactly, describe_device, prepare_model
+from pipeline.worker.devices import (
+    check_numbers,
+    choose_device,
+    compute_exactly,
+    describe_device,
+    prepare_allocator,
+    prepare_model,
+)
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.local_weights import local_weights
 from pipeline.worker.publisher import Publisher
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.watchdog import WatchedThreads
+
+_log = logging.getLogger(__name__)
 
 
 class ReadPrompts(Protocol):
@@ -101,6 +112,12 @@ class Network:
     encode_ahead: int
     buffers: FrameBuffers
     videos_in_flight: int = 1
+    attention: str = ""
+
+    @property
+    def computed_by(self) -> str:
+        """The device, and the kernels that decide the last bits of attention on it, for the column `versions`."""
+        return f"{self.device}, attention by {self.attention}" if self.attention else self.device
 
     def resize(self, pixels_HW3: torch.Tensor) -> torch.Tensor:
         """A frame as the network takes it. Runs in helper threads."""
@@ -130,6 +147,7 @@ class Network:
 def load_network(settings: WorkerSettings) -> Network:
     """The model as a job wants it, on its device. Raises whatever keeps it from loading."""
     torch.set_num_threads(settings.config.cluster.cpus_per_actor)
+    prepare_allocator()
     device, dtype = choose_device(settings.config.model)
     if settings.job.numbers_are_resolved:
         check_numbers(settings.config.model, device)
@@ -140,15 +158,15 @@ def load_network(settings: WorkerSettings) -> Network:
     model = load_model(source, device=device, dtype=dtype, revision=weights.revision)
     model, worker = prepare_model(model, settings.config.model), settings.config.worker
     size, in_flight = model.config.image_size, worker.in_flight(device.type == "cuda")
-    words = describe_device(device, dtype, settings.config.model)
     if settings.config.model.compile:
-        words = f"{words} ({warm_up(model, worker.warm_up_seconds, share_batches=in_flight > 1)})"
+        _log.info("the network is %s", warm_up(model, worker.warm_up_seconds, share_batches=in_flight > 1))
     return Network(
         model=model,
-        device=words,
+        device=describe_device(device, dtype, settings.config.model),
         encode_ahead=frames_per_batch(device, model.config.grid_size**2),
         buffers=FrameBuffers((size, size, 3), device),
         videos_in_flight=in_flight,
+        attention=names_of_kernels(device),
     )
 
 
@@ -199,7 +217,7 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
         settings=settings,
         stages=stages,
         network=network,
-        provenance=Provenance(worker_id, str(job.weights), job.config_hash, job.versions),
+        provenance=Provenance(worker_id, str(job.weights), job.config_hash, f"{job.versions}, {network.computed_by}"),
         folder=folder,
         tables=TableReaders(InputNaming.of(settings.config)),
         fetcher=WatchedThreads("fetch", settings.config.worker.hang_seconds, max(2, network.videos_in_flight)),

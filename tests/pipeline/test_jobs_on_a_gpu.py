@@ -58,6 +58,9 @@ def test_a_job_gives_the_masks_of_a_cpu_and_every_frame_waits_in_pinned_memory(
     found = job.tables()
     assert found.statuses == expected.statuses
     assert rounding() == ((False, False) if "model.dtype=float32" in overrides else (True, True))
+    assert {row["versions"].partition(", attention by ")[2] for row in found.videos.values()} == {
+        "flash, efficient or math"
+    }
     pairs = zip(masks_of(found), masks_of(expected), strict=True)
     assert np.mean([iou(one, other) for one, other in pairs]) >= least
     if isinstance(gpu, PretendedGpu):

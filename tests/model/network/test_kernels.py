@@ -17,12 +17,15 @@ from model.network.kernels import (
     attention_by_blocks,
     block_rows,
     linear,
+    names_of_kernels,
+    with_our_kernels,
 )
 from model.network.layers import Constants, Linear, Mlp, Product
 from model.network.mask_decoder import Heads, ImageProduct
 from model.network.memory_attention import CrossAttention, Memories, SelfAttention, keys, rope_table, turnable
 from model.network.sam2_image import _join_convs
 from model.weights.checkpoint import load_model
+from tests.support.pretended_gpu import pretended_gpu
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 DTYPES = tuple(TOLERANCE)
@@ -217,3 +220,30 @@ def test_an_object_has_the_same_bits_alone_and_in_a_session_of_full_size() -> No
     from model.network.kernels import objects_per_batch
 
     assert objects_per_batch(torch.device("cpu"), 64 * 64) == 1
+
+
+@pytest.mark.parametrize(
+    ("capability", "names"), [((9, 0), "flash, efficient or math"), ((7, 5), "efficient or math")], ids=["H100", "T4"]
+)
+def test_attention_on_a_gpu_is_computed_by_the_kernels_of_our_table(capability: tuple[int, int], names: str) -> None:
+    """Not by what a release of torch prefers; its own choice comes back afterwards, and a CPU is left alone."""
+    before = torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cuda.flash_sdp_enabled()
+    with pretended_gpu(capability):
+        device = torch.device("cuda")
+        assert names_of_kernels(device) == names
+        with with_our_kernels(device):
+            assert not torch.backends.cuda.cudnn_sdp_enabled()
+            assert torch.backends.cuda.flash_sdp_enabled() is names.startswith("flash")
+            assert torch.backends.cuda.math_sdp_enabled()
+    with with_our_kernels(torch.device("cpu")):
+        assert (torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cuda.flash_sdp_enabled()) == before
+    assert names_of_kernels(torch.device("cpu")) == ""
+
+
+def test_weights_of_convolutions_lie_on_a_gpu_as_its_maps_do() -> None:
+    """Otherwise each convolution lays its weight out anew at each frame."""
+    with pretended_gpu():
+        model = load_model("mini", device="cuda")
+        convs = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+        assert len(convs) > 10
+        assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from model import load_model
+from model import CudaGraphs, Sam2, load_model
 from pipeline.config.job_config import ModelConfig
 from pipeline.errors import WorkerBroken
 from pipeline.worker.devices import (
@@ -16,6 +17,7 @@ from pipeline.worker.devices import (
     describe_device,
     is_out_of_memory,
     is_poisoned,
+    prepare_allocator,
     prepare_model,
 )
 from tests.support.pretended_gpu import pretended_gpu
@@ -61,6 +63,40 @@ def test_a_model_runs_as_the_config_says() -> None:
     assert choose_device(autocast)[1] == torch.float32
     names = [describe_device(torch.device("cpu"), choose_device(one)[1], one) for one in (plain, autocast, compiled)]
     assert [name.partition("thread, ")[2] for name in names] == ["float32", "autocast", "bfloat16, compiled"]
+
+
+def test_cuda_graphs_without_a_gpu_are_refused() -> None:
+    config = ModelConfig(name="mini", checkpoint="mini", compile="graphs")
+    with pytest.raises(RuntimeError, match=r"model\.compile=graphs records CUDA graphs.*give model\.compile=true"):
+        prepare_model(load_model("mini"), config)
+
+
+def test_on_a_gpu_the_network_is_recorded_as_the_config_says() -> None:
+    given: list[dict[str, object]] = []
+
+    def compiled(model: Sam2, **how: object) -> Sam2:
+        given.append(how)
+        return model
+
+    with pretended_gpu():
+        model = load_model("mini", device="cuda")
+        for kind in ("graphs", "both"):
+            config = ModelConfig(name="mini", checkpoint="mini", compile=kind)  # type: ignore[arg-type]
+            assert prepare_model(model, config, compiled) is model
+    assert [how["backend"] for how in given] == [None, "inductor"]
+    assert all(isinstance(how["capture"], CudaGraphs) for how in given)
+
+
+def test_memory_of_a_gpu_grows_in_place_unless_the_environment_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch reads this when it first uses a GPU, so it may be set after torch was imported."""
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:64")
+    prepare_allocator()
+    assert "PYTORCH_CUDA_ALLOC_CONF" not in os.environ
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    prepare_allocator()
+    assert os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,29 @@ def test_rows_say_where_they_come_from(worker: Worker, weights: Weights, items: 
     assert (video["num_frames"], video["num_frames_decoded"], video["num_masks"]) == (NUM_FRAMES, NUM_FRAMES, 6)
     assert (video["height"], video["width"], video["rotation_degrees"]) == (96, 128, 0)
     assert str(video["uri"]).endswith("a.mp4")
+    assert str(video["versions"]).startswith("maskmill 0, CPU")
+    assert str(video["versions"]).endswith(", 1 thread, float32")
     assert {row["is_prompt"] for row in published(worker, "masks") if row["frame_index"] == 0} == {True}
+
+
+@pytest.mark.slow
+def test_a_worker_compiles_before_its_first_video_and_not_for_longer_than_it_may(
+    worker: Worker, items: dict[str, WorkItem], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here it may take no time at all, so the video is labeled by the network as it is."""
+    config = worker.settings.config
+    changed = config.model_copy(
+        update={
+            "model": config.model.model_copy(update={"compile": True}),
+            "worker": config.worker.model_copy(update={"warm_up_seconds": 0.0}),
+        }
+    )
+    compiling = Worker(replace(worker.settings, config=changed), "w1")
+    with caplog.at_level("INFO"):
+        assert compiling.setup().endswith("float32, compiled")
+    assert "the network is compiled for 0 of " in caplog.text
+    assert outcomes(finish(compiling, items["a"])) == {"a": Status.OK}
+    compiling.close()
 
 
 def test_an_ok_video_says_how_much_of_it_could_be_read_and_the_shape_of_its_pixels(
