@@ -1,5 +1,7 @@
 """The scheduler at the size of large jobs: `python -m tests.scale`, and `.start` and `.tail` for what a user waits for.
 
+`python -m tests.scale.outputs` is compaction and reading: µs a row, actors on Ray, jobs of 10⁴ and 10⁵ segments.
+
 Where it would break at 10⁸ videos, on paper, from what is measured at 10⁶:
 
 * Memory comes first. The driver keeps each video three times over: its id, address and hash in the plan (about 250
