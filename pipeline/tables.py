@@ -182,7 +182,7 @@ class JobTables:
             schema=TABLES[table],
             format=ds.ParquetFileFormat(),
             filesystem=filesystem,
-            partitions=[self._known_of(name) for name in names],
+            partitions=[self._known_of(name) for name in names] if video_ids is None else None,
         )
         return dataset if video_ids is None else dataset.filter(_is_one_of(video_ids))
 
