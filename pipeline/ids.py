@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import Int64Array, UInt64Array
+
+N = TypeVar("N", bound=np.generic)
 
 _ROWS_AT_A_TIME = 1 << 16
 _WORD = 8
@@ -28,8 +30,8 @@ class Texts(Sequence[str]):
     """A column of texts as a sequence: each one is made when it is asked for."""
 
     def __init__(self, column: pa.Array) -> None:
-        """`column` has strings of any kind and no nulls."""
-        self.column: pa.Array = column.cast(pa.large_string())
+        """`column` has strings and no nulls."""
+        self.column = column
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -49,12 +51,53 @@ class Texts(Sequence[str]):
             yield from self.column[first : first + _ROWS_AT_A_TIME].to_pylist()
 
 
+def joined(parts: list[npt.NDArray[N]]) -> npt.NDArray[N]:
+    """These arrays, at least one, in one. They are dropped one by one, so that memory holds no part twice."""
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    last = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[last - len(part) : last] = part
+        last -= len(part)
+    return whole
+
+
+def joined_texts(parts: list[pa.Array]) -> pa.Array:
+    """These columns of large strings in one, as `joined` does it: with short offsets, unless it has 2 GB of letters."""
+    num_rows, has_nulls = sum(map(len, parts)), any(part.null_count for part in parts)
+    lengths = [_ends(part) for part in parts]
+    num_bytes = sum(int(ends[-1] - ends[0]) for ends in lengths)
+    is_small = num_bytes < 2**31
+    offsets = np.empty(num_rows + 1, dtype=np.int32 if is_small else np.int64)
+    data = np.empty(num_bytes, dtype=np.uint8)
+    is_valid = np.ones(num_rows if has_nulls else 0, dtype=bool)
+    offsets[num_rows] = num_bytes
+    row, place = num_rows, num_bytes
+    while parts:
+        part, ends = parts.pop(), lengths.pop()
+        row, place = row - len(part), place - int(ends[-1] - ends[0])
+        offsets[row : row + len(part)] = ends[:-1] - ends[0] + place
+        if ends[-1] > ends[0]:
+            data[place : place + ends[-1] - ends[0]] = np.frombuffer(part.buffers()[2], np.uint8)[ends[0] : ends[-1]]
+        if has_nulls:
+            is_valid[row : row + len(part)] = part.is_valid().to_numpy(zero_copy_only=False)
+    valid = pa.py_buffer(np.packbits(is_valid, bitorder="little").tobytes()) if has_nulls else None
+    kind = pa.string() if is_small else pa.large_string()
+    return pa.Array.from_buffers(kind, num_rows, [valid, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def _ends(texts: pa.Array) -> Int64Array:
+    """Where the bytes of each of `N` large strings begin, and where the last one ends, `[N + 1]`."""
+    if not len(texts):
+        return np.zeros(1, dtype=np.int64)
+    return np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+
+
 def hashes(column: pa.Array) -> UInt64Array:
     """A hash of each of `N` strings, `[N]`. Those of nulls mean nothing."""
-    texts = column.cast(pa.large_string())
-    found = np.empty(len(texts), dtype=np.uint64)
-    for first in range(0, len(texts), _ROWS_AT_A_TIME):
-        part = texts[first : first + _ROWS_AT_A_TIME]
+    found = np.empty(len(column), dtype=np.uint64)
+    for first in range(0, len(column), _ROWS_AT_A_TIME):
+        part = column[first : first + _ROWS_AT_A_TIME].cast(pa.large_string())
         found[first : first + len(part)] = _hashes(part)
     return found
 
@@ -69,8 +112,7 @@ def hash_of(text: str) -> int:
 
 
 def _hashes(texts: pa.Array) -> UInt64Array:
-    _, offsets, data = texts.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    data, ends = texts.buffers()[2], _ends(texts)
     lengths = np.diff(ends)
     found = lengths.astype(np.uint64)
     if data is None or not ends[-1] - ends[0]:
@@ -102,13 +144,13 @@ def _mixed_one(value: int) -> int:
 
 
 class IdIndex:
-    """Finds the places of ids in a column of `N` ids, in which each stands once. 20 bytes an id beside the column."""
+    """Finds the places of ids in a column of `N` ids, in which each stands once. 12 bytes an id beside the column."""
 
     def __init__(self, column: pa.Array) -> None:
-        self.column: pa.Array = column.cast(pa.large_string())
-        self._hashes = hashes(self.column)
-        self._order = np.argsort(self._hashes, kind="stable").astype(np.int32)
-        self._sorted = self._hashes[self._order]
+        self.column = column
+        self._sorted = hashes(self.column)
+        self._order = np.argsort(self._sorted, kind="stable").astype(np.int32)
+        self._sorted.sort()
         self._view = memoryview(self._sorted.data)
         self._following = 0
 
@@ -122,10 +164,9 @@ class IdIndex:
 
     def find(self, wanted: pa.Array) -> Int64Array:
         """The place of each of `M` ids, `[M]`; -1 for an id that is not there, and for null."""
-        texts = wanted.cast(pa.large_string())
-        found = np.empty(len(texts), dtype=np.int64)
-        for first in range(0, len(texts), _ROWS_AT_A_TIME):
-            part = texts[first : first + _ROWS_AT_A_TIME]
+        found = np.empty(len(wanted), dtype=np.int64)
+        for first in range(0, len(wanted), _ROWS_AT_A_TIME):
+            part = wanted[first : first + _ROWS_AT_A_TIME].cast(self.column.type)
             found[first : first + len(part)] = self._find(part)
         return found
 
@@ -158,7 +199,7 @@ class IdIndex:
             places[order] = self._order[near]
         is_right = pc.fill_null(pc.equal(self.column.take(pa.array(places)), texts), False)
         wrong = np.flatnonzero(~is_right.to_numpy(zero_copy_only=False))
-        same_hash = self._hashes[places[wrong]] == values[wrong]
+        same_hash = hashes(self.column.take(pa.array(places[wrong]))) == values[wrong]
         places[wrong] = -1
         for row in wrong[same_hash].tolist():  # another id has the same hash, or this one is null
             text = texts[row].as_py()
@@ -173,7 +214,10 @@ class IdIndex:
         steps = np.cumsum(np.diff(values, prepend=values[:1]) != 0)
         for first in (self._following, self._following + 1):
             places = steps + first
-            if len(places) and places[-1] < len(self._hashes) and (self._hashes[places] == values).all():
+            if not len(places) or places[-1] >= len(self._sorted):
+                continue
+            there = hashes(self.column[first : int(places[-1]) + 1])
+            if (there[steps] == values).all():
                 self._following = int(places[-1])
                 return np.asarray(places, dtype=np.int64)
         return None
@@ -213,15 +257,19 @@ class HexColumn:
         return HexColumn(words, is_hex, others)
 
     @staticmethod
-    def joined(parts: Sequence[HexColumn]) -> HexColumn:
-        """The rows of all these columns, one after the other."""
+    def joined(parts: list[HexColumn]) -> HexColumn:
+        """The rows of all these columns, at least one. They are dropped; where all are empty, no memory is needed."""
         others: dict[int, str] = {}
         first = 0
         for part in parts:
             others |= {first + place: text for place, text in part.others.items()}
             first += len(part.is_hex)
         words, is_hex = [part.words for part in parts], [part.is_hex for part in parts]
-        return HexColumn(np.concatenate(words), np.concatenate(is_hex), others)
+        parts.clear()
+        if not any(part.any() for part in is_hex):
+            nothing = np.zeros((1, words[0].shape[1]), dtype=np.uint64)
+            return HexColumn(np.broadcast_to(nothing, (first, nothing.shape[1])), np.broadcast_to(False, first), others)
+        return HexColumn(joined(words), joined(is_hex), others)
 
     def __getitem__(self, place: int) -> str:
         if self.is_hex[place]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import Int64Array
-from pipeline.ids import HexColumn, IdIndex, Known, Texts
+from pipeline.ids import HexColumn, IdIndex, Known, Texts, joined, joined_texts
 from pipeline.records import BAD, Status
 
 _ROWS_AT_A_TIME = 1 << 18
@@ -132,7 +132,9 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         return bool(self._packed) or bool(sources.is_hex.any()) or bool(sources.others)
 
     def __contains__(self, video_id: object) -> bool:
-        return video_id in self._packed or (isinstance(video_id, str) and self._row(video_id) >= 0)
+        if video_id in self._packed:
+            return True
+        return len(self._is_gone) > 0 and isinstance(video_id, str) and self._row(video_id) >= 0
 
     def __iter__(self) -> Iterator[str]:
         ids = self._columns.ids
@@ -160,7 +162,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         self._tallies.pop(video_id, None)
         if packed is not None:
             self.num_by_status[_STATUSES[packed[0]]] -= 1
-        elif (row := self._row(video_id)) >= 0:
+        elif len(self._is_gone) and (row := self._row(video_id)) >= 0:
             self._is_gone[row] = True
             self._num_gone += 1
             self.num_by_status[_STATUS_LIST[self._columns.statuses[row]]] -= 1
@@ -177,7 +179,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         """Of which of `N` videos the log has the version of their file, `[N]`."""
         rows = self._found(ids)
         sources = self._columns.source_hashes.take(rows)
-        has = sources.is_hex
+        has = sources.is_hex.copy()
         has[list(sources.others)] = True
         return has
 
@@ -312,12 +314,10 @@ class _Parts:
         """All rows that were added."""
         if not self.ids:
             return _no_columns()
-        ids = pa.concat_arrays(self.ids)
-        self.ids.clear()
         return _Columns(
-            ids,
-            np.concatenate(self.statuses),
-            np.concatenate(self.segments),
+            joined_texts(self.ids),
+            joined(self.statuses),
+            joined(self.segments),
             HexColumn.joined(self.prompt_hashes),
             HexColumn.joined(self.source_hashes),
         )

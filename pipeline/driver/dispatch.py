@@ -167,6 +167,8 @@ class Dispatcher:
         self._note_tempo(held, open_before, report, now)
         cleared: dict[str, int] = {}
         for progress in report.in_flight:
+            if not progress.num_saved:
+                continue
             had_strikes = self._blame.strikes(progress.video_id) > 0
             if not self._blame.saved(progress.video_id, progress.num_saved):
                 continue

@@ -167,9 +167,8 @@ def _dispatcher(job: Job, plan: Plan, items: Iterable[WorkItem], gpus_per_worker
     state = job.log.state
     blame = Blame(state.strikes, worker.max_strikes, worker.storage_patience_seconds)
     # Attempts of earlier runs count on.
-    numbered = (
-        replace(item, attempt=item.attempt + state.attempts_before(item.video_id, item.prompt_hash)) for item in items
-    )
+    attempts = ((item, state.attempts_before(item.video_id, item.prompt_hash)) for item in items)
+    numbered = (replace(item, attempt=item.attempt + before) if before else item for item, before in attempts)
     in_flight = worker.in_flight(on_gpu=gpus_per_worker > 0 or job.config.model.device == "cuda")
     ahead_seconds = _BEATS_AHEAD * worker.beat_seconds
     return Dispatcher(numbered, blame, in_flight, ahead_seconds, plan.num_to_label)

@@ -93,7 +93,7 @@ class PromptHashes:
     """The hashes of many videos, by number, built up from their rows: 24 bytes per video."""
 
     def __init__(self, num_videos: int) -> None:
-        self.num_rows = np.zeros(num_videos, dtype=np.int64)
+        self.num_rows = np.zeros(num_videos, dtype=np.int32)
         self._sums = np.zeros((num_videos, 2), dtype=np.uint64)
 
     def add(self, video_numbers: Int64Array, digests_N2: UInt64Array) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
+from pipeline.ids import joined
 from pipeline.inputs.coordinates import Coordinates
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
@@ -43,7 +44,8 @@ class PromptIndex:
 
     def __post_init__(self) -> None:
         num_spans = np.bincount(self._spans_N5[:, 0], minlength=len(self.hashes.num_rows))
-        self._first_span = np.concatenate([[0], np.cumsum(num_spans)])  # of each video, and the number of spans
+        self._first_span = np.zeros(len(num_spans) + 1, dtype=np.int32)  # of each video, and the number of spans
+        np.cumsum(num_spans, out=self._first_span[1:])
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""
@@ -93,8 +95,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         coordinates.add(batch.rows)
         hashes.add(videos[known], _digests(batch)[known])
         runs.append(_runs(videos, batch.file_number, batch.row_group, batch.start))
-    spans = np.concatenate(runs)
-    runs.clear()
+    spans = joined(runs)
     if (np.diff(spans[:, 0]) < 0).any():
         spans = spans[np.argsort(spans[:, 0], kind="stable")]
     return PromptIndex(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ids import IdIndex, Texts
+from pipeline.ids import IdIndex, Texts, joined, joined_texts
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.rows import RowBatch
 from pipeline.records import RowSpan, TimeRange, check_range
@@ -26,7 +26,8 @@ class VideoRows:
 
     `uris` are as the table has them, null where the bytes are in the row. Relative ones count from `folders`, one for
     each of `files`. `addresses` are number of the file, row group
-    and row, `[N, 3]`. `times_seconds` are start, end and duration, `[N, 3]`, NaN = none. `problems` says, by number,
+    and row, `[N, 3]`. `ranges_seconds` are start and end, `[N, 2]`, and `durations_seconds` are `[N]`, NaN = none (an
+    array that is NaN all over needs no memory, and cannot be written). `problems` says, by number,
     why a video cannot be labeled.
     """
 
@@ -35,7 +36,8 @@ class VideoRows:
     ids: Texts
     uris: pa.Array
     addresses: npt.NDArray[np.int32]
-    times_seconds: npt.NDArray[np.float64]
+    ranges_seconds: npt.NDArray[np.float64]
+    durations_seconds: npt.NDArray[np.float64]
     problems: dict[int, str]
     num_without_id: int
 
@@ -59,12 +61,12 @@ class VideoRows:
 
     def time_range(self, number: int) -> TimeRange:
         """The part of a video that is labeled."""
-        start, end = (None if value != value else value for value in self.times_seconds[number, :2].tolist())
+        start, end = (None if value != value else value for value in self.ranges_seconds[number].tolist())
         return TimeRange(start, end)
 
     def durations(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Seconds of each of these videos that are to be labeled, `[N]`; 0 where they are not known."""
-        start, end, duration = self.times_seconds[numbers].T
+        (start, end), duration = self.ranges_seconds[numbers].T, self.durations_seconds[numbers]
         start = np.nan_to_num(start, nan=0.0)
         length = np.where(np.isnan(end), duration, np.fmin(end, duration)) - start
         # Players write infinity for a duration that they do not know.
@@ -147,7 +149,8 @@ class _Collector:
         self._said = array("q")  # hash of what the first row of a video says, where several rows may say it
         self._uris: list[pa.Array] = [pa.array([], pa.large_string())]
         self._addresses = [np.empty((0, 3), dtype=np.int32)]
-        self._times = [np.empty((0, 3), dtype=np.float64)]
+        self._ranges = [np.empty((0, 2), dtype=np.float64)]
+        self._durations = [np.empty(0, dtype=np.float64)]
         self._num_rows: dict[int, int] = {}
         self._without_uri: set[int] = set()
         self._told_later: dict[int, _Told] = {}
@@ -199,20 +202,20 @@ class _Collector:
         row_group = np.full(len(chosen), batch.row_group)
         self._uris.append(uris.take(pa.array(chosen)))
         self._addresses.append(np.stack([file, row_group, batch.start + chosen], axis=1).astype(np.int32))
-        self._times.append(times_N3[chosen])
+        self._ranges.append(_or_nothing(times_N3[chosen, :2]))
+        self._durations.append(_or_nothing(times_N3[chosen, 2]))
 
     def finish(self) -> VideoRows:
         """Everything that was added."""
-        uris = pa.chunked_array(self._uris).combine_chunks()
-        times_N3, addresses_N3 = np.concatenate(self._times), np.concatenate(self._addresses)
-        ids = pa.concat_arrays(self._ids) if self._one_row_each else pa.array(self._numbers.keys(), pa.large_string())
-        for parts in (self._uris, self._times, self._addresses, self._ids):
-            parts.clear()  # hundreds of megabytes for ten million videos
+        uris, addresses_N3 = joined_texts(self._uris), joined(self._addresses)
+        ranges_N2, durations_N = _joined_or_nothing(self._ranges), _joined_or_nothing(self._durations)
+        names = pa.array(self._numbers.keys(), pa.large_string())
+        ids = joined_texts(self._ids) if self._one_row_each else names
         if self._one_row_each and (again := self._rows_again(ids)):
             kept = np.ones(len(ids), dtype=bool)
             kept[again] = False
             ids, uris = ids.filter(pa.array(kept)), uris.filter(pa.array(kept))
-            times_N3, addresses_N3 = times_N3[kept], addresses_N3[kept]
+            addresses_N3, ranges_N2, durations_N = addresses_N3[kept], ranges_N2[kept], durations_N[kept]
         if self._told_later:
             places = sorted(self._told_later)
             told = [self._told_later[number] for number in places]
@@ -220,15 +223,18 @@ class _Collector:
             mask[places] = True
             uris = pc.replace_with_mask(uris, mask, pa.array([one.uri for one in told], uris.type))
             addresses_N3[places] = [one.address for one in told]
-            times_N3[places] = [one.times_seconds for one in told]
+            times_N3 = np.array([one.times_seconds for one in told])
+            ranges_N2, durations_N = ranges_N2.copy(), durations_N.copy()
+            ranges_N2[places], durations_N[places] = times_N3[:, :2], times_N3[:, 2]
         return VideoRows(
             files=self._files,
             folders=self._folders,
             ids=Texts(ids),
             uris=uris,
             addresses=addresses_N3,
-            times_seconds=times_N3,
-            problems=self._problems(uris, times_N3),
+            ranges_seconds=ranges_N2,
+            durations_seconds=durations_N,
+            problems=self._problems(uris, ranges_N2),
             num_without_id=self._num_without_id,
         )
 
@@ -246,11 +252,11 @@ class _Collector:
         self._num_rows = {row - int(np.searchsorted(places, row)): count for row, count in num_rows.items()}
         return again
 
-    def _problems(self, uris: pa.Array, times_N3: npt.NDArray[np.float64]) -> dict[int, str]:
+    def _problems(self, uris: pa.Array, ranges_N2: npt.NDArray[np.float64]) -> dict[int, str]:
         problems: dict[int, str] = {}
-        for number in np.flatnonzero(~np.isnan(times_N3[:, :2]).all(axis=1)).tolist():
+        for number in np.flatnonzero(~np.isnan(ranges_N2).all(axis=1)).tolist():
             try:
-                check_range(*(None if np.isnan(value) else value for value in times_N3[number, :2].tolist()))
+                check_range(*(None if np.isnan(value) else value for value in ranges_N2[number].tolist()))
             except ValueError as error:
                 problems[number] = str(error)
         if not self._has_bytes and uris.null_count:
@@ -261,6 +267,17 @@ class _Collector:
         for number in self._disagreeing:
             problems[number] = "its prompt rows disagree about uri, start_seconds or end_seconds; make them equal"
         return problems
+
+
+def _or_nothing(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """These times, in an array without memory where all are NaN."""
+    return np.broadcast_to(np.nan, times.shape) if np.isnan(times).all() else times.copy()
+
+
+def _joined_or_nothing(parts: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    if all(0 in part.strides for part in parts if len(part)):
+        return np.broadcast_to(np.nan, (sum(map(len, parts)), *parts[0].shape[1:]))
+    return joined(parts)
 
 
 def _texts(column: pa.Array) -> pa.Array:
