@@ -147,7 +147,7 @@ class Plan:
 
     def prompt_hashes(self) -> HexColumn:
         """The hash of each video's prompts, in the order of `video_ids`; empty where it has none."""
-        return self._tables.prompts.hashes.hashes_of(slice(None), self._tables.videos.ranges_seconds)
+        return self._tables.prompts.hashes.hashes_of(slice(None), self._tables.videos.times.ranges_seconds)
 
     def former(self, done: Iterable[str]) -> list[str]:
         """Those of the finished videos `done` that the tables lack."""
@@ -276,7 +276,7 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[s
     videos, numbers = read_videos(tables)
     prompts = index_prompts(tables, numbers)
     check_some_match(tables, videos, prompts, done)
-    del numbers  # a gigabyte for fifty million videos, which nobody needs any more
+    del numbers  # 120 MB for ten million videos, which nobody needs any more
     found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts, done)))
     return _decided(found, done, retry)
 
@@ -288,7 +288,7 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
     is_known, is_changed = np.zeros(len(fates), dtype=bool), np.zeros(len(fates), dtype=bool)
     for first in range(0, len(fates), _VIDEOS_AT_A_TIME):
         part = slice(first, first + _VIDEOS_AT_A_TIME)
-        now = hashes.hashes_of(part, videos.ranges_seconds[part])
+        now = hashes.hashes_of(part, videos.times.ranges_seconds[part])
         known = _known(done, videos.ids.column[part])
         is_same = known.prompt_hashes.equals(now)
         is_known[part], is_changed[part] = known.is_known, known.is_known & ~is_same

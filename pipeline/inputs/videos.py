@@ -20,15 +20,24 @@ from pipeline.storage.uris import absolute_uri, split_tar_member
 _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
 
 
+@dataclass(frozen=True)
+class VideoTimes:
+    """Start and end of `N` videos, `[N, 2]`, and their durations, `[N]`; NaN = none.
+
+    An array that is NaN all over needs no memory, and cannot be written.
+    """
+
+    ranges_seconds: npt.NDArray[np.float64]
+    durations_seconds: npt.NDArray[np.float64]
+
+
 @dataclass
 class VideoRows:
     """The `N` distinct videos of a table, numbered in order of their first row. All columns are in that order.
 
     `uris` are as the table has them, null where the bytes are in the row. Relative ones count from `folders`, one for
-    each of `files`. `addresses` are number of the file, row group
-    and row, `[N, 3]`. `ranges_seconds` are start and end, `[N, 2]`, and `durations_seconds` are `[N]`, NaN = none (an
-    array that is NaN all over needs no memory, and cannot be written). `problems` says, by number,
-    why a video cannot be labeled.
+    each of `files`. `addresses` are number of the file, row group and row, `[N, 3]`. `problems` says, by number, why a
+    video cannot be labeled.
     """
 
     files: tuple[str, ...]
@@ -36,8 +45,7 @@ class VideoRows:
     ids: Texts
     uris: pa.Array
     addresses: npt.NDArray[np.int32]
-    ranges_seconds: npt.NDArray[np.float64]
-    durations_seconds: npt.NDArray[np.float64]
+    times: VideoTimes
     problems: dict[int, str]
     num_without_id: int
 
@@ -61,12 +69,12 @@ class VideoRows:
 
     def time_range(self, number: int) -> TimeRange:
         """The part of a video that is labeled."""
-        start, end = (None if value != value else value for value in self.ranges_seconds[number].tolist())
+        start, end = (None if value != value else value for value in self.times.ranges_seconds[number].tolist())
         return TimeRange(start, end)
 
     def durations(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Seconds of each of these videos that are to be labeled, `[N]`; 0 where they are not known."""
-        (start, end), duration = self.ranges_seconds[numbers].T, self.durations_seconds[numbers]
+        (start, end), duration = self.times.ranges_seconds[numbers].T, self.times.durations_seconds[numbers]
         start = np.nan_to_num(start, nan=0.0)
         length = np.where(np.isnan(end), duration, np.fmin(end, duration)) - start
         # Players write infinity for a duration that they do not know.
@@ -232,8 +240,7 @@ class _Collector:
             ids=Texts(ids),
             uris=uris,
             addresses=addresses_N3,
-            ranges_seconds=ranges_N2,
-            durations_seconds=durations_N,
+            times=VideoTimes(ranges_N2, durations_N),
             problems=self._problems(uris, ranges_N2),
             num_without_id=self._num_without_id,
         )
