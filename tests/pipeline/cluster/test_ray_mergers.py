@@ -11,9 +11,9 @@ from pipeline.commits.compaction import Sizes, compact, plan_groups
 from pipeline.commits.log import CommitLog
 from pipeline.config.job_config import ClusterConfig
 from pipeline.output.segments import list_segments
-from tests.pipeline.commits.test_compaction import commit_segments, rows
 from tests.support.dying_storage import KilledOnceStorage
 from tests.support.quick_storage import QuickStorage
+from tests.support.small_segments import commit_segments, rows
 
 pytestmark = pytest.mark.slow
 

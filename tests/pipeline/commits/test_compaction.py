@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import command as job_command
 from pipeline import compact as compact_module
-from pipeline import status, tables
+from pipeline import tables
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.compaction import Sizes, compact, plan_groups
 from pipeline.commits.job_record import JobRecord, write_record
@@ -27,43 +20,14 @@ from pipeline.compact import HELP
 from pipeline.errors import LostOwnership, OwnedByAnother, StorageError, UnusableStore
 from pipeline.output.layout import log_entry
 from pipeline.output.schema import SORT_KEYS, TABLES
-from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage
 from tests.support.full_disk import FULL, full_disk
 from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
-from tests.support.record import Record
+from tests.support.small_segments import commit_segments, glob_rows, rows
 
 pytestmark = pytest.mark.slow
-
-
-def rows(storage: JobStorage) -> dict[str, list[dict[str, object]]]:
-    """All rows of all tables through the log; without the name of the segment, which is what changes."""
-    job = tables.open(storage.uri, storage.storage_options)
-    keys = [(key, "ascending") for key in SORT_KEYS["masks"]]
-    found = {"masks": job.masks().to_table().sort_by(keys), "tracks": job.tracks(), "videos": job.videos()}
-    found["videos"] = found["videos"].drop_columns(["segment"])
-    return {name: table.to_pylist() for name, table in found.items()}
-
-
-def commit_segments(storage: JobStorage, spool: Path, num_segments: int) -> CommitLog:
-    """A job of as many segments, of one or two videos each, their ids in no order; every seventh video failed."""
-    log, keeper = driver(storage, spool)
-    published = []
-    for number in range(num_segments):
-        names = [f"video-{number * 37 % num_segments:05d}{suffix}" for suffix in ("", "b")[: 1 + number % 2]]
-        status = Status.FAILED if number % 7 == 3 else Status.OK
-        published.append(publish(storage, spool, *(labeled(name, 2, (1,), status) for name in names)))
-        if len(published) == 25 or number == num_segments - 1:
-            keeper.commit(published)
-            published = []
-    return log
-
-
-def glob_rows(storage: JobStorage, table: str) -> int:
-    """Rows that a plain glob finds, without the log."""
-    return sum(pq.read_metadata(path).num_rows for path in Path(storage.uri, table).glob("*.parquet"))
 
 
 def test_merging_keeps_every_row_and_sorts_by_video(storage: JobStorage, tmp_path: Path) -> None:
@@ -426,75 +390,3 @@ def test_compacting_what_has_left_the_log_is_stale(disk_storage: JobStorage, tmp
     SegmentKeeper(disk_storage, log, tmp_path / "spool").forget([next(iter(log.state.finished))])
     with pytest.raises(StaleEntry):
         other.compact([publish(disk_storage, tmp_path / "spool", labeled("x"))], names)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "output= is missing"),
-        (["output"], "not key=value"),
-        (["output=x", "colour=red"], "unknown key colour"),
-        (["output=x", "storage_options=[1]"], "storage_options"),
-        (["output=/nowhere/at/all"], "no job"),
-        (["output=x", "cluster=ray"], "cluster.kind=ray: allowed are local, existing, serial"),
-        (["output=x", "cluster.actors=0"], "cluster.actors=0: allowed is at least 1"),
-        (["output=x", "cluster=existing"], "lies on this machine's disk"),
-    ],
-)
-def test_wrong_arguments_are_explained(words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert job_command.main(HELP, compact_module.CompactArguments, compact_module.run, words) == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("kind", "command"),
-    [(compact_module.CompactArguments, compact_module.run), (status.StatusArguments, status.run)],
-)
-def test_a_job_of_a_newer_version_is_exit_code_2(
-    disk_storage: JobStorage,
-    capsys: pytest.CaptureFixture[str],
-    kind: type[job_command.JobArguments],
-    command: Callable[[job_command.JobArguments], job_command.ExitCode],
-) -> None:
-    CommitLog(disk_storage, "newer").claim()
-    document = json.loads(disk_storage.read(log_entry(0))) | {"schema_version": 99}
-    disk_storage.replace(log_entry(0), json.dumps(document).encode())
-    assert job_command.main(HELP, kind, command, [f"output={disk_storage.uri}"]) == 2
-    printed = capsys.readouterr().err
-    assert "was written by a newer maskmill, in version 99" in printed
-    assert len(printed.splitlines()) == 1
-
-
-def test_a_store_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(arguments: job_command.JobArguments) -> job_command.ExitCode:
-        raise StorageError("read s3://bucket/x?X-Amz-Signature=abc failed")
-
-    assert job_command.main(HELP, job_command.JobArguments, fail, ["output=x"]) == 1
-    assert "abc" not in capsys.readouterr().err
-
-
-@pytest.mark.chaos
-@pytest.mark.slow
-def test_two_thousand_segments_by_command_killed_in_the_middle(tmp_path: Path, record: Record) -> None:
-    storage, spool = QuickStorage(str(tmp_path / "job")), tmp_path / "spool"
-    spool.mkdir()
-    commit_segments(storage, spool, 2_000)
-    before = rows(storage)
-    command = [sys.executable, "-m", "pipeline.compact", f"output={storage.uri}", f"spool_dir={spool}"]
-    running = subprocess.Popen(command)
-    deadline = time.monotonic() + 120
-    while not list(spool.glob("maskmill-worker-*/*.parquet")):
-        assert running.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
-    assert rows(storage) == before
-
-    finished = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "2000 segments merged into 1" in finished.stdout
-    assert rows(storage) == before
-    assert {table: glob_rows(storage, table) for table in TABLES} == {t: len(r) for t, r in before.items()}
-    assert isinstance(tables.open(storage.uri).videos(), pa.Table)
-    record.fault, record.times, record.redone = "a compaction of 2,000 segments killed", 1, "the merge"
-    record.rows_lost = record.rows_doubled = 0
