@@ -18,7 +18,7 @@ from pipeline import compact as compact_module
 from pipeline import status, tables
 from pipeline.commits.log import CommitLog
 from pipeline.compact import HELP
-from pipeline.errors import StorageError
+from pipeline.errors import ClusterDown, StorageError
 from pipeline.output.layout import log_entry
 from pipeline.output.schema import TABLES
 from pipeline.storage.job_storage import JobStorage
@@ -64,9 +64,12 @@ def test_a_job_of_a_newer_version_is_exit_code_2(
     assert len(printed.splitlines()) == 1
 
 
-def test_a_store_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", [StorageError, ClusterDown])
+def test_a_store_or_a_cluster_that_fails_is_exit_code_1(
+    capsys: pytest.CaptureFixture[str], kind: type[Exception]
+) -> None:
     def fail(arguments: job_command.JobArguments) -> job_command.ExitCode:
-        raise StorageError("read s3://bucket/x?X-Amz-Signature=abc failed")
+        raise kind("read s3://bucket/x?X-Amz-Signature=abc failed")
 
     assert job_command.main(HELP, job_command.JobArguments, fail, ["output=x"]) == 1
     assert "abc" not in capsys.readouterr().err

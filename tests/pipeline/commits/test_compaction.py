@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,6 +21,7 @@ from pipeline.commits.owner import Ownership, look, new_writer_id
 from pipeline.compact import HELP
 from pipeline.errors import LostOwnership, OwnedByAnother, StorageError, UnusableStore
 from pipeline.output.layout import log_entry
+from pipeline.output.merge import Merged, Merger, MergeTask
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage
@@ -74,6 +77,33 @@ def test_several_groups_are_committed_one_after_the_other(disk_storage: JobStora
     before = rows(disk_storage)
     done = compact(disk_storage, tmp_path / "spool", Sizes(small_bytes=200_000, most_bytes=60_000))
     assert done.num_made > 1
+    assert rows(disk_storage) == before
+
+
+class Crowd:
+    """Mergers that have several tasks at a time, answer the last one first, and fail at the first one."""
+
+    def __init__(self, storage: JobStorage, spool: Path) -> None:
+        self._merger = Merger(storage, str(spool))
+
+    def merge(self, tasks: Iterable[MergeTask]) -> Iterator[Merged]:
+        first, *others = islice(tasks, 3)
+        for task in reversed(others):
+            yield self._merger.work(task)
+        yield Merged(first, None, StorageError("the disk of this merger is full"))
+        assert not list(tasks), "a further group was begun after the error"
+
+
+def test_an_error_of_one_merger_ends_it_when_the_others_are_done(disk_storage: JobStorage, tmp_path: Path) -> None:
+    commit_segments(disk_storage, tmp_path / "spool", 18)
+    before, sizes = rows(disk_storage), Sizes(small_bytes=200_000, most_bytes=50_000)
+    groups = plan_groups(CommitLog(disk_storage, "reader").load(), sizes)
+    assert len(groups) > 3
+    with pytest.raises(StorageError, match="this merger is full"):
+        compact(disk_storage, tmp_path / "spool", sizes, Crowd(disk_storage, tmp_path))
+    left = CommitLog(disk_storage, "reader").load().segments
+    assert left.keys() >= {*groups[0], *groups[3]}
+    assert not left.keys() & {*groups[1], *groups[2]}
     assert rows(disk_storage) == before
 
 
