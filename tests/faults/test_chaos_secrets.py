@@ -48,7 +48,7 @@ def signed(store: Any, path: str) -> str:
 def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
     few: Inputs, tmp_path: Path, s3_server: S3Server, ray_files: Path, record: Record
 ) -> None:
-    """Signed URIs that work, that lead nowhere, to noise and to a server that is away (so the job cannot end well)."""
+    """Signed URIs that work, that lead nowhere, to noise and to a server that is away, whose video fails at the end."""
     place = s3_server.new_folder()
     options = s3_server.options() | {"key": USED, "secret": SECRET}
     store, root = open_filesystem(place, options)
@@ -87,7 +87,7 @@ def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
         f"storage_options.client_kwargs.endpoint_url=http://127.0.0.1:{s3_server.port}",
         f"+storage_options.http.headers.Authorization={SECRET}",
     )
-    assert job.process.returncode == 1, job.log
+    assert job.process.returncode == 0, job.log
     rows = {row["video_id"]: row for row in tables.open(output, options).videos().to_pylist()}
     assert {name: row["status"] for name, row in rows.items()} == {
         "good": "ok",
@@ -95,6 +95,7 @@ def test_secrets_are_nowhere_in_what_a_whole_job_leaves(
         "missing": "failed",
         "name": "failed",
         "scheme": "failed",
+        "away": "failed",
     }
     status = json.loads(store.cat_file(f"{root}/out/_status.json"))
     assert status["last_error"], "the server that is away is in no error"
