@@ -24,6 +24,8 @@ MAX_PIXELS = 1 << 27
 
 _GEN_PTS = cast(int, Flags.gen_pts.value)
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
+_FORMATS_WITH_TIMES = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+_SHARED_CODECS = {"h264", "hevc"}
 _DEFAULT_BONUS_PIXELS = 5_000_000
 
 
@@ -72,11 +74,23 @@ def refuse_large_frames(name: str, width: int, height: int, max_pixels: int) -> 
         )
 
 
-def set_up_decoder(stream: VideoStream, num_threads: int, max_pixels: int) -> None:
-    """Threads, and the limit of pixels, which the decoder holds where the container does not say a size."""
-    # Threads for slices only: threads for frames hold frames back, and can hang when decoding stops early in a process
-    # with torch.
-    stream.thread_type = "SLICE"
+def can_share_frames(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether each of several threads may decode a frame of its own, and still gives whole frames as one thread does.
+
+    A frame of such a decoder does not say which packet it is from, so it must have a time of its own. When a decoder
+    is closed early, its threads may write to the log: if Python is called for that, they wait for the thread that
+    closes it, for ever. PyAV calls Python once somebody has set its level.
+    """
+    is_known = container.format.name in _FORMATS_WITH_TIMES and stream.codec_context.name in _SHARED_CODECS
+    return is_known and av.logging.get_level() is None
+
+
+def set_up_decoder(stream: VideoStream, num_threads: int, max_pixels: int, *, shares_frames: bool = False) -> None:
+    """Threads, and the limit of pixels, which the decoder holds where the container does not say a size.
+
+    The threads share the slices of each frame, or with `shares_frames` the frames.
+    """
+    stream.thread_type = "FRAME" if shares_frames else "SLICE"
     stream.codec_context.thread_count = num_threads
     options = {"max_pixels": str(max_pixels)}
     if stream.codec_context.name == "libdav1d":  # the library of AV1 has threads of its own

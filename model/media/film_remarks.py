@@ -40,6 +40,7 @@ class Claims:
 class Reading:
     """What one reading of a film has given so far. `num_lost`: parts of the file that gave no picture."""
 
+    num_packets: int = 0
     num_frames: int = 0
     num_lost: int = 0
     span_seconds: tuple[float, float] | None = None

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from model.media.errors import MediaError
 from model.media.film_files import (
     MAX_PIXELS,
+    can_share_frames,
     choose_stream,
     num_frames_listed,
     open_container,
@@ -56,6 +57,7 @@ class FilmReader:
         self._num_threads = num_threads
         self._max_pixels = max_pixels
         self._missing = ""
+        self._may_share_frames = num_threads > 1
 
     def remarks(self) -> tuple[str, ...]:
         """See `Reader`: what is missing, once the film was read from its start to its end."""
@@ -88,15 +90,46 @@ class FilmReader:
 
     def read(self, seek_seconds: float | None = None) -> Generator[RawFrame, None, None]:
         """See `Reader`."""
+        num_given = 0
+        if self._may_share_frames:
+            # What a decoder makes of damage depends on its threads. From the first damaged frame on, it has those that
+            # share slices.
+            with closing(self._read(seek_seconds, may_share_frames=True)) as raws:
+                for raw in raws:
+                    if raw is None:
+                        break
+                    yield raw
+                    num_given += 1
+                else:
+                    return
+        with closing(self._read(seek_seconds)) as raws:
+            for number, raw in enumerate(raws):
+                if number >= num_given and raw is not None:
+                    yield raw
+
+    def _read(
+        self, seek_seconds: float | None, *, may_share_frames: bool = False
+    ) -> Generator[RawFrame | None, None, None]:
+        """Frames. Where threads share them, `None` in place of the first one that may be damaged, and no more."""
         with closing(self._open()) as file, closing(open_container(self._name, file)) as container:
             stream = self._stream(container)
+            shares_frames = may_share_frames and can_share_frames(container, stream)
+            if shares_frames:
+                set_up_decoder(stream, self._num_threads, self._max_pixels, shares_frames=True)
             if seek_seconds is not None:
                 self._seek(file, container, stream, seek_seconds)
             converter = RgbConverter(self._name)
             reading = Reading()
             for picture, time in self._timed(file, container, stream, reading):
+                if shares_frames and (picture.is_corrupt or reading.num_lost):
+                    yield None
+                    return
                 is_key = time is not None and _starts_decoding(picture)
                 yield RawFrame(time, is_key, FilmPicture(picture, converter), is_damaged=picture.is_corrupt)
+            if shares_frames and (reading.num_lost or reading.num_frames < reading.num_packets):
+                self._may_share_frames = False  # or each reading of a film that has fewer frames would be made twice
+                yield None
+                return
             if seek_seconds is None:
                 self._missing = reading.what_is_missing(_claims(container, stream))
 
@@ -146,6 +179,7 @@ class FilmReader:
     ) -> Iterator[av.VideoFrame]:
         """Pictures in presentation order. Packets that give none because of damage are counted."""
         for packet in self._packets(file, container, stream):
+            reading.num_packets += packet is not None
             try:
                 pictures = stream.decode(packet)
             except av.FFmpegError:

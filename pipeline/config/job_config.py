@@ -180,9 +180,9 @@ class DecodeConfig(Group):
         default=None,
         ge=1,
         le=64,
-        description="The threads that decode one video, in parts of a frame where it has parts; a second one turns "
-        "frames into the model's input. Frames are the same for any number, except where a video is damaged. null, or "
-        "auto, is one for each CPU of the worker, up to 16.",
+        description="The threads that decode one video: frames of H.264 and HEVC, parts of a frame elsewhere; with two "
+        "or more, another one turns frames into the model's input. Frames are the same for any number, except where a "
+        "video is damaged. null, or auto, is one for each CPU of the worker, up to 16.",
     )
     max_pixels: Pixels = Field(
         default=1 << 27,

@@ -311,12 +311,39 @@ def test_info_tells_what_the_file_claims() -> None:
 
 @pytest.mark.parametrize("num_threads", [1, 4])
 def test_a_video_is_decoded_by_as_many_threads_as_are_asked_for(num_threads: int) -> None:
-    data = encode(pictures(8), options={"x264-params": "slices=4"})
+    data = encode(pictures(8), codec="mpeg2video", rate=25)
     process = psutil.Process()
     num_before = process.num_threads()
     with closing(FilmReader("clip", lambda: io.BytesIO(data), num_threads).read()) as frames:
         next(frames)
         assert process.num_threads() - num_before == num_threads - 1
+
+
+@pytest.mark.parametrize("container", ["mp4", "avi"])
+def test_threads_share_the_frames_of_a_film_that_has_one_slice_a_frame_and_a_time_for_each(container: str) -> None:
+    """Four threads have 3 frames more in hand than one has."""
+    noise = [np.random.default_rng(index).integers(0, 255, (144, 176, 3), np.uint8) for index in range(24)]
+    data = encode(noise, container=container, options={"preset": "ultrafast", "qp": "2", "bf": "0", "g": "99"})
+    places = []
+    for num_threads in (1, 4):
+        file = io.BytesIO(data)
+        with closing(FilmReader("clip", lambda file=file: file, num_threads).read()) as frames:  # type: ignore[misc]
+            for _ in range(14):
+                next(frames)
+            places.append(file.tell())
+    assert (places[1] - places[0] > 2 * len(data) / 24) == (container == "mp4")
+
+
+def test_threads_do_not_share_frames_where_decoders_call_python() -> None:
+    """Somebody has set the level of PyAV's log: a decoder that is closed early could then wait for ever."""
+    data = encode(pictures(30), options={"bf": "2", "g": "5"})
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        for _ in range(20):
+            with closing(FilmReader("clip", lambda: io.BytesIO(data), 4).read()) as frames:
+                next(frames)
+    finally:
+        av.logging.set_level(None)
 
 
 def test_the_identity_of_a_film_is_that_of_earlier_programs_because_saved_sessions_hold_it() -> None:
