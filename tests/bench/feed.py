@@ -65,8 +65,8 @@ def feed(work: Feed, in_flight: Sequence[int] = (1, 4), rounds: int = 3) -> dict
     medians = {
         number: {key: statistics.median(one[key] for one in rows) for key in rows[0]} for number, rows in found.items()
     }
-    first, *_, last = medians.values()
-    ratio = last["frames_per_second"] / first["frames_per_second"]
+    rates = [row["frames_per_second"] for row in medians.values()]
+    ratio = rates[-1] / rates[0]
     return {"workload": {**vars(work)}, "in flight": medians, "ratio": ratio}
 
 
