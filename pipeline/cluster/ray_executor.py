@@ -166,9 +166,10 @@ class RayExecutor:
             time.sleep(timeout_seconds if self._doubts else 0.0)
             return []
         references = list(self._calls)
-        ready, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds, fetch_local=False)
-        if ready and len(references) > 1:
-            ready, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        # With a thousand actors each look at all calls takes 0.5 ms, and mostly some have ended: then one is enough.
+        ready, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        if not ready:
+            ready, _ = ray.wait(references, num_returns=1, timeout=timeout_seconds, fetch_local=False)
         return [self._outcome(reference, self._calls.pop(reference)) for reference in ready]
 
     def _outcome(self, reference: Any, call: _Call) -> Event:

@@ -7,7 +7,7 @@ came since are one short text each in a dictionary, until the next roll-up is re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -142,6 +142,25 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         yield from Texts(kept)
         yield from self._packed
 
+    def items(self) -> ItemsView[str, FinishedVideo]:
+        """All ids, each with what the log says of it: by columns, because to look for each takes ten times as long."""
+        return _Items(self)
+
+    def pairs(self) -> Iterator[tuple[str, FinishedVideo]]:
+        """What `items` goes through."""
+        columns, kept = self._columns, np.flatnonzero(~self._is_gone)
+        for first in range(0, len(kept), _ROWS_AT_A_TIME):
+            rows = kept[first : first + _ROWS_AT_A_TIME]
+            ids = columns.ids.take(pa.array(rows)).to_pylist()
+            prompts = columns.prompt_hashes.take(rows).to_strings().to_pylist()
+            sources = columns.source_hashes.take(rows).to_strings().to_pylist()
+            numbers = columns.statuses[rows].tolist(), columns.segments[rows].tolist()
+            for video_id, prompt, source, status, segment in zip(ids, prompts, sources, *numbers, strict=True):
+                tally = self.tally(video_id)
+                yield video_id, FinishedVideo(_STATUS_LIST[status], prompt, self._segments[segment], tally, source)
+        for video_id in self._packed:
+            yield video_id, self[video_id]
+
     def __len__(self) -> int:
         return len(self._packed) + len(self._columns.ids) - self._num_gone
 
@@ -271,6 +290,13 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
                 self._rows.clear()
             row = self._rows[video_id] = self._columns.index.find_one(video_id)
         return -1 if row < 0 or self._is_gone[row] else row
+
+
+class _Items(ItemsView[str, FinishedVideo]):
+    _mapping: FinishedVideos
+
+    def __iter__(self) -> Iterator[tuple[str, FinishedVideo]]:
+        return self._mapping.pairs()
 
 
 def _batches(table: pa.Table) -> Sequence[pa.RecordBatch]:

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import heapq
 import io
-import json
 import tempfile
 import time
 import uuid
@@ -325,20 +324,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.scale.fleet", description=__doc__)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--videos", type=int, default=120, help="for each worker")
+    parser.add_argument("--put-seconds", nargs="+", type=float, default=[0.08, 0.25])
     arguments = parser.parse_args(argv)
     fleet = Fleet(arguments.workers, arguments.videos)
+    print(
+        f"{fleet.num_workers} workers, {fleet.videos_per_worker} videos of {fleet.video_seconds} s for each; a log "
+        f"entry takes the store {1000 * arguments.put_seconds[0]:.0f} ms and more"
+    )
+    print(f"{'PUT ms':>7}{'':>9}" + "".join(f"{heading:>{width}}" for heading, width in _HEADINGS.items()))
     with tempfile.TemporaryDirectory() as folder:
-        for put_seconds in (0.08, 0.25):
-            for before in (True, False):
-                one = replace(
-                    fleet,
-                    put_seconds=put_seconds,
-                    reports_each_video=before,
-                    publishes_beside=not before,
-                    commits_beside=not before,
-                )
-                found = simulate(one, Path(folder))
-                print(put_seconds, before, json.dumps({k: round(v, 3) for k, v in found.items()}), flush=True)
+        for put_seconds in arguments.put_seconds:
+            for name, one in (("before", as_before(fleet)), ("now", fleet)):
+                found = simulate(replace(one, put_seconds=put_seconds), Path(folder))
+                print(f"{1000 * put_seconds:>7.0f}{name:>9}{row(found, fleet)}", flush=True)
+
+
+_HEADINGS = {
+    "busy": 8,
+    "publishing": 12,
+    "waiting": 9,
+    "reports": 9,
+    "entries": 9,
+    "driver s": 10,
+    "videos/s of it": 16,
+}
+
+
+def as_before(fleet: Fleet) -> Fleet:
+    """The same fleet with workers that report each video and publish themselves, and a driver that commits itself."""
+    return replace(fleet, reports_each_video=True, publishes_beside=False, commits_beside=False, ahead_seconds=0.0)
+
+
+def row(found: Mapping[str, float], fleet: Fleet) -> str:
+    """One line of the table. The last figure is how many videos a second a driver that did nothing else could take."""
+    values = [
+        f"{found['busy']:.1%}",
+        f"{found['publishing']:.1%}",
+        f"{found['waiting']:.1%}",
+        f"{found['num_reports']:,}",
+        f"{found['num_entries']:,}",
+        f"{found['driver_seconds']:.1f}",
+        f"{fleet.num_workers * fleet.videos_per_worker / found['driver_seconds']:,.0f}",
+    ]
+    return "".join(f"{value:>{width}}" for value, width in zip(values, _HEADINGS.values(), strict=True))
 
 
 if __name__ == "__main__":

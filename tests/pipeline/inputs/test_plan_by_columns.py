@@ -182,6 +182,7 @@ def test_each_video_has_the_fate_of_the_simple_rule(seed: int, tmp_path: Path) -
     halves = FinishedVideos.from_table(log.to_table(), {})
     for video_id in list(case.done)[::2]:  # in columns, and put there since
         halves.put(video_id, case.done[video_id])
+    assert dict(halves.items()) == dict(log.items()) == case.done == {one: halves[one] for one in halves}
     for done in (case.done, log, halves):
         plan = make_plan(case.tables, done, case.retry).with_files_now(case.files_now, done, case.retry)
         fates = {item.video_id: "label" for item in plan.items()}
