@@ -32,7 +32,7 @@ from pipeline.text import counted
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
 _NUM_EXAMPLES = 3
-_VIDEOS_AT_A_TIME = 1 << 18
+_VIDEOS_AT_A_TIME = 1 << 16
 
 
 class Done(Protocol):

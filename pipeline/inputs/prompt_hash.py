@@ -98,11 +98,13 @@ class PromptHashes:
 
     def add(self, video_numbers: Int64Array, digests_N2: UInt64Array) -> None:
         """Add rows to their videos: `digests_N2[i]` is of a row of video `video_numbers[i]`."""
-        order = np.argsort(video_numbers, kind="stable")
-        ordered = video_numbers[order]
+        ordered = video_numbers
+        if (video_numbers[1:] < video_numbers[:-1]).any():  # most tables are in order
+            order = np.argsort(video_numbers, kind="stable")
+            ordered, digests_N2 = video_numbers[order], digests_N2[order]
         starts = np.flatnonzero(np.diff(ordered, prepend=-1))
         videos = ordered[starts]
-        self._sums[videos] += np.add.reduceat(digests_N2[order], starts, axis=0) if len(starts) else 0
+        self._sums[videos] += np.add.reduceat(digests_N2, starts, axis=0) if len(starts) else 0
         self.num_rows[videos] += np.diff(starts, append=len(ordered)).astype(self.num_rows.dtype)
 
     def hash_of(self, video_number: int, start_seconds: float | None, end_seconds: float | None) -> str:

@@ -40,18 +40,14 @@ class PromptIndex:
     num_without_object: int
     oddities: tuple[str, ...]
     files: tuple[str, ...]
-    _spans_N5: npt.NDArray[np.int32]  # video, file, row group, start, stop; sorted by video, else in table order
-
-    def __post_init__(self) -> None:
-        num_spans = np.bincount(self._spans_N5[:, 0], minlength=len(self.hashes.num_rows))
-        self._first_span = np.zeros(len(num_spans) + 1, dtype=np.int32)  # of each video, and the number of spans
-        np.cumsum(num_spans, out=self._first_span[1:])
+    _first_span: npt.NDArray[np.int32]  # of each video, and the number of spans
+    _spans_N4: npt.NDArray[np.int32]  # file, row group, start, stop; sorted by video, else in table order
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""
         first, last = self._first_span[video_number : video_number + 2]
         spans: list[RowSpan] = []
-        for _, file, row_group, start, stop in self._spans_N5[first:last].tolist():
+        for file, row_group, start, stop in self._spans_N4[first:last].tolist():
             before = spans[-1] if spans else None
             if before == RowSpan(self.files[file], row_group, before.start if before else 0, start):
                 spans[-1] = RowSpan(before.file, row_group, before.start, stop)
@@ -76,7 +72,8 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
     """
     hashes = PromptHashes(numbers.num_videos)
-    runs = [np.empty((0, 5), dtype=np.int32)]
+    runs = [np.empty((0, 4), dtype=np.int32)]
+    videos_of_runs = [np.empty(0, dtype=np.int32)]
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
     coordinates = Coordinates(tables.box_told)
@@ -94,10 +91,16 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         known = videos >= 0
         coordinates.add(batch.rows)
         hashes.add(videos[known], _digests(batch)[known])
-        runs.append(_runs(videos, batch.file_number, batch.row_group, batch.start))
-    spans = joined(runs)
-    if (np.diff(spans[:, 0]) < 0).any():
-        spans = spans[np.argsort(spans[:, 0], kind="stable")]
+        starts, stops = _runs(videos)
+        videos_of_runs.append(videos[starts].astype(np.int32))
+        same = np.ones(len(starts), dtype=np.int64)
+        columns = [same * batch.file_number, same * batch.row_group, starts + batch.start, stops + batch.start]
+        runs.append(np.stack(columns, axis=1).astype(np.int32))
+    spans, of_videos = joined(runs), joined(videos_of_runs)
+    if (of_videos[1:] < of_videos[:-1]).any():
+        spans = spans[np.argsort(of_videos, kind="stable")]
+    first_span = np.zeros(numbers.num_videos + 1, dtype=np.int32)
+    np.cumsum(np.bincount(of_videos, minlength=numbers.num_videos), out=first_span[1:])
     return PromptIndex(
         hashes=hashes,
         num_rows=num_rows,
@@ -106,16 +109,14 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         num_without_object=num_without_object,
         oddities=tuple(coordinates.warnings()),
         files=tables.prompt_files,
-        _spans_N5=spans,
+        _first_span=first_span,
+        _spans_N4=spans,
     )
 
 
-def _runs(videos: npt.NDArray[np.int64], file: int, row_group: int, first_row: int) -> npt.NDArray[np.int32]:
-    """Runs of consecutive rows of one known video, `[N, 5]`: video, file, row group, start, stop."""
+def _runs(videos: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where runs of consecutive rows of one known video start and stop; -1 stands for an unknown video."""
     starts = np.flatnonzero(np.diff(videos, prepend=-2))
     stops = np.append(starts[1:], len(videos))
     known = videos[starts] >= 0
-    starts, stops = starts[known], stops[known]
-    same = np.ones(len(starts), dtype=np.int64)
-    columns = [videos[starts], same * file, same * row_group, starts + first_row, stops + first_row]
-    return np.stack(columns, axis=1).astype(np.int32)
+    return starts[known], stops[known]
