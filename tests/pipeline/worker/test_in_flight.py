@@ -27,6 +27,7 @@ from tests.support.labeling_workers import (
     Together,
     TooLarge,
     Waits,
+    broken,
     finish,
     masks,
     outcomes,
@@ -141,6 +142,25 @@ def test_a_video_whose_frames_are_slow_to_decode_holds_up_no_other(
     assert [progress.video_id for progress in reports[0].in_flight] == ["slow"]
     networks[0].may_resize.set()
     assert outcomes([*reports, *finish(worker)]) == dict.fromkeys(("slow", "a", "b"), Status.OK)
+
+
+def test_decoding_that_hangs_is_told_when_nothing_else_is_to_be_done(
+    make: MakeWorker, items: dict[str, WorkItem]
+) -> None:
+    networks: list[Resizing] = []
+
+    def load(settings: WorkerSettings) -> Network:
+        networks.append(Resizing(**vars(load_network(settings)), slow_height=96))
+        return networks[-1]
+
+    worker = make(Stages(load_network=load), beat_seconds=0.25, hang_seconds=1.0)
+    report = worker.work([items["a"]])
+    started = time.monotonic()
+    while report.end is None and time.monotonic() < started + 30:
+        report = worker.work([])
+    networks[0].may_resize.set()
+    assert "decoding 'a' hangs: nothing has moved for 1 s" in broken(report)
+    assert [progress.video_id for progress in report.in_flight] == ["a"], "it may be its fault"
 
 
 @dataclass(repr=False)
