@@ -117,7 +117,7 @@ class Ours:
         self.memory_attention = self._network.memory_attention
         self.parts = {
             IMAGE_ENCODER: (self._network, "encode_image"),
-            MEMORY_ATTENTION: (self._network, "_attend_memory"),
+            MEMORY_ATTENTION: (self._network, "_attended"),
             MASK_DECODER: (self._network.mask_decoder, "forward"),
             MEMORY_ENCODER: (self._network, "remember"),
         }

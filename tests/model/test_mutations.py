@@ -61,7 +61,7 @@ class Mistake:
 
 def mask_for_memory(changed: Callable[[Tensor], Tensor]) -> Callable[[Sam2], None]:
     """The mask comes to the memory encoder as 20 times itself, less 10."""
-    return lambda network: before(network.memory_encoder, lambda image, mask: (image, changed(mask)))
+    return lambda network: before(network.memory_encoder, lambda image, mask, *rest: (image, changed(mask), *rest))
 
 
 def before(module: nn.Module, changed: Callable[..., tuple[Any, ...]]) -> None:
@@ -85,7 +85,8 @@ def negated(weight: Callable[[Sam2], Tensor]) -> Callable[[Sam2], object]:
 
 
 def rotary_angles_of_wrong_sign(network: Sam2) -> None:
-    before(network.memory_attention, lambda looked, memories, rope: (looked, memories, rope.conj().resolve_conj()))
+    signs = torch.tensor([1, -1, -1]).view(1, 3, 1)  # of cosines, negative sines and sines
+    before(network.memory_attention, lambda looked, memories, rope, *rest: (looked, memories, rope * signs, *rest))
 
 
 def times_of_pointers_of_wrong_sign(network: Sam2) -> None:
