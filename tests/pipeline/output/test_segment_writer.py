@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.config.job_config import ClusterConfig, FlushConfig
 from pipeline.errors import StorageError
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_files import SegmentOrigin
@@ -147,6 +148,32 @@ def test_the_first_video_is_published_at_once_and_later_ones_within_their_share_
     assert not out.should_flush()
     clock.now += 1
     assert out.should_flush(), "5 minutes"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "seconds"),
+    [
+        (ClusterConfig(kind="local"), 50),
+        (ClusterConfig(kind="local", actors=4), 200),
+        (ClusterConfig(kind="existing", min_actors=1000), 300),
+        (ClusterConfig(kind="existing"), 300),
+    ],
+    ids=["one worker", "four", "a thousand", "nobody knows"],
+)
+def test_the_more_workers_a_job_has_the_longer_a_video_may_wait(
+    cluster: ClusterConfig, seconds: int, disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    """5 % of 1,000 s, times the workers: one of them loses so much by a crash. No video waits for over 5 minutes."""
+    clock = Clock()
+    out = writer(disk_storage, tmp_path, FlushPolicy.of(FlushConfig(), cluster), clock)
+    out.add(labeled("a"))
+    out.flush()
+    clock.now += 1000 - seconds
+    out.add(labeled("b"))
+    clock.now += seconds - 2
+    assert not out.should_flush()
+    clock.now += 2
+    assert out.should_flush()
 
 
 def test_many_bytes_or_videos_are_published_without_waiting(disk_storage: JobStorage, tmp_path: Path) -> None:
