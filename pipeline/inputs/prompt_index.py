@@ -26,6 +26,17 @@ from pipeline.redact import redact_uri
 _NUM_EXAMPLES = 3
 
 
+@dataclass(frozen=True)
+class _Spans:
+    """Runs of rows, sorted by video, else in table order: file, row group, start and stop, `[S, 4]`.
+
+    `first_of_video` is the first run of each of `N` videos, and at the end the number of runs, `[N + 1]`.
+    """
+
+    first_of_video: npt.NDArray[np.int32]
+    spans_N4: npt.NDArray[np.int32]
+
+
 @dataclass
 class PromptIndex:
     """Prompts of the numbered videos. `unknown_examples` are ids in the prompts table that no numbered video has.
@@ -40,14 +51,13 @@ class PromptIndex:
     num_without_object: int
     oddities: tuple[str, ...]
     files: tuple[str, ...]
-    _first_span: npt.NDArray[np.int32]  # of each video, and the number of spans
-    _spans_N4: npt.NDArray[np.int32]  # file, row group, start, stop; sorted by video, else in table order
+    _spans: _Spans
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""
-        first, last = self._first_span[video_number : video_number + 2]
+        first, last = self._spans.first_of_video[video_number : video_number + 2]
         spans: list[RowSpan] = []
-        for file, row_group, start, stop in self._spans_N4[first:last].tolist():
+        for file, row_group, start, stop in self._spans.spans_N4[first:last].tolist():
             before = spans[-1] if spans else None
             if before == RowSpan(self.files[file], row_group, before.start if before else 0, start):
                 spans[-1] = RowSpan(before.file, row_group, before.start, stop)
@@ -109,8 +119,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         num_without_object=num_without_object,
         oddities=tuple(coordinates.warnings()),
         files=tables.prompt_files,
-        _first_span=first_span,
-        _spans_N4=spans,
+        _spans=_Spans(first_span, spans),
     )
 
 
