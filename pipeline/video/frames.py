@@ -374,8 +374,11 @@ class VideoFrames:
         raws = DecodeAhead(decoded, lambda _: _MAX_RAW_FRAMES) if is_shared else decoded
         with closing(raws):
             for label, raw in raws:
-                tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
-                yield Frame(label, tensor if self._transform is None else self._transform(tensor))
+                yield self._convert(label, raw)
+
+    def _convert(self, label: int, raw: RawFrame) -> Frame:
+        tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
+        return Frame(label, tensor if self._transform is None else self._transform(tensor))
 
 
 def _placed(frames: Generator[Frame, None, None], place: Transform) -> Generator[Frame, None, None]:

@@ -17,7 +17,7 @@ from model import Media
 from model.pixels.transforms import resize_frame
 from pipeline.masks.from_logits import encode_logits
 from pipeline.video.encode import encode_mp4
-from pipeline.video.frames import VideoFrames
+from pipeline.video.frames import DecodeOptions, VideoFrames
 from tests.bench.efficiency import forth_and_back
 from tests.bench.measure import medians_in_turn
 from tests.pipeline.masks.test_from_logits import blobs
@@ -65,7 +65,7 @@ def rle_per_mask(
 
 
 def decoding(size_hw: tuple[int, int], num_frames: int, image_size: int = 1024, rounds: int = 5) -> dict[str, Any]:
-    """Frames/s of H.264 to RGB arrays: plain PyAV, `VideoFrames`, and `VideoFrames` with resizing to the model."""
+    """Frames/s of H.264 to RGB arrays: plain PyAV, `VideoFrames`, and with resizing to the model by 1 and 2 threads."""
     clip = moving_clip(num_frames=6, num_objects=3, size_hw=size_hw)
     data = encode_mp4(forth_and_back(clip, num_frames), 25)
     media = Media("clip", (partial(io.BytesIO, data),))
@@ -77,14 +77,16 @@ def decoding(size_hw: tuple[int, int], num_frames: int, image_size: int = 1024, 
                 frame.to_ndarray(format="rgb24").ndim == 3 for frame in container.decode(video=0)
             )
 
-    def ours(name: str, transform: Callable[[torch.Tensor], torch.Tensor] | None) -> None:
-        with VideoFrames(media, transform=transform) as frames:
+    def ours(name: str, transform: Callable[[torch.Tensor], torch.Tensor] | None, num_threads: int = 1) -> None:
+        with VideoFrames(media, transform=transform, options=DecodeOptions(num_threads=num_threads)) as frames:
             counts[name] = sum(frame.pixels_HW3.ndim == 3 for frame in frames.forward(0))
 
+    resized = partial(resize_frame, image_size=image_size)
     runs: dict[str, Callable[[], None]] = {
         "plain PyAV": plain,
         "ours": partial(ours, "ours", None),
-        "ours, resized": partial(ours, "ours, resized", partial(resize_frame, image_size=image_size)),
+        "ours, resized": partial(ours, "ours, resized", resized),
+        "ours, resized, 2 threads": partial(ours, "ours, resized, 2 threads", resized, 2),
     }
     found = medians_in_turn(runs, rounds)
     if set(counts.values()) != {num_frames}:

@@ -149,7 +149,7 @@ def test_rle_and_decoding_are_measured_on_equal_results() -> None:
     assert entry["bytes_equal"]
     assert entry["ratio"] > 0
     found = decoding((64, 96), 20, image_size=64, rounds=1)
-    assert {"plain PyAV", "ours", "ours, resized", "ratio"} == found.keys()
+    assert {"plain PyAV", "ours", "ours, resized", "ours, resized, 2 threads", "ratio"} == found.keys()
     assert found["ours"]["frames_per_second"] > 0
 
 
