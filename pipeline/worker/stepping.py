@@ -86,26 +86,24 @@ class Lane(Generic[V]):
         self._videos.clear()
 
     def next_batch(self, deadline: float) -> list[V]:
-        """The videos that can step now, those at their end included; waits for one until `deadline`.
+        """The videos that can step now, those at their end included. Waits for one until `deadline`, or for a second.
 
         Raises what `check_progress` raises of a video, if there is nothing else to do meanwhile.
         """
-        while True:
-            self._event.clear()
-            ending = [video for video in self._videos if video.is_at_its_end]
-            labeled = self._labeled()
-            ready = [video for video in labeled if video.is_ready]
-            if ready:
-                self._relax()
-                return ready + ending
-            for video in labeled:
+        self._event.clear()
+        if not (ready := self._ready()) and (left := deadline - self._clock()) > 0:
+            is_ending = any(video.is_at_its_end for video in self._videos)
+            self._wait(min(left, _LAST_MASKS_SECONDS if is_ending else _HANGS_SECONDS))
+            ready = self._ready()
+        if ready:
+            self._relax()
+        else:
+            for video in self._labeled():
                 video.check_progress()
-            left = deadline - self._clock()
-            if left <= 0:
-                return ending
-            self._wait(min(left, _LAST_MASKS_SECONDS if ending else _HANGS_SECONDS))
-            if ending:
-                return ending
+        return ready + [video for video in self._videos if video.is_at_its_end]
+
+    def _ready(self) -> list[V]:
+        return [video for video in self._labeled() if video.is_ready]
 
     def _fetch_ahead(self) -> None:
         """Begin to fetch those that are labeled and as many more: they may all end at once, as clips of one length do.

@@ -43,7 +43,7 @@ class _News:
 
 
 class Worker:
-    """See the module. One thread calls all methods but `stop` and `nudge`, and calls `setup` first."""
+    """See the module. One thread calls all methods but `stop`, and calls `setup` first."""
 
     def __init__(self, settings: WorkerSettings, worker_id: str, stages: Stages | None = None) -> None:
         self.settings = settings
@@ -53,7 +53,6 @@ class Worker:
         self._videos: Lane[VideoInFlight] = Lane(1)
         self._news = _News()
         self._stop = threading.Event()
-        self._nudge = threading.Event()
 
     # What the driver calls
 
@@ -68,7 +67,6 @@ class Worker:
 
         That is the case when videos have left and the rest are fewer than `videos_in_flight`.
         """
-        self._nudge.clear()
         deadline = time.monotonic() + self.settings.config.worker.beat_seconds
         end = None
         try:
@@ -97,13 +95,8 @@ class Worker:
 
     def stop(self) -> None:
         """Make a running `work` finish soon, with everything published or given back. A signal handler may call it."""
+        # Nothing is woken, because the thread that a signal interrupts may hold the lock for it.
         self._stop.set()
-        self._videos.arrived()
-
-    def nudge(self) -> None:
-        """Make a running `work` return soon, because there is something new for it. Any thread may call it."""
-        self._nudge.set()
-        self._videos.arrived()
 
     def close(self) -> None:
         """Delete what lies on this machine's disk."""
@@ -133,7 +126,7 @@ class Worker:
         self._videos.add(VideoInFlight(item, self._ready, self._videos.arrived))
 
     def _label(self, deadline: float) -> None:
-        """Go on with the videos until there is room for others, time is up, or somebody wants something else."""
+        """Go on with the videos until there is room for others, time is up, or the worker is to stop."""
         num_before = len(self._videos)
         while self._videos and self._goes_on(deadline) and not self._has_room(num_before):
             if self._publisher.is_behind:
@@ -152,7 +145,7 @@ class Worker:
         return room or bool(self._news.returned or self._news.storage_errors)
 
     def _goes_on(self, deadline: float) -> bool:
-        return not (self._stop.is_set() or self._nudge.is_set()) and time.monotonic() < deadline
+        return not self._stop.is_set() and time.monotonic() < deadline
 
     def _advance(self, batch: Sequence[VideoInFlight]) -> None:
         """Compute one frame of each of these videos."""

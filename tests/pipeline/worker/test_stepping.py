@@ -114,11 +114,13 @@ def test_a_video_by_itself_waits_until_it_is_first_and_shares_no_batch() -> None
     assert lane.next_batch(1.0) == [alone]
 
 
-def test_without_anything_to_do_it_waits_until_the_deadline() -> None:
+def test_without_anything_to_do_it_waits_for_a_second_or_until_the_deadline() -> None:
     run = Run()
-    lane = run.lane(Film(run.clock, frame_seconds=100.0))
-    assert lane.next_batch(2.0) == []
-    assert 2.0 <= run.clock() < 2.1
+    waits: list[float] = []
+    lane: Lane[Film] = Lane(4, clock=run.clock, wait=waits.append)
+    lane.add(Film(run.clock, frame_seconds=100.0))
+    assert lane.next_batch(10.0) == lane.next_batch(0.25) == lane.next_batch(-1.0) == []
+    assert waits == [1.0, 0.25]
 
 
 def test_the_last_masks_of_a_video_are_looked_for_now_and_then_while_another_is_decoded() -> None:
@@ -143,7 +145,7 @@ def test_a_hang_is_looked_for_only_where_nothing_else_is_to_be_done() -> None:
     assert relaxed == [True]
     lane.remove(film)
     with pytest.raises(WorkerBroken, match="decoding hangs"):
-        lane.next_batch(1.0)
+        lane.next_batch(0.0)
 
 
 def test_as_many_videos_are_fetched_ahead_as_are_labeled() -> None:
