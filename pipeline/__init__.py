@@ -10,6 +10,7 @@
     tables     what notebooks read: the rows that the commit log counts
     command    exit codes and logging of the commands
     commits    the commit log, the owner, job.json: written by the driver, the log by a compaction too
+    notebook   what people look at: one video, frame or track of a job
     inputs     what videos= and prompts= name: tables, checked and planned
     output     what a worker writes below output=: tables as segments, saved sessions; the names of all files
     video      frames: opened, decoded, numbered, read ahead

@@ -7,6 +7,8 @@ job.videos().to_pandas()
 job.masks(video_ids=["clip-1"]).to_table()
 for mask in job.video_masks("clip-1"):
     mask.object_id, mask.frame_index, mask.pixels_HW
+clip = job.video("clip-1")
+clip.frame(37)  # a picture with masks and ids, which Jupyter shows
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +37,13 @@ from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segments import read_whole
 from pipeline.storage.job_storage import JobStorage
 
+if TYPE_CHECKING:
+    from pipeline.notebook.clip import Clip
+
 T = TypeVar("T")
 _READS = 5
 _MANY_SEGMENTS = 256
+_COMPARED_IDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -121,21 +128,47 @@ class JobTables:
             FileNotFoundError: an object store has deleted the video's segment in the middle, because it was replaced.
         """
         if video_id not in self.state.finished:
-            raise KeyError(f"{self._storage}: no finished video {video_id!r}")
-
-        def begin() -> Iterator[pa.RecordBatch]:
-            masks = self.masks([video_id])
-            if object_ids is not None:
-                masks = masks.filter(ds.field("object_id").isin(pa.array(list(object_ids), pa.int64())))
-            columns = ["object_id", "frame_index", "pts_seconds", "rle"]
-            batches = masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches()
-            return chain(list(islice(batches, 1)), batches)
-
-        for batch in self._up_to_date("masks", begin):
+            raise KeyError(self._no_video(video_id))
+        where = None if object_ids is None else ds.field("object_id").isin(pa.array(list(object_ids), pa.int64()))
+        for batch in self._mask_rows(video_id, ["object_id", "frame_index", "pts_seconds", "rle"], where):
             for row in batch.to_pylist():
                 yield VideoMask(
                     row["object_id"], row["frame_index"], row["pts_seconds"], coco.decode(row["rle"]).astype(bool)
                 )
+
+    def video(self, video_id: str, *, videos_root: str | None = None) -> Clip:
+        """One finished video: its frames as pictures, its masks as arrays, its tracks.
+
+        `videos_root` is a folder or URI below which its file lies now, where it was moved since. Raises `KeyError`
+        naming videos with ids like this one if the job has not finished such a video.
+        """
+        # Frames need the model's readers, and with them torch, which takes 2 seconds: tables alone are there at once.
+        from pipeline.notebook.clip import Clip
+        from pipeline.notebook.source_frames import SourceFile
+
+        rows = self.videos([video_id]).to_pylist() if video_id in self.state.finished else []
+        if not rows:
+            raise KeyError(self._no_video(video_id))
+        source = SourceFile(rows[0], videos_root, self._storage.storage_options)
+        return Clip(rows[0], self.tracks([video_id]), partial(self._mask_rows, video_id), source)
+
+    def _mask_rows(
+        self, video_id: str, columns: list[str], where: ds.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of one video, sorted by object, then frame, a bounded number at a time."""
+
+        def begin() -> Iterator[pa.RecordBatch]:
+            masks = self.masks([video_id])
+            masks = masks if where is None else masks.filter(where)
+            batches = masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches()
+            return chain(list(islice(batches, 1)), batches)
+
+        yield from self._up_to_date("masks", begin)
+
+    def _no_video(self, video_id: str) -> str:
+        near = get_close_matches(video_id, islice(self.state.finished, _COMPARED_IDS), n=3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return f"{self._storage}: no finished video {video_id!r}{hint}"
 
     def job_config(self) -> dict[str, Any]:
         """What made these tables: the content of `job.json`."""
