@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,19 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pycocotools import mask as coco
 
-from pipeline.arrays import BoolArray, Int64Array
+from model import MediaError
+from pipeline.arrays import BoolArray, Int64Array, UInt8Array
+from pipeline.errors import StorageError
 from pipeline.masks.overlay import draw_masks
+from pipeline.notebook.filmstrip import filmstrip
+from pipeline.notebook.html import card
 from pipeline.notebook.pictures import Picture
 from pipeline.notebook.source_frames import SourceFile
 from pipeline.notebook.track import MaskRows, Track
 from pipeline.records import FramePosition
 from pipeline.text import counted
+
+_SHOWN_OBJECTS = 50
 
 
 class Clip:
@@ -91,17 +97,36 @@ class Clip:
         `strength` is the share of the tint, 0 … 1. Raises `KeyError` for a frame without rows, `MediaError` if the
         video's file is gone, and `OtherFile` if another one lies in its place.
         """
-        rows = self._rows_on(frame_index)
-        pts = rows[0]["pts_seconds"]
-        position = FramePosition(frame_index if pts is None else None, pts)
-        ((_, pixels_HW3),) = self._source.frames([position])
-        masks = {
-            row["object_id"]: coco.decode(row["rle"]).astype(bool)
-            for row in rows
-            if object_ids is None or row["object_id"] in object_ids
-        }
-        title = f"frame {frame_index} of video {self.video_id!r}, objects {_listed(sorted(masks))}"
-        return Picture(draw_masks(pixels_HW3, masks, strength=strength), title)
+        ((_, pixels_HW3),) = self._drawn([frame_index], object_ids, strength)
+        shown = [one for one in self.masks(frame_index) if object_ids is None or one in object_ids]
+        return Picture(pixels_HW3, f"frame {frame_index} of video {self.video_id!r}, objects {_listed(shown)}")
+
+    def filmstrip(self, num_frames: int = 6, *, object_ids: Sequence[int] | None = None) -> Picture:
+        """Frames over the whole video with their masks, side by side, from the first to the last with masks.
+
+        Raises like `frame`, and `ValueError` for a video without masks.
+        """
+        indexes = self.frame_indexes
+        if not len(indexes):
+            raise ValueError(f"video {self.video_id!r} has no masks; {self._frames_in_words()}")
+        chosen = np.unique(np.linspace(0, len(indexes) - 1, num_frames).round().astype(int))
+        drawn = self._drawn([int(indexes[one]) for one in chosen], object_ids, 0.5)
+        strip = filmstrip([(f"frame {index}", pixels_HW3) for index, pixels_HW3 in drawn])
+        return Picture(strip, f"{counted(len(chosen), 'frame')} of video {self.video_id!r}")
+
+    def _drawn(
+        self, frame_indexes: Sequence[int], object_ids: Sequence[int] | None, strength: float
+    ) -> Iterator[tuple[int, UInt8Array]]:
+        """Frames with masks, in the order of the file, which is opened once. One frame is in memory at a time."""
+        wanted: dict[FramePosition, int] = {}
+        for index in frame_indexes:
+            pts = self._rows_on(index)[0]["pts_seconds"]
+            wanted[FramePosition(index if pts is None else None, pts)] = index
+        for position, pixels_HW3 in self._source.frames(list(wanted)):
+            index = wanted[position]
+            masks = self.masks(index)
+            shown = masks if object_ids is None else {one: masks[one] for one in masks if one in object_ids}
+            yield index, draw_masks(pixels_HW3, shown, strength=strength)
 
     def _rows_on(self, frame_index: int) -> list[dict[str, Any]]:
         columns = ["object_id", "pts_seconds", "object_score", "rle"]
@@ -118,6 +143,16 @@ class Clip:
         gaps = set(np.diff(indexes).tolist())
         step = f", every {gaps.pop()}" if len(gaps) == 1 and gaps != {1} else ""
         return f"those with masks are {indexes[0]} to {indexes[-1]}{step}"
+
+    def _repr_html_(self) -> str:
+        """For Jupyter: the facts, the objects, and a filmstrip where its file can be read."""
+        columns = ["object_id", "category", "status", "num_visible", "num_masks", "predicted_iou_mean", "message"]
+        try:
+            strip: Picture | None = self.filmstrip()
+            note = ""
+        except (MediaError, StorageError, ValueError) as error:
+            strip, note = None, str(error)
+        return card(repr(self).strip("<>"), self.tracks.select(columns).slice(0, _SHOWN_OBJECTS), strip, note)
 
     def __repr__(self) -> str:
         status, frames = self.row["status"], counted(self.row["num_frames"], "frame")

@@ -113,3 +113,29 @@ def _decoded(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         assert Fraction(container.streams.video[0].average_rate) > 0
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_a_filmstrip_has_frames_from_first_to_last(job: tables.JobTables) -> None:
+    clip = job.video("a")
+    strip = clip.filmstrip(3)
+    height, width = clip.size_hw
+    each = round(160 * width / height)
+    assert strip.pixels_HW3.shape == (160 + 22, 3 * (each + 6) - 6, 3)
+    last = np.asarray(Image.fromarray(clip.frame(6).pixels_HW3).resize((each, 160), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(strip.pixels_HW3[:160, -each:], last)
+    assert strip.title == "3 frames of video 'a'"
+
+
+def test_a_video_shows_itself_in_a_notebook_with_all_texts_escaped(job: tables.JobTables, folder: JobFolder) -> None:
+    clip = job.video("a")
+    shown = clip._repr_html_()
+    assert shown.count("<img") == 1
+    assert shown.count("<tr>") == 3
+    clip.tracks = clip.tracks.set_column(
+        clip.tracks.column_names.index("message"), "message", [["<script>alert(1)</script>"] * 2]
+    )
+    assert "<script>" not in clip._repr_html_()
+    assert "&lt;script&gt;" in clip._repr_html_()
+    away = job.video("a", videos_root=str(folder.folder / "nowhere"))._repr_html_()
+    assert "<img" not in away
+    assert "nowhere" in away
