@@ -18,7 +18,7 @@ from model.network.layers import Constants, Linear, Product
 
 
 def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The axial rotary code of a square map, `[size², 3, channels / 2]`: cosines, negative sines, sines.
+    """The axial rotary code of a square map, `[3, size², channels / 2]`: cosines, negative sines, sines.
 
     The angles are those of x in the first half of the pairs of channels, and of y in the second.
     """
@@ -27,7 +27,7 @@ def rope_table(size: int, channels: int, dtype: torch.dtype = torch.float32) -> 
     x = torch.outer((cell % size).to(dtype), frequency)
     y = torch.outer(torch.div(cell, size, rounding_mode="floor").to(dtype), frequency)
     angle = torch.cat((x, y), dim=-1)
-    return torch.stack((angle.cos(), -angle.sin(), angle.sin()), dim=1)
+    return torch.stack((angle.cos(), -angle.sin(), angle.sin()))
 
 
 def turnable(layer: nn.Linear, *, twice: bool) -> tuple[Tensor, Tensor]:
@@ -51,17 +51,20 @@ def rotate(projected: Tensor, rope: Tensor, out: Tensor | None = None) -> Tensor
     goes to `out`, which may be the part `[…, 0, :, :]` of a projection that came `twice`. Without `out` it is never of
     16 bits, because angles are not.
     """
-    cos, sin = rope[:, :1], rope[:, 1:]
+    cos, sin = rope[0].unsqueeze(1), rope[1:].transpose(0, 1)
     x = projected[..., 0, :, :]
-    turned = x * cos
     if out is None or torch.compiler.is_compiling():
         swapped = projected[..., 1, :, :] if projected.shape[-3] == 2 else x.flip(-2)
-        return turned + swapped * sin
+        return x * cos + swapped * sin
     if projected.shape[-3] == 2:
-        return torch.addcmul(turned, projected[..., 1, :, :], sin, out=out)  # one launch on a GPU
-    for half in (0, 1):  # nothing is moved on a CPU
-        torch.addcmul(turned[..., half, :], x[..., 1 - half, :], sin[:, half], out=out[..., half, :])
-    return out
+        return torch.addcmul(x * cos, projected[..., 1, :, :], sin, out=out)  # two launches on a GPU
+    # On a CPU half by half, because nothing is moved then, and in one dtype, because mixtures are slow there.
+    wide_x = x.to(rope.dtype)
+    turned = out if out.dtype == rope.dtype else torch.empty_like(wide_x)
+    for half in (0, 1):
+        torch.mul(wide_x[..., half, :], rope[0], out=turned[..., half, :])
+        turned[..., half, :].addcmul_(wide_x[..., 1 - half, :], rope[1 + half])
+    return out if turned is out else out.copy_(turned)
 
 
 class SelfAttention(nn.Module):
@@ -156,20 +159,20 @@ def keys(placed_BTM: Tensor, num_pointer_tokens: int, rope: Tensor, k_proj: Prod
     rows = rows_at_a_time(placed_BTM)
     if rows is None or torch.compiler.is_compiling():
         pairs = k_proj(placed_BTM).unflatten(-1, (-1, 2, dim // 2))
-        spatial = pairs[:, :num_spatial].unflatten(1, (-1, len(rope)))
+        spatial = pairs[:, :num_spatial].unflatten(1, (-1, rope.shape[1]))
         if torch.compiler.is_compiling() or pairs.shape[-3] == 1:
             turned = rotate(spatial, rope).flatten(1, 2).to(pairs.dtype)
             return torch.cat((turned, pairs[:, num_spatial:, 0]), dim=1).flatten(-2)
         rotate(spatial, rope, spatial[..., 0, :, :])
         whole: Tensor = pairs[:, :, 0].flatten(-2)
         return whole
-    step = len(rope) * max(1, rows // len(rope))
+    step = rope.shape[1] * max(1, rows // rope.shape[1])
     pointers = k_proj(placed_BTM[:, num_spatial:])
     out = pointers.new_empty(batch, length, dim)
     for start in range(0, num_spatial, step):
         part = k_proj(placed_BTM[:, start : min(start + step, num_spatial)])
-        pairs = part.unflatten(1, (-1, len(rope))).unflatten(-1, (1, 2, dim // 2))
-        place = out[:, start : start + part.shape[1]].unflatten(1, (-1, len(rope)))
+        pairs = part.unflatten(1, (-1, rope.shape[1])).unflatten(-1, (1, 2, dim // 2))
+        place = out[:, start : start + part.shape[1]].unflatten(1, (-1, rope.shape[1]))
         rotate(pairs, rope, place.unflatten(-1, (2, dim // 2)))
     out[:, num_spatial:] = pointers
     return out
