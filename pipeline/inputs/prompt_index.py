@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
-from pipeline.ids import joined
 from pipeline.inputs.coordinates import Coordinates
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
@@ -82,8 +81,8 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
     """
     hashes = PromptHashes(numbers.num_videos)
-    runs = [np.empty((0, 4), dtype=np.int32)]
-    videos_of_runs = [np.empty(0, dtype=np.int32)]
+    runs_R5 = np.empty((numbers.num_videos, 5), dtype=np.int32)  # video, file, row group, start, stop
+    num_runs = 0
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
     coordinates = Coordinates(tables.box_told)
@@ -102,11 +101,13 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         coordinates.add(batch.rows)
         hashes.add(videos[known], _digests(batch)[known])
         starts, stops = _runs(videos)
-        videos_of_runs.append(videos[starts].astype(np.int32))
-        same = np.ones(len(starts), dtype=np.int64)
-        columns = [same * batch.file_number, same * batch.row_group, starts + batch.start, stops + batch.start]
-        runs.append(np.stack(columns, axis=1).astype(np.int32))
-    spans, of_videos = joined(runs), joined(videos_of_runs)
+        before, num_runs = num_runs, num_runs + len(starts)
+        if num_runs > len(runs_R5):  # mostly each video has one run, and the array is never made larger
+            runs_R5 = np.concatenate([runs_R5[:before], np.empty((num_runs, 5), dtype=np.int32)])
+        new_R5 = runs_R5[before:num_runs]
+        new_R5[:, 0], new_R5[:, 1:3] = videos[starts], (batch.file_number, batch.row_group)
+        new_R5[:, 3], new_R5[:, 4] = starts + batch.start, stops + batch.start
+    spans, of_videos = runs_R5[:num_runs, 1:], runs_R5[:num_runs, 0]
     if (of_videos[1:] < of_videos[:-1]).any():
         spans = spans[np.argsort(of_videos, kind="stable")]
     first_span = np.zeros(numbers.num_videos + 1, dtype=np.int32)
