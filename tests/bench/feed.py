@@ -37,8 +37,8 @@ FRAME_SECONDS = 0.004
 class Feed:
     """Videos of one drawn clip under different names."""
 
-    num_videos: int = 8
-    num_frames: int = 96
+    num_videos: int = 6
+    num_frames: int = 160
     num_objects: int = 2
     size_hw: tuple[int, int] = (1080, 1920)
     bits_per_second: int = 8_000_000
@@ -48,7 +48,10 @@ class Feed:
         return self.num_videos * self.num_frames
 
 
-FEEDS = {"1080p": Feed(), "480p": Feed(num_videos=12, num_frames=192, size_hw=(480, 854), bits_per_second=1_000_000)}
+FEEDS = {
+    "1080p": Feed(),
+    "360p": Feed(num_videos=12, num_frames=160, size_hw=(360, 640), bits_per_second=500_000),
+}
 """Clips that two cores decode more slowly than the device labels them, and clips that they decode faster."""
 QUICK = Feed(num_videos=3, num_frames=10, size_hw=(90, 160), bits_per_second=100_000)
 

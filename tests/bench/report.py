@@ -126,8 +126,8 @@ def goals(document: Mapping[str, Any]) -> Iterator[Goal]:
     feed = document.get("feed", {})
     if "1080p" in feed:
         yield Goal("feeding: 4 videos in flight over 1, 1080p", feed["1080p"]["ratio"], 1.3, 1.6, "x")
-    if "480p" in feed:
-        yield Goal("feeding: busy share of the device, 480p", feed["480p"]["in flight"]["4"]["busy"], 0.9, 0.95, "")
+    if "360p" in feed:
+        yield Goal("feeding: busy share of the device, 360p", feed["360p"]["in flight"]["4"]["busy"], 0.9, 0.95, "")
     if "rle" in document:
         yield Goal("RLE of 16 masks at 1080p", document["rle"]["1080p"]["ratio"], 3, 6, "x")
     memory = document.get("memory", {})
