@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from model.network.compiled import CudaGraphs, compile_model, warm_up
     from model.network.kernels import device_type, frames_per_batch, names_of_kernels
     from model.network.precision import autocast_model
+    from model.network.processor import emulates_bfloat16
     from model.network.sam2 import Sam2
     from model.pixels.transfers import Download, FrameBuffers, download
     from model.pixels.transforms import resize_frame, upsample_logits
@@ -117,6 +118,7 @@ _HOMES = {
     "compile_model": "network.compiled",
     "device_type": "network.kernels",
     "download": "pixels.transfers",
+    "emulates_bfloat16": "network.processor",
     "frames_per_batch": "network.kernels",
     "image_names": "media.file_names",
     "is_hub_id": "weights.hub",
@@ -183,6 +185,7 @@ __all__ = [
     "compile_model",
     "device_type",
     "download",
+    "emulates_bfloat16",
     "frames_per_batch",
     "image_names",
     "is_hub_id",

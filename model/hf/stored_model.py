@@ -15,6 +15,7 @@ from model.hf.inference_session import as_dtype
 from model.hf.outputs import Sam2VideoImageFeatures
 from model.network.image_encoder import ImageEncoder
 from model.network.layers import sine_position_2d, wide
+from model.network.processor import warn_of_emulation
 from model.network.sam2_image import Sam2Image
 from model.weights.checkpoint import StoredWeights, read_stored_weights, save_model
 
@@ -80,6 +81,7 @@ class StoredModel(nn.Module, Generic[Config, Network]):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         made = cls(cls.config_class.from_dict(stored.raw_config), cls.loaded_network(stored).to(device, wanted))
+        warn_of_emulation(device, wanted)
         # Weights are loaded strictly, so that whoever asks is told that nothing was missing.
         return (made, {name: [] for name in LOADING_INFO}) if wants_info else made  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""Fast exact forms of linear layers and attention, by a fixed table of device, dtype and shape.
+"""Fast exact forms of linear layers and attention, by a fixed table of device, processor, dtype and shape.
 
 The table never asks for timings, so that bits repeat. Each function names its plain formula, and
 `tests/model/network/test_kernels.py` compares the two.
@@ -17,7 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from model.network.processor import Processor
+from model.network.processor import processor as this_processor
+
 Activation = Literal["none", "relu", "gelu"]
+Blocks = Literal["in place", "packed"]
 
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": F.relu, "gelu": F.gelu}
 
@@ -29,8 +33,9 @@ _MIN_ROWS_FOR_ONEDNN = 512
 # Rows of a map that a CPU takes at a time: what lies between two layers then fits its caches, and stays below the
 # 32 MiB from which the allocator maps fresh zeroed pages for every tensor.
 _ROWS_IN_CACHE = 4096
-# Scores of one block of attention, in bytes: half of what the allocator keeps, as each block's product is a new tensor.
-_BYTES_OF_SCORES = 16 << 20
+# Scores of one block of attention, in bytes: less than the 32 MiB that the allocator keeps. The packed product of a
+# block is a new tensor beside that of the block before.
+_BYTES_OF_SCORES = {"in place": 31 << 20, "packed": 16 << 20}
 # Up to so many keys, attention of many short sequences goes by batched products; the fused kernel has a start-up cost
 # for each sequence. In bfloat16 it is also slower at any length that a window has.
 _MAX_KEYS_FOR_BATCHES = {torch.bfloat16: _MIN_KEYS_FOR_BLOCKS - 1, torch.float32: 64}
@@ -51,10 +56,30 @@ _ATTENTION_KERNELS = {
 _TOKENS_PER_ENCODER_BATCH = {"cpu": 1024, "cuda": 32768}
 
 
-def block_rows(num_keys: int, dtype: torch.dtype) -> int:
+def blocks_on(processor: Processor, dtype: torch.dtype) -> Blocks:
+    """Which products attention by blocks takes on a processor.
+
+    `in place`: torch's own, MKL's in float32 and oneDNN's in bfloat16. They write scores where those of the block
+    before were, so that a block has twice the rows in the same memory, and that memory is in the caches. `packed`:
+    oneDNN's operator. MKL computes with AVX-512 on processors of Intel alone: on others oneDNN is twice as fast there.
+    """
+    lacks_mkl = processor.instructions != "avx2" and not processor.is_intel
+    return "packed" if dtype == torch.float32 and lacks_mkl else "in place"
+
+
+def block_rows(num_keys: int, dtype: torch.dtype, blocks: Blocks) -> int:
     """Queries taken at a time, a power of two: 512, or fewer where a block of scores would be too large."""
-    fitting = max(1, _BYTES_OF_SCORES // (num_keys * dtype.itemsize))
+    fitting = max(1, _BYTES_OF_SCORES[blocks] // (num_keys * dtype.itemsize))
     return min(512, 1 << (fitting.bit_length() - 1))
+
+
+def dtype_of_products(x: Tensor) -> torch.dtype:
+    """In which dtype products of tensors such as this one are computed before they are rounded to that of the tensor.
+
+    A CPU that would emulate bfloat16 computes them in float32, at a multiple of the speed and not less exactly.
+    """
+    is_emulated = x.dtype == torch.bfloat16 and device_type(x) == "cpu" and not this_processor().has_bfloat16
+    return torch.float32 if is_emulated else x.dtype
 
 
 def uses_blocks(query: Tensor, num_keys: int) -> bool:
@@ -136,8 +161,7 @@ def _onednn_dtypes() -> frozenset[torch.dtype]:
     """The dtypes in which this build of torch and this CPU have oneDNN's linear layer."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return frozenset()
-    has_bfloat16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return frozenset({torch.float32, torch.bfloat16} if has_bfloat16 else {torch.float32})
+    return frozenset({torch.float32, torch.bfloat16} if this_processor().has_bfloat16 else {torch.float32})
 
 
 _ONEDNN_DTYPES = _onednn_dtypes()
@@ -187,6 +211,9 @@ def linear(
     if (dtype := autocast_dtype(x)) is not None:
         packed = packed if weight.dtype == dtype else None
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    if (dtype := dtype_of_products(x)) != x.dtype and x.numel() >= _MIN_ROWS_FOR_ONEDNN * x.shape[-1]:
+        wide = linear(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), activation, packed)
+        return wide.to(x.dtype)
     if _uses_onednn(x, _MIN_ROWS_FOR_ONEDNN):
         algorithm = "none" if activation == "gelu" else ""
         laid_out = weight if packed is None else packed()
@@ -203,9 +230,9 @@ def linear(
 def pack(weight: Tensor) -> Tensor:
     """A matrix as oneDNN's product reads it, so that it is not laid out again for each product; the bits are the same.
 
-    Only for products by oneDNN.
+    Only for products by oneDNN. It is of the dtype in which they are computed.
     """
-    out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+    out: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype_of_products(weight)).contiguous())
     return out
 
 
@@ -230,6 +257,9 @@ def attention(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor 
     """
     if (dtype := autocast_dtype(q_BNLD)) is not None:
         q_BNLD, k_BNTD, v_BNTV = q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype)
+    if (dtype := dtype_of_products(q_BNLD)) != q_BNLD.dtype:
+        wide = attention(q_BNLD.to(dtype), k_BNTD.to(dtype), v_BNTV.to(dtype), is_key_BT)
+        return wide.to(q_BNLD.dtype)
     if uses_blocks(q_BNLD, k_BNTD.shape[2]):
         return attention_by_blocks(q_BNLD, k_BNTD, v_BNTV, is_key_BT)
     queries = q_BNLD.expand(len(k_BNTD), -1, -1, -1)
@@ -246,14 +276,21 @@ def attention_by_batches(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor) -> Tens
     return mixed.view(*q_BNLD.shape[:3], -1)
 
 
-def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_BT: Tensor | None = None) -> Tensor:
-    """`attention` by matrix products of one head and one block of queries at a time.
+def attention_by_blocks(
+    q_BNLD: Tensor,
+    k_BNTD: Tensor,
+    v_BNTV: Tensor,
+    is_key_BT: Tensor | None = None,
+    blocks: Blocks | None = None,
+) -> Tensor:
+    """`attention` by matrix products of one head and one block of queries at a time, by default the table's `blocks`.
 
     The fused kernel of the CPU reaches a fraction of the rate of a matrix product. Memory is bounded by one block of
     scores. Softmax computes in float32 and rounds to the dtype of the scores.
     """
     batch, heads, length = len(k_BNTD), q_BNLD.shape[1], q_BNLD.shape[2]
-    rows = block_rows(k_BNTD.shape[2], q_BNLD.dtype)
+    blocks = blocks or blocks_on(this_processor(), q_BNLD.dtype)
+    rows = block_rows(k_BNTD.shape[2], q_BNLD.dtype, blocks)
     scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
     # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
     out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])
@@ -262,12 +299,25 @@ def attention_by_blocks(q_BNLD: Tensor, k_BNTD: Tensor, v_BNTV: Tensor, is_key_B
     for index in range(batch):
         for head in range(heads):
             queries = scaled[index if len(scaled) > 1 else 0, head]
-            keys, values = _packed_for_products(k_BNTD[index, head]), _packed_for_products(v_BNTV[index, head].t())
+            block_of = _blocks_of(k_BNTD[index, head], v_BNTV[index, head], blocks)
+            is_key = None if is_key_BT is None else is_key_BT[index]
             for start in range(0, length, rows):
                 block = queries[start : start + rows]
-                scores = _product(block, keys)
-                if is_key_BT is not None:
-                    scores = scores.masked_fill(~is_key_BT[index], -torch.inf)
-                part = torch.softmax(scores, dim=-1, out=weights[: len(block)])
-                out[index, start : start + rows, head] = _product(part, values)
+                out[index, start : start + rows, head] = block_of(block, is_key, weights[: len(block)])
     return out.transpose(1, 2)
+
+
+def _blocks_of(keys_TD: Tensor, values_TV: Tensor, blocks: Blocks) -> Callable[[Tensor, Tensor | None, Tensor], Tensor]:
+    """A function of some queries, of which keys are there, and of a buffer for the weights: what those attend to."""
+    packed = blocks == "packed"
+    keys = _packed_for_products(keys_TD) if packed else keys_TD.t()
+    values = _packed_for_products(values_TV.t()) if packed else values_TV
+
+    def attended(queries: Tensor, is_key: Tensor | None, weights: Tensor) -> Tensor:
+        scores = _product(queries, keys) if packed else torch.mm(queries, keys, out=weights)
+        if is_key is not None:
+            scores = scores.masked_fill(~is_key, -torch.inf)
+        part = torch.softmax(scores, dim=-1, out=weights)
+        return _product(part, values) if packed else part @ values
+
+    return attended

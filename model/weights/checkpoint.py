@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.network.config import Sam2Config
+from model.network.processor import warn_of_emulation
 from model.network.sam2 import Sam2
 from model.network.sam2_image import Sam2Image
 from model.weights.hub import (
@@ -107,8 +108,9 @@ def load_model(
     such as `facebook/sam2.1-hiera-tiny` (with `revision` and `token`), or one file, `.safetensors` or an original
     `.pt`, with its `config.json` beside it unless it has a released size. A folder may hold the weights in shards, or
     as `pytorch_model.bin`. Raises `WeightsError` naming each tensor that is missing, unexpected or of the wrong shape,
-    and `FileNotFoundError` where `source` does not exist.
+    and `FileNotFoundError` where `source` does not exist. Warns of bfloat16 on a CPU that would emulate it.
     """
+    warn_of_emulation(device, dtype)
     stored = read_stored_weights(source, HubAccess(revision, token))
     return stored.model().to(device=device, dtype=dtype)
 

@@ -23,6 +23,7 @@ from model import (
     Step,
     VideoSession,
     advance,
+    emulates_bfloat16,
     frames_per_batch,
     load_model,
     names_of_kernels,
@@ -151,6 +152,8 @@ def load_network(settings: WorkerSettings) -> Network:
     device, dtype = choose_device(settings.config.model)
     if settings.job.numbers_are_resolved:
         check_numbers(settings.config.model, device)
+    if dtype == torch.bfloat16 or settings.config.model.dtype == "autocast":
+        _warn_of_emulation(settings.config.model.dtype, device)
     if settings.config.model.dtype != "autocast":
         compute_exactly(device, dtype)
     weights = settings.job.weights
@@ -168,6 +171,15 @@ def load_network(settings: WorkerSettings) -> Network:
         videos_in_flight=in_flight,
         attention=names_of_kernels(device),
     )
+
+
+def _warn_of_emulation(asked: str, device: torch.device) -> None:
+    if emulates_bfloat16(device):
+        _log.warning(
+            "model.dtype=%s, and this CPU has no instructions for bfloat16: products are computed in float32 and "
+            "rounded, which is slower than float32 and less exact; give model.dtype=float32 in a new job",
+            asked,
+        )
 
 
 @dataclass(frozen=True)

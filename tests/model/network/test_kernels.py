@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from model.network.image_encoder import HieraBlock
 from model.network.kernels import (
     Activation,
+    Blocks,
     as_on,
     attention,
     attention_by_batches,
@@ -29,6 +30,7 @@ from tests.support.pretended_gpu import pretended_gpu
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 DTYPES = tuple(TOLERANCE)
+BLOCKS: tuple[Blocks, ...] = ("in place", "packed")
 
 
 def _random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
@@ -56,7 +58,8 @@ def test_attention_by_blocks_is_softmax_of_products(dtype: torch.dtype, query_ba
     q, k = _random(query_batch, 2, 700, 32, dtype=dtype), _random(2, 2, 900, 32, seed=1, dtype=dtype)
     v = _random(2, 2, 900, 16, seed=2, dtype=dtype)
     weights = torch.softmax(q.double() @ k.double().transpose(-1, -2) / 32**0.5, dim=-1)
-    _assert_close(attention_by_blocks(q, k, v), weights @ v.double(), dtype)
+    for blocks in BLOCKS:
+        _assert_close(attention_by_blocks(q, k, v, blocks=blocks), weights @ v.double(), dtype)
     with as_on("cuda"):
         _assert_close(attention(q, k, v), weights @ v.double(), dtype)
 
@@ -71,9 +74,10 @@ def test_attention_by_batches_is_softmax_of_products(dtype: torch.dtype) -> None
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_scores_of_a_block_are_bounded_however_many_keys_there_are(dtype: torch.dtype) -> None:
     for num_keys in (512, 4096, 8192, 28736, 57408, 10**7):
-        rows = block_rows(num_keys, dtype)
-        assert rows == 1 or rows * num_keys * dtype.itemsize <= 16 * 2**20
-        assert 1 <= rows <= 512
+        for blocks, tensors in zip(BLOCKS, (1, 2), strict=True):  # that lie side by side
+            rows = block_rows(num_keys, dtype, blocks)
+            assert rows == 1 or tensors * rows * num_keys * dtype.itemsize <= 32 * 2**20
+            assert 1 <= rows <= 512
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
