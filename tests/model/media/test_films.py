@@ -320,8 +320,13 @@ def test_a_video_is_decoded_by_as_many_threads_as_are_asked_for(num_threads: int
 
 
 @pytest.mark.parametrize("container", ["mp4", "avi"])
-def test_threads_share_the_frames_of_a_film_that_has_one_slice_a_frame_and_a_time_for_each(container: str) -> None:
+def test_threads_share_the_frames_of_a_film_that_has_one_slice_a_frame_and_a_time_for_each(
+    container: str, request: pytest.FixtureRequest
+) -> None:
     """Four threads have 3 frames more in hand than one has."""
+    level_before = av.logging.get_level()
+    av.logging.set_level(None)  # torchvision 0.24 sets a level when it is imported
+    request.addfinalizer(lambda: av.logging.set_level(level_before))
     noise = [np.random.default_rng(index).integers(0, 255, (144, 176, 3), np.uint8) for index in range(24)]
     data = encode(noise, container=container, options={"preset": "ultrafast", "qp": "2", "bf": "0", "g": "99"})
     places = []
