@@ -67,3 +67,21 @@ def test_the_plan_is_read_only_as_far_as_it_is_counted() -> None:
     assert queue.count(2) == 2
     assert read == ["a", "b"]
     assert queue.count(100) == 6
+
+
+def test_what_the_plan_has_counted_itself_is_not_read_to_be_counted() -> None:
+    read: list[str] = []
+
+    def plan() -> Iterator[WorkItem]:
+        for video_id in "abcdef":
+            read.append(video_id)
+            yield item(video_id)
+
+    queue = Waiting(plan(), lambda _: 0, 6)
+    assert (queue.count(100), read) == (6, ["a"])
+    longer = Waiting(plan(), lambda _: 0, 4)
+    assert drained(longer) == "abcdef"
+    assert longer.count(1) == 0
+    shorter = Waiting(plan(), lambda _: 0, 9)
+    assert drained(shorter) == "abcdef"
+    assert shorter.count(5) == 0
