@@ -143,8 +143,9 @@ class WatchedSam2(Sam2):
     def __init__(
         self, on_step: Callable[[str, Tensor | ImageFeatures], None] | None = None, max_objects: int | None = None
     ) -> None:
+        config = small().config  # loaded before, because the context is that of all that is made inside it
         with torch.device("meta"):
-            super().__init__(small().config)
+            super().__init__(config)
         self.load_state_dict(small().state_dict(), assign=True)
         self.on_step = on_step
         self.max_objects = max_objects

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import time
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -317,6 +318,7 @@ def test_a_tar_is_indexed_once(tmp_path: Path) -> None:
 def test_an_archive_that_was_replaced_by_one_of_its_size_is_indexed_again(memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe_file("/shard.tar", tar_of({"first": b"1", "clip": b"1"}))
     assert read_all("memory://shard.tar::clip") == b"1"
+    time.sleep(0.002)  # versions of stores without tags count to the millisecond
     memory.pipe_file("/shard.tar", tar_of({"clip": b"2", "last": b"3"}))
     assert read_all("memory://shard.tar::clip") == b"2"
 
