@@ -3,8 +3,8 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-import time
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
