@@ -69,7 +69,7 @@ class Clip:
 
         An object has none before it starts. Raises `KeyError` for a frame without rows.
         """
-        return {row["object_id"]: coco.decode(row["rle"]).astype(bool) for row in self._rows_on(frame_index)}
+        return _decoded(self._rows_on(frame_index))
 
     def mask(self, object_id: int, frame_index: int) -> BoolArray:
         """One object's mask on one frame, bool `[H, W]`. Raises `KeyError` if there is none."""
@@ -97,8 +97,7 @@ class Clip:
         `strength` is the share of the tint, 0 … 1. Raises `KeyError` for a frame without rows, `MediaError` if the
         video's file is gone, and `OtherFile` if another one lies in its place.
         """
-        ((_, pixels_HW3),) = self._drawn([frame_index], object_ids, strength)
-        shown = [one for one in self.masks(frame_index) if object_ids is None or one in object_ids]
+        ((_, shown, pixels_HW3),) = self._drawn([frame_index], object_ids, strength)
         return Picture(pixels_HW3, f"frame {frame_index} of video {self.video_id!r}, objects {_listed(shown)}")
 
     def filmstrip(self, num_frames: int = 6, *, object_ids: Sequence[int] | None = None) -> Picture:
@@ -111,30 +110,41 @@ class Clip:
             raise ValueError(f"video {self.video_id!r} has no masks; {self._frames_in_words()}")
         chosen = np.unique(np.linspace(0, len(indexes) - 1, num_frames).round().astype(int))
         drawn = self._drawn([int(indexes[one]) for one in chosen], object_ids, 0.5)
-        strip = filmstrip([(f"frame {index}", pixels_HW3) for index, pixels_HW3 in drawn])
+        strip = filmstrip([(f"frame {index}", pixels_HW3) for index, _, pixels_HW3 in drawn])
         return Picture(strip, f"{counted(len(chosen), 'frame')} of video {self.video_id!r}")
 
     def _drawn(
         self, frame_indexes: Sequence[int], object_ids: Sequence[int] | None, strength: float
-    ) -> Iterator[tuple[int, UInt8Array]]:
-        """Frames with masks, in the order of the file, which is opened once. One frame is in memory at a time."""
+    ) -> Iterator[tuple[int, list[int], UInt8Array]]:
+        """Frames with masks and the ids that they show, in the order of the file.
+
+        Rows and file are opened once. One frame is in memory at a time.
+        """
+        rows = self._rows_by_frame(frame_indexes)
         wanted: dict[FramePosition, int] = {}
         for index in frame_indexes:
-            pts = self._rows_on(index)[0]["pts_seconds"]
+            pts = rows[index][0]["pts_seconds"]
             wanted[FramePosition(index if pts is None else None, pts)] = index
         for position, pixels_HW3 in self._source.frames(list(wanted)):
             index = wanted[position]
-            masks = self.masks(index)
-            shown = masks if object_ids is None else {one: masks[one] for one in masks if one in object_ids}
-            yield index, draw_masks(pixels_HW3, shown, strength=strength)
+            shown = [row for row in rows[index] if object_ids is None or row["object_id"] in object_ids]
+            masks = _decoded(shown)
+            yield index, list(masks), draw_masks(pixels_HW3, masks, strength=strength)
 
     def _rows_on(self, frame_index: int) -> list[dict[str, Any]]:
-        columns = ["object_id", "pts_seconds", "object_score", "rle"]
-        batches = self._rows(columns, ds.field("frame_index") == frame_index)
-        rows = [row for batch in batches for row in batch.to_pylist()]
-        if not rows:
-            raise KeyError(f"video {self.video_id!r} has no masks on frame {frame_index}; {self._frames_in_words()}")
-        return rows
+        return self._rows_by_frame([frame_index])[frame_index]
+
+    def _rows_by_frame(self, frame_indexes: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+        """The rows of each of these frames, by object. Raises `KeyError` for a frame without rows."""
+        columns = ["frame_index", "object_id", "pts_seconds", "object_score", "rle"]
+        found: dict[int, list[dict[str, Any]]] = {index: [] for index in frame_indexes}
+        for batch in self._rows(columns, ds.field("frame_index").isin(list(frame_indexes))):
+            for row in batch.to_pylist():
+                found[row["frame_index"]].append(row)
+        for index, rows in found.items():
+            if not rows:
+                raise KeyError(f"video {self.video_id!r} has no masks on frame {index}; {self._frames_in_words()}")
+        return found
 
     def _frames_in_words(self) -> str:
         indexes = self.frame_indexes
@@ -157,6 +167,10 @@ class Clip:
     def __repr__(self) -> str:
         status, frames = self.row["status"], counted(self.row["num_frames"], "frame")
         return f"<video {self.video_id!r}: {status}, {frames}, objects {_listed(self.object_ids)}>"
+
+
+def _decoded(rows: Sequence[Mapping[str, Any]]) -> dict[int, BoolArray]:
+    return {row["object_id"]: coco.decode(row["rle"]).astype(bool) for row in rows}
 
 
 def _listed(ids: Sequence[int]) -> str:
