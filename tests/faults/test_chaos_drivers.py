@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.commits.compaction import compact
-from pipeline.status import read_status
+from pipeline.standing import read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted
 from tests.faults.conftest import Inputs, s3_arguments

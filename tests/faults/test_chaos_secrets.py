@@ -15,7 +15,8 @@ import pytest
 
 from pipeline import tables
 from pipeline.inputs.write import prompts_table
-from pipeline.status import as_text, read_status
+from pipeline.standing import read_status
+from pipeline.status import as_text
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
 from tests.faults.conftest import Inputs

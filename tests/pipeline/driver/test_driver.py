@@ -35,7 +35,7 @@ from pipeline.inputs.plan import Plan
 from pipeline.output.layout import log_entry
 from pipeline.records import Report, WorkItem
 from pipeline.run import main
-from pipeline.status import read_status
+from pipeline.standing import read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.inputs.write import prompts_table, write_table
 from pipeline.run import main
-from pipeline.status import as_text, read_status
+from pipeline.standing import read_status
+from pipeline.status import as_text
 from pipeline.storage.job_storage import JobStorage
 from tests.support.jobs import JobFolder
 from tests.support.traces import traces

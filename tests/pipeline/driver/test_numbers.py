@@ -13,7 +13,7 @@ import pytest
 from model import FrameResult, Step, advance
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
-from pipeline.status import read_status
+from pipeline.standing import read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.equipment import Stages
 from pipeline.worker.settings import WorkerSettings

@@ -1,0 +1,139 @@
+"""How a job stands, running or not: its state in a word, counts, and why videos and objects failed. It only reads.
+
+`read_status` finds everything out once; `pipeline.status` prints it, and the report of a job draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.command import ExitCode
+from pipeline.commits import owner, status_file
+from pipeline.commits.log import CommitLog, no_job
+from pipeline.commits.snapshot import JobState
+from pipeline.commits.status_file import RunStatus
+from pipeline.errors import NewerVersion
+from pipeline.output.saved_sessions import num_saved
+from pipeline.records import BAD, Ending, ObjectCounts, Status
+from pipeline.storage.job_storage import JobStorage
+from pipeline.tables import JobTables
+from pipeline.text import OBJECT, WARNING, Causes
+
+_GOES_ON = "the same command goes on from here"
+_SILENT_SECONDS = 60.0
+_ENDED: Mapping[Ending, ExitCode] = {
+    Ending.DONE: ExitCode.DONE,
+    Ending.STOPPED: ExitCode.STOPPED,
+    Ending.FAILURES: ExitCode.FAILURES,
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a job in one word, in a sentence, and as the exit code for `--fail-if-unfinished`.
+
+    The words are `new`, `running`, `silent`, `interrupted`, and the names of `Ending` in lower case.
+    """
+
+    name: str
+    sentence: str
+    exit_code: ExitCode
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """All that is found out of a job. `run` is what the last driver wrote of its run, `refused` why it is not read."""
+
+    storage: JobStorage
+    standing: Standing
+    state: JobState
+    objects: ObjectCounts
+    num_saved: int
+    causes: Causes
+    run: RunStatus | None
+    refused: str
+
+
+def read_status(storage: JobStorage) -> JobStatus:
+    """How the job stands now.
+
+    Raises:
+        FileNotFoundError: there is no job.
+        NewerVersion: a newer version of this program has written the log or drives the job.
+        StorageError: the store does not answer.
+    """
+    state = CommitLog(storage, "reader").load()
+    driver = owner.look(storage)
+    if state.next_entry == 0 and driver is None:
+        raise no_job(storage)
+    try:
+        run, refused = status_file.read_status(storage), ""
+    except NewerVersion as error:
+        run, refused = None, str(error)
+    causes, objects = Causes(), state.objects()
+    _add_videos(causes, JobTables(storage, state))
+    objects = _add_objects(causes, objects, JobTables(storage, state))
+    return JobStatus(storage, _standing(run, driver), state, objects, num_saved(storage), causes, run, refused)
+
+
+def _add_videos(causes: Causes, job: JobTables) -> None:
+    """Why videos failed or were quarantined. Reads only the segments that hold such videos."""
+    bad = [video_id for video_id, finished in job.state.finished.items() if finished.status in BAD]
+    if bad:
+        for row in job.videos(bad).select(["video_id", "status", "error_class", "message"]).to_pylist():
+            causes.add(row["status"], row["error_class"], row["message"], row["video_id"])
+
+
+def _add_objects(causes: Causes, objects: ObjectCounts, job: JobTables) -> ObjectCounts:
+    """Why objects of `ok` videos failed, and of what they warn. Reads only the segments that hold such videos.
+
+    Returns `objects` with the numbers of videos that an earlier version did not count.
+    """
+    finished = job.state.finished
+    noted = [
+        video_id
+        for video_id, tally in finished.tallies.items()
+        if (tally.num_tracks_failed != 0 or tally.num_tracks_warned) and finished[video_id].status is Status.OK
+    ]
+    if not noted:
+        return objects
+    tracks = job.noted_tracks(noted)
+    for track in tracks:
+        kind = WARNING if track["status"] == Status.OK else OBJECT
+        causes.add(kind, "", track["message"], f"{track['video_id']} object {track['object_id']}")
+    if not objects.num_videos_uncounted:
+        return objects
+    failed = [track["video_id"] for track in tracks if track["status"] != Status.OK]
+    return ObjectCounts(objects.num, len(failed), len(tracks) - len(failed), len(set(failed)))
+
+
+def _standing(run: RunStatus | None, driver: owner.OwnerSeen | None) -> Standing:
+    """`_owner.json` counts more than `_status.json`, which a killed driver leaves behind as it was."""
+    if driver is not None and driver.is_gone and run is not None and run.state == "done":
+        driver = None  # killed after its last word, before it could take its own file away
+    if driver is None:
+        if run is None:
+            return Standing("new", "no driver, nothing written yet", ExitCode.ENVIRONMENT)
+        return _last_word(run.state)
+    if driver.is_gone:
+        sentence = f"interrupted: driver {driver.writer_id} was killed; {_GOES_ON}"
+        return Standing("interrupted", sentence, ExitCode.ENVIRONMENT)
+    if driver.silent_seconds > _SILENT_SECONDS:
+        silence = f"no sign of driver {driver.writer_id} for {driver.silent_seconds:.0f} s"
+        return Standing("silent", f"unclear: {silence}; if it is dead, {_GOES_ON}", ExitCode.OWNED)
+    sentence = f"running: driver {driver.writer_id}, last sign {driver.silent_seconds:.0f} s ago"
+    return Standing("running", sentence, ExitCode.OWNED)
+
+
+def _last_word(state: str) -> Standing:
+    """What the last driver wrote: `running` while it labels, at its end the name of an `Ending`."""
+    if state == "running":
+        return Standing("interrupted", f"interrupted: the last driver was killed; {_GOES_ON}", ExitCode.ENVIRONMENT)
+    if state.upper() not in Ending.__members__:
+        return Standing(state, f"no driver; the last run wrote: {state}", ExitCode.ENVIRONMENT)
+    ending = Ending[state.upper()]
+    code = _ENDED.get(ending, ExitCode.ENVIRONMENT)
+    if ending is Ending.DONE:
+        return Standing(state, f"finished: {ending.value}", code)
+    return Standing(state, f"{'' if ending is Ending.STOPPED else 'stopped: '}{ending.value}; {_GOES_ON}", code)
