@@ -116,6 +116,8 @@ def with_columns_of_today(rows: pa.Table, schema: pa.Schema, columns: Sequence[s
     fit their column.
     """
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    if rows.schema.equals(wanted):
+        return rows
     present = [
         rows[field.name] if field.name in rows.column_names else _nulls(field, rows.num_rows) for field in wanted
     ]
