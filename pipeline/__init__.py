@@ -9,6 +9,7 @@
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)
     pages      HTML pages that stand alone: style, charts, pictures, every text escaped
     standing   how a job stands, and why videos and objects failed
+    formats    formats of others: written of the masks, read as labels
     tables     what notebooks read: the rows that the commit log counts
     command    exit codes and logging of the commands
     commits    the commit log, the owner, job.json: written by the driver, the log by a compaction too

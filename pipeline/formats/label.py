@@ -1,0 +1,216 @@
+"""One label of any format: what it says of one object on one frame, in the words of the format.
+
+Names of videos, keys of objects and numbers of frames are those of the format. `pipeline.prompts` and
+`pipeline.evaluate` hold them against the videos of a job.
+
+Legend: H, W pixels of the labeled picture.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from pycocotools import mask as coco
+
+from pipeline.arrays import BoolArray
+from pipeline.masks.rle import compress, decode_rle, parse_counts
+from pipeline.storage.uris import StorageOptions
+
+_LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
+
+SizeHW = tuple[int, int]
+ObjectKey = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFrame:
+    """Which frame is meant: its number from 0, its time in the file, the name of its picture, or several of them."""
+
+    index: int | None = None
+    pts_seconds: float | None = None
+    file_name: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelMask:
+    """A mask as COCO's compressed counts, which were checked when it was made."""
+
+    size_hw: SizeHW
+    counts: str
+
+    @property
+    def rle(self) -> dict[str, Any]:
+        """`size` and `counts`, as `pycocotools` and the column `mask_rle` take them."""
+        return {"size": list(self.size_hw), "counts": self.counts}
+
+    @cached_property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(coco.area(self.rle))
+
+    @property
+    def box_xyxy(self) -> tuple[float, float, float, float]:
+        """The box around the mask, in pixels."""
+        x, y, width, height = coco.toBbox(self.rle).tolist()
+        return x, y, x + width, y + height
+
+    def decoded(self) -> BoolArray:
+        """Its pixels, bool `[H, W]`."""
+        return decode_rle(self.size_hw, self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBox:
+    """A box by two corners, in pixels or in fractions of the picture's width and height."""
+
+    xyxy: tuple[float, float, float, float]
+    is_fraction: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPolygons:
+    """Rings `x, y, x, y …` in fractions of a picture whose size the format does not say. They are one mask together."""
+
+    rings: tuple[tuple[float, ...], ...]
+
+    def mask(self, size_hw: SizeHW) -> LabelMask:
+        """The mask in a picture of this size."""
+        height, width = size_hw
+        scales = (float(width), float(height))
+        return mask_of_polygons(
+            [[value * scales[place % 2] for place, value in enumerate(ring)] for ring in self.rings], size_hw
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPoints:
+    """Clicks in pixels, each with 1 (on the object) or 0 (not on it)."""
+
+    points_xy: tuple[tuple[float, float], ...]
+    labels: tuple[int, ...]
+
+
+Shape = LabelMask | LabelBox | LabelPolygons | LabelPoints
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One object on one frame.
+
+    `video` is empty where the format names none. `object_key` is None where nothing says which object of other frames
+    this is. `shape` is None where the object is hidden; with `object_key` None too, the frame is labeled and empty.
+    `place` says in messages where the label stands: the file and the entry.
+    """
+
+    video: str
+    frame: LabelFrame
+    object_key: ObjectKey | None
+    shape: Shape | None
+    category: str | None = None
+    score: float | None = None
+    place: str = ""
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the format says that the object does not show on this frame."""
+        return self.shape is None
+
+    @property
+    def frame_index(self) -> int | None:
+        """The number of the frame: the one that the format says, or the last number in the name of the picture."""
+        if self.frame.index is not None or self.frame.file_name is None:
+            return self.frame.index
+        return number_in_name(self.frame.file_name)
+
+    def mask(self, size_hw: SizeHW | None = None) -> LabelMask | None:
+        """The mask; None if the label is hidden or has none. Polygons in fractions need the size of the picture."""
+        if isinstance(self.shape, LabelPolygons) and size_hw is not None:
+            return self.shape.mask(size_hw)
+        return self.shape if isinstance(self.shape, LabelMask) else None
+
+
+Crowd = Literal["keep", "skip"]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How labels are read, where the format leaves it open.
+
+    `columns` are names of columns of tables of boxes by standard name; `box_format` is the form of their boxes.
+    `images` is the COCO or YouTube-VIS file whose ids a list of results names. `first_frame` is the number of the
+    first frame where a format has it otherwise than usual. `size_hw` is the size of pictures that no file says.
+    """
+
+    storage_options: StorageOptions | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    box_format: str | None = None
+    images: str | None = None
+    first_frame: int | None = None
+    size_hw: SizeHW | None = None
+    crowd: Crowd = "keep"
+
+
+def number_in_name(file_name: str) -> int | None:
+    """The last number in the name of a picture without its ending: 12 of `cam1/frame_00012.jpg`; None without one."""
+    found = _LAST_NUMBER.search(posixpath.splitext(posixpath.basename(file_name))[0])
+    return int(found[0]) if found else None
+
+
+def mask_of_rle(value: Any, size_hw: SizeHW | None = None) -> LabelMask | None:
+    """The mask of COCO run lengths: a mapping with `size` and `counts`, as text, bytes or numbers. Empty ones are None.
+
+    `size_hw` is the size of the picture, if it is known. Raises `ValueError` for what is no code of its size, and for
+    one of another size than the picture.
+    """
+    if not isinstance(value, Mapping) or "counts" not in value or not _is_size(value.get("size")):
+        raise ValueError("a mask is no run-length code with size [height, width] and counts")
+    height, width = (int(number) for number in value["size"])
+    if size_hw is not None and size_hw != (height, width):
+        raise ValueError(f"the mask's size is {[height, width]} (height, width), that of its picture {list(size_hw)}")
+    counts = value["counts"]
+    if isinstance(counts, str | bytes):
+        runs = parse_counts(counts, height * width)
+        code = counts if isinstance(counts, str) else counts.decode("ascii")
+    else:
+        runs = np.asarray(counts)
+        if runs.ndim != 1 or not np.issubdtype(runs.dtype, np.integer) or (runs < 0).any():
+            raise ValueError("counts of a mask must be a text or whole numbers from 0")
+        if int(runs.sum()) != height * width:
+            raise ValueError(f"counts of a mask covers {int(runs.sum())} pixels, its size has {height * width}")
+        code = compress(runs.astype(np.int64)).decode("ascii")
+    return LabelMask((height, width), code) if runs[1::2].any() else None
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, list | tuple) and len(size) == 2 and all(_is_whole(one) and one > 0 for one in size)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def mask_of_polygons(rings: Any, size_hw: SizeHW) -> LabelMask:
+    """The mask of polygons `[[x, y, x, y, …], …]` in pixels, filled by COCO's rule and joined.
+
+    Raises `ValueError` for a ring that is no list of at least three points with finite coordinates.
+    """
+    for ring in rings:
+        if not isinstance(ring, list | tuple) or len(ring) < 6 or len(ring) % 2:
+            raise ValueError("a polygon needs at least three points x, y, x, y …")
+        if not np.isfinite(np.asarray(ring, dtype=np.float64)).all():
+            raise ValueError("a polygon has a coordinate that is no finite number")
+    joined = coco.merge(coco.frPyObjects([list(map(float, ring)) for ring in rings], *size_hw))
+    return LabelMask(size_hw, joined["counts"].decode("ascii"))
+
+
+def mask_of_pixels(pixels_HW: BoolArray) -> LabelMask:
+    """The mask of pixels."""
+    code = coco.encode(np.asfortranarray(pixels_HW.astype(np.uint8)))
+    height, width = pixels_HW.shape
+    return LabelMask((height, width), code["counts"].decode("ascii"))
