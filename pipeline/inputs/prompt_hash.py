@@ -80,12 +80,17 @@ def _of_equal_lengths(lengths: Sequence[Int64Array], rows: Int64Array) -> Iterat
 
 def _digests_of(messages_NL: UInt8Array) -> UInt64Array:
     """The digest of each of `N` messages of `L` bytes, `[N, 2]`."""
-    data, size = messages_NL.tobytes(), messages_NL.shape[1]
-    messages = (data[start : start + size] for start in range(0, len(data), size))
-    return _words([blake2b(message, digest_size=16).digest() for message in messages])
+    return _words(np.ascontiguousarray(messages_NL).view(f"V{messages_NL.shape[1]}").ravel().tolist())
 
 
-def _words(digests: Sequence[bytes]) -> UInt64Array:
+def _words(messages: Sequence[bytes]) -> UInt64Array:
+    """The digest of each of `N` messages, `[N, 2]`."""
+    new = blake2b(digest_size=16).copy  # to copy an empty one takes a quarter less time than to make one
+    digests = []
+    for message in messages:
+        digest = new()
+        digest.update(message)
+        digests.append(digest.digest())
     return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
 
 
@@ -124,7 +129,7 @@ class PromptHashes:
         texts = [pa.array(column).cast(pa.string()) for column in (*sums_N2[plain].T, num_rows[plain])]
         joined = pc.binary_join_element_wise(*texts, ", ")
         messages = pc.binary_join_element_wise("[", joined, ", None, None]", "").cast(pa.binary()).to_pylist()
-        words[plain] = _words([blake2b(message, digest_size=16).digest() for message in messages])
+        words[plain] = _words(messages)
         for number in np.flatnonzero(has_rows & has_range).tolist():
             start, end = (None if seconds != seconds else seconds for seconds in ranges_N2[number].tolist())
             found = _video_hash(sums_N2[number].tolist(), int(num_rows[number]), start, end)
