@@ -1,7 +1,8 @@
 """Moves data around the model: tables of videos and prompts go in, tables of masks come out. This is the map.
 
     room       what it is                                                             may use the rooms below it
-    run status compact   the commands
+    doors      `maskmill NAME …`: goes through one of the doors below
+    run status compact export   the commands
     demo       draws clips, labels them, scores them
     check      check=true: what a job would do, and which videos and prompts would fail
     driver     one process a job: plans, hands out videos, commits results, ends

@@ -15,30 +15,17 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.commits.compaction import Mergers, OneMerger, compact
-from pipeline.config.job_config import ClusterConfig, OptionalLocalPlace
-from pipeline.errors import ConfigError
+from pipeline.config.job_config import OptionalLocalPlace, ProcessesConfig
 from pipeline.packages import leave_current_folder
 from pipeline.storage.job_storage import JobStorage
-from pipeline.storage.schemes import is_of_this_machine
 from pipeline.text import counted, say
-
-
-class MergersConfig(ClusterConfig):
-    """The processes that merge: where they run, how many there are and what each of them gets."""
-
-    kind: Literal["local", "existing", "serial"] = Field(
-        default="serial",
-        description="serial merges in this process, local starts Ray on this machine and merges on all its CPUs, "
-        "existing joins a Ray cluster that runs already.",
-    )
 
 
 class CompactArguments(JobArguments):
@@ -49,7 +36,7 @@ class CompactArguments(JobArguments):
         description="A local folder for about 1.5 GB of temporary files of each process that merges; null is the "
         "system's own.",
     )
-    cluster: MergersConfig = Field(default_factory=MergersConfig)
+    cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
 
 
 HELP = f"""Merges the small segments of a job (below 256 MiB) into segments of up to 512 MiB, sorted by video.
@@ -91,17 +78,18 @@ def _mergers(arguments: CompactArguments, storage: JobStorage) -> Iterator[Merge
     if cluster.kind == "serial":
         yield OneMerger(storage, arguments.spool_dir)
         return
-    if cluster.kind == "existing" and not cluster.shared_disk and is_of_this_machine(arguments.output):
-        raise ConfigError(
-            f"output={storage} lies on this machine's disk, which other nodes of the cluster cannot reach: merge with "
-            "cluster=local or cluster=serial, or give cluster.shared_disk=true if the disk is shared"
-        )
+    cluster.check_reaches(output=arguments.output)
     from pipeline.cluster.ray_mergers import RayMergers
 
     with contextlib.closing(RayMergers(cluster, storage, arguments.spool_dir)) as mergers:
         yield mergers
 
 
+def door(words: Sequence[str] | None = None) -> int:
+    """The command: its exit code for these arguments, or for those of the command line."""
+    return main(HELP, CompactArguments, run, words)
+
+
 if __name__ == "__main__":
     leave_current_folder()
-    sys.exit(main(HELP, CompactArguments, run))
+    sys.exit(door())

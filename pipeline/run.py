@@ -58,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.STOPPED
 
 
+def door(words: Sequence[str] | None = None) -> int:
+    """The command: its exit code for these arguments, or for those of the command line."""
+    return main(words)
+
+
 def _main(words: list[str]) -> int:
     from pipeline.config import compose
 

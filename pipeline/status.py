@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -160,6 +160,11 @@ def run(arguments: StatusArguments) -> ExitCode:
     return status.standing.exit_code if arguments.fail_if_unfinished else ExitCode.DONE
 
 
+def door(words: Sequence[str] | None = None) -> int:
+    """The command: its exit code for these arguments, or for those of the command line."""
+    return main(HELP, StatusArguments, run, words)
+
+
 if __name__ == "__main__":
     leave_current_folder()
-    sys.exit(main(HELP, StatusArguments, run))
+    sys.exit(door())

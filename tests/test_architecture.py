@@ -82,9 +82,15 @@ def layers(package: str) -> list[set[str]]:
 def test_the_drawn_floors_are_those_that_are_held() -> None:
     drawing = PAGE.split("```")[1]
     columns: dict[int, list[set[str]]] = {}
+    above = ""
     for line in drawing.splitlines():
         for box in re.finditer(r"│([^│┌]+)│", line):
-            columns.setdefault(box.start(), []).append(set(box[1].split()))
+            floors = columns.setdefault(box.start(), [])
+            if above[box.start() : box.start() + 1] == "│":  # a floor of two lines
+                floors[-1] |= set(box[1].split())
+            else:
+                floors.append(set(box[1].split()))
+        above = line
     assert [columns[place] for place in sorted(columns)] == [layers(package) for package in PACKAGES]
 
 

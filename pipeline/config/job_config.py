@@ -137,6 +137,25 @@ class ClusterConfig(Group):
         return self
 
 
+class ProcessesConfig(ClusterConfig):
+    """The processes of a command on an existing job: where they run, how many there are and what each of them gets."""
+
+    kind: Literal["local", "existing", "serial"] = Field(
+        default="serial",
+        description="serial works in this process, local starts Ray on this machine and works on all its CPUs, "
+        "existing joins a Ray cluster that runs already.",
+    )
+
+    def check_reaches(self, **places: str) -> None:
+        """Refuse places on this machine's disk, by their keys, that other nodes of the cluster cannot reach."""
+        for key, place in places.items():
+            if self.kind == "existing" and not self.shared_disk and is_of_this_machine(place):
+                raise ConfigError(
+                    f"{key}={redact_uri(place)} lies on this machine's disk, which other nodes of the cluster cannot "
+                    "reach: use cluster=local or cluster=serial, or give cluster.shared_disk=true if the disk is shared"
+                )
+
+
 class PropagateConfig(Group):
     """How objects are followed from their prompts through the video."""
 

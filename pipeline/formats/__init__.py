@@ -1,7 +1,8 @@
 """Formats of others: what the masks become, and where labels come from.
 
-Doors: `labels.read_labels` (reading, for `prompts` and `evaluate`), and the export engine with its writers.
-One module a format in `readers/`. A reader yields `label.Label` in the words of its format and never
-holds a whole file.
-Uses: tables, inputs (reading with retries), masks, storage. It never imports `quality`.
+Doors: `engine.export` and `registry.FORMATS` (writing); `labels.read_labels` (reading, for `prompts` and `evaluate`).
+One module a format in `writers/` and `readers/`. `writer.VideoWriter` is what a format is to the engine,
+`source.ExportVideo` what it gets, `folder.PartFolder` where it writes. A reader yields `label.Label` in the words of
+its format and never holds a whole file.
+Uses: tables, notebook (frames of videos), inputs (reading with retries), masks, storage. It never imports `quality`.
 """

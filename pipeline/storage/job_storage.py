@@ -147,6 +147,19 @@ class JobStorage:
 
         return self._run("list", folder, find)
 
+    def names_below(self) -> list[str]:
+        """Names of files and folders directly below the URI, without what is being written; none if there are none."""
+
+        def find(fs: fsspec.AbstractFileSystem, full: str) -> list[str]:
+            fs.invalidate_cache(full)
+            try:
+                names = {str(name).rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(full.rstrip("/"), detail=False)}
+            except FileNotFoundError:
+                return []
+            return sorted(names - {_TEMPORARY})
+
+        return self._run("list", "", find)
+
     def num_bytes(self, path: str) -> int:
         """Size of an object."""
         return self._run("look up", path, lambda fs, full: int(fs.info(full)["size"]))

@@ -1,0 +1,165 @@
+"""`python -m pipeline.export output=… format=… to=…`: the masks of a job in a format that others read."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+from pydantic import Field
+
+from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.config.fields import Group, keys
+from pipeline.config.job_config import OptionalLocalPlace, Place, ProcessesConfig
+from pipeline.config.key_help import describe_key
+from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
+from pipeline.formats.plan import Task
+from pipeline.formats.registry import FORMATS, LoadedFormat, load
+from pipeline.formats.selection import Content, Selection
+from pipeline.packages import leave_current_folder
+from pipeline.tables import JobTables
+from pipeline.text import counted, say
+
+
+class ExportArguments(JobArguments, Selection, Content):
+    """The keys of an export, besides those of its format."""
+
+    format: str = Field(description="The format; --help lists them.")
+    to: Place = Field(description="The folder or URI of the export.")
+    to_storage_options: dict[str, Any] | None = Field(
+        default=None, description="Credentials and endpoints for to=; null: those of storage_options."
+    )
+    part_masks: int = Field(
+        default=32_768,
+        ge=1,
+        description="Videos are written in parts of up to this many masks, one process a part; where a format has "
+        "shards, a part is a shard.",
+    )
+    overwrite: bool = Field(
+        default=False, description="true deletes an export with other options, or of other labels, that lies in to=."
+    )
+    spool_dir: OptionalLocalPlace = Field(
+        default=None, description="A local folder for temporary files; null is the system's own."
+    )
+    cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
+
+
+HELP = """Writes the masks of a job in a format that others read.
+
+  python -m pipeline.export output=… format=coco to=…
+  python -m pipeline.export output=… format=coco to=… 'where=predicted_iou_mean > 0.8' splits.train=0.9 splits.val=0.1
+
+Formats:
+{formats}
+
+{keys}
+
+{own}It may run while the job does, and takes what is finished. An export is whole when manifest.json is there, which is
+written last. One that is killed goes on with the same command.
+
+Exit codes:
+{exit_codes}
+"""
+
+_EXIT_CODES = f"""  {ExitCode.DONE}   The export is whole.
+  {ExitCode.ENVIRONMENT}   A store or a disk failed: run the same command again later, and it goes on.
+  {ExitCode.REFUSED}   Wrong arguments, no job, nothing selected, or masks that the format cannot say.
+  {ExitCode.STOPPED} A signal stopped it: run the same command again, and it goes on."""
+
+
+def help_text(chosen: LoadedFormat | None) -> str:
+    """What `--help` prints: the keys of the chosen format too, or those of all."""
+    shown = [chosen] if chosen else [load(one.name) for one in FORMATS]
+    own = [
+        f"{one.format.name}, its own keys:\n" + "\n".join(map(describe_key, keys(one.options)))
+        for one in shown
+        if one.options.model_fields
+    ]
+    return HELP.format(
+        formats="\n".join(f"  {one.name:<14} {one.summary}" for one in FORMATS),
+        keys=describe_arguments(ExportArguments),
+        own="".join(f"{text}\n\n" for text in own),
+        exit_codes=_EXIT_CODES,
+    )
+
+
+def arguments_of(chosen: LoadedFormat) -> type[ExportArguments]:
+    """The keys of an export in this format: its own stand beside the others."""
+    return cast(type[ExportArguments], type("ExportArguments", (ExportArguments, chosen.options), {}))
+
+
+def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
+    """Export, and say how much it was."""
+    started = time.monotonic()
+
+    def part(kind: type[Group]) -> Any:
+        return kind.model_validate({name: getattr(arguments, name) for name in kind.model_fields})
+
+    options = arguments.to_storage_options
+    folder = folder_of(arguments.to, arguments.storage_options if options is None else options, arguments.spool_dir)
+    job = ExportJob(
+        output=arguments.output,
+        storage_options=arguments.storage_options,
+        format_name=chosen.format.name,
+        options=part(chosen.options),
+        selection=part(Selection),
+        content=part(Content),
+        folder=folder,
+        spool_dir=arguments.spool_dir,
+    )
+    with contextlib.ExitStack() as stack:
+        done = export(job, arguments.part_masks, arguments.overwrite, _writers(arguments, stack))
+    what = f"{counted(done.num_videos, 'video')}, {counted(done.num_tracks, 'track')}, {done.num_masks} masks"
+    if done.was_there:
+        say(f"{folder.storage}: is there already, whole: {what}")
+        return ExitCode.DONE
+    say(f"{folder.storage}: {chosen.format.name}, {what}, in {time.monotonic() - started:.1f} s")
+    for reason, count in done.left_out.items():
+        say(f"left out: {count} {reason}")
+    return ExitCode.DONE
+
+
+def _writers(arguments: ExportArguments, stack: contextlib.ExitStack) -> Callable[[ExportJob, JobTables], PartWriters]:
+    """The processes that write, as `cluster=` says. Imports Ray only if it is wanted."""
+    cluster = arguments.cluster
+    if cluster.kind == "serial":
+        return OnePartWriter
+    cluster.check_reaches(output=arguments.output, to=arguments.to)
+
+    def start(job: ExportJob, opened: JobTables) -> PartWriters:
+        from pipeline.cluster.ray_pool import RayPool
+
+        pool: RayPool[Task, PartDone] = RayPool(
+            cluster, partial(_make_writer, job), "exporter", lambda task: f"writes {len(task.videos)} videos"
+        )
+        return stack.enter_context(contextlib.closing(pool))
+
+    return start
+
+
+def _make_writer(job: ExportJob, worker_id: str) -> PartWriter:
+    """What writes parts, in the process in which it shall run."""
+    return PartWriter(job)
+
+
+def door(words: Sequence[str] | None = None) -> int:
+    """The command: its exit code for these arguments, or for those of the command line."""
+    words = list(sys.argv[1:] if words is None else words)
+    names = [word.removeprefix("format=") for word in words if word.startswith("format=")]
+    chosen: LoadedFormat | None = None
+
+    def later(arguments: ExportArguments) -> ExitCode:
+        return run(load(arguments.format), arguments)
+
+    if names and names[0] in {one.name for one in FORMATS}:
+        chosen = load(names[0])
+        return main(help_text(chosen), arguments_of(chosen), partial(run, chosen), words)
+    return main(help_text(None), ExportArguments, later, words)
+
+
+if __name__ == "__main__":
+    leave_current_folder()
+    sys.exit(door())

@@ -1,0 +1,184 @@
+"""Runs an export: plans it, has its parts written here or by several processes, joins them, writes the manifest.
+
+A part that is written is not written again, so that a killed export goes on where it was. Nothing of a part counts
+before its mark is there, and nothing of the export before its manifest is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from model import MediaError
+from pipeline import tables
+from pipeline.config.fields import Group
+from pipeline.errors import ConfigError, UnusableStore
+from pipeline.formats.folder import VIDEOS, ExportFolder, PartFolder
+from pipeline.formats.losses import Losses
+from pipeline.formats.manifest import manifest, video_record
+from pipeline.formats.plan import Plan, Task, make_plan
+from pipeline.formats.registry import load
+from pipeline.formats.selection import Content, Selection
+from pipeline.formats.source import ExportVideo, MaskSource
+from pipeline.storage.job_storage import JobStorage
+from pipeline.tables import JobTables
+
+_log = logging.getLogger(__name__)
+_RECORDS = "manifest_videos"
+_MOST_VIDEOS = 2_000
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What is exported, how and to where. It travels to the processes that write."""
+
+    output: str
+    storage_options: dict[str, Any]
+    format_name: str
+    options: Group
+    selection: Selection
+    content: Content
+    folder: ExportFolder
+    spool_dir: str | None = None
+
+    def keys(self) -> dict[str, Any]:
+        """The options that make an export what it is."""
+        return {
+            **self.options.model_dump(mode="json"),
+            **self.selection.model_dump(mode="json"),
+            **self.content.model_dump(mode="json", exclude={"videos_root"}),
+        }
+
+
+class PartDone(NamedTuple):
+    """A part that is written."""
+
+    number: int
+    num_videos: int
+    num_masks: int
+
+
+class PartWriter:
+    """Writes one part after the other in one process."""
+
+    def __init__(self, job: ExportJob, opened: JobTables | None = None) -> None:
+        self._job = job
+        self._writer = load(job.format_name).make(job.options)
+        opened = opened or tables.open(job.output, job.storage_options)
+        self._source = MaskSource(opened, job.content, job.selection.min_area, job.spool_dir, job.storage_options)
+
+    def work(self, task: Task) -> PartDone:
+        """Write a part and mark it as written. Raises what the writer raises; a video's file that fails is named."""
+        losses, counts = Losses(), {"videos": 0, "masks": 0, "frames": 0}
+        with PartFolder(self._job.folder, task.number) as out:
+
+            def each() -> Iterator[ExportVideo]:
+                for video in self._source.videos(task.videos):
+                    yield video
+                    if self._job.content.hash_frames:
+                        video.hash_frames()
+                    out.append(_RECORDS, video_record(video))
+                    losses.merge(video.losses.as_document())
+                    counts["videos"] += 1
+                    counts["masks"] += video.planned.num_masks
+                    counts["frames"] += len(video.frame_indexes)
+
+            try:
+                self._writer.write_part(each(), out)
+            except MediaError as error:
+                raise ConfigError(
+                    f"{error}. Name the folder of the videos with videos_root=, or give frames=none"
+                ) from error
+            except ValueError as error:
+                if type(error).__name__ == "OtherFile":
+                    raise ConfigError(str(error)) from error
+                raise
+            if counts["videos"] != len(task.videos):
+                raise AssertionError(f"{self._job.format_name} has written {counts['videos']} videos of a part")
+            out.finish({"lost": losses.as_document(), "counts": counts, "split": task.videos[0].split})
+        return PartDone(task.number, counts["videos"], counts["masks"])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class PartWriters(Protocol):
+    """Where parts are written: in this process, or in several that `pipeline.cluster` runs."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[PartDone]:
+        """Do the tasks, in any order; each is asked for when there is room for it, and answered when it is done."""
+
+
+class OnePartWriter:
+    """Writes in this process, one part after the other."""
+
+    def __init__(self, job: ExportJob, opened: JobTables) -> None:
+        self._job = job
+        self._opened = opened
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[PartDone]:
+        """See `PartWriters`."""
+        writer = PartWriter(self._job, self._opened)
+        yield from map(writer.work, tasks)
+
+
+class Exported(NamedTuple):
+    """What an export did. `was_there` says that it was whole before."""
+
+    num_videos: int
+    num_tracks: int
+    num_masks: int
+    left_out: dict[str, int]
+    was_there: bool
+
+
+def export(
+    job: ExportJob,
+    part_masks: int,
+    overwrite: bool,
+    writers: Callable[[ExportJob, JobTables], PartWriters] = OnePartWriter,
+) -> Exported:
+    """Write an export, or what is left of one that was killed. `part_masks` bounds a part, and a shard with it.
+
+    Raises:
+        ConfigError: something of the keys does not fit the job, the folder or the format.
+        StorageError: the store does not answer or is full; the same call goes on.
+    """
+    opened = tables.open(job.output, job.storage_options)
+    plan = make_plan(opened, job.selection)
+    writer = load(job.format_name).make(job.options)
+    writer.check(plan)
+    identity = {"format": job.format_name, "part_masks": part_masks, **job.keys(), "plan": plan.digest}
+    identity = json.loads(json.dumps(identity))
+    try:
+        is_whole = job.folder.begin(identity, overwrite)
+    except UnusableStore as error:
+        raise ConfigError(str(error).replace("output=", "to=", 1)) from error
+    if not is_whole:
+        _write_parts(plan, part_masks, job.folder, writers(job, opened))
+        writer.finish(plan, job.folder)
+        job.folder.write(VIDEOS, (line + b"\n" for line in job.folder.stream(_RECORDS)))
+        parts = job.folder.parts_done().values()
+        job.folder.finish(identity, manifest(job.format_name, job.keys(), plan, parts, job.output))
+    else:
+        job.folder.clear()
+    return Exported(plan.num_videos, plan.num_tracks, plan.num_masks, dict(plan.left_out), is_whole)
+
+
+def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> None:
+    done = folder.parts_done()
+    if done:
+        _log.info("%d parts are written already: going on", len(done))
+    num_videos = sum(part["counts"]["videos"] for part in done.values())
+    left = (task for task in plan.tasks(part_masks, _MOST_VIDEOS) if task.number not in done)
+    for part in writers.run(left):
+        num_videos += part.num_videos
+        _log.info("%d of %d videos are written", num_videos, plan.num_videos)
+
+
+def folder_of(uri: str, storage_options: dict[str, Any] | None, spool_dir: str | None) -> ExportFolder:
+    """The folder `to=`."""
+    return ExportFolder(JobStorage(uri, storage_options), spool_dir)

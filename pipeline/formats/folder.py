@@ -1,0 +1,302 @@
+"""The folder or URI of an export: files that are whole or absent, parts that a killed export keeps, the manifest last.
+
+manifest.json           the last file: with it the export is whole
+manifest_videos.jsonl   a line a video: the numbers, names and frames that it has in the export
+_parts/export.json      what is being exported: the same command goes on, another one is refused
+_parts/000012.json      part 12 is written
+_parts/000012/…         what it adds to files that hold something of every video
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO, cast
+
+from pipeline.errors import ConfigError, StorageError
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.uris import local_path
+
+MANIFEST = "manifest.json"
+VIDEOS = "manifest_videos.jsonl"
+_PARTS = "_parts"
+_EXPORT = f"{_PARTS}/export.json"
+_BYTES_IN_MEMORY = 8 << 20
+_READ_BYTES = 4 << 20
+_AT_A_TIME = 16
+_OF_DISKS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ENAMETOOLONG", "ENOTDIR", "EISDIR")
+    if hasattr(errno, name)
+}
+
+
+class ExportFolder:
+    """See the module. `spool_dir` on local disk takes files on their way to a remote store. Cheap to pickle."""
+
+    def __init__(self, storage: JobStorage, spool_dir: str | None) -> None:
+        self.storage = storage
+        self._spool_dir = spool_dir
+
+    def begin(self, identity: Mapping[str, Any], overwrite: bool) -> bool:
+        """Take the folder for what `identity` says. Returns whether such an export is there already, and whole.
+
+        Raises `ConfigError` if it holds another one, or files of others.
+        """
+        for name in (MANIFEST, _EXPORT):
+            written = self._document(name)
+            if written is None:
+                continue
+            if written.get("identity") == identity:
+                return name == MANIFEST
+            if not overwrite:
+                raise ConfigError(self._other(written, identity))
+            self._delete_all()
+            break
+        else:
+            names = self.storage.names_below()
+            if names:
+                raise ConfigError(
+                    f"to={self.storage}: holds {', '.join(names[:3])}{', …' if len(names) > 3 else ''} of others: name "
+                    "a folder that is empty or does not exist"
+                )
+        self.storage.replace(_EXPORT, json.dumps({"identity": identity}, indent=2).encode())
+        return False
+
+    def parts_done(self) -> dict[int, dict[str, Any]]:
+        """What each written part said at its end, by number."""
+        markers = [one.path for one in self.storage.listing(_PARTS) if one.path.endswith(".json")]
+        markers = [path for path in markers if path != _EXPORT]
+        found = self.storage.in_parallel(self.storage.read, markers)
+        return {int(PurePosixPath(path).stem): json.loads(data) for path, data in zip(markers, found, strict=True)}
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The records of a stream over all parts in order, without the ends of their lines."""
+        for number, part in sorted(self.parts_done().items()):
+            if name in part["streams"]:
+                yield from self._lines(_stream(number, name))
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Write a file of the export from its pieces."""
+        with Writing(self) as files, files.open(name) as file:
+            for piece in pieces:
+                file.write(piece)
+
+    def finish(self, identity: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+        """Write the manifest, by which the export is whole, and delete what the parts kept."""
+        self.storage.replace(MANIFEST, json.dumps({**manifest, "identity": identity}, indent=2).encode())
+        self.clear()
+
+    def clear(self) -> None:
+        """Delete what the parts kept."""
+        self._delete(_PARTS)
+        if self.storage.is_local:
+            with contextlib.suppress(OSError):
+                self.local_path("_tmp").rmdir()
+
+    def publish(self, name: str, spool: IO[bytes], local: Path | None) -> None:
+        """Give a written file its name. `local` is where it lies on the disk of the export itself."""
+        if local is not None:
+            final = self.local_path(name)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            local.replace(final)
+        elif spool.seek(0, os.SEEK_END) > _BYTES_IN_MEMORY:
+            self.storage.put_file(Path(spool.name), name)
+        else:
+            spool.seek(0)
+            self.storage.replace(name, spool.read())
+
+    def local_path(self, name: str) -> Path:
+        """Where a file lies on local disk."""
+        return Path(local_path(self.storage.uri)) / name
+
+    def new_spool(self) -> tuple[IO[bytes], Path | None]:
+        """A file to write to, and its path if it lies on the disk of the export itself, where it only gets a name."""
+        if self.storage.is_local:
+            path = self.local_path(f"{_PARTS}/tmp/{uuid.uuid4().hex}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("w+b"), path
+        return tempfile.NamedTemporaryFile(prefix="maskmill-", dir=self._spool_dir), None
+
+    def _lines(self, path: str) -> Iterator[bytes]:
+        rest, place = b"", 0
+        with self.storage.open_input(path) as file:
+
+            def read() -> bytes:
+                file.seek(place)
+                return file.read(_READ_BYTES)
+
+            while data := self.storage.retry(f"read {path}", read):
+                place += len(data)
+                *lines, rest = (rest + data).split(b"\n")
+                yield from lines
+
+    def _document(self, name: str) -> dict[str, Any] | None:
+        (data,) = self.storage.read_existing([name])
+        if data is None:
+            return None
+        with contextlib.suppress(ValueError):
+            found = json.loads(data)
+            if isinstance(found, dict) and "identity" in found:
+                return cast(dict[str, Any], found)
+        raise ConfigError(f"to={self.storage}: {name} is none of maskmill's: name an empty folder")
+
+    def _other(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+        before = written["identity"]
+        differing = [key for key in identity if before.get(key) != identity[key]]
+        what = "other labels of the job" if differing == ["plan"] else ", ".join(k for k in differing if k != "plan")
+        return (
+            f"to={self.storage}: holds an export with {'' if differing == ['plan'] else 'another '}{what}: name "
+            "another folder, or give overwrite=true to delete it"
+        )
+
+    def _delete_all(self) -> None:
+        for name in self.storage.names_below():
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        if self.storage.is_local:
+            path = self.local_path(name)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            return
+        self.storage.delete([*self.storage.tree(name), name])
+
+
+class Writing:
+    """Files that are being written, several at a time; on leaving all are there and durable, or an error is raised."""
+
+    def __init__(self, folder: ExportFolder) -> None:
+        self._folder = folder
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+                self._pool = None
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A new file of the export, which gets its name when this is left without an error."""
+        _check_name(name)
+        with self._disk_errors():
+            spool, local = self._folder.new_spool()
+        try:
+            with self._disk_errors():
+                yield cast(BinaryIO, spool)
+                spool.flush()
+        except BaseException:
+            spool.close()
+            if local is not None:
+                local.unlink(missing_ok=True)
+            raise
+        self._submit(lambda: self._publish(name, spool, local))
+
+    def wait(self) -> None:
+        """Wait until all files have their names. Raises the first error."""
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.result()
+
+    def _publish(self, name: str, spool: IO[bytes], local: Path | None) -> None:
+        with spool, self._disk_errors():
+            if local is not None:
+                os.fsync(spool.fileno())
+            self._folder.publish(name, spool, local)
+
+    def _submit(self, call: Callable[[], None]) -> None:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_AT_A_TIME)
+        if len(self._waiting) >= 4 * _AT_A_TIME:
+            self.wait()
+        self._waiting.append(self._pool.submit(call))
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _OF_DISKS:
+                raise
+            raise StorageError(
+                f"writing to {self._folder.storage} failed: {error}. Make room, or name another folder with to= or "
+                "spool_dir=, and run the same command again: it goes on with the parts that are left.",
+                transient=False,
+            ) from error
+
+
+class PartFolder:
+    """Where the writer puts what it makes of the videos of one part."""
+
+    def __init__(self, folder: ExportFolder, number: int) -> None:
+        self.number = number
+        self._folder = folder
+        self._files = Writing(folder)
+        self._streams: dict[str, tuple[contextlib.ExitStack, BinaryIO]] = {}
+
+    def __enter__(self) -> PartFolder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        for stack, _ in self._streams.values():
+            stack.__exit__(kind, error, trace)
+        self._files.__exit__(kind, error, trace)
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A new file of the export, by its path below `to=`. It is whole when this is left, and absent after an error.
+
+        A part that is written again writes it again.
+        """
+        if name in (MANIFEST, VIDEOS):
+            raise ValueError(f"{name} is the engine's")
+        with self._files.open(name) as file:
+            yield file
+
+    def append(self, stream: str, record: Mapping[str, Any] | str) -> None:
+        """Add a record to a stream: JSON in one line, or a line of text. `ExportFolder.stream` reads it in `finish`."""
+        text = record if isinstance(record, str) else json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+        if "\n" in text:
+            raise ValueError(f"a record of stream {stream} has more than one line")
+        if stream not in self._streams:
+            stack = contextlib.ExitStack()
+            self._streams[stream] = stack, stack.enter_context(self._files.open(_stream(self.number, stream)))
+        self._streams[stream][1].write(f"{text}\n".encode())
+
+    def finish(self, said: Mapping[str, Any]) -> None:
+        """Publish everything, then mark the part as written with what there is to say of it."""
+        streams = list(self._streams)
+        for stack, _ in self._streams.values():
+            stack.close()
+        self._streams.clear()
+        self._files.wait()
+        marker = {**said, "streams": streams}
+        self._folder.storage.replace(f"{_PARTS}/{self.number:06d}.json", json.dumps(marker).encode())
+
+
+def _stream(number: int, name: str) -> str:
+    return f"{_PARTS}/{number:06d}/{name}"
+
+
+def _check_name(name: str) -> None:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts:
+        raise ValueError(f"{name!r} is no name for a file of an export")

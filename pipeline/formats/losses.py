@@ -1,0 +1,72 @@
+"""What a format cannot say: counted by kind, with the worst masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+_NAMED = 20
+
+
+class LostMask(NamedTuple):
+    """A mask that the format says in part, and the IoU of that with the mask; None where it says nothing of it."""
+
+    video_id: str
+    object_id: int
+    frame_index: int
+    iou: float | None
+
+
+@dataclass
+class _Kind:
+    num: int = 0
+    num_compared: int = 0
+    sum_iou: float = 0.0
+    worst: list[LostMask] = field(default_factory=list)
+
+    def add(self, masks: Iterable[LostMask]) -> None:
+        self.worst = sorted([*self.worst, *masks], key=_badness)[:_NAMED]
+
+
+class Losses:
+    """Counts by kind. Sums of parts are the same in any order, but for rounding."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, _Kind] = {}
+
+    def add(self, kind: str, mask: LostMask) -> None:
+        """Count one mask."""
+        found = self._kinds.setdefault(kind, _Kind())
+        found.num += 1
+        if mask.iou is not None:
+            found.num_compared += 1
+            found.sum_iou += mask.iou
+        if len(found.worst) < _NAMED or _badness(mask) < _badness(found.worst[-1]):
+            found.add([mask])
+
+    def merge(self, document: Mapping[str, Any]) -> None:
+        """Add what `as_document` gave of another one."""
+        for kind, counts in document.items():
+            found = self._kinds.setdefault(kind, _Kind())
+            found.num += counts["masks"]
+            found.num_compared += counts["compared"]
+            found.sum_iou += (counts["iou_mean"] or 0.0) * counts["compared"]
+            found.add(LostMask(**mask) for mask in counts["worst"])
+
+    def as_document(self) -> dict[str, Any]:
+        """By kind: how many masks, mean and lowest IoU of those that could be compared, and the worst of them."""
+        return {
+            kind: {
+                "masks": found.num,
+                "compared": found.num_compared,
+                "iou_mean": found.sum_iou / found.num_compared if found.num_compared else None,
+                "iou_min": found.worst[0].iou,
+                "worst": [mask._asdict() for mask in found.worst],
+            }
+            for kind, found in sorted(self._kinds.items())
+        }
+
+
+def _badness(mask: LostMask) -> tuple[Any, ...]:
+    return (1.0 if mask.iou is None else mask.iou, mask.video_id, mask.frame_index, mask.object_id)

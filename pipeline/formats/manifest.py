@@ -1,0 +1,79 @@
+"""`manifest.json` and `manifest_videos.jsonl`: what an export holds, under which numbers, and what it lost."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pipeline.formats.folder import VIDEOS
+from pipeline.formats.losses import Losses
+from pipeline.formats.plan import Plan
+from pipeline.formats.source import ExportVideo
+from pipeline.redact import redact_uri
+
+MANIFEST_VERSION = 1
+
+
+def video_record(video: ExportVideo) -> dict[str, Any]:
+    """The line of a video: its numbers, names, frames and objects."""
+    planned, frames = video.planned, video.frame_indexes
+    steps = np.unique(np.diff(frames))
+    times = video.pts[~np.isnan(video.pts)]
+    record: dict[str, Any] = {
+        "video_id": video.video_id,
+        "number": planned.number,
+        "name": video.name,
+        "split": video.split,
+        "uri": planned.row["uri"],
+        "height": video.size_hw[0],
+        "width": video.size_hw[1],
+        "fps": planned.row["fps"],
+        "num_frames": len(frames),
+        "first_frame_index": int(frames[0]),
+        "last_frame_index": int(frames[-1]),
+        "frame_step": int(steps[0]) if len(steps) == 1 else None,
+        "first_pts_seconds": float(times[0]) if len(times) else None,
+        "last_pts_seconds": float(times[-1]) if len(times) else None,
+        "first_image_id": planned.first_image_id,
+        "message": planned.row["message"],
+        "objects": [
+            {"id": one.id, "number": one.number, "object_id": one.object_id, "category": one.category}
+            for one in planned.tracks
+        ],
+    }
+    if video.frame_hashes is not None:
+        record["first_frame_sha256"], record["last_frame_sha256"] = video.frame_hashes
+    return record
+
+
+def manifest(
+    format_name: str, keys: Mapping[str, Any], plan: Plan, parts: Iterable[Mapping[str, Any]], output: str
+) -> dict[str, Any]:
+    """The content of the manifest. `keys` are the options of the export, `parts` what each part said at its end."""
+    losses, counts, splits = Losses(), Counter[str](), Counter[str]()
+    for part in parts:
+        losses.merge(part["lost"])
+        counts.update(part["counts"])
+        splits[part["split"]] += part["counts"]["videos"]
+    return {
+        "version": MANIFEST_VERSION,
+        "format": format_name,
+        "written_by": f"maskmill {importlib.metadata.version('maskmill')}",
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "output": redact_uri(output),
+        "weights": sorted(pc.unique(plan.videos["checkpoint"]).to_pylist()),
+        "config_hashes": sorted(pc.unique(plan.videos["config_hash"]).to_pylist()),
+        "options": dict(keys),
+        "counts": {**counts, "tracks": plan.num_tracks},
+        "splits": dict(splits),
+        "categories": plan.categories,
+        "left_out": dict(plan.left_out),
+        "lost": losses.as_document(),
+        "videos": VIDEOS,
+    }

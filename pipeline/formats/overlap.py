@@ -1,0 +1,69 @@
+"""One object a pixel: masks painted over each other in an order that is chosen, and what each of them loses by it.
+
+Legend: H, W pixels of the video as displayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco
+
+from pipeline.errors import ConfigError
+from pipeline.formats.rows import MaskRow
+
+UInt16Array = npt.NDArray[np.uint16]
+Order = Literal["score", "id", "refuse"]
+
+
+def paint(
+    rows: Sequence[MaskRow], numbers: Mapping[int, int], size_hw: tuple[int, int], order: Order
+) -> tuple[UInt16Array, dict[int, int]]:
+    """Labels `[H, W]` of one frame, 0 where no object is, and by object how many of its pixels another one got.
+
+    `numbers` are the labels by object id. Raises `ConfigError` where masks overlap and the order is `refuse`.
+    """
+    labels_HW = np.zeros(size_hw, np.uint16)
+    lost: dict[int, int] = {}
+    visible = [row for row in rows if row.area]
+    for row in sorted(visible, key=_score if order == "score" else _id, reverse=True):
+        mask_HW = coco.decode(row.rle).astype(bool)
+        hidden = labels_HW[mask_HW]
+        for number, count in zip(*np.unique(hidden[hidden > 0], return_counts=True), strict=True):
+            (below,) = (one for one in numbers if numbers[one] == number)
+            if order == "refuse":
+                raise ConfigError(
+                    f"frame {row.frame_index}: the masks of objects {min(row.object_id, below)} and "
+                    f"{max(row.object_id, below)} overlap on {count} pixels, and overlap=refuse; give overlap=score or "
+                    "overlap=id, which say whose they are"
+                )
+            lost[below] = lost.get(below, 0) + int(count)
+        labels_HW[mask_HW] = numbers[row.object_id]
+    return labels_HW, lost
+
+
+def _score(row: MaskRow) -> tuple[float, int]:
+    """Sorted in reverse: the lowest score is painted first, and of two that are equal the higher id."""
+    return -row.object_score, row.object_id
+
+
+def _id(row: MaskRow) -> int:
+    return row.object_id
+
+
+def without_overlaps(
+    rows: Sequence[MaskRow], size_hw: tuple[int, int], order: Order
+) -> Iterator[tuple[MaskRow, MaskRow]]:
+    """Each visible row with what is left of it when every pixel has one owner, as RLE.
+
+    For formats that say masks one by one and forbid overlaps.
+    """
+    numbers = {row.object_id: number for number, row in enumerate(rows, 1)}
+    labels_HW, lost = paint(rows, numbers, size_hw, order)
+    for row in rows:
+        if not row.area:
+            continue
+        yield row, row if not lost.get(row.object_id) else row.with_mask(labels_HW == numbers[row.object_id])

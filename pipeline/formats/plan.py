@@ -1,0 +1,236 @@
+"""What an export will write, known before any mask is read: videos, tracks, and the numbers that they get.
+
+Numbers follow from the sorted ids and from the counts in `tracks` and `videos`, and never from the order in which a job
+has run. They are unique in an export and need not be dense.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import Int64Array
+from pipeline.errors import ConfigError
+from pipeline.formats.selection import Selection, split_of
+from pipeline.output.where import condition
+from pipeline.tables import JobTables
+
+NO_CATEGORY = "object"
+"""The category of a track that has none."""
+
+_VIDEOS_AT_A_TIME = 1024
+_DIGESTED = {
+    "videos": ["video_id", "num_masks", "num_frames", "prompt_hash", "config_hash", "finished_at"],
+    "tracks": ["video_id", "object_id", "category", "num_masks"],
+}
+
+
+@dataclass(frozen=True)
+class PlannedTrack:
+    """One object. `id` is unique over the export, `number` in its video; both from 1. `row` is that of `tracks`."""
+
+    id: int
+    number: int
+    object_id: int
+    category: str
+    category_id: int
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PlannedVideo:
+    """One video. `number` is from 1, `name` is safe as a name of a file or folder, and `row` is that of `videos`.
+
+    Its images have the ids `first_image_id`, … in the order of its labeled frames, and its masks those from
+    `first_annotation_id` on.
+    """
+
+    number: int
+    video_id: str
+    name: str
+    split: str
+    row: Mapping[str, Any]
+    tracks: tuple[PlannedTrack, ...]
+    first_image_id: int
+    first_annotation_id: int
+
+    @property
+    def num_masks(self) -> int:
+        """Rows of `masks` of its selected tracks."""
+        return sum(track.row["num_masks"] for track in self.tracks)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part of an export: videos of one split that are written by one process. `number` is its place in the order."""
+
+    number: int
+    videos: tuple[PlannedVideo, ...]
+
+
+class Plan:
+    """See the module. `videos` and `tracks` are the selected rows, sorted; `left_out` counts what is not, by reason."""
+
+    def __init__(self, videos: pa.Table, tracks: pa.Table, splits: Mapping[str, float], left_out: Counter[str]) -> None:
+        self.videos = videos
+        self.tracks = tracks
+        self.left_out = left_out
+        self.splits: tuple[str, ...] = tuple(splits) or ("train",)
+        names = {category or NO_CATEGORY for category in pc.unique(tracks["category"]).to_pylist()}
+        self.categories: dict[str, int] = {name: number for number, name in enumerate(sorted(names), 1)}
+        self._split_of = [split_of(video_id, splits) for video_id in videos["video_id"].to_pylist()]
+        self._first_track = _starts(tracks["video_id"], videos.num_rows)
+        num_masks = np.asarray(tracks["num_masks"], np.int64)
+        self._masks_before = np.concatenate([[0], np.cumsum(num_masks)])
+        self._frames_before = np.concatenate([[0], np.cumsum(np.asarray(videos["num_frames"], np.int64))])
+
+    @property
+    def num_videos(self) -> int:
+        """Videos that are written."""
+        return int(self.videos.num_rows)
+
+    @property
+    def num_tracks(self) -> int:
+        """Tracks that are written."""
+        return int(self.tracks.num_rows)
+
+    @property
+    def num_masks(self) -> int:
+        """Rows of `masks` of these tracks, hidden ones included."""
+        return int(self._masks_before[-1])
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of what is selected and of its labels: parts of two with different ones do not fit together."""
+        found = hashlib.sha256()
+        for name, table in (("videos", self.videos), ("tracks", self.tracks)):
+            for batch in table.select(_DIGESTED[name]).to_batches(_VIDEOS_AT_A_TIME):
+                found.update(repr(batch.to_pydict()).encode())
+        found.update(repr((self.splits, self._split_of)).encode())
+        return found.hexdigest()
+
+    def each(self) -> Iterator[PlannedVideo]:
+        """All videos, by id; a bounded number is in memory."""
+        for first in range(0, self.num_videos, _VIDEOS_AT_A_TIME):
+            rows = self.videos.slice(first, _VIDEOS_AT_A_TIME).to_pylist()
+            start, end = int(self._first_track[first]), int(self._first_track[first + len(rows)])
+            tracks = self.tracks.slice(start, end - start).to_pylist()
+            for place, row in enumerate(rows, first):
+                mine = range(int(self._first_track[place]), int(self._first_track[place + 1]))
+                yield PlannedVideo(
+                    number=place + 1,
+                    video_id=row["video_id"],
+                    name=safe_name(row["video_id"]),
+                    split=self._split_of[place],
+                    row=row,
+                    tracks=tuple(self._track(one, mine.start, tracks[one - start]) for one in mine),
+                    first_image_id=int(self._frames_before[place]) + 1,
+                    first_annotation_id=int(self._masks_before[mine.start]) + 1,
+                )
+
+    def tasks(self, part_masks: int, part_videos: int) -> Iterator[Task]:
+        """Parts, split after split: as many videos as have this many masks together, one at least."""
+        number = 0
+        for split in self.splits:
+            videos: list[PlannedVideo] = []
+            num_masks = 0
+            for video in self.each():
+                if video.split != split:
+                    continue
+                if videos and (num_masks + video.num_masks > part_masks or len(videos) == part_videos):
+                    yield Task(number, tuple(videos))
+                    number, videos, num_masks = number + 1, [], 0
+                videos.append(video)
+                num_masks += video.num_masks
+            if videos:
+                yield Task(number, tuple(videos))
+                number += 1
+
+    def _track(self, place: int, first: int, row: Mapping[str, Any]) -> PlannedTrack:
+        category = row["category"] or NO_CATEGORY
+        return PlannedTrack(place + 1, place - first + 1, row["object_id"], category, self.categories[category], row)
+
+
+def make_plan(job: JobTables, selection: Selection) -> Plan:
+    """What the selection means for the job as it stands now.
+
+    Raises `ConfigError` for a video, a category or a column that there is not, and where nothing is selected.
+    """
+    left_out: Counter[str] = Counter()
+    if selection.videos is not None:
+        _check_videos(job, selection.videos)
+    videos = job.videos(selection.videos)
+    is_ok = pc.equal(videos["status"], "ok")
+    left_out["videos that failed"] = videos.num_rows - pc.sum(is_ok).as_py() if videos.num_rows else 0
+    videos = videos.filter(is_ok)
+    tracks = _selected_tracks(job.tracks(selection.videos), videos, selection, left_out)
+    has_tracks = pc.is_in(videos["video_id"], pc.unique(tracks["video_id"]))
+    left_out["videos without a selected track"] = videos.num_rows - (pc.sum(has_tracks).as_py() or 0)
+    videos = videos.filter(has_tracks)
+    if not videos.num_rows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
+        raise ConfigError(f"nothing is left to export: {reasons or 'the job has no videos yet'}")
+    return Plan(videos, tracks, selection.splits, +left_out)
+
+
+def _selected_tracks(tracks: pa.Table, videos: pa.Table, selection: Selection, left_out: Counter[str]) -> pa.Table:
+    tracks = tracks.filter(pc.is_in(tracks["video_id"], videos["video_id"]))
+
+    def keep(found: pa.Table, reason: str) -> pa.Table:
+        left_out[reason] += tracks.num_rows - found.num_rows
+        return found
+
+    tracks = keep(tracks.filter(pc.equal(tracks["status"], "ok")), "tracks that failed")
+    if selection.categories is not None:
+        wanted = _known_categories(tracks, selection.categories)
+        tracks = keep(tracks.filter(pc.is_in(tracks["category"], wanted)), "tracks of other categories")
+    if selection.where is not None:
+        tracks = keep(tracks.filter(condition(selection.where, tracks.schema)), "tracks that where= leaves out")
+    if not selection.keep_never_visible:
+        tracks = keep(tracks.filter(pc.greater(tracks["num_visible"], 0)), "tracks that are never visible")
+    return tracks
+
+
+def _known_categories(tracks: pa.Table, wanted: tuple[str, ...]) -> pa.Array:
+    known = [category or NO_CATEGORY for category in pc.unique(tracks["category"]).to_pylist()]
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"categories: no track is of {name!r}; there are {', '.join(sorted(known)[:20])}{hint}")
+    return pa.array([*wanted, *([None] if NO_CATEGORY in wanted else [])], pa.string())
+
+
+def _check_videos(job: JobTables, video_ids: tuple[str, ...]) -> None:
+    for video_id in video_ids:
+        if video_id not in job.state.finished:
+            try:
+                next(job.video_masks(video_id))
+            except KeyError as error:
+                raise ConfigError(f"videos: {error.args[0]}") from error
+
+
+def _starts(ids: pa.ChunkedArray, num: int) -> Int64Array:
+    """Where the rows of each of `num` ids begin in a sorted column, `[num + 1]`."""
+    counts = pc.value_counts(ids).field("counts") if len(ids) else pa.array([], pa.int64())
+    if len(counts) != num:
+        raise AssertionError(f"{len(counts)} videos have tracks, {num} are selected")
+    return np.concatenate([[0], np.cumsum(np.asarray(counts, np.int64))]).astype(np.int64)
+
+
+def safe_name(video_id: str) -> str:
+    """An id as the name of a file or folder, without dots: itself, or what is left of it with a hash of all."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", video_id)
+    if plain == video_id and 0 < len(plain) <= 100:
+        return plain
+    return f"{plain[:80].strip('_')}-{hashlib.sha256(video_id.encode()).hexdigest()[:10]}"

@@ -1,0 +1,51 @@
+"""All formats, a line each. A format's module is imported when the format is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+
+from pipeline.config.fields import Group
+from pipeline.errors import ConfigError
+from pipeline.formats.writer import VideoWriter
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: its name, which is that of its module in `writers/`, and what it is, in a line."""
+
+    name: str
+    summary: str
+
+
+FORMATS = (Format("coco", "one JSON a split, an annotation a mask, as detectors train on"),)
+
+
+@dataclass(frozen=True)
+class LoadedFormat:
+    """A format with its module's classes."""
+
+    format: Format
+    options: type[Group]
+    writer: type[VideoWriter]
+
+    def make(self, options: Group) -> VideoWriter:
+        """The writer with these options."""
+        maker: type = self.writer
+        made: VideoWriter = maker(options)
+        return made
+
+
+def load(name: str) -> LoadedFormat:
+    """The format of this name. Raises `ConfigError` naming those that there are, or the package that it needs."""
+    known = {one.name: one for one in FORMATS}
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"format={name}: there are {', '.join(known)}{hint}")
+    try:
+        module = import_module(f"pipeline.formats.writers.{name}")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'format={name} needs {error.name}: pip install "maskmill[export]"') from error
+    return LoadedFormat(known[name], module.Options, module.Writer)

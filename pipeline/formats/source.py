@@ -1,0 +1,261 @@
+"""The masks of the videos of one part, and a video as writers get it: by track, by frame, painted, with its images.
+
+Rows are read once. Those of a part that are more than a few megabytes wait in a file on local disk, which is mapped,
+so that neither a long video nor a part of many takes memory.
+
+Legend: H, W pixels of the video as displayed; T labeled frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import Float64Array, Int64Array, UInt8Array
+from pipeline.errors import ConfigError, StorageError
+from pipeline.formats.losses import Losses, LostMask
+from pipeline.formats.overlap import UInt16Array, paint
+from pipeline.formats.plan import PlannedTrack, PlannedVideo
+from pipeline.formats.rows import COLUMNS, MaskRow, mask_rows
+from pipeline.formats.selection import Content
+from pipeline.records import FramePosition
+from pipeline.storage.atomic_files import spool_errors
+from pipeline.storage.uris import StorageOptions
+from pipeline.tables import JobTables
+
+if TYPE_CHECKING:
+    from pipeline.notebook.source_frames import SourceFile
+
+_BATCH_ROWS = 1024
+_WINDOW_ROWS = 2048
+_BYTES_IN_MEMORY = 32 << 20
+_READS = 5
+
+
+class ExportVideo:
+    """One video of an export. See `PlannedVideo` for its numbers.
+
+    `size_hw` is that of its masks, `frame_indexes` and `pts` (nan where the file has no times) are those of its labeled
+    frames, `[T]`, ascending. Every method may be called again, and reads in bounded memory.
+    """
+
+    def __init__(
+        self,
+        planned: PlannedVideo,
+        table: pa.Table,
+        content: Content,
+        min_area: int,
+        source: Callable[[PlannedVideo, str | None], SourceFile],
+    ) -> None:
+        self.planned = planned
+        self.row = planned.row
+        self.video_id = planned.video_id
+        self.name = planned.name
+        self.split = planned.split
+        self.tracks = planned.tracks
+        height, width = table["rle"][0].as_py()["size"]
+        self.size_hw: tuple[int, int] = (height, width)
+        self.content = content
+        self.frame_hashes: tuple[str, str] | None = None
+        self.losses = Losses()
+        self._min_area = min_area
+        self._table = table
+        self._source = source
+        self._objects = np.asarray(table["object_id"], np.int64)
+        self._frames = np.asarray(table["frame_index"], np.int64)
+        self.frame_indexes: Int64Array
+        self.frame_indexes, first = np.unique(self._frames, return_index=True)
+        self.pts: Float64Array = np.asarray(table["pts_seconds"].take(pa.array(first)).to_numpy(), np.float64)
+        if len(self.frame_indexes) > self.row["num_frames"]:
+            raise StorageError(f"video {self.video_id!r} has masks on more frames than were labeled", transient=False)
+
+    def lost(self, kind: str, object_id: int, frame_index: int, iou: float | None = None) -> None:
+        """Have the manifest say that the format cannot say this mask: `kind` is holes, parts, overlap or another.
+
+        `iou` is that of what the format says with the mask; None where nothing of it can be compared.
+        """
+        self.losses.add(kind, LostMask(self.video_id, object_id, frame_index, iou))
+
+    def by_track(self) -> Iterator[tuple[PlannedTrack, Iterator[MaskRow]]]:
+        """Each track with its rows by frame. A track has none before its object starts."""
+        for track in self.tracks:
+            start, end = np.searchsorted(self._objects, [track.object_id, track.object_id + 1]).tolist()
+            yield track, self._rows(start, end)
+
+    def by_frame(self) -> Iterator[tuple[int, list[MaskRow]]]:
+        """Each labeled frame with the rows of the tracks on it, by object; none where no object has started."""
+        ranges = [np.searchsorted(self._objects, [track.object_id, track.object_id + 1]) for track in self.tracks]
+        step = max(1, _WINDOW_ROWS // max(1, len(ranges)))
+        for first in range(0, len(self.frame_indexes), step):
+            window = self.frame_indexes[first : first + step].tolist()
+            found: dict[int, list[MaskRow]] = {frame_index: [] for frame_index in window}
+            for start, end in ranges:
+                low, high = start + np.searchsorted(self._frames[start:end], [window[0], window[-1] + 1])
+                for row in self._rows(int(low), int(high)):
+                    found[row.frame_index].append(row)
+            yield from found.items()
+
+    def painted(self) -> Iterator[tuple[int, UInt16Array]]:
+        """Each labeled frame as labels `[H, W]`: numbers of tracks, 0 where none is; `overlap=` says who is on top.
+
+        What a mask loses to others goes into the manifest. Raises `ConfigError` for overlaps with `overlap=refuse`.
+        """
+        numbers = {track.object_id: track.number for track in self.tracks}
+        for frame_index, rows in self.by_frame():
+            try:
+                labels_HW, lost = paint(rows, numbers, self.size_hw, self.content.overlap)
+            except ConfigError as error:
+                raise ConfigError(f"video {self.video_id!r}: {error}") from error
+            for row in rows:
+                if row.object_id in lost:
+                    self.lost("overlap", row.object_id, frame_index, 1 - lost[row.object_id] / row.area)
+            yield frame_index, labels_HW
+
+    def images(self) -> Iterator[tuple[int, UInt8Array]]:
+        """Each labeled frame as uint8 RGB `[H, W, 3]`, upright as its masks are, in the order of the file.
+
+        Raises `MediaError` where the file is gone, and `OtherFile` where another one lies in its place.
+        """
+        first = last = ""
+        for frame_index, pixels_HW3 in self._images(self.frame_indexes.tolist()):
+            if frame_index in (self.frame_indexes[0], self.frame_indexes[-1]):
+                last = hashlib.sha256(pixels_HW3.tobytes()).hexdigest()
+                first = first or last
+            yield frame_index, pixels_HW3
+        self.frame_hashes = first, last
+
+    def hash_frames(self) -> None:
+        """Find the hashes of the first and the last frame, unless `images` has come across them."""
+        if self.frame_hashes is None:
+            ends = sorted({int(self.frame_indexes[0]), int(self.frame_indexes[-1])})
+            hashes = [hashlib.sha256(pixels.tobytes()).hexdigest() for _, pixels in self._images(ends)]
+            self.frame_hashes = hashes[0], hashes[-1]
+
+    def _images(self, frame_indexes: Sequence[int]) -> Iterator[tuple[int, UInt8Array]]:
+        wanted: dict[FramePosition, int] = {}
+        for place in np.searchsorted(self.frame_indexes, frame_indexes).tolist():
+            index, pts = int(self.frame_indexes[place]), float(self.pts[place])
+            wanted[FramePosition(index, None) if np.isnan(pts) else FramePosition(None, pts)] = index
+        for position, pixels_HW3 in self._source(self.planned, self.content.videos_root).frames(list(wanted)):
+            yield wanted[position], pixels_HW3
+
+    def _rows(self, start: int, end: int) -> Iterator[MaskRow]:
+        for first in range(start, end, _BATCH_ROWS):
+            yield from mask_rows(self._table.slice(first, min(_BATCH_ROWS, end - first)), self._min_area)
+
+
+class MaskSource:
+    """Reads the videos of a part. `spool_dir` on local disk takes the rows of large parts.
+
+    `storage_options` are those of the job, for the files of the videos.
+    """
+
+    def __init__(
+        self,
+        job: JobTables,
+        content: Content,
+        min_area: int,
+        spool_dir: str | None,
+        storage_options: StorageOptions | None,
+    ) -> None:
+        self._job = job
+        self._storage_options = storage_options
+        self._content = content
+        self._min_area = min_area
+        self._spool_dir = spool_dir
+
+    def videos(self, planned: Sequence[PlannedVideo]) -> Iterator[ExportVideo]:
+        """These videos, in their order. Each is valid until all were handed out.
+
+        Raises `StorageError` if a video was labeled anew since the plan was made.
+        """
+        with ExitStack() as stack:
+            place = Path(self._spool_dir or tempfile.gettempdir())
+            with spool_errors(place):
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maskmill-", dir=place)))
+            rows = self._read([video.video_id for video in planned], folder)
+            ranges = _ranges(rows["video_id"])
+            for video in planned:
+                start, end = ranges.get(video.video_id, (0, 0))
+                if end - start != video.row["num_masks"]:
+                    raise StorageError(
+                        f"video {video.video_id!r}: {end - start} masks were found and {video.row['num_masks']} "
+                        "expected, because it was labeled again meanwhile. Run the export again with overwrite=true.",
+                        transient=False,
+                    )
+                yield ExportVideo(video, rows.slice(start, end - start), self._content, self._min_area, self._file)
+
+    def _read(self, video_ids: Sequence[str], folder: Path) -> pa.Table:
+        for _ in range(_READS):
+            spool = _Spool(folder)
+            try:
+                scanner = self._job.masks(video_ids).scanner(
+                    columns=COLUMNS, batch_size=8192, batch_readahead=1, fragment_readahead=1, use_threads=False
+                )
+                for batch in scanner.to_batches():
+                    with spool_errors(folder):
+                        spool.add(batch)
+                with spool_errors(folder):
+                    return spool.table(scanner.projected_schema)
+            except FileNotFoundError:  # a compaction has replaced segments meanwhile
+                self._job.refresh()
+        raise StorageError("segments vanish while they are read. Try again.")
+
+    def _file(self, planned: PlannedVideo, videos_root: str | None) -> SourceFile:
+        # Frames need torch, which takes 2 seconds; masks alone are there at once.
+        from pipeline.notebook.source_frames import SourceFile
+
+        return SourceFile(planned.row, videos_root, self._storage_options)
+
+
+class _Spool:
+    """Rows in memory, or from `_BYTES_IN_MEMORY` on in a file that is mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "rows.arrow"
+        self._batches: list[pa.RecordBatch] = []
+        self._num_bytes = 0
+        self._writer: Any = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if not batch.num_rows:
+            return
+        self._num_bytes += batch.nbytes
+        self._batches.append(batch)
+        if self._num_bytes > _BYTES_IN_MEMORY:
+            if self._writer is None:
+                self._writer = pa.ipc.new_file(str(self._path), batch.schema)
+            for one in self._batches:
+                self._writer.write_batch(one)
+            self._batches, self._num_bytes = [], 0
+
+    def table(self, schema: pa.Schema) -> pa.Table:
+        parts = []
+        if self._writer is not None:
+            self._writer.close()
+            parts.append(pa.ipc.open_file(pa.memory_map(str(self._path))).read_all())
+        parts.append(pa.Table.from_batches(self._batches, schema))
+        return pa.concat_tables(parts)
+
+
+def _ranges(ids: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
+    """Where the rows of each video lie: a segment has them together, by object, then frame."""
+    encoded = pc.run_end_encode(ids.combine_chunks()) if len(ids) else None
+    if encoded is None:
+        return {}
+    found: dict[str, tuple[int, int]] = {}
+    start = 0
+    for video_id, end in zip(encoded.values.to_pylist(), encoded.run_ends.to_pylist(), strict=True):
+        if video_id in found:
+            raise StorageError(f"video {video_id!r}: its masks do not lie together", transient=False)
+        found[video_id] = start, end
+        start = end
+    return found
