@@ -28,6 +28,13 @@ class ConfigError(Exception):
     """A job that cannot start as asked: names the key, the value and the remedy. Exit code 2."""
 
 
+class NotInJob(KeyError):
+    """A video, object or frame that is asked for and that the job does not have: names those that it has."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class UnusableStore(ValueError):
     """The store of `output=` is unknown, or cannot refuse a second driver where the job does not rule one out."""
 

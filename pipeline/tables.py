@@ -4,7 +4,8 @@ from pipeline import tables
 
 job = tables.open("s3://bucket/labels")
 job.videos().to_pandas()
-job.masks(video_ids=["clip-1"]).to_table()
+job.masks(columns=["video_id", "area"], where="predicted_iou < 0.7 and area > 100").to_polars()
+job.sql("select category, avg(predicted_iou) from masks group by category").df()
 for mask in job.video_masks("clip-1"):
     mask.object_id, mask.frame_index, mask.pixels_HW
 clip = job.video("clip-1")
@@ -14,7 +15,7 @@ clip.frame(37)  # a picture with masks and ids, which Jupyter shows
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -30,14 +31,21 @@ from pycocotools import mask as coco
 from pipeline.commits.id_ranges import IdRange, id_ranges
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.snapshot import JobState
-from pipeline.errors import StorageError
+from pipeline.errors import NotInJob, StorageError
+from pipeline.notebook.job_card import JobFacts, job_card
+from pipeline.notebook.rows import Rows
+from pipeline.notebook.sql import query_tables
 from pipeline.output.digest import read_digests
+from pipeline.output.kept_columns import with_kept_columns
 from pipeline.output.layout import JOB, segment_object
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segments import read_whole
+from pipeline.output.where import Condition, condition
 from pipeline.storage.job_storage import JobStorage
 
 if TYPE_CHECKING:
+    import duckdb
+
     from pipeline.notebook.clip import Clip
 
 T = TypeVar("T")
@@ -74,9 +82,9 @@ def open(uri: str, storage_options: dict[str, Any] | None = None) -> JobTables:
 class JobTables:
     """A snapshot of a job's tables.
 
-    When a running job or a compaction has replaced segments meanwhile, `tracks`, `videos` and `video_masks` read the
-    log again; a dataset of `masks` that was made before fails with `FileNotFoundError`: call `masks` again after
-    `refresh`. From `many_segments` on, `tracks` and `videos` look for digests first.
+    When a running job or a compaction has replaced segments meanwhile, the log is read again, and what is asked for is
+    read from the segments of now. Batches that are under way fail with `FileNotFoundError` instead. From
+    `many_segments` on, `tracks` and `videos` look for digests first.
     """
 
     def __init__(self, storage: JobStorage, state: JobState, many_segments: int = _MANY_SEGMENTS) -> None:
@@ -90,21 +98,38 @@ class JobTables:
         self.state = CommitLog(self._storage, "reader").load()
         self._ranges = None
 
-    def masks(self, video_ids: Collection[str] | None = None) -> ds.Dataset:
+    def masks(
+        self,
+        video_ids: Collection[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Condition | None = None,
+    ) -> Rows:
         """One row per video, object and frame; of all videos or of `video_ids`. Nothing is read yet.
 
-        `to_table(columns=…, filter=…)` reads these columns only, and opens no segment that the log, which knows the
-        first and last id of each, or the statistics of its row groups rule out.
+        `where` is a text as `predicted_iou < 0.7 and area > 100`, or an expression of Arrow. Reading them, as by
+        `to_table()`, `to_pandas()`, `to_polars()` or `to_duckdb()`, reads these columns only, and opens no segment that
+        the log, which knows the first and last id of each, or the statistics of its row groups rule out.
         """
-        return self._dataset("masks", video_ids)
+        return Rows(partial(self._dataset, "masks", video_ids), partial(self._up_to_date, "masks"), columns, where)
 
-    def tracks(self, video_ids: Collection[str] | None = None) -> pa.Table:
+    def tracks(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own."""
-        return self._sorted("tracks", video_ids)
+        return self._sorted("tracks", video_ids, where)
 
-    def videos(self, video_ids: Collection[str] | None = None) -> pa.Table:
+    def videos(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per finished video, sorted; what `keep_columns` kept of the videos as columns of their own."""
-        return self._sorted("videos", video_ids)
+        return self._sorted("videos", video_ids, where)
+
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+        """A query of duckdb on `masks`, `tracks` and `videos`. It reads the columns and files that it needs.
+
+        Its answer has `df()` for pandas, `pl()` for polars and `to_arrow_table()`.
+        """
+        return query_tables(query, {"masks": self._lazy_masks, "tracks": self.tracks, "videos": self.videos})
+
+    def _lazy_masks(self) -> ds.Dataset:
+        return self._dataset("masks", None)
 
     def places_read(self) -> set[str | None]:
         """The `uri` of each video of which frames were decoded; None is among them for bytes that lay in a table."""
@@ -128,7 +153,7 @@ class JobTables:
             FileNotFoundError: an object store has deleted the video's segment in the middle, because it was replaced.
         """
         if video_id not in self.state.finished:
-            raise KeyError(self._no_video(video_id))
+            raise self._no_video(video_id)
         where = None if object_ids is None else ds.field("object_id").isin(pa.array(list(object_ids), pa.int64()))
         for batch in self._mask_rows(video_id, ["object_id", "frame_index", "pts_seconds", "rle"], where):
             for row in batch.to_pylist():
@@ -148,7 +173,7 @@ class JobTables:
 
         rows = self.videos([video_id]).to_pylist() if video_id in self.state.finished else []
         if not rows:
-            raise KeyError(self._no_video(video_id))
+            raise self._no_video(video_id)
         source = SourceFile(rows[0], videos_root, self._storage.storage_options)
         return Clip(rows[0], self.tracks([video_id]), partial(self._mask_rows, video_id), source)
 
@@ -158,26 +183,44 @@ class JobTables:
         """Rows of one video, sorted by object, then frame, a bounded number at a time."""
 
         def begin() -> Iterator[pa.RecordBatch]:
-            masks = self.masks([video_id])
+            masks = self._dataset("masks", [video_id])
             masks = masks if where is None else masks.filter(where)
             batches = masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches()
             return chain(list(islice(batches, 1)), batches)
 
         yield from self._up_to_date("masks", begin)
 
-    def _no_video(self, video_id: str) -> str:
+    def _no_video(self, video_id: str) -> NotInJob:
         near = get_close_matches(video_id, islice(self.state.finished, _COMPARED_IDS), n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        return f"{self._storage}: no finished video {video_id!r}{hint}"
+        return NotInJob(f"{self._storage}: no finished video {video_id!r}{hint}")
+
+    def _repr_html_(self) -> str:
+        """For Jupyter: counts, and the first videos with a picture of each."""
+        return job_card(self._facts(), self.video)
+
+    def __repr__(self) -> str:
+        return self._facts().line()
+
+    def _facts(self) -> JobFacts:
+        sizes = self.state.segments.values()
+        statuses = [(video_id, finished.status) for video_id, finished in self.state.finished.pairs()]
+        return JobFacts(
+            str(self._storage),
+            statuses,
+            num_tracks=sum(size.num_tracks for size in sizes),
+            num_masks=sum(size.num_masks for size in sizes),
+        )
 
     def job_config(self) -> dict[str, Any]:
         """What made these tables: the content of `job.json`."""
         document: dict[str, Any] = json.loads(self._storage.read(JOB))
         return document
 
-    def _sorted(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
+    def _sorted(self, table: str, video_ids: Collection[str] | None, where: Condition | None) -> pa.Table:
         rows = self._rows(table, video_ids)
-        return _with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]]))
+        rows = with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]]))
+        return rows if where is None else rows.filter(condition(where, rows.schema))
 
     def _rows(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
         """Rows of `tracks` or `videos`, in no order."""
@@ -237,18 +280,3 @@ class JobTables:
 
 def _is_one_of(video_ids: Collection[str]) -> ds.Expression:
     return ds.field("video_id").isin(pa.array(list(video_ids), pa.string()))
-
-
-def _with_kept_columns(rows: pa.Table) -> pa.Table:
-    """Columns of the JSON texts in `kept`, after those of the table. Values of several kinds in one become texts."""
-    if rows["kept"].null_count == rows.num_rows:
-        return rows
-    kept = [json.loads(text) if text else {} for text in rows["kept"].to_pylist()]
-    for name in dict.fromkeys(name for one in kept for name in one if name not in rows.column_names):
-        values = [one.get(name) for one in kept]
-        try:
-            column = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            column = pa.array([value if isinstance(value, str | None) else json.dumps(value) for value in values])
-        rows = rows.append_column(name, column)
-    return rows

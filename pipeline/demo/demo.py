@@ -16,7 +16,6 @@ from pipeline.arrays import BoolArray, UInt8Array
 from pipeline.command import ExitCode
 from pipeline.config.job_config import JobConfig
 from pipeline.demo.clips import Clip, draw
-from pipeline.demo.contact_sheet import Strip, Tile, contact_sheet
 from pipeline.demo.inputs import FRAMES_PER_SECOND, prompt_frame, seed_prompts, write_inputs
 from pipeline.demo.scenes import PROMPT_KINDS, demo_scenes
 from pipeline.driver import driver
@@ -24,6 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.inputs.write import write_file
 from pipeline.masks.iou import MaskScores, mean_iou, score_masks
 from pipeline.masks.overlay import draw_masks, outline
+from pipeline.notebook.contact_sheet import Strip, Tile, contact_sheet
 from pipeline.text import say
 from pipeline.video.encode import encode_mp4
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.arrays import BoolArray, UInt8Array
+from pipeline.arrays import BoolArray, FloatArray, UInt8Array
 
 Color = tuple[int, int, int]
+_THICKNESS_PX = 2
 
 # Easy to tell apart, also for color-blind readers. Further ids step around the color circle by the golden ratio.
 _FIRST_COLORS: tuple[Color, ...] = (
@@ -35,27 +37,59 @@ def color_of(object_id: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_masks(pixels_HW3: UInt8Array, masks: Mapping[int, BoolArray], *, strength: float = 0.5) -> UInt8Array:
+@dataclass(frozen=True)
+class Look:
+    """How masks are drawn: the share of the tint (0 … 1; 0 = none), a line around each, and words on each.
+
+    `words` are by object id; an object without words has none on it, and None stands for the ids.
+    """
+
+    strength: float = 0.5
+    contours: bool = True
+    words: Mapping[int, str] | None = None
+
+
+def draw_masks(
+    pixels_HW3: UInt8Array, masks: Mapping[int, BoolArray], *, strength: float = 0.5, look: Look | None = None
+) -> UInt8Array:
     """A copy of the frame with each object's mask tinted, outlined and numbered. An empty mask changes nothing.
 
-    `strength` is the share of the tint, 0 … 1 (0 = outlines only). Raises `ValueError` for a mask of another size.
+    `strength` is the share of the tint, 0 … 1 (0 = outlines only); a `look` says more, in its place. Raises
+    `ValueError` for a mask of another size.
     """
-    canvas = pixels_HW3.astype(np.float32)
+    look = look or Look(strength)
+    pixels_HW3 = pixels_HW3.copy()
     for object_id, mask_HW in masks.items():
         if mask_HW.shape != pixels_HW3.shape[:2]:
             raise ValueError(
                 f"object {object_id}: the mask is {list(mask_HW.shape)}, the frame {list(pixels_HW3.shape[:2])} pixels"
             )
-        color = np.array(color_of(object_id), np.float32)
-        canvas[mask_HW] += strength * (color - canvas[mask_HW])
-        canvas[outline(mask_HW, thickness_px=2)] = color
-    image = Image.fromarray(canvas.round().astype(np.uint8))
+        _paint(pixels_HW3, mask_HW, np.array(color_of(object_id), np.float32), look)
+    image = Image.fromarray(pixels_HW3)
     pen = ImageDraw.Draw(image)
     font = ImageFont.load_default(max(11, pixels_HW3.shape[0] // 12))
     for object_id, mask_HW in masks.items():
-        if mask_HW.any():
-            _label(pen, font, str(object_id), inner_point(mask_HW), color_of(object_id))
+        words = str(object_id) if look.words is None else look.words.get(object_id, "")
+        if words and mask_HW.any():
+            _label(pen, font, words, inner_point(mask_HW), color_of(object_id))
     return np.asarray(image)
+
+
+def _paint(pixels_HW3: UInt8Array, mask_HW: BoolArray, color: FloatArray, look: Look) -> None:
+    """Tint and outline, within the box of the mask and two pixels more, because most masks are small."""
+    rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
+    if not len(rows):
+        return
+    box = (
+        slice(max(0, rows[0] - _THICKNESS_PX), rows[-1] + _THICKNESS_PX + 1),
+        slice(max(0, columns[0] - _THICKNESS_PX), columns[-1] + _THICKNESS_PX + 1),
+    )
+    part, mask_hw = pixels_HW3[box], mask_HW[box]
+    if look.strength:
+        tinted = part[mask_hw].astype(np.float32)
+        part[mask_hw] = (tinted + look.strength * (color - tinted)).round().astype(np.uint8)
+    if look.contours:
+        part[outline(mask_hw, thickness_px=_THICKNESS_PX)] = color.astype(np.uint8)
 
 
 def outline(mask_HW: BoolArray, *, thickness_px: int = 1) -> BoolArray:

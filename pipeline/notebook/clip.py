@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 from pycocotools import mask as coco
 
-from model import MediaError
-from pipeline.arrays import BoolArray, Int64Array, UInt8Array
-from pipeline.errors import StorageError
-from pipeline.masks.overlay import draw_masks
+from pipeline.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
+from pipeline.errors import NotInJob
+from pipeline.masks.overlay import Look, draw_masks
+from pipeline.notebook.contact_sheet import Strip, Tile, draw_sheet
+from pipeline.notebook.film import Film, film
 from pipeline.notebook.filmstrip import filmstrip
-from pipeline.notebook.html import card
+from pipeline.notebook.frame_rows import MaskRows, rows_by_frame
+from pipeline.notebook.html import card, pictures_or_why
 from pipeline.notebook.pictures import Picture
 from pipeline.notebook.source_frames import SourceFile
-from pipeline.notebook.track import MaskRows, Track
+from pipeline.notebook.track import Track
 from pipeline.records import FramePosition
 from pipeline.text import counted
 
+if TYPE_CHECKING:
+    import torch
+
+Labels = Literal["ids", "categories", "none"]
 _SHOWN_OBJECTS = 50
+_NUM_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """A frame with masks drawn on it, uint8 RGB `[H, W, 3]`, its time in the file, and the objects with rows there."""
+
+    frame_index: int
+    pts_seconds: float | None
+    object_ids: tuple[int, ...]
+    pixels_HW3: UInt8Array
 
 
 class Clip:
@@ -34,7 +51,9 @@ class Clip:
         self.tracks = tracks
         self._rows = rows
         self._source = source
-        self._frame_indexes: Int64Array | None = None
+        self._times: tuple[Int64Array, Float64Array] | None = None
+
+    # What it is
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -52,17 +71,28 @@ class Clip:
     @property
     def frame_indexes(self) -> Int64Array:
         """Indexes of its frames that have rows, ascending, `[T]`: 0, 4, 8 with a stride of 4."""
-        if self._frame_indexes is None:
-            found = [np.asarray(batch["frame_index"]) for batch in self._rows(["frame_index"])]
-            self._frame_indexes = np.unique(np.concatenate(found)).astype(np.int64) if found else np.zeros(0, np.int64)
-        return self._frame_indexes
+        return self._known_times()[0]
+
+    @property
+    def frame_times(self) -> Float64Array:
+        """Times in the file of the frames of `frame_indexes`, in seconds, `[T]`; nan where the file has none."""
+        return self._known_times()[1]
+
+    def frame_index_at(self, seconds: float) -> int:
+        """The frame with rows that is nearest to a time of the file. Raises `ValueError` where times are unknown."""
+        indexes, times = self._known_times()
+        if not len(indexes) or np.isnan(times).all():
+            raise ValueError(f"video {self.video_id!r} has no frames with times; {self._frames_in_words()}")
+        return int(indexes[np.nanargmin(np.abs(times - seconds))])
 
     def track(self, object_id: int) -> Track:
         """One object. Raises `KeyError` naming those that there are."""
         for row in self.tracks.to_pylist():
             if row["object_id"] == object_id:
-                return Track(row, self.size_hw, self._rows)
-        raise KeyError(f"video {self.video_id!r} has no object {object_id}; it has {_listed(self.object_ids)}")
+                return Track(row, self.size_hw, self._rows, self._cut_out)
+        raise NotInJob(f"video {self.video_id!r} has no object {object_id}; it has {_listed(self.object_ids)}")
+
+    # Masks
 
     def masks(self, frame_index: int) -> dict[int, BoolArray]:
         """The masks on one frame by object, bool `[H, W]`; a hidden object has an empty one.
@@ -73,9 +103,10 @@ class Clip:
 
     def mask(self, object_id: int, frame_index: int) -> BoolArray:
         """One object's mask on one frame, bool `[H, W]`. Raises `KeyError` if there is none."""
+        self._check_objects([object_id])
         masks = self.masks(frame_index)
         if object_id not in masks:
-            raise KeyError(
+            raise NotInJob(
                 f"video {self.video_id!r} has no mask of object {object_id} on frame {frame_index}; there it has "
                 f"{_listed(sorted(masks))}"
             )
@@ -91,60 +122,166 @@ class Clip:
             found[coco.decode(row["rle"]).astype(bool)] = row["object_id"]
         return found
 
-    def frame(self, frame_index: int, *, object_ids: Sequence[int] | None = None, strength: float = 0.5) -> Picture:
-        """One frame with the masks and ids of its objects drawn on it, or of `object_ids` alone.
+    def torch_masks(self, frame_index: int) -> torch.Tensor:
+        """The masks on one frame as a bool tensor `[N, H, W]` on the CPU, in the order of `object_ids`.
 
-        `strength` is the share of the tint, 0 … 1. Raises `KeyError` for a frame without rows, `MediaError` if the
-        video's file is gone, and `OtherFile` if another one lies in its place.
+        All False stands for an object that is hidden, has not started or failed. Raises `KeyError` like `masks`.
         """
-        ((_, shown, pixels_HW3),) = self._drawn([frame_index], object_ids, strength)
-        return Picture(pixels_HW3, f"frame {frame_index} of video {self.video_id!r}, objects {_listed(shown)}")
+        import torch
 
-    def filmstrip(self, num_frames: int = 6, *, object_ids: Sequence[int] | None = None) -> Picture:
+        masks = self.masks(frame_index)
+        stacked = np.zeros((len(self.object_ids), *self.size_hw), bool)
+        for number, object_id in enumerate(self.object_ids):
+            if object_id in masks:
+                stacked[number] = masks[object_id]
+        return torch.from_numpy(stacked)
+
+    # Pictures
+
+    def frame(
+        self,
+        frame_index: int,
+        *,
+        object_ids: Sequence[int] | None = None,
+        strength: float = 0.5,
+        contours: bool = True,
+        labels: Labels = "ids",
+    ) -> Picture:
+        """One frame with the masks of its objects drawn on it, or of `object_ids` alone.
+
+        `strength` is the share of the tint, 0 … 1; `contours` are lines around the masks; `labels` stand on them.
+        Raises `KeyError` for a frame without rows, `MediaError` if the video's file is gone, and `OtherFile` if another
+        one lies in its place.
+        """
+        look = self.look(strength=strength, contours=contours, labels=labels)
+        (drawn,) = self.drawn([frame_index], object_ids=object_ids, look=look)
+        shown = _listed(drawn.object_ids)
+        return Picture(drawn.pixels_HW3, f"frame {frame_index} of video {self.video_id!r}, objects {shown}")
+
+    def filmstrip(self, num_frames: int = _NUM_SHOWN, *, object_ids: Sequence[int] | None = None) -> Picture:
         """Frames over the whole video with their masks, side by side, from the first to the last with masks.
 
         Raises like `frame`, and `ValueError` for a video without masks.
         """
+        chosen = self.spread(num_frames)
+        strip = [(f"frame {one.frame_index}", one.pixels_HW3) for one in self.drawn(chosen, object_ids=object_ids)]
+        return Picture(filmstrip(strip), f"{counted(len(chosen), 'frame')} of video {self.video_id!r}")
+
+    def contact_sheet(self, num_frames: int = 24, columns: int = 6) -> Picture:
+        """Frames over the whole video with masks, below each other, with the objects in their colors beside them."""
+        tiles = [
+            Tile(one.pixels_HW3, f"frame {one.frame_index}{_at(one.pts_seconds)}")
+            for one in self.drawn(self.spread(num_frames))
+        ]
+        strip = Strip(
+            f"{counted(self.row['num_frames'], 'frame')}", self.row["message"], self._objects_in_words(), tuple(tiles)
+        )
+        sheet = draw_sheet(self.video_id, [], [strip], columns=columns)
+        return Picture(sheet, f"contact sheet of video {self.video_id!r}")
+
+    def play(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        object_ids: Sequence[int] | None = None,
+        labels: Labels = "ids",
+        most_pixels: int = 640,
+        most_bytes: int = 8_000_000,
+    ) -> Film:
+        """The frames with rows from index `start` to before `stop` with their masks, as a video in the page.
+
+        It is made smaller to `most_pixels` on its longer side, and ends before it has `most_bytes`, because the page
+        holds it; its caption says so. `python -m pipeline.overlay` makes whole videos. Raises like `filmstrip`.
+        """
+        indexes = self.frame_indexes
+        chosen = indexes[(indexes >= start) & (indexes < (np.inf if stop is None else stop))].tolist()
+        if not chosen:
+            raise ValueError(f"video {self.video_id!r} has no masks from frame {start} on; {self._frames_in_words()}")
+        drawn = self.drawn(chosen, object_ids=object_ids, look=self.look(labels=labels))
+        frames = ((one.pixels_HW3, one.pts_seconds) for one in drawn)
+        made, num_frames = film(frames, self.row["fps"], most_pixels=most_pixels, most_bytes=most_bytes)
+        title = f"frames {chosen[0]} to {chosen[num_frames - 1]} of video {self.video_id!r}"
+        left = (
+            "" if num_frames == len(chosen) else f"the rest would be too large: go on with play({chosen[num_frames]})"
+        )
+        return Film(made, title, left)
+
+    def look(self, *, strength: float = 0.5, contours: bool = True, labels: Labels = "ids") -> Look:
+        """How the masks of this video are drawn."""
+        if labels not in ("ids", "categories", "none"):
+            raise ValueError(f"labels={labels!r}: give 'ids', 'categories' or 'none'")
+        rows = [] if labels == "none" else self.tracks.select(["object_id", "category"]).to_pylist()
+        words = {
+            row["object_id"]: f"{row['object_id']} {row['category']}"
+            if labels == "categories" and row["category"]
+            else str(row["object_id"])
+            for row in rows
+        }
+        return Look(strength, contours, words)
+
+    def spread(self, num_frames: int) -> list[int]:
+        """Indexes of so many frames, from the first to the last with rows. Raises `ValueError` if it has none."""
         indexes = self.frame_indexes
         if not len(indexes):
             raise ValueError(f"video {self.video_id!r} has no masks; {self._frames_in_words()}")
-        chosen = np.unique(np.linspace(0, len(indexes) - 1, num_frames).round().astype(int))
-        drawn = self._drawn([int(indexes[one]) for one in chosen], object_ids, 0.5)
-        strip = filmstrip([(f"frame {index}", pixels_HW3) for index, _, pixels_HW3 in drawn])
-        return Picture(strip, f"{counted(len(chosen), 'frame')} of video {self.video_id!r}")
+        places = np.unique(np.linspace(0, len(indexes) - 1, num_frames).round().astype(int))
+        return [int(indexes[place]) for place in places]
 
-    def _drawn(
-        self, frame_indexes: Sequence[int], object_ids: Sequence[int] | None, strength: float
-    ) -> Iterator[tuple[int, list[int], UInt8Array]]:
-        """Frames with masks and the ids that they show, in the order of the file.
+    def drawn(
+        self, frame_indexes: Sequence[int], *, object_ids: Sequence[int] | None = None, look: Look | None = None
+    ) -> Iterator[DrawnFrame]:
+        """Frames with masks drawn on them, in the order of the file. A few are in memory at a time.
 
-        Rows and file are opened once. One frame is in memory at a time.
+        Raises like `frame`.
         """
-        rows = self._rows_by_frame(frame_indexes)
+        self._check_objects(object_ids or [])
+        indexes, times = self._known_times()
         wanted: dict[FramePosition, int] = {}
-        for index in frame_indexes:
-            pts = rows[index][0]["pts_seconds"]
+        for index in sorted(set(frame_indexes)):
+            place = int(np.searchsorted(indexes, index))
+            if place == len(indexes) or indexes[place] != index:
+                raise self._no_frame(index)
+            pts = None if np.isnan(times[place]) else float(times[place])
             wanted[FramePosition(index if pts is None else None, pts)] = index
-        for position, pixels_HW3 in self._source.frames(list(wanted)):
-            index = wanted[position]
-            shown = [row for row in rows[index] if object_ids is None or row["object_id"] in object_ids]
-            masks = _decoded(shown)
-            yield index, list(masks), draw_masks(pixels_HW3, masks, strength=strength)
+        rows = rows_by_frame(self._rows, list(wanted.values()), ["object_id", "rle"], len(self.object_ids))
+        for (position, pixels_HW3), (index, on_frame) in zip(self._source.frames(list(wanted)), rows, strict=True):
+            assert wanted[position] == index, "times grow with the numbers of frames"
+            masks = _decoded([row for row in on_frame if object_ids is None or row["object_id"] in object_ids])
+            yield DrawnFrame(index, position.pts_seconds, tuple(masks), draw_masks(pixels_HW3, masks, look=look))
+
+    # Inside
+
+    def _known_times(self) -> tuple[Int64Array, Float64Array]:
+        if self._times is None:
+            found = [
+                np.stack([np.asarray(batch["frame_index"]), np.asarray(batch["pts_seconds"].cast(pa.float64()))])
+                for batch in self._rows(["frame_index", "pts_seconds"])
+            ]
+            every = np.concatenate(found, axis=1) if found else np.zeros((2, 0))
+            indexes, places = np.unique(every[0], return_index=True)
+            self._times = indexes.astype(np.int64), every[1][places].astype(np.float64)
+        return self._times
 
     def _rows_on(self, frame_index: int) -> list[dict[str, Any]]:
-        return self._rows_by_frame([frame_index])[frame_index]
+        columns = ["object_id", "object_score", "rle"]
+        ((_, rows),) = rows_by_frame(self._rows, [frame_index], columns, len(self.object_ids))
+        if not rows:
+            raise self._no_frame(frame_index)
+        return rows
 
-    def _rows_by_frame(self, frame_indexes: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
-        """The rows of each of these frames, by object. Raises `KeyError` for a frame without rows."""
-        columns = ["frame_index", "object_id", "pts_seconds", "object_score", "rle"]
-        found: dict[int, list[dict[str, Any]]] = {index: [] for index in frame_indexes}
-        for batch in self._rows(columns, ds.field("frame_index").isin(list(frame_indexes))):
-            for row in batch.to_pylist():
-                found[row["frame_index"]].append(row)
-        for index, rows in found.items():
-            if not rows:
-                raise KeyError(f"video {self.video_id!r} has no masks on frame {index}; {self._frames_in_words()}")
-        return found
+    def _check_objects(self, object_ids: Sequence[int]) -> None:
+        """Raises `NotInJob` for an object that there is not, or that failed."""
+        for object_id in object_ids:
+            row = self.track(object_id).row
+            if row["status"] != "ok":
+                raise NotInJob(
+                    f"object {object_id} of video {self.video_id!r} failed and has no masks: {row['message']}; correct "
+                    "its prompts and run the same command with retry=failed"
+                )
+
+    def _no_frame(self, frame_index: int) -> NotInJob:
+        return NotInJob(f"video {self.video_id!r} has no masks on frame {frame_index}; {self._frames_in_words()}")
 
     def _frames_in_words(self) -> str:
         indexes = self.frame_indexes
@@ -154,15 +291,45 @@ class Clip:
         step = f", every {gaps.pop()}" if len(gaps) == 1 and gaps != {1} else ""
         return f"those with masks are {indexes[0]} to {indexes[-1]}{step}"
 
+    def _objects_in_words(self) -> tuple[tuple[int, str], ...]:
+        columns = ["object_id", "category", "num_visible", "num_masks", "status"]
+        return tuple(
+            (
+                row["object_id"],
+                f"{row['category'] or ''} {row['num_visible']} of {row['num_masks']}".strip()
+                if row["status"] == "ok"
+                else row["status"],
+            )
+            for row in self.tracks.select(columns).slice(0, _SHOWN_OBJECTS).to_pylist()
+        )
+
+    def _strip(
+        self, num_frames: int = _NUM_SHOWN, object_ids: Sequence[int] | None = None
+    ) -> list[tuple[str, Picture]]:
+        return [
+            (f"frame {one.frame_index}", Picture(one.pixels_HW3, f"frame {one.frame_index} of video {self.video_id!r}"))
+            for one in self.drawn(self.spread(num_frames), object_ids=object_ids)
+        ]
+
+    def _cut_out(self, track: Track, num_frames: int = _NUM_SHOWN) -> list[tuple[str, Picture]]:
+        """An object on some of the frames that show it, with a margin around its box."""
+        seen = np.flatnonzero(track.areas)
+        if not len(seen):
+            return []
+        places = seen[np.unique(np.linspace(0, len(seen) - 1, num_frames).round().astype(int))]
+        boxes = {int(track.frame_indexes[place]): track.boxes[place] for place in places}
+        drawn = self.drawn(list(boxes), object_ids=[track.object_id], look=Look(strength=0.3, words={}))
+        title = f"object {track.object_id} of video {self.video_id!r}"
+        return [
+            (f"frame {one.frame_index}", Picture(_around(one.pixels_HW3, boxes[one.frame_index]), title))
+            for one in drawn
+        ]
+
     def _repr_html_(self) -> str:
         """For Jupyter: the facts, the objects, and a filmstrip where its file can be read."""
         columns = ["object_id", "category", "status", "num_visible", "num_masks", "predicted_iou_mean", "message"]
-        try:
-            strip: Picture | None = self.filmstrip()
-            note = ""
-        except (MediaError, StorageError, ValueError) as error:
-            strip, note = None, str(error)
-        return card(repr(self).strip("<>"), self.tracks.select(columns).slice(0, _SHOWN_OBJECTS), strip, note)
+        figures, note = pictures_or_why(self._strip)
+        return card(repr(self).strip("<>"), figures, note, self.tracks.select(columns).slice(0, _SHOWN_OBJECTS))
 
     def __repr__(self) -> str:
         status, frames = self.row["status"], counted(self.row["num_frames"], "frame")
@@ -171,6 +338,19 @@ class Clip:
 
 def _decoded(rows: Sequence[Mapping[str, Any]]) -> dict[int, BoolArray]:
     return {row["object_id"]: coco.decode(row["rle"]).astype(bool) for row in rows}
+
+
+def _around(pixels_HW3: UInt8Array, box_xyxy: Float64Array) -> UInt8Array:
+    """A square part of a frame around a box, with half the box's longer side as margin, as far as the frame goes."""
+    center = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    half = max(16.0, float((box_xyxy[2:] - box_xyxy[:2]).max()))
+    x0, y0 = (int(max(0.0, value - half)) for value in center)
+    x1, y1 = (int(value + half) + 1 for value in center)
+    return pixels_HW3[y0:y1, x0:x1]
+
+
+def _at(seconds: float | None) -> str:
+    return "" if seconds is None else f", {seconds:.2f} s"
 
 
 def _listed(ids: Sequence[int]) -> str:

@@ -10,10 +10,15 @@ from PIL import Image
 
 from pipeline.arrays import UInt8Array
 
+_SHOWN_PIXELS = 1280
+
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels, uint8 RGB `[H, W, 3]`, and what they show in words. Jupyter shows it by itself."""
+    """Pixels, uint8 RGB `[H, W, 3]`, and what they show in words. Jupyter shows it by itself.
+
+    What is shown is a JPEG of at most 1280 pixels a side, so that a notebook stays small. `save` writes every pixel.
+    """
 
     pixels_HW3: UInt8Array
     title: str
@@ -26,10 +31,15 @@ class Picture:
         """Write a file. Raises `ValueError` for a name whose ending is no format of pictures."""
         self.image().save(path)
 
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.image().save(buffer, "PNG")
+    def jpeg(self, most_pixels: int = _SHOWN_PIXELS) -> bytes:
+        """A JPEG file, made smaller to `most_pixels` on its longer side."""
+        image, buffer = self.image(), io.BytesIO()
+        image.thumbnail((most_pixels, most_pixels), Image.Resampling.LANCZOS)
+        image.save(buffer, "JPEG", quality=88, subsampling=0)
         return buffer.getvalue()
+
+    def _repr_jpeg_(self) -> bytes:
+        return self.jpeg()
 
     def __repr__(self) -> str:
         height, width = self.pixels_HW3.shape[:2]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,9 +17,13 @@ from urllib.parse import unquote, urlsplit
 from model import Media, MediaError
 from pipeline.arrays import UInt8Array
 from pipeline.records import FramePosition, VideoSource, WorkItem
+from pipeline.redact import redact_uri
+from pipeline.storage.faults import http_status
 from pipeline.storage.uris import StorageOptions
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
+
+_SAME_SECONDS = 1e-6
 
 
 class OtherFile(ValueError):
@@ -40,22 +45,43 @@ class SourceFile:
         """The frames at these positions, uint8 RGB `[H, W, 3]`, upright as its masks are; in the order of the file.
 
         Raises:
-            MediaError: the video's bytes were in a table, its file is gone, or it has no such frame.
-            OtherFile: another file lies there: its size in bytes or in pixels differs.
+            MediaError: the video's bytes were in a table, or its file is gone or cannot be read.
+            OtherFile: another file lies there: its size in bytes or in pixels, its number of frames or their times
+                differ.
             StorageError: storage does not answer.
         """
         if self.row["uri"] is None:
             raise MediaError(f"video {self.row['video_id']!r}: its bytes were in the table of videos, it has no file")
+        with self._opened() as media:
+            yield from self._frames_of(media, positions)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Media]:
+        """The file, at the first place that has one. What goes wrong with that one is not passed over."""
         places = self._places()
-        for number, uri in enumerate(places):
-            item = WorkItem(self.row["video_id"], VideoSource(uri), (), "")
-            try:
-                with open_media(item, self.storage_options) as media:
-                    yield from self._frames_of(media, positions)
-                return
-            except MediaError:
-                if number + 1 == len(places):
-                    raise
+        failures: list[MediaError] = []
+        with ExitStack() as held:
+            for uri in places:
+                item = WorkItem(self.row["video_id"], VideoSource(uri), (), "")
+                try:
+                    media = held.enter_context(open_media(item, self.storage_options))
+                    break
+                except MediaError as error:
+                    if not _may_lie_elsewhere(error):
+                        raise
+                    failures.append(error)
+            else:
+                refused = [error for error in failures if not _is_missing(error)]
+                raise refused[0] if refused else self._nowhere(failures[0], places)
+            yield media
+
+    def _nowhere(self, error: MediaError, places: Sequence[str]) -> MediaError:
+        if self.root is None:
+            return MediaError(f"{error}. Where the video was moved, name its folder with videos_root=")
+        return MediaError(
+            f"video {self.row['video_id']!r} is not below videos_root={redact_uri(self.root)}: there is neither "
+            f"{redact_uri(places[-1])} nor {redact_uri(places[0])}"
+        )
 
     def _places(self) -> list[str]:
         """Where to look, the likeliest first: below `root` the end of the path, the longest end first."""
@@ -73,26 +99,56 @@ class SourceFile:
         self._check_bytes(media)
         with VideoFrames(media, prompted=positions) as frames:
             self._check_size(media, frames.size_hw)
-            labels = {position: frames.locate(position) for position in positions}
-            for position, label in labels.items():
-                if label is None:
-                    raise MediaError(f"{media.name}: {frames.absence(position)}")
-            by_label = {label: position for position, label in labels.items() if label is not None}
-            for frame in frames.at(sorted(by_label)):
-                yield by_label[frame.index], frame.pixels_HW3.numpy()
+            self._check_length(media, frames.info.num_frames_claimed)
+            by_label = {frames.locate(position): position for position in positions}
+            if None in by_label:
+                raise self._other_times(media, by_label[None])
+            if len(by_label) < len(positions):
+                raise self._other(media, "its frames have other times")
+            for frame in frames.at(sorted(label for label in by_label if label is not None)):
+                position = by_label[frame.index]
+                pts_seconds = frames.position(frame.index).pts_seconds
+                wanted = position.pts_seconds
+                is_known = wanted is not None and pts_seconds is not None
+                if is_known and abs((wanted or 0.0) - (pts_seconds or 0.0)) > _SAME_SECONDS:
+                    raise self._other_times(media, position)
+                yield position, frame.pixels_HW3.numpy()
+
+    def _other_times(self, media: Media, position: FramePosition) -> OtherFile:
+        pts = position.pts_seconds
+        where = f"at {pts:.6g} s" if pts is not None else f"{position.frame_index}"
+        return self._other(media, f"it has no frame {where}")
+
+    def _other(self, media: Media, why: str) -> OtherFile:
+        return OtherFile(
+            f"{media.name}: is another file than the one that was labeled: {why}; label the video again, or name the "
+            "folder of the old file with videos_root="
+        )
 
     def _check_bytes(self, media: Media) -> None:
         labeled, found = self.row["source_bytes"], media.num_bytes
         if labeled and found and labeled != found:
-            raise OtherFile(
-                f"{media.name}: is another file than the one that was labeled: {found} bytes, not {labeled}; label the "
-                "video again, or name the folder of the old file with videos_root="
-            )
+            raise self._other(media, f"{found} bytes, not {labeled}")
 
     def _check_size(self, media: Media, size_hw: tuple[int, int]) -> None:
         labeled = (self.row["height"], self.row["width"])
         if None not in labeled and size_hw != labeled:
-            raise OtherFile(
-                f"{media.name}: is another file than the one that was labeled: {size_hw[1]} x {size_hw[0]} pixels, not "
-                f"{labeled[1]} x {labeled[0]}; name the folder of the old file with videos_root="
-            )
+            raise self._other(media, f"{size_hw[1]} x {size_hw[0]} pixels, not {labeled[1]} x {labeled[0]}")
+
+    def _check_length(self, media: Media, num_frames: int | None) -> None:
+        labeled = self.row["num_frames_expected"]
+        if None not in (labeled, num_frames) and labeled != num_frames:
+            raise self._other(media, f"{num_frames} frames, not {labeled}")
+
+
+def _may_lie_elsewhere(error: MediaError) -> bool:
+    """Whether a place has no file, or may not be asked: S3 says so of missing objects where listing is not allowed."""
+    return _is_missing(error) or isinstance(error.__cause__, PermissionError) or _status(error) == 403
+
+
+def _is_missing(error: MediaError) -> bool:
+    return isinstance(error.__cause__, FileNotFoundError | NotADirectoryError) or _status(error) == 404
+
+
+def _status(error: MediaError) -> int | None:
+    return None if error.__cause__ is None else http_status(error.__cause__)

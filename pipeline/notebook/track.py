@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,27 +12,49 @@ import pyarrow.dataset as ds
 from pycocotools import mask as coco
 
 from pipeline.arrays import BoolArray, Float64Array, Int64Array
+from pipeline.masks.overlay import color_of
+from pipeline.notebook.charts import Chart, Line, line_chart
+from pipeline.notebook.extras import needs_extra
+from pipeline.notebook.frame_rows import MaskRows
+from pipeline.notebook.html import card, pictures_or_why
+from pipeline.notebook.pictures import Picture
 
+if TYPE_CHECKING:
+    import pandas
+    import torch
+
+_SHOWN = (
+    "num_prompts",
+    "num_masks",
+    "num_visible",
+    "first_visible_frame",
+    "last_visible_frame",
+    "area_mean",
+    "object_score_mean",
+    "predicted_iou_min",
+    "predicted_iou_mean",
+    "message",
+)
 _BOX = ["bbox_x", "bbox_y", "bbox_w", "bbox_h"]
-
-
-class MaskRows(Protocol):
-    """Where rows of `masks` of one video come from."""
-
-    def __call__(self, columns: list[str], where: ds.Expression | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows of the video in these columns, sorted by object, then frame."""
 
 
 class Track:
     """See the module. `row` is the object's row in `tracks`; nothing of `masks` is read before it is asked for."""
 
-    def __init__(self, row: dict[str, Any], size_hw: tuple[int, int], rows: MaskRows) -> None:
+    def __init__(
+        self,
+        row: dict[str, Any],
+        size_hw: tuple[int, int],
+        rows: MaskRows,
+        cut_out: Callable[[Track], Sequence[tuple[str, Picture]]] = lambda track: (),
+    ) -> None:
         self.row = row
         self.video_id: str = row["video_id"]
         self.object_id: int = row["object_id"]
         self.category: str | None = row["category"]
         self._size_hw = size_hw
         self._rows = rows
+        self._cut_out = cut_out
 
     @cached_property
     def table(self) -> pa.Table:
@@ -72,12 +94,43 @@ class Track:
             whole[number] = mask_HW
         return whole
 
+    def torch_masks(self) -> torch.Tensor:
+        """All masks as a bool tensor `[T, H, W]` on the CPU, in the order of `frame_indexes`."""
+        import torch
+
+        return torch.from_numpy(self.array())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Frame, time, area, box and scores as a pandas frame."""
+        with needs_extra("pandas"):
+            return self.table.to_pandas()
+
+    def plot(self) -> Chart:
+        """Area and predicted IoU over the frames, as a chart that Jupyter shows."""
+        return Chart(self._charts())
+
+    def _charts(self) -> list[str]:
+        frames, color = self.frame_indexes, "rgb({},{},{})".format(*color_of(self.object_id))
+        areas = np.where(self.areas > 0, self.areas, np.nan).astype(np.float64)
+        ious = np.where(self.areas > 0, self.table["predicted_iou"].to_numpy(), np.nan).astype(np.float64)
+        return [
+            line_chart("area in pixels", [Line("area", frames, areas, color)]),
+            line_chart("predicted IoU", [Line("predicted IoU", frames, ious, color)]),
+        ]
+
     def _numbers(self, column: str) -> Int64Array:
         return np.asarray(self.table[column].to_numpy(), np.int64)
 
     @property
     def _is_mine(self) -> ds.Expression:
         return ds.field("object_id") == self.object_id
+
+    def _repr_html_(self) -> str:
+        """For Jupyter: the facts, the object cut out of some frames, and its area and score over time."""
+        figures, note = pictures_or_why(lambda: self._cut_out(self))
+        charts = self._charts() if self.row["num_masks"] else []
+        shown = {name: [value] for name, value in self.row.items() if name in _SHOWN}
+        return card(str(self).strip("<>"), [*figures, *charts], note, pa.table(shown))
 
     def __repr__(self) -> str:
         row, of = self.row, f" ({self.category})" if self.category else ""

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import reduce
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ConfigError
 
+Condition: TypeAlias = str | pc.Expression
 Value = int | float | str | bool
 
 _TOKEN = re.compile(
@@ -52,7 +53,7 @@ class WrongCondition(ConfigError, ValueError):
     """A condition that cannot be read, or that does not fit the table: names the place, the column and the remedy."""
 
 
-def condition(where: str | pc.Expression, schema: pa.Schema) -> pc.Expression:
+def condition(where: Condition, schema: pa.Schema) -> pc.Expression:
     """A condition on rows of `schema` as Arrow takes it for a filter; an expression of Arrow is returned as it is.
 
     Numbers become those of their column, so that statistics of files can rule out rows and `predicted_iou = 0.9` finds

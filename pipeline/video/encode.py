@@ -2,45 +2,94 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterable
+from fractions import Fraction
+from typing import BinaryIO
 
 import av
 import numpy as np
 
 from pipeline.arrays import UInt8Array
 
+_TICKS = 90_000  # a second has so many, in MPEG's own clock
+
+
+class Mp4Writer:
+    """Writes an MP4 file (H.264, 4:2:0) that every player and browser shows, a frame at a time.
+
+    Args:
+        target: a path on local disk, or a file that is open for writing in any order.
+        frames_per_second: the rate, for frames that are added without times.
+        quality: x264's constant rate factor: 0 is lossless, 18 looks lossless, 28 is small.
+
+    The same frames give the same bytes, because one thread encodes. 4:2:0 cannot hold odd sizes, so those are padded by
+    one row or column. Close it; a file that got no frame is not one.
+    """
+
+    def __init__(self, target: str | BinaryIO, frames_per_second: Fraction, *, quality: int = 18) -> None:
+        # FFmpeg opens the file once more, by its name, to put the index first, so that players start at once.
+        options = {"movflags": "faststart"} if isinstance(target, str) else {}
+        self._container = av.open(target, "w", format="mp4", options=options)
+        self._rate = frames_per_second
+        self._quality = quality
+        self._stream: av.VideoStream | None = None
+        self._shape: tuple[int, ...] = ()
+        self._last_pts = -1
+        self.num_frames = 0
+
+    def add(self, pixels_HW3: UInt8Array, seconds: float | None = None) -> None:
+        """One frame, shown from `seconds` on. Either each frame has a time or none has, and times grow.
+
+        Raises `ValueError` for a frame that is not uint8 RGB `[H, W, 3]` like the first.
+        """
+        if self._stream is None:
+            self._stream = self._begin(pixels_HW3, seconds is not None)
+        if pixels_HW3.shape != self._shape or pixels_HW3.ndim != 3 or pixels_HW3.dtype != np.uint8:
+            raise ValueError(
+                f"frame {self.num_frames}: expected uint8 RGB [H, W, 3] like frame 0 ({list(self._shape)}), "
+                f"got {pixels_HW3.dtype} of shape {list(pixels_HW3.shape)}"
+            )
+        picture = av.VideoFrame.from_ndarray(_even(pixels_HW3), format="rgb24").reformat(format="yuv420p", threads=1)
+        if seconds is not None:
+            self._last_pts = max(self._last_pts + 1, round(seconds * _TICKS))
+            picture.pts, picture.time_base = self._last_pts, Fraction(1, _TICKS)
+        for packet in self._stream.encode(picture):
+            self._container.mux(packet)
+        self.num_frames += 1
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._stream is not None:
+            for packet in self._stream.encode():
+                self._container.mux(packet)
+        self._container.close()
+
+    def _begin(self, pixels_HW3: UInt8Array, has_times: bool) -> av.VideoStream:
+        self._shape = shape = pixels_HW3.shape
+        stream = self._container.add_stream("h264", rate=self._rate)
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(self._quality), "preset": "veryfast"}
+        stream.codec_context.thread_count = 1
+        stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+        if has_times:
+            stream.codec_context.time_base = Fraction(1, _TICKS)
+        return stream
+
 
 def encode_mp4(frames: Iterable[UInt8Array], frames_per_second: int, *, quality: int = 18) -> bytes:
-    """An MP4 file (H.264, 4:2:0) that every player and browser shows.
+    """An MP4 file of these frames, as `Mp4Writer` writes it.
 
-    The same frames give the same bytes, because one thread encodes. `quality` is x264's constant rate factor: 0 is
-    lossless, 18 looks lossless, 28 is small. 4:2:0 cannot hold odd sizes, so those are padded by one row or column.
     Raises `ValueError` for no frames or frames of different shapes.
     """
     buffer = io.BytesIO()
-    shape: tuple[int, ...] | None = None
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("h264", rate=frames_per_second)
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(quality), "preset": "veryfast"}
-        stream.codec_context.thread_count = 1
-        for index, pixels_HW3 in enumerate(frames):
-            if shape is None:
-                shape = pixels_HW3.shape
-                stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
-            if pixels_HW3.shape != shape or pixels_HW3.ndim != 3 or pixels_HW3.dtype != np.uint8:
-                raise ValueError(
-                    f"frame {index}: expected uint8 RGB [H, W, 3] like frame 0 ({list(shape)}), "
-                    f"got {pixels_HW3.dtype} of shape {list(pixels_HW3.shape)}"
-                )
-            picture = av.VideoFrame.from_ndarray(_even(pixels_HW3), format="rgb24")
-            for packet in stream.encode(picture.reformat(format="yuv420p", threads=1)):
-                container.mux(packet)
-        if shape is None:
-            raise ValueError("a video needs at least one frame, got none")
-        for packet in stream.encode():
-            container.mux(packet)
+    writer = Mp4Writer(buffer, Fraction(frames_per_second), quality=quality)
+    with contextlib.closing(writer):
+        for pixels_HW3 in frames:
+            writer.add(pixels_HW3)
+    if not writer.num_frames:
+        raise ValueError("a video needs at least one frame, got none")
     return buffer.getvalue()
 
 

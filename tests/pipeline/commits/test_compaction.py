@@ -390,12 +390,13 @@ def test_readers_follow_when_segments_are_merged_under_them(disk_storage: JobSto
     commit_segments(disk_storage, tmp_path / "spool", 4)
     job = tables.open(disk_storage.uri)
     before = job.tracks()
-    stale_masks = job.masks()
+    masks = job.masks()
+    stale_masks = masks.dataset
     compact(disk_storage, tmp_path / "spool")
     assert job.tracks().equals(before)
     with pytest.raises(FileNotFoundError):
         stale_masks.to_table()
-    assert job.masks().count_rows() == len(rows(disk_storage)["masks"])
+    assert masks.count_rows() == masks.to_table().num_rows == len(rows(disk_storage)["masks"])
 
 
 def test_masks_of_a_video_are_found_where_they_were_merged_to(disk_storage: JobStorage, tmp_path: Path) -> None:

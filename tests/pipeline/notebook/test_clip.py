@@ -47,7 +47,8 @@ def test_a_frame_shows_its_own_pixels_with_the_masks_tinted(job: tables.JobTable
     if mask.any():
         tinted = (expected[mask] + np.array(color_of(1))) / 2
         assert np.median(np.abs(shown[mask] - tinted)) <= 1
-    np.testing.assert_array_equal(Image.open(io.BytesIO(clip.frame(4)._repr_png_())), clip.frame(4).pixels_HW3)
+    in_page = np.asarray(Image.open(io.BytesIO(clip.frame(4)._repr_jpeg_()))).astype(float)
+    assert np.abs(in_page - clip.frame(4).pixels_HW3).mean() < 4
     assert repr(plain).startswith("<frame 4 of video 'a'")
 
 
@@ -87,7 +88,7 @@ def test_what_is_not_there_is_named_with_what_is(job: tables.JobTables) -> None:
         clip.frame(3)
     with pytest.raises(KeyError, match="no object 7; it has 1, 2"):
         clip.track(7)
-    with pytest.raises(KeyError, match="no mask of object 7 on frame 4; there it has 1, 2"):
+    with pytest.raises(KeyError, match="no object 7; it has 1, 2"):
         clip.mask(7, 4)
 
 
@@ -129,7 +130,7 @@ def test_a_filmstrip_has_frames_from_first_to_last(job: tables.JobTables) -> Non
 def test_a_video_shows_itself_in_a_notebook_with_all_texts_escaped(job: tables.JobTables, folder: JobFolder) -> None:
     clip = job.video("a")
     shown = clip._repr_html_()
-    assert shown.count("<img") == 1
+    assert shown.count("<img") == 4
     assert shown.count("<tr>") == 3
     clip.tracks = clip.tracks.set_column(
         clip.tracks.column_names.index("message"), "message", [["<script>alert(1)</script>"] * 2]

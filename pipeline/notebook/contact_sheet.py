@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import UInt8Array
@@ -34,12 +35,22 @@ class Strip:
 
 
 def contact_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip]) -> bytes:
-    """The sheet as a PNG file. Raises `ValueError` if there is no strip or a strip without tiles."""
+    """The sheet as a PNG file, the tiles of a strip in one row. Raises like `draw_sheet`."""
+    buffer = io.BytesIO()
+    Image.fromarray(draw_sheet(heading, notes, strips)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def draw_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip], columns: int | None = None) -> UInt8Array:
+    """The sheet, uint8 RGB `[H, W, 3]`, with at most `columns` tiles in a row.
+
+    Raises `ValueError` if there is no strip or a strip without tiles.
+    """
     if not strips or any(not strip.tiles for strip in strips):
         raise ValueError("a contact sheet needs at least one strip, and each strip at least one tile")
     fonts = [ImageFont.load_default(size) for size in (26, 18, 14)]
-    heights = [_strip_height(strip) for strip in strips]
-    columns = max(len(strip.tiles) for strip in strips)
+    columns = min(columns or 1 << 30, max(len(strip.tiles) for strip in strips))
+    heights = [_strip_height(strip, columns) for strip in strips]
     width = 2 * MARGIN + FACTS_WIDTH + columns * (TILE_WIDTH + GAP) - GAP
     top = MARGIN + 40 + LINE_HEIGHT * len(notes) + 12
     sheet = Image.new("RGB", (width, top + sum(heights) + MARGIN), PAPER)
@@ -51,15 +62,14 @@ def contact_sheet(heading: str, notes: Sequence[str], strips: Sequence[Strip]) -
         pen.line((MARGIN, top, width - MARGIN, top), fill=RULE)
         _draw_facts(pen, strip, top + 16, fonts)
         for number, tile in enumerate(strip.tiles):
-            left = MARGIN + FACTS_WIDTH + number * (TILE_WIDTH + GAP)
+            left = MARGIN + FACTS_WIDTH + number % columns * (TILE_WIDTH + GAP)
+            above = top + 16 + number // columns * _row_height(strip)
             picture = Image.fromarray(tile.pixels_HW3)
             size = (TILE_WIDTH, _tile_height(tile))
-            sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, top + 16))
-            pen.text((left, top + 16 + size[1] + 3), tile.caption, fill=GRAY, font=fonts[2])
+            sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, above))
+            pen.text((left, above + size[1] + 3), tile.caption, fill=GRAY, font=fonts[2])
         top += height
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+    return np.asarray(sheet)
 
 
 def _draw_facts(
@@ -93,8 +103,12 @@ def _tile_height(tile: Tile) -> int:
     return int(TILE_WIDTH * height / width + 0.5)
 
 
-def _strip_height(strip: Strip) -> int:
+def _row_height(strip: Strip) -> int:
+    return max(_tile_height(tile) for tile in strip.tiles) + CAPTION_HEIGHT
+
+
+def _strip_height(strip: Strip, columns: int) -> int:
     """Room for the tiles with their captions, or for the facts where those are longer (two lines of subtitle)."""
-    tiles = max(_tile_height(tile) for tile in strip.tiles) + CAPTION_HEIGHT
+    tiles = -(-len(strip.tiles) // columns) * _row_height(strip)
     facts = 26 + 2 * LINE_HEIGHT + 6 + LINE_HEIGHT * len(strip.objects)
     return 16 + max(tiles, facts) + 14

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.demo.contact_sheet import Strip, Tile, contact_sheet
 from pipeline.masks.overlay import color_of
+from pipeline.notebook.contact_sheet import Strip, Tile, contact_sheet
 
 
 def strip(num_tiles: int, color: int = 90) -> Strip:

@@ -1,0 +1,79 @@
+"""A video that a notebook plays by itself: its bytes lie in the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.arrays import UInt8Array
+from pipeline.video.encode import Mp4Writer
+
+_RATE_OF_PICTURES = 10  # frames a second, where a file has no times
+_QUALITY = 26
+
+
+@dataclass(frozen=True)
+class Film:
+    """An MP4 file (H.264), what it shows in words, and what was left out of it. Jupyter plays it by itself."""
+
+    mp4: bytes
+    title: str
+    note: str = ""
+
+    def save(self, path: str | Path) -> None:
+        """Write the file."""
+        Path(path).write_bytes(self.mp4)
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.mp4).decode()
+        note = f"{self.title}, {len(self.mp4) / 1e6:.1f} MB{f'; {self.note}' if self.note else ''}"
+        return (
+            '<figure style="margin:0;color:inherit"><video controls loop muted playsinline style="max-width:100%" '
+            f'aria-label="{escape(self.title)}" src="data:video/mp4;base64,{data}"></video>'
+            f'<figcaption style="font-size:85%;opacity:.8">{escape(note)}</figcaption></figure>'
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.title}, MP4 of {len(self.mp4) / 1e6:.1f} MB{f'; {self.note}' if self.note else ''}>"
+
+
+def film(
+    frames: Iterable[tuple[UInt8Array, float | None]], fps: float | None, *, most_pixels: int, most_bytes: int
+) -> tuple[bytes, int]:
+    """An MP4 file of frames with their times in seconds, and how many of them are in it: those that fit.
+
+    Frames are made smaller to `most_pixels` on their longer side.
+    """
+    buffer, first = io.BytesIO(), None
+    writer = Mp4Writer(buffer, rate_of(fps), quality=_QUALITY)
+    with closing(writer):
+        for pixels_HW3, seconds in frames:
+            first = seconds if first is None else first
+            writer.add(shrunk(pixels_HW3, most_pixels), None if seconds is None else seconds - (first or 0.0))
+            if buffer.tell() > most_bytes * 0.9:
+                break
+    return buffer.getvalue(), writer.num_frames
+
+
+def rate_of(fps: float | None) -> Fraction:
+    """A rate for a file of frames."""
+    return Fraction(fps or _RATE_OF_PICTURES).limit_denominator(1001)
+
+
+def shrunk(pixels_HW3: UInt8Array, most_pixels: int) -> UInt8Array:
+    """A frame whose longer side has at most so many pixels."""
+    height, width = pixels_HW3.shape[:2]
+    scale = most_pixels / max(height, width)
+    if scale >= 1:
+        return pixels_HW3
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(pixels_HW3).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

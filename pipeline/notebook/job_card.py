@@ -1,0 +1,59 @@
+"""How a job shows itself: in a line, and in Jupyter with counts and its first videos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.notebook.html import card, pictures_or_why
+from pipeline.records import Status
+from pipeline.text import counted, escaped
+
+if TYPE_CHECKING:
+    from pipeline.notebook.clip import Clip
+    from pipeline.notebook.pictures import Picture
+
+_NUM_THUMBNAILS = 4
+_NUM_ROWS = 20
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What the log counts of a job at `place`: its finished videos with their status, tracks and masks."""
+
+    place: str
+    videos: Sequence[tuple[str, Status]]
+    num_tracks: int
+    num_masks: int
+
+    def line(self) -> str:
+        """All in one line."""
+        statuses = Counter(status for _, status in self.videos)
+        words = ", ".join(f"{statuses[status]} {status.value}" for status in Status if statuses[status])
+        videos = f"{counted(len(self.videos), 'video')} finished{f' ({words})' if words else ''}"
+        return f"<job {escaped(self.place)}: {videos}, {counted(self.num_tracks, 'track')}, {self.num_masks:,} masks>"
+
+
+def job_card(facts: JobFacts, open_clip: Callable[[str], Clip]) -> str:
+    """For Jupyter: what the log counts, a picture of each of the first videos that are `ok`, and its first videos."""
+    videos = sorted(facts.videos)
+
+    def thumbnails() -> list[tuple[str, Picture]]:
+        found = []
+        for video_id in [video_id for video_id, status in videos if status is Status.OK][:_NUM_THUMBNAILS]:
+            clip = open_clip(video_id)
+            if len(clip.frame_indexes):
+                middle = int(clip.frame_indexes[len(clip.frame_indexes) // 2])
+                found.append((video_id, clip.frame(middle)))
+        return found
+
+    figures, note = pictures_or_why(thumbnails)
+    first = videos[:_NUM_ROWS]
+    left = len(videos) - len(first)
+    note = ". ".join(filter(None, (note, f"{left} more videos: job.videos()" if left else "")))
+    rows = pa.table({"video_id": [one for one, _ in first], "status": [status.value for _, status in first]})
+    return card(facts.line().strip("<>"), figures, note, rows)

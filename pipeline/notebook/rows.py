@@ -1,0 +1,200 @@
+"""Rows of a table that are read when they are asked for, and then only the columns and parts of files that are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from pipeline.notebook.extras import needs_extra
+from pipeline.notebook.html import card
+from pipeline.output.where import Condition, condition
+from pipeline.text import counted
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas
+    import polars
+
+T = TypeVar("T")
+_SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """What reading takes: files, parts of them (row groups) and bytes, of how many that there are."""
+
+    num_files: int
+    of_files: int
+    num_row_groups: int
+    of_row_groups: int
+    num_bytes: int
+    of_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"reads {self.num_row_groups} of {counted(self.of_row_groups, 'row group')} in {self.num_files} of "
+            f"{counted(self.of_files, 'file')}, {self.num_bytes / 1e6:.1f} of {self.of_bytes / 1e6:.1f} MB"
+        )
+
+
+class UpToDate(Protocol):
+    """How a job's files are read while it runs."""
+
+    def __call__(self, read: Callable[[], T]) -> T:
+        """`read()`, once more where files of before are gone, after the log was read again."""
+
+
+class Rows:
+    """Rows of one table, in `columns` and where `where` holds. Nothing is read before one of its methods is called.
+
+    Args:
+        open_dataset: makes the Arrow dataset of the files that count now.
+        up_to_date: calls a function, and calls it again with newer files where those of before are gone.
+        columns: names of columns; None are all.
+        where: an expression of Arrow, or a text as `predicted_iou < 0.7 and area > 100` (see `pipeline.output.where`).
+        name: of the table.
+
+    Raises `KeyError` for a column that there is not, and `WrongCondition`.
+    """
+
+    def __init__(
+        self,
+        open_dataset: Callable[[], ds.Dataset],
+        up_to_date: UpToDate,
+        columns: Sequence[str] | None = None,
+        where: Condition | None = None,
+        name: str = "masks",
+    ) -> None:
+        self._open = open_dataset
+        self._up_to_date = up_to_date
+        self._name = name
+        self._where = where
+        everything: pa.Schema = open_dataset().schema
+        self._condition = None if where is None else condition(where, everything)
+        self._columns = None if columns is None else list(columns)
+        for column in self._columns or []:
+            if column not in everything.names:
+                raise KeyError(f"{name} has no column {column!r}; it has {', '.join(everything.names)}")
+        names = everything.names if self._columns is None else self._columns
+        self.schema: pa.Schema = pa.schema([everything.field(column) for column in names])
+
+    # As Arrow
+
+    @property
+    def dataset(self) -> ds.Dataset:
+        """The rows as an Arrow dataset of all columns. It names the files of now, which a running job may replace."""
+        dataset = self._open()
+        return dataset if self._condition is None else dataset.filter(self._condition)
+
+    def scanner(
+        self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **options: Any
+    ) -> ds.Scanner:
+        """A scanner of Arrow; `columns` in the place of those that were chosen, `filter` as a further condition."""
+        return self.dataset.scanner(columns=list(columns or self.schema.names), filter=filter, **options)
+
+    def to_table(self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None) -> pa.Table:
+        """All of them as an Arrow table."""
+        return self._up_to_date(lambda: self.scanner(columns, filter).to_table())
+
+    def to_batches(self, batch_size: int = 16_384) -> Iterator[pa.RecordBatch]:
+        """All of them, a bounded number at a time."""
+        yield from self.scanner(batch_size=batch_size).to_batches()
+
+    def head(self, num_rows: int = 5) -> pa.Table:
+        """The first of them."""
+        return self._up_to_date(lambda: self.scanner(batch_size=max(1, num_rows)).head(num_rows))
+
+    def count_rows(self, filter: ds.Expression | None = None) -> int:
+        """How many there are: from footers of files alone, where there is no condition."""
+        return self._up_to_date(lambda: int(self.dataset.count_rows(filter=filter)))
+
+    def filter(self, where: Condition) -> Rows:
+        """Those of them where this holds too."""
+        found = condition(where, self._open().schema)
+        both = found if self._condition is None else self._condition & found
+        return Rows(self._open, self._up_to_date, self._columns, both, self._name)
+
+    def get_fragments(self, filter: ds.Expression | None = None) -> Iterator[ds.Fragment]:
+        """Files that can hold such rows, by what the log knows."""
+        return iter(self.dataset.get_fragments(filter))
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """For polars, duckdb and others: `polars.DataFrame(rows)`, `duckdb.sql("select … from rows")`."""
+        return self.scanner().to_reader().__arrow_c_stream__(requested_schema)
+
+    # As frames of other libraries
+
+    def to_pandas(self, **options: Any) -> pandas.DataFrame:
+        """As a pandas frame; `options` are those of `pyarrow.Table.to_pandas`."""
+        with needs_extra("pandas"):
+            return self.to_table().to_pandas(**options)
+
+    def to_polars(self) -> polars.DataFrame:
+        """As a polars frame, which shares memory with the Arrow table."""
+        with needs_extra("polars"):
+            import polars
+        frame = polars.from_arrow(self.to_table())
+        assert isinstance(frame, polars.DataFrame)
+        return frame
+
+    def to_duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
+        """As a relation of duckdb. What is asked of it reads the columns and files that this needs, a bit at a time."""
+        with needs_extra("duckdb"):
+            import duckdb
+        relation = duckdb.from_arrow(self.dataset, connection=connection or duckdb.default_connection())
+        return relation if self._columns is None else relation.select(*self._columns)
+
+    # What it costs, what it is
+
+    def plan(self) -> ReadPlan:
+        """What reading these rows takes, by the log and the statistics in the files' footers; reads the footers."""
+        return self._up_to_date(self._plan)
+
+    def _plan(self) -> ReadPlan:
+        every = list(self._open().get_fragments())
+        wanted = set(self.schema.names) | _columns_of(self._condition, self._open().schema)
+        left = {one.path for one in self.dataset.get_fragments(self._condition)}
+        num_files = num_groups = of_groups = num_bytes = of_bytes = 0
+        for fragment in every:
+            of_groups += len(fragment.row_groups)
+            of_bytes += sum(_num_bytes(fragment, group.id, None) for group in fragment.row_groups)
+            if fragment.path not in left:
+                continue
+            kept = fragment.subset(self._condition).row_groups if self._condition is not None else fragment.row_groups
+            num_files += bool(kept)
+            num_groups += len(kept)
+            num_bytes += sum(_num_bytes(fragment, group.id, wanted) for group in kept)
+        return ReadPlan(num_files, len(every), num_groups, of_groups, num_bytes, of_bytes)
+
+    def __repr__(self) -> str:
+        where = "" if self._where is None else f" where {self._where}"
+        return f"<rows of {self._name}{where}, not read yet: {', '.join(self.schema.names)}>"
+
+    def _repr_html_(self) -> str:
+        """For Jupyter: the first few, without run lengths."""
+        plain = [field.name for field in self.schema if not pa.types.is_struct(field.type)]
+        rows = self._up_to_date(lambda: self.scanner(plain, batch_size=_SHOWN_ROWS).head(_SHOWN_ROWS))
+        where = "" if self._where is None else f" where {self._where}"
+        note = f"the first {counted(rows.num_rows, 'row')}" if rows.num_rows else "no rows"
+        return card(f"rows of {self._name}{where}", [], note, rows)
+
+
+def _columns_of(expression: ds.Expression | None, schema: pa.Schema) -> set[str]:
+    """Columns that an expression reads."""
+    text = "" if expression is None else str(expression)
+    return {name for name in schema.names if name in text}
+
+
+def _num_bytes(fragment: ds.Fragment, row_group: int, columns: set[str] | None) -> int:
+    """Compressed bytes of these columns in a row group; of all with None."""
+    group = fragment.metadata.row_group(row_group)
+    chunks = (group.column(number) for number in range(group.num_columns))
+    return sum(
+        chunk.total_compressed_size
+        for chunk in chunks
+        if columns is None or chunk.path_in_schema.partition(".")[0] in columns
+    )
