@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ from pipeline.cluster.ray_gpus import has_gpus
 from pipeline.config.job_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.clock import Pace
+from pipeline.driver.executors import open_executor
 from tests.support.clips import moving_clip, write_job_inputs
+from tests.support.gated_worker import Gates
 from tests.support.gpus import VISIBLE
 from tests.support.jobs import JobFolder
 from tests.support.ray_workers import SaysGpus, ScriptedWorker
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -66,13 +69,6 @@ def make_executor(cluster: str) -> Iterator[Callable[..., RayExecutor]]:
 
 def free_gpus() -> float:
     return sum(node.get("GPU", 0.0) for node in ray_state.available_resources_per_node().values())
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_seconds: float = 100.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {timeout_seconds:g} s"
-        time.sleep(0.1)
 
 
 @ray.remote(num_cpus=0)
@@ -146,28 +142,14 @@ def test_a_full_cluster_is_waited_for_and_said(
     wait_until(lambda: executor.capacity == 2, "room")
 
 
-@dataclass
-class Watcher:
-    """Follows a job from outside: GPUs that are free, and what the metrics say."""
-
-    url: str
-    free: list[float] = field(default_factory=list)
-    scraped: list[dict[str, float]] = field(default_factory=list)
-
-    def __enter__(self) -> Watcher:
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.2):
-            self.free.append(free_gpus())
-            self.scraped.append(scrape(self.url))
+@contextlib.contextmanager
+def beside(act: Callable[[], None], at_the_end: Callable[[], None]) -> Iterator[None]:
+    """Have a thread do this meanwhile. What it raises is raised here, after the end of what is inside."""
+    with ThreadPoolExecutor(1) as pool:
+        acting = pool.submit(act)
+        acting.add_done_callback(lambda _: at_the_end())
+        yield
+        acting.result()
 
 
 def scrape(url: str) -> dict[str, float]:
@@ -197,28 +179,34 @@ def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens
     clips = [moving_clip(name, num_frames=n, num_objects=1) for name, n in (("short", 3), ("long", 60), ("broken", 3))]
     write_job_inputs(tmp_path / "in", clips)
     (tmp_path / "in" / "broken.mp4").write_bytes(b"no video")
-    with Watcher(cluster) as watcher:
-        arguments = ["cluster=existing", "cluster.shared_disk=true", "worker.beat_seconds=0.5", "max_failed_fraction=1"]
-        parts = driver.Parts(pace=Pace(release_seconds=0.5, status_seconds=0.5))
-        assert driver.run(job.config(*arguments, f"log_file={tmp_path / 'log.jsonl'}"), parts) == 0
-    held = [index for index, free in enumerate(watcher.free) if free == 0]
-    assert held, "the two workers never held both GPUs"
-    assert watcher.free[-1] == 1.0, "the first worker's GPU was not given back while the last video ran"
-    wait_until(lambda: free_gpus() == 2, "both GPUs, after the job")
-    assert max(scraped.get("gpus", 0) for scraped in watcher.scraped) == 2.0
-    assert max(scraped.get("queue", 0) for scraped in watcher.scraped) == 3
+    gates = Gates(tmp_path / "gates")
+    gates.folder.mkdir()
 
-    wait_until(lambda: scrape(cluster).get("queue") == 0, "last values")
+    def watch() -> None:
+        """Both workers wait for the gates of their first videos, and the long one's until the other's GPU is free."""
+        shown = {"workers": 2, "gpus": 2.0, "queue": 3}
+        wait_until(lambda: shown.items() <= scrape(cluster).items(), "metrics of two workers at work")
+        wait_until(lambda: free_gpus() == 0, "both GPUs held")
+        gates.open("short", "broken")
+        wait_until(lambda: free_gpus() == 1, "GPU given back while the last video runs")
+        gates.open("long")
+
+    arguments = ["cluster=existing", "cluster.shared_disk=true", "worker.videos_in_flight=1", "max_failed_fraction=1"]
+    make_executor = partial(open_executor, make_worker=gates.worker)
+    parts = driver.Parts(make_executor, pace=Pace(release_seconds=0.5, status_seconds=0.5))
+    with beside(watch, gates.open_all):
+        assert driver.run(job.config(*arguments, f"log_file={tmp_path / 'log.jsonl'}"), parts) == 0
+    wait_until(lambda: free_gpus() == 2, "both GPUs, after the job")
+
+    counts = {"videos{ok}": 2, "videos{failed}": 1, "failures{input}": 1, "queue": 0}
+    none_left = {"workers": 0, "workers_starting": 0, "gpus": 0}
+    wait_until(lambda: (counts | none_left).items() <= scrape(cluster).items(), "last values")
     last = scrape(cluster)
     read = tables.open(str(job.output))
     rows = read.videos().to_pylist()
-    assert last["videos{ok}"] == 2
-    assert last["videos{failed}"] == last["failures{input}"] == 1
     assert last["frames"] == 63
     assert last["masks"] == read.masks().count_rows() == sum(row["num_masks"] for row in rows)
-    assert last["workers"] == last["workers_starting"] == last["gpus"] == 0
     assert last["objects_failed"] == last["objects_warned"] == 0
-    assert max(scraped.get("workers", 0) for scraped in watcher.scraped) == 2
     assert jobs_of_metrics(cluster) == {str(job.output)}
     for stage in ("decode", "propagate", "encode", "fetch"):
         spent = sum(row[f"{stage}_seconds"] or 0.0 for row in rows)

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
+from pipeline import tables
 from pipeline.cluster.executor import Executor
 from pipeline.commits.job_record import read_record
 from pipeline.commits.log import CommitLog
@@ -40,6 +40,7 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.jobs import JobFolder, read_plainly
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -461,13 +462,23 @@ def test_a_stop_after_which_nothing_is_left_is_the_end_of_the_job(job: JobFolder
 
 
 class DiesAfterItsSecondSegment(Worker):
-    """Takes the driver's process along, between a publication and the driver's own log entry."""
+    """Takes the driver's process along, between its second publication and the driver's log entry of it.
+
+    It labels one video a call, and goes on when the segment before is in the log: one segment a report and one in each
+    entry, however fast the threads that publish and commit are.
+    """
 
     num_segments = 0
+    inbox: Sequence[WorkItem] = ()
 
     def work(self, offers: Sequence[WorkItem]) -> Report:
-        report = super().work(offers)
-        self.num_segments += len(report.segments)
+        output = str(self.settings.job.storage)
+        wait_until(lambda: tables.open(output).videos().num_rows == self.num_segments, "commit of the segment before")
+        item, *self.inbox = (*self.inbox, *offers)
+        report = super().work([item])
+        while not report.segments:
+            report = super().work(())
+        self.num_segments += 1
         if self.num_segments == 2:
             raise SystemExit("killed here")
         return report
@@ -486,16 +497,22 @@ def test_published_segments_of_a_killed_driver_are_adopted(job: JobFolder) -> No
     assert job.tables().masks.equals(read_plainly(job.output))
 
 
+class StoppedAtTheFourth(Worker):
+    """The signal comes when the worker is given the fourth of its videos."""
+
+    num_offered = 0
+
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        is_stopped = self.num_offered < 4 <= self.num_offered + len(offers)
+        self.num_offered += len(offers)
+        if is_stopped:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().work(offers)
+
+
 def test_a_stop_signal_ends_with_143_and_the_same_command_goes_on(job: JobFolder) -> None:
     job.write([f"clip{number}" for number in range(6)])
-    parts, seen = noting()
-
-    def stop_in_the_middle() -> None:
-        while len(seen) < 4:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=stop_in_the_middle, daemon=True).start()
+    parts = driver.Parts(partial(open_executor, make_worker=StoppedAtTheFourth))
     assert driver.run(job.config("cluster=serial", "worker.beat_seconds=0.01"), parts) == 143
     finished = set(job.tables().statuses)
     assert 2 <= len(finished) < 6

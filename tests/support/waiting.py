@@ -1,0 +1,16 @@
+"""Waiting for what must come, however slow the machine is: a test waits for a state, never for some time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(
+    condition: Callable[[], object], what: str = "end of waiting", timeout_seconds: float = 200.0, look: float = 0.01
+) -> None:
+    """Look every `look` seconds whether the condition holds. The limit only ends a test that would fail anyway."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} within {timeout_seconds:g} s"
+        time.sleep(look)
