@@ -23,7 +23,7 @@ from pipeline.config.fields import Group, group_of, keys
 from pipeline.config.job_config import Place
 from pipeline.config.key_help import describe_key
 from pipeline.config.mistakes import checked
-from pipeline.errors import ClusterDown, ConfigError, NewerVersion, StorageError, UnusableStore
+from pipeline.errors import ClusterDown, ConfigError, InputError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact
 from pipeline.text import complain, say, say_at_once, set_in
 
@@ -128,6 +128,8 @@ class JobArguments(Group):
     )
 
 
+_TOLD = (ConfigError, InputError, FileNotFoundError, NewerVersion, UnusableStore, StorageError, ClusterDown)
+
 Arguments = TypeVar("Arguments", bound=JobArguments)
 
 
@@ -174,7 +176,15 @@ def main(
     try:
         with ended_by_signals():
             return command(parse(kind, words))
-    except (ConfigError, FileNotFoundError, NewerVersion, UnusableStore, StorageError, ClusterDown) as error:
+    except (
+        ConfigError,
+        InputError,
+        FileNotFoundError,
+        NewerVersion,
+        UnusableStore,
+        StorageError,
+        ClusterDown,
+    ) as error:
         return explain(error)
     except KeyboardInterrupt:
         return ExitCode.STOPPED

@@ -17,6 +17,7 @@ DOORS = {
     "run": "label the videos of a table (the default: maskmill conf=… is maskmill run conf=…)",
     "status": "how a job stands, running or not",
     "compact": "merge the small files of a job",
+    "evaluate": "how good the masks are, against true ones",
     "export": "write the masks in a format that others read: COCO, YouTube-VIS, …",
 }
 """The commands, a line each. Whoever adds a door adds its line here."""

@@ -1,0 +1,204 @@
+"""`python -m pipeline.evaluate output=… truth=…`: how good the masks of a job are, against true masks.
+
+Videos go through one group at a time, so that memory holds the masks of one group. `pipeline.quality` scores them; here
+both sides are opened, what one side lacks is settled, and the results are written and told.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.config.job_config import OptionalPlace, Place
+from pipeline.errors import InputError
+from pipeline.packages import leave_current_folder
+from pipeline.quality.alignment import FrameMatch, ObjectMatch
+from pipeline.quality.conventions import SENTENCES, Convention
+from pipeline.quality.evaluation import OBJECTS, Prompted, Rules, evaluate_video, unseen
+from pipeline.quality.hota import Hota
+from pipeline.quality.masks import VideoMasks
+from pipeline.quality.results import write_tables
+from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output
+from pipeline.quality.summary import summarize, summary_lines
+from pipeline.text import counted, one_line, say
+
+_NAMED = 3
+
+
+class EvaluateArguments(JobArguments):
+    """The keys of an evaluation."""
+
+    truth: Place = Field(description="The true masks: the output of another job, or a table of masks in Parquet.")
+    to: OptionalPlace = Field(
+        default=None, description="A folder or URI for objects.parquet and summary.parquet; null writes nothing."
+    )
+    videos: list[str] = Field(default_factory=list, description="These videos alone, as in videos=[clip-1,clip-2].")
+    convention: Convention = Field(default="all", description="Which objects and frames count; see below.")
+    prompted: Prompted = Field(
+        default="exclude", description="Whether frames count on which the object was prompted: there the job was told."
+    )
+    match: ObjectMatch = Field(
+        default="id", description="Which objects are the same: those with the same id, or those that overlap most."
+    )
+    frames: FrameMatch = Field(
+        default="index", description="Which frames are the same: those with the same number, or with the same time."
+    )
+    missing: Literal["refuse", "skip", "empty"] = Field(
+        default="refuse",
+        description="What is done with videos of the truth without masks in the output: refuse them, leave them out, "
+        "or count their objects as never found.",
+    )
+    hota: bool = Field(default=False, description="Compute HOTA too, by trackeval.")
+
+
+HELP = f"""Scores masks of a job against true ones: J (overlap), F (boundary) and their mean, by object and by group.
+
+  python -m pipeline.evaluate output=… truth=…
+  python -m pipeline.evaluate output=… truth=truth.parquet convention=davis to=evaluation
+
+{describe_arguments(EvaluateArguments)}
+
+Conventions:
+{chr(10).join(f"  {name:<6} {sentence}" for name, sentence in SENTENCES.items())}
+
+Exit codes:
+  {ExitCode.DONE}   The scores are printed, and written if to= is given.
+  {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
+  {ExitCode.REFUSED}   Wrong arguments, no job, or a truth that does not fit; nothing is written.
+  {ExitCode.STOPPED} A signal stopped it.
+"""
+
+
+@dataclass
+class _Found:
+    """What is found so far, and what is worth a word."""
+
+    parts: list[pa.Table] = field(default_factory=list)
+    num_videos: int = 0
+    num_unpaired: int = 0
+    num_extra: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    def objects(self) -> pa.Table:
+        """All rows, by video and object."""
+        table = pa.concat_tables([OBJECTS.empty_table(), *self.parts])
+        return table.sort_by([("video_id", "ascending"), ("true_object_id", "ascending")])
+
+
+def run(arguments: EvaluateArguments) -> ExitCode:
+    """Score, write and tell."""
+    output = OutputMasks("output", arguments.output, arguments.storage_options)
+    truth = _truth(arguments)
+    hota = Hota() if arguments.hota else None
+    found = _evaluate(arguments, output, truth, hota)
+    objects = found.objects()
+    summary = summarize(objects, hota.result() if hota else None)
+    for line in _lines(arguments, found, objects, summary):
+        say(line)
+    if arguments.to:
+        tables = {"objects": objects, "summary": summary}
+        write_tables(arguments.to, tables, arguments.storage_options)
+        say(f"written  {', '.join(posixpath.join(arguments.to, f'{name}.parquet') for name in tables)}")
+    return ExitCode.DONE
+
+
+def _truth(arguments: EvaluateArguments) -> MaskSource:
+    if is_output(arguments.truth, arguments.storage_options):
+        return OutputMasks("truth", arguments.truth, arguments.storage_options)
+    return TableMasks("truth", arguments.truth, arguments.storage_options)
+
+
+def _evaluate(arguments: EvaluateArguments, output: MaskSource, truth: MaskSource, hota: Hota | None) -> _Found:
+    rules = Rules(arguments.convention, arguments.prompted, arguments.match, arguments.frames)
+    found = _Found()
+    for predicted, true in _pairs(arguments, output, truth, found):
+        scores = evaluate_video(predicted, true, rules, truth.side)
+        found.parts.append(pa.Table.from_pylist(scores.rows, OBJECTS))
+        found.num_videos += 1
+        found.num_unpaired += scores.frames.num_unpaired
+        found.num_extra += scores.num_extra
+        if hota is not None:
+            hota.add(predicted, true, scores.frames)
+    return found
+
+
+def _pairs(
+    arguments: EvaluateArguments, output: MaskSource, truth: MaskSource, found: _Found
+) -> Iterator[tuple[VideoMasks, VideoMasks]]:
+    """The videos of the truth with their masks in the output, or with none."""
+    wanted = set(_wanted(arguments.videos, truth))
+    missing = sorted(wanted.difference(output.video_ids()))
+    if missing and (arguments.missing == "refuse" or len(missing) == len(wanted)):
+        raise InputError(_no_masks(missing, len(wanted), output, truth))
+    for group in output.groups():
+        here = [video_id for video_id in group if video_id in wanted]
+        if here:
+            predicted, true = output.read(here), truth.read(here)
+            yield from ((predicted[video_id], true[video_id]) for video_id in here)
+    if arguments.missing == "skip":
+        found.skipped = missing
+        return
+    for begin in range(0, len(missing), 100):
+        for true_video in truth.read(missing[begin : begin + 100]).values():
+            yield unseen(true_video), true_video
+
+
+def _wanted(videos: Sequence[str], truth: MaskSource) -> Sequence[str]:
+    known = truth.video_ids()
+    if not known:
+        raise InputError(f"{truth.side} has no masks")
+    lacking = sorted(set(videos).difference(known))
+    if lacking:
+        raise InputError(f"videos={lacking[0]}: {truth.side} has no masks of it; it has {_named(known)}")
+    return videos or known
+
+
+def _no_masks(missing: Sequence[str], num_wanted: int, output: MaskSource, truth: MaskSource) -> str:
+    if len(missing) == num_wanted:
+        return (
+            f"{truth.side}: none of its videos ({_named(missing)}) has masks in {output.side}, which has "
+            f"{_named(output.video_ids())}; the ids must be the same"
+        )
+    return (
+        f"{truth.side}: {counted(len(missing), 'video')} of {num_wanted} without masks in {output.side}: "
+        f"{_named(missing)}; label them, or give missing=skip to leave them out, or missing=empty to count their "
+        "objects as never found"
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(one_line(name) for name in names[:_NAMED])
+    return f"{shown}, …" if len(names) > _NAMED else shown or "none"
+
+
+def _lines(arguments: EvaluateArguments, found: _Found, objects: pa.Table, summary: pa.Table) -> Iterator[str]:
+    """What the terminal shows."""
+    yield f"maskmill: {counted(objects.num_rows, 'object')} of {counted(found.num_videos, 'video')}, in percent"
+    yield f"counted  convention {arguments.convention}: {SENTENCES[arguments.convention]}"
+    num_prompted = sum(objects["num_prompted"].to_pylist())
+    if num_prompted:
+        yield f"left out {counted(num_prompted, 'mask')} on prompted frames (prompted=include counts them)"
+    if found.num_unpaired:
+        yield f"left out {counted(found.num_unpaired, 'annotated frame')} that the output has not labeled"
+    if found.skipped:
+        yield f"left out {counted(len(found.skipped), 'video')} without masks in the output: {_named(found.skipped)}"
+    if found.num_extra:
+        yield f"extra    {counted(found.num_extra, 'object')} of the output without a true one: they do not count"
+    yield from summary_lines(summary)
+
+
+def door(words: Sequence[str] | None = None) -> int:
+    """The command as a function of its words; returns the exit code."""
+    return main(HELP, EvaluateArguments, run, words)
+
+
+if __name__ == "__main__":
+    leave_current_folder()
+    sys.exit(door())

@@ -1,0 +1,61 @@
+"""HOTA (Luiten et al., 2021) of masks, computed by trackeval from the overlaps of each frame. Nothing is written.
+
+A detection is a mask that is not empty; the similarity of two is their IoU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.arrays import Int64Array
+from pipeline.errors import ConfigError
+from pipeline.quality.alignment import AlignedFrames, frame_overlaps
+from pipeline.quality.masks import VideoMasks
+
+
+class Hota:
+    """Adds up videos. Raises `ConfigError` if trackeval is not installed."""
+
+    def __init__(self) -> None:
+        try:
+            from trackeval.metrics.hota import HOTA
+        except ImportError as error:
+            raise ConfigError(
+                'hota=true needs trackeval: pip install "maskmill[evaluate]" and pip install --no-deps trackeval'
+            ) from error
+        self._metric = HOTA()
+        self._total: dict[str, Any] | None = None
+
+    def add(self, predicted: VideoMasks, true: VideoMasks, frames: AlignedFrames) -> None:
+        """Count one video, on its paired frames."""
+        overlaps = list(frame_overlaps(true, predicted, frames))
+        true_ids, num_true = _numbered([shown.true_A for shown in overlaps])
+        predicted_ids, num_predicted = _numbered([shown.predicted_B for shown in overlaps])
+        found = self._metric.eval_sequence(
+            {
+                "num_timesteps": len(overlaps),
+                "gt_ids": true_ids,
+                "tracker_ids": predicted_ids,
+                "similarity_scores": [shown.iou_AB for shown in overlaps],
+                "num_gt_ids": num_true,
+                "num_tracker_ids": num_predicted,
+                "num_gt_dets": sum(map(len, true_ids)),
+                "num_tracker_dets": sum(map(len, predicted_ids)),
+            }
+        )
+        self._total = found if self._total is None else self._metric.combine_sequences({"a": self._total, "b": found})
+
+    def result(self) -> dict[str, float] | None:
+        """HOTA, DetA, AssA and LocA, 0 … 1, means over the thresholds of IoU 0.05 … 0.95; None without any video."""
+        if self._total is None:
+            return None
+        names = {"hota": "HOTA", "det_a": "DetA", "ass_a": "AssA", "loc_a": "LocA"}
+        return {name: float(np.mean(self._total[theirs])) for name, theirs in names.items()}
+
+
+def _numbered(places: list[Int64Array]) -> tuple[list[Int64Array], int]:
+    """Places without gaps, because trackeval takes an object that never shows for one that does."""
+    known = np.unique(np.concatenate([*places, np.zeros(0, np.int64)]))
+    return [np.searchsorted(known, one) for one in places], len(known)

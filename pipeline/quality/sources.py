@@ -1,0 +1,177 @@
+"""Where masks to compare come from: the output of a job, or a table of masks in Parquet.
+
+Both are read video by video, a group of them at a time, so that memory holds the masks of one group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+
+from pipeline import tables
+from pipeline.errors import InputError, StorageError
+from pipeline.inputs.reading import ReadPolicy, read_input
+from pipeline.inputs.table_files import table_files
+from pipeline.output.layout import LOG
+from pipeline.quality.masks import ROWS, VideoMasks, by_video
+from pipeline.redact import redact_uri
+from pipeline.storage.uris import StorageOptions, open_filesystem
+
+_MASKS_OF_A_GROUP = 100_000
+_READS = 5
+
+
+class MaskSource(Protocol):
+    """One side of a comparison."""
+
+    side: str
+    """How messages name it: `truth=…`."""
+
+    def video_ids(self) -> Sequence[str]:
+        """The videos that have masks, sorted."""
+
+    def groups(self) -> Iterator[list[str]]:
+        """The same videos in groups that are read well together."""
+
+    def read(self, video_ids: Sequence[str]) -> dict[str, VideoMasks]:
+        """The masks of those of these videos that it has."""
+
+
+class OutputMasks:
+    """The masks that a job has committed."""
+
+    def __init__(self, key: str, uri: str, options: StorageOptions | None = None) -> None:
+        self.side = f"{key}={redact_uri(uri)}"
+        self.job = tables.open(uri, dict(options or {}))
+        videos = self.job.videos().select(["video_id", "segment", "num_masks", "num_frames"])
+        videos = videos.filter(pc.field("num_masks") > 0).sort_by([("segment", "ascending"), ("video_id", "ascending")])
+        self._videos = videos
+        self._num_frames = dict(zip(*(videos[name].to_pylist() for name in ("video_id", "num_frames")), strict=True))
+
+    def video_ids(self) -> Sequence[str]:
+        """See `MaskSource`."""
+        return sorted(self._num_frames)
+
+    def groups(self) -> Iterator[list[str]]:
+        """See `MaskSource`: videos of one segment, because its files are then opened once for many of them."""
+        group: list[str] = []
+        size = 0
+        for video_id, num_masks in zip(
+            *(self._videos[name].to_pylist() for name in ("video_id", "num_masks")), strict=True
+        ):
+            if group and size + num_masks > _MASKS_OF_A_GROUP:
+                yield group
+                group, size = [], 0
+            group.append(video_id)
+            size += num_masks
+        if group:
+            yield group
+
+    def read(self, video_ids: Sequence[str]) -> dict[str, VideoMasks]:
+        """See `MaskSource`."""
+        columns = {name: ds.field(name).cast(ROWS.field(name).type) for name in ROWS.names if name != "rle"}
+        wanted = columns | {"rle": ds.field("rle")}
+        for _ in range(_READS):
+            try:
+                rows = self.job.masks(video_ids).to_table(columns=wanted).select(ROWS.names)
+                break
+            except FileNotFoundError:
+                self.job.refresh()
+        else:
+            raise StorageError(f"{self.side}: segments vanish while they are read. Try again.")
+        return {video.video_id: self._with_all_frames(video) for video in by_video(rows, self.side)}
+
+    def _with_all_frames(self, video: VideoMasks) -> VideoMasks:
+        """Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them."""
+        step = int(np.gcd.reduce(np.diff(video.frames_T, prepend=0))) or 1
+        every = np.arange(self._num_frames[video.video_id], dtype=np.int64) * step
+        if not np.isin(video.frames_T, every).all():
+            return video
+        pts = np.full(len(every), np.nan)
+        pts[np.searchsorted(every, video.frames_T)] = video.pts_T
+        return VideoMasks(video.video_id, video.size_hw, every, pts, video.tracks)
+
+
+class TableMasks:
+    """Masks in Parquet: columns `video_id`, `object_id`, `rle` (or `mask_rle`), and `frame_index` or `pts_seconds`.
+
+    `uri` is a file, a folder or a glob. Raises `InputError` for what is no such table.
+    """
+
+    def __init__(self, key: str, uri: str, options: StorageOptions | None = None) -> None:
+        self.side = f"{key}={redact_uri(uri)}"
+        self._dataset = read_input(key, uri, ReadPolicy(), lambda: _dataset(key, uri, options))
+        names = set(self._dataset.schema.names)
+        self._rle = "mask_rle" if "mask_rle" in names and "rle" not in names else "rle"
+        lacking = [name for name in ("video_id", "object_id", self._rle) if name not in names]
+        if not names & {"frame_index", "pts_seconds"}:
+            lacking.append("frame_index or pts_seconds")
+        if lacking:
+            raise InputError(
+                f"{self.side}: a table of masks needs the columns video_id, object_id, frame_index (or pts_seconds) "
+                f"and rle; it lacks {', '.join(lacking)}"
+            )
+
+    def video_ids(self) -> Sequence[str]:
+        """See `MaskSource`."""
+        found: set[str] = set()
+        for batch in self._dataset.to_batches(columns=["video_id"]):
+            found.update(pc.unique(batch["video_id"].cast(pa.string())).to_pylist())
+        return sorted(found - {None})
+
+    def groups(self) -> Iterator[list[str]]:
+        """See `MaskSource`."""
+        video_ids = self.video_ids()
+        yield from (list(video_ids[begin : begin + 100]) for begin in range(0, len(video_ids), 100))
+
+    def read(self, video_ids: Sequence[str]) -> dict[str, VideoMasks]:
+        """See `MaskSource`."""
+        schema = self._dataset.schema
+        present = [name for name in ROWS.names if name in schema.names and name != "rle"]
+        where = ds.field("video_id").cast(pa.string()).isin(pa.array(video_ids, pa.string()))
+        rows = self._dataset.to_table(columns=[*present, self._rle], filter=where)
+        return {video.video_id: video for video in by_video(as_rows(rows, self._rle, self.side), self.side)}
+
+
+def as_rows(rows: pa.Table, rle: str, side: str) -> pa.Table:
+    """Rows of a stranger in the columns of `ROWS`. Raises `InputError` for values that do not fit."""
+    columns = []
+    for field in ROWS:
+        name = rle if field.name == "rle" else field.name
+        column = rows[name] if name in rows.column_names else pa.nulls(rows.num_rows, field.type)
+        try:
+            columns.append(_as_rle(column) if field.name == "rle" else column.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
+            raise InputError(f"{side}: column {name} is {column.type}, expected {field.type}") from error
+    return pa.Table.from_arrays(columns, schema=ROWS)
+
+
+def _as_rle(column: Any) -> Any:
+    """Counts may be binary, as pycocotools gives them, and sizes of any kind of integer."""
+    if pa.types.is_null(column.type):
+        return column.cast(ROWS.field("rle").type)
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    parts = [pc.struct_field(whole, name).cast(ROWS.field("rle").type.field(name).type) for name in ("size", "counts")]
+    return pa.StructArray.from_arrays(parts, ["size", "counts"], mask=pc.is_null(whole))
+
+
+def is_output(uri: str, options: StorageOptions | None) -> bool:
+    """Whether a job has written there."""
+    filesystem, path = open_filesystem(uri, options)
+    return bool(filesystem.exists(f"{str(path).rstrip('/')}/{LOG}"))
+
+
+def _dataset(key: str, uri: str, options: StorageOptions | None) -> ds.Dataset:
+    files = table_files(key, uri, options).files
+    filesystem, _ = open_filesystem(files[0], options)
+    paths = [str(open_filesystem(file, options)[1]) for file in files]
+    try:
+        return ds.dataset(paths, format="parquet", filesystem=pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)))
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{key}: {redact_uri(uri)} is no Parquet file; give format= for other formats") from error

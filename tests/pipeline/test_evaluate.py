@@ -1,0 +1,212 @@
+"""`python -m pipeline.evaluate`: masks of a job against true ones, judged by vos-benchmark and trackeval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from vos_benchmark.benchmark import VideoEvaluator
+from vos_benchmark.evaluator import Evaluator
+
+from pipeline.evaluate import door
+from tests.support.masks import Drawn, write_output, write_table
+
+SIZE_HW = (60, 80)
+
+
+def disc(x: float, y: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
+    return np.hypot(columns - x, rows - y) < radius
+
+
+def track(x: float, y: float, radius: float, frames: range, num_frames: int = 8) -> np.ndarray:
+    """A disc that drifts and shows on these frames."""
+    hidden = np.zeros(SIZE_HW, bool)
+    return np.stack([disc(x + 2 * t, y, radius) if t in frames else hidden for t in range(num_frames)])
+
+
+def truth() -> dict[str, dict[int, np.ndarray]]:
+    """One object throughout, one that enters late, one that hides in between, one on the first frame alone."""
+    return {
+        "late": {1: track(12, 14, 9, range(8)), 2: track(20, 42, 10, range(3, 8))},
+        "gaps": {1: track(12, 14, 9, range(8)), 2: track(20, 42, 10, range(1)), 7: track(50, 15, 8, range(5, 7))},
+        "seen twice": {1: track(30, 30, 12, range(8)) & ~track(30, 30, 12, range(3, 5))},
+    }
+
+
+def found() -> dict[str, dict[int, np.ndarray]]:
+    """What a job made of it: moved a little, seen too early, lost, and an object that is not there."""
+    return {
+        "late": {1: track(13, 14, 9, range(8)), 2: track(21, 43, 9, range(1, 7)), 5: track(60, 50, 5, range(4))},
+        "gaps": {1: track(12, 16, 9, range(2, 8)), 2: track(20, 42, 10, range(2)), 7: track(50, 15, 8, range(8))},
+        "seen twice": {1: track(31, 30, 12, range(8))},
+    }
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """An output and a table of the truth."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    return write_output(folder / "out", found()), write_table(folder / "truth.parquet", truth())
+
+
+def evaluate(folders: tuple[str, str], to: Path, *words: str) -> tuple[dict[tuple[str, str], dict[str, Any]], pa.Table]:
+    """Rows by video and true object, and the summary."""
+    output, true = folders
+    assert door([f"output={output}", f"truth={true}", f"to={to}", *words]) == 0
+    objects = pq.read_table(to / "objects.parquet").to_pylist()
+    return {(row["video_id"], row["true_object_id"]): row for row in objects}, pq.read_table(to / "summary.parquet")
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert door(words) == 2
+    return capsys.readouterr().err
+
+
+def png_tree(folder: Path, videos: Drawn) -> Path:
+    for video_id, masks in videos.items():
+        (folder / video_id).mkdir(parents=True)
+        for frame in range(8):
+            labels = np.zeros(SIZE_HW, np.uint8)
+            for object_id, masks_THW in masks.items():
+                labels[masks_THW[frame]] = object_id
+            Image.fromarray(labels).save(folder / video_id / f"{frame:05}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("convention", "skips"), [("sa_v", True), ("all", False)])
+def test_scores_are_those_of_vos_benchmark_on_the_same_masks(
+    convention: str, skips: bool, folders: tuple[str, str], tmp_path: Path
+) -> None:
+    rows, summary = evaluate(folders, tmp_path / "to", f"convention={convention}", "prompted=include")
+    trees = png_tree(tmp_path / "true", truth()), png_tree(tmp_path / "found", found())
+    expected: dict[tuple[str, str], tuple[float, float]] = {}
+    for video_id in truth():
+        _, ious, boundaries = VideoEvaluator(*trees, skip_first_and_last=skips)(video_id)
+        expected |= {(video_id, str(one)): (ious[one] / 100, boundaries[one] / 100) for one in ious}
+    assert set(rows) == set(expected)
+    for key, scores in expected.items():
+        assert (rows[key]["j"], rows[key]["f"]) == pytest.approx(scores, abs=1e-9), key
+    first = summary.to_pylist()[0]
+    mean_j, mean_f = np.mean(list(expected.values()), axis=0)
+    assert (first["j"], first["f"]) == pytest.approx((mean_j, mean_f), abs=1e-9)
+    assert first["j_and_f"] == pytest.approx((mean_j + mean_f) / 2, abs=1e-9)
+    assert 0.3 < mean_f < 0.9, "the clips must be neither all right nor all wrong"
+
+
+def test_davis_counts_the_objects_of_the_first_frame_on_all_inner_frames(
+    folders: tuple[str, str], tmp_path: Path
+) -> None:
+    rows, _ = evaluate(folders, tmp_path, "convention=davis", "prompted=include")
+    assert set(rows) == {("late", "1"), ("gaps", "1"), ("gaps", "2"), ("seen twice", "1")}
+    for (video_id, object_id), row in rows.items():
+        evaluator, number = Evaluator(), int(object_id)
+        evaluator.objects_in_gt.add(number)  # as DAVIS has it: known from the first frame on, which is not scored
+        for frame in range(1, 7):
+            sides = (found()[video_id][number][frame], truth()[video_id][number][frame])
+            evaluator.feed_frame(*(side.astype(np.uint8) * number for side in sides))
+        j, f = evaluator.conclude()
+        assert (row["j"] * 100, row["f"] * 100) == pytest.approx((j[number], f[number]), abs=1e-9)
+        assert row["num_frames"] == 6
+
+
+def test_prompted_frames_do_not_count_unless_they_are_asked_for(folders: tuple[str, str], tmp_path: Path) -> None:
+    without, _ = evaluate(folders, tmp_path / "without")
+    with_them, _ = evaluate(folders, tmp_path / "with", "prompted=include")
+    one, other = without["late", "1"], with_them["late", "1"]
+    assert (one["num_frames"], one["num_prompted"]) == (7, 1)
+    assert (other["num_frames"], other["num_prompted"]) == (8, 0)
+    # Object 2 shows from frame 1 on in the output, and was prompted on frame 0: nothing of it is left out.
+    assert (without["late", "2"]["num_frames"], without["late", "2"]["num_prompted"]) == (7, 0)
+
+
+def test_a_row_says_where_and_how_an_object_is_wrong(folders: tuple[str, str], tmp_path: Path) -> None:
+    rows, _ = evaluate(folders, tmp_path, "prompted=include")
+    early = rows["late", "2"]
+    assert (early["num_missed"], early["num_invented"], early["num_hidden"]) == (1, 2, 2)
+    assert (early["worst_frame"], early["worst_j"], early["length"]) == (1, 0.0, 5)
+    areas = [mask.sum() for mask in truth()["late"][2][3:]]
+    assert early["true_area_mean"] == pytest.approx(np.mean(areas))
+
+
+def test_objects_with_other_ids_are_paired_by_overlap(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = {video_id: {id_ + 100: masks for id_, masks in tracks.items()} for video_id, tracks in truth().items()}
+    table = write_table(tmp_path / "renamed.parquet", renamed)
+    words = [f"output={folders[0]}", f"truth={table}"]
+    message = refused(words, capsys)
+    assert "has the objects 101, 102, 107, the output has 1, 2, 7: none is the same; give match=iou" in message
+    expected, _ = evaluate(folders, tmp_path / "by_id")
+    rows, _ = evaluate((folders[0], table), tmp_path / "by_iou", "match=iou")
+    assert {(video, str(int(one) - 100)): row["j_and_f"] for (video, one), row in rows.items()} == {
+        key: row["j_and_f"] for key, row in expected.items()
+    }
+    assert rows["gaps", "107"]["object_id"] == "7"
+
+
+def test_frames_are_paired_by_time_where_they_are_counted_otherwise(folders: tuple[str, str], tmp_path: Path) -> None:
+    by_index, _ = evaluate(folders, tmp_path / "by_index")
+    rows = pq.read_table(folders[1])
+    times = pa.array((rows["frame_index"].to_numpy() + 0.2) / 24)
+    pq.write_table(rows.drop_columns("frame_index").append_column("pts_seconds", times), tmp_path / "timed.parquet")
+    by_time, _ = evaluate((folders[0], str(tmp_path / "timed.parquet")), tmp_path / "by_time", "frames=time")
+    assert {key: (row["j"], row["num_frames"]) for key, row in by_time.items()} == {
+        key: (row["j"], row["num_frames"]) for key, row in by_index.items()
+    }
+
+
+def test_frames_that_were_not_labeled_are_left_out_and_counted(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = write_output(tmp_path / "out", found(), stride=2)
+    rows, _ = evaluate((output, folders[1]), tmp_path / "to", "prompted=include")
+    assert rows["late", "1"]["num_frames"] == 4
+    assert rows["late", "1"]["num_unpaired"] == 4
+    assert "left out 12 annotated frames that the output has not labeled" in capsys.readouterr().out
+
+
+def test_the_output_of_a_job_is_a_truth_and_equals_itself(folders: tuple[str, str], tmp_path: Path) -> None:
+    _, summary = evaluate((folders[0], folders[0]), tmp_path)
+    first = summary.to_pylist()[0]
+    assert (first["num_objects"], first["j"], first["f"]) == (7, 1.0, 1.0)
+
+
+def test_videos_that_the_output_lacks_are_refused_left_out_or_counted_as_not_found(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = truth() | {"new": {1: track(12, 14, 9, range(8))}}
+    table = write_table(tmp_path / "truth.parquet", more)
+    message = refused([f"output={folders[0]}", f"truth={table}", f"to={tmp_path / 'to'}"], capsys)
+    assert "1 video of 4 without masks in output=" in message
+    assert "new; label them, or give missing=skip" in message
+    assert not (tmp_path / "to").exists()
+    skipped, _ = evaluate((folders[0], table), tmp_path / "skip", "missing=skip")
+    assert "left out 1 video without masks in the output: new" in capsys.readouterr().out
+    counted, _ = evaluate((folders[0], table), tmp_path / "empty", "missing=empty")
+    assert set(counted) - set(skipped) == {("new", "1")}
+    assert (counted["new", "1"]["j"], counted["new", "1"]["object_id"]) == (0.0, None)
+
+
+def test_a_truth_that_does_not_fit_is_named_with_the_remedy(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = f"output={folders[0]}"
+    small = {"late": {1: np.ones((8, 30, 40), bool)}}
+    message = refused([output, f"truth={write_table(tmp_path / 'small.parquet', small)}"], capsys)
+    assert "video 'late' has masks of 40 x 30 pixels there, and of 80 x 60 in the output" in message
+    assert "bring the truth to 80 x 60" in message
+    message = refused([output, f"truth={folders[1]}", "videos=[nope]"], capsys)
+    assert "videos=nope: truth=" in message
+    assert "has no masks of it; it has gaps, late, seen twice" in message
+    (tmp_path / "other.parquet").write_bytes(b"no table")
+    assert "is no Parquet file" in refused([output, f"truth={tmp_path / 'other.parquet'}"], capsys)
+    assert "does not exist" in refused([output, f"truth={tmp_path / 'gone.parquet'}"], capsys)
+    pq.write_table(pa.table({"video_id": ["late"], "object_id": [1]}), tmp_path / "narrow.parquet")
+    message = refused([output, f"truth={tmp_path / 'narrow.parquet'}"], capsys)
+    assert "it lacks rle, frame_index or pts_seconds" in message
