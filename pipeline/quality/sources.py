@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from pipeline import tables
-from pipeline.errors import InputError, StorageError
+from pipeline.errors import InputError
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.table_files import table_files
 from pipeline.output.layout import LOG
@@ -24,7 +24,6 @@ from pipeline.redact import redact_uri
 from pipeline.storage.uris import StorageOptions, open_filesystem
 
 _MASKS_OF_A_GROUP = 100_000
-_READS = 5
 
 
 class MaskSource(Protocol):
@@ -75,17 +74,9 @@ class OutputMasks:
 
     def read(self, video_ids: Sequence[str]) -> dict[str, VideoMasks]:
         """See `MaskSource`."""
-        columns = {name: ds.field(name).cast(ROWS.field(name).type) for name in ROWS.names if name != "rle"}
-        wanted = columns | {"rle": ds.field("rle")}
-        for _ in range(_READS):
-            try:
-                rows = self.job.masks(video_ids).to_table(columns=wanted).select(ROWS.names)
-                break
-            except FileNotFoundError:
-                self.job.refresh()
-        else:
-            raise StorageError(f"{self.side}: segments vanish while they are read. Try again.")
-        return {video.video_id: self._with_all_frames(video) for video in by_video(rows, self.side)}
+        rows = self.job.masks(video_ids, columns=ROWS.names).to_table()
+        videos = by_video(as_rows(rows, "rle", self.side), self.side)
+        return {video.video_id: self._with_all_frames(video) for video in videos}
 
     def _with_all_frames(self, video: VideoMasks) -> VideoMasks:
         """Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them."""
