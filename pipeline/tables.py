@@ -111,7 +111,14 @@ class JobTables:
         `to_table()`, `to_pandas()`, `to_polars()` or `to_duckdb()`, reads these columns only, and opens no segment that
         the log, which knows the first and last id of each, or the statistics of its row groups rule out.
         """
-        return Rows(partial(self._dataset, "masks", video_ids), partial(self._up_to_date, "masks"), columns, where)
+        chosen = None if video_ids is None else list(video_ids)
+        return Rows(
+            partial(self._files, "masks", chosen),
+            partial(self._up_to_date, "masks"),
+            columns,
+            where,
+            None if chosen is None else _is_one_of(chosen),
+        )
 
     def tracks(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own."""
@@ -250,17 +257,21 @@ class JobTables:
         raise StorageError(f"{self._storage}/{table}: segments vanish while they are read. Try again.")
 
     def _dataset(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
+        files = self._files(table, video_ids)
+        return files if video_ids is None else files.filter(_is_one_of(video_ids))
+
+    def _files(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
+        """The segments that have rows of these videos, with what the log knows of each."""
         filesystem, root = self._storage.arrow_filesystem()
         names = self._segments(table, video_ids)
         paths = [f"{root}/{segment_object(table, name)}" for name in names]
-        dataset = ds.FileSystemDataset.from_paths(
+        return ds.FileSystemDataset.from_paths(
             paths,
             schema=TABLES[table],
             format=ds.ParquetFileFormat(),
             filesystem=filesystem,
             partitions=[self._known_of(name) for name in names] if video_ids is None else None,
         )
-        return dataset if video_ids is None else dataset.filter(_is_one_of(video_ids))
 
     def _known_of(self, name: str) -> ds.Expression:
         """What the log says of the rows of a segment: where a filter contradicts it, nothing of it is opened."""

@@ -1,9 +1,11 @@
-"""Rows of a table that are read when they are asked for, and then only the columns and parts of files that are."""
+"""Rows of `masks` that are read when they are asked for, and then only the columns and parts of files that are."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -49,14 +51,14 @@ class UpToDate(Protocol):
 
 
 class Rows:
-    """Rows of one table, in `columns` and where `where` holds. Nothing is read before one of its methods is called.
+    """Rows of `masks`, in `columns` and where `where` holds. Nothing is read before one of its methods is called.
 
     Args:
-        open_dataset: makes the Arrow dataset of the files that count now.
+        open_dataset: makes the Arrow dataset of the files that count now; it has no condition of its own.
         up_to_date: calls a function, and calls it again with newer files where those of before are gone.
         columns: names of columns; None are all.
         where: an expression of Arrow, or a text as `predicted_iou < 0.7 and area > 100` (see `pipeline.output.where`).
-        name: of the table.
+        within: what holds of these rows besides `where`, and is not worth telling.
 
     Raises `KeyError` for a column that there is not, and `WrongCondition`.
     """
@@ -67,18 +69,19 @@ class Rows:
         up_to_date: UpToDate,
         columns: Sequence[str] | None = None,
         where: Condition | None = None,
-        name: str = "masks",
+        within: ds.Expression | None = None,
     ) -> None:
         self._open = open_dataset
         self._up_to_date = up_to_date
-        self._name = name
         self._where = where
         everything: pa.Schema = open_dataset().schema
-        self._condition = None if where is None else condition(where, everything)
+        self._within = within
+        parts = [part for part in (within, None if where is None else condition(where, everything)) if part is not None]
+        self._condition: ds.Expression | None = reduce(operator.and_, parts) if parts else None
         self._columns = None if columns is None else list(columns)
         for column in self._columns or []:
             if column not in everything.names:
-                raise KeyError(f"{name} has no column {column!r}; it has {', '.join(everything.names)}")
+                raise KeyError(f"masks has no column {column!r}; it has {', '.join(everything.names)}")
         names = everything.names if self._columns is None else self._columns
         self.schema: pa.Schema = pa.schema([everything.field(column) for column in names])
 
@@ -100,9 +103,11 @@ class Rows:
         """All of them as an Arrow table."""
         return self._up_to_date(lambda: self.scanner(columns, filter).to_table())
 
-    def to_batches(self, batch_size: int = 16_384) -> Iterator[pa.RecordBatch]:
-        """All of them, a bounded number at a time."""
-        yield from self.scanner(batch_size=batch_size).to_batches()
+    def to_batches(
+        self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **options: Any
+    ) -> Iterator[pa.RecordBatch]:
+        """All of them, a bounded number at a time; `options` are those of `scanner`, as `batch_size=1024`."""
+        yield from self.scanner(columns, filter, **options).to_batches()
 
     def head(self, num_rows: int = 5) -> pa.Table:
         """The first of them."""
@@ -116,11 +121,12 @@ class Rows:
         """Those of them where this holds too."""
         found = condition(where, self._open().schema)
         both = found if self._condition is None else self._condition & found
-        return Rows(self._open, self._up_to_date, self._columns, both, self._name)
+        return Rows(self._open, self._up_to_date, self._columns, both, self._within)
 
     def get_fragments(self, filter: ds.Expression | None = None) -> Iterator[ds.Fragment]:
-        """Files that can hold such rows, by what the log knows."""
-        return iter(self.dataset.get_fragments(filter))
+        """Files that can hold such rows, by what the log knows. None of them is opened."""
+        conditions = [one for one in (self._condition, filter) if one is not None]
+        return iter(self._open().get_fragments(reduce(operator.and_, conditions) if conditions else None))
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """For polars, duckdb and others: `polars.DataFrame(rows)`, `duckdb.sql("select … from rows")`."""
@@ -155,9 +161,10 @@ class Rows:
         return self._up_to_date(self._plan)
 
     def _plan(self) -> ReadPlan:
-        every = list(self._open().get_fragments())
-        wanted = set(self.schema.names) | _columns_of(self._condition, self._open().schema)
-        left = {one.path for one in self.dataset.get_fragments(self._condition)}
+        dataset = self._open()
+        every = list(dataset.get_fragments())
+        wanted = set(self.schema.names) | _columns_of(self._condition, dataset.schema)
+        left = {one.path for one in dataset.get_fragments(self._condition)}
         num_files = num_groups = of_groups = num_bytes = of_bytes = 0
         for fragment in every:
             of_groups += len(fragment.row_groups)
@@ -172,7 +179,7 @@ class Rows:
 
     def __repr__(self) -> str:
         where = "" if self._where is None else f" where {self._where}"
-        return f"<rows of {self._name}{where}, not read yet: {', '.join(self.schema.names)}>"
+        return f"<rows of masks{where}, not read yet: {', '.join(self.schema.names)}>"
 
     def _repr_html_(self) -> str:
         """For Jupyter: the first few, without run lengths."""
@@ -180,7 +187,7 @@ class Rows:
         rows = self._up_to_date(lambda: self.scanner(plain, batch_size=_SHOWN_ROWS).head(_SHOWN_ROWS))
         where = "" if self._where is None else f" where {self._where}"
         note = f"the first {counted(rows.num_rows, 'row')}" if rows.num_rows else "no rows"
-        return card(f"rows of {self._name}{where}", [], note, rows)
+        return card(f"rows of masks{where}", [], note, rows)
 
 
 def _columns_of(expression: ds.Expression | None, schema: pa.Schema) -> set[str]:

@@ -42,7 +42,7 @@ class SourceFile:
     storage_options: StorageOptions | None = None
 
     def frames(self, positions: Sequence[FramePosition]) -> Iterator[tuple[FramePosition, UInt8Array]]:
-        """The frames at these positions, uint8 RGB `[H, W, 3]`, upright as its masks are; in the order of the file.
+        """The frames at these positions, which ascend, uint8 RGB `[H, W, 3]`, upright as its masks are.
 
         Raises:
             MediaError: the video's bytes were in a table, or its file is gone or cannot be read.
@@ -97,10 +97,11 @@ class SourceFile:
         self, media: Media, positions: Sequence[FramePosition]
     ) -> Iterator[tuple[FramePosition, UInt8Array]]:
         self._check_bytes(media)
-        with VideoFrames(media, prompted=positions) as frames:
+        # Each prompted position is decoded to be sure of it, which takes long for many; so only the last one is.
+        with VideoFrames(media, prompted=positions[-1:]) as frames:
             self._check_size(media, frames.size_hw)
             self._check_length(media, frames.info.num_frames_claimed)
-            by_label = {frames.locate(position): position for position in positions}
+            by_label = {frames.find(position): position for position in positions}
             if None in by_label:
                 raise self._other_times(media, by_label[None])
             if len(by_label) < len(positions):

@@ -218,6 +218,14 @@ class VideoFrames:
         frame = self._found[position]
         return None if frame is None else self._index.label_of(frame)
 
+    def find(self, position: FramePosition) -> int | None:
+        """Label of a position before the last of the `prompted` ones, `None` where there is no frame with a label.
+
+        Frames that were counted and not decoded are taken at their word: see `position` when they are.
+        """
+        frame = self._index.find(position)
+        return None if frame is None else self._index.label_of(frame)
+
     def absence(self, position: FramePosition) -> str:
         """Why one of the `prompted` positions has no label, and the remedy."""
         return self._report.absence(position, self._found[position])
