@@ -130,11 +130,11 @@ class JobArguments(Group):
 
 _TOLD = (ConfigError, InputError, FileNotFoundError, NewerVersion, UnusableStore, StorageError, ClusterDown)
 
-Arguments = TypeVar("Arguments", bound=JobArguments)
+Arguments = TypeVar("Arguments", bound=Group)
 
 
-def describe_arguments(kind: type[JobArguments]) -> str:
-    """The keys of a command on an existing job, for its help."""
+def describe_arguments(kind: type[Group]) -> str:
+    """The keys of a command for its help."""
     return "\n".join(map(describe_key, keys(kind)))
 
 
@@ -152,8 +152,12 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
         values = OmegaConf.to_container(OmegaConf.from_dotlist(pairs), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the arguments cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict) or not values.get("output"):
-        raise ConfigError("output= is missing: give the folder or URI of the job")
+    assert isinstance(values, dict)
+    for name, field in kind.model_fields.items():
+        key = field.alias or name
+        if field.is_required() and values.get(key) in (None, ""):
+            told = (field.description or "").rstrip(".")
+            raise ConfigError(f"{key}= is missing: give {told[:1].lower()}{told[1:]}")
     return checked(kind, values)
 
 
@@ -176,15 +180,7 @@ def main(
     try:
         with ended_by_signals():
             return command(parse(kind, words))
-    except (
-        ConfigError,
-        InputError,
-        FileNotFoundError,
-        NewerVersion,
-        UnusableStore,
-        StorageError,
-        ClusterDown,
-    ) as error:
+    except _TOLD as error:
         return explain(error)
     except KeyboardInterrupt:
         return ExitCode.STOPPED

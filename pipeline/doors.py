@@ -18,6 +18,7 @@ DOORS = {
     "status": "how a job stands, running or not",
     "compact": "merge the small files of a job",
     "evaluate": "how good the masks are, against true ones",
+    "prompts": "make a table of prompts of labels in other formats: COCO, CVAT, YOLO, …",
     "export": "write the masks in a format that others read: COCO, YouTube-VIS, …",
 }
 """The commands, a line each. Whoever adds a door adds its line here."""

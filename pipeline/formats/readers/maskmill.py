@@ -21,7 +21,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
         job = tables.open(files.uri, dict(options.storage_options or {}))
     except FileNotFoundError as error:
         raise InputError(f"{files.key}: {error}") from error
-    for batch in job.masks().to_batches(columns=_COLUMNS, batch_size=1024):
+    for batch in job.masks(columns=_COLUMNS).to_batches(batch_size=1024):
         for row in batch.to_pylist():
             height, width = row["rle"]["size"]
             frame = LabelFrame(row["frame_index"], row["pts_seconds"])

@@ -1,0 +1,186 @@
+"""The videos that labels name, held against those of `videos=`: whose id is meant, how large it is, which frame."""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, open_reader
+from pipeline.errors import InputError
+from pipeline.formats.label import LabelFrame, SizeHW, number_in_name
+from pipeline.inputs.columns import VIDEOS_IN
+from pipeline.inputs.shards import ParquetShards
+from pipeline.inputs.video_files import find_videos
+from pipeline.records import VideoSource, WorkItem
+from pipeline.storage.uris import StorageOptions, absolute_uri
+from pipeline.video.media import open_media
+
+_SUFFIXES = (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video says of itself. `pictures` are the names of its frames without their endings, of a folder."""
+
+    size_hw: SizeHW
+    num_frames: int | None
+    pictures: Mapping[str, int] | None = None
+
+
+class LabelVideos:
+    """The ids of videos by the names that labels give them.
+
+    Without `videos=` the names are the ids. With it a name means the video of that id, or of that file, or else the
+    one video whose last part without an ending is the same. Up to `num_opened` videos are opened for their size.
+    """
+
+    def __init__(
+        self, videos: str | None, storage_options: StorageOptions | None = None, num_opened: int = 100
+    ) -> None:
+        self._options = storage_options
+        self._left_to_open = num_opened
+        self._uris: dict[str, str | None] | None = None
+        self._by_stem: dict[str, list[str]] = {}
+        self._other_names: Mapping[str, str] = {}
+        self._names: dict[str, str | None] = {}
+        self._facts: dict[str, VideoFacts | None] = {}
+        self.has_ranges = False
+        self.num_not_opened = 0
+        if videos is not None:
+            self._read(videos)
+
+    def _read(self, videos: str) -> None:
+        table = find_videos(videos, self._options) or ParquetShards("videos", videos, VIDEOS_IN, self._options)
+        self._uris = {}
+        for batch in table.read(("video_id", "uri", "start_seconds")):
+            ids, uris, starts = (batch.rows.column(place) for place in range(3))
+            self.has_ranges |= starts.null_count < len(starts)
+            folder = table.folders[batch.file_number] if not hasattr(table, "root") else ""
+            for video_id, uri in zip(ids.to_pylist(), uris.to_pylist(), strict=True):
+                self._uris[video_id] = absolute_uri(uri, folder) if uri and folder else uri
+        self._other_names = table.other_names()
+        for video_id in self._uris:
+            self._by_stem.setdefault(_stem(video_id), []).append(video_id)
+
+    def id_of(self, name: str) -> str | None:
+        """The id of the video with this name; None if `videos=` has none. Raises `ValueError` if several are meant."""
+        if name not in self._names:
+            self._names[name] = self._find(name)
+        return self._names[name]
+
+    def _find(self, name: str) -> str | None:
+        if self._uris is None:
+            if not name:
+                raise ValueError("the format names no video; give video=, the id of the video")
+            return name
+        if not name:
+            if len(self._uris) == 1:
+                return next(iter(self._uris))
+            raise ValueError(
+                f"the format names no video, and videos= has {len(self._uris)}; give video=, the id of the video"
+            )
+        if name in self._uris:
+            return name
+        if name in self._other_names:
+            return self._other_names[name]
+        alike = self._by_stem.get(_stem(name), [])
+        if len(alike) > 1:
+            raise ValueError(
+                f"video {name!r} may be {alike[0]!r} or {alike[1]!r}; name it by its whole id, or give a "
+                "narrower videos="
+            )
+        if not alike:
+            return None
+        others = [other for other, video_id in self._names.items() if video_id == alike[0] and other != name]
+        if others:
+            raise ValueError(f"{others[0]!r} and {name!r} would both be video {alike[0]!r}; rename one of them")
+        return alike[0]
+
+    def unknown(self, name: str) -> str:
+        """What to say of a name that no video has."""
+        close = difflib.get_close_matches(name, list(self._uris or ())[:10_000], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        some = ", ".join(map(repr, list(self._uris or ())[:3]))
+        return (
+            f"videos= has no video {name!r} (it has {some} …){hint}; correct the name, or give unknown_videos=skip to "
+            "leave such labels out"
+        )
+
+    def facts(self, video_id: str) -> VideoFacts | None:
+        """What the video says of itself; None without `videos=`, and once enough videos were opened."""
+        if self._uris is None:
+            return None
+        if video_id not in self._facts:
+            if self._left_to_open <= 0:
+                self.num_not_opened += 1
+                self._facts[video_id] = None
+                return None
+            self._left_to_open -= 1
+            self._facts[video_id] = self._look(video_id, self._uris[video_id])
+        return self._facts[video_id]
+
+    def _look(self, video_id: str, uri: str | None) -> VideoFacts | None:
+        if uri is None:
+            return None
+        item = WorkItem(video_id, VideoSource(uri=uri), (), "")
+        try:
+            with open_media(item, self._options) as media:
+                info = open_reader(media, 1).info()
+        except MediaError as error:
+            raise InputError(f"videos: {video_id!r} cannot be opened: {error}") from error
+        names = [posixpath.splitext(name)[0] for name in media.file_names] if media.is_folder else None
+        pictures = None if names is None else {name: number for number, name in enumerate(names)}
+        return VideoFacts(info.size_hw, len(names) if names else info.num_frames_claimed, pictures)
+
+    def frame_index(self, video_id: str, frame: LabelFrame, first_number: int) -> int | None:
+        """The number of a frame in its video; None where a label says a time alone.
+
+        A number that the format says counts. The name of a picture is looked for in the folder of the video, if that is
+        one; else its last number counts, from `first_number`. Raises `ValueError` for a frame that is not there.
+        """
+        if frame.index is None and frame.file_name is None:
+            if frame.pts_seconds is None:
+                raise ValueError("it says neither a frame nor a time")
+            return None
+        facts = self.facts(video_id)
+        if frame.index is not None:
+            number = frame.index
+        elif facts is not None and facts.pictures is not None:
+            return _place_of(frame.file_name or "", facts.pictures)
+        else:
+            found = number_in_name(frame.file_name or "")
+            if found is None:
+                raise ValueError(
+                    f"the name {frame.file_name!r} of the picture has no number, so that its frame is unknown"
+                )
+            number = found - first_number
+        if number < 0:
+            raise ValueError(f"frame {number}: frames count from 0 here; correct first_frame, or the frame")
+        if facts is not None and facts.num_frames is not None and number >= facts.num_frames:
+            raise ValueError(
+                f"frame {number}: by its file the video has {facts.num_frames} frames, 0 to {facts.num_frames - 1}; "
+                "correct the frame, or give first_frame= if the format counts from another number"
+            )
+        return number
+
+
+def _place_of(file_name: str, pictures: Mapping[str, int]) -> int:
+    stem = posixpath.splitext(file_name)[0]
+    if stem in pictures:
+        return pictures[stem]
+    some = ", ".join(list(pictures)[:3])
+    raise ValueError(f"the folder of the video has no picture {stem!r} (it has {some} …); correct the name")
+
+
+def _stem(name: str) -> str:
+    """The last part of a name, without the ending of a video or a picture."""
+    last = posixpath.basename(name.replace("\\", "/").rstrip("/"))
+    return posixpath.splitext(last)[0] if last.lower().endswith(_SUFFIXES) else last
+
+
+def names_shown(names: Iterable[str], most: int = 5) -> str:
+    """Some names for a message."""
+    found = list(names)
+    return ", ".join(map(repr, found[:most])) + (" …" if len(found) > most else "")

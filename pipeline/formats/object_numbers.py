@@ -1,0 +1,55 @@
+"""Which `object_id` each object of other formats gets: the same for the same labels, whatever order they came in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.arrays import Int64Array
+from pipeline.formats.choosing import NO_OBJECT, LabelColumns
+from pipeline.formats.label import ObjectKey
+
+_MOST = (1 << 63) - 1
+_NUMBER = re.compile(r"(\d+)")
+
+
+def ids_of_objects(object_keys: Sequence[tuple[int, ObjectKey]]) -> Int64Array:
+    """The id of each object within its video.
+
+    Where all keys of a video are whole numbers from 0, they are the ids. Else the keys count from 1 in their natural
+    order, so that `cup 2` comes before `cup 10`.
+    """
+    ids = np.zeros(len(object_keys), dtype=np.int64)
+    by_video: dict[int, list[int]] = {}
+    for number, (video, _) in enumerate(object_keys):
+        by_video.setdefault(video, []).append(number)
+    for numbers in by_video.values():
+        keys = [object_keys[number][1] for number in numbers]
+        if all(isinstance(key, int) and 0 <= key <= _MOST for key in keys):
+            ids[numbers] = keys
+            continue
+        ranked = sorted(numbers, key=lambda number: _natural(str(object_keys[number][1])))
+        ids[ranked] = np.arange(1, len(ranked) + 1)
+    return ids
+
+
+def ids_of_labels(columns: LabelColumns, chosen: Int64Array, object_ids: Int64Array) -> Int64Array:
+    """The object id of each chosen label. Detections without an object count on from the largest id of their video."""
+    videos, objects = columns.videos[chosen], columns.objects[chosen]
+    known = objects != NO_OBJECT
+    ids = np.zeros(len(chosen), dtype=np.int64)
+    ids[known] = object_ids[objects[known]]
+    largest = np.zeros(int(columns.videos.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(largest, videos[known], ids[known])
+    loose = np.flatnonzero(~known)
+    order = loose[np.argsort(videos[loose], kind="stable")]
+    sizes = np.bincount(videos[order], minlength=len(largest)) if len(order) else np.zeros(len(largest), np.int64)
+    starts = np.cumsum(sizes) - sizes
+    ids[order] = largest[videos[order]] + 1 + np.arange(len(order)) - starts[videos[order]]
+    return ids
+
+
+def _natural(key: str) -> list[tuple[int, int, str]]:
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in _NUMBER.split(key) if part]

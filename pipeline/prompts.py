@@ -1,0 +1,178 @@
+"""`python -m pipeline.prompts from=… format=… to=prompts.parquet`: labels of other formats become prompts."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.command import ExitCode, describe_arguments, main
+from pipeline.config.columns_config import BoxFormat, OptionalColumn
+from pipeline.config.fields import AsTyped, Group
+from pipeline.config.job_config import OptionalLocalPlace, OptionalPlace, Place
+from pipeline.errors import ConfigError
+from pipeline.formats.label import ReadOptions
+from pipeline.formats.label_prompts import Account, Destination, Wishes, write_prompts
+from pipeline.formats.label_videos import LabelVideos
+from pipeline.formats.labels import FORMATS, read_labels
+from pipeline.packages import leave_current_folder
+from pipeline.redact import redact_uri
+from pipeline.text import counted, say
+
+
+class LabelColumnsConfig(Group):
+    """What the columns of a table of boxes are called, where it has others than the standard names."""
+
+    video_id: OptionalColumn = Field(default=None, description="The column of videos, or of paths of pictures.")
+    object_id: OptionalColumn = Field(default=None, description="The column that says which object it is.")
+    frame_index: OptionalColumn = Field(default=None, description="The column of frames.")
+    pts_seconds: OptionalColumn = Field(default=None, description="The column of times in the file.")
+    box: OptionalColumn = Field(default=None, description="The column of boxes, or four columns: x0,y0,x1,y1.")
+    category: OptionalColumn = Field(default=None, description="The column of categories.")
+    score: OptionalColumn = Field(default=None, description="The column of scores.")
+    mask_rle: OptionalColumn = Field(default=None, description="The column of masks, as COCO run lengths.")
+
+
+class PromptsArguments(Group):
+    """The keys of an import."""
+
+    source: Place = Field(alias="from", description="The file or folder of labels.")
+    to: Place = Field(description="The table to write, as prompts.parquet.")
+    format: str = Field(default="auto", description=f"auto looks at the file, or one of {', '.join(FORMATS)}.")
+    videos: OptionalPlace = Field(
+        default=None,
+        description="The videos of the job, as in pipeline.run: names, sizes and frames are held against them.",
+    )
+    frames: str = Field(
+        default="first",
+        description="Which frames of an object become prompts: first, best (the highest score), every:N (the first "
+        "label in each N frames) or all.",
+    )
+    kind: Literal["best", "box", "mask", "points"] = Field(
+        default="best",
+        alias="as",
+        description="What of a label becomes the prompt: its box, its mask, or points, a click well inside its mask; "
+        "best is the mask where there is one, else the box.",
+    )
+    min_score: float | None = Field(default=None, description="Labels with a lower score are left out.")
+    min_area: float | None = Field(default=None, description="Labels with fewer pixels are left out.")
+    categories: tuple[str, ...] = Field(default=(), description="The categories that are taken; [] is all.")
+    video: Annotated[str | None, AsTyped("the id of a video")] = Field(
+        default=None, description="The video of all labels, where the format names none."
+    )
+    first_frame: int | None = Field(
+        default=None, description="The number that the format gives the first frame; null is the format's own rule."
+    )
+    size: tuple[int, ...] | None = Field(
+        default=None, description="Height and width of the pictures, where neither the format nor videos= says them."
+    )
+    images: OptionalPlace = Field(
+        default=None, description="The COCO or YouTube-VIS file whose images or videos a list of results names by id."
+    )
+    columns: LabelColumnsConfig = Field(default_factory=LabelColumnsConfig)
+    box_format: BoxFormat | None = Field(default=None, description="The form of boxes in a table, as in pipeline.run.")
+    unknown_videos: Literal["refuse", "skip"] = Field(
+        default="refuse", description="What becomes of labels of videos that videos= lacks."
+    )
+    check_videos: int = Field(default=100, ge=0, description="How many videos are opened for their size and frames.")
+    spool_dir: OptionalLocalPlace = Field(
+        default=None, description="A local folder for temporary files, about 200 bytes of each label and its mask."
+    )
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="Credentials and endpoints of the store, as in storage_options.anon=true."
+    )
+
+    @field_validator("categories", mode="before")
+    @classmethod
+    def _take_one_for_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else tuple(map(str, value)) if isinstance(value, list) else value
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _take_a_list(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("size")
+    @classmethod
+    def _check_size(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (len(value) != 2 or min(value) < 1):
+            raise ValueError(f"size={list(value)}: give height and width in pixels, as size=[720,1280]")
+        return value
+
+
+HELP = f"""Makes a table of prompts from labels of other formats, for prompts= of pipeline.run.
+
+  python -m pipeline.prompts from=detections.json videos=clips to=prompts.parquet
+  python -m pipeline.run videos=clips prompts=prompts.parquet output=labels
+
+{describe_arguments(PromptsArguments)}
+
+The formats:
+{{formats}}
+
+The table is whole or absent. Its columns object_key, score and source say which label a prompt was: what the format
+called the object, its score, and the file and entry; keep_columns=[object_key,score] of pipeline.run carries them on.
+
+Exit codes:
+  {ExitCode.DONE}   The table is written.
+  {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
+  {ExitCode.REFUSED}   Wrong arguments, or labels that cannot be meant: nothing is written.
+  {ExitCode.STOPPED} A signal stopped it: run the same command again at any time.
+""".replace("{formats}", "\n".join(f"  {name:<16} {one.sentence}" for name, one in FORMATS.items()))
+
+
+def run(arguments: PromptsArguments) -> ExitCode:
+    """Write the table and say what became of the labels."""
+    started = time.monotonic()
+    options = arguments.storage_options
+    size = arguments.size
+    read_options = ReadOptions(
+        storage_options=options,
+        columns={name: value for name, value in arguments.columns.model_dump().items() if value is not None},
+        box_format=arguments.box_format,
+        images=arguments.images,
+        first_frame=arguments.first_frame,
+        size_hw=None if size is None else (size[0], size[1]),
+    )
+    wishes = Wishes(
+        arguments.frames,
+        arguments.kind,
+        arguments.min_score,
+        arguments.min_area,
+        arguments.categories,
+        arguments.video,
+        arguments.first_frame or 0,
+        arguments.unknown_videos,
+    )
+    labels = read_labels(arguments.source, arguments.format, read_options)
+    videos = LabelVideos(arguments.videos, options, arguments.check_videos)
+    with tempfile.TemporaryDirectory(prefix="maskmill-prompts-", dir=arguments.spool_dir) as folder:
+        try:
+            account = write_prompts(labels, videos, wishes, Destination(arguments.to, options, Path(folder)))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    say("\n".join(_summary(account, redact_uri(arguments.to), time.monotonic() - started)))
+    return ExitCode.DONE
+
+
+def _summary(account: Account, to: str, seconds: float) -> list[str]:
+    lines = [
+        f"{to}: {counted(account.num_prompts, 'prompt')} of {counted(account.num_read, 'label')}, in {seconds:.1f} s"
+    ]
+    lines += [f"left out  {count} {reason}" for reason, count in account.left_out.most_common()]
+    return [*lines, *(f"warning   {warning}" for warning in account.warnings)]
+
+
+def door(words: Sequence[str] | None = None) -> int:
+    """The command: returns its exit code."""
+    return main(HELP, PromptsArguments, run, words)
+
+
+if __name__ == "__main__":
+    leave_current_folder()
+    sys.exit(door())

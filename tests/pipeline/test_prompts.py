@@ -1,0 +1,183 @@
+"""`python -m pipeline.prompts`: labels of other formats become tables that a job plans and reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from model import BoxPrompt, PointPrompt
+from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.mask_prompts import RleMask
+from pipeline.inputs.plan import make_plan
+from pipeline.inputs.prompts import VideoPrompts, read_prompts
+from pipeline.prompts import door
+from pipeline.video.encode import encode_mp4
+
+SIZE = (24, 32)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three gray films of 5 frames: `cup`, `kitchen/pan` and `hall/pan`."""
+    folder = tmp_path_factory.mktemp("clips")
+    film = encode_mp4(np.full((5, *SIZE, 3), 128, np.uint8), 12)
+    for name in ("cup", "kitchen/pan", "hall/pan"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.mp4").write_bytes(film)
+    return folder
+
+
+def square(left: int, top: int, side: int = 6) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[top : top + side, left : left + side] = 1
+    return mask
+
+
+def rle(mask: np.ndarray) -> dict[str, Any]:
+    code = coco.encode(np.asfortranarray(mask))
+    return {"size": list(code["size"]), "counts": code["counts"].decode()}
+
+
+def coco_file(folder: Path, annotations: list[dict[str, Any]], names: tuple[str, ...] = ("cup",)) -> Path:
+    """A COCO file of five pictures of each video, numbered through. Annotations are of the first."""
+    images = [
+        {"id": 5 * number + frame, "file_name": f"{name}/{frame:05d}.jpg", "height": SIZE[0], "width": SIZE[1]}
+        for number, name in enumerate(names)
+        for frame in range(5)
+    ]
+    found = [{"id": number, "image_id": 0, "category_id": 1} | one for number, one in enumerate(annotations)]
+    categories = [{"id": 1, "name": "cup"}, {"id": 2, "name": "pan"}]
+    path = folder / "labels.json"
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": found}))
+    return path
+
+
+def imported(source: Path, to: Path, *words: str) -> int:
+    return door([f"from={source}", f"to={to}", *words])
+
+
+def planned(to: Path, videos: Path) -> dict[str, VideoPrompts]:
+    """The prompts of each video, as a job plans and reads them."""
+    plan = make_plan(InputTables(str(videos), str(to)), {})
+    return {item.video_id: read_prompts(item) for item in plan.items()}
+
+
+def test_a_job_reads_the_boxes_masks_and_clicks_of_labels(tmp_path: Path, clips: Path) -> None:
+    mask = square(4, 3)
+    annotations = [
+        {"image_id": 1, "track_id": 7, "segmentation": rle(mask), "bbox": [4, 3, 6, 6]},
+        {"image_id": 2, "track_id": 7, "segmentation": rle(square(5, 3))},
+        {"image_id": 3, "track_id": 9, "bbox": [1, 2, 10, 12], "category_id": 2},
+    ]
+    source, to = coco_file(tmp_path, annotations), tmp_path / "deep" / "prompts.parquet"
+    assert imported(source, to, "format=coco", f"videos={clips}") == 0
+    first, second = planned(to, clips)["cup"].objects
+    (position, prompt) = first.prompts[0]
+    assert (first.object_id, first.category, position.frame_index, len(first.prompts)) == (7, "cup", 1, 1)
+    assert isinstance(prompt, RleMask)
+    np.testing.assert_array_equal(prompt.fit(SIZE).mask_HW, mask.astype(bool))
+    assert (second.object_id, second.category) == (9, "pan")
+    assert second.prompts[0][1] == BoxPrompt((1.0, 2.0, 11.0, 14.0))
+    assert imported(source, to, "format=coco", f"videos={clips}", "as=box", "frames=all") == 0
+    first, second = planned(to, clips)["cup"].objects
+    assert [(at.frame_index, prompt) for at, prompt in first.prompts] == [
+        (1, BoxPrompt((4.0, 3.0, 10.0, 9.0))),
+        (2, BoxPrompt((5.0, 3.0, 11.0, 9.0))),
+    ]
+
+
+def test_a_click_lies_where_the_mask_is_thickest(tmp_path: Path, clips: Path) -> None:
+    mask = square(2, 2, 9)
+    mask[4:6, 2:31] = 1  # a long thin arm pulls the center of mass out of the thick part
+    source, to = coco_file(tmp_path, [{"segmentation": rle(mask)}]), tmp_path / "p.parquet"
+    assert imported(source, to, "format=coco", "as=points") == 0
+    ((_, prompt),) = planned(to, clips)["cup"].objects[0].prompts
+    assert prompt == PointPrompt(((6.5, 6.5),), (1,))
+
+
+BOX = {"bbox": [1, 2, 10, 12]}
+
+
+def complaint(capsys: pytest.CaptureFixture[str], source: Path, to: Path, *words: str) -> str:
+    """What a refused import says. Nothing is left of its table."""
+    assert imported(source, to, "format=coco", *words) == 2
+    assert list(to.parent.glob(f"*{to.name}*")) == []
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "annotation", "message"),
+    [
+        ("cap", BOX, r"videos= has no video 'cap' .*; did you mean 'cup'\?"),
+        ("pan", BOX, "video 'pan' may be '(hall|kitchen)/pan' or '(hall|kitchen)/pan'; name it by its whole id"),
+        ("cup", {"segmentation": rle(square(2, 2).T)}, r"mask's size is \[32, 24\]"),
+        ("cup", {"image_id": 2, "bbox": [1, float("nan"), 3, 4]}, r"its box is \[1, nan, 3, 4\]"),
+    ],
+)
+def test_a_label_that_cannot_be_meant_is_told_with_file_entry_and_remedy(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str], name: str, annotation: dict[str, Any], message: str
+) -> None:
+    source = coco_file(tmp_path, [BOX | {"image_id": 6}, annotation], (name, "cup"))
+    said = complaint(capsys, source, tmp_path / "p.parquet", f"videos={clips}")
+    assert "labels.json, annotations[1]: " in said
+    assert re.search(message, said), said
+
+
+def test_a_mask_or_a_frame_that_the_video_lacks_is_refused(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.json"
+    picture = {"id": 1, "file_name": "cup/9.jpg", "height": 20, "width": 30}
+    content = {"images": [picture], "categories": [{"id": 1, "name": "cup"}]}
+    mask = np.zeros((20, 30), np.uint8)
+    mask[2:5, 2:5] = 1
+    path.write_text(json.dumps(content | {"annotations": [{"image_id": 1, "segmentation": rle(mask)}]}))
+    said = complaint(capsys, path, tmp_path / "p.parquet", f"videos={clips}")
+    assert "annotations[0]: frame 9: by its file the video has 5 frames, 0 to 4; correct the frame" in said
+    said = complaint(capsys, path, tmp_path / "p.parquet", f"videos={clips}", "first_frame=5")
+    assert "the mask is [20, 30] pixels (height, width), and video 'cup' is [24, 32]" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["categories=[cop]"], "no label is of category 'cop'; there are 'cup', 'pan'; did you mean 'cup'?"),
+        (["min_score=0.95"], "no label is left of 3: 3 below min_score"),
+        (["frames=every:0"], "frames=every:0: allowed are first, best, all and every:N"),
+        (["frames=all"], "nothing says which boxes of two frames are the same object (as in video 'cup')"),
+        (["as=mask"], "labels.json, annotations[0]: it has no mask; give as=box"),
+        (["as=points"], "it has a box and no mask"),
+        (["min_area=1000"], "no label is left of 3: 3 smaller than min_area"),
+        (["format=kitti"], "format=kitti: allowed are coco"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    boxes = [BOX | {"image_id": frame, "category_id": 1 + frame % 2, "score": 0.5} for frame in range(3)]
+    assert message in complaint(capsys, coco_file(tmp_path, boxes), tmp_path / "p.parquet", *words)
+
+
+def test_labels_of_unknown_videos_are_left_out_on_request_and_counted(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, to = coco_file(tmp_path, [BOX, BOX | {"image_id": 5}], ("kettle", "cup")), tmp_path / "p.parquet"
+    assert imported(source, to, "format=coco", f"videos={clips}", "unknown_videos=skip") == 0
+    assert list(planned(to, clips)) == ["cup"]
+    assert "left out  1 of videos that videos= lacks" in capsys.readouterr().out
+
+
+def test_a_full_store_leaves_no_half_table(tmp_path: Path) -> None:
+    source, to = coco_file(tmp_path, [BOX]), tmp_path / "p.parquet"
+    assert imported(source, to, "format=coco") == 0
+    before = to.read_bytes()
+    (tmp_path / "labels.json").write_text((tmp_path / "labels.json").read_text()[:-9])
+    assert imported(source, to, "format=coco") == 2
+    assert to.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.json", "p.parquet"]
