@@ -118,7 +118,7 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
         return ExitCode.DONE
     say(f"{folder.storage}: {chosen.format.name}, {what}, in {time.monotonic() - started:.1f} s")
     for reason, count in done.left_out.items():
-        say(f"left out: {count} {reason}")
+        say(f"left out: {reason}: {count}")
     return ExitCode.DONE
 
 

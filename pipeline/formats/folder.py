@@ -78,11 +78,21 @@ class ExportFolder:
         found = self.storage.in_parallel(self.storage.read, markers)
         return {int(PurePosixPath(path).stem): json.loads(data) for path, data in zip(markers, found, strict=True)}
 
-    def stream(self, name: str) -> Iterator[bytes]:
-        """The records of a stream over all parts in order, without the ends of their lines."""
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a stream over all parts in order: records that end with a line feed. Chunks end anywhere."""
         for number, part in sorted(self.parts_done().items()):
             if name in part["streams"]:
-                yield from self._lines(_stream(number, name))
+                yield from self._chunks(_stream(number, name))
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The records of a stream over all parts in order, without the ends of their lines."""
+        rest: list[bytes] = []
+        for chunk in self.chunks(name):
+            first, *lines = chunk.split(b"\n")
+            rest.append(first)
+            for line in lines:
+                yield b"".join(rest)
+                rest = [line]
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         """Write a file of the export from its pieces."""
@@ -126,8 +136,8 @@ class ExportFolder:
             return path.open("w+b"), path
         return tempfile.NamedTemporaryFile(prefix="maskmill-", dir=self._spool_dir), None
 
-    def _lines(self, path: str) -> Iterator[bytes]:
-        rest, place = b"", 0
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        place = 0
         with self.storage.open_input(path) as file:
 
             def read() -> bytes:
@@ -136,8 +146,7 @@ class ExportFolder:
 
             while data := self.storage.retry(f"read {path}", read):
                 place += len(data)
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
+                yield data
 
     def _document(self, name: str) -> dict[str, Any] | None:
         (data,) = self.storage.read_existing([name])
@@ -271,15 +280,22 @@ class PartFolder:
         with self._files.open(name) as file:
             yield file
 
-    def append(self, stream: str, record: Mapping[str, Any] | str) -> None:
-        """Add a record to a stream: JSON in one line, or a line of text. `ExportFolder.stream` reads it in `finish`."""
-        text = record if isinstance(record, str) else json.dumps(record, separators=(",", ":"), ensure_ascii=False)
-        if "\n" in text:
-            raise ValueError(f"a record of stream {stream} has more than one line")
+    def append(self, stream: str, record: Mapping[str, Any] | str | Iterator[str]) -> None:
+        """Add a record to a stream: JSON in one line, a line of text, or the pieces of a long one.
+
+        `ExportFolder.stream` and `chunks` read it in `finish`.
+        """
+        if isinstance(record, Mapping):
+            record = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
         if stream not in self._streams:
             stack = contextlib.ExitStack()
             self._streams[stream] = stack, stack.enter_context(self._files.open(_stream(self.number, stream)))
-        self._streams[stream][1].write(f"{text}\n".encode())
+        file = self._streams[stream][1]
+        for piece in [record] if isinstance(record, str) else record:
+            if "\n" in piece:
+                raise ValueError(f"a record of stream {stream} has more than one line")
+            file.write(piece.encode())
+        file.write(b"\n")
 
     def finish(self, said: Mapping[str, Any]) -> None:
         """Publish everything, then mark the part as written with what there is to say of it."""

@@ -19,7 +19,11 @@ class Format:
     summary: str
 
 
-FORMATS = (Format("coco", "one JSON a split, an annotation a mask, as detectors train on"),)
+FORMATS = (
+    Format("coco", "one JSON a split, an annotation a mask, as detectors train on"),
+    Format("coco_video", "COCO with videos and instances (CocoVID), as mmdet and mmtracking train on"),
+    Format("youtube_vis", "one JSON a split, an annotation a track: truth, or results with scores"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Hidden masks have no annotation, because detectors drop annotations without area
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.config.fields import Group
@@ -68,13 +68,15 @@ def annotation_record(row: MaskRow, annotation_id: int, image_id: int, category_
     }
 
 
-def coco_document(plan: Plan, folder: ExportFolder, split: str, more: dict[str, Any] | None = None) -> Iterator[bytes]:
-    """The JSON of a split, from the streams `images.{split}` and `annotations.{split}`."""
+def coco_document(
+    plan: Plan, folder: ExportFolder, split: str, streams: Sequence[str] = ("images", "annotations")
+) -> Iterator[bytes]:
+    """The JSON of a split, from the streams `images.{split}`, `annotations.{split}` and others."""
     values = {
         "info": {"description": "masks of SAM 2, exported by maskmill", "version": "1.0"},
         "licenses": [],
-        "categories": [{"id": number, "name": name} for name, number in plan.categories.items()],
-        **(more or {}),
+        "categories": [
+            {"id": number, "name": name, "supercategory": "object"} for name, number in plan.categories.items()
+        ],
     }
-    arrays = {name: folder.stream(f"{name}.{split}") for name in ("images", "annotations")}
-    return json_object(values, arrays)
+    return json_object(values, {name: folder.chunks(f"{name}.{split}") for name in streams})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from pipeline.export import door
-from tests.support.drawn_job import Truth, write_job
+from pipeline.video.encode import encode_mp4
+from tests.support.drawn_job import FPS, HEIGHT, WIDTH, DrawnVideo, Truth, write_job
 
 
 class DrawnJob(NamedTuple):
@@ -26,9 +29,31 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> DrawnJob:
 def export(drawn: DrawnJob, tmp_path: Path) -> Callable[..., Path]:
     """Export the drawn job into a new folder: `export("coco", "min_area=5")`."""
 
+    return _exporting(drawn, tmp_path)
+
+
+def _exporting(job: DrawnJob, folder: Path) -> Callable[..., Path]:
     def run(format_name: str, *words: str, to: str = "export") -> Path:
-        code = door([f"output={drawn.uri}", f"format={format_name}", f"to={tmp_path / to}", *words])
+        code = door([f"output={job.uri}", f"format={format_name}", f"to={folder / to}", *words])
         assert code == 0
-        return tmp_path / to
+        return folder / to
 
     return run
+
+
+FILMED = DrawnVideo("clip-1", {7: "cat", 3: "dog"}, num_frames=5, stride=2)
+
+
+@pytest.fixture(scope="session")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> DrawnJob:
+    """A job of one video whose file is there: gray frames, each as bright as its number says."""
+    folder = tmp_path_factory.mktemp("filmed")
+    frames = [np.full((HEIGHT, WIDTH, 3), 10 * number, np.uint8) for number in range(FILMED.frames[-1] + 1)]
+    (folder / "clip.mp4").write_bytes(encode_mp4(frames, int(FPS)))
+    return DrawnJob(*write_job(folder, (replace(FILMED, uri=str(folder / "clip.mp4")),), broken=()))
+
+
+@pytest.fixture
+def export_filmed(filmed: DrawnJob, tmp_path: Path) -> Callable[..., Path]:
+    """Export the job whose video has its file."""
+    return _exporting(filmed, tmp_path)

@@ -1,0 +1,86 @@
+"""YouTube-VIS as TrackEval reads it: masks as truth, and as results that are scored against it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from tests.pipeline.formats.conftest import DrawnJob
+from tests.support.exports import IdMap, assert_same_masks
+
+Export = Callable[..., Path]
+
+
+def _by_key(tracks: list[dict], ids: IdMap, decode: Callable[[dict], np.ndarray]) -> dict:
+    """The visible masks of tracks, which must say hidden the same way in every list."""
+    found = {}
+    for place, track in enumerate(tracks, 1):
+        frames = ids.frames(track["video_id"])
+        lists = track["segmentations"], track["bboxes"], track["areas"]
+        assert {len(one) for one in lists} == {len(frames)}
+        for frame_index, code, box, area in zip(frames, *lists, strict=True):
+            assert (code is None) == (box is None) == (area is None)
+            if code is not None:
+                mask = decode(code)
+                assert area == mask.sum()
+                ys, xs = np.nonzero(mask)
+                assert box == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+                found[(*ids.tracks[track.get("id", place)], frame_index)] = mask
+    return found
+
+
+def test_truth_has_run_lengths_and_results_have_codes(export: Export, drawn: DrawnJob) -> None:
+    truth = export("youtube_vis", to="truth")
+    document = json.loads((truth / "annotations/instances_train.json").read_text())
+    ids = IdMap.of(truth)
+
+    def of_runs(code: dict) -> np.ndarray:
+        assert all(isinstance(run, int) for run in code["counts"])
+        return coco.decode(coco.frPyObjects(code, *code["size"])).astype(bool)
+
+    assert_same_masks(_by_key(document["annotations"], ids, of_runs), drawn.truth)
+    for video in document["videos"]:
+        assert video["length"] == len(video["file_names"]) == len(ids.frames(video["id"]))
+        assert video["file_names"][0].split("/")[0] == ids.videos[video["id"]]["name"]
+
+    results = export("youtube_vis", "variant=results", to="results")
+    tracks = json.loads((results / "results_train.json").read_text())
+    assert_same_masks(_by_key(tracks, ids, lambda code: coco.decode(code).astype(bool)), drawn.truth)
+    scores = {ids.tracks[number]: track["score"] for number, track in enumerate(tracks, 1)}
+    assert scores["clip-1", 7] == pytest.approx(0.7)  # the mean of its predicted IoU
+
+
+@pytest.mark.slow
+def test_trackeval_scores_the_results_against_the_truth_as_equal(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trackeval
+
+    monkeypatch.setattr(np, "float", float, raising=False)  # trackeval 1.3 says np.float, which numpy 2 has not
+    monkeypatch.setattr(np, "int", int, raising=False)
+    monkeypatch.setattr(np, "bool", bool, raising=False)
+    truth = export("youtube_vis", to="truth") / "annotations/instances_train.json"
+    results = export("youtube_vis", "variant=results", to="results") / "results_train.json"
+    for source, place in ((truth, "gt/youtube_vis_mine"), (results, "trackers/youtube_vis_mine/ours/data")):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "one.json").write_bytes(source.read_bytes())
+    dataset = trackeval.datasets.YouTubeVIS(
+        {
+            "GT_FOLDER": f"{tmp_path}/gt/",
+            "TRACKERS_FOLDER": f"{tmp_path}/trackers/",
+            "SPLIT_TO_EVAL": "mine",
+            "PRINT_CONFIG": False,
+        }
+    )
+    quiet = {"PRINT_RESULTS": False, "PRINT_CONFIG": False, "TIME_PROGRESS": False, "DISPLAY_LESS_PROGRESS": True}
+    evaluator = trackeval.Evaluator({**quiet, "OUTPUT_SUMMARY": False, "OUTPUT_DETAILED": False, "PLOT_CURVES": False})
+    scores, _ = evaluator.evaluate([dataset], [trackeval.metrics.HOTA({"PRINT_CONFIG": False})])
+    combined = scores["YouTubeVIS"]["ours"]["COMBINED_SEQ"]
+    for category in ("cat", "dog", "object"):
+        assert combined[category]["HOTA"]["HOTA"].min() == pytest.approx(1.0)
+        assert combined[category]["HOTA"]["HOTA_TP"].min() > 0
