@@ -2,7 +2,7 @@
 
     room       what it is                                                             may use the rooms below it
     doors      `maskmill NAME …`: goes through one of the doors below
-    run status compact export evaluate prompts   the commands
+    run status compact report export evaluate prompts   the commands
     demo       draws clips, labels them, scores them
     check      check=true: what a job would do, and which videos and prompts would fail
     driver     one process a job: plans, hands out videos, commits results, ends
@@ -11,7 +11,7 @@
     pages      HTML pages that stand alone: style, charts, pictures, every text escaped
     standing   how a job stands, and why videos and objects failed
     formats    formats of others: written of the masks, read as labels
-    quality    how good masks are (J, F, HOTA), and how two sets of masks differ
+    quality    how good masks are (J, F, HOTA), how two sets differ, doubt
     tables     what notebooks read: the rows that the commit log counts
     command    exit codes and logging of the commands
     commits    the commit log, the owner, job.json: written by the driver, the log by a compaction too

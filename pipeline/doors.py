@@ -19,6 +19,7 @@ DOORS = {
     "compact": "merge the small files of a job",
     "evaluate": "how good the masks are, against true ones",
     "prompts": "make a table of prompts of labels in other formats: COCO, CVAT, YOLO, …",
+    "report": "a job as one HTML page: figures, failures, cost, doubtful tracks with pictures",
     "export": "write the masks in a format that others read: COCO, YouTube-VIS, …",
 }
 """The commands, a line each. Whoever adds a door adds its line here."""

@@ -1,7 +1,8 @@
-"""The quality room: how good masks are, and how two sets of masks differ.
+"""The quality room: how good masks are, how two sets of masks differ, and which tracks are doubtful.
 
 `pairs.py` scores masks against true ones from their runs, without decoding a frame: J in `runs.py`, F in
 `boundary.py`. `conventions.py` says which objects and frames count, `evaluation.py` applies that to a video, and
 `hota.py` asks trackeval. `sources.py` reads both sides, `alignment.py` pairs their frames and objects.
+`doubt.py` ranks tracks by their rows alone, with a reason and a frame each; `track_rows.py` gives it whole tracks.
 May use: tables, command and below. Never imported by: formats, worker, cluster, driver.
 """

@@ -1,0 +1,154 @@
+"""What a report says of masks: how scores and areas are spread, and which tracks are doubtful. One pass over rows.
+
+Memory holds counts and the few tracks that are shown. A job of more rows than `most_rows` is read in part: some videos,
+chosen by a hash of their id, for the distributions, and those with the lowest scores in `tracks` for the ranking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import Float64Array
+from pipeline.errors import StorageError
+from pipeline.quality.doubt import COLUMNS, Doubt, Ranking, SizeOf, signals
+from pipeline.quality.track_rows import TrackRows, whole_tracks
+from pipeline.tables import JobTables
+
+MOST_ROWS = 20_000_000
+_MOST_CANDIDATES = 2_000
+_READS = 5
+_FINE = 1_000
+
+
+class Spread:
+    """How often values are in each of 1000 equal parts of a range; what lies outside counts at its end."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+        self.counts = np.zeros(_FINE, np.int64)
+
+    def add(self, values: npt.NDArray[np.floating]) -> None:
+        """Count these values; nan is none."""
+        values = values[~np.isnan(values)]
+        places = np.clip((values - self.low) / (self.high - self.low) * _FINE, 0, _FINE - 1).astype(np.int64)
+        self.counts += np.bincount(places, minlength=_FINE)
+
+    @property
+    def total(self) -> int:
+        """How many were counted."""
+        return int(self.counts.sum())
+
+    def quantile(self, share: float) -> float | None:
+        """The value below which this share lies, to a thousandth of the range; None if nothing was counted."""
+        if not self.total:
+            return None
+        place = int(np.searchsorted(np.cumsum(self.counts), max(share * self.total, 1)))
+        return self.low + (place + 0.5) / _FINE * (self.high - self.low)
+
+    def bars(self, count: int) -> tuple[list[float], list[int]]:
+        """`count + 1` edges and the counts between them; `count` divides 1000."""
+        edges = np.linspace(self.low, self.high, count + 1).tolist()
+        return edges, self.counts.reshape(count, -1).sum(axis=1).tolist()
+
+
+@dataclass
+class MaskFigures:
+    """What was counted in `num_rows` of `num_rows_in_all`. `area_shares` are log10 of an area's share of the frame."""
+
+    num_rows_in_all: int
+    num_rows: int = 0
+    predicted_ious: Spread = field(default_factory=lambda: Spread(0.0, 1.0))
+    object_scores: Spread = field(default_factory=lambda: Spread(-10.0, 20.0))
+    area_shares: Spread = field(default_factory=lambda: Spread(-5.0, 0.0))
+    worst: list[Doubt] = field(default_factory=list)
+    best: list[Doubt] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows were read."""
+        return self.num_rows >= self.num_rows_in_all
+
+    def count(self, tracks: TrackRows, size_of: SizeOf) -> None:
+        """Count the rows of whole tracks."""
+        is_visible = tracks.column("area") > 0
+        self.num_rows += tracks.table.num_rows
+        self.predicted_ious.add(tracks.column("predicted_iou")[is_visible].astype(np.float64))
+        self.object_scores.add(tracks.column("object_score").astype(np.float64))
+        sizes = (size_of(video_id) or (0, 0) for video_id in tracks.video_ids)
+        pixels = tracks.repeated(np.array([height * width or np.nan for height, width in sizes]))
+        self.area_shares.add(np.log10(tracks.column("area")[is_visible] / pixels[is_visible]))
+
+
+def measure(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int = MOST_ROWS) -> MaskFigures:
+    """Read the rows of a job, or part of them, and rank their tracks; `most` of the worst and of the best are kept.
+
+    `tracks` are its rows of `tracks`. Raises `StorageError` if the store does not answer, or if a running job replaces
+    segments again and again meanwhile.
+    """
+    for _ in range(_READS):
+        try:
+            return _measured(job, tracks, size_of, most, most_rows)
+        except FileNotFoundError:
+            job.refresh()  # a running job or a compaction has replaced segments
+    raise StorageError("segments vanish while the report reads them. Try again.")
+
+
+def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int) -> MaskFigures:
+    num_in_all = sum(size.num_masks for size in job.state.segments.values())
+    figures, ranking = MaskFigures(num_in_all), Ranking(most)
+    is_whole = num_in_all <= most_rows
+    for rows in _rows(job, None if is_whole else _some_videos(tracks, most_rows / num_in_all)):
+        figures.count(rows, size_of)
+        if is_whole:
+            _rank(ranking, rows, size_of)
+    if not is_whole:
+        for rows in _rows(job, _candidates(tracks)):
+            _rank(ranking, rows, size_of)
+    figures.worst, figures.best = ranking.worst(), ranking.best()
+    return figures
+
+
+def _rows(job: JobTables, video_ids: Collection[str] | None) -> Iterator[TrackRows]:
+    """Whole tracks in order. Little is read ahead, because memory must not grow with the job."""
+    if video_ids is not None and not video_ids:
+        return iter(())
+    scanner = job.masks(video_ids).scanner(
+        columns=list(COLUMNS), batch_size=1 << 16, batch_readahead=2, fragment_readahead=2, use_threads=False
+    )
+    return whole_tracks(scanner.to_batches())
+
+
+def _rank(ranking: Ranking, rows: TrackRows, size_of: SizeOf) -> None:
+    found = signals(rows, size_of)
+    ranking.add(found, _soundness(rows))
+
+
+def _soundness(tracks: TrackRows) -> Float64Array:
+    """Mean predicted IoU of the visible rows; short tracks say less, so that a row is taken off."""
+    is_visible = tracks.column("area") > 0
+    num_visible = tracks.sums(is_visible)
+    iou = np.where(is_visible, tracks.column("predicted_iou").astype(np.float64), 0.0)
+    found: Float64Array = tracks.sums(iou) / np.maximum(num_visible, 1) - 0.5 / np.maximum(num_visible, 1)
+    return found
+
+
+def _some_videos(tracks: pa.Table, share: float) -> list[str]:
+    """Videos whose id has a low hash: the same ones in each report, whatever their order."""
+    bound = int(share * 2**32)
+    ids: Sequence[str] = pc.unique(tracks["video_id"]).to_pylist()
+    return [one for one in ids if int.from_bytes(hashlib.blake2b(one.encode(), digest_size=4).digest()) < bound]
+
+
+def _candidates(tracks: pa.Table) -> list[str]:
+    """The videos of the visible tracks with the lowest mean predicted IoU, and of a few with the highest."""
+    visible = tracks.filter(pc.greater(tracks["num_visible"], 0)).select(["video_id", "predicted_iou_mean"])
+    order = visible.sort_by("predicted_iou_mean")
+    ends = [order.slice(0, _MOST_CANDIDATES), order.slice(max(0, order.num_rows - _MOST_CANDIDATES // 10))]
+    return list(dict.fromkeys(pa.concat_tables(ends)["video_id"].to_pylist()))
