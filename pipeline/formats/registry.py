@@ -23,6 +23,10 @@ FORMATS = (
     Format("coco", "one JSON a split, an annotation a mask, as detectors train on"),
     Format("coco_video", "COCO with videos and instances (CocoVID), as mmdet and mmtracking train on"),
     Format("youtube_vis", "one JSON a split, an annotation a track: truth, or results with scores"),
+    Format("davis", "PNG files with a palette, as DAVIS, MOSE, LVOS and YouTube-VOS have them"),
+    Format("sa_v", "a JSON a video or a PNG an object and frame, as SAM 2 trains on; masks may overlap"),
+    Format("mots", "PNG files of 16 bits or texts, class * 1000 + instance, for KITTI MOTS and MOTSChallenge"),
+    Format("yolo_seg", "a text a frame with a polygon a mask, as Ultralytics trains on"),
 )
 
 

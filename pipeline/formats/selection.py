@@ -35,6 +35,11 @@ class Selection(Group):
         "goes, so that it stays there when others are added. Left out, all are in train.",
     )
 
+    @field_validator("videos", "categories", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
     @field_validator("splits")
     @classmethod
     def _check_splits(cls, splits: dict[str, float]) -> dict[str, float]:

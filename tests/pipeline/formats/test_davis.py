@@ -1,0 +1,109 @@
+"""DAVIS as its readers read it, and as its specification describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from vos_benchmark.benchmark import VideoEvaluator
+
+from pipeline.export import door
+from pipeline.formats.plan import safe_name
+from tests.pipeline.formats.conftest import DrawnJob
+from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
+from tests.support.exported import iou, lost_of, lower_ids_on_top, videos_of
+
+Export = Callable[..., Path]
+STEPS = {"clip-1": range(6), "b/odd name.mp4": range(0, 16, 4), "c": range(6)}
+
+
+def labels(path: Path) -> np.ndarray:
+    """A picture, held against the specification: 8 bits with a palette of which 0 is black."""
+    image = Image.open(path)
+    assert image.mode == "P"
+    colors = image.getpalette()
+    assert colors is not None
+    assert colors[:3] == [0, 0, 0]
+    return np.array(image)
+
+
+def test_a_tree_has_what_the_specification_says_and_the_masks_as_they_are(export: Export, drawn: DrawnJob) -> None:
+    folder = export("davis", "overlap=id")
+    videos = videos_of(folder)
+    names = (folder / "ImageSets/2017/train.txt").read_text().splitlines()
+    assert sorted(names) == sorted(path.name for path in (folder / "Annotations/480p").iterdir())
+    assert names == [safe_name(video_id) for video_id in sorted(STEPS)]
+    for video_id, frames in STEPS.items():
+        record = videos[video_id]
+        files = sorted((folder / "Annotations/480p" / record["name"]).iterdir())
+        assert [path.name for path in files] == [f"{frame:05d}.png" for frame in frames]
+        assert [one["number"] for one in record["objects"]] == list(range(1, len(record["objects"]) + 1))
+        number = {one["object_id"]: one["number"] for one in record["objects"]} | {-1: 0}
+        for frame, path in zip(frames, files, strict=True):
+            expected = np.vectorize(number.get)(lower_ids_on_top(drawn.truth, video_id, frame, skip=(5,)))
+            np.testing.assert_array_equal(labels(path), expected)
+
+
+def test_vos_benchmark_scores_the_tree_as_the_manifest_counts_what_overlaps_took(
+    export: Export, drawn: DrawnJob, tmp_path: Path
+) -> None:
+    same = export("davis", "overlap=id", "resolution=null", to="id")
+    folder = export("davis", "overlap=score", "resolution=null", to="score")
+    lost, ious = lost_of(folder)["overlap"], []
+    for video_id, record in videos_of(folder).items():
+        name = record["name"]
+        _, j, f = VideoEvaluator(str(same / "Annotations"), str(same / "Annotations"))(name)
+        assert set(j.values()) == set(f.values()) == {100.0}
+        truth = tmp_path / "truth" / name
+        truth.mkdir(parents=True)
+        for path in sorted((folder / "Annotations" / name).iterdir()):
+            painted = labels(path)
+            for one in record["objects"]:
+                mask = drawn.truth.get((video_id, one["object_id"], int(path.stem)), np.zeros((1, 1), bool))
+                if mask.any():
+                    assert not (~mask & (painted == one["number"])).any()
+                    ious.append(iou(mask, painted == one["number"]))
+    assert lost["masks"] == sum(value < 1 for value in ious)
+    assert lost["iou_mean"] == pytest.approx(np.mean([value for value in ious if value < 1]))
+    assert lost["iou_min"] == pytest.approx(min(ious))
+
+
+def test_frames_before_the_first_prompt_are_empty_pictures(tmp_path: Path) -> None:
+    # The second object of a drawn video starts on its second frame: without the first one, nothing is on frame 0.
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat", 2: "dog"}, stride=3),), broken=())
+    words = [f"output={uri}", "format=davis", "categories=[dog]"]
+    assert door([*words, f"to={tmp_path / 'a'}"]) == 0
+    assert door([*words, f"to={tmp_path / 'b'}", "unlabeled_frames=false", "frame_numbers=count"]) == 0
+    found = {path.stem: labels(path).any() for path in (tmp_path / "a/Annotations/480p/v").iterdir()}
+    assert found == {"00000": False, "00003": True, "00006": True, "00009": True, "00012": False, "00015": True}
+    assert sorted(path.stem for path in (tmp_path / "b/Annotations/480p/v").iterdir())[-1] == "00005"
+
+
+def test_more_objects_than_a_palette_has_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = DrawnVideo("crowd", dict.fromkeys(range(255), "cat"), num_frames=2)
+    uri, _ = write_job(tmp_path, (many,), broken=())
+    words = [f"output={uri}", "format=davis", f"to={tmp_path / 'to'}", "keep_never_visible=true"]
+    assert door(words) == 2
+    told = capsys.readouterr().err
+    assert "video 'crowd' has 255 objects, and a palette has 254" in told
+    assert "format=sa_v" in told
+    assert not (tmp_path / "to").exists()
+    assert door([*words, "where=object_id < 254"]) == 0
+    assert labels(tmp_path / "to/Annotations/480p/crowd/00000.png").max() <= 254
+
+
+def test_frames_lie_beside_their_masks_under_the_same_names(export_filmed: Export) -> None:
+    folder = export_filmed("davis", "frames=jpg")
+    masks = sorted(path.stem for path in (folder / "Annotations/480p/clip-1").iterdir())
+    images = sorted((folder / "JPEGImages/480p/clip-1").iterdir())
+    assert masks == [path.stem for path in images] == [f"{frame:05d}" for frame in range(0, 10, 2)]
+    for path in images:
+        assert path.suffix == ".jpg"
+        assert Image.open(path).size == (WIDTH, HEIGHT)
+        # Each frame of the film has a gray of its own.
+        assert abs(np.asarray(Image.open(path)).mean() - 10 * int(path.stem)) < 3
