@@ -18,6 +18,7 @@ DOORS = {
     "status": "how a job stands, running or not",
     "compact": "merge the small files of a job",
     "evaluate": "how good the masks are, against true ones",
+    "compare": "how the masks of two jobs differ, and which are better",
     "prompts": "make a table of prompts of labels in other formats: COCO, CVAT, YOLO, …",
     "report": "a job as one HTML page: figures, failures, cost, doubtful tracks with pictures",
     "export": "write the masks in a format that others read: COCO, YouTube-VIS, …",

@@ -25,11 +25,9 @@ from pipeline.quality.evaluation import OBJECTS, Prompted, Rules, evaluate_video
 from pipeline.quality.hota import Hota
 from pipeline.quality.masks import VideoMasks
 from pipeline.quality.results import write_tables
-from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output
+from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output, named
 from pipeline.quality.summary import summarize, summary_lines
-from pipeline.text import counted, one_line, say
-
-_NAMED = 3
+from pipeline.text import counted, say
 
 
 class EvaluateArguments(JobArguments):
@@ -156,26 +154,21 @@ def _wanted(videos: Sequence[str], truth: MaskSource) -> Sequence[str]:
         raise InputError(f"{truth.side} has no masks")
     lacking = sorted(set(videos).difference(known))
     if lacking:
-        raise InputError(f"videos={lacking[0]}: {truth.side} has no masks of it; it has {_named(known)}")
+        raise InputError(f"videos={lacking[0]}: {truth.side} has no masks of it; it has {named(known)}")
     return videos or known
 
 
 def _no_masks(missing: Sequence[str], num_wanted: int, output: MaskSource, truth: MaskSource) -> str:
     if len(missing) == num_wanted:
         return (
-            f"{truth.side}: none of its videos ({_named(missing)}) has masks in {output.side}, which has "
-            f"{_named(output.video_ids())}; the ids must be the same"
+            f"{truth.side}: none of its videos ({named(missing)}) has masks in {output.side}, which has "
+            f"{named(output.video_ids())}; the ids must be the same"
         )
     return (
         f"{truth.side}: {counted(len(missing), 'video')} of {num_wanted} without masks in {output.side}: "
-        f"{_named(missing)}; label them, or give missing=skip to leave them out, or missing=empty to count their "
+        f"{named(missing)}; label them, or give missing=skip to leave them out, or missing=empty to count their "
         "objects as never found"
     )
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(one_line(name) for name in names[:_NAMED])
-    return f"{shown}, …" if len(names) > _NAMED else shown or "none"
 
 
 def _lines(arguments: EvaluateArguments, found: _Found, objects: pa.Table, summary: pa.Table) -> Iterator[str]:
@@ -188,7 +181,7 @@ def _lines(arguments: EvaluateArguments, found: _Found, objects: pa.Table, summa
     if found.num_unpaired:
         yield f"left out {counted(found.num_unpaired, 'annotated frame')} that the output has not labeled"
     if found.skipped:
-        yield f"left out {counted(len(found.skipped), 'video')} without masks in the output: {_named(found.skipped)}"
+        yield f"left out {counted(len(found.skipped), 'video')} without masks in the output: {named(found.skipped)}"
     if found.num_extra:
         yield f"extra    {counted(found.num_extra, 'object')} of the output without a true one: they do not count"
     yield from summary_lines(summary)

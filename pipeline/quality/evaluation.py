@@ -16,7 +16,7 @@ from pipeline.arrays import BoolArray, Int64Array
 from pipeline.errors import InputError
 from pipeline.quality.alignment import AlignedFrames, FrameMatch, ObjectMatch, align_frames, match_objects
 from pipeline.quality.conventions import Convention, counted_frames
-from pipeline.quality.masks import TrackMasks, VideoMasks
+from pipeline.quality.masks import TrackMasks, VideoMasks, track_counts
 from pipeline.quality.pairs import PairScores, score_pairs
 
 OBJECTS = pa.schema(
@@ -95,7 +95,8 @@ def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: 
         )
     tracks = [(one, predicted.tracks.get(matched[name] or "")) for name, one in true.tracks.items()]
     scored = [
-        _Scored(one, other, _counts(other, frames.predicted_T), one.counts_on(frames.true_T)) for one, other in tracks
+        _Scored(one, other, track_counts(other, frames.predicted_T), one.counts_on(frames.true_T))
+        for one, other in tracks
     ]
     scores = _score_all(scored, predicted.size_hw or true.size_hw)
     rows = [
@@ -122,10 +123,6 @@ def check_comparable(predicted: VideoMasks, true: VideoMasks, side: str) -> None
 def unseen(true: VideoMasks) -> VideoMasks:
     """A prediction of nothing: the frames of the truth, and no object."""
     return VideoMasks(true.video_id, true.size_hw, true.frames_T, true.pts_T, {})
-
-
-def _counts(track: TrackMasks | None, frames: Int64Array) -> pa.Array:
-    return pa.nulls(len(frames), pa.string()) if track is None else track.counts_on(frames)
 
 
 def _score_all(scored: Sequence[_Scored], size_hw: tuple[int, int] | None) -> PairScores:

@@ -65,6 +65,11 @@ class TrackMasks:
         return np.isin(frames, self.frames_T)
 
 
+def track_counts(track: TrackMasks | None, frames: Int64Array) -> pa.Array:
+    """Counts of a track on each of these frames; null where it has none, and everywhere for no track."""
+    return pa.nulls(len(frames), pa.string()) if track is None else track.counts_on(frames)
+
+
 @dataclass(frozen=True)
 class VideoMasks:
     """One video. `frames_T` are its labeled frames, ascending, also those on which no object has a row.

@@ -21,7 +21,7 @@ _CHARACTERS_AT_A_TIME = 1 << 18  # of the counts of one side: about 60 MB of num
 class PairScores:
     """Scores of N pairs: J (intersection over union), F (see `boundary.py`) and the pixels of both masks, each `[N]`.
 
-    J and F are 1 where both masks are empty.
+    J and F are 1 where both masks are empty. F is nan where it was not asked for.
     """
 
     j: Float64Array
@@ -35,6 +35,7 @@ def score_pairs(
     predicted_N: pa.Array,
     true_N: pa.Array,
     *,
+    with_boundary: bool = True,
     characters_at_a_time: int = _CHARACTERS_AT_A_TIME,
 ) -> PairScores:
     """Score mask i of `predicted_N` against mask i of `true_N`: COCO's counts, null for an empty mask.
@@ -44,7 +45,7 @@ def score_pairs(
     if len(predicted_N) != len(true_N):
         raise ValueError(f"{len(predicted_N)} predicted masks cannot be paired with {len(true_N)} true ones")
     cuts = _parts(characters_at_a_time, predicted_N, true_N)
-    parts = [_score(size_hw, predicted_N[part], true_N[part]) for part in cuts]
+    parts = [_score(size_hw, predicted_N[part], true_N[part], with_boundary) for part in cuts]
     nothing = np.zeros(0)
     return PairScores(
         np.concatenate([nothing, *(part.j for part in parts)]),
@@ -54,13 +55,14 @@ def score_pairs(
     )
 
 
-def _score(size_hw: tuple[int, int], predicted_N: pa.Array, true_N: pa.Array) -> PairScores:
+def _score(size_hw: tuple[int, int], predicted_N: pa.Array, true_N: pa.Array, with_boundary: bool) -> PairScores:
     predicted, true = read_runs(size_hw, predicted_N), read_runs(size_hw, true_N)
     predicted_areas, true_areas = predicted.areas(), true.areas()
     common = intersections(predicted, true)
     either = predicted_areas + true_areas - common
     j = np.where(either > 0, common / np.maximum(either, 1), 1.0)
-    return PairScores(j, boundary_scores(predicted, true), predicted_areas, true_areas)
+    f = boundary_scores(predicted, true) if with_boundary else np.full(len(j), np.nan)
+    return PairScores(j, f, predicted_areas, true_areas)
 
 
 def _parts(most: int, *sides_N: pa.Array) -> Iterator[slice]:

@@ -22,8 +22,10 @@ from pipeline.output.layout import LOG
 from pipeline.quality.masks import ROWS, VideoMasks, by_video
 from pipeline.redact import redact_uri
 from pipeline.storage.uris import StorageOptions, open_filesystem
+from pipeline.text import one_line
 
 _MASKS_OF_A_GROUP = 100_000
+_NAMED = 3
 
 
 class MaskSource(Protocol):
@@ -150,6 +152,12 @@ def _as_rle(column: Any) -> Any:
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     parts = [pc.struct_field(whole, name).cast(ROWS.field("rle").type.field(name).type) for name in ("size", "counts")]
     return pa.StructArray.from_arrays(parts, ["size", "counts"], mask=pc.is_null(whole))
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few of these names."""
+    shown = ", ".join(one_line(name) for name in names[:_NAMED])
+    return f"{shown}, …" if len(names) > _NAMED else shown or "none"
 
 
 def is_output(uri: str, options: StorageOptions | None) -> bool:

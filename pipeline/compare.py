@@ -1,0 +1,194 @@
+"""`python -m pipeline.compare a=… b=…`: how the masks of two outputs differ, and which of the two is better.
+
+Videos go through one group at a time, so that memory holds the masks of one group of both outputs.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from pipeline.command import ExitCode, describe_arguments, main
+from pipeline.config.fields import Group
+from pipeline.config.job_config import OptionalPlace, Place
+from pipeline.errors import InputError
+from pipeline.packages import leave_current_folder
+from pipeline.quality.alignment import FrameMatch, ObjectMatch
+from pipeline.quality.comparison import TRACKS, compare_video, sorted_worst_first
+from pipeline.quality.conventions import SENTENCES, Convention
+from pipeline.quality.evaluation import Prompted, Rules
+from pipeline.quality.results import write_tables
+from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output, named
+from pipeline.text import counted, one_line, say
+
+_SHOWN = 10
+
+
+class CompareArguments(Group):
+    """The keys of a comparison."""
+
+    a: Place = Field(description="The folder or URI of the first job, the one that was there before.")
+    b: Place = Field(description="The folder or URI of the second job.")
+    truth: OptionalPlace = Field(
+        default=None, description="True masks, as for pipeline.evaluate: they say which of the two is better."
+    )
+    to: OptionalPlace = Field(default=None, description="A folder or URI for tracks.parquet; null writes nothing.")
+    videos: list[str] = Field(default_factory=list, description="These videos alone, as in videos=[clip-1,clip-2].")
+    match: ObjectMatch = Field(
+        default="id", description="Which objects are the same: those with the same id, or those that overlap most."
+    )
+    convention: Convention = Field(default="all", description="Which objects and frames of the truth count.")
+    prompted: Prompted = Field(
+        default="exclude", description="Whether frames of the truth count on which the object was prompted in a or b."
+    )
+    frames: FrameMatch = Field(
+        default="index", description="Which frames of the truth are the same: by number, or by time."
+    )
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="Credentials and endpoints of their stores, as in storage_options.anon=true."
+    )
+
+
+HELP = f"""Compares the masks of two jobs, track by track: which differ, by how much, and which job is better.
+
+  python -m pipeline.compare a=before b=after
+  python -m pipeline.compare a=before b=after truth=truth.parquet to=comparison
+
+{describe_arguments(CompareArguments)}
+
+Conventions for the truth:
+{chr(10).join(f"  {name:<6} {sentence}" for name, sentence in SENTENCES.items())}
+
+Exit codes:
+  {ExitCode.DONE}   The differences are printed, or that there are none; and written if to= is given.
+  {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
+  {ExitCode.REFUSED}   Wrong arguments, no job, or jobs that have no video in common; nothing is written.
+  {ExitCode.STOPPED} A signal stopped it.
+"""
+
+
+@dataclass
+class _Found:
+    """What is found so far."""
+
+    parts: list[pa.Table] = field(default_factory=list)
+    num_videos: int = 0
+    num_unpaired: int = 0
+    only_a: Sequence[str] = ()
+    only_b: Sequence[str] = ()
+
+    def tracks(self) -> pa.Table:
+        """All rows, worst first."""
+        return sorted_worst_first(pa.concat_tables([TRACKS.empty_table(), *self.parts]))
+
+
+def run(arguments: CompareArguments) -> ExitCode:
+    """Compare, write and tell."""
+    a = OutputMasks("a", arguments.a, arguments.storage_options)
+    b = OutputMasks("b", arguments.b, arguments.storage_options)
+    found = _compare(arguments, a, b, _truth(arguments))
+    tracks = found.tracks()
+    for line in _lines(found, tracks):
+        say(line)
+    if arguments.to:
+        write_tables(arguments.to, {"tracks": tracks}, arguments.storage_options)
+        say(f"written  {posixpath.join(arguments.to, 'tracks.parquet')}")
+    return ExitCode.DONE
+
+
+def _truth(arguments: CompareArguments) -> MaskSource | None:
+    if arguments.truth is None:
+        return None
+    if is_output(arguments.truth, arguments.storage_options):
+        return OutputMasks("truth", arguments.truth, arguments.storage_options)
+    return TableMasks("truth", arguments.truth, arguments.storage_options)
+
+
+def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: MaskSource | None) -> _Found:
+    ids_a, ids_b = set(a.video_ids()), set(b.video_ids())
+    lacking = sorted(set(arguments.videos).difference(ids_a | ids_b))
+    if lacking:
+        raise InputError(f"videos={lacking[0]}: neither {a.side} nor {b.side} has masks of it")
+    if arguments.videos:
+        ids_a, ids_b = ids_a & set(arguments.videos), ids_b & set(arguments.videos)
+    if not ids_a & ids_b:
+        raise InputError(
+            f"no video has masks in both: {a.side} has {named(sorted(ids_a))}, {b.side} has {named(sorted(ids_b))}"
+        )
+    rules = Rules(arguments.convention, arguments.prompted, arguments.match, arguments.frames)
+    found = _Found(only_a=sorted(ids_a - ids_b), only_b=sorted(ids_b - ids_a))
+    for group in a.groups():
+        here = [video_id for video_id in group if video_id in ids_a and video_id in ids_b]
+        if not here:
+            continue
+        masks_a, masks_b, true = a.read(here), b.read(here), truth.read(here) if truth is not None else {}
+        for video_id in here:
+            difference = compare_video(masks_a[video_id], masks_b[video_id], arguments.match, true.get(video_id), rules)
+            found.parts.append(pa.Table.from_pylist(difference.rows, TRACKS))
+            found.num_videos += 1
+            found.num_unpaired += difference.num_unpaired
+    return found
+
+
+def _lines(found: _Found, tracks: pa.Table) -> Iterator[str]:
+    """What the terminal shows."""
+    different = tracks.filter(pc.field("difference") != "same")
+    yield (
+        f"maskmill: {counted(tracks.num_rows, 'track')} of {counted(found.num_videos, 'video')} compared: "
+        + (f"{different.num_rows} differ" if different.num_rows else "identical, every mask is the same")
+    )
+    for side, videos in (("a", found.only_a), ("b", found.only_b)):
+        if videos:
+            yield f"alone    {counted(len(videos), 'video')} with masks in {side} only: {named(videos)}"
+    if found.num_unpaired:
+        yield f"left out {counted(found.num_unpaired, 'frame')} that one of the two has not labeled"
+    yield from _gains(tracks)
+    if different.num_rows:
+        mean = pc.mean(tracks["iou_mean"]).as_py()
+        yield f"overlap  mean IoU of a with b over all tracks {100 * mean:.1f} %"
+        yield "worst first:"
+        for row in different.slice(0, _SHOWN).to_pylist():
+            yield f"  {one_line(row['video_id'])} object {one_line(row['object_id'])}: {_words(row)}"
+        if different.num_rows > _SHOWN:
+            yield f"  {different.num_rows - _SHOWN} more: see tracks.parquet (to=)"
+
+
+def _gains(tracks: pa.Table) -> Iterator[str]:
+    scored = tracks.filter(pc.is_valid(tracks["gain"]))
+    if scored.num_rows:
+        better, worse = (pc.sum(compare(scored["gain"], 0)).as_py() for compare in (pc.greater, pc.less))
+        means = [100 * pc.mean(scored[name]).as_py() for name in ("j_and_f_a", "j_and_f_b")]
+        yield (
+            f"truth    {better} better in b, {worse} worse, {scored.num_rows - better - worse} as good; "
+            f"J&F {means[0]:.1f} in a, {means[1]:.1f} in b"
+        )
+
+
+def _words(row: dict[str, Any]) -> str:
+    """How a track differs."""
+    if row["difference"] != "masks":
+        return "in a only" if row["difference"] == "only_a" else "in b only"
+    words = (
+        f"{row['num_different']} of {counted(row['num_frames'], 'mask')} differ, mean IoU {100 * row['iou_mean']:.1f}, "
+        f"lowest {100 * row['iou_min']:.1f} on frame {row['worst_frame']}"
+    )
+    if row["gain"] is None:
+        return words
+    return f"J&F {100 * row['j_and_f_a']:.1f} -> {100 * row['j_and_f_b']:.1f} ({100 * row['gain']:+.1f}); {words}"
+
+
+def door(words: Sequence[str] | None = None) -> int:
+    """The command as a function of its words; returns the exit code."""
+    return main(HELP, CompareArguments, run, words)
+
+
+if __name__ == "__main__":
+    leave_current_folder()
+    sys.exit(door())

@@ -1,0 +1,143 @@
+"""How two outputs differ: which tracks, by how much, and to the better or the worse where there is a truth.
+
+Legend: T frames on which both outputs have labeled the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import Int64Array
+from pipeline.errors import InputError
+from pipeline.quality.alignment import AlignedFrames, ObjectMatch, align_frames, match_objects
+from pipeline.quality.evaluation import Rules, evaluate_video
+from pipeline.quality.masks import TrackMasks, VideoMasks, track_counts
+from pipeline.quality.pairs import score_pairs
+
+TRACKS = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("object_id", pa.string(), nullable=False),  # of a, or of b where a has none
+        pa.field("object_id_b", pa.string()),  # of b; another one than in a with match=iou
+        pa.field("category", pa.string()),
+        pa.field("difference", pa.string(), nullable=False),  # same, masks, only_a or only_b
+        pa.field("num_frames", pa.int32(), nullable=False),  # that both have labeled
+        pa.field("num_different", pa.int32(), nullable=False),  # of these, with other masks
+        pa.field("iou_mean", pa.float64()),  # of a with b over these frames; 1 where both masks are empty
+        pa.field("iou_min", pa.float64()),
+        pa.field("worst_frame", pa.int64()),  # with the lowest IoU
+        pa.field("num_visible_a", pa.int32(), nullable=False),
+        pa.field("num_visible_b", pa.int32(), nullable=False),
+        pa.field("j_and_f_a", pa.float64()),  # against the truth, 0 … 1; null without one
+        pa.field("j_and_f_b", pa.float64()),
+        pa.field("gain", pa.float64()),  # of b over a
+    ]
+)
+"""One row per track of either output."""
+
+
+@dataclass(frozen=True)
+class VideoDifference:
+    """The rows of a video (see `TRACKS`), and how many frames one output alone has labeled."""
+
+    rows: list[dict[str, Any]]
+    num_unpaired: int
+
+
+def compare_video(
+    a: VideoMasks, b: VideoMasks, match: ObjectMatch = "id", true: VideoMasks | None = None, rules: Rules | None = None
+) -> VideoDifference:
+    """The tracks of a video in both outputs, with their scores against `true` masks by `rules` if there are any.
+
+    Raises `InputError` where the outputs have masks of different sizes, and as `evaluate_video` does.
+    """
+    if a.size_hw and b.size_hw and a.size_hw != b.size_hw:
+        raise InputError(
+            f"video {a.video_id!r} has masks of {a.size_hw[1]} x {a.size_hw[0]} pixels in a=, and of {b.size_hw[1]} x "
+            f"{b.size_hw[0]} in b=; label it from the same file in both"
+        )
+    frames = align_frames(b, a, "index", "a=")
+    pairs: list[tuple[str | None, str | None]] = list(match_objects(b, a, frames, match).items())
+    in_both = {other for _, other in pairs}
+    pairs += [(None, other) for other in b.tracks if other not in in_both]
+    rows = [_row(a, b, frames, *pair) for pair in pairs]
+    if true is not None:
+        _add_scores(rows, (a, b), frames, true, rules or Rules())
+    return VideoDifference(rows, frames.num_unpaired + len(b.frames_T) - len(frames.true_T))
+
+
+def _row(a: VideoMasks, b: VideoMasks, frames: AlignedFrames, in_a: str | None, in_b: str | None) -> dict[str, Any]:
+    tracks = [side.tracks[name] if name is not None else None for side, name in ((a, in_a), (b, in_b))]
+    counts = [track_counts(track, frames.true_T) for track in tracks]
+    scores = score_pairs(a.size_hw or b.size_hw or (1, 1), *counts, with_boundary=False)
+    present = [track for track in tracks if track is not None]
+    worst = int(scores.j.argmin()) if len(scores.j) else None
+    num_different = int((scores.j < 1).sum())
+    one_alone = "only_b" if in_a is None else "only_a" if in_b is None else None
+    return {
+        "video_id": a.video_id,
+        "object_id": present[0].object_id,
+        "object_id_b": in_b,
+        "category": next((track.category for track in present if track.category), None),
+        "difference": one_alone or ("masks" if num_different else "same"),
+        "num_frames": len(scores.j),
+        "num_different": num_different,
+        "iou_mean": float(scores.j.mean()) if len(scores.j) else None,
+        "iou_min": None if worst is None else float(scores.j[worst]),
+        "worst_frame": None if worst is None else int(frames.true_T[worst]),
+        "num_visible_a": int((scores.predicted_areas > 0).sum()),
+        "num_visible_b": int((scores.true_areas > 0).sum()),
+    }
+
+
+def _add_scores(
+    rows: list[dict[str, Any]],
+    sides: tuple[VideoMasks, VideoMasks],
+    frames: AlignedFrames,
+    true: VideoMasks,
+    rules: Rules,
+) -> None:
+    """Score both outputs on the same frames: those that both have labeled, without those that either was told."""
+    names = [(row["object_id"] if row["difference"] != "only_b" else None, row["object_id_b"]) for row in rows]
+    for number, key in enumerate(("j_and_f_a", "j_and_f_b")):
+        side, other = sides[number], sides[1 - number]
+        told = {pair[number]: other.tracks[pair[1 - number]] for pair in names if None not in pair}
+        shared = _on_frames(side, frames.true_T, told)
+        found = {row["object_id"]: row["j_and_f"] for row in evaluate_video(shared, true, rules, "truth").rows}
+        for row, pair in zip(rows, names, strict=True):
+            row[key] = found.get(pair[number]) if pair[number] is not None else None
+    for row in rows:
+        if row["j_and_f_a"] is not None and row["j_and_f_b"] is not None:
+            row["gain"] = row["j_and_f_b"] - row["j_and_f_a"]
+
+
+def _on_frames(video: VideoMasks, frames: Int64Array, told: Mapping[str | None, TrackMasks]) -> VideoMasks:
+    """The video as if these were its labeled frames, and each object had the prompts of the other output too."""
+    tracks = {
+        name: replace(track, is_prompt_T=track.is_prompt_T | told[name].is_prompted_on(track.frames_T))
+        if name in told
+        else track
+        for name, track in video.tracks.items()
+    }
+    is_kept = np.isin(video.frames_T, frames)
+    return replace(video, frames_T=video.frames_T[is_kept], pts_T=video.pts_T[is_kept], tracks=tracks)
+
+
+def sorted_worst_first(tracks: pa.Table) -> pa.Table:
+    """Rows like `TRACKS`: losses first where there is a truth, then what differs most, then what is the same."""
+    order = pa.table(
+        {
+            "gain": pc.fill_null(tracks["gain"], 0.0),
+            "iou": pc.fill_null(tracks["iou_mean"], 1.0),
+            "video_id": tracks["video_id"],
+            "object_id": tracks["object_id"],
+        }
+    )
+    keys = [("gain", "ascending"), ("iou", "ascending"), ("video_id", "ascending"), ("object_id", "ascending")]
+    return tracks.take(pc.sort_indices(order, sort_keys=keys))

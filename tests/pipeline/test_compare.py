@@ -1,0 +1,117 @@
+"""`python -m pipeline.compare`: two outputs side by side, with a truth and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco
+
+from pipeline.compare import door
+from tests.support.masks import rle, write_output, write_table
+
+
+def square(left: int, *, size: int = 12, num_frames: int = 6, hidden: tuple[int, ...] = ()) -> np.ndarray:
+    masks = np.zeros((num_frames, 40, 50), bool)
+    for frame in range(num_frames):
+        if frame not in hidden:
+            masks[frame, 10 : 10 + size, left + frame : left + frame + size] = True
+    return masks
+
+
+TRUE = {"one": {1: square(5), 2: square(30)}, "two": {1: square(10), 3: square(2)}}
+A = {"one": {1: square(5), 2: square(29)}, "two": {1: square(16), 3: square(2)}, "first": {1: square(1)}}
+B = {
+    "one": {1: square(5), 2: square(29, hidden=(4,))},
+    "two": {1: square(10), 3: square(2), 4: square(8, size=3)},
+    "second": {1: square(1)},
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("compare")
+    return write_output(folder / "a", A), write_output(folder / "b", B)
+
+
+def compare(outputs: tuple[str, str], to: Path, *words: str) -> list[dict[str, Any]]:
+    """Rows of tracks.parquet, in its order."""
+    assert door([f"a={outputs[0]}", f"b={outputs[1]}", f"to={to}", *words]) == 0
+    rows: list[dict[str, Any]] = pq.read_table(to / "tracks.parquet").to_pylist()
+    return rows
+
+
+def test_tracks_that_differ_come_first_with_the_frame_that_differs_most(
+    outputs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = compare(outputs, tmp_path)
+    found = {(row["video_id"], row["object_id"]): row for row in rows}
+    assert [(row["video_id"], row["object_id"], row["difference"]) for row in rows] == [
+        ("two", "4", "only_b"),
+        ("two", "1", "masks"),
+        ("one", "2", "masks"),
+        ("one", "1", "same"),
+        ("two", "3", "same"),
+    ]
+    codes = [rle(side["two"][1][0]) for side in (A, B)]
+    iou = float(coco.iou([codes[0]], [codes[1]], [0])[0, 0])
+    assert found["two", "1"]["iou_mean"] == pytest.approx(iou)
+    hidden = found["one", "2"]
+    assert (hidden["num_different"], hidden["iou_min"], hidden["worst_frame"]) == (1, 0.0, 4)
+    assert (hidden["num_visible_a"], hidden["num_visible_b"]) == (6, 5)
+    told = capsys.readouterr().out
+    assert "5 tracks of 2 videos compared: 3 differ" in told
+    assert "1 video with masks in a only: first" in told
+    assert "1 video with masks in b only: second" in told
+    assert "two object 4: in b only" in told
+
+
+def test_with_a_truth_what_became_worse_comes_first(
+    outputs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = write_table(tmp_path / "truth.parquet", TRUE)
+    rows = compare(outputs, tmp_path, f"truth={truth}")
+    gains = {(row["video_id"], row["object_id"]): row["gain"] for row in rows}
+    assert (rows[0]["video_id"], rows[0]["object_id"]) == ("one", "2")
+    assert gains["one", "2"] < 0 < gains["two", "1"]
+    assert gains["one", "1"] == gains["two", "3"] == 0
+    assert gains["two", "4"] is None
+    assert "1 better in b, 1 worse, 2 as good" in capsys.readouterr().out
+    assert next(row for row in rows if row["object_id"] == "3")["j_and_f_a"] == 1
+
+
+def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path) -> None:
+    """A frame that b has not labeled, or that was given to it as a prompt, tells nothing of a against b."""
+    broken = square(5)
+    broken[1] = broken[2] = False
+    a = write_output(tmp_path / "a", {"one": {1: broken}})
+    b = write_output(tmp_path / "b", {"one": {1: square(5)}}, prompted=(0, 2), stride=2)
+    truth = write_table(tmp_path / "truth.parquet", {"one": {1: square(5)}})
+    (row,) = compare((a, b), tmp_path / "to", f"truth={truth}")
+    assert (row["num_frames"], row["num_different"]) == (3, 1)
+    assert (row["j_and_f_a"], row["j_and_f_b"], row["gain"]) == (1, 1, 0)
+
+
+def test_identical_outputs_say_so(outputs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = compare((outputs[0], outputs[0]), tmp_path)
+    assert {row["difference"] for row in rows} == {"same"}
+    assert "5 tracks of 3 videos compared: identical, every mask is the same" in capsys.readouterr().out
+
+
+def test_outputs_without_a_video_in_common_or_of_other_sizes_are_refused(
+    outputs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_output(tmp_path / "other", {"elsewhere": {1: square(5)}})
+    assert door([f"a={outputs[0]}", f"b={other}"]) == 2
+    message = capsys.readouterr().err
+    assert "no video has masks in both: a=" in message
+    assert "has first, one, two, b=" in message
+    small = write_output(tmp_path / "small", {"one": {1: square(5)[:, :30]}})
+    assert door([f"a={outputs[0]}", f"b={small}", f"to={tmp_path / 'to'}"]) == 2
+    assert "video 'one' has masks of 50 x 40 pixels in a=, and of 50 x 30 in b=" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+    assert door([f"a={outputs[0]}"]) == 2
+    assert "b= is missing: give the folder or URI of the second job" in capsys.readouterr().err
