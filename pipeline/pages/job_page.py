@@ -17,10 +17,10 @@ from pipeline.config.command_line import as_words
 from pipeline.errors import ConfigError
 from pipeline.pages import job_figures, mask_charts
 from pipeline.pages.charts import Part, parts
-from pipeline.pages.mask_figures import MaskFigures, measure
+from pipeline.pages.mask_figures import WORTH_A_LOOK, MaskFigures, measure
 from pipeline.pages.page import render
 from pipeline.pages.thumbnails import StripMaker
-from pipeline.pages.track_cards import Card, cards
+from pipeline.pages.track_cards import Dealer
 from pipeline.quality.doubt import Doubt
 from pipeline.records import BAD, Status
 from pipeline.redact import redact
@@ -91,8 +91,9 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
         charts=mask_charts.charts(figures, tracks),
         categories=kinds[:MOST_CATEGORIES],
         num_categories=len(kinds),
-        doubtful=_cards(figures.worst[: options.top], tracks, maker),
-        best=_cards(_sound(figures, options.top), tracks, maker, num_pictures=3),
+        worth_a_look=WORTH_A_LOOK,
+        doubtful=Dealer(tracks, maker).cards(figures.worst[: options.top]),
+        best=Dealer(tracks, maker, num_pictures=3, has_marks=False).cards(_sound(figures, options.top)),
         never=never,
         num_never=num_never,
         made=made[:MOST_MADE],
@@ -128,8 +129,8 @@ def _sentence(status: JobStatus, tracks: pa.Table) -> str:
     num_ok, num_bad = by_status[Status.OK], sum(by_status[kind] for kind in BAD)
     failed = f", {num_bad} failed" if num_bad else ""
     objects = counted(tracks.num_rows, "object")
-    masks = sum(size.num_masks for size in status.state.segments.values())
-    return f"{counted(num_ok, 'video')} labeled{failed}: {objects} with {masks:,} masks.".replace(",", "\u202f", 0)
+    masks = counted(sum(size.num_masks for size in status.state.segments.values()), "mask")
+    return f"{counted(num_ok, 'video')} labeled{failed}: {objects} with {masks}."
 
 
 def _counts(status: JobStatus, tracks: pa.Table) -> dict[str, Any]:
@@ -177,10 +178,6 @@ def _again(record: JobRecord | None, retry: str) -> str:
     if record is None:
         return f"python -m pipeline.run … retry={retry}"
     return shlex.join(["python", "-m", "pipeline.run", *as_words(record.config), f"retry={retry}"])
-
-
-def _cards(doubts: Sequence[Doubt], tracks: pa.Table, maker: StripMaker | None, num_pictures: int = 5) -> list[Card]:
-    return cards(doubts, tracks, maker, num_pictures)
 
 
 def _sound(figures: MaskFigures, top: int) -> list[Doubt]:

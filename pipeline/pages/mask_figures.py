@@ -17,11 +17,14 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import Float64Array
 from pipeline.errors import StorageError
-from pipeline.quality.doubt import COLUMNS, Doubt, Ranking, SizeOf, signals
+from pipeline.quality.doubt import COLUMNS, Doubt, Ranking, Signals, SizeOf, signals
 from pipeline.quality.track_rows import TrackRows, whole_tracks
 from pipeline.tables import JobTables
 
 MOST_ROWS = 20_000_000
+WORTH_A_LOOK = 0.15
+"""Tracks of less doubt are not shown as doubtful."""
+
 _MOST_CANDIDATES = 2_000
 _READS = 5
 _FINE = 1_000
@@ -67,6 +70,7 @@ class MaskFigures:
     predicted_ious: Spread = field(default_factory=lambda: Spread(0.0, 1.0))
     object_scores: Spread = field(default_factory=lambda: Spread(-10.0, 20.0))
     area_shares: Spread = field(default_factory=lambda: Spread(-5.0, 0.0))
+    doubts: Spread = field(default_factory=lambda: Spread(0.0, 1.0))
     worst: list[Doubt] = field(default_factory=list)
     best: list[Doubt] = field(default_factory=list)
 
@@ -75,8 +79,9 @@ class MaskFigures:
         """Whether all rows were read."""
         return self.num_rows >= self.num_rows_in_all
 
-    def count(self, tracks: TrackRows, size_of: SizeOf) -> None:
-        """Count the rows of whole tracks."""
+    def count(self, found: Signals, size_of: SizeOf) -> None:
+        """Count the rows of whole tracks, and the doubt of those that are visible."""
+        tracks = found.tracks
         is_visible = tracks.column("area") > 0
         self.num_rows += tracks.table.num_rows
         self.predicted_ious.add(tracks.column("predicted_iou")[is_visible].astype(np.float64))
@@ -84,6 +89,15 @@ class MaskFigures:
         sizes = (size_of(video_id) or (0, 0) for video_id in tracks.video_ids)
         pixels = tracks.repeated(np.array([height * width or np.nan for height, width in sizes]))
         self.area_shares.add(np.log10(tracks.column("area")[is_visible] / pixels[is_visible]))
+        self.doubts.add(found.doubt[tracks.sums(is_visible) > 0])
+
+    @property
+    def share_doubtful(self) -> float | None:
+        """The share of visible tracks with a doubt of at least `WORTH_A_LOOK`; None if there are none."""
+        counts = self.doubts.counts
+        return (
+            None if not self.doubts.total else float(counts[round(WORTH_A_LOOK * len(counts)) :].sum() / counts.sum())
+        )
 
 
 def measure(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int = MOST_ROWS) -> MaskFigures:
@@ -105,13 +119,15 @@ def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most
     figures, ranking = MaskFigures(num_in_all), Ranking(most)
     is_whole = num_in_all <= most_rows
     for rows in _rows(job, None if is_whole else _some_videos(tracks, most_rows / num_in_all)):
-        figures.count(rows, size_of)
+        found = signals(rows, size_of)
+        figures.count(found, size_of)
         if is_whole:
-            _rank(ranking, rows, size_of)
+            ranking.add(found, _soundness(rows))
     if not is_whole:
         for rows in _rows(job, _candidates(tracks)):
-            _rank(ranking, rows, size_of)
-    figures.worst, figures.best = ranking.worst(), ranking.best()
+            ranking.add(signals(rows, size_of), _soundness(rows))
+    figures.worst = [doubt for doubt in ranking.worst() if doubt.doubt >= WORTH_A_LOOK]
+    figures.best = ranking.best()
     return figures
 
 
@@ -123,11 +139,6 @@ def _rows(job: JobTables, video_ids: Collection[str] | None) -> Iterator[TrackRo
         columns=list(COLUMNS), batch_size=1 << 16, batch_readahead=2, fragment_readahead=2, use_threads=False
     )
     return whole_tracks(scanner.to_batches())
-
-
-def _rank(ranking: Ranking, rows: TrackRows, size_of: SizeOf) -> None:
-    found = signals(rows, size_of)
-    ranking.add(found, _soundness(rows))
 
 
 def _soundness(tracks: TrackRows) -> Float64Array:

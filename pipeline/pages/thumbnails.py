@@ -114,7 +114,8 @@ def _pictures(
         mask_HW = coco.decode(masks[frame]).astype(bool) if frame in masks else np.zeros(clip.size_hw, bool)
         image = _drawn(plain.pixels_HW3, mask_HW, cut, object_id)
         is_marked = frame == marked
-        words = f"frame {frame}{' · look here' if is_marked else ''}{'' if mask_HW.any() else ' · hidden'}"
+        at = "" if plain.pts_seconds is None else f" · {plain.pts_seconds:.1f} s"
+        words = f"frame {frame}{at}{' · look here' if is_marked else ''}{'' if mask_HW.any() else ' · hidden'}"
         alt = f"Frame {frame}: object {object_id} {'is outlined' if mask_HW.any() else 'is hidden'}"
         yield Thumbnail(_data_uri(image), image.width, image.height, words, alt, is_marked)
 

@@ -25,33 +25,44 @@ class Card:
     timeline: Timeline | None
 
 
-def cards(doubts: Sequence[Doubt], tracks: pa.Table, maker: StripMaker | None, num_pictures: int) -> list[Card]:
-    """The cards of these tracks, in their order. Without a `maker` they have neither pictures nor a course."""
-    rows = _rows(doubts, tracks)
-    return [_card(doubt, rows[doubt.video_id, doubt.object_id], maker, num_pictures) for doubt in doubts]
+@dataclass(frozen=True)
+class Dealer:
+    """Makes cards. Without a `maker` of strips they have neither pictures nor a course.
+
+    `has_marks` says whether the frame to look at is marked.
+    """
+
+    tracks: pa.Table
+    maker: StripMaker | None
+    num_pictures: int = 5
+    has_marks: bool = True
+
+    def cards(self, doubts: Sequence[Doubt]) -> list[Card]:
+        """The cards of these tracks, in their order."""
+        rows = _rows(doubts, self.tracks)
+        return [self._card(doubt, rows[doubt.video_id, doubt.object_id]) for doubt in doubts]
+
+    def _card(self, doubt: Doubt, row: Mapping[str, Any]) -> Card:
+        if self.maker is None:
+            return Card(doubt, row, Strip(why_empty="No pictures: pictures=false."), None)
+        try:
+            clip = self.maker.clip(doubt.video_id)
+            table = clip.track(doubt.object_id).table
+        except KeyError as error:  # a running job labels it again
+            return Card(doubt, row, Strip(why_empty=f"No picture: {error.args[0]}"), None)
+        frame_indexes, areas = table["frame_index"].to_pylist(), table["area"].to_pylist()
+        if not frame_indexes:
+            return Card(doubt, row, Strip(why_empty="No picture: the track has no rows."), None)
+        marked, prompts = doubt.frame_index if self.has_marks else None, row["prompt_frames"]
+        frames = frames_to_show(frame_indexes, areas, marked, prompts[0] if prompts else None, self.num_pictures)
+        strip = self.maker.strip(clip, doubt.object_id, frames, marked)
+        return Card(doubt, row, strip, _course(table, marked, prompts))
 
 
 def _rows(doubts: Sequence[Doubt], tracks: pa.Table) -> dict[tuple[str, int], dict[str, Any]]:
     videos = pa.array(list({doubt.video_id for doubt in doubts}), pa.string())
     found = tracks.filter(pc.is_in(tracks["video_id"], videos)).to_pylist()
     return {(row["video_id"], row["object_id"]): row for row in found}
-
-
-def _card(doubt: Doubt, row: Mapping[str, Any], maker: StripMaker | None, num_pictures: int) -> Card:
-    if maker is None:
-        return Card(doubt, row, Strip(why_empty="No pictures: pictures=false."), None)
-    try:
-        clip = maker.clip(doubt.video_id)
-        table = clip.track(doubt.object_id).table
-    except KeyError as error:  # a running job labels it again
-        return Card(doubt, row, Strip(why_empty=f"No picture: {error.args[0]}"), None)
-    frame_indexes, areas = table["frame_index"].to_pylist(), table["area"].to_pylist()
-    if not frame_indexes:
-        return Card(doubt, row, Strip(why_empty="No picture: the track has no rows."), None)
-    marked, prompts = doubt.frame_index, row["prompt_frames"]
-    frames = frames_to_show(frame_indexes, areas, marked, prompts[0] if prompts else None, num_pictures)
-    strip = maker.strip(clip, doubt.object_id, frames, marked)
-    return Card(doubt, row, strip, _course(table, marked, prompts))
 
 
 def _course(table: pa.Table, marked: int | None, prompts: Sequence[int]) -> Timeline:

@@ -56,7 +56,7 @@ class Reason(StrEnum):
 SENTENCES: Mapping[Reason, str] = {
     Reason.LOW_IOU: "The model itself expects a mean IoU of only {value:.2f}; the lowest is on frame {frame}.",
     Reason.UNSURE_STRETCH: f"A predicted IoU below {LOW_IOU} on {{value:.0f}} frames in a row, up to frame {{frame}}.",
-    Reason.LOST: "It vanishes inside the picture on frame {frame} and stays away, which are {value:.0%} of its frames.",
+    Reason.LOST: "It vanishes inside the picture on frame {frame} and does not return, for {value:.0%} of its frames.",
     Reason.FLICKERS: "It vanishes and comes back {value:.0f} times, first on frame {frame}.",
     Reason.AREA_JUMP: "From one labeled frame to the next its area changes {value:.1f}-fold, on frame {frame}.",
     Reason.LEAP: "From one labeled frame to the next it moves by {value:.1f} times its own size, on frame {frame}.",
