@@ -107,7 +107,11 @@ def _add_scores(
     names = [(row["object_id"] if row["difference"] != "only_b" else None, row["object_id_b"]) for row in rows]
     for number, key in enumerate(("j_and_f_a", "j_and_f_b")):
         side, other = sides[number], sides[1 - number]
-        told = {pair[number]: other.tracks[pair[1 - number]] for pair in names if None not in pair}
+        told = {}
+        for pair in names:
+            here, there = pair[number], pair[1 - number]
+            if here is not None and there is not None:
+                told[here] = other.tracks[there]
         shared = _on_frames(side, frames.true_T, told)
         found = {row["object_id"]: row["j_and_f"] for row in evaluate_video(shared, true, rules, "truth").rows}
         for row, pair in zip(rows, names, strict=True):
@@ -117,7 +121,7 @@ def _add_scores(
             row["gain"] = row["j_and_f_b"] - row["j_and_f_a"]
 
 
-def _on_frames(video: VideoMasks, frames: Int64Array, told: Mapping[str | None, TrackMasks]) -> VideoMasks:
+def _on_frames(video: VideoMasks, frames: Int64Array, told: Mapping[str, TrackMasks]) -> VideoMasks:
     """The video as if these were its labeled frames, and each object had the prompts of the other output too."""
     tracks = {
         name: replace(track, is_prompt_T=track.is_prompt_T | told[name].is_prompted_on(track.frames_T))

@@ -93,11 +93,11 @@ def evaluate_video(predicted: VideoMasks, true: VideoMasks, rules: Rules, side: 
             f"{side}: video {true.video_id!r} has the objects {_listed(true.tracks)}, the output has "
             f"{_listed(predicted.tracks)}: none is the same; give match=iou to pair them by overlap"
         )
-    tracks = [(one, predicted.tracks.get(matched[name] or "")) for name, one in true.tracks.items()]
-    scored = [
-        _Scored(one, other, track_counts(other, frames.predicted_T), one.counts_on(frames.true_T))
-        for one, other in tracks
-    ]
+    scored = []
+    for name, one in true.tracks.items():
+        other = predicted.tracks.get(matched[name] or "")
+        sides = track_counts(other, frames.predicted_T), one.counts_on(frames.true_T)
+        scored.append(_Scored(one, other, *sides))
     scores = _score_all(scored, predicted.size_hw or true.size_hw)
     rows = [
         row
