@@ -117,8 +117,8 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
         say(f"{folder.storage}: is there already, whole: {what}")
         return ExitCode.DONE
     say(f"{folder.storage}: {chosen.format.name}, {what}, in {time.monotonic() - started:.1f} s")
-    for reason, count in done.left_out.items():
-        say(f"left out: {reason}: {count}")
+    for line in done.left_out:
+        say(f"left out: {line}")
     return ExitCode.DONE
 
 

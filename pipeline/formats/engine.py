@@ -131,7 +131,7 @@ class Exported(NamedTuple):
     num_videos: int
     num_tracks: int
     num_masks: int
-    left_out: dict[str, int]
+    left_out: list[str]
     was_there: bool
 
 
@@ -165,7 +165,7 @@ def export(
         job.folder.finish(identity, manifest(job.format_name, job.keys(), plan, parts, job.output))
     else:
         job.folder.clear()
-    return Exported(plan.num_videos, plan.num_tracks, plan.num_masks, dict(plan.left_out), is_whole)
+    return Exported(plan.num_videos, plan.num_tracks, plan.num_masks, plan.left_out.lines(), is_whole)
 
 
 def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> None:

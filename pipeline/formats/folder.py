@@ -13,17 +13,14 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from pipeline.errors import ConfigError, StorageError
-from pipeline.storage.job_storage import JobStorage
-from pipeline.storage.uris import local_path
+from pipeline.storage.job_storage import TEMPORARY, JobStorage
 
 MANIFEST = "manifest.json"
 VIDEOS = "manifest_videos.jsonl"
@@ -57,17 +54,20 @@ class ExportFolder:
                 continue
             if written.get("identity") == identity:
                 return name == MANIFEST
-            if not overwrite:
+            has_begun = name == MANIFEST or self.parts_done()
+            if has_begun and not overwrite:
                 raise ConfigError(self._other(written, identity))
-            self._delete_all()
-            break
-        else:
-            names = self.storage.names_below()
-            if names:
-                raise ConfigError(
-                    f"to={self.storage}: holds {', '.join(names[:3])}{', …' if len(names) > 3 else ''} of others: name "
-                    "a folder that is empty or does not exist"
-                )
+            # What says whose the files are is deleted last, because a deletion that is killed must go on.
+            mark = PurePosixPath(name).parts[0]
+            for other in sorted(self.storage.names_below(), key=mark.__eq__):
+                self.storage.delete_tree(other)
+        names = [name for name in self.storage.names_below() if name != _PARTS]
+        if names:
+            raise ConfigError(
+                f"to={self.storage}: holds {', '.join(names[:3])}{', …' if len(names) > 3 else ''} of others: name a "
+                "folder that is empty or does not exist"
+            )
+        self.storage.delete_tree(_PARTS)  # what a deletion has left that was killed
         self.storage.replace(_EXPORT, json.dumps({"identity": identity}, indent=2).encode())
         return False
 
@@ -106,34 +106,26 @@ class ExportFolder:
         self.clear()
 
     def clear(self) -> None:
-        """Delete what the parts kept."""
-        self._delete(_PARTS)
+        """Delete what the parts kept, and what a killed export has half written."""
+        self.storage.delete_tree(_PARTS)
         if self.storage.is_local:
-            with contextlib.suppress(OSError):
-                self.local_path("_tmp").rmdir()
+            self.storage.delete_tree(TEMPORARY)
 
     def publish(self, name: str, spool: IO[bytes], local: Path | None) -> None:
         """Give a written file its name. `local` is where it lies on the disk of the export itself."""
         if local is not None:
-            final = self.local_path(name)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            local.replace(final)
+            self.storage.adopt(local, name)
         elif spool.seek(0, os.SEEK_END) > _BYTES_IN_MEMORY:
             self.storage.put_file(Path(spool.name), name)
         else:
             spool.seek(0)
             self.storage.replace(name, spool.read())
 
-    def local_path(self, name: str) -> Path:
-        """Where a file lies on local disk."""
-        return Path(local_path(self.storage.uri)) / name
-
     def new_spool(self) -> tuple[IO[bytes], Path | None]:
         """A file to write to, and its path if it lies on the disk of the export itself, where it only gets a name."""
-        if self.storage.is_local:
-            path = self.local_path(f"{_PARTS}/tmp/{uuid.uuid4().hex}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return path.open("w+b"), path
+        local = self.storage.aside()
+        if local is not None:
+            return local.open("w+b"), local
         return tempfile.NamedTemporaryFile(prefix="maskmill-", dir=self._spool_dir), None
 
     def _chunks(self, path: str) -> Iterator[bytes]:
@@ -166,20 +158,6 @@ class ExportFolder:
             f"to={self.storage}: holds an export with {'' if differing == ['plan'] else 'another '}{what}: name "
             "another folder, or give overwrite=true to delete it"
         )
-
-    def _delete_all(self) -> None:
-        for name in self.storage.names_below():
-            self._delete(name)
-
-    def _delete(self, name: str) -> None:
-        if self.storage.is_local:
-            path = self.local_path(name)
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-            return
-        self.storage.delete([*self.storage.tree(name), name])
 
 
 class Writing:

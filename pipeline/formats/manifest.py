@@ -73,7 +73,7 @@ def manifest(
         "counts": {**counts, "tracks": plan.num_tracks},
         "splits": dict(splits),
         "categories": plan.categories,
-        "left_out": dict(plan.left_out),
+        "left_out": plan.left_out.reasons,
         "lost": losses.as_document(),
         "videos": VIDEOS,
     }

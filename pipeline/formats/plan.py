@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,6 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.formats.selection import Selection, split_of
 from pipeline.output.where import condition
 from pipeline.tables import JobTables
+from pipeline.text import MAX_NAMED, one_line
 
 NO_CATEGORY = "object"
 """The category of a track that has none."""
@@ -79,9 +79,9 @@ class Task:
 
 
 class Plan:
-    """See the module. `videos` and `tracks` are the selected rows, sorted; `left_out` counts what is not, by reason."""
+    """See the module. `videos` and `tracks` are the selected rows, sorted; `left_out` says what is not."""
 
-    def __init__(self, videos: pa.Table, tracks: pa.Table, splits: Mapping[str, float], left_out: Counter[str]) -> None:
+    def __init__(self, videos: pa.Table, tracks: pa.Table, splits: Mapping[str, float], left_out: LeftOut) -> None:
         self.videos = videos
         self.tracks = tracks
         self.left_out = left_out
@@ -166,38 +166,63 @@ def make_plan(job: JobTables, selection: Selection) -> Plan:
 
     Raises `ConfigError` for a video, a category or a column that there is not, and where nothing is selected.
     """
-    left_out: Counter[str] = Counter()
+    left_out = LeftOut()
     if selection.videos is not None:
         _check_videos(job, selection.videos)
-    videos = job.videos(selection.videos)
-    is_ok = pc.equal(videos["status"], "ok")
-    left_out["videos that failed"] = videos.num_rows - pc.sum(is_ok).as_py() if videos.num_rows else 0
-    videos = videos.filter(is_ok)
+    every = job.videos(selection.videos)
+    videos = left_out.keep(every, pc.equal(every["status"], "ok"), "videos that failed")
     tracks = _selected_tracks(job.tracks(selection.videos), videos, selection, left_out)
     has_tracks = pc.is_in(videos["video_id"], pc.unique(tracks["video_id"]))
-    left_out["videos without a selected track"] = videos.num_rows - (pc.sum(has_tracks).as_py() or 0)
-    videos = videos.filter(has_tracks)
+    videos = left_out.keep(videos, has_tracks, "videos without a selected track")
     if not videos.num_rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
-        raise ConfigError(f"nothing is left to export: {reasons or 'the job has no videos yet'}")
-    return Plan(videos, tracks, selection.splits, +left_out)
+        raise ConfigError(f"nothing is left to export: {'; '.join(left_out.lines()) or 'the job has no videos yet'}")
+    return Plan(videos, tracks, selection.splits, left_out)
 
 
-def _selected_tracks(tracks: pa.Table, videos: pa.Table, selection: Selection, left_out: Counter[str]) -> pa.Table:
+class LeftOut:
+    """What of a job is not exported: how much of it, by reason, and the first few."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, dict[str, Any]] = {}
+
+    def keep(self, rows: pa.Table, is_kept: pa.ChunkedArray, reason: str) -> pa.Table:
+        """The rows that are kept, of `videos` or `tracks`; the others are noted. Null keeps no row."""
+        is_kept = pc.fill_null(is_kept, False)
+        others = rows.filter(pc.invert(is_kept))
+        if others.num_rows:
+            self.reasons[reason] = {
+                "count": others.num_rows,
+                "first": [_named(row) for row in others.slice(0, MAX_NAMED).to_pylist()],
+            }
+        return rows.filter(is_kept)
+
+    def lines(self) -> list[str]:
+        """A line for each reason."""
+        return [
+            f"{reason}: {noted['count']} ({'; '.join(noted['first'])}{'; …' if noted['count'] > MAX_NAMED else ''})"
+            for reason, noted in self.reasons.items()
+        ]
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    whose = f"object {row['object_id']} of video" if "object_id" in row else "video"
+    return f"{whose} {row['video_id']!r}{': ' + one_line(row['message'], 200) if row['message'] else ''}"
+
+
+def _selected_tracks(tracks: pa.Table, videos: pa.Table, selection: Selection, left_out: LeftOut) -> pa.Table:
     tracks = tracks.filter(pc.is_in(tracks["video_id"], videos["video_id"]))
-
-    def keep(found: pa.Table, reason: str) -> pa.Table:
-        left_out[reason] += tracks.num_rows - found.num_rows
-        return found
-
-    tracks = keep(tracks.filter(pc.equal(tracks["status"], "ok")), "tracks that failed")
+    tracks = left_out.keep(tracks, pc.equal(tracks["status"], "ok"), "tracks that failed")
     if selection.categories is not None:
         wanted = _known_categories(tracks, selection.categories)
-        tracks = keep(tracks.filter(pc.is_in(tracks["category"], wanted)), "tracks of other categories")
+        tracks = left_out.keep(tracks, pc.is_in(tracks["category"], wanted), "tracks of other categories")
     if selection.where is not None:
-        tracks = keep(tracks.filter(condition(selection.where, tracks.schema)), "tracks that where= leaves out")
+        is_meant = condition(selection.where, tracks.schema)
+        kept = tracks.append_column("_place", pa.array(np.arange(tracks.num_rows))).filter(is_meant)["_place"]
+        is_kept = np.zeros(tracks.num_rows, bool)
+        is_kept[np.asarray(kept, np.int64)] = True
+        tracks = left_out.keep(tracks, pa.chunked_array([pa.array(is_kept)]), "tracks that where= leaves out")
     if not selection.keep_never_visible:
-        tracks = keep(tracks.filter(pc.greater(tracks["num_visible"], 0)), "tracks that are never visible")
+        tracks = left_out.keep(tracks, pc.greater(tracks["num_visible"], 0), "tracks that are never visible")
     return tracks
 
 

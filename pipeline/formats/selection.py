@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -37,8 +37,11 @@ class Selection(Group):
 
     @field_validator("videos", "categories", mode="before")
     @classmethod
-    def _listed(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    def _take_lists(cls, value: Any) -> Any:
+        """One or several names; an id of digits alone is a number on the command line."""
+        if value is None or isinstance(value, dict):
+            return value
+        return tuple(str(one) for one in (value if isinstance(value, list | tuple) else [value]))
 
     @field_validator("splits")
     @classmethod

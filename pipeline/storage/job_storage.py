@@ -8,6 +8,7 @@ themselves, and have a condition of their own for create-only writes.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -31,7 +32,7 @@ from pipeline.storage.uris import open_filesystem
 
 A = TypeVar("A")
 T = TypeVar("T")
-_TEMPORARY = "_tmp"
+TEMPORARY = "_tmp"
 """The folder of a job for what counts for nothing: files that are being written on local disk, and probes."""
 
 _WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
@@ -88,7 +89,7 @@ class JobStorage:
         Raises:
             UnusableStore: the store would let two drivers write one job. `single_driver` skips the check.
         """
-        path = f"{_TEMPORARY}/probe-{uuid.uuid4().hex}"
+        path = f"{TEMPORARY}/probe-{uuid.uuid4().hex}"
         if not self.supports_create and not self.single_driver:
             raise self._unsafe("this store has no create-only writes")
         try:
@@ -156,7 +157,7 @@ class JobStorage:
                 names = {str(name).rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(full.rstrip("/"), detail=False)}
             except FileNotFoundError:
                 return []
-            return sorted(names - {_TEMPORARY})
+            return sorted(names - {TEMPORARY})
 
         return self._run("list", "", find)
 
@@ -244,6 +245,34 @@ class JobStorage:
             raise StorageError(f"upload {self}/{path}: the store holds {found} bytes of {expected}. Run the job again.")
         return found
 
+    def aside(self) -> Path | None:
+        """A new path on the local disk of the job, for a file that `adopt` gives its name; None for a remote store."""
+        if not self.is_local:
+            return None
+        self._aside.mkdir(parents=True, exist_ok=True)
+        return self._aside / uuid.uuid4().hex
+
+    def adopt(self, local: Path, path: str) -> None:
+        """Give a file of `aside`, which is written and synced, its name, whether or not another one has it."""
+
+        def name(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            Path(full).parent.mkdir(parents=True, exist_ok=True)
+            local.replace(full)
+
+        self._run("write", path, name)
+
+    def delete_tree(self, path: str) -> None:
+        """Delete an object, or all objects below a folder; it is fine if there are none."""
+        if not self.is_local:
+            self.delete([*self.tree(path), path])
+            return
+        full = Path(self._root) / path
+        with contextlib.suppress(FileNotFoundError):
+            if full.is_dir() and not full.is_symlink():
+                self._run("delete", path, lambda fs, folder: shutil.rmtree(folder))
+            else:
+                self.delete([path])
+
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects; those that do not exist are fine."""
 
@@ -279,7 +308,7 @@ class JobStorage:
 
     @property
     def _aside(self) -> Path:
-        return Path(self._root) / _TEMPORARY
+        return Path(self._root) / TEMPORARY
 
     def _replace(self, fs: fsspec.AbstractFileSystem, full: str, data: bytes) -> None:
         if self.is_local:

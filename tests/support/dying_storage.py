@@ -46,6 +46,9 @@ class DyingStorage(QuickStorage):
     def put_file(self, local: Path, path: str) -> int:
         return self._counted(super().put_file, local, path)
 
+    def adopt(self, local: Path, path: str) -> None:
+        self._counted(super().adopt, local, path)
+
     def delete(self, paths: Iterable[str]) -> None:
         for path in list(paths):
             self._counted(super().delete, [path])

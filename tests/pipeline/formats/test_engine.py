@@ -1,0 +1,169 @@
+"""An export is whole or absent, goes on where it was killed, and never takes a folder of others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from pipeline.export import door
+from pipeline.formats.engine import ExportJob, export
+from pipeline.formats.folder import ExportFolder
+from pipeline.formats.registry import load
+from pipeline.formats.selection import Content, Selection
+from pipeline.storage.job_storage import JobStorage
+from tests.pipeline.formats.conftest import DrawnJob
+from tests.support.drawn_job import write_job
+from tests.support.dying_storage import Died, DyingStorage
+from tests.support.full_disk import full_disk
+from tests.support.quick_storage import QuickStorage
+
+Export = Callable[..., Path]
+PART_MASKS = 8
+
+
+def _job(drawn: DrawnJob, storage: JobStorage) -> ExportJob:
+    options = load("coco").options()
+    return ExportJob(drawn.uri, {}, "coco", options, Selection(), Content(), ExportFolder(storage, None))
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """All files of an export; of the manifest all but when it was written."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    if "manifest.json" in found:
+        document = json.loads(found["manifest.json"])
+        del document["written_at"]
+        found["manifest.json"] = json.dumps(document).encode()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies_after", [False, True])
+def test_a_killed_export_goes_on_and_is_the_same(drawn: DrawnJob, tmp_path: Path, dies_after: bool) -> None:
+    export(_job(drawn, QuickStorage(str(tmp_path / "whole"))), PART_MASKS, False)
+    expected = _files(tmp_path / "whole")
+    assert expected.keys() == {"annotations/instances_train.json", "manifest.json", "manifest_videos.jsonl"}
+    num_killed = 0
+    for dies_at in count():
+        place = tmp_path / f"killed-{dies_at}"
+        storage = DyingStorage(str(place), dies_at=dies_at, dies_after=dies_after)
+        try:
+            export(_job(drawn, storage), PART_MASKS, False)
+            break
+        except Died:
+            num_killed += 1
+        assert not (place / "manifest.json").exists() or _files(place).items() >= expected.items()
+        export(_job(drawn, QuickStorage(str(place))), PART_MASKS, False)
+        assert _files(place) == expected
+    assert num_killed > 12
+
+
+def test_parts_that_are_written_are_not_written_again(drawn: DrawnJob, tmp_path: Path) -> None:
+    whole = DyingStorage(str(tmp_path / "whole"))
+    export(_job(drawn, whole), PART_MASKS, False)
+    killed = DyingStorage(str(tmp_path / "killed"), dies_at=whole.num_writes - 4)
+    with pytest.raises(Died):
+        export(_job(drawn, killed), PART_MASKS, False)
+    num_parts = len(list((tmp_path / "killed/_parts").glob("0*.json")))
+    assert num_parts >= 2
+    again = DyingStorage(str(tmp_path / "killed"))
+    export(_job(drawn, again), PART_MASKS, False)
+    assert again.num_writes <= whole.num_writes - 4 * num_parts, "each part writes three streams and its mark"
+
+
+def test_the_same_command_finds_a_whole_export_and_another_one_is_refused(
+    export: Export, drawn: DrawnJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = export("coco")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert export("coco") == folder
+    assert "is there already, whole" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    arguments = [f"output={drawn.uri}", f"to={folder}"]
+    assert door([*arguments, "format=coco", "min_area=5"]) == 2
+    assert "holds an export with another min_area: name another folder, or give overwrite=true" in (
+        capsys.readouterr().err
+    )
+    assert door([*arguments, "format=youtube_vis"]) == 2
+    assert door([*arguments, "format=youtube_vis", "overwrite=true"]) == 0
+    assert json.loads((folder / "manifest.json").read_text())["format"] == "youtube_vis"
+
+
+def test_what_another_selection_has_written_is_not_mixed_with_this_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, _ = write_job(tmp_path)
+    arguments = [f"output={uri}", "format=coco", f"to={tmp_path / 'coco'}"]
+    assert door([*arguments, "videos=[c]"]) == 0
+    assert door(arguments) == 2
+    assert "holds an export with another videos" in capsys.readouterr().err
+    assert door([*arguments, "overwrite=true"]) == 0
+    assert len((tmp_path / "coco/manifest_videos.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_folder_of_others_is_left_alone(
+    export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("words")
+    for more in ([], ["overwrite=true"]):
+        assert door([f"output={drawn.uri}", "format=coco", f"to={tmp_path / 'mine'}", *more]) == 2
+        assert "holds thesis.tex of others: name a folder that is empty" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_is_told_and_the_same_command_goes_on(
+    drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"output={drawn.uri}", "format=coco", f"to={tmp_path / 'to'}"]
+    with full_disk(room_bytes=2000):
+        assert door(arguments) == 1
+    told = capsys.readouterr().err
+    assert "writing to" in told
+    assert "Make room" in told
+    assert not (tmp_path / "to/manifest.json").exists()
+    assert not (tmp_path / "to/annotations").exists()
+    assert door(arguments) == 0
+
+
+def test_an_export_that_was_refused_at_its_beginning_leaves_the_folder_to_another_one(
+    drawn: DrawnJob, tmp_path: Path
+) -> None:
+    arguments = [f"output={drawn.uri}", "format=coco", f"to={tmp_path / 'to'}"]
+    assert door([*arguments, "frames=jpg"]) == 2, "the job has no files of its videos"
+    assert door(arguments) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["format=coco", "videos=[clip-2]"], "no finished video 'clip-2'; did you mean 'clip-1'?"),
+        (["format=cocoo"], "format=cocoo: there are coco, coco_video"),
+        (
+            ["format=coco", "categories=[dgo]"],
+            "categories: no track is of 'dgo'; there are cat, dog, object; did you mean dog?",
+        ),
+        (
+            ["format=coco", "where=predicted_iou_men > 0.5"],
+            "no column 'predicted_iou_men'; did you mean predicted_iou_mean",
+        ),
+        (
+            ["format=coco", "where=num_visible > 1000"],
+            "nothing is left to export: videos that failed: 1 (video 'broken': no file)",
+        ),
+        (["format=coco", "splits.train=0.9"], "splits: the shares sum up to 0.9, and must to 1"),
+        (["format=coco", "frames=jpg"], "its bytes were in the table of videos, it has no file"),
+        (["format=coco", "variant=gt"], "unknown key variant='gt'"),
+        (["format=youtube_vis", "variant=truth"], "variant=truth: allowed are gt, results"),
+        ([], "format= is missing"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy_and_nothing_is_written(
+    words: list[str], told: str, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door([f"output={drawn.uri}", f"to={tmp_path / 'to'}", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "to/manifest.json").exists()
