@@ -35,7 +35,7 @@ lowest:
 	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt --editable ".[test]"
 	SAM2_BUILD_CUDA=0 $(LOWEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation sam2==1.1.0
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps trackeval==1.3.0 vos-benchmark==0.1.0
-	$(LOWEST)/bin/python -m pip install --quiet --no-deps ultralytics==8.4.190 datumaro==1.13.12
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps ultralytics==8.4.190 datumaro==1.13.12 label-studio-sdk==2.1.2
 	$(LOWEST)/bin/python -m pipeline.run conf=demo
 	$(LOWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not chaos" $(PYTEST_ARGS)
 
@@ -64,12 +64,13 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 
 # sam2 is a reference of the tests only. Its CUDA extension is not needed and its requirements are in the extra.
 # trackeval, vos-benchmark and ultralytics ask for opencv-python, which would overwrite opencv-python-headless. datumaro
-# asks for older versions of pyarrow, pandas and Pillow than it needs to read pictures and polygons.
+# asks for older versions of pyarrow, pandas and Pillow than it needs to read pictures and polygons, label-studio-sdk for an
+# older opencv-python-headless.
 $(VENV)/.installed-test: $(VENV)/.created pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation sam2==1.1.0
 	$(BIN)/python -m pip install --quiet --no-deps trackeval==1.3.0 vos-benchmark==0.1.0
-	$(BIN)/python -m pip install --quiet --no-deps ultralytics==8.4.190 datumaro==1.13.12
+	$(BIN)/python -m pip install --quiet --no-deps ultralytics==8.4.190 datumaro==1.13.12 label-studio-sdk==2.1.2
 	touch $(VENV)/.installed $@
 
 clean:

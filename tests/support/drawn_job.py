@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ Truth = dict[tuple[str, int, int], np.ndarray]
 
 @dataclass(frozen=True)
 class DrawnVideo:
-    """A video of so many frames, every `stride`-th labeled. `objects` are categories by object id."""
+    """A video of so many frames, every `stride`-th labeled. `objects` are categories by object id.
+
+    `missing` are places among the labeled frames, by object, on which it has no row.
+    """
 
     video_id: str
     objects: Mapping[int, str | None]
@@ -36,6 +39,7 @@ class DrawnVideo:
     has_times: bool = True
     failed: Mapping[int, str] | None = None
     never_visible: tuple[int, ...] = ()
+    missing: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def frames(self) -> list[int]:
@@ -56,7 +60,7 @@ def drawn_mask(video: DrawnVideo, object_id: int, frame_index: int) -> np.ndarra
     frame, and each is hidden on every fifth labeled frame.
     """
     place, step = sorted(video.objects).index(object_id), frame_index // video.stride
-    if place == 1 and step == 0:
+    if (place == 1 and step == 0) or step in video.missing.get(object_id, ()):
         return None
     mask = np.zeros((HEIGHT, WIDTH), bool)
     if step % 5 == 4 or object_id in video.never_visible:

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.export import door
 from pipeline.video.encode import encode_mp4
-from tests.support.drawn_job import FPS, HEIGHT, WIDTH, DrawnVideo, Truth, write_job
+from tests.support.drawn_job import FPS, HEIGHT, USUAL, WIDTH, DrawnVideo, Truth, write_job
+from tests.support.media_files import encode, pictures
 
 
 class DrawnJob(NamedTuple):
@@ -42,6 +43,18 @@ def _exporting(job: DrawnJob, folder: Path) -> Callable[..., Path]:
 
 
 FILMED = DrawnVideo("clip-1", {7: "cat", 3: "dog"}, num_frames=5, stride=2)
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> DrawnJob:
+    """The drawn job again, of MP4 files whose frames are those of `pictures`."""
+    folder = tmp_path_factory.mktemp("films")
+    videos = []
+    for number, video in enumerate(USUAL):
+        path = folder / f"film {number}.mp4"
+        path.write_bytes(encode(pictures(video.frames[-1] + 1), rate=round(FPS)))
+        videos.append(replace(video, uri=str(path)))
+    return DrawnJob(*write_job(folder, tuple(videos)))
 
 
 @pytest.fixture(scope="session")

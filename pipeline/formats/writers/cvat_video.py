@@ -1,0 +1,109 @@
+"""`cvat_video`: "CVAT for video 1.1", one document a video, an object as a track of polygons to be corrected there.
+
+CVAT has no tracks of masks. A track has one polygon a frame, which is the largest part of the mask without its holes;
+the manifest tells the IoU of the polygon with the mask where they differ. CVAT interpolates between keyframes, so that
+each labeled frame is one, and `outside="1"` ends a track where the object is hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.config.fields import Group, Unit
+from pipeline.formats.folder import PartFolder
+from pipeline.formats.frame_images import write_frames
+from pipeline.formats.plan import PlannedTrack
+from pipeline.formats.polygons import edge_outline
+from pipeline.formats.rows import MaskRow
+from pipeline.formats.source import ExportVideo
+from pipeline.formats.writer import VideoWriter
+from pipeline.formats.writers.cvat_xml import head, object_id_attribute
+from pipeline.formats.writers.xml_text import attribute
+from pipeline.masks.crop import box_pixels
+
+
+class Options(Group):
+    """Keys of `cvat_video`."""
+
+    tolerance_px: Annotated[float, Unit("pixels")] = Field(
+        default=0.0,
+        ge=0,
+        description="Points of a polygon that lie nearer than this to the line between others are left out: 1 makes "
+        "polygons that people can correct. 0 keeps every edge of the largest part.",
+    )
+
+
+class Writer(VideoWriter):
+    """See the module."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def write_video(self, video: ExportVideo, out: PartFolder) -> None:
+        """The document of a video."""
+        with out.open(f"{video.split}/{video.name}/annotations.xml") as file:
+            file.write(video_head(video).encode())
+            for track, rows in video.by_track():
+                for text in self._track(track, rows, video):
+                    file.write(text.encode())
+            file.write(b"</annotations>\n")
+        write_frames(video, out, f"{video.split}/{video.name}/images")
+
+    def _track(self, track: PlannedTrack, rows: Iterable[MaskRow], video: ExportVideo) -> Iterator[str]:
+        frames = video.frame_indexes
+        shown = ""  # the points of the last polygon, empty while the track is outside
+        place = -1
+        is_open = False
+        for row in rows:
+            here = int(np.searchsorted(frames, row.frame_index))
+            if shown and (here > place + 1 or not row.area):
+                yield polygon(int(frames[place + 1]), shown, track, outside=True)
+                shown = ""
+            place = here
+            if row.area:
+                if not is_open:
+                    yield f'  <track id="{track.number - 1}" label={attribute(track.category)} source="semi-auto">\n'
+                    is_open = True
+                shown = self._points(row, video)
+                yield polygon(row.frame_index, shown, track, outside=False)
+        if shown and place + 1 < len(frames):
+            yield polygon(int(frames[place + 1]), shown, track, outside=True)
+        if is_open:
+            yield "  </track>\n"
+
+    def _points(self, row: MaskRow, video: ExportVideo) -> str:
+        found = edge_outline(box_pixels(row.rle, row.bbox_xywh), tolerance_px=self._options.tolerance_px)
+        if found.iou < 1:
+            video.lost("polygon", row.object_id, row.frame_index, found.iou)
+        left, top = row.bbox_xywh[:2]
+        return ";".join(f"{x + left:.2f},{y + top:.2f}" for x, y in found.ring.tolist())
+
+
+def video_head(video: ExportVideo) -> str:
+    """The document up to its first track. With a stride `frame_filter` tells the frames of the task."""
+    frames = video.frame_indexes
+    height, width = video.size_hw
+    steps = set(np.diff(frames).tolist())
+    step = steps.pop() if len(steps) == 1 else 1
+    details: dict[str, str | int] = {"size": len(frames), "start_frame": 0, "stop_frame": int(frames[-1])}
+    details["frame_filter"] = f"step={step}" if step > 1 else ""
+    categories = dict(sorted((track.category, track.category_id) for track in video.tracks))
+    text = head(video.video_id, "interpolation", categories, details)
+    size = (
+        "      <original_size>\n"
+        f"        <width>{width}</width>\n        <height>{height}</height>\n"
+        "      </original_size>\n"
+    )
+    return text.replace("    </task>\n", f"{size}    </task>\n")
+
+
+def polygon(frame_index: int, points: str, track: PlannedTrack, *, outside: bool) -> str:
+    """One keyframe of a track."""
+    return (
+        f'    <polygon frame="{frame_index}" keyframe="1" outside="{int(outside)}" occluded="0" points="{points}" '
+        f'z_order="{track.number}">{object_id_attribute(track)}</polygon>\n'
+    )

@@ -1,0 +1,21 @@
+"""The labeled frames of a video with their masks and, where `frames=` asks for them, their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.arrays import UInt8Array
+from pipeline.formats.rows import MaskRow
+from pipeline.formats.source import ExportVideo
+
+
+def frames_with_pictures(video: ExportVideo) -> Iterator[tuple[int, list[MaskRow], UInt8Array | None]]:
+    """Each labeled frame: its index, its rows, and its pixels, uint8 RGB `[H, W, 3]`, or None with `frames=none`."""
+    if video.content.frames == "none":
+        for frame_index, rows in video.by_frame():
+            yield frame_index, rows, None
+        return
+    for (frame_index, rows), (other, pixels_HW3) in zip(video.by_frame(), video.images(), strict=True):
+        if frame_index != other:
+            raise AssertionError(f"video {video.video_id!r}: frame {other} came in place of frame {frame_index}")
+        yield frame_index, rows, pixels_HW3

@@ -1,0 +1,144 @@
+"""`label_studio`: one task a video with a region "videorectangle" an object, for correction in Label Studio.
+
+Label Studio has no masks of videos: regions are boxes, and the manifest tells their IoU with the masks. Their frames
+count from 1, and their numbers are percent of the picture. Between two items it interpolates, and it does so until an
+item with `enabled: false`, which is the last one that is shown. The player finds a frame by its time and the task's
+`fps`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.arrays import Int64Array
+from pipeline.config.fields import Group
+from pipeline.formats.folder import ExportFolder, PartFolder
+from pipeline.formats.plan import Plan, PlannedTrack
+from pipeline.formats.rows import MaskRow
+from pipeline.formats.source import ExportVideo
+from pipeline.formats.writer import VideoWriter
+from pipeline.formats.writers.xml_text import attribute, hex_color, storable
+
+_HEAD = b'{"data":'
+_DEFAULT_FPS = 24.0
+"""What Label Studio takes for a video without a frame rate."""
+
+
+class Options(Group):
+    """Keys of `label_studio`."""
+
+    model_version: str = Field(
+        default="maskmill", min_length=1, description="The name under which Label Studio shows these predictions."
+    )
+
+
+class Writer(VideoWriter):
+    """See the module."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+
+    def write_video(self, video: ExportVideo, out: PartFolder) -> None:
+        """A task with a prediction: its regions in the order of the objects, a record each."""
+        fps = video.row["fps"] or _DEFAULT_FPS
+        data = {"video": video.row["uri"] or video.name, "fps": fps}
+        head = {"data": data, "meta": {"video_id": video.video_id}}
+        out.append(f"tasks.{video.split}", head)
+        for track, rows in video.by_track():
+            items = list(sequence(_noted(rows, video), video.frame_indexes, video.size_hw, fps))
+            if items:
+                out.append(f"tasks.{video.split}", self._region(track, items, video))
+
+    def finish(self, plan: Plan, folder: ExportFolder) -> None:
+        """The tasks of each split as a list, and the labeling interface that shows them."""
+        for split in plan.splits:
+            folder.write(f"{split}.json", self._tasks(folder.stream(f"tasks.{split}")))
+        folder.write("label_config.xml", [label_config(plan.categories).encode()])
+
+    def _tasks(self, records: Iterable[bytes]) -> Iterator[bytes]:
+        """The pieces of the list: each head of a task with the regions that follow it."""
+        predictions = f',"predictions":[{{"model_version":{json.dumps(self._options.model_version)},"result":['.encode()
+        before, between = b"[\n", b""
+        for record in records:
+            if record.startswith(_HEAD):
+                yield before + record[:-1] + predictions
+                before, between = b"\n]}]},\n", b"\n"
+            else:
+                yield between + record
+                between = b",\n"
+        yield b"[]\n" if before == b"[\n" else b"\n]}]}]\n"
+
+    def _region(self, track: PlannedTrack, items: list[dict[str, Any]], video: ExportVideo) -> dict[str, Any]:
+        return {
+            "id": f"object_{track.object_id}",
+            "type": "videorectangle",
+            "from_name": "box",
+            "to_name": "video",
+            "meta": {"text": [f"object {track.object_id}"]},
+            "score": track.row["predicted_iou_mean"],
+            "value": {
+                "framesCount": video.row["num_frames_decoded"],
+                "duration": video.row["duration_seconds"] or 0,
+                "sequence": items,
+                "labels": [storable(track.category)],
+            },
+        }
+
+
+def sequence(
+    rows: Iterable[MaskRow], frame_indexes: Int64Array, size_hw: tuple[int, int], fps: float = _DEFAULT_FPS
+) -> Iterator[dict[str, Any]]:
+    """Items of a region from the rows of an object. `frame_indexes` are the labeled frames.
+
+    Each run of them that lacks the object is a gap. Frames without a time get that of `fps` frames a second.
+    """
+    height, width = size_hw
+    last: dict[str, Any] | None = None
+    last_place = -1
+    for row in rows:
+        if not row.area:
+            continue
+        place = int(np.searchsorted(frame_indexes, row.frame_index))
+        if last is not None:
+            yield last | {"enabled": place == last_place + 1}
+        x, y, w, h = row.bbox_xywh
+        seconds = row.frame_index / fps if row.pts_seconds is None else row.pts_seconds
+        last = {"frame": row.frame_index + 1, "time": round(seconds, 6), "rotation": 0}
+        last |= {"x": _percent(x, width), "y": _percent(y, height)}
+        last |= {"width": _percent(w, width), "height": _percent(h, height)}
+        last_place = place
+    if last is not None:
+        yield last | {"enabled": False}
+
+
+def label_config(categories: Iterable[str]) -> str:
+    """The labeling interface of Label Studio for tasks of this export."""
+    labels = "\n".join(
+        f'    <Label value={attribute(name)} background="{hex_color(number)}"/>'
+        for number, name in enumerate(categories, 1)
+    )
+    return f"""<View>
+  <Labels name="label" toName="video">
+{labels}
+  </Labels>
+  <Video name="video" value="$video" frameRate="$fps"/>
+  <VideoRectangle name="box" toName="video"/>
+</View>
+"""
+
+
+def _noted(rows: Iterable[MaskRow], video: ExportVideo) -> Iterator[MaskRow]:
+    """The rows; on the way it is noted how much of its box each mask fills."""
+    for row in rows:
+        if row.area:
+            video.lost("box", row.object_id, row.frame_index, row.area / (row.bbox_xywh[2] * row.bbox_xywh[3]))
+        yield row
+
+
+def _percent(pixels: int, of: int) -> float:
+    return round(100 * pixels / of, 6)

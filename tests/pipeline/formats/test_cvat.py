@@ -1,0 +1,133 @@
+"""CVAT's two formats as datumaro reads them."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datumaro.components.annotation import Mask, Polygon
+from datumaro.plugins.data_formats.cvat.base import CvatBase
+from pycocotools import mask as coco
+
+from pipeline.export import door
+from pipeline.formats.writers.cvat_images import row_runs
+from tests.pipeline.formats.conftest import DrawnJob
+from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
+
+Export = Callable[..., Path]
+
+
+def test_polygons_of_a_track_are_its_largest_part_as_the_manifest_tells(export: Export, drawn: DrawnJob) -> None:
+    folder = export("cvat_video")
+    ious: dict[tuple[str, int, int], float] = {}
+    for video in _videos(folder):
+        for frame_index, polygon in _polygons(folder, video["name"]):
+            if polygon.attributes["outside"]:
+                continue
+            key = (video["video_id"], int(polygon.attributes["object_id"]), frame_index)
+            ious[key] = _iou(_filled(polygon), drawn.truth[key])
+    visible = {key for key, mask in drawn.truth.items() if mask.any()}
+    assert ious.keys() == visible
+    told = json.loads((folder / "manifest.json").read_text())["lost"]["polygon"]
+    lost = [iou for iou in ious.values() if iou < 1]
+    assert told["masks"] == len(lost) == len(visible), "each drawn mask has a hole or two parts"
+    assert told["iou_min"] == pytest.approx(min(lost))
+    assert told["iou_mean"] == pytest.approx(np.mean(lost))
+    for one in told["worst"]:
+        assert ious[one["video_id"], one["object_id"], one["frame_index"]] == pytest.approx(one["iou"])
+
+
+def test_a_track_is_outside_where_its_object_is_hidden_and_nowhere_else(export: Export, drawn: DrawnJob) -> None:
+    """Every labeled frame is a keyframe, because CVAT interpolates between keyframes."""
+    folder = export("cvat_video", "videos=[clip-1]")
+    shown = {
+        (int(one.attributes["object_id"]), frame_index): not one.attributes["outside"]
+        for frame_index, one in _polygons(folder, "clip-1")
+        if one.attributes["keyframe"]
+    }
+    assert shown == {(object_id, f): bool(m.any()) for (v, object_id, f), m in drawn.truth.items() if v == "clip-1"}
+    assert not shown[3, 4]
+
+
+def test_a_track_ends_at_a_gap_and_after_its_last_frame(tmp_path: Path) -> None:
+    gaps = DrawnVideo("gaps", {1: "a", 2: "b"}, num_frames=8, stride=3, missing={1: (2, 3, 7), 2: ()})
+    uri, _ = write_job(tmp_path, (gaps,), broken=())
+    assert door([f"output={uri}", "format=cvat_video", f"to={tmp_path / 'x'}"]) == 0
+    outside = [
+        (frame_index, one.attributes["outside"])
+        for frame_index, one in _polygons(tmp_path / "x", "gaps")
+        if one.attributes["object_id"] == "1"
+    ]
+    # Labeled are 0, 3 … 21; object 1 has no rows on 6, 9 and 21, and is hidden on 12.
+    assert outside == [(0, False), (3, False), (6, True), (15, False), (18, False), (21, True)]
+    meta = ET.parse(tmp_path / "x/train/gaps/annotations.xml").getroot()
+    assert meta.findtext("meta/task/frame_filter") == "step=3"
+    assert meta.findtext("meta/task/stop_frame") == "21"
+
+
+def test_names_that_xml_does_not_have_are_written_out(tmp_path: Path) -> None:
+    category = "<b>&\"'\x07\n\ufffe"
+    uri, _ = write_job(tmp_path, (DrawnVideo("a\x01<&>", {1: category}),), broken=())
+    for name in ("cvat_video", "cvat_images"):
+        assert door([f"output={uri}", f"format={name}", f"to={tmp_path / name}"]) == 0
+    (video,) = _videos(tmp_path / "cvat_video")
+    for path in (tmp_path / "cvat_video/train" / video["name"] / "annotations.xml", tmp_path / "cvat_images/train.xml"):
+        root = ET.parse(path).getroot()
+        assert root.findtext(".//label/name") == "<b>&\"'\\x07\n\\ufffe"
+        assert {one.get("label") for one in root.iter() if one.get("label")} == {"<b>&\"'\\x07\n\\ufffe"}
+    assert (
+        ET.parse(tmp_path / "cvat_video/train" / video["name"] / "annotations.xml").findtext(".//task/name")
+        == "a\\x01<&>"
+    )
+
+
+@pytest.mark.slow
+def test_masks_of_images_are_the_very_masks(films: DrawnJob, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    assert door([f"output={films.uri}", "format=cvat_images", f"to={folder}", "frames=png"]) == 0
+    places = {}
+    for video in _videos(folder):
+        steps = range(video["first_frame_index"], video["last_frame_index"] + 1, video["frame_step"])
+        places |= {f"{video['name']}/{frame:05d}": (video["video_id"], frame) for frame in steps}
+    found: dict[tuple[str, int, int], np.ndarray] = {}
+    groups: dict[int, set[tuple[str, str]]] = {}
+    for item in CvatBase(str(folder / "train.xml")):
+        assert item.media.data.shape == (HEIGHT, WIDTH, 3)
+        for one in item.annotations:
+            assert isinstance(one, Mask)
+            video_id, frame_index = places[item.id]
+            found[video_id, int(one.attributes["object_id"]), frame_index] = one.image.astype(bool)
+            groups.setdefault(one.group, set()).add((video_id, one.attributes["object_id"]))
+    expected = {key: mask for key, mask in films.truth.items() if mask.any()}
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[key], mask) for key, mask in expected.items())
+    assert all(len(one) == 1 for one in groups.values()), "a group is one object"
+
+
+def test_runs_begin_with_background_and_go_by_rows() -> None:
+    assert row_runs(np.array([[0, 0, 1], [1, 1, 0]], bool)) == "2, 3, 1"
+    assert row_runs(np.array([[1, 0], [0, 1]], bool)) == "0, 1, 2, 1"
+    assert row_runs(np.ones((2, 2), bool)) == "0, 4"
+
+
+def _videos(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "manifest_videos.jsonl").read_text().splitlines()]
+
+
+def _polygons(folder: Path, name: str) -> list[tuple[int, Polygon]]:
+    items = CvatBase(str(folder / "train" / name / "annotations.xml"))
+    found = [(int(item.attributes["frame"]), one) for item in items for one in item.annotations]
+    assert all(isinstance(one, Polygon) for _, one in found)
+    return sorted(found, key=lambda one: one[0])
+
+
+def _filled(polygon: Polygon) -> np.ndarray:
+    return coco.decode(coco.frPyObjects([polygon.points], HEIGHT, WIDTH))[:, :, 0].astype(bool)
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
