@@ -17,6 +17,7 @@ DOORS = {
     "run": "label the videos of a table (the default: maskmill conf=… is maskmill run conf=…)",
     "status": "how a job stands, running or not",
     "compact": "merge the small files of a job",
+    "overlay": "draw the masks onto the videos: a video each, or pictures",
     "evaluate": "how good the masks are, against true ones",
     "compare": "how the masks of two jobs differ, and which are better",
     "prompts": "make a table of prompts of labels in other formats: COCO, CVAT, YOLO, …",

@@ -159,14 +159,18 @@ class JobTables:
             KeyError: the job has not finished such a video.
             FileNotFoundError: an object store has deleted the video's segment in the middle, because it was replaced.
         """
-        if video_id not in self.state.finished:
-            raise self._no_video(video_id)
+        self.check_video(video_id)
         where = None if object_ids is None else ds.field("object_id").isin(pa.array(list(object_ids), pa.int64()))
         for batch in self._mask_rows(video_id, ["object_id", "frame_index", "pts_seconds", "rle"], where):
             for row in batch.to_pylist():
                 yield VideoMask(
                     row["object_id"], row["frame_index"], row["pts_seconds"], coco.decode(row["rle"]).astype(bool)
                 )
+
+    def check_video(self, video_id: str) -> None:
+        """Raises `NotInJob`, a `KeyError`, naming videos with ids like this one if the job has not finished it."""
+        if video_id not in self.state.finished:
+            raise self._no_video(video_id)
 
     def video(self, video_id: str, *, videos_root: str | None = None) -> Clip:
         """One finished video: its frames as pictures, its masks as arrays, its tracks.

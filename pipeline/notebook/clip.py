@@ -92,6 +92,16 @@ class Clip:
                 return Track(row, self.size_hw, self._rows, self._cut_out)
         raise NotInJob(f"video {self.video_id!r} has no object {object_id}; it has {_listed(self.object_ids)}")
 
+    def check_objects(self, object_ids: Sequence[int]) -> None:
+        """Raises `NotInJob` for an object that there is not, or that failed."""
+        for object_id in object_ids:
+            row = self.track(object_id).row
+            if row["status"] != "ok":
+                raise NotInJob(
+                    f"object {object_id} of video {self.video_id!r} failed and has no masks: {row['message']}; correct "
+                    "its prompts and run the same command with retry=failed"
+                )
+
     # Masks
 
     def masks(self, frame_index: int) -> dict[int, BoolArray]:
@@ -103,7 +113,7 @@ class Clip:
 
     def mask(self, object_id: int, frame_index: int) -> BoolArray:
         """One object's mask on one frame, bool `[H, W]`. Raises `KeyError` if there is none."""
-        self._check_objects([object_id])
+        self.check_objects([object_id])
         masks = self.masks(frame_index)
         if object_id not in masks:
             raise NotInJob(
@@ -235,7 +245,14 @@ class Clip:
 
         Raises like `frame`.
         """
-        self._check_objects(object_ids or [])
+        self.check_objects(object_ids or [])
+        frames = self.pixels(frame_indexes)
+        for (index, seconds, pixels_HW3), masks in zip(frames, self.masks_on(frame_indexes), strict=True):
+            shown = {key: mask for key, mask in masks.items() if object_ids is None or key in object_ids}
+            yield DrawnFrame(index, seconds, tuple(shown), draw_masks(pixels_HW3, shown, look=look))
+
+    def pixels(self, frame_indexes: Sequence[int]) -> Iterator[tuple[int, float | None, UInt8Array]]:
+        """Index, time and pixels, uint8 RGB `[H, W, 3]`, of frames with rows, ascending. Raises like `frame`."""
         indexes, times = self._known_times()
         wanted: dict[FramePosition, int] = {}
         for index in sorted(set(frame_indexes)):
@@ -244,11 +261,14 @@ class Clip:
                 raise self._no_frame(index)
             pts = None if np.isnan(times[place]) else float(times[place])
             wanted[FramePosition(index if pts is None else None, pts)] = index
-        rows = rows_by_frame(self._rows, list(wanted.values()), ["object_id", "rle"], len(self.object_ids))
-        for (position, pixels_HW3), (index, on_frame) in zip(self._source.frames(list(wanted)), rows, strict=True):
-            assert wanted[position] == index, "times grow with the numbers of frames"
-            masks = _decoded([row for row in on_frame if object_ids is None or row["object_id"] in object_ids])
-            yield DrawnFrame(index, position.pts_seconds, tuple(masks), draw_masks(pixels_HW3, masks, look=look))
+        for position, pixels_HW3 in self._source.frames(list(wanted)):
+            yield wanted[position], position.pts_seconds, pixels_HW3
+
+    def masks_on(self, frame_indexes: Sequence[int]) -> Iterator[dict[int, BoolArray]]:
+        """The masks on each of these frames, ascending; none on a frame without rows. A few are in memory at a time."""
+        wanted = sorted(set(frame_indexes))
+        for _, rows in rows_by_frame(self._rows, wanted, ["object_id", "rle"], len(self.object_ids)):
+            yield _decoded(rows)
 
     # Inside
 
@@ -269,16 +289,6 @@ class Clip:
         if not rows:
             raise self._no_frame(frame_index)
         return rows
-
-    def _check_objects(self, object_ids: Sequence[int]) -> None:
-        """Raises `NotInJob` for an object that there is not, or that failed."""
-        for object_id in object_ids:
-            row = self.track(object_id).row
-            if row["status"] != "ok":
-                raise NotInJob(
-                    f"object {object_id} of video {self.video_id!r} failed and has no masks: {row['message']}; correct "
-                    "its prompts and run the same command with retry=failed"
-                )
 
     def _no_frame(self, frame_index: int) -> NotInJob:
         return NotInJob(f"video {self.video_id!r} has no masks on frame {frame_index}; {self._frames_in_words()}")

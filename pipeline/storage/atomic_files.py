@@ -45,7 +45,7 @@ def spool_errors(folder: Path, is_meant: Callable[[OSError], bool] = lambda erro
             raise
         raise StorageError(
             f"the spool {folder} on this machine's disk failed: {error}. Free some space, or name a folder on "
-            "another disk (worker.spool_dir of a job, spool_dir of pipeline.compact).",
+            "another disk (worker.spool_dir of a job, spool_dir of a command).",
             transient=False,
         ) from error
 

@@ -1,0 +1,119 @@
+"""Frames of a labeled video with masks for files: chosen ones, of chosen objects, beside those of another job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.arrays import BoolArray, UInt8Array
+from pipeline.masks.overlay import draw_masks
+from pipeline.notebook.clip import Clip, DrawnFrame, Labels
+from pipeline.notebook.film import shrunk
+
+_INK, _PAPER, _GAP = (235, 235, 235), (24, 24, 24), 4
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn of a video: frames from index `start` to before `stop`, every n-th of those with rows, how large.
+
+    `object_ids` None are all that have masks. `strength`, `contours` and `labels` are those of `Clip.look`.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    every: int = 1
+    strength: float = 0.5
+    contours: bool = True
+    labels: Labels = "ids"
+    most_pixels: int | None = None
+
+    def frame_indexes(self, clip: Clip) -> list[int]:
+        """The chosen ones of its frames with rows."""
+        indexes = clip.frame_indexes
+        chosen = indexes[(indexes >= self.start) & (indexes < (np.inf if self.stop is None else self.stop))]
+        found: list[int] = chosen[:: self.every].tolist()
+        return found
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The same video in another job, and the words above each of both."""
+
+    clip: Clip
+    words: str
+    other_words: str
+
+
+def overlay_frames(
+    clip: Clip, frame_indexes: list[int], drawing: Drawing, object_ids: list[int] | None, beside: Beside | None = None
+) -> Iterator[DrawnFrame]:
+    """These frames with masks, and to their right the same frames with the masks of another job.
+
+    A few frames are in memory at a time. Raises like `Clip.frame`, and `ValueError` if both differ in size.
+    """
+    look = clip.look(strength=drawing.strength, contours=drawing.contours, labels=drawing.labels)
+    others = None if beside is None else _masks_of_other(clip, frame_indexes, beside.clip)
+    words = None if beside is None else _Words(beside)
+    for (index, seconds, pixels_HW3), masks in zip(
+        clip.pixels(frame_indexes), clip.masks_on(frame_indexes), strict=True
+    ):
+        shown = {key: mask for key, mask in masks.items() if object_ids is None or key in object_ids}
+        drawn = _sized(draw_masks(pixels_HW3, shown, look=look), drawing.most_pixels)
+        if others is not None and words is not None:
+            found = {key: mask for key, mask in next(others).items() if object_ids is None or key in object_ids}
+            right = _sized(draw_masks(pixels_HW3, found, look=look), drawing.most_pixels)
+            drawn = words.above(drawn, right)
+        yield DrawnFrame(index, seconds, tuple(shown), drawn)
+
+
+def _masks_of_other(clip: Clip, frame_indexes: list[int], other: Clip) -> Iterator[dict[int, BoolArray]]:
+    """The masks of another job on the frames of this one: matched by time, or by index where there are no times."""
+    if clip.size_hw != other.size_hw:
+        raise ValueError(
+            f"video {clip.video_id!r} has {clip.size_hw[1]} x {clip.size_hw[0]} pixels in one job and "
+            f"{other.size_hw[1]} x {other.size_hw[0]} in the other: both must have labeled the same file"
+        )
+    by_time = {
+        round(seconds, 6): int(index) for index, seconds in zip(other.frame_indexes, other.frame_times, strict=True)
+    }
+    seconds_of = dict(zip(clip.frame_indexes.tolist(), clip.frame_times.tolist(), strict=True))
+    known = set(other.frame_indexes.tolist())
+    matched = {}
+    for index in frame_indexes:
+        seconds = seconds_of[index]
+        place = by_time.get(round(seconds, 6)) if not np.isnan(seconds) else index if index in known else None
+        matched[index] = place
+    masks = other.masks_on([place for place in matched.values() if place is not None])
+    for place in matched.values():
+        yield {} if place is None else next(masks)
+
+
+def _sized(pixels_HW3: UInt8Array, most_pixels: int | None) -> UInt8Array:
+    return pixels_HW3 if most_pixels is None else shrunk(pixels_HW3, most_pixels)
+
+
+class _Words:
+    """Two pictures side by side with words above each."""
+
+    def __init__(self, beside: Beside) -> None:
+        self._texts = (beside.words, beside.other_words)
+        self._strip: UInt8Array | None = None
+
+    def above(self, left_HW3: UInt8Array, right_HW3: UInt8Array) -> UInt8Array:
+        """Both, with the strip of words, which is drawn once."""
+        height, width = left_HW3.shape[:2]
+        if self._strip is None:
+            size = max(11, width // 32)
+            image = Image.new("RGB", (2 * width + _GAP, size + 8), _PAPER)
+            pen, font = ImageDraw.Draw(image), ImageFont.load_default(size)
+            for place, text in zip((0, width + _GAP), self._texts, strict=True):
+                while len(text) > 4 and pen.textlength(text, font) > width - 8:
+                    text = f"…{text[2:]}"
+                pen.text((place + 4, 3), text, fill=_INK, font=font)
+            self._strip = np.asarray(image)
+        gap = np.zeros((height, _GAP, 3), np.uint8)
+        return np.concatenate([self._strip, np.concatenate([left_HW3, gap, right_HW3], axis=1)])

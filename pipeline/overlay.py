@@ -1,0 +1,301 @@
+"""`python -m pipeline.overlay output=… to=…`: videos or pictures with the masks of a job drawn on them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+from pydantic import Field, field_validator
+
+from model import MediaError
+from pipeline import tables
+from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.config.job_config import Frames, OptionalLocalPlace, OptionalPlace, Pixels, Place, ProcessesConfig
+from pipeline.errors import ConfigError, NotInJob
+from pipeline.formats.plan import safe_name
+from pipeline.formats.selection import OptionalCondition
+from pipeline.notebook.film import rate_of
+from pipeline.notebook.overlay_frames import Beside, Drawing, overlay_frames
+from pipeline.packages import leave_current_folder
+from pipeline.records import Status
+from pipeline.storage.atomic_files import spool_errors
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.uris import local_path
+from pipeline.text import complain, counted, say
+from pipeline.video.encode import Mp4Writer
+
+
+class OverlayArguments(JobArguments):
+    """The keys of overlays."""
+
+    to: Place = Field(description="The folder or URI of the files: {video}.mp4, or {video}/{frame}.png.")
+    to_storage_options: dict[str, Any] | None = Field(
+        default=None, description="Credentials and endpoints for to=; null: those of storage_options."
+    )
+    form: Literal["mp4", "png"] = Field(default="mp4", description="A video (H.264) each, or a picture a frame.")
+    videos: tuple[str, ...] | None = Field(default=None, description="Ids of the videos; null is all finished ones.")
+    objects: tuple[int, ...] | None = Field(default=None, description="Ids of the objects; null is all.")
+    where: OptionalCondition = Field(
+        default=None,
+        description="Which tracks: a condition on columns of the table tracks, as in 'where=predicted_iou_mean < 0.7'; "
+        "videos without such a track are left out.",
+    )
+    start: Frames = Field(default=0, ge=0, description="The first frame_index.")
+    stop: Frames | None = Field(default=None, ge=1, description="The frame_index before which it ends; null is all.")
+    every: Frames = Field(default=1, ge=1, description="Take every n-th of the labeled frames.")
+    masks: Literal["both", "fills", "contours"] = Field(default="both", description="How masks are drawn.")
+    strength: float = Field(default=0.5, ge=0, le=1, description="The share of an object's color in its fill.")
+    labels: Literal["ids", "categories", "none"] = Field(default="ids", description="What stands on each object.")
+    most_pixels: Pixels | None = Field(
+        default=None, ge=16, description="Make frames smaller to this on their longer side; null keeps their size."
+    )
+    quality: int = Field(default=20, ge=0, le=51, description="Of a video: 18 looks lossless, 28 is small.")
+    beside: OptionalPlace = Field(
+        default=None,
+        alias="with",
+        description="The output of another job that labeled the same videos, to be shown at the right.",
+    )
+    videos_root: OptionalPlace = Field(
+        default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
+    )
+    again: bool = Field(default=False, description="true makes files anew that are there already.")
+    spool_dir: OptionalLocalPlace = Field(
+        default=None, description="A local folder for the files that are being written; null is the system's own."
+    )
+    cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
+
+    @field_validator("videos", "objects", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | int) else value
+
+
+HELP = f"""Draws the masks of a job onto its videos: a video each, or pictures.
+
+  python -m pipeline.overlay output=… to=overlays
+  python -m pipeline.overlay output=… to=overlays videos=[clip-1,clip-2] objects=[1] form=png every=10
+  python -m pipeline.overlay output=… to=overlays with=other-output
+
+{describe_arguments(OverlayArguments)}
+
+Files that are there already are kept, so that a command that was killed goes on when it is repeated. A file is whole or
+not there. A color belongs to an object's id. Frames without a row in masks are not shown.
+
+Exit codes:
+  {ExitCode.DONE}   All are there.
+  {ExitCode.ENVIRONMENT}   A store or a disk failed: run the same command again later, and it goes on.
+  {ExitCode.REFUSED}   Wrong arguments, no job, no such video, or nothing to draw.
+  {ExitCode.FAILURES}   The files of some videos are gone or were replaced, or an object failed; each is named.
+  {ExitCode.STOPPED} A signal stopped it: run the same command again, and it goes on.
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One video, and its objects to be drawn; None are all."""
+
+    video_id: str
+    object_ids: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How many files of a video were made, how many were there, and why it could not be drawn."""
+
+    video_id: str
+    num_made: int = 0
+    num_kept: int = 0
+    fault: str = ""
+
+
+class Painter:
+    """Draws one video after the other, in the process in which it is made."""
+
+    def __init__(self, arguments: OverlayArguments) -> None:
+        self._arguments = arguments
+        self._job = tables.open(arguments.output, arguments.storage_options)
+        self._other = None if arguments.beside is None else tables.open(arguments.beside, arguments.storage_options)
+        self._storage = _target(arguments)
+        strength = 0.0 if arguments.masks == "contours" else arguments.strength
+        self._drawing = Drawing(
+            arguments.start,
+            arguments.stop,
+            arguments.every,
+            strength,
+            arguments.masks != "fills",
+            arguments.labels,
+            arguments.most_pixels,
+        )
+
+    def work(self, task: Task, /) -> Drawn:
+        """Draw one video. What is wrong with it alone is told in the answer."""
+        try:
+            return self._draw(task)
+        except (MediaError, NotInJob, ValueError) as error:
+            return Drawn(task.video_id, fault=str(error))
+
+    def _draw(self, task: Task) -> Drawn:
+        arguments, name = self._arguments, safe_name(task.video_id)
+        if arguments.form == "mp4" and not arguments.again and self._has(f"{name}.mp4"):
+            return Drawn(task.video_id, num_kept=1)
+        clip = self._job.video(task.video_id, videos_root=arguments.videos_root)
+        clip.check_objects(task.object_ids or [])
+        indexes = self._drawing.frame_indexes(clip)
+        num_kept = 0
+        if arguments.form == "png" and not arguments.again:
+            there = {one.path for one in self._storage.listing(name)}
+            num_kept = len(indexes)
+            indexes = [index for index in indexes if _png(name, index) not in there]
+            num_kept -= len(indexes)
+        if not indexes and not num_kept:
+            raise ValueError(f"video {task.video_id!r} has no masks on the chosen frames")
+        beside = None
+        if self._other is not None:
+            assert arguments.beside is not None
+            beside = Beside(self._other.video(task.video_id), str(arguments.output), arguments.beside)
+        objects = None if task.object_ids is None else list(task.object_ids)
+        frames = overlay_frames(clip, indexes, self._drawing, objects, beside)
+        if arguments.form == "mp4":
+            self._write_mp4(f"{name}.mp4", ((one.pixels_HW3, one.pts_seconds) for one in frames), clip.row["fps"])
+            return Drawn(task.video_id, num_made=1)
+        for one in frames:
+            buffer = io.BytesIO()
+            Image.fromarray(one.pixels_HW3).save(buffer, "PNG")
+            self._storage.replace(_png(name, one.frame_index), buffer.getvalue())
+        return Drawn(task.video_id, num_made=len(indexes), num_kept=num_kept)
+
+    def _has(self, path: str) -> bool:
+        try:
+            return self._storage.num_bytes(path) > 0
+        except FileNotFoundError:
+            return False
+
+    def _write_mp4(self, name: str, frames: Iterable[tuple[Any, float | None]], fps: float | None) -> None:
+        """One video by way of a file on local disk, so that memory holds a few frames, whatever its length."""
+        first: float | None = None
+        with tempfile.TemporaryDirectory(prefix="maskmill-overlay-", dir=self._arguments.spool_dir) as folder:
+            path = Path(folder) / "overlay.mp4"
+            writer = Mp4Writer(str(path), rate_of(fps), quality=self._arguments.quality)
+            for pixels_HW3, seconds in frames:
+                first = seconds if first is None else first
+                with spool_errors(Path(folder)):
+                    writer.add(pixels_HW3, None if seconds is None else seconds - (first or 0.0))
+            with spool_errors(Path(folder)):
+                writer.close()
+            self._storage.put_file(path, name)
+
+
+def _png(name: str, frame_index: int) -> str:
+    return f"{name}/{frame_index:06d}.png"
+
+
+def _target(arguments: OverlayArguments) -> JobStorage:
+    options = arguments.to_storage_options
+    return JobStorage(arguments.to, arguments.storage_options if options is None else options)
+
+
+def run(arguments: OverlayArguments) -> ExitCode:
+    """Draw what is asked for and say how much that was."""
+    started = time.monotonic()
+    tasks, left_out = _plan(arguments)
+    if not tasks:
+        why = f" ({', '.join(f'{count} {reason}' for reason, count in left_out.items())})" if left_out else ""
+        raise ConfigError(
+            f"{arguments.output}: none of its finished videos is to be drawn{why}; change videos= or where="
+        )
+    faults = num_made = num_kept = 0
+    with contextlib.ExitStack() as stack:
+        for drawn in _painters(arguments, stack)(tasks):
+            num_made, num_kept = num_made + drawn.num_made, num_kept + drawn.num_kept
+            if drawn.fault:
+                faults += 1
+                complain(f"{drawn.video_id!r} is not drawn: {drawn.fault}")
+    storage = _target(arguments)
+    storage.clear_temporary()
+    if storage.is_local:
+        with contextlib.suppress(OSError):
+            (Path(local_path(storage.uri)) / "_tmp").rmdir()
+    kept = f", {num_kept} were there already (again=true makes them anew)" if num_kept else ""
+    files = counted(num_made, "video" if arguments.form == "mp4" else "picture")
+    say(f"{storage}: {files} made{kept}, in {time.monotonic() - started:.1f} s")
+    for reason, count in left_out.items():
+        say(f"left out: {count} {reason}")
+    return ExitCode.FAILURES if faults else ExitCode.DONE
+
+
+def _plan(arguments: OverlayArguments) -> tuple[list[Task], Counter[str]]:
+    """The videos to draw, and how many are left out, by reason. Raises `ConfigError` for a video that there is not."""
+    job = tables.open(arguments.output, arguments.storage_options)
+    other = None if arguments.beside is None else tables.open(arguments.beside, arguments.storage_options)
+    left_out: Counter[str] = Counter()
+    try:
+        for video_id in arguments.videos or ():
+            job.check_video(video_id)
+            if other is not None:
+                other.check_video(video_id)
+    except NotInJob as error:
+        raise ConfigError(str(error)) from error
+    tasks = []
+    for video_id, object_ids in _chosen(arguments, job).items():
+        status = job.state.finished[video_id].status
+        if arguments.videos is None and status is not Status.OK:
+            left_out[f"{status.value} videos"] += 1
+        elif arguments.videos is None and other is not None and video_id not in other.state.finished:
+            left_out["videos that with= does not have"] += 1
+        elif object_ids == ():
+            left_out["videos without a chosen object"] += 1
+        else:
+            tasks.append(Task(video_id, object_ids))
+    return tasks, left_out
+
+
+def _chosen(arguments: OverlayArguments, job: tables.JobTables) -> dict[str, tuple[int, ...] | None]:
+    """Videos in their order with the objects of each that are chosen; None are all that it has."""
+    videos, objects = arguments.videos, arguments.objects
+    names = sorted(job.state.finished) if videos is None else videos
+    if arguments.where is None and (objects is None or videos is not None):
+        return dict.fromkeys(names, objects)
+    found: dict[str, tuple[int, ...]] = dict.fromkeys(names, ())
+    for row in job.tracks(videos, where=arguments.where).select(["video_id", "object_id"]).to_pylist():
+        if objects is None or row["object_id"] in objects:
+            found[row["video_id"]] = (*found.get(row["video_id"], ()), row["object_id"])
+    return {**found}
+
+
+def _painters(arguments: OverlayArguments, stack: contextlib.ExitStack) -> Callable[[Iterable[Task]], Iterator[Drawn]]:
+    """The processes that draw, as `cluster=` says. Imports Ray only if it is wanted."""
+    cluster = arguments.cluster
+    if cluster.kind == "serial":
+        return partial(map, Painter(arguments).work)
+    cluster.check_reaches(output=arguments.output, to=arguments.to)
+    from pipeline.cluster.ray_pool import RayPool
+
+    pool: RayPool[Task, Drawn] = RayPool(
+        cluster, partial(_make_painter, arguments), "painter", lambda task: f"draws video {task.video_id!r}"
+    )
+    return stack.enter_context(contextlib.closing(pool)).run
+
+
+def _make_painter(arguments: OverlayArguments, worker_id: str) -> Painter:
+    """What draws, in the process in which it shall run."""
+    return Painter(arguments)
+
+
+def door(words: Sequence[str] | None = None) -> int:
+    """The command: its exit code for these arguments, or for those of the command line."""
+    return main(HELP, OverlayArguments, run, words)
+
+
+if __name__ == "__main__":
+    leave_current_folder()
+    sys.exit(door())
