@@ -53,7 +53,7 @@ class Writer(VideoWriter):
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         classes = {track.object_id: track.category_id - 1 for track in video.tracks}
-        texts = _Texts(video.size_hw)
+        texts = RingTexts(video.size_hw)
         for frame_index, rows in video.by_frame():
             lines = []
             for row in rows:
@@ -88,7 +88,7 @@ class Writer(VideoWriter):
         return found
 
 
-class _Texts:
+class RingTexts:
     """Coordinates of a ring as numbers between 0 and 1, six digits, as texts."""
 
     def __init__(self, size_hw: tuple[int, int]) -> None:
