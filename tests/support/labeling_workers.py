@@ -129,6 +129,26 @@ class Together:
         return (yield from self.label_steps(*arguments))
 
 
+class StopsAt:
+    """`label_steps` that never gets the result of this frame, counted from 1.
+
+    All frames before it are labeled, and saved if that is due: how many does not depend on how fast a save is.
+    """
+
+    def __init__(self, frame: int) -> None:
+        self.frame = frame
+
+    def __call__(self, *arguments: Any) -> Steps[Labels]:
+        steps = label_steps(*arguments)
+        num_steps, sent = 0, None
+        while num_steps < self.frame:
+            step = steps.send(sent)
+            num_steps += step is not None
+            sent = yield step
+        while True:
+            yield None
+
+
 class TooLarge:
     """`label_steps` and `advance` with one video that fits into memory in no batch."""
 

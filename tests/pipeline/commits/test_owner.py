@@ -20,6 +20,7 @@ from pipeline.commits.owner import Heartbeat, Ownership, look, new_writer_id
 from pipeline.errors import LostOwnership, NewerVersion, OwnedByAnother, UnusableStore
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
+from tests.support.waiting import wait_until
 
 OFTEN = Heartbeat(every_seconds=0.05, stale_seconds=0.5)
 
@@ -52,9 +53,10 @@ def test_a_second_driver_is_refused_while_the_first_lives(
 ) -> None:
     first = ownership()
     assert first.acquire() == 1
-    time.sleep(0.3)
+    sign = storage.read("_owner.json")
+    wait_until(lambda: storage.read("_owner.json") != sign, "another heartbeat")
     with pytest.raises(OwnedByAnother, match="is at work on this output"):
-        ownership().acquire()
+        ownership(Heartbeat(stale_seconds=60)).acquire()
     first.check()
     first.beat()
 
@@ -127,10 +129,8 @@ def test_a_killed_driver_of_this_machine_is_replaced_at_once(disk_storage: JobSt
         with pytest.raises(OwnedByAnother):
             successor.acquire()
         process.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 5
-        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        stat = Path(f"/proc/{process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", "end of the process")
         assert successor.acquire() == 2, "a process that is dead and not yet waited for is gone as well"
         successor.release()
     finally:
@@ -142,10 +142,17 @@ def test_a_killed_driver_of_this_machine_is_replaced_at_once(disk_storage: JobSt
 def test_a_driver_learns_that_it_was_replaced(storage: JobStorage, ownership: Callable[..., Ownership]) -> None:
     first = ownership()
     first.acquire()
-    elsewhere(storage, "newer", epoch=2)
-    deadline = time.monotonic() + 5
-    while first._lost is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+
+    def has_learned() -> bool:
+        """The newer driver beats on, because a heartbeat that was on its way may have replaced its sign."""
+        elsewhere(storage, "newer", epoch=2)
+        try:
+            first.check()
+        except LostOwnership:
+            return True
+        return False
+
+    wait_until(has_learned, "loss of the job")
     with pytest.raises(LostOwnership, match="newer"):
         first.check()
     first.release()
@@ -174,10 +181,7 @@ def test_an_outage_does_not_end_the_heartbeat(tmp_path: Path) -> None:
     time.sleep(0.3)
     (tmp_path / "away").unlink()
     before = storage.modified("_owner.json")
-    deadline = time.monotonic() + 5
-    while storage.modified("_owner.json") == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: storage.modified("_owner.json") != before, "another heartbeat")
     owner.check()
     owner.release()
 
@@ -192,7 +196,7 @@ def test_a_store_that_is_away_does_not_hold_up_the_end(tmp_path: Path) -> None:
     time.sleep(0.2)  # the heartbeat waits for the store by now
     began = time.monotonic()
     owner.release()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60, "the store's patience is ten minutes"
     (tmp_path / "away").unlink()
     last = storage.modified("_owner.json")
     time.sleep(0.2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
 from tests.support.jobs import JobFolder
 from tests.support.s3_server import S3Server
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -122,10 +122,7 @@ def test_a_log_in_a_store_is_sent_while_the_job_runs(tmp_path: Path) -> None:
     filesystem, path = open_filesystem(place)
     with remote:
         local.write_bytes(b"a line\n")
-        deadline = time.monotonic() + 10
-        while filesystem.cat_file(path) != b"a line\n" and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert filesystem.cat_file(path) == b"a line\n"
+        wait_until(lambda: filesystem.cat_file(path) == b"a line\n", "line in the store")
 
 
 def test_a_store_that_takes_no_log_is_a_config_error() -> None:

@@ -131,7 +131,7 @@ class Hanging(JobStorage):
     seen: ClassVar[list[int]]
 
     def replace(self, path: str, data: bytes) -> None:
-        assert self.may_go.wait(5)
+        assert self.may_go.wait(100)
         self.seen.append(json.loads(data)["num_workers"])
 
 

@@ -23,7 +23,8 @@ with StopSignals() as signals:
     ray.shutdown()
     signals.install()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(0.1)
+    while not signals.requested:
+        time.sleep(0.01)
     print("requested", signals.requested)
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ftplib
-import time
 from types import SimpleNamespace
 
 import aiohttp
@@ -16,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from s3fs.errors import translate_boto_error
 
 from pipeline.errors import StorageError
+from pipeline.storage import retry
 from pipeline.storage.faults import http_status, is_from_full_disk, is_refused_create, is_transient, transient_cause
 from pipeline.storage.retry import Backoff
 
@@ -135,20 +135,16 @@ def test_a_refused_create_is_known_in_each_shape() -> None:
     assert http_status(s3_error("PreconditionFailed", 412).__cause__ or OSError()) == 412
 
 
-def test_waits_grow_and_end_with_patience() -> None:
+def test_waits_grow_and_end_with_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
+    monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: 1000.0 + sum(waits)))
 
     def fail() -> None:
         raise TimeoutError("no answer from http://h/x?sig=1")
 
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        time.sleep(seconds)
-
-    started = time.monotonic()
     with pytest.raises(StorageError, match=r"read it failed \d+ times within 0 s; last: TimeoutError.*\?\*\*\*"):
-        Backoff(patience_seconds=0.3, first_seconds=0.01, longest_seconds=0.05).run("read it", fail, sleep)
-    assert time.monotonic() - started <= 0.35
+        Backoff(patience_seconds=0.3, first_seconds=0.01, longest_seconds=0.05).run("read it", fail, waits.append)
+    assert 0.25 - 1e-9 <= sum(waits) <= 0.3
     assert 0.005 <= waits[0] <= 0.01
     assert 0.025 <= max(waits) <= 0.05
     assert len(waits) >= 6

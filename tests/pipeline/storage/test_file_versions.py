@@ -80,7 +80,7 @@ def test_members_of_an_archive_have_its_version_which_is_looked_up_once(tmp_path
 
 def test_a_million_local_files_would_be_looked_at_in_a_minute(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
-    started = time.monotonic()
+    started = time.process_time()  # of this process, because other tests run beside
     uris = ((str(number), str(tmp_path / "a.mp4")) for number in range(20_000))
     assert sum(1 for _ in current_versions(uris, ask_stores=False)) == 20_000
-    assert time.monotonic() - started < 1.2 * 2  # twice that for a busy machine
+    assert time.process_time() - started < 1.2 * 2  # twice that, because a core that is shared is slower

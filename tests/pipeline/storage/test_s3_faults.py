@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +21,7 @@ from tests.support.labeled import driver, labeled, publish
 from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -72,24 +75,39 @@ def test_commits_with_lost_answers_count_once(
     assert tables.open(cut_storage.uri, s3_server.options()).masks().to_table().num_rows == 20
 
 
+@dataclass(frozen=True)
+class ComesBack(Backoff):
+    """Waits for a server that comes back during the third wait."""
+
+    come_back: Callable[[], None] = lambda: None
+    waits: list[float] = field(default_factory=list)
+
+    def run(self, what: str, call: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+        def wait(seconds: float) -> None:
+            self.waits.append(seconds)
+            if len(self.waits) == 3:
+                self.come_back()
+
+        return super().run(what, call, wait)
+
+
 def test_a_server_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
     server = S3Server(tmp_path / "own server")
     try:
         server.start()
-        patient = Backoff(patience_seconds=60, longest_seconds=1)
+        patient = ComesBack(patience_seconds=200, come_back=server.start)
         storage = JobStorage(f"{server.new_folder()}/job", server.options(), backoff=patient)
         _, keeper = driver(storage, tmp_path)
         keeper.commit([publish(storage, tmp_path, labeled("a", 5))])
         server.stop()
-        impatient = JobStorage(storage.uri, storage.storage_options, backoff=Backoff(patience_seconds=1))
+        impatient = JobStorage(
+            storage.uri, storage.storage_options, backoff=Backoff(patience_seconds=0.1, first_seconds=0.01)
+        )
         with pytest.raises(StorageError, match=r"failed \d+ times"):
             impatient.read("_log/00000000000000000000.json")
-        back = threading.Timer(3, server.start)
-        back.start()
-        started = time.monotonic()
+        assert patient.waits == []
         keeper.commit([publish(storage, tmp_path, labeled("b", 4))])
-        assert time.monotonic() - started > 2
-        back.join()
+        assert len(patient.waits) >= 3
         assert tables.open(storage.uri, storage.storage_options).videos()["video_id"].to_pylist() == ["a", "b"]
     finally:
         server.stop()

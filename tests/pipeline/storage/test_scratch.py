@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from pipeline.storage.scratch import WorkerFolder
@@ -38,7 +37,6 @@ def test_what_a_killed_worker_left_goes_and_a_living_ones_stays(tmp_path: Path) 
         mine = WorkerFolder(str(tmp_path))
         assert set(tmp_path.iterdir()) == {theirs, mine.path}
         os.kill(other.pid, signal.SIGKILL)
-    time.sleep(0.1)
     another = WorkerFolder(str(tmp_path))
     assert set(tmp_path.iterdir()) == {mine.path, another.path}
     mine.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from model import Frame, FrameBuffers
 from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
 from tests.support.media_files import encode, media_of, pictures
 from tests.support.pretended_gpu import pretended_gpu
+from tests.support.waiting import wait_until
 
 GROUP = 8  # frames that a walk takes at a time
 
@@ -27,7 +28,7 @@ def test_a_video_is_ready_when_the_next_group_of_its_frames_is_decoded() -> None
     gate, arrivals = threading.Semaphore(0), threading.Semaphore(0)
 
     def gated(pixels_HW3: torch.Tensor) -> torch.Tensor:
-        assert gate.acquire(timeout=10)
+        assert gate.acquire(timeout=100)
         return pixels_HW3
 
     with VideoFrames(media_of(clip(6)), transform=gated, handoff=Handoff(arrived=arrivals.release)) as frames:
@@ -36,12 +37,12 @@ def test_a_video_is_ready_when_the_next_group_of_its_frames_is_decoded() -> None
         assert not frames.ready()
         gate.release(4)
         for _ in range(4):
-            assert arrivals.acquire(timeout=10)
+            assert arrivals.acquire(timeout=100)
         assert (frames.ready(4), frames.ready(5)) == (True, False)
         assert (next(walk).index, frames.ready(4)) == (0, False)
         gate.release(2)
         for _ in range(3):  # two frames and the end
-            assert arrivals.acquire(timeout=10)
+            assert arrivals.acquire(timeout=100)
         assert frames.ready(8)
 
 
@@ -68,13 +69,6 @@ def test_as_many_frames_wait_as_fit_in_the_size_that_they_are_resized_to(num_byt
         del walk
 
 
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 @pytest.mark.parametrize(("num_threads", "goes_on"), [(1, False), (2, True)])
 def test_with_two_threads_frames_are_decoded_while_others_are_converted(num_threads: int, goes_on: bool) -> None:
     """Most films have one slice a frame, which no two threads of a decoder can share."""
@@ -82,13 +76,13 @@ def test_with_two_threads_frames_are_decoded_while_others_are_converted(num_thre
 
     def gated(pixels_HW3: torch.Tensor) -> torch.Tensor:
         waits.set()
-        assert gate.wait(10)
+        assert gate.wait(100)
         return pixels_HW3
 
     options = DecodeOptions(num_threads=num_threads)
     with VideoFrames(media_of(clip(40)), transform=gated, options=options) as frames:
         walk = frames.forward(17)
-        assert waits.wait(10)
+        assert waits.wait(100)
         num_decoded = frames.num_decoded
         if goes_on:
             wait_until(lambda: frames.num_decoded >= 20)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.video.prefetch import DecodeAhead
+from tests.support.waiting import wait_until
 
 
 class Source:
@@ -43,8 +44,9 @@ def test_it_runs_ahead_by_no_more_than_it_may() -> None:
     source = Source()
     ahead = DecodeAhead(source.items(), lambda _: 3)
     assert next(ahead) == 1
-    time.sleep(0.2)
-    assert 2 <= source.made <= 5
+    wait_until(lambda: source.made >= 2)
+    time.sleep(0.1)
+    assert source.made <= 5
     ahead.close()
 
 
@@ -76,14 +78,14 @@ def test_dropping_stops_the_thread_too() -> None:
     next(ahead)
     del ahead
     gc.collect()
-    assert source.closed.wait(5)
+    assert source.closed.wait(100)
 
 
 def test_a_consumer_that_waits_is_released_by_close() -> None:
     gate = threading.Event()
 
     def slow() -> Iterator[int]:
-        gate.wait(10)
+        gate.wait(100)
         yield 1
 
     ahead = DecodeAhead(slow(), lambda _: 1)
@@ -104,12 +106,12 @@ def test_it_is_ready_when_as_many_items_wait_as_are_asked_for() -> None:
     assert not ahead.ready()
     for _ in range(2):
         gate.release()
-        assert arrivals.acquire(timeout=5)
+        assert arrivals.acquire(timeout=100)
     assert (ahead.ready(1), ahead.ready(2), ahead.ready(3)) == (True, True, False)
     assert [next(ahead), ahead.ready(1), ahead.ready(2)] == [0, True, False]
     gate.release()  # the last item, and then the end: no more items come, however many are asked for
-    assert arrivals.acquire(timeout=5)
-    assert arrivals.acquire(timeout=5)
+    assert arrivals.acquire(timeout=100)
+    assert arrivals.acquire(timeout=100)
     assert ahead.ready(9)
     assert [next(ahead), next(ahead), next(ahead, None), ahead.ready()] == [1, 2, None, True]
 
@@ -117,7 +119,7 @@ def test_it_is_ready_when_as_many_items_wait_as_are_asked_for() -> None:
 def test_it_is_ready_when_no_more_items_may_wait() -> None:
     arrivals = threading.Semaphore(0)
     ahead = DecodeAhead(Source().items(), lambda _: 2, arrived=arrivals.release)
-    assert arrivals.acquire(timeout=5)
-    assert arrivals.acquire(timeout=5)
+    assert arrivals.acquire(timeout=100)
+    assert arrivals.acquire(timeout=100)
     assert ahead.ready(8)
     ahead.close()

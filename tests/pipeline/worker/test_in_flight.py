@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -104,8 +103,7 @@ def test_the_next_video_is_fetched_while_a_fetch_waits(make: MakeWorker, items: 
     waits = Waits("b")
     worker = make(Stages(read_prompts=waits), beat_seconds=0.1)
     report = worker.work([items["b"], items["c"]])
-    deadline = time.monotonic() + 10
-    while report.in_flight[1].stage == "fetching" and time.monotonic() < deadline:
+    while report.in_flight[1].stage == "fetching":  # the limit of each test ends it
         report = worker.work([])
     waits.released.set()
     assert [progress.stage for progress in report.in_flight] == ["fetching", "waiting"]
@@ -155,8 +153,7 @@ def test_decoding_that_hangs_is_told_when_nothing_else_is_to_be_done(
 
     worker = make(Stages(load_network=load), beat_seconds=0.25, hang_seconds=1.0)
     report = worker.work([items["a"]])
-    started = time.monotonic()
-    while report.end is None and time.monotonic() < started + 30:
+    while report.end is None:  # the limit of each test ends it
         report = worker.work([])
     networks[0].may_resize.set()
     assert "decoding 'a' hangs: nothing has moved for 1 s" in broken(report)

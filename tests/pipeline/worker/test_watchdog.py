@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 
 from pipeline.worker.watchdog import StallWatch, WatchedThreads
+from tests.support.waiting import wait_until
 
 
 class Clock:
@@ -26,18 +27,36 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
+@dataclass
+class Work:
+    """What a thread does until it is released. `rounds` grow by 1000 with at least 5 ms of its processor time."""
+
+    release: threading.Event
+    rounds: int = 0
+
+    def __call__(self) -> None:
+        while not self.release.is_set():
+            sum(range(1000))
+            self.rounds += 1
+
+    def wait(self) -> None:
+        """Wait until the thread has worked for longer than what a watch takes for stillness."""
+        enough = self.rounds + 1000
+        wait_until(lambda: self.rounds >= enough, "work of the thread")
+
+
 def watched(clock: Clock, work: Callable[[], object]) -> tuple[StallWatch, ThreadPoolExecutor]:
-    watch = StallWatch(10.0, clock)
+    """A watch over one thread that is at its work."""
+    watch, begun = StallWatch(10.0, clock), threading.Event()
     pool = ThreadPoolExecutor(1, initializer=watch.adopt)
-    pool.submit(lambda: None).result()
-    pool.submit(work)
+    pool.submit(lambda: (begun.set(), work()))
+    begun.wait()
     return watch, pool
 
 
 def test_a_thread_that_waits_for_ever_hangs(release: threading.Event) -> None:
     clock = Clock()
     watch, pool = watched(clock, release.wait)
-    time.sleep(0.05)
     assert not watch.hangs()
     clock.now = 9.0
     assert not watch.hangs()
@@ -49,15 +68,11 @@ def test_a_thread_that_waits_for_ever_hangs(release: threading.Event) -> None:
 
 def test_a_thread_that_works_does_not(release: threading.Event) -> None:
     clock = Clock()
-
-    def work() -> None:
-        while not release.is_set():
-            sum(range(1000))
-
+    work = Work(release)
     watch, pool = watched(clock, work)
     for _ in range(3):
         assert not watch.hangs()
-        time.sleep(0.2)
+        work.wait()
         clock.now += 100.0
     release.set()
     pool.shutdown()
@@ -66,7 +81,6 @@ def test_a_thread_that_works_does_not(release: threading.Event) -> None:
 def test_time_in_which_nobody_waits_does_not_count(release: threading.Event) -> None:
     clock = Clock()
     watch, pool = watched(clock, release.wait)
-    time.sleep(0.05)
     assert not watch.hangs()
     watch.relax()
     clock.now = 100.0
@@ -78,8 +92,7 @@ def test_time_in_which_nobody_waits_does_not_count(release: threading.Event) -> 
 def test_closing_watched_threads_cancels_what_has_not_begun_and_waits_for_nothing(release: threading.Event) -> None:
     threads = WatchedThreads("fetch", 0.0, 2)
     *running, waiting = (*(threads.submit(release.wait) for _ in range(2)), threads.submit(lambda: True))
-    while not all(one.running() for one in running):
-        time.sleep(0.001)
+    wait_until(lambda: all(one.running() for one in running), "two calls that run")
     threads.close()
     assert waiting.cancelled()
     assert not any(one.done() for one in running)
@@ -89,19 +102,14 @@ def test_while_one_thread_works_the_others_do_not_hang(release: threading.Event)
     clock = Clock()
     threads = WatchedThreads("fetch", 10.0, 2)
     threads.watch._clock = clock
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            sum(range(1000))
-
+    work = Work(threading.Event())
     threads.submit(release.wait)
     working = threads.submit(work)
     for _ in range(3):
         assert not threads.watch.hangs()
-        time.sleep(0.2)
+        work.wait()
         clock.now += 100.0
-    stop.set()
+    work.release.set()
     working.result()
     assert not threads.watch.hangs()
     clock.now += 100.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -31,6 +32,7 @@ from tests.support.labeling_workers import (
     NUM_FRAMES,
     Fails,
     MakeWorker,
+    StopsAt,
     broken,
     finish,
     outcomes,
@@ -121,8 +123,12 @@ def test_an_ok_video_names_the_images_that_have_no_row(
 
 
 def test_a_heartbeat_comes_in_the_middle_of_a_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    reports = finish(make(beat_seconds=0.01), items["a"])
-    assert len(reports) > 3
+    def slow(steps: Sequence[Step]) -> list[FrameResult]:
+        time.sleep(0.02)  # no frame takes less than a beat
+        return advance(steps)
+
+    reports = finish(make(Stages(advance=slow), beat_seconds=0.01), items["a"])
+    assert len(reports) > NUM_FRAMES
     assert sum(report.done.num_frames for report in reports) == NUM_FRAMES
     assert outcomes(reports) == {"a": Status.OK}
 
@@ -235,7 +241,7 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     clip = tmp_path / "clip.mp4"
     shutil.copy(str(items["a"].source.uri), clip)
     item = replace(items["a"], source=VideoSource(str(clip)))
-    first = make(checkpoint=rule, beat_seconds=0.01)
+    first = make(Stages(label_steps=StopsAt(2)), checkpoint=rule, beat_seconds=0.01)
     (progress,) = first.work([item]).in_flight
     while not progress.num_saved:
         (progress,) = first.work(()).in_flight
@@ -250,7 +256,8 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
 def test_a_saved_session_that_does_not_fit_is_deleted_and_the_video_starts_anew(
     make: MakeWorker, items: dict[str, WorkItem], caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = make(checkpoint=CheckpointConfig(every_frames=1), beat_seconds=0.01)
+    rule = CheckpointConfig(every_frames=1)
+    first = make(Stages(label_steps=StopsAt(2)), checkpoint=rule, beat_seconds=0.01)
     storage = first.settings.job.storage
     report = first.work([items["a"]])
     while not report.in_flight[0].num_saved:
