@@ -19,17 +19,17 @@ from typing import Any
 
 import pytest
 
-from pipeline import compact, run, status
+from pipeline import doors
 from pipeline.config.columns_config import ColumnsConfig
 from pipeline.demo.clips import draw
 from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
+from pipeline.export import ExportArguments
 from pipeline.inputs.boxes import FORMS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-COMMANDS = {"pipeline.run": run.main, "pipeline.status": status.main, "pipeline.compact": compact.main}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ def bash(text: str) -> None:
         code = int(expected[1]) if expected else 0
         if words[:2] == ["python", "-m"]:
             serial = ["cluster=serial"] if words[2] == "pipeline.run" and "--cfg" not in words else []
-            assert COMMANDS[words[2]]([*words[3:], *serial]) == code, line
+            assert doors.main([words[2].removeprefix("pipeline."), *words[3:], *serial]) == code, line
         elif words:
             assert subprocess.run(["bash", "-c", line], timeout=60, check=False).returncode == code, line
 
@@ -92,6 +92,12 @@ def test_the_examples_of_a_page_run_and_print_what_it_says(page: Path, demo_fold
             assert doctest.OutputChecker().check_output(wanted, printed, flags), f"{text}\nbut it prints\n{printed}"
         else:
             printed = printed_by(language, text, names)
+
+
+def test_the_page_of_exports_names_every_key() -> None:
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    for name in ExportArguments.model_fields:
+        assert re.search(rf"`(?:[^`]*\W)?{name}\b", page), name
 
 
 def test_the_page_of_inputs_names_every_column_and_every_form_of_boxes() -> None:
