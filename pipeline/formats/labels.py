@@ -9,9 +9,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
+from pipeline.formats.guess import format_of
 from pipeline.formats.label import Label, ReadOptions
 from pipeline.formats.label_files import LabelFiles
-from pipeline.formats.readers import coco, maskmill, palette_png
+from pipeline.formats.readers import (
+    boxes,
+    coco,
+    cvat,
+    label_studio,
+    maskmill,
+    mots,
+    palette_png,
+    parquet,
+    sa_v,
+    yolo,
+    youtube_vis,
+)
 
 Reader = Callable[[LabelFiles, ReadOptions], Iterator[Label]]
 
@@ -25,11 +38,28 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "coco": Format(coco.read, "COCO JSON of images or, with videos, CocoVID; or a list of results with images=."),
+    "boxes": Format(
+        boxes.read, "A detector's boxes as CSV, TSV, JSON lines or a JSON list; columns.NAME= names columns."
+    ),
+    "coco": Format(coco.read, "COCO JSON of images; or a list of results, whose images images= names."),
+    "coco_video": Format(coco.read, "CocoVID: COCO with videos, frame_id and instance_id."),
+    "cvat_images": Format(cvat.read, "CVAT for images 1.1."),
+    "cvat_video": Format(cvat.read, "CVAT for video 1.1: tracks of boxes, polygons or points."),
     "davis": Format(palette_png.read, "Folders of palette PNG, as DAVIS and YouTube-VOS have them."),
+    "hf_datasets": Format(parquet.read, "Parquet shards as Hugging Face datasets reads them."),
+    "label_studio": Format(label_studio.read, "Video rectangles of Label Studio, its JSON export."),
     "maskmill": Format(maskmill.read, "The output of a job of maskmill."),
+    "mots": Format(mots.read, "MOTS: 16-bit PNG or text with COCO codes."),
+    "parquet": Format(parquet.read, "A Parquet table of masks or boxes; columns.NAME= names columns."),
+    "png": Format(sa_v.read_png, "PNG of masks, {video}/{object}/{frame}.png; pixels above 0 are the object."),
+    "sa_v": Format(sa_v.read, "SA-V: *_manual.json, *_auto.json, or its PNG."),
+    "yolo": Format(yolo.read_boxes, "YOLO text of boxes, with scores and tracks where they are written."),
+    "yolo_seg": Format(yolo.read_polygons, "YOLO text of polygons."),
+    "youtube_vis": Format(youtube_vis.read, "YouTube-VIS, truth or, with images=, results."),
 }
 """All formats by name."""
+
+AUTO = "auto"
 
 
 def read_labels(
@@ -39,7 +69,7 @@ def read_labels(
 
     Args:
         uri: the path or URI of the file, or of the folder that holds the format's files.
-        format_name: one of `FORMATS`.
+        format_name: one of `FORMATS`, or `AUTO`, which looks at names and first entries.
         options: what the format leaves open.
         key: the key of the command that named `uri`, for messages.
 
@@ -47,8 +77,12 @@ def read_labels(
     nobody knows and for what is not in the format, naming file, entry and remedy; `StorageError` if the store does not
     answer.
     """
-    if format_name not in FORMATS:
-        raise InputError(f"format={format_name}: allowed are {', '.join(FORMATS)}")
+    if format_name not in (AUTO, *FORMATS):
+        raise InputError(f"format={format_name}: allowed are {AUTO}, {', '.join(FORMATS)}")
     options = options or ReadOptions()
     files = LabelFiles(uri, options.storage_options, key=key)
+    if format_name == AUTO:
+        format_name = format_of(files)
+    if format_name not in FORMATS:
+        raise InputError(f"{files.shown}: labels of format {format_name} cannot be read; give format= if it is another")
     return FORMATS[format_name].read(files, options)

@@ -16,7 +16,7 @@ from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.pictures import read_pixels
 
 VOID = 255
-_NOT_VIDEOS = ("Annotations", "480p", "1080p", "Full-Resolution")
+_NOT_VIDEOS = ("Annotations", "Annotations_6fps", "480p", "1080p", "Full-Resolution")
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -42,9 +42,13 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
 
 def video_of(files: LabelFiles, name: str) -> str:
     """The video of a picture: the folders above it, without those that all pictures of the data set lie in."""
-    folders = posixpath.dirname(name).split("/")
-    if folders == [""]:
-        return posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""
-    while len(folders) > 1 and folders[0] in _NOT_VIDEOS:
-        folders = folders[1:]
-    return "/".join(folders)
+    folder = without_outer_folders(posixpath.dirname(name))
+    return folder or (posixpath.basename(files.shown.rstrip("/")) if files.is_folder else "")
+
+
+def without_outer_folders(folder: str) -> str:
+    """A folder without those above it that are of the data set's layout, as `Annotations/480p`."""
+    parts = folder.split("/")
+    while len(parts) > 1 and parts[0] in _NOT_VIDEOS:
+        parts = parts[1:]
+    return "/".join(parts)

@@ -1,0 +1,247 @@
+"""Boxes of a detector as a table: CSV, TSV, JSON lines, or a JSON file with a list of rows.
+
+Columns are found by `columns.NAME=`, else by the usual names, and a box by `columns.box=` or a name that says its form,
+as `box_xywh`, `x0, y0, x1, y1` or `x, y, w, h`. A column `bbox` says no form: `box_format=` does. Where no column holds
+the frame, a row's video may be the path of a picture, as `cup/00012.jpg`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from model import VIDEO_SUFFIXES
+from pipeline.errors import InputError
+from pipeline.formats.json_stream import entries, json_lines
+from pipeline.formats.label import Label, LabelBox, LabelFrame, ObjectKey, ReadOptions, Shape, mask_of_rle
+from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.readers.coco import video_and_picture
+from pipeline.inputs.boxes import FORMS, UNITS, unit_of
+
+USUAL: dict[str, tuple[str, ...]] = {
+    "video_id": ("video_id", "video", "clip", "video_name", "file_name", "filename", "file", "image", "path"),
+    "object_id": ("object_id", "track_id", "instance_id", "track", "object", "tracker_id"),
+    "frame_index": ("frame_index", "frame", "frame_id", "frame_number"),
+    "pts_seconds": ("pts_seconds", "timestamp", "time", "seconds"),
+    "category": ("category", "label", "class_name", "class", "category_name", "name"),
+    "score": ("score", "confidence", "conf", "predicted_iou"),
+    "mask_rle": ("mask_rle", "rle", "segmentation"),
+}
+"""Names under which detectors write what `columns.NAME=` could name, the more telling ones first."""
+
+_SIDES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("x0", "y0", "x1", "y1"), "xyxy"),
+    (("x1", "y1", "x2", "y2"), "xyxy"),
+    (("xmin", "ymin", "xmax", "ymax"), "xyxy"),
+    (("left", "top", "right", "bottom"), "xyxy"),
+    (("x", "y", "w", "h"), "xywh"),
+    (("x", "y", "width", "height"), "xywh"),
+    (("left", "top", "width", "height"), "xywh"),
+)
+_NAMELESS = ("bbox", "box")
+
+Row = Mapping[str, Any]
+
+
+def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
+    """The rows of a table, or of all tables in a folder, one after the other.
+
+    Raises `InputError` naming the line and the column that is missing or no number.
+    """
+    names = files.ending_in(".csv", ".tsv", ".json", ".jsonl", ".ndjson") if files.is_folder else list(files.names)
+    if not names:
+        raise InputError(f"{files.key}: {files.shown} holds no .csv, .tsv, .json or .jsonl file; name the table")
+    for name in names:
+        with files.open(name) as file:
+            maker: RowLabels | None = None
+            for place, row in _rows(file, name, files.shown_name(name)):
+                shown = f"{files.shown_name(name)}, {place}"
+                try:
+                    maker = maker or RowLabels(columns_of(row, options), options.first_frame or 0)
+                    yield maker.label(row, shown)
+                except (ValueError, TypeError) as error:
+                    raise InputError(f"{shown}: {error}; correct it or leave it out") from error
+
+
+def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
+    """The rows with their places: `line 3`, `entry 2`."""
+    ending = name.lower().rpartition(".")[2]
+    if ending in ("csv", "tsv", "txt"):
+        text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+        table = csv.DictReader(text, delimiter="\t" if ending == "tsv" else ",")
+        try:
+            for row in table:
+                if None in row:
+                    raise ValueError("it has more fields than the first line has names")
+                yield f"line {table.line_num}", row
+        except (csv.Error, UnicodeDecodeError, ValueError) as error:
+            raise InputError(f"{shown}, line {table.line_num}: {error}; write the table again, as UTF-8") from error
+        return
+    found = json_lines(file.read, shown) if ending in ("jsonl", "ndjson") else entries(file.read, shown)
+    for entry in found:
+        place = f"line {entry.number}" if ending in ("jsonl", "ndjson") else entry.place
+        if not isinstance(entry.value, Mapping):
+            if entry.key is not None:
+                continue  # what stands beside the list
+            raise InputError(f"{shown}, {place}: it is no object with columns; write a list of objects")
+        if entry.number is not None:
+            yield place, entry.value
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """Which columns hold what; `form` is that of boxes."""
+
+    names: Mapping[str, str]
+    box: tuple[str, ...]
+    form: str
+
+    @property
+    def read(self) -> list[str]:
+        """All of them, each once."""
+        return list(dict.fromkeys((*self.names.values(), *self.box)))
+
+
+def columns_of(row: Row, options: ReadOptions) -> TableColumns:
+    """What the columns of a table are, which has those of a row. Raises `ValueError` for one that there is not."""
+    for standard, given in options.columns.items():
+        for wanted in _split(given):
+            if wanted not in row:
+                raise ValueError(f"columns.{standard}={given}: there is no such column; there are {', '.join(row)}")
+    names = {}
+    for standard, usual in USUAL.items():
+        name: str | None = options.columns.get(standard) or next((one for one in usual if one in row), None)
+        if name is not None:
+            names[standard] = name
+    box, form = _box_columns(row, options)
+    if not box and "mask_rle" not in names:
+        raise ValueError(f"no column is a box; give columns.box= and box_format=; the columns are {', '.join(row)}")
+    return TableColumns(names, box, form)
+
+
+def _box_columns(row: Row, options: ReadOptions) -> tuple[tuple[str, ...], str]:
+    given = options.columns.get("box")
+    if given is not None:
+        told = given.removeprefix("box_")
+        return _split(given), told if told in FORMS else options.box_format or "xyxy"
+    for form in FORMS:
+        if f"box_{form}" in row:
+            return (f"box_{form}",), form
+    for name in _NAMELESS:
+        if name in row:
+            if options.box_format is None:
+                raise ValueError(
+                    f"the name of column {name} does not say what its numbers are; give box_format=xywh (COCO), "
+                    f"box_format=xyxy (two corners) or another of {', '.join(FORMS)}"
+                )
+            return (name,), options.box_format
+    for sides, order in _SIDES:
+        if all(side in row for side in sides):
+            return sides, options.box_format or order
+    return (), ""
+
+
+def _split(given: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.split(","))
+
+
+class RowLabels:
+    """Makes labels of rows whose columns are known."""
+
+    def __init__(self, columns: TableColumns, first_frame: int) -> None:
+        self._columns = columns
+        self._first_frame = first_frame
+
+    def label(self, row: Row, shown: str) -> Label:
+        """The label of a row. Raises `ValueError` for a value that cannot be meant."""
+        video, frame = self._frame(row)
+        key = self._value(row, "object_id", _key)
+        category = self._value(row, "category", str)
+        score = self._value(row, "score", _finite)
+        return Label(video, frame, key, self._shape(row), category, score, shown)
+
+    def _frame(self, row: Row) -> tuple[str, LabelFrame]:
+        video = self._value(row, "video_id", str) or ""
+        index = self._value(row, "frame_index", _whole)
+        pts_seconds = self._value(row, "pts_seconds", _finite)
+        if index is not None or pts_seconds is not None or video.lower().endswith(VIDEO_SUFFIXES):
+            return video, LabelFrame(None if index is None else index - self._first_frame, pts_seconds)
+        folder, picture = video_and_picture(video)
+        return folder, LabelFrame(file_name=picture or None)
+
+    def _shape(self, row: Row) -> Shape | None:
+        rle = row.get(self._columns.names.get("mask_rle", ""))
+        if rle:
+            return mask_of_rle(json.loads(rle) if isinstance(rle, str) else rle)
+        values = [row.get(name) for name in self._columns.box]
+        if len(values) == 1:
+            (only,) = values
+            values = json.loads(only) if isinstance(only, str) and only.strip() else list(only or ())
+        if all(value in (None, "") for value in values):
+            return None
+        if len(values) != 4:
+            raise ValueError(f"its box has {len(values)} numbers, not 4")
+        return box_of([_number(value) for value in values], self._columns.form)
+
+    def _value(self, row: Row, standard: str, made: Callable[[Any], Any]) -> Any:
+        name = self._columns.names.get(standard)
+        value = None if name is None else row.get(name)
+        if value is None or value == "":
+            return None
+        try:
+            return made(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{name} is {value!r}, {error}") from error
+
+
+def box_of(numbers: Sequence[float], form: str) -> LabelBox | None:
+    """A box of four numbers in one of the forms of `pipeline.inputs.boxes`; None for one without area.
+
+    Raises `ValueError` for what is no finite number.
+    """
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"its box is {list(numbers)}: each of the four must be a finite number")
+    unit = unit_of(form)
+    a, b, c, d = (value / UNITS[unit] for value in numbers)
+    if form.startswith("xywh"):
+        a, b, c, d = a, b, a + c, b + d
+    elif form.startswith("cxcywh"):
+        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    return LabelBox((a, b, c, d), is_fraction=bool(unit)) if c > a and d > b else None
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its box has {value!r}, which is no number") from error
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("which is no finite number")
+    return number
+
+
+def _whole(value: Any) -> int:
+    number = float(value)
+    if number != int(number):
+        raise ValueError("which is no whole number")
+    return int(number)
+
+
+def _key(value: Any) -> ObjectKey:
+    """A whole number where it is one, also as text; else the text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return int(number) if math.isfinite(number) and number == int(number) else str(value)

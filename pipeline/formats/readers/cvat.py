@@ -1,0 +1,214 @@
+"""CVAT: `annotations.xml` of "CVAT for video 1.1" with tracks, and of "CVAT for images 1.1" with shapes a picture.
+
+In a track only shapes with `keyframe="1"` were set by somebody, and only they are read; `outside="1"` means hidden.
+Several polygons of one frame of a track are one mask. A mask's code is row by row inside of its box. Frames count from
+0. The video is the `source` in `meta`, or the folder in the name of a picture. Source: docs.cvat.ai, "CVAT format".
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+from xml.etree import ElementTree
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.formats.label import (
+    Label,
+    LabelFrame,
+    LabelMask,
+    LabelPoints,
+    ObjectKey,
+    ReadOptions,
+    Shape,
+    SizeHW,
+    mask_of_pixels,
+    mask_of_polygons,
+)
+from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.readers.boxes import box_of
+from pipeline.formats.readers.coco import video_and_picture
+from pipeline.masks.rle import MAX_PIXELS
+
+_SHAPES = ("box", "polygon", "mask", "points")
+
+
+def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
+    """The labels of all tracks and pictures of the XML files.
+
+    Raises `InputError` naming track and frame, or the picture, of what is wrong, and the line where the XML is broken.
+    """
+    names = files.ending_in(".xml") if files.is_folder else list(files.names)
+    if not names:
+        raise InputError(f"{files.key}: {files.shown} holds no .xml file; name the annotations.xml")
+    for name in names:
+        shown = files.shown_name(name)
+        with files.open(name) as file:
+            try:
+                yield from _Reader(shown, posixpath.dirname(name), options).read(file)
+            except ElementTree.ParseError as error:
+                line, column = error.position
+                raise InputError(
+                    f"{shown}, line {line}, column {column}: broken XML ({error}); export again"
+                ) from error
+
+
+class _Reader:
+    """Reads one file, an element at a time."""
+
+    def __init__(self, shown: str, folder: str, options: ReadOptions) -> None:
+        self._shown = shown
+        self._video = folder
+        self._size_hw = options.size_hw
+
+    def read(self, file: BinaryIO) -> Iterator[Label]:
+        depth = 0
+        root: Any = None
+        for event, element in ElementTree.iterparse(file, ("start", "end")):
+            if event == "start":
+                root = element if root is None else root
+                depth += 1
+                continue
+            depth -= 1
+            if depth != 1:
+                continue
+            if element.tag == "meta":
+                self._take_meta(element)
+            elif element.tag == "track":
+                yield from self._track(element)
+            elif element.tag == "image":
+                yield from self._image(element)
+            root.clear()
+
+    def _take_meta(self, meta: ElementTree.Element) -> None:
+        source = meta.findtext(".//source") or meta.findtext(".//task/name") or meta.findtext(".//job/name")
+        if source and not self._video:
+            self._video = source
+        width, height = meta.findtext(".//original_size/width"), meta.findtext(".//original_size/height")
+        if width and height and width.isdecimal() and height.isdecimal():
+            self._size_hw = (int(height), int(width))
+
+    def _track(self, track: ElementTree.Element) -> Iterator[Label]:
+        key, category = _key(track), track.get("label")
+        by_frame: dict[int, list[ElementTree.Element]] = {}
+        for element in track:
+            if element.tag in _SHAPES and element.get("keyframe", "1") == "1":
+                try:
+                    by_frame.setdefault(int(element.get("frame", "")), []).append(element)
+                except ValueError as error:
+                    raise InputError(f"{self._shown}, track {key}: a shape has no frame; export again") from error
+        for frame, elements in sorted(by_frame.items()):
+            place = f"{self._shown}, track {key}, frame {frame}"
+            inside = [element for element in elements if element.get("outside", "0") != "1"]
+            try:
+                shape = _shape(inside, self._size_hw)
+            except ValueError as error:
+                raise InputError(f"{place}: {error}; correct it in CVAT and export again") from error
+            yield Label(self._video, LabelFrame(frame), key, shape, category, place=place)
+
+    def _image(self, image: ElementTree.Element) -> Iterator[Label]:
+        name = image.get("name", "")
+        place = f"{self._shown}, image {name!r}"
+        folder, picture = video_and_picture(name)
+        size = (image.get("height", ""), image.get("width", ""))
+        size_hw = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else self._size_hw
+        frame = LabelFrame(file_name=picture)
+        elements = [element for element in image if element.tag in _SHAPES]
+        for number, (key, group) in enumerate(_by_group(elements)):
+            try:
+                shape = _shape(group, size_hw)
+            except ValueError as error:
+                raise InputError(f"{place}, shape {number}: {error}; correct it in CVAT and export again") from error
+            category = group[0].get("label")
+            yield Label(folder or self._video, frame, key, shape, category, place=f"{place}, shape {number}")
+        if not elements:
+            yield Label(folder or self._video, frame, None, None, place=place)
+
+
+def _by_group(elements: list[ElementTree.Element]) -> Iterator[tuple[ObjectKey | None, list[ElementTree.Element]]]:
+    """Shapes of a picture by object: those of one group are one; others are objects by themselves."""
+    groups: dict[ObjectKey, list[ElementTree.Element]] = {}
+    for element in elements:
+        key = _object_of(element)
+        if key is None:
+            yield None, [element]
+        else:
+            groups.setdefault(key, []).append(element)
+    yield from groups.items()
+
+
+def _object_of(element: ElementTree.Element) -> ObjectKey | None:
+    for attribute in element.iter("attribute"):
+        if attribute.get("name") in ("track_id", "object_id", "instance_id") and attribute.text:
+            return int(attribute.text) if attribute.text.isdecimal() else attribute.text
+    group = element.get("group_id", "0")
+    return int(group) if group.isdecimal() and group != "0" else None
+
+
+def _key(track: ElementTree.Element) -> ObjectKey:
+    key = track.get("id", "")
+    return int(key) if key.isdecimal() else key
+
+
+def _shape(elements: list[ElementTree.Element], size_hw: SizeHW | None) -> Shape | None:
+    """One shape of the elements of an object on a frame: polygons and masks together are one mask."""
+    kinds = {element.tag for element in elements}
+    if not kinds:
+        return None
+    if kinds == {"box"}:
+        element = elements[0]
+        return box_of([_number(element.get(side)) for side in ("xtl", "ytl", "xbr", "ybr")], "xyxy")
+    if kinds == {"points"}:
+        points = tuple((x, y) for element in elements for x, y in _points(element))
+        return LabelPoints(points, (1,) * len(points))
+    if not kinds <= {"polygon", "mask"}:
+        raise ValueError(f"{' and '.join(sorted(kinds))} of one object on one frame")
+    if size_hw is None:
+        raise ValueError("the file does not say the size of the video; give size=[height,width]")
+    rings = [
+        [number for point in _points(element) for number in point] for element in elements if element.tag == "polygon"
+    ]
+    masks = [_mask(element, size_hw) for element in elements if element.tag == "mask"]
+    if rings:
+        masks.append(mask_of_polygons(rings, size_hw))
+    if len(masks) == 1:
+        return masks[0] if masks[0].area else None
+    return mask_of_pixels(np.any([mask.decoded() for mask in masks], axis=0))
+
+
+def _points(element: ElementTree.Element) -> Iterator[tuple[float, float]]:
+    for point in filter(None, element.get("points", "").split(";")):
+        x, _, y = point.partition(",")
+        yield _number(x), _number(y)
+
+
+def _number(text: str | None) -> float:
+    try:
+        number = float(text or "")
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no number") from error
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is no finite number")
+    return number
+
+
+def _mask(element: ElementTree.Element, size_hw: SizeHW) -> LabelMask:
+    """A mask of run lengths row by row inside of its box, zeros first."""
+    left, top, width, height = (int(_number(element.get(side))) for side in ("left", "top", "width", "height"))
+    if left < 0 or top < 0 or width < 1 or height < 1 or top + height > size_hw[0] or left + width > size_hw[1]:
+        raise ValueError(f"a mask of {width} × {height} pixels at {left}, {top} does not lie in {list(size_hw)} pixels")
+    if size_hw[0] * size_hw[1] > MAX_PIXELS:
+        raise ValueError(f"size {list(size_hw)} is not that of an image")
+    try:
+        runs = np.array([int(part) for part in element.get("rle", "").split(",")], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"its rle is no list of whole numbers ({error})") from error
+    if (runs < 0).any() or runs.sum() != width * height:
+        raise ValueError(f"its rle covers {int(runs.sum())} pixels, its box has {width * height}")
+    pixels_HW = np.zeros(size_hw, dtype=bool)
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+    pixels_HW[top : top + height, left : left + width] = inside
+    return mask_of_pixels(pixels_HW)

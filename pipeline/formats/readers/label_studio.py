@@ -1,0 +1,96 @@
+"""Label Studio: tasks with video rectangles, from its JSON export or as predictions that are to be imported.
+
+A rectangle is in percent of the frame and its frames count from 1. Only items of `sequence` were set by somebody; what
+lies between two of them is interpolated there, and is not read. `enabled: false` ends the track at its item, which is
+the last to show it. Source: labelstud.io/tags/video, `label_studio_sdk` `postprocessing/video.py`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pipeline.errors import InputError
+from pipeline.formats.json_stream import Entry, entries
+from pipeline.formats.label import Label, LabelFrame, ReadOptions
+from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.readers.boxes import box_of
+from pipeline.formats.readers.coco import annotation_files
+
+_FIRST_FRAME = 1
+
+
+def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
+    """The labels of all tasks, region by region. Annotations count; a task without them gives its predictions.
+
+    Raises `InputError` naming the task and the region.
+    """
+    first = _FIRST_FRAME if options.first_frame is None else options.first_frame
+    for name in annotation_files(files):
+        shown = files.shown_name(name)
+        with files.open(name) as file:
+            task: dict[str, Any] = {}
+            for entry in entries(file.read, shown):
+                if entry.key is None:
+                    yield from _task(entry.value, f"{shown}, {_task_name(entry)}", first)
+                elif entry.number is None:
+                    task[entry.key] = entry.value
+                else:
+                    task.setdefault(entry.key, []).append(entry.value)
+            if task:
+                yield from _task(task, f"{shown}, task {task.get('id', 0)}", first)
+
+
+def _task_name(entry: Entry) -> str:
+    task_id = entry.value.get("id") if isinstance(entry.value, Mapping) else None
+    return f"task {entry.number if task_id is None else task_id}"
+
+
+def _task(task: Any, shown: str, first: int) -> Iterator[Label]:
+    if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
+        raise InputError(f"{shown}: it has no data with the address of a video; export as JSON, not JSON-MIN")
+    video = _video_of(task["data"])
+    score = None
+    given = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
+    if not given:
+        given = list(task.get("predictions") or ())
+    for annotation in given:
+        score = annotation.get("score")
+        for number, region in enumerate(annotation.get("result") or ()):
+            if region.get("type") != "videorectangle":
+                continue
+            place = f"{shown}, region {region.get('id', number)}"
+            try:
+                yield from _region(region, number, video, first, (region.get("score", score), place))
+            except (KeyError, TypeError, ValueError) as error:
+                raise InputError(f"{place}: {error!r} is no video rectangle; correct it and export again") from error
+
+
+def _region(
+    region: Mapping[str, Any], number: int, video: str, first: int, told: tuple[float | None, str]
+) -> Iterator[Label]:
+    score, place = told
+    value = region["value"]
+    names = value.get("labels") or ()
+    meta = region.get("meta") or {}
+    key = meta.get("object_id", region.get("id", number)) if isinstance(meta, Mapping) else region.get("id", number)
+    for item in value["sequence"]:
+        frame = LabelFrame(int(item["frame"]) - first)
+        if item.get("rotation"):
+            raise ValueError(f"frame {item['frame']} is turned by {item['rotation']} degrees, and boxes are upright")
+        box = box_of([float(item[side]) for side in ("x", "y", "width", "height")], "xywh_percent")
+        category = str(names[0]) if names else None
+        yield Label(video, frame, key, box, category, score, f"{place}, frame {item['frame']}")
+
+
+def _video_of(data: Mapping[str, Any]) -> str:
+    """The name of the video's file, from its address: that of local files has it in a query."""
+    named = data.get("video_id")
+    if isinstance(named, str):
+        return named
+    address = data.get("video") or next((one for one in data.values() if isinstance(one, str)), "")
+    parts = urlsplit(str(address))
+    inner = parse_qs(parts.query).get("d", [parts.path])[0]
+    return posixpath.basename(unquote(inner))

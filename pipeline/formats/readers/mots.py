@@ -1,0 +1,102 @@
+"""MOTS: 16-bit PNG with `class * 1000 + instance`, and its text, a line `frame id class height width code` a mask.
+
+The text of KITTI counts frames from 0, that of MOTSChallenge from 1; the first frame of a file says which, unless
+`first_frame=` does. In PNG the number of a frame is in its name. Value 10000 is a region to ignore. Classes of PNG are
+the lines of `labels.txt`, from the second on where the first is `background`. Source: vision.rwth-aachen.de/page/mots.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.formats.label import Label, LabelFrame, ReadOptions, mask_of_pixels, mask_of_rle
+from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.readers.palette_png import without_outer_folders
+from pipeline.formats.readers.pictures import read_pixels
+
+IGNORED = 10_000
+_OF_CLASS = 1000
+_NOT_VIDEOS = ("instances", "instances_txt", "gt", "images")
+_KITTI = {1: "car", 2: "pedestrian"}
+
+
+def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
+    """The labels of all texts, or of all pictures where there is no text."""
+    texts = [name for name in files.ending_in(".txt") if posixpath.basename(name) not in ("labels.txt", "seqmap.txt")]
+    if texts:
+        for name in texts:
+            yield from _read_text(files, name, options)
+        return
+    pictures = [name for name in files.ending_in(".png") if "images" not in name.split("/")[:-1]]
+    if not pictures:
+        raise InputError(f"{files.key}: {files.shown} holds neither .txt nor .png files of masks")
+    classes = _classes(files)
+    seen: dict[str, set[int]] = {}
+    for name in sorted(pictures, key=posixpath.split):
+        values_HW = read_pixels(files, name)
+        video = _video(files, posixpath.dirname(name))
+        known = seen.setdefault(video, set())
+        here = {int(value) for value in np.unique(values_HW) if 0 < value != IGNORED}
+        known |= here
+        frame, place = LabelFrame(file_name=posixpath.basename(name)), files.shown_name(name)
+        for value in sorted(known):
+            shape = mask_of_pixels(values_HW == value) if value in here else None
+            yield Label(video, frame, value, shape, classes.get(value // _OF_CLASS), place=place)
+        if not known:
+            yield Label(video, frame, None, None, place=place)
+
+
+def _read_text(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[Label]:
+    stem = posixpath.splitext(name)[0]
+    video = _video(files, stem)
+    classes = _classes(files) or _KITTI
+    first = options.first_frame if options.first_frame is not None else _first_frame(files, name)
+    for number, line in _lines(files, name):
+        place = f"{files.shown_name(name)}, line {number}"
+        fields = line.split()
+        try:
+            if len(fields) not in (6, 7):
+                raise ValueError(f"it has {len(fields)} fields, not frame, id, class, height, width and code")
+            frame, key, class_id, height, width = (int(value) for value in fields[:5])
+            if key == IGNORED:
+                continue
+            shape = mask_of_rle({"size": [height, width], "counts": fields[5]})
+        except ValueError as error:
+            raise InputError(f"{place}: {error}; correct the line or leave it out") from error
+        score = None if len(fields) == 6 else float(fields[6])
+        yield Label(video, LabelFrame(frame - first), key, shape, classes.get(class_id, str(class_id)), score, place)
+
+
+def _lines(files: LabelFiles, name: str) -> Iterator[tuple[int, str]]:
+    with files.open(name) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, line.decode("utf-8", "replace")
+
+
+def _first_frame(files: LabelFiles, name: str) -> int:
+    """0 where a line is of frame 0, as in KITTI; else 1, as in MOTSChallenge."""
+    numbers = (line.split(maxsplit=1)[0] for _, line in _lines(files, name))
+    return 0 if any(number == "0" for number in numbers) else 1
+
+
+def _classes(files: LabelFiles) -> dict[int, str]:
+    names = [name for name in files.names if posixpath.basename(name) == "labels.txt"]
+    if not names:
+        return {}
+    lines = files.read(names[0]).decode("utf-8", "replace").split("\n")
+    labels = [line.strip() for line in lines if line.strip()]
+    first = 0 if labels and labels[0] == "background" else 1
+    return dict(enumerate(labels, first))
+
+
+def _video(files: LabelFiles, path: str) -> str:
+    """The video of a folder of pictures or of a text without its ending."""
+    parts = [part for part in path.split("/") if part and part not in _NOT_VIDEOS]
+    if parts:
+        return without_outer_folders("/".join(parts))
+    return posixpath.basename(files.shown.rstrip("/")) if files.is_folder else posixpath.basename(path)

@@ -1,0 +1,87 @@
+"""SA-V: `{video}_manual.json` and `_auto.json` with `masklet[frame][object]`, and its PNG, a folder an object.
+
+In the JSON a mask stands for every fourth frame of a video of 24 frames a second, unless `fps` says another rate; frame
+`i` of the list is frame `4 * i`. A hidden mask is an empty code. In the PNG, `{video}/{object}/{frame}.png`, any pixel
+above 0 is the object, and the number of the frame is in the name. Source: sam2, `sav_dataset/README.md`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.errors import InputError
+from pipeline.formats.json_stream import entries
+from pipeline.formats.label import Label, LabelFrame, ReadOptions, mask_of_pixels, mask_of_rle
+from pipeline.formats.label_files import LabelFiles
+from pipeline.formats.readers.palette_png import without_outer_folders
+from pipeline.formats.readers.pictures import read_pixels
+
+_ENDINGS = ("_manual", "_auto")
+_USUAL_STEP = 4
+
+
+def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
+    """The labels of all JSON files, or of all pictures, whichever there are."""
+    names = [name for name in files.ending_in(".json") if posixpath.splitext(name)[0].endswith(_ENDINGS)]
+    if not files.is_folder and not files.ending_in(".png"):
+        names = list(files.names)
+    if names:
+        for name in names:
+            yield from _read_json(files, name)
+        return
+    if not files.ending_in(".png"):
+        raise InputError(f"{files.key}: {files.shown} holds neither *_manual.json, *_auto.json nor .png files")
+    yield from read_png(files, options)
+
+
+def _read_json(files: LabelFiles, name: str) -> Iterator[Label]:
+    shown = files.shown_name(name)
+    facts = _facts(files, name)
+    video = str(facts.get("video_id") or posixpath.basename(posixpath.splitext(name)[0]))
+    for ending in _ENDINGS:
+        video = video.removesuffix(ending)
+    ids = facts.get("masklet_id")
+    step = round(24 / facts["fps"]) if facts.get("fps") else _USUAL_STEP
+    with files.open(name) as file:
+        for entry in entries(file.read, shown):
+            if entry.key != "masklet" or entry.number is None:
+                continue
+            for number, code in enumerate(entry.value or ()):
+                place = f"{shown}, {entry.place}[{number}]"
+                key = ids[number] if isinstance(ids, list) and number < len(ids) else number
+                try:
+                    shape = None if code is None else mask_of_rle(code)
+                except ValueError as error:
+                    raise InputError(f"{place}: {error}; write the file again") from error
+                yield Label(video, LabelFrame(entry.number * step), key, shape, place=place)
+
+
+def _facts(files: LabelFiles, name: str) -> dict[str, Any]:
+    """The small values of a file. They may stand behind the masks, so that the file is read twice."""
+    found: dict[str, Any] = {}
+    with files.open(name) as file:
+        for entry in entries(file.read, files.shown_name(name)):
+            if entry.key in ("video_id", "fps"):
+                found[entry.key] = entry.value
+            elif entry.key == "masklet_id":
+                found.setdefault("masklet_id", []).append(entry.value)
+    return found
+
+
+def read_png(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
+    """The labels of binary pictures in folders `{video}/{object}`, or `{object}` of one video.
+
+    The object of a folder whose name is a number is that number. Pixels above 0 are the object.
+    """
+    for name in sorted(files.ending_in(".png", ".jpg", ".bmp", ".tif"), key=posixpath.split):
+        folder = posixpath.dirname(name)
+        video = without_outer_folders(posixpath.dirname(folder)) or (
+            posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""
+        )
+        key = posixpath.basename(folder)
+        pixels_HW = read_pixels(files, name) > 0
+        shape = mask_of_pixels(pixels_HW) if pixels_HW.any() else None
+        frame = LabelFrame(file_name=posixpath.basename(name))
+        yield Label(video, frame, int(key) if key.isdecimal() else key or 0, shape, place=files.shown_name(name))

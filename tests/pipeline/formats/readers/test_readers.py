@@ -1,0 +1,340 @@
+"""Files written by hand from the specifications, read as labels. Masks are judged by Pillow and pycocotools."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco
+
+from pipeline.errors import InputError
+from pipeline.formats.label import Label, LabelBox, LabelMask, LabelPolygons, ReadOptions
+from pipeline.formats.labels import read_labels
+
+SIZE = (20, 30)
+
+
+def square(left: int, top: int, side: int = 6) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    mask[top : top + side, left : left + side] = 1
+    return mask
+
+
+def rle(mask: np.ndarray) -> dict[str, Any]:
+    code = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": list(code["size"]), "counts": code["counts"].decode()}
+
+
+def runs(mask: np.ndarray, order: Any) -> list[int]:
+    """Lengths of runs, zeros first, down the columns (`F`) or along the rows (`C`)."""
+    flat = mask.flatten(order=order).astype(int)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat])))
+    return np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+
+
+def write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, np.ndarray):
+        Image.fromarray(content).save(path)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def read(place: Path, format_name: str, **options: Any) -> list[Label]:
+    """Labels in a format, which `auto` finds too."""
+    found = list(read_labels(str(place), format_name, ReadOptions(**options)))
+    assert [label.place for label in read_labels(str(place), "auto", ReadOptions(**options))] == [
+        label.place for label in found
+    ]
+    return found
+
+
+def keys(labels: list[Label]) -> list[tuple[Any, ...]]:
+    return [(label.video, label.frame_index, label.object_key) for label in labels]
+
+
+def assert_mask(label: Label, mask: np.ndarray) -> None:
+    found = label.mask(SIZE)
+    if not mask.any():
+        assert label.is_hidden
+        return
+    assert isinstance(found, LabelMask)
+    np.testing.assert_array_equal(found.decoded(), mask.astype(bool))
+
+
+def test_youtube_vis_has_a_label_for_each_frame_of_a_track(tmp_path: Path) -> None:
+    names = ["0043/00000.jpg", "0043/00005.jpg", "0043/00010.jpg"]
+    first = {"size": list(SIZE), "counts": runs(square(2, 3), "F")}
+    content = {
+        "videos": [{"id": 1, "width": 30, "height": 20, "length": 3, "file_names": names}],
+        "categories": [{"id": 4, "name": "dog"}],
+        "annotations": [
+            {
+                "id": 9,
+                "video_id": 1,
+                "category_id": 4,
+                "segmentations": [first, None, rle(square(4, 5))],
+                "bboxes": [[2, 3, 6, 6], None, [4, 5, 6, 6]],
+                "areas": [36, None, 36],
+            }
+        ],
+    }
+    path = write(tmp_path / "instances.json", content)
+    found = read(path, "youtube_vis")
+    assert keys(found) == [("0043", 0, 9), ("0043", 5, 9), ("0043", 10, 9)]
+    for label, mask in zip(found, (square(2, 3), np.zeros(SIZE), square(4, 5)), strict=True):
+        assert_mask(label, mask)
+    result = {"video_id": 1, "category_id": 4, "score": 0.5, "segmentations": [rle(square(1, 1)), None, None]}
+    results = write(tmp_path / "results" / "results.json", [result])
+    found = read(results, "youtube_vis", images=str(path))
+    assert [(label.object_key, label.score, label.is_hidden) for label in found] == [
+        (0, 0.5, False),
+        (0, 0.5, True),
+        (0, 0.5, True),
+    ]
+    with pytest.raises(InputError, match=r"give images="):
+        list(read_labels(str(results), "youtube_vis"))
+    content["annotations"][0]["segmentations"].pop()
+    with pytest.raises(InputError, match=r"annotations\[0\]: segmentations has 2 entries, its video 3 frames"):
+        list(read_labels(str(write(path, content)), "youtube_vis"))
+
+
+def test_sa_v_has_a_list_of_objects_for_every_fourth_frame(tmp_path: Path) -> None:
+    empty = rle(np.zeros(SIZE))
+    content = {
+        "video_id": "sav_000001",
+        "video_frame_count": 9,
+        "masklet_id": [5, 8],
+        "masklet": [[rle(square(2, 3)), empty], [empty, rle(square(9, 9))], [rle(square(4, 3)), rle(square(9, 8))]],
+    }
+    write(tmp_path / "sav_000001_manual.json", content)
+    found = read(tmp_path, "sa_v")
+    assert keys(found) == [("sav_000001", frame, key) for frame in (0, 4, 8) for key in (5, 8)]
+    for label, mask in zip(
+        found,
+        (square(2, 3), np.zeros(SIZE), np.zeros(SIZE), square(9, 9), square(4, 3), square(9, 8)),
+        strict=True,
+    ):
+        assert_mask(label, mask)
+
+
+def test_pictures_of_masks_lie_in_a_folder_an_object(tmp_path: Path) -> None:
+    for number, mask in ((0, square(2, 3)), (4, np.zeros(SIZE, np.uint8))):
+        write(tmp_path / "Annotations_6fps" / "sav_1" / "003" / f"{number:05d}.png", mask * 255)
+    write(tmp_path / "Annotations_6fps" / "sav_1" / "000" / "00000.png", square(12, 3))
+    found = read(tmp_path, "png")
+    assert keys(found) == [("sav_1", 0, 0), ("sav_1", 0, 3), ("sav_1", 4, 3)]
+    for label, mask in zip(found, (square(12, 3), square(2, 3), np.zeros(SIZE)), strict=True):
+        assert_mask(label, mask)
+    assert list(read_labels(str(tmp_path), "sa_v")) == found
+
+
+def test_mots_is_read_from_pictures_and_from_text(tmp_path: Path) -> None:
+    values = np.zeros(SIZE, np.uint16)
+    values[square(2, 3) > 0] = 2001
+    values[square(12, 3) > 0] = 1002
+    values[square(20, 12) > 0] = 10000
+    write(tmp_path / "png" / "instances" / "0002" / "000003.png", values)
+    write(tmp_path / "png" / "labels.txt", "background\ncar\npedestrian\n")
+    found = read(tmp_path / "png", "mots")
+    assert keys(found) == [("0002", 3, 1002), ("0002", 3, 2001)]
+    assert [label.category for label in found] == ["car", "pedestrian"]
+    assert_mask(found[1], square(2, 3))
+    lines = [
+        f"1 2001 2 20 30 {rle(square(2, 3))['counts']}",
+        f"3 2001 2 20 30 {rle(square(4, 3))['counts']}",
+        f"3 10000 10 20 30 {rle(square(9, 9))['counts']}",
+    ]
+    write(tmp_path / "txt" / "0002.txt", "\n".join(lines) + "\n")
+    found = read(tmp_path / "txt", "mots")
+    assert keys(found) == [("0002", 0, 2001), ("0002", 2, 2001)]
+    assert_mask(found[1], square(4, 3))
+    write(tmp_path / "txt" / "0002.txt", f"0 2001 2 20 30 {rle(square(2, 3))['counts']}\n" + "\n".join(lines))
+    assert [label.frame_index for label in read(tmp_path / "txt", "mots")] == [0, 1, 3]
+    write(tmp_path / "txt" / "0002.txt", "1 2001 2 20 31 " + rle(square(2, 3))["counts"])
+    with pytest.raises(InputError, match=r"0002\.txt, line 1: mask_rle: counts covers 600 pixels, its size has 620"):
+        list(read_labels(str(tmp_path / "txt"), "mots"))
+
+
+def test_yolo_is_in_fractions_of_the_picture(tmp_path: Path) -> None:
+    write(tmp_path / "seg" / "data.yaml", "names:\n  0: cup\n  1: pan\n")
+    ring = [(3, 2), (13, 2), (15, 11), (3, 12)]
+    line = " ".join(f"{x / 30:.6f} {y / 20:.6f}" for x, y in ring)
+    write(tmp_path / "seg" / "labels" / "train" / "clip_00007.txt", f"1 {line}\n0 0.5 0.5 0.2 0.1\n")
+    write(tmp_path / "seg" / "labels" / "train" / "clip_00008.txt", "")
+    polygon, box, empty = read(tmp_path / "seg", "yolo_seg")
+    assert keys([polygon, box, empty]) == [("clip", 7, None), ("clip", 7, None), ("clip", 8, None)]
+    assert (polygon.category, box.category) == ("pan", "cup")
+    assert isinstance(polygon.shape, LabelPolygons)
+    expected = coco.decode(coco.merge(coco.frPyObjects([np.ravel(ring).astype(float).tolist()], *SIZE)))
+    assert_mask(polygon, expected)
+    assert box.shape == LabelBox((0.4, 0.45, 0.6, 0.55), is_fraction=True)
+    assert empty.is_hidden
+    write(tmp_path / "seg" / "images" / "train" / "clip_00007.jpg", np.zeros((*SIZE, 3), np.uint8))
+    polygon, _, _ = read(tmp_path / "seg", "yolo_seg")
+    assert isinstance(polygon.shape, LabelMask)
+    write(tmp_path / "boxes" / "clip_3.txt", "0 0.5 0.5 0.2 0.1 0.75 12\n")
+    (label,) = read_labels(str(tmp_path / "boxes"), "yolo")
+    assert (label.score, label.object_key, label.category) == (0.75, 12, "0")
+    write(tmp_path / "boxes" / "clip_3.txt", "0 0.5 0.5 12 0.1\n")
+    with pytest.raises(InputError, match=r"clip_3\.txt, line 1: its coordinates are no fractions"):
+        list(read_labels(str(tmp_path / "boxes"), "yolo"))
+
+
+CVAT_VIDEO = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version>
+<meta><task><name>t</name><original_size><width>30</width><height>20</height></original_size>
+<source>cup.mp4</source></task></meta>
+<track id="0" label="cup" source="manual">
+<polygon frame="2" keyframe="1" outside="0" occluded="0" points="3.0,2.0;13.0,2.0;15.0,11.0;3.0,12.0" z_order="0"/>
+<polygon frame="2" keyframe="1" outside="0" occluded="0" points="20.0,2.0;25.0,2.0;25.0,8.0" z_order="0"/>
+<polygon frame="3" keyframe="0" outside="0" occluded="0" points="3.0,2.0;13.0,2.0;15.0,11.0" z_order="0"/>
+<polygon frame="4" keyframe="1" outside="1" occluded="0" points="3.0,2.0;13.0,2.0;15.0,11.0" z_order="0"/></track>
+<track id="1" label="pan">
+<box frame="5" keyframe="1" outside="0" occluded="0" xtl="1.5" ytl="2" xbr="9" ybr="12"/></track>
+</annotations>"""
+
+
+def test_tracks_of_cvat_have_keyframes_and_ends(tmp_path: Path) -> None:
+    found = read(write(tmp_path / "annotations.xml", CVAT_VIDEO), "cvat_video")
+    assert keys(found) == [("cup.mp4", 2, 0), ("cup.mp4", 4, 0), ("cup.mp4", 5, 1)]
+    rings = [[3, 2, 13, 2, 15, 11, 3, 12], [20, 2, 25, 2, 25, 8]]
+    assert_mask(found[0], coco.decode(coco.merge(coco.frPyObjects([list(map(float, ring)) for ring in rings], *SIZE))))
+    assert found[1].is_hidden
+    assert found[2].shape == LabelBox((1.5, 2.0, 9.0, 12.0))
+    broken = write(tmp_path / "b" / "annotations.xml", CVAT_VIDEO[:-20])
+    with pytest.raises(InputError, match=r"annotations\.xml, line 1[01], column \d+: broken XML"):
+        list(read_labels(str(broken), "cvat_video"))
+
+
+def test_masks_of_cvat_lie_row_by_row_in_their_box(tmp_path: Path) -> None:
+    picture = Image.new("L", SIZE[::-1])
+    ImageDraw.Draw(picture).ellipse((5, 4, 17, 15), fill=1)
+    mask = np.asarray(picture)
+    code = ", ".join(map(str, runs(mask[4:16, 5:18], "C")))
+    text = f"""<annotations><image id="0" name="cup/00012.jpg" width="30" height="20">
+<mask label="cup" source="manual" rle="{code}" left="5" top="4" width="13" height="12" group_id="7"/>
+<box label="pan" xtl="1" ytl="2" xbr="3" ybr="4"/></image></annotations>"""
+    path = write(tmp_path / "annotations.xml", text)
+    found = read(path, "cvat_images")
+    assert sorted(keys(found), key=str) == [("cup", 12, 7), ("cup", 12, None)]
+    assert_mask(next(label for label in found if label.object_key == 7), mask)
+    write(path, text.replace('height="12"', 'height="13"'))
+    with pytest.raises(
+        InputError, match=r"image 'cup/00012\.jpg', shape 1: its rle covers 156 pixels, its box has 169"
+    ):
+        list(read_labels(str(path), "cvat_images"))
+
+
+def test_rectangles_of_label_studio_are_in_percent_and_count_from_1(tmp_path: Path) -> None:
+    def item(frame: int, x: float, enabled: bool) -> dict[str, Any]:
+        return {
+            "frame": frame,
+            "enabled": enabled,
+            "rotation": 0,
+            "x": x,
+            "y": 20,
+            "width": 30,
+            "height": 40,
+            "time": 0,
+        }
+
+    region = {
+        "id": "Rx7",
+        "type": "videorectangle",
+        "value": {"framesCount": 24, "sequence": [item(1, 10, True), item(9, 15, False)], "labels": ["cup"]},
+    }
+    task = {
+        "id": 3,
+        "data": {"video": "/data/local-files/?d=clips%2Fkitchen/cup.mp4"},
+        "annotations": [{"result": [region]}, {"was_cancelled": True, "result": [region]}],
+        "predictions": [{"score": 0.5, "result": [region]}],
+    }
+    found = read(write(tmp_path / "export.json", [task]), "label_studio")
+    assert keys(found) == [("cup.mp4", 0, "Rx7"), ("cup.mp4", 8, "Rx7")]
+    assert found[0].shape == LabelBox((0.1, 0.2, 0.4, 0.6000000000000001), is_fraction=True)
+    assert found[0].category == "cup"
+    task["annotations"] = []
+    assert read(write(tmp_path / "one.json", task), "label_studio")[0].score == 0.5
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_boxes_of_detectors_come_as_tables_of_any_kind(tmp_path: Path, ending: str) -> None:
+    rows = [
+        {"video": "cup.mp4", "frame": 3, "x1": 1.5, "y1": 2.0, "x2": 9.0, "y2": 12.0, "label": "cup", "conf": 0.5},
+        {"video": "cup.mp4", "frame": 4, "x1": None, "y1": None, "x2": None, "y2": None, "label": "cup", "conf": None},
+    ]
+    path = tmp_path / f"boxes.{ending}"
+    if ending in ("csv", "tsv"):
+        text = io.StringIO()
+        for row in (rows[0].keys(), *(row.values() for row in rows)):
+            text.write(("," if ending == "csv" else "\t").join("" if one is None else str(one) for one in row) + "\r\n")
+        path.write_bytes(b"\xef\xbb\xbf" + text.getvalue().encode())
+    elif ending == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    elif ending == "json":
+        path.write_text(json.dumps(rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    first, second = read(path, "parquet" if ending == "parquet" else "boxes")
+    assert keys([first, second]) == [("cup.mp4", 3, None), ("cup.mp4", 4, None)]
+    assert (first.shape, first.category, first.score) == (LabelBox((1.5, 2.0, 9.0, 12.0)), "cup", 0.5)
+    assert second.is_hidden
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "message"),
+    [
+        (
+            {"video": "a", "frame": 1, "bbox": [1, 2, 3, 4]},
+            {},
+            "the name of column bbox does not say .* box_format=xywh",
+        ),
+        ({"video": "a", "frame": 1.5, "box_xywh": [1, 2, 3, 4]}, {}, "frame is 1.5, which is no whole number"),
+        ({"video": "a", "frame": 1, "box_xywh": [1, 2, 3]}, {}, "its box has 3 numbers, not 4"),
+        ({"video": "a", "frame": 1, "box_xywh": [1, 2, float("nan"), 4]}, {}, "its box is .* finite number"),
+        (
+            {"video": "a", "frame": 1, "box_xywh": [1, 2, 3, 4]},
+            {"object_id": "id"},
+            "columns.object_id=id: there is no",
+        ),
+        ({"video": "a", "frame": 1}, {}, "no column is a box; give columns.box="),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said_with_its_line(
+    tmp_path: Path, row: dict[str, Any], options: dict[str, str], message: str
+) -> None:
+    path = write(tmp_path / "boxes.jsonl", json.dumps(row))
+    with pytest.raises(InputError, match=rf"boxes\.jsonl, line 1: {message}"):
+        list(read_labels(str(path), "boxes", ReadOptions(columns=options)))
+
+
+def test_a_table_of_masks_is_read_from_parquet(tmp_path: Path) -> None:
+    rows = [
+        {"video_id": "a", "object_id": 3, "frame_index": 2, "rle": rle(square(2, 3)), "category": "cup", "score": 0.5},
+        {"video_id": "a", "object_id": 3, "frame_index": 3, "rle": rle(np.zeros(SIZE)), "category": None, "score": 0.1},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
+    first, second = read(tmp_path, "parquet")
+    assert keys([first, second]) == [("a", 2, 3), ("a", 3, 3)]
+    assert_mask(first, square(2, 3))
+    assert second.is_hidden
+
+
+def test_a_format_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [])
+    with pytest.raises(InputError, match=r"a\.json: its format is not clear; give format="):
+        list(read_labels(str(tmp_path), "auto"))
+    write(tmp_path / "b.csv", "x\n")
+    with pytest.raises(InputError, match=r"it holds \.csv, \.json files, so that its format is not clear"):
+        list(read_labels(str(tmp_path), "auto"))
