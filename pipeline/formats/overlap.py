@@ -28,8 +28,7 @@ def paint(
     """
     labels_HW = np.zeros(size_hw, np.uint16)
     lost: dict[int, int] = {}
-    visible = [row for row in rows if row.area]
-    for row in sorted(visible, key=_score if order == "score" else _id, reverse=True):
+    for row in painting_order(rows, order):
         mask_HW = coco.decode(row.rle).astype(bool)
         hidden = labels_HW[mask_HW]
         for number, count in zip(*np.unique(hidden[hidden > 0], return_counts=True), strict=True):
@@ -43,6 +42,12 @@ def paint(
             lost[below] = lost.get(below, 0) + int(count)
         labels_HW[mask_HW] = numbers[row.object_id]
     return labels_HW, lost
+
+
+def painting_order(rows: Sequence[MaskRow], order: Order) -> list[MaskRow]:
+    """The visible masks of a frame, the lowest first: each covers those before it."""
+    visible = [row for row in rows if row.area]
+    return sorted(visible, key=_score if order == "score" else _id, reverse=True)
 
 
 def _score(row: MaskRow) -> tuple[float, int]:

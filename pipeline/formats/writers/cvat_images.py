@@ -1,7 +1,8 @@
 """`cvat_images`: "CVAT for images 1.1", each mask of each frame as it is; one XML document a split.
 
 A mask of CVAT is run-length code of the rows of its box: lengths of 0 and 1 in turn, zeros first. The format has no
-tracks of masks, so that `group_id` and the attribute `object_id` tell which masks are one object.
+tracks of masks, so that `group_id` and the attribute `object_id` tell which masks are one object. `z_order` tells which
+mask is on top, by `overlap=`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pipeline.arrays import BoolArray
 from pipeline.config.fields import Group
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import file_name, write_frames
+from pipeline.formats.overlap import painting_order
 from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
@@ -59,7 +61,8 @@ def images(video: ExportVideo) -> Iterator[str]:
     height, width = video.size_hw
     for number, (frame_index, rows) in enumerate(video.by_frame(), video.planned.first_image_id - 1):
         name = attribute(f"{video.name}/{file_name(video, frame_index)}")
-        masks = "".join(_mask(row, tracks[row.object_id]) for row in rows if row.area)
+        layers = painting_order(rows, video.content.overlap)
+        masks = "".join(_mask(row, tracks[row.object_id], layer) for layer, row in enumerate(layers))
         yield f'<image id="{number}" name={name} width="{width}" height="{height}">{masks}</image>'
 
 
@@ -71,11 +74,11 @@ def row_runs(pixels_hw: BoolArray) -> str:
     return ", ".join(map(str, [0, *lengths.tolist()] if pixels.size and pixels[0] else lengths.tolist()))
 
 
-def _mask(row: MaskRow, track: PlannedTrack) -> str:
+def _mask(row: MaskRow, track: PlannedTrack, layer: int) -> str:
     left, top, width, height = row.bbox_xywh
     code = row_runs(box_pixels(row.rle, row.bbox_xywh))
     return (
         f'<mask label={attribute(track.category)} source="semi-auto" occluded="0" rle="{code}" left="{left}" '
-        f'top="{top}" width="{width}" height="{height}" z_order="{track.number}" group_id="{track.id}">'
+        f'top="{top}" width="{width}" height="{height}" z_order="{layer}" group_id="{track.id}">'
         f"{object_id_attribute(track)}</mask>"
     )

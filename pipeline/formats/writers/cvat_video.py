@@ -105,5 +105,5 @@ def polygon(frame_index: int, points: str, track: PlannedTrack, *, outside: bool
     """One keyframe of a track."""
     return (
         f'    <polygon frame="{frame_index}" keyframe="1" outside="{int(outside)}" occluded="0" points="{points}" '
-        f'z_order="{track.number}">{object_id_attribute(track)}</polygon>\n'
+        f'z_order="0">{object_id_attribute(track)}</polygon>\n'
     )

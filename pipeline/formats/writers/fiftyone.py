@@ -24,6 +24,7 @@ from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
+from pipeline.formats.writers.frames import file_place
 from pipeline.masks.crop import box_pixels
 
 
@@ -42,8 +43,7 @@ class Writer(VideoWriter):
         with out.open(f"{video.split}/labels/{video.name}.json") as file:
             for piece in labels(video):
                 file.write(piece.encode())
-        data = video.row["uri"] or f"data/{video.name}.mp4"
-        out.append(f"index.{video.split}", {"data": data, "labels": f"labels/{video.name}.json"})
+        out.append(f"index.{video.split}", {"data": file_place(video), "labels": f"labels/{video.name}.json"})
 
     def finish(self, plan: Plan, folder: ExportFolder) -> None:
         """The index of each split, as ETA reads it."""

@@ -1,4 +1,4 @@
-"""The labeled frames of a video with their masks and, where `frames=` asks for them, their pictures."""
+"""A video's own file, and its labeled frames with their masks and, where `frames=` asks for them, their pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from collections.abc import Iterator
 from pipeline.arrays import UInt8Array
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
+from pipeline.storage.uris import is_local, local_path, split_tar_member
+
+
+def file_place(video: ExportVideo) -> str:
+    """Where the video's own file lies, as programs open it; of one in a tar or a table, the place to put it to."""
+    uri = video.row["uri"]
+    if uri is None or split_tar_member(uri) is not None:
+        return f"data/{video.name}.mp4"
+    return local_path(uri) if is_local(uri) else str(uri)
 
 
 def frames_with_pictures(video: ExportVideo) -> Iterator[tuple[int, list[MaskRow], UInt8Array | None]]:

@@ -9,7 +9,8 @@ item with `enabled: false`, which is the last one that is shown. The player find
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
+from pipeline.formats.writers.frames import file_place
 from pipeline.formats.writers.xml_text import attribute, hex_color, storable
 
 _HEAD = b'{"data":'
@@ -46,13 +48,13 @@ class Writer(VideoWriter):
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """A task with a prediction: its regions in the order of the objects, a record each."""
         fps = video.row["fps"] or _DEFAULT_FPS
-        data = {"video": video.row["uri"] or video.name, "fps": fps}
-        head = {"data": data, "meta": {"video_id": video.video_id}}
+        head = {"data": {"video": file_place(video), "fps": fps}, "meta": {"video_id": video.video_id}}
         out.append(f"tasks.{video.split}", head)
         for track, rows in video.by_track():
-            items = list(sequence(_noted(rows, video), video.frame_indexes, video.size_hw, fps))
-            if items:
-                out.append(f"tasks.{video.split}", self._region(track, items, video))
+            items = sequence(_noted(rows, video), video.frame_indexes, video.size_hw, fps)
+            first = next(items, None)
+            if first is not None:
+                out.append(f"tasks.{video.split}", region(track, chain([first], items), video))
 
     def finish(self, plan: Plan, folder: ExportFolder) -> None:
         """The tasks of each split as a list, and the labeling interface that shows them."""
@@ -73,21 +75,28 @@ class Writer(VideoWriter):
                 between = b",\n"
         yield b"[]\n" if before == b"[\n" else b"\n]}]}]\n"
 
-    def _region(self, track: PlannedTrack, items: list[dict[str, Any]], video: ExportVideo) -> dict[str, Any]:
-        return {
-            "id": f"object_{track.object_id}",
-            "type": "videorectangle",
-            "from_name": "box",
-            "to_name": "video",
-            "meta": {"text": [f"object {track.object_id}"]},
-            "score": track.row["predicted_iou_mean"],
-            "value": {
-                "framesCount": video.row["num_frames_decoded"],
-                "duration": video.row["duration_seconds"] or 0,
-                "sequence": items,
-                "labels": [storable(track.category)],
-            },
-        }
+
+def region(track: PlannedTrack, items: Iterable[Mapping[str, Any]], video: ExportVideo) -> Iterator[str]:
+    """The pieces of a track's region, an item of its sequence each."""
+    about = {
+        "id": f"object_{track.object_id}",
+        "type": "videorectangle",
+        "from_name": "box",
+        "to_name": "video",
+        "meta": {"text": [f"object {track.object_id}"]},
+        "score": track.row["predicted_iou_mean"],
+    }
+    value = {
+        "framesCount": video.row["num_frames_decoded"],
+        "duration": video.row["duration_seconds"] or 0,
+        "labels": [storable(track.category)],
+    }
+    yield f'{_json(about)[:-1]},"value":{_json(value)[:-1]},"sequence":['
+    between = ""
+    for item in items:
+        yield between + _json(item)
+        between = ","
+    yield "]}}"
 
 
 def sequence(
@@ -138,6 +147,10 @@ def _noted(rows: Iterable[MaskRow], video: ExportVideo) -> Iterator[MaskRow]:
         if row.area:
             video.lost("box", row.object_id, row.frame_index, row.area / (row.bbox_xywh[2] * row.bbox_xywh[3]))
         yield row
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _percent(pixels: int, of: int) -> float:

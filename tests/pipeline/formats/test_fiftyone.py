@@ -50,12 +50,19 @@ def test_objects_have_label_number_and_scores(export: Export) -> None:
 
 
 def test_a_video_is_named_by_its_uri_and_one_without_by_the_place_for_its_file(tmp_path: Path) -> None:
-    videos = (DrawnVideo("a", {1: "x"}, uri="/films/a.mp4"), DrawnVideo("b.c", {1: "x"}))
+    videos = (
+        DrawnVideo("a", {1: "x"}, uri="file:///films/a%20b.mp4"),
+        DrawnVideo("b.c", {1: "x"}),
+        DrawnVideo("in-tar", {1: "x"}, uri="s3://bucket/films.tar::one.mp4"),
+        DrawnVideo("remote", {1: "x"}, uri="s3://bucket/one.mp4"),
+    )
     uri, _ = write_job(tmp_path, videos, broken=())
     assert door([f"output={uri}", "format=fiftyone", f"to={tmp_path / 'x'}"]) == 0
-    first, second = _index(tmp_path / "x/train")
-    assert first == {"data": "/films/a.mp4", "labels": "labels/a.json"}
+    first, second, third, fourth = _index(tmp_path / "x/train")
+    assert first == {"data": "/films/a b.mp4", "labels": "labels/a.json"}
     assert second["data"] == second["labels"].replace("labels/", "data/").replace(".json", ".mp4")
+    assert third["data"] == "data/in-tar.mp4"
+    assert fourth["data"] == "s3://bucket/one.mp4"
 
 
 def _lines(folder: Path) -> list[str]:
