@@ -154,7 +154,7 @@ def test_a_mask_or_a_frame_that_the_video_lacks_is_refused(
         (["as=mask"], "labels.json, annotations[0]: it has no mask; give as=box"),
         (["as=points"], "it has a box and no mask"),
         (["min_area=1000"], "no label is left of 3: 3 smaller than min_area"),
-        (["format=kitti"], "format=kitti: allowed are coco"),
+        (["format=kitti"], "format=kitti: allowed are auto, boxes, coco"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
