@@ -1,4 +1,4 @@
-"""Which frames of a video get a file, and under which number."""
+"""Which frames of a video get a file, and under which numbers frames and objects are written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pipeline.formats.source import ExportVideo
 
 FrameNumbers = Literal["index", "count"]
 """`index`: as in the tables, 0, 4, 8 with a stride of 4; `count`: 0, 1, 2."""
+
+ObjectNumbers = Literal["dense", "id"]
+"""`dense`: 1, 2, 3 in the order of the ids, without holes; `id`: the ids themselves."""
 
 
 def frames_with_unlabeled(video: ExportVideo) -> list[int]:

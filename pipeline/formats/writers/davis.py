@@ -1,7 +1,8 @@
 """DAVIS: `Annotations/480p/{video}/{frame:05d}.png`, 8 bits with a palette, 0 the background and 1, 2, … the objects.
 
 MOSE, LVOS and YouTube-VOS have the same without the folder `480p`. A pixel has one object, so that overlapping masks
-lose pixels; `format=sa_v` keeps them. The object with number n in the manifest is n in the pictures.
+lose pixels; `format=sa_v` keeps them. The object with number n in the manifest is n in the pictures, or by
+`object_numbers=id` the object with id n.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import encoded
-from pipeline.formats.frame_numbers import FrameNumbers, frames_with_unlabeled, numbered
+from pipeline.formats.frame_numbers import FrameNumbers, ObjectNumbers, frames_with_unlabeled, numbered
 from pipeline.formats.label_png import MAX_PALETTE_LABEL, palette, palette_png
 from pipeline.formats.overlap import UInt16Array
 from pipeline.formats.plan import Plan
@@ -37,6 +38,11 @@ class Options(Group):
         description="Names of files: index is the frame index of the tables (0, 4, 8 with a stride of 4), count is 0, "
         "1, 2.",
     )
+    object_numbers: ObjectNumbers = Field(
+        default="dense",
+        description="dense numbers the objects of a video 1, 2, 3, as readers of a truth want; id writes their ids, "
+        "1 to 254, as an evaluator of results wants that holds them against the truth with these ids.",
+    )
     unlabeled_frames: bool = Field(
         default=True,
         description="true writes empty masks for frames before the first prompt too, because evaluators want a file "
@@ -52,6 +58,12 @@ class Writer(VideoWriter):
 
     def check(self, plan: Plan) -> None:
         for video in plan.each():
+            for track in video.tracks if self._options.object_numbers == "id" else ():
+                if not 1 <= track.object_id <= MAX_PALETTE_LABEL:
+                    raise ConfigError(
+                        f"video {video.video_id!r} has an object {track.object_id}, and with object_numbers=id a "
+                        f"palette has 1 to {MAX_PALETTE_LABEL}: give object_numbers=dense"
+                    )
             if len(video.tracks) > MAX_PALETTE_LABEL:
                 raise ConfigError(
                     f"video {video.video_id!r} has {len(video.tracks)} objects, and a palette has "
@@ -65,10 +77,13 @@ class Writer(VideoWriter):
         if self._options.unlabeled_frames and not with_images:
             indexes = frames_with_unlabeled(video)
         numbers = numbered(indexes, self._options.frame_numbers)
-        colors = palette({track.number: track.object_id for track in video.tracks})
-        for frame_index, labels_HW in _every(indexes, video.painted(), video.size_hw):
+        labels = np.zeros(len(video.tracks) + 1, np.uint16)
+        for track in video.tracks:
+            labels[track.number] = track.object_id if self._options.object_numbers == "id" else track.number
+        colors = palette({int(labels[track.number]): track.object_id for track in video.tracks})
+        for frame_index, numbers_HW in _every(indexes, video.painted(), video.size_hw):
             with out.open(f"{self._folder('Annotations', video)}/{numbers[frame_index]:05d}.png") as file:
-                file.write(palette_png(labels_HW, colors))
+                file.write(palette_png(labels[numbers_HW], colors))
         if with_images:
             kind = video.content.frames
             for frame_index, pixels_HW3 in video.images():

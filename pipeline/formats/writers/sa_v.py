@@ -24,6 +24,7 @@ from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import write_frames
+from pipeline.formats.frame_numbers import ObjectNumbers
 from pipeline.formats.label_png import mask_png
 from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
@@ -49,6 +50,11 @@ class Options(Group):
         description="Every n-th frame of the video is written: 4 in SA-V. Frames between these are left out; all of "
         "these must be labeled.",
     )
+    object_numbers: ObjectNumbers = Field(
+        default="dense",
+        description="The folders of objects in variant=png: dense is 000, 001, 002, id their ids, as an evaluator "
+        "wants that holds them against the truth with these ids.",
+    )
     fps_key: bool = Field(
         default=False,
         description="true writes the key fps, by which SAM 2's training finds frame_step by itself: 24 / frame_step. "
@@ -69,6 +75,14 @@ class Writer(VideoWriter):
                 f"fps_key=true and frame_step={step}: SAM 2's training takes only steps that divide 24; give "
                 "fps_key=false, and set its ann_every= instead"
             )
+        if self._options.variant == "png" and self._options.object_numbers == "id":
+            for video in plan.each():
+                for track in video.tracks:
+                    if track.object_id < 0:
+                        raise ConfigError(
+                            f"video {video.video_id!r} has an object {track.object_id}, and folders of objects are "
+                            "numbers from 0: give object_numbers=dense"
+                        )
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         folder = f"sav_{video.split}"
@@ -90,7 +104,8 @@ class Writer(VideoWriter):
             by_object = {row.object_id: row for row in rows}
             for track in video.tracks:
                 row = by_object.get(track.object_id)
-                with out.open(f"{folder}/{track.number - 1:03d}/{frame_index:05d}.png") as file:
+                number = track.object_id if self._options.object_numbers == "id" else track.number - 1
+                with out.open(f"{folder}/{number:03d}/{frame_index:05d}.png") as file:
                     file.write(mask_png(coco.decode(row.rle).astype(np.bool_)) if row and row.area else empty)
 
     def _write_json(self, video: ExportVideo, out: PartFolder, name: str) -> None:

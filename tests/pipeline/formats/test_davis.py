@@ -82,6 +82,18 @@ def test_frames_before_the_first_prompt_are_empty_pictures(tmp_path: Path) -> No
     assert sorted(path.stem for path in (tmp_path / "b/Annotations/480p/v").iterdir())[-1] == "00005"
 
 
+def test_results_keep_the_ids_of_the_truth_when_an_object_is_missing(
+    export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Objects 3 and 7: dense they are 1 and 2, and an evaluator would hold them against the objects 1 and 2 of a truth.
+    folder = export("davis", "videos=[clip-1]", "object_numbers=id", "overlap=id")
+    shown = labels(folder / "Annotations/480p/clip-1/00002.png")
+    np.testing.assert_array_equal(shown, np.maximum(lower_ids_on_top(drawn.truth, "clip-1", 2), 0))
+    words = [f"output={drawn.uri}", "format=davis", f"to={tmp_path / 'to'}", "object_numbers=id"]
+    assert door(words) == 2
+    assert "has an object 0, and with object_numbers=id a palette has 1 to 254" in capsys.readouterr().err
+
+
 def test_more_objects_than_a_palette_has_are_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

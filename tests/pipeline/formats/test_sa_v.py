@@ -147,6 +147,19 @@ def test_each_object_has_a_binary_png_on_every_frame_and_overlaps_stay(
             assert list(evaluator(path.name)[1].values()) == [100.0]
 
 
+def test_folders_of_objects_have_the_ids_of_the_truth_on_demand(
+    export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = export("sa_v", "variant=png", "object_numbers=id")
+    assert sorted(path.name for path in (folder / "sav_train/Annotations_6fps/clip-1").iterdir()) == ["003", "007"]
+    found = np.asarray(Image.open(folder / "sav_train/Annotations_6fps/clip-1/007/00000.png")) > 0
+    np.testing.assert_array_equal(found, drawn.truth.get(("clip-1", 7, 0), np.zeros((HEIGHT, WIDTH), bool)))
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {-1: "cat"}, 2),), broken=())
+    words = [f"output={uri}", "format=sa_v", f"to={tmp_path / 'to'}", "variant=png", "object_numbers=id"]
+    assert door(words) == 2
+    assert "video 'v' has an object -1, and folders of objects are numbers from 0" in capsys.readouterr().err
+
+
 def test_a_video_whose_first_prompt_is_late_begins_at_frame_0_with_all_its_objects(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat", 2: "dog"}, stride=4),), broken=())
     assert door([f"output={uri}", "format=sa_v", "categories=[dog]", f"to={tmp_path / 'to'}"]) == 0
