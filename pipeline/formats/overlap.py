@@ -1,6 +1,6 @@
 """One object a pixel: masks painted over each other in an order that is chosen, and what each of them loses by it.
 
-Legend: H, W pixels of the video as displayed.
+Legend: H, W pixels of the video as displayed; h, w those of a mask's box.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco
 
 from pipeline.errors import ConfigError
 from pipeline.formats.rows import MaskRow
+from pipeline.masks.crop import box_pixels
 
 UInt16Array = npt.NDArray[np.uint16]
 Order = Literal["score", "id", "refuse"]
@@ -28,11 +28,14 @@ def paint(
     """
     labels_HW = np.zeros(size_hw, np.uint16)
     lost: dict[int, int] = {}
+    objects = {number: object_id for object_id, number in numbers.items()}
     for row in painting_order(rows, order):
-        mask_HW = coco.decode(row.rle).astype(bool)
-        hidden = labels_HW[mask_HW]
-        for number, count in zip(*np.unique(hidden[hidden > 0], return_counts=True), strict=True):
-            (below,) = (one for one in numbers if numbers[one] == number)
+        left, top, width, height = row.bbox_xywh
+        mask_hw = box_pixels(row.rle, row.bbox_xywh)
+        labels_hw = labels_HW[top : top + height, left : left + width]
+        counts = np.bincount(labels_hw[mask_hw])
+        for number in (1 + np.flatnonzero(counts[1:])).tolist():
+            below, count = objects[number], counts[number]
             if order == "refuse":
                 raise ConfigError(
                     f"frame {row.frame_index}: the masks of objects {min(row.object_id, below)} and "
@@ -40,7 +43,7 @@ def paint(
                     "overlap=id, which say whose they are"
                 )
             lost[below] = lost.get(below, 0) + int(count)
-        labels_HW[mask_HW] = numbers[row.object_id]
+        labels_hw[mask_hw] = numbers[row.object_id]
     return labels_HW, lost
 
 
@@ -66,9 +69,20 @@ def without_overlaps(
 
     For formats that say masks one by one and forbid overlaps.
     """
+    if not _boxes_meet(rows):
+        yield from ((row, row) for row in rows if row.area)
+        return
     numbers = {row.object_id: number for number, row in enumerate(rows, 1)}
     labels_HW, lost = paint(rows, numbers, size_hw, order)
     for row in rows:
         if not row.area:
             continue
         yield row, row if not lost.get(row.object_id) else row.with_mask(labels_HW == numbers[row.object_id])
+
+
+def _boxes_meet(rows: Sequence[MaskRow]) -> bool:
+    """Whether two of the boxes share a pixel."""
+    boxes_N4 = np.array([row.bbox_xywh for row in rows if row.area]).reshape(-1, 4)
+    low_N2, high_N2 = boxes_N4[:, :2], boxes_N4[:, :2] + boxes_N4[:, 2:]
+    meets_NN = (low_N2[:, None] < high_N2).all(axis=2)
+    return bool((meets_NN & meets_NN.T).sum() > len(boxes_N4))
