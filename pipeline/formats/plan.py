@@ -254,8 +254,12 @@ def _starts(ids: pa.ChunkedArray, num: int) -> Int64Array:
 
 
 def safe_name(video_id: str) -> str:
-    """An id as the name of a file or folder, without dots: itself, or what is left of it with a hash of all."""
+    """An id as the name of a file or folder, without dots: itself, or what is left of it with a hash of all.
+
+    An id that looks like a name with a hash gets one too, so that no name is that of another id.
+    """
+    is_plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{,99}", video_id)
+    if is_plain and not re.search(r"-[0-9a-f]{10}$", video_id):
+        return video_id
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", video_id)
-    if plain == video_id and 0 < len(plain) <= 100:
-        return plain
-    return f"{plain[:80].strip('_')}-{hashlib.sha256(video_id.encode()).hexdigest()[:10]}"
+    return f"{plain[:80].strip('_-') or 'video'}-{hashlib.sha256(video_id.encode()).hexdigest()[:10]}"
