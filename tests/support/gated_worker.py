@@ -1,4 +1,4 @@
-"""A real worker that a test holds back: imported by Ray's actors, so it lives in a module."""
+"""Real workers that a test holds back: imported by Ray's actors, so they live in a module."""
 
 from __future__ import annotations
 
@@ -33,6 +33,34 @@ class Gates:
 
     def is_open(self, video_id: str) -> bool:
         return (self.folder / video_id).exists() or (self.folder / "all").exists()
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Workers that begin when so many of them have been given videos, each of which leaves its name in the folder."""
+
+    folder: Path
+    count: int
+
+    def worker(self, settings: WorkerSettings, worker_id: str) -> Worker:
+        """Made in the actor."""
+        return Meets(settings, worker_id, self)
+
+    def wait(self, worker_id: str) -> None:
+        (self.folder / worker_id).touch()
+        wait_until(lambda: len(list(self.folder.iterdir())) >= self.count, f"meeting of {self.count} workers")
+
+
+class Meets(Worker):
+    """The real worker, which begins together with others."""
+
+    def __init__(self, settings: WorkerSettings, worker_id: str, meeting: Meeting) -> None:
+        super().__init__(settings, worker_id)
+        self._meeting = meeting
+
+    def work(self, offers: Sequence[WorkItem]) -> Report:
+        self._meeting.wait(self.worker_id)
+        return super().work(offers)
 
 
 class Gated(Worker):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,13 @@ from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
 from pipeline.errors import ConfigError
 from pipeline.records import WorkerEnd
-from pipeline.run import main
 from tests.support.fake_workers import item
 from tests.support.fragile_worker import fragile_worker
+from tests.support.gated_worker import Meeting
 from tests.support.jobs import JobFolder, Tables, read_plainly
+from tests.support.media_server import media_server
 from tests.support.ray_workers import NoHub, NoModel, ScriptedWorker, SlowToStart
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,10 +50,7 @@ def cluster() -> Iterator[str]:
 @pytest.fixture
 def executors(cluster: str) -> Iterator[list[RayExecutor]]:
     made: list[RayExecutor] = []
-    deadline = time.monotonic() + 60
-    while ray.available_resources().get("CPU") != 4:  # those of the test before are on their way out
-        assert time.monotonic() < deadline, ray.available_resources()
-        time.sleep(0.1)
+    wait_until(lambda: ray.available_resources().get("CPU") == 4, "CPUs of the test before")
     yield made
     for executor in made:
         executor.close()
@@ -70,9 +70,7 @@ def executor_of(
 
 def wait_for(executor: RayExecutor, count: int) -> list[Event]:
     events: list[Event] = []
-    deadline = time.monotonic() + 200
-    while len(events) < count and time.monotonic() < deadline:
-        events += executor.wait(1.0)
+    wait_until(lambda: events.extend(executor.wait(1.0)) or len(events) >= count, f"{count} events")
     assert len(events) == count
     return events
 
@@ -157,10 +155,7 @@ def test_a_worker_that_hangs_is_killed_after_its_deadline(executors: list[RayExe
     assert isinstance(lost, Lost)
     assert lost.failure is Failure.HANG
     assert "no answer to work within 1 s" in lost.message
-    deadline = time.monotonic() + 20
-    while psutil.pid_exists(process) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not psutil.pid_exists(process)
+    wait_until(lambda: not psutil.pid_exists(process), "end of the process")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +187,6 @@ def test_workers_that_die_together_are_told_from_one_that_dies(executors: list[R
     workers = started(executor, 3)
     for worker_id in workers:
         executor.work(worker_id, [item("sleep")])
-    time.sleep(0.5)
     first, second, _ = workers.values()
     os.kill(first, signal.SIGKILL)
     os.kill(second, signal.SIGKILL)
@@ -204,7 +198,6 @@ def test_sigterm_makes_a_worker_report_at_once(executors: list[RayExecutor]) -> 
     executor = executor_of(executors, ScriptedWorker)
     ((worker_id, process),) = started(executor, 1).items()
     executor.work(worker_id, [item("sleep")])
-    time.sleep(0.5)
     os.kill(process, signal.SIGTERM)
     (event,) = wait_for(executor, 1)
     assert isinstance(event, Reported)
@@ -212,9 +205,9 @@ def test_sigterm_makes_a_worker_report_at_once(executors: list[RayExecutor]) -> 
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[JobFolder, Tables]:
-    """Thirty short clips, labeled in one process."""
-    job = JobFolder(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> tuple[JobFolder, Tables]:
+    """Thirty short clips, labeled in one process by a network of random weights."""
+    job = JobFolder(tmp_path_factory.mktemp("undisturbed"), small_checkpoint)
     job.write([f"clip{number:02d}" for number in range(30)], num_frames=2)
     assert job.run() == 0
     return job, job.tables()
@@ -226,8 +219,11 @@ def test_one_and_two_actors_give_the_rows_of_one_process(
 ) -> None:
     job, expected = undisturbed
     here = JobFolder(tmp_path)
-    arguments = [*job.arguments(f"output={here.output}"), *ON_THE_CLUSTER, f"cluster.actors={num_actors}"]
-    assert main(arguments) == 0
+    meeting = Meeting(tmp_path / "meeting", num_actors)
+    meeting.folder.mkdir()
+    parts = driver.Parts(partial(open_executor, make_worker=meeting.worker))
+    config = job.config(f"output={here.output}", *ON_THE_CLUSTER, f"cluster.actors={num_actors}")
+    assert driver.run(config, parts) == 0
     found = here.tables()
     assert found.equals(expected)
     assert len({row["worker"] for row in found.videos.values()}) == num_actors
@@ -286,22 +282,35 @@ def test_a_cluster_that_is_not_there_ends_the_job_as_a_fault_of_the_environment(
 def test_a_driver_killed_in_the_middle_goes_on_where_it_was(
     undisturbed: tuple[JobFolder, Tables], tmp_path: Path
 ) -> None:
+    """The second half of its videos lies with a server that does not answer before the kill."""
     job, expected = undisturbed
-    here = JobFolder(tmp_path)
+    here = JobFolder(tmp_path, job.checkpoint)
+    shutil.copytree(job.folder / "in", tmp_path / "in")
     (tmp_path / "model.py").write_text(A_MODEL_OF_THE_USER)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pipeline.run", *job.arguments(f"output={here.output}", "cluster.actors=2")]
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as running,
-    ):
-        while len(list((here.output / "_log").glob("*.json"))) < 5:
-            assert running.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.02)
-        running.kill()
-    committed = {video_id: row["finished_at"] for video_id, row in here.tables().videos.items()}
-    assert 0 < len(committed) < 30
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pipeline.run", *here.arguments("cluster.actors=2", "input.hosts=127.0.0.1")]
+    command += ["flush.seconds=1", "worker.beat_seconds=1"]
+    with media_server(tmp_path / "in") as media:
+        rows = here.rows("videos")
+        for row in rows[15:]:
+            row["uri"] = media.uri(row["uri"])
+        here.rewrite("videos", rows)
+        answers = threading.Event()
+        media.harm.update((Path(row["uri"]).name, lambda _: answers.wait()) for row in rows[15:])
+        with (
+            (tmp_path / "log").open("wb") as log,
+            subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as running,
+        ):
+            entries = here.output / "_log"
+            wait_until(
+                lambda: running.poll() is not None or sum(e.read_text().count('"ok"') for e in entries.glob("*.json")),
+                "commit",
+            )
+            running.kill()
+        answers.set()
+        committed = {video_id: row["finished_at"] for video_id, row in here.tables().videos.items()}
+        assert 0 < len(committed) < 30, (tmp_path / "log").read_text()
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = here.tables()
     assert found.equals(expected)
