@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +21,11 @@ from model import MediaError
 from pipeline.arrays import BoolArray, Float64Array, UInt8Array
 from pipeline.errors import StorageError
 from pipeline.masks.overlay import color_of, outline
-from pipeline.notebook.clip import Clip
 from pipeline.redact import redact
 from pipeline.tables import JobTables
+
+if TYPE_CHECKING:
+    from pipeline.notebook.clip import Clip  # which needs torch
 
 _WIDTH, _MOST_HEIGHT = 256, 256
 _QUALITY = 72

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,9 @@ class Seen:
             found.append(name)
         return found
 
-    def contrasts(self, selectors: Sequence[str]) -> dict[str, float]:
-        """The contrast of the text of the first element of each selector with what lies behind it, as WCAG counts."""
-        found: dict[str, float] = self.page.evaluate(_CONTRASTS, list(selectors))
+    def faint_texts(self) -> dict[str, float]:
+        """Texts whose contrast with what lies behind them is below what WCAG's level AA asks for, with the contrast."""
+        found: dict[str, float] = self.page.evaluate(_FAINT)
         return found
 
 
@@ -84,28 +84,32 @@ def seen(browser: Browser, file: Path, **context: Any) -> Iterator[Seen]:
         yield found
 
 
-_CONTRASTS = """selectors => {
+_FAINT = """() => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const rgb = color => {
     canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);
-    return canvas.getImageData(0, 0, 1, 1).data;
+    return [...canvas.getImageData(0, 0, 1, 1).data];
   };
-  const luminance = color => [...color].slice(0, 3).map(v => v / 255)
+  const luminance = color => color.slice(0, 3).map(v => v / 255)
     .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const behind = element => {
     for (; element; element = element.parentElement) {
-      const color = getComputedStyle(element).backgroundColor;
-      if (rgb(color)[3] === 255) return rgb(color);
+      const color = rgb(getComputedStyle(element).backgroundColor);
+      if (color[3] === 255) return color;
     }
     return [255, 255, 255, 255];
   };
-  return Object.fromEntries(selectors.map(selector => {
-    const element = document.querySelector(selector);
-    if (!element) return [selector, null];
-    const style = getComputedStyle(element);
-    const text = rgb(element instanceof SVGElement ? style.fill : style.color);
-    const [a, b] = [luminance(text), luminance(behind(element))];
-    return [selector, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
-  }));
+  const faint = {};
+  for (const element of document.body.querySelectorAll('*')) {
+    const text = [...element.childNodes].filter(node => node.nodeType === 3 && node.data.trim());
+    if (!text.length || element.tagName === 'title' || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element), size = parseFloat(style.fontSize);
+    const color = rgb(element instanceof SVGElement ? style.fill : style.color);
+    const [a, b] = [luminance(color), luminance(behind(element))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const isLarge = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if (contrast < (isLarge ? 3 : 4.5)) faint[`${element.tagName}.${element.className} ${text[0].data}`] = contrast;
+  }
+  return faint;
 }"""

@@ -1,0 +1,180 @@
+"""Doubt about tracks, from their rows: a fault that is put into a sound track is named, with its frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.quality.doubt import COLUMNS, SENTENCES, Doubt, Ranking, Reason, signals
+from pipeline.quality.track_rows import whole_tracks
+
+SIZE_HW = (100, 200)
+NUM_FRAMES = 30
+Rows = dict[str, np.ndarray]
+
+
+def sound(num_frames: int = NUM_FRAMES) -> Rows:
+    """A box of 20 × 20 that moves slowly in the middle of the picture."""
+    frames = np.arange(num_frames)
+    return {
+        "frame_index": frames * 2,
+        "area": np.full(num_frames, 400),
+        "bbox_x": 60 + frames,
+        "bbox_y": np.full(num_frames, 40),
+        "bbox_w": np.full(num_frames, 20),
+        "bbox_h": np.full(num_frames, 20),
+        "object_score": np.full(num_frames, 8.0),
+        "predicted_iou": np.full(num_frames, 0.97),
+        "is_prompt": frames == 0,
+    }
+
+
+def hide(rows: Rows, at: slice) -> None:
+    for column in ("area", "bbox_x", "bbox_y", "bbox_w", "bbox_h"):
+        rows[column][at] = 0
+
+
+def table(*tracks: Rows, video_id: str = "v") -> pa.Table:
+    parts = []
+    for number, rows in enumerate(tracks):
+        count = len(rows["area"])
+        parts.append(pa.table({"video_id": [video_id] * count, "object_id": [number] * count, **rows}))
+    return pa.concat_tables(parts).select(COLUMNS)
+
+
+def doubts(rows: pa.Table, batch_size: int = 1 << 20) -> list[Doubt]:
+    found = []
+    for tracks in whole_tracks(rows.combine_chunks().to_batches(batch_size)):
+        measured = signals(tracks, lambda video_id: SIZE_HW)
+        found += [measured.of(track) for track in range(len(tracks.starts))]
+    return found
+
+
+def test_nothing_speaks_against_a_sound_track() -> None:
+    (doubt,) = doubts(table(sound()))
+    assert doubt.doubt == 0
+    assert doubt.grounds == ()
+    assert doubt.frame_index is None
+
+
+def _low(rows: Rows) -> None:
+    rows["predicted_iou"][:] = 0.6
+    rows["predicted_iou"][9] = 0.4
+
+
+def _stretch(rows: Rows) -> None:
+    rows["predicted_iou"][8:13] = 0.65
+
+
+def _lost(rows: Rows) -> None:
+    hide(rows, slice(20, None))
+
+
+def _flickers(rows: Rows) -> None:
+    for frame in (5, 9, 14, 20):
+        hide(rows, slice(frame, frame + 1))
+
+
+def _jump(rows: Rows) -> None:
+    rows["area"][11:] = 1600
+    rows["bbox_w"][11:] = rows["bbox_h"][11:] = 40
+
+
+def _leap(rows: Rows) -> None:
+    rows["bbox_x"][17:] += 80
+
+
+def _everything(rows: Rows) -> None:
+    rows["area"][25] = 19_000
+    rows["bbox_x"][25], rows["bbox_y"][25], rows["bbox_w"][25], rows["bbox_h"][25] = 0, 0, 200, 100
+
+
+def _weak(rows: Rows) -> None:
+    rows["object_score"][12:18] = 0.5
+    rows["object_score"][14] = 0.1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "row", "value"),
+    [
+        (_low, Reason.LOW_IOU, 9, (29 * 0.6 + 0.4) / 30),
+        (_stretch, Reason.UNSURE_STRETCH, 12, 5),
+        (_lost, Reason.LOST, 20, 1 / 3),
+        (_flickers, Reason.FLICKERS, 5, 4),
+        (_jump, Reason.AREA_JUMP, 11, 4),
+        (_leap, Reason.LEAP, 17, 81 / 20),
+        (_everything, Reason.WHOLE_FRAME, 25, 0.95),
+        (_weak, Reason.WEAK_SCORE, 14, 0.2),
+    ],
+)
+def test_a_fault_is_named_with_its_frame(spoil: Callable[[Rows], None], reason: Reason, row: int, value: float) -> None:
+    rows = sound()
+    spoil(rows)
+    before, spoiled, after = doubts(table(sound(), rows, sound()))
+    assert before.doubt == after.doubt == 0, "neighbours are not touched"
+    ground = next(ground for ground in spoiled.grounds if ground.reason is reason)
+    assert ground.frame_index == 2 * row
+    assert ground.value == pytest.approx(value, rel=1e-6)
+    assert str(2 * row) in ground.sentence
+    assert 0 < ground.weight <= spoiled.doubt <= 1
+    assert spoiled.frame_index == spoiled.grounds[0].frame_index
+
+
+def test_every_reason_has_a_sentence() -> None:
+    assert set(SENTENCES) == set(Reason)
+
+
+def test_an_object_that_leaves_over_the_border_is_not_lost() -> None:
+    rows = sound()
+    rows["bbox_x"] = 180 - 5 * np.abs(19 - np.arange(NUM_FRAMES))
+    hide(rows, slice(20, None))
+    (doubt,) = doubts(table(rows))
+    assert Reason.LOST not in {ground.reason for ground in doubt.grounds}
+
+
+def test_an_object_that_comes_late_does_not_flicker() -> None:
+    rows = sound()
+    hide(rows, slice(0, 10))
+    (doubt,) = doubts(table(rows))
+    assert doubt.doubt == 0
+
+
+def test_a_track_that_is_never_visible_is_neither_doubtful_nor_good() -> None:
+    rows = sound()
+    hide(rows, slice(None))
+    ranking = Ranking(5)
+    for tracks in whole_tracks(table(rows).to_batches()):
+        ranking.add(signals(tracks, lambda video_id: SIZE_HW), np.ones(1))
+    assert ranking.worst() == ranking.best() == []
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 30, 31, 1000])
+def test_the_size_of_batches_changes_nothing(batch_size: int) -> None:
+    tracks = []
+    for spoil in (_low, _stretch, _lost, _flickers, _jump, _leap):
+        rows = sound()
+        spoil(rows)
+        tracks.append(rows)
+    rows = pa.concat_tables([table(*tracks), table(sound(1), sound(3), video_id="w")])
+    assert doubts(rows, batch_size) == doubts(rows)
+
+
+def test_a_ranking_keeps_the_worst_and_the_best_of_a_stream() -> None:
+    rng = np.random.default_rng(0)
+    tracks: list[Rows] = []
+    for quality in rng.permutation(np.linspace(0.3, 0.9, 40)):
+        rows = sound(5)
+        rows["predicted_iou"][:] = quality
+        tracks.append(rows)
+    all_rows = table(*tracks)
+    whole = {doubt.object_id: doubt.doubt for doubt in doubts(all_rows)}
+    ranking = Ranking(6)
+    for part in whole_tracks(all_rows.combine_chunks().to_batches(11)):
+        ranking.add(signals(part, lambda video_id: SIZE_HW), part.column("predicted_iou")[part.starts])
+    quality_of: dict[int, Any] = {number: rows["predicted_iou"][0] for number, rows in enumerate(tracks)}
+    assert [whole[doubt.object_id] for doubt in ranking.worst()] == sorted(whole.values(), reverse=True)[:6]
+    assert [doubt.object_id for doubt in ranking.best()] == sorted(quality_of, key=quality_of.__getitem__)[:-7:-1]
