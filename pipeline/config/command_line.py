@@ -27,7 +27,7 @@ def as_words(config: Mapping[str, Any]) -> list[str]:
             continue
         if path == "model.dtype" and value in ("float32", "bfloat16"):
             continue
-        words.append(f"{path}={_typed(value)}")
+        words.append(_word(path, value))
     first = [word for word in words if word.startswith(("videos=", "prompts=", "corrections=", "output="))]
     return [*first, *chosen, *(word for word in words if word not in first)]
 
@@ -56,6 +56,13 @@ def _at(values: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return list(found) if isinstance(found, tuple) else found
+
+
+def _word(path: str, value: Any) -> str:
+    """`key=value`. Several corrections are a list of Hydra's grammar, which `++` asks for."""
+    if path == "corrections" and isinstance(value, list):
+        return f"{path}={value[0]}" if len(value) == 1 else f"++{path}={_typed(value)}"
+    return f"{path}={_typed(value)}"
 
 
 def _typed(value: Any) -> str:
