@@ -16,7 +16,7 @@ from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.packages import leave_current_folder
 from pipeline.pages.job_page import PageOptions, job_page
-from pipeline.pages.save import save_page
+from pipeline.pages.save import check_place, save_page
 from pipeline.redact import redact_uri
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import say
@@ -58,6 +58,7 @@ Exit codes:
 def run(arguments: ReportArguments) -> ExitCode:
     """Write the page and say where it is."""
     started = time.monotonic()
+    check_place(arguments.to)
     storage = JobStorage(arguments.output, arguments.storage_options)
     options = PageOptions(arguments.top, arguments.price_per_hour, arguments.videos_root, arguments.pictures)
     size = save_page(arguments.to, job_page(storage, options), arguments.storage_options)

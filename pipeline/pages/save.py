@@ -12,6 +12,12 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
 
+def check_place(to: str) -> None:
+    """Raises `ConfigError` if `to` is no name of a file, before a page is made for nothing."""
+    if to.endswith("/") or (is_local(to) and Path(local_path(to)).is_dir()):
+        raise ConfigError(f"to={redact_uri(to)} is a folder: name the file in it, as in to=report.html")
+
+
 def save_page(to: str, html: str, storage_options: StorageOptions | None = None) -> int:
     """Write the page, with the folders above it, and return its size in bytes.
 
@@ -20,8 +26,7 @@ def save_page(to: str, html: str, storage_options: StorageOptions | None = None)
         StorageError: the store or the disk refuses, or does not answer.
     """
     data = html.encode("utf-8", "replace")
-    if to.endswith("/") or (is_local(to) and Path(local_path(to)).is_dir()):
-        raise ConfigError(f"to={redact_uri(to)} is a folder: name the file in it, as in to=report.html")
+    check_place(to)
     try:
         Backoff().run(f"writing to={redact_uri(to)}", lambda: _write(to, data, storage_options))
     except StorageError:

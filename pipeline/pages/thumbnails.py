@@ -19,9 +19,10 @@ from pycocotools import mask as coco
 
 from model import MediaError
 from pipeline.arrays import BoolArray, Float64Array, UInt8Array
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, describe
 from pipeline.masks.overlay import color_of, outline
 from pipeline.redact import redact
+from pipeline.storage.faults import is_from_storage
 from pipeline.tables import JobTables
 
 if TYPE_CHECKING:
@@ -71,12 +72,13 @@ class StripMaker:
         try:
             rows = self._rows(clip.video_id, object_id, frames)
             return Strip(tuple(_pictures(clip, object_id, rows, sorted(set(frames)), marked)))
-        except StorageError as error:
-            self._num_failures += 1
-            reason: Exception = error
         except (MediaError, ValueError, KeyError) as error:  # OtherFile is a ValueError
-            reason = error
-        return Strip(why_empty=f"No picture: {redact(str(reason))}")
+            return Strip(why_empty=f"No picture: {redact(str(error))}")
+        except Exception as error:
+            if not (isinstance(error, StorageError) or is_from_storage(error)):
+                raise
+            self._num_failures += 1
+            return Strip(why_empty=f"No picture: {describe(error)}")
 
     def _rows(self, video_id: str, object_id: int, frames: Sequence[int]) -> pa.Table:
         where = (ds.field("object_id") == object_id) & ds.field("frame_index").isin(list(frames))

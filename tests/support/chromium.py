@@ -54,14 +54,19 @@ class Seen:
 
     def focus_order(self, most: int = 60) -> list[str]:
         """What the Tab key reaches one after the other: an id, an address or a tag each."""
-        told = "(e => e && e !== document.body ? (e.getAttribute('href') || e.id || e.tagName) : '')"
         found: list[str] = []
         for _ in range(most):
             self.page.keyboard.press("Tab")
-            name = self.page.evaluate(f"{told}(document.activeElement)")
+            name = self.page.evaluate(f"({_NAME})(document.activeElement)")
             if not name:
                 break
             found.append(name)
+        return found
+
+    def focusable(self) -> list[str]:
+        """What the Tab key should reach, in the order of the page, by the same names."""
+        selector = "a[href], button, input, summary, [tabindex='0']"
+        found: list[str] = self.page.evaluate(f"[...document.querySelectorAll({selector!r})].map({_NAME})")
         return found
 
     def faint_texts(self) -> dict[str, float]:
@@ -84,6 +89,7 @@ def seen(browser: Browser, file: Path, **context: Any) -> Iterator[Seen]:
         yield found
 
 
+_NAME = "e => e && e !== document.body ? (e.getAttribute('href') || e.id || e.tagName) : ''"
 _FAINT = """() => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const rgb = color => {

@@ -1,0 +1,185 @@
+"""`python -m pipeline.report`: what the page says, that nothing of the data runs in it, how it looks in a browser."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import html
+from playwright.sync_api import Browser
+
+from pipeline import report
+from pipeline.pages.job_page import MOST_CATEGORIES, MOST_NEVER_VISIBLE, PageOptions, job_page
+from pipeline.storage.job_storage import JobStorage
+from tests.support.chromium import seen
+from tests.support.drawn_job import DrawnVideo, write_job
+from tests.support.reported import HOSTILE, hostile_job
+
+PHONE, SMALL_PHONE, DESK = ({"width": width, "height": 844} for width in (390, 320, 1280))
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return hostile_job(tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="module")
+def file(output: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the hostile job, by its command."""
+    to = tmp_path_factory.mktemp("page") / "new folder" / "report.html"
+    assert report.door([f"output={output}", f"to={to}", "price_per_hour=2"]) == 0
+    return to
+
+
+@pytest.fixture(scope="module")
+def page(file: Path) -> html.HtmlElement:
+    return html.fromstring(file.read_text())
+
+
+def text_of(element: html.HtmlElement) -> str:
+    return " ".join(element.text_content().split())
+
+
+def section(page: html.HtmlElement, name: str) -> html.HtmlElement:
+    return page.get_element_by_id(name)
+
+
+# What it says
+
+
+def test_videos_objects_and_masks_are_counted(page: html.HtmlElement) -> None:
+    figures = {text_of(one.find("dt")): text_of(one.find("dd")) for one in page.find_class("figures")[0]}
+    assert figures["videos labeled"] == "3"
+    assert figures["videos failed"] == "2"
+    assert figures["objects"] == "8"
+
+
+def test_failures_have_their_cause_and_the_command_that_retries_them(page: html.HtmlElement, output: str) -> None:
+    told = section(page, "failures")
+    assert "MediaError: no file" in text_of(told)
+    for command in told.find_class("command"):
+        words = shlex.split(command.text_content())
+        assert words[:3] == ["python", "-m", "pipeline.run"]
+        assert f"output={output}" in words
+        assert any(word.endswith("it's <b>") for word in words)
+        assert words[-1] == "retry=failed"
+
+
+def test_a_video_whose_file_is_gone_says_so_and_the_other_one_has_pictures(page: html.HtmlElement) -> None:
+    cards = section(page, "doubt").findall(".//article")
+    with_pictures = [card for card in cards if card.findall(".//img")]
+    without = [card for card in cards if not card.findall(".//img")]
+    assert len(with_pictures) == 2
+    assert without
+    for card in without:
+        assert "No picture:" in text_of(card)
+    for image in with_pictures[0].findall(".//img"):
+        assert image.get("src").startswith("data:image/webp;base64,")
+        assert "object" in image.get("alt")
+
+
+def test_objects_that_were_never_visible_are_listed(page: html.HtmlElement) -> None:
+    rows = section(page, "never").findall(".//tbody/tr")
+    assert len(rows) == 1
+    assert text_of(rows[0][1]) == "5"
+
+
+def test_the_page_asks_for_nothing_and_has_no_script(file: Path, page: html.HtmlElement) -> None:
+    assert not page.findall(".//script")
+    assert not [element for element in page.iter() if any(str(name).startswith("on") for name in element.attrib)]
+    for element in page.iter():
+        for name in ("src", "href", "srcset", "action", "xlink:href"):
+            address = element.get(name, "#")
+            assert address.startswith(("#", "data:")), address
+    assert "url(" not in file.read_text()
+    assert "default-src 'none'" in page.find(".//meta[@http-equiv]").get("content")
+
+
+def test_what_is_shown_is_bounded(tmp_path: Path) -> None:
+    many = MOST_NEVER_VISIBLE + 10
+    kinds = {number: f"kind {number}" for number in range(many)}
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", kinds, num_frames=2, never_visible=tuple(kinds)),), broken=())
+    shown = html.fromstring(job_page(JobStorage(uri), PageOptions(top=3, pictures=False)))
+    assert len(section(shown, "never").findall(".//tbody/tr")) == MOST_NEVER_VISIBLE
+    assert f"the first {MOST_NEVER_VISIBLE} of {many}" in text_of(section(shown, "never"))
+    assert len(section(shown, "categories").findall(".//tbody/tr")) == MOST_CATEGORIES
+    assert f"{MOST_CATEGORIES} of {many}" in text_of(section(shown, "categories"))
+
+
+@pytest.mark.parametrize(
+    "words", [["to=.", "top=3"], ["top=0"], ["price_per_hour=-1"], ["price_per_hour=nan"]], ids=str
+)
+def test_wrong_arguments_are_refused_and_write_nothing(
+    words: list[str], output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert report.door([f"output={output}", *words]) == 2
+    assert words[0].partition("=")[0] in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_no_job_nothing_is_written(tmp_path: Path) -> None:
+    to = tmp_path / "report.html"
+    assert report.door([f"output={tmp_path}/none", f"to={to}"]) == 2
+    assert not to.exists()
+
+
+# In a browser
+
+
+@pytest.mark.slow
+def test_nothing_of_the_data_runs(file: Path, browser: Browser) -> None:
+    """Also without the page's own policy, which would hide that a text was not escaped."""
+    with seen(browser, file, bypass_csp=True, viewport=DESK) as found:
+        found.page.mouse.move(300, 300)
+        assert found.page.evaluate("[window.pwned === undefined, document.scripts.length]") == [True, 0]
+        assert found.complaints == []
+        assert [url for url in found.requests if not url.startswith("data:")] == [file.as_uri()]
+        shown = found.page.inner_text("body")
+        assert HOSTILE[0][:50] in shown
+        assert "{{ 7 * 7 }}" in shown
+        assert "\\u202e" in shown
+        assert "\u202e" not in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_is_readable_in_light_and_dark(file: Path, browser: Browser, scheme: Any) -> None:
+    with seen(browser, file, color_scheme=scheme, viewport=DESK) as found:
+        assert found.complaints == []
+        assert found.faint_texts() == {}
+        (red, *_) = found.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (red < 60) == (scheme == "dark")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("viewport", [SMALL_PHONE, PHONE, DESK], ids=lambda one: one["width"])
+def test_the_page_is_never_wider_than_its_window(file: Path, browser: Browser, viewport: Any) -> None:
+    with seen(browser, file, viewport=viewport) as found:
+        assert found.overflow_px <= 0
+        assert found.page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+
+
+@pytest.mark.slow
+def test_the_keyboard_reaches_everything_in_the_order_of_the_page(file: Path, browser: Browser) -> None:
+    with seen(browser, file, viewport=DESK) as found:
+        order = found.focus_order()
+        assert order == found.focusable()
+        assert order[0] == "#content"
+        sections = found.page.evaluate("[...document.querySelectorAll('main section')].map(one => '#' + one.id)")
+        assert [name for name in order if name in sections][-len(sections) :] == sections
+        assert order.count("PRE") == found.page.locator("pre.command").count() == 2
+        found.page.locator(".skip").press("Enter")
+        assert found.page.evaluate("document.activeElement.id") == "content"
+
+
+@pytest.mark.slow
+def test_it_prints_dark_on_white_without_its_navigation(file: Path, browser: Browser) -> None:
+    with seen(browser, file, color_scheme="dark", viewport=DESK) as found:
+        found.page.emulate_media(media="print", color_scheme="dark")
+        assert not found.page.is_visible(".contents")
+        assert found.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert found.faint_texts() == {}
+        assert found.page.pdf().startswith(b"%PDF")
