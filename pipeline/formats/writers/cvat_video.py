@@ -22,6 +22,7 @@ from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
 from pipeline.formats.writers.cvat_xml import head, object_id_attribute
+from pipeline.formats.writers.frames import frames_before
 from pipeline.formats.writers.xml_text import attribute
 from pipeline.masks.crop import box_pixels
 
@@ -54,14 +55,14 @@ class Writer(VideoWriter):
         write_frames(video, out, f"{video.split}/{video.name}/images")
 
     def _track(self, track: PlannedTrack, rows: Iterable[MaskRow], video: ExportVideo) -> Iterator[str]:
-        frames = video.frame_indexes
+        frames, before = video.frame_indexes, frames_before(video)
         shown = ""  # the points of the last polygon, empty while the track is outside
         place = -1
         is_open = False
         for row in rows:
             here = int(np.searchsorted(frames, row.frame_index))
             if shown and (here > place + 1 or not row.area):
-                yield polygon(int(frames[place + 1]), shown, track, outside=True)
+                yield polygon(int(frames[place + 1]) + before, shown, track, outside=True)
                 shown = ""
             place = here
             if row.area:
@@ -69,9 +70,9 @@ class Writer(VideoWriter):
                     yield f'  <track id="{track.number - 1}" label={attribute(track.category)} source="semi-auto">\n'
                     is_open = True
                 shown = self._points(row, video)
-                yield polygon(row.frame_index, shown, track, outside=False)
+                yield polygon(row.frame_index + before, shown, track, outside=False)
         if shown and place + 1 < len(frames):
-            yield polygon(int(frames[place + 1]), shown, track, outside=True)
+            yield polygon(int(frames[place + 1]) + before, shown, track, outside=True)
         if is_open:
             yield "  </track>\n"
 
@@ -89,7 +90,9 @@ def video_head(video: ExportVideo) -> str:
     height, width = video.size_hw
     steps = set(np.diff(frames).tolist())
     step = steps.pop() if len(steps) == 1 else 1
-    details: dict[str, str | int] = {"size": len(frames), "start_frame": 0, "stop_frame": int(frames[-1])}
+    before = frames_before(video)
+    details: dict[str, str | int] = {"size": len(frames), "start_frame": before}
+    details["stop_frame"] = int(frames[-1]) + before
     details["frame_filter"] = f"step={step}" if step > 1 else ""
     categories = dict(sorted((track.category, track.category_id) for track in video.tracks))
     text = head(video.video_id, "interpolation", categories, details)

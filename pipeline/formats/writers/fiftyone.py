@@ -24,7 +24,7 @@ from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
-from pipeline.formats.writers.frames import file_place
+from pipeline.formats.writers.frames import file_place, frames_before
 from pipeline.masks.crop import box_pixels
 
 
@@ -56,12 +56,13 @@ class Writer(VideoWriter):
 def labels(video: ExportVideo) -> Iterator[str]:
     """ETA's VideoLabels of a video, a frame a piece. Frames on which nothing is visible are left out."""
     tracks = {track.object_id: track for track in video.tracks}
-    opening = '{"frames":{'
+    opening, first = '{"frames":{', frames_before(video) + 1
     for frame_index, rows in video.by_frame():
         objects = [_object(row, tracks[row.object_id], video.size_hw) for row in rows if row.area]
         if objects:
-            frame = {"frame_number": frame_index + 1, "objects": {"objects": objects}}
-            yield f'{opening}"{frame_index + 1}":{json.dumps(frame, ensure_ascii=False, separators=(",", ":"))}'
+            number = first + frame_index
+            frame = {"frame_number": number, "objects": {"objects": objects}}
+            yield f'{opening}"{number}":{json.dumps(frame, ensure_ascii=False, separators=(",", ":"))}'
             opening = ",\n"
     yield "}}" if opening != '{"frames":{' else '{"frames":{}}'
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from pipeline.arrays import UInt8Array
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
@@ -16,6 +18,20 @@ def file_place(video: ExportVideo) -> str:
     if uri is None or split_tar_member(uri) is not None:
         return f"data/{video.name}.mp4"
     return local_path(uri) if is_local(uri) else str(uri)
+
+
+def frames_before(video: ExportVideo) -> int:
+    """How many frames of the file lie before the labeled range, for programs that count from the start of the file.
+
+    It is known where the column `start_seconds` of the table of videos was kept, from the time of the first mask and
+    the frame rate; else it is taken for 0.
+    """
+    fps: float | None = video.row["fps"]
+    times = np.flatnonzero(~np.isnan(video.pts))
+    if video.row.get("start_seconds") is None or not fps or not len(times):
+        return 0
+    place = int(times[0])
+    return max(0, round(float(video.pts[place]) * fps) - int(video.frame_indexes[place]))
 
 
 def frames_with_pictures(video: ExportVideo) -> Iterator[tuple[int, list[MaskRow], UInt8Array | None]]:

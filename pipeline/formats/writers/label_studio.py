@@ -2,8 +2,8 @@
 
 Label Studio has no masks of videos: regions are boxes, and the manifest tells their IoU with the masks. Their frames
 count from 1, and their numbers are percent of the picture. Between two items it interpolates, and it does so until an
-item with `enabled: false`, which is the last one that is shown. The player finds a frame by its time and the task's
-`fps`.
+item with `enabled: false`, which is the last one that is shown. The player knows no frames, only times and the task's
+`fps`, so that a frame is numbered by its time.
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ def region(track: PlannedTrack, items: Iterable[Mapping[str, Any]], video: Expor
         "meta": {"text": [f"object {track.object_id}"]},
         "score": track.row["predicted_iou_mean"],
     }
+    seconds, fps = video.row["duration_seconds"] or 0, video.row["fps"] or _DEFAULT_FPS
     value = {
-        "framesCount": video.row["num_frames_decoded"],
-        "duration": video.row["duration_seconds"] or 0,
+        "framesCount": max(round(seconds * fps), video.row["num_frames_decoded"]),
+        "duration": seconds,
         "labels": [storable(track.category)],
     }
     yield f'{_json(about)[:-1]},"value":{_json(value)[:-1]},"sequence":['
@@ -104,7 +105,8 @@ def sequence(
 ) -> Iterator[dict[str, Any]]:
     """Items of a region from the rows of an object. `frame_indexes` are the labeled frames.
 
-    Each run of them that lacks the object is a gap. Frames without a time get that of `fps` frames a second.
+    Each run of them that lacks the object is a gap. Frames without a time get that of `fps` frames a second. Of frames
+    of a variable rate that have one number the first is taken.
     """
     height, width = size_hw
     last: dict[str, Any] | None = None
@@ -113,11 +115,15 @@ def sequence(
         if not row.area:
             continue
         place = int(np.searchsorted(frame_indexes, row.frame_index))
+        seconds = row.frame_index / fps if row.pts_seconds is None else row.pts_seconds
+        number = round(seconds * fps) + 1
         if last is not None:
+            if number <= last["frame"]:
+                last_place = place
+                continue
             yield last | {"enabled": place == last_place + 1}
         x, y, w, h = row.bbox_xywh
-        seconds = row.frame_index / fps if row.pts_seconds is None else row.pts_seconds
-        last = {"frame": row.frame_index + 1, "time": round(seconds, 6), "rotation": 0}
+        last = {"frame": number, "time": round(seconds, 6), "rotation": 0}
         last |= {"x": _percent(x, width), "y": _percent(y, height)}
         last |= {"width": _percent(w, width), "height": _percent(h, height)}
         last_place = place

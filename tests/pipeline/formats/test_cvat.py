@@ -6,6 +6,8 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from datumaro.plugins.data_formats.cvat.base import CvatBase
 from pycocotools import mask as coco
 
 from pipeline.export import door
+from pipeline.formats.source import ExportVideo
 from pipeline.formats.writers.cvat_images import row_runs
+from pipeline.formats.writers.frames import frames_before
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
 
@@ -131,3 +135,20 @@ def _filled(polygon: Polygon) -> np.ndarray:
 
 def _iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize(
+    ("start", "fps", "pts", "expected"),
+    [
+        (2.0, 24.0, [np.nan, 2.0 + 3 / 24], 48),
+        (None, 24.0, [2.0, 2.125], 0),
+        (2.0, None, [2.0, 2.125], 0),
+        (0, 24.0, [np.nan] * 2, 0),
+    ],
+)
+def test_frames_before_a_labeled_range_count_where_its_start_was_kept(
+    start: float | None, fps: float | None, pts: list[float], expected: int
+) -> None:
+    row = {"start_seconds": start, "fps": fps}
+    video = SimpleNamespace(row=row, frame_indexes=np.array([0, 3]), pts=np.array(pts))
+    assert frames_before(cast(ExportVideo, video)) == expected

@@ -12,6 +12,8 @@ from label_studio_sdk._extensions.label_studio_tools.core.label_config import pa
 from label_studio_sdk._extensions.label_studio_tools.postprocessing.video import extract_key_frames
 
 from pipeline.export import door
+from pipeline.formats.rows import MaskRow
+from pipeline.formats.writers.label_studio import sequence
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import FPS, HEIGHT, WIDTH, DrawnVideo, write_job
 
@@ -52,6 +54,19 @@ def test_boxes_are_interpolated_between_labeled_frames_but_not_over_gaps(tmp_pat
     assert sorted(frames) == [0, 1, 2, 3, 15, 16, 17, 18]
     left = [float(np.nonzero(truth["gaps", 1, frame])[1].min()) for frame in (15, 18)]
     assert frames[16]["x"] * WIDTH / 100 == pytest.approx(left[0] + (left[1] - left[0]) / 3)
+
+
+def test_frames_are_numbered_by_their_time_because_the_player_knows_no_other() -> None:
+    """A labeled range that begins at 2 s, at a variable rate: two frames have the number 50."""
+    times = {0: 2.0, 1: 2.042, 2: 2.044, 3: 2.125, 5: 2.2}
+    rows = [MaskRow(1, index, pts, {}, 4, (0, 0, 2, 2), 1.0, 1.0, False) for index, pts in times.items()]
+    items = list(sequence(rows, np.array([0, 1, 2, 3, 4, 5]), (4, 4), fps=24.0))
+    assert [(one["frame"], one["time"], one["enabled"]) for one in items] == [
+        (49, 2.0, True),
+        (50, 2.042, True),
+        (52, 2.125, False),
+        (54, 2.2, False),
+    ]
 
 
 def test_the_labeling_interface_has_the_labels_and_the_frame_rate_of_each_task(tmp_path: Path) -> None:

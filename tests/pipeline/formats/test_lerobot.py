@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
+from pipeline.errors import ConfigError
 from pipeline.export import door
+from pipeline.formats.writers.lerobot import Options, Writer
 from tests.support.drawn_job import FPS, DrawnVideo, Truth, write_job
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
@@ -81,6 +83,16 @@ def test_a_pattern_and_a_key_tell_the_episode_where_the_path_does_not(export: Ca
         (3, TOP),
         (4, TOP),
     }
+
+
+def test_kept_columns_go_before_what_paths_tell() -> None:
+    row = {"video_id": "episode_1", "uri": f"/d/videos/{TOP}/chunk-000/file-000.mp4"}
+    writer = Writer(Options())
+    assert writer.episode(row) == (1, TOP), "a file of layout v3"
+    assert writer.episode({**row, "episode_index": 40, "video_key": WRIST}) == (40, WRIST)
+    assert writer.episode({**row, "episode_index": "41"}) == (41, TOP)
+    with pytest.raises(ConfigError, match="video 'episode_1': its episode_index 'x' is no number"):
+        writer.episode({**row, "episode_index": "x"})
 
 
 @pytest.mark.parametrize(
