@@ -19,6 +19,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from pipeline.arrays import BoolArray
+from pipeline.errors import ConfigError
 from pipeline.masks.rle import compress, decode_rle, parse_counts
 from pipeline.storage.uris import StorageOptions
 
@@ -79,13 +80,20 @@ class LabelPolygons:
 
     rings: tuple[tuple[float, ...], ...]
 
-    def mask(self, size_hw: SizeHW) -> LabelMask:
-        """The mask in a picture of this size."""
+    def mask(self, size_hw: SizeHW) -> LabelMask | None:
+        """The mask in a picture of this size, None if it is empty.
+
+        Points are cut to whole pixels and the line is painted too, as `polygon2mask` of ultralytics does with the texts
+        of YOLO, whose points are centers of pixels. Raises `ConfigError` if OpenCV is not installed, which paints.
+        """
+        try:
+            from pipeline.formats.polygons import filled
+        except ModuleNotFoundError as error:
+            raise ConfigError(f'polygons of YOLO need {error.name}: pip install "maskmill[export]"') from error
         height, width = size_hw
-        scales = (float(width), float(height))
-        return mask_of_polygons(
-            [[value * scales[place % 2] for place, value in enumerate(ring)] for ring in self.rings], size_hw
-        )
+        rings = [np.array(ring).reshape(-1, 2) * (width, height) for ring in self.rings]
+        pixels_HW = filled([ring.astype(np.int32) for ring in rings], size_hw)
+        return mask_of_pixels(pixels_HW) if pixels_HW.any() else None
 
 
 @dataclass(frozen=True, slots=True)

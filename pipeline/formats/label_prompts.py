@@ -120,6 +120,9 @@ def _taken(label: Label, videos: LabelVideos, wishes: Wishes, account: Account) 
         shape, area = _fitted(label, video_id, videos)
     except ValueError as error:
         raise InputError(f"{label.place}: {error}") from error
+    if shape is None:
+        account.left_out["hidden or empty"] += 1
+        return None
     if wishes.min_area is not None and not area >= wishes.min_area:
         if area != area:
             raise InputError(
@@ -143,8 +146,11 @@ def _reason_to_leave_out(label: Label, wishes: Wishes) -> str:
     return ""
 
 
-def _fitted(label: Label, video_id: str, videos: LabelVideos) -> tuple[SpooledShape, float]:
-    """The shape in the video's pixels, where they are known, and its area. Raises `ValueError` for another size."""
+def _fitted(label: Label, video_id: str, videos: LabelVideos) -> tuple[SpooledShape | None, float]:
+    """The shape in the video's pixels, where they are known, and its area; None for one that covers no pixel.
+
+    Raises `ValueError` for a mask of another size.
+    """
     shape = label.shape
     assert shape is not None
     needs_size = isinstance(shape, LabelMask | LabelPolygons) or (isinstance(shape, LabelBox) and shape.is_fraction)
@@ -155,6 +161,8 @@ def _fitted(label: Label, video_id: str, videos: LabelVideos) -> tuple[SpooledSh
                 "a polygon in fractions needs the size of its picture; give videos=, or size=[height,width]"
             )
         shape = shape.mask(facts.size_hw)
+        if shape is None:
+            return None, 0.0
     if isinstance(shape, LabelMask):
         if facts is not None and facts.size_hw != shape.size_hw:
             raise ValueError(

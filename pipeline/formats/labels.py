@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
+from pipeline.formats.exported import with_names_of_the_job
 from pipeline.formats.guess import format_of
 from pipeline.formats.label import Label, ReadOptions
 from pipeline.formats.label_files import LabelFiles
@@ -85,4 +86,4 @@ def read_labels(
         format_name = format_of(files)
     if format_name not in FORMATS:
         raise InputError(f"{files.shown}: labels of format {format_name} cannot be read; give format= if it is another")
-    return FORMATS[format_name].read(files, options)
+    return with_names_of_the_job(FORMATS[format_name].read(files, options), files, format_name)

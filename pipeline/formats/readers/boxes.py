@@ -134,6 +134,8 @@ def _box_columns(row: Row, options: ReadOptions) -> tuple[tuple[str, ...], str]:
             return (f"box_{form}",), form
     for name in _NAMELESS:
         if name in row:
+            if options.box_format is None and any(mask in row for mask in USUAL["mask_rle"]):
+                return (), ""
             if options.box_format is None:
                 raise ValueError(
                     f"the name of column {name} does not say what its numbers are; give box_format=xywh (COCO), "

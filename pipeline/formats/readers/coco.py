@@ -141,7 +141,7 @@ def _picture(image: Mapping[str, Any], catalog: Catalog) -> Picture:
     file_name = str(image.get("file_name") or "")
     size = (image.get("height"), image.get("width"))
     size_hw = (int(size[0]), int(size[1])) if size[0] and size[1] else None
-    video_id, frame_id = image.get("video_id"), image.get("frame_id")
+    video_id, frame_id = image.get("video_id"), image.get("frame_index", image.get("frame_id"))
     video, picture = video_and_picture(file_name)
     if video_id is not None:
         video = catalog.videos.get(video_id, video)

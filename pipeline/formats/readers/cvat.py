@@ -2,7 +2,8 @@
 
 In a track only shapes with `keyframe="1"` were set by somebody, and only they are read; `outside="1"` means hidden.
 Several polygons of one frame of a track are one mask. A mask's code is row by row inside of its box. Frames count from
-0. The video is the `source` in `meta`, or the folder in the name of a picture. Source: docs.cvat.ai, "CVAT format".
+0. The video is the `source` or the name in `meta`, or the folder in the name of a picture. Source: docs.cvat.ai, page
+"CVAT format".
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pipeline.formats.label import (
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.boxes import box_of
 from pipeline.formats.readers.coco import video_and_picture
+from pipeline.formats.readers.palette_png import without_outer_folders
 from pipeline.masks.rle import MAX_PIXELS
 
 _SHAPES = ("box", "polygon", "mask", "points")
@@ -61,7 +63,8 @@ class _Reader:
 
     def __init__(self, shown: str, folder: str, options: ReadOptions) -> None:
         self._shown = shown
-        self._video = folder
+        self._folder = folder
+        self._named = ""
         self._size_hw = options.size_hw
 
     def read(self, file: BinaryIO) -> Iterator[Label]:
@@ -83,10 +86,13 @@ class _Reader:
                 yield from self._image(element)
             root.clear()
 
+    @property
+    def _video(self) -> str:
+        return self._named or without_outer_folders(self._folder)
+
     def _take_meta(self, meta: ElementTree.Element) -> None:
         source = meta.findtext(".//source") or meta.findtext(".//task/name") or meta.findtext(".//job/name")
-        if source and not self._video:
-            self._video = source
+        self._named = source or self._named
         width, height = meta.findtext(".//original_size/width"), meta.findtext(".//original_size/height")
         if width and height and width.isdecimal() and height.isdecimal():
             self._size_hw = (int(height), int(width))
@@ -149,7 +155,9 @@ def _object_of(element: ElementTree.Element) -> ObjectKey | None:
 
 
 def _key(track: ElementTree.Element) -> ObjectKey:
-    key = track.get("id", "")
+    """The attribute `object_id` of a track, if somebody gave it one, else its id."""
+    told = track.find(".//attribute[@name='object_id']")
+    key = (None if told is None else told.text) or track.get("id") or ""
     return int(key) if key.isdecimal() else key
 
 

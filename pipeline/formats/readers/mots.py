@@ -20,13 +20,13 @@ from pipeline.formats.readers.pictures import read_pixels
 
 IGNORED = 10_000
 _OF_CLASS = 1000
-_NOT_VIDEOS = ("instances", "instances_txt", "gt", "images")
+_NOT_VIDEOS = ("instances", "images")
 _KITTI = {1: "car", 2: "pedestrian"}
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     """The labels of all texts, or of all pictures where there is no text."""
-    texts = [name for name in files.ending_in(".txt") if posixpath.basename(name) not in ("labels.txt", "seqmap.txt")]
+    texts = [name for name in files.ending_in(".txt") if "seqmap" not in name and not name.endswith("labels.txt")]
     if texts:
         for name in texts:
             yield from _read_text(files, name, options)
@@ -38,7 +38,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     seen: dict[str, set[int]] = {}
     for name in sorted(pictures, key=posixpath.split):
         values_HW = read_pixels(files, name)
-        video = _video(files, posixpath.dirname(name))
+        video = _video_of_picture(files, name)
         known = seen.setdefault(video, set())
         here = {int(value) for value in np.unique(values_HW) if 0 < value != IGNORED}
         known |= here
@@ -51,8 +51,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
 
 
 def _read_text(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[Label]:
-    stem = posixpath.splitext(name)[0]
-    video = _video(files, stem)
+    video = _video_of_text(files, name)
     classes = _classes(files) or _KITTI
     first = options.first_frame if options.first_frame is not None else _first_frame(files, name)
     for number, line in _lines(files, name):
@@ -94,9 +93,17 @@ def _classes(files: LabelFiles) -> dict[int, str]:
     return dict(enumerate(labels, first))
 
 
-def _video(files: LabelFiles, path: str) -> str:
-    """The video of a folder of pictures or of a text without its ending."""
-    parts = [part for part in path.split("/") if part and part not in _NOT_VIDEOS]
-    if parts:
+def _video_of_picture(files: LabelFiles, name: str) -> str:
+    parts = [part for part in posixpath.dirname(name).split("/") if part not in _NOT_VIDEOS]
+    if any(parts):
         return without_outer_folders("/".join(parts))
-    return posixpath.basename(files.shown.rstrip("/")) if files.is_folder else posixpath.basename(path)
+    return posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""
+
+
+def _video_of_text(files: LabelFiles, name: str) -> str:
+    """The name of a text, or of the folder of `gt/gt.txt`."""
+    *folders, last = posixpath.splitext(name)[0].split("/")
+    others = [folder for folder in folders if folder != "gt"]
+    if last != "gt":
+        return last
+    return others[-1] if others else posixpath.basename(files.shown.rstrip("/")) if files.is_folder else ""

@@ -16,7 +16,9 @@ from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.pictures import read_pixels
 
 VOID = 255
-_NOT_VIDEOS = ("Annotations", "Annotations_6fps", "480p", "1080p", "Full-Resolution")
+_NOT_VIDEOS = ("Annotations", "Annotations_6fps", "480p", "1080p", "Full-Resolution", "train", "val", "test")
+
+_STARTS = ("sav_train", "sav_val", "sav_test", "MOTS-")
 
 
 def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
@@ -49,6 +51,6 @@ def video_of(files: LabelFiles, name: str) -> str:
 def without_outer_folders(folder: str) -> str:
     """A folder without those above it that are of the data set's layout, as `Annotations/480p`."""
     parts = folder.split("/")
-    while len(parts) > 1 and parts[0] in _NOT_VIDEOS:
+    while len(parts) > 1 and (parts[0] in _NOT_VIDEOS or parts[0].startswith(_STARTS)):
         parts = parts[1:]
     return "/".join(parts)

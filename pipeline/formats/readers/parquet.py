@@ -6,6 +6,7 @@ Columns are found by `columns.NAME=`, else by their usual names: `video_id`, `ob
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from functools import partial
 
@@ -29,9 +30,15 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     names = files.ending_in(".parquet", ".pq") if files.is_folder else list(files.names)
     if not names:
         raise InputError(f"{files.key}: {files.shown} holds no Parquet file; name the table")
+    if any(_folder(name) == "masks" for name in names):  # tables of tracks, videos and frames lie beside them
+        names = [name for name in names if _folder(name) == "masks"]
     for name in names:
         with files.open(name) as file:
             yield from _read_file(files, name, file, options)
+
+
+def _folder(name: str) -> str:
+    return posixpath.basename(posixpath.dirname(name))
 
 
 def _read_file(files: LabelFiles, name: str, file: object, options: ReadOptions) -> Iterator[Label]:

@@ -1,8 +1,9 @@
 """SA-V: `{video}_manual.json` and `_auto.json` with `masklet[frame][object]`, and its PNG, a folder an object.
 
-In the JSON a mask stands for every fourth frame of a video of 24 frames a second, unless `fps` says another rate; frame
-`i` of the list is frame `4 * i`. A hidden mask is an empty code. In the PNG, `{video}/{object}/{frame}.png`, any pixel
-above 0 is the object, and the number of the frame is in the name. Source: sam2, `sav_dataset/README.md`.
+In the JSON a mask stands for every fourth frame of a video of 24 frames a second, so that frame `i` of the list is
+frame `4 * i`, unless `fps` or the number of frames in the video says another step. A hidden mask is an empty code. In
+the PNG, `{video}/{object}/{frame}.png`, any pixel above 0 is the object, and the number of the frame is in the name.
+Source: sam2, `sav_dataset/README.md`.
 """
 
 from __future__ import annotations
@@ -43,19 +44,21 @@ def _read_json(files: LabelFiles, name: str) -> Iterator[Label]:
     for ending in _ENDINGS:
         video = video.removesuffix(ending)
     ids = facts.get("masklet_id")
-    step = round(24 / facts["fps"]) if facts.get("fps") else _USUAL_STEP
+    categories = facts.get("masklet_category")
+    step = _step(facts)
     with files.open(name) as file:
         for entry in entries(file.read, shown):
             if entry.key != "masklet" or entry.number is None:
                 continue
             for number, code in enumerate(entry.value or ()):
                 place = f"{shown}, {entry.place}[{number}]"
-                key = ids[number] if isinstance(ids, list) and number < len(ids) else number
+                key = _entry_of(ids, number, number)
+                category = _entry_of(categories, number, None)
                 try:
                     shape = None if code is None else mask_of_rle(code)
                 except ValueError as error:
                     raise InputError(f"{place}: {error}; write the file again") from error
-                yield Label(video, LabelFrame(entry.number * step), key, shape, place=place)
+                yield Label(video, LabelFrame(entry.number * step), key, shape, category, place=place)
 
 
 def _facts(files: LabelFiles, name: str) -> dict[str, Any]:
@@ -63,11 +66,27 @@ def _facts(files: LabelFiles, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with files.open(name) as file:
         for entry in entries(file.read, files.shown_name(name)):
-            if entry.key in ("video_id", "fps"):
+            if entry.key in ("video_id", "fps", "video_frame_count"):
                 found[entry.key] = entry.value
-            elif entry.key == "masklet_id":
-                found.setdefault("masklet_id", []).append(entry.value)
+            elif entry.key in ("masklet_id", "masklet_category"):
+                found.setdefault(entry.key, []).append(entry.value)
+            elif entry.key == "masklet":
+                found["num_masks"] = (entry.number or 0) + 1
     return found
+
+
+def _step(facts: dict[str, Any]) -> int:
+    """Every how many frames a mask stands: 4, unless `fps` or the number of frames in the video says otherwise."""
+    if facts.get("fps"):
+        return max(1, round(24 / float(facts["fps"])))
+    num_frames, num_masks = int(facts.get("video_frame_count") or 0), int(facts.get("num_masks", 0))
+    if not num_frames or not num_masks or -(-num_frames // _USUAL_STEP) == num_masks:
+        return _USUAL_STEP
+    return max(1, round(num_frames / num_masks))
+
+
+def _entry_of(values: Any, number: int, otherwise: Any) -> Any:
+    return values[number] if isinstance(values, list) and number < len(values) else otherwise
 
 
 def read_png(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:

@@ -1,0 +1,97 @@
+"""Labels of an export of maskmill get back the names that its job knows: ids of videos and objects, categories.
+
+Formats have rules of their own for names and numbers, so that an export writes into its manifest what each was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.formats.folder import VIDEOS
+from pipeline.formats.json_stream import json_lines
+from pipeline.formats.label import Label, ObjectKey
+from pipeline.formats.label_files import LabelFiles
+
+_OBJECTS = "objects.csv"
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A video of an export: its id, and of each object by its key in the format the id and the category."""
+
+    video_id: str
+    objects: dict[ObjectKey, tuple[int, str | None]]
+
+
+def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:
+    """The labels as the job calls them, if `files` are an export of maskmill; else as they are.
+
+    A video or an object that was added since keeps the name that it has in the format.
+    """
+    if not files.is_folder or VIDEOS not in files.names:
+        yield from labels
+        return
+    videos = _videos(files, format_name)
+    for label in labels:
+        video = videos.get(label.video) or videos.get(posixpath.splitext(label.video)[0])
+        if video is None:
+            yield label
+            continue
+        key, category = label.object_key, label.category
+        if key is not None and key in video.objects:
+            key, of_object = video.objects[key]
+            category = category or of_object
+        yield replace(label, video=video.video_id, object_key=key, category=category)
+
+
+def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
+    found = {}
+    key_of = _KEYS.get(format_name, _own_id)
+    if format_name in ("sa_v", "png") and files.ending_in(".png"):
+        key_of = _folder_of_object
+    with files.open(VIDEOS) as file:
+        for entry in json_lines(file.read, files.shown_name(VIDEOS)):
+            record = entry.value
+            objects = {key_of(one): (one["object_id"], one["category"]) for one in record["objects"]}
+            found[record["name"]] = found[record["video_id"]] = _Video(record["video_id"], objects)
+    if format_name == "mots" and _OBJECTS in files.names:
+        for row in csv.DictReader(io.StringIO(files.read(_OBJECTS).decode())):
+            video = found[row["video_id"]]
+            video.objects[int(row["number"])] = (int(row["object_id"]), row["category"])
+    return found
+
+
+def _own_id(one: dict[str, Any]) -> ObjectKey:
+    return int(one["object_id"])
+
+
+def _id_in_export(one: dict[str, Any]) -> ObjectKey:
+    return int(one["id"])
+
+
+def _number_in_video(one: dict[str, Any]) -> ObjectKey:
+    return int(one["number"])
+
+
+def _folder_of_object(one: dict[str, Any]) -> ObjectKey:
+    return int(one["number"]) - 1
+
+
+def _region(one: dict[str, Any]) -> ObjectKey:
+    return f"object_{one['object_id']}"
+
+
+_KEYS: dict[str, Callable[[dict[str, Any]], ObjectKey]] = {
+    "coco": _id_in_export,
+    "coco_video": _id_in_export,
+    "youtube_vis": _id_in_export,
+    "davis": _number_in_video,
+    "label_studio": _region,
+    "mots": lambda one: f"number {one['number']}",
+}
+"""What the key of an object is in each format, where it is not the object's own id."""

@@ -1,0 +1,130 @@
+"""What an export wrote is read as labels: the same masks under the same names, or what the manifest says was lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.formats.label import Label, LabelBox
+from pipeline.formats.labels import read_labels
+from tests.pipeline.formats.conftest import DrawnJob
+from tests.support.clips import iou
+from tests.support.drawn_job import HEIGHT, USUAL, WIDTH
+
+pytestmark = pytest.mark.slow
+
+Export = Callable[..., Path]
+Key = tuple[str, int, int]
+
+CATEGORIES = {(video.video_id, key): name or "object" for video in USUAL for key, name in video.objects.items()}
+
+
+def by_mask(labels: list[Label]) -> dict[Key, Label]:
+    """Labels that show something, by video, object and frame, of which each has one."""
+    found: dict[Key, Label] = {}
+    for label in labels:
+        if not label.is_hidden:
+            assert isinstance(label.object_key, int)
+            assert label.frame_index is not None
+            key = label.video, label.object_key, label.frame_index
+            assert key not in found
+            found[key] = label
+    return found
+
+
+def visible(drawn: DrawnJob) -> dict[Key, np.ndarray]:
+    return {key: mask for key, mask in drawn.truth.items() if mask.any()}
+
+
+def pixels(label: Label) -> np.ndarray:
+    mask = label.mask((HEIGHT, WIDTH))
+    assert mask is not None
+    return mask.decoded()
+
+
+@pytest.mark.parametrize(
+    ("format_name", "words"),
+    [
+        ("coco", []),
+        ("coco_video", []),
+        ("youtube_vis", []),
+        ("cvat_images", []),
+        ("hf_datasets", []),
+        ("sa_v", []),
+        ("sa_v", ["variant=png"]),
+    ],
+    ids=str,
+)
+def test_masks_come_back_as_they_were(drawn: DrawnJob, export: Export, format_name: str, words: list[str]) -> None:
+    found = by_mask(list(read_labels(str(export(format_name, *words)), "auto")))
+    expected = visible(drawn)
+    if format_name == "sa_v":  # every fourth frame
+        expected = {key: mask for key, mask in expected.items() if key[2] % 4 == 0}
+    assert found.keys() == expected.keys()
+    for key, label in found.items():
+        np.testing.assert_array_equal(pixels(label), expected[key])
+        if (format_name, words) != ("sa_v", ["variant=png"]) or label.category is not None:
+            assert label.category == CATEGORIES[key[:2]]
+
+
+@pytest.mark.parametrize(
+    ("format_name", "words"),
+    [("davis", []), ("mots", []), ("mots", ["variant=kitti"]), ("mots", ["variant=mots_challenge"])],
+    ids=str,
+)
+def test_masks_that_share_no_pixel_come_back_without_those_of_others(
+    drawn: DrawnJob, export: Export, format_name: str, words: list[str]
+) -> None:
+    found = by_mask(list(read_labels(str(export(format_name, *words)), "auto")))
+    expected = visible(drawn)
+    assert found.keys() == expected.keys()
+    for video, _, frame in expected:
+        there = {key: pixels(label) for key, label in found.items() if (key[0], key[2]) == (video, frame)}
+        for key, mask in there.items():
+            assert not (mask & ~expected[key]).any()
+        together = np.sum(list(there.values()), axis=0)
+        np.testing.assert_array_equal(together, np.any([expected[key] for key in there], axis=0).astype(int))
+
+
+@pytest.mark.parametrize("format_name", ["cvat_video", "yolo_seg"])
+def test_polygons_come_back_as_alike_as_the_manifest_says(drawn: DrawnJob, export: Export, format_name: str) -> None:
+    folder = export(format_name, "videos=[clip-1]")  # the manifest names the 20 worst
+    labels = list(read_labels(str(folder), "auto"))
+    expected = {key: mask for key, mask in visible(drawn).items() if key[0] == "clip-1"}
+    told = json.loads((folder / "manifest.json").read_text())["lost"]
+    lost = {
+        (one["video_id"], one["object_id"], one["frame_index"]): one["iou"]
+        for kind in told.values()
+        for one in kind["worst"]
+    }
+    if format_name == "yolo_seg":  # no line says which object it is
+        pairs = [
+            (key, max((iou(pixels(label), mask) for label in labels if _is_at(label, key)), default=0.0))
+            for key, mask in expected.items()
+        ]
+    else:
+        found = by_mask(labels)
+        assert found.keys() == expected.keys()
+        pairs = [(key, iou(pixels(label), expected[key])) for key, label in found.items()]
+    for key, value in pairs:
+        assert value == pytest.approx(lost.get(key, 1.0), abs=0.01), key
+
+
+def _is_at(label: Label, key: Key) -> bool:
+    return not label.is_hidden and (label.video, label.frame_index) == (key[0], key[2])
+
+
+def test_boxes_of_label_studio_come_back_around_their_masks(drawn: DrawnJob, export: Export) -> None:
+    found = by_mask(list(read_labels(str(export("label_studio")), "auto")))
+    expected = visible(drawn)
+    assert found.keys() <= expected.keys()
+    assert len({key[:2] for key in found}) == len({key[:2] for key in expected})
+    for key, label in found.items():
+        rows, columns = np.nonzero(expected[key])
+        assert isinstance(label.shape, LabelBox)
+        edges = np.array(label.shape.xyxy) * [WIDTH, HEIGHT, WIDTH, HEIGHT]
+        np.testing.assert_allclose(edges, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], atol=1e-4)
