@@ -9,7 +9,7 @@ import posixpath
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,15 +20,21 @@ from pipeline.config.fields import Group
 from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.packages import leave_current_folder
+from pipeline.pages.save import save_page
 from pipeline.quality.alignment import FrameMatch, ObjectMatch
 from pipeline.quality.comparison import TRACKS, compare_video, sorted_worst_first
 from pipeline.quality.conventions import SENTENCES, Convention
 from pipeline.quality.evaluation import Prompted, Rules
 from pipeline.quality.results import write_tables
+from pipeline.quality.series import track_series
 from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output, named
 from pipeline.text import counted, one_line, say
 
+if TYPE_CHECKING:
+    from pipeline.pages.pair_cards import PairCard
+
 _SHOWN = 10
+_WRITTEN = ("tracks.parquet", "comparison.html")
 
 
 class CompareArguments(Group):
@@ -39,7 +45,9 @@ class CompareArguments(Group):
     truth: OptionalPlace = Field(
         default=None, description="True masks, as for pipeline.evaluate: they say which of the two is better."
     )
-    to: OptionalPlace = Field(default=None, description="A folder or URI for tracks.parquet; null writes nothing.")
+    to: OptionalPlace = Field(
+        default=None, description="A folder or URI for tracks.parquet and comparison.html; null writes nothing."
+    )
     videos: list[str] = Field(default_factory=list, description="These videos alone, as in videos=[clip-1,clip-2].")
     match: ObjectMatch = Field(
         default="id", description="Which objects are the same: those with the same id, or those that overlap most."
@@ -50,6 +58,13 @@ class CompareArguments(Group):
     )
     frames: FrameMatch = Field(
         default="index", description="Which frames of the truth are the same: by number, or by time."
+    )
+    top: Annotated[int, Field(ge=0, le=200)] = Field(
+        default=12, description="How many of the tracks that differ the page shows."
+    )
+    pictures: bool = Field(default=True, description="false leaves pictures out of the page, and opens no video.")
+    videos_root: OptionalPlace = Field(
+        default=None, description="The folder or URI below which the videos lie now, if they were moved."
     )
     storage_options: dict[str, Any] = Field(
         default_factory=dict, description="Credentials and endpoints of their stores, as in storage_options.anon=true."
@@ -93,14 +108,38 @@ def run(arguments: CompareArguments) -> ExitCode:
     """Compare, write and tell."""
     a = OutputMasks("a", arguments.a, arguments.storage_options)
     b = OutputMasks("b", arguments.b, arguments.storage_options)
-    found = _compare(arguments, a, b, _truth(arguments))
+    truth = _truth(arguments)
+    found = _compare(arguments, a, b, truth)
     tracks = found.tracks()
-    for line in _lines(found, tracks):
+    notes = list(_notes(found))
+    for line in _lines(found, tracks, notes):
         say(line)
     if arguments.to:
+        # Pictures need torch, which takes 2 seconds: who wants figures alone has them at once.
+        from pipeline.pages.comparison_page import ComparisonFigures, comparison_page
+
+        alone = [("a", found.only_a), ("b", found.only_b)]
+        cards = _cards(arguments, a, b, tracks)
+        figures = ComparisonFigures(a.name, b.name, truth.name if truth else None, tracks, cards, alone, notes)
+        page = comparison_page(figures)
         write_tables(arguments.to, {"tracks": tracks}, arguments.storage_options)
-        say(f"written  {posixpath.join(arguments.to, 'tracks.parquet')}")
+        save_page(posixpath.join(arguments.to, "comparison.html"), page, arguments.storage_options)
+        say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
+
+
+def _cards(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, tracks: pa.Table) -> list[PairCard]:
+    """The tracks that differ, worst first."""
+    from pipeline.pages.pair_cards import PairDealer
+
+    dealer = PairDealer(a.job, ("a", "b"), arguments.videos_root, arguments.pictures)
+    cards = []
+    for row in tracks.filter(pc.field("difference") != "same").slice(0, arguments.top).to_pylist():
+        video_id = row["video_id"]
+        masks_a, masks_b = (side.read([video_id])[video_id] for side in (a, b))
+        ids = None if row["difference"] == "only_b" else row["object_id"], row["object_id_b"]
+        cards.append(dealer.card(row, track_series(masks_a, masks_b, ids, "index", "b=")))
+    return cards
 
 
 def _truth(arguments: CompareArguments) -> MaskSource | None:
@@ -137,7 +176,12 @@ def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth:
     return found
 
 
-def _lines(found: _Found, tracks: pa.Table) -> Iterator[str]:
+def _notes(found: _Found) -> Iterator[str]:
+    if found.num_unpaired:
+        yield f"{counted(found.num_unpaired, 'frame')} that one of the two has not labeled"
+
+
+def _lines(found: _Found, tracks: pa.Table, notes: Sequence[str]) -> Iterator[str]:
     """What the terminal shows."""
     different = tracks.filter(pc.field("difference") != "same")
     yield (
@@ -147,8 +191,7 @@ def _lines(found: _Found, tracks: pa.Table) -> Iterator[str]:
     for side, videos in (("a", found.only_a), ("b", found.only_b)):
         if videos:
             yield f"alone    {counted(len(videos), 'video')} with masks in {side} only: {named(videos)}"
-    if found.num_unpaired:
-        yield f"left out {counted(found.num_unpaired, 'frame')} that one of the two has not labeled"
+    yield from (f"left out {note}" for note in notes)
     yield from _gains(tracks)
     if different.num_rows:
         mean = pc.mean(tracks["iou_mean"]).as_py()

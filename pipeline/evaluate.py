@@ -10,24 +10,32 @@ import posixpath
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.packages import leave_current_folder
+from pipeline.pages.save import save_page
 from pipeline.quality.alignment import FrameMatch, ObjectMatch
 from pipeline.quality.conventions import SENTENCES, Convention
 from pipeline.quality.evaluation import OBJECTS, Prompted, Rules, evaluate_video, unseen
 from pipeline.quality.hota import Hota
 from pipeline.quality.masks import VideoMasks
 from pipeline.quality.results import write_tables
+from pipeline.quality.series import track_series
 from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output, named
 from pipeline.quality.summary import summarize, summary_lines
 from pipeline.text import counted, say
+
+if TYPE_CHECKING:
+    from pipeline.pages.pair_cards import PairCard
+
+_WRITTEN = ("objects.parquet", "summary.parquet", "evaluation.html")
 
 
 class EvaluateArguments(JobArguments):
@@ -35,7 +43,8 @@ class EvaluateArguments(JobArguments):
 
     truth: Place = Field(description="The true masks: the output of another job, or a table of masks in Parquet.")
     to: OptionalPlace = Field(
-        default=None, description="A folder or URI for objects.parquet and summary.parquet; null writes nothing."
+        default=None,
+        description="A folder or URI for objects.parquet, summary.parquet and evaluation.html; null writes nothing.",
     )
     videos: list[str] = Field(default_factory=list, description="These videos alone, as in videos=[clip-1,clip-2].")
     convention: Convention = Field(default="all", description="Which objects and frames count; see below.")
@@ -54,6 +63,13 @@ class EvaluateArguments(JobArguments):
         "or count their objects as never found.",
     )
     hota: bool = Field(default=False, description="Compute HOTA too, by trackeval.")
+    top: Annotated[int, Field(ge=0, le=200)] = Field(
+        default=12, description="How many of the worst objects the page shows."
+    )
+    pictures: bool = Field(default=True, description="false leaves pictures out of the page, and opens no video.")
+    videos_root: OptionalPlace = Field(
+        default=None, description="The folder or URI below which the videos lie now, if they were moved."
+    )
 
 
 HELP = f"""Scores masks of a job against true ones: J (overlap), F (boundary) and their mean, by object and by group.
@@ -98,12 +114,20 @@ def run(arguments: EvaluateArguments) -> ExitCode:
     found = _evaluate(arguments, output, truth, hota)
     objects = found.objects()
     summary = summarize(objects, hota.result() if hota else None)
-    for line in _lines(arguments, found, objects, summary):
+    notes = list(_notes(found, objects))
+    for line in _lines(arguments, found, objects, summary, notes):
         say(line)
     if arguments.to:
+        # Pictures need torch, which takes 2 seconds: who wants scores alone has them at once.
+        from pipeline.pages.evaluation_page import EvaluationFigures, evaluation_page
+
+        cards = _cards(arguments, output, truth, objects)
+        figures = EvaluationFigures(output.name, truth.name, arguments.convention, objects, summary, cards, notes)
+        page = evaluation_page(figures)
         tables = {"objects": objects, "summary": summary}
         write_tables(arguments.to, tables, arguments.storage_options)
-        say(f"written  {', '.join(posixpath.join(arguments.to, f'{name}.parquet') for name in tables)}")
+        save_page(posixpath.join(arguments.to, "evaluation.html"), page, arguments.storage_options)
+        say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
 
 
@@ -171,19 +195,48 @@ def _no_masks(missing: Sequence[str], num_wanted: int, output: MaskSource, truth
     )
 
 
-def _lines(arguments: EvaluateArguments, found: _Found, objects: pa.Table, summary: pa.Table) -> Iterator[str]:
+def _cards(arguments: EvaluateArguments, output: OutputMasks, truth: MaskSource, objects: pa.Table) -> list[PairCard]:
+    """The worst objects, the worst first."""
+    from pipeline.pages.pair_cards import PairDealer
+
+    dealer = PairDealer(output.job, ("output", "truth"), arguments.videos_root, arguments.pictures)
+    scored = objects.filter(pc.field("num_frames") > 0)
+    keys = [("j_and_f", "ascending"), ("video_id", "ascending"), ("true_object_id", "ascending")]
+    cards = []
+    for row in scored.take(pc.sort_indices(scored, sort_keys=keys)[: arguments.top]).to_pylist():
+        video_id = row["video_id"]
+        true = truth.read([video_id])[video_id]
+        predicted = output.read([video_id]).get(video_id) or unseen(true)
+        ids = row["object_id"], row["true_object_id"]
+        cards.append(dealer.card(row, track_series(predicted, true, ids, arguments.frames, truth.side)))
+    return cards
+
+
+def _notes(found: _Found, objects: pa.Table) -> Iterator[tuple[str, str]]:
+    """What did not count: a word for the terminal, and a sentence."""
+    num_prompted = pc.sum(objects["num_prompted"]).as_py()
+    if num_prompted:
+        yield "left out", f"{counted(num_prompted, 'mask')} on prompted frames (prompted=include counts them)"
+    if found.num_unpaired:
+        yield "left out", f"{counted(found.num_unpaired, 'annotated frame')} that the output has not labeled"
+    if found.skipped:
+        videos = counted(len(found.skipped), "video")
+        yield "left out", f"{videos} without masks in the output: {named(found.skipped)}"
+    if found.num_extra:
+        yield "extra", f"{counted(found.num_extra, 'object')} of the output without a true one: they do not count"
+
+
+def _lines(
+    arguments: EvaluateArguments,
+    found: _Found,
+    objects: pa.Table,
+    summary: pa.Table,
+    notes: Sequence[tuple[str, str]],
+) -> Iterator[str]:
     """What the terminal shows."""
     yield f"maskmill: {counted(objects.num_rows, 'object')} of {counted(found.num_videos, 'video')}, in percent"
     yield f"counted  convention {arguments.convention}: {SENTENCES[arguments.convention]}"
-    num_prompted = sum(objects["num_prompted"].to_pylist())
-    if num_prompted:
-        yield f"left out {counted(num_prompted, 'mask')} on prompted frames (prompted=include counts them)"
-    if found.num_unpaired:
-        yield f"left out {counted(found.num_unpaired, 'annotated frame')} that the output has not labeled"
-    if found.skipped:
-        yield f"left out {counted(len(found.skipped), 'video')} without masks in the output: {named(found.skipped)}"
-    if found.num_extra:
-        yield f"extra    {counted(found.num_extra, 'object')} of the output without a true one: they do not count"
+    yield from (f"{word:<8} {note}" for word, note in notes)
     yield from summary_lines(summary)
 
 

@@ -45,6 +45,7 @@ def _environment() -> Environment:
         "number": number,
         "fixed": fixed,
         "percent": percent,
+        "score": score,
         "duration": duration,
         "bytes": num_bytes,
     }
@@ -101,6 +102,11 @@ def percent(share: float | None, digits: int = 0) -> str:
     if 100 - smallest < value < 100:
         return f"> {100 - smallest:.{digits}f}\u202f%"
     return f"{value:.{digits}f}\u202f%"
+
+
+def score(share: float | None) -> str:
+    """A score of 0 … 1 as papers print it: in percent, without the sign."""
+    return _NOTHING if share is None else fixed(100 * share, 1)
 
 
 def duration(seconds: float | None) -> str:

@@ -112,7 +112,7 @@ def _pictures(
     """`rows` have the masks of the object on these frames."""
     track = clip.track(object_id)
     boxes = dict(zip(track.frame_indexes.tolist(), track.boxes, strict=True))
-    cut = _cut([boxes[frame] for frame in frames if frame in boxes], clip.size_hw)
+    cut = cut_around([boxes[frame] for frame in frames if frame in boxes], clip.size_hw)
     masks = {row["frame_index"]: row["rle"] for row in rows.to_pylist()}
     for plain in clip.drawn(frames, object_ids=[]):
         frame = plain.frame_index
@@ -122,10 +122,10 @@ def _pictures(
         at = "" if plain.pts_seconds is None else f" · {plain.pts_seconds:.1f} s"
         words = f"frame {frame}{at}{' · look here' if is_marked else ''}{'' if mask_HW.any() else ' · hidden'}"
         alt = f"Frame {frame}: object {object_id} {'is outlined' if mask_HW.any() else 'is hidden'}"
-        yield Thumbnail(_data_uri(image), image.width, image.height, words, alt, is_marked)
+        yield Thumbnail(data_uri(image), image.width, image.height, words, alt, is_marked)
 
 
-def _cut(boxes: Sequence[Float64Array], size_hw: tuple[int, int]) -> Box:
+def cut_around(boxes: Sequence[Float64Array], size_hw: tuple[int, int]) -> Box:
     """The part of the frame to show: around all boxes, in the frame's own shape, and never very small."""
     height, width = size_hw
     seen = np.array([box for box in boxes if not np.isnan(box).any()], np.float64).reshape(-1, 4)
@@ -158,7 +158,8 @@ def _drawn(pixels_HW3: UInt8Array, mask_HW: BoolArray, cut: Box, object_id: int)
     return Image.fromarray(canvas.round().astype(np.uint8))
 
 
-def _data_uri(image: Image.Image) -> str:
+def data_uri(image: Image.Image) -> str:
+    """A picture as a WebP in the page itself."""
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_QUALITY, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -31,6 +31,9 @@ _NAMED = 3
 class MaskSource(Protocol):
     """One side of a comparison."""
 
+    name: str
+    """Its address, without secrets."""
+
     side: str
     """How messages name it: `truth=…`."""
 
@@ -48,7 +51,8 @@ class OutputMasks:
     """The masks that a job has committed."""
 
     def __init__(self, key: str, uri: str, options: StorageOptions | None = None) -> None:
-        self.side = f"{key}={redact_uri(uri)}"
+        self.name = redact_uri(uri)
+        self.side = f"{key}={self.name}"
         self.job = tables.open(uri, dict(options or {}))
         videos = self.job.videos().select(["video_id", "segment", "num_masks", "num_frames"])
         videos = videos.filter(pc.field("num_masks") > 0).sort_by([("segment", "ascending"), ("video_id", "ascending")])
@@ -98,7 +102,8 @@ class TableMasks:
     """
 
     def __init__(self, key: str, uri: str, options: StorageOptions | None = None) -> None:
-        self.side = f"{key}={redact_uri(uri)}"
+        self.name = redact_uri(uri)
+        self.side = f"{key}={self.name}"
         self._dataset = read_input(key, uri, ReadPolicy(), lambda: _dataset(key, uri, options))
         names = set(self._dataset.schema.names)
         self._rle = "mask_rle" if "mask_rle" in names and "rle" not in names else "rle"

@@ -27,6 +27,9 @@ SUMMARY = pa.schema(
     ]
 )
 
+NO_CATEGORY = "none"
+"""The group of objects without a category."""
+
 _SIZES = ((32**2, "small: below 32² pixels"), (96**2, "medium: below 96² pixels"), (np.inf, "large"))
 _HIDDEN = ((0.0, "always visible"), (0.25, "up to 25 %"), (0.5, "up to 50 %"), (1.0, "above 50 %"))
 _LENGTHS = ((30, "up to 30 frames"), (100, "up to 100 frames"), (300, "up to 300 frames"), (np.inf, "longer"))
@@ -46,7 +49,7 @@ def summarize(objects: pa.Table, hota: dict[str, float] | None = None) -> pa.Tab
 
 def _groups(objects: pa.Table) -> dict[str, tuple[Int64Array, list[str]]]:
     """For each way to group: the number of each object's group, and the groups' names."""
-    categories = pc.fill_null(objects["category"], "none").combine_chunks().dictionary_encode()
+    categories = pc.fill_null(objects["category"], NO_CATEGORY).combine_chunks().dictionary_encode()
     encoded = categories.chunk(0) if isinstance(categories, pa.ChunkedArray) else categories
     frames = _numbers(objects, "num_frames")
     return {

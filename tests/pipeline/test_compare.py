@@ -39,7 +39,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 def compare(outputs: tuple[str, str], to: Path, *words: str) -> list[dict[str, Any]]:
     """Rows of tracks.parquet, in its order."""
-    assert door([f"a={outputs[0]}", f"b={outputs[1]}", f"to={to}", *words]) == 0
+    assert door([f"a={outputs[0]}", f"b={outputs[1]}", f"to={to}", "pictures=false", *words]) == 0
     rows: list[dict[str, Any]] = pq.read_table(to / "tracks.parquet").to_pylist()
     return rows
 

@@ -58,7 +58,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def evaluate(folders: tuple[str, str], to: Path, *words: str) -> tuple[dict[tuple[str, str], dict[str, Any]], pa.Table]:
     """Rows by video and true object, and the summary."""
     output, true = folders
-    assert door([f"output={output}", f"truth={true}", f"to={to}", *words]) == 0
+    assert door([f"output={output}", f"truth={true}", f"to={to}", "pictures=false", *words]) == 0
     objects = pq.read_table(to / "objects.parquet").to_pylist()
     return {(row["video_id"], row["true_object_id"]): row for row in objects}, pq.read_table(to / "summary.parquet")
 

@@ -1,0 +1,147 @@
+"""Tracks of which two masks are compared: pictures of both and of their difference, and their agreement over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from model import MediaError
+from pipeline.arrays import BoolArray, Float64Array, UInt8Array
+from pipeline.errors import StorageError
+from pipeline.masks.overlay import outline
+from pipeline.masks.rle import decode_rle
+from pipeline.notebook.clip import Clip
+from pipeline.pages.charts import Timeline, timeline
+from pipeline.pages.thumbnails import Box, Strip, Thumbnail, cut_around, data_uri
+from pipeline.quality.series import TrackSeries
+from pipeline.redact import redact
+from pipeline.tables import JobTables
+
+_SIDE = 300
+_NUM_FRAMES = 3
+_MOST_FAILURES = 3
+_BOTH, _FIRST, _SECOND = (70, 180, 110), (240, 130, 20), (40, 120, 245)
+"""Colors of pixels in both masks, in the first alone, in the second alone. The style has them as well."""
+
+
+@dataclass(frozen=True)
+class PairCard:
+    """One track: its row, its pictures, and its agreement over time."""
+
+    row: Mapping[str, Any]
+    strip: Strip
+    course: Timeline | None
+
+
+class PairDealer:
+    """Makes cards of tracks of one job. A store of videos that failed three times is not asked again.
+
+    `words` name the two sides, as `output` and `truth`. Without `has_pictures` no video is opened.
+    """
+
+    def __init__(
+        self, job: JobTables, words: tuple[str, str], videos_root: str | None = None, has_pictures: bool = True
+    ) -> None:
+        self._job = job
+        self._words = words
+        self._videos_root = videos_root
+        self._has_pictures = has_pictures
+        self._num_failures = 0
+
+    def card(self, row: Mapping[str, Any], series: TrackSeries) -> PairCard:
+        """The card of a track; `row` has its `video_id`."""
+        if not len(series.frames_T):
+            return PairCard(row, Strip(why_empty="No frame of it was labeled by both."), None)
+        places = series.worst(_NUM_FRAMES, row["worst_frame"])
+        return PairCard(row, self._strip(row["video_id"], series, places), self._course(series, places[0]))
+
+    def _strip(self, video_id: str, series: TrackSeries, places: Sequence[int]) -> Strip:
+        if not self._has_pictures:
+            return Strip(why_empty="No pictures: pictures=false.")
+        if self._num_failures >= _MOST_FAILURES:
+            return Strip(why_empty="No picture: the store of the videos did not answer before.")
+        try:
+            clip = self._job.video(video_id, videos_root=self._videos_root)
+            return Strip(tuple(self._pictures(clip, series, places)))
+        except StorageError as error:
+            self._num_failures += 1
+            reason: Exception = error
+        except (MediaError, ValueError, KeyError) as error:  # OtherFile is a ValueError
+            reason = error
+        return Strip(why_empty=f"No picture: {redact(str(reason.args[0] if reason.args else reason))}")
+
+    def _pictures(self, clip: Clip, series: TrackSeries, places: Sequence[int]) -> list[Thumbnail]:
+        """The worst frame with either mask and with their difference, then the differences on the other frames."""
+        masks = {
+            place: (_mask(series, series.first_T, place), _mask(series, series.second_T, place)) for place in places
+        }
+        boxes = [box for pair in masks.values() for box in map(_box, pair)]
+        cut = cut_around(boxes, series.size_hw)
+        frames = [int(series.frames_T[place]) for place in places]
+        plain = {one.frame_index: one.pixels_HW3 for one in clip.drawn(frames, object_ids=[])}
+        nothing = np.zeros(series.size_hw, np.bool_)
+        found = []
+        for number, (place, frame) in enumerate(zip(places, frames, strict=True)):
+            first, second = masks[place]
+            score = f"J {100 * series.scores.j[place]:.0f}"
+            if number == 0:
+                found.append(_thumbnail(plain[frame], first, nothing, cut, f"frame {frame} · {self._words[0]}"))
+                found.append(_thumbnail(plain[frame], nothing, second, cut, f"frame {frame} · {self._words[1]}"))
+            words = f"frame {frame} · difference, {score}"
+            found.append(_thumbnail(plain[frame], first, second, cut, words, is_marked=number == 0))
+        return found
+
+    def _course(self, series: TrackSeries, worst: int) -> Timeline:
+        scores, frames = series.scores, series.frames_T.astype(np.float64)
+        summary = (
+            f"Overlap (J) of {self._words[0]} and {self._words[1]} over {len(frames)} frames, and the pixels of "
+            f"{self._words[1]}. The lowest is {100 * scores.j[worst]:.1f} on frame {series.frames_T[worst]}."
+        )
+        areas = scores.true_areas.astype(np.float64)
+        mark = int(series.frames_T[worst])
+        return timeline(frames, areas, scores.j, mark=mark, prompts=series.prompts, summary=summary)
+
+
+def _mask(series: TrackSeries, counts_T: Any, place: int) -> BoolArray:
+    counts = counts_T[place].as_py()
+    return np.zeros(series.size_hw, np.bool_) if counts is None else decode_rle(series.size_hw, counts)
+
+
+def _box(mask_HW: BoolArray) -> Float64Array:
+    """Left, top, right, bottom of a mask; nan for an empty one."""
+    rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
+    if not len(rows):
+        return np.full(4, np.nan)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+
+
+def _thumbnail(
+    pixels_HW3: UInt8Array, first_HW: BoolArray, second_HW: BoolArray, cut: Box, words: str, is_marked: bool = False
+) -> Thumbnail:
+    """The cut in small, with the pixels of both masks, of the first and of the second alone in their colors."""
+    width, height = cut[2] - cut[0], cut[3] - cut[1]
+    scale = min(_SIDE / width, _SIDE / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = Image.fromarray(pixels_HW3).crop(cut).resize(size, Image.Resampling.LANCZOS)
+    first, second = (_shrunk(mask_HW, cut, size) for mask_HW in (first_HW, second_HW))
+    canvas = np.asarray(small).astype(np.float32)
+    for where, color, strength in (
+        (first & second, _BOTH, 0.4),
+        (first & ~second, _FIRST, 0.65),
+        (second & ~first, _SECOND, 0.65),
+    ):
+        canvas[where] += strength * (np.array(color, np.float32) - canvas[where])
+    for mask, color in ((first, _FIRST), (second, _SECOND)):
+        canvas[outline(mask, thickness_px=2)] = color
+    image = Image.fromarray(canvas.round().astype(np.uint8))
+    return Thumbnail(data_uri(image), image.width, image.height, words, words, is_marked)
+
+
+def _shrunk(mask_HW: BoolArray, cut: Box, size: tuple[int, int]) -> BoolArray:
+    inside = Image.fromarray(mask_HW.astype(np.uint8) * 255).crop(cut).resize(size, Image.Resampling.BOX)
+    shrunk: BoolArray = np.asarray(inside) > 127
+    return shrunk
