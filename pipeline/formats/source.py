@@ -132,6 +132,13 @@ class ExportVideo:
             yield frame_index, pixels_HW3
         self.frame_hashes = first, last
 
+    def image_names(self) -> tuple[str, ...]:
+        """The files of a video that is a folder of images, in the order of all its frames; none for a video in a file.
+
+        Raises `MediaError` where it is gone.
+        """
+        return self._source(self.planned, self.content.videos_root).image_names()
+
     def hash_frames(self) -> None:
         """Find the hashes of the first and the last frame, unless `images` has come across them."""
         if self.frame_hashes is None:

@@ -55,6 +55,14 @@ class SourceFile:
         with self._opened() as media:
             yield from self._frames_of(media, positions)
 
+    def image_names(self) -> tuple[str, ...]:
+        """The files of a folder of images, in the order of the frames; none for a video in one file.
+
+        Raises like `frames`.
+        """
+        with self._opened() as media:
+            return media.file_names if media.is_folder else ()
+
     @contextmanager
     def _opened(self) -> Iterator[Media]:
         """The file, at the first place that has one. What goes wrong with that one is not passed over."""

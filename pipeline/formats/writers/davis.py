@@ -8,6 +8,7 @@ lose pixels; `format=sa_v` keeps them. The object with number n in the manifest 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +17,7 @@ from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import encoded
-from pipeline.formats.frame_numbers import FrameNumbers, ObjectNumbers, frames_with_unlabeled, numbered
+from pipeline.formats.frame_numbers import ObjectNumbers, frames_with_unlabeled, image_stems, numbered
 from pipeline.formats.label_png import MAX_PALETTE_LABEL, palette, palette_png
 from pipeline.formats.overlap import UInt16Array
 from pipeline.formats.plan import Plan
@@ -33,10 +34,11 @@ class Options(Group):
         description="The folder between Annotations and the videos; null: none, as in MOSE, LVOS and YouTube-VOS. "
         "It is a name: masks keep their size.",
     )
-    frame_numbers: FrameNumbers = Field(
+    frame_numbers: Literal["index", "count", "file"] = Field(
         default="index",
         description="Names of files: index is the frame index of the tables (0, 4, 8 with a stride of 4), count is 0, "
-        "1, 2.",
+        "1, 2, and file the name of the image where the video is a folder of images, as evaluators want whose truth "
+        "has gaps (YouTube-VOS).",
     )
     object_numbers: ObjectNumbers = Field(
         default="dense",
@@ -76,18 +78,18 @@ class Writer(VideoWriter):
         indexes = [int(index) for index in video.frame_indexes]
         if self._options.unlabeled_frames and not with_images:
             indexes = frames_with_unlabeled(video)
-        numbers = numbered(indexes, self._options.frame_numbers)
+        names = self._names(video, indexes)
         labels = np.zeros(len(video.tracks) + 1, np.uint16)
         for track in video.tracks:
             labels[track.number] = track.object_id if self._options.object_numbers == "id" else track.number
         colors = palette({int(labels[track.number]): track.object_id for track in video.tracks})
         for frame_index, numbers_HW in _every(indexes, video.painted(), video.size_hw):
-            with out.open(f"{self._folder('Annotations', video)}/{numbers[frame_index]:05d}.png") as file:
+            with out.open(f"{self._folder('Annotations', video)}/{names[frame_index]}.png") as file:
                 file.write(palette_png(labels[numbers_HW], colors))
         if with_images:
             kind = video.content.frames
             for frame_index, pixels_HW3 in video.images():
-                name = f"{self._folder('JPEGImages', video)}/{numbers[frame_index]:05d}.{kind}"
+                name = f"{self._folder('JPEGImages', video)}/{names[frame_index]}.{kind}"
                 with out.open(name) as file:
                     file.write(encoded(pixels_HW3, kind))
         out.append(f"names.{video.split}", video.name)
@@ -96,6 +98,11 @@ class Writer(VideoWriter):
         for split in plan.splits:
             lines = (line + b"\n" for line in folder.stream(f"names.{split}"))
             folder.write(f"ImageSets/2017/{split}.txt", lines)
+
+    def _names(self, video: ExportVideo, indexes: list[int]) -> dict[int, str]:
+        if self._options.frame_numbers == "file":
+            return image_stems(video, indexes)
+        return {index: f"{number:05d}" for index, number in numbered(indexes, self._options.frame_numbers).items()}
 
     def _folder(self, kind: str, video: ExportVideo) -> str:
         return "/".join(filter(None, (kind, self._options.resolution, video.name)))

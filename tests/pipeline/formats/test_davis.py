@@ -72,14 +72,38 @@ def test_vos_benchmark_scores_the_tree_as_the_manifest_counts_what_overlaps_took
 
 
 def test_frames_before_the_first_prompt_are_empty_pictures(tmp_path: Path) -> None:
-    # The second object of a drawn video starts on its second frame: without the first one, nothing is on frame 0.
-    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat", 2: "dog"}, stride=3),), broken=())
+    late = DrawnVideo("v", {1: "cat", 2: "dog"}, stride=3, missing={1: (0, 1), 2: (0, 1)})
+    uri, _ = write_job(tmp_path, (late,), broken=())
     words = [f"output={uri}", "format=davis", "categories=[dog]"]
     assert door([*words, f"to={tmp_path / 'a'}"]) == 0
     assert door([*words, f"to={tmp_path / 'b'}", "unlabeled_frames=false", "frame_numbers=count"]) == 0
     found = {path.stem: labels(path).any() for path in (tmp_path / "a/Annotations/480p/v").iterdir()}
-    assert found == {"00000": False, "00003": True, "00006": True, "00009": True, "00012": False, "00015": True}
-    assert sorted(path.stem for path in (tmp_path / "b/Annotations/480p/v").iterdir())[-1] == "00005"
+    assert found == {"00000": False, "00003": False, "00006": True, "00009": True, "00012": False, "00015": True}
+    files = sorted((tmp_path / "b/Annotations/480p/v").iterdir())
+    assert [(path.stem, bool(labels(path).any())) for path in files] == [
+        ("00000", True), ("00001", True), ("00002", False), ("00003", True),
+    ]  # fmt: skip
+
+
+def test_files_are_called_as_the_images_of_the_video_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "film"
+    folder.mkdir()
+    for number in range(0, 50, 5):
+        Image.new("RGB", (WIDTH, HEIGHT), (3 * number,) * 3).save(folder / f"{number:05d}.png")
+    film = DrawnVideo("film", {1: "cat"}, 4, stride=3, uri=str(folder), has_times=False, missing={1: (0,)})
+    uri, _ = write_job(tmp_path, (film,), broken=())
+    words = [f"output={uri}", "format=davis", "resolution=null", "frame_numbers=file"]
+    assert door([*words, f"to={tmp_path / 'a'}"]) == 0
+    assert sorted(path.stem for path in (tmp_path / "a/Annotations/film").iterdir()) == [
+        "00000", "00015", "00030", "00045",
+    ]  # fmt: skip
+    assert door([*words, f"to={tmp_path / 'b'}", "frames=jpg"]) == 0
+    images = sorted((tmp_path / "b/JPEGImages/film").iterdir())
+    assert [path.stem for path in images] == ["00015", "00030", "00045"]
+    assert all(abs(np.asarray(Image.open(path)).mean() - 3 * int(path.stem)) < 2 for path in images)
+    (folder / "00003.png").write_bytes((folder / "00005.png").read_bytes())
+    assert door([*words, f"to={tmp_path / 'c'}"]) == 2
+    assert "video 'film' has 11 images, and 10 were read when it was labeled" in capsys.readouterr().err
 
 
 def test_results_keep_the_ids_of_the_truth_when_an_object_is_missing(

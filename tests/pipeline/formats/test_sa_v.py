@@ -161,7 +161,8 @@ def test_folders_of_objects_have_the_ids_of_the_truth_on_demand(
 
 
 def test_a_video_whose_first_prompt_is_late_begins_at_frame_0_with_all_its_objects(tmp_path: Path) -> None:
-    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat", 2: "dog"}, stride=4),), broken=())
+    late = DrawnVideo("v", {1: "cat", 2: "dog"}, stride=4, missing={1: (0,), 2: (0,)})
+    uri, _ = write_job(tmp_path, (late,), broken=())
     assert door([f"output={uri}", "format=sa_v", "categories=[dog]", f"to={tmp_path / 'to'}"]) == 0
     read = TrainingReader(tmp_path / "to/sav_train/v_manual.json", every=4)
     assert read.num_objects == 1
