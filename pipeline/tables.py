@@ -208,7 +208,7 @@ class JobTables:
 
     def _repr_html_(self) -> str:
         """For Jupyter: counts, and the first videos with a picture of each."""
-        return job_card(self._facts(), self.video)
+        return job_card(self._facts(), self.video, self.videos)
 
     def __repr__(self) -> str:
         return self._facts().line()

@@ -67,7 +67,7 @@ def draw_masks(
         _paint(pixels_HW3, mask_HW, np.array(color_of(object_id), np.float32), look)
     image = Image.fromarray(pixels_HW3)
     pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(max(11, pixels_HW3.shape[0] // 12))
+    font = ImageFont.load_default(min(max(11, pixels_HW3.shape[0] // 12), 30))
     for object_id, mask_HW in masks.items():
         words = str(object_id) if look.words is None else look.words.get(object_id, "")
         if words and mask_HW.any():

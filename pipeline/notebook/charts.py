@@ -63,11 +63,13 @@ def line_chart(title: str, lines: Sequence[Line]) -> str:
         'fill="none" stroke="currentColor" opacity=".3"/>',
     ]
     for line in lines:
-        parts += [
-            f'<polyline points="{" ".join(place(frame, value) for frame, value in piece)}" fill="none" '
-            f'stroke="{escape(line.color)}" stroke-width="1.5"><title>{escape(line.name)}</title></polyline>'
-            for piece in _pieces(line)
-        ]
+        for piece in _pieces(line):
+            points = " ".join(place(frame, value) for frame, value in (piece if len(piece) > 1 else piece * 2))
+            width = 1.5 if len(piece) > 1 else 4
+            parts.append(
+                f'<polyline points="{points}" fill="none" stroke="{escape(line.color)}" stroke-width="{width}" '
+                f'stroke-linecap="round"><title>{escape(line.name)}</title></polyline>'
+            )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" width="{_WIDTH}" '
         f'height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" style="max-width:100%;color:inherit" '
@@ -76,15 +78,13 @@ def line_chart(title: str, lines: Sequence[Line]) -> str:
 
 
 def _pieces(line: Line) -> list[list[tuple[float, float]]]:
-    """Stretches without gaps. A stretch of one frame is a short dash; of a long line every n-th frame is drawn."""
+    """Stretches without gaps; one of a single frame is drawn as a dot. Of a long line every n-th frame is drawn."""
     step = -(-len(line.values) // _MOST_POINTS) or 1
     frames, values = line.frame_indexes[::step].astype(float), line.values[::step]
     gaps = np.flatnonzero(~np.isfinite(values))
     found = []
     for piece in np.split(np.arange(len(values)), gaps):
         points = [(float(frames[place]), float(values[place])) for place in piece if np.isfinite(values[place])]
-        if len(points) == 1:
-            points.append((points[0][0] + 0.5, points[0][1]))
         if points:
             found.append(points)
     return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 from pycocotools import mask as coco
 
 from pipeline.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
@@ -22,7 +23,7 @@ from pipeline.notebook.pictures import Picture
 from pipeline.notebook.source_frames import SourceFile
 from pipeline.notebook.track import Track
 from pipeline.records import FramePosition
-from pipeline.text import counted
+from pipeline.text import counted, escaped
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Labels = Literal["ids", "categories", "none"]
 _SHOWN_OBJECTS = 50
 _NUM_SHOWN = 6
+_CUT_OUT_PIXELS = 120
 
 
 @dataclass(frozen=True)
@@ -343,6 +345,8 @@ class Clip:
 
     def __repr__(self) -> str:
         status, frames = self.row["status"], counted(self.row["num_frames"], "frame")
+        if status != "ok":
+            return f"<video {self.video_id!r}: {status}, {escaped(self.row['message'])}>"
         return f"<video {self.video_id!r}: {status}, {frames}, objects {_listed(self.object_ids)}>"
 
 
@@ -351,12 +355,16 @@ def _decoded(rows: Sequence[Mapping[str, Any]]) -> dict[int, BoolArray]:
 
 
 def _around(pixels_HW3: UInt8Array, box_xyxy: Float64Array) -> UInt8Array:
-    """A square part of a frame around a box, with half the box's longer side as margin, as far as the frame goes."""
+    """A part of a frame around a box, twice as large as the box's longer side, as far as the frame goes; 120 pixels."""
     center = (box_xyxy[:2] + box_xyxy[2:]) / 2
     half = max(16.0, float((box_xyxy[2:] - box_xyxy[:2]).max()))
     x0, y0 = (int(max(0.0, value - half)) for value in center)
     x1, y1 = (int(value + half) + 1 for value in center)
-    return pixels_HW3[y0:y1, x0:x1]
+    part = pixels_HW3[y0:y1, x0:x1]
+    image = Image.fromarray(part)
+    scale = _CUT_OUT_PIXELS / max(part.shape[:2])
+    size = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
+    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
 
 
 def _at(seconds: float | None) -> str:

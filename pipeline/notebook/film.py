@@ -19,6 +19,7 @@ from pipeline.video.encode import Mp4Writer
 
 _RATE_OF_PICTURES = 10  # frames a second, where a file has no times
 _QUALITY = 26
+_INDEX_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Film:
 def film(
     frames: Iterable[tuple[UInt8Array, float | None]], fps: float | None, *, most_pixels: int, most_bytes: int
 ) -> tuple[bytes, int]:
-    """An MP4 file of frames with their times in seconds, and how many of them are in it: those that fit.
+    """An MP4 file of frames with their times in seconds, and how many are in it: those that fit, one at least.
 
     Frames are made smaller to `most_pixels` on their longer side.
     """
@@ -59,7 +60,8 @@ def film(
         for pixels_HW3, seconds in frames:
             first = seconds if first is None else first
             writer.add(shrunk(pixels_HW3, most_pixels), None if seconds is None else seconds - (first or 0.0))
-            if buffer.tell() > most_bytes * 0.9:
+            # The encoder has written some of the frames only.
+            if writer.num_bytes * writer.num_frames > (most_bytes * 0.95 - _INDEX_BYTES) * max(1, writer.num_written):
                 break
     return buffer.getvalue(), writer.num_frames
 

@@ -32,7 +32,7 @@ def card(heading: str, figures: Sequence[str], note: str = "", rows: pa.Table | 
     return f'<div style="color:inherit;max-width:100%">{inside}</div>'
 
 
-def figure(picture: Picture, words: str = "", most_pixels: int = 240) -> str:
+def figure(picture: Picture, words: str, most_pixels: int) -> str:
     """A picture, made smaller to `most_pixels` on its longer side, with words below it."""
     data = base64.b64encode(picture.jpeg(most_pixels)).decode()
     image = (
@@ -42,10 +42,10 @@ def figure(picture: Picture, words: str = "", most_pixels: int = 240) -> str:
     return f'<figure style="margin:0">{image}{below}</figure>'
 
 
-def pictures_or_why(make: Callable[[], Sequence[tuple[str, Picture]]]) -> tuple[list[str], str]:
+def pictures_or_why(make: Callable[[], Sequence[tuple[str, Picture]]], most_pixels: int = 240) -> tuple[list[str], str]:
     """Figures of pictures with their words, or why there are none: a card is shown where the video is gone, too."""
     try:
-        return [figure(picture, words) for words, picture in make()], ""
+        return [figure(picture, words, most_pixels) for words, picture in make()], ""
     except (MediaError, NotInJob, StorageError, ValueError) as error:
         return [], str(error)
 
@@ -65,4 +65,6 @@ def table(rows: pa.Table) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= 1000:
+        return escape(f"{value:,.0f}")
     return escape(f"{value:.3g}" if isinstance(value, float) else str(value))

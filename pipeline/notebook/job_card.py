@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NUM_THUMBNAILS = 4
 _NUM_ROWS = 20
+_COLUMNS = ["video_id", "status", "num_frames", "num_tracks", "num_tracks_failed", "num_masks", "message"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class JobFacts:
         return f"<job {escaped(self.place)}: {videos}, {counted(self.num_tracks, 'track')}, {self.num_masks:,} masks>"
 
 
-def job_card(facts: JobFacts, open_clip: Callable[[str], Clip]) -> str:
+def job_card(facts: JobFacts, open_clip: Callable[[str], Clip], rows_of: Callable[[Sequence[str]], pa.Table]) -> str:
     """For Jupyter: what the log counts, a picture of each of the first videos that are `ok`, and its first videos."""
     videos = sorted(facts.videos)
 
@@ -55,5 +56,5 @@ def job_card(facts: JobFacts, open_clip: Callable[[str], Clip]) -> str:
     first = videos[:_NUM_ROWS]
     left = len(videos) - len(first)
     note = ". ".join(filter(None, (note, f"{left} more videos: job.videos()" if left else "")))
-    rows = pa.table({"video_id": [one for one, _ in first], "status": [status.value for _, status in first]})
+    rows = rows_of([video_id for video_id, _ in first]).select(_COLUMNS)
     return card(facts.line().strip("<>"), figures, note, rows)

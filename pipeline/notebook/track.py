@@ -33,8 +33,8 @@ _SHOWN = (
     "object_score_mean",
     "predicted_iou_min",
     "predicted_iou_mean",
-    "message",
 )
+_CUT_OUT_PIXELS = 120
 _BOX = ["bbox_x", "bbox_y", "bbox_w", "bbox_h"]
 
 
@@ -127,9 +127,10 @@ class Track:
 
     def _repr_html_(self) -> str:
         """For Jupyter: the facts, the object cut out of some frames, and its area and score over time."""
-        figures, note = pictures_or_why(lambda: self._cut_out(self))
+        figures, note = pictures_or_why(lambda: self._cut_out(self), _CUT_OUT_PIXELS)
         charts = self._charts() if self.row["num_masks"] else []
         shown = {name: [value] for name, value in self.row.items() if name in _SHOWN}
+        note = ". ".join(filter(None, (self.row["message"], note)))
         return card(str(self).strip("<>"), [*figures, *charts], note, pa.table(shown))
 
     def __repr__(self) -> str:

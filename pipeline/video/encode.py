@@ -25,7 +25,8 @@ class Mp4Writer:
         quality: x264's constant rate factor: 0 is lossless, 18 looks lossless, 28 is small.
 
     The same frames give the same bytes, because one thread encodes. 4:2:0 cannot hold odd sizes, so those are padded by
-    one row or column. Close it; a file that got no frame is not one.
+    one row or column. Close it; a file that got no frame is not one. `num_frames` were added, of which the encoder has
+    written `num_written`, because it looks ahead, in `num_bytes`.
     """
 
     def __init__(self, target: str | BinaryIO, frames_per_second: Fraction, *, quality: int = 18) -> None:
@@ -38,6 +39,8 @@ class Mp4Writer:
         self._shape: tuple[int, ...] = ()
         self._last_pts = -1
         self.num_frames = 0
+        self.num_written = 0
+        self.num_bytes = 0
 
     def add(self, pixels_HW3: UInt8Array, seconds: float | None = None) -> None:
         """One frame, shown from `seconds` on. Either each frame has a time or none has, and times grow.
@@ -57,6 +60,8 @@ class Mp4Writer:
             picture.pts, picture.time_base = self._last_pts, Fraction(1, _TICKS)
         for packet in self._stream.encode(picture):
             self._container.mux(packet)
+            self.num_written += 1
+            self.num_bytes += packet.size
         self.num_frames += 1
 
     def close(self) -> None:

@@ -1,142 +1,236 @@
-"""What a notebook shows of a job: videos, frames and tracks by themselves."""
+"""What a notebook shows of a video: frames, masks and strips, judged by PyAV, pycocotools and Pillow."""
 
 from __future__ import annotations
 
 import io
 import shutil
-from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as coco
 
 from model import MediaError
 from pipeline import tables
 from pipeline.masks.overlay import color_of
-from pipeline.notebook.source_frames import OtherFile
-from tests.support.jobs import JobFolder
-from tests.support.sessions import save_small
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> JobFolder:
-    """A job of two drawn videos, every second frame of 7."""
-    checkpoint = tmp_path_factory.mktemp("weights")
-    save_small(checkpoint)
-    job = JobFolder(tmp_path_factory.mktemp("job"), checkpoint).write(["a", "b"], num_frames=7, num_objects=2)
-    assert job.run("frames.stride=2") == 0
-    return job
+from pipeline.notebook.film import film
+from pipeline.notebook.source_frames import OtherFile, SourceFile
+from pipeline.records import FramePosition
+from tests.pipeline.notebook.conftest import Filmed
 
 
-@pytest.fixture
-def job(folder: JobFolder) -> tables.JobTables:
-    return tables.open(str(folder.output))
-
-
-def test_a_frame_shows_its_own_pixels_with_the_masks_tinted(job: tables.JobTables, folder: JobFolder) -> None:
-    clip = job.video("a")
-    plain = clip.frame(4, strength=0.0, object_ids=[])
-    expected = _decoded(folder.folder / "in" / "a.mp4")[4]
-    np.testing.assert_array_equal(plain.pixels_HW3, expected)
-    shown = clip.frame(4, object_ids=[1]).pixels_HW3.astype(float)
-    mask = clip.mask(1, 4)
-    if mask.any():
-        tinted = (expected[mask] + np.array(color_of(1))) / 2
-        assert np.median(np.abs(shown[mask] - tinted)) <= 1
-    in_page = np.asarray(Image.open(io.BytesIO(clip.frame(4)._repr_jpeg_()))).astype(float)
-    assert np.abs(in_page - clip.frame(4).pixels_HW3).mean() < 4
-    assert repr(plain).startswith("<frame 4 of video 'a'")
-
-
-def test_masks_are_those_of_the_rows(job: tables.JobTables) -> None:
-    clip = job.video("b")
-    rows = [row for row in job.masks(["b"]).to_table().to_pylist() if row["frame_index"] == 6]
-    found = clip.masks(6)
-    assert list(found) == [1, 2]
-    for row in rows:
-        np.testing.assert_array_equal(found[row["object_id"]], coco.decode(row["rle"]).astype(bool))
-    labels = clip.labels(6)
-    assert set(np.unique(labels)) <= {-1, 1, 2}
-    np.testing.assert_array_equal(labels != -1, found[1] | found[2])
-    winner = max(rows, key=lambda row: row["object_score"])["object_id"]
-    np.testing.assert_array_equal(labels == winner, found[winner])
-    np.testing.assert_array_equal(clip.frame_indexes, [0, 2, 4, 6])
-
-
-def test_a_track_has_masks_boxes_and_areas_over_time(job: tables.JobTables) -> None:
-    track = job.video("a").track(2)
-    masks = track.array()
-    assert masks.shape == (4, *job.video("a").size_hw)
-    np.testing.assert_array_equal(track.frame_indexes, [0, 2, 4, 6])
-    np.testing.assert_array_equal(track.areas, masks.sum(axis=(1, 2)))
-    for (_, mask), box in zip(track.masks(), track.boxes, strict=True):
-        ys, xs = np.nonzero(mask)
-        expected = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] if len(xs) else [np.nan] * 4
-        np.testing.assert_array_equal(box, expected)
-    assert repr(track).startswith("<track 2 of video 'a': visible on ")
-
-
-def test_what_is_not_there_is_named_with_what_is(job: tables.JobTables) -> None:
-    with pytest.raises(KeyError, match="no finished video 'aa'; did you mean 'a'"):
-        job.video("aa")
-    clip = job.video("a")
-    with pytest.raises(KeyError, match="no masks on frame 3; those with masks are 0 to 6, every 2"):
-        clip.frame(3)
-    with pytest.raises(KeyError, match="no object 7; it has 1, 2"):
-        clip.track(7)
-    with pytest.raises(KeyError, match="no object 7; it has 1, 2"):
-        clip.mask(7, 4)
-
-
-def test_a_video_that_moved_is_found_below_its_new_root_and_another_file_is_refused(
-    job: tables.JobTables, folder: JobFolder, tmp_path: Path
-) -> None:
-    before = job.video("a").frame(2).pixels_HW3
-    moved = tmp_path / "elsewhere" / "in"
-    moved.mkdir(parents=True)
-    shutil.copy(folder.folder / "in" / "a.mp4", moved / "a.mp4")
-    np.testing.assert_array_equal(job.video("a", videos_root=str(tmp_path / "elsewhere")).frame(2).pixels_HW3, before)
-    np.testing.assert_array_equal(job.video("a", videos_root=str(moved)).frame(2).pixels_HW3, before)
-    (moved / "a.mp4").write_bytes((moved / "a.mp4").read_bytes() + b"more")
-    with pytest.raises(OtherFile, match=r"another file than the one that was labeled: \d+ bytes, not \d+"):
-        job.video("a", videos_root=str(moved)).frame(2)
-    with pytest.raises(MediaError, match="nowhere"):
-        job.video("a", videos_root=str(tmp_path / "nowhere")).frame(2)
-
-
-def _decoded(path: Path) -> list[np.ndarray]:
-    import av
-
-    with av.open(str(path)) as container:
-        assert Fraction(container.streams.video[0].average_rate) > 0
+def decoded(source: Path | bytes) -> list[np.ndarray]:
+    with av.open(str(source) if isinstance(source, Path) else io.BytesIO(source)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+def test_a_frame_shows_its_own_pixels_with_the_masks_tinted(job: tables.JobTables, filmed: Filmed) -> None:
+    clip = job.video("clip-1")
+    expected = decoded(filmed.paths["clip-1"])[2]
+    plain = clip.frame(2, object_ids=[])
+    np.testing.assert_array_equal(plain.pixels_HW3, expected)
+    shown = clip.frame(2, object_ids=[3], contours=False, labels="none").pixels_HW3.astype(float)
+    mask = filmed.truth["clip-1", 3, 2]
+    np.testing.assert_allclose(shown[mask], (expected[mask] + np.array(color_of(3))) / 2, atol=0.5)
+    np.testing.assert_array_equal(shown[~mask], expected[~mask])
+    in_page = np.asarray(Image.open(io.BytesIO(clip.frame(2)._repr_jpeg_()))).astype(float)
+    assert np.abs(in_page - clip.frame(2).pixels_HW3).mean() < 4
+    assert repr(plain) == "<frame 2 of video 'clip-1', objects none, 64 x 48 pixels>"
+
+
+def test_a_frame_of_a_video_with_a_stride_is_found_by_its_time(job: tables.JobTables, filmed: Filmed) -> None:
+    clip = job.video("b/odd name.mp4")
+    np.testing.assert_array_equal(clip.frame_indexes, [0, 4, 8, 12])
+    np.testing.assert_allclose(clip.frame_times, np.array([0, 4, 8, 12]) / 24)
+    assert clip.frame_index_at(0.35) == 8
+    frame = clip.frame(8, object_ids=[])
+    np.testing.assert_array_equal(frame.pixels_HW3, decoded(filmed.paths["b/odd name.mp4"])[8])
+
+
+def test_a_frame_of_a_video_without_times_is_found_by_its_index(job: tables.JobTables, filmed: Filmed) -> None:
+    frame = job.video("c").frame(3, object_ids=[])
+    np.testing.assert_array_equal(frame.pixels_HW3, decoded(filmed.paths["c"])[3])
+    with pytest.raises(ValueError, match="video 'c' has no frames with times"):
+        job.video("c").frame_index_at(0.1)
+
+
+def test_masks_are_those_of_the_rows(job: tables.JobTables, filmed: Filmed) -> None:
+    clip = job.video("clip-1")
+    found = clip.masks(3)
+    assert list(found) == [3, 7]
+    for object_id, mask in found.items():
+        np.testing.assert_array_equal(mask, filmed.truth["clip-1", object_id, 3])
+        assert mask.dtype == bool
+    labels = clip.labels(3)
+    np.testing.assert_array_equal(labels != -1, found[3] | found[7])
+    both = found[3] & found[7]
+    assert both.any()
+    assert set(labels[both]) == {7}  # whose score is 7 - 1, and the other's 5
+    np.testing.assert_array_equal(clip.mask(7, 3), found[7])
+
+
+def test_tensors_have_an_entry_for_every_object_in_the_same_order(job: tables.JobTables, filmed: Filmed) -> None:
+    clip = job.video("c")
+    stacked = clip.torch_masks(0)
+    assert clip.object_ids == [1, 2, 5, 9]
+    assert stacked.shape == (4, 48, 64)
+    np.testing.assert_array_equal(stacked[0].numpy(), filmed.truth["c", 1, 0])
+    assert not stacked[1:].any(), "object 2 has not started, 5 is hidden and 9 failed"
+    over_time = job.video("clip-1").track(7).torch_masks()
+    assert over_time.shape == (5, 48, 64)
+    np.testing.assert_array_equal(over_time[1].numpy(), filmed.truth["clip-1", 7, 2])
+
+
+def test_what_is_not_there_is_named_with_what_is(job: tables.JobTables) -> None:
+    with pytest.raises(KeyError, match="no finished video 'clip-2'; did you mean 'clip-1'"):
+        job.video("clip-2")
+    clip = job.video("b/odd name.mp4")
+    for wrong in (3, 13):
+        with pytest.raises(KeyError, match=f"no masks on frame {wrong}; those with masks are 0 to 12, every 4"):
+            clip.frame(wrong)
+    with pytest.raises(KeyError, match="no object 7; it has 0"):
+        clip.track(7)
+    with pytest.raises(KeyError, match="no object 7; it has 0"):
+        clip.frame(4, object_ids=[7])
+    with pytest.raises(KeyError, match="no mask of object 7 on frame 0; there it has 3"):
+        job.video("clip-1").mask(7, 0)
+    failed = "object 9 of video 'c' failed and has no masks: no such frame; correct its prompts and run .* retry=failed"
+    with pytest.raises(KeyError, match=failed):
+        job.video("c").mask(9, 0)
+    with pytest.raises(KeyError, match=failed):
+        job.video("c").frame(0, object_ids=[1, 9])
+    with pytest.raises(ValueError, match="'broken': no frame of it was read: no file"):
+        _ = job.video("broken").size_hw
+    with pytest.raises(ValueError, match="labels='id': give 'ids', 'categories' or 'none'"):
+        clip.frame(4, labels="id")  # type: ignore[arg-type]
+
+
+# Files that moved
+
+
+def test_a_video_that_moved_is_found_below_its_new_root(job: tables.JobTables, filmed: Filmed, tmp_path: Path) -> None:
+    before = job.video("clip-1").frame(2).pixels_HW3
+    moved = tmp_path / "elsewhere" / "in"
+    moved.mkdir(parents=True)
+    shutil.copy(filmed.paths["clip-1"], moved)
+    for root in (tmp_path / "elsewhere", moved):
+        np.testing.assert_array_equal(job.video("clip-1", videos_root=str(root)).frame(2).pixels_HW3, before)
+    with pytest.raises(MediaError, match=r"'clip-1' is not below videos_root=.*nowhere: there is neither .*film 0.mp4"):
+        job.video("clip-1", videos_root=str(tmp_path / "nowhere")).frame(2)
+
+
+def test_an_error_of_a_file_that_was_found_is_told_though_another_lies_further_down(
+    job: tables.JobTables, filmed: Filmed, tmp_path: Path
+) -> None:
+    """The file of the longer path is cut in its middle; the one of the shorter path is whole."""
+    (tmp_path / "in").mkdir()
+    whole = filmed.paths["clip-1"].read_bytes()
+    (tmp_path / "in" / "film 0.mp4").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "film 0.mp4").write_bytes(whole)
+    with pytest.raises(MediaError, match=r"in/film 0\.mp4"):
+        job.video("clip-1", videos_root=str(tmp_path)).frame(2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"source_bytes": 17}, r"\d+ bytes, not 17"),
+        ({"height": 96}, "64 x 48 pixels, not 64 x 96"),
+        ({"num_frames_expected": 99}, "6 frames, not 99"),
+    ],
+)
+def test_another_file_in_the_place_is_refused(filmed: Filmed, changed: dict[str, int], said: str) -> None:
+    row = tables.open(filmed.uri).video("clip-1").row | changed
+    with pytest.raises(
+        OtherFile, match=f"is another file than the one that was labeled: {said}; label the video again"
+    ):
+        list(SourceFile(row).frames([FramePosition(None, 0.0)]))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 7.0])
+def test_a_file_with_other_times_is_refused(filmed: Filmed, seconds: float) -> None:
+    row = tables.open(filmed.uri).video("clip-1").row
+    with pytest.raises(OtherFile, match=rf"another file .* it has no frame at {seconds:g} s; label the video again"):
+        list(SourceFile(row).frames([FramePosition(None, 0.0), FramePosition(None, seconds)]))
+
+
+# Pictures of several frames
+
+
 def test_a_filmstrip_has_frames_from_first_to_last(job: tables.JobTables) -> None:
-    clip = job.video("a")
+    clip = job.video("clip-1")
     strip = clip.filmstrip(3)
-    height, width = clip.size_hw
-    each = round(160 * width / height)
+    each = round(160 * 64 / 48)
     assert strip.pixels_HW3.shape == (160 + 22, 3 * (each + 6) - 6, 3)
-    last = np.asarray(Image.fromarray(clip.frame(6).pixels_HW3).resize((each, 160), Image.Resampling.LANCZOS))
+    last = np.asarray(Image.fromarray(clip.frame(5).pixels_HW3).resize((each, 160), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(strip.pixels_HW3[:160, -each:], last)
-    assert strip.title == "3 frames of video 'a'"
+    assert strip.title == "3 frames of video 'clip-1'"
 
 
-def test_a_video_shows_itself_in_a_notebook_with_all_texts_escaped(job: tables.JobTables, folder: JobFolder) -> None:
-    clip = job.video("a")
+def test_a_contact_sheet_has_rows_of_frames_and_the_colors_of_the_objects(job: tables.JobTables) -> None:
+    sheets = [job.video("c").contact_sheet(6, columns=columns).pixels_HW3 for columns in (6, 3)]
+    assert sheets[0].shape[1] - sheets[1].shape[1] == 3 * (220 + 8)
+    assert sheets[1].shape[0] > sheets[0].shape[0]
+    for object_id in (1, 2, 5):
+        assert (sheets[1] == color_of(object_id)).all(axis=2).sum() > 100
+
+
+def test_a_video_plays_in_the_page_at_its_own_pace(job: tables.JobTables) -> None:
+    clip = job.video("b/odd name.mp4")
+    shown = clip.play(labels="none")
+    with av.open(io.BytesIO(shown.mp4)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        frames = list(container.decode(stream))
+    assert [round(float(frame.pts * frame.time_base), 3) for frame in frames] == [0.0, 0.167, 0.333, 0.5]
+    expected = clip.frame(8, labels="none").pixels_HW3.astype(float)
+    assert np.abs(frames[2].to_ndarray(format="rgb24") - expected).mean() < 12
+    page = shown._repr_html_()
+    assert page.count("<video controls") == 1
+    assert "data:video/mp4;base64," in page
+    assert "frames 0 to 12 of video &#x27;b/odd name.mp4&#x27;" in page
+
+
+def test_what_is_too_large_for_the_page_ends_earlier_and_says_where_to_go_on(job: tables.JobTables) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 48, 64, 3), np.uint8)
+    mp4, num_frames = film(((frame, None) for frame in noise), 24.0, most_pixels=32, most_bytes=30_000)
+    assert 24_000 < len(mp4) <= 30_000
+    frames = decoded(mp4)
+    assert len(frames) == num_frames < 300
+    assert frames[0].shape == (24, 32, 3)
+    clip = job.video("clip-1")
+    part = clip.play(most_bytes=1)
+    assert part.note == "the rest would be too large: go on with play(1)"
+    assert [len(decoded(shown.mp4)) for shown in (part, clip.play(1), clip.play(1, 3), clip.play())] == [1, 5, 2, 6]
+    with pytest.raises(ValueError, match="no masks from frame 9 on; those with masks are 0 to 5"):
+        clip.play(9)
+
+
+# What shows itself
+
+
+def test_a_video_shows_itself_with_all_texts_escaped(job: tables.JobTables, filmed: Filmed) -> None:
+    clip = job.video("clip-1")
     shown = clip._repr_html_()
-    assert shown.count("<img") == 4
+    assert shown.count("<img") == 6
     assert shown.count("<tr>") == 3
     clip.tracks = clip.tracks.set_column(
         clip.tracks.column_names.index("message"), "message", [["<script>alert(1)</script>"] * 2]
     )
     assert "<script>" not in clip._repr_html_()
     assert "&lt;script&gt;" in clip._repr_html_()
-    away = job.video("a", videos_root=str(folder.folder / "nowhere"))._repr_html_()
+    away = job.video("clip-1", videos_root=str(filmed.folder / "nowhere"))._repr_html_()
     assert "<img" not in away
     assert "nowhere" in away
+    assert repr(clip) == "<video 'clip-1': ok, 6 frames, objects 3, 7>"
+    assert "no file" in repr(job.video("broken"))
+    assert "no file" in job.video("broken")._repr_html_()
+
+
+def test_a_job_shows_its_counts_and_its_first_videos(job: tables.JobTables) -> None:
+    assert repr(job).endswith("job: 4 videos finished (3 ok, 1 failed), 7 tracks, 32 masks>")
+    shown = job._repr_html_()
+    assert shown.count("<img") == 3
+    for words in ("clip-1", "b/odd name.mp4", "no file", "failed"):
+        assert words in shown
