@@ -32,6 +32,7 @@ _WIDTH, _MOST_HEIGHT = 256, 256
 _QUALITY = 72
 _SMALLEST_CUT = 0.3
 _MOST_FAILURES = 3
+_MOST_BYTES = 15_000_000
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
@@ -58,20 +59,28 @@ class Strip:
 
 
 class StripMaker:
-    """Makes strips of tracks of one job. A store that failed three times is not asked again."""
+    """Makes strips of tracks of one job, up to about `most_bytes` of all of them.
 
-    def __init__(self, job: JobTables, videos_root: str | None = None) -> None:
+    A store that failed three times is not asked again.
+    """
+
+    def __init__(self, job: JobTables, videos_root: str | None = None, most_bytes: int = _MOST_BYTES) -> None:
         self._job = job
         self._videos_root = videos_root
         self._num_failures = 0
+        self._bytes_left = most_bytes
 
     def strip(self, clip: Clip, object_id: int, frames: Sequence[int], marked: int | None = None) -> Strip:
         """The object on these frames, in the order of the video."""
         if self._num_failures >= _MOST_FAILURES:
             return Strip(why_empty="No picture: the store of the videos did not answer before.")
+        if self._bytes_left <= 0:
+            return Strip(why_empty="No picture: the page has as many as it can hold; give a smaller top=.")
         try:
             rows = self._rows(clip.video_id, object_id, frames)
-            return Strip(tuple(_pictures(clip, object_id, rows, sorted(set(frames)), marked)))
+            pictures = tuple(_pictures(clip, object_id, rows, sorted(set(frames)), marked))
+            self._bytes_left -= sum(len(picture.uri) for picture in pictures)
+            return Strip(pictures)
         except (MediaError, ValueError, KeyError) as error:  # OtherFile is a ValueError
             return Strip(why_empty=f"No picture: {redact(str(error))}")
         except Exception as error:

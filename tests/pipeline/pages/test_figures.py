@@ -1,0 +1,161 @@
+"""What a report counts: spreads of values, time of workers, categories; and which frames it shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from botocore.exceptions import NoCredentialsError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import tables
+from pipeline.output.schema import TRACKS, VIDEOS
+from pipeline.pages.job_figures import categories, times, visibility
+from pipeline.pages.mask_figures import Spread, measure
+from pipeline.pages.thumbnails import StripMaker, frames_to_show
+from tests.support.drawn_job import DrawnVideo, write_job
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def table(schema: pa.Schema, *rows: dict[str, Any]) -> pa.Table:
+    """Rows of which only some columns matter."""
+    usual = {pa.string(): "", pa.float32(): 0.0}
+    blank = {
+        field.name: None if field.nullable else [] if pa.types.is_list(field.type) else usual.get(field.type, 0)
+        for field in schema
+    }
+    return pa.Table.from_pylist([blank | row for row in rows], schema)
+
+
+def video(worker: str, begin: float, end: float, **more: Any) -> dict[str, Any]:
+    finished = {"finished_at": BEGIN + timedelta(seconds=end), "wall_seconds": end - begin}
+    return {"video_id": f"{worker}{begin}", "status": "ok", "worker": worker, "num_frames": 10, **finished, **more}
+
+
+def test_a_worker_that_labels_two_videos_at_a_time_is_paid_once() -> None:
+    films = {"num_frames_decoded": 240, "fps": 24.0, "propagate_seconds": 3.0}
+    videos = [("a", 0, 10), ("a", 2, 8), ("a", 5, 14), ("a", 100, 110), ("b", 4, 20)]
+    found = times(table(VIDEOS, *(video(*one, **films) for one in videos)))
+    assert found.worker_seconds == pytest.approx(14 + 10 + 16)
+    assert found.any_seconds == pytest.approx(20 + 10)
+    assert found.num_workers == 2
+    assert found.stage_seconds["propagate"] == pytest.approx(15)
+    assert found.frames_per_second == pytest.approx(50 / 30)
+    assert found.cost(3600) == pytest.approx(40)
+    assert found.cost_per_video_hour(3600) == pytest.approx(40 / (5 * 10 / 3600))
+
+
+def test_an_output_without_times_costs_nothing_and_has_no_speed() -> None:
+    old = {"finished_at": None, "wall_seconds": None}
+    found = times(table(VIDEOS, video("a", 0, 1, **old)))
+    assert (found.worker_seconds, found.frames_per_second, found.cost_per_video_hour(1)) == (0, None, None)
+    assert times(VIDEOS.empty_table()).num_frames == 0
+
+
+def test_categories_count_their_tracks_and_weigh_scores_by_visible_masks() -> None:
+    ok = {"status": "ok", "num_masks": 10}
+    found = categories(
+        table(
+            TRACKS,
+            ok | {"category": "cat", "num_visible": 10, "predicted_iou_mean": 0.9},
+            ok | {"category": "cat", "num_visible": 5, "predicted_iou_mean": 0.6},
+            ok | {"category": None, "num_visible": 0},
+            {"status": "failed", "category": "cat"},
+        )
+    )
+    assert [(one.name, one.num_tracks, one.num_masks, one.num_never_visible) for one in found] == [
+        ("cat", 2, 20, 0),
+        (None, 1, 10, 1),
+    ]
+    assert found[0].predicted_iou == pytest.approx(0.8)
+    assert found[1].predicted_iou is None
+
+
+def test_tracks_are_counted_by_their_visible_share() -> None:
+    shares = [0.0, 0.05, 0.5, 0.95, 1.0]
+    _, counts = visibility(table(TRACKS, *({"status": "ok", "visible_share": share} for share in shares)))
+    assert counts == [2, 0, 0, 0, 0, 1, 0, 0, 0, 2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-2, 3, width=32), min_size=1, max_size=50), st.floats(0.01, 1))
+def test_quantiles_of_a_spread_are_those_of_its_values(values: list[float], share: float) -> None:
+    spread = Spread(0, 1)
+    spread.add(np.array([*values[:20], np.nan]))
+    spread.add(np.array(values[20:]))
+    assert spread.total == len(values)
+    expected = np.quantile(np.clip(values, 0, 1), share, method="inverted_cdf")
+    assert spread.quantile(share) == pytest.approx(expected, abs=2e-3)
+    _, counts = spread.bars(20)
+    assert sum(counts) == len(values)
+
+
+def test_a_large_job_is_read_in_part_and_its_worst_tracks_are_found_all_the_same(tmp_path: Path) -> None:
+    # The predicted IoU of a drawn object follows from its id: 0.5 for 5 and 10, 0.9 for 4.
+    videos = tuple(DrawnVideo(f"v{number}", {4: None}, num_frames=4) for number in range(5))
+    uri, _ = write_job(tmp_path, (*videos[:3], DrawnVideo("bad", {10: None}, num_frames=4), *videos[3:]), broken=())
+    job = tables.open(uri)
+    whole = measure(job, job.tracks(), lambda video_id: (48, 64), 3)
+    assert (whole.is_whole, whole.num_rows, whole.num_rows_in_all) == (True, 24, 24)
+    part = measure(job, job.tracks(), lambda video_id: (48, 64), 3, most_rows=12)
+    assert 0 < part.num_rows < 24
+    assert not part.is_whole
+    assert part.predicted_ious.total > 0
+    assert [doubt.video_id for doubt in part.worst][:1] == ["bad"]
+    assert part.worst[0] == whole.worst[0]
+
+
+def test_a_report_goes_on_when_a_running_job_replaces_a_segment(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, broken=())
+    job, seen = tables.open(uri), []
+
+    def size_of(video_id: str) -> tuple[int, int]:
+        seen.append(video_id)
+        if len(seen) == 1:
+            raise FileNotFoundError("a segment that is gone")  # as a reader meets it in the middle
+        return 48, 64
+
+    figures = measure(job, job.tracks(), size_of, 3)
+    assert figures.num_rows == figures.num_rows_in_all > 0
+
+
+def test_shown_frames_are_the_marked_one_its_neighbours_the_prompt_and_the_last() -> None:
+    frames = list(range(0, 100, 2))
+    areas = [5] * 40 + [0] * 10
+    assert frames_to_show(frames, areas, marked=30, prompt=10) == [10, 28, 30, 32, 78]
+    assert frames_to_show(frames, areas, marked=None, prompt=None, most=3) == [0, 40, 78]
+    assert frames_to_show([7], [0], marked=7, prompt=7) == [7]
+
+
+class Unreachable:
+    """A clip whose store refuses."""
+
+    video_id, size_hw = "v", (48, 64)
+
+    def track(self, object_id: int) -> Any:
+        return SimpleNamespace(frame_indexes=np.array([0]), boxes=np.zeros((1, 4)))
+
+    def drawn(self, frames: Any, object_ids: Any) -> Any:
+        raise NoCredentialsError
+
+
+def test_a_store_that_refuses_is_asked_three_times_and_costs_pictures_only(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: None}),), broken=())
+    maker = StripMaker(tables.open(uri))
+    clip = cast(Any, Unreachable())
+    told = [maker.strip(clip, 1, [0]).why_empty for _ in range(4)]
+    assert all("NoCredentialsError" in one for one in told[:3])
+    assert told[3] == "No picture: the store of the videos did not answer before."
+
+
+def test_a_page_takes_no_more_pictures_than_it_can_hold(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: None}),), broken=())
+    maker = StripMaker(tables.open(uri), most_bytes=0)
+    assert "as many as it can hold" in maker.strip(cast(Any, Unreachable()), 1, [0]).why_empty
