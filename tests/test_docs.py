@@ -25,8 +25,10 @@ from pipeline.demo.clips import draw
 from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
 from pipeline.export import ExportArguments
+from pipeline.formats.labels import FORMATS
 from pipeline.inputs.boxes import FORMS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+from pipeline.prompts import PromptsArguments
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -98,6 +100,15 @@ def test_the_page_of_exports_names_every_key() -> None:
     page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     for name in ExportArguments.model_fields:
         assert re.search(rf"`(?:[^`]*\W)?{name}\b", page), name
+
+
+def test_the_page_of_labels_names_every_key_and_every_format() -> None:
+    page = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
+    for name, field in PromptsArguments.model_fields.items():
+        assert re.search(rf"^\| .*`{field.alias or name}`.* \|", page, re.MULTILINE), name
+    formats = page.split("## Formats\n")[1]
+    for name in FORMATS:
+        assert re.search(rf"^\| .*`{name}`", formats, re.MULTILINE), name
 
 
 def test_the_page_of_inputs_names_every_column_and_every_form_of_boxes() -> None:
