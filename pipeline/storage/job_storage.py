@@ -149,15 +149,20 @@ class JobStorage:
         return self._run("list", folder, find)
 
     def names_below(self) -> list[str]:
-        """Names of files and folders directly below the URI, without what is being written; none if there are none."""
+        """Names directly below the URI: of files, and of folders with a file at any depth; not of what is written."""
 
         def find(fs: fsspec.AbstractFileSystem, full: str) -> list[str]:
             fs.invalidate_cache(full)
             try:
-                names = {str(name).rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(full.rstrip("/"), detail=False)}
+                entries = fs.ls(full.rstrip("/"), detail=True)
             except FileNotFoundError:
                 return []
-            return sorted(names - {TEMPORARY})
+            found = set()  # a file without a name is the mark of a folder, which some servers list
+            for entry in entries:
+                name = str(entry["name"]).rstrip("/")
+                if entry["type"] != "directory" or any(any(files) for *_, files in fs.walk(name)):
+                    found.add(name.rsplit("/", 1)[-1])
+            return sorted(found - {TEMPORARY})
 
         return self._run("list", "", find)
 

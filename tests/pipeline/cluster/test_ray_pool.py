@@ -1,0 +1,74 @@
+"""Tasks of commands by Ray actors: a compaction with one of them killed has the same rows, an export the same files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from pipeline.cluster.ray_cluster import connect
+from pipeline.cluster.ray_mergers import RayMergers
+from pipeline.commits.compaction import Sizes, compact, plan_groups
+from pipeline.commits.log import CommitLog
+from pipeline.config.job_config import ClusterConfig
+from pipeline.export import door
+from pipeline.output.segments import list_segments
+from tests.support.drawn_job import write_job
+from tests.support.dying_storage import KilledOnceStorage
+from tests.support.quick_storage import QuickStorage
+from tests.support.small_segments import commit_segments, rows
+
+pytestmark = pytest.mark.slow
+
+HERE = ClusterConfig(kind="existing", actors=2, shared_disk=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    """One Ray for all tests, which join it: to start it takes longer than they do."""
+    assert connect(ClusterConfig(kind="local", actors=2))
+    yield
+    ray.shutdown()
+
+
+def test_actors_write_the_files_that_one_process_writes(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path)
+    words = [f"output={uri}", "format=youtube_vis", "part_masks=8"]
+    assert door([*words, f"to={tmp_path / 'alone'}"]) == 0
+    on_ray = ["cluster=existing", "cluster.actors=2", "cluster.shared_disk=true"]
+    assert door([*words, f"to={tmp_path / 'ray'}", *on_ray]) == 0
+    assert len(_files(tmp_path / "alone")) == 3
+    assert _files(tmp_path / "ray") == _files(tmp_path / "alone")
+
+
+def test_two_actors_merge_and_the_group_of_one_that_is_killed_is_begun_anew(tmp_path: Path) -> None:
+    whole, spool = QuickStorage(str(tmp_path / "job")), tmp_path / "spool"
+    commit_segments(whole, spool, 9)
+    before, sizes = rows(whole), Sizes(small_bytes=200_000, most_bytes=60_000)
+    num_groups = len(plan_groups(CommitLog(whole, "reader").load(), sizes))
+    mergers = RayMergers(HERE, KilledOnceStorage(whole.uri), str(spool))
+    try:
+        done = compact(whole, spool, sizes, mergers)
+    finally:
+        mergers.close()
+    ray.shutdown()  # then the processes of the actors are gone, and their folders are nobody's
+
+    assert Path(f"{whole.uri}.second").exists(), "one of them was killed"
+    assert done.num_made == num_groups > 1
+    assert rows(whole) == before
+    half = list_segments(whole).keys() - CommitLog(whole, "reader").load().segments.keys()
+    assert len(half) == 1, "what the killed actor had published"
+    compact(whole, spool, sizes)
+    assert list_segments(whole).keys() == CommitLog(whole, "reader").load().segments.keys()
+    assert not list(spool.glob("maskmill-*"))
+    assert rows(whole) == before
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """All files; of the manifest all but when it was written."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    manifest = json.loads(found["manifest.json"])
+    return found | {"manifest.json": json.dumps(manifest | {"written_at": ""}).encode()}
