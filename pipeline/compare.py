@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import posixpath
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,13 +23,12 @@ from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.packages import leave_current_folder
 from pipeline.pages.save import save_page
-from pipeline.quality.alignment import FrameMatch, ObjectMatch
-from pipeline.quality.comparison import TRACKS, compare_video, sorted_worst_first
-from pipeline.quality.conventions import SENTENCES, Convention
-from pipeline.quality.evaluation import Prompted, Rules
+from pipeline.quality.arguments import ScoringArguments
+from pipeline.quality.comparison import AS_GOOD, TRACKS, compare_video, sorted_worst_first
+from pipeline.quality.conventions import SENTENCES
 from pipeline.quality.results import write_tables
 from pipeline.quality.series import track_series
-from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output, named
+from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, TableMasks, is_read_directly, named, open_masks
 from pipeline.text import counted, one_line, say
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ _SHOWN = 10
 _WRITTEN = ("tracks.parquet", "comparison.html")
 
 
-class CompareArguments(Group):
-    """The keys of a comparison."""
+class _Sides(Group):
+    """What is compared, and where the result goes."""
 
     a: Place = Field(description="The folder or URI of the first job, the one that was there before.")
     b: Place = Field(description="The folder or URI of the second job.")
@@ -48,27 +49,13 @@ class CompareArguments(Group):
     to: OptionalPlace = Field(
         default=None, description="A folder or URI for tracks.parquet and comparison.html; null writes nothing."
     )
-    videos: list[str] = Field(default_factory=list, description="These videos alone, as in videos=[clip-1,clip-2].")
-    match: ObjectMatch = Field(
-        default="id", description="Which objects are the same: those with the same id, or those that overlap most."
-    )
-    convention: Convention = Field(default="all", description="Which objects and frames of the truth count.")
-    prompted: Prompted = Field(
-        default="exclude", description="Whether frames of the truth count on which the object was prompted in a or b."
-    )
-    frames: FrameMatch = Field(
-        default="index", description="Which frames of the truth are the same: by number, or by time."
-    )
-    top: Annotated[int, Field(ge=0, le=200)] = Field(
-        default=12, description="How many of the tracks that differ the page shows."
-    )
-    pictures: bool = Field(default=True, description="false leaves pictures out of the page, and opens no video.")
-    videos_root: OptionalPlace = Field(
-        default=None, description="The folder or URI below which the videos lie now, if they were moved."
-    )
     storage_options: dict[str, Any] = Field(
         default_factory=dict, description="Credentials and endpoints of their stores, as in storage_options.anon=true."
     )
+
+
+class CompareArguments(ScoringArguments, _Sides):
+    """The keys of a comparison."""
 
 
 HELP = f"""Compares the masks of two jobs, track by track: which differ, by how much, and which job is better.
@@ -108,7 +95,11 @@ def run(arguments: CompareArguments) -> ExitCode:
     """Compare, write and tell."""
     a = OutputMasks("a", arguments.a, arguments.storage_options)
     b = OutputMasks("b", arguments.b, arguments.storage_options)
-    truth = _truth(arguments)
+    with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
+        return _run(arguments, a, b, _truth(arguments, a, Path(folder)))
+
+
+def _run(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: MaskSource | None) -> ExitCode:
     found = _compare(arguments, a, b, truth)
     tracks = found.tracks()
     notes = list(_notes(found))
@@ -142,12 +133,18 @@ def _cards(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, tracks: 
     return cards
 
 
-def _truth(arguments: CompareArguments) -> MaskSource | None:
-    if arguments.truth is None:
+def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> MaskSource | None:
+    """The true masks. Labels of other formats become a table in `folder`, because they come in any order."""
+    truth, options = arguments.truth, arguments.storage_options
+    if truth is None:
         return None
-    if is_output(arguments.truth, arguments.storage_options):
-        return OutputMasks("truth", arguments.truth, arguments.storage_options)
-    return TableMasks("truth", arguments.truth, arguments.storage_options)
+    if not is_read_directly(truth, arguments.format, options):
+        from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
+
+        labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
+        write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos))
+        return TableMasks("truth", str(folder / TRUTH), shown=truth)
+    return open_masks("truth", truth, options)
 
 
 def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: MaskSource | None) -> _Found:
@@ -161,7 +158,7 @@ def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth:
         raise InputError(
             f"no video has masks in both: {a.side} has {named(sorted(ids_a))}, {b.side} has {named(sorted(ids_b))}"
         )
-    rules = Rules(arguments.convention, arguments.prompted, arguments.match, arguments.frames)
+    rules = arguments.rules()
     found = _Found(only_a=sorted(ids_a - ids_b), only_b=sorted(ids_b - ids_a))
     for group in a.groups():
         here = [video_id for video_id in group if video_id in ids_a and video_id in ids_b]
@@ -206,7 +203,8 @@ def _lines(found: _Found, tracks: pa.Table, notes: Sequence[str]) -> Iterator[st
 def _gains(tracks: pa.Table) -> Iterator[str]:
     scored = tracks.filter(pc.is_valid(tracks["gain"]))
     if scored.num_rows:
-        better, worse = (pc.sum(compare(scored["gain"], 0)).as_py() for compare in (pc.greater, pc.less))
+        gains = scored["gain"].to_numpy()
+        better, worse = int((gains > AS_GOOD).sum()), int((gains < -AS_GOOD).sum())
         means = [100 * pc.mean(scored[name]).as_py() for name in ("j_and_f_a", "j_and_f_b")]
         yield (
             f"truth    {better} better in b, {worse} worse, {scored.num_rows - better - worse} as good; "

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import posixpath
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,14 +23,14 @@ from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.packages import leave_current_folder
 from pipeline.pages.save import save_page
-from pipeline.quality.alignment import FrameMatch, ObjectMatch
-from pipeline.quality.conventions import SENTENCES, Convention
-from pipeline.quality.evaluation import OBJECTS, Prompted, Rules, evaluate_video, unseen
+from pipeline.quality.arguments import ScoringArguments
+from pipeline.quality.conventions import SENTENCES
+from pipeline.quality.evaluation import OBJECTS, evaluate_video, unseen
 from pipeline.quality.hota import Hota
 from pipeline.quality.masks import VideoMasks
 from pipeline.quality.results import write_tables
 from pipeline.quality.series import track_series
-from pipeline.quality.sources import MaskSource, OutputMasks, TableMasks, is_output, named
+from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, TableMasks, is_read_directly, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
 from pipeline.text import counted, say
 
@@ -38,24 +40,15 @@ if TYPE_CHECKING:
 _WRITTEN = ("objects.parquet", "summary.parquet", "evaluation.html")
 
 
-class EvaluateArguments(JobArguments):
-    """The keys of an evaluation."""
+class _Sides(JobArguments):
+    """What is scored, against what, and where the scores go."""
 
-    truth: Place = Field(description="The true masks: the output of another job, or a table of masks in Parquet.")
+    truth: Place = Field(
+        description="The true masks: the output of another job, a table of masks in Parquet, or labels of a format."
+    )
     to: OptionalPlace = Field(
         default=None,
         description="A folder or URI for objects.parquet, summary.parquet and evaluation.html; null writes nothing.",
-    )
-    videos: list[str] = Field(default_factory=list, description="These videos alone, as in videos=[clip-1,clip-2].")
-    convention: Convention = Field(default="all", description="Which objects and frames count; see below.")
-    prompted: Prompted = Field(
-        default="exclude", description="Whether frames count on which the object was prompted: there the job was told."
-    )
-    match: ObjectMatch = Field(
-        default="id", description="Which objects are the same: those with the same id, or those that overlap most."
-    )
-    frames: FrameMatch = Field(
-        default="index", description="Which frames are the same: those with the same number, or with the same time."
     )
     missing: Literal["refuse", "skip", "empty"] = Field(
         default="refuse",
@@ -63,13 +56,10 @@ class EvaluateArguments(JobArguments):
         "or count their objects as never found.",
     )
     hota: bool = Field(default=False, description="Compute HOTA too, by trackeval.")
-    top: Annotated[int, Field(ge=0, le=200)] = Field(
-        default=12, description="How many of the worst objects the page shows."
-    )
-    pictures: bool = Field(default=True, description="false leaves pictures out of the page, and opens no video.")
-    videos_root: OptionalPlace = Field(
-        default=None, description="The folder or URI below which the videos lie now, if they were moved."
-    )
+
+
+class EvaluateArguments(ScoringArguments, _Sides):
+    """The keys of an evaluation."""
 
 
 HELP = f"""Scores masks of a job against true ones: J (overlap), F (boundary) and their mean, by object and by group.
@@ -109,7 +99,11 @@ class _Found:
 def run(arguments: EvaluateArguments) -> ExitCode:
     """Score, write and tell."""
     output = OutputMasks("output", arguments.output, arguments.storage_options)
-    truth = _truth(arguments)
+    with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
+        return _run(arguments, output, _truth(arguments, output, Path(folder)))
+
+
+def _run(arguments: EvaluateArguments, output: OutputMasks, truth: MaskSource) -> ExitCode:
     hota = Hota() if arguments.hota else None
     found = _evaluate(arguments, output, truth, hota)
     objects = found.objects()
@@ -131,14 +125,20 @@ def run(arguments: EvaluateArguments) -> ExitCode:
     return ExitCode.DONE
 
 
-def _truth(arguments: EvaluateArguments) -> MaskSource:
-    if is_output(arguments.truth, arguments.storage_options):
-        return OutputMasks("truth", arguments.truth, arguments.storage_options)
-    return TableMasks("truth", arguments.truth, arguments.storage_options)
+def _truth(arguments: EvaluateArguments, output: OutputMasks, folder: Path) -> MaskSource:
+    """The true masks. Labels of other formats become a table in `folder`, because they come in any order."""
+    truth, options = arguments.truth, arguments.storage_options
+    if not is_read_directly(truth, arguments.format, options):
+        from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
+
+        labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
+        write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos))
+        return TableMasks("truth", str(folder / TRUTH), shown=truth)
+    return open_masks("truth", truth, options)
 
 
 def _evaluate(arguments: EvaluateArguments, output: MaskSource, truth: MaskSource, hota: Hota | None) -> _Found:
-    rules = Rules(arguments.convention, arguments.prompted, arguments.match, arguments.frames)
+    rules = arguments.rules()
     found = _Found()
     for predicted, true in _pairs(arguments, output, truth, found):
         scores = evaluate_video(predicted, true, rules, truth.side)

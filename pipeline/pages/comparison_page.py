@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pipeline.pages.charts import Histogram, histogram
 from pipeline.pages.page import render
 from pipeline.pages.pair_cards import PairCard
+from pipeline.quality.comparison import AS_GOOD
 
 _BINS = 20
 
@@ -48,6 +49,7 @@ def comparison_page(figures: ComparisonFigures) -> str:
         cards=figures.cards,
         alone=[(side, len(videos), list(videos[:20])) for side, videos in figures.alone if videos],
         notes=figures.notes,
+        as_good=AS_GOOD,
         num_videos=len(pc.unique(tracks["video_id"])),
     )
 
@@ -58,7 +60,7 @@ def _gains(tracks: pa.Table) -> dict[str, Any] | None:
     if not scored.num_rows:
         return None
     gains = scored["gain"].to_numpy()
-    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+    better, worse = int((gains > AS_GOOD).sum()), int((gains < -AS_GOOD).sum())
     means = {side: pc.mean(scored[f"j_and_f_{side}"]).as_py() for side in ("a", "b")}
     return {"better": better, "worse": worse, "equal": len(gains) - better - worse, **means}
 
@@ -82,7 +84,7 @@ def _charts(tracks: pa.Table) -> list[Histogram]:
     if len(gains):
         most = max(float(np.abs(gains).max()), 0.01)
         edges = np.linspace(-most, most, _BINS + 2)
-        words = [f"{100 * edge:+.0f}" for edge in edges]
+        words = [f"{100 * edge:+.1f}" for edge in edges]
         counts = np.histogram(gains, edges)[0].tolist()
         summary = "Left of the middle b is worse than a, right of it better."
         found.append(

@@ -87,7 +87,7 @@ class PairDealer:
         found = []
         for number, (place, frame) in enumerate(zip(places, frames, strict=True)):
             first, second = masks[place]
-            score = f"J {100 * series.scores.j[place]:.0f}"
+            score = f"IoU {100 * series.scores.j[place]:.1f}"
             if number == 0:
                 found.append(_thumbnail(plain[frame], first, nothing, cut, f"frame {frame} · {self._words[0]}"))
                 found.append(_thumbnail(plain[frame], nothing, second, cut, f"frame {frame} · {self._words[1]}"))
@@ -135,8 +135,9 @@ def _thumbnail(
         (second & ~first, _SECOND, 0.65),
     ):
         canvas[where] += strength * (np.array(color, np.float32) - canvas[where])
-    for mask, color in ((first, _FIRST), (second, _SECOND)):
-        canvas[outline(mask, thickness_px=2)] = color
+    if not (first.any() and second.any()):  # lines around both would hide a thin difference
+        for mask, color in ((first, _FIRST), (second, _SECOND)):
+            canvas[outline(mask, thickness_px=2)] = color
     image = Image.fromarray(canvas.round().astype(np.uint8))
     return Thumbnail(data_uri(image), image.width, image.height, words, words, is_marked)
 

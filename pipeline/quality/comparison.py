@@ -41,6 +41,9 @@ TRACKS = pa.schema(
 )
 """One row per track of either output."""
 
+AS_GOOD = 0.0005
+"""Two scores that differ by less are as good as each other: papers print a tenth of a percent."""
+
 
 @dataclass(frozen=True)
 class VideoDifference:

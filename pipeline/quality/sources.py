@@ -19,10 +19,13 @@ from pipeline.errors import InputError
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.table_files import table_files
 from pipeline.output.layout import LOG
-from pipeline.quality.masks import ROWS, VideoMasks, by_video
+from pipeline.quality.masks import ROWS, SizeHW, VideoMasks, by_video
 from pipeline.redact import redact_uri
 from pipeline.storage.uris import StorageOptions, open_filesystem
 from pipeline.text import one_line
+
+TRUTH = "truth.parquet"
+"""The name of a table that is made of labels of another format."""
 
 _MASKS_OF_A_GROUP = 100_000
 _NAMED = 3
@@ -54,7 +57,7 @@ class OutputMasks:
         self.name = redact_uri(uri)
         self.side = f"{key}={self.name}"
         self.job = tables.open(uri, dict(options or {}))
-        videos = self.job.videos().select(["video_id", "segment", "num_masks", "num_frames"])
+        videos = self.job.videos().select(["video_id", "segment", "num_masks", "num_frames", "height", "width"])
         videos = videos.filter(pc.field("num_masks") > 0).sort_by([("segment", "ascending"), ("video_id", "ascending")])
         self._videos = videos
         self._num_frames = dict(zip(*(videos[name].to_pylist() for name in ("video_id", "num_frames")), strict=True))
@@ -62,6 +65,14 @@ class OutputMasks:
     def video_ids(self) -> Sequence[str]:
         """See `MaskSource`."""
         return sorted(self._num_frames)
+
+    def sizes(self) -> dict[str, SizeHW | None]:
+        """Height and width of each video; None where the job has not kept them."""
+        columns = (self._videos[name].to_pylist() for name in ("video_id", "height", "width"))
+        return {
+            video_id: None if height is None or width is None else (height, width)
+            for video_id, height, width in zip(*columns, strict=True)
+        }
 
     def groups(self) -> Iterator[list[str]]:
         """See `MaskSource`: videos of one segment, because its files are then opened once for many of them."""
@@ -98,11 +109,11 @@ class OutputMasks:
 class TableMasks:
     """Masks in Parquet: columns `video_id`, `object_id`, `rle` (or `mask_rle`), and `frame_index` or `pts_seconds`.
 
-    `uri` is a file, a folder or a glob. Raises `InputError` for what is no such table.
+    `uri` is a file, a folder or a glob, `shown` what messages call it. Raises `InputError` for what is no such table.
     """
 
-    def __init__(self, key: str, uri: str, options: StorageOptions | None = None) -> None:
-        self.name = redact_uri(uri)
+    def __init__(self, key: str, uri: str, options: StorageOptions | None = None, *, shown: str | None = None) -> None:
+        self.name = redact_uri(shown or uri)
         self.side = f"{key}={self.name}"
         self._dataset = read_input(key, uri, ReadPolicy(), lambda: _dataset(key, uri, options))
         names = set(self._dataset.schema.names)
@@ -165,8 +176,19 @@ def named(names: Sequence[str]) -> str:
     return f"{shown}, …" if len(names) > _NAMED else shown or "none"
 
 
-def is_output(uri: str, options: StorageOptions | None) -> bool:
-    """Whether a job has written there."""
+def is_read_directly(uri: str, format_name: str, options: StorageOptions | None) -> bool:
+    """Whether `open_masks` reads it as it is: the output of a job, or Parquet by its name or by the format's."""
+    if format_name == "auto":
+        return uri.rstrip("/").endswith((".parquet", ".pq")) or _is_output(uri, options)
+    return format_name in ("maskmill", "parquet")
+
+
+def open_masks(key: str, uri: str, options: StorageOptions | None) -> MaskSource:
+    """The output of a job, or else a table of masks."""
+    return (OutputMasks if _is_output(uri, options) else TableMasks)(key, uri, options)
+
+
+def _is_output(uri: str, options: StorageOptions | None) -> bool:
     filesystem, path = open_filesystem(uri, options)
     return bool(filesystem.exists(f"{str(path).rstrip('/')}/{LOG}"))
 

@@ -75,7 +75,9 @@ def png_tree(folder: Path, videos: Drawn) -> Path:
             labels = np.zeros(SIZE_HW, np.uint8)
             for object_id, masks_THW in masks.items():
                 labels[masks_THW[frame]] = object_id
-            Image.fromarray(labels).save(folder / video_id / f"{frame:05}.png")
+            picture = Image.fromarray(labels, "P")
+            picture.putpalette([value for number in range(256) for value in (number, 255 - number, 40)])
+            picture.save(folder / video_id / f"{frame:05}.png")
     return folder
 
 
@@ -210,3 +212,26 @@ def test_a_truth_that_does_not_fit_is_named_with_the_remedy(
     pq.write_table(pa.table({"video_id": ["late"], "object_id": [1]}), tmp_path / "narrow.parquet")
     message = refused([output, f"truth={tmp_path / 'narrow.parquet'}"], capsys)
     assert "it lacks rle, frame_index or pts_seconds" in message
+
+
+def test_a_tree_of_palette_pictures_is_a_truth(folders: tuple[str, str], tmp_path: Path) -> None:
+    expected, _ = evaluate(folders, tmp_path / "table")
+    tree = png_tree(tmp_path / "Annotations", truth())
+    for word in ("format=davis", "format=auto"):
+        rows, _ = evaluate((folders[0], str(tree)), tmp_path / word, word)
+        assert {key: row["j_and_f"] for key, row in rows.items()} == {
+            key: row["j_and_f"] for key, row in expected.items()
+        }
+
+
+def test_labels_that_are_no_masks_are_refused_with_their_place(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("video_id,object_id,frame_index,x0,y0,x1,y1\nlate,1,0,3,4,30,20\n")
+    message = refused([f"output={folders[0]}", f"truth={boxes}", "format=boxes"], capsys)
+    assert "a mask is needed to be scored, and it is none" in message
+    assert "boxes.csv" in message
+    assert "format=nope: allowed are auto, boxes" in refused(
+        [f"output={folders[0]}", f"truth={boxes}", "format=nope"], capsys
+    )
