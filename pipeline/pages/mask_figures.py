@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Float64Array
 from pipeline.errors import StorageError
 from pipeline.quality.doubt import COLUMNS, Doubt, Ranking, Signals, SizeOf, signals
 from pipeline.quality.track_rows import TrackRows, whole_tracks
@@ -122,10 +121,10 @@ def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most
         found = signals(rows, size_of)
         figures.count(found, size_of)
         if is_whole:
-            ranking.add(found, _soundness(rows))
+            ranking.add(found)
     if not is_whole:
         for rows in _rows(job, _candidates(tracks)):
-            ranking.add(signals(rows, size_of), _soundness(rows))
+            ranking.add(signals(rows, size_of))
     figures.worst = [doubt for doubt in ranking.worst() if doubt.doubt >= WORTH_A_LOOK]
     figures.best = ranking.best()
     return figures
@@ -139,15 +138,6 @@ def _rows(job: JobTables, video_ids: Collection[str] | None) -> Iterator[TrackRo
         columns=list(COLUMNS), batch_size=1 << 16, batch_readahead=2, fragment_readahead=2, use_threads=False
     )
     return whole_tracks(scanner.to_batches())
-
-
-def _soundness(tracks: TrackRows) -> Float64Array:
-    """Mean predicted IoU of the visible rows; short tracks say less, so that a row is taken off."""
-    is_visible = tracks.column("area") > 0
-    num_visible = tracks.sums(is_visible)
-    iou = np.where(is_visible, tracks.column("predicted_iou").astype(np.float64), 0.0)
-    found: Float64Array = tracks.sums(iou) / np.maximum(num_visible, 1) - 0.5 / np.maximum(num_visible, 1)
-    return found
 
 
 def _some_videos(tracks: pa.Table, share: float) -> list[str]:

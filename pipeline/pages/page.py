@@ -43,6 +43,7 @@ def _environment() -> Environment:
         "name": name,
         "plainly": plainly,
         "number": number,
+        "compact": compact,
         "fixed": fixed,
         "percent": percent,
         "score": score,
@@ -84,6 +85,13 @@ def plainly(text: object, most: int = 4000) -> str:
 def number(value: float | None) -> str:
     """A count with thin spaces between thousands: `12 345`."""
     return _NOTHING if value is None else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def compact(value: float | None) -> str:
+    """A count that fits where little room is: from ten millions on in millions, `12.3 M`."""
+    if value is None or value < 10_000_000:
+        return number(value)
+    return f"{value / 1e6:.1f} M" if value < 1e10 else f"{value / 1e9:.1f} G"
 
 
 def fixed(value: float | None, digits: int = 2) -> str:

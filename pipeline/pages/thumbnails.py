@@ -129,7 +129,7 @@ def _pictures(
         image = _drawn(plain.pixels_HW3, mask_HW, cut, object_id)
         is_marked = frame == marked
         at = "" if plain.pts_seconds is None else f" · {plain.pts_seconds:.1f} s"
-        words = f"frame {frame}{at}{' · look here' if is_marked else ''}{'' if mask_HW.any() else ' · hidden'}"
+        words = f"{'look at ' if is_marked else ''}frame {frame}{at}{'' if mask_HW.any() else ' · hidden'}"
         alt = f"Frame {frame}: object {object_id} {'is outlined' if mask_HW.any() else 'is hidden'}"
         yield Thumbnail(data_uri(image), image.width, image.height, words, alt, is_marked)
 

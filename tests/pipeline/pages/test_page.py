@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.pages.charts import histogram, parts, timeline
-from pipeline.pages.page import duration, name, num_bytes, number, percent
+from pipeline.pages.page import compact, duration, name, num_bytes, number, percent
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,11 @@ def test_a_share_that_is_not_whole_does_not_look_whole() -> None:
         "100\u202f%",
     ]
     assert percent(math.nan) == percent(None) == "–"
+
+
+def test_a_large_count_is_short_where_little_room_is() -> None:
+    shown = [compact(count) for count in (9_999_999, 12_345_678, 10**10)]
+    assert shown == ["9\u202f999\u202f999", "12.3 M", "10.0 G"]
 
 
 def test_numbers_are_for_people() -> None:

@@ -148,7 +148,7 @@ def test_a_track_that_is_never_visible_is_neither_doubtful_nor_good() -> None:
     hide(rows, slice(None))
     ranking = Ranking(5)
     for tracks in whole_tracks(table(rows).to_batches()):
-        ranking.add(signals(tracks, lambda video_id: SIZE_HW), np.ones(1))
+        ranking.add(signals(tracks, lambda video_id: SIZE_HW))
     assert ranking.worst() == ranking.best() == []
 
 
@@ -174,7 +174,7 @@ def test_a_ranking_keeps_the_worst_and_the_best_of_a_stream() -> None:
     whole = {doubt.object_id: doubt.doubt for doubt in doubts(all_rows)}
     ranking = Ranking(6)
     for part in whole_tracks(all_rows.combine_chunks().to_batches(11)):
-        ranking.add(signals(part, lambda video_id: SIZE_HW), part.column("predicted_iou")[part.starts])
+        ranking.add(signals(part, lambda video_id: SIZE_HW))
     quality_of: dict[int, Any] = {number: rows["predicted_iou"][0] for number, rows in enumerate(tracks)}
     assert [whole[doubt.object_id] for doubt in ranking.worst()] == sorted(whole.values(), reverse=True)[:6]
     assert [doubt.object_id for doubt in ranking.best()] == sorted(quality_of, key=quality_of.__getitem__)[:-7:-1]
