@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from PIL import Image
 from pydantic import Field, field_validator
+from tqdm import tqdm
 
 from model import MediaError
 from pipeline import tables
@@ -77,7 +78,7 @@ class OverlayArguments(JobArguments):
     @field_validator("videos", "objects", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str | int) else value
+        return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
 
 
 HELP = f"""Draws the masks of a job onto its videos: a video each, or pictures.
@@ -158,7 +159,7 @@ class Painter:
             indexes = [index for index in indexes if _png(name, index) not in there]
             num_kept -= len(indexes)
         if not indexes and not num_kept:
-            raise ValueError(f"video {task.video_id!r} has no masks on the chosen frames")
+            raise ValueError(f"video {task.video_id!r} has no masks on the chosen frames; {clip.frames_in_words()}")
         beside = None
         if self._other is not None:
             assert arguments.beside is not None
@@ -215,7 +216,8 @@ def run(arguments: OverlayArguments) -> ExitCode:
         )
     faults = num_made = num_kept = 0
     with contextlib.ExitStack() as stack:
-        for drawn in _painters(arguments, stack)(tasks):
+        done = _painters(arguments, stack)(tasks)
+        for drawn in tqdm(done, total=len(tasks), unit=" videos", disable=None, leave=False):
             num_made, num_kept = num_made + drawn.num_made, num_kept + drawn.num_kept
             if drawn.fault:
                 faults += 1

@@ -84,7 +84,7 @@ class Clip:
         """The frame with rows that is nearest to a time of the file. Raises `ValueError` where times are unknown."""
         indexes, times = self._known_times()
         if not len(indexes) or np.isnan(times).all():
-            raise ValueError(f"video {self.video_id!r} has no frames with times; {self._frames_in_words()}")
+            raise ValueError(f"video {self.video_id!r} has no frames with times; {self.frames_in_words()}")
         return int(indexes[np.nanargmin(np.abs(times - seconds))])
 
     def track(self, object_id: int) -> Track:
@@ -103,6 +103,15 @@ class Clip:
                     f"object {object_id} of video {self.video_id!r} failed and has no masks: {row['message']}; correct "
                     "its prompts and run the same command with retry=failed"
                 )
+
+    def frames_in_words(self) -> str:
+        """Which of its frames have masks, or why none has."""
+        indexes = self.frame_indexes
+        if not len(indexes):
+            return "it has none at all: " + ", ".join(filter(None, (self.row["status"], self.row["message"])))
+        gaps = set(np.diff(indexes).tolist())
+        step = f", every {gaps.pop()}" if len(gaps) == 1 and gaps != {1} else ""
+        return f"those with masks are {indexes[0]} to {indexes[-1]}{step}"
 
     # Masks
 
@@ -209,7 +218,7 @@ class Clip:
         indexes = self.frame_indexes
         chosen = indexes[(indexes >= start) & (indexes < (np.inf if stop is None else stop))].tolist()
         if not chosen:
-            raise ValueError(f"video {self.video_id!r} has no masks from frame {start} on; {self._frames_in_words()}")
+            raise ValueError(f"video {self.video_id!r} has no masks from frame {start} on; {self.frames_in_words()}")
         drawn = self.drawn(chosen, object_ids=object_ids, look=self.look(labels=labels))
         frames = ((one.pixels_HW3, one.pts_seconds) for one in drawn)
         made, num_frames = film(frames, self.row["fps"], most_pixels=most_pixels, most_bytes=most_bytes)
@@ -236,7 +245,7 @@ class Clip:
         """Indexes of so many frames, from the first to the last with rows. Raises `ValueError` if it has none."""
         indexes = self.frame_indexes
         if not len(indexes):
-            raise ValueError(f"video {self.video_id!r} has no masks; {self._frames_in_words()}")
+            raise ValueError(f"video {self.video_id!r} has no masks; {self.frames_in_words()}")
         places = np.unique(np.linspace(0, len(indexes) - 1, num_frames).round().astype(int))
         return [int(indexes[place]) for place in places]
 
@@ -293,15 +302,7 @@ class Clip:
         return rows
 
     def _no_frame(self, frame_index: int) -> NotInJob:
-        return NotInJob(f"video {self.video_id!r} has no masks on frame {frame_index}; {self._frames_in_words()}")
-
-    def _frames_in_words(self) -> str:
-        indexes = self.frame_indexes
-        if not len(indexes):
-            return "it has none at all: " + ", ".join(filter(None, (self.row["status"], self.row["message"])))
-        gaps = set(np.diff(indexes).tolist())
-        step = f", every {gaps.pop()}" if len(gaps) == 1 and gaps != {1} else ""
-        return f"those with masks are {indexes[0]} to {indexes[-1]}{step}"
+        return NotInJob(f"video {self.video_id!r} has no masks on frame {frame_index}; {self.frames_in_words()}")
 
     def _objects_in_words(self) -> tuple[tuple[int, str], ...]:
         columns = ["object_id", "category", "num_visible", "num_masks", "status"]

@@ -24,7 +24,9 @@ from pipeline.config.job_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
 from pipeline.errors import ConfigError
+from pipeline.overlay import door
 from pipeline.records import WorkerEnd
+from tests.pipeline.notebook.conftest import Filmed, filmed
 from tests.support.fake_workers import item
 from tests.support.fragile_worker import fragile_worker
 from tests.support.gated_worker import Meeting
@@ -32,6 +34,8 @@ from tests.support.jobs import JobFolder, Tables, read_plainly
 from tests.support.media_server import media_server
 from tests.support.ray_workers import NoHub, NoModel, ScriptedWorker, SlowToStart
 from tests.support.waiting import wait_until
+
+__all__ = ["filmed"]
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
@@ -326,3 +330,12 @@ def test_actors_have_names_of_maskmill_that_differ_between_jobs(executors: list[
     names = ray.util.list_named_actors()
     assert len(set(names)) == 2
     assert all(re.fullmatch(r"maskmill-w0000-[0-9a-f]{8}", name) for name in names)
+
+
+def test_overlays_are_drawn_by_an_actor_as_in_this_process(cluster: str, filmed: Filmed, tmp_path: Path) -> None:
+    words = [f"output={filmed.uri}", "most_pixels=16"]
+    assert door([*words, f"to={tmp_path / 'ray'}", *ON_THE_CLUSTER, "cluster.actors=1"]) == 0
+    assert door([*words, f"to={tmp_path / 'here'}"]) == 0
+    drawn = {path.name: path.read_bytes() for path in (tmp_path / "ray").iterdir()}
+    assert len(drawn) == 3
+    assert drawn == {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
