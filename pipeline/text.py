@@ -7,8 +7,9 @@ import os
 import re
 import select
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -53,6 +54,53 @@ def say_at_once(line: str) -> None:
     with contextlib.suppress(OSError):
         if select.select([], [2], [], 0)[1]:
             os.write(2, f"{above}{line}\n".encode())
+
+
+class ProgressLine:
+    """How far a command is: `12 of 50 videos · 0:31 left`. On a terminal one line is rewritten each second.
+
+    Elsewhere a line is written every 10 seconds. `num_done` were done before the command began.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        noun: str,
+        num_done: int = 0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._noun = total, noun
+        self._num_before = self._num_done = num_done
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._is_terminal = self._stream.isatty()
+        self._began = clock()
+        self._next_line = self._began + (1.0 if self._is_terminal else 10.0)
+
+    def advance(self, count: int) -> None:
+        """So many more are done; a line is written if it is time for one."""
+        self._num_done += count
+        now = self._clock()
+        if now >= self._next_line:
+            self._next_line = now + (1.0 if self._is_terminal else 10.0)
+            self._write(now)
+
+    def close(self) -> None:
+        """End the line on a terminal."""
+        if self._is_terminal and self._clock() - self._began >= 1.0:
+            print(file=self._stream)
+
+    def _write(self, now: float) -> None:
+        new = self._num_done - self._num_before
+        left = int((now - self._began) / new * (self._total - self._num_done)) if new else None
+        time_left = "" if left is None else f" · {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+        line = printable(f"{self._num_done} of {counted(self._total, self._noun)}{time_left}", self._stream)
+        with contextlib.suppress(OSError):
+            if self._is_terminal:
+                print(f"\r\x1b[K{line}", end="", file=self._stream, flush=True)
+            else:
+                print(line, file=self._stream, flush=True)
 
 
 def printable(text: str, stream: TextIO) -> str:

@@ -6,13 +6,15 @@ before its mark is there, and nothing of the export before its manifest is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from model import MediaError
 from pipeline import tables
 from pipeline.config.fields import Group
 from pipeline.errors import ConfigError, UnusableStore
@@ -23,8 +25,11 @@ from pipeline.formats.plan import Plan, Task, make_plan
 from pipeline.formats.registry import load
 from pipeline.formats.selection import Content, Selection
 from pipeline.formats.source import ExportVideo, MaskSource
+from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.scratch import WorkerFolder
 from pipeline.tables import JobTables
+from pipeline.text import ProgressLine, counted
 
 _log = logging.getLogger(__name__)
 _RECORDS = "manifest_videos"
@@ -62,16 +67,21 @@ class PartDone(NamedTuple):
 
 
 class PartWriter:
-    """Writes one part after the other in one process."""
+    """Writes one part after the other in one process, with a folder of its own in `spool_dir` on local disk.
+
+    Folders that killed writers and workers left are deleted first.
+    """
 
     def __init__(self, job: ExportJob, opened: JobTables | None = None) -> None:
         self._job = job
         self._writer = load(job.format_name).make(job.options)
         opened = opened or tables.open(job.output, job.storage_options)
-        self._source = MaskSource(opened, job.content, job.selection.min_area, job.spool_dir, job.storage_options)
+        with spool_errors(Path(job.spool_dir or tempfile.gettempdir())):
+            self._folder = WorkerFolder(job.spool_dir)
+        self._source = MaskSource(opened, job.content, job.selection.min_area, self._folder.path, job.storage_options)
 
     def work(self, task: Task) -> PartDone:
-        """Write a part and mark it as written. Raises what the writer raises; a video's file that fails is named."""
+        """Write a part and mark it as written. Raises what the writer raises."""
         losses, counts = Losses(), {"videos": 0, "masks": 0, "frames": 0}
         with PartFolder(self._job.folder, task.number) as out:
 
@@ -86,23 +96,15 @@ class PartWriter:
                     counts["masks"] += video.planned.num_masks
                     counts["frames"] += len(video.frame_indexes)
 
-            try:
-                self._writer.write_part(each(), out)
-            except MediaError as error:
-                raise ConfigError(
-                    f"{error}. Name the folder of the videos with videos_root=, or give frames=none"
-                ) from error
-            except ValueError as error:
-                if type(error).__name__ == "OtherFile":
-                    raise ConfigError(str(error)) from error
-                raise
+            self._writer.write_part(each(), out)
             if counts["videos"] != len(task.videos):
                 raise AssertionError(f"{self._job.format_name} has written {counts['videos']} videos of a part")
             out.finish({"lost": losses.as_document(), "counts": counts, "split": task.videos[0].split})
         return PartDone(task.number, counts["videos"], counts["masks"])
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Delete the folder."""
+        self._folder.close()
 
 
 class PartWriters(Protocol):
@@ -121,8 +123,8 @@ class OnePartWriter:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[PartDone]:
         """See `PartWriters`."""
-        writer = PartWriter(self._job, self._opened)
-        yield from map(writer.work, tasks)
+        with contextlib.closing(PartWriter(self._job, self._opened)) as writer:
+            yield from map(writer.work, tasks)
 
 
 class Exported(NamedTuple):
@@ -171,12 +173,14 @@ def export(
 def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> None:
     done = folder.parts_done()
     if done:
-        _log.info("%d parts are written already: going on", len(done))
-    num_videos = sum(part["counts"]["videos"] for part in done.values())
+        _log.info("%s written already: going on with the others", counted(len(done), "part"))
+    line = ProgressLine(plan.num_videos, "video", sum(part["counts"]["videos"] for part in done.values()))
     left = (task for task in plan.tasks(part_masks, _MOST_VIDEOS) if task.number not in done)
-    for part in writers.run(left):
-        num_videos += part.num_videos
-        _log.info("%d of %d videos are written", num_videos, plan.num_videos)
+    try:
+        for part in writers.run(left):
+            line.advance(part.num_videos)
+    finally:
+        line.close()
 
 
 def folder_of(uri: str, storage_options: dict[str, Any] | None, spool_dir: str | None) -> ExportFolder:

@@ -9,9 +9,8 @@ Legend: H, W pixels of the video as displayed; T labeled frames.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model import MediaError
 from pipeline.arrays import Float64Array, Int64Array, UInt8Array
 from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.losses import Losses, LostMask
@@ -122,7 +122,7 @@ class ExportVideo:
     def images(self) -> Iterator[tuple[int, UInt8Array]]:
         """Each labeled frame as uint8 RGB `[H, W, 3]`, upright as its masks are, in the order of the file.
 
-        Raises `MediaError` where the file is gone, and `OtherFile` where another one lies in its place.
+        Raises `ConfigError` where the file is gone, or another one lies in its place.
         """
         first = last = ""
         for frame_index, pixels_HW3 in self._images(self.frame_indexes.tolist()):
@@ -135,9 +135,10 @@ class ExportVideo:
     def image_names(self) -> tuple[str, ...]:
         """The files of a video that is a folder of images, in the order of all its frames; none for a video in a file.
 
-        Raises `MediaError` where it is gone.
+        Raises `ConfigError` where it is gone.
         """
-        return self._source(self.planned, self.content.videos_root).image_names()
+        with self._file_errors():
+            return self._source(self.planned, self.content.videos_root).image_names()
 
     def hash_frames(self) -> None:
         """Find the hashes of the first and the last frame, unless `images` has come across them."""
@@ -151,8 +152,22 @@ class ExportVideo:
         for place in np.searchsorted(self.frame_indexes, frame_indexes).tolist():
             index, pts = int(self.frame_indexes[place]), float(self.pts[place])
             wanted[FramePosition(index, None) if np.isnan(pts) else FramePosition(None, pts)] = index
-        for position, pixels_HW3 in self._source(self.planned, self.content.videos_root).frames(list(wanted)):
-            yield wanted[position], pixels_HW3
+        with self._file_errors():
+            for position, pixels_HW3 in self._source(self.planned, self.content.videos_root).frames(list(wanted)):
+                yield wanted[position], pixels_HW3
+
+    @contextmanager
+    def _file_errors(self) -> Iterator[None]:
+        """Have an error of the video's file say what can be done about it."""
+        from pipeline.notebook.source_frames import OtherFile
+
+        try:
+            yield
+        except (MediaError, OtherFile) as error:
+            raise ConfigError(
+                f"{error}. Name the folder of the videos with videos_root=, leave this video out with "
+                f"\"where=video_id != '{self.video_id}'\", or give frames=none"
+            ) from error
 
     def _rows(self, start: int, end: int) -> Iterator[MaskRow]:
         for first in range(start, end, _BATCH_ROWS):
@@ -160,7 +175,7 @@ class ExportVideo:
 
 
 class MaskSource:
-    """Reads the videos of a part. `spool_dir` on local disk takes the rows of large parts.
+    """Reads the videos of a part. `folder` on local disk takes the rows of a part from `bytes_in_memory` on.
 
     `storage_options` are those of the job, for the files of the videos.
     """
@@ -170,25 +185,24 @@ class MaskSource:
         job: JobTables,
         content: Content,
         min_area: int,
-        spool_dir: str | None,
+        folder: Path,
         storage_options: StorageOptions | None,
+        bytes_in_memory: int = _BYTES_IN_MEMORY,
     ) -> None:
         self._job = job
         self._storage_options = storage_options
         self._content = content
         self._min_area = min_area
-        self._spool_dir = spool_dir
+        self._folder = folder
+        self._bytes_in_memory = bytes_in_memory
 
     def videos(self, planned: Sequence[PlannedVideo]) -> Iterator[ExportVideo]:
         """These videos, in their order. Each is valid until all were handed out.
 
         Raises `StorageError` if a video was labeled anew since the plan was made.
         """
-        with ExitStack() as stack:
-            place = Path(self._spool_dir or tempfile.gettempdir())
-            with spool_errors(place):
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maskmill-", dir=place)))
-            rows = self._read([video.video_id for video in planned], folder)
+        with _Spool(self._folder, self._bytes_in_memory) as spool:
+            rows = self._read([video.video_id for video in planned], spool)
             ranges = _ranges(rows["video_id"])
             for video in planned:
                 start, end = ranges.get(video.video_id, (0, 0))
@@ -200,18 +214,16 @@ class MaskSource:
                     )
                 yield ExportVideo(video, rows.slice(start, end - start), self._content, self._min_area, self._file)
 
-    def _read(self, video_ids: Sequence[str], folder: Path) -> pa.Table:
+    def _read(self, video_ids: Sequence[str], spool: _Spool) -> pa.Table:
         for _ in range(_READS):
-            spool = _Spool(folder)
+            spool.clear()
             try:
                 scanner = self._job.masks(video_ids).scanner(
                     columns=COLUMNS, batch_size=8192, batch_readahead=1, fragment_readahead=1, use_threads=False
                 )
                 for batch in scanner.to_batches():
-                    with spool_errors(folder):
-                        spool.add(batch)
-                with spool_errors(folder):
-                    return spool.table(scanner.projected_schema)
+                    spool.add(batch)
+                return spool.table(scanner.projected_schema)
             except FileNotFoundError:  # a compaction has replaced segments meanwhile
                 self._job.refresh()
         raise StorageError("segments vanish while they are read. Try again.")
@@ -224,31 +236,48 @@ class MaskSource:
 
 
 class _Spool:
-    """Rows in memory, or from `_BYTES_IN_MEMORY` on in a file that is mapped."""
+    """Rows in memory, or those beyond `bytes_in_memory` in a file that is mapped and deleted in the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bytes_in_memory: int) -> None:
+        self._folder = folder
         self._path = folder / "rows.arrow"
+        self._most = bytes_in_memory
         self._batches: list[pa.RecordBatch] = []
         self._num_bytes = 0
         self._writer: Any = None
 
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        if self._writer is not None:
+            self._writer.close()
+            self._path.unlink(missing_ok=True)
+        self._batches, self._num_bytes, self._writer = [], 0, None
+
     def add(self, batch: pa.RecordBatch) -> None:
-        if not batch.num_rows:
-            return
+        """Take these rows."""
         self._num_bytes += batch.nbytes
         self._batches.append(batch)
-        if self._num_bytes > _BYTES_IN_MEMORY:
-            if self._writer is None:
-                self._writer = pa.ipc.new_file(str(self._path), batch.schema)
-            for one in self._batches:
-                self._writer.write_batch(one)
+        if self._num_bytes > self._most:
+            with spool_errors(self._folder):
+                if self._writer is None:
+                    self._writer = pa.ipc.new_file(str(self._path), batch.schema)
+                for one in self._batches:
+                    self._writer.write_batch(one)
             self._batches, self._num_bytes = [], 0
 
     def table(self, schema: pa.Schema) -> pa.Table:
+        """All rows."""
         parts = []
         if self._writer is not None:
-            self._writer.close()
-            parts.append(pa.ipc.open_file(pa.memory_map(str(self._path))).read_all())
+            with spool_errors(self._folder):
+                self._writer.close()
+                parts.append(pa.ipc.open_file(pa.memory_map(str(self._path))).read_all())
         parts.append(pa.Table.from_batches(self._batches, schema))
         return pa.concat_tables(parts)
 

@@ -1,0 +1,171 @@
+"""A video as writers get it: its rows by track and by frame, painted, in bounded memory; and the manifest of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from pipeline import tables
+from pipeline.errors import ConfigError
+from pipeline.formats.plan import Plan, make_plan
+from pipeline.formats.selection import Content, Selection, split_of
+from pipeline.formats.source import ExportVideo, MaskSource
+from tests.pipeline.formats.conftest import FILMED, DrawnJob
+from tests.scale.exports import write_job as write_large_job
+from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
+
+Export = Callable[..., Path]
+
+
+def _opened(
+    drawn: DrawnJob, folder: Path, content: Content | None = None, bytes_in_memory: int = 1 << 20, min_area: int = 0
+) -> tuple[Plan, MaskSource]:
+    job = tables.open(drawn.uri)
+    source = MaskSource(job, content or Content(), min_area, folder, None, bytes_in_memory)
+    return make_plan(job, Selection()), source
+
+
+def _masks(video: ExportVideo) -> dict[tuple[str, int, int], np.ndarray]:
+    return {
+        (video.video_id, row.object_id, row.frame_index): coco.decode(row.rle).astype(bool)
+        for _, rows in video.by_track()
+        for row in rows
+    }
+
+
+@pytest.mark.parametrize("bytes_in_memory", [1 << 20, 0])
+def test_rows_by_track_and_by_frame_are_those_of_the_job(drawn: DrawnJob, tmp_path: Path, bytes_in_memory: int) -> None:
+    plan, source = _opened(drawn, tmp_path, bytes_in_memory=bytes_in_memory)
+    drawn_videos = {video.video_id: video for video in USUAL}
+    found = {}
+    for video in source.videos(list(plan.each())):
+        assert (tmp_path / "rows.arrow").exists() == (bytes_in_memory == 0)
+        by_track = _masks(video)
+        by_frame = {
+            (video.video_id, row.object_id, frame_index): coco.decode(row.rle).astype(bool)
+            for frame_index, rows in video.by_frame()
+            for row in rows
+        }
+        assert by_track.keys() == by_frame.keys()
+        assert [frame_index for frame_index, _ in video.by_frame()] == drawn_videos[video.video_id].frames
+        assert video.size_hw == (HEIGHT, WIDTH)
+        found |= by_track
+    expected = {key: mask for key, mask in drawn.truth.items() if key[:2] != ("c", 5)}  # which is never visible
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[key], expected[key]) for key in found)
+    assert not list(tmp_path.iterdir())
+
+
+def test_masks_below_the_least_area_count_as_hidden(drawn: DrawnJob, tmp_path: Path) -> None:
+    plan, source = _opened(drawn, tmp_path, min_area=425)
+    for video in source.videos(list(plan.each())):
+        for key, mask in _masks(video).items():
+            expected = drawn.truth[key]
+            np.testing.assert_array_equal(mask, expected if expected.sum() >= 425 else np.zeros_like(expected))
+
+
+def _painted_by_hand(video: DrawnVideo, truth: dict, frame_index: int, order: str) -> np.ndarray:
+    """The rule in words, for each pixel: the best object that has it."""
+    labels = np.zeros((HEIGHT, WIDTH), int)
+    best = np.full((HEIGHT, WIDTH), -np.inf)
+    for number, object_id in enumerate(sorted(video.objects), 1):
+        mask = truth.get((video.video_id, object_id, frame_index))
+        if mask is None:
+            continue
+        value = 5.0 + (object_id + frame_index) % 3 if order == "score" else -object_id
+        wins = mask & (value > best)
+        labels[wins], best[wins] = number, value
+    return labels
+
+
+@pytest.mark.parametrize("order", ["score", "id"])
+def test_a_pixel_goes_to_one_object_and_the_others_are_told_what_they_lose(
+    drawn: DrawnJob, tmp_path: Path, order: str
+) -> None:
+    plan, source = _opened(drawn, tmp_path, Content(overlap=order))
+    clip = next(video for video in USUAL if video.video_id == "clip-1")
+    for video in source.videos([one for one in plan.each() if one.video_id == "clip-1"]):
+        numbers = {track.object_id: track.number for track in video.tracks}
+        lost = {}
+        for frame_index, labels in video.painted():
+            np.testing.assert_array_equal(labels, _painted_by_hand(clip, drawn.truth, frame_index, order))
+            for object_id in clip.objects:
+                mask = drawn.truth.get((clip.video_id, object_id, frame_index), np.zeros((1, 1), bool))
+                kept = labels == numbers[object_id]
+                if mask.any() and kept.sum() < mask.sum():
+                    lost[object_id, frame_index] = kept.sum() / mask.sum()
+        document = video.losses.as_document()["overlap"]
+        assert len(lost) > 1
+        assert document["masks"] == len(lost)
+        assert document["iou_mean"] == pytest.approx(np.mean(list(lost.values())))
+        worst = {(one["object_id"], one["frame_index"]): one["iou"] for one in document["worst"]}
+        assert worst == pytest.approx(lost)
+        assert document["iou_min"] == pytest.approx(min(lost.values()))
+
+
+def test_overlaps_can_be_refused(drawn: DrawnJob, tmp_path: Path) -> None:
+    plan, source = _opened(drawn, tmp_path, Content(overlap="refuse"))
+    (video,) = source.videos([one for one in plan.each() if one.video_id == "clip-1"])
+    with pytest.raises(ConfigError, match=r"video 'clip-1': frame 1: the masks of objects 3 and 7 overlap on \d+ pix"):
+        list(video.painted())
+
+
+def test_the_manifest_tells_frames_by_time_and_by_hash(export_filmed: Export, filmed: DrawnJob) -> None:
+    folder = export_filmed("coco", "hash_frames=true")
+    (line,) = (json.loads(text) for text in (folder / "manifest_videos.jsonl").read_text().splitlines())
+    video = tables.open(filmed.uri).videos().to_pylist()[0]
+    with av.open(video["uri"]) as container:
+        frames = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    first, last = (frames[index] for index in (FILMED.frames[0], FILMED.frames[-1]))
+    assert (line["first_pts_seconds"], line["last_pts_seconds"]) == pytest.approx((first[0], last[0]))
+    assert line["first_frame_sha256"] == hashlib.sha256(first[1].tobytes()).hexdigest()
+    assert line["last_frame_sha256"] == hashlib.sha256(last[1].tobytes()).hexdigest()
+    assert (line["num_frames"], line["frame_step"]) == (len(FILMED.frames), FILMED.stride)
+
+
+def test_the_manifest_says_what_made_the_masks_what_is_left_out_and_where_it_went(export: Export) -> None:
+    manifest = json.loads((export("coco", "splits.train=0.5", "splits.val=0.5") / "manifest.json").read_text())
+    assert manifest["weights"] == ["mini"]
+    assert manifest["config_hashes"] == ["f"]
+    assert manifest["categories"] == {"cat": 1, "dog": 2, "object": 3}
+    assert manifest["counts"] == {"videos": 3, "tracks": 5, "masks": 26, "frames": 16}
+    assert sum(manifest["splits"].values()) == 3
+    assert manifest["left_out"] == {
+        "videos that failed": {"count": 1, "first": ["video 'broken': no file"]},
+        "tracks that failed": {"count": 1, "first": ["object 9 of video 'c': no such frame"]},
+        "tracks that are never visible": {"count": 1, "first": ["object 5 of video 'c'"]},
+    }
+
+
+def test_a_video_stays_in_its_split_and_shares_are_what_was_asked_for() -> None:
+    shares = {"train": 0.8, "val": 0.15, "test": 0.05}
+    splits = [split_of(f"video-{number}", shares) for number in range(4000)]
+    for name, share in shares.items():
+        assert splits.count(name) / 4000 == pytest.approx(share, abs=0.02)
+    # A larger share of train takes videos from others and gives none away.
+    more = [split_of(f"video-{number}", {"train": 0.9, "val": 0.1}) for number in range(4000)]
+    assert all(after == "train" for before, after in zip(splits, more, strict=True) if before == "train")
+
+
+def test_rows_of_a_long_video_are_handed_out_without_holding_them(tmp_path: Path) -> None:
+    write_job(tmp_path, (DrawnVideo("a", {1: "cat"}),), broken=())
+    peaks = []
+    for num_masks in (4_000, 12_000):
+        folder = tmp_path / str(num_masks)
+        folder.mkdir()
+        job = tables.open(write_large_job(folder, str(tmp_path / "job"), 1, num_masks).uri)
+        source = MaskSource(job, Content(), 0, folder, None, bytes_in_memory=0)
+        for video in source.videos(list(make_plan(job, Selection()).each())):
+            before = sys.getallocatedblocks()
+            rows = chain((row for _, found in video.by_track() for row in found), video.by_frame())
+            peaks.append(max(sys.getallocatedblocks() for place, _ in enumerate(rows) if place % 64 == 0) - before)
+    assert peaks[1] < 1.5 * peaks[0], "Python objects that live at the same time"
