@@ -15,13 +15,13 @@ from pipeline.command import ExitCode, describe_arguments, main
 from pipeline.config.columns_config import BoxFormat, OptionalColumn
 from pipeline.config.fields import AsTyped, Group
 from pipeline.config.job_config import OptionalLocalPlace, OptionalPlace, Place
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.label import ReadOptions
 from pipeline.formats.label_prompts import Account, Destination, Wishes, write_prompts
 from pipeline.formats.label_videos import LabelVideos
 from pipeline.formats.labels import FORMATS, read_labels
 from pipeline.packages import leave_current_folder
-from pipeline.redact import redact_uri
+from pipeline.redact import redact, redact_uri
 from pipeline.text import counted, say
 
 
@@ -115,8 +115,9 @@ HELP = f"""Makes a table of prompts from labels of other formats, for prompts= o
 The formats:
 {{formats}}
 
-The table is whole or absent. Its columns object_key, score and source say which label a prompt was: what the format
-called the object, its score, and the file and entry; keep_columns=[object_key,score] of pipeline.run carries them on.
+The table is whole or absent. Its columns video_key, object_key, score and source say which label a prompt was: what
+the format calls video and object, its score, and the file and entry. keep_columns=[object_key,score] of pipeline.run
+carries them on.
 
 Exit codes:
   {ExitCode.DONE}   The table is written.
@@ -156,6 +157,12 @@ def run(arguments: PromptsArguments) -> ExitCode:
             account = write_prompts(labels, videos, wishes, Destination(arguments.to, options, Path(folder)))
         except ValueError as error:
             raise ConfigError(str(error)) from error
+        except OSError as error:
+            raise StorageError(
+                f"{redact_uri(arguments.to)}: {redact(str(error))}; nothing is written: free some space, or give "
+                "spool_dir= on another disk, and run the same command again",
+                transient=False,
+            ) from error
     say("\n".join(_summary(account, redact_uri(arguments.to), time.monotonic() - started)))
     return ExitCode.DONE
 

@@ -18,12 +18,14 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as coco
 
-from pipeline.arrays import BoolArray
+from pipeline.arrays import BoolArray, Int64Array
 from pipeline.errors import ConfigError
 from pipeline.masks.rle import compress, decode_rle, parse_counts
 from pipeline.storage.uris import StorageOptions
 
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
+
+_MOST_CHARACTERS = 7  # of one run: 35 bits, more than the pixels of any mask
 
 SizeHW = tuple[int, int]
 ObjectKey = int | str
@@ -183,7 +185,7 @@ def mask_of_rle(value: Any, size_hw: SizeHW | None = None) -> LabelMask | None:
         raise ValueError(f"the mask's size is {[height, width]} (height, width), that of its picture {list(size_hw)}")
     counts = value["counts"]
     if isinstance(counts, str | bytes):
-        runs = parse_counts(counts, height * width)
+        runs = _runs(counts, height * width)
         code = counts if isinstance(counts, str) else counts.decode("ascii")
     else:
         runs = np.asarray(counts)
@@ -193,6 +195,32 @@ def mask_of_rle(value: Any, size_hw: SizeHW | None = None) -> LabelMask | None:
             raise ValueError(f"counts of a mask covers {int(runs.sum())} pixels, its size has {height * width}")
         code = compress(runs.astype(np.int64)).decode("ascii")
     return LabelMask((height, width), code) if runs[1::2].any() else None
+
+
+def _runs(counts: str | bytes, num_pixels: int) -> Int64Array:
+    """As `parse_counts`, by a few operations on the whole code, because a loop over characters takes twice as long.
+
+    What is not plainly right goes to `parse_counts`, which says what is wrong.
+    """
+    code = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    digits = np.frombuffer(code, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(digits & 32 == 0)
+    if not len(ends) or ends[-1] != len(digits) - 1 or digits.min() < 0 or digits.max() > 63:
+        return parse_counts(counts, num_pixels)
+    starts = np.append(0, ends[:-1] + 1)
+    lengths = ends - starts + 1
+    places = np.arange(len(digits)) - np.repeat(starts, lengths)
+    if lengths.max() > _MOST_CHARACTERS:
+        return parse_counts(counts, num_pixels)
+    runs: Int64Array = np.add.reduceat((digits & 31) << (5 * places), starts)
+    runs -= np.where(digits[ends] & 16, 1 << (5 * lengths), 0)
+    runs[1::2], runs[2::2] = (
+        np.cumsum(runs[1::2]),
+        np.cumsum(runs[2::2]),
+    )  # each is told as more than the one two before
+    if runs.min() < 0 or runs.sum() != num_pixels:
+        return parse_counts(counts, num_pixels)
+    return runs
 
 
 def _is_size(size: Any) -> bool:

@@ -43,6 +43,8 @@ class LabelFiles:
         filesystem, path = open_filesystem(self.uri, self.storage_options)
         path = path.rstrip("/") or path
         if filesystem.isfile(path):
+            if path.lower().endswith((".zip", ".tar", ".gz", ".7z")):
+                raise InputError(f"{self.key}: {self.shown} is an archive; unpack it, and name the folder")
             return False, posixpath.dirname(path), (posixpath.basename(path),)
         found = [str(name)[len(path) :].strip("/") for name in filesystem.find(path)]
         names = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]

@@ -28,7 +28,7 @@ from pipeline.inputs.write import prompts_table, write_tables
 from pipeline.storage.uris import StorageOptions
 from pipeline.text import counted
 
-_FURTHER = ("pts_seconds", "object_key", "score", "source")
+_FURTHER = ("pts_seconds", "video_key", "object_key", "score", "source")
 
 UnknownVideos = Literal["refuse", "skip"]
 
@@ -98,7 +98,7 @@ def write_prompts(labels: Iterable[Label], videos: LabelVideos, wishes: Wishes, 
             "score, or else the largest, counts"
         )
     _warn_of_numbers(columns, videos, account)
-    account.num_prompts = write_tables(to.uri, _tables(spool, columns, chosen, wishes), to.storage_options)
+    account.num_prompts = write_tables(to.uri, _tables(spool, columns, chosen, wishes, videos), to.storage_options)
     return account
 
 
@@ -223,16 +223,24 @@ def _warn_of_numbers(columns: LabelColumns, videos: LabelVideos, account: Accoun
             "of these labels were taken as they are"
         )
     positions = columns.positions
+    step = int(np.gcd.reduce(positions.astype(np.int64))) if videos.has_numbers_of_names else 1
+    if step > 1 and len(np.unique(positions)) > 2:
+        account.warnings.append(
+            f"the numbers in the names of pictures are multiples of {step}, and were taken for numbers of frames: if "
+            "the video is the folder of these pictures alone, name that folder by videos="
+        )
     if len(positions) > 1 and positions.min() == 1 and len(np.unique(positions)) > 1:
         account.warnings.append(
             "no label is on frame 0 and some are on frame 1: if the format counts frames from 1, give first_frame=1"
         )
 
 
-def _tables(spool: LabelSpool, columns: LabelColumns, chosen: Int64Array, wishes: Wishes) -> Iterator[pa.Table]:
+def _tables(
+    spool: LabelSpool, columns: LabelColumns, chosen: Int64Array, wishes: Wishes, videos: LabelVideos
+) -> Iterator[pa.Table]:
     """The table in parts, sorted by video, object and frame."""
     ids = ids_of_labels(columns, chosen, ids_of_objects(spool.object_keys))
-    video_ids = spool.video_ids
+    video_ids, names = spool.video_ids, videos.names_by_id()
     ranks = np.empty(len(video_ids), dtype=np.int64)
     ranks[sorted(range(len(video_ids)), key=video_ids.__getitem__)] = np.arange(len(video_ids))
     order = np.lexsort((columns.positions[chosen], ids, ranks[columns.videos[chosen]]))
@@ -241,7 +249,7 @@ def _tables(spool: LabelSpool, columns: LabelColumns, chosen: Int64Array, wishes
     for rows in spool.rows(chosen):
         part = ids[start : start + len(rows)].tolist()
         start += len(rows)
-        found = [_row(row, object_id, spool, wishes.kind) for row, object_id in zip(rows, part, strict=True)]
+        found = [_row(row, object_id, spool, wishes.kind, names) for row, object_id in zip(rows, part, strict=True)]
         # A table of prompts has one column of boxes.
         if spool.has_fractions:
             yield prompts_table(found, ("box_xyxyn", *_FURTHER)).drop_columns(["box_xyxy"])
@@ -249,17 +257,21 @@ def _tables(spool: LabelSpool, columns: LabelColumns, chosen: Int64Array, wishes
             yield prompts_table(found, _FURTHER)
 
 
-def _row(row: Mapping[str, Any], object_id: int, spool: LabelSpool, kind: str) -> dict[str, Any]:
+def _row(
+    row: Mapping[str, Any], object_id: int, spool: LabelSpool, kind: str, names: Mapping[str, str]
+) -> dict[str, Any]:
+    video_id = spool.video_ids[row["video"]]
     try:
         values = prompt_values(row, kind, in_fractions=spool.has_fractions)
     except ValueError as error:
         raise InputError(f"{row['place']}: {error}") from error
     return {
-        "video_id": spool.video_ids[row["video"]],
+        "video_id": video_id,
         "object_id": object_id,
         "frame_index": row["frame_index"],
         "pts_seconds": row["pts_seconds"],
         "category": row["category"],
+        "video_key": names.get(video_id),
         "object_key": None if row["object"] < 0 else str(spool.object_keys[row["object"]][1]),
         "score": row["score"],
         "source": row["place"],

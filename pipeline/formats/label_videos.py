@@ -47,6 +47,7 @@ class LabelVideos:
         self._names: dict[str, str | None] = {}
         self._facts: dict[str, VideoFacts | None] = {}
         self.has_ranges = False
+        self.has_numbers_of_names = False
         self.num_not_opened = 0
         if videos is not None:
             self._read(videos)
@@ -97,6 +98,10 @@ class LabelVideos:
         if others:
             raise ValueError(f"{others[0]!r} and {name!r} would both be video {alike[0]!r}; rename one of them")
         return alike[0]
+
+    def names_by_id(self) -> dict[str, str]:
+        """What the labels call each video that they named."""
+        return {video_id: name for name, video_id in self._names.items() if video_id is not None}
 
     def unknown(self, name: str) -> str:
         """What to say of a name that no video has."""
@@ -156,6 +161,7 @@ class LabelVideos:
                     f"the name {frame.file_name!r} of the picture has no number, so that its frame is unknown"
                 )
             number = found - first_number
+            self.has_numbers_of_names = True
         if number < 0:
             raise ValueError(f"frame {number}: frames count from 0 here; correct first_frame, or the frame")
         if facts is not None and facts.num_frames is not None and number >= facts.num_frames:

@@ -30,7 +30,7 @@ def ids_of_objects(object_keys: Sequence[tuple[int, ObjectKey]]) -> Int64Array:
         if all(isinstance(key, int) and 0 <= key <= _MOST for key in keys):
             ids[numbers] = keys
             continue
-        ranked = sorted(numbers, key=lambda number: _natural(str(object_keys[number][1])))
+        ranked = sorted(numbers, key=lambda number: _natural(object_keys[number][1]))
         ids[ranked] = np.arange(1, len(ranked) + 1)
     return ids
 
@@ -51,5 +51,7 @@ def ids_of_labels(columns: LabelColumns, chosen: Int64Array, object_ids: Int64Ar
     return ids
 
 
-def _natural(key: str) -> list[tuple[int, int, str]]:
+def _natural(key: ObjectKey) -> list[tuple[int, int, str]]:
+    if isinstance(key, int):
+        return [(0, key, "")]
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in _NUMBER.split(key) if part]

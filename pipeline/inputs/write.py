@@ -8,12 +8,15 @@ import posixpath
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.redact import redact_uri
+from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
 Row = Mapping[str, Any]
@@ -51,6 +54,7 @@ _MORE_OF_PROMPTS = pa.schema(
         *list(VIDEOS)[1:],
         *_MORE_OF_VIDEOS,
         # What an importer tells of a label. No job reads them, unless `keep_columns` names them.
+        pa.field("video_key", pa.string()),
         pa.field("object_key", pa.string()),
         pa.field("score", pa.float64()),
         pa.field("source", pa.string()),
@@ -113,7 +117,7 @@ def _named_at_the_end(uri: str, storage_options: StorageOptions | None) -> Itera
         aside = Path(folder) / "table.parquet"
         yield aside
         filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
-        filesystem.put_file(str(aside), path)
+        Backoff().run(f"writing {redact_uri(uri)}", partial(filesystem.put_file, str(aside), path))
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pycocotools import mask as coco
 
 from model import BoxPrompt, PointPrompt
+from pipeline.formats.labels import FORMATS
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.mask_prompts import RleMask
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
+from pipeline.inputs.write import write_file
 from pipeline.prompts import door
+from pipeline.storage.uris import open_filesystem
 from pipeline.video.encode import encode_mp4
 
 SIZE = (24, 32)
@@ -181,3 +187,93 @@ def test_a_full_store_leaves_no_half_table(tmp_path: Path) -> None:
     assert imported(source, to, "format=coco") == 2
     assert to.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.json", "p.parquet"]
+
+
+def test_a_store_gets_the_table_as_a_whole(tmp_path: Path) -> None:
+    source = coco_file(tmp_path, [BOX])
+    folder = f"memory://{tmp_path}"
+    write_file(f"{folder}/labels.json", source.read_bytes())
+    write_file(f"{folder}/broken.json", source.read_bytes()[:-30])
+    assert door([f"from={folder}/labels.json", f"to={folder}/deep/p.parquet", "format=coco"]) == 0
+    assert [row["video_id"] for row in pq.read_table(io.BytesIO(_read(f"{folder}/deep/p.parquet"))).to_pylist()] == [
+        "cup"
+    ]
+    assert door([f"from={folder}/broken.json", f"to={folder}/q.parquet", "format=coco"]) == 2
+    with pytest.raises(FileNotFoundError):
+        _read(f"{folder}/q.parquet")
+
+
+def _read(uri: str) -> bytes:
+    filesystem, path = open_filesystem(uri)
+    content: bytes = filesystem.cat_file(path)
+    return content
+
+
+def test_what_a_full_disk_stops_is_told_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = coco_file(tmp_path, [BOX])
+    to = tmp_path / "file" / "p.parquet"
+    to.parent.write_text("no folder")
+    assert imported(source, to, "format=coco") == 1
+    assert "nothing is written: free some space, or give spool_dir=" in capsys.readouterr().err
+
+
+def test_labels_of_a_folder_of_pictures_are_found_by_name_and_those_of_a_film_by_number(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("00000", "00005", "00010")
+    for name in names:
+        (tmp_path / "frames" / "cup").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / "frames" / "cup" / f"{name}.jpg")
+    boxes = [{"image": f"cup/{name}.png", "track_id": 1, "box_xywh": [1, 2, 10, 12]} for name in names]
+    source, to = tmp_path / "boxes.json", tmp_path / "p.parquet"
+    source.write_text(json.dumps(boxes))
+    for videos, frames in ((tmp_path / "frames", [0, 1, 2]), (None, [0, 5, 10])):
+        words = [] if videos is None else [f"videos={videos}"]
+        assert imported(source, to, "frames=all", *words) == 0
+        assert pq.read_table(to)["frame_index"].to_pylist() == frames
+    assert "multiples of 5, and were taken for numbers of frames" in capsys.readouterr().out
+
+
+def test_what_labels_call_video_and_object_travels_with_the_prompts(tmp_path: Path, clips: Path) -> None:
+    rows = [
+        {"video": "deep/cup.mp4", "frame": frame, "track": track, "box_xyxy": [1, 2, 10, 12], "score": 0.5}
+        for frame, track in ((0, "mug 10"), (1, "mug 9"), (2, "mug 10"))
+    ]
+    source, to = tmp_path / "boxes.jsonl", tmp_path / "p.parquet"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    assert imported(source, to, f"videos={clips}", "columns.object_id=track") == 0
+    found = pq.read_table(to).to_pylist()
+    assert [(row["video_id"], row["object_id"], row["object_key"]) for row in found] == [
+        ("cup", 1, "mug 9"),
+        ("cup", 2, "mug 10"),
+    ]
+    assert {row["video_key"] for row in found} == {"deep/cup.mp4"}
+    assert found[0]["source"] == f"{source}, line 2"
+
+
+def test_frames_that_count_from_1_are_told_and_shifted_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, to = tmp_path / "boxes.csv", tmp_path / "p.parquet"
+    source.write_text("video,frame,track_id,x0,y0,x1,y1\ncup,1,4,1,2,10,12\ncup,2,4,1,2,10,12\n")
+    assert imported(source, to, "frames=all") == 0
+    assert "if the format counts frames from 1, give first_frame=1" in capsys.readouterr().out
+    assert imported(source, to, "frames=all", "first_frame=1") == 0
+    assert pq.read_table(to)["frame_index"].to_pylist() == [0, 1]
+
+
+def test_boxes_in_fractions_stay_fractions_which_the_job_reads(tmp_path: Path, clips: Path) -> None:
+    source, to = tmp_path / "boxes.csv", tmp_path / "p.parquet"
+    source.write_text("video,frame,x,y,w,h\ncup,0,0.25,0.5,0.5,0.25\n")
+    assert imported(source, to, "box_format=cxcywhn", f"videos={clips}", "min_area=50") == 0
+    ((_, prompt),) = planned(to, clips)["cup"].objects[0].prompts
+    assert prompt.fit(SIZE) == BoxPrompt((0.0, 9.0, 16.0, 15.0))
+
+
+def test_the_help_names_keys_and_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert door(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(re.search(rf"^  {re.escape(key)}=", said, re.MULTILINE) for key in ("from", "as", "columns.object_id"))
+    assert all(re.search(rf"^  {name} ", said, re.MULTILINE) for name in FORMATS)
+    assert door(["to=p.parquet"]) == 2
+    assert "from= is missing: give the file or folder of labels" in capsys.readouterr().err

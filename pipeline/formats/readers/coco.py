@@ -46,8 +46,9 @@ class Picture:
 
 @dataclass
 class Catalog:
-    """What annotations refer to by id."""
+    """What annotations refer to by id. `first_frame` is the number that the file gives the first frame."""
 
+    first_frame: int = 0
     pictures: dict[Any, Picture] = field(default_factory=dict)
     videos: dict[Any, str] = field(default_factory=dict)
     categories: dict[Any, str] = field(default_factory=dict)
@@ -73,7 +74,8 @@ def annotation_files(files: LabelFiles) -> list[str]:
 
 
 def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[Label]:
-    catalog = Catalog()
+    first_frame = options.first_frame or 0
+    catalog = Catalog(first_frame)
     shown = files.shown_name(name)
     with files.open(name) as file:
         for entry in entries(file.read, shown):
@@ -90,7 +92,7 @@ def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[L
         else:
             return
     # The annotations stand before the images, so that the file is read twice.
-    catalog = read_catalog(files, name)
+    catalog = read_catalog(files, name, first_frame)
     with files.open(name) as file:
         for entry in entries(file.read, shown):
             if entry.key == "annotations" and entry.number is not None:
@@ -102,12 +104,12 @@ def catalog_of_images(options: ReadOptions) -> Catalog:
     if options.images is None:
         return Catalog()
     files = LabelFiles(options.images, options.storage_options, key="images")
-    return read_catalog(files, files.names[0])
+    return read_catalog(files, files.names[0], options.first_frame or 0)
 
 
-def read_catalog(files: LabelFiles, name: str) -> Catalog:
+def read_catalog(files: LabelFiles, name: str, first_frame: int = 0) -> Catalog:
     """All images, videos and categories of a file."""
-    catalog = Catalog()
+    catalog = Catalog(first_frame)
     shown = files.shown_name(name)
     waiting: list[Entry] = []
     with files.open(name) as file:
@@ -133,8 +135,10 @@ def take_in(catalog: Catalog, entry: Entry, shown: str) -> None:
             catalog.videos[value["id"]] = str(value.get("name") or value.get("file_name") or value["id"])
         else:
             catalog.categories[value["id"]] = str(value["name"])
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise InputError(f"{shown}, {entry.place}: it lacks {error}; write it as COCO has it") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{shown}, {entry.place}: it is not as COCO has it ({error}); write it again") from error
 
 
 def _picture(image: Mapping[str, Any], catalog: Catalog) -> Picture:
@@ -145,7 +149,8 @@ def _picture(image: Mapping[str, Any], catalog: Catalog) -> Picture:
     video, picture = video_and_picture(file_name)
     if video_id is not None:
         video = catalog.videos.get(video_id, video)
-    return Picture(video, LabelFrame(frame_id, file_name=picture or None), size_hw)
+    index = None if frame_id is None else int(frame_id) - catalog.first_frame
+    return Picture(video, LabelFrame(index, file_name=picture or None), size_hw)
 
 
 def video_and_picture(file_name: str) -> tuple[str, str]:

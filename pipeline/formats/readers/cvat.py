@@ -66,6 +66,7 @@ class _Reader:
         self._folder = folder
         self._named = ""
         self._size_hw = options.size_hw
+        self._first_frame = options.first_frame or 0
 
     def read(self, file: BinaryIO) -> Iterator[Label]:
         depth = 0
@@ -113,7 +114,7 @@ class _Reader:
                 shape = _shape(inside, self._size_hw)
             except ValueError as error:
                 raise InputError(f"{place}: {error}; correct it in CVAT and export again") from error
-            yield Label(self._video, LabelFrame(frame), key, shape, category, place=place)
+            yield Label(self._video, LabelFrame(frame - self._first_frame), key, shape, category, place=place)
 
     def _image(self, image: ElementTree.Element) -> Iterator[Label]:
         name = image.get("name", "")
