@@ -16,6 +16,7 @@ from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.packages import leave_current_folder
 from pipeline.pages.job_page import PageOptions, job_page
+from pipeline.pages.page import check_installed
 from pipeline.pages.save import check_place, save_page
 from pipeline.redact import redact_uri
 from pipeline.storage.job_storage import JobStorage
@@ -58,6 +59,7 @@ Exit codes:
 def run(arguments: ReportArguments) -> ExitCode:
     """Write the page and say where it is."""
     started = time.monotonic()
+    check_installed()
     check_place(arguments.to)
     storage = JobStorage(arguments.output, arguments.storage_options)
     options = PageOptions(arguments.top, arguments.price_per_hour, arguments.videos_root, arguments.pictures)

@@ -29,6 +29,11 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
+def check_installed() -> None:
+    """Raises `ConfigError` if jinja2 is not installed, before anything is gathered for nothing."""
+    _environment()
+
+
 @cache
 def _environment() -> Environment:
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -56,6 +58,13 @@ def test_numbers_are_for_people() -> None:
         "2 d 7 h",
     ]
     assert [num_bytes(n) for n in (999, 1500, 20_000_000)] == ["999 B", "1.5 kB", "20.0 MB"]
+
+
+def test_without_jinja2_the_extra_is_named_before_anything_is_read() -> None:
+    code = "import sys; sys.modules['jinja2'] = None; from pipeline import report; sys.exit(report.door(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, "output=none"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == 'maskmill: pages need jinja2: pip install "maskmill[report]"\n'
 
 
 def test_bars_of_a_histogram_are_as_high_as_their_counts() -> None:
