@@ -50,7 +50,7 @@ def png_16_bits(labels_HW: UInt16Array) -> bytes:
 
 def mask_png(pixels_HW: BoolArray) -> bytes:
     """A PNG of mode P, 1 bit, 1 and white where the mask is."""
-    image = Image.fromarray(pixels_HW.astype(np.uint8))
+    image = Image.fromarray(pixels_HW.view(np.uint8))
     image.putpalette(bytes((0, 0, 0, 255, 255, 255)))
     return _png(image)
 

@@ -9,7 +9,7 @@ Legend: H, W pixels of the video as displayed; T labeled frames.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,12 +103,14 @@ class ExportVideo:
                     found[row.frame_index].append(row)
             yield from found.items()
 
-    def painted(self) -> Iterator[tuple[int, UInt16Array]]:
+    def painted(self, numbers: Mapping[int, int] | None = None) -> Iterator[tuple[int, UInt16Array]]:
         """Each labeled frame as labels `[H, W]`: numbers of tracks, 0 where none is; `overlap=` says who is on top.
+
+        `numbers` by object id, 1 to 65535, take the place of those of the tracks.
 
         What a mask loses to others goes into the manifest. Raises `ConfigError` for overlaps with `overlap=refuse`.
         """
-        numbers = {track.object_id: track.number for track in self.tracks}
+        numbers = numbers or {track.object_id: track.number for track in self.tracks}
         for frame_index, rows in self.by_frame():
             try:
                 labels_HW, lost = paint(rows, numbers, self.size_hw, self.content.overlap)

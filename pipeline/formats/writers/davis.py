@@ -79,13 +79,12 @@ class Writer(VideoWriter):
         if self._options.unlabeled_frames and not with_images:
             indexes = frames_with_unlabeled(video)
         names = self._names(video, indexes)
-        labels = np.zeros(len(video.tracks) + 1, np.uint16)
-        for track in video.tracks:
-            labels[track.number] = track.object_id if self._options.object_numbers == "id" else track.number
-        colors = palette({int(labels[track.number]): track.object_id for track in video.tracks})
-        for frame_index, numbers_HW in _every(indexes, video.painted(), video.size_hw):
+        by_id = self._options.object_numbers == "id"
+        numbers = {track.object_id: track.object_id if by_id else track.number for track in video.tracks}
+        colors = palette({number: object_id for object_id, number in numbers.items()})
+        for frame_index, labels_HW in _every(indexes, video.painted(numbers), video.size_hw):
             with out.open(f"{self._folder('Annotations', video)}/{names[frame_index]}.png") as file:
-                file.write(palette_png(labels[numbers_HW], colors))
+                file.write(palette_png(labels_HW, colors))
         if with_images:
             kind = video.content.frames
             for frame_index, pixels_HW3 in video.images():

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from pipeline.config.fields import Group
@@ -124,12 +123,9 @@ class Writer(VideoWriter):
     def _write_pngs(
         self, video: ExportVideo, out: PartFolder, ids: Mapping[int, int], numbers: Mapping[int, int]
     ) -> None:
-        id_of_label = np.zeros(len(video.tracks) + 1, np.uint16)
-        for track in video.tracks:
-            id_of_label[track.number] = ids[track.object_id]
-        for frame_index, labels_HW in video.painted():
+        for frame_index, labels_HW in video.painted(ids):
             with out.open(f"{video.split}/instances/{video.name}/{numbers[frame_index]:06d}.png") as file:
-                file.write(png_16_bits(id_of_label[labels_HW]))
+                file.write(png_16_bits(labels_HW))
 
     def _write_text(
         self, video: ExportVideo, out: PartFolder, ids: Mapping[int, int], numbers: Mapping[int, int]

@@ -20,6 +20,7 @@ import numpy as np
 from pycocotools import mask as coco
 from pydantic import Field
 
+from pipeline.arrays import BoolArray
 from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
 from pipeline.formats.folder import ExportFolder, PartFolder
@@ -30,6 +31,7 @@ from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
+from pipeline.masks.crop import box_pixels
 
 _SMALL, _LARGE = 32**2, 96**2
 
@@ -106,7 +108,7 @@ class Writer(VideoWriter):
                 row = by_object.get(track.object_id)
                 number = track.object_id if self._options.object_numbers == "id" else track.number - 1
                 with out.open(f"{folder}/{number:03d}/{frame_index:05d}.png") as file:
-                    file.write(mask_png(coco.decode(row.rle).astype(np.bool_)) if row and row.area else empty)
+                    file.write(mask_png(_pixels(row)) if row and row.area else empty)
 
     def _write_json(self, video: ExportVideo, out: PartFolder, name: str) -> None:
         counted = {track.object_id: _Masklet(track) for track in video.tracks}
@@ -209,6 +211,14 @@ class _Masklet:
     def mean_area(self) -> float:
         """Pixels, over the frames on which the object is visible."""
         return self.sum_area / self.num_visible if self.num_visible else 0.0
+
+
+def _pixels(row: MaskRow) -> BoolArray:
+    """The mask, bool `[H, W]`."""
+    left, top, width, height = row.bbox_xywh
+    pixels_HW = np.zeros(row.rle["size"], np.bool_)
+    pixels_HW[top : top + height, left : left + width] = box_pixels(row.rle, row.bbox_xywh)
+    return pixels_HW
 
 
 def _empty(size_hw: tuple[int, int]) -> dict[str, Any]:
