@@ -103,8 +103,7 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     job = ExportJob(
         output=arguments.output,
         storage_options=arguments.storage_options,
-        format_name=chosen.format.name,
-        options=part(chosen.options),
+        format=chosen.make(part(chosen.options)),
         selection=part(Selection),
         content=part(Content),
         folder=folder,

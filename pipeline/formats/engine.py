@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pipeline import tables
-from pipeline.config.fields import Group
 from pipeline.errors import ConfigError, UnusableStore
 from pipeline.formats.folder import VIDEOS, ExportFolder, PartFolder
 from pipeline.formats.losses import Losses
 from pipeline.formats.manifest import manifest, video_record
 from pipeline.formats.plan import Plan, Task, make_plan
-from pipeline.formats.registry import load
+from pipeline.formats.registry import MadeFormat
 from pipeline.formats.selection import Content, Selection
 from pipeline.formats.source import ExportVideo, MaskSource
 from pipeline.storage.atomic_files import spool_errors
@@ -42,8 +41,7 @@ class ExportJob:
 
     output: str
     storage_options: dict[str, Any]
-    format_name: str
-    options: Group
+    format: MadeFormat
     selection: Selection
     content: Content
     folder: ExportFolder
@@ -52,7 +50,7 @@ class ExportJob:
     def keys(self) -> dict[str, Any]:
         """The options that make an export what it is."""
         return {
-            **self.options.model_dump(mode="json"),
+            **self.format.options.model_dump(mode="json"),
             **self.selection.model_dump(mode="json"),
             **self.content.model_dump(mode="json", exclude={"videos_root"}),
         }
@@ -74,7 +72,6 @@ class PartWriter:
 
     def __init__(self, job: ExportJob, opened: JobTables | None = None) -> None:
         self._job = job
-        self._writer = load(job.format_name).make(job.options)
         opened = opened or tables.open(job.output, job.storage_options)
         with spool_errors(Path(job.spool_dir or tempfile.gettempdir())):
             self._folder = WorkerFolder(job.spool_dir)
@@ -96,9 +93,9 @@ class PartWriter:
                     counts["masks"] += video.planned.num_masks
                     counts["frames"] += len(video.frame_indexes)
 
-            self._writer.write_part(each(), out)
+            self._job.format.writer.write_part(each(), out)
             if counts["videos"] != len(task.videos):
-                raise AssertionError(f"{self._job.format_name} has written {counts['videos']} videos of a part")
+                raise AssertionError(f"{self._job.format.name} has written {counts['videos']} videos of a part")
             out.finish({"lost": losses.as_document(), "counts": counts, "split": task.videos[0].split})
         return PartDone(task.number, counts["videos"], counts["masks"])
 
@@ -151,9 +148,8 @@ def export(
     """
     opened = tables.open(job.output, job.storage_options)
     plan = make_plan(opened, job.selection)
-    writer = load(job.format_name).make(job.options)
-    writer.check(plan)
-    identity = {"format": job.format_name, "part_masks": part_masks, **job.keys(), "plan": plan.digest}
+    job.format.writer.check(plan)
+    identity = {"format": job.format.name, "part_masks": part_masks, **job.keys(), "plan": plan.digest}
     identity = json.loads(json.dumps(identity))
     try:
         is_whole = job.folder.begin(identity, overwrite)
@@ -161,10 +157,10 @@ def export(
         raise ConfigError(str(error).replace("output=", "to=", 1)) from error
     if not is_whole:
         _write_parts(plan, part_masks, job.folder, writers(job, opened))
-        writer.finish(plan, job.folder)
-        job.folder.write(VIDEOS, (line + b"\n" for line in job.folder.stream(_RECORDS)))
-        parts = job.folder.parts_done().values()
-        job.folder.finish(identity, manifest(job.format_name, job.keys(), plan, parts, job.output))
+        written = job.folder.all_written()
+        job.format.writer.finish(plan, job.folder)
+        job.folder.write(VIDEOS, job.folder.chunks(_RECORDS))
+        job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
     else:
         job.folder.clear()
     return Exported(plan.num_videos, plan.num_tracks, plan.num_masks, plan.left_out.lines(), is_whole)
@@ -172,10 +168,10 @@ def export(
 
 def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> None:
     done = folder.parts_done()
-    if done:
-        _log.info("%s written already: going on with the others", counted(len(done), "part"))
-    line = ProgressLine(plan.num_videos, "video", sum(part["counts"]["videos"] for part in done.values()))
-    left = (task for task in plan.tasks(part_masks, _MOST_VIDEOS) if task.number not in done)
+    if done.streams:
+        _log.info("%s written already: going on with the others", counted(len(done.streams), "part"))
+    line = ProgressLine(plan.num_videos, "video", done.counts["videos"])
+    left = (task for task in plan.tasks(part_masks, _MOST_VIDEOS) if task.number not in done.streams)
     try:
         for part in writers.run(left):
             line.advance(part.num_videos)

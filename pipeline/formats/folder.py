@@ -13,13 +13,16 @@ import contextlib
 import errno
 import json
 import os
+import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from pipeline.errors import ConfigError, StorageError
+from pipeline.formats.losses import Losses
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
 
 MANIFEST = "manifest.json"
@@ -28,6 +31,7 @@ _PARTS = "_parts"
 _EXPORT = f"{_PARTS}/export.json"
 _BYTES_IN_MEMORY = 8 << 20
 _READ_BYTES = 4 << 20
+_MARKS_AT_A_TIME = 1000
 _AT_A_TIME = 16
 _OF_DISKS = {
     getattr(errno, name)
@@ -36,12 +40,30 @@ _OF_DISKS = {
 }
 
 
+class Written:
+    """What the marks of parts say: their streams by number, and the sums of what they count and lose."""
+
+    def __init__(self) -> None:
+        self.streams: dict[int, tuple[str, ...]] = {}
+        self.losses = Losses()
+        self.counts: Counter[str] = Counter()
+        self.videos_by_split: Counter[str] = Counter()
+
+    def add(self, number: int, said: Mapping[str, Any]) -> None:
+        """Take in what a part said at its end."""
+        self.streams[number] = tuple(map(sys.intern, said["streams"]))
+        self.losses.merge(said["lost"])
+        self.counts.update(said["counts"])
+        self.videos_by_split[said["split"]] += said["counts"]["videos"]
+
+
 class ExportFolder:
     """See the module. `spool_dir` on local disk takes files on their way to a remote store. Cheap to pickle."""
 
     def __init__(self, storage: JobStorage, spool_dir: str | None) -> None:
         self.storage = storage
         self._spool_dir = spool_dir
+        self._written: Written | None = None
 
     def begin(self, identity: Mapping[str, Any], overwrite: bool) -> bool:
         """Take the folder for what `identity` says. Returns whether such an export is there already, and whole.
@@ -54,7 +76,7 @@ class ExportFolder:
                 continue
             if written.get("identity") == identity:
                 return name == MANIFEST
-            has_begun = name == MANIFEST or self.parts_done()
+            has_begun = name == MANIFEST or self.parts_done().streams
             if has_begun and not overwrite:
                 raise ConfigError(self._other(written, identity))
             # What says whose the files are is deleted last, because a deletion that is killed must go on.
@@ -71,17 +93,27 @@ class ExportFolder:
         self.storage.replace(_EXPORT, json.dumps({"identity": identity}, indent=2).encode())
         return False
 
-    def parts_done(self) -> dict[int, dict[str, Any]]:
-        """What each written part said at its end, by number."""
+    def parts_done(self) -> Written:
+        """What is written so far, as the marks of the parts say."""
         markers = [one.path for one in self.storage.listing(_PARTS) if one.path.endswith(".json")]
         markers = [path for path in markers if path != _EXPORT]
-        found = self.storage.in_parallel(self.storage.read, markers)
-        return {int(PurePosixPath(path).stem): json.loads(data) for path, data in zip(markers, found, strict=True)}
+        found = Written()
+        for first in range(0, len(markers), _MARKS_AT_A_TIME):
+            some = markers[first : first + _MARKS_AT_A_TIME]
+            for path, data in zip(some, self.storage.in_parallel(self.storage.read, some), strict=True):
+                found.add(int(PurePosixPath(path).stem), json.loads(data))
+        return found
+
+    def all_written(self) -> Written:
+        """What all parts said: no part is written any more from now on, and the streams can be read."""
+        self._written = self.parts_done()
+        return self._written
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """The bytes of a stream over all parts in order: records that end with a line feed. Chunks end anywhere."""
-        for number, part in sorted(self.parts_done().items()):
-            if name in part["streams"]:
+        written = self._written or self.all_written()
+        for number, streams in sorted(written.streams.items()):
+            if name in streams:
                 yield from self._chunks(_stream(number, name))
 
     def stream(self, name: str) -> Iterator[bytes]:

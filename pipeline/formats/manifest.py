@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from pipeline.formats.folder import VIDEOS
-from pipeline.formats.losses import Losses
+from pipeline.formats.folder import VIDEOS, Written
 from pipeline.formats.plan import Plan
 from pipeline.formats.source import ExportVideo
 from pipeline.redact import redact_uri
@@ -52,15 +50,8 @@ def video_record(video: ExportVideo) -> dict[str, Any]:
     return record
 
 
-def manifest(
-    format_name: str, keys: Mapping[str, Any], plan: Plan, parts: Iterable[Mapping[str, Any]], output: str
-) -> dict[str, Any]:
-    """The content of the manifest. `keys` are the options of the export, `parts` what each part said at its end."""
-    losses, counts, splits = Losses(), Counter[str](), Counter[str]()
-    for part in parts:
-        losses.merge(part["lost"])
-        counts.update(part["counts"])
-        splits[part["split"]] += part["counts"]["videos"]
+def manifest(format_name: str, keys: Mapping[str, Any], plan: Plan, written: Written, output: str) -> dict[str, Any]:
+    """The content of the manifest. `keys` are the options of the export, `written` what its parts said."""
     return {
         "version": MANIFEST_VERSION,
         "format": format_name,
@@ -70,10 +61,10 @@ def manifest(
         "weights": sorted(pc.unique(plan.videos["checkpoint"]).to_pylist()),
         "config_hashes": sorted(pc.unique(plan.videos["config_hash"]).to_pylist()),
         "options": dict(keys),
-        "counts": {**counts, "tracks": plan.num_tracks},
-        "splits": dict(splits),
+        "counts": {**written.counts, "tracks": plan.num_tracks},
+        "splits": dict(written.videos_by_split),
         "categories": plan.categories,
         "left_out": plan.left_out.reasons,
-        "lost": losses.as_document(),
+        "lost": written.losses.as_document(),
         "videos": VIDEOS,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from typing import NamedTuple
 
 from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
@@ -46,11 +47,18 @@ class LoadedFormat:
     options: type[Group]
     writer: type[VideoWriter]
 
-    def make(self, options: Group) -> VideoWriter:
+    def make(self, options: Group) -> MadeFormat:
         """The writer with these options."""
         maker: type = self.writer
-        made: VideoWriter = maker(options)
-        return made
+        return MadeFormat(self.format.name, options, maker(options))
+
+
+class MadeFormat(NamedTuple):
+    """A format with its options, and the writer that was made of them."""
+
+    name: str
+    options: Group
+    writer: VideoWriter
 
 
 def load(name: str) -> LoadedFormat:

@@ -26,8 +26,8 @@ PART_MASKS = 8
 
 
 def _job(drawn: DrawnJob, storage: JobStorage) -> ExportJob:
-    options = load("coco").options()
-    return ExportJob(drawn.uri, {}, "coco", options, Selection(), Content(), ExportFolder(storage, None))
+    coco = load("coco")
+    return ExportJob(drawn.uri, {}, coco.make(coco.options()), Selection(), Content(), ExportFolder(storage, None))
 
 
 def _files(folder: Path) -> dict[str, bytes]:
