@@ -6,6 +6,7 @@ chosen by a hash of their id, for the distributions, and those with the lowest s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pipeline.errors import StorageError
 from pipeline.quality.doubt import COLUMNS, Doubt, Ranking, Signals, SizeOf, signals
 from pipeline.quality.track_rows import TrackRows, whole_tracks
 from pipeline.tables import JobTables
+from pipeline.text import ProgressLine
 
 MOST_ROWS = 20_000_000
 WORTH_A_LOOK = 0.15
@@ -117,11 +119,13 @@ def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most
     num_in_all = sum(size.num_masks for size in job.state.segments.values())
     figures, ranking = MaskFigures(num_in_all), Ranking(most)
     is_whole = num_in_all <= most_rows
-    for rows in _rows(job, None if is_whole else _some_videos(tracks, most_rows / num_in_all)):
-        found = signals(rows, size_of)
-        figures.count(found, size_of)
-        if is_whole:
-            ranking.add(found)
+    with contextlib.closing(ProgressLine(min(num_in_all, most_rows), "mask")) as line:
+        for rows in _rows(job, None if is_whole else _some_videos(tracks, most_rows / num_in_all)):
+            found = signals(rows, size_of)
+            figures.count(found, size_of)
+            if is_whole:
+                ranking.add(found)
+            line.advance(rows.table.num_rows)
     if not is_whole:
         for rows in _rows(job, _candidates(tracks)):
             ranking.add(signals(rows, size_of))

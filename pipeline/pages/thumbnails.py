@@ -32,6 +32,7 @@ _WIDTH, _MOST_HEIGHT = 256, 256
 _QUALITY = 72
 _SMALLEST_CUT = 0.3
 _MOST_FAILURES = 3
+_MOST_CLIPS = 50
 _MOST_BYTES = 15_000_000
 
 Box = tuple[int, int, int, int]
@@ -69,6 +70,7 @@ class StripMaker:
         self._videos_root = videos_root
         self._num_failures = 0
         self._bytes_left = most_bytes
+        self._clips: dict[str, Clip] = {}
 
     def strip(self, clip: Clip, object_id: int, frames: Sequence[int], marked: int | None = None) -> Strip:
         """The object on these frames, in the order of the video."""
@@ -95,7 +97,11 @@ class StripMaker:
 
     def clip(self, video_id: str) -> Clip:
         """One video. Raises `KeyError` if the job has it no more."""
-        return self._job.video(video_id, videos_root=self._videos_root)
+        if video_id not in self._clips:
+            if len(self._clips) >= _MOST_CLIPS:
+                self._clips.clear()
+            self._clips[video_id] = self._job.video(video_id, videos_root=self._videos_root)
+        return self._clips[video_id]
 
 
 def frames_to_show(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from pipeline.pages.charts import Timeline, timeline
 from pipeline.pages.thumbnails import Strip, StripMaker, frames_to_show
 from pipeline.quality.doubt import Doubt
+from pipeline.text import ProgressLine
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,12 @@ class Dealer:
     def cards(self, doubts: Sequence[Doubt]) -> list[Card]:
         """The cards of these tracks, in their order."""
         rows = _rows(doubts, self.tracks)
-        return [self._card(doubt, rows[doubt.video_id, doubt.object_id]) for doubt in doubts]
+        found = []
+        with contextlib.closing(ProgressLine(len(doubts), "track")) as line:
+            for doubt in doubts:
+                found.append(self._card(doubt, rows[doubt.video_id, doubt.object_id]))
+                line.advance(1)
+        return found
 
     def _card(self, doubt: Doubt, row: Mapping[str, Any]) -> Card:
         if self.maker is None:
