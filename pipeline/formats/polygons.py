@@ -115,7 +115,8 @@ def joined_ring(parts: Sequence[Part]) -> Ring:
         detour = np.concatenate((ring[bridge.to_place :], ring[: bridge.to_place + 1]))
         whole = np.concatenate((whole[: place + 1], detour, whole[place:]))
         for index, (other, _) in enumerate(waiting):
-            nearest[index] = min(nearest[index], _nearest(ring, other), key=lambda one: one.distance)
+            if _gap(ring, other) < nearest[index].distance:
+                nearest[index] = min(nearest[index], _nearest(ring, other), key=lambda one: one.distance)
     return whole
 
 
@@ -162,6 +163,12 @@ class _Bridge:
     distance: int
     from_xy: Ring
     to_place: int
+
+
+def _gap(one_N2: Ring, other_M2: Ring) -> int:
+    """The distance of the boxes of two rings, which their points keep at least."""
+    between = np.maximum(one_N2.min(axis=0) - other_M2.max(axis=0), other_M2.min(axis=0) - one_N2.max(axis=0))
+    return max(0, int(between.max()))
 
 
 def _nearest(from_N2: Ring, to_M2: Ring) -> _Bridge:

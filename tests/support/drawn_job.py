@@ -28,7 +28,8 @@ Truth = dict[tuple[str, int, int], np.ndarray]
 class DrawnVideo:
     """A video of so many frames, every `stride`-th labeled. `objects` are categories by object id.
 
-    `missing` are places among the labeled frames, by object, on which it has no row.
+    `missing` are places among the labeled frames, by object, on which it has no row. `masks` are other masks than those
+    that `drawn_mask` draws, by object and place among the labeled frames; they give the video its size.
     """
 
     video_id: str
@@ -40,6 +41,12 @@ class DrawnVideo:
     failed: Mapping[int, str] | None = None
     never_visible: tuple[int, ...] = ()
     missing: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    masks: Mapping[tuple[int, int], np.ndarray] | None = None
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        height, width = next(iter(self.masks.values())).shape if self.masks else (HEIGHT, WIDTH)
+        return height, width
 
     @property
     def frames(self) -> list[int]:
@@ -60,6 +67,8 @@ def drawn_mask(video: DrawnVideo, object_id: int, frame_index: int) -> np.ndarra
     frame, and each is hidden on every fifth labeled frame.
     """
     place, step = sorted(video.objects).index(object_id), frame_index // video.stride
+    if video.masks is not None:
+        return video.masks.get((object_id, step))
     if (place == 1 and step == 0) or step in video.missing.get(object_id, ()):
         return None
     mask = np.zeros((HEIGHT, WIDTH), bool)
@@ -117,8 +126,8 @@ def _labeled(video: DrawnVideo, truth: Truth) -> LabeledVideo:
         "num_tracks": len(tracks),
         "num_frames": video.num_frames,
         "num_frames_decoded": video.frames[-1] + 1,
-        "height": HEIGHT,
-        "width": WIDTH,
+        "height": video.size_hw[0],
+        "width": video.size_hw[1],
         "fps": FPS,
         "rotation_degrees": 0,
         "pixel_aspect": 1.0,
@@ -151,7 +160,7 @@ def _mask_rows(video: DrawnVideo, object_id: int, truth: Truth) -> list[dict[str
                 "object_id": object_id,
                 "frame_index": frame_index,
                 "pts_seconds": frame_index / FPS if video.has_times else None,
-                "rle": {"size": [HEIGHT, WIDTH], "counts": rle["counts"].decode()},
+                "rle": {"size": list(video.size_hw), "counts": rle["counts"].decode()},
                 "area": int(mask_HW.sum()),
                 "bbox_x": x,
                 "bbox_y": y,
