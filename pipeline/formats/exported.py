@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.errors import describe
 from pipeline.formats.folder import VIDEOS
 from pipeline.formats.json_stream import json_lines
 from pipeline.formats.label import Label, ObjectKey
@@ -57,13 +58,24 @@ def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
     with files.open(VIDEOS) as file:
         for entry in json_lines(file.read, files.shown_name(VIDEOS)):
             record = entry.value
-            objects = {key_of(one): (one["object_id"], one["category"]) for one in record["objects"]}
-            found[record["name"]] = found[record["video_id"]] = _Video(record["video_id"], objects)
+            try:
+                objects = {key_of(one): (one["object_id"], one["category"]) for one in record["objects"]}
+                found[record["name"]] = found[record["video_id"]] = _Video(record["video_id"], objects)
+            except (ValueError, KeyError, TypeError) as error:
+                what = f"line {entry.number} is not as the export wrote it ({describe(error)}); export again"
+                raise files.fault(VIDEOS, what) from error
     if format_name == "mots" and _OBJECTS in files.names:
-        for row in csv.DictReader(io.StringIO(files.read(_OBJECTS).decode())):
-            video = found[row["video_id"]]
-            video.objects[int(row["number"])] = (int(row["object_id"]), row["category"])
+        _add_numbers_of_mots(found, files)
     return found
+
+
+def _add_numbers_of_mots(videos: dict[str, _Video], files: LabelFiles) -> None:
+    """Objects by their numbers with the class, which `objects.csv` tells."""
+    try:
+        for row in csv.DictReader(io.StringIO(files.read(_OBJECTS).decode())):
+            videos[row["video_id"]].objects[int(row["number"])] = (int(row["object_id"]), row["category"])
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise files.fault(_OBJECTS, f"it is not as the export wrote it ({describe(error)}); export again") from error
 
 
 def _own_id(one: dict[str, Any]) -> ObjectKey:

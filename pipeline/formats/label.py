@@ -13,19 +13,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco
 
 from pipeline.arrays import BoolArray, Int64Array
 from pipeline.errors import ConfigError
-from pipeline.masks.rle import compress, decode_rle, parse_counts
+from pipeline.masks.rle import MAX_PIXELS, compress, decode_rle, parse_counts
 from pipeline.storage.uris import StorageOptions
 
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 _MOST_CHARACTERS = 7  # of one run: 35 bits, more than the pixels of any mask
+
+_MOST_OUTSIDE = 16  # times the longer side: a point of a polygon that is so far away is no point of the picture
 
 SizeHW = tuple[int, int]
 ObjectKey = int | str
@@ -145,9 +147,6 @@ class Label:
         return self.shape if isinstance(self.shape, LabelMask) else None
 
 
-Crowd = Literal["keep", "skip"]
-
-
 @dataclass(frozen=True)
 class ReadOptions:
     """How labels are read, where the format leaves it open.
@@ -163,7 +162,6 @@ class ReadOptions:
     images: str | None = None
     first_frame: int | None = None
     size_hw: SizeHW | None = None
-    crowd: Crowd = "keep"
 
 
 def number_in_name(file_name: str) -> int | None:
@@ -181,6 +179,7 @@ def mask_of_rle(value: Any, size_hw: SizeHW | None = None) -> LabelMask | None:
     if not isinstance(value, Mapping) or "counts" not in value or not _is_size(value.get("size")):
         raise ValueError("a mask is no run-length code with size [height, width] and counts")
     height, width = (int(number) for number in value["size"])
+    _check_pixels((height, width))
     if size_hw is not None and size_hw != (height, width):
         raise ValueError(f"the mask's size is {[height, width]} (height, width), that of its picture {list(size_hw)}")
     counts = value["counts"]
@@ -195,6 +194,13 @@ def mask_of_rle(value: Any, size_hw: SizeHW | None = None) -> LabelMask | None:
             raise ValueError(f"counts of a mask covers {int(runs.sum())} pixels, its size has {height * width}")
         code = compress(runs.astype(np.int64)).decode("ascii")
     return LabelMask((height, width), code) if runs[1::2].any() else None
+
+
+def _check_pixels(size_hw: SizeHW) -> None:
+    """Raises `ValueError` for a size that no picture has, before memory is taken for it."""
+    height, width = size_hw
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"size {[height, width]} (height, width) is not that of a picture")
 
 
 def _runs(counts: str | bytes, num_pixels: int) -> Int64Array:
@@ -236,11 +242,18 @@ def mask_of_polygons(rings: Any, size_hw: SizeHW) -> LabelMask:
 
     Raises `ValueError` for a ring that is no list of at least three points with finite coordinates.
     """
+    _check_pixels(size_hw)
+    farthest = _MOST_OUTSIDE * max(size_hw)
     for ring in rings:
         if not isinstance(ring, list | tuple) or len(ring) < 6 or len(ring) % 2:
             raise ValueError("a polygon needs at least three points x, y, x, y …")
-        if not np.isfinite(np.asarray(ring, dtype=np.float64)).all():
+        points = np.asarray(ring, dtype=np.float64)
+        if not np.isfinite(points).all():
             raise ValueError("a polygon has a coordinate that is no finite number")
+        if np.abs(points).max() > farthest:  # pycocotools walks along each line, step by step
+            raise ValueError(
+                f"a polygon has the coordinate {points[np.abs(points).argmax()]:g}, far outside its picture"
+            )
     joined = coco.merge(coco.frPyObjects([list(map(float, ring)) for ring in rings], *size_hw))
     return LabelMask(size_hw, joined["counts"].decode("ascii"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, describe
 from pipeline.formats.exported import with_names_of_the_job
 from pipeline.formats.guess import format_of
 from pipeline.formats.label import Label, ReadOptions
@@ -86,4 +86,23 @@ def read_labels(
         format_name = format_of(files)
     if format_name not in FORMATS:
         raise InputError(f"{files.shown}: labels of format {format_name} cannot be read; give format= if it is another")
-    return with_names_of_the_job(FORMATS[format_name].read(files, options), files, format_name)
+    labels = FORMATS[format_name].read(files, options)
+    return with_names_of_the_job(_told(labels, files, format_name), files, format_name)
+
+
+def _told(labels: Iterator[Label], files: LabelFiles, format_name: str) -> Iterator[Label]:
+    """The labels. What a reader stumbles over, because a file has a list where a number belongs, is told in a line.
+
+    Readers name file and entry of what they look for; there is no end to what a damaged file may have in its place.
+    """
+    last = ""
+    try:
+        for label in labels:
+            last = label.place
+            yield label
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        where = f" after {last}" if last else ""
+        raise InputError(
+            f"{files.shown}: what stands{where} is not as {format_name} has it ({describe(error)}); write the file "
+            "again, or give another format="
+        ) from error

@@ -64,7 +64,7 @@ def _task(task: Any, shown: str, first: int) -> Iterator[Label]:
             place = f"{shown}, region {region.get('id', number)}"
             try:
                 yield from _region(region, number, video, first, (region.get("score", score), place))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 raise InputError(f"{place}: {error!r} is no video rectangle; correct it and export again") from error
 
 

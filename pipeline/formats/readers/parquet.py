@@ -37,6 +37,14 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
             yield from _read_file(files, name, file, options)
 
 
+def _readable(batches: Iterator[pa.RecordBatch], shown: str) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(redact(str(error)).split())
+        raise InputError(f"{shown}: no Parquet file that can be read ({reason}); write it again") from error
+
+
 def _folder(name: str) -> str:
     return posixpath.basename(posixpath.dirname(name))
 
@@ -53,7 +61,7 @@ def _read_file(files: LabelFiles, name: str, file: object, options: ReadOptions)
         raise InputError(f"{shown}: {error}") from error
     labels = RowLabels(columns, options.first_frame or 0)
     number = 0
-    for batch in batches():
+    for batch in _readable(batches(), shown):
         for row in batch.to_pylist():
             place = f"{shown}, row {number}"
             number += 1

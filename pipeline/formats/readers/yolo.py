@@ -138,7 +138,10 @@ def _classes(files: LabelFiles) -> dict[int, str]:
             raise files.fault(name, f"no YAML ({str(error).splitlines()[0]}); write it again") from error
         names = found.get("names") if isinstance(found, dict) else None
         if isinstance(names, dict):
-            return {int(number): str(text) for number, text in names.items()}
+            try:
+                return {int(number): str(text) for number, text in names.items()}
+            except (TypeError, ValueError) as error:
+                raise files.fault(name, f"the numbers of names are no whole numbers ({error}); correct them") from error
         if isinstance(names, list):
             return {number: str(text) for number, text in enumerate(names)}
     for name in files.names:

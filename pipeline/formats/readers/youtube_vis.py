@@ -75,8 +75,12 @@ def _read_videos(files: LabelFiles, name: str, options: ReadOptions) -> _Videos:
                     videos.films[entry.value["id"]] = _video(entry.value)
                 elif entry.key == "categories" and entry.number is not None:
                     videos.categories[entry.value["id"]] = str(entry.value["name"])
-            except (KeyError, TypeError) as error:
+            except KeyError as error:
                 raise InputError(f"{shown}, {entry.place}: it lacks {error}; write it as YouTube-VIS has it") from error
+            except (TypeError, ValueError, AttributeError) as error:
+                raise InputError(
+                    f"{shown}, {entry.place}: it is not as YouTube-VIS has it ({error}); write it again"
+                ) from error
     return videos
 
 
