@@ -30,7 +30,7 @@ from pipeline.notebook.overlay_frames import Beside, Drawing, overlay_frames
 from pipeline.packages import leave_current_folder
 from pipeline.records import Status
 from pipeline.storage.atomic_files import spool_errors
-from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.job_storage import TEMPORARY, JobStorage
 from pipeline.storage.uris import local_path
 from pipeline.text import complain, counted, say
 from pipeline.video.encode import Mp4Writer
@@ -226,7 +226,7 @@ def run(arguments: OverlayArguments) -> ExitCode:
     storage.clear_temporary()
     if storage.is_local:
         with contextlib.suppress(OSError):
-            (Path(local_path(storage.uri)) / "_tmp").rmdir()
+            (Path(local_path(storage.uri)) / TEMPORARY).rmdir()
     kept = f", {num_kept} were there already (again=true makes them anew)" if num_kept else ""
     files = counted(num_made, "video" if arguments.form == "mp4" else "picture")
     say(f"{storage}: {files} made{kept}, in {time.monotonic() - started:.1f} s")
