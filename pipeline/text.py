@@ -147,6 +147,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def bytes_in_words(num_bytes: int) -> str:
+    """A size as people read it: `312 kB`, `8.1 MB`, `2.4 GB`."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if num_bytes >= unit:
+            return f"{num_bytes / unit:.1f} {name}"
+    return f"{num_bytes / 1e3:.0f} kB"
+
+
 def objects_line(objects: ObjectCounts) -> str:
     """How the objects of `ok` videos ended, in one line."""
     parts = [f"{objects.num_failed} failed"] if objects.num_failed else []

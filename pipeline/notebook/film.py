@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.arrays import UInt8Array
+from pipeline.text import bytes_in_words
 from pipeline.video.encode import Mp4Writer
 
 _RATE_OF_PICTURES = 10  # frames a second, where a file has no times
@@ -36,7 +37,7 @@ class Film:
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.mp4).decode()
-        note = f"{self.title}, {len(self.mp4) / 1e6:.1f} MB{f'; {self.note}' if self.note else ''}"
+        note = f"{self.title}, {bytes_in_words(len(self.mp4))}{f'; {self.note}' if self.note else ''}"
         return (
             '<figure style="margin:0;color:inherit"><video controls loop muted playsinline style="max-width:100%" '
             f'aria-label="{escape(self.title)}" src="data:video/mp4;base64,{data}"></video>'
@@ -44,7 +45,7 @@ class Film:
         )
 
     def __repr__(self) -> str:
-        return f"<{self.title}, MP4 of {len(self.mp4) / 1e6:.1f} MB{f'; {self.note}' if self.note else ''}>"
+        return f"<{self.title}, MP4 of {bytes_in_words(len(self.mp4))}{f'; {self.note}' if self.note else ''}>"
 
 
 def film(

@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 from pipeline.notebook.extras import needs_extra
 from pipeline.notebook.html import card
 from pipeline.output.where import Condition, condition
-from pipeline.text import counted
+from pipeline.text import bytes_in_words, counted
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,7 +39,7 @@ class ReadPlan:
     def __str__(self) -> str:
         return (
             f"reads {self.num_row_groups} of {counted(self.of_row_groups, 'row group')} in {self.num_files} of "
-            f"{counted(self.of_files, 'file')}, {self.num_bytes / 1e6:.1f} of {self.of_bytes / 1e6:.1f} MB"
+            f"{counted(self.of_files, 'file')}, {bytes_in_words(self.num_bytes)} of {bytes_in_words(self.of_bytes)}"
         )
 
 

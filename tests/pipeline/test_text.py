@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from pipeline.records import ObjectCounts, Status
-from pipeline.text import Causes, describe_causes, how_again, objects_line, printable
+from pipeline.text import Causes, bytes_in_words, describe_causes, how_again, objects_line, printable
 
 _CODE = """
 import os
@@ -96,3 +96,8 @@ def test_objects_in_one_line() -> None:
     )
     uncounted = objects_line(ObjectCounts(7, 2, 0, 1, num_videos_uncounted=3))
     assert uncounted == "objects  2 failed, not counted in 3 videos of an earlier version (in ok videos)"
+
+
+def test_sizes_are_told_in_the_unit_that_fits() -> None:
+    words = [bytes_in_words(size) for size in (0, 1_499, 999_000, 8_120_000, 2_400_000_000)]
+    assert words == ["0 kB", "1 kB", "999 kB", "8.1 MB", "2.4 GB"]
