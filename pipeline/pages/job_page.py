@@ -81,6 +81,7 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
         written_at=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         status=status,
         tone=_tone(status),
+        state=status.standing.sentence.partition(": "),
         sentence=_sentence(status, tracks),
         figures=figures,
         counts=_counts(status, tracks),

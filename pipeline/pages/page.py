@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from pipeline.text import escaped, one_line
+from pipeline.text import counted, escaped, one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -48,7 +48,9 @@ def _environment() -> Environment:
         "name": name,
         "plainly": plainly,
         "number": number,
+        "capitalize_first": capitalize_first,
         "compact": compact,
+        "counted": counted,
         "fixed": fixed,
         "percent": percent,
         "score": score,
@@ -85,6 +87,11 @@ def name(text: object, most: int = _MOST_LETTERS) -> Markup:
 def plainly(text: object, most: int = 4000) -> str:
     """A text of a table where no element may stand, as in an attribute; jinja2 escapes it."""
     return one_line("" if text is None else str(text), most)
+
+
+def capitalize_first(text: str) -> str:
+    """A text that begins a sentence; the case of its other letters stays."""
+    return text[:1].upper() + text[1:]
 
 
 def number(value: float | None) -> str:

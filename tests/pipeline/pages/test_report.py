@@ -110,6 +110,26 @@ def test_what_is_shown_is_bounded(tmp_path: Path) -> None:
     assert f"{MOST_CATEGORIES} of {many}" in text_of(section(shown, "categories"))
 
 
+def test_the_output_of_an_earlier_commit_has_a_report(tmp_path: Path) -> None:
+    old = Path(__file__).parents[2] / "fixtures" / "job_of_249c986" / "out"
+    to = tmp_path / "report.html"
+    assert report.door([f"output={old}", f"to={to}", "pictures=false"]) == 0
+    shown = html.fromstring(to.read_text())
+    assert "2 videos labeled, 1 failed" in text_of(shown)
+    assert "is not a video or image that can be read" in text_of(section(shown, "failures"))
+    assert len(section(shown, "spread").findall(".//svg")) == 4
+
+
+def test_a_sound_job_has_no_doubtful_track_and_its_best_ones_say_why_they_have_no_picture(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {4: "cat"}, num_frames=4),), broken=())
+    shown = html.fromstring(job_page(JobStorage(uri), PageOptions()))
+    assert "Nothing speaks against any track." in text_of(section(shown, "doubt"))
+    (card,) = section(shown, "best").findall(".//article")
+    assert "v · object 4 · cat" in text_of(card)
+    assert "its bytes were in the table" in text_of(card)
+    assert "Nothing failed" in text_of(section(shown, "failures"))
+
+
 @pytest.mark.parametrize(
     "words", [["to=.", "top=3"], ["top=0"], ["price_per_hour=-1"], ["price_per_hour=nan"]], ids=str
 )
