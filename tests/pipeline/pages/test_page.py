@@ -60,6 +60,7 @@ def test_numbers_are_for_people() -> None:
     assert [num_bytes(n) for n in (999, 1500, 20_000_000)] == ["999 B", "1.5 kB", "20.0 MB"]
 
 
+@pytest.mark.slow
 def test_without_jinja2_the_extra_is_named_before_anything_is_read() -> None:
     code = "import sys; sys.modules['jinja2'] = None; from pipeline import report; sys.exit(report.door(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, "output=none"], capture_output=True, text=True, check=False)
