@@ -28,6 +28,7 @@ from pipeline.export import ExportArguments
 from pipeline.formats.labels import FORMATS
 from pipeline.inputs.boxes import FORMS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+from pipeline.overlay import OverlayArguments
 from pipeline.prompts import PromptsArguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,3 +120,12 @@ def test_the_page_of_inputs_names_every_column_and_every_form_of_boxes() -> None
         assert f"`{column.name}`" in page, column.name
     for form in FORMS:
         assert re.search(rf"`(?:box_)?{form.replace('_percent', '')}`|`…_percent`", page), form
+
+
+def test_the_page_of_notebooks_names_every_key_of_overlays_and_every_call_of_a_clip() -> None:
+    page = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8")
+    shared = {"output", "storage_options", "to", "to_storage_options", "spool_dir", "cluster", "again"}
+    for key in {field.alias or name for name, field in OverlayArguments.model_fields.items()} - shared:
+        assert re.search(rf"^\|.*`{key}`.*\|", page, re.MULTILINE), key
+    for call in ("frame", "filmstrip", "contact_sheet", "play", "masks", "mask", "labels", "track", "torch_masks"):
+        assert f"clip.{call}(" in page, call
