@@ -16,7 +16,7 @@ from pipeline.arrays import BoolArray, UInt8Array
 from pipeline.command import ExitCode
 from pipeline.config.job_config import JobConfig
 from pipeline.demo.clips import Clip, draw
-from pipeline.demo.inputs import FRAMES_PER_SECOND, prompt_frame, seed_prompts, write_inputs
+from pipeline.demo.inputs import FRAMES_PER_SECOND, prompt_frame, seed_prompts, write_inputs, write_truth
 from pipeline.demo.scenes import PROMPT_KINDS, demo_scenes
 from pipeline.driver import driver
 from pipeline.errors import ConfigError
@@ -63,6 +63,7 @@ def run(config: JobConfig) -> int:
         write_file(posixpath.join(folder, "overlays", f"{one.clip.name}.mp4"), video, options)
     captions = {scene.name: scene.caption for scene in scenes}
     write_file(posixpath.join(folder, "contact_sheet.png"), sheet(labeled, captions), options)
+    write_truth(folder, clips, options)
     say(summary(labeled, folder))
     return ExitCode.DONE
 
@@ -137,5 +138,6 @@ def summary(labeled: Sequence[LabeledClip], folder: str) -> str:
         f"mean IoU against the true masks: {mean_iou([one.scores for one in labeled]):.3f}",
         f"contact sheet   {posixpath.join(folder, 'contact_sheet.png')}",
         f"overlay videos  {posixpath.join(folder, 'overlays')}",
+        f"true masks      {posixpath.join(folder, 'truth.parquet')}, for truth= of pipeline.evaluate",
     ]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pycocotools import mask as coco
 
 from pipeline.arrays import BoolArray
@@ -45,8 +46,7 @@ def prompt_values(kind: str, mask_HW: BoolArray) -> dict[str, Any]:
         values["points_xy"] = [list(inner_point(mask_HW))]
         values["point_labels"] = [1]
     if kind == "mask":
-        rle = coco.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
-        values["mask_rle"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+        values["mask_rle"] = _rle(mask_HW)
     if not values:
         raise ValueError(f"kind: {kind!r} is none of box, click, box and click, mask")
     return values
@@ -82,6 +82,24 @@ def write_inputs(
     write_table(videos_uri, videos_table(videos), storage_options)
     write_table(prompts_uri, prompts_table(prompts), storage_options)
     return videos_uri, prompts_uri
+
+
+def write_truth(folder: str, clips: Sequence[Clip], storage_options: StorageOptions | None = None) -> str:
+    """Write the true masks as `truth.parquet`, a table that `pipeline.evaluate` takes, and return its URI."""
+    rows = [
+        {"video_id": clip.name, "object_id": object_id, "frame_index": frame_index, "rle": _rle(mask_HW)}
+        for clip in clips
+        for object_id in clip.object_ids
+        for frame_index, mask_HW in enumerate(clip.masks_TBHW[:, object_id - 1])
+    ]
+    uri = posixpath.join(folder, "truth.parquet")
+    write_table(uri, pa.Table.from_pylist(rows), storage_options)
+    return uri
+
+
+def _rle(mask_HW: BoolArray) -> dict[str, Any]:
+    code = coco.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
+    return {"size": list(code["size"]), "counts": code["counts"].decode("ascii")}
 
 
 def _write_if_new(uri: str, content: bytes, storage_options: StorageOptions | None) -> None:

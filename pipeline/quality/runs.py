@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.arrays import Int64Array, UInt8Array
 from pipeline.masks.rle import MAX_PIXELS, parse_counts
 
-_MOST_CHARACTERS = 7  # of one number: 35 bits hold twice as much as a mask may have pixels, with the sign
+_MOST_CHARACTERS = 6  # of one number: 30 bits hold as much as a mask may have pixels, with the sign
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def _run_lengths(offsets: Int64Array, code: UInt8Array) -> tuple[Int64Array | No
     num_digits = last - first + 1
     if len(last) == 0 or num_digits.max() > _MOST_CHARACTERS:
         return None, sizes
-    places = np.arange(len(digits)) - np.repeat(first, num_digits)
-    values = np.add.reduceat((digits & 31).astype(np.int64) << (5 * places), first)
+    places = np.arange(len(digits), dtype=np.int32) - np.repeat(first.astype(np.int32), num_digits)
+    values = np.add.reduceat((digits & 31).astype(np.int32) << (5 * places), first).astype(np.int64)
     values -= np.where(digits[last] & 16, np.int64(1) << (5 * num_digits), 0)
     return _undo_differences(values, sizes), sizes
 

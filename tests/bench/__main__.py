@@ -1,7 +1,7 @@
 """`python -m tests.bench`: ours against `transformers` and `sam2` in turn, on the same frames, weights, dtype, threads.
 
-Prints medians and ratios; writes bench.json and bench.png. Parts: rle, decode, memory, efficiency, feed, clips, frames
-(with the parts of a frame). The file is saved after each; a part that is run again replaces what is there of it.
+Prints medians and ratios; writes bench.json and bench.png. Parts: rle, scores, decode, memory, efficiency, feed, clips,
+frames (with the parts of a frame). The file is saved after each; a part that is run again replaces what is there of it.
 
 `python -m tests.bench --device cuda` is the check of a GPU instead: whether it is right and how fast, in parts of its
 own (environment, parity, waits, rates, launches, attention, jobs, suite, references, compiled, faults), with check.json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 # Workers import this module again (spawn): what is heavy is imported where it is needed.
-PARTS = ("rle", "decode", "memory", "efficiency", "feed", "clips", "frames")
+PARTS = ("rle", "scores", "decode", "memory", "efficiency", "feed", "clips", "frames")
 # Timed frames with full memory by number of objects: one frame of a reference with 16 objects takes about a minute.
 TIMED_FRAMES = {1: 5, 4: 2}
 OBJECTS = {"bfloat16": (1, 4, 16), "float32": (1, 4)}
@@ -152,6 +152,15 @@ def _rle(report: Any, options: argparse.Namespace) -> None:
     print("\nRLE straight from logits:", _short(entry), flush=True)
 
 
+def _scores(report: Any, options: argparse.Namespace) -> None:
+    from tests.bench.scores import SIZES, compare_scores
+
+    for name, size_hw in SIZES.items():
+        entry = compare_scores(size_hw, 4 if options.quick else 24, rounds=2 if options.quick else 5)
+        report.add("scores", name, entry)
+        print(f"\nJ and F against vos-benchmark, {name}:", _short(entry), flush=True)
+
+
 def _decode(report: Any, options: argparse.Namespace) -> None:
     from tests.bench.codecs import DECODED, decoding
 
@@ -200,8 +209,8 @@ def _short(value: Any) -> Any:
 
 
 RUN: dict[str, Callable[[Any, argparse.Namespace], None]] = {
-    "rle": _rle, "decode": _decode, "memory": _memory, "efficiency": _efficiency, "feed": _feed, "clips": _clips,
-    "frames": _frames,
+    "rle": _rle, "scores": _scores, "decode": _decode, "memory": _memory, "efficiency": _efficiency, "feed": _feed,
+    "clips": _clips, "frames": _frames,
 }  # fmt: skip
 
 

@@ -225,6 +225,12 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
             f"{row['ours_ms_per_mask']:.2f} ms a mask straight from the logits, {row['usual_ms_per_mask']:.2f} ms the "
             f"usual way: {row['ratio']:.1f} x, bytes equal",
         )
+    for name, row in document.get("scores", {}).items():
+        yield (
+            f"J and F, masks of {name}",
+            f"{row['ours_ms_per_mask']:.2f} ms a mask from run lengths, {row['theirs_ms_per_mask']:.1f} ms by "
+            f"vos-benchmark: {row['ratio_cpu']:.0f} x, equal to {row['difference']:.0e}",
+        )
     for name, row in document.get("decode", {}).items():
         ours, plain, resized = (row[key]["frames_per_second"] for key in ("ours", "plain PyAV", "ours, resized"))
         yield (

@@ -130,6 +130,8 @@ def goals(document: Mapping[str, Any]) -> Iterator[Goal]:
         yield Goal("feeding: busy share of the device, 360p", feed["360p"]["in flight"]["4"]["busy"], 0.9, 0.95, "")
     if "rle" in document:
         yield Goal("RLE of 16 masks at 1080p", document["rle"]["1080p"]["ratio"], 3, 6, "x")
+    for name, row in document.get("scores", {}).items():
+        yield Goal(f"J and F of masks of {name} over vos-benchmark, CPU", row["ratio_cpu"], 5, 20, "x")
     memory = document.get("memory", {})
     if memory.get("length", {}).get("long_frames") == 2000:
         yield Goal("peak at 2,000 frames over 100", memory["length"]["growth"], 0.05, 0.05, "", is_limit=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import tables
+from pipeline import evaluate, tables
 from pipeline.run import main
 
 NUM_OBJECTS_AT_START = 12
@@ -32,6 +33,11 @@ def test_the_demo_labels_its_clips_well_and_shows_them(tmp_path: Path, capsys: p
     assert masks.num_rows == NUM_OBJECTS_AT_START * 24 + len(late_frames)
     assert late_frames == list(range(late_frames[0], 24))
     assert late_frames[0] > 0
+
+    assert evaluate.door([f"output={output}", f"truth={output / 'truth.parquet'}"]) == 0
+    scores = re.search(r"all objects +13 +\d+ +([\d.]+)", capsys.readouterr().out)
+    assert scores is not None
+    assert float(scores[1]) > 75
 
     sheet = Image.open(io.BytesIO((output / "contact_sheet.png").read_bytes()))
     assert sheet.width > 1500

@@ -51,6 +51,23 @@ def test_both_scores_are_those_of_vos_benchmark(size_hw: tuple[int, int]) -> Non
     np.testing.assert_array_equal(scores.true_areas, [pair[1].sum() for pair in pairs])
 
 
+def test_numbers_that_need_64_bits_give_the_same() -> None:
+    """The last of 4000 masks of 700 x 900 pixels lies beyond 2³¹ on the line of numbers; those between are empty."""
+    square = np.zeros((700, 900), bool)
+    square[100:200, 300:420] = True
+    moved = np.roll(square, 12, axis=1)
+    between = [None] * 3998
+    scores = score_pairs(
+        (700, 900),
+        pa.array([rle(square)["counts"], *between, rle(moved)["counts"]], pa.string()),
+        pa.array([rle(square)["counts"], *between, rle(square)["counts"]], pa.string()),
+    )
+    expected = judged(moved, square)
+    assert expected[1] < 0.9
+    assert (scores.j[-1], scores.f[-1]) == pytest.approx(expected, abs=1e-12)
+    assert (scores.f[:-1] == 1).all()
+
+
 def test_a_mask_that_lacks_is_an_empty_one() -> None:
     square = np.zeros((6, 8), bool)
     square[2:4, 2:5] = True
