@@ -13,7 +13,12 @@ import pytest
 from PIL import Image
 
 from pipeline import evaluate, tables
+from pipeline.demo.clips import draw
+from pipeline.demo.scenes import demo_scenes
+from pipeline.quality.doubt import COLUMNS, Ranking, signals
+from pipeline.quality.track_rows import whole_tracks
 from pipeline.run import main
+from tests.support.clips import iou
 
 NUM_OBJECTS_AT_START = 12
 
@@ -48,6 +53,31 @@ def test_the_demo_labels_its_clips_well_and_shows_them(tmp_path: Path, capsys: p
             stream = container.streams.video[0]
             assert (stream.codec_context.name, stream.height, stream.width) == ("h264", 240, 320)
             assert sum(1 for _ in container.decode(stream)) == 24
+
+    doubtful = most_doubtful(tables.open(str(output)))
+    truly_worst = sorted((ious := true_ious(tables.open(str(output)))), key=ious.__getitem__)
+    assert doubtful[0] == truly_worst[0]
+    assert set(doubtful[:3]) < set(truly_worst[:5])
+
+
+def most_doubtful(job: tables.JobTables) -> list[tuple[str, int]]:
+    """Tracks in the order in which a person should look at them."""
+    ranking = Ranking(most=20)
+    for rows in whole_tracks(job.masks(columns=COLUMNS).to_batches()):
+        ranking.add(signals(rows, lambda video_id: (240, 320)))
+    return [(doubt.video_id, doubt.object_id) for doubt in ranking.worst()]
+
+
+def true_ious(job: tables.JobTables) -> dict[tuple[str, int], float]:
+    """The mean IoU of each track with the masks that were drawn."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for scene in demo_scenes(num_frames=24):
+        drawn_TBHW = draw(scene).masks_TBHW
+        for mask in job.video_masks(scene.name):
+            true_HW = drawn_TBHW[mask.frame_index, mask.object_id - 1]
+            key = (scene.name, mask.object_id)
+            found.setdefault(key, []).append(iou(true_HW, mask.pixels_HW))
+    return {key: float(np.mean(ious)) for key, ious in found.items()}
 
 
 @pytest.mark.slow
