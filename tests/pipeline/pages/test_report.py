@@ -120,6 +120,13 @@ def test_the_output_of_an_earlier_commit_has_a_report(tmp_path: Path) -> None:
     assert len(section(shown, "spread").findall(".//svg")) == 4
 
 
+def test_a_job_without_masks_has_a_report_of_its_failures(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (), broken=("x", "y"))
+    shown = html.fromstring(job_page(JobStorage(uri), PageOptions(price_per_hour=1)))
+    assert "0 videos labeled, 2 failed" in text_of(shown)
+    assert "There are no masks yet." in text_of(section(shown, "spread"))
+
+
 def test_a_sound_job_has_no_doubtful_track_and_its_best_ones_say_why_they_have_no_picture(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, (DrawnVideo("v", {4: "cat"}, num_frames=4),), broken=())
     shown = html.fromstring(job_page(JobStorage(uri), PageOptions()))
