@@ -79,9 +79,20 @@ class Task:
 
 
 class Plan:
-    """See the module. `videos` and `tracks` are the selected rows, sorted; `left_out` says what is not."""
+    """See the module. `videos` and `tracks` are the selected rows, sorted; `left_out` says what is not.
 
-    def __init__(self, videos: pa.Table, tracks: pa.Table, splits: Mapping[str, float], left_out: LeftOut) -> None:
+    `stride` is that of the labeled frames, where the job says so and has one.
+    """
+
+    def __init__(
+        self,
+        videos: pa.Table,
+        tracks: pa.Table,
+        splits: Mapping[str, float],
+        left_out: LeftOut,
+        stride: int | None = None,
+    ) -> None:
+        self.stride = stride
         self.videos = videos
         self.tracks = tracks
         self.left_out = left_out
@@ -176,7 +187,17 @@ def make_plan(job: JobTables, selection: Selection) -> Plan:
     videos = left_out.keep(videos, has_tracks, "videos without a selected track")
     if not videos.num_rows:
         raise ConfigError(f"nothing is left to export: {'; '.join(left_out.lines()) or 'the job has no videos yet'}")
-    return Plan(videos, tracks, selection.splits, left_out)
+    return Plan(videos, tracks, selection.splits, left_out, _stride(job))
+
+
+def _stride(job: JobTables) -> int | None:
+    """Every how many frames the job labels; None where it labels by `frames.fps`, or has no record of itself."""
+    try:
+        fingerprint = job.job_config().get("fingerprint", {})
+    except FileNotFoundError:
+        return None
+    stride = fingerprint.get("frames.stride")
+    return stride if isinstance(stride, int) and fingerprint.get("frames.fps") is None else None
 
 
 class LeftOut:

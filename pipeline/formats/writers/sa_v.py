@@ -72,6 +72,11 @@ class Writer(VideoWriter):
 
     def check(self, plan: Plan) -> None:
         step = self._options.frame_step
+        if plan.stride is not None and step % plan.stride:
+            raise ConfigError(
+                f"frame_step={step}: the stride of the labels is {plan.stride}, so that other frames have none; give "
+                f"frame_step={plan.stride} or a multiple of it"
+            )
         if self._options.fps_key and 24 % step:
             raise ConfigError(
                 f"fps_key=true and frame_step={step}: SAM 2's training takes only steps that divide 24; give "
@@ -204,7 +209,7 @@ class _Masklet:
             self.num_visible += 1
             self.sum_area += row.area
             self.first_seen = place if self.first_seen < 0 else self.first_seen
-        self.num_changes += self.first_seen >= 0 and self.first_seen != place and is_visible != self.was_visible
+        self.num_changes += self.first_seen != place and is_visible != self.was_visible
         self.was_visible = is_visible
 
     @property

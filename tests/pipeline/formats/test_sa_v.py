@@ -121,6 +121,20 @@ def test_every_fourth_frame_is_written_as_in_sa_v_and_fps_says_so(
     assert "takes only steps that divide 24" in capsys.readouterr().err
 
 
+def test_a_step_that_the_stride_of_the_job_does_not_divide_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat"}, stride=3),), broken=())
+    (tmp_path / "job/job.json").write_text('{"fingerprint": {"frames.stride": 3, "frames.fps": null}}')
+    words = [f"output={uri}", "format=sa_v", f"to={tmp_path / 'to'}"]
+    assert door(words) == 2
+    assert "frame_step=4: the stride of the labels is 3" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+    assert door([*words, "frame_step=6"]) == 0
+    read = TrainingReader(tmp_path / "to/sav_train/v_manual.json", every=6)
+    assert sorted(read.frames) == [0, 6, 12]
+
+
 def test_each_object_has_a_binary_png_on_every_frame_and_overlaps_stay(
     export: Export, drawn: DrawnJob, tmp_path: Path
 ) -> None:
