@@ -21,12 +21,13 @@ from pipeline.command import ExitCode, describe_arguments, main
 from pipeline.config.fields import Group
 from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.errors import InputError
+from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
-from pipeline.pages.save import save_page
+from pipeline.pages.save import save_file, save_page
 from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.comparison import AS_GOOD, TRACKS, compare_video, sorted_worst_first
 from pipeline.quality.conventions import SENTENCES
-from pipeline.quality.results import write_tables
+from pipeline.quality.masks import check_masks
 from pipeline.quality.series import track_series
 from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, TableMasks, is_read_directly, named, open_masks
 from pipeline.text import counted, one_line, say
@@ -113,7 +114,7 @@ def _run(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: Mas
         cards = _cards(arguments, a, b, tracks)
         figures = ComparisonFigures(a.name, b.name, truth.name if truth else None, tracks, cards, alone, notes)
         page = comparison_page(figures)
-        write_tables(arguments.to, {"tracks": tracks}, arguments.storage_options)
+        save_file(posixpath.join(arguments.to, "tracks.parquet"), parquet_bytes(tracks), arguments.storage_options)
         save_page(posixpath.join(arguments.to, "comparison.html"), page, arguments.storage_options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
@@ -166,7 +167,14 @@ def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth:
             continue
         masks_a, masks_b, true = a.read(here), b.read(here), truth.read(here) if truth is not None else {}
         for video_id in here:
-            difference = compare_video(masks_a[video_id], masks_b[video_id], arguments.match, true.get(video_id), rules)
+            trio = masks_a[video_id], masks_b[video_id], true.get(video_id)
+            try:
+                difference = compare_video(*trio, arguments.match, rules)
+            except ValueError:
+                for masks, source in zip(trio, (a, b, truth), strict=True):
+                    if masks is not None and source is not None:
+                        check_masks(masks, source.side)
+                raise
             found.parts.append(pa.Table.from_pylist(difference.rows, TRACKS))
             found.num_videos += 1
             found.num_unpaired += difference.num_unpaired

@@ -21,14 +21,14 @@ from pydantic import Field
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.errors import InputError
+from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
-from pipeline.pages.save import save_page
+from pipeline.pages.save import save_file, save_page
 from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.conventions import SENTENCES
 from pipeline.quality.evaluation import OBJECTS, evaluate_video, unseen
 from pipeline.quality.hota import Hota
-from pipeline.quality.masks import VideoMasks
-from pipeline.quality.results import write_tables
+from pipeline.quality.masks import VideoMasks, check_masks
 from pipeline.quality.series import track_series
 from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, TableMasks, is_read_directly, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
@@ -88,6 +88,7 @@ class _Found:
     num_videos: int = 0
     num_unpaired: int = 0
     num_extra: int = 0
+    num_lost: int = 0
     skipped: list[str] = field(default_factory=list)
 
     def objects(self) -> pa.Table:
@@ -119,7 +120,8 @@ def _run(arguments: EvaluateArguments, output: OutputMasks, truth: MaskSource) -
         figures = EvaluationFigures(output.name, truth.name, arguments.convention, objects, summary, cards, notes)
         page = evaluation_page(figures)
         tables = {"objects": objects, "summary": summary}
-        write_tables(arguments.to, tables, arguments.storage_options)
+        for name, table in tables.items():
+            save_file(posixpath.join(arguments.to, f"{name}.parquet"), parquet_bytes(table), arguments.storage_options)
         save_page(posixpath.join(arguments.to, "evaluation.html"), page, arguments.storage_options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
@@ -141,11 +143,17 @@ def _evaluate(arguments: EvaluateArguments, output: MaskSource, truth: MaskSourc
     rules = arguments.rules()
     found = _Found()
     for predicted, true in _pairs(arguments, output, truth, found):
-        scores = evaluate_video(predicted, true, rules, truth.side)
+        try:
+            scores = evaluate_video(predicted, true, rules, truth.side)
+        except ValueError:
+            check_masks(true, truth.side)
+            check_masks(predicted, output.side)
+            raise
         found.parts.append(pa.Table.from_pylist(scores.rows, OBJECTS))
         found.num_videos += 1
         found.num_unpaired += scores.frames.num_unpaired
         found.num_extra += scores.num_extra
+        found.num_lost += sum(row["object_id"] is None for row in scores.rows)
         if hota is not None:
             hota.add(predicted, true, scores.frames)
     return found
@@ -222,6 +230,8 @@ def _notes(found: _Found, objects: pa.Table) -> Iterator[tuple[str, str]]:
     if found.skipped:
         videos = counted(len(found.skipped), "video")
         yield "left out", f"{videos} without masks in the output: {named(found.skipped)}"
+    if found.num_lost:
+        yield "lost", f"{counted(found.num_lost, 'object')} of the truth that the output lacks: counted as never found"
     if found.num_extra:
         yield "extra", f"{counted(found.num_extra, 'object')} of the output without a true one: they do not count"
 

@@ -25,7 +25,11 @@ def save_page(to: str, html: str, storage_options: StorageOptions | None = None)
         ConfigError: `to` is a folder, or nothing serves its scheme.
         StorageError: the store or the disk refuses, or does not answer.
     """
-    data = html.encode("utf-8", "replace")
+    return save_file(to, html.encode("utf-8", "replace"), storage_options)
+
+
+def save_file(to: str, data: bytes, storage_options: StorageOptions | None = None) -> int:
+    """Write a file, as a table beside a page. Returns and raises as `save_page`."""
     check_place(to)
     try:
         Backoff().run(f"writing to={redact_uri(to)}", lambda: _write(to, data, storage_options))

@@ -54,7 +54,7 @@ class VideoDifference:
 
 
 def compare_video(
-    a: VideoMasks, b: VideoMasks, match: ObjectMatch = "id", true: VideoMasks | None = None, rules: Rules | None = None
+    a: VideoMasks, b: VideoMasks, true: VideoMasks | None = None, match: ObjectMatch = "id", rules: Rules | None = None
 ) -> VideoDifference:
     """The tracks of a video in both outputs, with their scores against `true` masks by `rules` if there are any.
 

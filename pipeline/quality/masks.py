@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray, Float64Array, Int64Array
 from pipeline.errors import InputError
+from pipeline.masks.rle import parse_counts
 from pipeline.output.schema import RLE
 
 ROWS = pa.schema(
@@ -83,6 +84,19 @@ class VideoMasks:
     pts_T: Float64Array
     tracks: dict[str, TrackMasks]
     is_numbered: bool = True
+
+
+def check_masks(video: VideoMasks, side: str) -> None:
+    """Raises `InputError` that names the first mask of the video that is none, by the reader of single masks."""
+    height, width = video.size_hw or (1, 1)
+    for track in video.tracks.values():
+        for frame, counts in zip(track.frames_T.tolist(), track.counts_T.to_pylist(), strict=True):
+            try:
+                if counts is not None:
+                    parse_counts(counts, height * width)
+            except ValueError as error:
+                where = f"video {video.video_id!r}, object {track.object_id} on frame {frame}"
+                raise InputError(f"{side}: {where}: {error}") from error
 
 
 def by_video(rows: pa.Table, side: str) -> Iterator[VideoMasks]:

@@ -214,6 +214,38 @@ def test_a_truth_that_does_not_fit_is_named_with_the_remedy(
     assert "it lacks rle, frame_index or pts_seconds" in message
 
 
+def test_a_mask_of_the_truth_that_is_none_is_named(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pq.read_table(folders[1]).to_pylist()
+    rows[11]["rle"]["counts"] += "1"
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "truth.parquet")
+    message = refused([f"output={folders[0]}", f"truth={tmp_path / 'truth.parquet'}"], capsys)
+    assert "truth.parquet: video 'late', object 2 on frame 3: mask_rle: counts covers more than the 4800" in message
+    rows[11] = rows[10]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "truth.parquet")
+    message = refused([f"output={folders[0]}", f"truth={tmp_path / 'truth.parquet'}"], capsys)
+    assert "video 'late' has several masks of object 2 on frame 2; leave one" in message
+
+
+def test_objects_that_the_output_lacks_count_as_never_found(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"late": truth()["late"] | {9: track(50, 50, 6, range(8))}}
+    rows, _ = evaluate((folders[0], write_table(tmp_path / "truth.parquet", more)), tmp_path / "to")
+    assert (rows["late", "9"]["object_id"], rows["late", "9"]["j_and_f"]) == (None, 0.0)
+    assert "lost     1 object of the truth that the output lacks: counted as never found" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_is_told_in_a_line(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = [f"output={folders[0]}", f"truth={folders[1]}", f"to={tmp_path / 'file'}", "pictures=false"]
+    assert door(words) == 1
+    assert "objects.parquet was refused: " in capsys.readouterr().err
+
+
 def test_a_tree_of_palette_pictures_is_a_truth(folders: tuple[str, str], tmp_path: Path) -> None:
     expected, _ = evaluate(folders, tmp_path / "table")
     tree = png_tree(tmp_path / "Annotations", truth())
