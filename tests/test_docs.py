@@ -26,6 +26,7 @@ from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
 from pipeline.export import ExportArguments
 from pipeline.formats.labels import FORMATS
+from pipeline.formats.registry import FORMATS as WRITTEN
 from pipeline.inputs.boxes import FORMS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 from pipeline.overlay import OverlayArguments
@@ -97,10 +98,12 @@ def test_the_examples_of_a_page_run_and_print_what_it_says(page: Path, demo_fold
             printed = printed_by(language, text, names)
 
 
-def test_the_page_of_exports_names_every_key() -> None:
+def test_the_page_of_exports_names_every_key_and_every_format() -> None:
     page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
     for name in ExportArguments.model_fields:
         assert re.search(rf"`(?:[^`]*\W)?{name}\b", page), name
+    for one in WRITTEN:
+        assert re.search(rf"^\| `{one.name}` \|", page, re.MULTILINE), one.name
 
 
 def test_the_page_of_labels_names_every_key_and_every_format() -> None:
