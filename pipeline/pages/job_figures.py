@@ -115,8 +115,12 @@ class Made:
 
 
 def made_by(videos: pa.Table) -> list[Made]:
-    """What made the videos, the most frequent first."""
-    counts = videos.group_by(["checkpoint", "versions"]).aggregate([("video_id", "count")])
+    """What made the videos, the most frequent first. Some videos failed before any weights were there."""
+    counts = (
+        videos.filter(pc.not_equal(videos["checkpoint"], ""))
+        .group_by(["checkpoint", "versions"])
+        .aggregate([("video_id", "count")])
+    )
     found = [Made(row["checkpoint"], row["versions"], row["video_id_count"]) for row in counts.to_pylist()]
     return sorted(found, key=lambda made: (-made.num_videos, made.checkpoint, made.versions))
 

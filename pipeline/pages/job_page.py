@@ -93,6 +93,8 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
         categories=kinds[:MOST_CATEGORIES],
         num_categories=len(kinds),
         worth_a_look=WORTH_A_LOOK,
+        top=options.top,
+        most_best=NUM_BEST,
         doubtful=Dealer(tracks, maker).cards(figures.worst[: options.top]),
         best=Dealer(tracks, maker, num_pictures=3, has_marks=False).cards(_sound(figures, options.top)),
         never=never,

@@ -56,6 +56,7 @@ def test_videos_objects_and_masks_are_counted(page: html.HtmlElement) -> None:
     assert figures["videos labeled"] == "3"
     assert figures["videos failed"] == "2"
     assert figures["objects"] == "8"
+    assert [text_of(row[0]) for row in section(page, "made").findall(".//tbody/tr")] == ["mini"]
 
 
 def test_failures_have_their_cause_and_the_command_that_retries_them(page: html.HtmlElement, output: str) -> None:
