@@ -148,7 +148,13 @@ def export(
     """
     opened = tables.open(job.output, job.storage_options)
     plan = make_plan(opened, job.selection)
-    job.format.writer.check(plan)
+    writer = job.format.writer
+    if job.content.frames not in writer.frames:
+        raise ConfigError(
+            f"frames={job.content.frames}: programs that read {job.format.name} look for other files; give frames="
+            f"{' or '.join(writer.frames)}"
+        )
+    writer.check(plan)
     identity = {"format": job.format.name, "part_masks": part_masks, **job.keys(), "plan": plan.digest}
     identity = json.loads(json.dumps(identity))
     try:

@@ -15,7 +15,11 @@ class VideoWriter(ABC):
 
     Whatever a killed export has half written is written again with the same names, so that the same video must give the
     same files.
+
+    `frames` are the values of the key `frames` that the format's consumers can read.
     """
+
+    frames: tuple[str, ...] = ("none", "jpg", "png")
 
     def check(self, plan: Plan) -> None:
         """Refuse what the format's consumers cannot read. Raises `ConfigError` naming the video and the remedy."""

@@ -67,6 +67,8 @@ class Options(Group):
 class Writer(VideoWriter):
     """See the module."""
 
+    frames = ("none", "jpg")
+
     def __init__(self, options: Options) -> None:
         self._options = options
 

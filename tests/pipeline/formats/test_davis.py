@@ -143,3 +143,14 @@ def test_frames_lie_beside_their_masks_under_the_same_names(export_filmed: Expor
         assert Image.open(path).size == (WIDTH, HEIGHT)
         # Each frame of the film has a gray of its own.
         assert abs(np.asarray(Image.open(path)).mean() - 10 * int(path.stem)) < 3
+
+
+@pytest.mark.parametrize("format_name", ["davis", "sa_v"])
+def test_images_that_the_readers_do_not_look_for_are_refused(
+    format_name: str, filmed: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door([f"output={filmed.uri}", f"format={format_name}", f"to={tmp_path / 'to'}", "frames=png"]) == 2
+    assert f"frames=png: programs that read {format_name} look for other files; give frames=none or jpg" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "to").exists()
