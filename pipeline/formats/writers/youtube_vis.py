@@ -3,6 +3,7 @@
 The variant `gt` is a document with videos, in `annotations/instances_{split}.json`. Its masks are lists of run lengths,
 which is the only form that TrackEval reads of a truth, and null where an object is hidden. The variant `results` is
 what is handed in to be scored, in `results_{split}.json`: a list of tracks, each with a score, with compressed masks.
+With `truth=` it has the ids of the truth, and a mask for each of its frames.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.fields import Group
+from pipeline.config.job_config import OptionalPlace
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import file_name, write_frames
 from pipeline.formats.json_files import json_array
 from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
+from pipeline.formats.truth_ids import TruthIds
 from pipeline.formats.writer import VideoWriter
 from pipeline.formats.writers.coco import coco_document
 from pipeline.masks.run_lengths import run_lengths
@@ -31,6 +34,17 @@ class Options(Group):
     variant: Literal["gt", "results"] = Field(
         default="gt", description="gt writes masks as truth, to train on or to score against; results as predictions."
     )
+    truth: OptionalPlace = Field(
+        default=None,
+        description="With variant=results: the JSON of the truth that they are scored against. They get its ids of "
+        "videos and categories, found by name, and a mask for each of its frames. null: the ids of the manifest.",
+    )
+
+    @model_validator(mode="after")
+    def _check_truth(self) -> Options:
+        if self.truth is not None and self.variant == "gt":
+            raise ValueError("truth= is for results: give variant=results too")
+        return self
 
 
 class Writer(VideoWriter):
@@ -38,13 +52,21 @@ class Writer(VideoWriter):
 
     def __init__(self, options: Options) -> None:
         self._is_truth = options.variant == "gt"
+        self._place = options.truth
+        self._ids: TruthIds | None = None
+
+    def check(self, plan: Plan) -> None:
+        if self._place is not None:
+            self._ids = TruthIds.read(self._place)
+            self._ids.check(plan)
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         if self._is_truth:
             out.append(f"videos.{video.split}", _video_record(video))
+        frames = video.frame_indexes.tolist() if self._ids is None else self._ids.frame_indexes(video)
         for track, rows in video.by_track():
-            head = _truth_of(video, track) if self._is_truth else _result_of(video, track)
-            out.append(f"annotations.{video.split}", self._pieces(video, head, rows))
+            head = _truth_of(video, track) if self._is_truth else self._result_of(video, track)
+            out.append(f"annotations.{video.split}", self._pieces(frames, head, rows))
         write_frames(video, out, f"images/{video.name}")
 
     def finish(self, plan: Plan, folder: ExportFolder) -> None:
@@ -55,12 +77,12 @@ class Writer(VideoWriter):
             else:
                 folder.write(f"results_{split}.json", json_array(folder.chunks(f"annotations.{split}")))
 
-    def _pieces(self, video: ExportVideo, head: dict[str, Any], rows: Iterator[MaskRow]) -> Iterator[str]:
+    def _pieces(self, frames: list[int], head: dict[str, Any], rows: Iterator[MaskRow]) -> Iterator[str]:
         """A track as JSON, a mask at a time: of a long one all masks would not fit into memory."""
         yield json.dumps(head, separators=(",", ":"))[:-1] + ',"segmentations":['
         boxes: list[tuple[int, int, int, int] | None] = []
         areas: list[int | None] = []
-        for place, row in enumerate(_on_each_frame(video.frame_indexes.tolist(), rows)):
+        for place, row in enumerate(_on_each_frame(frames, rows)):
             is_visible = row is not None and row.area > 0
             boxes.append(row.bbox_xywh if row is not None and is_visible else None)
             areas.append(row.area if row is not None and is_visible else None)
@@ -69,6 +91,14 @@ class Writer(VideoWriter):
         boxes_and_areas = {"bboxes": boxes, "areas": areas}
         yield f"],{json.dumps(boxes_and_areas, separators=(',', ':'))[1:]}"
 
+    def _result_of(self, video: ExportVideo, track: PlannedTrack) -> dict[str, Any]:
+        score, ids = track.row["predicted_iou_mean"], self._ids
+        return {
+            "video_id": video.planned.number if ids is None else ids.video(video.video_id).id,
+            "category_id": track.category_id if ids is None else ids.categories[track.category],
+            "score": 0.0 if score is None else round(score, 6),
+        }
+
     def _code(self, row: MaskRow) -> dict[str, Any]:
         return (
             {"size": row.rle["size"], "counts": run_lengths(row.rle["counts"]).tolist()} if self._is_truth else row.rle
@@ -76,7 +106,7 @@ class Writer(VideoWriter):
 
 
 def _on_each_frame(frame_indexes: list[int], rows: Iterator[MaskRow]) -> Iterator[MaskRow | None]:
-    """The row of each labeled frame of the video; None where the track has none."""
+    """The row of each of these frames; None where the track has none."""
     row = next(rows, None)
     for frame_index in frame_indexes:
         if row is not None and row.frame_index == frame_index:
@@ -102,13 +132,4 @@ def _truth_of(video: ExportVideo, track: PlannedTrack) -> dict[str, Any]:
         "height": height,
         "width": width,
         "length": len(video.frame_indexes),
-    }
-
-
-def _result_of(video: ExportVideo, track: PlannedTrack) -> dict[str, Any]:
-    score = track.row["predicted_iou_mean"]
-    return {
-        "video_id": video.planned.number,
-        "category_id": track.category_id,
-        "score": 0.0 if score is None else round(score, 6),
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from pipeline.export import door
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.exports import IdMap, assert_same_masks
 
@@ -53,6 +54,50 @@ def test_truth_has_run_lengths_and_results_have_codes(export: Export, drawn: Dra
     assert_same_masks(_by_key(tracks, ids, lambda code: coco.decode(code).astype(bool)), drawn.truth)
     scores = {ids.tracks[number]: track["score"] for number, track in enumerate(tracks, 1)}
     assert scores["clip-1", 7] == pytest.approx(0.7)  # the mean of its predicted IoU
+
+
+def _truth(folder: Path, length: int, *names: str) -> Path:
+    """A truth of others: two categories, and videos whose ids begin with 40."""
+    videos = [
+        {"id": 40 + place, "file_names": [f"{name}/{frame:05d}.jpg" for frame in range(length)]}
+        for place, name in enumerate(names)
+    ]
+    categories = [{"id": 17, "name": "dog"}, {"id": 18, "name": "cat"}]
+    path = folder / "truth.json"
+    path.write_text(json.dumps({"videos": videos, "annotations": [{"id": 1}], "categories": categories}))
+    return path
+
+
+def test_results_get_the_ids_and_the_frames_of_the_truth(export: Export, drawn: DrawnJob, tmp_path: Path) -> None:
+    truth = _truth(tmp_path, 8, "other", "clip-1")
+    folder = export("youtube_vis", "variant=results", f"truth={truth}", "videos=clip-1")
+    tracks = json.loads((folder / "results_train.json").read_text())
+    assert {(track["video_id"], track["category_id"]) for track in tracks} == {(41, 17), (41, 18)}
+    for track in tracks:
+        object_id = {17: 3, 18: 7}[track["category_id"]]
+        assert len(track["segmentations"]) == 8, "frames behind the last one of ours are hidden"
+        for frame_index, code in enumerate(track["segmentations"]):
+            mask = drawn.truth.get(("clip-1", object_id, frame_index), np.zeros(1, bool))
+            assert (code is not None) == mask.any()
+            if code is not None:
+                np.testing.assert_array_equal(coco.decode(code).astype(bool), mask)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["videos=clip-1", "variant=gt"], "truth= is for results: give variant=results too"),
+        (["videos=c", "categories=dog"], "has no video 'c'; leave it out with \"where=video_id != 'c'\""),
+        (["videos=c"], "has no category 'object'; it has dog, cat"),
+        (["videos=clip-1"], "video 'clip-1' has 3 frames there, and 6 labeled frames up to frame 5 here"),
+    ],
+)
+def test_results_that_do_not_fit_the_truth_are_refused(
+    words: list[str], told: str, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"output={drawn.uri}", "format=youtube_vis", f"to={tmp_path / 'to'}", "variant=results"]
+    assert door([*arguments, f"truth={_truth(tmp_path, 3, 'clip-1')}", *words]) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow
