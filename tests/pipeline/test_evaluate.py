@@ -155,7 +155,7 @@ def test_objects_with_other_ids_are_paired_by_overlap(
 def test_frames_are_paired_by_time_where_they_are_counted_otherwise(folders: tuple[str, str], tmp_path: Path) -> None:
     by_index, _ = evaluate(folders, tmp_path / "by_index")
     rows = pq.read_table(folders[1])
-    times = pa.array((rows["frame_index"].to_numpy() + 0.2) / 24)
+    times = pa.array((rows["frame_index"].to_numpy() + 0.2) / 12)
     pq.write_table(rows.drop_columns("frame_index").append_column("pts_seconds", times), tmp_path / "timed.parquet")
     by_time, _ = evaluate((folders[0], str(tmp_path / "timed.parquet")), tmp_path / "by_time", "frames=time")
     assert {key: (row["j"], row["num_frames"]) for key, row in by_time.items()} == {

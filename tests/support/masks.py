@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
-from pipeline.output.schema import MASKS, TRACKS
+from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Outcome, OutcomeDetails, Status
 from pipeline.storage.job_storage import JobStorage
@@ -26,13 +26,24 @@ def rle(mask_HW: np.ndarray) -> dict[str, Any]:
     return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()}
 
 
-def write_output(folder: Path, videos: Drawn, *, prompted: Collection[int] = (0,), stride: int = 1) -> str:
-    """The output of a job with these masks, every `stride`-th of them; all objects are prompted on the same frames."""
+def write_output(
+    folder: Path,
+    videos: Drawn,
+    *,
+    prompted: Collection[int] = (0,),
+    stride: int = 1,
+    files: Mapping[str, Path] | None = None,
+) -> str:
+    """The output of a job with these masks, every `stride`-th of them; all objects are prompted on the same frames.
+
+    `files` are the videos, of 12 frames a second.
+    """
     storage = JobStorage(str(folder))
     spool = folder.parent / f"{folder.name}-spool"
     spool.mkdir(parents=True)
     _, keeper = driver(storage, spool)
-    labeled = [_labeled(video_id, masks, prompted, stride) for video_id, masks in videos.items()]
+    files = files or {}
+    labeled = [_labeled(video_id, masks, prompted, stride, files.get(video_id)) for video_id, masks in videos.items()]
     keeper.commit([publish(storage, spool, *labeled)])
     return str(folder)
 
@@ -49,14 +60,16 @@ def write_table(path: Path, videos: Drawn, **more: Any) -> str:
     return str(path)
 
 
-def _labeled(video_id: str, masks: Mapping[int, np.ndarray], prompted: Collection[int], stride: int) -> LabeledVideo:
+def _labeled(
+    video_id: str, masks: Mapping[int, np.ndarray], prompted: Collection[int], stride: int, file: Path | None
+) -> LabeledVideo:
     num_frames = -(-len(next(iter(masks.values()))) // stride)
     rows = []
     for object_id, masks_THW in masks.items():
         for frame in range(0, len(masks_THW), stride):
             code = rle(masks_THW[frame])
             x, y, width, height = (int(value) for value in coco.toBbox(code))
-            row = {"video_id": video_id, "object_id": object_id, "frame_index": frame, "pts_seconds": frame / 24}
+            row = {"video_id": video_id, "object_id": object_id, "frame_index": frame, "pts_seconds": frame / 12}
             row |= {"rle": code, "area": int(coco.area(code)), "object_score": 5.0, "predicted_iou": 0.9}
             row |= {"bbox_x": x, "bbox_y": y, "bbox_w": width, "bbox_h": height, "is_prompt": frame in prompted}
             rows.append(row)
@@ -64,7 +77,16 @@ def _labeled(video_id: str, masks: Mapping[int, np.ndarray], prompted: Collectio
     return LabeledVideo(
         pa.Table.from_pylist(rows, MASKS),
         pa.Table.from_pylist(track_rows(video_id, tuple(masks), num_frames).to_pylist(), TRACKS),
-        video_row(outcome, len(masks)),
+        _video_row(outcome, masks, file),
         outcome,
         len(rows),
     )
+
+
+def _video_row(outcome: Outcome, masks: Mapping[int, np.ndarray], file: Path | None) -> pa.Table:
+    (row,) = video_row(outcome, len(masks)).to_pylist()
+    height, width = next(iter(masks.values())).shape[1:]
+    row |= {"height": height, "width": width, "fps": 12.0}
+    if file is not None:
+        row |= {"uri": str(file), "source_bytes": file.stat().st_size}
+    return pa.Table.from_pylist([row], VIDEOS)
