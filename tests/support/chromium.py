@@ -20,7 +20,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def executable() -> str | None:
-    """The path of a Chromium on this machine that starts: some systems have a script there that only asks for a snap."""
+    """The path of a Chromium that starts. Some systems have a script in its place that only asks for a snap."""
     for path in filter(None, map(shutil.which, NAMES)):
         if subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False).returncode == 0:
             return path
