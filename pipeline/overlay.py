@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from PIL import Image
 from pydantic import Field, field_validator
@@ -21,7 +21,8 @@ from tqdm import tqdm
 from model import MediaError
 from pipeline import tables
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.config.job_config import Frames, OptionalLocalPlace, OptionalPlace, Pixels, Place, ProcessesConfig
+from pipeline.config.fields import Unit
+from pipeline.config.job_config import Frames, OptionalLocalPlace, OptionalPlace, Place, ProcessesConfig
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
 from pipeline.formats.selection import OptionalCondition
@@ -29,6 +30,7 @@ from pipeline.notebook.film import rate_of
 from pipeline.notebook.overlay_frames import Beside, Drawing, overlay_frames
 from pipeline.packages import leave_current_folder
 from pipeline.records import Status
+from pipeline.redact import redact_uri
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
 from pipeline.storage.uris import local_path
@@ -52,12 +54,14 @@ class OverlayArguments(JobArguments):
         "videos without such a track are left out.",
     )
     start: Frames = Field(default=0, ge=0, description="The first frame_index.")
-    stop: Frames | None = Field(default=None, ge=1, description="The frame_index before which it ends; null is all.")
+    stop: Annotated[int | None, Unit("frames")] = Field(
+        default=None, ge=1, description="The frame_index before which it ends; null is all."
+    )
     every: Frames = Field(default=1, ge=1, description="Take every n-th of the labeled frames.")
     masks: Literal["both", "fills", "contours"] = Field(default="both", description="How masks are drawn.")
     strength: float = Field(default=0.5, ge=0, le=1, description="The share of an object's color in its fill.")
     labels: Literal["ids", "categories", "none"] = Field(default="ids", description="What stands on each object.")
-    most_pixels: Pixels | None = Field(
+    most_pixels: Annotated[int | None, Unit("pixels")] = Field(
         default=None, ge=16, description="Make frames smaller to this on their longer side; null keeps their size."
     )
     quality: int = Field(default=20, ge=0, le=51, description="Of a video: 18 looks lossless, 28 is small.")
@@ -163,7 +167,8 @@ class Painter:
         beside = None
         if self._other is not None:
             assert arguments.beside is not None
-            beside = Beside(self._other.video(task.video_id), str(arguments.output), arguments.beside)
+            names = redact_uri(arguments.output), redact_uri(arguments.beside)
+            beside = Beside(self._other.video(task.video_id), *names)
         objects = None if task.object_ids is None else list(task.object_ids)
         frames = overlay_frames(clip, indexes, self._drawing, objects, beside)
         if arguments.form == "mp4":

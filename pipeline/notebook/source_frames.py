@@ -19,7 +19,8 @@ from pipeline.arrays import UInt8Array
 from pipeline.records import FramePosition, VideoSource, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.faults import http_status
-from pipeline.storage.uris import StorageOptions
+from pipeline.storage.schemes import Place, scheme_of
+from pipeline.storage.uris import StorageOptions, is_local, local_path
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
 
@@ -96,8 +97,7 @@ class SourceFile:
         uri = str(self.row["uri"])
         if self.root is None:
             return [uri]
-        parts = PurePosixPath(unquote(urlsplit(uri).path)).parts
-        names = [part for part in parts if part not in ("/", "")]
+        names = [part for part in PurePosixPath(_path_of(uri)).parts if part != "/"]
         root = os.fspath(self.root).rstrip("/")
         return [f"{root}/{'/'.join(names[start:])}" for start in range(len(names))]
 
@@ -148,6 +148,15 @@ class SourceFile:
         labeled = self.row["num_frames_expected"]
         if None not in (labeled, num_frames) and labeled != num_frames:
             raise self._other(media, f"{num_frames} frames, not {labeled}")
+
+
+def _path_of(uri: str) -> str:
+    """The path in a URI. `%20` and `?` mean something in addresses of the web, and stand for themselves elsewhere."""
+    if is_local(uri):
+        return local_path(uri)
+    if scheme_of(uri).place is Place.WEB:
+        return unquote(urlsplit(uri).path)
+    return uri.partition("://")[2].partition("/")[2]
 
 
 def _may_lie_elsewhere(error: MediaError) -> bool:

@@ -133,6 +133,22 @@ def test_an_error_of_a_file_that_was_found_is_told_though_another_lies_further_d
 
 
 @pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("/data/in/what? #1 50%25.mp4", "in/what? #1 50%25.mp4"),
+        ("file:///data/in/a%20b.mp4", "a b.mp4"),
+        ("s3://bucket/data/what?#%20.mp4", "data/what?#%20.mp4"),
+        ("https://host/data/a%20b.mp4?signed=yes", "data/a b.mp4"),
+    ],
+)
+def test_names_with_any_letters_are_found_below_a_new_root(filmed: Filmed, tmp_path: Path, uri: str, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shutil.copy(filmed.paths["clip-1"], tmp_path / name)
+    row = tables.open(filmed.uri).video("clip-1").row | {"uri": uri}
+    assert len(list(SourceFile(row, str(tmp_path)).frames([FramePosition(None, 0.0)]))) == 1
+
+
+@pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"source_bytes": 17}, r"\d+ bytes, not 17"),
