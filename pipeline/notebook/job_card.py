@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -43,18 +44,20 @@ def job_card(facts: JobFacts, open_clip: Callable[[str], Clip], rows_of: Callabl
     """For Jupyter: what the log counts, a picture of each of the first videos that are `ok`, and its first videos."""
     videos = sorted(facts.videos)
 
-    def thumbnails() -> list[tuple[str, Picture]]:
-        found = []
-        for video_id in [video_id for video_id, status in videos if status is Status.OK][:_NUM_THUMBNAILS]:
-            clip = open_clip(video_id)
-            if len(clip.frame_indexes):
-                middle = int(clip.frame_indexes[len(clip.frame_indexes) // 2])
-                found.append((video_id, clip.frame(middle)))
-        return found
-
-    figures, note = pictures_or_why(thumbnails)
+    figures: list[str] = []
+    note = ""
+    for video_id in [video_id for video_id, status in videos if status is Status.OK][:_NUM_THUMBNAILS]:
+        found, reason = pictures_or_why(partial(_thumbnail, video_id, open_clip))
+        figures += found
+        note = note or reason
     first = videos[:_NUM_ROWS]
     left = len(videos) - len(first)
     note = ". ".join(filter(None, (note, f"{left} more videos: job.videos()" if left else "")))
     rows = rows_of([video_id for video_id, _ in first]).select(_COLUMNS)
     return card(facts.line().strip("<>"), figures, note, rows)
+
+
+def _thumbnail(video_id: str, open_clip: Callable[[str], Clip]) -> list[tuple[str, Picture]]:
+    """A frame of the middle of a video; none if nothing of it has masks."""
+    indexes = (clip := open_clip(video_id)).frame_indexes
+    return [(video_id, clip.frame(int(indexes[len(indexes) // 2])))] if len(indexes) else []

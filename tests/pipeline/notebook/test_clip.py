@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -18,6 +19,7 @@ from pipeline.notebook.film import film
 from pipeline.notebook.source_frames import OtherFile, SourceFile
 from pipeline.records import FramePosition
 from tests.pipeline.notebook.conftest import Filmed
+from tests.support.drawn_job import USUAL, write_job
 
 
 def decoded(source: Path | bytes) -> list[np.ndarray]:
@@ -250,3 +252,10 @@ def test_a_job_shows_its_counts_and_its_first_videos(job: tables.JobTables) -> N
     assert shown.count("<img") == 3
     for words in ("clip-1", "b/odd name.mp4", "no file", "failed"):
         assert words in shown
+
+
+def test_a_job_shows_the_videos_that_are_there_and_says_why_others_are_not(filmed: Filmed, tmp_path: Path) -> None:
+    videos = (replace(USUAL[0], uri="/nowhere/film.mp4"), replace(USUAL[2], uri=str(filmed.paths["c"])))
+    shown = tables.open(write_job(tmp_path, videos)[0])._repr_html_()
+    assert shown.count("<img") == 1
+    assert "/nowhere/film.mp4: there is no such file" in shown
