@@ -40,12 +40,13 @@ class Dealer:
     has_marks: bool = True
 
     def cards(self, doubts: Sequence[Doubt]) -> list[Card]:
-        """The cards of these tracks, in their order."""
+        """The cards of these tracks, in their order. What a running job has added since `tracks` were read waits."""
         rows = _rows(doubts, self.tracks)
         found = []
         with contextlib.closing(ProgressLine(len(doubts), "track")) as line:
             for doubt in doubts:
-                found.append(self._card(doubt, rows[doubt.video_id, doubt.object_id]))
+                row = rows.get((doubt.video_id, doubt.object_id))
+                found += [] if row is None else [self._card(doubt, row)]
                 line.advance(1)
         return found
 
@@ -55,7 +56,7 @@ class Dealer:
         try:
             clip = self.maker.clip(doubt.video_id)
             table = clip.track(doubt.object_id).table
-        except KeyError as error:  # a running job labels it again
+        except (KeyError, ValueError) as error:  # a running job labels it again, or its size is not known
             return Card(doubt, row, Strip(why_empty=f"No picture: {error.args[0]}"), None)
         frame_indexes, areas = table["frame_index"].to_pylist(), table["area"].to_pylist()
         if not frame_indexes:

@@ -19,6 +19,8 @@ from pipeline.output.schema import TRACKS, VIDEOS
 from pipeline.pages.job_figures import categories, times, visibility
 from pipeline.pages.mask_figures import Spread, measure
 from pipeline.pages.thumbnails import StripMaker, frames_to_show
+from pipeline.pages.track_cards import Dealer
+from pipeline.quality.doubt import Doubt
 from tests.support.drawn_job import DrawnVideo, write_job
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -153,6 +155,14 @@ def test_a_store_that_refuses_is_asked_three_times_and_costs_pictures_only(tmp_p
     told = [maker.strip(clip, 1, [0]).why_empty for _ in range(4)]
     assert all("NoCredentialsError" in one for one in told[:3])
     assert told[3] == "No picture: the store of the videos did not answer before."
+
+
+def test_a_track_that_a_running_job_has_added_meanwhile_waits_for_the_next_report(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: None, 2: None}),), broken=())
+    job = tables.open(uri)
+    doubts = [Doubt("v", 1, 0.5, ()), Doubt("v", 2, 0.4, ()), Doubt("later", 1, 0.3, ())]
+    before = job.tracks(where="object_id = 2")
+    assert [card.doubt for card in Dealer(before, None).cards(doubts)] == [doubts[1]]
 
 
 def test_a_page_takes_no_more_pictures_than_it_can_hold(tmp_path: Path) -> None:
