@@ -87,8 +87,9 @@ class LabelPolygons:
     def mask(self, size_hw: SizeHW) -> LabelMask | None:
         """The mask in a picture of this size, None if it is empty.
 
-        Points are cut to whole pixels and the line is painted too, as `polygon2mask` of ultralytics does with the texts
-        of YOLO, whose points are centers of pixels. Raises `ConfigError` if OpenCV is not installed, which paints.
+        Points are centers of pixels, and the line is painted too, as OpenCV finds and paints rings and as ultralytics
+        trains on the texts of YOLO. They go to the nearest pixel, because texts have few digits. Raises `ConfigError`
+        if OpenCV is not installed, which paints.
         """
         try:
             from pipeline.formats.polygons import filled
@@ -96,7 +97,7 @@ class LabelPolygons:
             raise ConfigError(f'polygons of YOLO need {error.name}: pip install "maskmill[export]"') from error
         height, width = size_hw
         rings = [np.array(ring).reshape(-1, 2) * (width, height) for ring in self.rings]
-        pixels_HW = filled([ring.astype(np.int32) for ring in rings], size_hw)
+        pixels_HW = filled([np.floor(ring + 0.5).astype(np.int32) for ring in rings], size_hw)
         return mask_of_pixels(pixels_HW) if pixels_HW.any() else None
 
 

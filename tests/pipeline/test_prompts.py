@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
+from pycocotools.coco import COCO
 
 from model import BoxPrompt, PointPrompt
-from pipeline.formats.labels import FORMATS
+from pipeline.formats.labels import FORMATS, read_labels
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.mask_prompts import RleMask
 from pipeline.inputs.plan import make_plan
@@ -24,6 +25,7 @@ from pipeline.inputs.write import write_file
 from pipeline.prompts import door
 from pipeline.storage.uris import open_filesystem
 from pipeline.video.encode import encode_mp4
+from tests.support.s3_server import S3Server
 
 SIZE = (24, 32)
 
@@ -277,3 +279,61 @@ def test_the_help_names_keys_and_formats(capsys: pytest.CaptureFixture[str]) -> 
     assert all(re.search(rf"^  {name} ", said, re.MULTILINE) for name in FORMATS)
     assert door(["to=p.parquet"]) == 2
     assert "from= is missing: give the file or folder of labels" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_labels_and_table_may_lie_on_s3(tmp_path: Path, s3_server: S3Server) -> None:
+    folder, options = s3_server.new_folder(), s3_server.options()
+    data = coco_file(tmp_path, [BOX]).read_bytes()
+    write_file(f"{folder}/labels/a.json", data, options)
+    write_file(f"{folder}/broken/a.json", data[:-30], options)
+    words = [f"storage_options.{key}={value}" for key, value in options.items() if not isinstance(value, dict)]
+    words += [
+        f"storage_options.{key}.{inner}={value}"
+        for key, values in options.items()
+        if isinstance(values, dict)
+        for inner, value in values.items()
+    ]
+    assert door([f"from={folder}/labels", f"to={folder}/p.parquet", *words]) == 0
+    filesystem, path = open_filesystem(f"{folder}/p.parquet", options)
+    with filesystem.open(path) as file:
+        assert pq.read_table(file)["video_id"].to_pylist() == ["cup"]
+    assert door([f"from={folder}/broken", f"to={folder}/q.parquet", *words]) == 2
+    assert [name.rpartition("/")[2] for name in filesystem.find(path.rpartition("/")[0])] == [
+        "a.json",
+        "a.json",
+        "p.parquet",
+    ]
+
+
+@pytest.mark.slow
+def test_data_sets_that_supervision_wrote_are_read(tmp_path: Path) -> None:
+    import supervision
+
+    masks = np.stack([square(2, 3), square(12, 8, 9)]).astype(bool)
+    boxes = np.array([[2, 3, 8, 9], [12, 8, 21, 17]], float)
+    found = supervision.Detections(xyxy=boxes, mask=masks, class_id=np.array([0, 1]))
+    picture = tmp_path / "pictures" / "cup_00003.jpg"
+    picture.parent.mkdir()
+    Image.new("RGB", SIZE[::-1]).save(picture)
+    data = supervision.DetectionDataset(["mug", "plate"], [str(picture)], {str(picture): found})
+    data.as_coco(annotations_path=str(tmp_path / "coco" / "annotations.json"))
+    data.as_yolo(
+        images_directory_path=str(tmp_path / "yolo" / "images"),
+        annotations_directory_path=str(tmp_path / "yolo" / "labels"),
+        data_yaml_path=str(tmp_path / "yolo" / "data.yaml"),
+    )
+    for format_name in ("coco", "yolo"):
+        labels = sorted(read_labels(str(tmp_path / format_name), "auto"), key=lambda label: label.category or "")
+        assert [(label.video, label.frame_index, label.category) for label in labels] == [
+            ("cup", 3, "mug"),
+            ("cup", 3, "plate"),
+        ]
+        expected = masks
+        if format_name == "coco":  # its polygons go through centers of pixels, and COCO's rule fills up to the edge
+            judge = COCO(str(tmp_path / "coco" / "annotations.json"))
+            expected = np.stack([judge.annToMask(one) for one in judge.anns.values()]).astype(bool)
+        for label, mask in zip(labels, expected, strict=True):
+            read = label.mask(SIZE)
+            assert read is not None
+            np.testing.assert_array_equal(read.decoded(), mask)
