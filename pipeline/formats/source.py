@@ -201,18 +201,19 @@ class MaskSource:
     def videos(self, planned: Sequence[PlannedVideo]) -> Iterator[ExportVideo]:
         """These videos, in their order. Each is valid until all were handed out.
 
-        Raises `StorageError` if a video was labeled anew since the plan was made.
+        Raises `ConfigError` if a video was labeled anew since the plan was made.
         """
         with _Spool(self._folder, self._bytes_in_memory) as spool:
             rows = self._read([video.video_id for video in planned], spool)
             ranges = _ranges(rows["video_id"])
             for video in planned:
                 start, end = ranges.get(video.video_id, (0, 0))
-                if end - start != video.row["num_masks"]:
-                    raise StorageError(
-                        f"video {video.video_id!r}: {end - start} masks were found and {video.row['num_masks']} "
-                        "expected, because it was labeled again meanwhile. Run the export again with overwrite=true.",
-                        transient=False,
+                now = self._job.state.finished.get(video.video_id)
+                is_same = now is not None and now.prompt_hash == video.row["prompt_hash"]
+                if not is_same or end - start != video.row["num_masks"]:
+                    raise ConfigError(
+                        f"video {video.video_id!r} was labeled again or removed since the export began: run the "
+                        "command again with overwrite=true"
                     )
                 yield ExportVideo(video, rows.slice(start, end - start), self._content, self._min_area, self._file)
 

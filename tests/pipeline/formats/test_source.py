@@ -19,9 +19,11 @@ from pipeline.errors import ConfigError
 from pipeline.formats.plan import Plan, make_plan
 from pipeline.formats.selection import Content, Selection, split_of
 from pipeline.formats.source import ExportVideo, MaskSource
+from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.formats.conftest import FILMED, DrawnJob
 from tests.scale.exports import write_job as write_large_job
 from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
+from tests.support.labeled import driver, labeled, publish
 
 Export = Callable[..., Path]
 
@@ -63,6 +65,21 @@ def test_rows_by_track_and_by_frame_are_those_of_the_job(drawn: DrawnJob, tmp_pa
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[key], expected[key]) for key in found)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_video_that_is_labeled_again_meanwhile_is_not_mixed_with_its_former_masks(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("a", {1: "cat"}), DrawnVideo("b", {1: "cat"})), broken=())
+    job = tables.open(uri)
+    planned = list(make_plan(job, Selection()).each())
+    storage = JobStorage(uri)
+    _, keeper = driver(storage, tmp_path / "spool", "driver-2")
+    keeper.forget(["b"])
+    keeper.commit([publish(storage, tmp_path / "spool", labeled("b", 6, (1,), prompt_hash="p2"), epoch=2)])
+    job.refresh()
+    videos = MaskSource(job, Content(), 0, tmp_path, None).videos(planned)
+    assert len(_masks(next(videos))) == 6
+    with pytest.raises(ConfigError, match="video 'b' was labeled again or removed since the export began"):
+        next(videos)
 
 
 def test_masks_below_the_least_area_count_as_hidden(drawn: DrawnJob, tmp_path: Path) -> None:
