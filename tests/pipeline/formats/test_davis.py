@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from vos_benchmark.benchmark import VideoEvaluator
 
 from pipeline.export import door
 from pipeline.formats.plan import safe_name
@@ -47,9 +46,12 @@ def test_a_tree_has_what_the_specification_says_and_the_masks_as_they_are(export
             np.testing.assert_array_equal(labels(path), expected)
 
 
+@pytest.mark.slow
 def test_vos_benchmark_scores_the_tree_as_the_manifest_counts_what_overlaps_took(
     export: Export, drawn: DrawnJob, tmp_path: Path
 ) -> None:
+    from vos_benchmark.benchmark import VideoEvaluator
+
     same = export("davis", "overlap=id", "resolution=null", to="id")
     folder = export("davis", "overlap=score", "resolution=null", to="score")
     lost, ious = lost_of(folder)["overlap"], []

@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from datumaro.components.dataset import Dataset
 from PIL import Image
 from pycocotools import mask as coco
-from trackeval.datasets import KittiMOTS, MOTSChallenge
 
 from pipeline.export import door
 from tests.pipeline.formats.conftest import DrawnJob
@@ -45,7 +42,10 @@ def assert_same(found: Shown, expected: Shown) -> None:
     assert all(np.array_equal(found[key], mask) for key, mask in expected.items())
 
 
+@pytest.mark.slow
 def test_datumaro_reads_the_pictures_with_classes_and_tracks(export: Export, drawn: DrawnJob) -> None:
+    from datumaro.components.dataset import Dataset
+
     folder = export("mots", "overlap=id")
     objects = objects_of(folder)
     read = Dataset.import_from(str(folder), "mots")
@@ -72,18 +72,20 @@ def test_the_manifest_tells_what_overlapping_objects_lost(export: Export, drawn:
         assert lost["iou_mean"] == pytest.approx(np.mean([value for value in ious if value < 1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["truth", "results"])
 def test_trackeval_reads_the_texts_of_kitti_with_frames_from_0(export: Export, drawn: DrawnJob, role: str) -> None:
     folder = export("mots", "overlap=id", "variant=kitti", f"role={role}", "classes.cat=1", *OTHERS)
-    assert_same(read_by_trackeval(KittiMOTS, folder, role, {}), expected_masks(drawn))
+    assert_same(read_by_trackeval("KittiMOTS", folder, role), expected_masks(drawn))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["truth", "results"])
 def test_trackeval_reads_the_texts_of_mots_challenge_with_frames_from_1(
     export: Export, drawn: DrawnJob, role: str
 ) -> None:
     folder = export("mots", "overlap=id", "variant=mots_challenge", f"role={role}", "classes.cat=1", *OTHERS)
-    assert_same(read_by_trackeval(MOTSChallenge, folder, role, {}), expected_masks(drawn))
+    assert_same(read_by_trackeval("MOTSChallenge", folder, role), expected_masks(drawn))
     if role == "truth":
         names = (folder / "seqmaps/MOTS-train.txt").read_text().splitlines()
         assert names[1:] == sorted(path.name for path in (folder / "MOTS-train").iterdir())
@@ -92,17 +94,20 @@ def test_trackeval_reads_the_texts_of_mots_challenge_with_frames_from_1(
 OTHERS = "classes.dog=2", "classes.object=3"
 
 
-def read_by_trackeval(kind: type[Any], folder: Path, role: str, more: dict[str, Any]) -> Shown:
+def read_by_trackeval(dataset_name: str, folder: Path, role: str) -> Shown:
     """The masks of all videos as a dataset of TrackEval gives them to its metrics, as truth or as a tracker's."""
+    from trackeval import datasets
+
+    kind = getattr(datasets, dataset_name)
     videos = {record["name"]: video_id for video_id, record in videos_of(folder).items()}
-    config = kind.get_default_dataset_config() | {"PRINT_CONFIG": False, "SPLIT_TO_EVAL": "train", **more}
+    config = kind.get_default_dataset_config() | {"PRINT_CONFIG": False, "SPLIT_TO_EVAL": "train"}
     config |= {"GT_FOLDER": str(folder), "TRACKERS_FOLDER": str(folder)}
     lengths = {name: 1 + STEPS[video_id][-1] for name, video_id in videos.items()}
     config |= {"SEQ_INFO": lengths, "TRACKERS_TO_EVAL": [] if role == "truth" else ["maskmill"]}
     if role == "results":  # it asks for files of a truth, and reads them when a metric needs them
         for name in lengths:
             inner = config["GT_LOC_FORMAT"].format(
-                gt_folder=folder / ("MOTS-train" if kind is MOTSChallenge else ""), seq=name
+                gt_folder=folder / ("MOTS-train" if dataset_name == "MOTSChallenge" else ""), seq=name
             )
             Path(inner).parent.mkdir(parents=True, exist_ok=True)
             Path(inner).touch()
@@ -142,6 +147,7 @@ def objects_numbers(folder: Path) -> list[int]:
     return [number for _, number in objects_of(folder)]
 
 
+@pytest.mark.slow
 def test_what_mots_cannot_number_is_refused_before_anything_is_written(
     drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
-from vos_benchmark.benchmark import VideoEvaluator
 
 from pipeline.export import door
 from tests.pipeline.formats.conftest import DrawnJob
@@ -135,9 +134,12 @@ def test_a_step_that_the_stride_of_the_job_does_not_divide_is_refused_before_any
     assert sorted(read.frames) == [0, 6, 12]
 
 
+@pytest.mark.slow
 def test_each_object_has_a_binary_png_on_every_frame_and_overlaps_stay(
     export: Export, drawn: DrawnJob, tmp_path: Path
 ) -> None:
+    from vos_benchmark.benchmark import VideoEvaluator
+
     words = "variant=png", "videos=[clip-1,c]", "frame_step=1", "splits.val=1.0"
     folder = export("sa_v", *words)
     assert (folder / "sav_val/sav_val.txt").read_text().split() == ["c", "clip-1"]

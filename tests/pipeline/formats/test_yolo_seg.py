@@ -57,6 +57,7 @@ def masks_of(drawn: DrawnJob, frame: int) -> dict[int, np.ndarray]:
     return {object_id: mask for object_id, mask in found.items() if mask is not None and mask.any()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", ["joined", "largest"])
 def test_ultralytics_accepts_every_file_and_fills_what_the_manifest_says(
     export_filmed: Export, filmed: DrawnJob, ultralytics: Any, parts: str
@@ -85,6 +86,7 @@ def test_ultralytics_accepts_every_file_and_fills_what_the_manifest_says(
     assert min(ious) > (0.9 if parts == "joined" else 0.5)
 
 
+@pytest.mark.slow
 def test_supervision_reads_the_data_set_with_the_same_pixels(export_filmed: Export, filmed: DrawnJob) -> None:
     import supervision as sv
 
@@ -101,6 +103,7 @@ def test_supervision_reads_the_data_set_with_the_same_pixels(export_filmed: Expo
             assert iou(mask, np.asarray(found)) > 0.9
 
 
+@pytest.mark.slow
 def test_ultralytics_finds_images_and_classes_by_data_yaml(export: Export, ultralytics: Any) -> None:
     folder = export("yolo_seg", "splits.a=0.5", "splits.b=0.5")
     for split in "ab":
@@ -118,7 +121,7 @@ def test_frames_without_visible_objects_have_empty_files(export: Export) -> None
     assert empty == {"clip-1_00004", "c_00004"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3000), st.integers(0, 1500))
 def test_readers_that_cut_and_readers_that_round_find_the_same_pixels(seed: int, left: int, top: int) -> None:
     """In pictures of every size, in numbers of 32 bits: Ultralytics cuts, supervision rounds."""
