@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pipeline.arrays import BoolArray, Float64Array, Int64Array
 
 KEYS = ("video_id", "object_id")
+_AT_LEAST = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,26 @@ class TrackRows:
         return most, np.minimum.reduceat(rows, self.starts)
 
 
-def whole_tracks(batches: Iterable[pa.RecordBatch]) -> Iterator[TrackRows]:
-    """Sorted rows as whole tracks. Rows of the last track of a batch wait for the next batch."""
+def whole_tracks(batches: Iterable[pa.RecordBatch], at_least: int = _AT_LEAST) -> Iterator[TrackRows]:
+    """Sorted rows as whole tracks. Rows of the last track of a batch wait for the next batch.
+
+    About `at_least` rows are handed on together, because small segments give small batches.
+    """
     waiting: list[pa.Table] = []
+    num_waiting = 0
     for batch in batches:
-        if not batch.num_rows:
+        waiting.append(pa.Table.from_batches([batch]))
+        num_waiting += batch.num_rows
+        if num_waiting < at_least:
             continue
-        rows = pa.concat_tables([*waiting, pa.Table.from_batches([batch])]).combine_chunks()
+        rows = pa.concat_tables(waiting).combine_chunks()
         starts = _starts(rows)
         last = int(starts[-1])
         if last:
             yield TrackRows(rows.slice(0, last).combine_chunks(), starts[:-1])
-        waiting = [rows.slice(last)]
-    if waiting:
-        rows = waiting[0].combine_chunks()
+        waiting, num_waiting = [rows.slice(last)], rows.num_rows - last
+    if num_waiting:
+        rows = pa.concat_tables(waiting).combine_chunks()
         yield TrackRows(rows, _starts(rows))
 
 
