@@ -12,9 +12,17 @@ export PYTHONUNBUFFERED := 1
 demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.run conf=demo
 
-# Two processes, each with whole files: servers and reference networks are started once for a file.
-test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+# Processes that take whole files: servers and reference networks are started once for a file. One more than the cores of
+# a small machine, because a third of the suite waits for Ray, for servers and for processes that it kills.
+PYTEST := -m pytest --numprocesses 3 --dist loadfile
+
+# The linters run beside the tests, on the time that these wait. What they say comes at the end, and both have to pass.
+test: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory lint > $(VENV)/lint.log 2>&1 & lint=$$!; \
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS); tests=$$?; \
+	wait $$lint; lint=$$?; cat $(VENV)/lint.log; \
+	test $$lint = 0 || echo "make lint: failed, see above"; \
+	exit $$((tests != 0 || lint != 0))
 
 # Injects faults into whole jobs with Ray and prints a table of what they cost. It takes a quarter of an hour on two fast
 # cores. Each test has a time limit of its own; the whole run has none, because a slower processor needs longer.

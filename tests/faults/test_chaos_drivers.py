@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
@@ -16,6 +20,7 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted
 from tests.faults.conftest import Inputs, s3_arguments
 from tests.support.fault_jobs import RunningJob, log_entries, read_tables, run
+from tests.support.media_server import MediaServer, media_server
 from tests.support.proxy import Fault, Proxy, Rule, proxy_to
 from tests.support.record import Record
 from tests.support.s3_server import S3Server
@@ -31,17 +36,39 @@ def num_committed(output: Path) -> int:
     return sum(entry.read_text().count('"ok"') for entry in output.glob("_log/*.json"))
 
 
+def with_a_server(inputs: Inputs, folder: Path, media: MediaServer, num_served: int) -> Inputs:
+    """The same inputs, of which a server has the last videos."""
+    rows = pq.read_table(inputs.videos).to_pylist()
+    for row in rows[-num_served:]:
+        row["uri"] = media.uri(row["uri"])
+    for row in rows[:-num_served]:
+        row["uri"] = str(inputs.folder / row["uri"])
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(inputs.videos)), folder / "videos.parquet")
+    return replace(inputs, videos=str(folder / "videos.parquet"))
+
+
 def test_sigterm_drains_within_20_seconds_and_the_same_command_goes_on(
     few: Inputs, tmp_path: Path, record: Record
 ) -> None:
+    """A server does not answer for the last videos before the driver has ended, however fast the workers are."""
     output = tmp_path / "out"
-    arguments = few.arguments(output, "cluster.actors=2", *OFTEN)
+    answers = threading.Event()
+    with media_server(few.folder) as media:
+        inputs = with_a_server(few, tmp_path, media, num_served=2)
+        media.harm.update((f"clip-{number:03d}.mp4", lambda _: answers.wait()) for number in (6, 7))
+        drains_and_goes_on(inputs, output, answers, record)
+
+
+def drains_and_goes_on(few: Inputs, output: Path, answers: threading.Event, record: Record) -> None:
+    tmp_path = output.parent
+    arguments = few.arguments(output, "cluster.actors=2", "input.hosts=127.0.0.1", *OFTEN)
     with RunningJob(tmp_path, *arguments) as job:
         job.wait_until(lambda: log_entries(str(output)) >= 2 and job.busy_actors(), "a commit")
         asked = time.monotonic()
         job.signal(signal.SIGTERM)
         assert job.wait() == 143, job.log
         drained_seconds = time.monotonic() - asked
+    answers.set()
     assert drained_seconds < 20 + 5, job.log
     before = num_committed(output)
     assert 0 < before < few.num_videos, "the signal did not come in mid-work"

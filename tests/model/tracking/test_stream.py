@@ -192,16 +192,19 @@ def resident_mebibytes() -> float:
 
 
 @pytest.mark.slow
-def test_memory_of_the_process_is_flat_over_2000_frames() -> None:
-    """One object, prompted anew now and then, at a quarter of mini's size; tracking is computed for each frame."""
+def test_memory_of_the_process_is_flat_over_500_frames() -> None:
+    """One object, prompted anew now and then, at a quarter of mini's size; tracking is computed for each frame.
+
+    Over the 275 frames between the two medians, in which 11 prompts come, a leak of 6 KB a frame would be 1.6 MiB.
+    """
     network = EncodingCopies(small())
     stream = VideoStream(network, (48, 64), max_prompted_memories=2)
     stream.add_prompt(1, 0, box(clip(LONG), 1, 0))
     mebibytes = []
-    for index in range(2000):
+    for index in range(500):
         stream.push(frame(index % LONG))
-        if index % 100 == 99:
+        if index % 25 == 24:
             mebibytes.append(resident_mebibytes())
             stream.add_prompt(1, index, box(clip(LONG), 1, index % LONG))
     early, late = np.median(mebibytes[4:9]), np.median(mebibytes[-5:])
-    assert late - early < 8, f"resident memory went from {early:.0f} to {late:.0f} MiB"
+    assert late - early < 1.5, f"resident memory went from {early:.1f} to {late:.1f} MiB"
