@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,17 @@ from pipeline.errors import InputError
 from pipeline.formats.json_stream import Entry, entries
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.pictures import read_pixels
-from pipeline.output.layout import JOB
+from pipeline.output.layout import JOB, LOG
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_MOST_LINES = 1000
 _MANIFEST = "manifest.json"
 _ENDINGS = (".json", ".xml", ".parquet", ".png", ".txt", *_TABLES)
 
 
 def format_of(files: LabelFiles) -> str:
     """The name of the format. Raises `InputError` where several are possible, or none is known."""
-    if files.is_folder and JOB in files.names:
+    if files.is_folder and (JOB in files.names or any(name.startswith(f"{LOG}/") for name in files.names)):
         return "maskmill"
     if _MANIFEST in files.names and (told := _told_by_manifest(files)) is not None:
         return told
@@ -99,18 +101,22 @@ def _of_png(files: LabelFiles, name: str) -> str | None:
 
 
 def _of_text(files: LabelFiles, name: str) -> str | None:
+    """MOTS has a code in each line. A line of YOLO with 7 numbers is a box with score and track, or a triangle."""
+    rows: list[list[float]] = []
     with files.open(name) as file:
-        for line in file:
+        for line in islice(file, _MOST_LINES):
             words = line.split()
-            if not words:
-                continue
             try:
-                numbers = [float(word) for word in words]
+                rows += [[float(word) for word in words]] if words else []
             except ValueError:
                 return "mots" if len(words) in (6, 7) else None
-            if len(numbers) >= 7:
-                return "yolo_seg" if all(0 <= number <= 1 for number in numbers[1:]) else None
-            return "yolo" if len(numbers) in (5, 6) else None
+    longest = max(map(len, rows), default=0)
+    if longest < 5:
+        return None
+    if longest > 7:
+        return "yolo_seg"
+    if longest < 7 or any(row[-1] > 1 for row in rows if len(row) == 7):
+        return "yolo"
     return None
 
 

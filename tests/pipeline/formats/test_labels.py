@@ -196,7 +196,7 @@ def test_the_output_of_a_job_is_read_as_labels(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     _, keeper = driver(storage, spool)
     keeper.commit([publish(storage, spool, labeled("clip", num_frames=5))])
-    found = read(tmp_path / "out", "maskmill")
+    found = read(tmp_path / "out", "auto")
     assert [(label.object_key, label.frame_index, label.is_hidden) for label in found] == [
         (number, frame, frame == 4) for number in (1, 2) for frame in range(5)
     ]

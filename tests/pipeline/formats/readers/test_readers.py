@@ -331,6 +331,24 @@ def test_a_table_of_masks_is_read_from_parquet(tmp_path: Path) -> None:
     assert second.is_hidden
 
 
+@pytest.mark.parametrize(
+    ("lines", "format_name"),
+    [
+        ("0 0.5 0.5 0.2 0.1", "yolo"),
+        ("0 0.5 0.5 0.2 0.1 0.9 12\n0 0.5 0.5 0.2 0.1 0.9 1", "yolo"),
+        ("0 0.1 0.1 0.9 0.1 0.5 0.9\n0 0.1 0.1 0.9 0.1 0.5 0.9 0.2 0.4", "yolo_seg"),
+        ("0 0.5 0.5 0.2 0.1 0.9 1", None),  # a box with its score, or a triangle
+    ],
+)
+def test_texts_of_yolo_are_told_apart_where_they_can_be(tmp_path: Path, lines: str, format_name: str | None) -> None:
+    write(tmp_path / "cup_1.txt", lines)
+    if format_name is not None:
+        read(tmp_path, format_name)
+        return
+    with pytest.raises(InputError, match=r"cup_1\.txt: its format is not clear; give format="):
+        list(read_labels(str(tmp_path), "auto"))
+
+
 def test_a_format_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "a.json", [])
     with pytest.raises(InputError, match=r"a\.json: its format is not clear; give format="):
