@@ -202,7 +202,7 @@ class JobTables:
         yield from self._up_to_date("masks", begin)
 
     def _no_video(self, video_id: str) -> NotInJob:
-        near = get_close_matches(video_id, islice(self.state.finished, _COMPARED_IDS), n=3)
+        near = get_close_matches(str(video_id), islice(self.state.finished, _COMPARED_IDS), n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         return NotInJob(f"{self._storage}: no finished video {video_id!r}{hint}")
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.arrays import UInt8Array
+from pipeline.storage.atomic_files import replace_file
 from pipeline.text import bytes_in_words
 from pipeline.video.encode import Mp4Writer
 
@@ -32,8 +33,9 @@ class Film:
     note: str = ""
 
     def save(self, path: str | Path) -> None:
-        """Write the file."""
-        Path(path).write_bytes(self.mp4)
+        """Write the file, which is whole or not there."""
+        final = Path(path).expanduser().absolute()
+        replace_file(final, self.mp4, final.parent)
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.mp4).decode()

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.arrays import UInt8Array
+from pipeline.storage.atomic_files import replace_file
 
 _SHOWN_PIXELS = 1280
 
@@ -28,8 +29,13 @@ class Picture:
         return Image.fromarray(self.pixels_HW3)
 
     def save(self, path: str | Path) -> None:
-        """Write a file. Raises `ValueError` for a name whose ending is no format of pictures."""
-        self.image().save(path)
+        """Write a file, which is whole or not there. Raises `ValueError` for a name that ends as no picture does."""
+        final, buffer = Path(path).expanduser().absolute(), io.BytesIO()
+        form = Image.registered_extensions().get(final.suffix.lower())
+        if form not in Image.SAVE:
+            raise ValueError(f"{path}: give a name that ends in .png, .jpg, .webp or as another picture")
+        self.image().save(buffer, form)
+        replace_file(final, buffer.getvalue(), final.parent)
 
     def jpeg(self, most_pixels: int = _SHOWN_PIXELS) -> bytes:
         """A JPEG file, made smaller to `most_pixels` on its longer side."""

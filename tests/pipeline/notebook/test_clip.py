@@ -20,6 +20,7 @@ from pipeline.notebook.source_frames import OtherFile, SourceFile
 from pipeline.records import FramePosition
 from tests.pipeline.notebook.conftest import Filmed
 from tests.support.drawn_job import USUAL, write_job
+from tests.support.full_disk import FULL, full_disk
 
 
 def decoded(source: Path | bytes) -> list[np.ndarray]:
@@ -223,6 +224,20 @@ def test_what_is_too_large_for_the_page_ends_earlier_and_says_where_to_go_on(job
     assert [len(decoded(shown.mp4)) for shown in (part, clip.play(1), clip.play(1, 3), clip.play())] == [1, 5, 2, 6]
     with pytest.raises(ValueError, match="no masks from frame 9 on; those with masks are 0 to 5"):
         clip.play(9)
+
+
+@pytest.mark.parametrize("name", ["frame.png", "frame.JPG", "film.mp4"])
+def test_a_saved_picture_or_film_is_whole_or_not_there(job: tables.JobTables, tmp_path: Path, name: str) -> None:
+    clip = job.video("clip-1")
+    shown = clip.play() if name == "film.mp4" else clip.frame(2)
+    with full_disk(room_bytes=50), pytest.raises(OSError, match=FULL):
+        shown.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    shown.save(tmp_path / name)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].codec_context.width == 64
+    with pytest.raises(ValueError, match=r"frame\.txt: give a name that ends in \.png"):
+        clip.frame(2).save(tmp_path / "frame.txt")
 
 
 # What shows itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from model import MediaError
 from pipeline import tables
 from pipeline.commits.log import CommitLog
 from pipeline.notebook.extras import needs_extra
 from pipeline.output.schema import MASKS
 from pipeline.output.where import WrongCondition
 from pipeline.storage.job_storage import JobStorage
-from tests.support.drawn_job import DrawnVideo, Truth, write_job, write_job_to
+from tests.pipeline.notebook.conftest import Filmed
+from tests.support.drawn_job import USUAL, DrawnVideo, Truth, write_job, write_job_to
 from tests.support.labeled import driver, labeled, publish
+from tests.support.s3_server import S3Server
 
 WHERE = "predicted_iou < 0.75 and area > 100"
 COLUMNS = ["video_id", "object_id", "frame_index", "area"]
@@ -49,7 +53,7 @@ READERS: dict[str, Callable[[Any], list[tuple[Any, ...]]]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_each_library_gets_the_rows_that_a_condition_leaves(filmed: Any, job: tables.JobTables, reader: str) -> None:
+def test_each_library_gets_the_rows_that_a_condition_leaves(filmed: Filmed, job: tables.JobTables, reader: str) -> None:
     expected = expected_rows(filmed.truth)
     assert 5 < len(expected) < len(filmed.truth)
     assert sorted(READERS[reader](job.masks(columns=COLUMNS, where=WHERE))) == expected
@@ -57,7 +61,7 @@ def test_each_library_gets_the_rows_that_a_condition_leaves(filmed: Any, job: ta
     assert sorted(READERS[reader](only)) == [row for row in expected if row[0] == "c"]
 
 
-def test_counts_and_heads_and_tracks_keep_to_the_condition(filmed: Any, job: tables.JobTables) -> None:
+def test_counts_and_heads_and_tracks_keep_to_the_condition(filmed: Filmed, job: tables.JobTables) -> None:
     rows = job.masks(columns=COLUMNS, where=WHERE)
     assert rows.count_rows() == len(expected_rows(filmed.truth))
     assert rows.head(2).num_rows == 2
@@ -83,7 +87,7 @@ def test_what_does_not_fit_is_named_before_anything_is_read(job: tables.JobTable
         import a_package_that_nobody_has  # noqa: F401
 
 
-def test_a_query_sees_all_three_tables(filmed: Any, job: tables.JobTables) -> None:
+def test_a_query_sees_all_three_tables(filmed: Filmed, job: tables.JobTables) -> None:
     query = """select t.category, count(*) as n, sum(m.area)::int as area from masks m
         join tracks t using (video_id, object_id) join videos v using (video_id)
         where v.status = 'ok' and t.category is not null group by all order by all"""
@@ -205,14 +209,23 @@ def test_rows_that_were_asked_for_before_follow_a_running_job(disk_storage: JobS
 
 
 @pytest.mark.slow
-def test_everything_works_on_s3(s3_server: Any, tmp_path: Path) -> None:
+def test_everything_works_on_s3(filmed: Filmed, s3_server: S3Server, tmp_path: Path) -> None:
     storage = JobStorage(f"{s3_server.new_folder()}/job", s3_server.options())
-    uri, truth = write_job_to(storage, tmp_path, broken=("broken",))
+    storage.replace("films/in/film 0.mp4", filmed.paths["clip-1"].read_bytes())
+    videos = (replace(USUAL[0], uri=f"{storage.uri}/films/in/film 0.mp4"), *USUAL[1:])
+    uri, truth = write_job_to(storage, tmp_path, videos, broken=("broken",))
     job = tables.open(uri, s3_server.options())
     expected = expected_rows(truth)
     for name in ("pandas", "polars", "duckdb", "duckdb of rows"):
         assert sorted(READERS[name](job.masks(columns=COLUMNS, where=WHERE))) == expected
     assert job.masks(where="video_id = 'c'").plan().num_files == 1
     assert job.sql("select count(*) from tracks where status = 'ok'").fetchall() == [(6,)]
-    np.testing.assert_array_equal(job.video("clip-1").mask(7, 3), truth["clip-1", 7, 3])
-    assert job.video("clip-1").track(7).areas.tolist() == [truth["clip-1", 7, frame].sum() for frame in range(1, 6)]
+    clip = job.video("clip-1")
+    np.testing.assert_array_equal(clip.mask(7, 3), truth["clip-1", 7, 3])
+    frame = clip.frame(3).pixels_HW3
+    np.testing.assert_array_equal(frame, tables.open(filmed.uri).video("clip-1").frame(3).pixels_HW3)
+    moved = job.video("clip-1", videos_root=f"{storage.uri}/films")
+    np.testing.assert_array_equal(moved.frame(3).pixels_HW3, frame)
+    with pytest.raises(MediaError, match=r"'clip-1' is not below videos_root=.*nowhere"):
+        job.video("clip-1", videos_root=f"{storage.uri}/nowhere").frame(3)
+    assert job._repr_html_().count("<img") == 1
