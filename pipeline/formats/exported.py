@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import describe
-from pipeline.formats.folder import VIDEOS
+from pipeline.formats.folder import MANIFEST, VIDEOS
 from pipeline.formats.json_stream import json_lines
 from pipeline.formats.label import Label, ObjectKey
 from pipeline.formats.label_files import LabelFiles
@@ -52,12 +53,16 @@ def with_names_of_the_job(labels: Iterator[Label], files: LabelFiles, format_nam
 
 def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
     found = {}
+    options = _options(files)
     key_of = _KEYS.get(format_name, _own_id)
     if format_name in ("sa_v", "png") and files.ending_in(".png"):
         key_of = _folder_of_object
+    if options.get("object_numbers") == "id":
+        key_of = _own_id
     with files.open(VIDEOS) as file:
         for entry in json_lines(file.read, files.shown_name(VIDEOS)):
             record = entry.value
+            _check_frames(files, record, options)
             try:
                 objects = {key_of(one): (one["object_id"], one["category"]) for one in record["objects"]}
                 found[record["name"]] = found[record["video_id"]] = _Video(record["video_id"], objects)
@@ -67,6 +72,29 @@ def _videos(files: LabelFiles, format_name: str) -> dict[str, _Video]:
     if format_name == "mots" and _OBJECTS in files.names:
         _add_numbers_of_mots(found, files)
     return found
+
+
+def _options(files: LabelFiles) -> dict[str, Any]:
+    """The options of the export, as its manifest has them."""
+    if MANIFEST not in files.names:
+        return {}
+    try:
+        options = json.loads(files.read(MANIFEST))["options"]
+        return dict(options)
+    except (ValueError, KeyError, TypeError) as error:
+        raise files.fault(MANIFEST, f"it is not as the export wrote it ({describe(error)}); export again") from error
+
+
+def _check_frames(files: LabelFiles, record: dict[str, Any], options: dict[str, Any]) -> None:
+    """Frames that were counted anew, or called as images are, cannot be told by their names."""
+    numbers = options.get("frame_numbers", "index")
+    is_same = numbers == "count" and (record.get("first_frame_index"), record.get("frame_step")) == (0, 1)
+    if numbers != "index" and not is_same:
+        raise files.fault(
+            MANIFEST,
+            f"the export was written with frame_numbers={numbers}, so that names of files do not tell the frames of "
+            f"video {record.get('video_id')!r}; export with frame_numbers=index",
+        )
 
 
 def _add_numbers_of_mots(videos: dict[str, _Video], files: LabelFiles) -> None:

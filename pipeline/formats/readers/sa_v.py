@@ -66,7 +66,7 @@ def _facts(files: LabelFiles, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with files.open(name) as file:
         for entry in entries(file.read, files.shown_name(name)):
-            if entry.key in ("video_id", "fps", "video_frame_count"):
+            if entry.key in ("video_id", "fps", "video_frame_count", "masklet_frame_step"):
                 found[entry.key] = entry.value
             elif entry.key in ("masklet_id", "masklet_category"):
                 found.setdefault(entry.key, []).append(entry.value)
@@ -76,7 +76,13 @@ def _facts(files: LabelFiles, name: str) -> dict[str, Any]:
 
 
 def _step(facts: dict[str, Any]) -> int:
-    """Every how many frames a mask stands: 4, unless `fps` or the number of frames in the video says otherwise."""
+    """Every how many frames a mask stands: 4, unless `fps` or the number of frames in the video says otherwise.
+
+    Our own exports say it in `masklet_frame_step`.
+    """
+    step = facts.get("masklet_frame_step")
+    if isinstance(step, int):
+        return max(1, step)
     if facts.get("fps"):
         return max(1, round(24 / float(facts["fps"])))
     num_frames, num_masks = int(facts.get("video_frame_count") or 0), int(facts.get("num_masks", 0))

@@ -164,6 +164,7 @@ class Writer(VideoWriter):
             "video_resolution": float(height * width),
             "video_environment": [],
             "video_split": video.split,
+            "masklet_frame_step": self._options.frame_step,
             **({"fps": 24 // self._options.frame_step} if self._options.fps_key else {}),
         }
 

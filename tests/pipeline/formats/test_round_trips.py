@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.errors import InputError
+from pipeline.export import door
 from pipeline.formats.label import Label, LabelBox
 from pipeline.formats.labels import read_labels
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.clips import iou
-from tests.support.drawn_job import HEIGHT, USUAL, WIDTH
+from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +90,38 @@ def test_masks_that_share_no_pixel_come_back_without_those_of_others(
             assert not (mask & ~expected[key]).any()
         together = np.sum(list(there.values()), axis=0)
         np.testing.assert_array_equal(together, np.any([expected[key] for key in there], axis=0).astype(int))
+
+
+@pytest.mark.parametrize("words", [["davis"], ["sa_v", "variant=png", "frame_step=1"]], ids=str)
+def test_objects_that_were_written_by_their_ids_come_back_as_these(tmp_path: Path, words: list[str]) -> None:
+    # Dense, object 2 would be number 1, and object 3 number 2.
+    uri, truth = write_job(tmp_path, (DrawnVideo("v", {2: "cat", 3: "dog"}),), broken=())
+    to = tmp_path / "to"
+    assert door([f"output={uri}", f"to={to}", f"format={words[0]}", *words[1:], "object_numbers=id"]) == 0
+    found = by_mask(list(read_labels(str(to), "auto")))
+    assert {(key[1], label.category) for key, label in found.items()} == {(2, "cat"), (3, "dog")}
+    for key, label in found.items():
+        assert not (pixels(label) & ~truth[key]).any()
+
+
+def test_a_step_that_nothing_else_tells_is_read_from_sa_v(tmp_path: Path) -> None:
+    uri, truth = write_job(tmp_path, (DrawnVideo("v", {2: "cat"}, num_frames=12),), broken=())
+    assert door([f"output={uri}", f"to={tmp_path / 'to'}", "format=sa_v", "frame_step=5"]) == 0
+    found = by_mask(list(read_labels(str(tmp_path / "to"), "auto")))
+    assert sorted(frame for _, _, frame in found) == [0, 5, 10]
+    assert all(np.array_equal(pixels(label), truth[key]) for key, label in found.items())
+
+
+def test_frames_that_were_counted_anew_are_not_taken_for_others(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {2: "cat"}, stride=2),), broken=())
+    words = [f"output={uri}", "format=davis", "frame_numbers=count"]
+    assert door([*words, f"to={tmp_path / 'to'}"]) == 0
+    with pytest.raises(InputError, match="frame_numbers=count, so that names of files do not tell the frames of"):
+        list(read_labels(str(tmp_path / "to"), "auto"))
+    uri, truth = write_job(tmp_path / "every", (DrawnVideo("v", {2: "cat"}),), broken=())
+    assert door([words[1], words[2], f"output={uri}", f"to={tmp_path / 'every/to'}"]) == 0
+    found = by_mask(list(read_labels(str(tmp_path / "every/to"), "auto")))
+    assert found.keys() == {key for key, mask in truth.items() if mask.any()}
 
 
 @pytest.mark.parametrize("format_name", ["cvat_video", "yolo_seg"])
