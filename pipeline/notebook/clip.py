@@ -256,7 +256,7 @@ class Clip:
 
         Raises like `frame`.
         """
-        self.check_objects(object_ids or [])
+        self.check_objects(() if object_ids is None else object_ids)
         frames = self.pixels(frame_indexes)
         for (index, seconds, pixels_HW3), masks in zip(frames, self.masks_on(frame_indexes), strict=True):
             shown = {key: mask for key, mask in masks.items() if object_ids is None or key in object_ids}

@@ -73,6 +73,18 @@ def test_masks_are_those_of_the_rows(job: tables.JobTables, filmed: Filmed) -> N
     np.testing.assert_array_equal(clip.mask(7, 3), found[7])
 
 
+def test_numbers_of_numpy_name_frames_and_objects_as_well(job: tables.JobTables, filmed: Filmed) -> None:
+    clip = job.video("clip-1")
+    frame_index = clip.frame_indexes[2]
+    object_ids = clip.tracks["object_id"].to_numpy()
+    shown = clip.frame(frame_index, object_ids=object_ids)
+    np.testing.assert_array_equal(shown.pixels_HW3, clip.frame(2).pixels_HW3)
+    np.testing.assert_array_equal(clip.mask(object_ids[0], frame_index), filmed.truth["clip-1", 3, 2])
+    assert [one.frame_index for one in clip.drawn(clip.frame_indexes)] == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(KeyError, match="no finished video 5"):
+        job.video(5)  # type: ignore[arg-type]
+
+
 def test_tensors_have_an_entry_for_every_object_in_the_same_order(job: tables.JobTables, filmed: Filmed) -> None:
     clip = job.video("c")
     stacked = clip.torch_masks(0)
