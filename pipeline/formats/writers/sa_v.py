@@ -6,7 +6,7 @@
     sav_val/sav_val.txt                                     the videos of the split
 
 Masks of different objects may overlap. An object has a mask on every frame; it is empty where the object is hidden, and
-before its first prompt.
+before its first prompt (or null there, by `unlabeled=unknown`).
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ class Options(Group):
         default="dense",
         description="The folders of objects in variant=png: dense is 000, 001, 002, id their ids, as an evaluator "
         "wants that holds them against the truth with these ids.",
+    )
+    unlabeled: Literal["empty", "unknown"] = Field(
+        default="empty",
+        description="What stands in variant=json where an object was not followed, as before its first prompt: empty "
+        "says that it is not there; unknown is null, and SAM 2's training leaves out such frames.",
     )
     fps_key: bool = Field(
         default=False,
@@ -119,14 +124,14 @@ class Writer(VideoWriter):
 
     def _write_json(self, video: ExportVideo, out: PartFolder, name: str) -> None:
         counted = {track.object_id: _Masklet(track) for track in video.tracks}
-        empty = _empty(video.size_hw)
+        unlabeled = _empty(video.size_hw) if self._options.unlabeled == "empty" else None
         with out.open(name) as file:
             file.write(json.dumps(self._of_video(video))[:-1].encode() + b', "masklet": [')
             for place, (_, rows) in enumerate(self._frames(video)):
                 by_object = {row.object_id: row for row in rows}
                 for object_id, masklet in counted.items():
                     masklet.add(place, by_object.get(object_id))
-                masks = [by_object[one].rle if one in by_object else empty for one in counted]
+                masks = [by_object[one].rle if one in by_object else unlabeled for one in counted]
                 file.write((b", " if place else b"") + json.dumps(masks, separators=(",", ":")).encode())
             masklets = self._of_masklets(list(counted.values()), video.size_hw)
             file.write(b"], " + json.dumps(masklets)[1:].encode())

@@ -187,6 +187,14 @@ def test_a_video_whose_first_prompt_is_late_begins_at_frame_0_with_all_its_objec
     }  # fmt: skip
 
 
+def test_training_leaves_out_frames_on_which_an_object_was_not_followed_on_demand(export: Export) -> None:
+    # Object 7 starts on frame 1, and both objects are hidden on frame 4.
+    folder = export("sa_v", "videos=[clip-1]", "frame_step=1", "unlabeled=unknown")
+    read = TrainingReader(folder / "sav_train/clip-1_manual.json", every=1)
+    assert read.num_objects == 2
+    assert sorted(read.frames) == [1, 2, 3, 4, 5]
+
+
 def test_images_lie_where_training_looks_for_them(export_filmed: Export) -> None:
     folder = export_filmed("sa_v", "frame_step=2", "frames=jpg")
     images = sorted((folder / "sav_train/JPEGImages_24fps/clip-1").iterdir())
