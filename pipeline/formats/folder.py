@@ -62,7 +62,7 @@ class ExportFolder:
 
     def __init__(self, storage: JobStorage, spool_dir: str | None) -> None:
         self.storage = storage
-        self._spool_dir = spool_dir
+        self.spool_dir = spool_dir
         self._written: Written | None = None
 
     def begin(self, identity: Mapping[str, Any], overwrite: bool) -> bool:
@@ -158,7 +158,7 @@ class ExportFolder:
         local = self.storage.aside()
         if local is not None:
             return local.open("w+b"), local
-        return tempfile.NamedTemporaryFile(prefix="maskmill-", dir=self._spool_dir), None
+        return tempfile.NamedTemporaryFile(prefix="maskmill-", dir=self.spool_dir), None
 
     def _chunks(self, path: str) -> Iterator[bytes]:
         place = 0
@@ -223,7 +223,8 @@ class Writing:
                 yield cast(BinaryIO, spool)
                 spool.flush()
         except BaseException:
-            spool.close()
+            with contextlib.suppress(OSError):  # what a full disk has not taken waits in the file's buffer
+                spool.close()
             if local is not None:
                 local.unlink(missing_ok=True)
             raise
@@ -271,13 +272,20 @@ class PartFolder:
         self._files = Writing(folder)
         self._streams: dict[str, tuple[contextlib.ExitStack, BinaryIO]] = {}
 
+    @property
+    def spool_dir(self) -> str | None:
+        """Where a library may write that takes paths only; None is the system's own folder."""
+        return self._folder.spool_dir
+
     def __enter__(self) -> PartFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        closing = contextlib.ExitStack()  # closes all of them, whatever one of them raises
+        closing.push(self._files)
         for stack, _ in self._streams.values():
-            stack.__exit__(kind, error, trace)
-        self._files.__exit__(kind, error, trace)
+            closing.push(stack)
+        closing.__exit__(kind, error, trace)
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:

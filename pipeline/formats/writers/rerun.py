@@ -39,8 +39,11 @@ class Writer(VideoWriter):
         """Its recording, which is written aside, because Rerun writes to paths."""
         from pipeline.formats.writers.rerun_recording import record
 
-        with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
+        with (
+            out.open(f"{video.split}/{video.name}.rrd") as file,
+            tempfile.TemporaryDirectory(prefix="maskmill-", dir=out.spool_dir) as folder,
+        ):
             path = Path(folder, "video.rrd")
             record(video, path)
-            with path.open("rb") as written, out.open(f"{video.split}/{video.name}.rrd") as file:
+            with path.open("rb") as written:
                 copyfileobj(written, file, 1 << 20)

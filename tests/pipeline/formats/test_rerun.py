@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.command import ExitCode
 from pipeline.export import door
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import FPS, HEIGHT, WIDTH
+from tests.support.full_disk import FULL, full_disk
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +48,7 @@ def test_masks_of_a_recording_are_whole_and_merged(folder: Path, films: DrawnJob
 
 def test_boxes_times_names_and_pictures_are_there(folder: Path, films: DrawnJob) -> None:
     rows = _rows(folder / "train" / "clip-1.rrd")
+    assert rows["/__properties"][0]["RecordingInfo:name"] == ["clip-1"]
     (context,) = rows["/video"]
     infos = [one["class_description"]["info"] for one in context["AnnotationContext:context"][0]]
     assert [(one["id"], one["label"]) for one in infos] == [(1, "dog 3"), (2, "cat 7")]
@@ -80,6 +83,25 @@ def test_an_object_that_is_covered_no_more_is_cleared(folder: Path) -> None:
         else:
             state[number] = frame
     assert all(frame == 5 for frame in state.values())
+
+
+def test_a_full_disk_ends_the_export_with_one_line(
+    films: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rerun's own stream of a recording would wait forever."""
+    with full_disk(room_bytes=2000):
+        assert door([f"output={films.uri}", "format=rerun", f"to={tmp_path / 'x'}"]) == ExitCode.ENVIRONMENT
+    said = capsys.readouterr().err
+    assert FULL in said
+    assert "Make room" in said
+    assert not list(tmp_path.rglob("*.rrd"))
+
+
+def test_what_the_writer_refuses_is_said_as_it_is(
+    films: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door([f"output={films.uri}", "format=rerun", f"to={tmp_path / 'x'}", "overlap=refuse"]) == 2
+    assert "video 'c': frame 1: the masks of objects 1 and 2 overlap on" in capsys.readouterr().err
 
 
 def _rows(path: Path) -> dict[str, list[dict[str, Any]]]:
