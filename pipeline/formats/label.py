@@ -21,6 +21,7 @@ from pycocotools import mask as coco
 from pipeline.arrays import BoolArray, Int64Array
 from pipeline.errors import ConfigError
 from pipeline.masks.rle import MAX_PIXELS, compress, decode_rle, parse_counts
+from pipeline.masks.run_lengths import run_lengths
 from pipeline.storage.uris import StorageOptions
 
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
@@ -214,17 +215,9 @@ def _runs(counts: str | bytes, num_pixels: int) -> Int64Array:
     ends = np.flatnonzero(digits & 32 == 0)
     if not len(ends) or ends[-1] != len(digits) - 1 or digits.min() < 0 or digits.max() > 63:
         return parse_counts(counts, num_pixels)
-    starts = np.append(0, ends[:-1] + 1)
-    lengths = ends - starts + 1
-    places = np.arange(len(digits)) - np.repeat(starts, lengths)
-    if lengths.max() > _MOST_CHARACTERS:
+    if np.diff(ends, prepend=-1).max() > _MOST_CHARACTERS:
         return parse_counts(counts, num_pixels)
-    runs: Int64Array = np.add.reduceat((digits & 31) << (5 * places), starts)
-    runs -= np.where(digits[ends] & 16, 1 << (5 * lengths), 0)
-    runs[1::2], runs[2::2] = (
-        np.cumsum(runs[1::2]),
-        np.cumsum(runs[2::2]),
-    )  # each is told as more than the one two before
+    runs = run_lengths(code.decode("ascii"))
     if runs.min() < 0 or runs.sum() != num_pixels:
         return parse_counts(counts, num_pixels)
     return runs

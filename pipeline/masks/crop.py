@@ -1,7 +1,7 @@
 """The pixels of a mask's box, straight from its code: the rest of the frame is never made.
 
 The code must be our own or checked before (`rle.parse_counts`), because it is read without checks, all characters at
-once. Legend: H, W pixels of the video; h, w those of the box; N runs.
+once. Legend: h, w pixels of the box.
 """
 
 from __future__ import annotations
@@ -11,21 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.arrays import BoolArray, Int64Array
-
-
-def run_lengths(counts: str) -> Int64Array:
-    """Lengths of the runs of COCO's compressed code, zeros first, int64 `[N]`."""
-    characters = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
-    is_last = (characters & 32) == 0
-    starts = np.flatnonzero(np.concatenate(([True], is_last[:-1])))
-    place = np.arange(len(characters)) - np.repeat(starts, np.diff(starts, append=len(characters)))
-    values = np.add.reduceat((characters & 31) << 5 * place, starts)
-    values -= np.where(characters[is_last] & 16, 1 << 5 * (place[is_last] + 1), 0)
-    # From the fourth run on the code holds the difference to the run two before.
-    for first in (1, 2):
-        values[first::2] = np.cumsum(values[first::2])
-    return values
+from pipeline.arrays import BoolArray
+from pipeline.masks.run_lengths import run_lengths
 
 
 def box_pixels(rle: Mapping[str, Any], bbox_xywh: Sequence[int]) -> BoolArray:

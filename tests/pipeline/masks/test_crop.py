@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from pipeline.masks.crop import box_pixels, run_lengths
-from pipeline.masks.rle import parse_counts
+from pipeline.masks.crop import box_pixels
 
 
 @settings(max_examples=60, deadline=None)
@@ -21,13 +20,11 @@ def test_a_box_has_the_pixels_that_the_whole_mask_has_there(height: int, width: 
     found = box_pixels(rle, (left, top, box_width, box_height))
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, mask_HW[top : top + box_height, left : left + box_width])
-    np.testing.assert_array_equal(run_lengths(rle["counts"]), parse_counts(rle["counts"], height * width))
 
 
-def test_runs_of_millions_of_pixels_are_read() -> None:
+def test_a_pixel_among_millions_is_found() -> None:
     mask_HW = np.zeros((4000, 6000), np.uint8, order="F")
     mask_HW[3000, 5000] = 1
     rle = coco.encode(mask_HW)
     rle["counts"] = rle["counts"].decode()
-    assert run_lengths(rle["counts"]).tolist() == [5000 * 4000 + 3000, 1, 24_000_000 - 20_003_001]
     assert box_pixels(rle, (5000, 3000, 1, 1)).tolist() == [[True]]
