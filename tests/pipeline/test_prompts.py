@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.mask_prompts import RleMask
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
-from pipeline.inputs.write import write_file
+from pipeline.inputs.write import videos_table, write_file, write_table
 from pipeline.prompts import door
+from pipeline.records import FramePosition
 from pipeline.storage.uris import open_filesystem
 from pipeline.video.encode import encode_mp4
 from tests.support.s3_server import S3Server
@@ -337,3 +339,36 @@ def test_data_sets_that_supervision_wrote_are_read(tmp_path: Path) -> None:
             read = label.mask(SIZE)
             assert read is not None
             np.testing.assert_array_equal(read.decoded(), mask)
+
+
+def test_videos_may_be_a_table_and_labels_may_have_times(tmp_path: Path, clips: Path) -> None:
+    rows = [
+        {"video_id": "a", "uri": "clips/cup.mp4", "start_seconds": 0.1},
+        {"video_id": "b/cup", "uri": "clips/cup.mp4"},
+    ]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "clips").symlink_to(clips)
+    write_table(str(tmp_path / "in" / "videos.parquet"), videos_table(rows))
+    source, to = tmp_path / "boxes.jsonl", tmp_path / "p.parquet"
+    lines = [
+        {"video": "a", "timestamp": 0.25, "box_xywhn": [0.25, 0.25, 0.5, 0.5]},
+        {"video": "cup.mp4", "frame": 1, "timestamp": 9.0, "box_xywhn": [0.25, 0.25, 0.5, 0.5]},
+    ]
+    source.write_text("\n".join(map(json.dumps, lines)))
+    videos = tmp_path / "in" / "videos.parquet"
+    assert imported(source, to, f"videos={videos}", "min_area=1") == 0  # the area needs the size of the films
+    found = planned(to, videos)
+    assert [found[name].objects[0].prompts[0][0] for name in ("a", "b/cup")] == [
+        FramePosition(None, 0.25),
+        FramePosition(1, None),
+    ]
+
+
+def test_what_as_points_needs_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    said = complaint(
+        capsys, coco_file(tmp_path, [{"segmentation": rle(square(2, 2))}]), tmp_path / "p.parquet", "as=points"
+    )
+    assert 'as=points needs scipy: pip install "maskmill[export]"' in said

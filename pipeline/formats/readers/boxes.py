@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -57,15 +57,29 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
     if not names:
         raise InputError(f"{files.key}: {files.shown} holds no .csv, .tsv, .json or .jsonl file; name the table")
     for name in names:
-        with files.open(name) as file:
-            maker: RowLabels | None = None
-            for place, row in _rows(file, name, files.shown_name(name)):
-                shown = f"{files.shown_name(name)}, {place}"
-                try:
-                    maker = maker or RowLabels(columns_of(row, options), options.first_frame or 0)
-                    yield maker.label(row, shown)
-                except (ValueError, TypeError) as error:
-                    raise InputError(f"{shown}: {error}; correct it or leave it out") from error
+        yield from _read_file(files, name, options)
+
+
+def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[Label]:
+    """The rows of a table. Rows of JSON may have different columns; one that `columns` names must be in one of them."""
+    is_json = "json" in name.lower().rpartition(".")[2]
+    makers: dict[tuple[str, ...], RowLabels] = {}
+    with files.open(name) as file:
+        for place, row in _rows(file, name, files.shown_name(name)):
+            shown = f"{files.shown_name(name)}, {place}"
+            try:
+                maker = makers.get(tuple(row))
+                if maker is None:
+                    columns = columns_of(row, options, may_lack=is_json)
+                    maker = makers[tuple(row)] = RowLabels(columns, options.first_frame or 0)
+                yield maker.label(row, shown)
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{shown}: {error}; correct it or leave it out") from error
+    seen = {column for columns in makers for column in columns}
+    try:
+        _check_given(options, seen if makers else None)
+    except ValueError as error:
+        raise files.fault(name, str(error)) from error
 
 
 def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
@@ -107,12 +121,13 @@ class TableColumns:
         return list(dict.fromkeys((*self.names.values(), *self.box)))
 
 
-def columns_of(row: Row, options: ReadOptions) -> TableColumns:
-    """What the columns of a table are, which has those of a row. Raises `ValueError` for one that there is not."""
-    for standard, given in options.columns.items():
-        for wanted in _split(given):
-            if wanted not in row:
-                raise ValueError(f"columns.{standard}={given}: there is no such column; there are {', '.join(row)}")
+def columns_of(row: Row, options: ReadOptions, *, may_lack: bool = False) -> TableColumns:
+    """What the columns of a table are, which has those of a row. Raises `ValueError` for one that there is not.
+
+    With `may_lack` the row may lack a column that `options` name, because another row has it.
+    """
+    if not may_lack:
+        _check_given(options, row.keys())
     names = {}
     for standard, usual in USUAL.items():
         name: str | None = options.columns.get(standard) or next((one for one in usual if one in row), None)
@@ -122,6 +137,15 @@ def columns_of(row: Row, options: ReadOptions) -> TableColumns:
     if not box and "mask_rle" not in names:
         raise ValueError(f"no column is a box; give columns.box= and box_format=; the columns are {', '.join(row)}")
     return TableColumns(names, box, form)
+
+
+def _check_given(options: ReadOptions, there: Collection[str] | None) -> None:
+    """Raises `ValueError` if `columns` name one that is not there; None is an empty table, which has none."""
+    for standard, given in options.columns.items():
+        for wanted in _split(given):
+            if there is not None and wanted not in there:
+                some = ", ".join(sorted(there))
+                raise ValueError(f"columns.{standard}={given}: there is no such column; there are {some}")
 
 
 def _box_columns(row: Row, options: ReadOptions) -> tuple[tuple[str, ...], str]:
