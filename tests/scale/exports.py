@@ -13,18 +13,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import tables
+from pipeline.arrays import Int64Array
 from pipeline.commits.log import CommitLog
 from pipeline.export import door
-from pipeline.output.schema import SORT_KEYS
+from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segment_files import SegmentOrigin, build_segment
 from pipeline.output.segments import publish
 from pipeline.records import Outcome, OutcomeDetails, Status
@@ -32,7 +33,6 @@ from tests.scale.steps import peak_megabytes
 from tests.support.quick_storage import QuickStorage
 
 _ROWS_PER_SEGMENT = 200_000
-_COUNTS = ("num_masks", "num_frames")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -79,59 +79,59 @@ def measured(words: Sequence[str]) -> dict[str, Any]:
 
 
 def write_job(folder: Path, source: str, num_videos: int, num_masks: int) -> QuickStorage:
-    """A job of so many videos, each with the masks of a video of `source`, repeated or cut to an equal share."""
+    """A job of so many videos of one track, each with the masks of a track of `source`, repeated to an equal share."""
     storage, spool = QuickStorage(str(folder / "job")), folder / "spool"
     spool.mkdir()
     log = CommitLog(storage, "driver")
     log.load()
     log.claim()
-    patterns = cycle(_patterns(source, num_masks // num_videos))
-    per_segment = max(1, _ROWS_PER_SEGMENT * num_videos // num_masks)
+    length = num_masks // num_videos
+    patterns = _patterns(source, length)
+    num_patterns = patterns["videos"].num_rows
+    per_segment = max(1, _ROWS_PER_SEGMENT // length)
     segments = []
     for first in range(0, num_videos, per_segment):
-        ids = [f"video-{number:07d}" for number in range(first, min(first + per_segment, num_videos))]
-        chosen = list(islice(patterns, len(ids)))
-        parts = {
-            table: [_renamed(pattern[table], one) for one, pattern in zip(ids, chosen, strict=True)]
-            for table in SORT_KEYS
+        numbers = np.arange(first, min(first + per_segment, num_videos))
+        ids, chosen = [f"video-{number:07d}" for number in numbers], numbers % num_patterns
+        rows = {
+            "masks": _taken(patterns["masks"], (chosen[:, None] * length + np.arange(length)).ravel(), ids, length),
+            "tracks": _taken(patterns["tracks"], chosen, ids, 1),
+            "videos": _taken(patterns["videos"], chosen, ids, 1),
         }
+        hashes = rows["videos"]["prompt_hash"].to_pylist()
         outcomes = [
-            Outcome(one, Status.OK, "p", *(pattern["videos"][key][0].as_py() for key in _COUNTS), details=_DETAILS)
-            for one, pattern in zip(ids, chosen, strict=True)
+            Outcome(one, Status.OK, prompt_hash, length, length, details=OutcomeDetails(1))
+            for one, prompt_hash in zip(ids, hashes, strict=True)
         ]
-        batches = {table: [b for rows in found for b in rows.to_batches()] for table, found in parts.items()}
+        batches = {table: found.to_batches() for table, found in rows.items()}
         segments.append(publish(storage, build_segment(SegmentOrigin(1, "w", "f"), outcomes, batches, spool)))
     log.append(add=segments)
     return storage
 
 
-_DETAILS = OutcomeDetails(1)
+def _taken(pattern: pa.Table, places: Int64Array, ids: list[str], length: int) -> pa.Table:
+    """Rows of the pattern under other ids, `length` of them for each."""
+    return pattern.take(places).set_column(0, pattern.schema.field(0), pa.array(np.repeat(ids, length), pa.string()))
 
 
-def _renamed(rows: pa.Table, video_id: str) -> pa.Table:
-    return rows.set_column(0, rows.schema.field(0), pa.array([video_id] * rows.num_rows))
-
-
-def _patterns(source: str, num_masks: int) -> Iterator[dict[str, pa.Table]]:
-    """A video of one track for each track of the job, with so many masks of it, over and over."""
+def _patterns(source: str, length: int) -> dict[str, pa.Table]:
+    """A video of one track for each track of the job that is visible, with so many masks of it, over and over."""
     job = tables.open(source)
+    found: dict[str, list[pa.Table]] = {table: [] for table in SORT_KEYS}
+    frames = np.arange(length)
+    counts = {"num_masks": length, "num_frames": length, "num_tracks": 1, "num_tracks_failed": 0}
     for video in job.videos().to_pylist():
         rows = job.masks([video["video_id"]]).to_table()
         for track in job.tracks([video["video_id"]]).to_pylist():
-            mine = rows.filter(pa.compute.equal(rows["object_id"], track["object_id"]))
             if not track["num_visible"]:
                 continue
-            mine = mine.take(np.arange(num_masks) % mine.num_rows)
-            frames = pa.array(np.arange(num_masks), pa.int32())
-            mine = mine.set_column(2, mine.schema.field(2), frames)
-            mine = mine.set_column(3, mine.schema.field(3), pa.array(np.arange(num_masks) / 24))
-            counts = {"num_masks": num_masks, "num_frames": num_masks, "num_tracks": 1, "num_tracks_failed": 0}
-            schemas = {table: job.videos().schema if table == "videos" else job.tracks().schema for table in SORT_KEYS}
-            yield {
-                "masks": mine,
-                "tracks": pa.Table.from_pylist([track | {"num_masks": num_masks}], schemas["tracks"]),
-                "videos": pa.Table.from_pylist([video | counts], schemas["videos"]),
-            }
+            mine = rows.filter(pc.equal(rows["object_id"], track["object_id"]))
+            mine = mine.take(frames % mine.num_rows)
+            mine = mine.set_column(2, mine.schema.field(2), pa.array(frames, pa.int32()))
+            found["masks"].append(mine.set_column(3, mine.schema.field(3), pa.array(frames / 24)))
+            found["tracks"].append(pa.Table.from_pylist([track | {"num_masks": length}], TABLES["tracks"]))
+            found["videos"].append(pa.Table.from_pylist([video | counts], TABLES["videos"]))
+    return {table: pa.concat_tables(parts) for table, parts in found.items()}
 
 
 if __name__ == "__main__":
