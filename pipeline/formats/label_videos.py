@@ -107,10 +107,9 @@ class LabelVideos:
         """What to say of a name that no video has."""
         close = difflib.get_close_matches(name, list(self._uris or ())[:10_000], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        some = ", ".join(map(repr, list(self._uris or ())[:3]))
         return (
-            f"videos= has no video {name!r} (it has {some} …){hint}; correct the name, or give unknown_videos=skip to "
-            "leave such labels out"
+            f"videos= has no video {name!r} (it has {names_shown(self._uris or (), 3)}){hint}; correct the name, or give "
+            "video= if all labels are of one video, or unknown_videos=skip to leave such labels out"
         )
 
     def facts(self, video_id: str) -> VideoFacts | None:

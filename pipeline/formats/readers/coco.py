@@ -32,6 +32,7 @@ from pipeline.formats.label_files import LabelFiles
 
 _NOT_LABELS = ("manifest.json",)
 _OBJECT_KEYS = ("instance_id", "track_id", "object_id")
+_NO_NAMES = ("frame", "frames", "image", "img", "im", "picture")
 _BEFORE_NUMBER = re.compile(r"^(.*?)[ _.-]*\d+$")
 
 
@@ -154,12 +155,16 @@ def _picture(image: Mapping[str, Any], catalog: Catalog) -> Picture:
 
 
 def video_and_picture(file_name: str) -> tuple[str, str]:
-    """The video and the picture that a path names: `cup` and `00012.jpg` of `cup/00012.jpg` and of `cup_00012.jpg`."""
+    """The video and the picture that a path names: `cup` of `cup/00012.jpg` and of `cup_00012.jpg`.
+
+    A name such as `frame_00012.jpg` names no video, which is empty then.
+    """
     folder, picture = posixpath.split(file_name.replace("\\", "/"))
     if folder:
         return folder, picture
     before = _BEFORE_NUMBER.match(posixpath.splitext(picture)[0])
-    return (before[1] if before else ""), picture
+    name = before[1] if before else ""
+    return ("" if name.lower() in _NO_NAMES else name), picture
 
 
 def _label(entry: Entry, catalog: Catalog, options: ReadOptions, shown: str) -> Label:

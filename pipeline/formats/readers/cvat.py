@@ -64,7 +64,7 @@ class _Reader:
     def __init__(self, shown: str, folder: str, options: ReadOptions) -> None:
         self._shown = shown
         self._folder = folder
-        self._named = ""
+        self._source = self._named = ""
         self._size_hw = options.size_hw
         self._first_frame = options.first_frame or 0
 
@@ -92,8 +92,8 @@ class _Reader:
         return self._named or without_outer_folders(self._folder)
 
     def _take_meta(self, meta: ElementTree.Element) -> None:
-        source = meta.findtext(".//source") or meta.findtext(".//task/name") or meta.findtext(".//job/name")
-        self._named = source or self._named
+        self._source = meta.findtext(".//source") or ""
+        self._named = self._source or meta.findtext(".//task/name") or meta.findtext(".//job/name") or ""
         width, height = meta.findtext(".//original_size/width"), meta.findtext(".//original_size/height")
         if width and height and width.isdecimal() and height.isdecimal():
             self._size_hw = (int(height), int(width))
@@ -120,6 +120,8 @@ class _Reader:
         name = image.get("name", "")
         place = f"{self._shown}, image {name!r}"
         folder, picture = video_and_picture(name)
+        if "/" not in name and self._source:
+            folder = self._source  # the frames of a film, which CVAT calls frame_000012
         size = (image.get("height", ""), image.get("width", ""))
         size_hw = (int(size[0]), int(size[1])) if size[0].isdecimal() and size[1].isdecimal() else self._size_hw
         frame = LabelFrame(file_name=picture)

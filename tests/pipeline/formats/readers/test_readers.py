@@ -236,6 +236,20 @@ def test_masks_of_cvat_lie_row_by_row_in_their_box(tmp_path: Path) -> None:
         list(read_labels(str(path), "cvat_images"))
 
 
+def test_pictures_that_cvat_took_from_a_film_are_of_that_film(tmp_path: Path) -> None:
+    text = """<annotations><meta><task><name>t</name></task><source>cup.mp4</source></meta>
+<image id="12" name="frame_000012" width="30" height="20"><box label="pan" xtl="1" ytl="2" xbr="3" ybr="4"/></image>
+<image id="13" name="frame_000013" width="30" height="20"></image></annotations>"""
+    found = read(write(tmp_path / "annotations.xml", text), "cvat_images")
+    assert keys(found) == [("cup.mp4", 12, None), ("cup.mp4", 13, None)]
+    content = {
+        "images": [{"id": 1, "file_name": "frame_000012.PNG", "height": 20, "width": 30}],
+        "categories": [{"id": 1, "name": "pan"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}],
+    }
+    assert keys(read(write(tmp_path / "coco.json", content), "coco")) == [("", 12, None)]
+
+
 def test_rectangles_of_label_studio_are_in_percent_and_count_from_1(tmp_path: Path) -> None:
     def item(frame: int, x: float, enabled: bool) -> dict[str, Any]:
         return {
