@@ -26,7 +26,7 @@ from pipeline.config.job_config import Frames, OptionalLocalPlace, OptionalPlace
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
 from pipeline.formats.selection import OptionalCondition
-from pipeline.notebook.film import rate_of
+from pipeline.notebook.film import Pace
 from pipeline.notebook.overlay_frames import Beside, Drawing, overlay_frames
 from pipeline.packages import leave_current_folder
 from pipeline.records import Status
@@ -69,6 +69,11 @@ class OverlayArguments(JobArguments):
         default=None,
         alias="with",
         description="The output of another job that labeled the same videos, to be shown at the right.",
+    )
+    beside_storage_options: dict[str, Any] | None = Field(
+        default=None,
+        alias="with_storage_options",
+        description="Credentials and endpoints for with=; null: those of storage_options.",
     )
     videos_root: OptionalPlace = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
@@ -129,7 +134,7 @@ class Painter:
     def __init__(self, arguments: OverlayArguments) -> None:
         self._arguments = arguments
         self._job = tables.open(arguments.output, arguments.storage_options)
-        self._other = None if arguments.beside is None else tables.open(arguments.beside, arguments.storage_options)
+        self._other = _other_job(arguments)
         self._storage = _target(arguments)
         strength = 0.0 if arguments.masks == "contours" else arguments.strength
         self._drawing = Drawing(
@@ -172,7 +177,7 @@ class Painter:
         objects = None if task.object_ids is None else list(task.object_ids)
         frames = overlay_frames(clip, indexes, self._drawing, objects, beside)
         if arguments.form == "mp4":
-            self._write_mp4(f"{name}.mp4", ((one.pixels_HW3, one.pts_seconds) for one in frames), clip.row["fps"])
+            self._write_mp4(f"{name}.mp4", ((one.pixels_HW3, one.pts_seconds) for one in frames), Pace.of(clip.row))
             return Drawn(task.video_id, num_made=1)
         for one in frames:
             buffer = io.BytesIO()
@@ -186,12 +191,13 @@ class Painter:
         except FileNotFoundError:
             return False
 
-    def _write_mp4(self, name: str, frames: Iterable[tuple[Any, float | None]], fps: float | None) -> None:
+    def _write_mp4(self, name: str, frames: Iterable[tuple[Any, float | None]], pace: Pace) -> None:
         """One video by way of a file on local disk, so that memory holds a few frames, whatever its length."""
         first: float | None = None
         with tempfile.TemporaryDirectory(prefix="maskmill-overlay-", dir=self._arguments.spool_dir) as folder:
             path = Path(folder) / "overlay.mp4"
-            writer = Mp4Writer(str(path), rate_of(fps), quality=self._arguments.quality)
+            quality = self._arguments.quality
+            writer = Mp4Writer(str(path), pace.frames_per_second, pixel_aspect=pace.pixel_aspect, quality=quality)
             for pixels_HW3, seconds in frames:
                 first = seconds if first is None else first
                 with spool_errors(Path(folder)):
@@ -208,6 +214,13 @@ def _png(name: str, frame_index: int) -> str:
 def _target(arguments: OverlayArguments) -> JobStorage:
     options = arguments.to_storage_options
     return JobStorage(arguments.to, arguments.storage_options if options is None else options)
+
+
+def _other_job(arguments: OverlayArguments) -> tables.JobTables | None:
+    if arguments.beside is None:
+        return None
+    options = arguments.beside_storage_options
+    return tables.open(arguments.beside, arguments.storage_options if options is None else options)
 
 
 def run(arguments: OverlayArguments) -> ExitCode:
@@ -243,7 +256,7 @@ def run(arguments: OverlayArguments) -> ExitCode:
 def _plan(arguments: OverlayArguments) -> tuple[list[Task], Counter[str]]:
     """The videos to draw, and how many are left out, by reason. Raises `ConfigError` for a video that there is not."""
     job = tables.open(arguments.output, arguments.storage_options)
-    other = None if arguments.beside is None else tables.open(arguments.beside, arguments.storage_options)
+    other = _other_job(arguments)
     left_out: Counter[str] = Counter()
     try:
         for video_id in arguments.videos or ():

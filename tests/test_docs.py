@@ -127,7 +127,16 @@ def test_the_page_of_inputs_names_every_column_and_every_form_of_boxes() -> None
 
 def test_the_page_of_notebooks_names_every_key_of_overlays_and_every_call_of_a_clip() -> None:
     page = (ROOT / "docs" / "notebook.md").read_text(encoding="utf-8")
-    shared = {"output", "storage_options", "to", "to_storage_options", "spool_dir", "cluster", "again"}
+    shared = {
+        "output",
+        "storage_options",
+        "to",
+        "to_storage_options",
+        "spool_dir",
+        "cluster",
+        "again",
+        "with_storage_options",
+    }
     for key in {field.alias or name for name, field in OverlayArguments.model_fields.items()} - shared:
         assert re.search(rf"^\|.*`{key}`.*\|", page, re.MULTILINE), key
     for call in ("frame", "filmstrip", "contact_sheet", "play", "masks", "mask", "labels", "track", "torch_masks"):

@@ -15,7 +15,7 @@ from pipeline.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from pipeline.errors import NotInJob
 from pipeline.masks.overlay import Look, draw_masks
 from pipeline.notebook.contact_sheet import Strip, Tile, draw_sheet
-from pipeline.notebook.film import Film, film
+from pipeline.notebook.film import Film, Pace, film
 from pipeline.notebook.filmstrip import filmstrip
 from pipeline.notebook.frame_rows import MaskRows, rows_by_frame
 from pipeline.notebook.html import card, pictures_or_why
@@ -221,7 +221,7 @@ class Clip:
             raise ValueError(f"video {self.video_id!r} has no masks from frame {start} on; {self.frames_in_words()}")
         drawn = self.drawn(chosen, object_ids=object_ids, look=self.look(labels=labels))
         frames = ((one.pixels_HW3, one.pts_seconds) for one in drawn)
-        made, num_frames = film(frames, self.row["fps"], most_pixels=most_pixels, most_bytes=most_bytes)
+        made, num_frames = film(frames, Pace.of(self.row), most_pixels=most_pixels, most_bytes=most_bytes)
         title = f"frames {chosen[0]} to {chosen[num_frames - 1]} of video {self.video_id!r}"
         left = (
             "" if num_frames == len(chosen) else f"the rest would be too large: go on with play({chosen[num_frames]})"

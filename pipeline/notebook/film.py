@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,15 +51,29 @@ class Film:
         return f"<{self.title}, MP4 of {bytes_in_words(len(self.mp4))}{f'; {self.note}' if self.note else ''}>"
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Frames a second of a video that has no times, and the aspect of its pixels (width / height)."""
+
+    frames_per_second: Fraction
+    pixel_aspect: Fraction
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Pace:
+        """What the row of a video in `videos` says; 10 frames a second and square pixels where it says nothing."""
+        rate = Fraction(row["fps"] or _RATE_OF_PICTURES).limit_denominator(1001)
+        return cls(rate, Fraction(row["pixel_aspect"] or 1).limit_denominator(255))
+
+
 def film(
-    frames: Iterable[tuple[UInt8Array, float | None]], fps: float | None, *, most_pixels: int, most_bytes: int
+    frames: Iterable[tuple[UInt8Array, float | None]], pace: Pace, *, most_pixels: int, most_bytes: int
 ) -> tuple[bytes, int]:
     """An MP4 file of frames with their times in seconds, and how many are in it: those that fit, one at least.
 
     Frames are made smaller to `most_pixels` on their longer side.
     """
     buffer, first = io.BytesIO(), None
-    writer = Mp4Writer(buffer, rate_of(fps), quality=_QUALITY)
+    writer = Mp4Writer(buffer, pace.frames_per_second, pixel_aspect=pace.pixel_aspect, quality=_QUALITY)
     with closing(writer):
         for pixels_HW3, seconds in frames:
             first = seconds if first is None else first
@@ -67,11 +82,6 @@ def film(
             if writer.num_bytes * writer.num_frames > (most_bytes * 0.95 - _INDEX_BYTES) * max(1, writer.num_written):
                 break
     return buffer.getvalue(), writer.num_frames
-
-
-def rate_of(fps: float | None) -> Fraction:
-    """A rate for a file of frames."""
-    return Fraction(fps or _RATE_OF_PICTURES).limit_denominator(1001)
 
 
 def shrunk(pixels_HW3: UInt8Array, most_pixels: int) -> UInt8Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.arrays import UInt8Array
 
+_MOST_PIXELS = 16_384
 _TICKS = 90_000  # a second has so many, in MPEG's own clock
 
 
@@ -22,6 +23,7 @@ class Mp4Writer:
     Args:
         target: a path on local disk, or a file that is open for writing in any order.
         frames_per_second: the rate, for frames that are added without times.
+        pixel_aspect: width of a pixel / its height; players stretch frames whose pixels are not square.
         quality: x264's constant rate factor: 0 is lossless, 18 looks lossless, 28 is small.
 
     The same frames give the same bytes, because one thread encodes. 4:2:0 cannot hold odd sizes, so those are padded by
@@ -29,11 +31,19 @@ class Mp4Writer:
     written `num_written`, because it looks ahead, in `num_bytes`.
     """
 
-    def __init__(self, target: str | BinaryIO, frames_per_second: Fraction, *, quality: int = 18) -> None:
+    def __init__(
+        self,
+        target: str | BinaryIO,
+        frames_per_second: Fraction,
+        *,
+        pixel_aspect: Fraction = Fraction(1),
+        quality: int = 18,
+    ) -> None:
         # FFmpeg opens the file once more, by its name, to put the index first, so that players start at once.
         options = {"movflags": "faststart"} if isinstance(target, str) else {}
         self._container = av.open(target, "w", format="mp4", options=options)
         self._rate = frames_per_second
+        self._pixel_aspect = pixel_aspect
         self._quality = quality
         self._stream: av.VideoStream | None = None
         self._shape: tuple[int, ...] = ()
@@ -45,7 +55,8 @@ class Mp4Writer:
     def add(self, pixels_HW3: UInt8Array, seconds: float | None = None) -> None:
         """One frame, shown from `seconds` on. Either each frame has a time or none has, and times grow.
 
-        Raises `ValueError` for a frame that is not uint8 RGB `[H, W, 3]` like the first.
+        Raises `ValueError` for a frame that is not uint8 RGB `[H, W, 3]` like the first, or has more than 16,384 pixels
+        on a side.
         """
         if self._stream is None:
             self._stream = self._begin(pixels_HW3, seconds is not None)
@@ -73,11 +84,18 @@ class Mp4Writer:
 
     def _begin(self, pixels_HW3: UInt8Array, has_times: bool) -> av.VideoStream:
         self._shape = shape = pixels_HW3.shape
+        if max(shape[:2]) > _MOST_PIXELS:
+            raise ValueError(
+                f"frames of {shape[1]} x {shape[0]} pixels: H.264 takes up to {_MOST_PIXELS:,} on a side; make them "
+                "smaller"
+            )
         stream = self._container.add_stream("h264", rate=self._rate)
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(self._quality), "preset": "veryfast"}
         stream.codec_context.thread_count = 1
         stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+        if self._pixel_aspect != 1:
+            stream.codec_context.sample_aspect_ratio = self._pixel_aspect
         if has_times:
             stream.codec_context.time_base = Fraction(1, _TICKS)
         return stream

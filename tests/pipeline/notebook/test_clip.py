@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ from PIL import Image
 from model import MediaError
 from pipeline import tables
 from pipeline.masks.overlay import color_of
-from pipeline.notebook.film import film
+from pipeline.notebook.film import Pace, film
 from pipeline.notebook.source_frames import OtherFile, SourceFile
 from pipeline.records import FramePosition
 from tests.pipeline.notebook.conftest import Filmed
@@ -225,10 +226,13 @@ def test_a_video_plays_in_the_page_at_its_own_pace(job: tables.JobTables) -> Non
 
 def test_what_is_too_large_for_the_page_ends_earlier_and_says_where_to_go_on(job: tables.JobTables) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 48, 64, 3), np.uint8)
-    mp4, num_frames = film(((frame, None) for frame in noise), 24.0, most_pixels=32, most_bytes=30_000)
+    pace = Pace(Fraction(24), Fraction(4, 3))
+    mp4, num_frames = film(((frame, None) for frame in noise), pace, most_pixels=32, most_bytes=30_000)
     assert 24_000 < len(mp4) <= 30_000
     frames = decoded(mp4)
     assert len(frames) == num_frames < 300
+    with av.open(io.BytesIO(mp4)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
     assert frames[0].shape == (24, 32, 3)
     clip = job.video("clip-1")
     part = clip.play(most_bytes=1)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from pipeline.video.encode import encode_mp4
+from pipeline.video.encode import Mp4Writer, encode_mp4
 from tests.support.clips import moving_clip
 
 
@@ -43,8 +46,24 @@ def test_odd_sizes_are_padded() -> None:
         ([], "at least one frame"),
         ([np.zeros((32, 32, 3), np.uint8), np.zeros((32, 34, 3), np.uint8)], r"frame 1: .* \[32, 34, 3\]"),
         ([np.zeros((32, 32, 3), np.float32)], "frame 0: .* float32"),
+        ([np.zeros((2, 17_000, 3), np.uint8)], "frames of 17000 x 2 pixels: H.264 takes up to 16,384 on a side"),
     ],
 )
 def test_frames_that_cannot_be_written_are_refused(frames: list[np.ndarray], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encode_mp4(frames, 12)
+
+
+def test_frames_with_times_keep_them_and_a_file_on_disk_begins_with_its_index(tmp_path: Path) -> None:
+    path, seconds = tmp_path / "a.mp4", [0.0, 0.1, 0.5, 0.5, 2.0]
+    writer = Mp4Writer(str(path), Fraction(24), pixel_aspect=Fraction(4, 3))
+    with closing(writer):
+        for value in seconds:
+            writer.add(np.full((16, 16, 3), 80, np.uint8), value)
+    assert writer.num_frames == 5
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+        found = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    np.testing.assert_allclose(found, seconds, atol=1e-4)
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
