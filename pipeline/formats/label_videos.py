@@ -108,8 +108,8 @@ class LabelVideos:
         close = difflib.get_close_matches(name, list(self._uris or ())[:10_000], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return (
-            f"videos= has no video {name!r} (it has {names_shown(self._uris or (), 3)}){hint}; correct the name, or give "
-            "video= if all labels are of one video, or unknown_videos=skip to leave such labels out"
+            f"videos= has no video {name!r} (it has {names_shown(self._uris or (), 3)}){hint}; correct the name, or "
+            "give video= if all labels are of one video, or unknown_videos=skip to leave such labels out"
         )
 
     def facts(self, video_id: str) -> VideoFacts | None:
