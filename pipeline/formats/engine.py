@@ -155,8 +155,8 @@ def export(
             f"{' or '.join(writer.frames)}"
         )
     writer.check(plan)
-    identity = {"format": job.format.name, "part_masks": part_masks, **job.keys(), "plan": plan.digest}
-    identity = json.loads(json.dumps(identity))
+    parts = {"part_masks": part_masks, "part_videos": _MOST_VIDEOS}
+    identity = json.loads(json.dumps({"format": job.format.name, **parts, **job.keys(), "plan": plan.digest}))
     try:
         is_whole = job.folder.begin(identity, overwrite)
     except UnusableStore as error:

@@ -23,7 +23,11 @@ from typing import IO, Any, BinaryIO, cast
 
 from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.losses import Losses
+from pipeline.storage.documents import check_version
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
+
+VERSION = 1
+"""Of the manifest and of what parts keep. A field that changes its meaning makes a new one."""
 
 MANIFEST = "manifest.json"
 VIDEOS = "manifest_videos.jsonl"
@@ -90,7 +94,7 @@ class ExportFolder:
                 "folder that is empty or does not exist"
             )
         self.storage.delete_tree(_PARTS)  # what a deletion has left that was killed
-        self.storage.replace(_EXPORT, json.dumps({"identity": identity}, indent=2).encode())
+        self.storage.replace(_EXPORT, json.dumps({"version": VERSION, "identity": identity}, indent=2).encode())
         return False
 
     def parts_done(self) -> Written:
@@ -134,7 +138,9 @@ class ExportFolder:
 
     def finish(self, identity: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Write the manifest, by which the export is whole, and delete what the parts kept."""
-        self.storage.replace(MANIFEST, json.dumps({**manifest, "identity": identity}, indent=2).encode())
+        self.storage.replace(
+            MANIFEST, json.dumps({"version": VERSION, **manifest, "identity": identity}, indent=2).encode()
+        )
         self.clear()
 
     def clear(self) -> None:
@@ -176,11 +182,13 @@ class ExportFolder:
         (data,) = self.storage.read_existing([name])
         if data is None:
             return None
+        found: Any = None
         with contextlib.suppress(ValueError):
             found = json.loads(data)
-            if isinstance(found, dict) and "identity" in found:
-                return cast(dict[str, Any], found)
-        raise ConfigError(f"to={self.storage}: {name} is none of maskmill's: name an empty folder")
+        if not isinstance(found, dict) or "identity" not in found or not isinstance(found.get("version"), int):
+            raise ConfigError(f"to={self.storage}: {name} is none of maskmill's: name an empty folder")
+        check_version(f"{self.storage}/{name}", found["version"], VERSION)
+        return cast(dict[str, Any], found)
 
     def _other(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
         before = written["identity"]

@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 from pipeline.formats.folder import VIDEOS, Written
 from pipeline.formats.plan import Plan
 from pipeline.formats.source import ExportVideo
+from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.redact import redact_uri
-
-MANIFEST_VERSION = 1
 
 
 def video_record(video: ExportVideo) -> dict[str, Any]:
@@ -53,12 +52,12 @@ def video_record(video: ExportVideo) -> dict[str, Any]:
 def manifest(format_name: str, keys: Mapping[str, Any], plan: Plan, written: Written, output: str) -> dict[str, Any]:
     """The content of the manifest. `keys` are the options of the export, `written` what its parts said."""
     return {
-        "version": MANIFEST_VERSION,
         "format": format_name,
         "written_by": f"maskmill {importlib.metadata.version('maskmill')}",
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "output": redact_uri(output),
         "weights": sorted(pc.unique(plan.videos["checkpoint"]).to_pylist()),
+        "schema_version": SCHEMA_VERSION,
         "config_hashes": sorted(pc.unique(plan.videos["config_hash"]).to_pylist()),
         "options": dict(keys),
         "counts": {**written.counts, "tracks": plan.num_tracks},

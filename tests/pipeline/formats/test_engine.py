@@ -115,6 +115,23 @@ def test_a_folder_of_others_is_left_alone(
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        ({"version": 99, "identity": {}}, "was written by a newer maskmill, in version 99"),
+        ({"name": "my app", "version": "2"}, "manifest.json is none of maskmill's: name an empty folder"),
+    ],
+)
+def test_a_manifest_of_others_or_of_a_newer_program_is_left_alone(
+    manifest: dict, told: str, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(manifest))
+    assert door([f"output={drawn.uri}", "format=coco", f"to={tmp_path}", "overwrite=true"]) == 2
+    assert told in capsys.readouterr().err
+    assert json.loads(path.read_text()) == manifest
+
+
 def test_a_full_disk_is_told_and_the_same_command_goes_on(
     drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
