@@ -63,16 +63,19 @@ def choose(columns: LabelColumns, frames: str) -> Int64Array:
 def num_doubled(columns: LabelColumns) -> int:
     """How many labels there are of an object and frame that another label has too."""
     known = np.flatnonzero(columns.objects != NO_OBJECT)
-    keys = np.stack([columns.objects[known].astype(np.float64), columns.positions[known]], axis=1)
-    return len(known) - len(np.unique(keys, axis=0))
+    objects, positions = columns.objects[known], columns.positions[known]
+    order = np.lexsort((positions, objects))
+    return len(known) - int(_is_first(objects[order], positions[order]).sum())
 
 
 def videos_with_several_frames(columns: LabelColumns) -> Int64Array:
     """Videos whose detections without objects lie on more than one frame."""
     loose = np.flatnonzero(columns.objects == NO_OBJECT)
-    pairs = np.unique(np.stack([columns.videos[loose].astype(np.float64), columns.positions[loose]], axis=1), axis=0)
-    videos, counts = np.unique(pairs[:, 0], return_counts=True)
-    return videos[counts > 1].astype(np.int64)
+    videos, positions = columns.videos[loose], columns.positions[loose]
+    order = np.lexsort((positions, videos))
+    frames = videos[order][_is_first(videos[order], positions[order])]
+    several: Int64Array = frames[1:][frames[1:] == frames[:-1]]
+    return np.unique(several)
 
 
 def _of_objects(columns: LabelColumns, among: Int64Array, frames: str, every: int | None) -> Int64Array:

@@ -2,7 +2,7 @@
 
 Columns are found by `columns.NAME=`, else by the usual names, and a box by `columns.box=` or a name that says its form,
 as `box_xywh`, `x0, y0, x1, y1` or `x, y, w, h`. A column `bbox` says no form: `box_format=` does. Where no column holds
-the frame, a row's video may be the path of a picture, as `cup/00012.jpg`.
+the frame, a row's video may be the path of a picture, as `cup/00012.jpg`. A table without names is one of MOTChallenge.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import csv
 import io
 import json
 import math
+import posixpath
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO
 
 from model import VIDEO_SUFFIXES
@@ -44,6 +46,7 @@ _SIDES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("left", "top", "width", "height"), "xywh"),
 )
 _NAMELESS = ("bbox", "box")
+_MOTCHALLENGE = ("frame", "track_id", "x", "y", "w", "h", "score")
 
 Row = Mapping[str, Any]
 
@@ -71,7 +74,7 @@ def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[L
                 maker = makers.get(tuple(row))
                 if maker is None:
                     columns = columns_of(row, options, may_lack=is_json)
-                    maker = makers[tuple(row)] = RowLabels(columns, options.first_frame or 0)
+                    maker = makers[tuple(row)] = RowLabels(columns, _first_frame(row, options))
                 yield maker.label(row, shown)
             except (ValueError, TypeError) as error:
                 raise InputError(f"{shown}: {error}; correct it or leave it out") from error
@@ -89,12 +92,17 @@ def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
         table = csv.DictReader(text, delimiter="\t" if ending == "tsv" else ",")
         try:
+            if _are_numbers(table.fieldnames or ()):
+                yield from _motchallenge(table, name)
+                return
             for row in table:
                 if None in row:
                     raise ValueError("it has more fields than the first line has names")
                 yield f"line {table.line_num}", row
         except (csv.Error, UnicodeDecodeError, ValueError) as error:
-            raise InputError(f"{shown}, line {table.line_num}: {error}; write the table again, as UTF-8") from error
+            raise InputError(
+                f"{shown}, line {table.reader.line_num}: {error}; write the table again, as UTF-8"
+            ) from error
         return
     found = json_lines(file.read, shown) if ending in ("jsonl", "ndjson") else entries(file.read, shown)
     for entry in found:
@@ -105,6 +113,38 @@ def _rows(file: BinaryIO, name: str, shown: str) -> Iterator[tuple[str, Row]]:
             raise InputError(f"{shown}, {place}: it is no object with columns; write a list of objects")
         if entry.number is not None:
             yield place, entry.value
+
+
+def _first_frame(row: Row, options: ReadOptions) -> int:
+    """The number of the first frame: 1 in the texts of MOTChallenge, else 0, unless `first_frame` says it."""
+    if options.first_frame is not None:
+        return options.first_frame
+    return 1 if tuple(row) == (*_MOTCHALLENGE, "video") else 0
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    """Whether a first line has no names, as in the texts of MOTChallenge."""
+    try:
+        return len(names) >= len(_MOTCHALLENGE) and all(math.isfinite(float(name)) for name in names)
+    except ValueError:
+        return False
+
+
+def _motchallenge(table: csv.DictReader[str], name: str) -> Iterator[tuple[str, Row]]:
+    """Rows of `frame, id, left, top, width, height, score`; the id of a detection is -1.
+
+    The video is the name of the text, or of the folder that holds `det/det.txt` or `gt/gt.txt`.
+    """
+    *folders, last = posixpath.splitext(name)[0].split("/")
+    video = next((part for part in reversed([*folders, last]) if part not in ("det", "gt")), "")
+    for number, values in enumerate(chain([table.fieldnames or ()], table.reader), 1):
+        if not values:
+            continue
+        row: dict[str, Any] = dict(zip(_MOTCHALLENGE, values, strict=False))
+        row["video"] = video
+        if row["track_id"].strip() == "-1":
+            row["track_id"] = None
+        yield f"line {number}", row
 
 
 @dataclass(frozen=True)

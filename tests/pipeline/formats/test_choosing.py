@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats.choosing import NO_OBJECT, LabelColumns, choose, videos_with_several_frames
+from pipeline.formats.choosing import NO_OBJECT, LabelColumns, choose, num_doubled, videos_with_several_frames
 from pipeline.formats.object_numbers import ids_of_labels, ids_of_objects
 
 LABEL = st.tuples(
@@ -76,6 +76,15 @@ def test_videos_whose_boxes_have_no_objects_are_told_if_they_have_several_frames
     one, two = (0, NO_OBJECT, 3, 0.5, 4.0), (1, NO_OBJECT, 3, 0.5, 4.0)
     assert videos_with_several_frames(columns([one, one, two])).tolist() == []
     assert videos_with_several_frames(columns([one, two, (1, NO_OBJECT, 4, 0.5, 4.0)])).tolist() == [1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(labels=st.lists(LABEL, min_size=1, max_size=20))
+def test_labels_of_one_object_and_frame_are_counted_beyond_the_first(
+    labels: list[tuple[int, int, int, float, float]],
+) -> None:
+    keyed = [label[:3] for label in labels if label[1] != NO_OBJECT]
+    assert num_doubled(columns(labels)) == len(keyed) - len(set(keyed))
 
 
 def test_whole_numbers_stay_ids_and_texts_are_numbered_in_their_natural_order() -> None:

@@ -306,6 +306,24 @@ def test_boxes_of_detectors_come_as_tables_of_any_kind(tmp_path: Path, ending: s
     assert second.is_hidden
 
 
+def test_a_table_without_names_is_one_of_motchallenge(tmp_path: Path) -> None:
+    text = "1,-1,794.2,47.5,71.2,174.8,0.9,-1,-1,-1\n3,7,164,19,66,163,0.5,-1,-1,-1\n"
+    path = write(tmp_path / "MOT17-02" / "det" / "det.csv", text)
+    found = read(tmp_path, "boxes")
+    assert keys(found) == [("MOT17-02", 0, None), ("MOT17-02", 2, 7)]
+    assert found[1].shape == LabelBox((164.0, 19.0, 230.0, 182.0))
+    assert [label.score for label in found] == [0.9, 0.5]
+    write(path, text + "x,1,2,3,4,5,6\n")
+    with pytest.raises(InputError, match=r"det\.csv, line 3: frame is 'x', could not convert"):
+        list(read_labels(str(path), "boxes"))
+
+
+def test_a_format_that_is_written_and_not_read_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "manifest.json", {"format": "webdataset"})
+    with pytest.raises(InputError, match="labels of format webdataset cannot be read"):
+        list(read_labels(str(tmp_path), "auto"))
+
+
 @pytest.mark.parametrize(
     ("row", "options", "message"),
     [
