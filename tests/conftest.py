@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# torch is imported in functions only: with `-n 2` a third process hands out the tests, and it needs no torch.
+# torch is imported in functions only: one more process hands out the tests, and it needs no torch.
 if TYPE_CHECKING:
     from tests.support.gpus import Gpu
 
@@ -122,7 +122,8 @@ def rounding() -> Iterator[Callable[[], tuple[bool, bool]]]:
 
 
 # The longest files. Those of the first kind compute all the time, some of them in two processes; those of the second
-# kind mostly wait for servers and processes that they start or kill. One of each at a time keeps both cores busy.
+# kind mostly wait for servers and processes that they start or kill. Of three processes, one that waits and two that
+# compute keep two cores busy, and files that start Ray seldom meet each other.
 _COMPUTING = (
     "model/test_parity_trunks.py",
     "model/test_parity_long.py",
@@ -141,7 +142,11 @@ _WAITING = (
     "pipeline/driver/test_signals.py",
     "test_wheel.py",
 )
-LONGEST = [Path(__file__).parent / name for pair in zip(_COMPUTING, _WAITING, strict=True) for name in pair]
+LONGEST = [
+    Path(__file__).parent / name
+    for number, waiting in enumerate(_WAITING)
+    for name in (waiting, *_COMPUTING[2 * number : 2 * number + 2])
+]
 """In the order in which they are handed out."""
 
 

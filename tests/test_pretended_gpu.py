@@ -148,6 +148,7 @@ def test_nobody_keeps_tensors_of_a_gpu_that_is_gone() -> None:
     assert [tuple(one.shape) for one in kept] == []
 
 
+@pytest.mark.slow
 def test_tests_compute_on_the_cpu_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that ask for a GPU see it, and no process that another test starts does."""
     config = ModelConfig(name="mini", checkpoint="mini", dtype="float32")

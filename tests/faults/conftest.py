@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.run import main
 from tests.support.clips import moving_clip, write_job_inputs
-from tests.support.fault_jobs import RunningJob, Tables, read_tables, run
+from tests.support.fault_jobs import RunningJob, Tables, read_tables
 from tests.support.proxy import Proxy
 from tests.support.record import Record, record
 from tests.support.s3_server import S3Server, s3_server
@@ -48,9 +49,7 @@ def make_inputs(folder: Path, num_videos: int, num_frames: int) -> Inputs:
     ]
     videos, prompts = write_job_inputs(folder / "input", clips)
     output = folder / "undisturbed"
-    arguments = [f"videos={videos}", f"prompts={prompts}", f"output={output}", "cluster=serial"]
-    done = run(folder, "conf=label", *arguments)
-    assert done.process.returncode == 0, done.log
+    assert main([f"videos={videos}", f"prompts={prompts}", f"output={output}", "cluster=serial"]) == 0
     return Inputs(
         folder / "input", str(videos), str(prompts), num_videos, num_videos * num_frames, read_tables(str(output))
     )

@@ -17,12 +17,13 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PATIENCE_MILLISECONDS = 200_000  # of a busy machine: a page that never comes would fail anyway
 
 
 def executable() -> str | None:
     """The path of a Chromium that starts. Some systems have a script in its place that only asks for a snap."""
     for path in filter(None, map(shutil.which, NAMES)):
-        if subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False).returncode == 0:
+        if subprocess.run([path, "--version"], capture_output=True, timeout=200, check=False).returncode == 0:
             return path
     return None
 
@@ -35,7 +36,8 @@ def running_browser() -> Iterator[Browser]:
         pytest.skip("no Chromium is installed: pages were not looked at in a browser (apt-get install chromium)")
     with sync_playwright() as playwright:
         # Root has no sandbox in a container, and a container's /dev/shm is small.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments, timeout=PATIENCE_MILLISECONDS)
         try:
             yield browser
         finally:
@@ -83,6 +85,7 @@ class Seen:
 def seen(browser: Browser, file: Path, **context: Any) -> Iterator[Seen]:
     """Open a file of this disk. `context` are options of playwright, as `color_scheme="dark"` and `viewport`."""
     with contextlib.closing(browser.new_context(**context)) as opened:
+        opened.set_default_timeout(PATIENCE_MILLISECONDS)
         page = opened.new_page()
         found = Seen(page)
         page.on("console", lambda message: found.complaints.append(message.text))

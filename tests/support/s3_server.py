@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.storage.uris import open_filesystem
 
-_READY_SECONDS = 60
+_READY_SECONDS = 200
 _BUCKET = "tests"
 
 

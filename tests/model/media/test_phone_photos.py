@@ -95,6 +95,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_message_names_it(tmp_path: Path) -> None:
     (tmp_path / "photo.heic").write_bytes(heic(scene()))
     arguments = [sys.executable, "-c", WITHOUT_HEIF, str(tmp_path / "photo.heic")]

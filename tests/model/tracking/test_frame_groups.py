@@ -19,7 +19,7 @@ from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
 from model.weights.checkpoint import load_model
 from tests.support.clips import moving_clip
-from tests.support.sessions import EncodingOnce, WatchedSam2
+from tests.support.sessions import EncodingOnce, WatchedSam2, small
 
 NUM_FRAMES = 11
 AHEAD = 4
@@ -101,8 +101,8 @@ def test_a_resumed_walk_repeats_the_batches_and_so_the_bits(network: Sam2, direc
     assert all(torch.equal(a.logits_BHW, b.logits_BHW) for a, b in zip(rest, whole[num_done:], strict=True))
 
 
-def test_features_of_a_frame_are_dropped_when_the_walk_leaves_it(network: Sam2) -> None:
-    walked = session(network, AHEAD)
+def test_features_of_a_frame_are_dropped_when_the_walk_leaves_it() -> None:
+    walked = session(small(), AHEAD)
     held = []
     for result in walked.propagate("forward"):
         groups = walked.state.features.groups

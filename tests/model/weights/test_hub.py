@@ -167,6 +167,7 @@ def test_revision_and_token_reach_the_hub_and_what_is_fetched_serves_offline(tmp
     assert snapshot("someone/private", ("config.json", "model.safetensors"), offline) == folder
 
 
+@pytest.mark.slow
 def test_names_of_weights_are_told_apart_without_torch() -> None:
     check = (
         "import sys\n"

@@ -110,16 +110,13 @@ def test_a_handler_that_ray_puts_in_place_of_ours_does_not_stay() -> None:
         assert signals.requested
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 def test_a_cluster_that_does_not_answer_is_no_mistake_of_the_config() -> None:
     """It may be on its way up, or away for a moment: exit code 1, which a scheduler tries again."""
-    with pytest.raises(ClusterDown, match=r"cluster\.address=127\.0\.0\.1:\d+: no Ray cluster answers there .*refused"):
-        join(f"127.0.0.1:{free_port()}")
+    said = r"cluster\.address=127\.0\.0\.1:\d+: no Ray cluster answers there .*refused"
+    with socket.socket() as taken:  # nobody listens there, and nobody else can
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(ClusterDown, match=said):
+            join(f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from tests.support.fragile_worker import fragile_worker
 from tests.support.gated_worker import Meeting
 from tests.support.jobs import JobFolder, Tables, read_plainly
 from tests.support.media_server import media_server
+from tests.support.ray_start import start_ray
 from tests.support.ray_workers import NoHub, NoModel, ScriptedWorker, SlowToStart
 from tests.support.waiting import wait_until
 
@@ -46,7 +47,7 @@ A_MODEL_OF_THE_USER = "raise ImportError('a file of the user, in the folder in w
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """A Ray cluster with four CPUs, to which this process is connected; its address."""
-    context = ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    context = start_ray(num_cpus=4)
     yield context.address_info["address"]
     ray.shutdown()
 

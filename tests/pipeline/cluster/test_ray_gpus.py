@@ -28,6 +28,7 @@ from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.gated_worker import Gates
 from tests.support.gpus import VISIBLE
 from tests.support.jobs import JobFolder
+from tests.support.ray_start import start_ray
 from tests.support.ray_workers import SaysGpus, ScriptedWorker
 from tests.support.waiting import wait_until
 
@@ -39,14 +40,7 @@ def cluster() -> Iterator[str]:
     """Four CPUs and two GPUs, as far as Ray knows; where its metrics are. No machine has GPUs of these names."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VISIBLE, "GPU-pretended-0,GPU-pretended-1")
-        ray.init(
-            address="local",
-            num_cpus=4,
-            num_gpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            _system_config={"metrics_report_interval_ms": 500},
-        )
+        start_ray(num_cpus=4, num_gpus=2, _system_config={"metrics_report_interval_ms": 500})
     (node,) = ray.nodes()
     yield f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
     ray.shutdown()

@@ -406,6 +406,7 @@ def test_the_whole_config_is_checked_when_it_is_shown(tmp_path: Path, capsys: py
     assert "prompts= is missing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["conf=label", "frames.strid=2"], 2), (["--cfg"], 0)])
 def test_help_and_mistakes_are_answered_without_torch_or_ray(words: list[str], code: int) -> None:
     done, seconds = run_command(*words)
@@ -416,6 +417,7 @@ def test_help_and_mistakes_are_answered_without_torch_or_ray(words: list[str], c
     assert seconds < 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.py", "conf/__init__.py"])
 def test_a_users_file_that_hides_our_package_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -426,6 +428,7 @@ def test_a_users_file_that_hides_our_package_is_named(tmp_path: Path, name: str)
     assert f"{tmp_path / name} hides maskmill's own package" in done.stderr
 
 
+@pytest.mark.slow
 def test_users_files_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
     for name in ("model.py", "conf/__init__.py", "jobs.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
