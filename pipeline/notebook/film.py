@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.arrays import UInt8Array
-from pipeline.storage.atomic_files import replace_file
+from pipeline.notebook.pictures import write_whole
 from pipeline.text import bytes_in_words
 from pipeline.video.encode import Mp4Writer
 
@@ -35,8 +35,7 @@ class Film:
 
     def save(self, path: str | Path) -> None:
         """Write the file, which is whole or not there."""
-        final = Path(path).expanduser().absolute()
-        replace_file(final, self.mp4, final.parent)
+        write_whole(path, self.mp4)
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.mp4).decode()

@@ -14,6 +14,16 @@ from pipeline.storage.atomic_files import replace_file
 _SHOWN_PIXELS = 1280
 
 
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file, with the folders above it; it is whole or not there. Raises `OSError` that names it."""
+    final = Path(path).expanduser().absolute()
+    try:
+        replace_file(final, data, final.parent)
+    except OSError as error:
+        why = f"{error.strerror}; check that the folder may be written and that its disk has room"
+        raise OSError(error.errno, why, str(final)) from error
+
+
 @dataclass(frozen=True)
 class Picture:
     """Pixels, uint8 RGB `[H, W, 3]`, and what they show in words. Jupyter shows it by itself.
@@ -30,12 +40,12 @@ class Picture:
 
     def save(self, path: str | Path) -> None:
         """Write a file, which is whole or not there. Raises `ValueError` for a name that ends as no picture does."""
-        final, buffer = Path(path).expanduser().absolute(), io.BytesIO()
-        form = Image.registered_extensions().get(final.suffix.lower())
+        buffer = io.BytesIO()
+        form = Image.registered_extensions().get(Path(path).suffix.lower())
         if form not in Image.SAVE:
             raise ValueError(f"{path}: give a name that ends in .png, .jpg, .webp or as another picture")
         self.image().save(buffer, form)
-        replace_file(final, buffer.getvalue(), final.parent)
+        write_whole(path, buffer.getvalue())
 
     def jpeg(self, most_pixels: int = _SHOWN_PIXELS) -> bytes:
         """A JPEG file, made smaller to `most_pixels` on its longer side."""

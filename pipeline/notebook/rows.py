@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from pipeline.errors import NotInJob
 from pipeline.notebook.extras import needs_extra
 from pipeline.notebook.html import card
 from pipeline.output.where import Condition, condition
@@ -81,7 +83,9 @@ class Rows:
         self._columns = None if columns is None else list(columns)
         for column in self._columns or []:
             if column not in everything.names:
-                raise KeyError(f"masks has no column {column!r}; it has {', '.join(everything.names)}")
+                near = get_close_matches(str(column), everything.names, n=3)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(everything.names)}"
+                raise NotInJob(f"masks has no column {column!r}; {hint}")
         names = everything.names if self._columns is None else self._columns
         self.schema: pa.Schema = pa.schema([everything.field(column) for column in names])
 

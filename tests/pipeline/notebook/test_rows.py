@@ -77,8 +77,10 @@ def test_counts_and_heads_and_tracks_keep_to_the_condition(filmed: Filmed, job: 
 
 
 def test_what_does_not_fit_is_named_before_anything_is_read(job: tables.JobTables) -> None:
-    with pytest.raises(KeyError, match="masks has no column 'areas'; it has video_id, object_id"):
+    with pytest.raises(KeyError, match=r"masks has no column 'areas'; did you mean area\?"):
         job.masks(columns=["areas"])
+    with pytest.raises(KeyError, match="masks has no column 'xyz'; it has video_id, object_id"):
+        job.masks(columns=["xyz"])
     with pytest.raises(WrongCondition, match="no column 'areas'; did you mean area"):
         job.masks(where="areas > 3")
     with pytest.raises(WrongCondition, match="no column 'colour'"):
