@@ -6,11 +6,12 @@ both sides are opened, what one side lacks is settled, and the results are writt
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,18 +20,18 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.config.job_config import OptionalPlace, Place
+from pipeline.config.job_config import OptionalPlace, Place, ProcessesConfig
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
 from pipeline.pages.save import save_file, save_page
 from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.conventions import SENTENCES
-from pipeline.quality.evaluation import OBJECTS, evaluate_video, unseen
+from pipeline.quality.evaluation import unseen
 from pipeline.quality.hota import Hota
-from pipeline.quality.masks import VideoMasks, check_masks
+from pipeline.quality.scoring import Scored, Scorer, ScoringJob, ScoringTask, scoring_tasks
 from pipeline.quality.series import track_series
-from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, TableMasks, is_read_directly, named, open_masks
+from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, is_read_directly, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
 from pipeline.text import counted, say
 
@@ -56,6 +57,7 @@ class _Sides(JobArguments):
         "or count their objects as never found.",
     )
     hota: bool = Field(default=False, description="Compute HOTA too, by trackeval.")
+    cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
 
 
 class EvaluateArguments(ScoringArguments, _Sides):
@@ -80,36 +82,33 @@ Exit codes:
 """
 
 
-@dataclass
-class _Found:
-    """What is found so far, and what is worth a word."""
-
-    parts: list[pa.Table] = field(default_factory=list)
-    num_videos: int = 0
-    num_unpaired: int = 0
-    num_extra: int = 0
-    num_lost: int = 0
-    skipped: list[str] = field(default_factory=list)
-
-    def objects(self) -> pa.Table:
-        """All rows, by video and object."""
-        table = pa.concat_tables([OBJECTS.empty_table(), *self.parts])
-        return table.sort_by([("video_id", "ascending"), ("true_object_id", "ascending")])
-
-
 def run(arguments: EvaluateArguments) -> ExitCode:
     """Score, write and tell."""
     output = OutputMasks("output", arguments.output, arguments.storage_options)
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
-        return _run(arguments, output, _truth(arguments, output, Path(folder)))
+        truth_uri = _truth(arguments, output, Path(folder))
+        job = ScoringJob(
+            arguments.output,
+            truth_uri,
+            arguments.truth,
+            arguments.storage_options,
+            arguments.rules(),
+            arguments.hota,
+        )
+        return _run(arguments, job, output)
 
 
-def _run(arguments: EvaluateArguments, output: OutputMasks, truth: MaskSource) -> ExitCode:
-    hota = Hota() if arguments.hota else None
-    found = _evaluate(arguments, output, truth, hota)
+def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> ExitCode:
+    truth = open_masks("truth", job.truth, job.storage_options, shown=job.shown_truth)
+    wanted, missing = _wanted(arguments, output, truth)
+    counts = missing if arguments.missing == "empty" else ()
+    found = Scored(hota=Hota() if arguments.hota else None)
+    with _scorers(arguments, job) as scorers:
+        for part in scorers(scoring_tasks(output, wanted, counts)):
+            found.add(part)
     objects = found.objects()
-    summary = summarize(objects, hota.result() if hota else None)
-    notes = list(_notes(found, objects))
+    summary = summarize(objects, found.hota.result() if found.hota else None)
+    notes = list(_notes(found, objects, missing if arguments.missing == "skip" else ()))
     for line in _lines(arguments, found, objects, summary, notes):
         say(line)
     if arguments.to:
@@ -127,67 +126,57 @@ def _run(arguments: EvaluateArguments, output: OutputMasks, truth: MaskSource) -
     return ExitCode.DONE
 
 
-def _truth(arguments: EvaluateArguments, output: OutputMasks, folder: Path) -> MaskSource:
-    """The true masks. Labels of other formats become a table in `folder`, because they come in any order."""
+def _truth(arguments: EvaluateArguments, output: OutputMasks, folder: Path) -> str:
+    """Where the true masks are. Labels of other formats become a table in `folder`, because they come in any order."""
     truth, options = arguments.truth, arguments.storage_options
-    if not is_read_directly(truth, arguments.format, options):
-        from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
+    if is_read_directly(truth, arguments.format, options):
+        return truth
+    from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
 
-        labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
-        write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos))
-        return TableMasks("truth", str(folder / TRUTH), shown=truth)
-    return open_masks("truth", truth, options)
-
-
-def _evaluate(arguments: EvaluateArguments, output: MaskSource, truth: MaskSource, hota: Hota | None) -> _Found:
-    rules = arguments.rules()
-    found = _Found()
-    for predicted, true in _pairs(arguments, output, truth, found):
-        try:
-            scores = evaluate_video(predicted, true, rules, truth.side)
-        except ValueError:
-            check_masks(true, truth.side)
-            check_masks(predicted, output.side)
-            raise
-        found.parts.append(pa.Table.from_pylist(scores.rows, OBJECTS))
-        found.num_videos += 1
-        found.num_unpaired += scores.frames.num_unpaired
-        found.num_extra += scores.num_extra
-        found.num_lost += sum(row["object_id"] is None for row in scores.rows)
-        if hota is not None:
-            hota.add(predicted, true, scores.frames)
-    return found
+    labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
+    write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos))
+    return str(folder / TRUTH)
 
 
-def _pairs(
-    arguments: EvaluateArguments, output: MaskSource, truth: MaskSource, found: _Found
-) -> Iterator[tuple[VideoMasks, VideoMasks]]:
-    """The videos of the truth with their masks in the output, or with none."""
-    wanted = set(_wanted(arguments.videos, truth))
-    missing = sorted(wanted.difference(output.video_ids()))
-    if missing and (arguments.missing == "refuse" or len(missing) == len(wanted)):
-        raise InputError(_no_masks(missing, len(wanted), output, truth))
-    for group in output.groups():
-        here = [video_id for video_id in group if video_id in wanted]
-        if here:
-            predicted, true = output.read(here), truth.read(here)
-            yield from ((predicted[video_id], true[video_id]) for video_id in here)
-    if arguments.missing == "skip":
-        found.skipped = missing
+@contextlib.contextmanager
+def _scorers(
+    arguments: EvaluateArguments, job: ScoringJob
+) -> Iterator[Callable[[Iterable[ScoringTask]], Iterable[Scored]]]:
+    """The processes that score, as `cluster=` says. Imports Ray only if it is wanted."""
+    cluster = arguments.cluster
+    if cluster.kind == "serial":
+        yield partial(map, Scorer(job).work)
         return
-    for begin in range(0, len(missing), 100):
-        for true_video in truth.read(missing[begin : begin + 100]).values():
-            yield unseen(true_video), true_video
+    cluster.check_reaches(output=job.output, truth=job.truth)
+    from pipeline.cluster.ray_pool import RayPool
+
+    pool: RayPool[ScoringTask, Scored] = RayPool(
+        cluster, partial(_make_scorer, job), "scorer", lambda task: f"scores {len(task.video_ids)} videos"
+    )
+    with contextlib.closing(pool):
+        yield pool.run
 
 
-def _wanted(videos: Sequence[str], truth: MaskSource) -> Sequence[str]:
+def _make_scorer(job: ScoringJob, worker_id: str) -> Scorer:
+    """What scores, in the process in which it shall run."""
+    return Scorer(job)
+
+
+def _wanted(
+    arguments: EvaluateArguments, output: OutputMasks, truth: MaskSource
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The videos of the truth to score, and those of them without masks in the output."""
     known = truth.video_ids()
     if not known:
         raise InputError(f"{truth.side} has no masks")
-    lacking = sorted(set(videos).difference(known))
+    lacking = sorted(set(arguments.videos).difference(known))
     if lacking:
         raise InputError(f"videos={lacking[0]}: {truth.side} has no masks of it; it has {named(known)}")
-    return videos or known
+    wanted = arguments.videos or known
+    missing = sorted(set(wanted).difference(output.video_ids()))
+    if missing and (arguments.missing == "refuse" or len(missing) == len(wanted)):
+        raise InputError(_no_masks(missing, len(wanted), output, truth))
+    return wanted, missing
 
 
 def _no_masks(missing: Sequence[str], num_wanted: int, output: MaskSource, truth: MaskSource) -> str:
@@ -220,16 +209,16 @@ def _cards(arguments: EvaluateArguments, output: OutputMasks, truth: MaskSource,
     return cards
 
 
-def _notes(found: _Found, objects: pa.Table) -> Iterator[tuple[str, str]]:
+def _notes(found: Scored, objects: pa.Table, skipped: Sequence[str]) -> Iterator[tuple[str, str]]:
     """What did not count: a word for the terminal, and a sentence."""
     num_prompted = pc.sum(objects["num_prompted"]).as_py()
     if num_prompted:
         yield "left out", f"{counted(num_prompted, 'mask')} on prompted frames (prompted=include counts them)"
     if found.num_unpaired:
         yield "left out", f"{counted(found.num_unpaired, 'annotated frame')} that the output has not labeled"
-    if found.skipped:
-        videos = counted(len(found.skipped), "video")
-        yield "left out", f"{videos} without masks in the output: {named(found.skipped)}"
+    if skipped:
+        videos = counted(len(skipped), "video")
+        yield "left out", f"{videos} without masks in the output: {named(skipped)}"
     if found.num_lost:
         yield "lost", f"{counted(found.num_lost, 'object')} of the truth that the output lacks: counted as never found"
     if found.num_extra:
@@ -238,7 +227,7 @@ def _notes(found: _Found, objects: pa.Table) -> Iterator[tuple[str, str]]:
 
 def _lines(
     arguments: EvaluateArguments,
-    found: _Found,
+    found: Scored,
     objects: pa.Table,
     summary: pa.Table,
     notes: Sequence[tuple[str, str]],

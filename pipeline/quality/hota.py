@@ -45,6 +45,14 @@ class Hota:
                 "num_tracker_dets": sum(map(len, predicted_ids)),
             }
         )
+        self._add(found)
+
+    def add_total(self, other: Hota) -> None:
+        """Count the videos that another one has added up."""
+        if other._total is not None:
+            self._add(other._total)
+
+    def _add(self, found: dict[str, Any]) -> None:
         self._total = found if self._total is None else self._metric.combine_sequences({"a": self._total, "b": found})
 
     def result(self) -> dict[str, float] | None:

@@ -27,7 +27,7 @@ from pipeline.text import one_line
 TRUTH = "truth.parquet"
 """The name of a table that is made of labels of another format."""
 
-_MASKS_OF_A_GROUP = 100_000
+_MASKS_OF_A_GROUP = 30_000
 _NAMED = 3
 
 
@@ -143,9 +143,19 @@ class TableMasks:
         """See `MaskSource`."""
         schema = self._dataset.schema
         present = [name for name in ROWS.names if name in schema.names and name != "rle"]
-        where = ds.field("video_id").cast(pa.string()).isin(pa.array(video_ids, pa.string()))
+        where = self._is_one_of(video_ids)
         rows = self._dataset.to_table(columns=[*present, self._rle], filter=where)
         return {video.video_id: video for video in by_video(as_rows(rows, self._rle, self.side), self.side)}
+
+    def _is_one_of(self, video_ids: Sequence[str]) -> ds.Expression:
+        """The range stands beside the set, because statistics rule out row groups by it."""
+        video_id = ds.field("video_id")
+        if self._dataset.schema.field("video_id").type != pa.string():
+            video_id = video_id.cast(pa.string())
+        if not video_ids:
+            return ds.scalar(False)
+        within = (video_id >= min(video_ids)) & (video_id <= max(video_ids))
+        return within & video_id.isin(pa.array(video_ids, pa.string()))
 
 
 def as_rows(rows: pa.Table, rle: str, side: str) -> pa.Table:
@@ -183,9 +193,11 @@ def is_read_directly(uri: str, format_name: str, options: StorageOptions | None)
     return format_name in ("maskmill", "parquet")
 
 
-def open_masks(key: str, uri: str, options: StorageOptions | None) -> MaskSource:
-    """The output of a job, or else a table of masks."""
-    return (OutputMasks if _is_output(uri, options) else TableMasks)(key, uri, options)
+def open_masks(key: str, uri: str, options: StorageOptions | None = None, *, shown: str | None = None) -> MaskSource:
+    """The output of a job, or else a table of masks. `shown` is what messages call it."""
+    if _is_output(uri, options):
+        return OutputMasks(key, uri, options)
+    return TableMasks(key, uri, options, shown=shown)
 
 
 def _is_output(uri: str, options: StorageOptions | None) -> bool:
