@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.arrays import BoolArray, FloatArray, UInt8Array
 
 Color = tuple[int, int, int]
-_THICKNESS_PX = 2
 
 # Easy to tell apart, also for color-blind readers. Further ids step around the color circle by the golden ratio.
 _FIRST_COLORS: tuple[Color, ...] = (
@@ -67,7 +66,8 @@ def draw_masks(
         _paint(pixels_HW3, mask_HW, np.array(color_of(object_id), np.float32), look)
     image = Image.fromarray(pixels_HW3)
     pen = ImageDraw.Draw(image)
-    font = ImageFont.load_default(min(max(11, pixels_HW3.shape[0] // 12), 30))
+    height = pixels_HW3.shape[0]
+    font = ImageFont.load_default(min(max(11, height // 12), max(30, height // 36)))
     for object_id, mask_HW in masks.items():
         words = str(object_id) if look.words is None else look.words.get(object_id, "")
         if words and mask_HW.any():
@@ -76,20 +76,21 @@ def draw_masks(
 
 
 def _paint(pixels_HW3: UInt8Array, mask_HW: BoolArray, color: FloatArray, look: Look) -> None:
-    """Tint and outline, within the box of the mask and two pixels more, because most masks are small."""
+    """Tint and outline, within the box of the mask and a bit more, because most masks are small."""
+    thickness_px = max(2, round(pixels_HW3.shape[0] / 540))
     rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
     if not len(rows):
         return
     box = (
-        slice(max(0, rows[0] - _THICKNESS_PX), rows[-1] + _THICKNESS_PX + 1),
-        slice(max(0, columns[0] - _THICKNESS_PX), columns[-1] + _THICKNESS_PX + 1),
+        slice(max(0, rows[0] - thickness_px), rows[-1] + thickness_px + 1),
+        slice(max(0, columns[0] - thickness_px), columns[-1] + thickness_px + 1),
     )
     part, mask_hw = pixels_HW3[box], mask_HW[box]
     if look.strength:
         tinted = part[mask_hw].astype(np.float32)
         part[mask_hw] = (tinted + look.strength * (color - tinted)).round().astype(np.uint8)
     if look.contours:
-        part[outline(mask_hw, thickness_px=_THICKNESS_PX)] = color.astype(np.uint8)
+        part[outline(mask_hw, thickness_px=thickness_px)] = color.astype(np.uint8)
 
 
 def outline(mask_HW: BoolArray, *, thickness_px: int = 1) -> BoolArray:

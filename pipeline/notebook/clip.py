@@ -14,11 +14,12 @@ from pycocotools import mask as coco
 from pipeline.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from pipeline.errors import NotInJob
 from pipeline.masks.overlay import Look, draw_masks
-from pipeline.notebook.contact_sheet import Strip, Tile, draw_sheet
+from pipeline.masks.shrink import shrunk, shrunk_mask
+from pipeline.notebook.contact_sheet import TILE_WIDTH, Strip, Tile, draw_sheet
 from pipeline.notebook.film import Film, Pace, film
 from pipeline.notebook.filmstrip import filmstrip
 from pipeline.notebook.frame_rows import MaskRows, rows_by_frame
-from pipeline.notebook.html import card, pictures_or_why
+from pipeline.notebook.html import THUMBNAIL_PIXELS, card, pictures_or_why
 from pipeline.notebook.pictures import Picture
 from pipeline.notebook.source_frames import SourceFile
 from pipeline.notebook.track import Track
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Labels = Literal["ids", "categories", "none"]
 _SHOWN_OBJECTS = 50
 _NUM_SHOWN = 6
+_STRIP_PIXELS = 160  # the height of a filmstrip
 _CUT_OUT_PIXELS = 120
 
 
@@ -185,14 +187,20 @@ class Clip:
         Raises like `frame`, and `ValueError` for a video without masks.
         """
         chosen = self.spread(num_frames)
-        strip = [(f"frame {one.frame_index}", one.pixels_HW3) for one in self.drawn(chosen, object_ids=object_ids)]
-        return Picture(filmstrip(strip), f"{counted(len(chosen), 'frame')} of video {self.video_id!r}")
+        height, width = self.size_hw
+        most_pixels = round(_STRIP_PIXELS * max(1.0, width / height))
+        drawn = self.drawn(chosen, object_ids=object_ids, most_pixels=most_pixels)
+        strip = filmstrip([(f"frame {one.frame_index}", one.pixels_HW3) for one in drawn], _STRIP_PIXELS)
+        return Picture(strip, f"{counted(len(chosen), 'frame')} of video {self.video_id!r}")
 
     def contact_sheet(self, num_frames: int = 24, columns: int = 6) -> Picture:
         """Frames over the whole video with masks, below each other, with the objects in their colors beside them."""
+        chosen = self.spread(num_frames)
+        height, width = self.size_hw
+        most_pixels = round(TILE_WIDTH * max(1.0, height / width))
         tiles = [
             Tile(one.pixels_HW3, f"frame {one.frame_index}{_at(one.pts_seconds)}")
-            for one in self.drawn(self.spread(num_frames))
+            for one in self.drawn(chosen, most_pixels=most_pixels)
         ]
         strip = Strip(
             f"{counted(self.row['num_frames'], 'frame')}", self.row["message"], self._objects_in_words(), tuple(tiles)
@@ -219,7 +227,7 @@ class Clip:
         chosen = indexes[(indexes >= start) & (indexes < (np.inf if stop is None else stop))].tolist()
         if not chosen:
             raise ValueError(f"video {self.video_id!r} has no masks from frame {start} on; {self.frames_in_words()}")
-        drawn = self.drawn(chosen, object_ids=object_ids, look=self.look(labels=labels))
+        drawn = self.drawn(chosen, object_ids=object_ids, look=self.look(labels=labels), most_pixels=most_pixels)
         frames = ((one.pixels_HW3, one.pts_seconds) for one in drawn)
         made, num_frames = film(frames, Pace.of(self.row), most_pixels=most_pixels, most_bytes=most_bytes)
         title = f"frames {chosen[0]} to {chosen[num_frames - 1]} of video {self.video_id!r}"
@@ -250,17 +258,27 @@ class Clip:
         return [int(indexes[place]) for place in places]
 
     def drawn(
-        self, frame_indexes: Sequence[int], *, object_ids: Sequence[int] | None = None, look: Look | None = None
+        self,
+        frame_indexes: Sequence[int],
+        *,
+        object_ids: Sequence[int] | None = None,
+        look: Look | None = None,
+        most_pixels: int | None = None,
     ) -> Iterator[DrawnFrame]:
         """Frames with masks drawn on them, in the order of the file. A few are in memory at a time.
 
-        Raises like `frame`.
+        They are made smaller to `most_pixels` on their longer side before. Raises like `frame`.
         """
         self.check_objects(() if object_ids is None else object_ids)
         frames = self.pixels(frame_indexes)
         for (index, seconds, pixels_HW3), masks in zip(frames, self.masks_on(frame_indexes), strict=True):
-            shown = {key: mask for key, mask in masks.items() if object_ids is None or key in object_ids}
-            yield DrawnFrame(index, seconds, tuple(shown), draw_masks(pixels_HW3, shown, look=look))
+            small = shrunk(pixels_HW3, most_pixels)
+            shown = {
+                object_id: shrunk_mask(mask, small.shape[:2])
+                for object_id, mask in masks.items()
+                if object_ids is None or object_id in object_ids
+            }
+            yield DrawnFrame(index, seconds, tuple(shown), draw_masks(small, shown, look=look))
 
     def pixels(self, frame_indexes: Sequence[int]) -> Iterator[tuple[int, float | None, UInt8Array]]:
         """Index, time and pixels, uint8 RGB `[H, W, 3]`, of frames with rows, ascending. Raises like `frame`."""
@@ -272,6 +290,8 @@ class Clip:
                 raise self._no_frame(index)
             pts = None if np.isnan(times[place]) else float(times[place])
             wanted[FramePosition(index if pts is None else None, pts)] = index
+        if not wanted:
+            return
         for position, pixels_HW3 in self._source.frames(list(wanted)):
             yield wanted[position], position.pts_seconds, pixels_HW3
 
@@ -316,12 +336,11 @@ class Clip:
             for row in self.tracks.select(columns).slice(0, _SHOWN_OBJECTS).to_pylist()
         )
 
-    def _strip(
-        self, num_frames: int = _NUM_SHOWN, object_ids: Sequence[int] | None = None
-    ) -> list[tuple[str, Picture]]:
+    def thumbnails(self, frame_indexes: Sequence[int]) -> list[tuple[str, Picture]]:
+        """Small pictures of these frames with masks, and the words below each. Raises like `frame`."""
         return [
             (f"frame {one.frame_index}", Picture(one.pixels_HW3, f"frame {one.frame_index} of video {self.video_id!r}"))
-            for one in self.drawn(self.spread(num_frames), object_ids=object_ids)
+            for one in self.drawn(frame_indexes, most_pixels=THUMBNAIL_PIXELS)
         ]
 
     def _cut_out(self, track: Track, num_frames: int = _NUM_SHOWN) -> list[tuple[str, Picture]]:
@@ -341,7 +360,7 @@ class Clip:
     def _repr_html_(self) -> str:
         """For Jupyter: the facts, the objects, and a filmstrip where its file can be read."""
         columns = ["object_id", "category", "status", "num_visible", "num_masks", "predicted_iou_mean", "message"]
-        figures, note = pictures_or_why(self._strip)
+        figures, note = pictures_or_why(lambda: self.thumbnails(self.spread(_NUM_SHOWN)))
         return card(repr(self).strip("<>"), figures, note, self.tracks.select(columns).slice(0, _SHOWN_OBJECTS))
 
     def __repr__(self) -> str:

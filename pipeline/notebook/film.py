@@ -12,10 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from pipeline.arrays import UInt8Array
+from pipeline.masks.shrink import shrunk
 from pipeline.notebook.pictures import write_whole
 from pipeline.text import bytes_in_words
 from pipeline.video.encode import Mp4Writer
@@ -81,13 +79,3 @@ def film(
             if writer.num_bytes * writer.num_frames > (most_bytes * 0.95 - _INDEX_BYTES) * max(1, writer.num_written):
                 break
     return buffer.getvalue(), writer.num_frames
-
-
-def shrunk(pixels_HW3: UInt8Array, most_pixels: int) -> UInt8Array:
-    """A frame whose longer side has at most so many pixels."""
-    height, width = pixels_HW3.shape[:2]
-    scale = most_pixels / max(height, width)
-    if scale >= 1:
-        return pixels_HW3
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(pixels_HW3).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))

@@ -16,6 +16,7 @@ from model import MediaError
 from pipeline.errors import NotInJob, StorageError
 from pipeline.notebook.pictures import Picture
 
+THUMBNAIL_PIXELS = 240
 _LINE = "1px solid rgba(128,128,128,.35)"
 
 
@@ -42,7 +43,9 @@ def figure(picture: Picture, words: str, most_pixels: int) -> str:
     return f'<figure style="margin:0">{image}{below}</figure>'
 
 
-def pictures_or_why(make: Callable[[], Sequence[tuple[str, Picture]]], most_pixels: int = 240) -> tuple[list[str], str]:
+def pictures_or_why(
+    make: Callable[[], Sequence[tuple[str, Picture]]], most_pixels: int = THUMBNAIL_PIXELS
+) -> tuple[list[str], str]:
     """Figures of pictures with their words, or why there are none: a card is shown where the video is gone, too."""
     try:
         return [figure(picture, words, most_pixels) for words, picture in make()], ""

@@ -59,5 +59,7 @@ def job_card(facts: JobFacts, open_clip: Callable[[str], Clip], rows_of: Callabl
 
 def _thumbnail(video_id: str, open_clip: Callable[[str], Clip]) -> list[tuple[str, Picture]]:
     """A frame of the middle of a video; none if nothing of it has masks."""
-    indexes = (clip := open_clip(video_id)).frame_indexes
-    return [(video_id, clip.frame(int(indexes[len(indexes) // 2])))] if len(indexes) else []
+    clip = open_clip(video_id)
+    indexes = clip.frame_indexes
+    middle = [int(index) for index in indexes[len(indexes) // 2 :][:1]]
+    return [(video_id, picture) for _, picture in clip.thumbnails(middle)]

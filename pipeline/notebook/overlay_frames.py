@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import BoolArray, UInt8Array
 from pipeline.masks.overlay import draw_masks
+from pipeline.masks.shrink import shrunk, shrunk_mask
 from pipeline.notebook.clip import Clip, DrawnFrame, Labels
-from pipeline.notebook.film import shrunk
 
 _INK, _PAPER, _GAP = (235, 235, 235), (24, 24, 24), 4
 
@@ -61,11 +61,11 @@ def overlay_frames(
     for (index, seconds, pixels_HW3), masks in zip(
         clip.pixels(frame_indexes), clip.masks_on(frame_indexes), strict=True
     ):
-        shown = {key: mask for key, mask in masks.items() if object_ids is None or key in object_ids}
-        drawn = _sized(draw_masks(pixels_HW3, shown, look=look), drawing.most_pixels)
+        small = shrunk(pixels_HW3, drawing.most_pixels)
+        shown = _chosen(masks, object_ids, small)
+        drawn = draw_masks(small, shown, look=look)
         if others is not None and words is not None:
-            found = {key: mask for key, mask in next(others).items() if object_ids is None or key in object_ids}
-            right = _sized(draw_masks(pixels_HW3, found, look=look), drawing.most_pixels)
+            right = draw_masks(small, _chosen(next(others), object_ids, small), look=look)
             drawn = words.above(drawn, right)
         yield DrawnFrame(index, seconds, tuple(shown), drawn)
 
@@ -92,8 +92,15 @@ def _masks_of_other(clip: Clip, frame_indexes: list[int], other: Clip) -> Iterat
         yield {} if place is None else next(masks)
 
 
-def _sized(pixels_HW3: UInt8Array, most_pixels: int | None) -> UInt8Array:
-    return pixels_HW3 if most_pixels is None else shrunk(pixels_HW3, most_pixels)
+def _chosen(
+    masks: Mapping[int, BoolArray], object_ids: list[int] | None, small_HW3: UInt8Array
+) -> dict[int, BoolArray]:
+    """The masks of these objects in the size of the frame."""
+    return {
+        object_id: shrunk_mask(mask, small_HW3.shape[:2])
+        for object_id, mask in masks.items()
+        if object_ids is None or object_id in object_ids
+    }
 
 
 class _Words:
