@@ -30,6 +30,8 @@ from pipeline.text import counted
 
 _FURTHER = ("pts_seconds", "video_key", "object_key", "score", "source")
 
+_EMPTY = "hidden, without area, or of frames without labels"
+
 UnknownVideos = Literal["refuse", "skip"]
 
 
@@ -79,7 +81,7 @@ def write_prompts(labels: Iterable[Label], videos: LabelVideos, wishes: Wishes, 
     spool = LabelSpool(to.folder)
     seen_categories: set[str] = set()
     for label in labels:
-        account.num_read += 1
+        account.num_read += label.object_key is not None or label.shape is not None
         if label.category is not None:
             seen_categories.add(label.category)
         taken = _taken(label, videos, wishes, account)
@@ -121,7 +123,7 @@ def _taken(label: Label, videos: LabelVideos, wishes: Wishes, account: Account) 
     except ValueError as error:
         raise InputError(f"{label.place}: {error}") from error
     if shape is None:
-        account.left_out["hidden or empty"] += 1
+        account.left_out[_EMPTY] += 1
         return None
     if wishes.min_area is not None and not area >= wishes.min_area:
         if area != area:
@@ -138,7 +140,7 @@ def _taken(label: Label, videos: LabelVideos, wishes: Wishes, account: Account) 
 
 def _reason_to_leave_out(label: Label, wishes: Wishes) -> str:
     if label.shape is None:
-        return "hidden or empty"
+        return _EMPTY
     if wishes.categories and label.category not in wishes.categories:
         return "of other categories"
     if wishes.min_score is not None and (label.score is None or label.score < wishes.min_score):

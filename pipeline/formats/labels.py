@@ -74,9 +74,9 @@ def read_labels(
         options: what the format leaves open.
         key: the key of the command that named `uri`, for messages.
 
-    Every labeled frame of a video has a label, be it one without an object. Raises `InputError` for a format that
-    nobody knows and for what is not in the format, naming file, entry and remedy; `StorageError` if the store does not
-    answer.
+    A frame that is labeled and shows nothing has a label too, where the format lists its frames. Raises `InputError`
+    for a format that nobody knows and for what is not in the format, naming file, entry and remedy; `StorageError`
+    if the store does not answer.
     """
     if format_name not in (AUTO, *FORMATS):
         raise InputError(f"format={format_name}: allowed are {AUTO}, {', '.join(FORMATS)}")

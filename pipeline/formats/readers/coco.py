@@ -50,6 +50,7 @@ class Catalog:
     """What annotations refer to by id. `first_frame` is the number that the file gives the first frame."""
 
     first_frame: int = 0
+    lacks_videos: bool = False  # an image named a video that was not read yet
     pictures: dict[Any, Picture] = field(default_factory=dict)
     videos: dict[Any, str] = field(default_factory=dict)
     categories: dict[Any, str] = field(default_factory=dict)
@@ -75,9 +76,12 @@ def annotation_files(files: LabelFiles) -> list[str]:
 
 
 def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[Label]:
+    """The labels of a file; at its end one of each picture that no annotation names, which is labeled and empty."""
     first_frame = options.first_frame or 0
     catalog = Catalog(first_frame)
     shown = files.shown_name(name)
+    seen: set[Any] = set()
+    is_whole = True
     with files.open(name) as file:
         for entry in entries(file.read, shown):
             if entry.key is None:
@@ -85,19 +89,24 @@ def _read_file(files: LabelFiles, name: str, options: ReadOptions) -> Iterator[L
                     catalog = catalog_of_images(options)
                 yield _label(entry, catalog, options, shown)
             elif entry.key == "annotations" and entry.number is not None:
-                if not catalog.pictures or not catalog.categories:
+                if not catalog.pictures or not catalog.categories or catalog.lacks_videos:
+                    is_whole = False
                     break
                 yield _label(entry, catalog, options, shown)
+                seen.add(entry.value["image_id"])
             else:
                 take_in(catalog, entry, shown)
-        else:
-            return
-    # The annotations stand before the images, so that the file is read twice.
-    catalog = read_catalog(files, name, first_frame)
-    with files.open(name) as file:
-        for entry in entries(file.read, shown):
-            if entry.key == "annotations" and entry.number is not None:
-                yield _label(entry, catalog, options, shown)
+    if not is_whole:  # annotations stand before what they refer to, so that the file is read twice
+        catalog = read_catalog(files, name, first_frame)
+        with files.open(name) as file:
+            for entry in entries(file.read, shown):
+                if entry.key == "annotations" and entry.number is not None:
+                    yield _label(entry, catalog, options, shown)
+                    seen.add(entry.value["image_id"])
+    if options.images is None:
+        for image_id, picture in catalog.pictures.items():
+            if image_id not in seen:
+                yield Label(picture.video, picture.frame, None, None, place=f"{shown}, image {image_id}")
 
 
 def catalog_of_images(options: ReadOptions) -> Catalog:
@@ -149,6 +158,7 @@ def _picture(image: Mapping[str, Any], catalog: Catalog) -> Picture:
     video_id, frame_id = image.get("video_id"), image.get("frame_index", image.get("frame_id"))
     video, picture = video_and_picture(file_name)
     if video_id is not None:
+        catalog.lacks_videos |= video_id not in catalog.videos
         video = catalog.videos.get(video_id, video)
     index = None if frame_id is None else int(frame_id) - catalog.first_frame
     return Picture(video, LabelFrame(index, file_name=picture or None), size_hw)

@@ -93,9 +93,23 @@ def test_coco_of_videos_names_video_frame_and_object(tmp_path: Path) -> None:
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "instance_id": 2, "bbox": [0, 0, 5, 5]}],
         "categories": [{"id": 1, "name": "pan"}],
     }
-    for number, written in enumerate((content, dict(reversed(content.items())))):
+    orders = ("images videos annotations categories", "categories images annotations videos")
+    for number, written in enumerate((content, *({name: content[name] for name in one.split()} for one in orders))):
         (label,) = read(tmp_path / f"{number}.json", "coco", written)
         assert (label.video, label.frame_index, label.object_key) == ("kitchen/pan", 3, 2)
+
+
+def test_a_picture_without_annotations_is_labeled_and_empty(tmp_path: Path) -> None:
+    content = instances()
+    content["images"].append({"id": 11, "file_name": "cup/00013.jpg", "height": 20, "width": 30})
+    *_, last = read(tmp_path / "a.json", "coco", content)
+    assert (last.video, last.frame_index, last.object_key, last.is_hidden) == ("cup", 13, None, True)
+    assert len(read(tmp_path / "a.json", "coco")) == 5
+    assert [label.frame_index for label in read(tmp_path / "b.json", "coco", content | {"annotations": []})] == [
+        12,
+        4,
+        13,
+    ]
 
 
 def test_a_list_of_results_takes_its_images_from_another_file(tmp_path: Path) -> None:
