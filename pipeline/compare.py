@@ -143,17 +143,17 @@ def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> Ma
         from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
 
         labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
-        write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos))
+        write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos or ()))
         return TableMasks("truth", str(folder / TRUTH), shown=truth)
     return open_masks("truth", truth, options)
 
 
 def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: MaskSource | None) -> _Found:
     ids_a, ids_b = set(a.video_ids()), set(b.video_ids())
-    lacking = sorted(set(arguments.videos).difference(ids_a | ids_b))
+    lacking = sorted(set(arguments.videos or ()).difference(ids_a | ids_b))
     if lacking:
         raise InputError(f"videos={lacking[0]}: neither {a.side} nor {b.side} has masks of it")
-    if arguments.videos:
+    if arguments.videos is not None:
         ids_a, ids_b = ids_a & set(arguments.videos), ids_b & set(arguments.videos)
     if not ids_a & ids_b:
         raise InputError(

@@ -134,7 +134,7 @@ def _truth(arguments: EvaluateArguments, output: OutputMasks, folder: Path) -> s
     from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
 
     labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
-    write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos))
+    write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos or ()))
     return str(folder / TRUTH)
 
 
@@ -169,10 +169,10 @@ def _wanted(
     known = truth.video_ids()
     if not known:
         raise InputError(f"{truth.side} has no masks")
-    lacking = sorted(set(arguments.videos).difference(known))
+    lacking = sorted(set(arguments.videos or ()).difference(known))
     if lacking:
         raise InputError(f"videos={lacking[0]}: {truth.side} has no masks of it; it has {named(known)}")
-    wanted = arguments.videos or known
+    wanted = known if arguments.videos is None else arguments.videos
     missing = sorted(set(wanted).difference(output.video_ids()))
     if missing and (arguments.missing == "refuse" or len(missing) == len(wanted)):
         raise InputError(_no_masks(missing, len(wanted), output, truth))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.config.fields import Group, Unit
 from pipeline.config.job_config import OptionalLocalPlace, OptionalPlace
@@ -16,7 +16,9 @@ from pipeline.quality.evaluation import Prompted, Rules
 class ScoringArguments(Group):
     """How masks are held against each other, how the truth is read, and what the page shows."""
 
-    videos: list[str] = Field(default_factory=list, description="These videos alone, as in videos=[clip-1,clip-2].")
+    videos: tuple[str, ...] | None = Field(
+        default=None, description="These videos alone, as in videos=[clip-1,clip-2]; null is all."
+    )
     convention: Convention = Field(default="all", description="Which objects and frames of the truth count; see below.")
     prompted: Prompted = Field(
         default="exclude", description="Whether frames count on which the object was prompted: there the job was told."
@@ -44,6 +46,13 @@ class ScoringArguments(Group):
     spool_dir: OptionalLocalPlace = Field(
         default=None, description="A local folder for the truth of another format as a table; null is the system's own."
     )
+
+    @field_validator("videos", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        if value == []:
+            raise ValueError("videos=[] names no video: give ids, or leave it out for all")
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
     def rules(self) -> Rules:
         """How two sides are held against each other."""

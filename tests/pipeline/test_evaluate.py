@@ -173,6 +173,11 @@ def test_frames_that_were_not_labeled_are_left_out_and_counted(
     assert "left out 12 annotated frames that the output has not labeled" in capsys.readouterr().out
 
 
+def test_chosen_videos_alone_are_scored(folders: tuple[str, str], tmp_path: Path) -> None:
+    rows, _ = evaluate(folders, tmp_path, "videos=[late,gaps]")
+    assert {video_id for video_id, _ in rows} == {"late", "gaps"}
+
+
 def test_the_output_of_a_job_is_a_truth_and_equals_itself(folders: tuple[str, str], tmp_path: Path) -> None:
     _, summary = evaluate((folders[0], folders[0]), tmp_path)
     first = summary.to_pylist()[0]
@@ -203,9 +208,11 @@ def test_a_truth_that_does_not_fit_is_named_with_the_remedy(
     message = refused([output, f"truth={write_table(tmp_path / 'small.parquet', small)}"], capsys)
     assert "video 'late' has masks of 40 x 30 pixels there, and of 80 x 60 in the output" in message
     assert "bring the truth to 80 x 60" in message
-    message = refused([output, f"truth={folders[1]}", "videos=[nope]"], capsys)
+    message = refused([output, f"truth={folders[1]}", "videos=nope"], capsys)
     assert "videos=nope: truth=" in message
     assert "has no masks of it; it has gaps, late, seen twice" in message
+    message = refused([output, f"truth={folders[1]}", "videos=[]"], capsys)
+    assert "videos=[] names no video" in message
     (tmp_path / "other.parquet").write_bytes(b"no table")
     assert "is no Parquet file" in refused([output, f"truth={tmp_path / 'other.parquet'}"], capsys)
     assert "does not exist" in refused([output, f"truth={tmp_path / 'gone.parquet'}"], capsys)
