@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -54,7 +55,9 @@ def test_two_actors_merge_and_the_group_of_one_that_is_killed_is_begun_anew(tmp_
         done = compact(whole, spool, sizes, mergers)
     finally:
         mergers.close()
-    ray.shutdown()  # then the processes of the actors are gone, and their folders are nobody's
+    processes = psutil.Process().children(recursive=True)
+    ray.shutdown()
+    psutil.wait_procs(processes, timeout=200)  # then the folders of the actors are nobody's
 
     assert Path(f"{whole.uri}.second").exists(), "one of them was killed"
     assert done.num_made == num_groups > 1
