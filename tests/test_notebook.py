@@ -25,7 +25,7 @@ from pipeline.video.encode import encode_mp4
 from tests.support.masks import write_output
 
 ROOT = Path(__file__).resolve().parent.parent
-FPS = 24  # of the times that `write_output` gives to frames
+FPS = 12  # of the times that `write_output` gives to frames
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 
 
