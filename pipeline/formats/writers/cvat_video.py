@@ -22,7 +22,7 @@ from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
 from pipeline.formats.writers.cvat_xml import head, object_id_attribute
-from pipeline.formats.writers.frames import frames_before
+from pipeline.formats.writers.frames import frames_before, note_range
 from pipeline.formats.writers.xml_text import attribute
 from pipeline.masks.crop import box_pixels
 
@@ -46,6 +46,7 @@ class Writer(VideoWriter):
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """The document of a video."""
+        note_range(video)
         with out.open(f"{video.split}/{video.name}/annotations.xml") as file:
             file.write(video_head(video).encode())
             for track, rows in video.by_track():

@@ -11,6 +11,8 @@ from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.storage.uris import is_local, local_path, split_tar_member
 
+_FRAMES_OF_DELAY = 3  # frames that wait for others to be decoded first give the first one such a time
+
 
 def file_place(video: ExportVideo) -> str:
     """Where the video's own file lies, as programs open it; of one in a tar or a table, the place to put it to."""
@@ -26,9 +28,22 @@ def frames_before(video: ExportVideo) -> int:
     It is known where the column `start_seconds` of the table of videos was kept, from the time of the first mask and
     the frame rate; else it is taken for 0.
     """
+    return 0 if video.row.get("start_seconds") is None else _frames_before_by_time(video)
+
+
+def note_range(video: ExportVideo) -> None:
+    """Note in the manifest, once a video, that its frames may be counted from the start of a range.
+
+    Times tell of a range that was not kept. Files whose own times begin late look the same.
+    """
+    if video.row.get("start_seconds") is None and _frames_before_by_time(video) > _FRAMES_OF_DELAY:
+        video.lost("range", video.tracks[0].object_id, int(video.frame_indexes[0]))
+
+
+def _frames_before_by_time(video: ExportVideo) -> int:
     fps: float | None = video.row["fps"]
     times = np.flatnonzero(~np.isnan(video.pts))
-    if video.row.get("start_seconds") is None or not fps or not len(times):
+    if not fps or not len(times):
         return 0
     place = int(times[0])
     return max(0, round(float(video.pts[place]) * fps) - int(video.frame_indexes[place]))

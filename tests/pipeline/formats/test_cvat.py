@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 from pipeline.export import door
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writers.cvat_images import row_runs
-from pipeline.formats.writers.frames import frames_before
+from pipeline.formats.writers.frames import frames_before, note_range
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
 
@@ -138,17 +138,23 @@ def _iou(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    ("start", "fps", "pts", "expected"),
+    ("start", "fps", "pts", "expected", "noted"),
     [
-        (2.0, 24.0, [np.nan, 2.0 + 3 / 24], 48),
-        (None, 24.0, [2.0, 2.125], 0),
-        (2.0, None, [2.0, 2.125], 0),
-        (0, 24.0, [np.nan] * 2, 0),
+        (2.0, 24.0, [np.nan, 2.0 + 3 / 24], 48, []),
+        (None, 24.0, [2.0, 2.125], 0, [("range", 7, 0)]),
+        (None, 24.0, [2 / 24, 5 / 24], 0, []),
+        (2.0, None, [2.0, 2.125], 0, []),
+        (0.0, 24.0, [np.nan] * 2, 0, []),
     ],
 )
-def test_frames_before_a_labeled_range_count_where_its_start_was_kept(
-    start: float | None, fps: float | None, pts: list[float], expected: int
+def test_frames_before_a_labeled_range_count_where_its_start_was_kept_and_else_are_noted(
+    start: float | None, fps: float | None, pts: list[float], expected: int, noted: list[tuple[str, int, int]]
 ) -> None:
+    found: list[tuple[str, int, int]] = []
     row = {"start_seconds": start, "fps": fps}
     video = SimpleNamespace(row=row, frame_indexes=np.array([0, 3]), pts=np.array(pts))
+    video.tracks = [SimpleNamespace(object_id=7)]
+    video.lost = lambda *said: found.append(said)
     assert frames_before(cast(ExportVideo, video)) == expected
+    note_range(cast(ExportVideo, video))
+    assert found == noted
