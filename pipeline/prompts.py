@@ -169,7 +169,8 @@ def run(arguments: PromptsArguments) -> ExitCode:
 
 def _summary(account: Account, to: str, seconds: float) -> list[str]:
     lines = [
-        f"{to}: {counted(account.num_prompts, 'prompt')} of {counted(account.num_read, 'label')}, in {seconds:.1f} s"
+        f"{to}: {counted(account.num_prompts, 'prompt')} for {counted(account.num_objects, 'object')} in "
+        f"{counted(account.num_videos, 'video')}, of {counted(account.num_read, 'label')}, in {seconds:.1f} s"
     ]
     lines += [f"left out  {count} {reason}" for reason, count in account.left_out.most_common()]
     return [*lines, *(f"warning   {warning}" for warning in account.warnings)]

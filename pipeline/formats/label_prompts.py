@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.arrays import Int64Array
 from pipeline.errors import InputError
-from pipeline.formats.choosing import LabelColumns, choose, every_of, num_doubled, videos_with_several_frames
+from pipeline.formats.choosing import NO_OBJECT, LabelColumns, choose, every_of, num_doubled, videos_with_several_frames
 from pipeline.formats.label import Label, LabelBox, LabelMask, LabelPolygons
 from pipeline.formats.label_spool import LabelSpool, Spooled, SpooledShape
 from pipeline.formats.label_videos import LabelVideos, names_shown
@@ -100,6 +100,7 @@ def write_prompts(labels: Iterable[Label], videos: LabelVideos, wishes: Wishes, 
             "score, or else the largest, counts"
         )
     _warn_of_numbers(columns, videos, account)
+    account.num_objects, account.num_videos = _num_objects(columns, chosen)
     account.num_prompts = write_tables(to.uri, _tables(spool, columns, chosen, wishes, videos), to.storage_options)
     return account
 
@@ -219,6 +220,11 @@ def _warn_of_numbers(columns: LabelColumns, videos: LabelVideos, account: Accoun
             f"{counted(videos.num_not_opened, 'video')} not opened: the sizes of their masks and the numbers of their "
             "frames are held against them when the job runs, or give check_videos="
         )
+    if videos.cannot_be_opened:
+        account.warnings.append(
+            f"{counted(len(videos.cannot_be_opened), 'video')} cannot be opened, and will fail in a job: "
+            f"{videos.cannot_be_opened[0]}"
+        )
     if videos.has_ranges:
         account.warnings.append(
             "the table of videos has start_seconds: frame 0 of a job is the first frame of that range, and the numbers "
@@ -235,6 +241,13 @@ def _warn_of_numbers(columns: LabelColumns, videos: LabelVideos, account: Accoun
         account.warnings.append(
             "no label is on frame 0 and some are on frame 1: if the format counts frames from 1, give first_frame=1"
         )
+
+
+def _num_objects(columns: LabelColumns, chosen: Int64Array) -> tuple[int, int]:
+    """How many objects the chosen labels are of, and how many videos. A label without an object is one by itself."""
+    objects = columns.objects[chosen]
+    known = np.unique(objects[objects != NO_OBJECT])
+    return len(known) + int((objects == NO_OBJECT).sum()), len(np.unique(columns.videos[chosen]))
 
 
 def _tables(

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, open_reader
-from pipeline.errors import InputError
 from pipeline.formats.label import LabelFrame, SizeHW, number_in_name
 from pipeline.inputs.columns import VIDEOS_IN
 from pipeline.inputs.shards import ParquetShards
@@ -49,6 +48,7 @@ class LabelVideos:
         self.has_ranges = False
         self.has_numbers_of_names = False
         self.num_not_opened = 0
+        self.cannot_be_opened: list[str] = []
         if videos is not None:
             self._read(videos)
 
@@ -132,8 +132,9 @@ class LabelVideos:
         try:
             with open_media(item, self._options) as media:
                 info = open_reader(media, 1).info()
-        except MediaError as error:
-            raise InputError(f"videos: {video_id!r} cannot be opened: {error}") from error
+        except MediaError as error:  # the job fails this video alone, and so does no import more
+            self.cannot_be_opened.append(f"{video_id!r}: {error}")
+            return None
         names = [posixpath.splitext(name)[0] for name in media.file_names] if media.is_folder else None
         pictures = None if names is None else {name: number for number, name in enumerate(names)}
         return VideoFacts(info.size_hw, len(names) if names else info.num_frames_claimed, pictures)

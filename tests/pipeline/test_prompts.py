@@ -193,6 +193,20 @@ def test_a_full_store_leaves_no_half_table(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.json", "p.parquet"]
 
 
+def test_a_video_that_cannot_be_opened_is_told_and_keeps_nothing_from_the_others(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "cup.mp4").write_bytes((clips / "cup.mp4").read_bytes())
+    (tmp_path / "in" / "pan.mp4").write_bytes(b"no film")
+    masks = [{"image_id": number, "segmentation": rle(square(2, 2))} for number in (0, 5)]
+    source, to = coco_file(tmp_path, masks, ("cup", "pan")), tmp_path / "p.parquet"
+    assert imported(source, to, f"videos={tmp_path / 'in'}") == 0
+    said = capsys.readouterr().out
+    assert "2 prompts for 2 objects in 2 videos, of 2 labels" in said
+    assert "1 video cannot be opened, and will fail in a job: 'pan': " in said
+
+
 def test_a_store_gets_the_table_as_a_whole(tmp_path: Path) -> None:
     source = coco_file(tmp_path, [BOX])
     folder = f"memory://{tmp_path}"
