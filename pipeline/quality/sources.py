@@ -51,9 +51,17 @@ class MaskSource(Protocol):
 
 
 class OutputMasks:
-    """The masks that a job has committed."""
+    """The masks that a job has committed. A group of videos has so many masks, or is one video with more."""
 
-    def __init__(self, key: str, uri: str, options: StorageOptions | None = None) -> None:
+    def __init__(
+        self,
+        key: str,
+        uri: str,
+        options: StorageOptions | None = None,
+        *,
+        masks_of_a_group: int = _MASKS_OF_A_GROUP,
+    ) -> None:
+        self._masks_of_a_group = masks_of_a_group
         self.name = redact_uri(uri)
         self.side = f"{key}={self.name}"
         self.job = tables.open(uri, dict(options or {}))
@@ -81,7 +89,7 @@ class OutputMasks:
         for video_id, num_masks in zip(
             *(self._videos[name].to_pylist() for name in ("video_id", "num_masks")), strict=True
         ):
-            if group and size + num_masks > _MASKS_OF_A_GROUP:
+            if group and size + num_masks > self._masks_of_a_group:
                 yield group
                 group, size = [], 0
             group.append(video_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,10 @@ from vos_benchmark.benchmark import VideoEvaluator
 from vos_benchmark.evaluator import Evaluator
 
 from pipeline.evaluate import door
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.uris import open_filesystem
 from tests.support.masks import Drawn, write_output, write_table
+from tests.support.s3_server import S3Server
 
 SIZE_HW = (60, 80)
 
@@ -274,3 +279,47 @@ def test_labels_that_are_no_masks_are_refused_with_their_place(
     assert "format=nope: allowed are auto, boxes" in refused(
         [f"output={folders[0]}", f"truth={boxes}", "format=nope"], capsys
     )
+
+
+@pytest.mark.slow
+def test_output_truth_and_results_may_lie_on_s3(s3_server: S3Server, folders: tuple[str, str], tmp_path: Path) -> None:
+    expected, _ = evaluate(folders, tmp_path / "local")
+    place, options = s3_server.new_folder(), s3_server.options()
+    write_output(tmp_path / "out", found(), storage=JobStorage(f"{place}/labels", options))
+    filesystem, root = open_filesystem(place, options)
+    filesystem.pipe_file(f"{root}/truth.parquet", Path(folders[1]).read_bytes())
+    words = [f"output={place}/labels", f"truth={place}/truth.parquet", f"to={place}/scores", "pictures=false"]
+    assert door([*words, *(f"storage_options.{key}={value}" for key, value in flat(options))]) == 0
+    written = io.BytesIO(filesystem.cat_file(f"{root}/scores/objects.parquet"))
+    rows = pq.read_table(written).to_pylist()
+    assert {(row["video_id"], row["true_object_id"]): row["j_and_f"] for row in rows} == {
+        key: row["j_and_f"] for key, row in expected.items()
+    }
+    assert filesystem.cat_file(f"{root}/scores/evaluation.html").startswith(b"<!doctype html>")
+
+
+def flat(values: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    """Nested options by their full names."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        pairs += flat(value, f"{before}{key}.") if isinstance(value, dict) else [(f"{before}{key}", value)]
+    return pairs
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "remedy"),
+    [
+        ("trackeval.metrics.hota", ["hota=true"], "pip install --no-deps trackeval"),
+        ("scipy.optimize", ["match=iou"], 'match=iou needs scipy: pip install "maskmill[evaluate]"'),
+    ],
+)
+def test_a_package_that_lacks_is_named_with_the_command_that_installs_it(
+    package: str,
+    words: list[str],
+    remedy: str,
+    folders: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert remedy in refused([f"output={folders[0]}", f"truth={folders[1]}", *words], capsys)

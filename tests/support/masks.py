@@ -33,12 +33,13 @@ def write_output(
     prompted: Collection[int] = (0,),
     stride: int = 1,
     files: Mapping[str, Path] | None = None,
+    storage: JobStorage | None = None,
 ) -> str:
     """The output of a job with these masks, every `stride`-th of them; all objects are prompted on the same frames.
 
-    `files` are the videos, of 12 frames a second.
+    `files` are the videos, of 12 frames a second. `storage` is where the output goes instead of `folder`.
     """
-    storage = JobStorage(str(folder))
+    storage = storage or JobStorage(str(folder))
     spool = folder.parent / f"{folder.name}-spool"
     spool.mkdir(parents=True)
     _, keeper = driver(storage, spool)
