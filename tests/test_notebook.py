@@ -13,19 +13,16 @@ from typing import Any
 
 import nbformat
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
-from pipeline.demo.clips import Clip, draw
+from pipeline.demo.clips import draw
+from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
-from pipeline.video.encode import encode_mp4
 from tests.support.masks import write_output
 
 ROOT = Path(__file__).resolve().parent.parent
-FPS = 12  # of the times that `write_output` gives to frames
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 
 
@@ -33,22 +30,11 @@ def demo_output(folder: Path) -> None:
     """The output of the demo, of two of its clips."""
     clips = [draw(scene) for scene in demo_scenes(num_frames=12) if scene.name in ("crossing", "drifting")]
     masks = {clip.name: dict(zip(clip.object_ids, np.moveaxis(clip.masks_TBHW, 1, 0), strict=True)) for clip in clips}
-    write_output(folder, masks)
-    (folder / "input").mkdir()
-    for path in (folder / "videos").iterdir():
-        rows = pq.read_table(path)
-        pq.write_table(
-            pa.Table.from_pylist([row | film(folder, clips, row) for row in rows.to_pylist()], rows.schema), path
-        )
-
-
-def film(folder: Path, clips: list[Clip], row: dict[str, Any]) -> dict[str, Any]:
-    """What the row of a video says of its file, which is written."""
-    (clip,) = (clip for clip in clips if clip.name == row["video_id"])
-    path = folder / "input" / f"{clip.name}.mp4"
-    path.write_bytes(encode_mp4(clip.frames_THW3, FPS))
-    height, width = clip.frames_THW3.shape[1:3]
-    return {"uri": str(path), "height": height, "width": width, "fps": float(FPS)}
+    files = {clip.name: folder / "input" / f"{clip.name}.mp4" for clip in clips}
+    (folder / "input").mkdir(parents=True)
+    for clip in clips:
+        files[clip.name].write_bytes(clip_mp4(clip))
+    write_output(folder, masks, files=files)
 
 
 @pytest.mark.slow
