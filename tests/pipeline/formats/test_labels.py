@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 from pipeline.errors import InputError
 from pipeline.formats.json_stream import entries
-from pipeline.formats.label import Label, LabelBox, ReadOptions
+from pipeline.formats.label import Label, LabelBox, ReadOptions, mask_of_rle
 from pipeline.formats.labels import read_labels
+from pipeline.masks.rle import compress, parse_counts
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import driver, labeled, pixels, publish
 
@@ -220,3 +224,31 @@ def test_the_output_of_a_job_is_read_as_labels(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mask.decoded(), pixels("clip", 1, label.frame_index or 0).astype(bool))
     with pytest.raises(InputError, match=r"truth: .*elsewhere.* does not exist"):
         list(read_labels(str(tmp_path / "elsewhere"), "maskmill", key="truth"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    runs=st.lists(st.one_of(st.integers(0, 40), st.integers(0, 1 << 20)), min_size=1, max_size=12),
+    at=st.integers(0, 60),
+    letter=st.integers(33, 126),
+)
+def test_codes_are_read_and_refused_as_by_the_reader_of_prompts(runs: list[int], at: int, letter: int) -> None:
+    size = (1, max(1, sum(runs)))
+    code = compress(np.array(runs, np.int64)).decode()
+    damaged = code[: at % len(code)] + chr(letter) + code[at % len(code) + 1 :]
+    for counts in (code, damaged, code[:-1]):
+        try:
+            expected = parse_counts(counts, size[1])
+        except ValueError as error:
+            with pytest.raises(ValueError, match=re.escape(str(error))):
+                mask_of_rle({"size": size, "counts": counts})
+            continue
+        mask = mask_of_rle({"size": size, "counts": counts})
+        assert (mask is None) == (not expected[1::2].any())
+        assert mask is None or mask.counts == counts
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "task.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"task\.zip is an archive; unpack it, and name the folder"):
+        list(read_labels(str(tmp_path / "task.zip"), "auto"))
