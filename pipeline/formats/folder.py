@@ -36,6 +36,7 @@ _EXPORT = f"{_PARTS}/export.json"
 _BYTES_IN_MEMORY = 8 << 20
 _READ_BYTES = 4 << 20
 _MARKS_AT_A_TIME = 1000
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _AT_A_TIME = 16
 _OF_DISKS = {
     getattr(errno, name)
@@ -312,7 +313,7 @@ class PartFolder:
         `ExportFolder.stream` and `chunks` read it in `finish`.
         """
         if isinstance(record, Mapping):
-            record = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+            record = _ENCODER.encode(record)
         if stream not in self._streams:
             stack = contextlib.ExitStack()
             self._streams[stream] = stack, stack.enter_context(self._files.open(_stream(self.number, stream)))
