@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.errors import ConfigError
 from pipeline.formats.rows import MaskRow
-from pipeline.masks.crop import box_pixels
+from pipeline.masks.crop import box_pixels, rle_of_box
 
 UInt16Array = npt.NDArray[np.uint16]
 Order = Literal["score", "id", "refuse"]
@@ -77,7 +77,14 @@ def without_overlaps(
     for row in rows:
         if not row.area:
             continue
-        yield row, row if not lost.get(row.object_id) else row.with_mask(labels_HW == numbers[row.object_id])
+        if not lost.get(row.object_id):
+            yield row, row
+            continue
+        left, top, width, height = row.bbox_xywh
+        shown_hw = labels_HW[top : top + height, left : left + width] == numbers[row.object_id]
+        code = rle_of_box(shown_hw, (left, top), size_hw)
+        rle = {"size": row.rle["size"], "counts": code.counts}
+        yield row, row._replace(rle=rle, area=code.area, bbox_xywh=code.bbox_xywh)
 
 
 def _boxes_meet(rows: Sequence[MaskRow]) -> bool:

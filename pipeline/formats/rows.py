@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
-from pipeline.arrays import BoolArray
-
 COLUMNS = [
     "video_id",
     "object_id",
@@ -41,16 +39,6 @@ class MaskRow(NamedTuple):
     object_score: float
     predicted_iou: float
     is_prompt: bool
-
-    def with_mask(self, mask_HW: BoolArray) -> MaskRow:
-        """The row with another mask, bool `[H, W]`."""
-        rle = coco.encode(np.asfortranarray(mask_HW, np.uint8))
-        x, y, width, height = (int(value) for value in coco.toBbox(rle))
-        return self._replace(
-            rle={"size": self.rle["size"], "counts": rle["counts"].decode("ascii")},
-            area=int(coco.area(rle)),
-            bbox_xywh=(x, y, width, height),
-        )
 
     def hidden(self) -> MaskRow:
         """The row with an empty mask."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from pipeline.masks.crop import box_pixels
+from pipeline.masks.crop import box_pixels, rle_of_box
 
 
 @settings(max_examples=60, deadline=None)
@@ -20,6 +20,11 @@ def test_a_box_has_the_pixels_that_the_whole_mask_has_there(height: int, width: 
     found = box_pixels(rle, (left, top, box_width, box_height))
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, mask_HW[top : top + box_height, left : left + box_width])
+    # Also of a box that is larger than the mask needs.
+    for first, box in (((left, top), found), ((left, 0), mask_HW[:, left : left + box_width]), ((0, 0), mask_HW)):
+        code = rle_of_box(box, first, (height, width))
+        assert (code.counts, code.area) == (rle["counts"], mask_HW.sum())
+        assert code.bbox_xywh == (left, top, box_width, box_height)
 
 
 def test_a_pixel_among_millions_is_found() -> None:
