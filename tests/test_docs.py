@@ -20,10 +20,12 @@ from typing import Any
 import pytest
 
 from pipeline import doors
+from pipeline.compare import CompareArguments
 from pipeline.config.columns_config import ColumnsConfig
 from pipeline.demo.clips import draw
 from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
+from pipeline.evaluate import EvaluateArguments
 from pipeline.export import ExportArguments
 from pipeline.formats.labels import FORMATS
 from pipeline.formats.registry import FORMATS as WRITTEN
@@ -104,6 +106,12 @@ def test_the_page_of_exports_names_every_key_and_every_format() -> None:
         assert re.search(rf"`(?:[^`]*\W)?{name}\b", page), name
     for one in WRITTEN:
         assert re.search(rf"^\| `{one.name}` \|", page, re.MULTILINE), one.name
+
+
+def test_the_page_of_evaluation_names_every_key() -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for name in {**EvaluateArguments.model_fields, **CompareArguments.model_fields}:
+        assert re.search(rf"\b{name}=", page), name
 
 
 def test_the_page_of_labels_names_every_key_and_every_format() -> None:

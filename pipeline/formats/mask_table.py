@@ -96,7 +96,7 @@ def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_fr
         remedy = (
             "its video is not in the output, so that the size of the polygon is not known"
             if isinstance(label.shape, LabelPolygons)
-            else "a mask is needed to be scored, and it is none"
+            else "this label is no mask, and scores need masks"
         )
         raise InputError(f"{label.place}: {remedy}")
     return {

@@ -274,7 +274,7 @@ def test_labels_that_are_no_masks_are_refused_with_their_place(
     boxes = tmp_path / "boxes.csv"
     boxes.write_text("video_id,object_id,frame_index,x0,y0,x1,y1\nlate,1,0,3,4,30,20\n")
     message = refused([f"output={folders[0]}", f"truth={boxes}", "format=boxes"], capsys)
-    assert "a mask is needed to be scored, and it is none" in message
+    assert "this label is no mask, and scores need masks" in message
     assert "boxes.csv" in message
     assert "format=nope: allowed are auto, boxes" in refused(
         [f"output={folders[0]}", f"truth={boxes}", "format=nope"], capsys
