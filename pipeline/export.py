@@ -118,6 +118,8 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     say(f"{folder.storage}: {chosen.format.name}, {what}, in {time.monotonic() - started:.1f} s")
     for line in done.left_out:
         say(f"left out: {line}")
+    for line in done.lost:
+        say(f"lost: {line}")
     return ExitCode.DONE
 
 

@@ -125,12 +125,13 @@ class OnePartWriter:
 
 
 class Exported(NamedTuple):
-    """What an export did. `was_there` says that it was whole before."""
+    """What an export did; lines for people say what it left out and lost. `was_there`: it was whole before."""
 
     num_videos: int
     num_tracks: int
     num_masks: int
     left_out: list[str]
+    lost: list[str]
     was_there: bool
 
 
@@ -161,15 +162,17 @@ def export(
         is_whole = job.folder.begin(identity, overwrite)
     except UnusableStore as error:
         raise ConfigError(str(error).replace("output=", "to=", 1)) from error
+    lost: list[str] = []
     if not is_whole:
         _write_parts(plan, part_masks, job.folder, writers(job, opened))
         written = job.folder.all_written()
+        lost = written.losses.lines()
         job.format.writer.finish(plan, job.folder)
         job.folder.write(VIDEOS, job.folder.chunks(_RECORDS))
         job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
     else:
         job.folder.clear()
-    return Exported(plan.num_videos, plan.num_tracks, plan.num_masks, plan.left_out.lines(), is_whole)
+    return Exported(plan.num_videos, plan.num_tracks, plan.num_masks, plan.left_out.lines(), lost, is_whole)
 
 
 def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> None:

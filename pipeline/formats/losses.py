@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.text import counted, one_line
+
 _NAMED = 20
 
 
@@ -53,6 +55,17 @@ class Losses:
             found.num_compared += counts["compared"]
             found.sum_iou += (counts["iou_mean"] or 0.0) * counts["compared"]
             found.add(LostMask(**mask) for mask in counts["worst"])
+
+    def lines(self) -> list[str]:
+        """A line for each kind, for people."""
+        lines = []
+        for kind, found in sorted(self._kinds.items()):
+            mean = f", IoU {found.sum_iou / found.num_compared:.3f} on average" if found.num_compared else ""
+            worst = found.worst[0]
+            where = f"object {worst.object_id} on frame {worst.frame_index} of video {one_line(worst.video_id)}"
+            at_worst = "" if worst.iou is None else f" and {worst.iou:.3f} at worst, {where}"
+            lines.append(f"{kind}: {counted(found.num, 'mask')} in part{mean}{at_worst}")
+        return lines
 
     def as_document(self) -> dict[str, Any]:
         """By kind: how many masks, mean and lowest IoU of those that could be compared, and the worst of them."""

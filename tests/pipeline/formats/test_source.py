@@ -163,6 +163,15 @@ def test_the_manifest_says_what_made_the_masks_what_is_left_out_and_where_it_wen
     }
 
 
+def test_the_command_says_what_the_format_cannot(export: Export, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = export("davis")
+    lost = json.loads((folder / "manifest.json").read_text())["lost"]["overlap"]
+    worst = lost["worst"][0]
+    told = f"lost: overlap: {lost['masks']} masks in part, IoU {lost['iou_mean']:.3f} on average"
+    at_worst = f"object {worst['object_id']} on frame {worst['frame_index']} of video {worst['video_id']}"
+    assert f"{told} and {lost['iou_min']:.3f} at worst, {at_worst}\n" in capsys.readouterr().out
+
+
 def test_a_video_stays_in_its_split_and_shares_are_what_was_asked_for() -> None:
     shares = {"train": 0.8, "val": 0.15, "test": 0.05}
     splits = [split_of(f"video-{number}", shares) for number in range(4000)]
