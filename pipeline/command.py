@@ -148,11 +148,23 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
             raise ConfigError(f"{word!r} is not key=value (as in output=s3://bucket/labels); --help shows the keys")
     groups = {name for name, field in kind.model_fields.items() if group_of(field)}
     pairs = [word.replace("=", ".kind=", 1) if word.partition("=")[0] in groups else word for word in pairs]
+    letter_by_letter = {key.path for key in keys(kind) if key.is_as_typed}
+    as_typed = [
+        word for word in pairs if word.partition("=")[0] in letter_by_letter and word.partition("=")[2] != "null"
+    ]
     try:
-        values = OmegaConf.to_container(OmegaConf.from_dotlist(pairs), resolve=True)
+        others = [word for word in pairs if word not in as_typed]
+        values = OmegaConf.to_container(OmegaConf.from_dotlist(others), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the arguments cannot be read: {str(error).splitlines()[0]}") from error
     assert isinstance(values, dict)
+    for word in as_typed:
+        path, _, text = word.partition("=")
+        *above, name = path.split(".")
+        group = values
+        for part in above:
+            group = group.setdefault(part, {})
+        group[name] = text
     for name, field in kind.model_fields.items():
         key = field.alias or name
         if field.is_required() and values.get(key) in (None, ""):

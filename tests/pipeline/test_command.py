@@ -21,6 +21,7 @@ from pipeline import compact, run, status
 from pipeline.command import ExitCode, JobArguments, main, parse, set_up_logging
 from pipeline.compact import CompactArguments
 from pipeline.errors import ConfigError
+from pipeline.prompts import PromptsArguments
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import driver, labeled, publish
 
@@ -108,6 +109,13 @@ def test_a_uri_is_no_local_place() -> None:
     assert compact_main(["output=x", "spool_dir=s3://bucket/spool"]) == ExitCode.REFUSED
     with pytest.raises(ConfigError, match=r"s3://bucket/spool is no path on local disk: give one without s3://"):
         parse(CompactArguments, ["output=x", "spool_dir=s3://bucket/spool"])
+
+
+@pytest.mark.parametrize("name", ["0043", "7", "true", "[a]", "a: b", "${x}", "it's", "1e3"])
+def test_names_and_places_are_taken_letter_by_letter(name: str) -> None:
+    words = [f"from={name}", f"to={name}", f"video={name}", f"columns.video_id={name}", "videos=null"]
+    read = parse(PromptsArguments, words)
+    assert (read.source, read.to, read.video, read.columns.video_id, read.videos) == (name, name, name, name, None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
