@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
 from pydantic import Field, field_validator
@@ -26,8 +26,6 @@ from pipeline.config.job_config import Frames, OptionalLocalPlace, OptionalPlace
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
 from pipeline.formats.selection import OptionalCondition
-from pipeline.notebook.film import Pace
-from pipeline.notebook.overlay_frames import Beside, Drawing, overlay_frames
 from pipeline.packages import leave_current_folder
 from pipeline.records import Status
 from pipeline.redact import redact_uri
@@ -35,7 +33,9 @@ from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
 from pipeline.storage.uris import local_path
 from pipeline.text import complain, counted, say
-from pipeline.video.encode import Mp4Writer
+
+if TYPE_CHECKING:
+    from pipeline.notebook.film import Pace
 
 
 class OverlayArguments(JobArguments):
@@ -132,6 +132,9 @@ class Painter:
     """Draws one video after the other, in the process in which it is made."""
 
     def __init__(self, arguments: OverlayArguments) -> None:
+        # Frames need torch, which takes 2 seconds: help and mistakes in the arguments are told at once.
+        from pipeline.notebook.overlay_frames import Drawing
+
         self._arguments = arguments
         self._job = tables.open(arguments.output, arguments.storage_options)
         self._other = _other_job(arguments)
@@ -169,6 +172,9 @@ class Painter:
             num_kept -= len(indexes)
         if not indexes and not num_kept:
             raise ValueError(f"video {task.video_id!r} has no masks on the chosen frames; {clip.frames_in_words()}")
+        from pipeline.notebook.film import Pace
+        from pipeline.notebook.overlay_frames import Beside, overlay_frames
+
         beside = None
         if self._other is not None:
             assert arguments.beside is not None
@@ -193,6 +199,8 @@ class Painter:
 
     def _write_mp4(self, name: str, frames: Iterable[tuple[Any, float | None]], pace: Pace) -> None:
         """One video by way of a file on local disk, so that memory holds a few frames, whatever its length."""
+        from pipeline.video.encode import Mp4Writer
+
         first: float | None = None
         with tempfile.TemporaryDirectory(prefix="maskmill-overlay-", dir=self._arguments.spool_dir) as folder:
             path = Path(folder) / "overlay.mp4"
