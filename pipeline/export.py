@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.command import ExitCode, JobArguments, describe_arguments, explain, main
 from pipeline.config.fields import Group, keys
 from pipeline.config.job_config import OptionalLocalPlace, Place, ProcessesConfig
 from pipeline.config.key_help import describe_key
+from pipeline.errors import ConfigError
 from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
 from pipeline.formats.plan import Task
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
@@ -72,18 +73,22 @@ _EXIT_CODES = f"""  {ExitCode.DONE}   The export is whole.
 
 def help_text(chosen: LoadedFormat | None) -> str:
     """What `--help` prints: the keys of the chosen format too, or those of all."""
-    shown = [chosen] if chosen else [load(one.name) for one in FORMATS]
-    own = [
-        f"{one.format.name}, its own keys:\n" + "\n".join(map(describe_key, keys(one.options)))
-        for one in shown
-        if one.options.model_fields
-    ]
+    own = [_own_keys(one.name) for one in ([chosen.format] if chosen else FORMATS)]
     return HELP.format(
         formats="\n".join(f"  {one.name:<14} {one.summary}" for one in FORMATS),
         keys=describe_arguments(ExportArguments),
-        own="".join(f"{text}\n\n" for text in own),
+        own="".join(f"{text}\n\n" for text in own if text),
         exit_codes=_EXIT_CODES,
     )
+
+
+def _own_keys(name: str) -> str:
+    """What `--help` says of a format's own keys; nothing where it has none."""
+    try:
+        options = load(name).options
+    except ConfigError as error:  # a package of an extra is not installed
+        return str(error)
+    return "\n".join([f"{name}, its own keys:", *map(describe_key, keys(options))]) if options.model_fields else ""
 
 
 def arguments_of(chosen: LoadedFormat) -> type[ExportArguments]:
@@ -156,7 +161,10 @@ def door(words: Sequence[str] | None = None) -> int:
         return run(load(arguments.format), arguments)
 
     if names and names[0] in {one.name for one in FORMATS}:
-        chosen = load(names[0])
+        try:
+            chosen = load(names[0])
+        except ConfigError as error:
+            return explain(error)
         return main(help_text(chosen), arguments_of(chosen), partial(run, chosen), words)
     return main(help_text(None), ExportArguments, later, words)
 

@@ -8,7 +8,6 @@ number. Timelines are `frame_index` and, where the file has times, `pts_seconds`
 from __future__ import annotations
 
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from shutil import copyfileobj
 
@@ -32,8 +31,10 @@ class Writer(VideoWriter):
 
     def check(self, plan: Plan) -> None:
         """Rerun is an extra of its own, because its package takes 490 MB."""
-        if find_spec("rerun") is None:
-            raise ConfigError('format=rerun needs rerun-sdk (490 MB): pip install "maskmill[rerun]"')
+        try:
+            import rerun  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise ConfigError('format=rerun needs rerun-sdk (490 MB): pip install "maskmill[rerun]"') from error
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """Its recording, which is written aside, because Rerun writes to paths."""
