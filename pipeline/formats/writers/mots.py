@@ -178,10 +178,13 @@ def mots_ids(tracks: Iterable[PlannedTrack], classes: Mapping[str, int]) -> dict
 
 
 def labels_by_line(categories: Mapping[str, int], classes: Mapping[str, int]) -> list[str]:
-    """The lines of labels.txt: line n is class n. A class that no category has is named as such."""
-    names = {class_number(name, number, classes): name for name, number in categories.items()}
+    """The lines of labels.txt: line n is class n. A class that no category has is named as such.
+
+    Readers take a line break for the next class, and leave out empty lines.
+    """
+    names = {class_number(name, number, classes): " ".join(name.split()) for name, number in categories.items()}
     return [
-        names.get(number, "ignored" if number == _IGNORED_CLASS else f"unused_{number}")
+        names.get(number, "ignored" if number == _IGNORED_CLASS else f"unused_{number}") or f"class_{number}"
         for number in range(1, max(names) + 1)
     ]
 

@@ -143,6 +143,14 @@ def test_frames_are_counted_on_demand_and_classes_are_numbered_without_10(tmp_pa
     assert {number // 1000 for number in objects_numbers(tmp_path / "to")} == {*range(1, 10), 11, 12, 13}
 
 
+def test_a_line_of_labels_is_a_class_whatever_letters_its_name_has(tmp_path: Path) -> None:
+    objects = {1: "red\ncup", 2: " ", 3: "\u2028ü, \t", 4: "zebra"}
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", objects, 2),), broken=())
+    assert door([f"output={uri}", "format=mots", f"to={tmp_path / 'to'}"]) == 0
+    labels = (tmp_path / "to/train/instances/labels.txt").read_text().split("\n")
+    assert labels == ["class_1", "red cup", "zebra", "ü,", ""]
+
+
 def objects_numbers(folder: Path) -> list[int]:
     return [number for _, number in objects_of(folder)]
 
