@@ -24,7 +24,7 @@ from pipeline.storage.uris import StorageOptions, is_local, local_path
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
 
-_SAME_SECONDS = 1e-6
+_SAME_SECONDS = 1e-3
 
 
 class OtherFile(ValueError):
@@ -43,7 +43,7 @@ class SourceFile:
     storage_options: StorageOptions | None = None
 
     def frames(self, positions: Sequence[FramePosition]) -> Iterator[tuple[FramePosition, UInt8Array]]:
-        """The frames at these positions, which ascend, uint8 RGB `[H, W, 3]`, upright as its masks are.
+        """The frames at these positions, uint8 RGB `[H, W, 3]`, upright as its masks are; in the order of the file.
 
         Raises:
             MediaError: the video's bytes were in a table, or its file is gone or cannot be read.
@@ -106,7 +106,7 @@ class SourceFile:
     ) -> Iterator[tuple[FramePosition, UInt8Array]]:
         self._check_bytes(media)
         # Each prompted position is decoded to be sure of it, which takes long for many; so only the last one is.
-        with VideoFrames(media, prompted=positions[-1:]) as frames:
+        with VideoFrames(media, prompted=sorted(positions, key=_order)[-1:]) as frames:
             self._check_size(media, frames.size_hw)
             self._check_length(media, frames.info.num_frames_claimed)
             by_label = {frames.find(position): position for position in positions}
@@ -148,6 +148,10 @@ class SourceFile:
         labeled = self.row["num_frames_expected"]
         if None not in (labeled, num_frames) and labeled != num_frames:
             raise self._other(media, f"{num_frames} frames, not {labeled}")
+
+
+def _order(position: FramePosition) -> float:
+    return float(position.frame_index or 0) if position.pts_seconds is None else position.pts_seconds
 
 
 def _path_of(uri: str) -> str:

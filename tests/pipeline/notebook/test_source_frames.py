@@ -1,0 +1,69 @@
+"""Frames read again by the times of the tables are those that were labeled, in films of many kinds."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.notebook.source_frames import OtherFile, SourceFile
+from pipeline.records import FramePosition
+from pipeline.video.frames import VideoFrames
+from pipeline.video.media import open_media
+from tests.support.films import Film, drawn
+from tests.support.media_files import item
+
+TIMES = (0, 1, 2, 5, 6, 7, 20, 21, 22, 23, 24, 25, 26, 40, 41, 42)
+GAPS_AND_B_FRAMES = (("preset", "ultrafast"), ("qp", "12"), ("bf", "2"), ("g", "5"))
+FILMS = [
+    Film(options=GAPS_AND_B_FRAMES, times=tuple(range(40))),
+    Film(container="matroska", options=GAPS_AND_B_FRAMES, times=TIMES),
+    Film(start=5.0, rate=Fraction(30000, 1001)),
+    Film(container="mpegts", codec="mpeg2video", options=(("g", "6"),), start=3.0),
+    Film(container="mpeg", codec="mpeg2video", rate=Fraction(25), options=(("g", "6"),)),
+    Film(container="avi", codec="mpeg4", options=(("g", "8"),)),
+    Film(container="gif", codec="gif", pix_fmt="rgb8", options=()),
+    Film(container="h264"),
+]
+
+
+@pytest.mark.parametrize("film", FILMS, ids=str)
+def test_frames_come_again_as_they_were_labeled(film: Film, tmp_path: Path) -> None:
+    path = tmp_path / f"film.{film.container}"
+    path.write_bytes(drawn(film))
+    with open_media(item(path)) as media, VideoFrames(media) as frames:
+        labeled = [(frames.position(frame.index), frame.pixels_HW3.numpy()) for frame in frames.forward(0)]
+        height, width = frames.size_hw
+        expected = frames.info.num_frames_claimed
+    row = {"video_id": "a", "uri": str(path), "source_bytes": path.stat().st_size, "height": height, "width": width}
+    source = SourceFile({**row, "num_frames_expected": expected})
+    pixels = {position_of(position): shown for position, shown in labeled}
+    for chosen in (list(pixels), list(pixels)[3::5], list(pixels)[-1:]):
+        found = list(source.frames(chosen))
+        assert [position for position, _ in found] == chosen
+        for position, shown in found:
+            np.testing.assert_array_equal(shown, pixels[position])
+
+
+def position_of(position: FramePosition) -> FramePosition:
+    """As a row of `masks` names a frame: by its time, or by its index where the file has none."""
+    return FramePosition(position.frame_index if position.pts_seconds is None else None, position.pts_seconds)
+
+
+def test_images_of_a_folder_come_by_their_number_below_a_new_root_too(tmp_path: Path) -> None:
+    folder = tmp_path / "moved" / "shots"
+    folder.mkdir(parents=True)
+    for number in range(12):
+        Image.fromarray(np.full((8, 10, 3), 20 * number, np.uint8)).save(folder / f"{number}.png")
+    row = {"video_id": "a", "uri": "/elsewhere/shots", "source_bytes": None, "height": 8, "width": 10}
+    source = SourceFile({**row, "num_frames_expected": 12}, str(tmp_path / "moved"))
+    found = [
+        (position.frame_index, int(shown[0, 0, 0]))
+        for position, shown in source.frames([FramePosition(2, None), FramePosition(10, None), FramePosition(11, None)])
+    ]
+    assert found == [(2, 40), (10, 200), (11, 220)]
+    with pytest.raises(OtherFile, match="it has no frame 12; label the video again"):
+        list(source.frames([FramePosition(12, None)]))
