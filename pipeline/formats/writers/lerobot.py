@@ -28,7 +28,9 @@ _SCHEMA = pa.schema(
         pa.field("episode_index", pa.int64()),
         pa.field("frame_index", pa.int64()),
         pa.field("video_key", pa.string()),
-        pa.field("timestamp", pa.float32()),
+        pa.field(
+            "pts_seconds", pa.float64()
+        ),  # in the file; LeRobot's `timestamp` counts from the start of the episode
         *MASK_FIELDS,
     ]
 )
@@ -148,6 +150,6 @@ def mask_rows(video: ExportVideo, episode: Episode) -> Iterator[dict[str, Any]]:
                 "episode_index": episode.number,
                 "frame_index": frame_index,
                 "video_key": episode.video_key,
-                "timestamp": row.pts_seconds,
+                "pts_seconds": row.pts_seconds,
                 **mask_values(row, tracks[row.object_id]),
             }

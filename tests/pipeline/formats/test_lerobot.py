@@ -62,16 +62,16 @@ def test_masks_join_the_frames_of_their_episode_and_camera(export: Callable, tmp
     dataset = ds.dataset(tmp_path / "lerobot/data", format="parquet").to_table()
     masks = ds.dataset(folder / "masks", format="parquet").to_table()
     keys = ["episode_index", "frame_index"]
-    places = masks.select([*keys, "video_key", "object_id", "timestamp"]).append_column(
+    places = masks.select([*keys, "video_key", "object_id", "pts_seconds"]).append_column(
         "row", pa.array(range(len(masks)))
     )
-    joined = places.join(dataset, keys, right_suffix=" of the frame", join_type="inner").to_pylist()
+    joined = places.join(dataset, keys, join_type="inner").to_pylist()
     assert len(joined) == len(truth) == masks.num_rows
     codes = masks["rle"].to_pylist()
     for one in joined:
         mask = truth[f"{one['episode_index']}/{one['video_key']}", one["object_id"], one["frame_index"]]
         np.testing.assert_array_equal(coco.decode(codes[one["row"]]).astype(bool), mask)
-        assert one["timestamp"] == pytest.approx(one["timestamp of the frame"])
+        assert one["pts_seconds"] == pytest.approx(one["timestamp"]), "an episode with a file of its own"
 
 
 def test_a_pattern_and_a_key_tell_the_episode_where_the_path_does_not(export: Callable) -> None:
