@@ -103,7 +103,10 @@ class Writer(VideoWriter):
     def _names(self, video: ExportVideo, indexes: list[int]) -> dict[int, str]:
         if self._options.frame_numbers == "file":
             return image_stems(video, indexes)
-        return {index: f"{number:05d}" for index, number in numbered(indexes, self._options.frame_numbers).items()}
+        numbers = numbered(indexes, self._options.frame_numbers)
+        # Readers sort names as texts, so that all of a video have as many digits as its last one.
+        digits = max(5, len(str(max(numbers.values(), default=0))))
+        return {index: f"{number:0{digits}d}" for index, number in numbers.items()}
 
     def _folder(self, kind: str, video: ExportVideo) -> str:
         return "/".join(filter(None, (kind, self._options.resolution, video.name)))

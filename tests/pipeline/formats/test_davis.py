@@ -108,6 +108,13 @@ def test_files_are_called_as_the_images_of_the_video_are(tmp_path: Path, capsys:
     assert "video 'film' has 11 images, and 10 were read when it was labeled" in capsys.readouterr().err
 
 
+def test_names_of_a_long_video_are_sorted_as_its_frames_are(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: "cat"}, num_frames=3, stride=60_000),), broken=())
+    assert door([f"output={uri}", "format=davis", f"to={tmp_path / 'to'}"]) == 0
+    names = sorted(path.stem for path in (tmp_path / "to/Annotations/480p/v").iterdir())
+    assert list(map(int, names)) == [0, 60_000, 120_000]
+
+
 def test_results_keep_the_ids_of_the_truth_when_an_object_is_missing(
     export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
