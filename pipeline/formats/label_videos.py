@@ -44,6 +44,7 @@ class LabelVideos:
         self._by_stem: dict[str, list[str]] = {}
         self._other_names: Mapping[str, str] = {}
         self._names: dict[str, str | None] = {}
+        self._named: dict[str, tuple[str, bool]] = {}  # by id: the first name, and whether it was guessed
         self._facts: dict[str, VideoFacts | None] = {}
         self.has_ranges = False
         self.has_numbers_of_names = False
@@ -68,40 +69,41 @@ class LabelVideos:
     def id_of(self, name: str) -> str | None:
         """The id of the video with this name; None if `videos=` has none. Raises `ValueError` if several are meant."""
         if name not in self._names:
-            self._names[name] = self._find(name)
+            video_id, is_guess = self._find(name)
+            if video_id is not None:
+                other, was_guess = self._named.setdefault(video_id, (name, is_guess))
+                if other != name and (is_guess or was_guess):
+                    raise ValueError(f"{other!r} and {name!r} would both be video {video_id!r}; rename one of them")
+            self._names[name] = video_id
         return self._names[name]
 
-    def _find(self, name: str) -> str | None:
+    def _find(self, name: str) -> tuple[str | None, bool]:
+        """The id of the video with this name, and whether no more than the last part of the name says so."""
         if self._uris is None:
             if not name:
                 raise ValueError("the format names no video; give video=, the id of the video")
-            return name
+            return name, False
         if not name:
             if len(self._uris) == 1:
-                return next(iter(self._uris))
+                return next(iter(self._uris)), False
             raise ValueError(
                 f"the format names no video, and videos= has {len(self._uris)}; give video=, the id of the video"
             )
         if name in self._uris:
-            return name
+            return name, False
         if name in self._other_names:
-            return self._other_names[name]
+            return self._other_names[name], False
         alike = self._by_stem.get(_stem(name), [])
         if len(alike) > 1:
             raise ValueError(
                 f"video {name!r} may be {alike[0]!r} or {alike[1]!r}; name it by its whole id, or give a "
                 "narrower videos="
             )
-        if not alike:
-            return None
-        others = [other for other, video_id in self._names.items() if video_id == alike[0] and other != name]
-        if others:
-            raise ValueError(f"{others[0]!r} and {name!r} would both be video {alike[0]!r}; rename one of them")
-        return alike[0]
+        return (alike[0], True) if alike else (None, False)
 
     def names_by_id(self) -> dict[str, str]:
         """What the labels call each video that they named."""
-        return {video_id: name for name, video_id in self._names.items() if video_id is not None}
+        return {video_id: name for video_id, (name, _) in self._named.items()}
 
     def unknown(self, name: str) -> str:
         """What to say of a name that no video has."""

@@ -139,6 +139,15 @@ def test_a_label_that_cannot_be_meant_is_told_with_file_entry_and_remedy(
     assert re.search(message, said), said
 
 
+@pytest.mark.parametrize("names", [("deep/cup", "cup"), ("cup", "deep/cup"), ("a/cup", "b/cup.mp4")])
+def test_two_names_that_would_be_one_video_are_refused(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, str]
+) -> None:
+    source = coco_file(tmp_path, [BOX, BOX | {"image_id": 5}], names)
+    said = complaint(capsys, source, tmp_path / "p.parquet", f"videos={clips}")
+    assert f"annotations[1]: {names[0]!r} and {names[1]!r} would both be video 'cup'; rename one of them" in said
+
+
 def test_a_mask_or_a_frame_that_the_video_lacks_is_refused(
     tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
