@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from tqdm import tqdm
 
 from model import MediaError
@@ -86,8 +86,12 @@ class OverlayArguments(JobArguments):
 
     @field_validator("videos", "objects", mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
+    def _one_is_a_list(cls, value: Any, info: ValidationInfo) -> Any:
+        """`videos=clip-1` means a list of one, and an id as 17 is a text, though it looks like a number."""
+        if not isinstance(value, str | int | list):
+            return value
+        values = value if isinstance(value, list) else [value]
+        return tuple(map(str, values)) if info.field_name == "videos" else tuple(values)
 
 
 HELP = f"""Draws the masks of a job onto its videos: a video each, or pictures.

@@ -135,6 +135,8 @@ def test_videos_and_objects_are_chosen_by_a_condition(draw: Callable[..., Path],
     ("words", "code", "said"),
     [
         (["videos=[clip-1,clip-2]"], 2, "no finished video 'clip-2'; did you mean 'clip-1'?"),
+        (["videos=17"], 2, "no finished video '17'"),
+        (["objects=[dog]"], 2, "objects='dog': expected a list"),
         (["with=/nowhere/at/all"], 2, "no job"),
         (["where=colour = 'red'"], 2, "no column 'colour'; it has video_id"),
         (["where=num_masks > 99"], 2, "none of its finished videos is to be drawn (3 videos without a chosen object"),
