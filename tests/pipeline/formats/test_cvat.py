@@ -112,6 +112,19 @@ def test_masks_of_images_are_the_very_masks(films: DrawnJob, tmp_path: Path) -> 
     assert all(len(one) == 1 for one in groups.values()), "a group is one object"
 
 
+@pytest.mark.parametrize(("overlap", "on_top"), [("id", {1: 3, 2: 3}), ("score", {1: 7, 2: 3})])
+def test_the_mask_that_overlap_chooses_has_the_highest_z_order(
+    export: Export, overlap: str, on_top: dict[int, int]
+) -> None:
+    """Object 3 has the scores 6 and 7 on frames 1 and 2, object 7 has 7 and 5."""
+    folder = export("cvat_images", "videos=clip-1", f"overlap={overlap}")
+    found = {}
+    for image in ET.parse(folder / "train.xml").getroot().iter("image"):
+        masks = sorted((int(mask.attrib["z_order"]), int(mask[0].text or "")) for mask in image.iter("mask"))
+        found[int(Path(image.attrib["name"]).stem)] = masks[-1][1] if masks else None
+    assert {frame: found[frame] for frame in on_top} == on_top
+
+
 def test_runs_begin_with_background_and_go_by_rows() -> None:
     assert row_runs(np.array([[0, 0, 1], [1, 1, 0]], bool)) == "2, 3, 1"
     assert row_runs(np.array([[1, 0], [0, 1]], bool)) == "0, 1, 2, 1"
