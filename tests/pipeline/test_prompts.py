@@ -27,6 +27,7 @@ from pipeline.prompts import door
 from pipeline.records import FramePosition
 from pipeline.storage.uris import open_filesystem
 from pipeline.video.encode import encode_mp4
+from tests.support.full_disk import FULL, full_disk
 from tests.support.s3_server import S3Server
 
 SIZE = (24, 32)
@@ -236,12 +237,18 @@ def _read(uri: str) -> bytes:
     return content
 
 
-def test_what_a_full_disk_stops_is_told_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = coco_file(tmp_path, [BOX])
-    to = tmp_path / "file" / "p.parquet"
-    to.parent.write_text("no folder")
-    assert imported(source, to, "format=coco") == 1
-    assert "nothing is written: free some space, or give spool_dir=" in capsys.readouterr().err
+@pytest.mark.parametrize("room_bytes", [0, 3700], ids=["no room to wait", "no room for the table"])
+def test_what_a_full_disk_stops_is_told_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], room_bytes: int
+) -> None:
+    source, to = coco_file(tmp_path, [BOX]), tmp_path / "p.parquet"
+    with full_disk(room_bytes):
+        code = imported(source, to, "format=coco", f"spool_dir={tmp_path}")
+    assert code == 1
+    said = capsys.readouterr().err
+    assert FULL in said
+    assert "nothing is written: free some space, or give spool_dir= on another disk" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.json"]
 
 
 def test_labels_of_a_folder_of_pictures_are_found_by_name_and_those_of_a_film_by_number(
