@@ -53,6 +53,9 @@ class OverlayArguments(JobArguments):
         description="Which tracks: a condition on columns of the table tracks, as in 'where=predicted_iou_mean < 0.7'; "
         "videos without such a track are left out.",
     )
+    frames: tuple[int, ...] | None = Field(
+        default=None, description="The frame_index of each frame to be drawn, in the place of start, stop and every."
+    )
     start: Frames = Field(default=0, ge=0, description="The first frame_index.")
     stop: Annotated[int | None, Unit("frames")] = Field(
         default=None, ge=1, description="The frame_index before which it ends; null is all."
@@ -84,7 +87,7 @@ class OverlayArguments(JobArguments):
     )
     cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
 
-    @field_validator("videos", "objects", mode="before")
+    @field_validator("videos", "objects", "frames", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any, info: ValidationInfo) -> Any:
         """`videos=clip-1` means a list of one, and an id as 17 is a text, though it looks like a number."""
@@ -152,6 +155,7 @@ class Painter:
             arguments.masks != "fills",
             arguments.labels,
             arguments.most_pixels,
+            arguments.frames,
         )
 
     def work(self, task: Task, /) -> Drawn:

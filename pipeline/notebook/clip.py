@@ -106,6 +106,13 @@ class Clip:
                     "its prompts and run the same command with retry=failed"
                 )
 
+    def check_frames(self, frame_indexes: Sequence[int]) -> None:
+        """Raises `NotInJob`, a `KeyError`, for a frame that has no masks."""
+        known = set(self.frame_indexes.tolist())
+        for index in frame_indexes:
+            if index not in known:
+                raise self._no_frame(index)
+
     def frames_in_words(self) -> str:
         """Which of its frames have masks, or why none has."""
         indexes = self.frame_indexes
@@ -282,12 +289,11 @@ class Clip:
 
     def pixels(self, frame_indexes: Sequence[int]) -> Iterator[tuple[int, float | None, UInt8Array]]:
         """Index, time and pixels, uint8 RGB `[H, W, 3]`, of frames with rows, ascending. Raises like `frame`."""
+        self.check_frames(frame_indexes)
         indexes, times = self._known_times()
         wanted: dict[FramePosition, int] = {}
         for index in sorted(set(frame_indexes)):
             place = int(np.searchsorted(indexes, index))
-            if place == len(indexes) or indexes[place] != index:
-                raise self._no_frame(index)
             pts = None if np.isnan(times[place]) else float(times[place])
             wanted[FramePosition(index if pts is None else None, pts)] = index
         if not wanted:

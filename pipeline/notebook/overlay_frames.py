@@ -20,7 +20,7 @@ _INK, _PAPER, _GAP = (235, 235, 235), (24, 24, 24), 4
 class Drawing:
     """What is drawn of a video: frames from index `start` to before `stop`, every n-th of those with rows, how large.
 
-    `object_ids` None are all that have masks. `strength`, `contours` and `labels` are those of `Clip.look`.
+    `frames` are indexes of frames in the place of these. `strength`, `contours` and `labels` are those of `Clip.look`.
     """
 
     start: int = 0
@@ -30,9 +30,13 @@ class Drawing:
     contours: bool = True
     labels: Labels = "ids"
     most_pixels: int | None = None
+    frames: tuple[int, ...] | None = None
 
     def frame_indexes(self, clip: Clip) -> list[int]:
-        """The chosen ones of its frames with rows."""
+        """The chosen ones of its frames with rows. Raises `NotInJob` if one of `frames` has none."""
+        if self.frames is not None:
+            clip.check_frames(self.frames)
+            return sorted(set(self.frames))
         indexes = clip.frame_indexes
         chosen = indexes[(indexes >= self.start) & (indexes < (np.inf if self.stop is None else self.stop))]
         found: list[int] = chosen[:: self.every].tolist()

@@ -125,8 +125,11 @@ def test_two_jobs_stand_side_by_side_with_frames_matched_by_time(
 
 
 def test_videos_and_objects_are_chosen_by_a_condition(draw: Callable[..., Path], filmed: Filmed) -> None:
-    folder = draw("form=png", "where=category = 'dog' and num_visible > 2", "labels=none", "masks=fills", "every=2")
+    folder = draw(
+        "form=png", "where=category = 'dog' and num_visible > 2", "labels=none", "masks=fills", "frames=[5,2]"
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["c", "clip-1"]
+    assert sorted(path.name for path in (folder / "c").iterdir()) == ["000002.png", "000005.png"]
     changed = (pixels(folder / "clip-1" / "000002.png") != decoded(filmed.paths["clip-1"])[2]).any(axis=2)
     np.testing.assert_array_equal(changed, filmed.truth["clip-1", 3, 2])
 
@@ -145,6 +148,7 @@ def test_videos_and_objects_are_chosen_by_a_condition(draw: Callable[..., Path],
         (["videos=clip-1", "objects=[9]"], 4, "'clip-1' is not drawn: video 'clip-1' has no object 9; it has 3, 7"),
         (["videos=c", "objects=9"], 4, "object 9 of video 'c' failed and has no masks: no such frame; correct its"),
         (["videos=broken"], 4, "'broken' is not drawn: video 'broken' has no masks on the chosen frames"),
+        (["videos=clip-1", "frames=[2,6]"], 4, "no masks on frame 6; those with masks are 0 to 5"),
         (["videos=clip-1", "start=77"], 4, "has no masks on the chosen frames; those with masks are 0 to 5"),
         (["videos=clip-1", "videos_root=/nowhere"], 4, "'clip-1' is not below videos_root=/nowhere"),
     ],
