@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from vos_benchmark.evaluator import Evaluator
 
 from pipeline.quality.pairs import PairScores, score_pairs
 from tests.bench.measure import medians_in_turn
@@ -39,6 +38,10 @@ def compare_scores(
 
     Raises `RuntimeError` if the scores differ by more than 1e-6.
     """
+    from vos_benchmark.evaluator import (
+        Evaluator,  # here, because it takes a second, and all processes collect all tests
+    )
+
     places = [(0.2 + 0.5 * number / num_objects, 0.25 + 0.5 * number / num_objects) for number in range(num_objects)]
     true = [wobbling(size_hw, num_frames, 0.14, *place, seed=number) for number, place in enumerate(places)]
     found = [wobbling(size_hw, num_frames, 0.145, x + 0.009, y + 0.01, number) for number, (x, y) in enumerate(places)]

@@ -12,8 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from vos_benchmark.benchmark import VideoEvaluator
-from vos_benchmark.evaluator import Evaluator
 
 from pipeline.evaluate import door
 from pipeline.storage.job_storage import JobStorage
@@ -90,6 +88,10 @@ def png_tree(folder: Path, videos: Drawn) -> Path:
 def test_scores_are_those_of_vos_benchmark_on_the_same_masks(
     convention: str, skips: bool, folders: tuple[str, str], tmp_path: Path
 ) -> None:
+    from vos_benchmark.benchmark import (
+        VideoEvaluator,  # here, because it takes a second, and all processes collect all tests
+    )
+
     rows, summary = evaluate(folders, tmp_path / "to", f"convention={convention}", "prompted=include")
     trees = png_tree(tmp_path / "true", truth()), png_tree(tmp_path / "found", found())
     expected: dict[tuple[str, str], tuple[float, float]] = {}
@@ -109,6 +111,8 @@ def test_scores_are_those_of_vos_benchmark_on_the_same_masks(
 def test_davis_counts_the_objects_of_the_first_frame_on_all_inner_frames(
     folders: tuple[str, str], tmp_path: Path
 ) -> None:
+    from vos_benchmark.evaluator import Evaluator
+
     rows, _ = evaluate(folders, tmp_path, "convention=davis", "prompted=include")
     assert set(rows) == {("late", "1"), ("gaps", "1"), ("gaps", "2"), ("seen twice", "1")}
     for (video_id, object_id), row in rows.items():

@@ -7,12 +7,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
-from datumaro.components.annotation import Mask, Polygon
-from datumaro.plugins.data_formats.cvat.base import CvatBase
 from pycocotools import mask as coco
 
 from pipeline.export import door
@@ -21,6 +19,9 @@ from pipeline.formats.writers.cvat_images import row_runs
 from pipeline.formats.writers.frames import frames_before, note_range
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
+
+if TYPE_CHECKING:  # it takes a second, and all processes collect all tests
+    from datumaro.components.annotation import Polygon
 
 Export = Callable[..., Path]
 
@@ -91,6 +92,9 @@ def test_names_that_xml_does_not_have_are_written_out(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_masks_of_images_are_the_very_masks(films: DrawnJob, tmp_path: Path) -> None:
+    from datumaro.components.annotation import Mask
+    from datumaro.plugins.data_formats.cvat.base import CvatBase
+
     folder = tmp_path / "x"
     assert door([f"output={films.uri}", "format=cvat_images", f"to={folder}", "frames=png"]) == 0
     places = {}
@@ -136,6 +140,9 @@ def _videos(folder: Path) -> list[dict]:
 
 
 def _polygons(folder: Path, name: str) -> list[tuple[int, Polygon]]:
+    from datumaro.components.annotation import Polygon
+    from datumaro.plugins.data_formats.cvat.base import CvatBase
+
     items = CvatBase(str(folder / "train" / name / "annotations.xml"))
     found = [(int(item.attributes["frame"]), one) for item in items for one in item.annotations]
     assert all(isinstance(one, Polygon) for _, one in found)

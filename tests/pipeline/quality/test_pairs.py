@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from vos_benchmark.evaluator import Evaluator
 
 from pipeline.quality.pairs import score_pairs
 from tests.support.masks import rle
@@ -19,6 +18,10 @@ def judged(predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """J and F of one pair by vos-benchmark. What shows nowhere it does not look at."""
     if not (predicted.any() or true.any()):
         return 1.0, 1.0
+    from vos_benchmark.evaluator import (
+        Evaluator,  # here, because it takes a second, and all processes collect all tests
+    )
+
     evaluator = Evaluator()
     evaluator.feed_frame(predicted.astype(np.uint8), true.astype(np.uint8))
     return evaluator.object_iou[1][0], evaluator.boundary_f[1][0]
