@@ -49,6 +49,9 @@ class DyingStorage(QuickStorage):
     def adopt(self, local: Path, path: str) -> None:
         self._counted(super().adopt, local, path)
 
+    def delete_tree(self, path: str) -> None:
+        self._counted(super().delete_tree, path)
+
     def delete(self, paths: Iterable[str]) -> None:
         for path in list(paths):
             self._counted(super().delete, [path])

@@ -61,6 +61,20 @@ def test_a_killed_export_goes_on_and_is_the_same(drawn: DrawnJob, tmp_path: Path
     assert num_killed > 12
 
 
+@pytest.mark.slow
+def test_an_export_that_is_killed_while_it_deletes_another_one_goes_on(drawn: DrawnJob, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    export(_job(drawn, QuickStorage(str(whole))), PART_MASKS, False)
+    for dies_at in range(8):
+        place = tmp_path / str(dies_at)
+        export(_job(drawn, QuickStorage(str(place))), PART_MASKS * 2, False)
+        with pytest.raises(Died):
+            export(_job(drawn, DyingStorage(str(place), dies_at=dies_at, dies_after=True)), PART_MASKS, True)
+        assert not (place / "manifest.json").exists() or _files(place) != _files(whole)
+        export(_job(drawn, QuickStorage(str(place))), PART_MASKS, True)
+        assert _files(place) == _files(whole)
+
+
 def test_parts_that_are_written_are_not_written_again(drawn: DrawnJob, tmp_path: Path) -> None:
     whole = DyingStorage(str(tmp_path / "whole"))
     export(_job(drawn, whole), PART_MASKS, False)
