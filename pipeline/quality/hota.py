@@ -64,6 +64,6 @@ class Hota:
 
 
 def _numbered(places: list[Int64Array]) -> tuple[list[Int64Array], int]:
-    """Places without gaps, because trackeval takes an object that never shows for one that does."""
+    """Places without gaps, because trackeval divides zero by zero for an object that never shows."""
     known = np.unique(np.concatenate([*places, np.zeros(0, np.int64)]))
     return [np.searchsorted(known, one) for one in places], len(known)

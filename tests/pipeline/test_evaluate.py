@@ -182,6 +182,17 @@ def test_frames_that_were_not_labeled_are_left_out_and_counted(
     assert "left out 12 annotated frames that the output has not labeled" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_labeled_frames_before_the_first_prompt_count_as_empty(tmp_path: Path, stride: int) -> None:
+    """No object has a row there, and the frames were labeled all the same."""
+    masks = {"late": {1: track(12, 14, 9, range(8))}}
+    output = write_output(tmp_path / "out", masks, prompted=(4,), stride=stride, begin=4)
+    rows, _ = evaluate((output, write_table(tmp_path / "truth.parquet", masks)), tmp_path / "to")
+    row = rows["late", "1"]
+    assert (row["num_missed"], row["num_frames"], row["num_prompted"]) == (4 // stride, 8 // stride - 1, 1)
+    assert row["num_unpaired"] == 8 - 8 // stride
+
+
 def test_chosen_videos_alone_are_scored(folders: tuple[str, str], tmp_path: Path) -> None:
     rows, _ = evaluate(folders, tmp_path, "videos=[late,gaps]")
     assert {video_id for video_id, _ in rows} == {"late", "gaps"}

@@ -34,17 +34,21 @@ def write_output(
     stride: int = 1,
     files: Mapping[str, Path] | None = None,
     storage: JobStorage | None = None,
+    begin: int = 0,
 ) -> str:
     """The output of a job with these masks, every `stride`-th of them; all objects are prompted on the same frames.
 
     `files` are the videos, of 12 frames a second. `storage` is where the output goes instead of `folder`.
+    Before frame `begin` no object has a row, as before a late prompt.
     """
     storage = storage or JobStorage(str(folder))
     spool = folder.parent / f"{folder.name}-spool"
     spool.mkdir(parents=True)
     _, keeper = driver(storage, spool)
     files = files or {}
-    labeled = [_labeled(video_id, masks, prompted, stride, files.get(video_id)) for video_id, masks in videos.items()]
+    labeled = [
+        _labeled(video_id, masks, prompted, stride, begin, files.get(video_id)) for video_id, masks in videos.items()
+    ]
     keeper.commit([publish(storage, spool, *labeled)])
     return str(folder)
 
@@ -62,12 +66,17 @@ def write_table(path: Path, videos: Drawn, **more: Any) -> str:
 
 
 def _labeled(
-    video_id: str, masks: Mapping[int, np.ndarray], prompted: Collection[int], stride: int, file: Path | None
+    video_id: str,
+    masks: Mapping[int, np.ndarray],
+    prompted: Collection[int],
+    stride: int,
+    begin: int,
+    file: Path | None,
 ) -> LabeledVideo:
     num_frames = -(-len(next(iter(masks.values()))) // stride)
     rows = []
     for object_id, masks_THW in masks.items():
-        for frame in range(0, len(masks_THW), stride):
+        for frame in range(-(-begin // stride) * stride, len(masks_THW), stride):
             code = rle(masks_THW[frame])
             x, y, width, height = (int(value) for value in coco.toBbox(code))
             row = {"video_id": video_id, "object_id": object_id, "frame_index": frame, "pts_seconds": frame / 12}
