@@ -23,8 +23,10 @@ from typing import IO, Any, BinaryIO, cast
 
 from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.losses import Losses
+from pipeline.redact import redact
 from pipeline.storage.documents import check_version
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
+from pipeline.text import one_line
 
 VERSION = 1
 """Of the manifest and of what parts keep. A field that changes its meaning makes a new one."""
@@ -194,11 +196,20 @@ class ExportFolder:
     def _other(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
         before = written["identity"]
         differing = [key for key in identity if before.get(key) != identity[key]]
-        what = "other labels of the job" if differing == ["plan"] else ", ".join(k for k in differing if k != "plan")
-        return (
-            f"to={self.storage}: holds an export with {'' if differing == ['plan'] else 'another '}{what}: name "
-            "another folder, or give overwrite=true to delete it"
-        )
+        keys = [key for key in differing if key not in ("plan", "parts")]
+        if "format" in keys:
+            what = f"another export, format={before.get('format')}"
+        elif keys:
+            values = (f"{key} ({_shown(before.get(key))}, not {_shown(identity[key])})" for key in keys)
+            what = f"an export with another {', '.join(values)}"
+        else:
+            what = "an export with other labels of the job"
+        return f"to={self.storage}: holds {what}: name another folder, or give overwrite=true to delete it"
+
+
+def _shown(value: object) -> str:
+    """The value of a key in a message. It may be an address with a secret."""
+    return one_line(redact(json.dumps(value, ensure_ascii=False)))
 
 
 class Writing:

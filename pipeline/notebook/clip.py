@@ -233,7 +233,8 @@ class Clip:
         indexes = self.frame_indexes
         chosen = indexes[(indexes >= start) & (indexes < (np.inf if stop is None else stop))].tolist()
         if not chosen:
-            raise ValueError(f"video {self.video_id!r} has no masks from frame {start} on; {self.frames_in_words()}")
+            where = f"from frame {start} {'on' if stop is None else f'to before frame {stop}'}"
+            raise ValueError(f"video {self.video_id!r} has no masks {where}; {self.frames_in_words()}")
         drawn = self.drawn(chosen, object_ids=object_ids, look=self.look(labels=labels), most_pixels=most_pixels)
         frames = ((one.pixels_HW3, one.pts_seconds) for one in drawn)
         made, num_frames = film(frames, Pace.of(self.row), most_pixels=most_pixels, most_bytes=most_bytes)

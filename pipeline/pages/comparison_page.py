@@ -14,6 +14,7 @@ from pipeline.pages.charts import Histogram, histogram
 from pipeline.pages.page import render
 from pipeline.pages.pair_cards import PairCard
 from pipeline.quality.comparison import AS_GOOD
+from pipeline.text import counted
 
 _BINS = 20
 
@@ -77,7 +78,7 @@ def _charts(tracks: pa.Table) -> list[Histogram]:
             counts,
             words,
             what="tracks",
-            summary=f"Of the {len(ious)} tracks that differ. 100 would be the same masks.",
+            summary=f"Of {counted(len(ious), 'track')} with other masks. 100 would be the same masks.",
         )
     ]
     gains = tracks["gain"].drop_null().to_numpy()

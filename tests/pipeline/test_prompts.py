@@ -193,6 +193,24 @@ def test_labels_of_unknown_videos_are_left_out_on_request_and_counted(
     assert "left out  1 of videos that videos= lacks" in capsys.readouterr().out
 
 
+def test_every_label_is_a_prompt_or_counted_as_left_out(
+    tmp_path: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = [BOX | {"score": 0.9}, BOX | {"image_id": 1, "score": 0.8}, BOX | {"score": 0.1}]
+    source, to = coco_file(tmp_path, boxes), tmp_path / "p.parquet"
+    assert imported(source, to, f"videos={clips}", "min_score=0.5") == 0
+    said = capsys.readouterr().out
+    assert "1 prompt for 1 object in 1 video, of 3 labels" in said
+    assert "left out  1 below min_score" in said
+    assert "left out  1 on frames that frames=first does not take" in said
+    tracked = [BOX | {"image_id": frame, "track_id": 7} for frame in (0, 0, 1, 2, 4)]
+    assert imported(coco_file(tmp_path, tracked), to, f"videos={clips}", "frames=every:2") == 0
+    said = capsys.readouterr().out
+    assert "3 prompts for 1 object in 1 video, of 5 labels" in said
+    assert "left out  1 on frames that frames=every:2 does not take" in said
+    assert "warning   1 label of an object and frame that another label has too" in said
+
+
 def test_a_full_store_leaves_no_half_table(tmp_path: Path) -> None:
     source, to = coco_file(tmp_path, [BOX]), tmp_path / "p.parquet"
     assert imported(source, to, "format=coco") == 0

@@ -98,10 +98,11 @@ def test_the_same_command_finds_a_whole_export_and_another_one_is_refused(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
     arguments = [f"output={drawn.uri}", f"to={folder}"]
     assert door([*arguments, "format=coco", "min_area=5"]) == 2
-    assert "holds an export with another min_area: name another folder, or give overwrite=true" in (
+    assert "holds an export with another min_area (0, not 5): name another folder, or give overwrite=true" in (
         capsys.readouterr().err
     )
     assert door([*arguments, "format=youtube_vis"]) == 2
+    assert "holds another export, format=coco: name another folder" in capsys.readouterr().err
     assert door([*arguments, "format=youtube_vis", "overwrite=true"]) == 0
     assert json.loads((folder / "manifest.json").read_text())["format"] == "youtube_vis"
 
@@ -113,7 +114,7 @@ def test_what_another_selection_has_written_is_not_mixed_with_this_one(
     arguments = [f"output={uri}", "format=coco", f"to={tmp_path / 'coco'}"]
     assert door([*arguments, "videos=[c]"]) == 0
     assert door(arguments) == 2
-    assert "holds an export with another videos" in capsys.readouterr().err
+    assert 'holds an export with another videos (["c"], not null): name' in capsys.readouterr().err
     assert door([*arguments, "overwrite=true"]) == 0
     assert len((tmp_path / "coco/manifest_videos.jsonl").read_text().splitlines()) == 3
 

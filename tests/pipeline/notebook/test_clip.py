@@ -240,6 +240,8 @@ def test_what_is_too_large_for_the_page_ends_earlier_and_says_where_to_go_on(job
     assert [len(decoded(shown.mp4)) for shown in (part, clip.play(1), clip.play(1, 3), clip.play())] == [1, 5, 2, 6]
     with pytest.raises(ValueError, match="no masks from frame 9 on; those with masks are 0 to 5"):
         clip.play(9)
+    with pytest.raises(ValueError, match="no masks from frame 3 to before frame 3; those with masks are 0 to 5"):
+        clip.play(3, 3)
 
 
 @pytest.mark.parametrize("name", ["frame.png", "frame.JPG", "film.mp4"])
