@@ -5,13 +5,14 @@ A detection is a mask that is not empty; the similarity of two is their IoU.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.arrays import Int64Array
 from pipeline.errors import ConfigError
-from pipeline.quality.alignment import AlignedFrames, frame_overlaps
+from pipeline.quality.alignment import AlignedFrames, FrameOverlap, frame_overlaps
 from pipeline.quality.masks import VideoMasks
 
 
@@ -28,9 +29,21 @@ class Hota:
         self._metric = HOTA()
         self._total: dict[str, Any] | None = None
 
-    def add(self, predicted: VideoMasks, true: VideoMasks, frames: AlignedFrames) -> None:
-        """Count one video, on its paired frames."""
+    def add(
+        self,
+        predicted: VideoMasks,
+        true: VideoMasks,
+        frames: AlignedFrames,
+        told: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Count one video, on its paired frames.
+
+        `told` has the predicted object of each true one. With it, both are left out of the frames on which the
+        predicted one has a prompt.
+        """
         overlaps = list(frame_overlaps(true, predicted, frames))
+        if told is not None and predicted.tracks:
+            overlaps = _without_prompted(overlaps, predicted, true, frames, told)
         true_ids, num_true = _numbered([shown.true_A for shown in overlaps])
         predicted_ids, num_predicted = _numbered([shown.predicted_B for shown in overlaps])
         found = self._metric.eval_sequence(
@@ -61,6 +74,34 @@ class Hota:
             return None
         names = {"hota": "HOTA", "det_a": "DetA", "ass_a": "AssA", "loc_a": "LocA"}
         return {name: float(np.mean(self._total[theirs])) for name, theirs in names.items()}
+
+
+def _without_prompted(
+    overlaps: Sequence[FrameOverlap],
+    predicted: VideoMasks,
+    true: VideoMasks,
+    frames: AlignedFrames,
+    told: Mapping[str, str | None],
+) -> list[FrameOverlap]:
+    names = list(predicted.tracks)
+    prompted_BT = np.stack([predicted.tracks[name].is_prompted_on(frames.predicted_T) for name in names])
+    nobody = np.zeros((1, prompted_BT.shape[1]), np.bool_)
+    prompted_BT = np.concatenate((prompted_BT, nobody))  # the last row is that of true objects without a predicted one
+    of_true = np.array([-1 if other is None else names.index(other) for other in map(told.get, true.tracks)], np.int64)
+    kept = []
+    for place, shown in enumerate(overlaps):
+        keeps_A = ~prompted_BT[of_true[shown.true_A], place]
+        keeps_B = ~prompted_BT[shown.predicted_B, place]
+        kept.append(
+            FrameOverlap(
+                shown.true_A[keeps_A],
+                shown.predicted_B[keeps_B],
+                shown.true_areas_A[keeps_A],
+                shown.predicted_areas_B[keeps_B],
+                shown.iou_AB[np.ix_(keeps_A, keeps_B)],
+            )
+        )
+    return kept
 
 
 def _numbered(places: list[Int64Array]) -> tuple[list[Int64Array], int]:

@@ -90,7 +90,8 @@ class Scorer:
             found.num_extra += scores.num_extra
             found.num_lost += sum(row["object_id"] is None for row in scores.rows)
             if found.hota is not None:
-                found.hota.add(predicted, true, scores.frames)
+                told = scores.matched if self._job.rules.prompted == "exclude" else None
+                found.hota.add(predicted, true, scores.frames, told)
         found.parts.append(pa.Table.from_pylist(rows, OBJECTS))
         return found
 

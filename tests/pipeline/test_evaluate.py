@@ -136,6 +136,21 @@ def test_prompted_frames_do_not_count_unless_they_are_asked_for(folders: tuple[s
     assert (without["late", "2"]["num_frames"], without["late", "2"]["num_prompted"]) == (7, 0)
 
 
+def test_hota_leaves_out_what_the_job_was_told(tmp_path: Path) -> None:
+    """Both objects are right but on frame 2, where the first is wrong and has a prompt."""
+    true = {"one": {1: track(12, 14, 9, range(8)), 2: track(20, 42, 10, range(8))}}
+    wrong = {"one": {1: true["one"][1].copy(), 2: true["one"][2]}}
+    wrong["one"][1][2] = np.roll(true["one"][1][2], 14, axis=1)
+    sides = write_output(tmp_path / "out", wrong, prompted=(2,)), write_table(tmp_path / "true.parquet", true)
+    without, with_it = (
+        evaluate(sides, tmp_path / word, f"prompted={word}", "hota=true")[1].to_pylist()[0]
+        for word in ("exclude", "include")
+    )
+    assert without["hota"] == pytest.approx(1)
+    assert without["num_frames"] == 14
+    assert 0.8 < with_it["hota"] < 0.99
+
+
 def test_a_row_says_where_and_how_an_object_is_wrong(folders: tuple[str, str], tmp_path: Path) -> None:
     rows, _ = evaluate(folders, tmp_path, "prompted=include")
     early = rows["late", "2"]
