@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.formats.plan import Plan
 from pipeline.formats.source import ExportVideo
 from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.redact import redact_uri
+from pipeline.storage.uris import absolute_uri
 
 
 def video_record(video: ExportVideo) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def manifest(format_name: str, keys: Mapping[str, Any], plan: Plan, written: Wri
         "format": format_name,
         "written_by": f"maskmill {importlib.metadata.version('maskmill')}",
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "output": redact_uri(output),
+        "output": redact_uri(absolute_uri(output, str(Path.cwd()))),
         "weights": sorted(pc.unique(plan.videos["checkpoint"]).to_pylist()),
         "schema_version": SCHEMA_VERSION,
         "config_hashes": sorted(pc.unique(plan.videos["config_hash"]).to_pylist()),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
+from pipeline.storage.uris import absolute_uri
 from pipeline.text import counted, escaped, one_line
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "name": name,
+        "place": place,
         "plainly": plainly,
         "number": number,
         "capitalize_first": capitalize_first,
@@ -82,6 +85,11 @@ def name(text: object, most: int = _MOST_LETTERS) -> Markup:
     if len(escaped(whole)) > most:
         return Markup('<bdi title="{}">{}</bdi>').format(one_line(whole, 2000), shown)
     return Markup("<bdi>{}</bdi>").format(shown)
+
+
+def place(uri: str, most: int = 200) -> Markup:
+    """A path or URI for a page. A relative path becomes absolute, because the page is read in other places."""
+    return name(absolute_uri(uri, str(Path.cwd())), most)
 
 
 def plainly(text: object, most: int = 4000) -> str:

@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 
 from pipeline import tables
 from pipeline.errors import ConfigError
+from pipeline.export import door
 from pipeline.formats.plan import Plan, make_plan
 from pipeline.formats.selection import Content, Selection, split_of
 from pipeline.formats.source import ExportVideo, MaskSource
@@ -170,6 +171,14 @@ def test_the_command_says_what_the_format_cannot(export: Export, capsys: pytest.
     told = f"lost: overlap: {lost['masks']} masks in part, IoU {lost['iou_mean']:.3f} on average"
     at_worst = f"object {worst['object_id']} on frame {worst['frame_index']} of video {worst['video_id']}"
     assert f"{told} and {lost['iou_min']:.3f} at worst, {at_worst}\n" in capsys.readouterr().out
+
+
+def test_the_manifest_names_the_job_by_its_absolute_path(
+    drawn: DrawnJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(drawn.uri).parent)
+    assert door([f"output={Path(drawn.uri).name}", "format=coco", f"to={tmp_path / 'coco'}"]) == 0
+    assert json.loads((tmp_path / "coco/manifest.json").read_text())["output"] == drawn.uri
 
 
 def test_a_video_stays_in_its_split_and_shares_are_what_was_asked_for() -> None:

@@ -6,12 +6,13 @@ import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.pages.charts import histogram, parts, timeline
-from pipeline.pages.page import compact, duration, name, num_bytes, number, percent
+from pipeline.pages.page import compact, duration, name, num_bytes, number, percent, place
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,13 @@ def test_a_long_name_is_cut_and_whole_in_its_tooltip() -> None:
     (element,) = ET.fromstring(f"<p>{name('x' * 200, 20)}</p>")
     assert element.text == "x" * 19 + "…"
     assert element.get("title") == "x" * 200
+
+
+def test_a_place_is_named_so_that_a_reader_elsewhere_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert place("../labels") == f"<bdi>{tmp_path}/labels</bdi>"
+    assert place("s3://bucket/labels") == "<bdi>s3://bucket/labels</bdi>"
 
 
 def test_a_share_that_is_not_whole_does_not_look_whole() -> None:
