@@ -103,6 +103,8 @@ def set_up_logging() -> None:
     # The client of S3 says at each start, several times, where it has found its credentials.
     logging.getLogger("aiobotocore.credentials").setLevel(logging.WARNING)
     logging.getLogger("botocore.credentials").setLevel(logging.WARNING)
+    # torch quiets itself at the end of its import. A signal in the middle of that left statistics at the exit.
+    logging.getLogger("torch").setLevel(logging.WARNING)
 
 
 class TerminalLines(logging.Formatter):

@@ -167,8 +167,7 @@ class ExportVideo:
             yield
         except (MediaError, OtherFile) as error:
             raise ConfigError(
-                f"{error}. Name the folder of the videos with videos_root=, leave this video out with "
-                f"\"where=video_id != '{self.video_id}'\", or give frames=none"
+                f"{error}. Or leave this video out with \"where=video_id != '{self.video_id}'\", or give frames=none"
             ) from error
 
     def _rows(self, start: int, end: int) -> Iterator[MaskRow]:

@@ -94,7 +94,7 @@ class Clip:
         for row in self.tracks.to_pylist():
             if row["object_id"] == object_id:
                 return Track(row, self.size_hw, self._rows, self._cut_out)
-        raise NotInJob(f"video {self.video_id!r} has no object {object_id}; it has {_listed(self.object_ids)}")
+        raise NotInJob(f"video {self.video_id!r} has no object {object_id!r}; it has {_listed(self.object_ids)}")
 
     def check_objects(self, object_ids: Sequence[int]) -> None:
         """Raises `NotInJob` for an object that there is not, or that failed."""

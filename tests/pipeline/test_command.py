@@ -100,9 +100,11 @@ def test_names_in_any_alphabet_break_no_command(monkeypatch: pytest.MonkeyPatch,
     logging.getLogger("pipeline.tests").warning("video %r", "☃")
 
 
-def test_the_client_of_s3_does_not_say_where_it_found_its_credentials() -> None:
+def test_what_libraries_say_of_themselves_is_not_in_the_log_of_a_command() -> None:
+    logging.getLogger("torch").setLevel(logging.NOTSET)  # as before its import
     set_up_logging()
     assert not logging.getLogger("aiobotocore.credentials").isEnabledFor(logging.INFO)
+    assert logging.getLogger("torch").level == logging.WARNING
 
 
 def test_a_uri_is_no_local_place() -> None:

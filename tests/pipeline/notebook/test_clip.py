@@ -107,6 +107,8 @@ def test_what_is_not_there_is_named_with_what_is(job: tables.JobTables) -> None:
             clip.frame(wrong)
     with pytest.raises(KeyError, match="no object 7; it has 0"):
         clip.track(7)
+    with pytest.raises(KeyError, match="no object '0'; it has 0"):
+        clip.track("0")  # type: ignore[arg-type]
     with pytest.raises(KeyError, match="no object 7; it has 0"):
         clip.frame(4, object_ids=[7])
     with pytest.raises(KeyError, match="no mask of object 7 on frame 0; there it has 3"):
