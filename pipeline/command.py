@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -167,9 +168,13 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
         for part in above:
             group = group.setdefault(part, {})
         group[name] = text
+    known = {field.alias or name for name, field in kind.model_fields.items()}
     for name, field in kind.model_fields.items():
         key = field.alias or name
         if field.is_required() and values.get(key) in (None, ""):
+            strange = [str(name) for name in values if name not in known]
+            if meant := get_close_matches(key, strange, n=1):
+                raise ConfigError(f"unknown key {meant[0]}=: did you mean {key}=?")
             told = (field.description or "").rstrip(".")
             raise ConfigError(f"{key}= is missing: give {told[:1].lower()}{told[1:]}")
     return checked(kind, values)

@@ -5,6 +5,7 @@ Videos go through one group at a time, so that memory holds the masks of one gro
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
+from pipeline.pages.page import check_installed
 from pipeline.pages.save import save_file, save_page
 from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.comparison import AS_GOOD, TRACKS, compare_video, sorted_worst_first
@@ -30,7 +32,8 @@ from pipeline.quality.conventions import SENTENCES
 from pipeline.quality.masks import check_masks
 from pipeline.quality.series import track_series
 from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, TableMasks, is_read_directly, named, open_masks
-from pipeline.text import counted, one_line, say
+from pipeline.storage.destinations import check_folder
+from pipeline.text import ProgressLine, counted, one_line, say
 
 if TYPE_CHECKING:
     from pipeline.pages.pair_cards import PairCard
@@ -94,6 +97,9 @@ class _Found:
 
 def run(arguments: CompareArguments) -> ExitCode:
     """Compare, write and tell."""
+    if arguments.to:
+        check_installed()
+        check_folder(arguments.to, arguments.storage_options)
     a = OutputMasks("a", arguments.a, arguments.storage_options)
     b = OutputMasks("b", arguments.b, arguments.storage_options)
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
@@ -161,23 +167,26 @@ def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth:
         )
     rules = arguments.rules()
     found = _Found(only_a=sorted(ids_a - ids_b), only_b=sorted(ids_b - ids_a))
-    for group in a.groups():
-        here = [video_id for video_id in group if video_id in ids_a and video_id in ids_b]
-        if not here:
-            continue
-        masks_a, masks_b, true = a.read(here), b.read(here), truth.read(here) if truth is not None else {}
-        for video_id in here:
-            trio = masks_a[video_id], masks_b[video_id], true.get(video_id)
-            try:
-                difference = compare_video(*trio, arguments.match, rules)
-            except ValueError:
-                for masks, source in zip(trio, (a, b, truth), strict=True):
-                    if masks is not None and source is not None:
-                        check_masks(masks, source.side)
-                raise
-            found.parts.append(pa.Table.from_pylist(difference.rows, TRACKS))
-            found.num_videos += 1
-            found.num_unpaired += difference.num_unpaired
+    both = ids_a & ids_b
+    with contextlib.closing(ProgressLine(len(both), "video")) as line:
+        for group in a.groups():
+            here = [video_id for video_id in group if video_id in both]
+            if not here:
+                continue
+            masks_a, masks_b, true = a.read(here), b.read(here), truth.read(here) if truth is not None else {}
+            for video_id in here:
+                trio = masks_a[video_id], masks_b[video_id], true.get(video_id)
+                try:
+                    difference = compare_video(*trio, arguments.match, rules)
+                except ValueError:
+                    for masks, source in zip(trio, (a, b, truth), strict=True):
+                        if masks is not None and source is not None:
+                            check_masks(masks, source.side)
+                    raise
+                found.parts.append(pa.Table.from_pylist(difference.rows, TRACKS))
+                found.num_videos += 1
+                found.num_unpaired += difference.num_unpaired
+                line.advance(1)
     return found
 
 

@@ -36,7 +36,10 @@ class NotInJob(KeyError):
 
 
 class UnusableStore(ValueError):
-    """The store of `output=` is unknown, or cannot refuse a second driver where the job does not rule one out."""
+    """The place of `output=` can hold no job: nothing serves its scheme, it is a file, or its store is unsafe.
+
+    A store is unsafe if it cannot refuse a second driver, and the job does not rule one out.
+    """
 
 
 class InputError(Exception):
@@ -53,6 +56,10 @@ class TableChanged(InputError):
         super().__init__(
             f"{redact_uri(file)}: was changed while the job ran ({reason}); the same command labels the video again"
         )
+
+
+class OtherFile(ValueError):
+    """The file at a video's place is not the one that was labeled."""
 
 
 class UnknownScheme(ValueError):

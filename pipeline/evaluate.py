@@ -24,6 +24,7 @@ from pipeline.config.job_config import OptionalPlace, Place, ProcessesConfig
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
+from pipeline.pages.page import check_installed
 from pipeline.pages.save import save_file, save_page
 from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.conventions import SENTENCES
@@ -33,7 +34,8 @@ from pipeline.quality.scoring import Scored, Scorer, ScoringJob, ScoringTask, sc
 from pipeline.quality.series import track_series
 from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, is_read_directly, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
-from pipeline.text import counted, say
+from pipeline.storage.destinations import check_folder
+from pipeline.text import ProgressLine, counted, say
 
 if TYPE_CHECKING:
     from pipeline.pages.pair_cards import PairCard
@@ -84,6 +86,9 @@ Exit codes:
 
 def run(arguments: EvaluateArguments) -> ExitCode:
     """Score, write and tell."""
+    if arguments.to:
+        check_installed()
+        check_folder(arguments.to, arguments.storage_options)
     output = OutputMasks("output", arguments.output, arguments.storage_options)
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
         truth_uri = _truth(arguments, output, Path(folder))
@@ -103,9 +108,11 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
     wanted, missing = _wanted(arguments, output, truth)
     counts = missing if arguments.missing == "empty" else ()
     found = Scored(hota=Hota() if arguments.hota else None)
-    with _scorers(arguments, job) as scorers:
+    total = len(wanted) - len(missing) + len(counts)
+    with _scorers(arguments, job) as scorers, contextlib.closing(ProgressLine(total, "video")) as progress:
         for part in scorers(scoring_tasks(output, wanted, counts)):
             found.add(part)
+            progress.advance(part.num_videos)
     objects = found.objects()
     summary = summarize(objects, found.hota.result() if found.hota else None)
     notes = list(_notes(found, objects, missing if arguments.missing == "skip" else ()))

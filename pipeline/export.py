@@ -21,6 +21,7 @@ from pipeline.formats.plan import Task
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
 from pipeline.formats.selection import Content, Selection
 from pipeline.packages import leave_current_folder
+from pipeline.storage.destinations import check_folder
 from pipeline.tables import JobTables
 from pipeline.text import counted, say
 
@@ -104,7 +105,9 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
         return kind.model_validate({name: getattr(arguments, name) for name in kind.model_fields})
 
     options = arguments.to_storage_options
-    folder = folder_of(arguments.to, arguments.storage_options if options is None else options, arguments.spool_dir)
+    options = arguments.storage_options if options is None else options
+    check_folder(arguments.to, options)
+    folder = folder_of(arguments.to, options, arguments.spool_dir)
     job = ExportJob(
         output=arguments.output,
         storage_options=arguments.storage_options,

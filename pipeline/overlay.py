@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
 from pydantic import Field, ValidationInfo, field_validator
-from tqdm import tqdm
 
 from model import MediaError
 from pipeline import tables
@@ -30,9 +29,10 @@ from pipeline.packages import leave_current_folder
 from pipeline.records import Status
 from pipeline.redact import redact_uri
 from pipeline.storage.atomic_files import spool_errors
+from pipeline.storage.destinations import check_folder
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
 from pipeline.storage.uris import local_path
-from pipeline.text import complain, counted, say
+from pipeline.text import ProgressLine, complain, counted, say
 
 if TYPE_CHECKING:
     from pipeline.notebook.film import Pace
@@ -242,6 +242,7 @@ def _other_job(arguments: OverlayArguments) -> tables.JobTables | None:
 def run(arguments: OverlayArguments) -> ExitCode:
     """Draw what is asked for and say how much that was."""
     started = time.monotonic()
+    check_folder(arguments.to, _target(arguments).storage_options)
     tasks, left_out = _plan(arguments)
     if not tasks:
         why = f" ({', '.join(f'{count} {reason}' for reason, count in left_out.items())})" if left_out else ""
@@ -251,11 +252,14 @@ def run(arguments: OverlayArguments) -> ExitCode:
     faults = num_made = num_kept = 0
     with contextlib.ExitStack() as stack:
         done = _painters(arguments, stack)(tasks)
-        for drawn in tqdm(done, total=len(tasks), unit=" videos", disable=None, leave=False):
+        line = stack.enter_context(contextlib.closing(ProgressLine(len(tasks), "video")))
+        for drawn in done:
             num_made, num_kept = num_made + drawn.num_made, num_kept + drawn.num_kept
             if drawn.fault:
                 faults += 1
+                line.clear()
                 complain(f"{drawn.video_id!r} is not drawn: {drawn.fault}")
+            line.advance(1)
     storage = _target(arguments)
     storage.clear_temporary()
     if storage.is_local:

@@ -22,6 +22,7 @@ from pipeline.formats.label_videos import LabelVideos
 from pipeline.formats.labels import FORMATS, read_labels
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact, redact_uri
+from pipeline.storage.destinations import check_file
 from pipeline.text import counted, say
 
 
@@ -150,6 +151,7 @@ def run(arguments: PromptsArguments) -> ExitCode:
         arguments.first_frame or 0,
         arguments.unknown_videos,
     )
+    check_file(arguments.to, "prompts.parquet", options)
     labels = read_labels(arguments.source, arguments.format, read_options)
     videos = LabelVideos(arguments.videos, options, arguments.check_videos)
     with tempfile.TemporaryDirectory(prefix="maskmill-prompts-", dir=arguments.spool_dir) as folder:

@@ -17,8 +17,9 @@ from pipeline.config.job_config import OptionalPlace, Place
 from pipeline.packages import leave_current_folder
 from pipeline.pages.job_page import PageOptions, job_page
 from pipeline.pages.page import check_installed
-from pipeline.pages.save import check_place, save_page
+from pipeline.pages.save import save_page
 from pipeline.redact import redact_uri
+from pipeline.storage.destinations import check_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import say
 
@@ -60,7 +61,7 @@ def run(arguments: ReportArguments) -> ExitCode:
     """Write the page and say where it is."""
     started = time.monotonic()
     check_installed()
-    check_place(arguments.to)
+    check_file(arguments.to, "report.html", arguments.storage_options)
     storage = JobStorage(arguments.output, arguments.storage_options)
     options = PageOptions(arguments.top, arguments.price_per_hour, arguments.videos_root, arguments.pictures)
     size = save_page(arguments.to, job_page(storage, options), arguments.storage_options)

@@ -59,12 +59,13 @@ def say_at_once(line: str) -> None:
 class ProgressLine:
     """How far a command is: `12 of 50 videos · 0:31 left`. On a terminal one line is rewritten each second.
 
-    Elsewhere a line is written every 10 seconds. `num_done` were done before the command began.
+    Elsewhere a line is written every 10 seconds. `num_done` were done before the command began. Without a total, as
+    for a file that is read to its end, the line says how many are done.
     """
 
     def __init__(
         self,
-        total: int,
+        total: int | None,
         noun: str,
         num_done: int = 0,
         stream: TextIO | None = None,
@@ -86,16 +87,26 @@ class ProgressLine:
             self._next_line = now + (1.0 if self._is_terminal else 10.0)
             self._write(now)
 
+    def clear(self) -> None:
+        """Take the line off a terminal, so that a message can stand in its place."""
+        if self._is_terminal:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+
     def close(self) -> None:
         """End the line on a terminal."""
         if self._is_terminal and self._clock() - self._began >= 1.0:
             print(file=self._stream)
 
-    def _write(self, now: float) -> None:
+    def _words(self, now: float) -> str:
+        if self._total is None:
+            return counted(self._num_done, self._noun)
         new = self._num_done - self._num_before
         left = int((now - self._began) / new * (self._total - self._num_done)) if new else None
         time_left = "" if left is None else f" · {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
-        line = printable(f"{self._num_done} of {counted(self._total, self._noun)}{time_left}", self._stream)
+        return f"{self._num_done} of {counted(self._total, self._noun)}{time_left}"
+
+    def _write(self, now: float) -> None:
+        line = printable(self._words(now), self._stream)
         with contextlib.suppress(OSError):
             if self._is_terminal:
                 print(f"\r\x1b[K{line}", end="", file=self._stream, flush=True)

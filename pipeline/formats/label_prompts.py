@@ -6,6 +6,7 @@ known which of them are chosen. The table is written at the end, whole.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ from pipeline.formats.object_numbers import ids_of_labels, ids_of_objects
 from pipeline.formats.prompt_values import prompt_values
 from pipeline.inputs.write import prompts_table, write_tables
 from pipeline.storage.uris import StorageOptions
-from pipeline.text import counted
+from pipeline.text import ProgressLine, counted
 
 _FURTHER = ("pts_seconds", "video_key", "object_key", "score", "source")
 
@@ -80,13 +81,15 @@ def write_prompts(labels: Iterable[Label], videos: LabelVideos, wishes: Wishes, 
     account = Account()
     spool = LabelSpool(to.folder)
     seen_categories: set[str] = set()
-    for label in labels:
-        account.num_read += label.object_key is not None or label.shape is not None
-        if label.category is not None:
-            seen_categories.add(label.category)
-        taken = _taken(label, videos, wishes, account)
-        if taken is not None:
-            spool.add(taken)
+    with contextlib.closing(ProgressLine(None, "label")) as line:
+        for label in labels:
+            line.advance(1)
+            account.num_read += label.object_key is not None or label.shape is not None
+            if label.category is not None:
+                seen_categories.add(label.category)
+            taken = _taken(label, videos, wishes, account)
+            if taken is not None:
+                spool.add(taken)
     columns = spool.finish()
     _check_categories(wishes.categories, seen_categories)
     _check_any_left(account, len(spool))

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from model import MediaError
 from pipeline.arrays import Float64Array, Int64Array, UInt8Array
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError, OtherFile, StorageError
 from pipeline.formats.losses import Losses, LostMask
 from pipeline.formats.overlap import UInt16Array, paint
 from pipeline.formats.plan import PlannedTrack, PlannedVideo
@@ -161,8 +161,6 @@ class ExportVideo:
     @contextmanager
     def _file_errors(self) -> Iterator[None]:
         """Have an error of the video's file say what can be done about it."""
-        from pipeline.notebook.source_frames import OtherFile
-
         try:
             yield
         except (MediaError, OtherFile) as error:

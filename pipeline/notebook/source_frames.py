@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from model import Media, MediaError
 from pipeline.arrays import UInt8Array
+from pipeline.errors import OtherFile
 from pipeline.records import FramePosition, VideoSource, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.faults import http_status
@@ -25,10 +26,6 @@ from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
 
 _SAME_SECONDS = 1e-3
-
-
-class OtherFile(ValueError):
-    """The file is not the one that was labeled."""
 
 
 @dataclass(frozen=True)

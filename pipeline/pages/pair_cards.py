@@ -11,7 +11,7 @@ from PIL import Image
 
 from model import MediaError
 from pipeline.arrays import BoolArray, Float64Array, UInt8Array
-from pipeline.errors import StorageError
+from pipeline.errors import OtherFile, StorageError
 from pipeline.masks.overlay import outline
 from pipeline.masks.rle import decode_rle
 from pipeline.notebook.clip import Clip
@@ -70,7 +70,7 @@ class PairDealer:
         except StorageError as error:
             self._num_failures += 1
             reason: Exception = error
-        except (MediaError, ValueError, KeyError) as error:  # OtherFile is a ValueError
+        except (MediaError, OtherFile, ValueError, KeyError) as error:
             reason = error
         return Strip(why_empty=f"No picture: {redact(str(reason.args[0] if reason.args else reason))}")
 

@@ -7,15 +7,10 @@ from pathlib import Path
 from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import replace_file
+from pipeline.storage.destinations import check_file
 from pipeline.storage.faults import is_from_storage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
-
-
-def check_place(to: str) -> None:
-    """Raises `ConfigError` if `to` is no name of a file, before a page is made for nothing."""
-    if to.endswith("/") or (is_local(to) and Path(local_path(to)).is_dir()):
-        raise ConfigError(f"to={redact_uri(to)} is a folder: name the file in it, as in to=report.html")
 
 
 def save_page(to: str, html: str, storage_options: StorageOptions | None = None) -> int:
@@ -30,7 +25,7 @@ def save_page(to: str, html: str, storage_options: StorageOptions | None = None)
 
 def save_file(to: str, data: bytes, storage_options: StorageOptions | None = None) -> int:
     """Write a file, as a table beside a page. Returns and raises as `save_page`."""
-    check_place(to)
+    check_file(to, "report.html", storage_options)
     try:
         Backoff().run(f"writing to={redact_uri(to)}", lambda: _write(to, data, storage_options))
     except StorageError:

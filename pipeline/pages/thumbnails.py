@@ -19,7 +19,7 @@ from pycocotools import mask as coco
 
 from model import MediaError
 from pipeline.arrays import BoolArray, Float64Array, UInt8Array
-from pipeline.errors import StorageError, describe
+from pipeline.errors import OtherFile, StorageError, describe
 from pipeline.masks.overlay import color_of, outline
 from pipeline.redact import redact
 from pipeline.storage.faults import is_from_storage
@@ -83,7 +83,7 @@ class StripMaker:
             pictures = tuple(_pictures(clip, object_id, rows, sorted(set(frames)), marked))
             self._bytes_left -= sum(len(picture.uri) for picture in pictures)
             return Strip(pictures)
-        except (MediaError, ValueError, KeyError) as error:  # OtherFile is a ValueError
+        except (MediaError, OtherFile, ValueError, KeyError) as error:
             return Strip(why_empty=f"No picture: {redact(str(error))}")
         except Exception as error:
             if not (isinstance(error, StorageError) or is_from_storage(error)):

@@ -50,9 +50,12 @@ class ScoringArguments(Group):
     @field_validator("videos", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
+        """One or several ids; an id of digits alone is a number on the command line."""
         if value == []:
             raise ValueError("videos=[] names no video: give ids, or leave it out for all")
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        if not isinstance(value, str | int | float | list):
+            return value
+        return tuple(map(str, value if isinstance(value, list) else [value]))
 
     def rules(self) -> Rules:
         """How two sides are held against each other."""

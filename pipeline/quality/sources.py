@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from pipeline import tables
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UnusableStore
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.table_files import table_files
 from pipeline.output.layout import LOG
@@ -64,7 +64,10 @@ class OutputMasks:
         self._masks_of_a_group = masks_of_a_group
         self.name = redact_uri(uri)
         self.side = f"{key}={self.name}"
-        self.job = tables.open(uri, dict(options or {}))
+        try:
+            self.job = tables.open(uri, dict(options or {}))
+        except UnusableStore as error:
+            raise InputError(str(error).replace("output=", f"{key}=", 1)) from error
         videos = self.job.videos().select(["video_id", "segment", "num_masks", "num_frames", "height", "width"])
         videos = videos.filter(pc.field("num_masks") > 0).sort_by([("segment", "ascending"), ("video_id", "ascending")])
         self._videos = videos

@@ -328,6 +328,9 @@ class JobStorage:
                 self._opened = open_filesystem(self.uri, options)
             except ValueError as error:
                 raise UnusableStore(f"output={self}: {redact(str(error))}") from error
+            if self.is_local and Path(self._root).is_file():
+                self._opened = None
+                raise UnusableStore(f"output={self} is a file: give the folder of the job")
         return self._opened
 
     def _run(self, verb: str, path: str, call: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:

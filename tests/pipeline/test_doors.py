@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from pipeline.doors import DOORS, main
+from tests.support.drawn_job import DrawnVideo, write_job
+
+WRITERS = {
+    "overlay": ["output={job}"],
+    "export": ["output={job}", "format=coco"],
+    "evaluate": ["output={job}", "truth={job}"],
+    "compare": ["a={job}", "b={job}"],
+    "report": ["output={job}"],
+    "prompts": ["from={job}"],
+}
+"""The doors that write to `to=`, with the other keys that they need."""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_job(tmp_path_factory.mktemp("doors"), (DrawnVideo("17", {1: "cat"}), DrawnVideo("a", {1: "dog"})))[0]
+
+
+def refusal(name: str, words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a door says that refuses, and that it has said nothing else before."""
+    assert main([name, *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
 
 
 def test_help_lists_all_doors_with_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +61,47 @@ def test_an_unknown_door_is_refused_with_the_nearest_one(capsys: pytest.CaptureF
     assert main(["exprot", "output=a"]) == 2
     assert "no command 'exprot'" in (told := capsys.readouterr().err)
     assert "did you mean export?" in told
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    name: str, job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("here already")
+    place = tmp_path if name in ("report", "prompts") else tmp_path / "file"
+    words = [word.format(job=job) for word in WRITERS[name]]
+    said = refusal(name, [*words, f"to={place}"], capsys)
+    assert f"to={place}" in said
+    assert ("is a folder" if place == tmp_path else "is a file") in said
+    said = refusal(name, [*words, "to=nosuch://place"], capsys)
+    assert said.count("to=nosuch://place") == len(said.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["overlay", "export", "evaluate", "compare", "report", "status", "compact"])
+def test_a_file_is_no_output(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no job")
+    words = [word.format(job=tmp_path / "file") for word in WRITERS.get(name, ["output={job}"])]
+    to = [f"to={tmp_path / 'to'}"] if name in WRITERS else []
+    key = words[0].partition("=")[0]
+    assert f"{key}={tmp_path / 'file'} is a file: give the folder of the job" in refusal(name, [*words, *to], capsys)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_misspelled_key_that_is_needed_is_named(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    key, _, value = WRITERS[name][0].partition("=")
+    wrong = {"output": "outptu", "a": "aa", "from": "form"}[key]
+    said = refusal(name, [f"{wrong}={value}", *WRITERS[name][1:], "to=x"], capsys)
+    assert f"unknown key {wrong}=" in said
+    assert f"did you mean {key}=?" in said
+
+
+@pytest.mark.parametrize("name", ["export", "evaluate", "compare"])
+@pytest.mark.parametrize("videos", ["17", "[17,a]"])
+def test_an_id_of_digits_names_a_video(
+    name: str, videos: str, job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.format(job=job) for word in WRITERS[name]]
+    to = [f"to={tmp_path / 'to'}"] if name == "export" else []
+    assert main([name, *words, *to, f"videos={videos}"]) == 0
+    assert ("1 video" if videos == "17" else "2 videos") in capsys.readouterr().out

@@ -16,6 +16,7 @@ from PIL import Image
 from pipeline.evaluate import door
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
+from tests.support.full_disk import full_disk
 from tests.support.masks import Drawn, write_output, write_table
 from tests.support.s3_server import S3Server
 
@@ -279,13 +280,14 @@ def test_objects_that_the_output_lacks_count_as_never_found(
     assert "lost     1 object of the truth that the output lacks: counted as never found" in capsys.readouterr().out
 
 
-def test_a_place_that_cannot_be_written_is_told_in_a_line(
+def test_a_full_disk_is_told_in_a_line_and_leaves_no_half_file(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "file").write_text("")
-    words = [f"output={folders[0]}", f"truth={folders[1]}", f"to={tmp_path / 'file'}", "pictures=false"]
-    assert door(words) == 1
+    words = [f"output={folders[0]}", f"truth={folders[1]}", f"to={tmp_path / 'to'}", "pictures=false"]
+    with full_disk(room_bytes=80):
+        assert door(words) == 1
     assert "objects.parquet was refused: " in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_a_tree_of_palette_pictures_is_a_truth(folders: tuple[str, str], tmp_path: Path) -> None:

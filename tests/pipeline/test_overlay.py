@@ -185,14 +185,6 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(
     assert [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_a_place_that_cannot_be_written_is_named(
-    filmed: Filmed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    assert door([f"output={filmed.uri}", f"to={tmp_path / 'file'}", "videos=clip-1"]) == 1
-    assert f"{tmp_path / 'file'}/clip-1.mp4 was refused" in capsys.readouterr().err
-
-
 def test_a_painter_can_be_made_in_another_process(filmed: Filmed, tmp_path: Path) -> None:
     arguments = OverlayArguments(output=filmed.uri, to=str(tmp_path / "to"))
     make = pickle.loads(pickle.dumps(partial(_make_painter, arguments)))

@@ -15,9 +15,10 @@ from PIL import Image
 
 from model import MediaError
 from pipeline import tables
+from pipeline.errors import OtherFile
 from pipeline.masks.overlay import color_of
 from pipeline.notebook.film import Pace, film
-from pipeline.notebook.source_frames import OtherFile, SourceFile
+from pipeline.notebook.source_frames import SourceFile
 from pipeline.records import FramePosition
 from tests.pipeline.notebook.conftest import Filmed
 from tests.support.drawn_job import USUAL, write_job

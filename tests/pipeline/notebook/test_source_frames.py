@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.notebook.source_frames import OtherFile, SourceFile
+from pipeline.errors import OtherFile
+from pipeline.notebook.source_frames import SourceFile
 from pipeline.records import FramePosition
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
