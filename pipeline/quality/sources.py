@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from pipeline import tables
-from pipeline.errors import InputError, UnusableStore
+from pipeline.errors import InputError, StorageError, UnusableStore
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.table_files import table_files
 from pipeline.output.layout import LOG
@@ -29,6 +29,7 @@ TRUTH = "truth.parquet"
 
 _MASKS_OF_A_GROUP = 30_000
 _NAMED = 3
+_READS = 5
 
 
 class MaskSource(Protocol):
@@ -102,9 +103,21 @@ class OutputMasks:
 
     def read(self, video_ids: Sequence[str]) -> dict[str, VideoMasks]:
         """See `MaskSource`."""
-        rows = self.job.masks(video_ids, columns=ROWS.names).to_table()
+        rows = self._rows(video_ids)
         videos = by_video(as_rows(rows, "rle", self.side), self.side)
         return {video.video_id: self._with_all_frames(video) for video in videos}
+
+    def _rows(self, video_ids: Sequence[str]) -> pa.Table:
+        """Rows of these videos. One thread reads them, because buffers of several stay in memory group after group."""
+        for _ in range(_READS):
+            try:
+                rows = self.job.masks(video_ids, columns=ROWS.names).scanner(use_threads=False).to_table()
+            except FileNotFoundError:  # a running job, or a compaction, has replaced the segment
+                self.job.refresh()
+            else:
+                pa.default_memory_pool().release_unused()
+                return rows
+        raise StorageError(f"{self.side}: segments vanish while they are read. Try again.")
 
     def _with_all_frames(self, video: VideoMasks) -> VideoMasks:
         """Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them."""
@@ -155,7 +168,12 @@ class TableMasks:
         schema = self._dataset.schema
         present = [name for name in ROWS.names if name in schema.names and name != "rle"]
         where = self._is_one_of(video_ids)
-        rows = self._dataset.to_table(columns=[*present, self._rle], filter=where)
+        # Threads and read-ahead would keep buffers of the whole file in memory, not of this group alone.
+        scanner = self._dataset.scanner(
+            columns=[*present, self._rle], filter=where, use_threads=False, batch_readahead=1, fragment_readahead=1
+        )
+        rows = scanner.to_table()
+        pa.default_memory_pool().release_unused()
         return {video.video_id: video for video in by_video(as_rows(rows, self._rle, self.side), self.side)}
 
     def _is_one_of(self, video_ids: Sequence[str]) -> ds.Expression:
@@ -216,11 +234,16 @@ def _is_output(uri: str, options: StorageOptions | None) -> bool:
     return bool(filesystem.exists(f"{str(path).rstrip('/')}/{LOG}"))
 
 
+def _in_pieces() -> ds.ParquetFileFormat:
+    """Parquet read a row group at a time. By default a scan holds the bytes of a whole file."""
+    return ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False))
+
+
 def _dataset(key: str, uri: str, options: StorageOptions | None) -> ds.Dataset:
     files = table_files(key, uri, options).files
     filesystem, _ = open_filesystem(files[0], options)
     paths = [str(open_filesystem(file, options)[1]) for file in files]
     try:
-        return ds.dataset(paths, format="parquet", filesystem=pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)))
+        return ds.dataset(paths, format=_in_pieces(), filesystem=pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)))
     except pa.ArrowInvalid as error:
         raise InputError(f"{key}: {redact_uri(uri)} is no Parquet file; give format= for other formats") from error
