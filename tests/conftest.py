@@ -38,10 +38,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_torch_thread() -> None:
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> Iterator[None]:
+    """For each test anew: after a test that leaves two, all later ones of its process would take many times longer."""
     import torch
 
+    torch.set_num_threads(1)
+    yield
     torch.set_num_threads(1)
 
 
