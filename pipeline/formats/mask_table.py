@@ -55,12 +55,15 @@ class KnownVideos:
 
 @dataclass(frozen=True)
 class LabelsToRead:
-    """Labels at a URI: their format, the file of images that they name, and the number of the first frame."""
+    """Labels at a URI: their format, the file of images that they name, and the number of the first frame.
+
+    A number of None is the format's own rule.
+    """
 
     uri: str
     format_name: str
     images: str | None = None
-    first_frame: int = 0
+    first_frame: int | None = None
     storage_options: StorageOptions | None = None
 
 
@@ -69,7 +72,7 @@ def write_mask_table(path: Path, source: LabelsToRead, videos: KnownVideos) -> N
 
     Raises `InputError` for labels that are no masks, or that do not say which object or which video they are of.
     """
-    options = ReadOptions(storage_options=source.storage_options, images=source.images)
+    options = ReadOptions(storage_options=source.storage_options, images=source.images, first_frame=source.first_frame)
     labels = read_labels(source.uri, source.format_name, options, key="truth")
     by_stem = videos.ids_by_name()
     rows: list[dict[str, Any]] = []
@@ -82,7 +85,7 @@ def write_mask_table(path: Path, source: LabelsToRead, videos: KnownVideos) -> N
         writer.write_table(pa.Table.from_pylist(rows, MASKS))
 
 
-def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_frame: int) -> dict[str, Any]:
+def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_frame: int | None) -> dict[str, Any]:
     video_id = label.video or videos.default()
     if video_id is None:
         raise InputError(f"{label.place}: the format names no video; give videos=[ID], the video that is meant")
@@ -90,7 +93,6 @@ def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_fr
         video_id = by_stem.get(_stem(video_id), video_id)
     if label.object_key is None and label.shape is not None:
         raise InputError(f"{label.place}: nothing says which object it is on other frames; truth needs ids of objects")
-    index = label.frame_index
     mask = label.mask(videos.sizes.get(video_id))
     if label.shape is not None and mask is None:
         remedy = (
@@ -102,11 +104,21 @@ def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_fr
     return {
         "video_id": video_id,
         "object_id": None if label.object_key is None else str(label.object_key),
-        "frame_index": None if index is None else index - first_frame,
+        "frame_index": _frame_index(label, first_frame or 0),
         "pts_seconds": label.frame.pts_seconds,
         "rle": None if mask is None else mask.rle,
         "category": label.category,
     }
+
+
+def _frame_index(label: Label, first_number: int) -> int | None:
+    """The number of the frame, from 0. Readers of formats with numbers have subtracted that of the first frame."""
+    index = label.frame_index
+    if index is not None and label.frame.index is None:
+        index -= first_number
+    if index is not None and index < 0:
+        raise InputError(f"{label.place}: frame {index}: frames count from 0 here; correct first_frame, or the frame")
+    return index
 
 
 def _stem(name: str) -> str:

@@ -35,8 +35,10 @@ class ScoringArguments(Group):
     images: OptionalPlace = Field(
         default=None, description="The file with the images that a truth of COCO or YouTube-VIS results names."
     )
-    first_frame: Annotated[int, Unit("frames")] = Field(
-        default=0, ge=0, description="The number that a truth of another format gives to the first frame."
+    first_frame: Annotated[int | None, Unit("frames")] = Field(
+        default=None,
+        ge=0,
+        description="The number that a truth of another format gives the first frame; null is the format's own rule.",
     )
     top: Annotated[int, Field(ge=0, le=200)] = Field(default=12, description="How many tracks the page shows.")
     pictures: bool = Field(default=True, description="false leaves pictures out of the page, and opens no video.")

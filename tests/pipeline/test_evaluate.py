@@ -17,7 +17,7 @@ from pipeline.evaluate import door
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
 from tests.support.full_disk import full_disk
-from tests.support.masks import Drawn, write_output, write_table
+from tests.support.masks import Drawn, rle, write_output, write_table
 from tests.support.s3_server import S3Server
 
 SIZE_HW = (60, 80)
@@ -298,6 +298,40 @@ def test_a_tree_of_palette_pictures_is_a_truth(folders: tuple[str, str], tmp_pat
         assert {key: row["j_and_f"] for key, row in rows.items()} == {
             key: row["j_and_f"] for key, row in expected.items()
         }
+
+
+@pytest.fixture
+def mots(tmp_path: Path) -> Path:
+    """The truth as texts of MOTSChallenge, which count frames from 1."""
+    folder = tmp_path / "mots"
+    folder.mkdir()
+    for video_id, masks in truth().items():
+        lines = [
+            f"{frame + 1} {object_id} 1 {SIZE_HW[0]} {SIZE_HW[1]} {rle(mask_HW)['counts']}\n"
+            for object_id, masks_THW in masks.items()
+            for frame, mask_HW in enumerate(masks_THW)
+            if mask_HW.any()
+        ]
+        (folder / f"{video_id}.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.mark.parametrize("words", [[], ["first_frame=1"]])
+def test_frames_of_a_truth_that_count_from_1_are_shifted_once(
+    words: list[str], folders: tuple[str, str], mots: Path, tmp_path: Path
+) -> None:
+    expected, _ = evaluate(folders, tmp_path / "table")
+    rows, _ = evaluate((folders[0], str(mots)), tmp_path / "to", "format=mots", *words)
+    for key in (("late", "1"), ("late", "2")):  # a frame without a line, as others have, is not annotated in MOTS
+        assert rows[key]["j_and_f"] == expected[key]["j_and_f"]
+
+
+def test_a_frame_before_the_first_one_is_refused(
+    folders: tuple[str, str], mots: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door([f"output={folders[0]}", f"truth={mots}", "format=mots", "first_frame=2"]) == 2
+    said = capsys.readouterr().err
+    assert "gaps.txt, line 1: frame -1: frames count from 0 here; correct first_frame" in said
 
 
 def test_labels_that_are_no_masks_are_refused_with_their_place(
