@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from pipeline.config.fields import Group, group_of, keys
-from pipeline.config.job_config import Place
 from pipeline.config.key_help import describe_key
+from pipeline.config.kinds import Place
 from pipeline.config.mistakes import checked
 from pipeline.errors import ClusterDown, ConfigError, InputError, NewerVersion, StorageError, UnusableStore
 from pipeline.redact import redact

@@ -22,7 +22,8 @@ from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.commits.compaction import Mergers, OneMerger, compact
-from pipeline.config.job_config import OptionalLocalPlace, ProcessesConfig
+from pipeline.config.cluster_config import ProcessesConfig
+from pipeline.config.kinds import OptionalLocalPlace
 from pipeline.packages import leave_current_folder
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, say

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from pipeline.command import ExitCode, describe_arguments, main
 from pipeline.config.fields import Group
-from pipeline.config.job_config import OptionalPlace, Place
+from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.config.job_config import OptionalPlace, Place, ProcessesConfig
+from pipeline.config.cluster_config import ProcessesConfig
+from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder

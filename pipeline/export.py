@@ -12,9 +12,10 @@ from typing import Any, cast
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, explain, main
+from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Group, keys
-from pipeline.config.job_config import OptionalLocalPlace, Place, ProcessesConfig
 from pipeline.config.key_help import describe_key
+from pipeline.config.kinds import OptionalLocalPlace, Place
 from pipeline.errors import ConfigError
 from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
 from pipeline.formats.plan import Task

@@ -20,8 +20,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from model import MediaError
 from pipeline import tables
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Unit
-from pipeline.config.job_config import Frames, OptionalLocalPlace, OptionalPlace, Place, ProcessesConfig
+from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalPlace, Place
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
 from pipeline.formats.selection import OptionalCondition

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from pipeline.command import ExitCode, describe_arguments, main
 from pipeline.config.columns_config import BoxFormat, OptionalColumn
 from pipeline.config.fields import AsTyped, Group
-from pipeline.config.job_config import OptionalLocalPlace, OptionalPlace, Place
+from pipeline.config.kinds import OptionalLocalPlace, OptionalPlace, Place
 from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.label import ReadOptions
 from pipeline.formats.label_prompts import Account, Destination, Wishes, write_prompts

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.config.job_config import OptionalPlace, Place
+from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.packages import leave_current_folder
 from pipeline.pages.job_page import PageOptions, job_page
 from pipeline.pages.page import check_installed

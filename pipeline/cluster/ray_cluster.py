@@ -16,7 +16,7 @@ import ray
 import ray._private.ray_constants as ray_constants
 import ray._private.state as ray_state
 
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.errors import ClusterDown, ConfigError, StoppedAtStart, describe
 from pipeline.packages import PACKAGES, ROOT
 from pipeline.text import counted

@@ -19,7 +19,7 @@ from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported, Wor
 from pipeline.cluster.ray_cluster import Room, connect, nodes
 from pipeline.cluster.ray_losses import Doubts, failure_of
 from pipeline.cluster.ray_metrics import RayMetrics
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.errors import ConfigError, describe
 from pipeline.packages import foreign_folders
 from pipeline.records import WorkItem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ray
 
 from pipeline.cluster.ray_cluster import connect, nodes
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 
 
 def has_gpus(cluster: ClusterConfig) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from pipeline.cluster.ray_pool import RayPool
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.output.merge import Merged, Merger, MergeTask
 from pipeline.storage.job_storage import JobStorage
 

@@ -15,7 +15,7 @@ from ray import cloudpickle, exceptions
 
 from pipeline.cluster.actor import ActorWorker
 from pipeline.cluster.ray_cluster import Room, connect
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.errors import ClusterDown, describe
 from pipeline.packages import foreign_folders
 

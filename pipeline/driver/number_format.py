@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.commits.job_record import JobRecord
-from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
+from pipeline.config.cluster_config import ClusterConfig
+from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.errors import ConfigError
 
 _log = logging.getLogger(__name__)

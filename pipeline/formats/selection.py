@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from pipeline.config.fields import AsTyped, Group
-from pipeline.config.job_config import OptionalPlace, Pixels
+from pipeline.config.kinds import OptionalPlace, Pixels
 
 OptionalCondition = Annotated[str | None, AsTyped("a condition")]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from pipeline.config.fields import Group, Unit
-from pipeline.config.job_config import OptionalLocalPlace, OptionalPlace
+from pipeline.config.kinds import OptionalLocalPlace, OptionalPlace
 from pipeline.quality.alignment import FrameMatch, ObjectMatch
 from pipeline.quality.conventions import Convention
 from pipeline.quality.evaluation import Prompted, Rules

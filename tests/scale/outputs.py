@@ -30,7 +30,7 @@ from pipeline.cluster.ray_mergers import RayMergers
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.compaction import Sizes, compact
 from pipeline.commits.log import CommitLog
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.output.digest import digest_of
 from pipeline.output.layout import new_segment_name
 from pipeline.output.schema import MASKS

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config.fields import Group
-from pipeline.config.job_config import OptionalPlace
+from pipeline.config.kinds import OptionalPlace
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import file_name, write_frames
 from pipeline.formats.json_files import json_array

@@ -20,7 +20,7 @@ import ray.util
 
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.cluster.ray_executor import RayExecutor
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
 from pipeline.errors import ConfigError

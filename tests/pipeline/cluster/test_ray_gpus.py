@@ -20,7 +20,7 @@ from pipeline import tables
 from pipeline.cluster.executor import Event, Ready
 from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.cluster.ray_gpus import has_gpus
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.clock import Pace
 from pipeline.driver.executors import open_executor

@@ -14,7 +14,7 @@ from pipeline.cluster.ray_cluster import connect
 from pipeline.cluster.ray_mergers import RayMergers
 from pipeline.commits.compaction import Sizes, compact, plan_groups
 from pipeline.commits.log import CommitLog
-from pipeline.config.job_config import ClusterConfig
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.export import door
 from pipeline.output.segments import list_segments
 from tests.support.drawn_job import write_job

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.config.compose import GROUPS, composed, group_names, job_config, job_names
 from pipeline.config.fields import Key, defaults, keys
-from pipeline.config.job_config import ClusterConfig, JobConfig, WorkerConfig, from_hydra
+from pipeline.config.job_config import JobConfig, WorkerConfig, from_hydra
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError
 from pipeline.run import help_text

@@ -24,7 +24,8 @@ from pipeline.cluster.executor import Executor
 from pipeline.commits.job_record import read_record
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import Ownership
-from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
+from pipeline.config.cluster_config import ClusterConfig
+from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
 from pipeline.driver.job import Job, check_device, open_job, plan_job

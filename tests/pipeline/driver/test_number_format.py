@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.commits.job_record import config_hash, make_record, write_record
+from pipeline.config.cluster_config import ClusterConfig
 from pipeline.config.compose import job_config
-from pipeline.config.job_config import ClusterConfig, JobConfig, ModelConfig
+from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.driver.executors import worker_settings
 from pipeline.driver.job import open_job
 from pipeline.driver.number_format import Machines, with_numbers

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config.job_config import ClusterConfig, FlushConfig
+from pipeline.config.cluster_config import ClusterConfig
+from pipeline.config.job_config import FlushConfig
 from pipeline.errors import StorageError
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_files import SegmentOrigin
