@@ -82,7 +82,9 @@ class PromptsArguments(Group):
     )
     check_videos: int = Field(default=100, ge=0, description="How many videos are opened for their size and frames.")
     spool_dir: OptionalLocalPlace = Field(
-        default=None, description="A local folder for temporary files, about 200 bytes of each label and its mask."
+        default=None,
+        description="A local folder for temporary files, about 200 bytes of each label and its mask; null is the "
+        "system's own.",
     )
     storage_options: dict[str, Any] = Field(
         default_factory=dict, description="Credentials and endpoints of the store, as in storage_options.anon=true."

@@ -35,7 +35,7 @@ class ReportArguments(JobArguments):
         default=None, description="What an hour of one worker costs (its GPU and its machine), in any currency."
     )
     videos_root: OptionalPlace = Field(
-        default=None, description="The folder or URI below which the videos lie now, if they were moved."
+        default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
     pictures: bool = Field(default=True, description="false leaves the pictures out, and opens no video.")
 

@@ -43,7 +43,7 @@ class ScoringArguments(Group):
     top: Annotated[int, Field(ge=0, le=200)] = Field(default=12, description="How many tracks the page shows.")
     pictures: bool = Field(default=True, description="false leaves pictures out of the page, and opens no video.")
     videos_root: OptionalPlace = Field(
-        default=None, description="The folder or URI below which the videos lie now, if they were moved."
+        default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
     spool_dir: OptionalLocalPlace = Field(
         default=None, description="A local folder for the truth of another format as a table; null is the system's own."
