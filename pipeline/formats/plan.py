@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Int64Array
+from pipeline.arrays import BoolArray, Int64Array
 from pipeline.errors import ConfigError
 from pipeline.formats.selection import Selection, split_of
 from pipeline.output.where import condition
@@ -232,19 +232,36 @@ def _named(row: Mapping[str, Any]) -> str:
 
 def _selected_tracks(tracks: pa.Table, videos: pa.Table, selection: Selection, left_out: LeftOut) -> pa.Table:
     tracks = tracks.filter(pc.is_in(tracks["video_id"], videos["video_id"]))
+    every = tracks
     tracks = left_out.keep(tracks, pc.equal(tracks["status"], "ok"), "tracks that failed")
     if selection.categories is not None:
         wanted = _known_categories(tracks, selection.categories)
         tracks = left_out.keep(tracks, pc.is_in(tracks["category"], wanted), "tracks of other categories")
     if selection.where is not None:
-        is_meant = condition(selection.where, tracks.schema)
-        kept = tracks.append_column("_place", pa.array(np.arange(tracks.num_rows))).filter(is_meant)["_place"]
-        is_kept = np.zeros(tracks.num_rows, bool)
-        is_kept[np.asarray(kept, np.int64)] = True
+        is_kept = _that_meet(selection.where, tracks)
         tracks = left_out.keep(tracks, pa.chunked_array([pa.array(is_kept)]), "tracks that where= leaves out")
+    if selection.whole_videos:
+        is_kept = pc.invert(pc.is_in(tracks["video_id"], _ids_of_bad_tracks(every, selection)))
+        tracks = left_out.keep(tracks, is_kept, "tracks of videos with a track that failed or that where= leaves out")
     if not selection.keep_never_visible:
         tracks = left_out.keep(tracks, pc.greater(tracks["num_visible"], 0), "tracks that are never visible")
     return tracks
+
+
+def _that_meet(where: str, tracks: pa.Table) -> BoolArray:
+    """Which tracks a condition keeps, `[N]`."""
+    numbered = tracks.append_column("_place", pa.array(np.arange(tracks.num_rows)))
+    is_kept = np.zeros(tracks.num_rows, bool)
+    is_kept[np.asarray(numbered.filter(condition(where, tracks.schema))["_place"], np.int64)] = True
+    return is_kept
+
+
+def _ids_of_bad_tracks(tracks: pa.Table, selection: Selection) -> pa.ChunkedArray:
+    """The videos of tracks that failed, and of those of any category that `where=` leaves out."""
+    is_good = pc.equal(tracks["status"], "ok").to_numpy()
+    if selection.where is not None:
+        is_good = is_good & _that_meet(selection.where, tracks)
+    return tracks["video_id"].filter(pa.array(~is_good))
 
 
 def _known_categories(tracks: pa.Table, wanted: tuple[str, ...]) -> pa.Array:

@@ -24,6 +24,11 @@ class Selection(Group):
         description="Which tracks: a condition on columns of the table tracks, those that keep_columns kept too, as in "
         "'where=predicted_iou_mean > 0.8 and visible_share > 0.1'.",
     )
+    whole_videos: bool = Field(
+        default=False,
+        description="true leaves out videos with a track that failed or that where= leaves out: in the images that a "
+        "detector learns from, no object is without its label.",
+    )
     categories: tuple[str, ...] | None = Field(default=None, description="Only tracks of these categories; null: all.")
     keep_never_visible: bool = Field(
         default=False, description="true keeps tracks that are visible on no frame, where the format can say that."

@@ -68,6 +68,23 @@ def test_rows_by_track_and_by_frame_are_those_of_the_job(drawn: DrawnJob, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_whole_videos_are_those_without_a_track_that_failed_or_is_not_meant(tmp_path: Path) -> None:
+    videos = (
+        DrawnVideo("good", {1: "cat", 2: "dog"}),
+        DrawnVideo("failed", {1: "cat"}, failed={2: "no such frame"}),
+        DrawnVideo("hidden", {1: "cat", 2: "dog"}, never_visible=(2,)),
+    )
+    uri, _ = write_job(tmp_path, videos, broken=())
+
+    def chosen(**keys: object) -> list[tuple[str, list[int]]]:
+        plan = make_plan(tables.open(uri), Selection(whole_videos=True, **keys))
+        return [(video.video_id, [track.object_id for track in video.tracks]) for video in plan.each()]
+
+    assert chosen() == [("good", [1, 2]), ("hidden", [1])]
+    assert chosen(where="num_visible > 0") == [("good", [1, 2])]
+    assert chosen(where="num_visible > 0", categories=("cat",)) == [("good", [1])]
+
+
 def test_a_video_that_is_labeled_again_meanwhile_is_not_mixed_with_its_former_masks(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, (DrawnVideo("a", {1: "cat"}), DrawnVideo("b", {1: "cat"})), broken=())
     job = tables.open(uri)
