@@ -23,6 +23,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
+# The same examples in each run, so that a failure comes back and a landing does not depend on luck; a busy machine may
+# take its time. `--hypothesis-profile=default` looks for new examples.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # torch is imported in functions only: one more process hands out the tests, and it needs no torch.
 if TYPE_CHECKING:
