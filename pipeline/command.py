@@ -131,6 +131,19 @@ class JobArguments(Group):
     )
 
 
+class TargetArguments(Group):
+    """The key that each command takes which writes elsewhere than it reads."""
+
+    to_storage_options: dict[str, Any] | None = Field(
+        default=None, description="Credentials and endpoints for to=; null: those of storage_options."
+    )
+
+
+def options_of(own: dict[str, Any] | None, shared: dict[str, Any]) -> dict[str, Any]:
+    """The credentials and endpoints of a place: its own where it has some, `{}` included."""
+    return shared if own is None else own
+
+
 _TOLD = (ConfigError, InputError, FileNotFoundError, NewerVersion, UnusableStore, StorageError, ClusterDown)
 
 Arguments = TypeVar("Arguments", bound=Group)

@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pipeline.command import ExitCode, describe_arguments, main
-from pipeline.config.fields import Group
+from pipeline.command import ExitCode, TargetArguments, describe_arguments, main, options_of
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
@@ -42,7 +41,7 @@ _SHOWN = 10
 _WRITTEN = ("tracks.parquet", "comparison.html")
 
 
-class _Sides(Group):
+class _Sides(TargetArguments):
     """What is compared, and where the result goes."""
 
     a: Place = Field(description="The folder or URI of the first job, the one that was there before.")
@@ -55,6 +54,9 @@ class _Sides(Group):
     )
     storage_options: dict[str, Any] = Field(
         default_factory=dict, description="Credentials and endpoints of their stores, as in storage_options.anon=true."
+    )
+    b_storage_options: dict[str, Any] | None = Field(
+        default=None, description="Credentials and endpoints for b=; null: those of storage_options."
     )
 
 
@@ -99,9 +101,9 @@ def run(arguments: CompareArguments) -> ExitCode:
     """Compare, write and tell."""
     if arguments.to:
         check_installed()
-        check_folder(arguments.to, arguments.storage_options)
+        check_folder(arguments.to, options_of(arguments.to_storage_options, arguments.storage_options))
     a = OutputMasks("a", arguments.a, arguments.storage_options)
-    b = OutputMasks("b", arguments.b, arguments.storage_options)
+    b = OutputMasks("b", arguments.b, options_of(arguments.b_storage_options, arguments.storage_options))
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
         return _run(arguments, a, b, _truth(arguments, a, Path(folder)))
 
@@ -120,8 +122,9 @@ def _run(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: Mas
         cards = _cards(arguments, a, b, tracks)
         figures = ComparisonFigures(a.name, b.name, truth.name if truth else None, tracks, cards, alone, notes)
         page = comparison_page(figures)
-        save_file(posixpath.join(arguments.to, "tracks.parquet"), parquet_bytes(tracks), arguments.storage_options)
-        save_page(posixpath.join(arguments.to, "comparison.html"), page, arguments.storage_options)
+        options = options_of(arguments.to_storage_options, arguments.storage_options)
+        save_file(posixpath.join(arguments.to, "tracks.parquet"), parquet_bytes(tracks), options)
+        save_page(posixpath.join(arguments.to, "comparison.html"), page, options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
 
@@ -142,7 +145,7 @@ def _cards(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, tracks: 
 
 def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> MaskSource | None:
     """The true masks. Labels of other formats become a table in `folder`, because they come in any order."""
-    truth, options = arguments.truth, arguments.storage_options
+    truth, options = arguments.truth, options_of(arguments.truth_storage_options, arguments.storage_options)
     if truth is None:
         return None
     if not is_read_directly(truth, arguments.format, options):

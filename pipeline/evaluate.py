@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main, options_of
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _WRITTEN = ("objects.parquet", "summary.parquet", "evaluation.html")
 
 
-class _Sides(JobArguments):
+class _Sides(TargetArguments, JobArguments):
     """What is scored, against what, and where the scores go."""
 
     truth: Place = Field(
@@ -89,7 +89,7 @@ def run(arguments: EvaluateArguments) -> ExitCode:
     """Score, write and tell."""
     if arguments.to:
         check_installed()
-        check_folder(arguments.to, arguments.storage_options)
+        check_folder(arguments.to, options_of(arguments.to_storage_options, arguments.storage_options))
     output = OutputMasks("output", arguments.output, arguments.storage_options)
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
         truth_uri = _truth(arguments, output, Path(folder))
@@ -98,6 +98,7 @@ def run(arguments: EvaluateArguments) -> ExitCode:
             truth_uri,
             arguments.truth,
             arguments.storage_options,
+            options_of(arguments.truth_storage_options, arguments.storage_options),
             arguments.rules(),
             arguments.hota,
         )
@@ -105,7 +106,7 @@ def run(arguments: EvaluateArguments) -> ExitCode:
 
 
 def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> ExitCode:
-    truth = open_masks("truth", job.truth, job.storage_options, shown=job.shown_truth)
+    truth = open_masks("truth", job.truth, job.truth_options, shown=job.shown_truth)
     wanted, missing = _wanted(arguments, output, truth)
     counts = missing if arguments.missing == "empty" else ()
     found = Scored(hota=Hota() if arguments.hota else None)
@@ -127,16 +128,17 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
         figures = EvaluationFigures(output.name, truth.name, arguments.convention, objects, summary, cards, notes)
         page = evaluation_page(figures)
         tables = {"objects": objects, "summary": summary}
+        options = options_of(arguments.to_storage_options, arguments.storage_options)
         for name, table in tables.items():
-            save_file(posixpath.join(arguments.to, f"{name}.parquet"), parquet_bytes(table), arguments.storage_options)
-        save_page(posixpath.join(arguments.to, "evaluation.html"), page, arguments.storage_options)
+            save_file(posixpath.join(arguments.to, f"{name}.parquet"), parquet_bytes(table), options)
+        save_page(posixpath.join(arguments.to, "evaluation.html"), page, options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
 
 
 def _truth(arguments: EvaluateArguments, output: OutputMasks, folder: Path) -> str:
     """Where the true masks are. Labels of other formats become a table in `folder`, because they come in any order."""
-    truth, options = arguments.truth, arguments.storage_options
+    truth, options = arguments.truth, options_of(arguments.truth_storage_options, arguments.storage_options)
     if is_read_directly(truth, arguments.format, options):
         return truth
     from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table

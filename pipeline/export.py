@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from pipeline.command import ExitCode, JobArguments, describe_arguments, explain, main
+from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, explain, main, options_of
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Group, keys
 from pipeline.config.key_help import describe_key
@@ -27,14 +27,11 @@ from pipeline.tables import JobTables
 from pipeline.text import counted, say
 
 
-class ExportArguments(JobArguments, Selection, Content):
+class ExportArguments(TargetArguments, JobArguments, Selection, Content):
     """The keys of an export, besides those of its format."""
 
     format: str = Field(description="The format; --help lists them.")
     to: Place = Field(description="The folder or URI of the export.")
-    to_storage_options: dict[str, Any] | None = Field(
-        default=None, description="Credentials and endpoints for to=; null: those of storage_options."
-    )
     part_masks: int = Field(
         default=32_768,
         ge=1,
@@ -105,8 +102,7 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     def part(kind: type[Group]) -> Any:
         return kind.model_validate({name: getattr(arguments, name) for name in kind.model_fields})
 
-    options = arguments.to_storage_options
-    options = arguments.storage_options if options is None else options
+    options = options_of(arguments.to_storage_options, arguments.storage_options)
     check_folder(arguments.to, options)
     folder = folder_of(arguments.to, options, arguments.spool_dir)
     job = ExportJob(

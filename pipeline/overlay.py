@@ -19,7 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from model import MediaError
 from pipeline import tables
-from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main, options_of
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Unit
 from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalPlace, Place
@@ -39,13 +39,10 @@ if TYPE_CHECKING:
     from pipeline.notebook.film import Pace
 
 
-class OverlayArguments(JobArguments):
+class OverlayArguments(TargetArguments, JobArguments):
     """The keys of overlays."""
 
     to: Place = Field(description="The folder or URI of the files: {video}.mp4, or {video}/{frame}.png.")
-    to_storage_options: dict[str, Any] | None = Field(
-        default=None, description="Credentials and endpoints for to=; null: those of storage_options."
-    )
     form: Literal["mp4", "png"] = Field(default="mp4", description="A video (H.264) each, or a picture a frame.")
     videos: tuple[str, ...] | None = Field(default=None, description="Ids of the videos; null is all finished ones.")
     objects: tuple[int, ...] | None = Field(default=None, description="Ids of the objects; null is all.")
@@ -229,15 +226,13 @@ def _png(name: str, frame_index: int) -> str:
 
 
 def _target(arguments: OverlayArguments) -> JobStorage:
-    options = arguments.to_storage_options
-    return JobStorage(arguments.to, arguments.storage_options if options is None else options)
+    return JobStorage(arguments.to, options_of(arguments.to_storage_options, arguments.storage_options))
 
 
 def _other_job(arguments: OverlayArguments) -> tables.JobTables | None:
     if arguments.beside is None:
         return None
-    options = arguments.beside_storage_options
-    return tables.open(arguments.beside, arguments.storage_options if options is None else options)
+    return tables.open(arguments.beside, options_of(arguments.beside_storage_options, arguments.storage_options))
 
 
 def run(arguments: OverlayArguments) -> ExitCode:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.command import ExitCode, describe_arguments, main
+from pipeline.command import ExitCode, TargetArguments, describe_arguments, main, options_of
 from pipeline.config.columns_config import BoxFormat, OptionalColumn
 from pipeline.config.fields import AsTyped, Group
 from pipeline.config.kinds import OptionalLocalPlace, OptionalPlace, Place
@@ -39,7 +39,7 @@ class LabelColumnsConfig(Group):
     mask_rle: OptionalColumn = Field(default=None, description="The column of masks, as COCO run lengths.")
 
 
-class PromptsArguments(Group):
+class PromptsArguments(TargetArguments):
     """The keys of an import."""
 
     source: Place = Field(alias="from", description="The file or folder of labels.")
@@ -153,12 +153,13 @@ def run(arguments: PromptsArguments) -> ExitCode:
         arguments.first_frame or 0,
         arguments.unknown_videos,
     )
-    check_file(arguments.to, "prompts.parquet", options)
+    to_options = options_of(arguments.to_storage_options, options)
+    check_file(arguments.to, "prompts.parquet", to_options)
     labels = read_labels(arguments.source, arguments.format, read_options)
     videos = LabelVideos(arguments.videos, options, arguments.check_videos)
     with tempfile.TemporaryDirectory(prefix="maskmill-prompts-", dir=arguments.spool_dir) as folder:
         try:
-            account = write_prompts(labels, videos, wishes, Destination(arguments.to, options, Path(folder)))
+            account = write_prompts(labels, videos, wishes, Destination(arguments.to, to_options, Path(folder)))
         except ValueError as error:
             raise ConfigError(str(error)) from error
         except OSError as error:

@@ -135,6 +135,8 @@ class Dispatcher:
             before = [*opened, *chosen]
             if len(before) == self._inbox - 1 and self._others_are_sooner(before, num_workers):
                 break
+            if before and self._others_have_less(held, len(before), num_workers):
+                break
             item = self._waiting.next(now)
             if item is None:
                 break
@@ -295,6 +297,20 @@ class Dispatcher:
         num_meanwhile = max(1.0, seconds / next_seconds) if next_seconds > 0 and seconds > 0 else 1.0
         at_most = min(int(num_workers * num_meanwhile), max(_MOST_LOOKED_AT, num_workers))
         return self.num_waiting(at_most + 1) <= at_most
+
+    def _others_have_less(self, held: _Held, num: int, num_workers: int) -> bool:
+        """Whether all items that wait are for the others, until each of these has `num` videos too.
+
+        Those that are still starting are among them: a worker that has four videos in flight would take all of a small
+        job before the others have loaded their model.
+        """
+        most = num * (num_workers - 1)
+        if num_workers <= 1 or self.num_waiting(most + 1) > most:
+            return False
+        others = [len(one.open_items()) for one in self._held.values() if one is not held]
+        num_starting = max(0, num_workers - 1 - len(others))
+        num_wanted = sum(max(0, num - has) for has in others) + num * num_starting
+        return self.num_waiting(num_wanted + 1) <= num_wanted
 
     def _must_run_dry(self, worker_id: str) -> bool:
         """Whether a worker gets nothing new until it is free for a suspect; one worker at a time."""

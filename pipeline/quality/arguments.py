@@ -32,6 +32,9 @@ class ScoringArguments(Group):
     format: str = Field(
         default="auto", description="The format of the truth, as pipeline.prompts knows it; auto looks at the files."
     )
+    truth_storage_options: dict[str, Any] | None = Field(
+        default=None, description="Credentials and endpoints for truth=; null: those of storage_options."
+    )
     images: OptionalPlace = Field(
         default=None, description="The file with the images that a truth of COCO or YouTube-VIS results names."
     )

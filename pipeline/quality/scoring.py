@@ -25,6 +25,7 @@ class ScoringJob:
     truth: str
     shown_truth: str
     storage_options: StorageOptions
+    truth_options: StorageOptions
     rules: Rules
     has_hota: bool = False
 
@@ -68,7 +69,7 @@ class Scorer:
     def __init__(self, job: ScoringJob) -> None:
         self._job = job
         self._output = OutputMasks("output", job.output, job.storage_options)
-        self._truth = open_masks("truth", job.truth, job.storage_options, shown=job.shown_truth)
+        self._truth = open_masks("truth", job.truth, job.truth_options, shown=job.shown_truth)
 
     def work(self, task: ScoringTask) -> Scored:
         """Scores of these videos. Raises `InputError` for sides that do not fit, and for masks that are none."""

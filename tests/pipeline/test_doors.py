@@ -52,6 +52,14 @@ def test_each_door_explains_itself(name: str, capsys: pytest.CaptureFixture[str]
     assert f"python -m pipeline.{name}" in by_itself
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_door_that_writes_takes_credentials_of_its_own_for_the_place(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    assert "  to_storage_options=null" in capsys.readouterr().out
+
+
 def test_words_without_a_name_are_those_of_a_job(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--cfg", "conf=label", "videos=a.parquet", "prompts=b.parquet", "output=c"]) == 0
     assert "a.parquet" in capsys.readouterr().out

@@ -63,6 +63,18 @@ def test_the_last_items_wait_for_whoever_is_free() -> None:
     assert names(made.offers("v", 0, num_workers=2)) == "d"
 
 
+def test_a_small_job_is_spread_over_workers_that_are_still_starting() -> None:
+    made = Dispatcher((item(video_id) for video_id in "abcde"), videos_in_flight=4)
+    made.add_worker("first")
+    assert names(made.offers("first", 0, num_workers=3)) == "ab"
+    made.add_worker("second")
+    assert names(made.offers("second", 0, num_workers=3)) == "cd"
+    made.report(report("first", done="a"), 0)
+    assert names(made.offers("first", 0, num_workers=3)) == "", "the third one has none"
+    made.add_worker("third")
+    assert names(made.offers("third", 0, num_workers=3)) == "e"
+
+
 def test_the_plan_is_streamed_and_not_read_ahead() -> None:
     taken = []
 

@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, StorageError
 from pipeline.pages.save import save_page
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import open_filesystem
-from tests.support.drawn_job import DrawnVideo, write_job_to
+from tests.support.drawn_job import DrawnVideo, write_job, write_job_to
 from tests.support.reported import film
 from tests.support.s3_server import S3Server
 
@@ -31,6 +31,11 @@ def test_job_video_and_page_may_lie_on_s3(s3_server: S3Server, tmp_path: Path) -
     assert report.door(words) == 0
     page = html.fromstring(filesystem.cat_file(f"{root}/pages/report.html"))
     assert len(page.get_element_by_id("doubt").findall(".//img")) == 5
+    here, _ = write_job(tmp_path / "here", (video,))
+    words = [f"output={here}", f"to={place}/pages/of-here.html", "pictures=false"]
+    words += [f"to_storage_options.{key}={value}" for key, value in flat(options)]
+    assert report.door(words) == 0, "a job on this disk, its page in a bucket with credentials of its own"
+    assert b"<title>" in filesystem.cat_file(f"{root}/pages/of-here.html")
 
 
 def flat(values: dict[str, object], before: str = "") -> list[tuple[str, object]]:

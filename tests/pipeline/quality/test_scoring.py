@@ -29,7 +29,7 @@ FOUND = {"a": {1: drifting(3), 2: drifting(20)}, "b": {1: drifting(5), 4: drifti
 @pytest.fixture
 def job(tmp_path: Path) -> ScoringJob:
     output = write_output(tmp_path / "out", FOUND)
-    return ScoringJob(output, write_table(tmp_path / "true.parquet", TRUE), "truth", {}, Rules(), has_hota=True)
+    return ScoringJob(output, write_table(tmp_path / "true.parquet", TRUE), "truth", {}, {}, Rules(), has_hota=True)
 
 
 def test_answers_of_several_processes_add_up_to_those_of_one(job: ScoringJob) -> None:
