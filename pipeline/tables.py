@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 from pycocotools import mask as coco
 
 from pipeline.commits.id_ranges import IdRange, id_ranges
@@ -45,6 +45,7 @@ from pipeline.storage.job_storage import JobStorage
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow.dataset as ds
 
     from pipeline.notebook.clip import Clip
 
@@ -141,12 +142,12 @@ class JobTables:
     def places_read(self) -> set[str | None]:
         """The `uri` of each video of which frames were decoded; None is among them for bytes that lay in a table."""
 
-        rows = self._rows("videos", None).filter(ds.field("num_frames_decoded") > 0)
+        rows = self._rows("videos", None).filter(pc.field("num_frames_decoded") > 0)
         return set(rows["uri"].to_pylist())
 
     def noted_tracks(self, video_ids: Collection[str]) -> list[dict[str, Any]]:
         """Of these videos the rows of `tracks` that failed or have a warning: ids, status and message."""
-        is_noted = (ds.field("status") != "ok") | (ds.field("message") != "")
+        is_noted = (pc.field("status") != "ok") | (pc.field("message") != "")
         columns = ["video_id", "object_id", "status", "message"]
         rows = self._rows("tracks", video_ids).filter(is_noted).select(columns)
         found: list[dict[str, Any]] = rows.sort_by([(key, "ascending") for key in SORT_KEYS["tracks"]]).to_pylist()
@@ -160,7 +161,7 @@ class JobTables:
             FileNotFoundError: an object store has deleted the video's segment in the middle, because it was replaced.
         """
         self.check_video(video_id)
-        where = None if object_ids is None else ds.field("object_id").isin(pa.array(list(object_ids), pa.int64()))
+        where = None if object_ids is None else pc.field("object_id").isin(pa.array(list(object_ids), pa.int64()))
         for batch in self._mask_rows(video_id, ["object_id", "frame_index", "pts_seconds", "rle"], where):
             for row in batch.to_pylist():
                 yield VideoMask(
@@ -189,7 +190,7 @@ class JobTables:
         return Clip(rows[0], self.tracks([video_id]), partial(self._mask_rows, video_id), source)
 
     def _mask_rows(
-        self, video_id: str, columns: list[str], where: ds.Expression | None = None
+        self, video_id: str, columns: list[str], where: pc.Expression | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Rows of one video, sorted by object, then frame, a bounded number at a time."""
 
@@ -266,6 +267,8 @@ class JobTables:
 
     def _files(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
         """The segments that have rows of these videos, with what the log knows of each."""
+        import pyarrow.dataset as ds  # it imports pandas, where there is one: a third of a second of each command
+
         filesystem, root = self._storage.arrow_filesystem()
         names = self._segments(table, video_ids)
         paths = [f"{root}/{segment_object(table, name)}" for name in names]
@@ -277,11 +280,11 @@ class JobTables:
             partitions=[self._known_of(name) for name in names] if video_ids is None else None,
         )
 
-    def _known_of(self, name: str) -> ds.Expression:
+    def _known_of(self, name: str) -> pc.Expression:
         """What the log says of the rows of a segment: where a filter contradicts it, nothing of it is opened."""
         if self._ranges is None:
             self._ranges = id_ranges(self.state.finished)
-        video_id = ds.field("video_id")
+        video_id = pc.field("video_id")
         first, last = self._ranges[name]
         return video_id == first if first == last else (video_id >= first) & (video_id <= last)
 
@@ -293,5 +296,5 @@ class JobTables:
         return sorted(name for name in names if getattr(self.state.segments[name], f"num_{table}"))
 
 
-def _is_one_of(video_ids: Collection[str]) -> ds.Expression:
-    return ds.field("video_id").isin(pa.array(list(video_ids), pa.string()))
+def _is_one_of(video_ids: Collection[str]) -> pc.Expression:
+    return pc.field("video_id").isin(pa.array(list(video_ids), pa.string()))

@@ -18,6 +18,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("model", "pipeline", "conf", "jobs")
+TOLD_IN_WORDS = {"trackeval"}
+"""No extra can have it, because it asks for opencv-python, which overwrites the headless one: hota=true says how to."""
 SHIPPED = (*PACKAGES, "pyproject.toml", "README.md", "LICENSE")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -98,7 +100,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     imported = set.union(*map(imported_packages, files)) - sys.stdlib_module_names - set(PACKAGES)
     distributions = importlib.metadata.packages_distributions()
     undeclared = {name for name in imported if not set(map(normalized, distributions[name])) & names}
-    assert not undeclared
+    assert undeclared <= TOLD_IN_WORDS
 
 
 def test_the_command_of_the_wheel_is_its_own(interpreter: Path, tmp_path: Path) -> None:

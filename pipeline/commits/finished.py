@@ -305,7 +305,7 @@ def _batches(table: pa.Table) -> Sequence[pa.RecordBatch]:
 
 
 def _no_columns() -> _Columns:
-    none = pa.array([], pa.string())
+    none = pa.nulls(0, pa.string())
     return _Columns(
         none.cast(pa.large_string()),
         np.zeros(0, np.uint8),

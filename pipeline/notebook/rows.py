@@ -10,7 +10,6 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from pipeline.errors import NotInJob
 from pipeline.notebook.extras import needs_extra
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas
     import polars
+    import pyarrow.dataset as ds
 
 T = TypeVar("T")
 _SHOWN_ROWS = 5

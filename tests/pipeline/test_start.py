@@ -22,6 +22,22 @@ print(json.dumps({"code": code, "seconds": used.ru_utime + used.ru_stime, "loade
 """
 
 
+_LIBRARIES = """
+import resource
+import fsspec, hydra, numpy, omegaconf, psutil, pyarrow.fs, pyarrow.parquet, pycocotools.mask, pydantic
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime)
+"""
+
+
+@pytest.fixture(scope="module")
+def bound_seconds() -> float:
+    """A second; on a slow or busy machine three and a half times what it takes there to import the libraries."""
+    command = [sys.executable, "-c", _LIBRARIES]
+    found = [float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(2)]
+    return max(1.0, 3.5 * min(found))
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -47,12 +63,12 @@ print(json.dumps({"code": code, "seconds": used.ru_utime + used.ru_stime, "loade
     ],
 )
 def test_help_and_mistakes_are_answered_within_a_second_without_torch_and_ray(
-    words: list[str], code: int, says: str, tmp_path: Path
+    words: list[str], code: int, says: str, tmp_path: Path, bound_seconds: float
 ) -> None:
     """Seconds of the processor: on an idle machine these are the seconds that a person waits."""
     done = subprocess.run([sys.executable, "-c", _CODE, *words], cwd=tmp_path, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["code"] == code
     assert says in done.stdout + done.stderr
-    assert not {"torch", "ray", "av"} & set(found["loaded"])
-    assert found["seconds"] <= 1.0
+    assert not {"torch", "ray", "av", "pandas"} & set(found["loaded"])
+    assert found["seconds"] <= bound_seconds

@@ -59,7 +59,10 @@ def test_resuming_costs_in_proportion_and_adopts_what_was_published(folder: Path
 
 @pytest.mark.slow
 def test_a_driver_needs_little_memory_for_a_further_video(folder: Path) -> None:
-    """Plan, log and dispatch together; a million videos have to fit into a gigabyte."""
+    """Plan, log and dispatch together; a million videos have to fit into a gigabyte.
+
+    About 400 bytes, and more on a busy machine, because reports wait while the thread of the commits gets no time.
+    """
     of(folder, steps.label, 200)
     peaks = {}
     for num_videos in (9 * FEW, 12 * FEW):  # more than fit into one batch of rows, which takes memory once
@@ -68,7 +71,7 @@ def test_a_driver_needs_little_memory_for_a_further_video(folder: Path) -> None:
         of(folder, steps.label, num_videos)
         peaks[num_videos] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert (peaks[12 * FEW] - peaks[9 * FEW]) / (3 * FEW) <= 600
+    assert (peaks[12 * FEW] - peaks[9 * FEW]) / (3 * FEW) <= 1000
 
 
 def test_a_run_that_finds_nothing_to_do_costs_little_for_each_known_video(folder: Path) -> None:
