@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -70,6 +71,7 @@ def test_the_peak_does_not_grow_with_the_length_of_a_video() -> None:
 def _label_and_watch(*lengths: int) -> tuple[dict[int, float], int]:
     """Peaks of this process once so many frames are labeled, the last of them those of the whole video."""
     torch.set_num_threads(1)
+    pa.array([1])  # pyarrow imports pandas for its first list, where there is one: 40 MB
     mini = load_model("mini")
     model = Sam2(replace(mini.config, image_size=64))
     model.load_state_dict(mini.state_dict())
