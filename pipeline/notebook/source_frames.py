@@ -16,10 +16,10 @@ from urllib.parse import unquote, urlsplit
 
 from model import Media, MediaError
 from pipeline.arrays import UInt8Array
-from pipeline.errors import OtherFile
+from pipeline.errors import OtherFile, StorageError, describe
 from pipeline.records import FramePosition, VideoSource, WorkItem
 from pipeline.redact import redact_uri
-from pipeline.storage.faults import http_status
+from pipeline.storage.faults import http_status, is_from_storage
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, local_path
 from pipeline.video.frames import VideoFrames
@@ -50,7 +50,7 @@ class SourceFile:
         """
         if self.row["uri"] is None:
             raise MediaError(f"video {self.row['video_id']!r}: its bytes were in the table of videos, it has no file")
-        with self._opened() as media:
+        with _told_by_the_store(), self._opened() as media:
             yield from self._frames_of(media, positions)
 
     def image_names(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class SourceFile:
 
         Raises like `frames`.
         """
-        with self._opened() as media:
+        with _told_by_the_store(), self._opened() as media:
             return media.file_names if media.is_folder else ()
 
     @contextmanager
@@ -145,6 +145,17 @@ class SourceFile:
         labeled = self.row["num_frames_expected"]
         if None not in (labeled, num_frames) and labeled != num_frames:
             raise self._other(media, f"{num_frames} frames, not {labeled}")
+
+
+@contextmanager
+def _told_by_the_store() -> Iterator[None]:
+    """Errors of a store and its client, as of one without credentials, become a `StorageError`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MediaError | OtherFile | StorageError) or not is_from_storage(error):
+            raise
+        raise StorageError(describe(error)) from error
 
 
 def _order(position: FramePosition) -> float:

@@ -9,21 +9,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from model import MediaError
 from pipeline.arrays import BoolArray, Float64Array, UInt8Array
-from pipeline.errors import OtherFile, StorageError
 from pipeline.masks.overlay import outline
 from pipeline.masks.rle import decode_rle
 from pipeline.notebook.clip import Clip
 from pipeline.pages.charts import Timeline, timeline
-from pipeline.pages.thumbnails import Box, Strip, Thumbnail, cut_around, data_uri
+from pipeline.pages.thumbnails import SmallCut, Strip, Thumbnail, Tries, cut_around, data_uri
 from pipeline.quality.series import TrackSeries
-from pipeline.redact import redact
 from pipeline.tables import JobTables
 
 _SIDE = 300
 _NUM_FRAMES = 3
-_MOST_FAILURES = 3
 _BOTH, _FIRST, _SECOND = (70, 180, 110), (240, 130, 20), (40, 120, 245)
 """Colors of pixels in both masks, in the first alone, in the second alone. The style has them as well."""
 
@@ -38,7 +34,7 @@ class PairCard:
 
 
 class PairDealer:
-    """Makes cards of tracks of one job. A store of videos that failed three times is not asked again.
+    """Makes cards of tracks of one job.
 
     `words` name the two sides, as `output` and `truth`. Without `has_pictures` no video is opened.
     """
@@ -50,7 +46,7 @@ class PairDealer:
         self._words = words
         self._videos_root = videos_root
         self._has_pictures = has_pictures
-        self._num_failures = 0
+        self._tries = Tries()
 
     def card(self, row: Mapping[str, Any], series: TrackSeries) -> PairCard:
         """The card of a track; `row` has its `video_id`."""
@@ -62,17 +58,9 @@ class PairDealer:
     def _strip(self, video_id: str, series: TrackSeries, places: Sequence[int]) -> Strip:
         if not self._has_pictures:
             return Strip(why_empty="No pictures: pictures=false.")
-        if self._num_failures >= _MOST_FAILURES:
-            return Strip(why_empty="No picture: the store of the videos did not answer before.")
-        try:
-            clip = self._job.video(video_id, videos_root=self._videos_root)
-            return Strip(tuple(self._pictures(clip, series, places)))
-        except StorageError as error:
-            self._num_failures += 1
-            reason: Exception = error
-        except (MediaError, OtherFile, ValueError, KeyError) as error:
-            reason = error
-        return Strip(why_empty=f"No picture: {redact(str(reason.args[0] if reason.args else reason))}")
+        return self._tries.strip(
+            lambda: self._pictures(self._job.video(video_id, videos_root=self._videos_root), series, places)
+        )
 
     def _pictures(self, clip: Clip, series: TrackSeries, places: Sequence[int]) -> list[Thumbnail]:
         """The worst frame with either mask and with their difference, then the differences on the other frames."""
@@ -80,7 +68,7 @@ class PairDealer:
             place: (_mask(series, series.first_T, place), _mask(series, series.second_T, place)) for place in places
         }
         boxes = [box for pair in masks.values() for box in map(_box, pair)]
-        cut = cut_around(boxes, series.size_hw)
+        cut = SmallCut(cut_around(boxes, series.size_hw), _SIDE)
         frames = [int(series.frames_T[place]) for place in places]
         plain = {one.frame_index: one.pixels_HW3 for one in clip.drawn(frames, object_ids=[])}
         nothing = np.zeros(series.size_hw, np.bool_)
@@ -120,15 +108,16 @@ def _box(mask_HW: BoolArray) -> Float64Array:
 
 
 def _thumbnail(
-    pixels_HW3: UInt8Array, first_HW: BoolArray, second_HW: BoolArray, cut: Box, words: str, is_marked: bool = False
+    pixels_HW3: UInt8Array,
+    first_HW: BoolArray,
+    second_HW: BoolArray,
+    cut: SmallCut,
+    words: str,
+    is_marked: bool = False,
 ) -> Thumbnail:
     """The cut in small, with the pixels of both masks, of the first and of the second alone in their colors."""
-    width, height = cut[2] - cut[0], cut[3] - cut[1]
-    scale = min(_SIDE / width, _SIDE / height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(pixels_HW3).crop(cut).resize(size, Image.Resampling.LANCZOS)
-    first, second = (_shrunk(mask_HW, cut, size) for mask_HW in (first_HW, second_HW))
-    canvas = np.asarray(small).astype(np.float32)
+    first, second = cut.mask(first_HW), cut.mask(second_HW)
+    canvas = cut.pixels(pixels_HW3).astype(np.float32)
     for where, color, strength in (
         (first & second, _BOTH, 0.4),
         (first & ~second, _FIRST, 0.65),
@@ -140,9 +129,3 @@ def _thumbnail(
             canvas[outline(mask, thickness_px=2)] = color
     image = Image.fromarray(canvas.round().astype(np.uint8))
     return Thumbnail(data_uri(image), image.width, image.height, words, words, is_marked)
-
-
-def _shrunk(mask_HW: BoolArray, cut: Box, size: tuple[int, int]) -> BoolArray:
-    inside = Image.fromarray(mask_HW.astype(np.uint8) * 255).crop(cut).resize(size, Image.Resampling.BOX)
-    shrunk: BoolArray = np.asarray(inside) > 127
-    return shrunk

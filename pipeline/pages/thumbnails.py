@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from pycocotools import mask as coco
 from model import MediaError
 from pipeline.arrays import BoolArray, Float64Array, UInt8Array
 from pipeline.errors import OtherFile, StorageError, describe
-from pipeline.masks.overlay import color_of, outline
+from pipeline.masks.overlay import Look, draw_masks
 from pipeline.redact import redact
 from pipeline.storage.faults import is_from_storage
 from pipeline.tables import JobTables
@@ -28,7 +28,8 @@ from pipeline.tables import JobTables
 if TYPE_CHECKING:
     from pipeline.notebook.clip import Clip  # which needs torch
 
-_WIDTH, _MOST_HEIGHT = 256, 256
+_SIDE = 256
+_LOOK = Look(strength=0.35, words={})
 _QUALITY = 72
 _SMALLEST_CUT = 0.3
 _MOST_FAILURES = 3
@@ -59,37 +60,49 @@ class Strip:
     why_empty: str = ""
 
 
-class StripMaker:
-    """Makes strips of tracks of one job, up to about `most_bytes` of all of them.
+class Tries:
+    """Makes strips of pictures of videos. Where their store has failed three times, it is not asked again."""
 
-    A store that failed three times is not asked again.
-    """
-
-    def __init__(self, job: JobTables, videos_root: str | None = None, most_bytes: int = _MOST_BYTES) -> None:
-        self._job = job
-        self._videos_root = videos_root
+    def __init__(self) -> None:
         self._num_failures = 0
-        self._bytes_left = most_bytes
-        self._clips: dict[str, Clip] = {}
 
-    def strip(self, clip: Clip, object_id: int, frames: Sequence[int], marked: int | None = None) -> Strip:
-        """The object on these frames, in the order of the video."""
+    def strip(self, make: Callable[[], Iterable[Thumbnail]]) -> Strip:
+        """What `make` makes, or why there is no picture."""
         if self._num_failures >= _MOST_FAILURES:
             return Strip(why_empty="No picture: the store of the videos did not answer before.")
-        if self._bytes_left <= 0:
-            return Strip(why_empty="No picture: the page has as many as it can hold; give a smaller top=.")
         try:
-            rows = self._rows(clip.video_id, object_id, frames)
-            pictures = tuple(_pictures(clip, object_id, rows, sorted(set(frames)), marked))
-            self._bytes_left -= sum(len(picture.uri) for picture in pictures)
-            return Strip(pictures)
+            return Strip(tuple(make()))
         except (MediaError, OtherFile, ValueError, KeyError) as error:
-            return Strip(why_empty=f"No picture: {redact(str(error))}")
+            return Strip(why_empty=f"No picture: {redact(str(error.args[0] if error.args else error))}")
         except Exception as error:
             if not (isinstance(error, StorageError) or is_from_storage(error)):
                 raise
             self._num_failures += 1
             return Strip(why_empty=f"No picture: {describe(error)}")
+
+
+class StripMaker:
+    """Makes strips of tracks of one job, up to about `most_bytes` of all of them."""
+
+    def __init__(self, job: JobTables, videos_root: str | None = None, most_bytes: int = _MOST_BYTES) -> None:
+        self._job = job
+        self._videos_root = videos_root
+        self._tries = Tries()
+        self._bytes_left = most_bytes
+        self._clips: dict[str, Clip] = {}
+
+    def strip(self, clip: Clip, object_id: int, frames: Sequence[int], marked: int | None = None) -> Strip:
+        """The object on these frames, in the order of the video."""
+        if self._bytes_left <= 0:
+            return Strip(why_empty="No picture: the page has as many as it can hold; give a smaller top=.")
+
+        def make() -> Iterable[Thumbnail]:
+            rows = self._rows(clip.video_id, object_id, frames)
+            return _pictures(clip, object_id, rows, sorted(set(frames)), marked)
+
+        found = self._tries.strip(make)
+        self._bytes_left -= sum(len(picture.uri) for picture in found.pictures)
+        return found
 
     def _rows(self, video_id: str, object_id: int, frames: Sequence[int]) -> pa.Table:
         where = (ds.field("object_id") == object_id) & ds.field("frame_index").isin(list(frames))
@@ -127,12 +140,13 @@ def _pictures(
     """`rows` have the masks of the object on these frames."""
     track = clip.track(object_id)
     boxes = dict(zip(track.frame_indexes.tolist(), track.boxes, strict=True))
-    cut = cut_around([boxes[frame] for frame in frames if frame in boxes], clip.size_hw)
+    cut = SmallCut(cut_around([boxes[frame] for frame in frames if frame in boxes], clip.size_hw), _SIDE)
     masks = {row["frame_index"]: row["rle"] for row in rows.to_pylist()}
     for plain in clip.drawn(frames, object_ids=[]):
         frame = plain.frame_index
         mask_HW = coco.decode(masks[frame]).astype(bool) if frame in masks else np.zeros(clip.size_hw, bool)
-        image = _drawn(plain.pixels_HW3, mask_HW, cut, object_id)
+        small = {object_id: cut.mask(mask_HW)}
+        image = Image.fromarray(draw_masks(cut.pixels(plain.pixels_HW3), small, look=_LOOK))
         is_marked = frame == marked
         at = "" if plain.pts_seconds is None else f" · {plain.pts_seconds:.1f} s"
         words = f"{'look at ' if is_marked else ''}frame {frame}{at}{'' if mask_HW.any() else ' · hidden'}"
@@ -158,19 +172,29 @@ def cut_around(boxes: Sequence[Float64Array], size_hw: tuple[int, int]) -> Box:
     return x, y, x + cut_width, y + cut_height
 
 
-def _drawn(pixels_HW3: UInt8Array, mask_HW: BoolArray, cut: Box, object_id: int) -> Image.Image:
-    """The cut in small, with the mask tinted and outlined there, so that thin outlines survive."""
-    width, height = cut[2] - cut[0], cut[3] - cut[1]
-    scale = min(_WIDTH / width, _MOST_HEIGHT / height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(pixels_HW3).crop(cut).resize(size, Image.Resampling.LANCZOS)
-    inside = Image.fromarray(mask_HW.astype(np.uint8) * 255).crop(cut).resize(size, Image.Resampling.BOX)
-    small_mask = np.asarray(inside) > 127
-    color = np.array(color_of(object_id), np.float32)
-    canvas = np.asarray(small).astype(np.float32)
-    canvas[small_mask] += 0.35 * (color - canvas[small_mask])
-    canvas[outline(small_mask, thickness_px=2)] = color
-    return Image.fromarray(canvas.round().astype(np.uint8))
+@dataclass(frozen=True)
+class SmallCut:
+    """A part of a frame, made to fit into a square of `side` pixels: masks are drawn there, so that lines survive."""
+
+    box: Box
+    side: int
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        width, height = self.box[2] - self.box[0], self.box[3] - self.box[1]
+        scale = min(self.side / width, self.side / height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def pixels(self, pixels_HW3: UInt8Array) -> UInt8Array:
+        """The part of a frame in small, uint8 RGB `[h, w, 3]`."""
+        image = Image.fromarray(pixels_HW3).crop(self.box)
+        return np.asarray(image.resize(self._size, Image.Resampling.LANCZOS))
+
+    def mask(self, mask_HW: BoolArray) -> BoolArray:
+        """The part of a mask in small, bool `[h, w]`."""
+        image = Image.fromarray(mask_HW.astype(np.uint8) * 255).crop(self.box)
+        small: BoolArray = np.asarray(image.resize(self._size, Image.Resampling.BOX)) > 127
+        return small
 
 
 def data_uri(image: Image.Image) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
+from botocore.exceptions import NoCredentialsError
+from fsspec import AbstractFileSystem
 from PIL import Image
 
-from pipeline.errors import OtherFile
+from pipeline.errors import OtherFile, StorageError
 from pipeline.notebook.source_frames import SourceFile
 from pipeline.records import FramePosition
 from pipeline.video.frames import VideoFrames
@@ -68,3 +71,21 @@ def test_images_of_a_folder_come_by_their_number_below_a_new_root_too(tmp_path: 
     assert found == [(2, 40), (10, 200), (11, 220)]
     with pytest.raises(OtherFile, match="it has no frame 12; label the video again"):
         list(source.frames([FramePosition(12, None)]))
+
+
+class Refusing(AbstractFileSystem):  # type: ignore[misc]
+    """A store whose client finds no credentials."""
+
+    protocol = "refusing"
+
+    def info(self, path: str, **options: object) -> dict[str, object]:
+        raise NoCredentialsError
+
+    ls = open = cat_file = info
+
+
+def test_a_store_without_credentials_is_told_as_a_store_that_fails() -> None:
+    fsspec.register_implementation("refusing", Refusing, clobber=True)
+    source = SourceFile({"video_id": "a", "uri": "refusing://bucket/film.mp4"})
+    with pytest.raises(StorageError, match="NoCredentialsError"):
+        list(source.frames([FramePosition(0, None)]))
