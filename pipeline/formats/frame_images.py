@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -18,13 +19,19 @@ def file_name(video: ExportVideo, frame_index: int) -> str:
     return f"{frame_index:05d}.{'jpg' if video.content.frames == 'none' else video.content.frames}"
 
 
-def write_frames(video: ExportVideo, out: PartFolder, folder: str) -> None:
-    """Write the frames into a folder of the export; nothing with `frames=none`."""
-    if video.content.frames == "none":
+def write_frames(
+    video: ExportVideo, out: PartFolder, folder: str, stem_of: Callable[[int], str] = "{:05d}".format
+) -> None:
+    """Write the frames into a folder of the export; nothing with `frames=none`.
+
+    `stem_of` names the file of a frame, without its ending.
+    """
+    kind = video.content.frames
+    if kind == "none":
         return
     for frame_index, pixels_HW3 in video.images():
-        with out.open(f"{folder}/{file_name(video, frame_index)}") as file:
-            file.write(encoded(pixels_HW3, video.content.frames))
+        with out.open(f"{folder}/{stem_of(frame_index)}.{kind}") as file:
+            file.write(encoded(pixels_HW3, kind))
 
 
 def encoded(pixels_HW3: UInt8Array, kind: str) -> bytes:

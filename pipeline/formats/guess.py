@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import InputError
+from pipeline.formats.folder import MANIFEST
 from pipeline.formats.json_stream import Entry, entries
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.pictures import read_pixels
@@ -19,7 +20,6 @@ from pipeline.output.layout import JOB, LOG
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _MOST_LINES = 1000
-_MANIFEST = "manifest.json"
 _ENDINGS = (".json", ".xml", ".parquet", ".png", ".txt", *_TABLES)
 
 
@@ -27,7 +27,7 @@ def format_of(files: LabelFiles) -> str:
     """The name of the format. Raises `InputError` where several are possible, or none is known."""
     if files.is_folder and (JOB in files.names or any(name.startswith(f"{LOG}/") for name in files.names)):
         return "maskmill"
-    if _MANIFEST in files.names and (told := _told_by_manifest(files)) is not None:
+    if MANIFEST in files.names and (told := _told_by_manifest(files)) is not None:
         return told
     found = {ending: names for ending in _ENDINGS if (names := _without_extras(files, ending))}
     if any(name.startswith("labels/") or "/labels/" in name for name in found.get(".txt", ())):
@@ -46,14 +46,14 @@ def format_of(files: LabelFiles) -> str:
 
 
 def _without_extras(files: LabelFiles, ending: str) -> list[str]:
-    extras = ("labels.txt", "classes.txt", "seqmap.txt", _MANIFEST)
+    extras = ("labels.txt", "classes.txt", "seqmap.txt", MANIFEST)
     return [name for name in files.ending_in(ending) if name.rpartition("/")[2] not in extras]
 
 
 def _told_by_manifest(files: LabelFiles) -> str | None:
     """The format that an export of maskmill says it has."""
     try:
-        told = json.loads(files.read(_MANIFEST)).get("format")
+        told = json.loads(files.read(MANIFEST)).get("format")
     except (ValueError, AttributeError):
         return None
     return told if isinstance(told, str) else None

@@ -166,6 +166,20 @@ class ReadOptions:
     size_hw: SizeHW | None = None
 
 
+def frame_number(frame: LabelFrame, first_number: int) -> int | None:
+    """The number of a frame, from 0; None where only its time is known, or its picture has no number.
+
+    A number in the name of a picture counts from `first_number`; readers of formats with numbers have subtracted it.
+    Raises `ValueError` for a frame before the first one.
+    """
+    number = frame.index
+    if number is None and frame.file_name is not None and (found := number_in_name(frame.file_name)) is not None:
+        number = found - first_number
+    if number is not None and number < 0:
+        raise ValueError(f"frame {number}: frames count from 0 here; correct first_frame, or the frame")
+    return number
+
+
 def number_in_name(file_name: str) -> int | None:
     """The last number in the name of a picture without its ending: 12 of `cam1/frame_00012.jpg`; None without one."""
     found = _LAST_NUMBER.search(posixpath.splitext(posixpath.basename(file_name))[0])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaError, open_reader
-from pipeline.formats.label import LabelFrame, SizeHW, number_in_name
+from pipeline.formats.label import LabelFrame, SizeHW, frame_number
 from pipeline.inputs.columns import VIDEOS_IN
 from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import find_videos
@@ -64,7 +64,7 @@ class LabelVideos:
                 self._uris[video_id] = absolute_uri(uri, folder) if uri and folder else uri
         self._other_names = table.other_names()
         for video_id in self._uris:
-            self._by_stem.setdefault(_stem(video_id), []).append(video_id)
+            self._by_stem.setdefault(stem_of(video_id), []).append(video_id)
 
     def id_of(self, name: str) -> str | None:
         """The id of the video with this name; None if `videos=` has none. Raises `ValueError` if several are meant."""
@@ -93,7 +93,7 @@ class LabelVideos:
             return name, False
         if name in self._other_names:
             return self._other_names[name], False
-        alike = self._by_stem.get(_stem(name), [])
+        alike = self._by_stem.get(stem_of(name), [])
         if len(alike) > 1:
             raise ValueError(
                 f"video {name!r} may be {alike[0]!r} or {alike[1]!r}; name it by its whole id, or give a "
@@ -152,20 +152,13 @@ class LabelVideos:
                 raise ValueError("it says neither a frame nor a time")
             return None
         facts = self.facts(video_id)
-        if frame.index is not None:
-            number = frame.index
-        elif facts is not None and facts.pictures is not None:
-            return _place_of(frame.file_name or "", facts.pictures)
-        else:
-            found = number_in_name(frame.file_name or "")
-            if found is None:
-                raise ValueError(
-                    f"the name {frame.file_name!r} of the picture has no number, so that its frame is unknown"
-                )
-            number = found - first_number
+        if frame.index is None:
+            if facts is not None and facts.pictures is not None:
+                return _place_of(frame.file_name or "", facts.pictures)
             self.has_numbers_of_names = True
-        if number < 0:
-            raise ValueError(f"frame {number}: frames count from 0 here; correct first_frame, or the frame")
+        number = frame_number(frame, first_number)
+        if number is None:
+            raise ValueError(f"the name {frame.file_name!r} of the picture has no number, so that its frame is unknown")
         if facts is not None and facts.num_frames is not None and number >= facts.num_frames:
             raise ValueError(
                 f"frame {number}: by its file the video has {facts.num_frames} frames, 0 to {facts.num_frames - 1}; "
@@ -182,7 +175,7 @@ def _place_of(file_name: str, pictures: Mapping[str, int]) -> int:
     raise ValueError(f"the folder of the video has no picture {stem!r} (it has {some} …); correct the name")
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
     """The last part of a name, without the ending of a video or a picture."""
     last = posixpath.basename(name.replace("\\", "/").rstrip("/"))
     return posixpath.splitext(last)[0] if last.lower().endswith(_SUFFIXES) else last

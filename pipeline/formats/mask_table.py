@@ -6,7 +6,6 @@ object is hidden there.
 
 from __future__ import annotations
 
-import posixpath
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.formats.label import Label, LabelPolygons, ReadOptions, SizeHW
+from pipeline.formats.label import Label, LabelPolygons, ReadOptions, SizeHW, frame_number
+from pipeline.formats.label_videos import stem_of
 from pipeline.formats.labels import read_labels
 from pipeline.output.schema import RLE
 from pipeline.storage.uris import StorageOptions
@@ -44,8 +44,8 @@ class KnownVideos:
 
     def ids_by_name(self) -> dict[str, str]:
         """Ids by their last part without an ending, where that is of one video alone."""
-        stems = Counter(map(_stem, self.sizes))
-        return {_stem(video_id): video_id for video_id in self.sizes if stems[_stem(video_id)] == 1}
+        stems = Counter(map(stem_of, self.sizes))
+        return {stem_of(video_id): video_id for video_id in self.sizes if stems[stem_of(video_id)] == 1}
 
     def default(self) -> str | None:
         """The video that is meant where a format names none."""
@@ -90,7 +90,7 @@ def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_fr
     if video_id is None:
         raise InputError(f"{label.place}: the format names no video; give videos=[ID], the video that is meant")
     if video_id not in videos.sizes:
-        video_id = by_stem.get(_stem(video_id), video_id)
+        video_id = by_stem.get(stem_of(video_id), video_id)
     if label.object_key is None and label.shape is not None:
         raise InputError(f"{label.place}: nothing says which object it is on other frames; truth needs ids of objects")
     mask = label.mask(videos.sizes.get(video_id))
@@ -101,25 +101,15 @@ def _row(label: Label, videos: KnownVideos, by_stem: Mapping[str, str], first_fr
             else "this label is no mask, and scores need masks"
         )
         raise InputError(f"{label.place}: {remedy}")
+    try:
+        frame_index = frame_number(label.frame, first_frame or 0)
+    except ValueError as error:
+        raise InputError(f"{label.place}: {error}") from error
     return {
         "video_id": video_id,
         "object_id": None if label.object_key is None else str(label.object_key),
-        "frame_index": _frame_index(label, first_frame or 0),
+        "frame_index": frame_index,
         "pts_seconds": label.frame.pts_seconds,
         "rle": None if mask is None else mask.rle,
         "category": label.category,
     }
-
-
-def _frame_index(label: Label, first_number: int) -> int | None:
-    """The number of the frame, from 0. Readers of formats with numbers have subtracted that of the first frame."""
-    index = label.frame_index
-    if index is not None and label.frame.index is None:
-        index -= first_number
-    if index is not None and index < 0:
-        raise InputError(f"{label.place}: frame {index}: frames count from 0 here; correct first_frame, or the frame")
-    return index
-
-
-def _stem(name: str) -> str:
-    return posixpath.splitext(posixpath.basename(name.rstrip("/")))[0]

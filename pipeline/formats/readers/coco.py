@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.formats.folder import MANIFEST
 from pipeline.formats.json_stream import Entry, entries
 from pipeline.formats.label import (
     Label,
@@ -30,7 +31,6 @@ from pipeline.formats.label import (
 )
 from pipeline.formats.label_files import LabelFiles
 
-_NOT_LABELS = ("manifest.json",)
 _OBJECT_KEYS = ("instance_id", "track_id", "object_id")
 _NO_NAMES = ("frame", "frames", "image", "img", "im", "picture")
 _BEFORE_NUMBER = re.compile(r"^(.*?)[ _.-]*\d+$")
@@ -67,7 +67,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
 
 def annotation_files(files: LabelFiles) -> list[str]:
     """The JSON files of a folder that may hold annotations, or the one file."""
-    found = [name for name in files.ending_in(".json") if posixpath.basename(name) not in _NOT_LABELS]
+    found = [name for name in files.ending_in(".json") if posixpath.basename(name) != MANIFEST]
     if not files.is_folder:
         return list(files.names)
     if not found:

@@ -16,7 +16,7 @@ from pydantic import Field
 from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
 from pipeline.formats.folder import ExportFolder, PartFolder
-from pipeline.formats.frame_images import encoded
+from pipeline.formats.frame_images import write_frames
 from pipeline.formats.frame_numbers import ObjectNumbers, frames_with_unlabeled, image_stems, numbered
 from pipeline.formats.label_png import MAX_PALETTE_LABEL, palette, palette_png
 from pipeline.formats.overlap import UInt16Array
@@ -76,9 +76,8 @@ class Writer(VideoWriter):
                 )
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
-        with_images = video.content.frames != "none"
         indexes = [int(index) for index in video.frame_indexes]
-        if self._options.unlabeled_frames and not with_images:
+        if self._options.unlabeled_frames and video.content.frames == "none":
             indexes = frames_with_unlabeled(video)
         names = self._names(video, indexes)
         by_id = self._options.object_numbers == "id"
@@ -87,12 +86,7 @@ class Writer(VideoWriter):
         for frame_index, labels_HW in _every(indexes, video.painted(numbers), video.size_hw):
             with out.open(f"{self._folder('Annotations', video)}/{names[frame_index]}.png") as file:
                 file.write(palette_png(labels_HW, colors))
-        if with_images:
-            kind = video.content.frames
-            for frame_index, pixels_HW3 in video.images():
-                name = f"{self._folder('JPEGImages', video)}/{names[frame_index]}.{kind}"
-                with out.open(name) as file:
-                    file.write(encoded(pixels_HW3, kind))
+        write_frames(video, out, self._folder("JPEGImages", video), names.__getitem__)
         out.append(f"names.{video.split}", video.name)
 
     def finish(self, plan: Plan, folder: ExportFolder) -> None:

@@ -22,7 +22,7 @@ from pydantic import Field
 from pipeline.config.fields import Group
 from pipeline.errors import ConfigError
 from pipeline.formats.folder import ExportFolder, PartFolder
-from pipeline.formats.frame_images import encoded
+from pipeline.formats.frame_images import write_frames
 from pipeline.formats.frame_numbers import FrameNumbers, numbered
 from pipeline.formats.label_png import png_16_bits
 from pipeline.formats.overlap import without_overlaps
@@ -81,10 +81,8 @@ class Writer(VideoWriter):
             self._write_pngs(video, out, ids, numbers)
         else:
             self._write_text(video, out, ids, numbers)
-        if video.content.frames != "none":
-            for frame_index, pixels_HW3 in video.images():
-                with out.open(self._image(video, numbers[frame_index])) as file:
-                    file.write(encoded(pixels_HW3, video.content.frames))
+        first = 1 if self._options.variant == "mots_challenge" else 0
+        write_frames(video, out, self._images(video), lambda index: f"{numbers[index] + first:06d}")
         for track in video.tracks:
             row = (video.video_id, video.name, ids[track.object_id], track.object_id, track.category)
             out.append("objects", _csv_line(row))
@@ -152,13 +150,10 @@ class Writer(VideoWriter):
             return f"{f'MOTS-{video.split}/' if is_challenge else ''}maskmill/data/{video.name}.txt"
         return f"MOTS-{video.split}/{video.name}/gt/gt.txt" if is_challenge else f"label_02/{video.name}.txt"
 
-    def _image(self, video: ExportVideo, number: int) -> str:
-        kind = video.content.frames
+    def _images(self, video: ExportVideo) -> str:
         if self._options.variant == "png":
-            return f"{video.split}/images/{video.name}/{number:06d}.{kind}"
-        if self._options.variant == "kitti":
-            return f"image_02/{video.name}/{number:06d}.{kind}"
-        return f"MOTS-{video.split}/{video.name}/img1/{number + 1:06d}.{kind}"
+            return f"{video.split}/images/{video.name}"
+        return f"image_02/{video.name}" if self._options.variant == "kitti" else f"MOTS-{video.split}/{video.name}/img1"
 
 
 def class_number(category: str, category_id: int, classes: Mapping[str, int]) -> int:

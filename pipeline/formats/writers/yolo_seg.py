@@ -8,6 +8,7 @@ without visible objects has an empty file, which trains the background.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from pydantic import Field
 from pipeline.arrays import Int64Array
 from pipeline.config.fields import Group
 from pipeline.formats.folder import ExportFolder, PartFolder
-from pipeline.formats.frame_images import encoded
+from pipeline.formats.frame_images import write_frames
 from pipeline.formats.plan import Plan
 from pipeline.formats.polygons import Outline, Ring, outline
 from pipeline.formats.rows import MaskRow
@@ -62,11 +63,7 @@ class Writer(VideoWriter):
                     lines.append(f"{classes[row.object_id]} {texts.of(found.ring, row.bbox_xywh)}\n")
             with out.open(f"labels/{video.split}/{_name(video, frame_index)}.txt") as file:
                 file.write("".join(lines).encode("ascii"))
-        if video.content.frames != "none":
-            kind = video.content.frames
-            for frame_index, pixels_HW3 in video.images():
-                with out.open(f"images/{video.split}/{_name(video, frame_index)}.{kind}") as file:
-                    file.write(encoded(pixels_HW3, kind))
+        write_frames(video, out, f"images/{video.split}", partial(_name, video))
 
     def finish(self, plan: Plan, folder: ExportFolder) -> None:
         splits = {split: f"images/{split}" for split in plan.splits}
