@@ -9,6 +9,7 @@
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)
     pages      HTML pages that stand alone: style, charts, pictures, every text escaped
+    truth      true masks of any format, as evaluations and comparisons read them
     standing   how a job stands, and why videos and objects failed
     formats    formats of others: written of the masks, read as labels
     quality    how good masks are (J, F, HOTA), how two sets differ, doubt

@@ -132,16 +132,23 @@ class JobArguments(Group):
 
 
 class TargetArguments(Group):
-    """The key that each command takes which writes elsewhere than it reads."""
+    """The keys that each command takes which writes elsewhere than it reads."""
 
+    storage_options: dict[str, Any] = Field(
+        default_factory=dict, description="Credentials and endpoints of the stores, as in storage_options.anon=true."
+    )
     to_storage_options: dict[str, Any] | None = Field(
         default=None, description="Credentials and endpoints for to=; null: those of storage_options."
     )
 
+    @property
+    def to_options(self) -> dict[str, Any]:
+        """The credentials and endpoints for `to=`."""
+        return self.options_of(self.to_storage_options)
 
-def options_of(own: dict[str, Any] | None, shared: dict[str, Any]) -> dict[str, Any]:
-    """The credentials and endpoints of a place: its own where it has some, `{}` included."""
-    return shared if own is None else own
+    def options_of(self, own: dict[str, Any] | None) -> dict[str, Any]:
+        """The credentials and endpoints of a place: its own where it has some, `{}` included."""
+        return self.storage_options if own is None else own
 
 
 _TOLD = (ConfigError, InputError, FileNotFoundError, NewerVersion, UnusableStore, StorageError, ClusterDown)

@@ -18,21 +18,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pipeline.command import ExitCode, TargetArguments, describe_arguments, main, options_of
+from pipeline.command import ExitCode, TargetArguments, describe_arguments, main
+from pipeline.config.fields import Group
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
 from pipeline.pages.page import check_installed
-from pipeline.pages.save import save_file, save_page
+from pipeline.pages.save import save_page
 from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.comparison import AS_GOOD, TRACKS, compare_video, sorted_worst_first
 from pipeline.quality.conventions import SENTENCES
 from pipeline.quality.masks import check_masks
 from pipeline.quality.series import track_series
-from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, TableMasks, is_read_directly, named, open_masks
-from pipeline.storage.destinations import check_folder
+from pipeline.quality.sources import MaskSource, OutputMasks, named, open_masks
+from pipeline.storage.destinations import check_folder, save_file
 from pipeline.text import ProgressLine, counted, one_line, say
+from pipeline.truth import Truth
 
 if TYPE_CHECKING:
     from pipeline.pages.pair_cards import PairCard
@@ -41,7 +43,7 @@ _SHOWN = 10
 _WRITTEN = ("tracks.parquet", "comparison.html")
 
 
-class _Sides(TargetArguments):
+class _Sides(Group):
     """What is compared, and where the result goes."""
 
     a: Place = Field(description="The folder or URI of the first job, the one that was there before.")
@@ -52,15 +54,12 @@ class _Sides(TargetArguments):
     to: OptionalPlace = Field(
         default=None, description="A folder or URI for tracks.parquet and comparison.html; null writes nothing."
     )
-    storage_options: dict[str, Any] = Field(
-        default_factory=dict, description="Credentials and endpoints of their stores, as in storage_options.anon=true."
-    )
     b_storage_options: dict[str, Any] | None = Field(
         default=None, description="Credentials and endpoints for b=; null: those of storage_options."
     )
 
 
-class CompareArguments(ScoringArguments, _Sides):
+class CompareArguments(ScoringArguments, TargetArguments, _Sides):
     """The keys of a comparison."""
 
 
@@ -101,9 +100,9 @@ def run(arguments: CompareArguments) -> ExitCode:
     """Compare, write and tell."""
     if arguments.to:
         check_installed()
-        check_folder(arguments.to, options_of(arguments.to_storage_options, arguments.storage_options))
+        check_folder(arguments.to, arguments.to_options)
     a = OutputMasks("a", arguments.a, arguments.storage_options)
-    b = OutputMasks("b", arguments.b, options_of(arguments.b_storage_options, arguments.storage_options))
+    b = OutputMasks("b", arguments.b, arguments.options_of(arguments.b_storage_options))
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
         return _run(arguments, a, b, _truth(arguments, a, Path(folder)))
 
@@ -122,9 +121,8 @@ def _run(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: Mas
         cards = _cards(arguments, a, b, tracks)
         figures = ComparisonFigures(a.name, b.name, truth.name if truth else None, tracks, cards, alone, notes)
         page = comparison_page(figures)
-        options = options_of(arguments.to_storage_options, arguments.storage_options)
-        save_file(posixpath.join(arguments.to, "tracks.parquet"), parquet_bytes(tracks), options)
-        save_page(posixpath.join(arguments.to, "comparison.html"), page, options)
+        save_file(posixpath.join(arguments.to, "tracks.parquet"), parquet_bytes(tracks), arguments.to_options)
+        save_page(posixpath.join(arguments.to, "comparison.html"), page, arguments.to_options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
 
@@ -144,17 +142,17 @@ def _cards(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, tracks: 
 
 
 def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> MaskSource | None:
-    """The true masks. Labels of other formats become a table in `folder`, because they come in any order."""
-    truth, options = arguments.truth, options_of(arguments.truth_storage_options, arguments.storage_options)
-    if truth is None:
+    if arguments.truth is None:
         return None
-    if not is_read_directly(truth, arguments.format, options):
-        from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
-
-        labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
-        write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos or ()))
-        return TableMasks("truth", str(folder / TRUTH), shown=truth)
-    return open_masks("truth", truth, options)
+    truth = Truth(
+        arguments.truth,
+        arguments.format,
+        arguments.images,
+        arguments.first_frame,
+        arguments.videos or (),
+        arguments.options_of(arguments.truth_storage_options),
+    )
+    return open_masks("truth", truth.place(output.sizes(), folder), truth.storage_options, shown=arguments.truth)
 
 
 def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: MaskSource | None) -> _Found:

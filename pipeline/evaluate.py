@@ -19,24 +19,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main, options_of
+from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
 from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
 from pipeline.pages.page import check_installed
-from pipeline.pages.save import save_file, save_page
+from pipeline.pages.save import save_page
 from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.conventions import SENTENCES
 from pipeline.quality.evaluation import unseen
 from pipeline.quality.hota import Hota
 from pipeline.quality.scoring import Scored, Scorer, ScoringJob, ScoringTask, scoring_tasks
 from pipeline.quality.series import track_series
-from pipeline.quality.sources import TRUTH, MaskSource, OutputMasks, is_read_directly, named, open_masks
+from pipeline.quality.sources import MaskSource, OutputMasks, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
-from pipeline.storage.destinations import check_folder
+from pipeline.storage.destinations import check_folder, save_file
 from pipeline.text import ProgressLine, counted, say
+from pipeline.truth import Truth
 
 if TYPE_CHECKING:
     from pipeline.pages.pair_cards import PairCard
@@ -89,16 +90,23 @@ def run(arguments: EvaluateArguments) -> ExitCode:
     """Score, write and tell."""
     if arguments.to:
         check_installed()
-        check_folder(arguments.to, options_of(arguments.to_storage_options, arguments.storage_options))
+        check_folder(arguments.to, arguments.to_options)
     output = OutputMasks("output", arguments.output, arguments.storage_options)
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
-        truth_uri = _truth(arguments, output, Path(folder))
+        truth = Truth(
+            arguments.truth,
+            arguments.format,
+            arguments.images,
+            arguments.first_frame,
+            arguments.videos or (),
+            arguments.options_of(arguments.truth_storage_options),
+        )
         job = ScoringJob(
             arguments.output,
-            truth_uri,
+            truth.place(output.sizes(), Path(folder)),
             arguments.truth,
             arguments.storage_options,
-            options_of(arguments.truth_storage_options, arguments.storage_options),
+            truth.storage_options,
             arguments.rules(),
             arguments.hota,
         )
@@ -128,24 +136,11 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
         figures = EvaluationFigures(output.name, truth.name, arguments.convention, objects, summary, cards, notes)
         page = evaluation_page(figures)
         tables = {"objects": objects, "summary": summary}
-        options = options_of(arguments.to_storage_options, arguments.storage_options)
         for name, table in tables.items():
-            save_file(posixpath.join(arguments.to, f"{name}.parquet"), parquet_bytes(table), options)
-        save_page(posixpath.join(arguments.to, "evaluation.html"), page, options)
+            save_file(posixpath.join(arguments.to, f"{name}.parquet"), parquet_bytes(table), arguments.to_options)
+        save_page(posixpath.join(arguments.to, "evaluation.html"), page, arguments.to_options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
-
-
-def _truth(arguments: EvaluateArguments, output: OutputMasks, folder: Path) -> str:
-    """Where the true masks are. Labels of other formats become a table in `folder`, because they come in any order."""
-    truth, options = arguments.truth, options_of(arguments.truth_storage_options, arguments.storage_options)
-    if is_read_directly(truth, arguments.format, options):
-        return truth
-    from pipeline.formats.mask_table import KnownVideos, LabelsToRead, write_mask_table
-
-    labels = LabelsToRead(truth, arguments.format, arguments.images, arguments.first_frame, options)
-    write_mask_table(folder / TRUTH, labels, KnownVideos(output.sizes(), arguments.videos or ()))
-    return str(folder / TRUTH)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import Field
 
-from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, explain, main, options_of
+from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, explain, main
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Group, keys
 from pipeline.config.key_help import describe_key
@@ -102,9 +102,8 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     def part(kind: type[Group]) -> Any:
         return kind.model_validate({name: getattr(arguments, name) for name in kind.model_fields})
 
-    options = options_of(arguments.to_storage_options, arguments.storage_options)
-    check_folder(arguments.to, options)
-    folder = folder_of(arguments.to, options, arguments.spool_dir)
+    check_folder(arguments.to, arguments.to_options)
+    folder = folder_of(arguments.to, arguments.to_options, arguments.spool_dir)
     job = ExportJob(
         output=arguments.output,
         storage_options=arguments.storage_options,

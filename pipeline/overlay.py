@@ -19,7 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from model import MediaError
 from pipeline import tables
-from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main, options_of
+from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Unit
 from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalPlace, Place
@@ -226,13 +226,13 @@ def _png(name: str, frame_index: int) -> str:
 
 
 def _target(arguments: OverlayArguments) -> JobStorage:
-    return JobStorage(arguments.to, options_of(arguments.to_storage_options, arguments.storage_options))
+    return JobStorage(arguments.to, arguments.to_options)
 
 
 def _other_job(arguments: OverlayArguments) -> tables.JobTables | None:
     if arguments.beside is None:
         return None
-    return tables.open(arguments.beside, options_of(arguments.beside_storage_options, arguments.storage_options))
+    return tables.open(arguments.beside, arguments.options_of(arguments.beside_storage_options))
 
 
 def run(arguments: OverlayArguments) -> ExitCode:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.command import ExitCode, TargetArguments, describe_arguments, main, options_of
+from pipeline.command import ExitCode, TargetArguments, describe_arguments, main
 from pipeline.config.columns_config import BoxFormat, OptionalColumn
 from pipeline.config.fields import AsTyped, Group
 from pipeline.config.kinds import OptionalLocalPlace, OptionalPlace, Place
@@ -39,8 +39,8 @@ class LabelColumnsConfig(Group):
     mask_rle: OptionalColumn = Field(default=None, description="The column of masks, as COCO run lengths.")
 
 
-class PromptsArguments(TargetArguments):
-    """The keys of an import."""
+class _Labels(Group):
+    """What is read, what becomes of it, and where it goes."""
 
     source: Place = Field(alias="from", description="The file or folder of labels.")
     to: Place = Field(description="The table to write, as prompts.parquet.")
@@ -86,9 +86,6 @@ class PromptsArguments(TargetArguments):
         description="A local folder for temporary files, about 200 bytes of each label and its mask; null is the "
         "system's own.",
     )
-    storage_options: dict[str, Any] = Field(
-        default_factory=dict, description="Credentials and endpoints of the store, as in storage_options.anon=true."
-    )
 
     @field_validator("categories", mode="before")
     @classmethod
@@ -106,6 +103,10 @@ class PromptsArguments(TargetArguments):
         if value is not None and (len(value) != 2 or min(value) < 1):
             raise ValueError(f"size={list(value)}: give height and width in pixels, as size=[720,1280]")
         return value
+
+
+class PromptsArguments(TargetArguments, _Labels):
+    """The keys of an import."""
 
 
 HELP = f"""Makes a table of prompts from labels of other formats, for prompts= of pipeline.run.
@@ -153,13 +154,13 @@ def run(arguments: PromptsArguments) -> ExitCode:
         arguments.first_frame or 0,
         arguments.unknown_videos,
     )
-    to_options = options_of(arguments.to_storage_options, options)
-    check_file(arguments.to, "prompts.parquet", to_options)
+    check_file(arguments.to, "prompts.parquet", arguments.to_options)
     labels = read_labels(arguments.source, arguments.format, read_options)
     videos = LabelVideos(arguments.videos, options, arguments.check_videos)
     with tempfile.TemporaryDirectory(prefix="maskmill-prompts-", dir=arguments.spool_dir) as folder:
         try:
-            account = write_prompts(labels, videos, wishes, Destination(arguments.to, to_options, Path(folder)))
+            to = Destination(arguments.to, arguments.to_options, Path(folder))
+            account = write_prompts(labels, videos, wishes, to)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         except OSError as error:

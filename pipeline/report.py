@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main, options_of
+from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.packages import leave_current_folder
 from pipeline.pages.job_page import PageOptions, job_page
@@ -61,11 +61,10 @@ def run(arguments: ReportArguments) -> ExitCode:
     """Write the page and say where it is."""
     started = time.monotonic()
     check_installed()
-    to_options = options_of(arguments.to_storage_options, arguments.storage_options)
-    check_file(arguments.to, "report.html", to_options)
+    check_file(arguments.to, "report.html", arguments.to_options)
     storage = JobStorage(arguments.output, arguments.storage_options)
     options = PageOptions(arguments.top, arguments.price_per_hour, arguments.videos_root, arguments.pictures)
-    size = save_page(arguments.to, job_page(storage, options), to_options)
+    size = save_page(arguments.to, job_page(storage, options), arguments.to_options)
     say(f"report   {redact_uri(arguments.to)}, {size / 1e6:.1f} MB, in {time.monotonic() - started:.1f} s")
     return ExitCode.DONE
 

@@ -1,11 +1,14 @@
-"""Checks of places that a command will write to, made before it works for hours."""
+"""Places that a command writes to: checked before it works for hours, and files written there whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact, redact_uri
+from pipeline.storage.atomic_files import replace_file
+from pipeline.storage.faults import is_from_storage
+from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
 
@@ -31,3 +34,38 @@ def _check_scheme(to: str, storage_options: StorageOptions | None) -> None:
         open_filesystem(to, storage_options)
     except ValueError as error:
         raise ConfigError(f"to={redact_uri(to)}: {redact(str(error))}") from error
+
+
+def save_file(to: str, data: bytes, storage_options: StorageOptions | None = None) -> int:
+    """Write a file, with the folders above it, and return its size in bytes. It is whole, or stays what it was.
+
+    Raises:
+        ConfigError: `to` is a folder, or nothing serves its scheme.
+        StorageError: the store or the disk refuses, or does not answer.
+    """
+    check_file(to, "report.html", storage_options)
+    try:
+        Backoff().run(f"writing to={redact_uri(to)}", lambda: _write(to, data, storage_options))
+    except StorageError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"to={redact_uri(to)}: {redact(str(error))}") from error
+    except Exception as error:
+        if not (is_from_storage(error) or isinstance(error, NotImplementedError)):
+            raise
+        reason = redact(f"{type(error).__name__}: {error}")
+        raise StorageError(
+            f"writing to={redact_uri(to)} was refused: {reason}. Check that the place exists, that it may be written, "
+            "and that it has space left.",
+            transient=False,
+        ) from error
+    return len(data)
+
+
+def _write(to: str, data: bytes, storage_options: StorageOptions | None) -> None:
+    if is_local(to):
+        path = Path(local_path(to)).absolute()
+        replace_file(path, data, path.parent)
+        return
+    filesystem, path_there = open_filesystem(to, storage_options)
+    filesystem.pipe_file(path_there, data)
