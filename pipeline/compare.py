@@ -1,6 +1,7 @@
 """`python -m pipeline.compare a=… b=…`: how the masks of two outputs differ, and which of the two is better.
 
-Videos go through one group at a time, so that memory holds the masks of one group of both outputs.
+Videos go through one group at a time, so that a process has the masks of one group of both outputs in memory.
+`pipeline.quality` compares them; here the sides are opened, and the results are written and told.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import contextlib
 import posixpath
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from pipeline.cluster.tasks import task_workers
 from pipeline.command import ExitCode, TargetArguments, describe_arguments, main
+from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Group
 from pipeline.config.kinds import OptionalPlace, Place
 from pipeline.errors import InputError
@@ -27,11 +31,11 @@ from pipeline.packages import leave_current_folder
 from pipeline.pages.page import check_installed
 from pipeline.pages.save import save_page
 from pipeline.quality.arguments import ScoringArguments
-from pipeline.quality.comparison import AS_GOOD, TRACKS, compare_video, sorted_worst_first
+from pipeline.quality.comparing import Compared, Comparer, ComparisonJob, Side, comparison_tasks
+from pipeline.quality.comparison import AS_GOOD
 from pipeline.quality.conventions import SENTENCES
-from pipeline.quality.masks import check_masks
 from pipeline.quality.series import track_series
-from pipeline.quality.sources import MaskSource, OutputMasks, named, open_masks
+from pipeline.quality.sources import OutputMasks, named
 from pipeline.storage.destinations import check_folder, save_file
 from pipeline.text import ProgressLine, counted, one_line, say
 from pipeline.truth import Truth
@@ -57,6 +61,7 @@ class _Sides(Group):
     b_storage_options: dict[str, Any] | None = Field(
         default=None, description="Credentials and endpoints for b=; null: those of storage_options."
     )
+    cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
 
 
 class CompareArguments(ScoringArguments, TargetArguments, _Sides):
@@ -81,19 +86,12 @@ Exit codes:
 """
 
 
-@dataclass
-class _Found:
-    """What is found so far."""
+@dataclass(frozen=True)
+class _Alone:
+    """Videos that one of the two has."""
 
-    parts: list[pa.Table] = field(default_factory=list)
-    num_videos: int = 0
-    num_unpaired: int = 0
-    only_a: Sequence[str] = ()
-    only_b: Sequence[str] = ()
-
-    def tracks(self) -> pa.Table:
-        """All rows, worst first."""
-        return sorted_worst_first(pa.concat_tables([TRACKS.empty_table(), *self.parts]))
+    a: Sequence[str]
+    b: Sequence[str]
 
 
 def run(arguments: CompareArguments) -> ExitCode:
@@ -101,25 +99,29 @@ def run(arguments: CompareArguments) -> ExitCode:
     if arguments.to:
         check_installed()
         check_folder(arguments.to, arguments.to_options)
-    a = OutputMasks("a", arguments.a, arguments.storage_options)
-    b = OutputMasks("b", arguments.b, arguments.options_of(arguments.b_storage_options))
+    side_a = Side(arguments.a, arguments.storage_options)
+    side_b = Side(arguments.b, arguments.options_of(arguments.b_storage_options))
+    job = ComparisonJob(side_a, side_b, None, arguments.rules())
+    a, b = job.outputs()
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
-        return _run(arguments, a, b, _truth(arguments, a, Path(folder)))
+        return _run(arguments, replace(job, truth=_truth(arguments, a, Path(folder))), a, b)
 
 
-def _run(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: MaskSource | None) -> ExitCode:
-    found = _compare(arguments, a, b, truth)
+def _run(arguments: CompareArguments, job: ComparisonJob, a: OutputMasks, b: OutputMasks) -> ExitCode:
+    in_both, alone = _videos(arguments, a, b)
+    found = _compare(arguments, job, a, in_both)
     tracks = found.tracks()
     notes = list(_notes(found))
-    for line in _lines(found, tracks, notes):
+    for line in _lines(found, alone, tracks, notes):
         say(line)
     if arguments.to:
         # Pictures need torch, which takes 2 seconds: who wants figures alone has them at once.
         from pipeline.pages.comparison_page import ComparisonFigures, comparison_page
 
-        alone = [("a", found.only_a), ("b", found.only_b)]
+        truth = job.true_masks()
         cards = _cards(arguments, a, b, tracks)
-        figures = ComparisonFigures(a.name, b.name, truth.name if truth else None, tracks, cards, alone, notes)
+        on_one_side = [("a", alone.a), ("b", alone.b)]
+        figures = ComparisonFigures(a.name, b.name, truth.name if truth else None, tracks, cards, on_one_side, notes)
         page = comparison_page(figures)
         save_file(posixpath.join(arguments.to, "tracks.parquet"), parquet_bytes(tracks), arguments.to_options)
         save_page(posixpath.join(arguments.to, "comparison.html"), page, arguments.to_options)
@@ -141,7 +143,7 @@ def _cards(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, tracks: 
     return cards
 
 
-def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> MaskSource | None:
+def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> Side | None:
     if arguments.truth is None:
         return None
     truth = Truth(
@@ -152,10 +154,11 @@ def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> Ma
         arguments.videos or (),
         arguments.options_of(arguments.truth_storage_options),
     )
-    return open_masks("truth", truth.place(output.sizes(), folder), truth.storage_options, shown=arguments.truth)
+    return Side(truth.place(output.sizes(), folder), truth.storage_options, arguments.truth)
 
 
-def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth: MaskSource | None) -> _Found:
+def _videos(arguments: CompareArguments, a: OutputMasks, b: OutputMasks) -> tuple[Collection[str], _Alone]:
+    """The chosen videos that both have, and those that one has. Raises `InputError` where there is none."""
     ids_a, ids_b = set(a.video_ids()), set(b.video_ids())
     lacking = sorted(set(arguments.videos or ()).difference(ids_a | ids_b))
     if lacking:
@@ -166,44 +169,42 @@ def _compare(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, truth:
         raise InputError(
             f"no video has masks in both: {a.side} has {named(sorted(ids_a))}, {b.side} has {named(sorted(ids_b))}"
         )
-    rules = arguments.rules()
-    found = _Found(only_a=sorted(ids_a - ids_b), only_b=sorted(ids_b - ids_a))
-    both = ids_a & ids_b
-    with contextlib.closing(ProgressLine(len(both), "video")) as line:
-        for group in a.groups():
-            here = [video_id for video_id in group if video_id in both]
-            if not here:
-                continue
-            masks_a, masks_b, true = a.read(here), b.read(here), truth.read(here) if truth is not None else {}
-            for video_id in here:
-                trio = masks_a[video_id], masks_b[video_id], true.get(video_id)
-                try:
-                    difference = compare_video(*trio, arguments.match, rules)
-                except ValueError:
-                    for masks, source in zip(trio, (a, b, truth), strict=True):
-                        if masks is not None and source is not None:
-                            check_masks(masks, source.side)
-                    raise
-                found.parts.append(pa.Table.from_pylist(difference.rows, TRACKS))
-                found.num_videos += 1
-                found.num_unpaired += difference.num_unpaired
-                line.advance(1)
+    return ids_a & ids_b, _Alone(sorted(ids_a - ids_b), sorted(ids_b - ids_a))
+
+
+def _compare(arguments: CompareArguments, job: ComparisonJob, a: OutputMasks, video_ids: Collection[str]) -> Compared:
+    places = {"truth": job.truth.uri} if job.truth is not None else {}
+    arguments.cluster.check_reaches(a=arguments.a, b=arguments.b, **places)
+    found = Compared()
+    make = partial(_make_comparer, job)
+    with (
+        task_workers(arguments.cluster, make, "comparer", lambda task: f"compares {len(task)} videos") as compare,
+        contextlib.closing(ProgressLine(len(video_ids), "video")) as line,
+    ):
+        for part in compare(comparison_tasks(a, video_ids)):
+            found.add(part)
+            line.advance(part.num_videos)
     return found
 
 
-def _notes(found: _Found) -> Iterator[str]:
+def _make_comparer(job: ComparisonJob, worker_id: str) -> Comparer:
+    """What compares, in the process in which it shall run."""
+    return Comparer(job)
+
+
+def _notes(found: Compared) -> Iterator[str]:
     if found.num_unpaired:
         yield f"{counted(found.num_unpaired, 'frame')} that one of the two has not labeled"
 
 
-def _lines(found: _Found, tracks: pa.Table, notes: Sequence[str]) -> Iterator[str]:
+def _lines(found: Compared, alone: _Alone, tracks: pa.Table, notes: Sequence[str]) -> Iterator[str]:
     """What the terminal shows."""
     different = tracks.filter(pc.field("difference") != "same")
     yield (
         f"maskmill: {counted(tracks.num_rows, 'track')} of {counted(found.num_videos, 'video')} compared: "
         + (f"{different.num_rows} differ" if different.num_rows else "identical, every mask is the same")
     )
-    for side, videos in (("a", found.only_a), ("b", found.only_b)):
+    for side, videos in (("a", alone.a), ("b", alone.b)):
         if videos:
             yield f"alone    {counted(len(videos), 'video')} with masks in {side} only: {named(videos)}"
     yield from (f"left out {note}" for note in notes)

@@ -10,7 +10,7 @@ import contextlib
 import posixpath
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from pipeline.cluster.tasks import task_workers
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.kinds import OptionalPlace, Place
@@ -31,7 +32,7 @@ from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.conventions import SENTENCES
 from pipeline.quality.evaluation import unseen
 from pipeline.quality.hota import Hota
-from pipeline.quality.scoring import Scored, Scorer, ScoringJob, ScoringTask, scoring_tasks
+from pipeline.quality.scoring import Scored, Scorer, ScoringJob, scoring_tasks
 from pipeline.quality.series import track_series
 from pipeline.quality.sources import MaskSource, OutputMasks, named, open_masks
 from pipeline.quality.summary import summarize, summary_lines
@@ -119,8 +120,13 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
     counts = missing if arguments.missing == "empty" else ()
     found = Scored(hota=Hota() if arguments.hota else None)
     total = len(wanted) - len(missing) + len(counts)
-    with _scorers(arguments, job) as scorers, contextlib.closing(ProgressLine(total, "video")) as progress:
-        for part in scorers(scoring_tasks(output, wanted, counts)):
+    arguments.cluster.check_reaches(output=job.output, truth=job.truth)
+    make = partial(_make_scorer, job)
+    with (
+        task_workers(arguments.cluster, make, "scorer", lambda task: f"scores {len(task.video_ids)} videos") as score,
+        contextlib.closing(ProgressLine(total, "video")) as progress,
+    ):
+        for part in score(scoring_tasks(output, wanted, counts)):
             found.add(part)
             progress.advance(part.num_videos)
     objects = found.objects()
@@ -141,25 +147,6 @@ def _run(arguments: EvaluateArguments, job: ScoringJob, output: OutputMasks) -> 
         save_page(posixpath.join(arguments.to, "evaluation.html"), page, arguments.to_options)
         say(f"written  {', '.join(posixpath.join(arguments.to, name) for name in _WRITTEN)}")
     return ExitCode.DONE
-
-
-@contextlib.contextmanager
-def _scorers(
-    arguments: EvaluateArguments, job: ScoringJob
-) -> Iterator[Callable[[Iterable[ScoringTask]], Iterable[Scored]]]:
-    """The processes that score, as `cluster=` says. Imports Ray only if it is wanted."""
-    cluster = arguments.cluster
-    if cluster.kind == "serial":
-        yield partial(map, Scorer(job).work)
-        return
-    cluster.check_reaches(output=job.output, truth=job.truth)
-    from pipeline.cluster.ray_pool import RayPool
-
-    pool: RayPool[ScoringTask, Scored] = RayPool(
-        cluster, partial(_make_scorer, job), "scorer", lambda task: f"scores {len(task.video_ids)} videos"
-    )
-    with contextlib.closing(pool):
-        yield pool.run
 
 
 def _make_scorer(job: ScoringJob, worker_id: str) -> Scorer:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from model import MediaError
 from pipeline import tables
+from pipeline.cluster.tasks import task_workers
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Unit
@@ -246,10 +247,14 @@ def run(arguments: OverlayArguments) -> ExitCode:
             f"{arguments.output}: none of its finished videos is to be drawn{why}; change videos= or where="
         )
     faults = num_made = num_kept = 0
-    with contextlib.ExitStack() as stack:
-        done = _painters(arguments, stack)(tasks)
-        line = stack.enter_context(contextlib.closing(ProgressLine(len(tasks), "video")))
-        for drawn in done:
+    beside = {"with": arguments.beside} if arguments.beside is not None else {}
+    arguments.cluster.check_reaches(output=arguments.output, to=arguments.to, **beside)
+    make = partial(_make_painter, arguments)
+    with (
+        task_workers(arguments.cluster, make, "painter", lambda task: f"draws video {task.video_id!r}") as paint,
+        contextlib.closing(ProgressLine(len(tasks), "video")) as line,
+    ):
+        for drawn in paint(tasks):
             num_made, num_kept = num_made + drawn.num_made, num_kept + drawn.num_kept
             if drawn.fault:
                 faults += 1
@@ -306,20 +311,6 @@ def _chosen(arguments: OverlayArguments, job: tables.JobTables) -> dict[str, tup
         if objects is None or row["object_id"] in objects:
             found[row["video_id"]] = (*found.get(row["video_id"], ()), row["object_id"])
     return {**found}
-
-
-def _painters(arguments: OverlayArguments, stack: contextlib.ExitStack) -> Callable[[Iterable[Task]], Iterator[Drawn]]:
-    """The processes that draw, as `cluster=` says. Imports Ray only if it is wanted."""
-    cluster = arguments.cluster
-    if cluster.kind == "serial":
-        return partial(map, Painter(arguments).work)
-    cluster.check_reaches(output=arguments.output, to=arguments.to)
-    from pipeline.cluster.ray_pool import RayPool
-
-    pool: RayPool[Task, Drawn] = RayPool(
-        cluster, partial(_make_painter, arguments), "painter", lambda task: f"draws video {task.video_id!r}"
-    )
-    return stack.enter_context(contextlib.closing(pool)).run
 
 
 def _make_painter(arguments: OverlayArguments, worker_id: str) -> Painter:

@@ -1,4 +1,4 @@
-"""Tasks of commands by Ray actors: a compaction with one of them killed has the same rows, an export the same files."""
+"""Tasks of commands by Ray actors: what they write is what one process writes, also where one of them is killed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import ray
 
+from pipeline import compare
 from pipeline.cluster.ray_cluster import connect
 from pipeline.cluster.ray_mergers import RayMergers
 from pipeline.commits.compaction import Sizes, compact, plan_groups
@@ -18,6 +21,7 @@ from pipeline.export import door
 from pipeline.output.segments import list_segments
 from tests.support.drawn_job import write_job
 from tests.support.dying_storage import KilledOnceStorage
+from tests.support.masks import write_output, write_table
 from tests.support.quick_storage import QuickStorage
 from tests.support.small_segments import commit_segments, rows
 from tests.support.waiting import wait_until
@@ -43,6 +47,24 @@ def test_actors_write_the_files_that_one_process_writes(tmp_path: Path) -> None:
     assert door([*words, f"to={tmp_path / 'ray'}", *on_ray]) == 0
     assert len(_files(tmp_path / "alone")) == 3
     assert _files(tmp_path / "ray") == _files(tmp_path / "alone")
+
+
+def test_actors_compare_as_one_process_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks_THW = np.zeros((3, 20, 30), bool)
+    masks_THW[:, 4:12, 6:18] = True
+    true = {video_id: {1: masks_THW} for video_id in ("one", "two")}
+    sides = write_output(tmp_path / "a", true), write_output(tmp_path / "b", true | {"two": {1: masks_THW[:, ::-1]}})
+    words = [f"a={sides[0]}", f"b={sides[1]}", f"truth={write_table(tmp_path / 'truth.parquet', true)}"]
+    on_ray = ["cluster=existing", "cluster.actors=1", "cluster.shared_disk=true"]
+    told = {}
+    for name, more in {"alone": [], "ray": on_ray}.items():
+        assert compare.door([*words, f"to={tmp_path / name}", "pictures=false", *more]) == 0
+        told[name] = capsys.readouterr().out.splitlines()[:-1]
+    tables = [pq.read_table(tmp_path / name / "tracks.parquet") for name in told]
+    assert tables[0].num_rows == 2
+    assert tables[0] == tables[1]
+    assert told["alone"] == told["ray"]
+    assert any("0 better in b, 1 worse, 1 as good" in line for line in told["ray"])
 
 
 def test_two_actors_merge_and_the_group_of_one_that_is_killed_is_begun_anew(tmp_path: Path) -> None:
