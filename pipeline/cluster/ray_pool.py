@@ -8,14 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 from ray import cloudpickle, exceptions
 
 from pipeline.cluster.actor import ActorWorker
 from pipeline.cluster.ray_cluster import Room, connect
-from pipeline.cluster.tasks import Done, Task, TaskWorker
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.errors import ClusterDown, describe
 from pipeline.packages import foreign_folders
@@ -24,6 +23,17 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 _MAX_DEATHS = 3
+
+Task = TypeVar("Task")
+Done = TypeVar("Done")
+Task_contra = TypeVar("Task_contra", contravariant=True)
+Done_co = TypeVar("Done_co", covariant=True)
+
+
+class TaskWorker(Protocol[Task_contra, Done_co]):
+    """What works on tasks. In an actor tasks and answers are pickled."""
+
+    def work(self, task: Task_contra, /) -> Done_co: ...
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.config.cluster_config import ClusterConfig
 
+if TYPE_CHECKING:
+    from pipeline.cluster.ray_pool import TaskWorker
+
 Task = TypeVar("Task")
 Done = TypeVar("Done")
-Task_contra = TypeVar("Task_contra", contravariant=True)
-Done_co = TypeVar("Done_co", covariant=True)
-
-
-class TaskWorker(Protocol[Task_contra, Done_co]):
-    """What works on tasks of one command. In an actor tasks and answers are pickled."""
-
-    def work(self, task: Task_contra, /) -> Done_co: ...
 
 
 @contextlib.contextmanager
