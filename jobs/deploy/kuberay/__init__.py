@@ -1,0 +1,1 @@
+"""maskmill on Kubernetes, by KubeRay."""
