@@ -201,6 +201,16 @@ def describe_former(num_former: int) -> list[str]:
     return [f"former   {num_former} of them {are} in no table any more; {their} rows stay until a run with prune=true"]
 
 
+def describe_left(num_left: int) -> list[str]:
+    """One line about videos whose files are still being written; none if there are none."""
+    are, them = ("is", "it") if num_left == 1 else ("are", "them")
+    return (
+        [f"left     {counted(num_left, 'video')} {are} still being written; the next run takes {them}"]
+        if num_left
+        else []
+    )
+
+
 @dataclass(frozen=True)
 class Cause:
     """Videos or objects that ended badly for the same reason.

@@ -1,16 +1,21 @@
-"""The group `input`: what the tables of a job may name."""
+"""The group `input`: which videos a folder or a glob names, and what the tables of a job may name."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.config.fields import Group
+from pipeline.config.fields import AsTyped, Group
+from pipeline.config.kinds import Seconds
 
 
 class InputConfig(Group):
-    """What the tables may name. Whoever writes a table should not choose what workers fetch inside their network."""
+    """Which videos a folder or a glob names, and what tables may name.
+
+    Whoever writes a table should not choose what workers fetch inside their network.
+    """
 
     schemes: tuple[str, ...] | None = Field(
         default=None,
@@ -23,6 +28,28 @@ class InputConfig(Group):
         description="The hosts that are connected to, as [videos.example.com,'*.example.org']. null is all that lead "
         "to no loopback or link-local address; a host that is written out here, or has the tables, may lead there.",
     )
+
+    video_id_from: Annotated[str | None, AsTyped("a regular expression")] = Field(
+        default=None,
+        description="Where videos is a folder or a glob: a regular expression that is searched for in the path of each "
+        "video below the folder, or below the part of the glob before its first wildcard. What its groups match, "
+        "joined by /, is the video_id; without groups it is what the whole matches. null is the path without suffix.",
+    )
+    settle_seconds: Seconds = Field(
+        default=0.0,
+        ge=0,
+        description="Where videos is a folder or a glob: a video whose file changed less than this long ago may still "
+        "be written, and is left for the next run.",
+    )
+
+    @field_validator("video_id_from")
+    @classmethod
+    def _check_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"input.video_id_from={value}: is no regular expression: {error}") from error
+        return value
 
     @field_validator("schemes", "hosts", mode="before")
     @classmethod

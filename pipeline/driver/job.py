@@ -22,6 +22,7 @@ from pipeline.driver.retries import to_try_again, with_other_files
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.address_rules import address_rules
+from pipeline.inputs.file_rules import FileRules
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.plan import Plan, make_plan
@@ -99,6 +100,7 @@ def plan_job(job: Job) -> Plan:
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
         rules=address_rules(config),
+        files=FileRules.of(config),
     )
     state = job.log.state
     retry = to_try_again(config, state, job.storage)

@@ -14,7 +14,17 @@ from pipeline.output.layout import table_glob
 from pipeline.output.schema import TABLES
 from pipeline.records import BAD, NO_OBJECTS, Ending, ObjectCounts, Status
 from pipeline.redact import redact, redact_uri
-from pipeline.text import OBJECT, WARNING, counted, describe_causes, describe_former, how_again, objects_line, say
+from pipeline.text import (
+    OBJECT,
+    WARNING,
+    counted,
+    describe_causes,
+    describe_former,
+    describe_left,
+    how_again,
+    objects_line,
+    say,
+)
 
 _EXIT_CODES = {
     Ending.DONE: ExitCode.DONE,
@@ -41,7 +51,7 @@ def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reas
     elif ending is not Ending.DONE:
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
-    counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former, plan.num_videos)
+    counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former, plan.num_videos, plan.num_left)
     say(summary(progress, counts, job.storage.uri, f"maskmill: {message}"))
     return End(_EXIT_CODES[ending], message)
 
@@ -52,6 +62,7 @@ def as_facts(job: Job, plan: Plan, progress: Progress | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "num_planned": plan.num_videos,
         "num_former": plan.num_former,
+        "num_left": plan.num_left,
         "videos": {status.value: state.finished.num_by_status[status] for status in Status},
         "objects": asdict(state.objects()),
         "num_masks": sum(size.num_masks for size in state.segments.values()),
@@ -72,13 +83,15 @@ def as_facts(job: Job, plan: Plan, progress: Progress | None) -> dict[str, Any]:
 class JobCounts:
     """What is in the tables: videos by status, and the objects of those that are `ok`.
 
-    `num_former` of the videos are in no table of this run. The tables have `num_planned` videos.
+    `num_former` of the videos are in no table of this run. The tables have `num_planned` videos. `num_left` files are
+    still being written.
     """
 
     by_status: Mapping[Status, int]
     objects: ObjectCounts = NO_OBJECTS
     num_former: int = 0
     num_planned: int = 0
+    num_left: int = 0
 
     @property
     def num_ended(self) -> int:
@@ -101,6 +114,7 @@ def summary(progress: Progress | None, counts: JobCounts, output: str, heading: 
     of = f" of {counts.num_in_all}" if counts.num_ended < counts.num_in_all else ""
     lines = [heading, f"videos   {counts.num_ended}{of} ({named or 'none'})"]
     lines += describe_former(counts.num_former)
+    lines += describe_left(counts.num_left)
     lines += [objects_line(counts.objects)] if counts.objects != NO_OBJECTS else []
     if progress is None:
         lines.append("this run nothing was left to do")

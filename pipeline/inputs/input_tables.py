@@ -8,6 +8,7 @@ from dataclasses import replace
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import FORMS, FRACTIONS, PIXELS, form_of
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+from pipeline.inputs.file_rules import DEFAULT_FILE_RULES, FileRules
 from pipeline.inputs.kept import check_kept
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.reading import ReadPolicy
@@ -23,7 +24,7 @@ class InputTables:
     """The tables that `videos=` and `prompts=` name. Without `videos`, the prompts' rows say where each video is.
 
     `corrections` are places of further prompts, which add to those of `prompts`. They say nothing of where a video is.
-    `rules` are those that hold for the addresses in the tables.
+    `rules` are those that hold for the addresses in the tables, `files` those for a folder or a glob of videos.
 
     Raises `InputError` for faults that the names and the first files show: no file, no Parquet, a missing column, a
     wrong type, a name in `columns` that no table has.
@@ -38,6 +39,7 @@ class InputTables:
         naming: InputNaming | None = None,
         corrections: Sequence[str] = (),
         rules: AddressRules = DEFAULT_RULES,
+        files: FileRules = DEFAULT_FILE_RULES,
     ) -> None:
         self.rules = rules
         naming = naming or InputNaming()
@@ -50,7 +52,7 @@ class InputTables:
         self.has_videos_table = videos is not None
         self.videos: ParquetShards | VideoFiles = self.prompts
         if videos is not None:
-            self.videos = find_videos(videos, storage_options, policy, self.prompts.files) or ParquetShards(
+            self.videos = find_videos(videos, storage_options, policy, self.prompts.files, files) or ParquetShards(
                 "videos", videos, VIDEOS_IN, storage_options, policy, self.prompts.files, naming.videos
             )
         self._check_names(naming)

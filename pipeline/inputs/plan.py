@@ -56,7 +56,7 @@ class InColumns(Protocol):
 
 
 class _Fate(IntEnum):
-    DONE, LABEL, NO_PROMPTS, REFUSED = range(4)
+    DONE, LABEL, NO_PROMPTS, REFUSED, LEFT = range(5)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class _Tables:
     """The input tables, and what was read of them.
 
     `files_now` has the `source_hash` of files as they are now: of videos whose file was replaced and that are to be
-    labeled again for it.
+    labeled again for it. Files of the videos in `left` are still being written.
     """
 
     read: InputTables
@@ -72,6 +72,7 @@ class _Tables:
     prompts: PromptIndex
     warnings: tuple[str, ...]
     files_now: Mapping[str, str] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ class Plan:
 
     @property
     def num_videos(self) -> int:
-        """Number of distinct videos in the tables."""
-        return len(self._fates)
+        """Number of distinct videos in the tables, without new ones that are left for the next run."""
+        return len(self._fates) - self._count(_Fate.LEFT)
 
     @property
     def num_done(self) -> int:
@@ -131,6 +132,15 @@ class Plan:
     def num_refused(self) -> int:
         """Number of videos to record as failed, because their rows are wrong."""
         return self._count(_Fate.REFUSED)
+
+    @property
+    def num_left(self) -> int:
+        """Number of videos that are left for the next run, because their files are still being written."""
+        return len(self._tables.left) + len(self._tables.read.videos.temporary)
+
+    def numbers_to_label(self) -> Int64Array:
+        """The numbers of the videos that workers get."""
+        return np.flatnonzero(self._fates == _Fate.LABEL)
 
     def _count(self, fate: _Fate) -> int:
         return int(np.count_nonzero(self._fates == fate))
@@ -188,8 +198,13 @@ class Plan:
         return self._tables.read.videos.versions
 
     def with_files_now(self, files_now: Mapping[str, str], done: Mapping[str, Done], retry: Collection[str]) -> Plan:
-        """The plan that also labels videos again whose file has another version: `files_now` are their hashes by id."""
-        return _decided(replace(self._tables, files_now={**self._tables.files_now, **files_now}), done, retry)
+        """The plan that also labels videos again whose file has another version: `files_now` are their hashes by id.
+
+        Those that are still being written are left for the next run.
+        """
+        tables = self._tables
+        left = _still_written(tables, _numbers_of(tables, list(files_now))) | tables.left
+        return _decided(replace(tables, files_now={**tables.files_now, **files_now}, left=left), done, retry)
 
     def again(self, done: Mapping[str, Done], retry: Collection[str] = ()) -> Plan:
         """The plan after the log has changed, without reading the tables again."""
@@ -200,7 +215,7 @@ class Plan:
 
         The sizes of the first window's files are looked up from this call on, before the first item is asked for.
         """
-        numbers = np.flatnonzero(self._fates == _Fate.LABEL)
+        numbers = self.numbers_to_label()
         places = self._tables.videos.places(numbers)
         groups = list(windows(places, window_videos))
         return self._stream(numbers, places, groups, self._lengths(numbers, groups[:1], len(groups) == 1))
@@ -278,7 +293,15 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[s
     check_some_match(tables, videos, prompts, done)
     del numbers  # 120 MB for ten million videos, which nobody needs any more
     found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts, done)))
-    return _decided(found, done, retry)
+    plan = _decided(found, done, retry)
+    left = _still_written(found, plan.numbers_to_label())
+    return _decided(replace(found, left=left), done, retry) if left else plan
+
+
+def _still_written(tables: _Tables, numbers: Int64Array) -> frozenset[str]:
+    """Which of these videos are left for the next run, because their files are still being written."""
+    videos = tables.videos
+    return tables.read.videos.still_written((videos.ids[number], videos.uri(number)) for number in numbers.tolist())
 
 
 def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) -> Plan:
@@ -308,13 +331,18 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
 
 
 def _special(tables: _Tables, retry: Collection[str]) -> Int64Array:
-    """The numbers of videos of which more than the hash decides: problems, `retry`, files that were replaced."""
+    """The numbers of videos of which more than the hash decides: problems, `retry`, replaced files, unfinished ones."""
     problems = np.fromiter(tables.videos.problems, np.int64, len(tables.videos.problems))
-    names = [*retry, *tables.files_now]
+    names = [*retry, *tables.files_now, *tables.left]
+    return np.unique(np.concatenate([problems, _numbers_of(tables, names)])) if names else problems
+
+
+def _numbers_of(tables: _Tables, names: Sequence[str]) -> Int64Array:
+    """The numbers of those of these videos that the tables have."""
     if not names:
-        return problems
+        return np.empty(0, np.int64)
     numbers = IdIndex(tables.videos.ids.column).find(pa.array(names, pa.string()))
-    return np.unique(np.concatenate([problems, numbers[numbers >= 0]]))
+    return numbers[numbers >= 0]
 
 
 def _decided_alone(
@@ -325,6 +353,8 @@ def _decided_alone(
     times, video_id = videos.time_range(number), videos.ids[number]
     prompt_hash = tables.prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds)
     fate = _Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS
+    if video_id in tables.left:  # what the log has of it stays until then
+        return (_Fate.LEFT if before is None else _Fate.DONE), False, False
     if number in videos.problems:
         fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
     if before is None:

@@ -7,7 +7,7 @@ prompts and hands out addresses, where a worker reads prompts and video bytes. T
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TypeVar
@@ -51,6 +51,9 @@ class ParquetShards:
     `left_out` are files of a folder or a glob that are not of this table. Raises `InputError` when nothing is there, or
     the first file cannot be read or lacks a column. The other files are checked when `read` comes to them.
     """
+
+    temporary: tuple[str, ...] = ()
+    """Files that will be videos: a table names none."""
 
     def __init__(
         self,
@@ -125,6 +128,10 @@ class ParquetShards:
     def versions(self) -> Mapping[str, FileVersion]:
         """Versions of videos' files by id, where a listing tells them; a table does not."""
         return {}
+
+    def still_written(self, places: Iterable[tuple[str, str | None]]) -> frozenset[str]:
+        """Videos whose file is still being written: nobody knows it of those in a table."""
+        return frozenset()
 
     def other_names(self) -> Mapping[str, str]:
         """Ids by other names under which `prompts=` may name a video; a table has none."""

@@ -50,6 +50,27 @@ def version_of(info: Mapping[str, Any]) -> FileVersion | None:
     return FileVersion(int(num_bytes), told) if told else None
 
 
+def changed_at(info: Mapping[str, Any]) -> float | None:
+    """When a file changed, by what fsspec says of it, in seconds since 1970; `None` where its store does not tell."""
+    told = next((info[name] for name in _TIMES if info.get(name)), None)
+    if isinstance(told, str):
+        try:
+            told = datetime.fromisoformat(told)
+        except ValueError:
+            return None
+    if isinstance(told, datetime):
+        return told.timestamp()
+    return float(told) if isinstance(told, (int, float)) else None
+
+
+def changed_on_disk(path: str | Path) -> float | None:
+    """When a local file changed, in seconds since 1970; `None` if there is none."""
+    try:
+        return Path(path).stat().st_mtime
+    except (OSError, ValueError):
+        return None
+
+
 def version_on_disk(path: str | Path) -> FileVersion | None:
     """The version of a local file; `None` if there is none. Times count to the millisecond, as all disks keep them."""
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import fsspec
@@ -9,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.commits.finished import FinishedVideo
 from pipeline.errors import InputError
+from pipeline.inputs.file_rules import FileRules
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import Plan, make_plan
-from pipeline.inputs.video_files import find_videos
+from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.records import Status
 from pipeline.storage.file_versions import version_of
 from tests.support.s3_server import S3Server
@@ -204,3 +208,82 @@ def test_what_is_no_video_and_no_table_is_told(tmp_path: Path, name: str, messag
     table = prompts(tmp_path / "p.parquet", "a")
     with pytest.raises(InputError, match=message):
         InputTables(f"{folder}{name}", str(table))
+
+
+def with_rules(folder: Path, **rules: object) -> VideoFiles:
+    videos = find_videos(str(folder), rules=FileRules(**rules))  # type: ignore[arg-type]
+    assert videos is not None
+    return videos
+
+
+def ids_of(videos: VideoFiles) -> list[str]:
+    return [name for batch in videos.read(["video_id"]) for name in batch.rows.column(0).to_pylist()]
+
+
+def test_a_pattern_makes_ids_of_paths_and_leaves_out_what_it_does_not_fit(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "2026-11-27/cam1/a.mp4", "2026-11-28/cam2/a.mp4", "odd.mp4")
+    videos = with_rules(folder, id_pattern=re.compile(r"(cam\d+)/(.+)\.mp4"))
+    assert ids_of(videos) == ["cam1/a", "cam2/a"]
+    assert videos.warnings == (
+        "videos: 1 video left out, because input.video_id_from finds no id in the path; examples: 'odd.mp4'",
+    )
+    assert ids_of(with_rules(folder, id_pattern=re.compile(r"[^/]+(?=\.mp4$)"))) == ["a", "a", "odd"]
+
+
+def test_two_files_to_which_a_pattern_gives_one_id_are_refused(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "1/a.mp4", "2/a.mp4", "2/b.mp4")
+    rules = FileRules(re.compile(r"[^/]+(?=\.mp4$)"))
+    plan = make_plan(InputTables(str(folder), str(prompts(tmp_path / "p.parquet", "a", "b")), files=rules), {})
+    assert [item.video_id for item in plan.items()] == ["b"]
+    (refused,) = plan.refused()
+    assert "input.video_id_from gives this id to 2 files; give a pattern that tells them apart" in refused.message
+
+
+def test_files_that_are_still_written_are_left_for_the_next_run(tmp_path: Path) -> None:
+    names = ("whole.mp4", "aria.mp4", "aria.mp4.aria2", "later.mov.part", "LATER.MKV.crdownload", "text.part")
+    folder = touch(tmp_path / "in", *names, "old.mp4", "old.mp4.part")
+    os.utime(folder / "old.mp4.part", (0, 0))
+    table = prompts(tmp_path / "p.parquet", "whole", "aria", "old")
+    for videos in (folder, folder / "*.[mM]*"):
+        plan = plan_of(videos, table)
+        assert [item.video_id for item in plan.items()] == ["old", "whole"], "nobody has written old.mp4.part for a day"
+        assert plan.num_left == 3
+        assert plan.num_videos == 2
+
+
+def test_a_file_that_changed_a_moment_ago_is_left_and_its_rows_stay(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "new.mp4", "old.mp4", "done.mp4", "future.mp4", "frames/0.png", "frames/1.png")
+    for name, at in (
+        ("new.mp4", 990),
+        ("old.mp4", 900),
+        ("done.mp4", 990),
+        ("future.mp4", 2000),
+        ("frames/1.png", 999),
+    ):
+        os.utime(folder / name, (at, at))
+    os.utime(folder / "frames/0.png", (0, 0))
+    table = prompts(tmp_path / "p.parquet", "new", "old", "done", "future", "frames")
+    before = {"done": FinishedVideo(Status.OK, "other prompts", "s")}
+    rules = FileRules(settle_seconds=60, now=lambda: 1000)
+    plan = make_plan(InputTables(str(folder), str(table), files=rules), before)
+    assert [item.video_id for item in plan.items()] == ["future", "old"], "a time to come is of a wrong clock"
+    assert (plan.num_left, plan.num_done, plan.num_videos) == (3, 1, 3)
+    assert not plan.replaced, "done.mp4 keeps its rows until its file is whole"
+    later = make_plan(
+        InputTables(str(folder), str(table), files=FileRules(settle_seconds=60, now=lambda: 1061)), before
+    )
+    assert (later.num_left, later.num_to_label, later.replaced) == (0, 5, {"done"})
+
+
+def test_a_replaced_file_that_is_still_written_is_left(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "a.mp4")
+    os.utime(folder / "a.mp4", (990, 990))
+    table = prompts(tmp_path / "p.parquet", "a")
+    hashes = make_plan(InputTables(str(folder), str(table)), {}).prompt_hashes()
+    before = {"a": FinishedVideo(Status.OK, hashes[0], "s", source_hash="0" * 16)}
+    early, late = (
+        make_plan(InputTables(str(folder), str(table), files=FileRules(settle_seconds=60, now=now)), before)
+        for now in (lambda: 1000, lambda: 1100)
+    )
+    found = [plan.with_files_now({"a": "1" * 16}, before, ()) for plan in (early, late)]
+    assert [(plan.num_to_label, plan.num_left, plan.num_done) for plan in found] == [(0, 1, 1), (1, 0, 0)]

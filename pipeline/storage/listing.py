@@ -1,0 +1,142 @@
+"""Files below a folder or of a glob, as their store lists them: page after page, and from a key on where it can.
+
+S3 lists a thousand keys a request, in the order of their bytes, and begins after any key. Other stores, and disks, are
+listed whole by fsspec.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fsspec.utils import glob_translate
+
+from pipeline.storage.file_versions import FileVersion, changed_at, version_of
+
+T = TypeVar("T")
+Asked = Callable[[Callable[[], Any]], Any]
+"""Calls a function that asks a store, again while the store does not answer."""
+
+_GLOB_CHARACTERS = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """One file. `name` is as its file system writes it.
+
+    `is_named`: a glob matches the file itself; else a folder matches in which it lies. `changed_at` is in seconds since
+    1970 by the store's clock. Neither it nor `version` is known of local files, which would cost a look at each.
+    """
+
+    name: str
+    is_named: bool = False
+    version: FileVersion | None = None
+    changed_at: float | None = None
+
+
+def can_list_after(filesystem: Any) -> bool:
+    """Whether a listing can begin after a key, so that what comes before costs nothing."""
+    return hasattr(filesystem, "call_s3")
+
+
+def list_folder(filesystem: Any, path: str, ask: Asked, after: str | None = None) -> Iterator[ListedFile]:
+    """All files below a folder. With `after`, on a store that `can_list_after`, those whose name is greater."""
+    if can_list_after(filesystem):
+        yield from _pages(filesystem, f"{path.rstrip('/')}/", ask, after)
+    else:
+        found = ask(lambda: _found(filesystem, filesystem.find, path))
+        yield from (_listed(name, info) for name, info in found.items())
+
+
+def list_glob(
+    filesystem: Any, path: str, ask: Asked, owner: Callable[[str], str | None], after: str | None = None
+) -> Iterator[ListedFile]:
+    """The files that a glob matches, and those in folders that it matches; `after` as in `list_folder`.
+
+    Of a file that belongs to another one `owner` says the name of that: it is listed where the glob matches its owner.
+
+    A glob with `**`, or one that begins after a key, is one listing of all that its names begin with. Others are left
+    to fsspec, which asks for each folder on their way and for no other.
+    """
+    if can_list_after(filesystem) and ("**" in path or after is not None):
+        yield from _matching(_pages(filesystem, _before_wildcards(path), ask, after), path, owner)
+        return
+    if "file" in _names(filesystem):
+        yield from (_listed(name, {}) for name in ask(lambda: filesystem.glob(f"{path}.*")) if owner(name))
+    matches = ask(lambda: _found(filesystem, filesystem.glob, path))
+    folders = [name for name, info in matches.items() if _is_folder(filesystem, name, info)]
+    named = matches.keys() - set(folders)
+    yield from (_listed(name, matches[name], is_named=True) for name in matches if name in named)
+    seen = set(named)
+    for folder in folders:
+        for one in list_folder(filesystem, folder, ask):
+            if one.name not in seen:
+                seen.add(one.name)
+                yield one
+
+
+def _pages(filesystem: Any, prefix: str, ask: Asked, after: str | None) -> Iterator[ListedFile]:
+    bucket, _, key_prefix = prefix.partition("/")
+    begin = {} if after is None else {"StartAfter": after.partition("/")[2]}
+    while True:
+        page = ask(lambda: _page(filesystem, Bucket=bucket, Prefix=key_prefix, **begin))  # noqa: B023  # called at once
+        for one in page.get("Contents", ()):
+            if not one["Key"].endswith("/"):  # what stands for a folder
+                told = version_of({"size": one["Size"], "ETag": one.get("ETag")})
+                yield ListedFile(f"{bucket}/{one['Key']}", False, told, one["LastModified"].timestamp())
+        if not page.get("IsTruncated"):
+            return
+        begin = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _page(filesystem: Any, **request: Any) -> Mapping[str, Any]:
+    page: Mapping[str, Any] = filesystem.call_s3("list_objects_v2", **request, **filesystem.req_kw)
+    return page
+
+
+def _matching(files: Iterator[ListedFile], pattern: str, owner: Callable[[str], str | None]) -> Iterator[ListedFile]:
+    """The files whose name, or a folder or owner of whose name, a glob matches."""
+    fits = re.compile(glob_translate(pattern)).match
+    folders: dict[str, bool] = {}
+    for one in files:
+        if fits(one.name):
+            yield ListedFile(one.name, True, one.version, one.changed_at)
+        elif _is_in_match(one.name, fits, folders) or ((owned := owner(one.name)) and fits(owned)):
+            yield one
+
+
+def _is_in_match(name: str, fits: Callable[[str], Any], known: dict[str, bool]) -> bool:
+    folder = name.rpartition("/")[0]
+    if not folder:
+        return False
+    if folder not in known:
+        known[folder] = bool(fits(folder)) or _is_in_match(folder, fits, known)
+    return known[folder]
+
+
+def _before_wildcards(path: str) -> str:
+    """What all names begin with that a glob matches."""
+    return path[: min(path.find(character) for character in _GLOB_CHARACTERS if character in path)]
+
+
+def _found(filesystem: Any, listing: Callable[..., Any], path: str) -> dict[str, Mapping[str, Any]]:
+    """What fsspec finds, with what it tells of each file; nothing of local ones."""
+    if "file" in _names(filesystem):
+        return {str(name): {} for name in listing(path)}
+    return {str(name): info for name, info in listing(path, detail=True).items()}
+
+
+def _names(filesystem: Any) -> tuple[str, ...]:
+    told = filesystem.protocol
+    return (told,) if isinstance(told, str) else tuple(told)
+
+
+def _listed(name: str, info: Mapping[str, Any], *, is_named: bool = False) -> ListedFile:
+    return ListedFile(name, is_named, version_of(info), changed_at(info))
+
+
+def _is_folder(filesystem: Any, name: str, info: Mapping[str, Any]) -> bool:
+    """Whether a match of a glob is a folder. A store has told it; asking once more costs a request for each."""
+    return bool(info["type"] == "directory" if "type" in info else filesystem.isdir(name))
