@@ -20,10 +20,12 @@ from pipeline.errors import ConfigError, UnusableStore
 from pipeline.formats.folder import VIDEOS, ExportFolder, PartFolder
 from pipeline.formats.losses import Losses
 from pipeline.formats.manifest import manifest, video_record
-from pipeline.formats.plan import Plan, Task, make_plan
+from pipeline.formats.plan import Plan, Task
+from pipeline.formats.planning import make_plan
 from pipeline.formats.registry import MadeFormat
 from pipeline.formats.selection import Content, Selection
 from pipeline.formats.source import ExportVideo, MaskSource
+from pipeline.formats.table_spool import Spools
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.scratch import WorkerFolder
@@ -148,7 +150,13 @@ def export(
         StorageError: the store does not answer or is full; the same call goes on.
     """
     opened = tables.open(job.output, job.storage_options)
-    plan = make_plan(opened, job.selection)
+    with make_plan(opened, job.selection, Spools(job.spool_dir)) as plan:
+        return _export(job, plan, part_masks, overwrite, lambda: writers(job, opened))
+
+
+def _export(
+    job: ExportJob, plan: Plan, part_masks: int, overwrite: bool, writers: Callable[[], PartWriters]
+) -> Exported:
     writer = job.format.writer
     if job.content.frames not in writer.frames:
         raise ConfigError(
@@ -164,10 +172,10 @@ def export(
         raise ConfigError(str(error).replace("output=", "to=", 1)) from error
     lost: list[str] = []
     if not is_whole:
-        _write_parts(plan, part_masks, job.folder, writers(job, opened))
+        _write_parts(plan, part_masks, job.folder, writers())
         written = job.folder.all_written()
         lost = written.losses.lines()
-        job.format.writer.finish(plan, job.folder)
+        writer.finish(plan, job.folder)
         job.folder.write(VIDEOS, job.folder.chunks(_RECORDS))
         job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
     else:

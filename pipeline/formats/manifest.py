@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from pipeline.formats.folder import VIDEOS, Written
 from pipeline.formats.plan import Plan
@@ -58,9 +57,9 @@ def manifest(format_name: str, keys: Mapping[str, Any], plan: Plan, written: Wri
         "written_by": f"maskmill {importlib.metadata.version('maskmill')}",
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "output": redact_uri(absolute_uri(output, str(Path.cwd()))),
-        "weights": sorted(pc.unique(plan.videos["checkpoint"]).to_pylist()),
+        "weights": sorted(plan.weights),
         "schema_version": SCHEMA_VERSION,
-        "config_hashes": sorted(pc.unique(plan.videos["config_hash"]).to_pylist()),
+        "config_hashes": sorted(plan.config_hashes),
         "options": dict(keys),
         "counts": {**written.counts, "tracks": plan.num_tracks},
         "splits": dict(written.videos_by_split),

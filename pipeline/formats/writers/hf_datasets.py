@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from itertools import chain
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 from pydantic import Field
@@ -110,23 +110,28 @@ class Writer(VideoWriter):
 
     def finish(self, plan: Plan, folder: ExportFolder) -> None:
         """Tracks, videos and the dataset card."""
-        ids: dict[str, list[str]] = {}
-        for video in plan.each():
-            ids.setdefault(video.split, []).append(video.video_id)
-        for split, video_ids in ids.items():
-            for name, rows in (("tracks", plan.tracks), ("videos", plan.videos)):
-                chosen = rows.filter(pc.is_in(rows["video_id"], pa.array(video_ids, pa.string())))
-                chosen = chosen.drop_columns([one for one in _OF_THE_JOB[name].split() if one in chosen.column_names])
+        written = [split for split in plan.splits if plan.num_videos_of[split]]
+        for split in written:
+            for place, name in enumerate(("videos", "tracks")):
                 with Writing(folder) as files, files.open(f"data/{name}/{split}.parquet") as file:
-                    pq.write_table(chosen, file, compression="zstd", row_group_size=10_000)
+                    _write_rows(file, (rows[place] for rows in plan.tables(split)), _OF_THE_JOB[name].split())
         with_pictures = {line.decode() for line in folder.stream(_WITH_PICTURES)}
         splits = {
-            "masks": [*ids],
-            "tracks": [*ids],
-            "videos": [*ids],
-            "frames": [one for one in ids if one in with_pictures],
+            "masks": written,
+            "tracks": written,
+            "videos": written,
+            "frames": [one for one in written if one in with_pictures],
         }
         folder.write("README.md", [card(self._options.title, plan, splits).encode()])
+
+
+def _write_rows(file: BinaryIO, tables: Iterator[pa.Table], of_the_job: Sequence[str]) -> None:
+    """Rows of `videos` or `tracks`, without the columns that mean something to the job alone."""
+    first = next(tables)
+    dropped = [one for one in of_the_job if one in first.column_names]
+    with pq.ParquetWriter(file, first.drop_columns(dropped).schema, compression="zstd") as writer:
+        for rows in chain([first], tables):
+            writer.write_table(rows.drop_columns(dropped))
 
 
 def mask_rows(video: ExportVideo) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,8 @@ from pycocotools import mask as coco
 from pipeline import tables
 from pipeline.errors import ConfigError
 from pipeline.export import door
-from pipeline.formats.plan import Plan, make_plan
+from pipeline.formats.plan import Plan
+from pipeline.formats.planning import make_plan
 from pipeline.formats.selection import Content, Selection, split_of
 from pipeline.formats.source import ExportVideo, MaskSource
 from pipeline.storage.job_storage import JobStorage

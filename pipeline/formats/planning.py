@@ -1,0 +1,122 @@
+"""Which videos and tracks of a job an export takes, as its keys say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import BoolArray
+from pipeline.errors import ConfigError
+from pipeline.formats.job_rows import JobRows
+from pipeline.formats.left_out import LeftOut
+from pipeline.formats.plan import NO_CATEGORY, Plan
+from pipeline.formats.selection import Selection
+from pipeline.formats.table_spool import Spools
+from pipeline.output.where import condition
+from pipeline.tables import JobTables
+
+
+def make_plan(
+    job: JobTables,
+    selection: Selection,
+    spools: Spools | None = None,
+) -> Plan:
+    """What the selection means for the job as it stands now. The plan closes `spools`, where its rows wait.
+
+    Raises `ConfigError` for a video, a category or a column that there is not, and where nothing is selected.
+    """
+    spools = spools or Spools()
+    try:
+        if selection.videos is not None:
+            _check_videos(job, selection.videos)
+        plan = Plan(selection.splits, LeftOut(), spools, _stride(job))
+        categories: set[str] = set()
+        for videos, tracks in JobRows(job, selection.videos, spools).chunks():
+            _add_selected(plan, videos, tracks, selection, categories)
+        _check_categories(selection.categories or (), categories)
+        if not plan.num_videos:
+            why = "; ".join(plan.left_out.lines()) or "the job has no videos yet"
+            raise ConfigError(f"nothing is left to export: {why}")
+    except BaseException:
+        spools.close()
+        raise
+    return plan
+
+
+def _add_selected(plan: Plan, videos: pa.Table, tracks: pa.Table, selection: Selection, categories: set[str]) -> None:
+    """Add to the plan what is selected of some videos. `categories` gets those that their tracks have."""
+    left_out = plan.left_out
+    videos = left_out.keep(videos, pc.equal(videos["status"], "ok"), "videos that failed")
+    tracks = tracks.filter(pc.is_in(tracks["video_id"], pc.unique(videos["video_id"])))
+    tracks = _selected_tracks(tracks, selection, left_out, categories)
+    has_tracks = pc.is_in(videos["video_id"], pc.unique(tracks["video_id"]))
+    videos = left_out.keep(videos, has_tracks, "videos without a selected track")
+    if videos.num_rows:
+        plan.add(videos, tracks)
+
+
+def _stride(job: JobTables) -> int | None:
+    """Every how many frames the job labels; None where it labels by `frames.fps`, or has no record of itself."""
+    try:
+        fingerprint = job.job_config().get("fingerprint", {})
+    except FileNotFoundError:
+        return None
+    stride = fingerprint.get("frames.stride")
+    return stride if isinstance(stride, int) and fingerprint.get("frames.fps") is None else None
+
+
+def _selected_tracks(tracks: pa.Table, selection: Selection, left_out: LeftOut, categories: set[str]) -> pa.Table:
+    every = tracks
+    tracks = left_out.keep(tracks, pc.equal(tracks["status"], "ok"), "tracks that failed")
+    categories.update(category or NO_CATEGORY for category in pc.unique(tracks["category"]).to_pylist())
+    if selection.categories is not None:
+        wanted = pa.array(
+            [*selection.categories, *([None] if NO_CATEGORY in selection.categories else [])], pa.string()
+        )
+        tracks = left_out.keep(tracks, pc.is_in(tracks["category"], wanted), "tracks of other categories")
+    if selection.where is not None:
+        is_kept = _that_meet(selection.where, tracks)
+        tracks = left_out.keep(tracks, pa.chunked_array([pa.array(is_kept)]), "tracks that where= leaves out")
+    if selection.whole_videos:
+        is_kept = pc.invert(pc.is_in(tracks["video_id"], _ids_of_bad_tracks(every, selection)))
+        tracks = left_out.keep(tracks, is_kept, "tracks of videos with a track that failed or that where= leaves out")
+    if not selection.keep_never_visible:
+        tracks = left_out.keep(tracks, pc.greater(tracks["num_visible"], 0), "tracks that are never visible")
+    return tracks
+
+
+def _that_meet(where: str, tracks: pa.Table) -> BoolArray:
+    """Which tracks a condition keeps, `[N]`."""
+    numbered = tracks.append_column("_place", pa.array(np.arange(tracks.num_rows)))
+    is_kept = np.zeros(tracks.num_rows, bool)
+    is_kept[np.asarray(numbered.filter(condition(where, tracks.schema))["_place"], np.int64)] = True
+    return is_kept
+
+
+def _ids_of_bad_tracks(tracks: pa.Table, selection: Selection) -> pa.ChunkedArray:
+    """The videos of tracks that failed, and of those of any category that `where=` leaves out."""
+    is_good = pc.equal(tracks["status"], "ok").to_numpy()
+    if selection.where is not None:
+        is_good = is_good & _that_meet(selection.where, tracks)
+    return tracks["video_id"].filter(pa.array(~is_good))
+
+
+def _check_categories(wanted: Collection[str], known: Collection[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"categories: no track is of {name!r}; there are {', '.join(sorted(known)[:20])}{hint}")
+
+
+def _check_videos(job: JobTables, video_ids: tuple[str, ...]) -> None:
+    for video_id in video_ids:
+        if video_id not in job.state.finished:
+            try:
+                next(job.video_masks(video_id))
+            except KeyError as error:
+                raise ConfigError(f"videos: {error.args[0]}") from error
