@@ -2,7 +2,7 @@
 
     room       what it is                                                             may use the rooms below it
     doors      `maskmill NAME …`: goes through one of the doors below
-    run status compact overlay report export evaluate compare prompts   the commands
+    run status changes compact overlay report export evaluate compare prompts   the commands
     demo       draws clips, labels them, scores them
     check      check=true: what a job would do, and which videos and prompts would fail
     driver     one process a job: plans, hands out videos, commits results, ends

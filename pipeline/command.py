@@ -24,7 +24,15 @@ from pipeline.config.fields import Group, group_of, keys
 from pipeline.config.key_help import describe_key
 from pipeline.config.kinds import Place
 from pipeline.config.mistakes import checked
-from pipeline.errors import ClusterDown, ConfigError, InputError, NewerVersion, StorageError, UnusableStore
+from pipeline.errors import (
+    ClusterDown,
+    ConfigError,
+    InputError,
+    NewerVersion,
+    NoHistory,
+    StorageError,
+    UnusableStore,
+)
 from pipeline.redact import redact
 from pipeline.text import complain, say, say_at_once, set_in
 
@@ -151,7 +159,16 @@ class TargetArguments(Group):
         return self.storage_options if own is None else own
 
 
-_TOLD = (ConfigError, InputError, FileNotFoundError, NewerVersion, UnusableStore, StorageError, ClusterDown)
+_TOLD = (
+    ConfigError,
+    InputError,
+    FileNotFoundError,
+    NewerVersion,
+    NoHistory,
+    UnusableStore,
+    StorageError,
+    ClusterDown,
+)
 
 Arguments = TypeVar("Arguments", bound=Group)
 

@@ -35,6 +35,17 @@ class NotInJob(KeyError):
         return str(self.args[0])
 
 
+class NoHistory(LookupError):
+    """The log does not tell what is asked for: the entries were erased, or there are none. Says what it can tell."""
+
+    def __init__(self, message: str, first_entry: int) -> None:
+        super().__init__(message, first_entry)
+        self.first_entry = first_entry
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class UnusableStore(ValueError):
     """The place of `output=` can hold no job: nothing serves its scheme, it is a file, or its store is unsafe.
 

@@ -27,6 +27,17 @@ BAD = (Status.FAILED, Status.QUARANTINED)
 """How a video ends that has prompts and no masks."""
 
 
+class Reason(StrEnum):
+    """Why a video that was finished is labeled again, or leaves the job. The commit log keeps it; others may come."""
+
+    PROMPTS = "prompts"
+    FILE = "file"
+    RETRY = "retry"
+    RELABEL = "relabel"
+    PRUNE = "prune"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class RowSpan:
     """Rows `[start, stop)` of one row group of one Parquet file, where a worker finds prompts or video bytes."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
@@ -28,8 +29,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
+from pipeline.commits.history import History
 from pipeline.commits.id_ranges import IdRange, id_ranges
 from pipeline.commits.log import CommitLog, no_job
+from pipeline.commits.read_history import read_history
+from pipeline.commits.since import parse_since
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import NotInJob, StorageError
 from pipeline.notebook.job_card import JobFacts, job_card
@@ -223,6 +227,27 @@ class JobTables:
             num_tracks=sum(size.num_tracks for size in sizes),
             num_masks=sum(size.num_masks for size in sizes),
         )
+
+    def changes(self, *, since: str | datetime | None = None, entry: int = 0) -> History:
+        """Which videos came, were labeled again or left, up to what these tables show; the log alone is read.
+
+        `entry` is where an earlier reading ended (`History.entry`); `since` a time, or a text as `yesterday`, `36h` or
+        `2026-11-28`. Without either it is everything since the job began. If the tables are older than `entry`, they
+        are read as they stand now first.
+
+        Raises:
+            ValueError: `since` is no time, or has no time zone; or both are given.
+            NoHistory: the log does not reach back so far, or not to `entry`.
+        """
+        if since is not None and entry:
+            raise ValueError("since and entry say the same thing twice: give one of them")
+        if isinstance(since, str):
+            since = parse_since(since, datetime.now(UTC))
+        if since is not None and since.tzinfo is None:
+            raise ValueError(f"since={since} has no time zone: give one, as in datetime.now(UTC)")
+        if entry > self.state.next_entry:
+            self.refresh()
+        return read_history(self._storage, entry if since is None else since, self.state.next_entry)
 
     def job_config(self) -> dict[str, Any]:
         """What made these tables: the content of `job.json`."""

@@ -114,14 +114,15 @@ class SegmentKeeper:
         self._digests.add(add)
         return [outcome for segment in add for outcome in segment.outcomes]
 
-    def forget(self, video_ids: Iterable[str]) -> None:
+    def forget(self, video_ids: Iterable[str], why: Mapping[str, str] | None = None) -> None:
         """Make finished videos unfinished, and remove their rows: they are to be labeled again.
 
-        Their prompts have changed, `retry=` names their status, the job relabels all, or the tables lack them.
+        Their prompts have changed, `retry=` names their status, the job relabels all, or the tables lack them. `why`
+        says it of each, by id: a `Reason`.
         """
         self._log.settle()
         wanted = list(video_ids)
-        while not self._forget(wanted):
+        while not self._forget(wanted, why or {}):
             _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
 
     def erase(self, is_wanted: Callable[[str], bool]) -> None:
@@ -180,7 +181,7 @@ class SegmentKeeper:
         self._storage.clear_temporary(temporary_seconds)
         return len(unnamed)
 
-    def _forget(self, video_ids: Sequence[str]) -> bool:
+    def _forget(self, video_ids: Sequence[str], why: Mapping[str, str]) -> bool:
         """Forget these videos. False: a compaction has moved some of them, so that the rest must be grouped anew."""
         finished = self._log.state.finished
         by_segment: dict[str, set[str]] = {}
@@ -192,10 +193,12 @@ class SegmentKeeper:
             names = [name for name, _ in group]
             try:
                 copies = [self._rewrite(name, leaving) for name, leaving in group]
+                forget = sorted(video_id for _, leaving in group for video_id in leaving)
                 self._log.append(
                     add=[copy for copy in copies if copy],
                     remove=names,
-                    forget=sorted(video_id for _, leaving in group for video_id in leaving),
+                    forget=forget,
+                    why={video_id: why[video_id] for video_id in forget if video_id in why},
                 )
             except (StaleEntry, FileNotFoundError):
                 state = self._log.catch_up()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from typing import ClassVar
 
 from pipeline.output.schema import SCHEMA_VERSION
@@ -13,14 +14,25 @@ from pipeline.records import Segment
 from pipeline.storage.documents import Document
 
 
+class EntryKind(Enum):
+    """What an entry is.
+
+    A compaction moves finished videos between segments and changes nothing else. It may come from another process than
+    the driver. An erased entry says nothing any more: a later roll-up has what counts of it.
+    """
+
+    COMMIT = "commit"
+    COMPACTION = "compaction"
+    ERASED = "erased"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One log entry: all of it counts, or nothing. It is applied in this order: forget, remove, add, strikes.
 
-    `forget` are finished videos that become unfinished, or unfinished ones of which nothing is to be kept. Every other
-    video of a removed segment must be in an added one. `strikes` are new totals by video; 0 clears them. A `compaction`
-    moves finished videos between segments and changes nothing else. It may come from another process than the driver.
-    An entry that `is_erased` says nothing any more: a later roll-up has what counts of it.
+    `forget` are finished videos that become unfinished, or unfinished ones of which nothing is to be kept; `why` says
+    the reason of each that was finished, by id. Every other video of a removed segment must be in an added one, so that
+    an entry which forgets videos adds no new ones but those. `strikes` are new totals by video; 0 clears them.
     """
 
     writer_id: str
@@ -29,12 +41,31 @@ class Entry:
     remove: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
     strikes: Mapping[str, int] = field(default_factory=dict)
-    compaction: bool = False
-    is_erased: bool = False
+    why: Mapping[str, str] = field(default_factory=dict)
+    kind: EntryKind = EntryKind.COMMIT
+
+
+@dataclass(frozen=True)
+class EntryNotes:
+    """What an entry says besides for readers of changes, who know nothing of the log before it.
+
+    `again` is why added videos were labeled again, by id; new videos are not among them. `removed_rows` are the rows of
+    the removed segments that counted, by table.
+    """
+
+    again: Mapping[str, str] = field(default_factory=dict)
+    removed_rows: Mapping[str, int] = field(default_factory=dict)
+
+
+NO_NOTES = EntryNotes()
 
 
 class EntryDocument(Document):
-    """An entry on disk. `written_at` is for people."""
+    """An entry on disk. `written_at` is by the clock of the machine that wrote it.
+
+    `why` has ids by reason: of forgotten videos, and of added ones that were in the job before. It is null, as is
+    `removed_rows`, where an earlier version wrote the entry.
+    """
 
     VERSION: ClassVar[int] = SCHEMA_VERSION
     VERSION_KEY: ClassVar[str] = "schema_version"
@@ -48,10 +79,15 @@ class EntryDocument(Document):
     strikes: dict[str, int]
     compaction: bool = False
     is_erased: bool = False
+    why: dict[str, list[str]] | None = None
+    removed_rows: dict[str, int] | None = None
 
 
-def encode_entry(entry: Entry) -> bytes:
+def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
     """JSON of a log entry."""
+    why: dict[str, list[str]] = {}
+    for video_id, reason in (*entry.why.items(), *notes.again.items()):
+        why.setdefault(reason, []).append(video_id)
     return EntryDocument(
         writer_id=entry.writer_id,
         epoch=entry.epoch,
@@ -60,8 +96,10 @@ def encode_entry(entry: Entry) -> bytes:
         remove=list(entry.remove),
         forget=list(entry.forget),
         strikes=dict(entry.strikes),
-        compaction=entry.compaction,
-        is_erased=entry.is_erased,
+        compaction=entry.kind is EntryKind.COMPACTION,
+        is_erased=entry.kind is EntryKind.ERASED,
+        why=why,
+        removed_rows=dict(notes.removed_rows),
     ).to_json()
 
 
@@ -73,6 +111,8 @@ def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
         ValueError: this is no log entry.
     """
     document = EntryDocument.from_json(data, name)
+    forgotten = frozenset(document.forget)
+    kind = EntryKind.COMPACTION if document.compaction else EntryKind.COMMIT
     return Entry(
         writer_id=document.writer_id,
         epoch=document.epoch,
@@ -80,6 +120,6 @@ def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
         remove=tuple(document.remove),
         forget=tuple(document.forget),
         strikes=document.strikes,
-        compaction=document.compaction,
-        is_erased=document.is_erased,
+        why={name: reason for reason, names in (document.why or {}).items() for name in names if name in forgotten},
+        kind=EntryKind.ERASED if document.is_erased else kind,
     )

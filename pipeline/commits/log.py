@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.commits.entry import Entry, decode_entry, encode_entry
+from pipeline.commits.entry import Entry, EntryKind, decode_entry, encode_entry
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import AlreadyExists, LostOwnership, StorageError
 from pipeline.output import layout
@@ -133,6 +133,7 @@ class CommitLog:
         remove: Sequence[str] = (),
         forget: Sequence[str] = (),
         strikes: Mapping[str, int] | None = None,
+        why: Mapping[str, str] | None = None,
     ) -> None:
         """Commit: one entry for all of this, or none of it. See `Entry` for the meaning; `claim` comes before.
 
@@ -148,7 +149,9 @@ class CommitLog:
         was_refused = False
         while True:
             entry = self._remaining(
-                Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), tuple(forget), strikes or {})
+                Entry(
+                    self.writer_id, self.state.epoch, tuple(add), tuple(remove), tuple(forget), strikes or {}, why or {}
+                )
             )
             if not (entry.add or entry.remove or entry.forget or entry.strikes):
                 return
@@ -174,7 +177,7 @@ class CommitLog:
             StorageError: the store does not answer.
         """
         while not self._is_applied(add, remove):
-            entry = Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), compaction=True)
+            entry = Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), kind=EntryKind.COMPACTION)
             gone = [name for name in remove if name in self.state.removed]
             if gone:
                 raise StaleEntry(f"segment {gone[0]} has left the log")
@@ -184,10 +187,10 @@ class CommitLog:
                 raise StaleEntry(str(error)) from error
             path = layout.log_entry(self.state.next_entry)
             try:
-                self._storage.create(path, encode_entry(entry))
+                self._storage.create(path, encode_entry(entry, self.state.notes_of(entry)))
             except AlreadyExists:
                 entry = self._decoded(path, self._storage.read(path))
-            if entry.is_erased:
+            if entry.kind is EntryKind.ERASED:
                 self.load()
             else:
                 self._apply(entry)
@@ -211,7 +214,7 @@ class CommitLog:
         """
         state = self.state
         self._write_roll_up(kept=1)
-        erased = encode_entry(Entry(self.writer_id, state.epoch, is_erased=True))
+        erased = encode_entry(Entry(self.writer_id, state.epoch, kind=EntryKind.ERASED))
         paths = [layout.log_entry(number) for number in range(state.erased_before, state.next_entry)]
         self._storage.in_parallel(lambda path: self._storage.replace(path, erased), paths)
         state.erased_before = state.next_entry
@@ -226,12 +229,13 @@ class CommitLog:
     def _remaining(self, entry: Entry) -> Entry:
         """What of `entry` the log does not say yet: all of it, unless an earlier attempt got through."""
         state = self.state
-        traces = state.unfinished if entry.forget else ()
+        forget = tuple(name for name in entry.forget if state.is_forgotten_by(name, entry.why.get(name, "")))
         return replace(
             entry,
             add=tuple(segment for segment in entry.add if segment.name not in state.segments),
             remove=tuple(name for name in entry.remove if name not in state.removed),
-            forget=tuple(video_id for video_id in entry.forget if video_id in state.finished or video_id in traces),
+            forget=forget,
+            why={name: entry.why[name] for name in forget if name in entry.why},
             strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
         )
 
@@ -239,7 +243,7 @@ class CommitLog:
         """Create the next entry and apply it. False: an earlier write of ours, or a compaction, was there instead."""
         path = layout.log_entry(self.state.next_entry)
         try:
-            self._storage.create(path, encode_entry(entry))
+            self._storage.create(path, encode_entry(entry, self.state.notes_of(entry)))
         except AlreadyExists:
             self._apply_found(path, self._storage.read(path))
             return False
@@ -254,7 +258,7 @@ class CommitLog:
 
     def _apply_found(self, path: str, data: bytes) -> None:
         entry = self._decoded(path, data)
-        if entry.writer_id != self.writer_id and not entry.compaction:
+        if entry.writer_id != self.writer_id and entry.kind is not EntryKind.COMPACTION:
             raise LostOwnership(
                 f"{self._storage}: driver {entry.writer_id} has taken this job over. This driver stops; what it "
                 "committed counts, and the other one goes on from there."
@@ -309,7 +313,7 @@ class CommitLog:
                 if data is None:
                     return True
                 entry = self._decoded(path, data)
-                if entry.is_erased:
+                if entry.kind is EntryKind.ERASED:
                     return False
                 self._apply(entry)
             num_ahead = min(num_ahead * 2, 64)

@@ -9,16 +9,17 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.commits.entry import Entry
+from pipeline.commits.entry import Entry, EntryKind, EntryNotes
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
-from pipeline.output.schema import SCHEMA_VERSION
-from pipeline.records import ObjectCounts, Outcome, Status
+from pipeline.output.schema import SCHEMA_VERSION, TABLES
+from pipeline.records import ObjectCounts, Outcome, Reason, Status
 from pipeline.storage.documents import check_version
 
 T = TypeVar("T")
@@ -35,12 +36,23 @@ class SegmentSize(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What is kept of a bad video that is to be labeled again: with which prompts and file it was tried, how often."""
+    """What is kept of a video that was finished and is to be labeled again: why, a `Reason` or one of later versions.
+
+    If it ended badly, also with which prompts and file it was tried, and how often. `why` is empty where an earlier
+    version did not tell it.
+    """
 
     prompt_hash: str
     source_hash: str
     attempts: int
     num_failures: int
+    why: str = ""
+
+
+@lru_cache(maxsize=64)
+def _again(why: str) -> Tried:
+    """What is kept of a video that ended well. All of a reason share it, because there may be millions."""
+    return Tried("", "", 0, 0, why)
 
 
 @dataclass
@@ -48,8 +60,8 @@ class JobState:
     """The sum of the log up to `next_entry` (exclusive).
 
     `removed` are segments that count no more or never will. Their files may still exist, and nobody adopts them. All
-    entries before number `erased_before` are known to be erased. `tried` are videos that ended badly before and are
-    unfinished again, because `retry=` named them.
+    entries before number `erased_before` are known to be erased. `tried` are videos that were finished and are to be
+    labeled again.
     """
 
     finished: FinishedVideos = field(default_factory=FinishedVideos)
@@ -65,6 +77,26 @@ class JobState:
     def unfinished(self) -> frozenset[str]:
         """Unfinished videos of which the log keeps something. An entry that forgets them drops it."""
         return frozenset(self.strikes) | self.tried.keys()
+
+    def failed_before(self) -> dict[str, str]:
+        """Of unfinished videos that ended badly before: the hash of their prompts then, by id."""
+        return {video_id: tried.prompt_hash for video_id, tried in self.tried.items() if tried.num_failures}
+
+    def is_forgotten_by(self, video_id: str, why: str) -> bool:
+        """Whether an entry that forgets a video for this reason changes anything."""
+        if video_id in self.finished or video_id in self.strikes:
+            return True
+        return video_id in self.tried and self.tried[video_id] != _kept(why)
+
+    def notes_of(self, entry: Entry) -> EntryNotes:
+        """What the next entry is to tell readers of changes."""
+        removed = [self.segments[name] for name in entry.remove if name in self.segments]
+        rows = {table: sum(getattr(size, f"num_{table}") for size in removed) for table in TABLES}
+        if entry.kind is EntryKind.COMPACTION:
+            return EntryNotes(removed_rows=rows)
+        added = (outcome.video_id for segment in entry.add for outcome in segment.outcomes)
+        again = {name: self.tried[name].why or Reason.UNKNOWN for name in added if name in self.tried}
+        return EntryNotes(again, rows)
 
     def objects(self) -> ObjectCounts:
         """The objects of the `ok` videos."""
@@ -120,9 +152,7 @@ class JobState:
     def apply(self, entry: Entry) -> None:
         """Take the next entry of the log into account."""
         for video_id in entry.forget:
-            self._keep_tried(video_id)
-            self.finished.discard(video_id)
-            self.strikes.pop(video_id, None)
+            self._forget(video_id, entry.why.get(video_id, ""))
         for name in entry.remove:
             self.segments.pop(name, None)
             self.removed.add(name)
@@ -140,12 +170,16 @@ class JobState:
         self.epoch = max(self.epoch, entry.epoch)
         self.next_entry += 1
 
-    def _keep_tried(self, video_id: str) -> None:
-        self.tried.pop(video_id, None)
-        finished = self.finished.get(video_id)
-        if finished is not None and finished.is_bad:
+    def _forget(self, video_id: str, why: str) -> None:
+        finished, before = self.finished.get(video_id), self.tried.pop(video_id, None)
+        kept = _kept(why) if finished is None else _kept(why or Reason.UNKNOWN)
+        if finished is not None and finished.is_bad and kept is not None:
             tally = finished.tally
-            self.tried[video_id] = Tried(finished.prompt_hash, finished.source_hash, tally.attempts, tally.num_failures)
+            kept = Tried(finished.prompt_hash, finished.source_hash, tally.attempts, tally.num_failures, kept.why)
+        if kept is not None and (finished is not None or before is not None):
+            self.tried[video_id] = kept
+        self.finished.discard(video_id)
+        self.strikes.pop(video_id, None)
 
     def _finished(self, outcome: Outcome, segment: str) -> FinishedVideo:
         source_hash = outcome.details.source_hash
@@ -263,7 +297,18 @@ class JobState:
 
 
 _TALLY = {name: pa.int32() for name in Tally._fields}
-_TRIED = {"prompt_hash": pa.string(), "source_hash": pa.string(), "attempts": pa.int32(), "num_failures": pa.int32()}
+_TRIED = {
+    "prompt_hash": pa.string(),
+    "source_hash": pa.string(),
+    "attempts": pa.int32(),
+    "num_failures": pa.int32(),
+    "why": pa.string(),
+}
+
+
+def _kept(why: str) -> Tried | None:
+    """What is kept of an unfinished video that an entry forgets for this reason; None if that is nothing."""
+    return None if why in ("", Reason.PRUNE) else _again(why)
 
 
 def _named_rows(values: Mapping[str, NamedTuple], types: Mapping[str, pa.DataType]) -> pa.Table:

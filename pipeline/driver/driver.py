@@ -113,11 +113,11 @@ def drive(job: Job, plan: Plan, record: RunRecord, parts: Parts = DEFAULT_PARTS)
 
 def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signals: StopSignals, parts: Parts) -> End:
     """Carry out the plan of a job that this process owns."""
-    retried = {video_id: tried.prompt_hash for video_id, tried in job.log.state.tried.items()}
+    retried = job.log.state.failed_before()
     with contextlib.closing(_spool_folder(job.config)) as folder:
         keeper = SegmentKeeper(job.storage, job.log, folder.path)
         plan = reconcile(job, plan, keeper)
-        retried |= {video_id: tried.prompt_hash for video_id, tried in job.log.state.tried.items()}
+        retried |= job.log.state.failed_before()
         budget = FailureBudget(job.config.max_failed_fraction, retried)
         ledger = _ledger(job, keeper, folder.path)
         progress = Progress(

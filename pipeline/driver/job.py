@@ -28,7 +28,7 @@ from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
-from pipeline.records import BAD, Ending, Status, Weights
+from pipeline.records import BAD, Ending, Reason, Status, Weights
 from pipeline.redact import HIDDEN, redact_uri
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
@@ -186,8 +186,9 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
         _check_nothing_vanishes(job, plan)
     if job.relabels_all:
         _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.finished), "video"))
-        keeper.forget(list(state.finished))
-        job.log.append(forget=sorted(state.tried))  # failures of another model, or of other options, say nothing now
+        keeper.forget(state.finished, dict.fromkeys(state.finished, Reason.RELABEL))
+        failed = sorted(state.failed_before())  # by another model, or with other options, which says nothing now
+        job.log.append(forget=failed, why=dict.fromkeys(failed, Reason.RELABEL))
         delete_all(job.storage)  # sessions that were saved with other options are of no use, and `status` counts them
         plan = _planned_again(job, plan)
     before = job.record_before
@@ -204,7 +205,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
         _check_nothing_vanishes(job, plan)
     if plan.changed:
         _log.info("prompts have changed since the last run: %s to label again", counted(len(plan.changed), "video"))
-    keeper.forget(plan.replaced)
+    keeper.forget(plan.replaced, plan.reasons())
     if job.config.prune:
         prune(plan, job.storage, state, keeper)
         plan = _planned_again(job, plan)

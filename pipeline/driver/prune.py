@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan
 from pipeline.output.layout import STATUS
 from pipeline.output.saved_sessions import delete_others
+from pipeline.records import Reason
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted
 
@@ -37,7 +38,7 @@ def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeepe
     with at_work(storage, Work.PRUNE):
         if former:
             _log.warning("prune=true: %s; removed", describe_pruned(former))
-        keeper.forget(former)
+        keeper.forget(former, dict.fromkeys(former, Reason.PRUNE))
         delete_others(storage, plan.video_ids)
         storage.delete([STATUS])
         keeper.erase(frozenset(plan.video_ids).__contains__)

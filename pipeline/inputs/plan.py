@@ -26,7 +26,7 @@ from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
 from pipeline.inputs.videos import VideoRows, read_videos
-from pipeline.records import Outcome, Status, VideoSource, WorkItem
+from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
 from pipeline.storage.file_versions import FileVersion
 from pipeline.text import counted
 
@@ -173,6 +173,12 @@ class Plan:
     def prompted_objects(self, video_ids: Collection[str]) -> Mapping[str, PromptedFrames]:
         """The objects with prompts of these videos. Reads the tables once more."""
         return prompted_objects(self._tables.read, video_ids)
+
+    def reasons(self) -> dict[str, Reason]:
+        """Why each of the `replaced` videos is labeled or recorded again, by id."""
+        files = self._tables.files_now
+        others = {name: Reason.FILE if name in files else Reason.RETRY for name in self.replaced - self.changed}
+        return {**dict.fromkeys(self.changed & self.replaced, Reason.PROMPTS), **others}
 
     def done_files(
         self, are_wanted: Callable[[pa.Array], BoolArray], *, only_local: bool = False

@@ -42,6 +42,11 @@ def roll_up(number: int) -> str:
     return f"{LOG}/{ROLL_UP_STEM}{number:020d}.parquet"
 
 
+def number_of_roll_up(path: str) -> int:
+    """The inverse of `roll_up`."""
+    return int(PurePosixPath(path).name.removeprefix(ROLL_UP_STEM).removesuffix(".parquet"))
+
+
 def new_segment_name(epoch: int, worker_id: str) -> str:
     """A name for a segment that nobody else uses: epoch, worker, random part."""
     worker = re.sub(r"[^A-Za-z0-9\-]+", "-", worker_id)[:40]

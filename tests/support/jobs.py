@@ -12,11 +12,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline import tables
+from pipeline.commits.read_history import read_history
 from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig
 from pipeline.demo.inputs import seed_prompts
 from pipeline.output.schema import MASKS
 from pipeline.run import main
+from pipeline.storage.job_storage import JobStorage
 from tests.support.clips import moving_clip, write_job_inputs
 
 
@@ -93,6 +95,15 @@ class JobFolder:
         job = tables.open(str(self.output))
         masks = job.masks().to_table()
         return Tables(_sorted(masks), job.tracks(), {row["video_id"]: row for row in job.videos().to_pylist()})
+
+    def changes(self, entry: int = 0) -> dict[str, tuple[str, str]]:
+        """What became of each video that changed since an entry of the log, and why; the log alone says it."""
+        history = read_history(JobStorage(str(self.output)), entry)
+        return {change.video_id: (str(change.kind), str(change.why)) for change in history.changes}
+
+    def next_entry(self) -> int:
+        """How many entries the log has."""
+        return read_history(JobStorage(str(self.output))).entry
 
     def files(self) -> dict[str, int]:
         """Every file of the output with the time of its last change."""

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from pipeline.commits.entry import Entry, decode_entry, encode_entry
+from pipeline.commits.entry import Entry, EntryKind, EntryNotes, decode_entry, encode_entry
 from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.errors import LostOwnership, NewerVersion, StorageError
 from pipeline.output.layout import log_entry
@@ -201,7 +201,8 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
     details = OutcomeDetails(5, 2, 1, attempts=4, source_hash="0123", notes=noted)
     outcome = Outcome("v", Status.OK, "p", 12, 6, "", "m", details)
     added = dataclasses.replace(segment("s"), outcomes=(outcome,), num_rows={"masks": 12}, num_bytes=7)
-    document = json.loads(encode_entry(Entry("w", 3, (added,), ("r",), ("f",), {"x": 2}, compaction=True)))
+    entry = Entry("w", 3, (added,), ("r",), ("f",), {"x": 2}, {"f": "file"}, EntryKind.COMPACTION)
+    document = json.loads(encode_entry(entry, EntryNotes({"v": "retry"}, {"masks": 9})))
     written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4, "0123"]
     assert document.pop("written_at")
     assert document == {
@@ -214,6 +215,8 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
         "strikes": {"x": 2},
         "compaction": True,
         "is_erased": False,
+        "why": {"file": ["f"], "retry": ["v"]},
+        "removed_rows": {"masks": 9},
     }
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.commits.entry import Entry
+from pipeline.commits.entry import Entry, EntryKind
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
 from pipeline.commits.snapshot import JobState, SegmentSize
 from pipeline.errors import NewerVersion
@@ -92,7 +92,7 @@ def test_a_check_looks_a_video_up_a_few_times_however_many_segments_are_merged()
     state = JobState(finished=videos)
     state.apply(Entry("w", 1, add=tuple(segment(f"of {name}", name) for name in names)))
     videos.looked_up.clear()
-    merging = Entry("c", 1, add=(segment("all", *names),), remove=tuple(state.segments), compaction=True)
+    merging = Entry("c", 1, add=(segment("all", *names),), remove=tuple(state.segments), kind=EntryKind.COMPACTION)
     state.check(merging)
     assert len(names) <= len(videos.looked_up) <= 3 * len(names)
 
@@ -133,7 +133,9 @@ def test_failures_in_a_row_add_up_until_the_prompts_change() -> None:
     assert state.finished["v"].tally == Tally(2, 1, attempts=3, num_failures=2)
     assert state.finished["w"].tally == Tally(0, 1, attempts=2, num_failures=0)
     assert state.tried == {}
-    moved = Entry("c", 1, add=(ended("e", "v", Status.FAILED, 9, attempts=9),), remove=("c",), compaction=True)
+    moved = Entry(
+        "c", 1, add=(ended("e", "v", Status.FAILED, 9, attempts=9),), remove=("c",), kind=EntryKind.COMPACTION
+    )
     state.check(moved)
     state.apply(moved)
     assert state.finished["v"] == FinishedVideo(Status.FAILED, "p", "e", Tally(2, 1, 3, 2)), "moved, not tried again"
@@ -194,7 +196,7 @@ def labeled_from(name: str, video_id: str, source_hash: str) -> Segment:
 
 def test_the_version_of_a_file_is_kept_also_where_an_earlier_program_moves_its_video() -> None:
     state = state_of(Entry("w", 1, add=(labeled_from("a", "v", "0123"), labeled_from("b", "unknown", ""))))
-    moved = Entry("c", 1, add=(labeled_from("c", "v", ""),), remove=("a",), compaction=True)
+    moved = Entry("c", 1, add=(labeled_from("c", "v", ""),), remove=("a",), kind=EntryKind.COMPACTION)
     state.check(moved)
     state.apply(moved)
     assert state.finished["v"] == FinishedVideo(Status.OK, "p:q", "c", source_hash="0123")
@@ -227,7 +229,7 @@ def test_rows_and_columns_that_a_later_program_adds_to_a_roll_up_are_ignored() -
     assert set(rows.column_names) == {
         *("kind", "name", "status", "segment", "prompt_hash", "source_hash", "strikes"),
         *("num_masks", "num_tracks", "num_videos", "num_bytes"),
-        *("num_tracks_failed", "num_tracks_warned", "attempts", "num_failures"),
+        *("num_tracks_failed", "num_tracks_warned", "attempts", "num_failures", "why"),
     }
     other = rows.slice(0, 1).set_column(rows.column_names.index("kind"), "kind", pa.array(["found later"]))
     more = pa.concat_tables([rows, other])

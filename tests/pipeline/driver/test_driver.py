@@ -237,7 +237,9 @@ def test_failed_videos_are_labeled_again_when_asked(job: JobFolder, capsys: pyte
     clip.write_bytes(whole)
     assert job.run() == 0
     assert job.tables().statuses == {"one": "ok", "two": "failed"}
+    entry = job.next_entry()
     assert noted(job, "retry=failed") == (0, ["two"])
+    assert job.changes(entry) == {"two": ("again", "retry")}
     assert job.tables().statuses == {"one": "ok", "two": "ok"}
     assert job.tables().masks.equals(read_plainly(job.output))
     assert {name: row["attempts"] for name, row in job.tables().videos.items()} == {"one": 1, "two": 2}
@@ -298,8 +300,10 @@ def test_new_videos_and_changed_prompts_are_labeled_and_nothing_else(job: JobFol
             row["box_xyxy"] = [value + 2.0 for value in row["box_xyxy"]]
         row["category"] = "does not matter"
     job.rewrite("prompts", prompts[::-1])
+    entry = job.next_entry()
     code, seen = noted(job)
     assert (code, sorted(seen)) == (0, ["four", "two"])
+    assert job.changes(entry) == {"four": ("added", ""), "two": ("again", "prompts")}
     after = job.tables()
     assert set(after.statuses) == {"one", "two", "three", "four"}
     assert after.masks.num_rows == 4 * 3
@@ -323,7 +327,9 @@ def test_other_options_are_refused_with_the_difference_unless_asked_for(
     assert "frames.stride: 1 in the output, 2 now" in said
     assert "relabel=true" in said
     assert job.files() == before
+    entry = job.next_entry()
     assert job.run("frames.stride=2", "relabel=true") == 0
+    assert job.changes(entry) == dict.fromkeys(("one", "two"), ("again", "relabel"))
     assert "the rows of 2 videos are removed" in caplog.text
     assert job.tables().masks["frame_index"].to_pylist() == [0, 2] * 2
     assert job.tables().masks.equals(read_plainly(job.output))

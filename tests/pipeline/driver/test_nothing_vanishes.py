@@ -169,7 +169,9 @@ def test_a_video_whose_file_was_replaced_is_named_and_labeled_again_if_asked(
     assert "changed since" not in caplog.text
     assert job.files() == files
 
+    entry = job.next_entry()
     assert job.run("changed=relabel") == 0
+    assert job.changes(entry) == {"one": ("again", "file")}
     after = job.tables()
     assert after.videos["one"]["source_bytes"] == other.stat().st_size
     assert after.videos["two"]["finished_at"] == before.videos["two"]["finished_at"]
