@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.errors import ConfigError, StorageError
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import replace_file
-from pipeline.storage.faults import is_from_storage
+from pipeline.storage.faults import is_from_storage, said
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
@@ -53,10 +53,9 @@ def save_file(to: str, data: bytes, storage_options: StorageOptions | None = Non
     except Exception as error:
         if not (is_from_storage(error) or isinstance(error, NotImplementedError)):
             raise
-        reason = redact(f"{type(error).__name__}: {error}")
         raise StorageError(
-            f"writing to={redact_uri(to)} was refused: {reason}. Check that the place exists, that it may be written, "
-            "and that it has space left.",
+            f"writing to={redact_uri(to)} was refused: {said(error)}. Check that the place exists, that it may be "
+            "written, and that it has space left.",
             transient=False,
         ) from error
     return len(data)

@@ -6,11 +6,15 @@ only the library that serves the job's URI is installed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from itertools import product
 
 from pipeline.errors import StorageError
+from pipeline.redact import redact
 from pipeline.storage.schemes import CLIENT_LIBRARIES
 
 _TRANSIENT_STATUS = {401, 408, 409, 425, 429} | set(range(500, 600)) - {501, 505}
@@ -39,17 +43,31 @@ _TRANSIENT_ERRNO = {
     *(getattr(errno, name) for name in ("ECOMM", "EREMOTEIO") if hasattr(errno, name)),  # Linux only
 }
 # Error codes in the body of an answer whose HTTP status (400 or 403) does not say that the error can pass.
-_EXPIRED_CODE = ("expired", "tokenrefreshrequired")
+_EXPIRED_CODE = (
+    "expired",
+    "tokenrefreshrequired",
+    "invalid credentials",  # Google
+    "not valid in the specified time frame",  # Azure, of a shared access signature
+)
 _TRANSIENT_CODE = (
     *_EXPIRED_CODE,
     "requesttimetooskewed",
     "requesttimeout",
     "slowdown",
     "throttl",
+    "rate limit",
     "reduce your request rate",
     "incompletebody",
     "baddigest",
     "contentsha256mismatch",
+)
+# Such codes whose HTTP status (401 or 409) says that the error can pass, though it does not.
+_PERMANENT_CODE = (
+    "anonymous caller",  # Google, where no credentials were found
+    "noauthenticationinformation",  # Azure, the same
+    "publicaccessnotpermitted",
+    "blobarchived",
+    "containerdisabled",
 )
 # Class names of the HTTP and cloud clients: connection lost, cut short, timed out; or a busy service of credentials.
 _TRANSIENT_CLASS = {
@@ -76,6 +94,8 @@ _TRANSIENT_CLASS = {
     "error_temp",
     "gaierror",
 }
+# Clients whose errors hold the answer of the server as `message`, and Azure's its code as `error_code`.
+_ANSWERING = ("azure", "gcsfs")
 # The Hub answers 401, which elsewhere means expired credentials, for a repository that does not exist.
 _ABSENT_CLASS = "RepositoryNotFoundError"
 
@@ -86,7 +106,10 @@ def is_transient(error: BaseException) -> bool:
     The chain of causes counts, because file systems wrap the client's error in an `OSError` that says less.
     """
     for link in _chain(error):
-        if _ABSENT_CLASS in _class_names(link):
+        # Azure refuses a create-only write with status 409, which elsewhere means two writers at the same moment.
+        if _ABSENT_CLASS in _class_names(link) or isinstance(link, FileExistsError):
+            return False
+        if any(code in _answer(link).lower() for code in _PERMANENT_CODE):
             return False
         if _is_transient(link):
             return True
@@ -145,6 +168,37 @@ def http_status(error: BaseException) -> int | None:
     return None
 
 
+def asked_pause(error: BaseException) -> float:
+    """For how many seconds the server asks not to be asked again (`Retry-After`), 0 if it says nothing."""
+    for link in _chain(error):
+        response = getattr(link, "response", None)
+        if isinstance(response, dict):
+            headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        else:
+            headers = getattr(link, "headers", None) or getattr(response, "headers", None) or {}
+        told = next((str(headers[name]) for name in ("Retry-After", "retry-after") if name in headers), "")
+        if told:
+            return _seconds_until(told)
+    return 0.0
+
+
+def _seconds_until(told: str) -> float:
+    """Of `Retry-After`, which is a number of seconds or a date."""
+    if told.isdecimal():
+        return float(told)
+    with contextlib.suppress(ValueError, TypeError):
+        return max((parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds(), 0.0)
+    return 0.0
+
+
+def said(error: BaseException) -> str:
+    """What an error says, with its class, without secrets: of Azure one line, because its whole answer follows."""
+    text = str(error)
+    if type(error).__module__.startswith("azure."):
+        text = f"{getattr(error, 'error_code', None) or ''} {text.partition(chr(10))[0]}".strip()
+    return redact(f"{type(error).__name__}: {text}")
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     link: BaseException | None = error
@@ -176,10 +230,8 @@ def _is_transient(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNO:
         return True
-    if isinstance(error, (OSError, ValueError)) or hasattr(error, "response"):
-        text = _answer(error).lower()
-        return any(code in text for code in _TRANSIENT_CODE)
-    return False
+    text = _answer(error).lower()
+    return any(code in text for code in _TRANSIENT_CODE)
 
 
 def _answer(error: BaseException) -> str:
@@ -188,4 +240,6 @@ def _answer(error: BaseException) -> str:
     if isinstance(response, dict):
         body = response.get("Error", {})
         return f"{body.get('Code', '')} {body.get('Message', '')}"
+    if http_status(error) is not None and type(error).__module__.split(".")[0] in _ANSWERING:
+        return f"{getattr(error, 'error_code', '')} {getattr(error, 'message', '')}"
     return ""

@@ -25,7 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline.errors import AlreadyExists, StorageError, UnusableStore
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import copy_file, create_file, replace_file
-from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create
+from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create, said
 from pipeline.storage.retry import Backoff
 from pipeline.storage.schemes import safe_stores, scheme_of
 from pipeline.storage.uris import open_filesystem
@@ -354,7 +354,7 @@ class JobStorage:
             if not is_from_storage(error) or (isinstance(error, FileNotFoundError) and verb not in _WRITES):
                 raise
             raise StorageError(
-                f"{what} was refused: {redact(f'{type(error).__name__}: {error}')}. Check that the URI is right, "
+                f"{what} was refused: {said(error)}. Check that the URI is right, "
                 "that it may be read and written, and that it has space left.",
                 transient=False,
             ) from error

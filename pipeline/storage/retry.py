@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline.errors import StorageError
-from pipeline.redact import redact
-from pipeline.storage.faults import is_transient, transient_cause
+from pipeline.storage.faults import asked_pause, is_transient, said, transient_cause
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -19,7 +18,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Backoff:
-    """How long to go on trying. Each wait is twice the one before, times a random share between one half and one."""
+    """How long to go on trying. Each wait is twice the one before, times a random share between one half and one.
+
+    It is longer where the server says so (`Retry-After`).
+    """
 
     patience_seconds: float = 60.0
     first_seconds: float = 0.25
@@ -41,9 +43,8 @@ class Backoff:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                cause = transient_cause(error)
-                reason = redact(f"{type(cause).__name__}: {cause}")
-                wait = pause * random.uniform(0.5, 1.0)
+                reason = said(transient_cause(error))
+                wait = max(pause * random.uniform(0.5, 1.0), asked_pause(error))
                 if time.monotonic() + wait > deadline:
                     raise StorageError(
                         f"{what} failed {attempt} times within {self.patience_seconds:.0f} s; last: {reason}. "

@@ -22,24 +22,35 @@ class Place(Enum):
 
 
 @dataclass(frozen=True)
+class Client:
+    """What speaks to a store.
+
+    `install`: what to install where it cannot be opened; empty if nothing is missing.
+    `libraries`: its packages, whose errors are the store's and not the program's.
+    `file_system`: `module:class` of our own, where that of the package tries again by itself.
+    """
+
+    install: str = ""
+    libraries: tuple[str, ...] = ()
+    file_system: str = ""
+
+
+@dataclass(frozen=True)
 class Scheme:
     """One row.
 
     `names`: how it is written before `://`; the first is the usual one.
-    `install`: what to install where it cannot be opened; empty if nothing is missing.
     `can_create`: its fsspec package has create-only writes that the server itself refuses (`If-None-Match`). fsspec's
     own `mode="create"` is no such thing: it looks and then writes, so that two writers can both succeed.
     `narrows_listings`: its `find` takes a prefix that the server applies. Others ignore the argument.
-    `libraries`: packages of its client, whose errors are the store's and not the program's.
     `options`: given to every file system of the scheme. `job_options`: given in addition to the one of `output=`.
     """
 
     names: tuple[str, ...]
     place: Place = Place.STORE
-    install: str = ""
+    client: Client = Client()
     can_create: bool = False
     narrows_listings: bool = False
-    libraries: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     job_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -49,10 +60,9 @@ SCHEMES: tuple[Scheme, ...] = (
     Scheme(("memory",), Place.MEMORY),
     Scheme(
         ("s3", "s3a"),
-        install="maskmill[s3]",
+        client=Client("maskmill[s3]", ("aiobotocore", "botocore", "aiohttp")),
         can_create=True,
         narrows_listings=True,
-        libraries=("aiobotocore", "botocore", "aiohttp"),
         # botocore would try again by itself, so that a server that hangs holds a request for many minutes.
         options={"config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}},
         # Parquet readers ask for the ranges that they need. s3fs would fetch 50 MiB more with each.
@@ -60,18 +70,25 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         ("gs", "gcs"),
-        install="gcsfs",
+        client=Client(
+            "maskmill[gcs]", ("gcsfs", "google", "aiohttp"), "pipeline.storage.google_cloud:GoogleCloudStorage"
+        ),
         can_create=True,
         narrows_listings=True,
-        libraries=("gcsfs", "google", "aiohttp"),
     ),
-    Scheme(("abfs", "abfss", "az"), install="adlfs", can_create=True, libraries=("azure", "aiohttp")),
-    Scheme(("hf",), install="huggingface_hub"),
+    Scheme(
+        ("abfs", "abfss", "az"),
+        client=Client("maskmill[azure]", ("adlfs", "azure", "aiohttp"), "pipeline.storage.azure:AzureBlobStorage"),
+        can_create=True,
+        narrows_listings=True,
+        options={"connection_timeout": 10, "read_timeout": 30},
+    ),
+    Scheme(("hf",), client=Client("huggingface_hub")),
     Scheme(("ftp",)),
-    Scheme(("sftp", "ssh"), install="paramiko"),
-    Scheme(("smb",), install="smbprotocol"),
-    Scheme(("webhdfs",), install="requests"),
-    Scheme(("http", "https"), Place.WEB, install="aiohttp", libraries=("aiohttp",)),
+    Scheme(("sftp", "ssh"), client=Client("paramiko")),
+    Scheme(("smb",), client=Client("smbprotocol")),
+    Scheme(("webhdfs",), client=Client("requests")),
+    Scheme(("http", "https"), Place.WEB, client=Client("aiohttp", ("aiohttp",))),
     # A `reference` file says which other files to read, whoever wrote it.
     Scheme(("reference", "generic", "dask", "dir", "asyncwrapper", "async_wrapper"), Place.INDIRECT),
     Scheme(("blockcache", "cached", "filecache", "simplecache"), Place.INDIRECT),
@@ -86,7 +103,7 @@ WEB_SCHEMES = tuple(name for scheme in SCHEMES if scheme.place is Place.WEB for 
 
 _HOST_SCHEMES = {*WEB_SCHEMES, "ftp", "sftp", "ssh", "smb", "webhdfs"}
 
-CLIENT_LIBRARIES = frozenset(library for scheme in SCHEMES for library in scheme.libraries)
+CLIENT_LIBRARIES = frozenset(library for scheme in SCHEMES for library in scheme.client.libraries)
 """Packages whose errors are those of a store."""
 
 
@@ -99,7 +116,7 @@ def scheme_name(uri: str) -> str:
 def scheme_of(uri: str) -> Scheme:
     """The row of a path or URI."""
     name = scheme_name(uri)
-    return _BY_NAME.get(name) or Scheme((name,), install=f"the fsspec package that serves {name}://")
+    return _BY_NAME.get(name) or Scheme((name,), client=Client(f"the fsspec package that serves {name}://"))
 
 
 def is_known(uri: str) -> bool:

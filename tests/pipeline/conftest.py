@@ -1,4 +1,4 @@
-"""Fixtures of the pipeline's tests: a job's storage on local disk and, marked slow, on a real S3 server."""
+"""Fixtures of the pipeline's tests: a job's storage on local disk and, marked slow, on servers of stores."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import pytest
 
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
+from tests.support.azure_server import AzureServer, azure_server
 from tests.support.cutting_proxy import cutting_proxy
+from tests.support.gcs_server import GcsServer, gcs_server
 from tests.support.record import record
 from tests.support.s3_server import S3Server, s3_server
 
-__all__ = ["cutting_proxy", "record", "s3_server"]
+__all__ = ["azure_server", "cutting_proxy", "gcs_server", "record", "s3_server"]
 
 QUICK = Backoff(patience_seconds=5.0, first_seconds=0.01, longest_seconds=0.1)
 
@@ -24,6 +26,13 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> JobStorage:
         return JobStorage(str(tmp_path / "a job"), backoff=QUICK)
     server: S3Server = request.getfixturevalue("s3_server")
     return JobStorage(f"{server.new_folder()}/jobs/one", server.options(), backoff=QUICK)
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) for name in ("gcs", "azure")])
+def cloud(request: pytest.FixtureRequest) -> GcsServer | AzureServer:
+    """The server of Google Cloud Storage, and that of Azure."""
+    server: GcsServer | AzureServer = request.getfixturevalue(f"{request.param}_server")
+    return server
 
 
 @pytest.fixture

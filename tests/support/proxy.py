@@ -22,6 +22,8 @@ class Fault(Enum):
     ERROR_500 = "500 InternalError"
     ERROR_503 = "503 SlowDown"
     ERROR_412 = "412 PreconditionFailed"
+    ERROR_429 = "429 TooManyRequests"
+    ERROR_401 = "401 ExpiredToken"
     SLOW = "slow"
 
 
@@ -57,7 +59,10 @@ class Rule:
 
 @dataclass
 class Proxy:
-    """Listens on `port` while it is open. The first rule that takes a request decides; `is_cut`: none gets through."""
+    """Listens on `port` while it is open. The first rule that takes a request decides; `is_cut`: none gets through.
+
+    `rewrite` makes of a path and its query the one that is passed on.
+    """
 
     upstream_port: int
     rules: list[Rule] = field(default_factory=list)
@@ -65,6 +70,7 @@ class Proxy:
     requests: list[tuple[str, str]] = field(default_factory=list)
     port: int = 0
     is_cut: bool = False
+    rewrite: Callable[[str], str] = str
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def rule_for(self, method: str, path: str) -> Rule | None:
@@ -113,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.CUT:
             self._send_half(body)
             self._hang_up()
-        elif fault in (Fault.ERROR_500, Fault.ERROR_503, Fault.ERROR_412):
+        elif fault is not None and fault.name.startswith("ERROR"):
             self._refuse(*fault.value.split())
         elif proxy.is_cut or (rule and rule.is_dropped):
             self._hang_up()
@@ -128,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self, body: bytes, rule: Rule | None) -> None:
         upstream = http.client.HTTPConnection("127.0.0.1", self.settings.upstream_port, timeout=60)
         try:
-            upstream.request(self.command, self.path, body=body, headers=self._headers())
+            upstream.request(self.command, self.settings.rewrite(self.path), body=body, headers=self._headers())
             answer = upstream.getresponse()
             content = answer.read()
         except OSError:

@@ -19,7 +19,9 @@ from pipeline.errors import AlreadyExists, StorageError, UnusableStore
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 from tests.pipeline.conftest import QUICK
+from tests.support.azure_server import AzureServer
 from tests.support.full_disk import FULL, full_disk
+from tests.support.gcs_server import GcsServer
 from tests.support.s3_server import S3Server
 
 
@@ -55,6 +57,15 @@ class CreatingStorage(JobStorage):
     """On a store with create-only writes of its own, though `schemes` has no row for it."""
 
     supports_create = True
+
+
+@pytest.fixture(params=["disk", *(pytest.param(name, marks=pytest.mark.slow) for name in ("s3", "gcs", "azure"))])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> JobStorage:
+    """An empty job, on each kind of store that refuses a second writer."""
+    if request.param == "disk":
+        return JobStorage(str(tmp_path / "a job"), backoff=QUICK)
+    server: S3Server | GcsServer | AzureServer = request.getfixturevalue(f"{request.param}_server")
+    return JobStorage(f"{server.new_folder()}/jobs/one", server.options(), backoff=QUICK)
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_local_is_what_has_no_scheme_or_that_of_files() -> None:
 class Bucket(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
     """Stands for a store whose package is not installed."""
 
-    protocol = "gs"
+    protocol = "smb"
     cachable = False
 
 
@@ -124,16 +124,16 @@ def test_a_client_that_writes_into_its_options_changes_nobody_elses() -> None:
 
 
 def test_storage_options_reach_the_stores_that_they_are_for() -> None:
-    fsspec.register_implementation("gs", Bucket, clobber=True)
+    fsspec.register_implementation("smb", Bucket, clobber=True)
     seen: dict[str, dict[str, Any]] = {}
     options = {"key": "k", "client_kwargs": {"endpoint_url": "http://x"}, "https": {"timeout": 3}}
-    for uri in ("s3://bucket/a", "gs://bucket/a", "https://host/a", "http://host/a", "/a", "memory://a"):
+    for uri in ("s3://bucket/a", "smb://bucket/a", "https://host/a", "http://host/a", "/a", "memory://a"):
         seen[uri] = open_filesystem(uri, options)[0].storage_options
     own = {"key": "k", "client_kwargs": {"endpoint_url": "http://x"}}
     fresh = {"use_listings_cache": False}
     assert seen["s3://bucket/a"].items() >= (own | fresh).items()
     assert seen["s3://bucket/a"]["config_kwargs"]["retries"] == {"max_attempts": 0}
-    assert seen["gs://bucket/a"] == own | fresh
+    assert seen["smb://bucket/a"] == own | fresh
     assert seen["https://host/a"] == {"timeout": 3} | fresh
     assert seen["http://host/a"] == seen["memory://a"] == fresh
     assert seen["/a"] == {}

@@ -1,0 +1,171 @@
+"""Jobs on Google Cloud Storage and on Azure: what their servers refuse, lose, throttle and list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline import tables
+from pipeline.commits.log import CommitLog
+from pipeline.errors import AlreadyExists, LostOwnership, StorageError
+from pipeline.storage.file_versions import version_of
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.retry import Backoff
+from pipeline.storage.uris import open_filesystem
+from tests.pipeline.conftest import QUICK
+from tests.support.azure_server import AzureServer
+from tests.support.gcs_server import GcsServer
+from tests.support.labeled import driver, labeled, publish
+from tests.support.proxy import Fault, Proxy, Rule, proxy_to
+
+pytestmark = pytest.mark.slow
+
+Cloud = GcsServer | AzureServer
+WRITES = "PUT|POST"  # of one object: Azure has the one, Google the other
+
+
+@pytest.fixture
+def proxy(cloud: Cloud) -> Iterator[Proxy]:
+    """In front of the server; each of its rules must have been met when the test ends."""
+    with proxy_to(cloud.port) as proxy:
+        yield proxy
+        assert all(rule.times == 0 for rule in proxy.rules), "a fault that the test arranged was never met"
+
+
+@pytest.fixture
+def through(cloud: Cloud, proxy: Proxy) -> JobStorage:
+    """A job whose requests go through the proxy."""
+    return JobStorage(f"{cloud.new_folder()}/job", cloud.options(proxy.port), backoff=QUICK)
+
+
+def direct(storage: JobStorage, cloud: Cloud) -> JobStorage:
+    return JobStorage(storage.uri, cloud.options(), backoff=QUICK)
+
+
+def writes(proxy: Proxy) -> int:
+    return sum(method in WRITES.split("|") for method, _ in proxy.requests)
+
+
+@pytest.mark.parametrize("fault", [Fault.ERROR_500, Fault.ERROR_503, Fault.ERROR_429, Fault.ERROR_401])
+def test_what_passes_by_itself_is_tried_again_by_us_alone(through: JobStorage, proxy: Proxy, fault: Fault) -> None:
+    """Else the pauses of the client's own retries, of 30 s and more, come on top of ours."""
+    through.replace("a", b"1")
+    proxy.requests.clear()
+    proxy.rules.append(Rule(fault, method=WRITES, times=2))
+    through.replace("a", b"2")
+    assert writes(proxy) == 3
+    proxy.rules.append(Rule(fault, method="GET", times=1))
+    assert through.read("a") == b"2"
+    once = JobStorage(through.uri, through.storage_options, backoff=Backoff(patience_seconds=0.0))
+    proxy.rules.append(Rule(fault, method="GET", times=1))
+    with pytest.raises(StorageError, match="failed 1 times") as caught:
+        once.read("a")
+    assert caught.value.transient
+
+
+def test_an_upload_cut_in_the_middle_is_never_visible_in_part(
+    through: JobStorage, proxy: Proxy, cloud: Cloud, tmp_path: Path
+) -> None:
+    local = tmp_path / "segment"
+    local.write_bytes(bytes(range(256)) * 8192)
+    impatient = JobStorage(through.uri, through.storage_options, backoff=Backoff(0.0))
+    proxy.rules.append(Rule(Fault.CUT, method=WRITES, times=2))
+    with pytest.raises(StorageError):
+        impatient.put_file(local, "masks/s.parquet")
+    assert direct(through, cloud).listing("masks") == []
+    assert through.put_file(local, "masks/s.parquet") == 1 << 21
+    assert direct(through, cloud).read("masks/s.parquet") == local.read_bytes()
+
+
+def test_a_create_whose_answer_is_lost_is_recognized_as_ones_own(through: JobStorage, proxy: Proxy) -> None:
+    proxy.rules.append(Rule(Fault.LOSE_ANSWER, method=WRITES))
+    through.create("_log/0.json", b"mine")
+    with pytest.raises(AlreadyExists):
+        through.create("_log/0.json", b"theirs")
+    assert through.read("_log/0.json") == b"mine"
+
+
+def test_a_create_that_is_answered_with_412_is_compared(through: JobStorage, proxy: Proxy, cloud: Cloud) -> None:
+    direct(through, cloud).create("_log/0.json", b"mine")
+    proxy.rules.append(Rule(Fault.ERROR_412, method=WRITES, times=2))
+    through.create("_log/0.json", b"mine")
+    with pytest.raises(AlreadyExists):
+        through.create("_log/0.json", b"theirs")
+
+
+def test_listings_of_several_pages_are_whole(through: JobStorage, proxy: Proxy, cloud: Cloud) -> None:
+    storage = through
+    if isinstance(cloud, GcsServer):  # the tests' own server of Azure has pages of 5 anyway
+        proxy.rewrite = lambda path: path.replace("maxResults=1000", "maxResults=5")
+    names = [f"_log/{number:03}.json" for number in range(12)]
+    storage.in_parallel(lambda name: storage.replace(name, name.encode()), [*names, "_log/deep/er", "_logs", "other"])
+    assert [stored.path for stored in storage.listing("_log")] == names
+    assert [stored.path for stored in storage.listing("_log", "00")] == names[:10]
+    pages = [path for method, path in proxy.requests if method == "GET"]
+    assert len(pages) > 4
+    assert all("prefix=" in page for page in pages)
+    assert storage.tree("_log") == [*names, "_log/deep/er"]
+    assert storage.names_below() == ["_log", "_logs", "other"]
+    storage.delete_tree("_log")
+    assert storage.names_below() == ["_logs", "other"]
+
+
+def test_a_range_is_read_and_no_more(cloud: Cloud) -> None:
+    uri, data = f"{cloud.new_folder()}/clip.mp4", bytes(range(256)) * 40
+    filesystem, path = open_filesystem(uri, cloud.options())
+    filesystem.pipe_file(path, data)
+    assert filesystem.cat_file(path, start=300, end=700) == data[300:700]
+    before = version_of(filesystem.info(path))
+    assert before is not None
+    (listed,) = filesystem.find(uri.rpartition("/")[0], detail=True).values()
+    assert version_of(listed) == before
+    filesystem.pipe_file(path, data[::-1])
+    assert version_of(filesystem.info(path)) != before
+
+
+def test_of_two_drivers_the_second_takes_over_and_the_first_writes_nothing(cloud: Cloud, tmp_path: Path) -> None:
+    storage = JobStorage(f"{cloud.new_folder()}/job", cloud.options(), backoff=QUICK)
+    _, first = driver(storage, tmp_path, "first")
+    first.commit([publish(storage, tmp_path, labeled("a", 5))])
+    _, second = driver(storage, tmp_path, "second")
+    with pytest.raises(LostOwnership):
+        first.commit([publish(storage, tmp_path, labeled("b", 5))])
+    second.commit([publish(storage, tmp_path, labeled("b", 4))])
+    videos = tables.open(storage.uri, cloud.options()).videos().select(["video_id", "num_frames"]).to_pylist()
+    assert videos == [{"video_id": "a", "num_frames": 5}, {"video_id": "b", "num_frames": 4}]
+
+
+class Died(BaseException):
+    """What stands for SIGKILL: nothing catches it, nothing after it runs."""
+
+
+@dataclass(repr=False)
+class Dying(JobStorage):
+    """Its process dies at a create-only write: before it, or after it and before the answer."""
+
+    after: bool = False
+
+    def create(self, path: str, data: bytes) -> None:
+        if self.after:
+            super().create(path, data)
+        raise Died
+
+
+@pytest.mark.parametrize("dies_after", [False, True])
+def test_a_job_whose_driver_died_at_its_commit_goes_on(cloud: Cloud, tmp_path: Path, dies_after: bool) -> None:
+    storage = JobStorage(f"{cloud.new_folder()}/job", cloud.options(), backoff=QUICK)
+    log, keeper = driver(storage, tmp_path)
+    keeper.commit([publish(storage, tmp_path, labeled("a", 5))])
+    segment = publish(storage, tmp_path, labeled("b", 5))
+    keeper._storage = log._storage = Dying(storage.uri, cloud.options(), after=dies_after)
+    with pytest.raises(Died):
+        keeper.commit([segment])
+    log, keeper = driver(storage, tmp_path, "next")
+    assert sorted(log.state.finished) == (["a", "b"] if dies_after else ["a"])
+    if not dies_after:
+        keeper.commit([publish(storage, tmp_path, labeled("b", 5))])
+    assert log.state == CommitLog(storage, "reader").load()
+    assert tables.open(storage.uri, cloud.options()).masks().to_table().num_rows == 20
