@@ -5,6 +5,7 @@
     run status changes compact overlay report export evaluate compare prompts   the commands
     demo       draws clips, labels them, scores them
     check      check=true: what a job would do, and which videos and prompts would fail
+    schedule   what happens around a run: steps after it, the end document, who is told
     driver     one process a job: plans, hands out videos, commits results, ends
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)

@@ -63,6 +63,7 @@ class ExitCode(IntEnum):
         4,
         "More failed than `max_failed_fraction` allows; with `check=true`, a video or an object will fail.",
     )
+    AFTER = 5, "The videos are processed, and a step after the run (`after.`) failed: `last_run.json` says which."
     STOPPED = 143, "A signal stopped the job and the work in flight is saved: run the same command again at any time."
 
 

@@ -242,6 +242,7 @@ class Ending(Enum):
     """How the driver's loop ended, in words for people."""
 
     DONE = "all videos processed"
+    BUDGET = "the budget of this run is used up"
     STOPPED = "stopped by a signal"
     FAILURES = "too many failures"
     ENVIRONMENT = "no worker could start"

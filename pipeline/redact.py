@@ -14,6 +14,8 @@ _SECRET_NAME = re.compile(
     r"authorization|auth|cookie|apikey|accesskey|secretkey|accesskeyid|passphrase)($|[_\-.])",
     re.IGNORECASE,
 )
+# Keys whose whole value may hold a secret: addresses of webhooks have it in their path, commands anywhere.
+_SECRET_KEY = re.compile(r"(^|\.)(notify|hooks)$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # A URI in a text. Its path ends where fsspec chains another URI to it (`::`). A web address may also have a token
 # without a password before its host.
@@ -86,6 +88,6 @@ def _redact_any(value: Any) -> Any:
 
 def _is_secret(name: str, value: Any) -> bool:
     """Whether a name says that its value is a secret. Flags and mappings are no secrets, so `anon: true` stays."""
-    if value is None or isinstance(value, (bool, Mapping)):
+    if value is None or value == () or isinstance(value, (bool, Mapping)):
         return False
-    return _SECRET_NAME.search(_CAMEL.sub("_", str(name))) is not None
+    return any(one.search(_CAMEL.sub("_", str(name))) for one in (_SECRET_NAME, _SECRET_KEY))

@@ -1,4 +1,4 @@
-"""`maskmill` and `python -m pipeline.run`: arguments → Hydra → typed config → `driver.run`.
+"""`maskmill` and `python -m pipeline.run`: arguments → Hydra → typed config → `schedule.run`, and there `driver`.
 
 Ray and torch are imported later, by whoever needs them, so that help and mistakes are answered at once.
 """
@@ -123,9 +123,9 @@ def start(config: JobConfig) -> int:
         from pipeline.check import check
 
         return check.run(config)
-    from pipeline.driver import driver
+    from pipeline.schedule import schedule
 
-    return driver.run(config)
+    return schedule.run(config)
 
 
 def split_cfg(words: Sequence[str]) -> tuple[bool, list[str]]:

@@ -24,6 +24,7 @@ _GOES_ON = "the same command goes on from here"
 _SILENT_SECONDS = 60.0
 _ENDED: Mapping[Ending, ExitCode] = {
     Ending.DONE: ExitCode.DONE,
+    Ending.BUDGET: ExitCode.DONE,
     Ending.STOPPED: ExitCode.STOPPED,
     Ending.FAILURES: ExitCode.FAILURES,
 }

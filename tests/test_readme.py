@@ -112,5 +112,5 @@ def test_every_key_and_value_of_the_readme_is_known_to_the_command(capsys: pytes
     for name in ("mini", "tiny", "small", "base_plus", "large"):
         assert main(["conf=label", "prompts=p", "output=o", f"model={name}", "--cfg"]) == 0
     codes = re.findall(r"^\| (\d+) \|", README, re.MULTILINE)
-    assert codes == ["0", "1", "2", "3", "4", "143"]
+    assert codes == ["0", "1", "2", "3", "4", "5", "143"]
     assert all(re.search(rf"\b{code}\b", help_text()) for code in codes)

@@ -9,8 +9,10 @@ from typing import Any
 from pipeline.config.compose import composed, group_names, plain
 from pipeline.redact import redact
 
-# What a run was asked to do once, and what check=true alone reads. The next run is asked anew.
+# What a run was asked to do once, what check=true alone reads, and what a schedule does around its runs. The next run
+# is asked anew.
 _ASKED_ONCE = ("retry", "relabel", "changed", "prune", "check", "check_videos")
+_OF_A_SCHEDULE = ("stop_after", "max_cost", "price_per_hour", "notify", "notify_on", "after")
 
 
 def as_words(config: Mapping[str, Any]) -> list[str]:
@@ -23,7 +25,7 @@ def as_words(config: Mapping[str, Any]) -> list[str]:
     usual = redact(plain(composed("label", chosen)))
     words = []
     for path, value in _leaves(config):
-        if path.partition(".")[0] in _ASKED_ONCE or value == _at(usual, path):
+        if path.partition(".")[0] in (*_ASKED_ONCE, *_OF_A_SCHEDULE) or value == _at(usual, path):
             continue
         if path == "model.dtype" and value in ("float32", "bfloat16"):
             continue

@@ -28,6 +28,7 @@ from pipeline.config.kinds import (
     Seconds,
 )
 from pipeline.config.mistakes import checked
+from pipeline.config.schedule_config import AfterConfig, OptionalDuration, OptionalNotify, OptionalPrice
 from pipeline.errors import ConfigError
 from pipeline.storage.schemes import is_of_this_machine
 
@@ -317,6 +318,35 @@ class JobConfig(Group):
         description="A file or URI for the driver's log as JSON lines: a first and a last line for each run, and one "
         "for each video.",
     )
+    stop_after: OptionalDuration = Field(
+        default=None,
+        description="The run ends so long after its start: work in flight is finished or saved, and what is left waits "
+        "for the next run, where videos that have waited longest come first. The exit code is 0.",
+    )
+    max_cost: OptionalPrice = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="The run ends in the same way when its workers have cost this much; it needs price_per_hour.",
+    )
+    price_per_hour: OptionalPrice = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="What an hour of one worker costs: its GPU and its machine. It counts from the "
+        "moment in which the worker is asked for.",
+    )
+    notify: OptionalNotify = Field(
+        default=None,
+        description="Who is told how a run ended: a command, which gets the end document (last_run.json) on its "
+        "standard input, or an https:// address, to which it is posted.",
+    )
+    notify_on: Literal["always", "failure", "worse"] = Field(
+        default="always",
+        description="When notify= is told: at each end; when a person is needed (exit codes 1, 2, 4 and those of steps "
+        "after the run); or also when more failed, or more is doubtful, than in the week before.",
+    )
+    after: AfterConfig = Field(default_factory=AfterConfig)
     columns: ColumnsConfig = Field(default_factory=ColumnsConfig)
     input: InputConfig = Field(default_factory=InputConfig)
     cluster: ClusterConfig = Field(default_factory=ClusterConfig)
@@ -362,6 +392,8 @@ def check(job: JobConfig) -> None:
         raise ConfigError(f"cluster.gpus_per_actor={gpus:g} contradicts model.device=cpu: leave one of them out")
     if job.model.device == "cuda" and gpus == 0:
         raise ConfigError("model.device=cuda contradicts cluster.gpus_per_actor=0: leave one of them out")
+    if job.max_cost is not None and not job.price_per_hour:
+        raise ConfigError(f"max_cost={job.max_cost:g} needs price_per_hour=: give what an hour of one worker costs")
     if job.cluster.kind == "existing" and not job.cluster.shared_disk:
         _check_all_nodes_reach(job)
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pipeline.commits.owner import Ownership
 from pipeline.commits.status_file import correct_status
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.blame import Blame
-from pipeline.driver.clock import DEFAULT_PACE, Pace
+from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
 from pipeline.driver.dispatch import Dispatcher
 from pipeline.driver.executors import open_executor
 from pipeline.driver.job import Job, check_device, clean_up, is_finished, judged, open_job, plan_job, reconcile
@@ -27,9 +27,12 @@ from pipeline.driver.loop import Interrupts, Loop, Timing
 from pipeline.driver.places import check_lasting
 from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
+from pipeline.driver.run_budget import RunBudget
 from pipeline.driver.run_record import RunRecord, recorded_run
+from pipeline.driver.sample import Sample
 from pipeline.driver.signals import StopSignals
 from pipeline.driver.summary import End, report
+from pipeline.driver.turns import keep_waiting, turns_of
 from pipeline.errors import (
     ClusterDown,
     ConfigError,
@@ -58,11 +61,12 @@ _BEATS_AHEAD = 1.5
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts that a test replaces: where workers run, what asks the driver to stop, and the driver's pace."""
+    """The parts that a test replaces: where workers run, what asks the driver to stop, the driver's pace and clock."""
 
     open_executor: Callable[[Job], AbstractContextManager[Executor]] = open_executor
     open_signals: Callable[[], AbstractContextManager[StopSignals]] = StopSignals
     pace: Pace = DEFAULT_PACE
+    clock: Clock = field(default_factory=SystemClock)
 
 
 DEFAULT_PARTS = Parts()
@@ -72,12 +76,17 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
     """Label what remains to be labeled and return the exit code. Raises `ConfigError` if the job cannot start."""
     check_lasting("log_file", config.log_file)
     with recorded_run(config) as record:
-        end = _run(config, parts, record)
+        end = carry_out(config, record, parts)
         record.end(end.code, end.message)
     return end.code
 
 
-def _run(config: JobConfig, parts: Parts, record: RunRecord) -> End:
+def carry_out(config: JobConfig, record: RunRecord, parts: Parts = DEFAULT_PARTS) -> End:
+    """Label what remains to be labeled and say how that ended. `record` is told what is known of the run by then.
+
+    Raises `ConfigError` if the job cannot start.
+    """
+    record.budget = RunBudget.of(config, parts.clock)
     try:
         job = open_job(config)
         plan = plan_job(job)
@@ -108,7 +117,8 @@ def drive(job: Job, plan: Plan, record: RunRecord, parts: Parts = DEFAULT_PARTS)
     another driver has used other options since the job was opened.
     """
     with parts.open_signals() as signals, _owned(job) as ownership:
-        return label(job, plan, record, Interrupts(lambda: signals.requested, ownership.check), signals, parts)
+        interrupts = Interrupts(lambda: signals.requested, ownership.check, record.budget.spent)
+        return label(job, plan, record, interrupts, signals, parts)
 
 
 def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signals: StopSignals, parts: Parts) -> End:
@@ -124,32 +134,40 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
             plan.num_videos,
             plan.num_done,
             job.storage,
+            clock=parts.clock,
             status_seconds=parts.pace.status_seconds,
             num_former=plan.num_former,
         )
+        progress.sample = Sample(job.config.after.doubt_videos)
         record.follow(job, plan, progress)
         for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), interrupts.must_stop):
             _note_rows(recorded, progress, budget)
         ending, reason = Ending.STOPPED if interrupts.must_stop() else Ending.DONE, ""
         if plan.num_to_label and ending is Ending.DONE:
-            items = plan.items()  # asks stores for sizes while Ray starts
+            turns = turns_of(plan, job.storage, record.started_at) if record.budget.is_bounded else None
+            items = plan.items(turns=turns)  # asks stores for sizes while Ray starts
             try:
                 with parts.open_executor(job) as executor:
                     signals.install()
                     progress.follow(executor)
-                    limits = Limits.of(job.config.worker)
+                    limits, timing = Limits.of(job.config.worker), Timing(parts.clock, parts.pace)
                     dispatcher = _dispatcher(job, plan, items, executor.gpus_per_worker)
-                    loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, Timing(pace=parts.pace))
+                    loop = Loop(executor, dispatcher, ledger, progress, limits, interrupts, timing)
                     ending, reason = loop.run(budget), loop.last_failure
             except StoppedAtStart:
                 ending = Ending.STOPPED
             signals.install()
         progress.end_line()
-        if ending is Ending.STOPPED and plan.again(job.log.state.finished).num_done == plan.num_videos:
-            ending = Ending.DONE  # the signal came while the last video was finished
+        left = plan.again(job.log.state.finished)
+        if ending in (Ending.STOPPED, Ending.BUDGET) and left.num_done == plan.num_videos:
+            ending = Ending.DONE  # the end came while the last video was finished
+        if record.budget.is_bounded:
+            keep_waiting(left, job.storage, record.started_at)
         if ending is Ending.DONE:
             clean_up(job, keeper)
             ending, reason = judged(job, budget)
+        elif ending is Ending.BUDGET and (too_many := budget.exceeded_at_end()):
+            ending, reason = Ending.FAILURES, too_many
         progress.write_status(ending.name.lower(), 0)
     return report(job, plan, progress, ending, reason)
 

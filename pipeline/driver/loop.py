@@ -35,10 +35,14 @@ _SETTLE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Interrupts:
-    """What ends a loop from outside: `must_stop` says that a signal came, `check_owner` raises for another driver."""
+    """What ends a loop from outside: `must_stop` says that a signal came, `check_owner` raises for another driver.
+
+    `spent` says, by the seconds of all workers, what of the run's budget is used up; empty while nothing is.
+    """
 
     must_stop: Callable[[], bool] = lambda: False
     check_owner: Callable[[], None] = lambda: None
+    spent: Callable[[float], str] = lambda worker_seconds: ""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,9 @@ class Loop:
     def _reason_to_stop(self) -> Ending | None:
         if self._interrupts.must_stop():
             return Ending.STOPPED
+        if spent := self._interrupts.spent(self._progress.worker_seconds):
+            self.last_failure = spent
+            return Ending.BUDGET
         too_many = self._budget.exceeded()
         if too_many:
             self.last_failure = too_many
@@ -261,6 +268,7 @@ class Loop:
             for event in self._wait():
                 self._handle(event)
             self._commit()
+            self._progress.has_workers(self._workers.count)
         self._commit_rest()
 
     def _storage_failed(self, message: str) -> float:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TextIO
 from pipeline.cluster.executor import Executor
 from pipeline.commits.status_file import RunStatus
 from pipeline.driver.clock import DEFAULT_PACE
+from pipeline.driver.sample import Sample
 from pipeline.driver.status_writer import StatusWriter
 from pipeline.records import BAD, Outcome, Status
 from pipeline.storage.job_storage import JobStorage
@@ -62,6 +63,8 @@ class Progress:
         self.num_frames = 0
         self.num_masks = 0
         self.stage_seconds: Counter[str] = Counter()
+        self.worker_seconds = 0.0
+        self.sample = Sample(0)  # of the videos that are labeled
         self.last_error = ""
         self.left_alone: dict[str, str] = {}  # nodes that are used no more, and why
         self._show_status: Callable[[Mapping[str, Any]], None] = lambda status: None
@@ -74,6 +77,7 @@ class Progress:
         self._clock = clock
         self._status_seconds = status_seconds
         self._started = clock()
+        self._counted_to = self._started
         self._recent = [_Counts(self._started)]
         self._next_line = self._next_status = self._started
         self._is_terminal = self._stream.isatty()
@@ -96,6 +100,7 @@ class Progress:
             if outcome.status in BAD:
                 self.causes.add(outcome.status.value, outcome.error_class, outcome.message, outcome.video_id)
             elif outcome.status is Status.OK:
+                self.sample.add(outcome.video_id)
                 self._count_objects(outcome)
 
     def _count_objects(self, outcome: Outcome) -> None:
@@ -113,6 +118,7 @@ class Progress:
         Rates count from here, because the rows that the driver has written itself say nothing about the workers.
         """
         self._recent = [self._counts_now()]
+        self._counted_to = self._clock()
         self._show_status = executor.show
         self._gpus_per_worker = executor.gpus_per_worker
 
@@ -125,11 +131,18 @@ class Progress:
         self.num_frames += num_frames
         self.stage_seconds.update(stage_seconds)
 
+    def has_workers(self, count: int) -> None:
+        """So many workers live, those that are starting included: the time since the last look is counted for each."""
+        now = self._clock()
+        self.worker_seconds += count * (now - self._counted_to)
+        self._counted_to = now
+
     def tick(self, state: str, num_workers: int, num_starting: int = 0) -> None:
         """Show the line (every second on a terminal, every 10 s elsewhere) and write `_status.json` when it is time.
 
         `num_workers` have loaded their model, `num_starting` are asked for and have not.
         """
+        self.has_workers(num_workers + num_starting)
         now = self._clock()
         if now >= self._next_line:
             self._next_line = now + (_TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.exclusion import Work, at_work
+from pipeline.commits.run_document import delete_runs
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan
-from pipeline.output.layout import STATUS
+from pipeline.output.layout import STATUS, WAITING
 from pipeline.output.saved_sessions import delete_others
 from pipeline.records import Reason
 from pipeline.storage.job_storage import JobStorage
@@ -40,7 +41,8 @@ def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeepe
             _log.warning("prune=true: %s; removed", describe_pruned(former))
         keeper.forget(former, dict.fromkeys(former, Reason.PRUNE))
         delete_others(storage, plan.video_ids)
-        storage.delete([STATUS])
+        storage.delete([STATUS, WAITING])
+        delete_runs(storage)
         keeper.erase(frozenset(plan.video_ids).__contains__)
 
 

@@ -8,15 +8,19 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from pipeline.command import ExitCode
 from pipeline.commits.job_record import versions
+from pipeline.commits.run_document import utc_now
 from pipeline.config.job_config import JobConfig
+from pipeline.driver.clock import SystemClock
 from pipeline.driver.job import Job
 from pipeline.driver.log_file import json_log, log_run
 from pipeline.driver.progress import Progress
+from pipeline.driver.run_budget import RunBudget
 from pipeline.driver.summary import as_facts
 from pipeline.errors import ConfigError, OwnedByAnother, StorageError
 from pipeline.inputs.plan import Plan
@@ -25,9 +29,18 @@ from pipeline.storage.uris import StorageOptions
 
 
 class RunRecord:
-    """Collects what the last record says. Whoever runs the job tells it what is known by then."""
+    """Collects what the last record says. Whoever runs the job tells it what is known by then.
 
-    def __init__(self, output: str | None, *, is_check: bool = False) -> None:
+    `job`, `plan` and `progress` are None until they are known. `budget` is what the run may spend.
+    """
+
+    def __init__(self, output: str | None, *, is_check: bool = False, now: Callable[[], datetime] = utc_now) -> None:
+        self.now = now
+        self.started_at = now()
+        self.budget = RunBudget(SystemClock(), 0.0)
+        self.job: Job | None = None
+        self.plan: Plan | None = None
+        self.progress: Progress | None = None
         self._started = time.monotonic()
         self._facts: dict[str, Any] = {"output": None if output is None else redact_uri(output), "check": is_check}
         self._counts: Callable[[], dict[str, Any]] = dict
@@ -46,6 +59,7 @@ class RunRecord:
 
     def follow(self, job: Job, plan: Plan, progress: Progress | None) -> None:
         """The last record will have the counts of this job, and of this run if it has anything to do."""
+        self.job, self.plan, self.progress = job, plan, progress
         self._counts = partial(as_facts, job, plan, progress)
 
     def end(self, code: int, message: str) -> None:
@@ -57,15 +71,18 @@ class RunRecord:
 
 
 @contextlib.contextmanager
-def recorded_run(config: JobConfig) -> Iterator[RunRecord]:
-    """Write the log of one run, from its first record on. The last one is written by `end`, or for an error here."""
+def recorded_run(config: JobConfig, now: Callable[[], datetime] = utc_now) -> Iterator[RunRecord]:
+    """Write the log of one run, from its first record on. The last one is written by `end`, or for an error here.
+
+    `now` tells the time of day by which the run is dated.
+    """
     with json_log(config.log_file, config.storage_options):
-        record = RunRecord(config.output, is_check=config.check)
+        record = RunRecord(config.output, is_check=config.check, now=now)
         record.start()
         try:
             yield record
         except BaseException as error:
-            record.end(exit_code_of(error), _told(error))
+            record.end(exit_code_of(error), told(error))
             raise
 
 
@@ -86,7 +103,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
     return ExitCode.STOPPED if isinstance(error, KeyboardInterrupt) else ExitCode.ENVIRONMENT
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """An error in a line; with its class if it is none that the program expects."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped by a signal: the same command goes on from here"

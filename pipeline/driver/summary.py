@@ -28,6 +28,7 @@ from pipeline.text import (
 
 _EXIT_CODES = {
     Ending.DONE: ExitCode.DONE,
+    Ending.BUDGET: ExitCode.DONE,
     Ending.STOPPED: ExitCode.STOPPED,
     Ending.FAILURES: ExitCode.FAILURES,
     Ending.ENVIRONMENT: ExitCode.ENVIRONMENT,
@@ -37,10 +38,11 @@ _EXIT_CODES = {
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended: the exit code, and why in one line."""
+    """How a run ended: the exit code, why in one line, and its state in a word: the name of an `Ending`."""
 
     code: ExitCode
     message: str
+    state: str = ""
 
 
 def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reason: str = "") -> End:
@@ -48,12 +50,19 @@ def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reas
     message = ending.value
     if ending is Ending.FAILURES:
         message += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
+    elif ending is Ending.BUDGET:
+        message += f" ({reason}): {counted(num_waiting(plan, progress), 'video')} left for the next run"
     elif ending is not Ending.DONE:
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
     counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former, plan.num_videos, plan.num_left)
     say(summary(progress, counts, job.storage.uri, f"maskmill: {message}"))
-    return End(_EXIT_CODES[ending], message)
+    return End(_EXIT_CODES[ending], message, ending.name.lower())
+
+
+def num_waiting(plan: Plan, progress: Progress | None) -> int:
+    """How many videos of the plan have not ended: they wait for the next run."""
+    return plan.num_videos - plan.num_done - (0 if progress is None else progress.num_ended)
 
 
 def as_facts(job: Job, plan: Plan, progress: Progress | None) -> dict[str, Any]:

@@ -216,14 +216,24 @@ class Plan:
         """The plan after the log has changed, without reading the tables again."""
         return _decided(self._tables, done, retry)
 
-    def items(self, window_videos: int = WINDOW_VIDEOS) -> Iterator[WorkItem]:
+    def ids_to_label(self) -> pa.Array:
+        """The ids of the `N` videos that workers get, `[N]`, in the order of the tables."""
+        return self._tables.videos.ids.column.take(pa.array(np.flatnonzero(self._fates == _Fate.LABEL)))
+
+    def items(
+        self, window_videos: int = WINDOW_VIDEOS, turns: Sequence[Int64Array] | None = None
+    ) -> Iterator[WorkItem]:
         """The videos to label, in order of dispatch: windows of about so many videos, the longest first in each.
 
-        The sizes of the first window's files are looked up from this call on, before the first item is asked for.
+        `turns` are places in `ids_to_label`, in groups: a group comes after all of the one before it. The sizes of the
+        first window's files are looked up from this call on, before the first item is asked for.
         """
         numbers = self.numbers_to_label()
         places = self._tables.videos.places(numbers)
-        groups = list(windows(places, window_videos))
+        if turns is None:
+            groups = list(windows(places, window_videos))
+        else:
+            groups = [turn[window] for turn in turns for window in windows(_renumbered(places[turn]), window_videos)]
         return self._stream(numbers, places, groups, self._lengths(numbers, groups[:1], len(groups) == 1))
 
     def _stream(
@@ -334,6 +344,12 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
         tables,
         fates,
     )
+
+
+def _renumbered(places: Int64Array) -> Int64Array:
+    """Numbers of places, in order of their first video again: 0, 1, 2 and on."""
+    _, first, numbers = np.unique(places, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[numbers]
 
 
 def _special(tables: _Tables, retry: Collection[str]) -> Int64Array:

@@ -3,6 +3,9 @@
 job.json                     what made this job's tables
 _owner.json                  which driver is at work
 _status.json                 how far it is
+last_run.json                how the last run ended
+_runs/{time}-{random}.json   how earlier runs ended, for comparison; a bounded number of them
+_waiting.parquet             videos that a run with a budget has left, and since when they wait
 _log/{number:020d}.json      the commit log, an entry each
 _log/roll-{number}.parquet   the log up to an entry, summed up
 _busy/                       which compaction or prune is at work
@@ -17,11 +20,15 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 JOB = "job.json"
 OWNER = "_owner.json"
 STATUS = "_status.json"
+LAST_RUN = "last_run.json"
+RUNS = "_runs"
+WAITING = "_waiting.parquet"
 LOG = "_log"
 ROLL_UP_STEM = "roll-"
 SESSIONS = "_sessions"
@@ -51,6 +58,20 @@ def new_segment_name(epoch: int, worker_id: str) -> str:
     """A name for a segment that nobody else uses: epoch, worker, random part."""
     worker = re.sub(r"[^A-Za-z0-9\-]+", "-", worker_id)[:40]
     return f"e{epoch:06d}-{worker}-{uuid.uuid4().hex[:12]}"
+
+
+def past_run(started_at: datetime) -> str:
+    """A new path for how a run ended. Paths in ascending order are runs in theirs."""
+    return f"{RUNS}/{started_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.json"
+
+
+def start_of_run(path: str) -> datetime | None:
+    """When a run began that has this path; None: none of ours made the object."""
+    stamp = PurePosixPath(path).name.partition("-")[0]
+    try:
+        return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def busy_mark(work: str, writer_id: str) -> str:

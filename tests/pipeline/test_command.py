@@ -43,7 +43,7 @@ def test_readme_lists_every_exit_code_with_its_sentence() -> None:
 
 
 def test_an_exit_code_is_the_number_that_the_shell_sees() -> None:
-    assert [code.value for code in ExitCode] == [0, 1, 2, 3, 4, 143]
+    assert [code.value for code in ExitCode] == [0, 1, 2, 3, 4, 5, 143]
     with pytest.raises(SystemExit) as ended:
         raise SystemExit(ExitCode.STOPPED)
     assert ended.value.code == 143

@@ -51,6 +51,7 @@ def loop_over(
     clock_step: float = 0.01,
     uris: Mapping[str, str] | None = None,
     timing: Timing | None = None,
+    spent: Callable[[float], str] = lambda used: "",
 ) -> Driven:
     clock, ledger = Clock(clock_step), ledger or FakeLedger()
     blame = Blame(patience_seconds=LIMITS.storage_patience_seconds)
@@ -58,7 +59,7 @@ def loop_over(
     dispatcher = Dispatcher(items, blame)
     progress = Progress(10, 0, JobStorage(str(tmp_path)), stream=io.StringIO(), clock=clock)
     timing = timing or Timing(clock, submit=at_once)
-    loop = Loop(executor, dispatcher, ledger, progress, LIMITS, Interrupts(must_stop), timing)
+    loop = Loop(executor, dispatcher, ledger, progress, LIMITS, Interrupts(must_stop, spent=spent), timing)
     return Driven(loop, ledger, progress, clock)
 
 
@@ -390,3 +391,21 @@ def test_a_signal_before_a_worker_is_ready_ends_at_once(tmp_path: Path) -> None:
     loop = loop_over(executor, "ab", tmp_path, must_stop=lambda: next(rounds) >= 1)
     assert loop.run() is Ending.STOPPED
     assert sorted(executor.killed) == ["w0", "w1"]
+
+
+def test_a_run_ends_when_its_budget_is_used_up_and_what_was_begun_is_committed(tmp_path: Path) -> None:
+    """Each worker costs while it lives, also while it starts: three of them take a budget three times as fast."""
+    seconds: dict[int, float] = {}
+    for capacity in (1, 3):
+        executor = FakeExecutor(capacity, flush_every=2)
+        loop = loop_over(
+            executor, map(str, range(1000)), tmp_path / str(capacity), spent=lambda used: "max" * (used > 6)
+        )
+        assert loop.run() is Ending.BUDGET
+        assert loop.loop.last_failure == "max"
+        assert 6 < loop.progress.worker_seconds < 7
+        offered = {one.video_id for _, offers in executor.offered for one in offers}
+        assert set(loop.ledger.outcomes) <= offered
+        assert set(executor.drained) == {f"w{number}" for number in range(capacity)}
+        seconds[capacity] = loop.progress.seconds
+    assert seconds[1] == pytest.approx(3 * seconds[3], rel=0.2)

@@ -1,0 +1,113 @@
+"""The keys of a run that is started every night: how much it may spend, what follows it, and who is told."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+
+from pipeline.config.fields import AsTyped, Group, Unit
+from pipeline.config.kinds import OptionalPlace, Seconds
+
+_SECONDS_OF = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([dhms]))+", re.IGNORECASE)
+_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])", re.IGNORECASE)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _parse_duration(value: Any) -> float | None:
+    """Seconds of `4h`, `1h30m`, `90s` or of a plain number. Raises `ValueError` for anything else."""
+    if value is None:
+        return None
+    text = str(value).strip()
+    seconds = math.nan
+    if _DURATION.fullmatch(text):
+        seconds = sum(float(number) * _SECONDS_OF[unit.lower()] for number, unit in _PART.findall(text))
+    elif not isinstance(value, bool):
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{value!r} is no duration: give one as 4h, 1h30m, 90s, or a number of seconds above 0")
+    return seconds
+
+
+def is_web_address(notify: str) -> bool:
+    """Whether `notify=` names a web address, and no command."""
+    return re.match(r"https?://", notify, re.IGNORECASE) is not None
+
+
+def _check_notify(notify: str | None) -> str | None:
+    """Refuse an address to which the document would travel readable for all. The message does not quote it."""
+    if notify is None or not is_web_address(notify):
+        return notify
+    address = urlsplit(notify)
+    if not address.hostname:
+        raise ValueError("notify= names no host: give an address as https://alerts.example.com/maskmill")
+    if address.scheme.lower() == "http" and address.hostname not in _LOOPBACK:
+        raise ValueError(
+            f"notify=http://{address.hostname}/…: the document would travel unencrypted; give an https:// address. "
+            f"http:// is taken for this machine only ({', '.join(_LOOPBACK)})"
+        )
+    return notify
+
+
+OptionalDuration = Annotated[
+    float | None, BeforeValidator(_parse_duration), AsTyped("a duration, as 4h, 30m or 90s, or a number of seconds")
+]
+OptionalNotify = Annotated[str | None, AsTyped("a command, or an https:// address"), AfterValidator(_check_notify)]
+OptionalPrice = Annotated[float | None, Unit("dollars, or of any currency")]
+
+
+class AfterConfig(Group):
+    """What follows a run that has labeled something, in this order. Each step is a command of maskmill, or yours, in a
+    process of its own.
+    """
+
+    compact_above: Annotated[int | None, Unit("segments")] = Field(
+        default=None, ge=1, description="Merge small segments when there are more of them than this; null never does."
+    )
+    report: OptionalPlace = Field(default=None, description="The file or URI for a report of the job.")
+    export: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        description="Exports: for each the keys of pipeline.export, as in {format: coco, to: s3://bucket/coco}. "
+        "They are made anew, because the labels have changed.",
+    )
+    hooks: Annotated[tuple[str, ...], AsTyped("a command for the shell, or in a job file a list of them")] = Field(
+        default=(),
+        description="Your own steps. They get the end document on their standard input, and run in their order, when "
+        "all steps before them have succeeded.",
+    )
+    step_seconds: Seconds = Field(
+        default=14400.0, ge=1, description="A step that takes longer than this is ended, and has failed."
+    )
+    always: bool = Field(default=False, description="Take all steps after each run, also where nothing is new.")
+    doubt_videos: Annotated[int, Unit("videos")] = Field(
+        default=0,
+        ge=0,
+        description="In how many of the videos that the run has labeled doubtful tracks are counted, for the end "
+        "document and for the comparison with the week before.",
+    )
+
+    @field_validator("export", "hooks", mode="before")
+    @classmethod
+    def _take_one_for_a_list(cls, value: Any) -> Any:
+        """`hooks=command` means `hooks=[command]`."""
+        return (value,) if isinstance(value, str | dict) else tuple(value) if isinstance(value, list) else value
+
+    @field_validator("export")
+    @classmethod
+    def _check_exports(cls, exports: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for one in exports:
+            if missing := [key for key in ("format", "to") if not one.get(key)]:
+                raise ValueError(
+                    f"after.export: an export without {' and '.join(missing)}; give each as "
+                    "{format: coco, to: s3://bucket/coco}"
+                )
+            if taken := [key for key in ("output", "storage_options") if key in one]:
+                raise ValueError(f"after.export: {taken[0]} is that of the job, leave it out")
+        return exports

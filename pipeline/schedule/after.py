@@ -1,0 +1,121 @@
+"""The steps after a run: compaction, report, exports, hooks. One that fails loses nothing of the run, and is told.
+
+What a step has seen of the log is kept in the end document. A step is left out when the log has not grown since it
+succeeded, so that a run with nothing to do costs nothing, and one that failed or was killed comes again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline.commits.compaction import Sizes
+from pipeline.commits.run_document import RunDocument, StepDone
+from pipeline.commits.snapshot import JobState
+from pipeline.config.job_config import JobConfig
+from pipeline.redact import redact, redact_uri
+from pipeline.schedule.processes import Command, Ended, run
+from pipeline.storage.uris import is_local
+from pipeline.text import counted, one_line
+
+_log = logging.getLogger(__name__)
+
+_SKIPPED_AFTER_FAILURE = "left out, because a step before it failed"
+_NOTHING_NEW = "nothing new"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step by a name that stays the same from night to night. A hook gets the end document, and needs success."""
+
+    name: str
+    command: Command
+    is_hook: bool = False
+
+
+def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
+    """The steps that are configured. `{date}` in `report` and in `to` of an export is the day on which the run began.
+
+    Compaction is among them only while more small segments lie there than `after.compact_above`.
+    """
+    after, output = config.after, str(config.output)
+    date = f"{now:%Y-%m-%d}"
+    options = {} if is_local(output) else config.storage_options
+    found = []
+    if after.compact_above is not None and num_small(state) > after.compact_above:
+        found.append(Step("compact", Command.of_maskmill("compact", {"output": output}, options)))
+    if after.report is not None:
+        keys: dict[str, Any] = {"output": output, "to": after.report.replace("{date}", date)}
+        if config.price_per_hour is not None:
+            keys["price_per_hour"] = config.price_per_hour
+        found.append(
+            Step(f"report {redact_uri(after.report)}", Command.of_maskmill("report", keys, config.storage_options))
+        )
+    for export in after.export:
+        place = str(export["to"])
+        keys = {"output": output, "overwrite": True, **export, "to": place.replace("{date}", date)}
+        name = f"export {export['format']} {redact_uri(place)}"
+        found.append(Step(name, Command.of_maskmill("export", keys, config.storage_options)))
+    return found + [Step(f"hook {n}", Command.of_a_user(line), True) for n, line in enumerate(after.hooks, 1)]
+
+
+def num_small(state: JobState) -> int:
+    """How many segments a compaction would take."""
+    most = Sizes().small_bytes
+    return sum(size.num_bytes < most for size in state.segments.values())
+
+
+def are_due(found: Sequence[Step], config: JobConfig, last: RunDocument | None, next_entry: int) -> bool:
+    """Whether any step has something to do. `last` is how the run before ended, `next_entry` the length of the log."""
+    seen = _seen(last)
+    return config.after.always or any(seen.get(step.name) != next_entry for step in found)
+
+
+def take(found: Sequence[Step], document: RunDocument, most_seconds: float) -> list[StepDone]:
+    """Take the steps in their order and say how each ended. Nothing is raised but `KeyboardInterrupt`."""
+    done: list[StepDone] = []
+    for step in found:
+        if step.is_hook and any(one.exit_code for one in done):
+            done.append(StepDone(step=step.name, message=_SKIPPED_AFTER_FAILURE))
+            continue
+        given = document.model_copy(update={"after": done}).to_json(indent=2) if step.is_hook else b""
+        done.append(_taken(step, given, most_seconds))
+    return done
+
+
+def left_out(found: Sequence[Step], next_entry: int) -> list[StepDone]:
+    """The steps of a run that has nothing new for any of them."""
+    return [StepDone(step=step.name, message=_NOTHING_NEW, log_entry=next_entry) for step in found]
+
+
+def seen_up_to(done: Sequence[StepDone], next_entry: int) -> list[StepDone]:
+    """The same, with the length of the log that the steps have seen which succeeded."""
+    return [one.model_copy(update={"log_entry": next_entry}) if one.exit_code == 0 else one for one in done]
+
+
+def failed(done: Sequence[StepDone]) -> str:
+    """Which steps failed, in a line; empty if none did."""
+    bad = [f"{one.step} ({one.exit_code})" for one in done if one.exit_code]
+    return f"{counted(len(bad), 'step')} after the run failed: {', '.join(bad)}" if bad else ""
+
+
+def _seen(last: RunDocument | None) -> Mapping[str, int | None]:
+    return {} if last is None else {one.step: one.log_entry for one in last.after}
+
+
+def _taken(step: Step, given: bytes, most_seconds: float) -> StepDone:
+    started = time.monotonic()
+    _log.info("after the run: %s", step.name)
+    try:
+        ended = run(step.command, given, most_seconds)
+    except OSError as error:
+        ended = Ended(1, f"it cannot be started: {error.strerror}")
+    seconds = round(time.monotonic() - started, 3)
+    told = one_line(redact(ended.last_word.removeprefix("maskmill: ")), 300) if ended.code else ""
+    if ended.code:
+        _log.error("after the run: %s failed with %d: %s", step.name, ended.code, told)
+    return StepDone(step=step.name, exit_code=ended.code, seconds=seconds, message=told)

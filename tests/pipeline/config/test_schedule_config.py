@@ -1,0 +1,84 @@
+"""The keys of a run by a schedule: durations, what follows, who may be told, and that secrets stay hidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.config.command_line import as_words
+from pipeline.config.compose import as_yaml, composed, job_config
+from pipeline.errors import ConfigError
+from pipeline.redact import redact
+
+JOB = ["prompts=p.parquet", "output=o"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [
+        ("4h", 14400.0),
+        ("30m", 1800.0),
+        ("90s", 90.0),
+        ("1h30m", 5400.0),
+        ("1.5h", 5400.0),
+        ("2d", 172800.0),
+        ("45", 45.0),
+    ],
+)
+def test_a_duration_has_a_unit_or_is_in_seconds(typed: str, seconds: float) -> None:
+    assert job_config("nightly", [*JOB, f"stop_after={typed}"]).stop_after == seconds
+
+
+@pytest.mark.parametrize("typed", ["4 hours", "-1h", "0", "h", "nan", "inf", "true", "4h30"])
+def test_what_is_no_duration_is_refused_with_examples(typed: str) -> None:
+    with pytest.raises(ConfigError, match="give one as 4h, 1h30m, 90s, or a number of seconds above 0"):
+        job_config("nightly", [*JOB, f"stop_after={typed}"])
+
+
+def test_a_cost_needs_a_price() -> None:
+    with pytest.raises(ConfigError, match="max_cost=20 needs price_per_hour="):
+        job_config("nightly", [*JOB, "max_cost=20"])
+    assert job_config("nightly", [*JOB, "max_cost=20", "price_per_hour=2.5"]).max_cost == 20
+
+
+@pytest.mark.parametrize("address", ["https://hooks.example.com/a?b", "http://127.0.0.1:8/x", "http://localhost/x"])
+def test_addresses_that_are_taken(address: str) -> None:
+    assert job_config("nightly", [*JOB, f"notify={address}"]).notify == address
+
+
+def test_an_address_that_anybody_could_read_along_is_refused_without_its_secret() -> None:
+    with pytest.raises(ConfigError, match="the document would travel unencrypted") as caught:
+        job_config("nightly", [*JOB, "notify=http://alerts.example.com/T0P-secret"])
+    assert "T0P-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("export", "told"),
+    [
+        ("{format:coco}", "an export without to; give each as"),
+        ("{to:x}", "an export without format"),
+        ("{format:coco,to:x,output:y}", "output is that of the job"),
+    ],
+)
+def test_an_export_that_says_too_little_or_too_much_is_refused(export: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        job_config("nightly", [*JOB, f"after.export=[{export}]"])
+
+
+def test_commands_and_addresses_are_shown_nowhere() -> None:
+    words = [*JOB, "notify=curl -H T0P-secret https://a.example/T0P-secret", "after.hooks=publish T0P-secret"]
+    config = job_config("nightly", words)
+    assert config.after.hooks == ("publish T0P-secret",)
+    shown: dict[str, Any] = redact(config.model_dump())
+    assert "T0P-secret" not in as_yaml(composed("nightly", words)) + str(shown) + str(as_words(shown))
+    assert "notify_on: worse" in as_yaml(composed("nightly", words))
+
+
+def test_what_a_schedule_does_is_no_part_of_the_command_that_labels_again() -> None:
+    config = job_config(
+        "nightly", [*JOB, "stop_after=4h", "after.report=r.html", "price_per_hour=2", "frames.stride=3"]
+    )
+    words = as_words(redact(config.model_dump()))
+    assert "frames.stride=3" in words
+    assert [word for word in words if word.startswith(("stop_after", "after", "price", "notify"))] == []
