@@ -78,6 +78,7 @@ class RunDocument(Document):
     num_former: int = 0
     num_before_this_run: int = 0
     num_waiting: int = 0
+    num_left: int = 0
     num_ended: dict[str, int] = Field(default_factory=dict)
     videos: dict[str, int] = Field(default_factory=dict)
     num_objects_failed: int = 0

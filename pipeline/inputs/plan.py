@@ -218,7 +218,7 @@ class Plan:
 
     def ids_to_label(self) -> pa.Array:
         """The ids of the `N` videos that workers get, `[N]`, in the order of the tables."""
-        return self._tables.videos.ids.column.take(pa.array(np.flatnonzero(self._fates == _Fate.LABEL)))
+        return self._tables.videos.ids.column.take(pa.array(self.numbers_to_label()))
 
     def items(
         self, window_videos: int = WINDOW_VIDEOS, turns: Sequence[Int64Array] | None = None

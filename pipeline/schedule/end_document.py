@@ -39,6 +39,7 @@ def end_document(config: JobConfig, record: RunRecord, end: End) -> RunDocument:
         update={
             "num_planned": plan.num_videos,
             "num_former": plan.num_former,
+            "num_left": plan.num_left,
             "num_before_this_run": plan.num_done,
             "num_waiting": num_waiting(plan, record.progress),
             "videos": {status.value: by_status[status] for status in Status},
