@@ -276,6 +276,12 @@ class HexColumn:
             return bytes(self.words[place].data).hex()
         return self.others.get(place, "")
 
+    def has_text(self) -> npt.NDArray[np.bool_]:
+        """Which rows are not empty, `[N]`."""
+        has = np.array(self.is_hex)
+        has[list(self.others)] = True
+        return has
+
     def equals(self, other: HexColumn) -> npt.NDArray[np.bool_]:
         """Which rows are the same text in another column of as many rows and words, `[N]`."""
         same: npt.NDArray[np.bool_] = (self.words == other.words).all(axis=1) & (self.is_hex == other.is_hex)

@@ -194,13 +194,20 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         is_ok[is_known] = columns.statuses[rows[is_known]] == _CODES[Status.OK]
         return Known(is_known, is_ok, columns.prompt_hashes.take(rows))
 
+    def are_well(self, ids: pa.Array) -> npt.NDArray[np.bool_]:
+        """Which of `N` videos are `ok`, with no object that failed, `[N]`."""
+        with_failed = [video_id for video_id, tally in self._tallies.items() if tally.num_tracks_failed]
+        has_failed = np.asarray(pc.is_in(ids.cast(pa.string()), value_set=pa.array(with_failed, pa.string())))
+        return np.asarray(self.look_up(ids).is_ok & ~has_failed)
+
     def have_sources(self, ids: pa.Array) -> npt.NDArray[np.bool_]:
         """Of which of `N` videos the log has the version of their file, `[N]`."""
+        return self.source_hashes(ids).has_text()
+
+    def source_hashes(self, ids: pa.Array) -> HexColumn:
+        """The `source_hash` of each of `N` videos; empty where the log has none."""
         rows = self._found(ids)
-        sources = self._columns.source_hashes.take(rows)
-        has = sources.is_hex.copy()
-        has[list(sources.others)] = True
-        return has
+        return self._columns.source_hashes.take(rows)
 
     def to_table(self) -> pa.Table:
         """Columns `name`, `status`, `segment`, `prompt_hash`, `source_hash`: one row per video."""

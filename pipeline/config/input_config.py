@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -40,6 +40,19 @@ class InputConfig(Group):
         ge=0,
         description="Where videos is a folder or a glob: a video whose file changed less than this long ago may still "
         "be written, and is left for the next run.",
+    )
+
+    listing: Literal["full", "from_last"] = Field(
+        default="full",
+        description="Where videos is a folder or a glob in S3: from_last begins at the names of the files that came "
+        "last, and looks at videos before them only where they are not labeled. It finds new files whose names are not "
+        "smaller, and nothing else that was replaced or deleted. full finds all; run it from time to time.",
+    )
+    late_seconds: Seconds = Field(
+        default=7 * 24 * 3600.0,
+        ge=0,
+        description="With input.listing=from_last: the files that came last are those that changed at most this long "
+        "before the newest one.",
     )
 
     @field_validator("video_id_from")

@@ -33,6 +33,7 @@ from pipeline.driver.sample import Sample
 from pipeline.driver.signals import StopSignals
 from pipeline.driver.summary import End, report
 from pipeline.driver.turns import keep_waiting, turns_of
+from pipeline.driver.watching import keep_listing
 from pipeline.errors import (
     ClusterDown,
     ConfigError,
@@ -127,6 +128,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
     with contextlib.closing(_spool_folder(job.config)) as folder:
         keeper = SegmentKeeper(job.storage, job.log, folder.path)
         plan = reconcile(job, plan, keeper)
+        keep_listing(job, plan)
         retried |= job.log.state.failed_before()
         budget = FailureBudget(job.config.max_failed_fraction, retried)
         ledger = _ledger(job, keeper, folder.path)
@@ -168,6 +170,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
             ending, reason = judged(job, budget)
         elif ending is Ending.BUDGET and (too_many := budget.exceeded_at_end()):
             ending, reason = Ending.FAILURES, too_many
+        keep_listing(job, left)
         progress.write_status(ending.name.lower(), 0)
     return report(job, plan, progress, ending, reason)
 

@@ -100,7 +100,7 @@ def plan_job(job: Job) -> Plan:
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
         rules=address_rules(config),
-        files=FileRules.of(config),
+        files=FileRules.of(config, None if config.prune or job.relabels_all else job.storage),
     )
     state = job.log.state
     retry = to_try_again(config, state, job.storage)

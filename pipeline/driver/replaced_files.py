@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from itertools import chain, compress
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.commits.snapshot import JobState
 from pipeline.config.job_config import JobConfig
+from pipeline.ids import IdIndex
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.plan import Plan
 from pipeline.storage.file_versions import current_versions
@@ -45,14 +46,20 @@ def find_replaced_files(plan: Plan, config: JobConfig, state: JobState, *, ask_s
 
     Local files are looked at, and what was listed anyway. Object stores are asked only with `ask_stores`.
     """
-    finished, listed = state.finished, plan.listed_versions
-    done_files = plan.done_files(finished.have_sources, only_local=not ask_stores) if finished.has_sources else ()
-    others = ((video_id, uri) for video_id, uri in done_files if video_id not in listed)
-    names = list(listed)
-    have_sources = finished.have_sources(pa.array(names, pa.string())).tolist()
-    told = chain(
-        ((video_id, listed[video_id]) for video_id in compress(names, have_sources)),
-        current_versions(others, config.storage_options, ask_stores=ask_stores, rules=address_rules(config)),
-    )
-    hashes = ((video_id, version.digest()) for video_id, version in told)
-    return {video_id: now for video_id, now in hashes if now != finished[video_id].source_hash}
+    finished = state.finished
+    if not finished.has_sources:
+        return {}
+    replaced, are_wanted = {}, finished.have_sources
+    if (listed := plan.listed_versions()) is not None:
+        ids, now = listed
+        before = finished.source_hashes(ids)
+        is_other = before.has_text() & now.has_text() & ~before.equals(now)
+        replaced = {ids[place].as_py(): now[place] for place in np.flatnonzero(is_other).tolist()}
+        if now.has_text().all():
+            return replaced
+        told = IdIndex(ids.filter(pa.array(now.has_text())))
+        are_wanted = lambda ids: finished.have_sources(ids) & (told.find(ids) < 0)  # noqa: E731  # of those that are asked for
+    files = plan.done_files(are_wanted, only_local=not ask_stores)
+    versions = current_versions(files, config.storage_options, ask_stores=ask_stores, rules=address_rules(config))
+    hashes = ((video_id, version.digest()) for video_id, version in versions)
+    return replaced | {video_id: now for video_id, now in hashes if now != finished[video_id].source_hash}

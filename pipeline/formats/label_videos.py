@@ -62,7 +62,8 @@ class LabelVideos:
             folder = table.folders[batch.file_number] if not hasattr(table, "root") else ""
             for video_id, uri in zip(ids.to_pylist(), uris.to_pylist(), strict=True):
                 self._uris[video_id] = absolute_uri(uri, folder) if uri and folder else uri
-        self._other_names = table.other_names()
+        if (others := table.other_names()) is not None:
+            self._other_names = dict(zip(*(column.to_pylist() for column in others), strict=True))
         for video_id in self._uris:
             self._by_stem.setdefault(stem_of(video_id), []).append(video_id)
 

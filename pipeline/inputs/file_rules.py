@@ -10,7 +10,9 @@ from pathlib import Path
 
 from model import VIDEO_SUFFIXES
 from pipeline.config.job_config import JobConfig
+from pipeline.inputs.kept_listing import KeptListing, place_of, read_kept
 from pipeline.storage.file_versions import changed_on_disk
+from pipeline.storage.job_storage import JobStorage
 
 _WRITTEN_AS = (
     *(".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", ".opdownload", ".aria2"),
@@ -26,17 +28,26 @@ class FileRules:
     """`id_pattern` is searched for in a video's path below the folder; `None` is the path without its suffix.
 
     A file that changed less than `settle_seconds` ago may still be written. `now` is a clock in seconds since 1970.
+    Files that changed at most `late_seconds` before the newest one came last. A listing begins where `kept` says.
     """
 
     id_pattern: re.Pattern[str] | None = None
     settle_seconds: float = 0.0
     now: Callable[[], float] = time.time
+    late_seconds: float = 0.0
+    kept: KeptListing | None = None
 
     @classmethod
-    def of(cls, config: JobConfig) -> FileRules:
-        """What a config says."""
-        pattern = config.input.video_id_from
-        return cls(None if pattern is None else re.compile(pattern), config.input.settle_seconds)
+    def of(cls, config: JobConfig, storage: JobStorage | None = None) -> FileRules:
+        """What a config says. `storage` is the job's, where the last run kept where to begin."""
+        given = config.input
+        is_kept = storage is not None and given.listing == "from_last"
+        return cls(
+            None if given.video_id_from is None else re.compile(given.video_id_from),
+            given.settle_seconds,
+            late_seconds=given.late_seconds,
+            kept=read_kept(storage, place_of(config)) if is_kept and storage is not None else None,
+        )
 
     def video_id(self, path: str, stem: str) -> str | None:
         """The id of the video at a path below the folder, which is `stem` without its suffix; `None` if it has none."""

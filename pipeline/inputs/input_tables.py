@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.errors import InputError
@@ -113,15 +113,20 @@ class InputTables:
         return (self.prompts, *self.corrections)
 
     @property
+    def is_partial(self) -> bool:
+        """Whether the videos are those of a listing that began in the middle: finished ones may be missing."""
+        return isinstance(self.videos, VideoFiles) and self.videos.listed.is_partial
+
+    @property
     def prompt_files(self) -> tuple[str, ...]:
         """The files of all prompts; `file_number` of a batch of `read_prompts` counts them."""
         return tuple(file for table in self.tables_of_prompts for file in table.files)
 
-    def read_prompts(self, names: Sequence[str]) -> Iterator[RowBatch]:
-        """Stream these columns of all prompts; see `ParquetShards.read`."""
+    def read_prompts(self, names: Sequence[str], video_ids: Collection[str] | None = None) -> Iterator[RowBatch]:
+        """Stream these columns of all prompts, or of those that may be of these videos; see `ParquetShards.read`."""
         first = 0
         for table in self.tables_of_prompts:
-            for batch in table.read(names):
+            for batch in table.read(names, video_ids):
                 yield replace(batch, file_number=first + batch.file_number)
             first += len(table.files)
 

@@ -22,7 +22,7 @@ def check_some_match(tables: InputTables, videos: VideoRows, prompts: PromptInde
 
     `done` are the finished videos of the output.
     """
-    if not tables.has_videos_table or not videos.ids or not prompts.num_rows:
+    if not tables.has_videos_table or tables.is_partial or not videos.ids or not prompts.num_rows:
         return
     if prompts.num_unknown_rows < prompts.num_rows:
         return

@@ -25,9 +25,9 @@ from pipeline.inputs.matching import check_some_match, who_they_are
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
+from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import VideoRows, read_videos
 from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
-from pipeline.storage.file_versions import FileVersion
 from pipeline.text import counted
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
@@ -99,7 +99,7 @@ class Plan:
 
     `replaced` are videos that the log has, and whose rows must go because the videos are labeled or recorded again:
     their prompts changed (these are also in `changed`), or they are to be tried again. `num_former` videos are in the
-    log and in no table any more: their rows stay.
+    log and in no table any more: their rows stay. A plan that `is_partial` has not looked for them.
     """
 
     changed: frozenset[str]
@@ -199,9 +199,34 @@ class Plan:
                     yield videos.ids[number], uri
 
     @property
-    def listed_versions(self) -> Mapping[str, FileVersion]:
-        """The versions of files that a listing told which was needed anyway, by id."""
-        return self._tables.read.videos.versions
+    def is_partial(self) -> bool:
+        """Whether the listing of the videos began in the middle, so that finished ones may be missing."""
+        return self._tables.read.is_partial
+
+    def open_paths(self, are_well: Callable[[pa.Array], BoolArray]) -> list[str]:
+        """What follows after the root in the names of videos that are not labeled, or not well, ascending.
+
+        `are_well` says of `N` ids of finished videos which are labeled well, `[N]`.
+        """
+        found: list[str] = []
+        videos, listing = self._tables.videos, self.listing
+        assert listing is not None
+        for first in range(0, len(self._fates), _VIDEOS_AT_A_TIME):
+            part = slice(first, first + _VIDEOS_AT_A_TIME)
+            is_well = (self._fates[part] == _Fate.DONE) & are_well(videos.ids.column[part])
+            rows = videos.addresses[first + np.flatnonzero(~is_well), 2]
+            found += listing.found.tails.take(pa.array(rows)).to_pylist()
+        return sorted({*found, *(f"/{name}" for name in listing.temporary)})
+
+    def listed_versions(self) -> tuple[pa.Array, HexColumn] | None:
+        """Ids of videos, and hashes of the versions of their files where a listing told them; `None` for a table."""
+        return self._tables.read.videos.versions()
+
+    @property
+    def listing(self) -> VideoFiles | None:
+        """The folder or glob of videos; `None` for a table."""
+        videos = self._tables.read.videos
+        return videos if isinstance(videos, VideoFiles) else None
 
     def with_files_now(self, files_now: Mapping[str, str], done: Mapping[str, Done], retry: Collection[str]) -> Plan:
         """The plan that also labels videos again whose file has another version: `files_now` are their hashes by id.
@@ -340,7 +365,7 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
     return Plan(
         frozenset(videos.ids.column.filter(pa.array(is_changed)).to_pylist()),
         frozenset(videos.ids.column.filter(pa.array(is_replaced)).to_pylist()),
-        len(done) - int(np.count_nonzero(is_known)),
+        0 if tables.read.is_partial else len(done) - int(np.count_nonzero(is_known)),
         tables,
         fates,
     )
@@ -410,9 +435,9 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done
         for name, meant in table.misspelled():
             yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
     yield from dict.fromkeys((*tables.prompts.warnings, *tables.videos.warnings))
-    if not len(videos.ids):
+    if not len(videos.ids) and not tables.is_partial:
         yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
-    elif not prompts.num_rows:
+    elif not prompts.num_rows and not tables.is_partial:
         yield "the prompts table has no rows: every video will be recorded as no_prompts"
     if videos.num_without_id:
         rows = counted(videos.num_without_id, "row")
@@ -420,7 +445,7 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done
     yield from prompts.oddities
     if prompts.num_without_object:
         yield f"{counted(prompts.num_without_object, 'row')} of the prompts table without an object_id: left out"
-    if prompts.num_unknown_rows and (tables.has_videos_table or tables.corrections):
+    if prompts.num_unknown_rows and not tables.is_partial and (tables.has_videos_table or tables.corrections):
         examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
         yield (
             f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the {_prompts_in_words(tables)} are left out, "

@@ -86,7 +86,8 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
     coordinates = Coordinates(tables.box_told)
-    for batch in tables.read_prompts(("video_id", *PROMPT_COLUMNS)):
+    names = numbers.all_names() if tables.is_partial else None
+    for batch in tables.read_prompts(("video_id", *PROMPT_COLUMNS), names):
         video_ids = batch.rows.column("video_id")
         videos = numbers.find(video_ids)
         num_rows += len(videos)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.inputs.input_tables import InputTables
 from pipeline.records import FramePosition
 
@@ -18,9 +21,12 @@ def prompted_objects(tables: InputTables, video_ids: Collection[str]) -> Mapping
     Raises what `ParquetShards.read` raises.
     """
     wanted = {video_id: video_id for video_id in video_ids}
-    wanted |= {name: meant for name, meant in tables.videos.other_names().items() if meant in wanted}
+    if (others := tables.videos.other_names()) is not None:
+        names, ids = others
+        is_wanted = pc.is_in(ids, value_set=pa.array(wanted, ids.type))
+        wanted |= zip(*(column.filter(is_wanted).to_pylist() for column in (names, ids)), strict=True)
     found: dict[str, dict[int, set[FramePosition]]] = defaultdict(lambda: defaultdict(set))
-    for batch in tables.read_prompts(("video_id", "object_id", "frame_index", "pts_seconds")):
+    for batch in tables.read_prompts(("video_id", "object_id", "frame_index", "pts_seconds"), wanted):
         columns = [batch.rows.column(name).to_pylist() for name in batch.rows.schema.names]
         for video_id, object_id, frame_index, pts_seconds in zip(*columns, strict=True):
             if video_id in wanted and object_id is not None:

@@ -7,7 +7,8 @@ prompts and hands out addresses, where a worker reads prompts and video bytes. T
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TypeVar
@@ -24,7 +25,6 @@ from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import table_files
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.faults import is_transient
-from pipeline.storage.file_versions import FileVersion
 from pipeline.storage.parquet import open_parquet
 from pipeline.storage.uris import StorageOptions
 
@@ -84,18 +84,21 @@ class ParquetShards:
                 self._columns, *(source.columns for source in known.values()), *map(self._naming.table_columns, known)
             )
 
-    def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
+    def read(self, names: Sequence[str], video_ids: Collection[str] | None = None) -> Iterator[RowBatch]:
         """Stream these columns, file after file. A column that a file lacks comes as nulls.
+
+        With `video_ids`, row groups are left out whose statistics say that they have no row of these videos.
 
         Raises `InputError` for a file that cannot be read or has wrong types, `StorageError` if storage does not
         answer.
         """
+        wanted_ids = None if video_ids is None else sorted(video_ids)
         for number, file in enumerate(self.files):
             with closing(self._shard(file)) as shard:
                 parquet = self._call(file, shard.parquet)
                 known = self._sources(file, parquet)
                 wanted = {name: known[name] for name in names if name in known}
-                for row_group in range(parquet.metadata.num_row_groups):
+                for row_group in _row_groups(parquet.metadata, known.get("video_id"), wanted_ids):
                     shard.start(row_group, read_columns(wanted))
                     start = 0
                     while (batch := self._call(file, shard.next)) is not None:
@@ -124,18 +127,15 @@ class ParquetShards:
             found += [(name, meant) for meant in close]
         return found
 
-    @property
-    def versions(self) -> Mapping[str, FileVersion]:
-        """Versions of videos' files by id, where a listing tells them; a table does not."""
-        return {}
+    def versions(self) -> None:
+        """Versions of videos' files, where a listing tells them; a table does not."""
 
     def still_written(self, places: Iterable[tuple[str, str | None]]) -> frozenset[str]:
         """Videos whose file is still being written: nobody knows it of those in a table."""
         return frozenset()
 
-    def other_names(self) -> Mapping[str, str]:
-        """Ids by other names under which `prompts=` may name a video; a table has none."""
-        return {}
+    def other_names(self) -> None:
+        """Other names under which `prompts=` may name a video; a table has none."""
 
     def same_id_problem(self, num_rows: int) -> str:
         """What is wrong with a video whose id stands in so many rows."""
@@ -208,6 +208,27 @@ class ParquetShards:
             raise InputError(
                 f"{self.key}: {shown} cannot be read as Parquet ({reason}); {_REMEDIES[self.key]}"
             ) from error
+
+
+def _row_groups(metadata: pq.FileMetaData, ids: Source | None, wanted: Sequence[str] | None) -> Iterator[int]:
+    """The row groups that may have rows of the `wanted` videos, sorted; all where statistics do not tell."""
+    for number in range(metadata.num_row_groups):
+        bounds = None if wanted is None or ids is None else _bounds(metadata.row_group(number), ids)
+        if bounds is None or wanted is None:
+            yield number
+        else:
+            place = bisect_left(wanted, bounds[0])
+            if place < len(wanted) and wanted[place] <= bounds[1]:
+                yield number
+
+
+def _bounds(group: pq.RowGroupMetaData, ids: Source) -> tuple[str, str] | None:
+    """The first and last id of a row group by its statistics; `None` if ids are made of columns, or nothing is told."""
+    columns = (group.column(place) for place in range(group.num_columns))
+    told = next((one.statistics for one in columns if ids.columns == (ids.shown,) == (one.path_in_schema,)), None)
+    if told is None or not told.has_min_max or not isinstance(told.min, str):
+        return None
+    return told.min, told.max
 
 
 class _Shard:

@@ -9,83 +9,81 @@ and its images are the frames.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.ids import HexColumn
 from pipeline.inputs.file_rules import DEFAULT_FILE_RULES, FileRules, written_beside
+from pipeline.inputs.found_files import FileSorter, FoundFiles
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import before_wildcards, is_glob, is_table_file
 from pipeline.redact import redact_uri
-from pipeline.storage.file_versions import FileVersion, changed_on_disk
-from pipeline.storage.listing import ListedFile, list_folder, list_glob
+from pipeline.storage.listing import Asked, ListedFile, can_list_after, list_folder, list_glob, look_at
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem, split_tar_member
-from pipeline.text import counted
 
 _BATCH_ROWS = 1 << 13
-_NUM_EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """One video: its id, its absolute URI, and its path below the root, with the suffix."""
-
-    video_id: str
-    uri: str
-    path: str
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What a listing told beside the names.
+    """What a listing told beside the videos.
 
-    `versions` are those of files by id. `writing` are ids of videos whose file, by what lies beside it or by its time,
-    is still being written, and `temporary` are names of files that will be videos.
+    `writing` are ids of videos whose file, by what lies beside it or by its time, is still being written, and
+    `temporary` are names of files that will be videos. The next listing may begin at `start_after`. One that
+    `is_partial` has begun there, and knows nothing of what comes before.
     """
 
-    versions: Mapping[str, FileVersion] = field(default_factory=dict)
-    writing: frozenset[str] = frozenset()
+    writing: Collection[str] = ()
     temporary: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    start_after: str | None = None
+    is_partial: bool = False
+
+
+_NOTHING_TOLD = Listed()
 
 
 class VideoFiles:
-    """The videos of a folder or a glob, read like a table with the columns `video_id` and `uri`. Sorted by id.
-
-    `versions` are those of their files by id, where the listing of a store told them.
-    """
+    """The videos of a folder or a glob, read like a table with the columns `video_id` and `uri`. Sorted by id."""
 
     key = "videos"
     column_names = frozenset(("video_id", "uri"))
 
     def __init__(
-        self, root: str, found: Sequence[_Found], listed: Listed | None = None, rules: FileRules = DEFAULT_FILE_RULES
+        self, root: str, found: FoundFiles, rules: FileRules = DEFAULT_FILE_RULES, listed: Listed = _NOTHING_TOLD
     ) -> None:
-        listed = listed or Listed()
         self.root = root
-        self.versions = listed.versions
+        self.found = found
+        self.listed = listed
         self.files = self.folders = (root,)
-        self.warnings = listed.warnings
-        self.temporary = listed.temporary
-        self._writing = listed.writing
         self._rules = rules
-        self._found = sorted(found, key=lambda one: (one.video_id, one.path))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the files, for the user."""
+        return self.listed.warnings
+
+    @property
+    def temporary(self) -> tuple[str, ...]:
+        """Names of files that will be videos."""
+        return self.listed.temporary
 
     def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
         """Stream these columns. Those that are not `video_id` or `uri` come as nulls."""
-        for start in range(0, len(self._found), _BATCH_ROWS):
-            part = self._found[start : start + _BATCH_ROWS]
-            known = {
-                "video_id": pa.array([one.video_id for one in part], pa.string()),
-                "uri": pa.array([one.uri for one in part], pa.string()),
-            }
-            arrays = [known.get(name, pa.nulls(len(part))) for name in names]
+        for start in range(0, len(self.found.ids), _BATCH_ROWS):
+            ids, tails = (column[start : start + _BATCH_ROWS] for column in (self.found.ids, self.found.tails))
+            uris = pc.binary_join_element_wise(self.root, tails.cast(pa.string()), "")
+            known = {"video_id": ids, "uri": uris}
+            arrays = [known.get(name, pa.nulls(len(ids))) for name in names]
             yield RowBatch(self.root, 0, 0, start, pa.RecordBatch.from_arrays(arrays, names=list(names)))
 
     def has_anywhere(self, name: str) -> bool:
@@ -96,9 +94,14 @@ class VideoFiles:
         """Files have no columns, so none is misspelled."""
         return []
 
-    def other_names(self) -> Mapping[str, str]:
-        """Ids by the names with their suffixes, because the rows of `prompts=` may name a video either way."""
-        return {one.path: one.video_id for one in self._found}
+    def versions(self) -> tuple[pa.Array, HexColumn]:
+        """The ids of all videos, and a hash of the version of each one's file where the listing told it."""
+        return self.found.ids, self.found.hashes
+
+    def other_names(self) -> tuple[pa.Array, pa.Array]:
+        """Names with their suffixes, and the id of each: the rows of `prompts=` may name a video either way."""
+        names = pc.utf8_ltrim(self.found.tails, "/")
+        return pc.if_else(pc.equal(names, ""), _name_of(self.root), names), self.found.ids
 
     def still_written(self, places: Iterable[tuple[str, str | None]]) -> frozenset[str]:
         """Which of these videos, `(id, URI)`, may still be written. Local files are looked at where a rule needs it."""
@@ -106,7 +109,7 @@ class VideoFiles:
         return frozenset(
             video_id
             for video_id, uri in places
-            if video_id in self._writing or (asks_disk and uri and self._rules.is_young_on_disk(uri))
+            if video_id in self.listed.writing or (asks_disk and uri and self._rules.is_young_on_disk(uri))
         )
 
     def same_id_problem(self, num_rows: int) -> str:
@@ -142,126 +145,46 @@ def find_videos(
         return None if uri.endswith(".parquet") else _one_video(uri, rules)
     if scheme_of(uri).place is Place.WEB:
         return _one_video(uri, rules) if _is_video(_name_of(uri)) else None
-    policy = policy or ReadPolicy()
-    ask = partial(read_input, "videos", uri, policy)
+    ask = partial(read_input, "videos", uri, policy or ReadPolicy())
     filesystem, path = ask(lambda: open_filesystem(uri, storage_options))
-    absolute = partial(_absolute, filesystem, is_local(uri))
+    begin = rules.kept.start_after if rules.kept is not None and can_list_after(filesystem) else None
     if ask(lambda: is_glob(filesystem, path)):
-        root, files = before_wildcards(path), list_glob(filesystem, path, ask, written_beside)
+        root, files = before_wildcards(path), list_glob(filesystem, path, ask, written_beside, begin)
     elif ask(lambda: filesystem.isdir(path)):
-        root, files = path.rstrip("/"), list_folder(filesystem, path, ask)
+        root, files = path.rstrip("/"), list_folder(filesystem, path, ask, begin)
     elif _is_video(path):
         ask(lambda: filesystem.info(path))
-        return _one_video(absolute(path), rules)
+        return _one_video(path if is_local(uri) else str(filesystem.unstrip_protocol(path)), rules)
     else:
         return None
-    sorter = _Sorter(root, absolute, rules)
+    if rules.kept is not None and begin is not None:
+        files = chain(_open_files(filesystem, root, rules.kept.open_paths, ask, begin), files)
+    absolute = str if is_local(uri) else filesystem.unstrip_protocol
+    sorter = FileSorter(root, rules)
     for one in files:
-        if is_table_file(one.name[len(root) :]) and absolute(one.name) not in no_tables:
+        if is_table_file(one.name[len(root) :]) and str(absolute(one.name)) not in no_tables:
             return None
         sorter.add(one)
-    return sorter.videos()
+    found = sorter.finish()
+    if begin is None and not len(found.ids) and not sorter.temporary:
+        return None
+    start_after = max(filter(None, (sorter.start_after, begin)), default=None) if can_list_after(filesystem) else None
+    told = (sorter.writing, sorter.temporary, tuple(sorter.warnings()), start_after, begin is not None)
+    return VideoFiles(str(absolute(root)), found, rules, Listed(*told))
+
+
+def _open_files(filesystem: Any, root: str, paths: Sequence[str], ask: Asked, begin: str) -> Iterator[ListedFile]:
+    """The files of videos that lie before the beginning of a listing and are to be looked at nevertheless."""
+    names = [name for name in (f"{root}{path}" for path in paths) if name <= begin]
+    yield from look_at(filesystem, [name for name in names if _is_video(name)], ask)
+    for name in names:
+        if not _is_video(name):
+            yield from list_folder(filesystem, name, ask)
 
 
 def _one_video(uri: str, rules: FileRules) -> VideoFiles:
     name = _name_of(uri)
-    video_id = rules.video_id(name, _stem(name)) or _stem(name)
-    return VideoFiles(uri, [_Found(video_id, uri, name)], rules=rules)
-
-
-class _Sorter:
-    """Sorts the files of a listing into videos, frames of videos, and what is left out."""
-
-    def __init__(self, root: str, absolute: Callable[[str], str], rules: FileRules) -> None:
-        self._root = root
-        self._absolute = absolute
-        self._rules = rules
-        self._files: list[ListedFile] = []
-        self._paths: list[str] = []
-        self._images: dict[str, int] = {}  # how many there are in each folder
-        self._young_folders: set[str] = set()
-        self._temporary: dict[str, str] = {}  # names of temporary files, by the path that will be a video
-        self._num_single = 0
-
-    def add(self, one: ListedFile) -> None:
-        """Take in one file."""
-        path = one.name[len(self._root) :].strip("/")
-        if any(part.startswith(".") for part in path.split("/")):
-            return
-        lower = path.lower()
-        if lower.endswith(VIDEO_SUFFIXES):
-            self._keep(one, path)
-        elif lower.endswith(IMAGE_SUFFIXES):
-            if one.is_named:
-                self._num_single += 1
-                self._keep(one, path)
-            else:
-                folder = posixpath.dirname(path)
-                self._images[folder] = self._images.get(folder, 0) + 1
-                if self._rules.is_young(one.changed_at):
-                    self._young_folders.add(folder)
-        elif (meant := written_beside(path)) is not None:
-            changed = changed_on_disk(one.name) if one.changed_at is None else one.changed_at
-            if self._rules.is_at_work(changed):
-                self._temporary[meant] = path
-
-    def _keep(self, one: ListedFile, path: str) -> None:
-        self._files.append(one)
-        self._paths.append(path)
-
-    def videos(self) -> VideoFiles | None:
-        """The videos; `None` if there are none."""
-        root = self._absolute(self._root)
-        found: list[_Found] = []
-        versions: dict[str, FileVersion] = {}
-        writing: set[str] = set()
-        nameless: list[str] = []
-        for path, one in self._all():
-            video_id = self._rules.video_id(path, _stem(path) if one is not None else path or posixpath.basename(root))
-            if not video_id:
-                nameless.append(path)
-                continue
-            uri = self._absolute(one.name) if one is not None else f"{root}/{path}" if path else root
-            found.append(_Found(video_id, uri, path or posixpath.basename(root)))
-            if one is not None and one.version is not None:
-                versions[video_id] = one.version
-            is_young = self._rules.is_young(one.changed_at) if one is not None else path in self._young_folders
-            if is_young or path in self._temporary:
-                writing.add(video_id)
-        known = set(self._paths)
-        temporary = tuple(sorted(name for meant, name in self._temporary.items() if meant not in known))
-        if not found and not temporary:
-            return None
-        warnings = tuple(self._warnings(nameless))
-        return VideoFiles(root, found, Listed(versions, frozenset(writing), temporary, warnings), self._rules)
-
-    def _all(self) -> Iterator[tuple[str, ListedFile | None]]:
-        """The path of each video, and its file; None for a folder of frames."""
-        yield from zip(self._paths, self._files, strict=True)
-        yield from ((folder, None) for folder in self._folders_of_frames())
-
-    def _folders_of_frames(self) -> list[str]:
-        with_videos = {posixpath.dirname(path) for path in self._paths}
-        folders = [folder for folder in self._images if folder not in with_videos]
-        if "" in folders and (self._paths or len(folders) > 1):
-            folders.remove("")
-        return folders
-
-    def _warnings(self, nameless: Sequence[str]) -> Iterator[str]:
-        num_left_out = sum(self._images.values()) - sum(self._images[folder] for folder in self._folders_of_frames())
-        if num_left_out:
-            yield f"videos: {counted(num_left_out, 'image')} beside the videos: left out"
-        if self._num_single > 1:
-            yield (
-                f"videos: {self._num_single} images are as many videos of one frame; if they are frames of one video, "
-                "name the folder"
-            )
-        if nameless:
-            examples = ", ".join(map(repr, sorted(nameless)[:_NUM_EXAMPLES]))
-            yield (
-                f"videos: {counted(len(nameless), 'video')} left out, because input.video_id_from finds no id in the "
-                f"path; examples: {examples}"
-            )
+    return VideoFiles(uri, FoundFiles.one(rules.video_id(name, _stem(name)) or _stem(name)), rules)
 
 
 def _is_video(path: str) -> bool:
@@ -279,7 +202,3 @@ def _name_of(uri: str) -> str:
 def _stem(path: str) -> str:
     """A path without the suffix of its file, if that is one of a video or an image."""
     return posixpath.splitext(path)[0] if _is_video(path) else path
-
-
-def _absolute(filesystem: Any, is_on_disk: bool, path: str) -> str:
-    return path if is_on_disk else str(filesystem.unstrip_protocol(path))

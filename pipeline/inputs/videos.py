@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -99,23 +100,37 @@ class VideoRows:
 
 
 class VideoNumbers:
-    """The numbers of videos, by their ids and by `other_names` that they have: ids by those."""
+    """The numbers of videos, by their ids and by other names that they have.
 
-    def __init__(self, ids: Texts, other_names: Mapping[str, str]) -> None:
+    `other_names` has such names and the id of each. It is called when an id is not found.
+    """
+
+    def __init__(self, ids: Texts, other_names: Callable[[], tuple[pa.Array, pa.Array] | None]) -> None:
         self.num_videos = len(ids)
         self._index = IdIndex(ids.column)
-        self._others = IdIndex(pa.array(other_names.keys(), pa.string())) if other_names else None
-        self._numbers_of_others = self._index.find(pa.array(other_names.values(), pa.string()))
+        self._other_names = other_names
+
+    @cached_property
+    def _others(self) -> tuple[IdIndex, npt.NDArray[np.int64]] | None:
+        """Finds the places of other names, and the number of the video of each."""
+        found = self._other_names()
+        return None if found is None else (IdIndex(found[0]), self._index.find(found[1]))
+
+    def all_names(self) -> list[str]:
+        """All names that `find` finds."""
+        others = self._other_names()
+        return [*self._index.column.to_pylist(), *([] if others is None else others[0].to_pylist())]
 
     def find(self, names: pa.Array) -> npt.NDArray[np.int64]:
         """The number of the video with each name, `[N]`; -1 where there is none."""
         if pa.types.is_dictionary(names.type):
             names = names.dictionary_decode()
         found = self._index.find(names)
-        if self._others is not None:
-            rest = np.flatnonzero(found < 0)
-            places = self._others.find(names.take(pa.array(rest)))
-            found[rest] = np.where(places < 0, -1, self._numbers_of_others[places])
+        rest = np.flatnonzero(found < 0)
+        if len(rest) and self._others is not None:
+            index, numbers = self._others
+            places = index.find(names.take(pa.array(rest)))
+            found[rest] = np.where(places < 0, -1, numbers[places])
         return found
 
 
@@ -128,7 +143,7 @@ def read_videos(tables: InputTables) -> tuple[VideoRows, VideoNumbers]:
     for batch in tables.videos.read(("video_id", "uri", *_TIMES)):
         collector.add(batch)
     videos = collector.finish()
-    return videos, VideoNumbers(videos.ids, tables.videos.other_names())
+    return videos, VideoNumbers(videos.ids, tables.videos.other_names)
 
 
 @dataclass(frozen=True)

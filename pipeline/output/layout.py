@@ -6,6 +6,7 @@ _status.json                 how far it is
 last_run.json                how the last run ended
 _runs/{time}-{random}.json   how earlier runs ended, for comparison; a bounded number of them
 _waiting.parquet             videos that a run with a budget has left, and since when they wait
+_listing.json                where the next listing of a watched bucket may begin
 _log/{number:020d}.json      the commit log, an entry each
 _log/roll-{number}.parquet   the log up to an entry, summed up
 _busy/                       which compaction or prune is at work
@@ -29,6 +30,7 @@ STATUS = "_status.json"
 LAST_RUN = "last_run.json"
 RUNS = "_runs"
 WAITING = "_waiting.parquet"
+LISTING = "_listing.json"
 LOG = "_log"
 ROLL_UP_STEM = "roll-"
 SESSIONS = "_sessions"

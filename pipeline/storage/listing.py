@@ -7,7 +7,8 @@ listed whole by fsspec.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ Asked = Callable[[Callable[[], Any]], Any]
 """Calls a function that asks a store, again while the store does not answer."""
 
 _GLOB_CHARACTERS = "*?["
+_PARALLEL_LOOKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,23 @@ class ListedFile:
 def can_list_after(filesystem: Any) -> bool:
     """Whether a listing can begin after a key, so that what comes before costs nothing."""
     return hasattr(filesystem, "call_s3")
+
+
+def look_at(filesystem: Any, names: Sequence[str], ask: Asked) -> list[ListedFile]:
+    """Those of these files that are there, one request each, several at a time."""
+
+    def info(name: str) -> ListedFile | None:
+        try:
+            return _listed(name, filesystem.info(name))
+        except FileNotFoundError:
+            return None
+
+    def look(name: str) -> ListedFile | None:
+        found: ListedFile | None = ask(lambda: info(name))
+        return found
+
+    with ThreadPoolExecutor(_PARALLEL_LOOKS, thread_name_prefix="listing") as pool:
+        return [one for one in pool.map(look, names) if one is not None]
 
 
 def list_folder(filesystem: Any, path: str, ask: Asked, after: str | None = None) -> Iterator[ListedFile]:

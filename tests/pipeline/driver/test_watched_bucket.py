@@ -13,9 +13,14 @@ from pipeline import tables
 from pipeline.config.compose import job_config
 from pipeline.demo.inputs import clip_mp4, seed_prompts
 from pipeline.driver import driver
+from pipeline.inputs.kept_listing import KeptListing, write_kept
 from pipeline.inputs.write import prompts_table, write_table
+from pipeline.output.layout import LISTING
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.listing import list_folder
 from pipeline.storage.uris import open_filesystem
 from tests.support.clips import moving_clip
+from tests.support.proxy import proxy_to
 from tests.support.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
@@ -104,3 +109,53 @@ def test_a_bucket_is_watched_night_after_night(bucket: Bucket, capsys: pytest.Ca
     assert bucket.night(rule, "changed=relabel", "prune=true") == 0
     assert bucket.labeled() == {"cam1/a": 3, "cam2/c": 2}
     assert "left     " not in capsys.readouterr().out
+
+
+def test_a_listing_begins_where_the_last_videos_came_and_forgets_none_that_is_open(bucket: Bucket) -> None:
+    bucket.prompt("1/a", "1/bad", "1/never", "2/b", "3/c", "3/d")
+    for name in ("1/a.mp4", "1/never.mp4", "2/b.mp4"):
+        bucket.put(name)
+    bucket.put("1/bad.mp4", b"no film")
+    bucket.put("1/never.mp4", b"nor this")
+    assert bucket.night("input.listing=from_last") == 0
+    assert bucket.labeled() == {"1/a": 2, "1/bad": 0, "1/never": 0, "2/b": 2}
+
+    output = JobStorage(f"{bucket.root}/labels", bucket.server.options())
+    kept = KeptListing.from_json(output.read(LISTING), "kept")
+    first = f"{bucket.root}/incoming/1/a.mp4".removeprefix("s3://")
+    assert kept.start_after == first[:-1], "all of them came within a week"
+    assert kept.open_paths == ["/1/bad.mp4", "/1/never.mp4"]
+    after = first.replace("1/a.mp4", "2/")
+    write_kept(output, kept.model_copy(update={"start_after": after}))  # as it is when the first day is long ago
+
+    bucket.put("1/bad.mp4")
+    bucket.put("1/too-early.mp4")
+    bucket.put("3/c.mp4")
+    with proxy_to(bucket.server.port) as proxy:
+        assert bucket.night("input.listing=from_last", "changed=relabel", port=proxy.port) == 0
+    assert bucket.labeled() == {"1/a": 2, "1/bad": 2, "1/never": 0, "2/b": 2, "3/c": 2}
+    listed = [path for _, path in proxy.requests if "list-type=2" in path and "start-after=" in path]
+    assert len(listed) == 1
+    paths = (path.rpartition("/incoming")[2] for _, path in proxy.requests if "/incoming/" in path)
+    asked = {path for path in paths if "%2A" not in path}  # whether the glob is the name of a video
+    assert asked == {"/1/bad.mp4", "/1/never.mp4", "/3/c.mp4"}, "no video that is labeled well"
+    kept = KeptListing.from_json(output.read(LISTING), "kept")
+    assert (kept.start_after, kept.open_paths) == (f"{after}b.mp", ["/1/never.mp4"])
+
+    bucket.prompt("1/a", "1/bad", "1/never", "1/too-early", "2/b", "3/c")
+    assert bucket.night("changed=relabel") == 0
+    assert bucket.labeled()["1/too-early"] == 2, "a full listing finds it"
+
+
+def test_a_listing_from_a_name_on_asks_for_as_many_pages_as_follow(s3_server: S3Server) -> None:
+    folder = s3_server.new_folder()
+    with proxy_to(s3_server.port) as proxy:
+        filesystem, root = open_filesystem(folder, s3_server.options(proxy.port))
+        filesystem.pipe({f"{root}/{number}.mp4": b"x" for number in range(8)})
+        filesystem.req_kw = {"MaxKeys": 2}
+        found = {}
+        for after in (None, f"{root}/5", f"{root}/9"):
+            proxy.requests.clear()
+            names = [one.name for one in list_folder(filesystem, root, lambda call: call(), after)]
+            found[after] = (len(names), len(proxy.requests))
+    assert list(found.values()) == [(8, 4), (3, 2), (0, 1)]

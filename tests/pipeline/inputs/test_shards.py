@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 from pipeline.errors import InputError
-from pipeline.inputs.columns import VIDEOS_IN
+from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.reading import ReadPolicy
 from pipeline.inputs.shards import ParquetShards
@@ -261,3 +261,20 @@ def test_missing_credentials_are_said(faulty_store: type[FaultyStore]) -> None:
     faulty_store.before = staticmethod(refuse)
     with pytest.raises(InputError, match=r"videos: .*videos\.parquet: Unable to locate credentials"):
         videos("faulty://tables/videos.parquet")
+
+
+def test_row_groups_without_the_wanted_videos_are_not_read(tmp_path: Path) -> None:
+    rows = [
+        {"video_id": f"v{number}", "object_id": 1, "frame_index": 0, "box_xyxy": [1.0, 2.0, 3.0, 4.0]}
+        for number in range(8)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet", row_group_size=2)
+    shards = ParquetShards("prompts", str(tmp_path / "p.parquet"), PROMPTS_IN)
+
+    def read(*video_ids: str) -> list[str]:
+        return [name for batch in shards.read(["video_id"], video_ids) for name in batch.rows.column(0).to_pylist()]
+
+    assert read("v7", "v2") == ["v2", "v3", "v6", "v7"], "whole row groups"
+    assert read("v", "w") == []
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet", row_group_size=2, write_statistics=False)
+    assert len(read("v7")) == 8, "nothing is known of what is in them"

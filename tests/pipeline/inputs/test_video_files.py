@@ -14,11 +14,14 @@ import pytest
 from pipeline.commits.finished import FinishedVideo
 from pipeline.errors import InputError
 from pipeline.inputs.file_rules import FileRules
+from pipeline.inputs.found_files import FileSorter
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.kept_listing import KeptListing
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.records import Status
 from pipeline.storage.file_versions import version_of
+from pipeline.storage.listing import ListedFile
 from tests.support.s3_server import S3Server
 
 
@@ -132,14 +135,18 @@ def test_other_stores_are_listed_too() -> None:
     for uri in ("memory://clips-of-a-test", "memory://clips-of-a-test/d*/*"):
         videos = find_videos(uri)
         assert videos is not None
-        assert videos.versions.keys() == {"day/a", "day/b"}, "the listing tells them"
-        assert videos.versions["day/a"] == version_of(store.info("/clips-of-a-test/day/a.mp4"))
+        ids, hashes = videos.versions()
+        told = dict(zip(ids.to_pylist(), hashes.to_strings().to_pylist(), strict=True))
+        version = version_of(store.info("/clips-of-a-test/day/a.mp4"))
+        assert version is not None
+        assert told["day/a"] == version.digest(), "the listing tells it"
+        assert [name for name, value in told.items() if value] == ["day/a", "day/b"], "and nothing of a folder"
 
 
 def test_a_listing_of_local_files_asks_nothing_of_each_of_them(clips: Path) -> None:
     videos = find_videos(str(clips))
     assert videos is not None
-    assert videos.versions == {}
+    assert not videos.versions()[1].has_text().any()
 
 
 @pytest.mark.slow
@@ -287,3 +294,29 @@ def test_a_replaced_file_that_is_still_written_is_left(tmp_path: Path) -> None:
     )
     found = [plan.with_files_now({"a": "1" * 16}, before, ()) for plan in (early, late)]
     assert [(plan.num_to_label, plan.num_left, plan.num_done) for plan in found] == [(0, 1, 1), (1, 0, 0)]
+
+
+def start_after(late_seconds: float, **changed_at: float) -> str | None:
+    """Where the next listing begins, by when files `name.mp4` below `b/in` changed, in the order of their names."""
+    sorter = FileSorter("b/in", FileRules(late_seconds=late_seconds))
+    for name, at in sorted(changed_at.items()):
+        sorter.add(ListedFile(f"b/in/{name}.mp4", True, None, at))
+    sorter.finish()
+    return sorter.start_after
+
+
+def test_the_next_listing_begins_before_all_names_that_came_last() -> None:
+    assert start_after(0, day1=1.0, day2=2.0, day3=3.0) == "b/in/day3.mp", "all names of its day are greater"
+    assert start_after(1, day1=1.0, day2=2.0, day3=3.0) == "b/in/day2.mp"
+    assert start_after(0, day1=1.0, day2=2.0, day3=3.0, zzz=0.5) == "b/in/day3.mp", "a name that is out of order"
+    assert start_after(1, x=1.0, a=3.0, m=2.5, z=2.0) == "b/in/a.mp", "names that say nothing of time"
+    assert start_after(1) is None
+
+
+def test_a_listing_that_begins_in_the_middle_never_goes_back_for_a_video_that_was_open() -> None:
+    rules = FileRules(late_seconds=5, kept=KeptListing(place="", start_after="b/in/c", open_paths=["/a.mp4"]))
+    sorter = FileSorter("b/in", rules)
+    for name, at in (("a", 9.0), ("d", 8.0), ("e", 9.0)):
+        sorter.add(ListedFile(f"b/in/{name}.mp4", True, None, at))
+    assert sorter.finish().ids.to_pylist() == ["a", "d", "e"]
+    assert sorter.start_after == "b/in/d.mp"

@@ -1,0 +1,200 @@
+"""The files of a listing as the driver keeps them: columns, because a bucket can have ten million."""
+
+from __future__ import annotations
+
+import posixpath
+from array import array
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.arrays import Float64Array
+from pipeline.ids import HexColumn, joined_texts
+from pipeline.inputs.file_rules import FileRules, written_beside
+from pipeline.storage.file_versions import changed_on_disk
+from pipeline.storage.listing import ListedFile
+from pipeline.text import counted
+
+_AT_A_TIME = 1 << 16
+_NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """`N` videos, sorted by id: their ids, what follows after the root in their names, hashes of their versions.
+
+    `tails` begin with a slash, and are empty where the root itself is the video. `hashes` are empty where the listing
+    told no version.
+    """
+
+    ids: pa.Array
+    tails: pa.Array
+    hashes: HexColumn
+
+    @staticmethod
+    def one(video_id: str) -> FoundFiles:
+        """The root itself, as a video."""
+        nothing = pa.array([""], pa.string())
+        return FoundFiles(pa.array([video_id], pa.string()), nothing, HexColumn.of(nothing, 1))
+
+    def sorted(self) -> FoundFiles:
+        """By id, then by name. Most listings are in this order already."""
+        before, after = self.ids[:-1], self.ids[1:]
+        if pc.all(pc.less(before, after)).as_py() is not False:
+            return self
+        keys = [("id", "ascending"), ("tail", "ascending")]
+        order = pc.sort_indices(pa.table({"id": self.ids, "tail": self.tails}), sort_keys=keys)
+        return FoundFiles(
+            self.ids.take(order), self.tails.take(order), self.hashes.take(order.to_numpy().astype(np.int64))
+        )
+
+
+@dataclass
+class _Waiting:
+    """Files that are not in columns yet."""
+
+    tails: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+
+
+class FileSorter:
+    """Sorts the files of a listing into videos, frames of videos, and what is left out.
+
+    `root` is what the names of all of them begin with. Once `finish` was called, `writing` are ids of videos that are
+    still being written, and `temporary` files that will be videos. A listing that is to find what comes next may begin
+    at `start_after`, a name that is smaller than those of all files that came last; `None` where nothing tells it.
+    """
+
+    def __init__(self, root: str, rules: FileRules) -> None:
+        self.writing: set[str] = set()
+        self.temporary: tuple[str, ...] = ()
+        self.start_after: str | None = None
+        self._root = root
+        self._rules = rules
+        self._waiting = _Waiting()
+        self._ids: list[pa.Array] = []
+        self._tails: list[pa.Array] = []
+        self._hashes: list[HexColumn] = []
+        self._changed_at = array("d")
+        self._folders_of_videos: set[str] = set()
+        self._images: dict[str, int] = {}  # how many there are in each folder
+        self._young_folders: set[str] = set()
+        self._temporary: dict[str, str] = {}  # names of temporary files, by the tail that will be a video
+        self._nameless: list[str] = []
+        self._num_single = 0
+
+    def add(self, one: ListedFile) -> None:
+        """Take in one file."""
+        tail = one.name[len(self._root) :]
+        if "/." in tail:
+            return
+        lower = tail.lower()
+        if lower.endswith(VIDEO_SUFFIXES):
+            self._keep(tail, one)
+        elif lower.endswith(IMAGE_SUFFIXES):
+            if one.is_named:
+                self._num_single += 1
+                self._keep(tail, one)
+            else:
+                folder = posixpath.dirname(tail).rstrip("/")
+                self._images[folder] = self._images.get(folder, 0) + 1
+                if self._rules.is_young(one.changed_at):
+                    self._young_folders.add(folder)
+        elif (meant := written_beside(tail)) is not None:
+            changed = changed_on_disk(one.name) if one.changed_at is None else one.changed_at
+            if self._rules.is_at_work(changed) and not self._is_before_begin(one.name):
+                self._temporary[meant] = tail
+
+    def _keep(self, tail: str, one: ListedFile) -> None:
+        path = tail.strip("/")
+        self._folders_of_videos.add(posixpath.dirname(tail).rstrip("/"))
+        video_id = self._id_of(path, posixpath.splitext(path)[0])
+        if video_id is not None:
+            self._put(video_id, tail, one.version.digest() if one.version else "")
+            is_told = one.changed_at is not None and not self._is_before_begin(one.name)
+            self._changed_at.append(one.changed_at if is_told and one.changed_at is not None else np.nan)
+            if self._rules.is_young(one.changed_at):
+                self.writing.add(video_id)
+
+    def _is_before_begin(self, name: str) -> bool:
+        """Whether a file was looked at, because its video is open, although the listing begins after it."""
+        return self._rules.kept is not None and name <= self._rules.kept.start_after
+
+    def _id_of(self, path: str, stem: str) -> str | None:
+        video_id = self._rules.video_id(path, stem)
+        if not video_id:
+            self._nameless.append(path)
+        return video_id or None
+
+    def _put(self, video_id: str, tail: str, digest: str) -> None:
+        waiting = self._waiting
+        waiting.ids.append(video_id)
+        waiting.tails.append(tail)
+        waiting.hashes.append(digest)
+        if len(waiting.ids) >= _AT_A_TIME:
+            self._pack()
+
+    def _pack(self) -> None:
+        waiting, self._waiting = self._waiting, _Waiting()
+        self._ids.append(pa.array(waiting.ids, pa.large_string()))
+        self._tails.append(pa.array(waiting.tails, pa.large_string()))
+        self._hashes.append(HexColumn.of(pa.array(waiting.hashes, pa.string()), 1))
+
+    def finish(self) -> FoundFiles:
+        """All videos. Nothing is added after this."""
+        folders = self._folders_of_frames()
+        for folder in folders:
+            path = folder.strip("/") or posixpath.basename(self._root)
+            if (video_id := self._id_of(path, path)) is not None:
+                self._put(video_id, folder, "")
+                if folder in self._young_folders:
+                    self.writing.add(video_id)
+        self._pack()
+        found = FoundFiles(joined_texts(self._ids), joined_texts(self._tails), HexColumn.joined(self._hashes))
+        meant = pa.array(self._temporary, found.tails.type)
+        half_there = pc.is_in(found.tails, value_set=meant)
+        self.writing.update(found.ids.filter(half_there).to_pylist())
+        there = set(found.tails.filter(half_there).to_pylist())
+        self.temporary = tuple(
+            sorted(tail.strip("/") for will_be, tail in self._temporary.items() if will_be not in there)
+        )
+        self.start_after = self._start(found.tails)
+        return found.sorted()
+
+    def _start(self, tails: pa.Array) -> str | None:
+        changed_at: Float64Array = np.frombuffer(self._changed_at, np.float64)
+        names = [*self._temporary]
+        if len(changed_at) and not np.isnan(changed_at).all():
+            came_last = np.flatnonzero(changed_at >= np.nanmax(changed_at) - self._rules.late_seconds)
+            names.append(pc.min(tails.take(pa.array(came_last))).as_py())
+        return f"{self._root}{min(names)[:-1]}" if names else None
+
+    def _folders_of_frames(self) -> list[str]:
+        folders = [folder for folder in self._images if folder not in self._folders_of_videos]
+        if "" in folders and (self._folders_of_videos or len(folders) > 1):
+            folders.remove("")
+        return folders
+
+    def warnings(self) -> list[str]:
+        """What is odd about the files, for the user. After `finish`."""
+        num_frames = sum(self._images[folder] for folder in self._folders_of_frames())
+        num_left_out = sum(self._images.values()) - num_frames
+        found = []
+        if num_left_out:
+            found.append(f"videos: {counted(num_left_out, 'image')} beside the videos: left out")
+        if self._num_single > 1:
+            found.append(
+                f"videos: {self._num_single} images are as many videos of one frame; if they are frames of one video, "
+                "name the folder"
+            )
+        if self._nameless:
+            examples = ", ".join(map(repr, sorted(self._nameless)[:_NUM_EXAMPLES]))
+            found.append(
+                f"videos: {counted(len(self._nameless), 'video')} left out, because input.video_id_from finds no id "
+                f"in the path; examples: {examples}"
+            )
+        return found
