@@ -2,7 +2,7 @@
 
     room       what it is                                                             may use the rooms below it
     doors      `maskmill NAME …`: goes through one of the doors below
-    run status changes compact overlay report export evaluate compare prompts   the commands
+    run status changes compact overlay report export evaluate compare prompts queue   the commands
     demo       draws clips, labels them, scores them
     check      check=true: what a job would do, and which videos and prompts would fail
     schedule   what happens around a run: steps after it, the end document, who is told
@@ -10,6 +10,7 @@
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)
     pages      HTML pages that stand alone: style, charts, pictures, every text escaped
+    data_engine  which tracks people look at next, and what they say of them
     truth      true masks of any format, as evaluations and comparisons read them
     standing   how a job stands, and why videos and objects failed
     formats    formats of others: written of the masks, read as labels

@@ -23,6 +23,7 @@ DOORS = {
     "compare": "how the masks of two jobs differ, and which are better",
     "prompts": "make a table of prompts of labels in other formats: COCO, CVAT, YOLO, …",
     "report": "a job as one HTML page: figures, failures, cost, doubtful tracks with pictures",
+    "queue": "which tracks people should check next, why, on which frame, and how long it takes",
     "export": "write the masks in a format that others read: COCO, YouTube-VIS, …",
 }
 """The commands, a line each. Whoever adds a door adds its line here."""

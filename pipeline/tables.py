@@ -129,6 +129,10 @@ class JobTables:
         """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own."""
         return self._sorted("tracks", video_ids, where)
 
+    def track_rows(self, *, columns: Sequence[str] | None = None, where: Condition | None = None) -> Rows:
+        """The rows of `tracks` in no order, as `masks` gives those of `masks`: for jobs of millions of tracks."""
+        return Rows(partial(self._files, "tracks", None), partial(self._up_to_date, "tracks"), columns, where)
+
     def videos(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per finished video, sorted; what `keep_columns` kept of the videos as columns of their own."""
         return self._sorted("videos", video_ids, where)

@@ -33,6 +33,18 @@ class RowLimits:
 
 
 @dataclass(frozen=True)
+class MaskSigns:
+    """What says how good a mask is, beside its scores: columns of `masks` that earlier programs did not write.
+
+    `stability` is the IoU of the mask at logit 1 and at logit -1 (None: neither has a pixel), `num_parts` the number
+    of its connected parts.
+    """
+
+    stability: float | None = None
+    num_parts: int | None = None
+
+
+@dataclass(frozen=True)
 class Mask:
     """One object on one frame: a row of `masks` without the video's id. `rle_counts` is COCO's compressed code."""
 
@@ -45,6 +57,7 @@ class Mask:
     object_score: float
     predicted_iou: float
     is_prompt: bool
+    signs: MaskSigns = MaskSigns()
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,10 @@ class MaskRows:
             "rle": _rle_column([mask.rle_counts for mask in masks], self._size_hw),
             "category": self._categories_of([mask.object_id for mask in masks]),
             **{f"bbox_{side}": pa.array(boxes_N4[:, column]) for column, side in enumerate("xywh")},
+            **{
+                name: pa.array([getattr(mask.signs, name) for mask in masks], MASKS.field(name).type)
+                for name in ("stability", "num_parts")
+            },
         }
         for name in MASKS.names:
             if name not in columns:

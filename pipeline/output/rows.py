@@ -5,7 +5,7 @@ Legend: N rows of masks of one video.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -43,8 +43,13 @@ class Provenance:
     versions: str
 
 
-def tracks_table(video_id: str, tracks: Sequence[Track], masks: pa.Table) -> pa.Table:
-    """Rows of `tracks` with the statistics of their masks; `masks` are the video's, sorted by object and frame."""
+def tracks_table(
+    video_id: str, tracks: Sequence[Track], masks: pa.Table, doubts: Mapping[int, Mapping[str, Any]] | None = None
+) -> pa.Table:
+    """Rows of `tracks` with the statistics of their masks; `masks` are the video's, sorted by object and frame.
+
+    `doubts` are the columns of doubt by object id, see `pipeline.quality.track_columns`.
+    """
     object_ids_N = masks["object_id"].to_numpy()
     rows = []
     for track in sorted(tracks, key=lambda track: track.object_id):
@@ -61,6 +66,7 @@ def tracks_table(video_id: str, tracks: Sequence[Track], masks: pa.Table) -> pa.
                 "prompt_frames": list(track.prompt_frames),
                 "kept": track.kept,
                 **_statistics(own),
+                **(doubts or {}).get(track.object_id, {}),
             }
         )
     return pa.Table.from_pylist(rows, schema=TRACKS)

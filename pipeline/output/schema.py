@@ -40,6 +40,8 @@ MASKS = pa.schema(
         pa.field("predicted_iou", pa.float32(), nullable=False),
         pa.field("is_prompt", pa.bool_(), nullable=False),
         pa.field("category", pa.string()),  # of the object, as in `tracks`
+        pa.field("stability", pa.float32()),  # IoU of the mask at logit 1 and at logit -1; null: neither has a pixel
+        pa.field("num_parts", pa.int32()),  # connected parts of the mask
     ]
 )
 
@@ -65,6 +67,29 @@ TRACKS = pa.schema(
         pa.field("predicted_iou_min", pa.float32()),  # over the visible rows
         pa.field("predicted_iou_mean", pa.float32()),
         pa.field("kept", pa.string()),  # JSON: columns of the prompts that `keep_columns` named
+        # What speaks against a track. Null in tracks that never show, and in outputs of earlier programs.
+        pa.field("object_score_p10", pa.float32()),  # a tenth of the visible rows are at most this
+        pa.field("object_score_median", pa.float32()),  # over all rows
+        pa.field("num_flips", pa.int32()),  # times it vanishes and comes back
+        pa.field("lost_share", pa.float32()),  # of its rows, those at the end without it; 0: it left over the border
+        pa.field("predicted_iou_p10", pa.float32()),
+        pa.field("longest_low_iou", pa.int32()),  # rows in a row below 0.7
+        pa.field("stability_p10", pa.float32()),
+        pa.field("area_jump", pa.float32()),  # the largest change from one row to the next, as a factor
+        pa.field("area_jump_frame", pa.int32()),
+        pa.field("shape_iou_min", pa.float32()),  # lowest IoU with the row before, moved upon it
+        pa.field("shape_jump_frame", pa.int32()),
+        pa.field("leap", pa.float32()),  # the largest way from one row to the next, by its own size
+        pa.field("num_parts_max", pa.int32()),
+        pa.field("fragments_share", pa.float32()),  # of its visible rows, those with more parts than at the prompt
+        pa.field("area_share_max", pa.float32()),  # of the picture; 0: the prompt covered half of it
+        pa.field("border_share", pa.float32()),  # of its visible rows, those that touch the border of the picture
+        pa.field("overlap_iou", pa.float32()),  # mean IoU with the track that overlaps it most, by frame
+        pa.field("overlap_share", pa.float32()),  # the same as a share of the smaller mask
+        pa.field("overlap_object_id", pa.int64()),  # the track that overlaps it most, on the frame on which it does
+        pa.field("doubt", pa.float32()),  # 0 … 1
+        pa.field("doubt_reasons", pa.list_(pa.string())),  # codes, the heaviest first
+        pa.field("doubt_frame", pa.int32()),  # where to look
     ]
 )
 

@@ -21,7 +21,7 @@ from pipeline.pages.mask_figures import WORTH_A_LOOK, MaskFigures, measure
 from pipeline.pages.page import render
 from pipeline.pages.thumbnails import StripMaker
 from pipeline.pages.track_cards import Dealer
-from pipeline.quality.doubt import Doubt
+from pipeline.quality.reasons import Doubt
 from pipeline.records import BAD, Status
 from pipeline.redact import redact
 from pipeline.standing import JobStatus, read_status

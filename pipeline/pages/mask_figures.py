@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import StorageError
-from pipeline.quality.doubt import COLUMNS, Doubt, Ranking, Signals, SizeOf, signals
+from pipeline.quality.doubt import Ranking, Signals, signals
+from pipeline.quality.reasons import Doubt
+from pipeline.quality.signals import COLUMNS, SizeOf
 from pipeline.quality.track_rows import TrackRows, whole_tracks
 from pipeline.tables import JobTables
 from pipeline.text import ProgressLine

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.pages.charts import Timeline, timeline
 from pipeline.pages.thumbnails import Strip, StripMaker, frames_to_show
-from pipeline.quality.doubt import Doubt
+from pipeline.quality.reasons import Doubt
 from pipeline.text import ProgressLine
 
 

@@ -4,6 +4,6 @@
 `boundary.py`. `conventions.py` says which objects and frames count, `evaluation.py` applies that to a video, and
 `hota.py` asks trackeval. `sources.py` reads both sides, `alignment.py` pairs their frames and objects, `scoring.py`
 goes over a whole job. `comparison.py` tells how two outputs differ, `series.py` gives two tracks frame by frame.
-`doubt.py` ranks tracks by their rows alone, with a reason and a frame each; `track_rows.py` gives it whole tracks.
-May use: tables, command and below. Never imported by: formats, worker, cluster, driver.
+`doubt.py` says which tracks are doubtful, of the `signals.py` and `shapes.py` of their rows, by the weights of
+`blend.py`; `track_columns.py` makes columns of `tracks` of it, for the worker. May use: tables, command and below.
 """

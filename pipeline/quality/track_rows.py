@@ -55,6 +55,12 @@ class TrackRows:
         """A column of numbers or flags, `[N]`."""
         return np.asarray(self.table[name].to_numpy())
 
+    def floats(self, name: str) -> Float64Array:
+        """A column of numbers, `[N]`; nan where it is null, and everywhere if the rows lack it."""
+        if name not in self.table.column_names:
+            return np.full(self.table.num_rows, np.nan)
+        return np.asarray(self.table[name].cast(pa.float64()).to_numpy(), np.float64)
+
     def repeated(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of tracks `[T]` for each of their rows, `[N]`."""
         return np.repeat(values, self.counts)
@@ -69,6 +75,18 @@ class TrackRows:
         most = np.maximum.reduceat(values, self.starts)
         rows = np.where(values == self.repeated(most), np.arange(len(values)), len(values))
         return most, np.minimum.reduceat(rows, self.starts)
+
+    def quantile(self, values: Float64Array, share: float) -> tuple[Float64Array, Int64Array]:
+        """What a share of the values `[N]` of each track are at most, and the row of the lowest, both `[T]`.
+
+        Values of nan do not count; a track that has no other has nan and its first row.
+        """
+        tracks_N = np.repeat(np.arange(len(self.starts)), self.counts)
+        order = np.lexsort((values, tracks_N))  # nan comes last
+        num_known = self.sums(~np.isnan(values))
+        places = self.starts + np.maximum(np.ceil(share * num_known).astype(np.int64) - 1, 0)
+        found = values[order[places]]
+        return np.where(num_known > 0, found, np.nan), np.where(num_known > 0, order[self.starts], self.starts)
 
 
 def whole_tracks(batches: Iterable[pa.RecordBatch], at_least: int = _AT_LEAST) -> Iterator[TrackRows]:

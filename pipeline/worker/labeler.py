@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.output.mask_rows import MaskRows
 from pipeline.output.rows import Track, tracks_table
 from pipeline.output.schema import MASKS
+from pipeline.quality.track_columns import columns_of_video
 from pipeline.records import FramePosition, Status
 from pipeline.redact import redact
 from pipeline.worker.mask_encoder import MaskEncoder
@@ -152,8 +154,8 @@ def label_steps(
 ) -> Steps[Labels]:
     """Labels a video frame by frame: yields each step, wants its result sent back, returns the rows at the end.
 
-    After the last step it yields None until the masks of the last frames are here, so that others are computed
-    meanwhile; sent True, it waits for them.
+    After the last step it yields None until the masks of the last frames are here and a helper has measured what speaks
+    against the tracks, so that others are computed meanwhile; sent True, it waits for them.
 
     The caller computes the step (`model.advance`), perhaps together with steps of other videos. An object whose prompts
     are wrong becomes a failed track, and the others are labeled. Errors of the frames (input, storage) and of the
@@ -190,10 +192,15 @@ def label_steps(
             if (yield None) is True:
                 encoder.finish()
         masks = rows.table()
+        counting = encoder.beside(partial(columns_of_video, masks, frames.size_hw))
+        while not counting.done():
+            if (yield None) is True:
+                counting.result()
+        doubts = counting.result()
     num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
     return Labels(
         masks=masks,
-        tracks=tracks_table(video_id, tracks, masks),
+        tracks=tracks_table(video_id, tracks, masks, doubts),
         expected_masks=sum(one.num_covered(options.direction, num_frames) for one in seeded),
         num_frames=len(walk.seen),
         step_seconds=walk.step_seconds,

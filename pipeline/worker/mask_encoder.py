@@ -15,16 +15,26 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 
 from model import FrameResult, device_type, download, upsample_logits
 from pipeline.errors import NotFinite
 from pipeline.masks.from_logits import encode_logits, encode_masks
-from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing, logit_sums, pack_runs, unpack_runs
-from pipeline.masks.rle import Rle, rles_of_runs
-from pipeline.output.mask_rows import Mask, MaskRows
+from pipeline.masks.from_logits_gpu import (
+    DEFAULT_PACKING,
+    Packing,
+    logit_sums,
+    margin_counts_on_host,
+    pack_runs,
+    stability,
+    unpack_runs,
+)
+from pipeline.masks.parts import num_parts
+from pipeline.masks.rle import Rle, Runs, rles_of_runs
+from pipeline.masks.run_lengths import run_lengths
+from pipeline.output.mask_rows import Mask, MaskRows, MaskSigns
 from pipeline.records import FramePosition
 
 # Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
@@ -39,6 +49,7 @@ class Copying(Protocol):
     def result(self) -> torch.Tensor: ...
 
 
+T = TypeVar("T")
 BeginCopy = Callable[[torch.Tensor], Copying]
 Pack = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int], Packing], torch.Tensor]
 
@@ -56,13 +67,16 @@ class Positions(Protocol):
 class _Encoded:
     """What a helper made of one frame; `None` for an object whose runs did not fit into the copy.
 
-    `logit_sums` are not finite if a logit is not. Where a number is not finite, no mask was encoded.
+    `logit_sums` are not finite if a logit is not. Where a number is not finite, no mask was encoded. `num_parts` has
+    None where `rles` has.
     """
 
     rles: list[Rle | None]
     object_scores: list[float]
     predicted_ious: list[float]
     logit_sums: list[float]
+    stabilities: list[float | None]
+    num_parts: list[int | None]
 
     def not_finite(self) -> int | None:
         """The first object of which a number is nan or inf, by its place in the frame's result."""
@@ -121,6 +135,10 @@ class MaskEncoder:
         while self._waiting:
             self._take()
 
+    def beside(self, work: Callable[[], T]) -> Future[T]:
+        """Have the helper thread do other work, after the frames that it was given."""
+        return self._pool.submit(work)
+
     def put(self, result: FrameResult) -> int:
         """Encode the masks of one frame, waiting if too many are on their way; returns its frame index.
 
@@ -161,9 +179,13 @@ class MaskEncoder:
             result.object_scores_B.float().tolist(),
             result.predicted_ious_B.float().tolist(),
             logit_sums(result.logits_BHW).tolist(),
+            list(map(stability, *margin_counts_on_host(result.logits_BHW.float()))),
+            [],
         )
         if encoded.not_finite() is None:
-            encoded.rles.extend(encode_logits(result.logits_BHW, self._frames.size_hw))
+            rles = encode_logits(result.logits_BHW, self._frames.size_hw)
+            encoded.rles.extend(rles)
+            encoded.num_parts.extend(num_parts([Runs(run_lengths(rle.counts)) for rle in rles], self._frames.size_hw))
         self.seconds += time.perf_counter() - started
         return encoded
 
@@ -171,10 +193,12 @@ class MaskEncoder:
         started = time.perf_counter()
         size_hw = self._frames.size_hw
         frame = unpack_runs(packed, num_objects, size_hw, self._packing)
-        made = iter(rles_of_runs([runs for runs in frame.runs if runs is not None], size_hw[0]))
+        whole = [runs for runs in frame.runs if runs is not None]
+        made, counted = iter(rles_of_runs(whole, size_hw[0])), iter(num_parts(whole, size_hw))
         rles = [None if runs is None else next(made) for runs in frame.runs]
+        parts = [None if runs is None else next(counted) for runs in frame.runs]
         self.seconds += time.perf_counter() - started
-        return _Encoded(rles, frame.object_scores, frame.predicted_ious, frame.logit_sums)
+        return _Encoded(rles, frame.object_scores, frame.predicted_ious, frame.logit_sums, frame.stabilities, parts)
 
     def _take(self) -> None:
         waiting = self._waiting[0]
@@ -188,7 +212,10 @@ class MaskEncoder:
                 "check the weights, or compute with model.dtype=float32"
             )
         for index, object_id in enumerate(result.object_ids):
-            rle = encoded.rles[index] or self._encode_whole(result.logits_BHW[index : index + 1])
+            rle, parts = encoded.rles[index], encoded.num_parts[index]
+            if rle is None:
+                rle = self._encode_whole(result.logits_BHW[index : index + 1])
+                (parts,) = num_parts([Runs(run_lengths(rle.counts))], self._frames.size_hw)
             self._rows.add(
                 Mask(
                     object_id=object_id,
@@ -200,6 +227,7 @@ class MaskEncoder:
                     object_score=encoded.object_scores[index],
                     predicted_iou=encoded.predicted_ious[index],
                     is_prompt=result.is_prompt[index],
+                    signs=MaskSigns(encoded.stabilities[index], parts),
                 )
             )
 

@@ -14,6 +14,7 @@ from pycocotools import mask as coco
 
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_writer import LabeledVideo
+from pipeline.quality.track_columns import columns_of_video
 from pipeline.records import Outcome, OutcomeDetails, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import driver, publish
@@ -105,7 +106,8 @@ def write_job_to(
 
 def _labeled(video: DrawnVideo, truth: Truth) -> LabeledVideo:
     masks = [row for object_id in sorted(video.objects) for row in _mask_rows(video, object_id, truth)]
-    tracks = [_track_row(video, object_id, masks) for object_id in sorted(video.objects)]
+    doubts = columns_of_video(pa.Table.from_pylist(masks, MASKS), video.size_hw)
+    tracks = [_track_row(video, object_id, masks) | doubts.get(object_id, {}) for object_id in sorted(video.objects)]
     tracks += [
         {**_blank(TRACKS), "video_id": video.video_id, "object_id": object_id, "status": "failed", "message": message}
         for object_id, message in (video.failed or {}).items()

@@ -95,7 +95,7 @@ def test_nothing_looks_at_a_value_on_the_device() -> None:
     logits, values = torch.empty(20, 256, 256, device="meta"), torch.empty(20, device="meta")
     with as_on("cuda"):
         packed = pack_runs(logits, values, values, (1080, 1920))
-    assert packed.shape == (4 * 20 + 20 * DEFAULT_PACKING.places_per_column * 1920,)
+    assert packed.shape == (6 * 20 + 20 * DEFAULT_PACKING.places_per_column * 1920,)
 
 
 @pytest.mark.parametrize("size_hw", [pytest.param((1080, 1920), marks=pytest.mark.slow), (31, 17)])

@@ -26,6 +26,8 @@ def test_masks_have_the_promised_columns() -> None:
         "predicted_iou": "float",
         "is_prompt": "bool",
         "category": "string",
+        "stability": "float",
+        "num_parts": "int32",
     }
 
 

@@ -178,7 +178,7 @@ def test_the_more_workers_a_job_has_the_longer_a_video_may_wait(
 
 
 def test_many_bytes_or_videos_are_published_without_waiting(disk_storage: JobStorage, tmp_path: Path) -> None:
-    for policy, count in ((FlushPolicy(max_bytes=8_500), 3), (FlushPolicy(max_videos=3), 3)):
+    for policy, count in ((FlushPolicy(max_bytes=12_500), 3), (FlushPolicy(max_videos=3), 3)):
         clock = Clock()
         out = writer(disk_storage, tmp_path, policy, clock)
         out.add(labeled("first"))

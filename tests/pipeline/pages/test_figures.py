@@ -20,7 +20,7 @@ from pipeline.pages.job_figures import categories, times, visibility
 from pipeline.pages.mask_figures import Spread, measure
 from pipeline.pages.thumbnails import StripMaker, frames_to_show
 from pipeline.pages.track_cards import Dealer
-from pipeline.quality.doubt import Doubt
+from pipeline.quality.reasons import Doubt
 from tests.support.drawn_job import DrawnVideo, write_job
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.quality.doubt import COLUMNS, SENTENCES, Doubt, Ranking, Reason, signals
+from pipeline.quality.blend import Blend, Term
+from pipeline.quality.doubt import Ranking, signals
+from pipeline.quality.reasons import SENTENCES, Doubt, Reason
+from pipeline.quality.signals import COLUMNS
 from pipeline.quality.track_rows import whole_tracks
 
 SIZE_HW = (100, 200)
@@ -30,6 +33,8 @@ def sound(num_frames: int = NUM_FRAMES) -> Rows:
         "object_score": np.full(num_frames, 8.0),
         "predicted_iou": np.full(num_frames, 0.97),
         "is_prompt": frames == 0,
+        "stability": np.full(num_frames, 0.98),
+        "num_parts": np.ones(num_frames, int),
     }
 
 
@@ -46,10 +51,29 @@ def table(*tracks: Rows, video_id: str = "v") -> pa.Table:
     return pa.concat_tables(parts).select(COLUMNS)
 
 
+BLEND = Blend(
+    -3.0,
+    {
+        Reason.LOW_IOU: Term(0.1, 0.5, 3.0),
+        Reason.IOU_DIPS: Term(0.35, 0.6, 2.0),
+        Reason.UNSURE_STRETCH: Term(0.05, 0.5, 2.0),
+        Reason.UNSTABLE: Term(0.1, 0.5, 2.0),
+        Reason.WEAK_SCORE: Term(-2.0, 0.0, 2.0),
+        Reason.LOST: Term(0.03, 0.4, 3.0),
+        Reason.FLICKERS: Term(1.0, 6.0, 3.0),
+        Reason.AREA_JUMP: Term(0.6, 2.5, 3.0),
+        Reason.LEAP: Term(0.8, 3.0, 3.0),
+        Reason.FRAGMENTS: Term(0.1, 0.6, 3.0),
+        Reason.WHOLE_FRAME: Term(0.7, 0.9, 4.0),
+    },
+)
+"""Weights under which each fault below is heard, whatever those of the program are fitted to."""
+
+
 def doubts(rows: pa.Table, batch_size: int = 1 << 20, at_least: int = 1) -> list[Doubt]:
     found = []
     for tracks in whole_tracks(rows.combine_chunks().to_batches(batch_size), at_least):
-        measured = signals(tracks, lambda video_id: SIZE_HW)
+        measured = signals(tracks, lambda video_id: SIZE_HW, BLEND)
         found += [measured.of(track) for track in range(len(tracks.starts))]
     return found
 
@@ -98,6 +122,19 @@ def _weak(rows: Rows) -> None:
     rows["object_score"][14] = 0.1
 
 
+def _unstable(rows: Rows) -> None:
+    rows["stability"][[3, 20, 21]] = 0.5, 0.7, 0.8
+
+
+def _dips(rows: Rows) -> None:
+    rows["predicted_iou"][[3, 20, 21]] = 0.5, 0.2, 0.5
+
+
+def _fragments(rows: Rows) -> None:
+    rows["num_parts"][10:25] = 2
+    rows["num_parts"][19] = 4
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason", "row", "value"),
     [
@@ -108,7 +145,10 @@ def _weak(rows: Rows) -> None:
         (_jump, Reason.AREA_JUMP, 11, 4),
         (_leap, Reason.LEAP, 17, 81 / 20),
         (_everything, Reason.WHOLE_FRAME, 25, 0.95),
-        (_weak, Reason.WEAK_SCORE, 14, 0.2),
+        (_weak, Reason.WEAK_SCORE, 14, 0.5),
+        (_unstable, Reason.UNSTABLE, 3, 0.8),
+        (_dips, Reason.IOU_DIPS, 20, 0.5),
+        (_fragments, Reason.FRAGMENTS, 19, 4),
     ],
 )
 def test_a_fault_is_named_with_its_frame(spoil: Callable[[Rows], None], reason: Reason, row: int, value: float) -> None:
@@ -174,7 +214,7 @@ def test_a_ranking_keeps_the_worst_and_the_best_of_a_stream() -> None:
     whole = {doubt.object_id: doubt.doubt for doubt in doubts(all_rows)}
     ranking = Ranking(6)
     for part in whole_tracks(all_rows.combine_chunks().to_batches(11), at_least=1):
-        ranking.add(signals(part, lambda video_id: SIZE_HW))
+        ranking.add(signals(part, lambda video_id: SIZE_HW, BLEND))
     quality_of: dict[int, Any] = {number: rows["predicted_iou"][0] for number, rows in enumerate(tracks)}
     assert [whole[doubt.object_id] for doubt in ranking.worst()] == sorted(whole.values(), reverse=True)[:6]
     assert [doubt.object_id for doubt in ranking.best()] == sorted(quality_of, key=quality_of.__getitem__)[:-7:-1]

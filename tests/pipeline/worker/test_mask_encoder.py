@@ -123,3 +123,20 @@ def test_on_a_gpu_a_video_gets_the_rows_of_a_cpu() -> None:
 
     objects = (box(1, 0), box(2, 6))
     assert label_with(BoxSession, to_gpu, *objects).masks.equals(label(*objects).masks)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_rows_tell_the_stability_and_the_parts_of_their_masks(device: str) -> None:
+    """Drawn: 8 logits above 1 of 12 above -1, in two blocks; nothing near 0; a mask that is nowhere."""
+    logits_BHW = torch.full((3, 16, 16), -9.0)
+    logits_BHW[0, 2:4, 2:4] = logits_BHW[0, 9:11, 9:11] = 9.0
+    logits_BHW[0, 5, 5:9] = -0.5
+    logits_BHW[1, 3:7, 3:7] = 9.0
+    ones = torch.ones(3)
+    rows = MaskRows("v", SIZE_HW)
+    with as_on(device), MaskEncoder(Frames(), rows) as encoder:
+        encoder.put(FrameResult(0, (1, 2, 3), logits_BHW, ones, ones, (False,) * 3, SIZE_HW))
+        encoder.finish()
+    masks = rows.table()
+    assert masks["stability"].to_pylist() == [pytest.approx(8 / 12), 1.0, None]
+    assert masks["num_parts"].to_pylist() == [2, 1, 0]

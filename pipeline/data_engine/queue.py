@@ -1,0 +1,211 @@
+"""A queue: the tracks at which people should look next, from a stream of rows of `tracks`.
+
+Memory holds the queue and as many candidates for the audit, however many tracks the job has.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.arrays import Float64Array
+from pipeline.data_engine.audit import lots
+from pipeline.data_engine.costs import SECONDS_PER_FRAME, seconds_to_check
+
+Order = Literal["doubt", "value"]
+
+COLUMNS = (
+    "video_id",
+    "object_id",
+    "category",
+    "num_masks",
+    "num_visible",
+    "doubt",
+    "doubt_reasons",
+    "doubt_frame",
+)
+"""What a queue needs of `tracks`."""
+
+QUEUE = pa.schema(
+    [
+        pa.field("place", pa.int32(), nullable=False),  # from 1
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("object_id", pa.int64(), nullable=False),
+        pa.field("category", pa.string()),
+        pa.field("doubt", pa.float32(), nullable=False),
+        pa.field("reasons", pa.list_(pa.string()), nullable=False),  # codes, the heaviest first
+        pa.field("frame_index", pa.int32()),  # where to look
+        pa.field("num_masks", pa.int32(), nullable=False),
+        pa.field("seconds", pa.float32(), nullable=False),  # to check it
+        pa.field("is_audit", pa.bool_(), nullable=False),  # drawn by lot of the others, not by doubt
+    ]
+)
+
+
+@dataclass(frozen=True)
+class QueueRules:
+    """How long a queue is, in which order, and which share of it is drawn by lot.
+
+    `top` tracks at the most, and as many as take `minutes`; None is no bound. By `value` those come first that give the
+    most for a second: masks that probably get better.
+    """
+
+    top: int | None = 50
+    minutes: float | None = None
+    order: Order = "doubt"
+    audit: float = 0.1
+    seed: int = 0
+
+    @property
+    def most(self) -> int:
+        """How many tracks the queue holds at the most."""
+        shortest = SECONDS_PER_FRAME  # a track has a mask
+        bounds = [] if self.top is None else [self.top]
+        bounds += [] if self.minutes is None else [int(60 * self.minutes / shortest) + 1]
+        return min(bounds)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One track of a queue."""
+
+    video_id: str
+    object_id: int
+    category: str | None
+    num_masks: int
+    doubt: float
+    reasons: tuple[str, ...]
+    frame_index: int | None
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What names the track."""
+        return self.video_id, self.object_id
+
+
+_Heap = list[tuple[float, int, Entry]]
+
+
+class Queue:
+    """Takes rows of `tracks` with `COLUMNS` and keeps what is to be looked at; `done` are tracks that were seen."""
+
+    def __init__(self, rules: QueueRules, done: Collection[tuple[str, int]] = ()) -> None:
+        self._rules = rules
+        self._done = done
+        self._num_audit = round(rules.audit * rules.most)
+        self._best: _Heap = []
+        self._drawn: _Heap = []
+        self._num_seen = 0
+        self.num_tracks = 0
+        self.num_unknown = 0
+        self.num_done = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Take rows of tracks. Those that never show have no doubt; those that were not measured are counted."""
+        is_visible = rows["num_visible"].to_numpy() > 0
+        is_known = rows["doubt"].is_valid().to_numpy()
+        self.num_unknown += int((is_visible & ~is_known).sum())
+        rows = rows.filter(pa.array(is_visible & is_known))
+        if self._done:
+            keys = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
+            is_new = np.fromiter((key not in self._done for key in keys), np.bool_, rows.num_rows)
+            self.num_done += int((~is_new).sum())
+            rows = rows.filter(pa.array(is_new))
+        self.num_tracks += rows.num_rows
+        if not rows.num_rows:
+            return
+        doubt = rows["doubt"].to_numpy().astype(np.float64)
+        num_masks = rows["num_masks"].to_numpy().astype(np.float64)
+        seconds = seconds_to_check(num_masks, doubt)
+        urgency = doubt if self._rules.order == "doubt" else doubt * rows["num_visible"].to_numpy() / seconds
+        self._keep(self._best, self._rules.most, urgency, rows, seconds)
+        if self._num_audit:
+            drawn = lots(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), self._rules.seed)
+            # As many more as the queue may hold itself: those leave the draw.
+            self._keep(self._drawn, self._rules.most + self._num_audit, 1 - drawn, rows, seconds)
+
+    def _keep(self, heap: _Heap, most: int, keys: Float64Array, rows: pa.Table, seconds: Float64Array) -> None:
+        places = np.argpartition(-keys, most - 1)[:most] if len(keys) > most else np.arange(len(keys))
+        if len(heap) == most:
+            places = places[keys[places] > heap[0][0]]
+        places = np.sort(places)
+        for place, row in zip(places.tolist(), rows.take(pa.array(places)).to_pylist(), strict=True):
+            self._num_seen += 1
+            entry = (float(keys[place]), -self._num_seen, _entry(row, float(seconds[place])))
+            push = heapq.heappush if len(heap) < most else heapq.heappushpop
+            push(heap, entry)
+
+    @property
+    def num_kept(self) -> int:
+        """Tracks that memory holds."""
+        return len(self._best) + len(self._drawn)
+
+    def entries(self) -> list[tuple[Entry, bool]]:
+        """The queue, and whether a track was drawn by lot; those are spread evenly among the others."""
+        chosen = list(self._within_bounds(_in_order(self._best)))
+        inside = {entry.key for entry in chosen}
+        others = [entry for entry in _in_order(self._drawn) if entry.key not in inside]
+        return list(_mixed(chosen, others[: round(self._rules.audit * len(chosen))]))
+
+    def _within_bounds(self, entries: list[Entry]) -> Iterator[Entry]:
+        """As many as fit into the time, which those that are drawn by lot share."""
+        left = None if self._rules.minutes is None else 60 * self._rules.minutes / (1 + self._rules.audit)
+        for entry in entries:
+            if left is None:
+                yield entry
+            elif entry.seconds <= left:
+                left -= entry.seconds
+                yield entry
+
+
+def _entry(row: dict[str, Any], seconds: float) -> Entry:
+    return Entry(
+        row["video_id"],
+        row["object_id"],
+        row["category"],
+        row["num_masks"],
+        row["doubt"],
+        tuple(row["doubt_reasons"] or ()),
+        row["doubt_frame"],
+        seconds,
+    )
+
+
+def _in_order(heap: _Heap) -> list[Entry]:
+    return [entry for _, _, entry in sorted(heap, key=lambda one: (-one[0], -one[1]))]
+
+
+def _mixed(chosen: list[Entry], drawn: list[Entry]) -> Iterator[tuple[Entry, bool]]:
+    """Those that are drawn at even distances among those that are chosen."""
+    places = {round((number + 0.5) * len(chosen) / len(drawn)): entry for number, entry in enumerate(drawn)}
+    for place, entry in enumerate(chosen):
+        if place in places:
+            yield places.pop(place), True
+        yield entry, False
+    yield from ((entry, True) for entry in places.values())
+
+
+def queue_table(entries: list[tuple[Entry, bool]]) -> pa.Table:
+    """The queue as a table, see `QUEUE`."""
+    rows = [
+        {
+            "place": place,
+            "video_id": entry.video_id,
+            "object_id": entry.object_id,
+            "category": entry.category,
+            "doubt": entry.doubt,
+            "reasons": list(entry.reasons),
+            "frame_index": entry.frame_index,
+            "num_masks": entry.num_masks,
+            "seconds": entry.seconds,
+            "is_audit": is_audit,
+        }
+        for place, (entry, is_audit) in enumerate(entries, 1)
+    ]
+    return pa.Table.from_pylist(rows, QUEUE)

@@ -1,0 +1,124 @@
+"""Queues: chosen of a stream as one would of the whole table, within their bounds, with some tracks drawn by lot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.data_engine.costs import seconds_to_check
+from pipeline.data_engine.queue import COLUMNS, QUEUE, Queue, QueueRules, queue_table
+from pipeline.output.schema import TRACKS
+
+NUM_TRACKS = 400
+
+
+def tracks(seed: int = 0, num_tracks: int = NUM_TRACKS) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    rows = [
+        {
+            "video_id": f"v{number // 3}",
+            "object_id": number % 3,
+            "category": "cat" if number % 2 else None,
+            "num_masks": int(rng.integers(1, 400)),
+            "num_visible": int(rng.integers(1, 100)),
+            "doubt": float(rng.random()),
+            "doubt_reasons": ["lost", "leap"][: int(rng.integers(0, 3))],
+            "doubt_frame": int(rng.integers(0, 100)),
+        }
+        for number in range(num_tracks)
+    ]
+    return pa.Table.from_pylist(rows, pa.schema([TRACKS.field(name) for name in COLUMNS]))
+
+
+def queued(rows: pa.Table, batch_size: int = 37, done: tuple[tuple[str, int], ...] = (), **rules: object) -> pa.Table:
+    queue = Queue(QueueRules(**rules), done)  # type: ignore[arg-type]
+    for batch in rows.to_batches(batch_size):
+        queue.add(pa.Table.from_batches([batch]))
+    return queue_table(queue.entries())
+
+
+@pytest.mark.parametrize("batch_size", [1, 37, 10_000])
+def test_the_most_doubtful_tracks_come_first(batch_size: int) -> None:
+    rows = tracks()
+    found = queued(rows, batch_size, top=25, audit=0.0)
+    assert found.schema == QUEUE
+    expected = rows.sort_by([("doubt", "descending")]).slice(0, 25)
+    for name, column in (("video_id", "video_id"), ("object_id", "object_id"), ("reasons", "doubt_reasons")):
+        assert found[name].to_pylist() == expected[column].to_pylist()
+    assert found["frame_index"].to_pylist() == expected["doubt_frame"].to_pylist()
+    assert found["place"].to_pylist() == list(range(1, 26))
+
+
+def test_a_queue_by_value_mends_more_masks_in_the_same_time() -> None:
+    rows = tracks()
+    visible = {(row["video_id"], row["object_id"]): row["num_visible"] for row in rows.to_pylist()}
+
+    def mended(found: pa.Table) -> float:
+        return sum(row["doubt"] * visible[row["video_id"], row["object_id"]] for row in found.to_pylist())
+
+    by_doubt, by_value = (queued(rows, top=None, minutes=5.0, order=order, audit=0.0) for order in ("doubt", "value"))
+    for found in (by_doubt, by_value):
+        assert 200 < sum(found["seconds"].to_pylist()) <= 300
+    assert mended(by_value) > 1.3 * mended(by_doubt)
+
+
+def test_seconds_are_those_of_looking_through_and_of_the_clicks_that_are_expected() -> None:
+    assert seconds_to_check(np.array([300.0, 300.0]), np.array([0.0, 1.0])).tolist() == [30.0, 30.0 + 1.0 + 3 * 1.5]
+
+
+def test_some_tracks_are_drawn_by_lot_of_those_outside_of_the_queue() -> None:
+    rows = tracks()
+    found = queued(rows, top=50, audit=0.2)
+    drawn = found.filter(found["is_audit"])
+    assert (found.num_rows, drawn.num_rows) == (60, 10)
+    chosen = found.filter(pa.compute.invert(found["is_audit"]))
+    assert min(chosen["doubt"].to_pylist()) > max(drawn["doubt"].to_pylist()), "the queue itself is by doubt"
+    places = drawn["place"].to_pylist()
+    assert max(np.diff([0, *places, 61])) <= 8, "they are spread over the queue"
+    assert queued(rows.take(list(reversed(range(NUM_TRACKS)))), 11, top=50, audit=0.2).equals(found)
+    assert queued(rows, top=50, audit=0.2, seed=1)["object_id"].to_pylist() != found["object_id"].to_pylist()
+
+
+def test_every_track_is_drawn_as_often_as_another() -> None:
+    """Over 300 seeds, doubt and the number of masks do not matter to the lot."""
+    rows = tracks(num_tracks=60)
+    keys = list(zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True))
+    times = dict.fromkeys(keys, 0)
+    for seed in range(300):
+        found = queued(rows, 1000, top=20, audit=0.5, seed=seed)
+        for row in found.filter(found["is_audit"]).to_pylist():
+            times[row["video_id"], row["object_id"]] += 1
+    inside = rows.sort_by([("doubt", "descending")]).slice(0, 20)
+    outside = [
+        times[key]
+        for key in keys
+        if key not in set(zip(inside["video_id"].to_pylist(), inside["object_id"].to_pylist(), strict=True))
+    ]
+    assert sum(outside) == 300 * 10
+    assert max(abs(np.array(outside) - 75)) < 5 * np.sqrt(75 * 0.75), outside
+
+
+def test_what_was_seen_what_never_shows_and_what_was_not_measured_is_left_out() -> None:
+    rows = tracks(num_tracks=6).to_pylist()
+    rows[0]["num_visible"] = 0
+    rows[1]["doubt"] = None
+    table = pa.Table.from_pylist(rows, tracks(num_tracks=1).schema)
+    seen = (rows[2]["video_id"], rows[2]["object_id"])
+    queue = Queue(QueueRules(audit=0.0), {seen})
+    queue.add(table)
+    assert (queue.num_tracks, queue.num_unknown, queue.num_done) == (3, 1, 1)
+    assert {entry.key for entry, _ in queue.entries()} == {(row["video_id"], row["object_id"]) for row in rows[3:]}
+
+
+def test_memory_holds_the_queue_whatever_the_number_of_tracks() -> None:
+    queue = Queue(QueueRules(top=20, audit=0.5))
+    for seed in range(30):
+        queue.add(tracks(seed))
+    assert queue.num_tracks == 30 * NUM_TRACKS
+    assert len(queue.entries()) == 30
+    assert queue.num_kept <= 20 + 30
+
+
+def test_an_empty_job_has_an_empty_queue() -> None:
+    assert queued(tracks(num_tracks=1).slice(1)).num_rows == 0
