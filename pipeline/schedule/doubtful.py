@@ -8,7 +8,8 @@ import numpy as np
 
 from pipeline.commits.run_document import DoubtCount
 from pipeline.pages.mask_figures import WORTH_A_LOOK
-from pipeline.quality.doubt import COLUMNS, signals
+from pipeline.quality.doubt import signals
+from pipeline.quality.signals import COLUMNS
 from pipeline.quality.track_rows import whole_tracks
 from pipeline.tables import JobTables
 

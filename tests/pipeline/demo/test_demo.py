@@ -15,7 +15,8 @@ from PIL import Image
 from pipeline import evaluate, tables
 from pipeline.demo.clips import draw
 from pipeline.demo.scenes import demo_scenes
-from pipeline.quality.doubt import COLUMNS, Ranking, signals
+from pipeline.quality.doubt import Ranking, signals
+from pipeline.quality.signals import COLUMNS
 from pipeline.quality.track_rows import whole_tracks
 from pipeline.run import main
 from tests.support.clips import iou
