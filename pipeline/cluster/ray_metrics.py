@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.util.metrics import Gauge
 
+PREFIX = "maskmill_"
+"""Ray puts `ray_` before it, so that Prometheus sees `ray_maskmill_videos`."""
+
+
+@dataclass(frozen=True)
+class GaugeOf:
+    """A gauge: the field of `_status.json` that it shows, and the tag that tells the entries of a mapping apart."""
+
+    field: str
+    description: str
+    tag: str = ""
+
+
+GAUGES: Mapping[str, GaugeOf] = {
+    "videos": GaugeOf("num_ended", "Videos that ended in this run, by status", "status"),
+    "failures": GaugeOf("failures", "Failed videos of this run, by class of error", "error_class"),
+    "stage_seconds": GaugeOf("stage_seconds", "Seconds spent by all workers, by stage", "stage"),
+    "planned": GaugeOf("num_planned", "Videos in the tables of this run"),
+    "before": GaugeOf("num_before_this_run", "Videos that were finished when the run began"),
+    "queue": GaugeOf("num_waiting", "Videos that are planned and have not ended"),
+    "frames": GaugeOf("num_frames", "Frames labeled in this run"),
+    "masks": GaugeOf("num_masks", "Masks committed in this run"),
+    "objects_failed": GaugeOf("num_objects_failed", "Objects that failed in ok videos of this run"),
+    "objects_warned": GaugeOf("num_objects_warned", "Objects that have a warning in ok videos of this run"),
+    "workers": GaugeOf("num_workers", "Workers that have loaded their model"),
+    "workers_starting": GaugeOf("num_workers_starting", "Workers that are asked for and have not loaded it yet"),
+    "gpus": GaugeOf("num_gpus", "GPUs that the workers hold"),
+    "nodes_left_alone": GaugeOf("num_nodes_left_alone", "Nodes where workers failed before their first frame"),
+    "frames_per_second": GaugeOf("frames_per_second", "Frames per second over the last two minutes"),
+}
+"""All gauges by name, without the prefix. Each has the tag `output`, the place of the job.
+
+It is not named `job`, because Prometheus has a label of this name itself and would rename the tag to `exported_job`.
+"""
+
 
 class RayMetrics:
-    """Gauges that Ray exports on the metrics port of each node. Each has the tag `job`, the place of the output."""
+    """Gauges that Ray exports on the metrics port of each node."""
 
-    def __init__(self, job: str) -> None:
-        def gauge(name: str, description: str, *tags: str) -> Any:
-            made = Gauge(f"maskmill_{name}", description=description, tag_keys=("job", *tags))
-            made.set_default_tags({"job": job})
-            return made
+    def __init__(self, output: str) -> None:
+        self._gauges = {name: self._made(name, gauge, output) for name, gauge in GAUGES.items()}
 
-        self._videos = gauge("videos", "Videos that ended in this run, by status", "status")
-        self._failures = gauge("failures", "Failed videos of this run, by class of error", "error_class")
-        self._seconds = gauge("stage_seconds", "Seconds spent by all workers, by stage", "stage")
-        self._plain = {
-            "num_frames": gauge("frames", "Frames labeled in this run"),
-            "num_objects_failed": gauge("objects_failed", "Objects that failed in ok videos of this run"),
-            "num_objects_warned": gauge("objects_warned", "Objects that have a warning in ok videos of this run"),
-            "num_masks": gauge("masks", "Masks committed in this run"),
-            "num_waiting": gauge("queue", "Videos that are planned and have not ended"),
-            "num_workers": gauge("workers", "Workers that have loaded their model"),
-            "num_workers_starting": gauge("workers_starting", "Workers that are asked for and have not loaded it yet"),
-            "num_gpus": gauge("gpus", "GPUs that the workers hold"),
-            "num_nodes_left_alone": gauge("nodes_left_alone", "Nodes where workers failed before their first frame"),
-            "frames_per_second": gauge("frames_per_second", "Frames per second over the last two minutes"),
-        }
+    @staticmethod
+    def _made(name: str, gauge: GaugeOf, output: str) -> Gauge:
+        tags = ("output", gauge.tag) if gauge.tag else ("output",)
+        made = Gauge(PREFIX + name, description=gauge.description, tag_keys=tags)
+        made.set_default_tags({"output": output})
+        return made
 
     def show(self, status: Mapping[str, Any]) -> None:
-        """Set the gauges to what `_status.json` says."""
-        for name, count in status["num_ended"].items():
-            self._videos.set(count, {"status": name})
-        for name, count in status["failures"].items():
-            self._failures.set(count, {"error_class": name})
-        for name, seconds in status["stage_seconds"].items():
-            self._seconds.set(seconds, {"stage": name})
-        for name, gauge in self._plain.items():
-            if name in status:
-                gauge.set(status[name])
+        """Set the gauges to what `_status.json` says; what it does not say stays as it is."""
+        for name, gauge in GAUGES.items():
+            value = status.get(gauge.field)
+            if gauge.tag:
+                for entry, number in (value or {}).items():
+                    self._gauges[name].set(number, {gauge.tag: entry})
+            elif value is not None:
+                self._gauges[name].set(value)

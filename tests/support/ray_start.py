@@ -14,7 +14,7 @@ def start_ray(**options: Any) -> Any:
     """
     for is_last in (False, True):
         try:
-            return ray.init(address="local", include_dashboard=False, log_to_driver=False, **options)
+            return ray.init(**{"address": "local", "include_dashboard": False, "log_to_driver": False} | options)
         except Exception:  # Ray raises plain exceptions of several classes
             ray.shutdown()
             if is_last:

@@ -9,17 +9,22 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import ray
 import ray.util
+from ray.job_submission import JobSubmissionClient
 
+from jobs.deploy.ray_jobs import submit
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.cluster.ray_executor import RayExecutor
+from pipeline.cluster.ray_metrics import GAUGES
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
@@ -45,11 +50,24 @@ A_MODEL_OF_THE_USER = "raise ImportError('a file of the user, in the folder in w
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A Ray cluster with four CPUs, to which this process is connected; its address."""
-    context = start_ray(num_cpus=4)
-    yield context.address_info["address"]
+def started_ray() -> Iterator[Any]:
+    """A Ray cluster with four CPUs, a dashboard and metrics every second, to which this process is connected."""
+    often = {"metrics_report_interval_ms": 1000}
+    yield start_ray(num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", _system_config=often)
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(started_ray: Any) -> str:
+    """Its address."""
+    address: str = started_ray.address_info["address"]
+    return address
+
+
+@pytest.fixture(scope="module")
+def dashboard(started_ray: Any) -> str:
+    """The address to which jobs are submitted."""
+    return f"http://{started_ray.dashboard_url}"
 
 
 @pytest.fixture
@@ -284,17 +302,36 @@ def test_a_cluster_that_is_not_there_ends_the_job_as_a_fault_of_the_environment(
     assert "no Ray cluster answers there" in done.stderr
 
 
-def test_a_driver_killed_in_the_middle_goes_on_where_it_was(
-    undisturbed: tuple[JobFolder, Tables], tmp_path: Path
+def kill_driver(output: Path) -> None:
+    """SIGKILL the process that `pipeline.run` is, and the shell around it."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if f"output={output}" in " ".join(words) and "pipeline.run" in " ".join(words):
+            process.kill()
+
+
+def exported_gauges() -> set[str]:
+    """Names of maskmill's gauges on the port that Prometheus reads."""
+    (node,) = ray.nodes()
+    with urllib.request.urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
+        return set(re.findall(r"^(ray_maskmill_\w+)\{", answer.read().decode(), re.MULTILINE))
+
+
+def test_a_driver_killed_in_the_middle_of_a_night_is_submitted_again_and_goes_on_where_it_was(
+    dashboard: str,
+    undisturbed: tuple[JobFolder, Tables],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The second half of its videos lies with a server that does not answer before the kill."""
     job, expected = undisturbed
     here = JobFolder(tmp_path, job.checkpoint)
     shutil.copytree(job.folder / "in", tmp_path / "in")
     (tmp_path / "model.py").write_text(A_MODEL_OF_THE_USER)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pipeline.run", *here.arguments("cluster.actors=2", "input.hosts=127.0.0.1")]
-    command += ["flush.seconds=1", "worker.beat_seconds=1"]
+    command = ["env", "-C", str(tmp_path), f"PYTHONPATH={ROOT}", sys.executable, "-m", "pipeline.run"]
+    command += here.arguments(*ON_THE_CLUSTER, "cluster.actors=1", "input.hosts=127.0.0.1")
+    words = ["--name", "night", "--address", dashboard, "--", *command, "flush.seconds=1", "worker.beat_seconds=1"]
+    ends: list[int] = []
     with media_server(tmp_path / "in") as media:
         rows = here.rows("videos")
         for row in rows[15:]:
@@ -302,21 +339,25 @@ def test_a_driver_killed_in_the_middle_goes_on_where_it_was(
         here.rewrite("videos", rows)
         answers = threading.Event()
         media.harm.update((Path(row["uri"]).name, lambda _: answers.wait()) for row in rows[15:])
-        with (
-            (tmp_path / "log").open("wb") as log,
-            subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as running,
-        ):
-            entries = here.output / "_log"
-            wait_until(
-                lambda: running.poll() is not None or sum(e.read_text().count('"ok"') for e in entries.glob("*.json")),
-                "commit",
-            )
-            running.kill()
+        assert submit.main(["--no-wait", *words]) == 0
+        # The same command while it runs follows it.
+        follower = threading.Thread(target=lambda: ends.append(submit.main(words)), daemon=True)
+        follower.start()
+        entries = here.output / "_log"
+        wait_until(lambda: ends or sum(entry.read_text().count('"ok"') for entry in entries.glob("*.json")), "a commit")
+        gauges = {f"ray_maskmill_{name}" for name in GAUGES} - {"ray_maskmill_failures"}
+        wait_until(lambda: ends or exported_gauges() >= gauges, "metrics")
+        assert not ends
+        kill_driver(here.output)
         answers.set()
+        follower.join()
+        assert ends == [128 + signal.SIGKILL]
         committed = {video_id: row["finished_at"] for video_id, row in here.tables().videos.items()}
-        assert 0 < len(committed) < 30, (tmp_path / "log").read_text()
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+        assert 0 < len(committed) < 30
+        assert submit.main(words) == 0
+    assert submit.main(words) == 0, "after its end nothing is submitted"
+    assert [number for number, _ in submit.attempts(JobSubmissionClient(dashboard), "night")] == [1, 2]
+    assert "night-try2 is submitted, because night has failed" in capfd.readouterr().out
     found = here.tables()
     assert found.equals(expected)
     assert {video_id: found.videos[video_id]["finished_at"] for video_id in committed} == committed

@@ -1,0 +1,1 @@
+"""maskmill by Ray Jobs, on a Ray cluster that stays."""
