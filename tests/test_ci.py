@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("bash", "dirname", "id", "timeout", "env", "touch", "chmod", "cat")
 LEFT_OUT = "Chromium cannot be installed here"
+STEPS = "make .venv/.installed-test\nmake test\n"
 
 
 def ci(folder: Path, **commands: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +34,7 @@ def test_chromium_is_installed_before_the_tests(tmp_path: Path) -> None:
         f'echo "$*" >> "$LOG"; [ "$1" = update ] || {{ touch {tmp_path}/chromium; chmod +x {tmp_path}/chromium; }}'
     )
     done = ci(tmp_path, apt_get=install, sudo='[ "$1" = -n ] && shift; exec "$@"')
-    assert (done.returncode, done.stdout) == (0, "make test\n")
+    assert (done.returncode, done.stdout) == (0, STEPS)
     assert LEFT_OUT not in done.stderr
     assert (tmp_path / "log").read_text().splitlines()[1].endswith("chromium")
 
@@ -43,16 +44,28 @@ def test_chromium_is_installed_before_the_tests(tmp_path: Path) -> None:
 )
 def test_without_chromium_the_tests_run_and_it_is_said(tmp_path: Path, commands: dict[str, str]) -> None:
     done = ci(tmp_path, **commands)
-    assert (done.returncode, done.stdout) == (0, "make test\n")
+    assert (done.returncode, done.stdout) == (0, STEPS)
     assert LEFT_OUT in done.stderr
 
 
 def test_chromium_that_is_there_is_not_installed_again(tmp_path: Path) -> None:
     done = ci(tmp_path, chromium="", apt_get='echo installed >> "$LOG"')
-    assert (done.returncode, done.stdout) == (0, "make test\n")
+    assert (done.returncode, done.stdout) == (0, STEPS)
     assert not (tmp_path / "log").exists()
 
 
 def test_the_code_of_the_tests_is_that_of_the_script(tmp_path: Path) -> None:
-    assert ci(tmp_path, chromium="", make="exit 3").returncode == 3
+    failing = 'echo "make $*"; [ "$1" != test ] || exit 3'
+    done = ci(tmp_path, chromium="", make=failing)
+    assert (done.returncode, done.stdout) == (3, STEPS)
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_packages_that_cannot_be_installed_end_the_script_after_the_browser(tmp_path: Path) -> None:
+    """The browser takes longer than the packages, which fail at once."""
+    waits = f'until [ -e {tmp_path}/failed ]; do :; done; echo "$*" >> "$LOG"'
+    done = ci(
+        tmp_path, apt_get=waits, sudo='[ "$1" = -n ] && shift; exec "$@"', make=f"touch {tmp_path}/failed; exit 2"
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len((tmp_path / "log").read_text().splitlines()) == 2
