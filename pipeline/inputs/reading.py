@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pipeline.errors import InputError, UnknownScheme
 from pipeline.redact import redact, redact_uri
-from pipeline.storage.faults import is_from_client
+from pipeline.storage.faults import http_status, is_from_client, problem_of_redirection, web_cause
 from pipeline.storage.retry import Backoff
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def read_input(key: str, uri: str, policy: ReadPolicy, function: Callable[[], T]
     try:
         return policy.backoff.run(f"reading {shown}", function)
     except FileNotFoundError as error:
-        raise InputError(f"{key}: {shown} does not exist; check the path") from error
+        raise InputError(f"{key}: {shown} {_refusal(web_cause(error))}") from error
     except PermissionError as error:
         raise InputError(f"{key}: {shown} may not be read; check its permissions or storage_options") from error
     except UnknownScheme as error:
@@ -43,3 +43,15 @@ def read_input(key: str, uri: str, policy: ReadPolicy, function: Callable[[], T]
         if not is_from_client(error):
             raise
         raise InputError(f"{key}: {shown}: {redact(str(error))}; check storage_options") from error
+
+
+def _refusal(error: Exception) -> str:
+    """What a store or a web server says of a file, in words."""
+    status = http_status(error)
+    if problem := problem_of_redirection(error):
+        return f"cannot be read: {problem}; check the address"
+    if status == 403:
+        return "may not be read; check its permissions or storage_options"
+    if status not in (None, 404):
+        return f"is refused by its server (HTTP {status}); check the address"
+    return "does not exist; check the path"

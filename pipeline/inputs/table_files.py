@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.redact import redact_uri
+from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, parent
 
 _GLOB_CHARACTERS = "*?["
@@ -28,15 +29,17 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
     `InputError`, with the config key `key`, if a folder or a glob holds no file; a single file that is missing raises
     what its store raises.
     """
+    check_no_listing(key, uri)
     filesystem, path = open_filesystem(uri, options)
     no_videos = " and no video" if key == "videos" else ""
-    if is_glob(filesystem, path):
+    is_web = scheme_of(uri).place is Place.WEB
+    if not is_web and is_glob(filesystem, path):
         root = before_wildcards(path)
         matches = filesystem.glob(path, detail=True)
         shown = [name for name in matches if not str(name).rpartition("/")[2].startswith(("_", "."))]
         found = [name for name in shown if matches[name]["type"] != "directory"]
         what = f"the glob matches no file{no_videos}"
-    elif filesystem.isdir(path):
+    elif not is_web and filesystem.isdir(path):
         root = str(path).rstrip("/")
         found = [name for name in filesystem.find(path) if is_table_file(str(name)[len(root) :])]
         what = f"the folder holds no *.parquet file{no_videos}"
@@ -49,6 +52,18 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
     if not files:
         raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path")
     return TableFiles(files, tuple(_without_partitions(parent(file), str(absolute(root))) for file in files))
+
+
+def check_no_listing(key: str, uri: str) -> None:
+    """Raise `InputError` for a folder or a glob on a web server: a page with links says nothing of what is there."""
+    if scheme_of(uri).place is not Place.WEB:
+        return
+    path = uri.partition("?")[0].partition("#")[0]
+    if path.endswith("/") or "*" in path:
+        raise InputError(
+            f"{key}: {redact_uri(uri)} is a folder or a glob, and web servers do not list what they have; name one "
+            "file, or write a table with a row for each address"
+        )
 
 
 def before_wildcards(path: str) -> str:

@@ -24,7 +24,7 @@ from pipeline.inputs.file_rules import DEFAULT_FILE_RULES, FileRules, written_be
 from pipeline.inputs.found_files import FileSorter, FoundFiles
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
-from pipeline.inputs.table_files import before_wildcards, is_glob, is_table_file
+from pipeline.inputs.table_files import before_wildcards, check_no_listing, is_glob, is_table_file
 from pipeline.redact import redact_uri
 from pipeline.storage.listing import Asked, ListedFile, can_list_after, list_folder, list_glob, look_at
 from pipeline.storage.schemes import Place, scheme_of
@@ -144,6 +144,7 @@ def find_videos(
     if split_tar_member(uri) is not None:  # a file or a folder of images in the archive
         return None if uri.endswith(".parquet") else _one_video(uri, rules)
     if scheme_of(uri).place is Place.WEB:
+        check_no_listing("videos", uri)
         return _one_video(uri, rules) if _is_video(_name_of(uri)) else None
     ask = partial(read_input, "videos", uri, policy or ReadPolicy())
     filesystem, path = ask(lambda: open_filesystem(uri, storage_options))

@@ -30,6 +30,17 @@ class AzureBlobStorage(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs ship
     def __init__(self, *arguments: Any, **options: Any) -> None:
         _check_account(options)
         super().__init__(*arguments, **options)
+        host = options.get("account_host") or f"{self.account_name}.blob.{_USUAL_CLOUD}"
+        has_account = self.connection_string is None and _ACCOUNT_HOST.fullmatch(host)
+        self._account_host = host.replace(".blob.", ".dfs.", 1) if has_account else ""
+
+    def unstrip_protocol(self, name: str) -> str:
+        """The URI of a path, with its account where no connection string says it: its reader may not know it."""
+        path = str(self._strip_protocol(name))
+        if not self._account_host:
+            return f"{self.protocol[0]}://{path}"
+        container, _, below = path.partition("/")
+        return f"{self.protocol[0]}://{container}@{self._account_host}/{below}"
 
     def do_connect(self) -> None:
         """Connect with the credentials at hand. Each request is then made once."""

@@ -11,7 +11,6 @@ import errno
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from itertools import product
 
 from pipeline.errors import StorageError
 from pipeline.redact import redact
@@ -149,6 +148,23 @@ def is_from_full_disk(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in full and not _is_from_ffmpeg(error)
 
 
+def web_cause(error: Exception) -> Exception:
+    """What a web server answered, where fsspec's client calls every error of it a `FileNotFoundError`; else `error`."""
+    cause = error.__cause__
+    if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
+        return error
+    says_more = isinstance(cause, ValueError) or http_status(cause) is not None or problem_of_redirection(cause)
+    return cause if says_more else error
+
+
+def problem_of_redirection(error: BaseException) -> str:
+    """What is wrong with a redirection that the web client has not followed, in words; empty for other errors."""
+    names = _class_names(error)
+    if "NonHttpUrlRedirectClientError" in names:  # to a file of this machine, for instance
+        return "the server redirects to something that is no web address"
+    return "the server redirects in a circle" if "TooManyRedirects" in names else ""
+
+
 def is_refused_create(error: BaseException) -> bool:
     """Whether `error` is the refusal of a create-only write. It surfaces as `FileExistsError` or as HTTP status 412."""
     return any(isinstance(link, FileExistsError) or http_status(link) == 412 for link in _chain(error))
@@ -161,8 +177,8 @@ def http_status(error: BaseException) -> int | None:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if isinstance(status, int):
             return status
-    for holder, name in product((error, response), ("status_code", "status", "code")):
-        status = getattr(holder, name, None)
+    for holder in (error, response):
+        status = next((getattr(holder, name) for name in ("status_code", "status", "code") if hasattr(holder, name)), 0)
         if isinstance(status, int) and 100 <= status < 600:
             return status
     return None

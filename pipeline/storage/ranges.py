@@ -16,6 +16,7 @@ from typing import Any
 import fsspec
 
 from pipeline.storage.schemes import is_web
+from pipeline.storage.web_files import WebFile
 
 Fetch = Callable[[int, int], bytes]
 
@@ -28,26 +29,18 @@ def remote_file(
     The size is `None` where the server does not say it, or sends the whole file for each range: it is to be downloaded.
     `info` is what the file system says of the file, for whoever has asked it already.
     """
-    num_bytes: int | None = (filesystem.info(path) if info is None else info).get("size")
-    if num_bytes and is_web(filesystem.protocol) and not _knows_ranges(filesystem, path, num_bytes):
-        num_bytes = None
+    if info is None:
+        info = filesystem.info(path)
+    if is_web(filesystem.protocol):
+        file = WebFile(filesystem, path, info)
+        return file.num_bytes(), file.fetch
+    num_bytes: int | None = info.get("size")
 
     def fetch(start: int, stop: int) -> bytes:
         data: bytes = filesystem.cat_file(path, start=start, end=stop)
         return data
 
     return num_bytes, fetch
-
-
-def _knows_ranges(filesystem: fsspec.AbstractFileSystem, path: str, num_bytes: int) -> bool:
-    """Whether a web server sends a range where it is asked for one: here the last byte."""
-    with filesystem.open(path, size=num_bytes, cache_type="none") as file:
-        file.seek(num_bytes - 1)
-        try:
-            file.read(1)
-        except ValueError:  # fsspec raises it where the server sends more than was asked for
-            return False
-    return True
 
 
 class BlockCache:

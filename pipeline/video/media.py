@@ -25,7 +25,7 @@ from pipeline.records import WorkItem
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.addresses import DEFAULT_RULES, AddressRules, RefusedAddress
 from pipeline.storage.checked import open_checked
-from pipeline.storage.faults import http_status, is_transient
+from pipeline.storage.faults import http_status, is_transient, problem_of_redirection, web_cause
 from pipeline.storage.file_versions import FileVersion, version_of, version_on_disk
 from pipeline.storage.parquet import Columns, PlainColumns, RowReader
 from pipeline.storage.ranges import BlockCache, Fetch, RangeFile, remote_file
@@ -252,8 +252,9 @@ def _fault_of_the_name(error: Exception) -> str | None:
     """What is wrong with the URI or its file, in words; `None` if the error is not the video's fault."""
     if isinstance(error, (MediaError, TableChanged)) or is_transient(error):
         return None
-    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, ValueError):
-        error = error.__cause__  # fsspec's web client raises FileNotFoundError for every error; the cause says more
+    error = web_cause(error)
+    if problem := problem_of_redirection(error):
+        return f"{problem}; check the uri"
     if isinstance(error, RefusedAddress):
         return str(error)
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
