@@ -48,7 +48,7 @@ def _check_notify(notify: str | None) -> str | None:
     address = urlsplit(notify)
     if not address.hostname:
         raise ValueError("notify= names no host: give an address as https://alerts.example.com/maskmill")
-    if address.scheme.lower() == "http" and address.hostname not in _LOOPBACK:
+    if notify.lower().startswith("http:") and address.hostname not in _LOOPBACK:
         raise ValueError(
             f"notify=http://{address.hostname}/…: the document would travel unencrypted; give an https:// address. "
             f"http:// is taken for this machine only ({', '.join(_LOOPBACK)})"
