@@ -120,10 +120,14 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
         say(f"{folder.storage}: is there already, whole: {what}")
         return ExitCode.DONE
     say(f"{folder.storage}: {chosen.format.name}, {what}, in {time.monotonic() - started:.1f} s")
+    for line in done.splits:
+        say(f"split {line}")
     for line in done.left_out:
         say(f"left out: {line}")
     for line in done.lost:
         say(f"lost: {line}")
+    if done.not_hashed:
+        say(f"without hashes of their frames: {done.not_hashed}")
     return ExitCode.DONE
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from pipeline import tables
 from pipeline.errors import ConfigError, UnusableStore
 from pipeline.formats.folder import VIDEOS, ExportFolder, PartFolder
-from pipeline.formats.losses import Losses
+from pipeline.formats.losses import Losses, NotHashed
 from pipeline.formats.manifest import manifest, video_record
 from pipeline.formats.plan import Plan, Task
 from pipeline.formats.planning import make_plan
@@ -54,7 +55,7 @@ class ExportJob:
         return {
             **self.format.options.model_dump(mode="json"),
             **self.selection.model_dump(mode="json"),
-            **self.content.model_dump(mode="json", exclude={"videos_root"}),
+            **self.content.model_dump(mode="json", exclude={"videos_root", "missing"}),
         }
 
 
@@ -82,13 +83,14 @@ class PartWriter:
     def work(self, task: Task) -> PartDone:
         """Write a part and mark it as written. Raises what the writer raises."""
         losses, counts = Losses(), {"videos": 0, "masks": 0, "frames": 0}
+        not_hashed = NotHashed()
         with PartFolder(self._job.folder, task.number) as out:
 
             def each() -> Iterator[ExportVideo]:
                 for video in self._source.videos(task.videos):
                     yield video
-                    if self._job.content.hash_frames:
-                        video.hash_frames()
+                    if self._job.content.hash_frames and (why := video.hash_frames()):
+                        not_hashed.add(video.video_id, why)
                     out.append(_RECORDS, video_record(video))
                     losses.merge(video.losses.as_document())
                     counts["videos"] += 1
@@ -98,7 +100,9 @@ class PartWriter:
             self._job.format.writer.write_part(each(), out)
             if counts["videos"] != len(task.videos):
                 raise AssertionError(f"{self._job.format.name} has written {counts['videos']} videos of a part")
-            out.finish({"lost": losses.as_document(), "counts": counts, "split": task.videos[0].split})
+            counts["tracks"] = sum(len(video.tracks) for video in task.videos)
+            said = {"lost": losses.as_document(), "not_hashed": not_hashed.as_document()}
+            out.finish({**said, "counts": counts, "split": task.videos[0].split})
         return PartDone(task.number, counts["videos"], counts["masks"])
 
     def close(self) -> None:
@@ -127,13 +131,18 @@ class OnePartWriter:
 
 
 class Exported(NamedTuple):
-    """What an export did; lines for people say what it left out and lost. `was_there`: it was whole before."""
+    """What an export did; lines for people say what it left out and lost. `was_there`: it was whole before.
+
+    `splits` are lines too, where there are several; `not_hashed` tells which videos have no hashes of their frames.
+    """
 
     num_videos: int
     num_tracks: int
     num_masks: int
+    splits: list[str]
     left_out: list[str]
     lost: list[str]
+    not_hashed: str
     was_there: bool
 
 
@@ -150,7 +159,7 @@ def export(
         StorageError: the store does not answer or is full; the same call goes on.
     """
     opened = tables.open(job.output, job.storage_options)
-    with make_plan(opened, job.selection, Spools(job.spool_dir)) as plan:
+    with make_plan(opened, job.selection, job.content, job.storage_options, Spools(job.spool_dir)) as plan:
         return _export(job, plan, part_masks, overwrite, lambda: writers(job, opened))
 
 
@@ -171,16 +180,26 @@ def _export(
     except UnusableStore as error:
         raise ConfigError(str(error).replace("output=", "to=", 1)) from error
     lost: list[str] = []
+    splits: list[str] = []
+    not_hashed = ""
     if not is_whole:
         _write_parts(plan, part_masks, job.folder, writers())
         written = job.folder.all_written()
-        lost = written.losses.lines()
+        lost, not_hashed = written.losses.lines(), written.not_hashed.line()
+        splits = [_split_line(split, written.splits.get(split, Counter())) for split in plan.splits]
         writer.finish(plan, job.folder)
         job.folder.write(VIDEOS, job.folder.chunks(_RECORDS))
         job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
     else:
         job.folder.clear()
-    return Exported(plan.num_videos, plan.num_tracks, plan.num_masks, plan.left_out.lines(), lost, is_whole)
+    left_out = plan.left_out.lines()
+    sizes = plan.num_videos, plan.num_tracks, plan.num_masks
+    return Exported(*sizes, splits if len(splits) > 1 else [], left_out, lost, not_hashed, is_whole)
+
+
+def _split_line(split: str, counts: Counter[str]) -> str:
+    sizes = ", ".join(counted(counts[f"{word}s"], word) for word in ("video", "track", "mask"))
+    return f"{split}: {sizes}"
 
 
 def _write_parts(plan: Plan, part_masks: int, folder: ExportFolder, writers: PartWriters) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from pipeline.errors import ConfigError, StorageError
-from pipeline.formats.losses import Losses
+from pipeline.formats.losses import Losses, NotHashed
 from pipeline.redact import redact
 from pipeline.storage.documents import check_version
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
@@ -53,15 +53,17 @@ class Written:
     def __init__(self) -> None:
         self.streams: dict[int, tuple[str, ...]] = {}
         self.losses = Losses()
+        self.not_hashed = NotHashed()
         self.counts: Counter[str] = Counter()
-        self.videos_by_split: Counter[str] = Counter()
+        self.splits: dict[str, Counter[str]] = {}
 
     def add(self, number: int, said: Mapping[str, Any]) -> None:
         """Take in what a part said at its end."""
         self.streams[number] = tuple(map(sys.intern, said["streams"]))
         self.losses.merge(said["lost"])
+        self.not_hashed.merge(said["not_hashed"])
         self.counts.update(said["counts"])
-        self.videos_by_split[said["split"]] += said["counts"]["videos"]
+        self.splits.setdefault(said["split"], Counter()).update(said["counts"])
 
 
 class ExportFolder:

@@ -81,5 +81,35 @@ class Losses:
         }
 
 
+class NotHashed:
+    """Videos whose first and last frame have no hash in the manifest, and why."""
+
+    def __init__(self) -> None:
+        self._num = 0
+        self._first: dict[str, str] = {}
+
+    def add(self, video_id: str, why: str, num: int = 1) -> None:
+        """Count one video, or `num` of which this is one."""
+        self._num += num
+        if len(self._first) < _NAMED:
+            self._first[video_id] = why
+
+    def merge(self, document: Mapping[str, Any]) -> None:
+        """Add what `as_document` gave of another one."""
+        for video_id, why in document["first"].items():
+            self.add(video_id, why, 0)
+        self._num += document["count"]
+
+    def as_document(self) -> dict[str, Any]:
+        """How many, and of the first ones why."""
+        return {"count": self._num, "first": self._first}
+
+    def line(self) -> str:
+        """A line for people; empty if there is none."""
+        for video_id, why in self._first.items():
+            return f"{counted(self._num, 'video')}, as {one_line(video_id)}: {one_line(why, 200)}"
+        return ""
+
+
 def _badness(mask: LostMask) -> tuple[Any, ...]:
     return (1.0 if mask.iou is None else mask.iou, mask.video_id, mask.frame_index, mask.object_id)

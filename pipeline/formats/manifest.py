@@ -62,9 +62,11 @@ def manifest(format_name: str, keys: Mapping[str, Any], plan: Plan, written: Wri
         "config_hashes": sorted(plan.config_hashes),
         "options": dict(keys),
         "counts": {**written.counts, "tracks": plan.num_tracks},
-        "splits": dict(written.videos_by_split),
+        "splits": {split: counts["videos"] for split, counts in written.splits.items()},
+        "split_counts": {split: dict(counts) for split, counts in written.splits.items()},
         "categories": plan.categories,
         "left_out": plan.left_out.reasons,
         "lost": written.losses.as_document(),
+        "not_hashed": written.not_hashed.as_document(),
         "videos": VIDEOS,
     }

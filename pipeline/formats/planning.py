@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,20 +15,30 @@ from pipeline.errors import ConfigError
 from pipeline.formats.job_rows import JobRows
 from pipeline.formats.left_out import LeftOut
 from pipeline.formats.plan import NO_CATEGORY, Plan
-from pipeline.formats.selection import Selection
+from pipeline.formats.selection import Content, Selection
 from pipeline.formats.table_spool import Spools
+from pipeline.notebook.file_places import are_there
 from pipeline.output.where import condition
+from pipeline.redact import redact_uri
+from pipeline.storage.uris import StorageOptions
 from pipeline.tables import JobTables
+from pipeline.text import counted, one_line
+
+_GONE = "videos whose file is gone"
+_NAMED = 20
 
 
 def make_plan(
     job: JobTables,
     selection: Selection,
+    content: Content | None = None,
+    storage_options: StorageOptions | None = None,
     spools: Spools | None = None,
 ) -> Plan:
     """What the selection means for the job as it stands now. The plan closes `spools`, where its rows wait.
 
-    Raises `ConfigError` for a video, a category or a column that there is not, and where nothing is selected.
+    Files of videos are looked for where `content` wants frames, with `storage_options`. Raises `ConfigError` for a
+    video, a category, a column or a file that there is not, and where nothing is selected.
     """
     spools = spools or Spools()
     try:
@@ -36,7 +47,15 @@ def make_plan(
         plan = Plan(selection.splits, LeftOut(), spools, _stride(job))
         categories: set[str] = set()
         for videos, tracks in JobRows(job, selection.videos, spools).chunks():
-            _add_selected(plan, videos, tracks, selection, categories)
+            videos, tracks = _selected(plan.left_out, videos, tracks, selection, categories)
+            if content is not None and content.frames != "none":
+                there = are_there(videos["uri"].to_pylist(), content.videos_root, storage_options)
+                videos = plan.left_out.keep(videos, pa.array(there, pa.bool_()), _GONE, _file_of)
+                tracks = tracks.filter(pc.is_in(tracks["video_id"], pc.unique(videos["video_id"])))
+            if videos.num_rows:
+                plan.add(videos, tracks)
+        if content is not None and content.missing == "fail":
+            _check_files(plan.left_out, content)
         _check_categories(selection.categories or (), categories)
         if not plan.num_videos:
             why = "; ".join(plan.left_out.lines()) or "the job has no videos yet"
@@ -47,16 +66,29 @@ def make_plan(
     return plan
 
 
-def _add_selected(plan: Plan, videos: pa.Table, tracks: pa.Table, selection: Selection, categories: set[str]) -> None:
-    """Add to the plan what is selected of some videos. `categories` gets those that their tracks have."""
-    left_out = plan.left_out
+def _file_of(row: Mapping[str, Any]) -> str:
+    place = redact_uri(row["uri"]) if row["uri"] else "its bytes were in the table of videos"
+    return f"video {row['video_id']!r}: {one_line(place, 200)}"
+
+
+def _check_files(left_out: LeftOut, content: Content) -> None:
+    if _GONE in left_out.reasons:
+        num = counted(left_out.reasons[_GONE]["count"], "video")
+        raise ConfigError(
+            f"frames={content.frames}: the files of {num} are gone: {left_out.named(_GONE, _NAMED)}. Where they were "
+            "moved, name their folder with videos_root=; missing=skip leaves them out, and frames=none reads no file"
+        )
+
+
+def _selected(
+    left_out: LeftOut, videos: pa.Table, tracks: pa.Table, selection: Selection, categories: set[str]
+) -> tuple[pa.Table, pa.Table]:
+    """What is selected of some videos and their tracks. `categories` gets those that the tracks have."""
     videos = left_out.keep(videos, pc.equal(videos["status"], "ok"), "videos that failed")
     tracks = tracks.filter(pc.is_in(tracks["video_id"], pc.unique(videos["video_id"])))
     tracks = _selected_tracks(tracks, selection, left_out, categories)
     has_tracks = pc.is_in(videos["video_id"], pc.unique(tracks["video_id"]))
-    videos = left_out.keep(videos, has_tracks, "videos without a selected track")
-    if videos.num_rows:
-        plan.add(videos, tracks)
+    return left_out.keep(videos, has_tracks, "videos without a selected track"), tracks
 
 
 def _stride(job: JobTables) -> int | None:

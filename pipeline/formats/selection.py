@@ -73,7 +73,12 @@ class Content(Group):
     hash_frames: bool = Field(
         default=False,
         description="true writes a hash of the first and last frame of each video into the manifest, for which its "
-        "file is read; frames=jpg and frames=png do so too.",
+        "file is opened; frames=jpg and frames=png do so too. Videos that cannot be read are told, and have none.",
+    )
+    missing: Literal["fail", "skip"] = Field(
+        default="fail",
+        description="What becomes of videos whose file is gone, with frames=jpg or frames=png: fail lists them and "
+        "writes nothing, skip leaves them out.",
     )
     overlap: Literal["score", "id", "refuse"] = Field(
         default="score",

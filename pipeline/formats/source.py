@@ -9,7 +9,7 @@ Legend: H, W pixels of the video as displayed; T labeled frames.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,10 @@ from pipeline.formats.overlap import UInt16Array, paint
 from pipeline.formats.plan import PlannedTrack, PlannedVideo
 from pipeline.formats.rows import COLUMNS, MaskRow, mask_rows
 from pipeline.formats.selection import Content
+from pipeline.notebook.file_places import are_there
 from pipeline.records import FramePosition
 from pipeline.storage.atomic_files import spool_errors
+from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions
 from pipeline.tables import JobTables
 
@@ -53,7 +55,7 @@ class ExportVideo:
         table: pa.Table,
         content: Content,
         min_area: int,
-        source: Callable[[PlannedVideo, str | None], SourceFile],
+        files: VideoFiles,
     ) -> None:
         self.planned = planned
         self.row = planned.row
@@ -68,7 +70,7 @@ class ExportVideo:
         self.losses = Losses()
         self._min_area = min_area
         self._table = table
-        self._source = source
+        self._files = files
         self._objects = np.asarray(table["object_id"], np.int64)
         self._frames = np.asarray(table["frame_index"], np.int64)
         self.frame_indexes: Int64Array
@@ -140,22 +142,36 @@ class ExportVideo:
         Raises `ConfigError` where it is gone.
         """
         with self._file_errors():
-            return self._source(self.planned, self.content.videos_root).image_names()
+            return self._files.of(self.row).image_names()
 
-    def hash_frames(self) -> None:
-        """Find the hashes of the first and the last frame, unless `images` has come across them."""
-        if self.frame_hashes is None:
-            ends = sorted({int(self.frame_indexes[0]), int(self.frame_indexes[-1])})
-            hashes = [hashlib.sha256(pixels.tobytes()).hexdigest() for _, pixels in self._images(ends)]
-            self.frame_hashes = hashes[0], hashes[-1]
+    def hash_frames(self) -> str:
+        """Find the hashes of the first and the last frame, unless `images` has come across them.
 
-    def _images(self, frame_indexes: Sequence[int]) -> Iterator[tuple[int, UInt8Array]]:
+        Returns why they cannot be found; an empty text where they are.
+        """
+        if self.frame_hashes is not None:
+            return ""
+        if why := self._files.why_not(self.row["uri"]):
+            return why
+        ends = sorted({int(self.frame_indexes[0]), int(self.frame_indexes[-1])})
+        try:
+            hashes = [hashlib.sha256(pixels.tobytes()).hexdigest() for _, pixels in self._images(ends, are_apart=True)]
+        except ConfigError as error:
+            return str(error.__cause__)
+        except StorageError as error:
+            self._files.has_failed = True
+            return str(error)
+        self.frame_hashes = hashes[0], hashes[-1]
+        return ""
+
+    def _images(self, frame_indexes: Sequence[int], *, are_apart: bool = False) -> Iterator[tuple[int, UInt8Array]]:
         wanted: dict[FramePosition, int] = {}
         for place in np.searchsorted(self.frame_indexes, frame_indexes).tolist():
             index, pts = int(self.frame_indexes[place]), float(self.pts[place])
             wanted[FramePosition(index, None) if np.isnan(pts) else FramePosition(None, pts)] = index
         with self._file_errors():
-            for position, pixels_HW3 in self._source(self.planned, self.content.videos_root).frames(list(wanted)):
+            file = self._files.of(self.row)
+            for position, pixels_HW3 in (file.frames_apart if are_apart else file.frames)(list(wanted)):
                 yield wanted[position], pixels_HW3
 
     @contextmanager
@@ -171,6 +187,32 @@ class ExportVideo:
     def _rows(self, start: int, end: int) -> Iterator[MaskRow]:
         for first in range(start, end, _BATCH_ROWS):
             yield from mask_rows(self._table.slice(first, min(_BATCH_ROWS, end - first)), self._min_area)
+
+
+class VideoFiles:
+    """The files of the videos, where they were or below `root`. `has_failed`: their store does not answer."""
+
+    def __init__(self, root: str | None, storage_options: StorageOptions | None) -> None:
+        self.has_failed = False
+        self._root = root
+        self._storage_options = storage_options
+
+    def of(self, row: Mapping[str, Any]) -> SourceFile:
+        """The file of a video by its row in `videos`."""
+        # Frames need torch, which takes 2 seconds; masks alone are there at once.
+        from pipeline.notebook.source_frames import SourceFile
+
+        return SourceFile(row, self._root, self._storage_options)
+
+    def why_not(self, uri: str | None) -> str:
+        """Why a video is not to be opened for its hashes alone; an empty text if it can be."""
+        if uri is None:
+            return "its bytes were in the table of videos"
+        if scheme_of(uri).place is Place.WEB and self._root is None:
+            return "it lies on a web server, which is not asked for hashes alone"
+        if self.has_failed:
+            return "the store of the videos has failed before"
+        return "" if all(are_there([uri], self._root, self._storage_options)) else "its file is gone"
 
 
 class MaskSource:
@@ -189,7 +231,7 @@ class MaskSource:
         bytes_in_memory: int = _BYTES_IN_MEMORY,
     ) -> None:
         self._job = job
-        self._storage_options = storage_options
+        self._files = VideoFiles(content.videos_root, storage_options)
         self._content = content
         self._min_area = min_area
         self._folder = folder
@@ -212,7 +254,7 @@ class MaskSource:
                         f"video {video.video_id!r} was labeled again or removed since the export began: run the "
                         "command again with overwrite=true"
                     )
-                yield ExportVideo(video, rows.slice(start, end - start), self._content, self._min_area, self._file)
+                yield ExportVideo(video, rows.slice(start, end - start), self._content, self._min_area, self._files)
 
     def _read(self, video_ids: Sequence[str], spool: _Spool) -> pa.Table:
         for _ in range(_READS):
@@ -227,12 +269,6 @@ class MaskSource:
             except FileNotFoundError:  # a compaction has replaced segments meanwhile
                 self._job.refresh()
         raise StorageError("segments vanish while they are read. Try again.")
-
-    def _file(self, planned: PlannedVideo, videos_root: str | None) -> SourceFile:
-        # Frames need torch, which takes 2 seconds; masks alone are there at once.
-        from pipeline.notebook.source_frames import SourceFile
-
-        return SourceFile(planned.row, videos_root, self._storage_options)
 
 
 class _Spool:

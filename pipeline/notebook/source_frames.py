@@ -6,24 +6,22 @@ from the start of the labeled range, which the tables do not tell, so that times
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from model import Media, MediaError
 from pipeline.arrays import UInt8Array
 from pipeline.errors import OtherFile, StorageError, describe
+from pipeline.notebook.file_places import places_of
 from pipeline.records import FramePosition, VideoSource, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.faults import http_status, is_from_storage
-from pipeline.storage.schemes import Place, scheme_of
-from pipeline.storage.uris import StorageOptions, is_local, local_path
+from pipeline.storage.uris import StorageOptions
 from pipeline.video.frames import VideoFrames
 from pipeline.video.media import open_media
+from pipeline.video.selection import FrameSelection
 
 _SAME_SECONDS = 1e-3
 
@@ -53,6 +51,34 @@ class SourceFile:
         with _told_by_the_store(), self._opened() as media:
             yield from self._frames_of(media, positions)
 
+    def frames_apart(self, positions: Sequence[FramePosition]) -> Iterator[tuple[FramePosition, UInt8Array]]:
+        """The same for a few frames far from each other: where they have times, those between are not decoded.
+
+        Raises like `frames`.
+        """
+        found = []
+        try:
+            with _told_by_the_store(), self._opened() as media:
+                found = [(position, self._frame_at(media, position)) for position in positions]
+        except MediaError:
+            pass  # a file that is gone, or cannot be entered in its middle
+        yield from found or self.frames(positions)
+
+    def _frame_at(self, media: Media, position: FramePosition) -> UInt8Array:
+        """The frame at a time, as the first one of a range. Raises `MediaError` where there is no such range."""
+        self._check_bytes(media)
+        seconds = position.pts_seconds
+        if seconds is None:
+            raise MediaError(f"{media.name}: its frames have no times")
+        with VideoFrames(media, FrameSelection(start_seconds=seconds)) as frames:
+            self._check_size(media, frames.size_hw)
+            self._check_length(media, frames.info.num_frames_claimed)
+            frame = next(frames.at([0]))
+            if abs((frames.position(0).pts_seconds or 0.0) - seconds) > _SAME_SECONDS:
+                raise self._other_times(media, position)
+            pixels_HW3: UInt8Array = frame.pixels_HW3.numpy()
+            return pixels_HW3
+
     def image_names(self) -> tuple[str, ...]:
         """The files of a folder of images, in the order of the frames; none for a video in one file.
 
@@ -64,7 +90,7 @@ class SourceFile:
     @contextmanager
     def _opened(self) -> Iterator[Media]:
         """The file, at the first place that has one. What goes wrong with that one is not passed over."""
-        places = self._places()
+        places = places_of(str(self.row["uri"]), self.root)
         failures: list[MediaError] = []
         with ExitStack() as held:
             for uri in places:
@@ -88,15 +114,6 @@ class SourceFile:
             f"video {self.row['video_id']!r} is not below videos_root={redact_uri(self.root)}: there is neither "
             f"{redact_uri(places[-1])} nor {redact_uri(places[0])}"
         )
-
-    def _places(self) -> list[str]:
-        """Where to look, the likeliest first: below `root` the end of the path, the longest end first."""
-        uri = str(self.row["uri"])
-        if self.root is None:
-            return [uri]
-        names = [part for part in PurePosixPath(_path_of(uri)).parts if part != "/"]
-        root = os.fspath(self.root).rstrip("/")
-        return [f"{root}/{'/'.join(names[start:])}" for start in range(len(names))]
 
     def _frames_of(
         self, media: Media, positions: Sequence[FramePosition]
@@ -160,15 +177,6 @@ def _told_by_the_store() -> Iterator[None]:
 
 def _order(position: FramePosition) -> float:
     return float(position.frame_index or 0) if position.pts_seconds is None else position.pts_seconds
-
-
-def _path_of(uri: str) -> str:
-    """The path in a URI. `%20` and `?` mean something in addresses of the web, and stand for themselves elsewhere."""
-    if is_local(uri):
-        return local_path(uri)
-    if scheme_of(uri).place is Place.WEB:
-        return unquote(urlsplit(uri).path)
-    return uri.partition("://")[2].partition("/")[2]
 
 
 def _may_lie_elsewhere(error: MediaError) -> bool:

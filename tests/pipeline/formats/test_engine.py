@@ -187,7 +187,7 @@ def test_an_export_that_was_refused_at_its_beginning_leaves_the_folder_to_anothe
             "nothing is left to export: videos that failed: 1 (video 'broken': no file)",
         ),
         (["format=coco", "splits.train=0.9"], "splits: the shares sum up to 0.9, and must to 1"),
-        (["format=coco", "frames=jpg"], "its bytes were in the table of videos, it has no file"),
+        (["format=coco", "frames=jpg"], "its bytes were in the table of videos; "),
         (["format=coco", "variant=gt"], "unknown key variant='gt'"),
         (["format=youtube_vis", "variant=truth"], "variant=truth: allowed are gt, results"),
         ([], "format= is missing"),

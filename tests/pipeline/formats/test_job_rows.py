@@ -70,7 +70,7 @@ def test_a_plan_on_disk_has_the_videos_and_numbers_of_one_in_memory(uri: str, tm
     )
     planned = {}
     for name, bytes_in_memory in {"memory": 1 << 20, "disk": 0}.items():
-        with make_plan(job, selection, Spools(str(tmp_path), bytes_in_memory)) as plan:
+        with make_plan(job, selection, spools=Spools(str(tmp_path), bytes_in_memory)) as plan:
             assert bool(list(tmp_path.iterdir())) == (name == "disk")
             by_split = [video for split in plan.splits for video in plan.each(split)]
             assert sorted(by_split, key=lambda video: video.number) == list(plan.each())

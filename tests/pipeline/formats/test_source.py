@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pipeline.formats.planning import make_plan
 from pipeline.formats.selection import Content, Selection, split_of
 from pipeline.formats.source import ExportVideo, MaskSource
 from pipeline.storage.job_storage import JobStorage
+from pipeline.text import counted
 from tests.pipeline.formats.conftest import FILMED, DrawnJob
 from tests.scale.exports import write_job as write_large_job
 from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
@@ -168,13 +170,51 @@ def test_the_manifest_tells_frames_by_time_and_by_hash(export_filmed: Export, fi
     assert (line["num_frames"], line["frame_step"]) == (len(FILMED.frames), FILMED.stride)
 
 
-def test_the_manifest_says_what_made_the_masks_what_is_left_out_and_where_it_went(export: Export) -> None:
+def test_videos_whose_file_is_gone_have_no_hash_and_with_frames_are_listed_or_left_out(
+    tmp_path: Path, filmed: DrawnJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = tables.open(filmed.uri).videos()["uri"][0].as_py()
+    videos = [replace(FILMED, video_id=name, uri=str(tmp_path / f"{name}.mp4")) for name in ("gone", "lost")]
+    videos += [replace(FILMED, video_id="here", uri=there), replace(FILMED, video_id="bytes")]
+    uri, _ = write_job(tmp_path, tuple(videos), broken=("broken",))
+    words = [f"output={uri}", "format=coco"]
+
+    assert door([*words, f"to={tmp_path / 'hashed'}", "hash_frames=true"]) == 0
+    assert "without hashes of their frames: 3 videos, as bytes: its bytes were in the table" in capsys.readouterr().out
+    lines = [json.loads(text) for text in (tmp_path / "hashed/manifest_videos.jsonl").read_text().splitlines()]
+    assert [line["video_id"] for line in lines if "first_frame_sha256" in line] == ["here"]
+    noted = json.loads((tmp_path / "hashed/manifest.json").read_text())["not_hashed"]
+    assert noted["count"] == 3
+    assert noted["first"].keys() == {"bytes", "gone", "lost"}
+
+    assert door([*words, f"to={tmp_path / 'all'}", "frames=jpg"]) == 2
+    message = capsys.readouterr().err
+    assert "frames=jpg: the files of 3 videos are gone: video 'bytes': its bytes were in the table of videos" in message
+    assert f"video 'gone': {tmp_path / 'gone.mp4'}; video 'lost': {tmp_path / 'lost.mp4'}. Where they were" in message
+    assert not (tmp_path / "all").exists()
+    assert door([*words, f"to={tmp_path / 'some'}", "frames=jpg", "missing=skip"]) == 0
+    assert {path.parent.name for path in (tmp_path / "some/images").rglob("*.jpg")} == {"here"}
+    assert (
+        json.loads((tmp_path / "some/manifest.json").read_text())["left_out"]["videos whose file is gone"]["count"] == 3
+    )
+    assert door([*words, f"to={tmp_path / 'chosen'}", "frames=jpg", "where=video_id == 'here'"]) == 0
+
+
+def test_the_manifest_says_what_made_the_masks_what_is_left_out_and_where_it_went(
+    export: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = json.loads((export("coco", "splits.train=0.5", "splits.val=0.5") / "manifest.json").read_text())
     assert manifest["weights"] == ["mini"]
     assert manifest["config_hashes"] == ["f"]
     assert manifest["categories"] == {"cat": 1, "dog": 2, "object": 3}
     assert manifest["counts"] == {"videos": 3, "tracks": 5, "masks": 26, "frames": 16}
     assert sum(manifest["splits"].values()) == 3
+    told = capsys.readouterr().out
+    for split, counts in manifest["split_counts"].items():
+        assert counts["videos"] == manifest["splits"][split]
+        assert f"split {split}: {counted(counts['videos'], 'video')}, {counted(counts['tracks'], 'track')}" in told
+    for name, count in manifest["counts"].items():
+        assert sum(counts[name] for counts in manifest["split_counts"].values()) == count
     assert manifest["left_out"] == {
         "videos that failed": {"count": 1, "first": ["video 'broken': no file"]},
         "tracks that failed": {"count": 1, "first": ["object 9 of video 'c': no such frame"]},

@@ -50,6 +50,29 @@ def test_frames_come_again_as_they_were_labeled(film: Film, tmp_path: Path) -> N
         assert [position for position, _ in found] == chosen
         for position, shown in found:
             np.testing.assert_array_equal(shown, pixels[position])
+    ends = [next(iter(pixels)), list(pixels)[-1]]
+    for (position, shown), wanted in zip(source.frames_apart(ends), ends, strict=True):
+        assert position == wanted
+        np.testing.assert_array_equal(shown, pixels[wanted])
+
+
+def test_of_frames_far_apart_those_between_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(drawn(Film(options=(("preset", "ultrafast"), ("g", "5")), times=tuple(range(200)))))
+    row = {"video_id": "a", "uri": str(path), "source_bytes": None, "height": None, "width": None}
+    source = SourceFile({**row, "num_frames_expected": None})
+    with open_media(item(path)) as media, VideoFrames(media) as frames:
+        times = [frames.position(frame.index) for frame in frames.forward(0)]
+    decoded = []
+    original = VideoFrames.close
+
+    def close(self: VideoFrames) -> None:
+        decoded.append(self.num_decoded)
+        original(self)
+
+    monkeypatch.setattr(VideoFrames, "close", close)
+    assert len(list(source.frames_apart([position_of(times[0]), position_of(times[-1])]))) == 2
+    assert sum(decoded) < 50
 
 
 def position_of(position: FramePosition) -> FramePosition:
