@@ -9,19 +9,21 @@ job.sql("select category, avg(predicted_iou) from masks group by category").df()
 for mask in job.video_masks("clip-1"):
     mask.object_id, mask.frame_index, mask.pixels_HW
 clip = job.video("clip-1")
+nights = tables.open(["s3://bucket/labels/2026-11-28", "s3://bucket/labels/2026-11-29"])  # as one
 clip.frame(37)  # a picture with masks and ids, which Jupyter shows
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import partial
+from functools import partial, reduce
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from operator import and_
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -38,14 +40,16 @@ from pipeline.commits.snapshot import JobState
 from pipeline.errors import NotInJob, StorageError
 from pipeline.notebook.job_card import JobFacts, job_card
 from pipeline.notebook.rows import Rows
+from pipeline.notebook.several_jobs import SameId, SeveralJobs
 from pipeline.notebook.sql import query_tables
 from pipeline.output.digest import read_digests
 from pipeline.output.kept_columns import with_kept_columns
-from pipeline.output.layout import JOB, segment_object
+from pipeline.output.layout import JOB, LOG, segment_object
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.output.segments import read_whole
 from pipeline.output.where import Condition, condition
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.matching import folders_with
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,14 +73,28 @@ class VideoMask:
     pixels_HW: npt.NDArray[np.bool_]
 
 
-def open(uri: str, storage_options: dict[str, Any] | None = None) -> JobTables:
-    """The tables of the job whose `output=` was `uri`, as its log stands now.
+@overload
+def open(uri: str, storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error") -> JobTables: ...
+@overload
+def open(
+    uri: list[str] | tuple[str, ...], storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error"
+) -> SeveralJobs: ...
+def open(
+    uri: str | list[str] | tuple[str, ...], storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error"
+) -> JobTables | SeveralJobs:
+    """The tables of the job whose `output=` was `uri`, as its log stands now; of a list of outputs, all of them as one.
+
+    A list may hold globs, as `["s3://bucket/labels/*"]`: folders that match and hold no job are left out. `same_id`
+    says what is done with a video that several outputs have (see `SeveralJobs`).
 
     Raises:
         FileNotFoundError: nothing was committed there.
         StorageError: the store does not answer, or denies access.
         NewerVersion: a newer version of this program has written there.
     """
+    if not isinstance(uri, str):
+        places = [place for given in uri for place in folders_with(given, LOG, storage_options)]
+        return SeveralJobs({place: open(place, storage_options) for place in dict.fromkeys(places)}, same_id)
     storage = JobStorage(uri, storage_options)
     state = CommitLog(storage, "reader").load()
     if state.next_entry == 0:
@@ -102,6 +120,10 @@ class JobTables:
         """Read the log as it stands now."""
         self.state = CommitLog(self._storage, "reader").load()
         self._ranges = None
+
+    def finished_ids(self) -> pa.Array:
+        """Ids of all finished videos, in no order."""
+        return self.state.finished.ids()
 
     def masks(
         self,
@@ -294,28 +316,36 @@ class JobTables:
         files = self._files(table, video_ids)
         return files if video_ids is None else files.filter(_is_one_of(video_ids))
 
-    def _files(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
-        """The segments that have rows of these videos, with what the log knows of each."""
+    def dataset(self, table: str, output: str) -> ds.Dataset:
+        """All rows of a table as an Arrow dataset of the files of now, with a column `output` that has this value."""
+        return self._files(table, None, {"output": output})
+
+    def _files(
+        self, table: str, video_ids: Collection[str] | None, constants: Mapping[str, str] | None = None
+    ) -> ds.Dataset:
+        """The segments that have rows of these videos, with what the log knows of each; `constants` are columns."""
         import pyarrow.dataset as ds  # it imports pandas, where there is one: a third of a second of each command
 
         filesystem, root = self._storage.arrow_filesystem()
         names = self._segments(table, video_ids)
+        constants = constants or {}
         paths = [f"{root}/{segment_object(table, name)}" for name in names]
         return ds.FileSystemDataset.from_paths(
             paths,
-            schema=TABLES[table],
+            schema=pa.schema([*TABLES[table], *(pa.field(name, pa.string()) for name in constants)]),
             format=ds.ParquetFileFormat(),
             filesystem=filesystem,
-            partitions=[self._known_of(name) for name in names] if video_ids is None else None,
+            partitions=[self._known_of(name, constants) for name in names] if video_ids is None else None,
         )
 
-    def _known_of(self, name: str) -> pc.Expression:
+    def _known_of(self, name: str, constants: Mapping[str, str]) -> pc.Expression:
         """What the log says of the rows of a segment: where a filter contradicts it, nothing of it is opened."""
         if self._ranges is None:
             self._ranges = id_ranges(self.state.finished)
         video_id = pc.field("video_id")
         first, last = self._ranges[name]
-        return video_id == first if first == last else (video_id >= first) & (video_id <= last)
+        known = video_id == first if first == last else (video_id >= first) & (video_id <= last)
+        return reduce(and_, (pc.field(name) == value for name, value in constants.items()), known)
 
     def _segments(self, table: str, video_ids: Collection[str] | None) -> list[str]:
         """Names of the segments with rows of `table`, of these videos."""

@@ -186,6 +186,12 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             self._num_gone += 1
             self.num_by_status[_STATUS_LIST[self._columns.statuses[row]]] -= 1
 
+    def ids(self) -> pa.Array:
+        """All ids, in no order."""
+        columns = self._columns
+        kept = columns.ids.filter(pa.array(~self._is_gone)) if self._num_gone else columns.ids
+        return pa.concat_arrays([kept, pa.array(self._packed.keys(), kept.type)]) if self._packed else kept
+
     def look_up(self, ids: pa.Array) -> Known:
         """What is known of `N` videos, for those who ask for many at a time."""
         rows, columns = self._found(ids), self._columns

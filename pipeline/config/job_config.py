@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.config.columns_config import BoxFormat, ColumnsConfig
+from pipeline.config.dates import with_dates
 from pipeline.config.fields import AsTyped, Group, Unit
 from pipeline.config.input_config import InputConfig
 from pipeline.config.kinds import (
@@ -251,6 +252,15 @@ class JobConfig(Group):
     output: OptionalPlace = Field(
         default=None, description="The folder or URI of the job, where its tables and its log lie."
     )
+    date: str = Field(
+        default="today",
+        description="What {date} means in videos, prompts, corrections, output and log_file: today, yesterday, or a "
+        "date as 2026-11-29, for a night that fell out.",
+    )
+    time_zone: str | None = Field(
+        default=None,
+        description="The time zone of date, as UTC or Europe/Berlin. null is that of the driver's machine.",
+    )
     box_format: BoxFormat | None = Field(
         default=None,
         description="The form of the boxes: two corners, corner and size (COCO), or center and size (YOLO); in pixels, "
@@ -365,6 +375,9 @@ class JobConfig(Group):
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
+_DATED_PLACES = ("videos", "prompts", "corrections", "output", "log_file")
+
+
 def from_hydra(config: DictConfig) -> JobConfig:
     """The typed config of what Hydra composed. Raises `ConfigError` for the first key that is wrong."""
     try:
@@ -373,7 +386,8 @@ def from_hydra(config: DictConfig) -> JobConfig:
         raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
     job = checked(JobConfig, plain)
     check(job)
-    return job
+    places = {key: getattr(job, key) for key in _DATED_PLACES}
+    return job.model_copy(update=with_dates(places, job.date, job.time_zone))
 
 
 def check(job: JobConfig) -> None:

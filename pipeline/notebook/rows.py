@@ -175,7 +175,8 @@ class Rows:
             of_bytes += sum(_num_bytes(fragment, group.id, None) for group in fragment.row_groups)
             if fragment.path not in left:
                 continue
-            kept = fragment.subset(self._condition).row_groups if self._condition is not None else fragment.row_groups
+            everything = self._condition is None
+            kept = (fragment if everything else fragment.subset(self._condition, dataset.schema)).row_groups
             num_files += bool(kept)
             num_groups += len(kept)
             num_bytes += sum(_num_bytes(fragment, group.id, wanted) for group in kept)

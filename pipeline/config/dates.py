@@ -1,0 +1,49 @@
+"""`{date}` in the places of a job: the date of the run, so that each night has a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pipeline.errors import ConfigError
+
+PLACEHOLDER = "{date}"
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def with_dates(
+    places: dict[str, Any], given: str, time_zone: str | None, now: Callable[[], datetime] = _now
+) -> dict[str, Any]:
+    """Those of these values, texts or tuples of texts, that hold `{date}`, with the date that `given` means.
+
+    `now` is a clock that tells its time zone; the date is that of `time_zone`, or of this machine. Raises `ConfigError`
+    for what is no date and no time zone.
+    """
+    named = {key: value for key, value in places.items() if PLACEHOLDER in str(value)}
+    if not named:
+        return {}
+    told = _date(given, time_zone, now).isoformat()
+
+    def dated(value: str) -> str:
+        return value.replace(PLACEHOLDER, told)
+
+    return {key: dated(value) if isinstance(value, str) else tuple(map(dated, value)) for key, value in named.items()}
+
+
+def _date(given: str, time_zone: str | None, now: Callable[[], datetime]) -> date:
+    if given not in _DAYS_AGO:
+        try:
+            return date.fromisoformat(given)
+        except ValueError as error:
+            raise ConfigError(f"date={given}: give today, yesterday or a date as 2026-11-29") from error
+    try:
+        here = now().astimezone(None if time_zone is None else ZoneInfo(time_zone))
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigError(f"time_zone={time_zone}: no such time zone; give one as UTC or Europe/Berlin") from error
+    return here.date() - timedelta(days=_DAYS_AGO[given])
