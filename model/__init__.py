@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from model.pixels.transfers import Download, FrameBuffers, download
     from model.pixels.transforms import resize_frame, upsample_logits
     from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, warnings_naming
+    from model.proposals.everything import segment_everything
+    from model.proposals.found import FoundMask
+    from model.proposals.options import Everything, everything
     from model.tracking.frames import ArrayFrames, Frame, FrameSource
     from model.tracking.session import VideoSession
     from model.tracking.state import FrameResult, Step
@@ -74,6 +77,8 @@ _HOMES = {
     "CudaGraphs": "network.compiled",
     "Display": "media.raw_frames",
     "Download": "pixels.transfers",
+    "Everything": "proposals.options",
+    "FoundMask": "proposals.found",
     "Frame": "tracking.frames",
     "FrameBuffers": "pixels.transfers",
     "FrameResult": "tracking.state",
@@ -119,6 +124,7 @@ _HOMES = {
     "device_type": "network.kernels",
     "download": "pixels.transfers",
     "emulates_bfloat16": "network.processor",
+    "everything": "proposals.options",
     "frames_per_batch": "network.kernels",
     "image_names": "media.file_names",
     "is_hub_id": "weights.hub",
@@ -127,6 +133,7 @@ _HOMES = {
     "names_of_kernels": "network.kernels",
     "open_reader": "media.readers",
     "resize_frame": "pixels.transforms",
+    "segment_everything": "proposals.everything",
     "upsample_logits": "pixels.transforms",
     "warm_up": "network.compiled",
     "warnings_naming": "prompts",
@@ -141,6 +148,8 @@ __all__ = [
     "CudaGraphs",
     "Display",
     "Download",
+    "Everything",
+    "FoundMask",
     "Frame",
     "FrameBuffers",
     "FrameResult",
@@ -186,6 +195,7 @@ __all__ = [
     "device_type",
     "download",
     "emulates_bfloat16",
+    "everything",
     "frames_per_batch",
     "image_names",
     "is_hub_id",
@@ -194,6 +204,7 @@ __all__ = [
     "names_of_kernels",
     "open_reader",
     "resize_frame",
+    "segment_everything",
     "upsample_logits",
     "warm_up",
     "warnings_naming",

@@ -80,8 +80,14 @@ class TwoWayBlock(nn.Module):
         )
 
     def forward(
-        self, tokens_BPC: Tensor, image_BLC: Tensor, token_position: Tensor, products: BlockProducts
+        self,
+        tokens_BPC: Tensor,
+        image_BLC: Tensor,
+        token_position: Tensor,
+        products: BlockProducts,
+        projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        """`projected` is `products.image(image_BLC)` where it is known already."""
         own, to_image, to_tokens = self.attentions()
         if self.is_first:
             tokens = own(*products.tokens(tokens_BPC).chunk(3, dim=-1))
@@ -89,7 +95,8 @@ class TwoWayBlock(nn.Module):
             q, k = products.tokens(tokens_BPC + token_position).chunk(2, dim=-1)
             tokens = tokens_BPC + own(q, k, own.v_proj(tokens_BPC))
         tokens = self.layer_norm1(tokens)
-        image_k, image_q, image_v = products.image(image_BLC).chunk(3, dim=-1)
+        projected = products.image(image_BLC) if projected is None else projected
+        image_k, image_q, image_v = projected.chunk(3, dim=-1)
         tokens = tokens + to_image(to_image.q_proj(tokens + token_position), image_k, image_v)
         tokens = self.layer_norm2(tokens)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
@@ -115,12 +122,17 @@ class TwoWayTransformer(nn.Module):
         return blocks, ImageProduct.of(image_position_LC, (last.k_proj,), (last.v_proj,))
 
     def forward(
-        self, tokens_BPC: Tensor, image_BLC: Tensor, products: tuple[list[BlockProducts], ImageProduct]
+        self,
+        tokens_BPC: Tensor,
+        image_BLC: Tensor,
+        products: tuple[list[BlockProducts], ImageProduct],
+        projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
+        """`projected` is what the first block makes of the image alone, where it is known already."""
         blocks, last_image = products
         tokens, image = tokens_BPC, image_BLC
-        for layer, block in zip(self.layers, blocks, strict=True):
-            tokens, image = layer(tokens, image, tokens_BPC, block)
+        for index, (layer, block) in enumerate(zip(self.layers, blocks, strict=True)):
+            tokens, image = layer(tokens, image, tokens_BPC, block, projected if index == 0 else None)
         last = self.final_attn_token_to_image
         looked = last(last.q_proj(tokens + tokens_BPC), *last_image(image).chunk(2, dim=-1))
         return self.layer_norm_final_attn(tokens + looked), image
@@ -161,6 +173,26 @@ class DecoderProducts(NamedTuple):
     own_tokens: Tensor
     transformer: tuple[list[BlockProducts], ImageProduct]
     heads: Heads
+
+
+class Attended(NamedTuple):
+    """What prompts and image made of each other, before the masks: image `[B, C, H, W]`, tokens, kernels, numbers."""
+
+    image_BCHW: Tensor
+    tokens_BPC: Tensor
+    kernels_KBC: Tensor
+    predicted_ious_BK: Tensor
+    object_scores_B: Tensor
+
+    def objects(self, index: Tensor) -> Attended:
+        """The part of some objects."""
+        return Attended(
+            self.image_BCHW[index],
+            self.tokens_BPC[index],
+            self.kernels_KBC[:, index],
+            self.predicted_ious_BK[index],
+            self.object_scores_B[index],
+        )
 
 
 @dataclass(frozen=True)
@@ -254,22 +286,45 @@ class MaskDecoder(nn.Module):
         products: DecoderProducts,
     ) -> Candidates:
         """All masks of stride 4. `products` are those of `self.products`."""
+        attended = self.attend(image_BCHW, prompt_tokens_BPC, products)
+        logits = self.masks(attended, stride8_BCHW, stride4_BCHW)
+        return Candidates(
+            logits, attended.predicted_ious_BK, attended.object_scores_B, attended.tokens_BPC[:, 2 : 2 + NUM_CANDIDATES]
+        )
+
+    def attend(
+        self,
+        image_BCHW: Tensor,
+        prompt_tokens_BPC: Tensor,
+        products: DecoderProducts,
+        projected: Tensor | None = None,
+    ) -> Attended:
+        """What prompts and image make of each other: all but the masks, which cost about as much again.
+
+        `projected` is that of `project` for the same image, or for one image that all objects see.
+        """
         own = products.own_tokens
         tokens = torch.cat((own.expand(len(prompt_tokens_BPC), -1, -1), prompt_tokens_BPC), dim=1)
         image_BLC = image_BCHW.flatten(2).transpose(1, 2)
-        tokens, image_BLC = self.transformer(tokens, image_BLC, products.transformer)
+        if projected is not None:
+            projected = projected.expand(len(tokens), -1, -1)
+        tokens, image_BLC = self.transformer(tokens, image_BLC, products.transformer, projected)
         found_EBC = products.heads(tokens[:, : len(own)].transpose(0, 1))
-
+        numbers_EBK = found_EBC[:2, :, :NUM_CANDIDATES].to(wide(tokens.dtype))
         image = image_BLC.transpose(1, 2).unflatten(2, image_BCHW.shape[2:])
-        x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(image) + stride8_BCHW))
+        return Attended(image, tokens, found_EBC[2:], numbers_EBK[1].sigmoid(), numbers_EBK[0, :, :1].flatten())
+
+    def project(self, image_BCHW: Tensor, products: DecoderProducts) -> Tensor:
+        """What the first block makes of an image alone, `[B, L, …]`: equal for all prompts on it."""
+        return products.transformer[0][0].image(image_BCHW.flatten(2).transpose(1, 2))
+
+    def masks(self, attended: Attended, stride8_BCHW: Tensor, stride4_BCHW: Tensor) -> Tensor:
+        """Logits of all candidates at stride 4, `[B, K, H, W]`."""
+        x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(attended.image_BCHW) + stride8_BCHW))
         x = F.gelu(self.upscale_conv2(x) + stride4_BCHW)
-        kernels_BKC = found_EBC[2:, :, : x.shape[1]].transpose(0, 1)
-        dtype = wide(tokens.dtype)
-        logits_BKHW = (kernels_BKC @ x.flatten(2)).unflatten(2, x.shape[2:]).to(dtype)
-        numbers_EBK = found_EBC[:2, :, :NUM_CANDIDATES].to(dtype)
-        return Candidates(
-            logits_BKHW, numbers_EBK[1].sigmoid(), numbers_EBK[0, :, :1].flatten(), tokens[:, 2 : len(own)]
-        )
+        kernels_BKC = attended.kernels_KBC[:, :, : x.shape[1]].transpose(0, 1)
+        logits: Tensor = (kernels_BKC @ x.flatten(2)).unflatten(2, x.shape[2:]).to(attended.predicted_ious_BK.dtype)
+        return logits
 
 
 def chosen(found: Candidates, multimask: bool) -> DecodedMasks:

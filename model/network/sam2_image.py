@@ -17,7 +17,7 @@ from model.network.features import Clicks
 from model.network.image_encoder import ImageEncoder
 from model.network.kernels import device_type, memory_tokens_per_batch, objects_per_batch, with_our_kernels
 from model.network.layers import Constants, Product, wide
-from model.network.mask_decoder import Candidates, DecoderProducts, MaskDecoder
+from model.network.mask_decoder import Attended, Candidates, DecoderProducts, MaskDecoder
 from model.network.prompt_encoder import PromptEncoder
 from model.network.regions import Regions
 from model.pixels.transforms import channel_levels
@@ -32,6 +32,15 @@ class MapConstants(NamedTuple):
     position: Tensor
     stride4: Product
     stride8: Product
+
+
+class StillImage(NamedTuple):
+    """What one image gives the mask decoder, `[1, C, …]`, and what its first block makes of it, for any prompt."""
+
+    stride4: Tensor
+    stride8: Tensor
+    stride16: Tensor
+    projected: Tensor
 
 
 class Sam2Image(nn.Module):
@@ -110,6 +119,28 @@ class Sam2Image(nn.Module):
         image = stride16.expand(num_objects, -1, -1, -1) + self.prompt_encoder.embed_masks(prior)
         with with_our_kernels(self.device):
             return self.mask_decoder.candidates(image, tokens, stride8, stride4, self._decoder_products())
+
+    @torch.inference_mode()
+    def prepare_still(self, maps: ImageMaps) -> StillImage:
+        """One image made ready for many prompts (`model.proposals`); `maps` as for `segment_still`, N = 1."""
+        stride4, stride8, stride16 = maps
+        image = stride16 + self.prompt_encoder.embed_masks(None)
+        with with_our_kernels(self.device):
+            return StillImage(stride4, stride8, image, self.mask_decoder.project(image, self._decoder_products()))
+
+    @torch.inference_mode()
+    def attend_still(self, image: StillImage, clicks: Clicks) -> Attended:
+        """What B objects with clicks and one image make of each other, without their masks."""
+        tokens = self._prompt_tokens(clicks, len(clicks.points_BP2))
+        whole = image.stride16.expand(len(tokens), -1, -1, -1)
+        with with_our_kernels(self.device):
+            return self.mask_decoder.attend(whole, tokens, self._decoder_products(), image.projected)
+
+    @torch.inference_mode()
+    def masks_still(self, image: StillImage, attended: Attended) -> Tensor:
+        """Logits of all candidates of these objects, float `[B, K, S/4, S/4]`, the single one first."""
+        with with_our_kernels(self.device):
+            return self.mask_decoder.masks(attended, image.stride8, image.stride4)
 
     def _maps(self, constants: MapConstants, pixels_N3SS: Tensor) -> ImageMaps:
         stages, stride16 = self.vision_encoder(pixels_N3SS, constants.position)
