@@ -36,12 +36,15 @@ _LINK = re.compile(
     r"(?P<query>.+)?",
     re.IGNORECASE | re.DOTALL,
 )
-# A signed query may be quoted without its scheme, for instance in a message of an HTTP client.
+# A signed query may be quoted without its scheme, for instance in a message of an HTTP client. So may parts of Azure's
+# connection strings, which end with a semicolon and whose shared access signature is a query.
 _SIGNED = re.compile(
     r"(?P<name>X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|AWSAccessKeyId|Signature|"
-    r"sig|access_token)=[^&\s'\"<>]+",
+    r"sig|access_token|AccountKey|SharedAccessSignature)=[^&;\s'\"<>]+",
     re.IGNORECASE,
 )
+# The head of a request that carries credentials: OAuth's, and those of a storage account.
+_AUTHORIZED = re.compile(r"(?P<name>\b(?:Bearer|Basic|SharedKey(?:Lite)?)) +[A-Za-z0-9+/=._~:\-]{8,}")
 
 
 @overload
@@ -58,7 +61,8 @@ def redact(value: str | Mapping[str, Any]) -> str | dict[str, Any]:
     that is known to be one URI goes through `redact_uri`, which hides more.
     """
     if isinstance(value, str):
-        return _SIGNED.sub(rf"\g<name>={HIDDEN}", _URL.sub(_redact_url, value))
+        signed = _SIGNED.sub(rf"\g<name>={HIDDEN}", _URL.sub(_redact_url, value))
+        return _AUTHORIZED.sub(rf"\g<name> {HIDDEN}", signed)
     return {name: HIDDEN if _is_secret(name, item) else _redact_any(item) for name, item in value.items()}
 
 

@@ -96,7 +96,7 @@ class JobStorage:
             self.create(path, b"first")
             now = self.modified(path)
             if not self.single_driver and not self._refuses_second(path):
-                raise self._unsafe("the server ignores If-None-Match")
+                raise self._unsafe("the server ignores the condition of create-only writes")
         finally:
             with contextlib.suppress(StorageError):
                 self.delete([path])

@@ -34,6 +34,12 @@ class Client:
     libraries: tuple[str, ...] = ()
     file_system: str = ""
 
+    def how_to_install(self) -> str:
+        """What to do where it is missing, in words; empty if nothing is."""
+        if not self.install or " " in self.install:
+            return self.install and f"install {self.install}"
+        return f'pip install "{self.install}"'
+
 
 @dataclass(frozen=True)
 class Scheme:

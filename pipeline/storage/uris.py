@@ -76,12 +76,9 @@ def open_filesystem(
     try:
         filesystem, path = _open(uri, options)
     except (ImportError, TypeError, ValueError) as error:  # TypeError: an option is missing
-        is_missing = isinstance(error, ImportError) or scheme_name(uri) not in fsspec.available_protocols()
-        remedy = (
-            f"install {scheme.client.install}"
-            if scheme.client.install and is_missing
-            else "check the URI and storage_options"
-        )
+        remedy = "check the URI and storage_options"
+        if isinstance(error, ImportError) or scheme_name(uri) not in fsspec.available_protocols():
+            remedy = scheme.client.how_to_install() or remedy
         raise UnknownScheme(f"{scheme_name(uri)}:// cannot be opened ({error}): {remedy}") from error
     if hasattr(filesystem, "retries"):
         filesystem.retries = 1

@@ -23,6 +23,7 @@ class Fault(Enum):
     ERROR_503 = "503 SlowDown"
     ERROR_412 = "412 PreconditionFailed"
     ERROR_429 = "429 TooManyRequests"
+    ERROR_403 = "403 AuthenticationFailed"
     ERROR_401 = "401 ExpiredToken"
     SLOW = "slow"
 
@@ -91,7 +92,7 @@ def proxy_to(port: int) -> Iterator[Proxy]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     proxy.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield proxy
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import tables
 from pipeline.commits.log import CommitLog
-from pipeline.errors import AlreadyExists, LostOwnership, StorageError
+from pipeline.errors import AlreadyExists, LostOwnership, StorageError, UnusableStore
 from pipeline.storage.file_versions import version_of
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
@@ -94,6 +94,50 @@ def test_a_create_that_is_answered_with_412_is_compared(through: JobStorage, pro
     through.create("_log/0.json", b"mine")
     with pytest.raises(AlreadyExists):
         through.create("_log/0.json", b"theirs")
+
+
+def test_a_server_of_google_that_ignores_the_condition_is_refused(gcs_server: GcsServer) -> None:
+    with proxy_to(gcs_server.port) as careless:
+        careless.rewrite = lambda path: path.replace("ifGenerationMatch=0", "")
+        place, options = f"{gcs_server.new_folder()}/job", gcs_server.options(careless.port)
+        with pytest.raises(UnusableStore, match=r"ignores the condition of create-only writes.*single_driver=true"):
+            JobStorage(place, options, backoff=QUICK).probe()
+        JobStorage(place, options, single_driver=True, backoff=QUICK).probe()
+
+
+@pytest.mark.parametrize("scheme", ["gs", "gcs", "az", "abfs", "abfss"])
+def test_a_store_has_one_content_by_each_of_its_schemes(
+    gcs_server: GcsServer, azure_server: AzureServer, scheme: str
+) -> None:
+    server = gcs_server if scheme in gcs_server.schemes else azure_server
+    storage = JobStorage(server.new_folder(scheme), server.options(), backoff=QUICK)
+    storage.probe()
+    storage.create("a", b"1")
+    usual = JobStorage(storage.uri.replace(f"{scheme}://", f"{server.schemes[0]}://"), server.options(), backoff=QUICK)
+    assert usual.read("a") == b"1"
+
+
+def test_what_is_missing_is_said_at_once(cloud: Cloud) -> None:
+    scheme = cloud.schemes[0]
+    nowhere = JobStorage(f"{scheme}://no-such-place-here/job", cloud.options(), backoff=QUICK)
+    with pytest.raises(StorageError, match=rf"create {scheme}://no-such-place-here.*was refused") as caught:
+        nowhere.probe()
+    assert not caught.value.transient
+    assert str(caught.value).count("\n") == 0
+    with pytest.raises(FileNotFoundError):
+        JobStorage(f"{cloud.new_folder()}/job", cloud.options(), backoff=QUICK).read("a")
+
+
+def test_a_signature_that_azure_refuses_is_in_no_message(azure_server: AzureServer) -> None:
+    parts = [part for part in azure_server.options()["connection_string"].split(";") if "Key=" not in part]
+    text = ";".join([*parts, "SharedAccessSignature=sv=2025-05-05&se=2020-01-01&sp=rw&sig=hunter2"])
+    with proxy_to(azure_server.port) as proxy:
+        text = text.replace(str(azure_server.port), str(proxy.port))
+        proxy.rules.append(Rule(Fault.ERROR_403, times=9))
+        with pytest.raises(StorageError, match="was refused") as caught:
+            JobStorage(azure_server.new_folder(), {"connection_string": text}, backoff=QUICK).replace("a", b"1")
+        assert any("sig=hunter2" in path for _, path in proxy.requests)
+    assert "hunter2" not in f"{caught.value} {caught.value!r}"
 
 
 def test_listings_of_several_pages_are_whole(through: JobStorage, proxy: Proxy, cloud: Cloud) -> None:

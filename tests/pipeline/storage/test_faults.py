@@ -9,14 +9,33 @@ from types import SimpleNamespace
 import aiohttp
 import av
 import botocore.exceptions
+import google.auth.exceptions
 import pytest
+import requests
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    IncompleteReadError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from fsspec.exceptions import FSTimeoutError
+from gcsfs.retry import HttpError
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from s3fs.errors import translate_boto_error
 
 from pipeline.errors import StorageError
 from pipeline.storage import retry
-from pipeline.storage.faults import http_status, is_from_full_disk, is_refused_create, is_transient, transient_cause
+from pipeline.storage.faults import (
+    asked_pause,
+    has_expired,
+    http_status,
+    is_from_full_disk,
+    is_refused_create,
+    is_transient,
+    said,
+    transient_cause,
+)
 from pipeline.storage.retry import Backoff
 
 
@@ -24,6 +43,21 @@ def s3_error(code: str, status: int, message: str = "") -> BaseException:
     """What s3fs raises for an answer of the server."""
     answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return translate_boto_error(botocore.exceptions.ClientError(answer, "PutObject"))
+
+
+def gcs_error(status: int, message: str = "") -> BaseException:
+    """What our file system of Google Cloud Storage raises."""
+    return HttpError({"code": status, "message": message})
+
+
+def azure_error(code: str, status: int, message: str = "") -> BaseException:
+    """What the client of Azure raises for an answer of the server."""
+    response = SimpleNamespace(
+        status_code=status, reason="", headers={"x-ms-error-code": code}, content_type="text/plain", text=lambda: ""
+    )
+    error = HttpResponseError(message, response=response)  # type: ignore[arg-type]
+    error.error_code = code  # type: ignore[attr-defined]  # as `azure.storage.blob` sets it
+    return error
 
 
 def answer(status: int) -> SimpleNamespace:
@@ -70,6 +104,20 @@ def ffmpeg_error(code: int) -> av.FFmpegError:
         StorageError("given up for now"),
         *(HfHubHTTPError(f"{status}", response=answer(status)) for status in (429, 500, 503)),
         RequestsError(503),
+        *(gcs_error(status) for status in (408, 429, 500, 502, 503, 504)),
+        gcs_error(401, "Invalid Credentials"),
+        gcs_error(403, "The project exceeded the rate limit for creating and deleting buckets."),
+        requests.exceptions.ProxyError(),  # gcsfs makes one of 502
+        google.auth.exceptions.TransportError("no answer of the metadata server"),
+        azure_error("ServerBusy", 503, "Egress is over the account limit."),
+        azure_error("OperationTimedOut", 500),
+        azure_error("TooManyRequests", 429),
+        azure_error("ContainerBeingDeleted", 409),
+        azure_error("InvalidAuthenticationInfo", 401, "Lifetime validation failed. The token is expired."),
+        azure_error("AuthenticationFailed", 403, "Signature not valid in the specified time frame"),
+        ServiceRequestError("Cannot connect to host ours.blob.core.windows.net:443"),
+        ServiceResponseError("Connection timeout to host"),
+        IncompleteReadError("short"),
         ftplib.error_temp("421 Service not available, closing control connection"),
         # A disk that is failing, or a file system in user space whose process is gone.
         *(OSError(code, "/mnt/a.mp4") for code in (errno.EIO, errno.ENOTCONN, errno.ENODEV, errno.ENXIO)),
@@ -95,6 +143,16 @@ def test_these_pass_by_themselves(error: BaseException) -> None:
         StorageError("refused", transient=False),
         HfHubHTTPError("404", response=answer(404)),
         RequestsError(403),
+        gcs_error(403, "maskmill@project does not have storage.objects.create access"),
+        gcs_error(401, "Anonymous caller does not have storage.objects.get access to the object."),
+        google.auth.exceptions.DefaultCredentialsError("no credentials"),
+        azure_error("AuthorizationFailure", 403, "This request is not authorized to perform this operation."),
+        azure_error("AuthenticationFailed", 403, "Server failed to authenticate the request."),
+        azure_error("NoAuthenticationInformation", 401),
+        azure_error("PublicAccessNotPermitted", 409),
+        azure_error("BlobArchived", 409, "This operation is not permitted on an archived blob."),
+        azure_error("ContainerNotFound", 404),
+        ClientAuthenticationError("DefaultAzureCredential failed to retrieve a token from the included credentials."),
         ftplib.error_perm("550 No such file"),
     ],
     ids=repr,
@@ -133,6 +191,57 @@ def test_a_refused_create_is_known_in_each_shape() -> None:
     assert not is_refused_create(s3_error("ConditionalRequestConflict", 409))
     assert not is_refused_create(OSError(errno.EINVAL, "invalid"))
     assert http_status(s3_error("PreconditionFailed", 412).__cause__ or OSError()) == 412
+
+
+def test_a_refused_create_of_azure_is_an_answer_and_no_conflict_that_passes() -> None:
+    """Its status is 409, with which S3 says that two writers came at the same moment."""
+    refused = FileExistsError("_log/0.json")
+    refused.__context__ = azure_error("BlobAlreadyExists", 409)
+    assert is_refused_create(refused)
+    assert not is_transient(refused)
+
+
+@pytest.mark.parametrize(
+    ("error", "expired"),
+    [
+        (s3_error("ExpiredToken", 400), True),
+        (gcs_error(401, "Invalid Credentials"), True),
+        (azure_error("InvalidAuthenticationInfo", 401, "The token is expired."), True),
+        (azure_error("AuthenticationFailed", 403, "Signature not valid in the specified time frame"), True),
+        (azure_error("ServerBusy", 503), False),
+        (gcs_error(403, "does not have access"), False),
+    ],
+    ids=repr,
+)
+def test_credentials_that_have_expired_are_known(error: BaseException, expired: bool) -> None:
+    assert has_expired(error) is expired
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (SimpleNamespace(headers={"Retry-After": "12"}), 12),
+        (SimpleNamespace(headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), 0),
+        (SimpleNamespace(headers={"Retry-After": "soon"}), 0),
+        (SimpleNamespace(headers={}), 0),
+        (SimpleNamespace(response={"ResponseMetadata": {"HTTPHeaders": {"retry-after": "3"}}}), 3),
+        (SimpleNamespace(response=SimpleNamespace(headers={"Retry-After": "4"})), 4),
+    ],
+)
+def test_the_pause_that_a_server_asks_for_is_read_wherever_its_client_keeps_it(
+    error: SimpleNamespace, seconds: float
+) -> None:
+    raised = OSError()
+    raised.__cause__ = OSError()
+    vars(raised.__cause__).update(vars(error))
+    assert asked_pause(raised) == seconds
+
+
+def test_azure_says_what_is_wrong_in_one_line() -> None:
+    message = "The specified container does not exist.\nRequestId:8edc\nTime:2026\nContent: <?xml version='1.0'?>"
+    assert said(azure_error("ContainerNotFound", 404, message)) == (
+        "HttpResponseError: ContainerNotFound The specified container does not exist."
+    )
 
 
 def test_waits_grow_and_end_with_patience(monkeypatch: pytest.MonkeyPatch) -> None:

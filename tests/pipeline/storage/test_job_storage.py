@@ -157,7 +157,7 @@ class Unconditional(MemoryFileSystem):
 
 def test_probe_finds_a_server_that_ignores_the_condition() -> None:
     fsspec.register_implementation("unconditional", Unconditional, clobber=True)
-    with pytest.raises(UnusableStore, match=r"ignores If-None-Match.*single_driver=true"):
+    with pytest.raises(UnusableStore, match=r"ignores the condition of create-only writes.*single_driver=true"):
         CreatingStorage("unconditional://job", backoff=QUICK).probe()
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import fsspec
 import pytest
 
 import pipeline
+from pipeline.errors import UnknownScheme
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.schemes import SCHEMES, Place, is_of_this_machine, is_web, safe_stores, scheme_name, scheme_of
+from pipeline.storage.uris import open_filesystem
 
 ROOT = Path(pipeline.__file__).parent
 
@@ -55,6 +58,21 @@ def test_a_store_is_trusted_with_create_only_writes_if_its_row_says_so(tmp_path:
     assert safe_stores() == "local disk, s3://, gs:// or abfs://"
     for scheme in SCHEMES:
         assert not scheme.can_create or scheme.place in (Place.DISK, Place.STORE)
+
+
+@pytest.mark.parametrize(
+    ("uri", "package", "extra"), [("gs://bucket/a", "gcsfs", "gcs"), ("az://box/a", "adlfs", "azure")]
+)
+def test_a_missing_extra_is_told_with_the_line_that_installs_it(
+    uri: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = scheme_of(uri).client.file_system.partition(":")[0]
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)  # type: ignore[arg-type]  # what cannot be imported
+    with pytest.raises(UnknownScheme, match=rf'cannot be opened .*: pip install "maskmill\[{extra}\]"'):
+        open_filesystem(uri)
 
 
 def test_no_other_module_lists_schemes() -> None:
