@@ -80,9 +80,8 @@ class CompiledRegions:
     """
 
     def __init__(self, backend: str | Backend | None, capture: Capture | None) -> None:
-        if isinstance(backend, str):
-            backend = torch._dynamo.lookup_backend(backend)
-        self._backend, self._capture = backend, capture
+        self._backend: Backend | None = torch._dynamo.lookup_backend(backend) if isinstance(backend, str) else backend
+        self._capture = capture
         self._made: dict[Key, _Made] = {}
         self._is_sealed = False
         self.counts = RegionCounts()
