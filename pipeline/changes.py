@@ -28,7 +28,7 @@ from pipeline.records import BAD, Reason, Status
 from pipeline.redact import redact_uri
 from pipeline.storage.destinations import check_file, save_file
 from pipeline.storage.job_storage import JobStorage
-from pipeline.text import Causes, counted, describe_causes, one_line, say
+from pipeline.text import Causes, counted, describe_causes, reason_in_words, say
 
 
 class ChangesArguments(TargetArguments, JobArguments):
@@ -68,15 +68,6 @@ Exit codes:
   {ExitCode.REFUSED}   The arguments are wrong, there is no job, or its log does not reach back so far.
   {ExitCode.STOPPED} A signal stopped it.
 """
-
-_REASONS: dict[str, str] = {
-    Reason.PROMPTS: "prompts changed",
-    Reason.FILE: "file replaced",
-    Reason.RETRY: "tried again",
-    Reason.RELABEL: "model or options changed",
-    Reason.PRUNE: "in no table any more",
-    Reason.UNKNOWN: "reason not in the log",
-}
 
 
 def as_text(history: History, output: str) -> str:
@@ -149,26 +140,22 @@ def _added(changes: Sequence[Change]) -> list[str]:
 def _again(changes: Sequence[Change]) -> list[str]:
     if not changes:
         return []
-    reasons = ", ".join(f"{number} {_reason(why)}" for why, number in _by_reason(changes).items())
+    reasons = ", ".join(f"{number} {reason_in_words(why)}" for why, number in _by_reason(changes).items())
     return [f"again    {counted(len(changes), 'video')}: {reasons}; now {_statuses(changes)}"]
 
 
 def _removed(changes: Sequence[Change]) -> list[str]:
     waiting = [change for change in changes if change.why != Reason.PRUNE]
     gone = len(changes) - len(waiting)
-    lines = [f"removed  {counted(gone, 'video')}: {_reason(Reason.PRUNE)}"] if gone else []
+    lines = [f"removed  {counted(gone, 'video')}: {reason_in_words(Reason.PRUNE)}"] if gone else []
     if waiting:
-        reasons = ", ".join(f"{number} {_reason(why)}" for why, number in _by_reason(waiting).items())
+        reasons = ", ".join(f"{number} {reason_in_words(why)}" for why, number in _by_reason(waiting).items())
         lines.append(f"waiting  {counted(len(waiting), 'video')}: {reasons}; rows are gone until the next labeling")
     return lines
 
 
 def _statuses(changes: Sequence[Change]) -> str:
     return ", ".join(f"{number} {status}" for status, number in _by_status(changes).items())
-
-
-def _reason(why: str) -> str:
-    return _REASONS.get(why, one_line(why))
 
 
 def _rows(history: History) -> str:

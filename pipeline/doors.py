@@ -16,6 +16,7 @@ from pipeline.text import complain, say
 DOORS = {
     "run": "label the videos of a table (the default: maskmill conf=… is maskmill run conf=…)",
     "status": "how a job stands, running or not",
+    "plan": "what a run would label, take and cost, before it runs",
     "changes": "which videos came, were labeled again, failed or left since a time or an entry of the log",
     "compact": "merge the small files of a job",
     "overlay": "draw the masks onto the videos: a video each, or pictures",

@@ -71,12 +71,12 @@ def _main(words: list[str]) -> int:
         return ExitCode.DONE
     show_only, words = split_cfg(words)
     if show_only:
-        shown = compose.composed(*split_job(words))
+        shown = compose.composed(*compose.split_job(words))
         say(compose.as_yaml(shown).rstrip())
         from_hydra(shown)
         return ExitCode.DONE
     try:
-        config = compose.job_config(*split_job(words))
+        config = compose.job_config(*compose.split_job(words))
     except (ConfigError, StorageError) as error:
         _record_refusal(words, error)
         raise
@@ -134,24 +134,6 @@ def split_cfg(words: Sequence[str]) -> tuple[bool, list[str]]:
     if len(others) == len(words):
         return False, others
     return True, [word for word in others if word != "job"]
-
-
-def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The value of `conf=` and the other arguments. Without `conf=` it is `label` if tables are named, else `demo`."""
-    jobs = [word.removeprefix("conf=") for word in words if word.startswith("conf=")]
-    others = [word for word in words if not word.startswith("conf=")]
-    for word in others:
-        if word.startswith("-"):
-            raise ConfigError(f"unknown option {word}: options are --help and --cfg, everything else is key=value")
-        if "=" not in word and not word.startswith("~"):
-            raise ConfigError(f"{word!r} is not key=value (as in model=tiny); --help shows the keys")
-    if len(jobs) > 1:
-        raise ConfigError(f"conf= is given {len(jobs)} times ({', '.join(jobs)}): give one")
-    if jobs:
-        return jobs[0], others
-    return (
-        "label" if any(word.startswith(("videos=", "prompts=", "corrections=")) for word in others) else "demo"
-    ), others
 
 
 if __name__ == "__main__":

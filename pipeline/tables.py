@@ -175,6 +175,18 @@ class JobTables:
         rows = self._rows("videos", None).filter(pc.field("num_frames_decoded") > 0)
         return set(rows["uri"].to_pylist())
 
+    def newest_videos(self, most: int) -> pa.Table:
+        """Rows of `videos` of the newest segments, until there are `most` of them; of few however large the job is."""
+        sizes, names, num_rows = self.state.segments, [], 0
+        for name in sorted(sizes, reverse=True):  # a name begins with its epoch
+            if num_rows >= most:
+                break
+            names.append(name)
+            num_rows += sizes[name].num_videos
+        read = partial(read_whole, self._storage, "videos")
+        parts = self._up_to_date("videos", lambda: self._storage.in_parallel(read, names))
+        return pa.concat_tables([TABLES["videos"].empty_table(), *parts])
+
     def noted_tracks(self, video_ids: Collection[str]) -> list[dict[str, Any]]:
         """Of these videos the rows of `tracks` that failed or have a warning: ids, status and message."""
         is_noted = (pc.field("status") != "ok") | (pc.field("message") != "")

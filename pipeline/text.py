@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from pipeline.records import ObjectCounts, Status
+from pipeline.records import ObjectCounts, Reason, Status
 
 OBJECT = "object"
 WARNING = "warned"
@@ -156,6 +156,21 @@ def one_line(text: str, most: int = 80) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 video`, `2 videos`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+_REASONS: Mapping[str, str] = {
+    Reason.PROMPTS: "prompts changed",
+    Reason.FILE: "file replaced",
+    Reason.RETRY: "tried again",
+    Reason.RELABEL: "model or options changed",
+    Reason.PRUNE: "in no table any more",
+    Reason.UNKNOWN: "reason not in the log",
+}
+
+
+def reason_in_words(why: str) -> str:
+    """Why videos are labeled again or leave, behind their number: a `Reason`, or a word of a later version."""
+    return _REASONS.get(why, one_line(why))
 
 
 def bytes_in_words(num_bytes: int) -> str:

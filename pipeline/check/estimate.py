@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.check.look import Looked
+from pipeline.check.look import Looked, Opened
+from pipeline.check.rates import NO_WORK, Rates, Work, fit
+from pipeline.commits.job_record import device_in
 from pipeline.driver.job import Job
+from pipeline.errors import ConfigError
+from pipeline.pages.job_figures import times
 from pipeline.records import Status
+from pipeline.redact import redact_uri
+from pipeline.storage.uris import is_local
 from pipeline.tables import JobTables
+from pipeline.tables import open as open_tables
 
 BYTES_PER_MASK = (50, 1000)
 """Where no mask of the job is finished: what a row of `masks` takes on disk, for most objects. A row holds the outline,
 so that the width of the object decides."""
+
+_BLOCK_BYTES = 4 << 20  # of a remote video, a request each
+_VIDEOS_MEASURED = 2_000
 
 
 @dataclass
@@ -29,7 +43,8 @@ class Decoded:
 class Volume:
     """Sums over the videos that were looked at. `num_counted` of the opened ones say how many frames they have.
 
-    `num_failing` videos will fail as a whole and are no work.
+    `counted` is the work of these, and `longest` that of the one with most frames. `num_failing` videos will fail as a
+    whole and are no work.
     """
 
     num_videos: int = 0
@@ -37,8 +52,8 @@ class Volume:
     num_opened: int = 0
     num_counted: int = 0
     num_failing: int = 0
-    num_frames: int = 0
-    num_masks: int = 0
+    counted: Work = NO_WORK
+    longest: Work = NO_WORK
     decoded: Decoded = field(default_factory=Decoded)
 
     def add(self, one: Looked, direction: str) -> None:
@@ -53,8 +68,9 @@ class Volume:
         self.decoded.seconds += one.opened.decoded[1]
         if one.opened.num_labeled is not None and not one.fails:
             self.num_counted += 1
-            self.num_frames += one.opened.num_labeled
-            self.num_masks += one.num_masks(direction)
+            work = _work_of(one, one.opened, one.opened.num_labeled, direction)
+            self.counted = self.counted.plus(work)
+            self.longest = max(self.longest, work)
 
     @property
     def num_working(self) -> int:
@@ -62,55 +78,133 @@ class Volume:
         return self.num_videos - self.num_failing
 
     @property
+    def in_all(self) -> Work:
+        """The work of all videos, if the others are like those that are counted."""
+        return self.counted.times(self.num_working / max(1, self.num_counted))
+
+    @property
     def frames_in_all(self) -> int:
-        """Frames to label in all videos, if the others are like those that are counted."""
-        return round(self.num_frames * self.num_working / max(1, self.num_counted))
+        """Frames to label in all videos."""
+        return round(self.in_all.frames)
 
     @property
     def masks_in_all(self) -> int:
-        """Rows of `masks` of all videos, if the others are like those that are counted."""
-        return round(self.num_masks * self.num_working / max(1, self.num_counted))
+        """Rows of `masks` of all videos."""
+        return round(self.in_all.masks)
+
+
+def _work_of(one: Looked, opened: Opened, num_frames: int, direction: str) -> Work:
+    info, uri = opened.info, one.item.source.uri
+    height, width = info.size_hw
+    is_remote = uri is not None and not is_local(uri)
+    return Work(
+        frames=num_frames,
+        masks=one.num_masks(direction),
+        megapixels=num_frames * height * width / 1e6,
+        video_seconds=(opened.num_frames or 0) / info.fps if info.fps else 0.0,
+        num_bytes=opened.num_bytes,
+        num_reads=1 + math.ceil(opened.num_bytes / _BLOCK_BYTES) if is_remote else 0,
+    )
 
 
 @dataclass(frozen=True)
 class Experience:
-    """What finished videos of the same job took: of one worker, and on disk. Zero frames mean that there are none."""
+    """What labeled videos took of one worker, and on disk. Zero frames mean that there are none.
+
+    `seconds` are those in which the worker had any of them in hand, on `device`. `source` says in words where it was
+    measured.
+    """
 
     num_videos: int = 0
     num_frames: int = 0
     num_masks: int = 0
     seconds: float = 0.0
     num_bytes: int = 0
+    rates: Rates | None = None
+    device: str = ""
+    source: str = ""
 
     @classmethod
     def of(cls, job: Job) -> Experience:
-        """From the tables of a job, of the videos that were labeled with what is asked for now."""
+        """From the tables of a job, of its newest videos that were labeled with the weights that are asked for now."""
         if job.record_before is None or not job.log.state.finished:
             return cls()
-        videos = JobTables(job.storage, job.log.state).videos()
-        ok = videos.filter(
-            pc.and_(
-                pc.equal(videos["status"], Status.OK.value), pc.equal(videos["config_hash"], job.record.config_hash)
-            )
+        return cls._of_tables(JobTables(job.storage, job.log.state), job, "finished {videos} of this job")
+
+    @classmethod
+    def of_other(cls, output: str, job: Job) -> Experience:
+        """From another job, which has labeled with the same weights.
+
+        Raises:
+            ConfigError: it has not.
+            FileNotFoundError: there is no job.
+            StorageError: the store does not answer.
+        """
+        found = cls._of_tables(
+            open_tables(output, job.config.storage_options), job, f"{{videos}} of {redact_uri(output)}"
         )
-        ok = ok.filter(pc.greater(ok["num_frames"], 0))
+        if found.rates is None:
+            raise ConfigError(
+                f"measured={redact_uri(output)}: none of its newest videos was labeled with {job.weights}. Name a job "
+                "with these weights, or use probe=3"
+            )
+        return found
+
+    @classmethod
+    def _of_tables(cls, tables: JobTables, job: Job, source: str) -> Experience:
+        rows = tables.newest_videos(_VIDEOS_MEASURED)
+        sizes = tables.state.segments.values()
+        on_disk = sum(size.num_masks for size in sizes), sum(size.num_bytes for size in sizes)
+        return cls.measured(rows.filter(pc.equal(rows["checkpoint"], str(job.weights))), on_disk, source)
+
+    @classmethod
+    def measured(cls, videos: pa.Table, on_disk: tuple[int, int], source: str) -> Experience:
+        """From rows of `videos`. `on_disk` are masks and the bytes that they take, of these or of more videos.
+
+        Of several devices the one with most videos counts. `{videos}` in `source` becomes how many they are.
+        """
+        ok = videos.filter(pc.and_(pc.equal(videos["status"], Status.OK.value), pc.greater(videos["num_frames"], 0)))
+        ok = ok.filter(pc.greater(pc.fill_null(ok["wall_seconds"], 0.0), 0.0))
         if not ok.num_rows:
             return cls()
-        sizes = job.log.state.segments.values()
-        in_flight = job.config.worker.in_flight(on_gpu=job.config.model.device == "cuda")
-        num_masks = sum(size.num_masks for size in sizes)
+        devices = [device_in(text) for text in ok["versions"].to_pylist()]
+        (device, _), *_ = Counter(devices).most_common()
+        ok = ok.filter(pa.array([one == device for one in devices]))
+        num_masks, num_bytes = on_disk
+        seconds = times(ok).worker_seconds
+        noun = "video" if ok.num_rows == 1 else "videos"
         return cls(
             ok.num_rows,
             pc.sum(ok["num_frames"]).as_py(),
             num_masks,
-            (pc.sum(ok["wall_seconds"]).as_py() or 0.0) / in_flight,
-            sum(size.num_bytes for size in sizes) if num_masks else 0,
+            seconds,
+            num_bytes if num_masks else 0,
+            _rates(ok, seconds),
+            device,
+            f"{ok.num_rows} {source.format(videos=noun)}",
         )
 
     @property
     def frames_per_second(self) -> float:
         """Of one worker; 0 where nothing is known."""
         return self.num_frames / self.seconds if self.seconds else 0.0
+
+    @property
+    def bytes_per_mask(self) -> tuple[float, float]:
+        """What a row of `masks` takes on disk, at least and at most: the same where it was measured."""
+        if not self.num_masks:
+            return BYTES_PER_MASK
+        each = self.num_bytes / self.num_masks
+        return each, each
+
+
+def _rates(videos: pa.Table, seconds: float) -> Rates | None:
+    """Fitted to the videos; each is given its share of the seconds, because a worker labels several at a time."""
+    wall_N = videos["wall_seconds"].to_numpy()
+    frames_N = videos["num_frames"].to_numpy().astype(np.float64)
+    height_N, width_N = (pc.fill_null(videos[name], 0).to_numpy() for name in ("height", "width"))
+    amounts_N3 = np.stack([frames_N, videos["num_masks"].to_numpy(), frames_N * height_N * width_N / 1e6], axis=1)
+    return fit(amounts_N3.astype(np.float64), wall_N * (seconds / wall_N.sum()))
 
 
 def first_of(items: Iterable[str], number: int) -> list[str]:

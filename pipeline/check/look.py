@@ -35,13 +35,15 @@ _DECODED_FRAMES = 48  # of a video, to find out how fast videos of this kind are
 class Opened:
     """What one video says of itself. `num_frames` are those of the labeled range, before `frames.stride` and `fps`.
 
-    `decoded` are a number of frames and the seconds that it took to decode them, where that was tried.
+    `decoded` are a number of frames and the seconds that it took to decode them, where that was tried. `num_bytes` is
+    the size of the file, 0 where nobody tells it.
     """
 
     info: VideoInfo
     num_frames: int | None
     num_labeled: int | None
     decoded: tuple[int, float] = (0, 0.0)
+    num_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,9 @@ def _open(item: WorkItem, config: JobConfig, tables: TableReaders, backoff: Back
         reader = open_reader(media, config.decode.threads or 1, max_pixels=config.decode.max_pixels)
         info = reader.info()
         num_frames = _num_frames(info, item.range)
-        return Opened(
-            info, num_frames, _num_labeled(num_frames, info, config.frames), _decode(reader) if decodes else (0, 0.0)
-        )
+        num_labeled = _num_labeled(num_frames, info, config.frames)
+        decoded = _decode(reader) if decodes else (0, 0.0)
+        return Opened(info, num_frames, num_labeled, decoded, media.num_bytes or 0)
 
 
 def _decode(reader: Reader) -> tuple[int, float]:

@@ -108,8 +108,8 @@ def _time(config: JobConfig, volume: Volume, experience: Experience) -> list[str
     """How long it may take, and what that is based on."""
     num_workers = config.cluster.actors or config.cluster.min_actors or 1
     workers = counted(num_workers, "worker")
-    if experience.frames_per_second:
-        seconds = volume.frames_in_all / experience.frames_per_second / num_workers
+    if experience.rates:
+        seconds = experience.rates.seconds(volume.in_all) / num_workers
         return [
             f"time     about {duration(seconds)} with {workers}, at the {experience.frames_per_second:.1f} frames/s "
             f"that a worker reached in {counted(experience.num_videos, 'finished video')} of this job; the start and "

@@ -135,6 +135,12 @@ def versions() -> str:
     return ", ".join(found)
 
 
+def device_in(versions: str) -> str:
+    """On what a video was labeled, by its `versions`: they name our packages, and then the device in words."""
+    parts = versions.split(", ")
+    return ", ".join(part for part in parts if part.partition(" ")[0] not in _VERSIONED)
+
+
 def local_files(source: str) -> dict[str, Any]:
     """Size and time of change of the files of weights, by name; empty if they are not on local disk."""
     path = Path(local_path(source)).expanduser()

@@ -45,6 +45,24 @@ def job_config(job: str, overrides: Sequence[str], backoff: Backoff | None = Non
     return from_hydra(composed(job, overrides, backoff))
 
 
+def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The value of `conf=` and the other arguments. Without `conf=` it is `label` if tables are named, else `demo`."""
+    jobs = [word.removeprefix("conf=") for word in words if word.startswith("conf=")]
+    others = [word for word in words if not word.startswith("conf=")]
+    for word in others:
+        if word.startswith("-"):
+            raise ConfigError(f"unknown option {word}: options are --help and --cfg, everything else is key=value")
+        if "=" not in word and not word.startswith("~"):
+            raise ConfigError(f"{word!r} is not key=value (as in model=tiny); --help shows the keys")
+    if len(jobs) > 1:
+        raise ConfigError(f"conf= is given {len(jobs)} times ({', '.join(jobs)}): give one")
+    if jobs:
+        return jobs[0], others
+    return (
+        "label" if any(word.startswith(("videos=", "prompts=", "corrections=")) for word in others) else "demo"
+    ), others
+
+
 def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> DictConfig:
     """What Hydra makes of a job and overrides, with all keys; arguments and errors as in `job_config`."""
     text, folder = _read_job(job, backoff or Backoff())

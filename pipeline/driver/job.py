@@ -61,8 +61,12 @@ class Job:
         return self.record_before is not None and self.record_before.fingerprint != self.record.fingerprint
 
 
-def open_job(config: JobConfig) -> Job:
-    """The job at `output`, with its log. Raises `ConfigError` if another model or other options made its masks."""
+def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
+    """The job at `output`, with its log.
+
+    Raises `ConfigError` if another model or other options made its masks, unless it `may_differ`: for whoever asks what
+    would be labeled again.
+    """
     places = {"videos": config.videos, "prompts": config.prompts, "output": config.output}
     corrections = None if config.corrections is None else tuple(map(_absolute, config.corrections))
     config = config.model_copy(
@@ -79,7 +83,7 @@ def open_job(config: JobConfig) -> Job:
     weights = resolve_weights(config, before)
     given, config = config.model.dtype, with_numbers(config, before)
     record = make_record(config, weights)
-    if not config.relabel:
+    if not config.relabel and not may_differ:
         _check_same(before, record, storage)
     log = CommitLog(storage, new_writer_id())
     num_entries = log.load().next_entry

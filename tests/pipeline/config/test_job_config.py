@@ -17,11 +17,11 @@ from botocore.exceptions import NoCredentialsError
 from hydra.core.config_store import ConfigStore
 
 from pipeline.command import ExitCode, explain
-from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names
+from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names, split_job
 from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.config.mistakes import checked
 from pipeline.errors import ConfigError, StorageError
-from pipeline.run import main, split_job
+from pipeline.run import main
 from pipeline.storage.retry import Backoff
 
 TABLES = ["prompts=prompts.parquet", "output=out"]

@@ -1,0 +1,44 @@
+"""What a frame, a mask and a megapixel take, fitted to videos. The judge is the sum that made the seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.check.rates import Rates, Work, fit
+
+VIDEOS = np.array([[100, 100, 200], [100, 800, 200], [50, 50, 400], [400, 400, 100], [300, 1500, 600]], np.float64)
+
+
+@pytest.mark.parametrize("rates", [(0.02, 0.003, 0.001), (0.05, 0.0, 0.0), (0.0, 0.004, 0.0), (0.01, 0.0, 0.002)])
+def test_the_three_parts_are_found_apart(rates: tuple[float, float, float]) -> None:
+    found = fit(VIDEOS, VIDEOS @ np.array(rates))
+    assert found is not None
+    assert found == pytest.approx(rates, abs=1e-9)
+
+
+def test_videos_that_are_all_alike_are_explained_by_one_part_and_their_sum_is_exact() -> None:
+    found = fit(np.tile(VIDEOS[:1], (4, 1)), np.array([2.0, 2.2, 1.8, 2.4]))
+    assert found is not None
+    assert sum(rate > 0 for rate in found) == 1
+    assert found.seconds(Work(frames=400, masks=400, megapixels=800)) == pytest.approx(8.4)
+
+
+def test_no_part_is_negative_where_noise_would_have_it_so() -> None:
+    seconds = VIDEOS @ np.array([0.05, 0.0, 0.0]) + np.array([0.4, -0.9, -0.5, 0.3, -0.8])
+    found = fit(VIDEOS, seconds)
+    assert found is not None
+    assert min(found) >= 0
+    total = VIDEOS.sum(axis=0)
+    assert found.seconds(Work(total[0], total[1], total[2])) == pytest.approx(seconds.sum())
+
+
+def test_nothing_measured_gives_no_rates() -> None:
+    assert fit(np.zeros((0, 3)), np.zeros(0)) is None
+    assert fit(VIDEOS, np.zeros(5)) is None
+
+
+def test_work_adds_up() -> None:
+    work = Work(1, 2, 3, 4, 5, 6)
+    assert work.plus(work) == work.times(2) == Work(2, 4, 6, 8, 10, 12)
+    assert Rates(1.0, 10.0, 100.0).seconds(work) == 321.0
