@@ -37,7 +37,7 @@ class WaitingList:
         return found
 
 
-NOBODY = WaitingList(pa.array([], pa.large_string()), np.zeros(0, np.int64))
+NOBODY = WaitingList(pa.nulls(0, pa.large_string()), np.zeros(0, np.int64))
 
 
 def read_waiting(storage: JobStorage) -> WaitingList:

@@ -16,10 +16,22 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from pipeline.command import ExitCode
+from pipeline.commits.run_document import RunDocument
 from pipeline.config.schedule_config import is_web_address
 from pipeline.schedule.processes import Command, run
 
 _log = logging.getLogger(__name__)
+
+
+def is_wanted(notify_on: str, document: RunDocument) -> bool:
+    """Whether `notify_on=` asks for this end. No person is needed when another driver, or a signal, ended the run."""
+    needs_somebody = document.exit_code not in (ExitCode.DONE, ExitCode.OWNED, ExitCode.STOPPED)
+    return {
+        "always": True,
+        "failure": needs_somebody,
+        "worse": needs_somebody or bool(document.worse),
+    }[notify_on]
 
 
 @dataclass(frozen=True)

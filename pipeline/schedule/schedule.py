@@ -35,22 +35,18 @@ from pipeline.driver.summary import End
 from pipeline.errors import ConfigError, NewerVersion, OwnedByAnother, StorageError, UnusableStore
 from pipeline.redact import redact
 from pipeline.schedule import after
-from pipeline.schedule.doubtful import count_doubtful
 from pipeline.schedule.end_document import end_document
-from pipeline.schedule.notify import Tries, tell
+from pipeline.schedule.notify import Tries, is_wanted, tell
 from pipeline.schedule.usual import WEEK, worse_than
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import is_local
-from pipeline.tables import JobTables
 from pipeline.text import complain, say
 
 _log = logging.getLogger(__name__)
 
 # The document informs, so that a store which is away is not waited for as long as for rows.
 _PATIENCE = Backoff(patience_seconds=15.0)
-
-_NEEDS_NOBODY = (ExitCode.DONE, ExitCode.OWNED, ExitCode.STOPPED)
 
 
 @dataclass(frozen=True)
@@ -161,6 +157,10 @@ def _with_doubt(config: JobConfig, record: RunRecord, document: RunDocument) -> 
     video_ids = [] if record.progress is None else record.progress.sample.video_ids
     if not video_ids or record.job is None:
         return document
+    # Here, because these are half a second of a start, and most runs have nothing to do.
+    from pipeline.schedule.doubtful import count_doubtful
+    from pipeline.tables import JobTables
+
     try:
         doubt = count_doubtful(JobTables(record.job.storage, record.job.log.state), video_ids)
     except (StorageError, FileNotFoundError) as error:
@@ -208,15 +208,9 @@ def _is_scheduled(config: JobConfig) -> bool:
 
 def _tell(config: JobConfig, document: RunDocument, parts: Parts) -> None:
     """Tell whoever wants to know of this end."""
-    if config.notify is None:
+    if config.notify is None or not is_wanted(config.notify_on, document):
         return
-    needs_somebody = document.exit_code not in _NEEDS_NOBODY
-    is_wanted = {
-        "always": True,
-        "failure": needs_somebody,
-        "worse": needs_somebody or bool(document.worse),
-    }
-    if is_wanted[config.notify_on] and tell(config.notify, document.to_json(indent=2), parts.tries):
+    if tell(config.notify, document.to_json(indent=2), parts.tries):
         say("notify   delivered")
 
 

@@ -6,12 +6,16 @@ import shutil
 from pathlib import Path
 
 import fsspec
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline import tables
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.log import CommitLog
+from pipeline.commits.run_document import CauseOfFailure, RunDocument, keep_run, write_last_run
 from pipeline.commits.status_file import RunStatus, write_status
+from pipeline.commits.waiting_list import WaitingList, write_waiting
 from pipeline.config.job_config import CheckpointConfig
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.errors import ConfigError
@@ -44,6 +48,19 @@ def a_job(storage: JobStorage, spool: Path) -> None:
         session = SessionStore(storage, {"video_id": video_id}, CheckpointConfig())
         assert session.save(b"state", mask_rows(video_id, (1,), 3).to_batches(), 3)
     write_status(storage, RunStatus(state="stopped", last_error="video 'gone-failed': it is broken"))
+    ended = RunDocument(
+        output=str(storage),
+        started_at="2026-11-02T02:00:00+00:00",
+        ended_at="2026-11-02T06:00:00+00:00",
+        seconds=14400.0,
+        state="budget",
+        exit_code=0,
+        message="2 videos left",
+        causes=[CauseOfFailure(kind="failed", error_class="input", message="gone-failed: it is broken", count=1)],
+    )
+    write_last_run(storage, ended)
+    keep_run(storage, ended)
+    write_waiting(storage, WaitingList(pa.array(["b", "gone-saved"], pa.large_string()), np.array([1, 2])))
     if storage.is_local:
         half = Path(storage.uri) / "_tmp" / "half"
         half.parent.mkdir(exist_ok=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.schedule.notify import Tries, tell
+from pipeline.commits.run_document import RunDocument
+from pipeline.schedule.notify import Tries, is_wanted, tell
 
 SECRET = "T0P-secret"
 DOCUMENT = b'{"exit_code": 4}'
@@ -140,3 +141,20 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_has_started(
 
 def test_a_command_that_reads_nothing_is_fine(tries: Tries) -> None:
     assert tell("exit 0", b"x" * 1_000_000, tries)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "worse", "wanted"),
+    [
+        (0, [], {"always"}),
+        (0, ["40% failed"], {"always", "worse"}),
+        (4, [], {"always", "failure", "worse"}),
+        (5, [], {"always", "failure", "worse"}),
+        (3, [], {"always"}),
+        (143, [], {"always"}),
+    ],
+)
+def test_who_wants_to_be_told_of_which_end(exit_code: int, worse: list[str], wanted: set[str]) -> None:
+    facts = {"started_at": "", "ended_at": "", "seconds": 1.0, "state": "done", "message": ""}
+    ended = RunDocument(output="o", exit_code=exit_code, worse=worse, **facts)
+    assert {when for when in ("always", "failure", "worse") if is_wanted(when, ended)} == wanted
