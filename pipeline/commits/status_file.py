@@ -19,7 +19,8 @@ class RunStatus(Document):
     `num_planned` videos are in the tables of the run. `num_former` are finished and in none of these tables any more.
     Objects are counted in the `ok` videos of this run: those that failed, and those that have a warning. `num_workers`
     have loaded their model, `num_workers_starting` are asked for and have not. On `num_nodes_left_alone` workers failed
-    again and again before their first frame.
+    again and again before their first frame. `worker_seconds` are the times of all workers from their start on, which
+    a price of an hour turns into the cost of the run.
 
     `state` is `running`, or the name of the `Ending` in lower case.
     """
@@ -43,6 +44,7 @@ class RunStatus(Document):
     num_gpus: float = 0.0
     num_nodes_left_alone: int = 0
     stage_seconds: dict[str, float] = Field(default_factory=dict)
+    worker_seconds: float = 0.0
     last_error: str = ""
 
 

@@ -204,6 +204,7 @@ class Progress:
             num_gpus=num_workers * self._gpus_per_worker,
             num_nodes_left_alone=len(self.left_alone),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
+            worker_seconds=round(self.worker_seconds, 3),
             last_error=self.last_error,
         )
         self._show_status(status.to_dict())

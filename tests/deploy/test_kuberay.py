@@ -105,9 +105,11 @@ def test_the_schedule_of_kuberay_starts_the_same_job() -> None:
 
 def test_the_entry_point_is_a_command_that_composes() -> None:
     words = shlex.split(rayjob()["spec"]["entrypoint"])
-    assert words[:4] == ["python", "-m", "pipeline.run", "conf=label"]
-    config = job_config("label", words[4:])
+    assert words[:4] == ["python", "-m", "pipeline.run", "conf=nightly"]
+    config = job_config("nightly", words[4:])
     assert config.cluster.kind == "existing"
+    assert config.stop_after is not None
+    assert config.stop_after < rayjob()["spec"]["activeDeadlineSeconds"], "it saves its work before KubeRay ends it"
 
 
 def test_it_may_scale_by_itself() -> None:
@@ -149,7 +151,7 @@ def api() -> Iterator[ApiServer]:
         yield server
 
 
-def named(name: str, instance: str = "label") -> dict[str, Any]:
+def named(name: str, instance: str = "nightly") -> dict[str, Any]:
     document = rayjob()
     document["metadata"]["name"] = name
     document["metadata"]["labels"]["app.kubernetes.io/instance"] = instance

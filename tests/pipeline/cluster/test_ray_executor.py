@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from ray.job_submission import JobSubmissionClient
 from jobs.deploy.ray_jobs import submit
 from pipeline.cluster.executor import Event, Failure, Lost, Ready, Reported
 from pipeline.cluster.ray_executor import RayExecutor
-from pipeline.cluster.ray_metrics import GAUGES
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
@@ -51,9 +49,8 @@ A_MODEL_OF_THE_USER = "raise ImportError('a file of the user, in the folder in w
 
 @pytest.fixture(scope="module")
 def started_ray() -> Iterator[Any]:
-    """A Ray cluster with four CPUs, a dashboard and metrics every second, to which this process is connected."""
-    often = {"metrics_report_interval_ms": 1000}
-    yield start_ray(num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", _system_config=often)
+    """A Ray cluster with four CPUs and a dashboard, to which this process is connected."""
+    yield start_ray(num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1")
     ray.shutdown()
 
 
@@ -310,13 +307,6 @@ def kill_driver(output: Path) -> None:
             process.kill()
 
 
-def exported_gauges() -> set[str]:
-    """Names of maskmill's gauges on the port that Prometheus reads."""
-    (node,) = ray.nodes()
-    with urllib.request.urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
-        return set(re.findall(r"^(ray_maskmill_\w+)\{", answer.read().decode(), re.MULTILINE))
-
-
 def test_a_driver_killed_in_the_middle_of_a_night_is_submitted_again_and_goes_on_where_it_was(
     dashboard: str,
     undisturbed: tuple[JobFolder, Tables],
@@ -345,8 +335,6 @@ def test_a_driver_killed_in_the_middle_of_a_night_is_submitted_again_and_goes_on
         follower.start()
         entries = here.output / "_log"
         wait_until(lambda: ends or sum(entry.read_text().count('"ok"') for entry in entries.glob("*.json")), "a commit")
-        gauges = {f"ray_maskmill_{name}" for name in GAUGES} - {"ray_maskmill_failures"}
-        wait_until(lambda: ends or exported_gauges() >= gauges, "metrics")
         assert not ends
         kill_driver(here.output)
         answers.set()

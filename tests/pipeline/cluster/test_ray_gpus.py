@@ -20,6 +20,7 @@ from pipeline import tables
 from pipeline.cluster.executor import Event, Ready
 from pipeline.cluster.ray_executor import RayExecutor
 from pipeline.cluster.ray_gpus import has_gpus
+from pipeline.cluster.ray_metrics import GAUGES
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.driver import driver
 from pipeline.driver.clock import Pace
@@ -158,12 +159,12 @@ def scrape(url: str) -> dict[str, float]:
     return found
 
 
-def jobs_of_metrics(url: str) -> set[str]:
-    """Which jobs our metrics name."""
+def outputs_of_metrics(url: str) -> set[str]:
+    """Which outputs our metrics name."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         lines = [line for line in answer.read().decode().splitlines() if line.startswith("ray_maskmill_")]
     assert lines
-    return {match[1] if (match := re.search(r'(?:\{|,)job="([^"]*)"', line)) else "" for line in lines}
+    return {match[1] if (match := re.search(r'(?:\{|,)output="([^"]*)"', line)) else "" for line in lines}
 
 
 def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens(cluster: str, tmp_path: Path) -> None:
@@ -198,10 +199,11 @@ def test_gpus_come_back_before_the_last_video_ends_and_metrics_tell_what_happens
     last = scrape(cluster)
     read = tables.open(str(job.output))
     rows = read.videos().to_pylist()
+    assert {name.partition("{")[0] for name in last} == set(GAUGES)
     assert last["frames"] == 63
     assert last["masks"] == read.masks().count_rows() == sum(row["num_masks"] for row in rows)
     assert last["objects_failed"] == last["objects_warned"] == 0
-    assert jobs_of_metrics(cluster) == {str(job.output)}
+    assert outputs_of_metrics(cluster) == {str(job.output)}
     for stage in ("decode", "propagate", "encode", "fetch"):
         spent = sum(row[f"{stage}_seconds"] or 0.0 for row in rows)
         assert last[f"stage_seconds{{{stage}}}"] == pytest.approx(spent, abs=2e-3), stage

@@ -28,7 +28,7 @@ def test_the_file_has_the_names_that_other_programs_read(disk_storage: JobStorag
     assert set(json.loads(disk_storage.read("_status.json"))) == {
         *("version", "state", "written_at", "num_planned", "num_before_this_run", "num_ended", "failures"),
         *("num_frames", "num_masks", "frames_per_second", "videos_per_second", "num_waiting", "num_workers"),
-        *("num_gpus", "num_nodes_left_alone", "stage_seconds", "last_error"),
+        *("num_gpus", "num_nodes_left_alone", "stage_seconds", "worker_seconds", "last_error"),
         *("num_former", "num_objects_failed", "num_objects_warned", "num_workers_starting"),
     }
 

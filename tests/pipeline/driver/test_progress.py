@@ -100,8 +100,10 @@ def test_the_status_file_holds_counts_rates_and_the_last_error(disk_storage: Job
     progress.committed([ended("a"), ended("b", Status.FAILED, "input", "no such file")])
     progress.last_error = "worker w1 died"
     clock.sleep(10)
+    progress.has_workers(3)
     progress.write_status("running", 3)
     status = json.loads(disk_storage.read("_status.json"))
+    assert status["worker_seconds"] == 30.0
     assert status["state"] == "running"
     assert status["num_ended"] == {"ok": 1, "failed": 1, "quarantined": 0, "no_prompts": 0}
     assert (status["num_frames"], status["frames_per_second"], status["num_workers"]) == (600, 60.0, 3)
