@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 # hundreds of processes, and each would compile this program anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test chaos lint lowest parity bench gpu-bundle clean
+.PHONY: demo test chaos azurite lint lowest parity bench gpu-bundle clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.run conf=demo
@@ -31,6 +31,14 @@ test: $(VENV)/.installed-test
 # cores. Each test has a time limit of its own; the whole run has none, because a slower processor needs longer.
 chaos: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m chaos --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+# The tests of Azure against Azurite, Microsoft's emulator, which npm installs (360 MB). `make test` runs them against a
+# server of the tests' own, because a machine with Python alone has no npm.
+AZURITE := $(VENV)/azurite
+azurite: $(VENV)/.installed-test
+	npm install --prefix $(AZURITE) --no-audit --no-fund --silent azurite@3.37.0
+	MASKMILL_AZURITE=$(CURDIR)/$(AZURITE)/node_modules/.bin/azurite-blob $(BIN)/python -m pytest -k azure \
+		tests/pipeline/storage tests/pipeline/driver/test_jobs_on_clouds.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

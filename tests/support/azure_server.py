@@ -20,7 +20,7 @@ from pipeline.storage.uris import open_filesystem
 from tests.support.azure_blobs import Account, serving
 from tests.support.s3_server import free_ports
 
-ACCOUNT = "tests"
+ACCOUNT = "ours"
 KEY = base64.b64encode(b"the key of the tests, which no other account has").decode()
 AZURITE = "MASKMILL_AZURITE"
 """Names the variable with the path of Azurite's program; without it the tests' own server answers."""
@@ -34,8 +34,9 @@ class AzureServer:
 
     schemes = ("abfs", "az", "abfss")
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, has_small_pages: bool) -> None:
         self.port = port
+        self.has_small_pages = has_small_pages
 
     def options(self, port: int | None = None) -> dict[str, Any]:
         """`storage_options` for adlfs; `port` is that of a proxy in between."""
@@ -60,7 +61,7 @@ def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServ
     program = os.environ.get(AZURITE)
     with ExitStack() as running:
         if program is None:
-            server = AzureServer(running.enter_context(serving(Account(ACCOUNT))))
+            server = AzureServer(running.enter_context(serving(Account(ACCOUNT))), has_small_pages=True)
             server.make_container()
         else:
             server = running.enter_context(_Azurite(program, tmp_path_factory.mktemp("azurite")))
@@ -75,7 +76,7 @@ class _Azurite:
         (port,) = free_ports(1)
         words = ["--blobPort", str(port), "--location", str(folder), "--silent", "--skipApiVersionCheck"]
         self._process = subprocess.Popen([program, *words], env=os.environ | {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"})
-        self._server = AzureServer(port)
+        self._server = AzureServer(port, has_small_pages=False)
 
     def __enter__(self) -> AzureServer:
         deadline = time.monotonic() + _READY_SECONDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import UnknownScheme
+from pipeline.storage.azure import AzureBlobStorage
 from pipeline.storage.uris import open_filesystem
 
 KEY = "bm90LWEtc2VjcmV0"
@@ -21,6 +22,7 @@ CREDENTIALS = (
 def _no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in CREDENTIALS:
         monkeypatch.delenv(name, raising=False)
+    AzureBlobStorage.clear_instance_cache()  # an open one would still have the credentials of another test
 
 
 @pytest.mark.parametrize(

