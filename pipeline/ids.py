@@ -271,6 +271,18 @@ class HexColumn:
             return HexColumn(np.broadcast_to(nothing, (first, nothing.shape[1])), np.broadcast_to(False, first), others)
         return HexColumn(joined(words), joined(is_hex), others)
 
+    @staticmethod
+    def scattered(parts: Sequence[tuple[HexColumn, Int64Array]], num_rows: int, num_words: int) -> HexColumn:
+        """A column whose rows at the places of each part are those of the part; the others are empty."""
+        if len(parts) == 1 and len(parts[0][1]) == num_rows:
+            return parts[0][0]
+        words, is_hex = np.zeros((num_rows, num_words), dtype=np.uint64), np.zeros(num_rows, dtype=bool)
+        others: dict[int, str] = {}
+        for part, places in parts:
+            words[places], is_hex[places] = part.words, part.is_hex
+            others |= {int(places[row]): text for row, text in part.others.items()}
+        return HexColumn(words, is_hex, others)
+
     def __getitem__(self, place: int) -> str:
         if self.is_hex[place]:
             return bytes(self.words[place].data).hex()

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.arrays import Int64Array
-from pipeline.ids import HexColumn, IdIndex, Known, Texts, joined, joined_texts
+from pipeline.commits.finished_columns import CODES, STATUS_LIST, Columns, Parts, no_columns
+from pipeline.commits.rolled_up import Rolled, RolledUp
+from pipeline.ids import HexColumn, Known, Texts
 from pipeline.records import BAD, Status
 
 _ROWS_AT_A_TIME = 1 << 18
 _MOST_REMEMBERED = 1 << 16
-_STATUS_LIST = tuple(Status)
-_CODES = {status: code for code, status in enumerate(_STATUS_LIST)}
 
 
 class Tally(NamedTuple):
@@ -66,22 +65,6 @@ _LETTERS = {status: status.value[0] for status in Status}
 _STATUSES = {letter: status for status, letter in _LETTERS.items()}
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """What a roll-up says of `N` videos: ids, codes of statuses, numbers of segments, and hashes."""
-
-    ids: pa.Array
-    statuses: npt.NDArray[np.uint8]
-    segments: npt.NDArray[np.int32]
-    prompt_hashes: HexColumn
-    source_hashes: HexColumn
-
-    @cached_property
-    def index(self) -> IdIndex:
-        """Finds the row of an id. Made when one is looked for, because many readers look for none."""
-        return IdIndex(self.ids)
-
-
 class FinishedVideos(Mapping[str, FinishedVideo]):
     """Finished videos by id. See the module for how they are kept.
 
@@ -93,7 +76,9 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         self._segments: list[str] = []
         self._numbers: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
-        self._columns = _no_columns()
+        self._all = no_columns()
+        self._rolled_up: RolledUp | None = None  # videos that are not in columns yet
+        self._gone_of_them: set[str] = set()
         self._is_gone = np.zeros(0, dtype=bool)  # rows of the columns that count no more
         self._num_gone = 0
         self._rows: dict[str, int] = {}  # rows of the columns that were looked for; -1 for none
@@ -105,16 +90,38 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             head, source_hash, prompt_hash = packed.split(":", 2)
             segment = self._segments[int(head[1:])]
             return FinishedVideo(_STATUSES[head[0]], prompt_hash, segment, self.tally(video_id), source_hash)
-        row, columns = self._row(video_id), self._columns
+        columns, row = self._place_of(video_id)
         if row < 0:
             raise KeyError(video_id)
         return FinishedVideo(
-            _STATUS_LIST[columns.statuses[row]],
+            STATUS_LIST[columns.statuses[row]],
             columns.prompt_hashes[row],
             self._segments[columns.segments[row]],
             self.tally(video_id),
             columns.source_hashes[row],
         )
+
+    @property
+    def _columns(self) -> Columns:
+        """The columns of all videos that a roll-up tells of. They are decoded now, if they were not."""
+        if self._rolled_up is not None:
+            self._all, self._rolled_up = self._rolled_up.all(), None
+            self._segments = list(self._numbers)
+            self._is_gone = np.zeros(len(self._all.ids), dtype=bool)
+            self._is_gone[[self._all.index.find_one(video_id) for video_id in self._gone_of_them]] = True
+            self._gone_of_them = set()
+        return self._all
+
+    def _place_of(self, video_id: str) -> tuple[Columns, int]:
+        """The columns and the row of them that count for a video; row -1 if there is none."""
+        if self._rolled_up is not None:
+            if video_id in self._gone_of_them:
+                return self._all, -1
+            parts = self._rolled_up.parts_of(pa.array([video_id], pa.string()))
+            if parts is not None:
+                self._segments = list(self._numbers)
+                return next(((part, part.index.find_one(video_id)) for part, _ in parts), (self._all, -1))
+        return self._columns, self._row(video_id)
 
     def tally(self, video_id: str) -> Tally:
         """The counts of a finished video."""
@@ -128,13 +135,14 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
     @property
     def has_sources(self) -> bool:
         """Whether the version of the file of any of them may be known."""
-        sources = self._columns.source_hashes
-        return bool(self._packed) or bool(sources.is_hex.any()) or bool(sources.others)
+        if self._rolled_up is not None:
+            return bool(self._packed) or self._rolled_up.has_sources
+        return bool(self._packed) or bool(self._all.source_hashes.has_text().any())
 
     def __contains__(self, video_id: object) -> bool:
         if video_id in self._packed:
             return True
-        return len(self._is_gone) > 0 and isinstance(video_id, str) and self._row(video_id) >= 0
+        return isinstance(video_id, str) and self._place_of(video_id)[1] >= 0
 
     def __iter__(self) -> Iterator[str]:
         ids = self._columns.ids
@@ -157,12 +165,13 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             numbers = columns.statuses[rows].tolist(), columns.segments[rows].tolist()
             for video_id, prompt, source, status, segment in zip(ids, prompts, sources, *numbers, strict=True):
                 tally = self.tally(video_id)
-                yield video_id, FinishedVideo(_STATUS_LIST[status], prompt, self._segments[segment], tally, source)
+                yield video_id, FinishedVideo(STATUS_LIST[status], prompt, self._segments[segment], tally, source)
         for video_id in self._packed:
             yield video_id, self[video_id]
 
     def __len__(self) -> int:
-        return len(self._packed) + len(self._columns.ids) - self._num_gone
+        num_rows = len(self._all.ids) if self._rolled_up is None else self._rolled_up.num_rows
+        return len(self._packed) + num_rows - self._num_gone
 
     def put(self, video_id: str, finished: FinishedVideo) -> None:
         """Record a video as finished, or as moved to another segment."""
@@ -181,10 +190,15 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         self._tallies.pop(video_id, None)
         if packed is not None:
             self.num_by_status[_STATUSES[packed[0]]] -= 1
-        elif len(self._is_gone) and (row := self._row(video_id)) >= 0:
-            self._is_gone[row] = True
+            return
+        columns, row = self._place_of(video_id)
+        if row >= 0:
+            if self._rolled_up is None:
+                self._is_gone[row] = True
+            else:
+                self._gone_of_them.add(video_id)
             self._num_gone += 1
-            self.num_by_status[_STATUS_LIST[self._columns.statuses[row]]] -= 1
+            self.num_by_status[STATUS_LIST[columns.statuses[row]]] -= 1
 
     def ids(self) -> pa.Array:
         """All ids, in no order."""
@@ -194,11 +208,14 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
 
     def look_up(self, ids: pa.Array) -> Known:
         """What is known of `N` videos, for those who ask for many at a time."""
-        rows, columns = self._found(ids), self._columns
-        is_known = rows >= 0
-        is_ok = np.zeros(len(rows), dtype=bool)
-        is_ok[is_known] = columns.statuses[rows[is_known]] == _CODES[Status.OK]
-        return Known(is_known, is_ok, columns.prompt_hashes.take(rows))
+        found = self._found(ids)
+        is_known, is_ok = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
+        for columns, places, rows in found:
+            is_here = rows >= 0
+            is_known[places] = is_here
+            is_ok[places[is_here]] = columns.statuses[rows[is_here]] == CODES[Status.OK]
+        parts = [(columns.prompt_hashes.take(rows), places) for columns, places, rows in found]
+        return Known(is_known, is_ok, HexColumn.scattered(parts, len(ids), 2))
 
     def are_well(self, ids: pa.Array) -> npt.NDArray[np.bool_]:
         """Which of `N` videos are `ok`, with no object that failed, `[N]`."""
@@ -212,29 +229,47 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
 
     def source_hashes(self, ids: pa.Array) -> HexColumn:
         """The `source_hash` of each of `N` videos; empty where the log has none."""
-        rows = self._found(ids)
-        return self._columns.source_hashes.take(rows)
+        parts = [(columns.source_hashes.take(rows), places) for columns, places, rows in self._found(ids)]
+        return HexColumn.scattered(parts, len(ids), 1)
 
     def to_table(self) -> pa.Table:
         """Columns `name`, `status`, `segment`, `prompt_hash`, `source_hash`: one row per video."""
-        columns, kept = self._columns, np.flatnonzero(~self._is_gone)
+        columns = self._columns
+        kept = np.flatnonzero(~self._is_gone)
         parts = [self._packed_table()] if self._packed or not len(kept) else []
-        for first in range(0, len(kept), _ROWS_AT_A_TIME):
-            rows = kept[first : first + _ROWS_AT_A_TIME]
-            codes = pa.array(columns.statuses[rows].astype(np.int32))
-            segments = pa.array(columns.segments[rows])
-            parts.append(
-                pa.table(
-                    {
-                        "name": columns.ids.take(pa.array(rows)).cast(pa.string()),
-                        "status": pa.DictionaryArray.from_arrays(codes, pa.array([s.value for s in _STATUS_LIST])),
-                        "segment": pa.DictionaryArray.from_arrays(segments, pa.array(self._segments, pa.string())),
-                        "prompt_hash": columns.prompt_hashes.take(rows).to_strings(),
-                        "source_hash": columns.source_hashes.take(rows).to_strings(),
-                    }
-                )
-            )
+        some = (kept[first : first + _ROWS_AT_A_TIME] for first in range(0, len(kept), _ROWS_AT_A_TIME))
+        parts += (self._rows_as_table(columns, rows) for rows in some)
         return pa.concat_tables(parts)
+
+    def rolled(self, num_rows: int) -> Rolled:
+        """What a roll-up says of them as a whole that has so many rows in a row group."""
+        counts = {status.value: count for status, count in self.num_by_status.items()}
+        return Rolled(-(-len(self) // num_rows), counts, self.has_sources)
+
+    def sorted_tables(self, num_rows: int) -> Iterator[pa.Table]:
+        """What `to_table` gives, sorted by id, so many rows at a time. All are in columns from now on."""
+        if self._packed:
+            self._read(_batches(self.to_table()))
+        columns = self._columns
+        order = np.flatnonzero(~self._is_gone)
+        ids = columns.ids.take(pa.array(order))
+        if pc.all(pc.less(ids[:-1], ids[1:])).as_py() is False:
+            order = order[pc.sort_indices(ids).to_numpy()]
+        for first in range(0, len(order), num_rows):
+            yield self._rows_as_table(columns, order[first : first + num_rows])
+
+    def _rows_as_table(self, columns: Columns, rows: Int64Array) -> pa.Table:
+        codes = pa.array(columns.statuses[rows].astype(np.int32))
+        segments = pa.array(columns.segments[rows])
+        return pa.table(
+            {
+                "name": columns.ids.take(pa.array(rows)).cast(pa.string()),
+                "status": pa.DictionaryArray.from_arrays(codes, pa.array([s.value for s in STATUS_LIST])),
+                "segment": pa.DictionaryArray.from_arrays(segments, pa.array(self._segments, pa.string())),
+                "prompt_hash": columns.prompt_hashes.take(rows).to_strings(),
+                "source_hash": columns.source_hashes.take(rows).to_strings(),
+            }
+        )
 
     def _packed_table(self) -> pa.Table:
         packed = pc.split_pattern(pa.array(self._packed.values(), pa.string()), ":", max_splits=2)
@@ -266,36 +301,73 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         videos.set_tallies(tallies)
         return videos
 
+    @staticmethod
+    def from_roll_up(file: pq.ParquetFile, rolled: Rolled) -> FinishedVideos | None:
+        """The videos of a roll-up, which are decoded when they are looked for; `None` if all have to be read."""
+        if not RolledUp.is_usable(file, rolled):
+            return None
+        videos = FinishedVideos()
+        videos._rolled_up = RolledUp(file, rolled, videos._numbers)
+        videos.num_by_status = videos._rolled_up.num_by_status
+        return videos
+
     def set_tallies(self, tallies: Mapping[str, Tally] | None) -> None:
         """The counts of videos that have others than most; None where nobody counted."""
         self._tallies = dict.fromkeys(self, _UNCOUNTED) if tallies is None else dict(tallies)
 
     def _read(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Take over these videos and no others; their tallies stay."""
-        parts = _Parts()
+        parts = Parts()
         self._segments, self._numbers = [], {}
         for batch in batches:
             parts.add(batch, self._numbers)
         self._segments = list(self._numbers)
-        self._columns, self._packed, self._rows = parts.columns(), {}, {}
-        self._is_gone, self._num_gone = np.zeros(len(self._columns.ids), dtype=bool), 0
-        counts = np.bincount(self._columns.statuses, minlength=len(_STATUS_LIST)).tolist()
+        self._all, self._packed, self._rows = parts.columns(), {}, {}
+        self._is_gone, self._num_gone = np.zeros(len(self._all.ids), dtype=bool), 0
+        counts = np.bincount(self._all.statuses, minlength=len(STATUS_LIST)).tolist()
         self.num_by_status = Counter(
-            {status: count for status, count in zip(_STATUS_LIST, counts, strict=True) if count}
+            {status: count for status, count in zip(STATUS_LIST, counts, strict=True) if count}
         )
 
-    def _found(self, ids: pa.Array) -> Int64Array:
-        """The row of each of `N` videos, `[N]`; -1 for those that are not finished. All are in columns from now on."""
-        if self._packed:
-            self._read(_batches(self.to_table()))
-        rows = self._columns.index.find(ids)
-        if self._num_gone:
-            rows[(rows >= 0) & self._is_gone[rows]] = -1
-        return rows
+    def _found(self, ids: pa.Array) -> list[tuple[Columns, Int64Array, Int64Array]]:
+        """Where `N` videos are: columns, places among `ids`, and the row of each; -1 for one that is not finished.
+
+        Those that are in none of these are not finished. All are in columns from now on, unless few are asked for.
+        """
+        parts = self._rolled_up.parts_of(ids) if self._rolled_up is not None else None
+        if parts is None:
+            if self._packed:
+                self._read(_batches(self.to_table()))
+            rows = self._columns.index.find(ids)
+            if self._num_gone:
+                rows[(rows >= 0) & self._is_gone[rows]] = -1
+            return [(self._all, np.arange(len(ids)), rows)]
+        self._segments = list(self._numbers)
+        found = []
+        for columns, places in parts:
+            asked = ids.take(pa.array(places))
+            rows = columns.index.find(asked)
+            if self._gone_of_them:
+                is_gone = pc.is_in(asked.cast(pa.string()), value_set=pa.array(self._gone_of_them, pa.string()))
+                rows[np.asarray(is_gone)] = -1
+            found.append((columns, places, rows))
+        return [*found, *self._found_packed(ids)]
+
+    def _found_packed(self, ids: pa.Array) -> list[tuple[Columns, Int64Array, Int64Array]]:
+        """As `_found`, of those that came since the roll-up."""
+        if not self._packed:
+            return []
+        here = Parts()
+        for batch in _batches(self._packed_table()):
+            here.add(batch, self._numbers)
+        columns = here.columns()
+        rows = columns.index.find(ids)
+        places = np.flatnonzero(rows >= 0)
+        return [(columns, places, rows[places])]
 
     def _row(self, video_id: str) -> int:
         """The row of the columns that counts for a video; -1 if there is none."""
-        if not len(self._is_gone):
+        if not len(self._columns.ids):
             return -1
         row = self._rows.get(video_id)
         if row is None:
@@ -315,60 +387,3 @@ class _Items(ItemsView[str, FinishedVideo]):
 def _batches(table: pa.Table) -> Sequence[pa.RecordBatch]:
     batches: list[pa.RecordBatch] = table.to_batches(_ROWS_AT_A_TIME)
     return batches
-
-
-def _no_columns() -> _Columns:
-    none = pa.nulls(0, pa.string())
-    return _Columns(
-        none.cast(pa.large_string()),
-        np.zeros(0, np.uint8),
-        np.zeros(0, np.int32),
-        HexColumn.of(none, 2),
-        HexColumn.of(none, 1),
-    )
-
-
-@dataclass
-class _Parts:
-    """Columns as they grow, batch after batch."""
-
-    ids: list[pa.Array] = field(default_factory=list)
-    statuses: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    segments: list[npt.NDArray[np.int32]] = field(default_factory=list)
-    prompt_hashes: list[HexColumn] = field(default_factory=list)
-    source_hashes: list[HexColumn] = field(default_factory=list)
-
-    def add(self, batch: pa.RecordBatch, numbers: dict[str, int]) -> None:
-        """Pack these rows; `numbers` are those of the segments that were met, by name."""
-        self.ids.append(batch.column("name").cast(pa.large_string()))
-        codes = _numbered(batch.column("status"), {status.value: code for status, code in _CODES.items()})
-        self.statuses.append(codes.astype(np.uint8))
-        self.segments.append(_numbered(batch.column("segment"), numbers).astype(np.int32))
-        self.prompt_hashes.append(HexColumn.of(batch.column("prompt_hash"), 2))
-        has_sources = "source_hash" in batch.schema.names
-        sources = batch.column("source_hash") if has_sources else pa.nulls(batch.num_rows, pa.string())
-        self.source_hashes.append(HexColumn.of(sources, 1))
-
-    def columns(self) -> _Columns:
-        """All rows that were added."""
-        if not self.ids:
-            return _no_columns()
-        return _Columns(
-            joined_texts(self.ids),
-            joined(self.statuses),
-            joined(self.segments),
-            HexColumn.joined(self.prompt_hashes),
-            HexColumn.joined(self.source_hashes),
-        )
-
-
-def _numbered(column: pa.Array, numbers: dict[str, int]) -> npt.NDArray[np.int64]:
-    """The number of each of these names; names that have none get the next ones."""
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    indices = encoded.indices.to_numpy(zero_copy_only=False)
-    names = encoded.dictionary.to_pylist()
-    wanted = np.unique(indices)
-    places = np.zeros(len(names), dtype=np.int64)
-    for place in wanted.tolist():
-        places[place] = numbers.setdefault(names[place], len(numbers))
-    return np.asarray(places[indices])

@@ -6,9 +6,10 @@ A roll-up is one Parquet table that is read and written by columns.
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.commits.entry import Entry, EntryKind, EntryNotes
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
+from pipeline.commits.rolled_up import ROWS_OF_A_GROUP, Rolled
 from pipeline.output.schema import SCHEMA_VERSION, TABLES
 from pipeline.records import ObjectCounts, Outcome, Reason, Status
 from pipeline.storage.documents import check_version
@@ -205,12 +207,12 @@ class JobState:
             num_before + 1 if outcome.is_bad else 0,
         )
 
-    def to_parquet(self) -> bytes:
+    def to_parquet(self, rows_of_a_group: int = ROWS_OF_A_GROUP) -> bytes:
         """The whole state as one Parquet file: a row per video, segment, removed segment and strike.
 
-        Tallies that are not those of most videos have rows of their own, and so has what was tried.
+        Tallies that are not those of most videos have rows of their own, and so has what was tried. Videos come first,
+        sorted by id, in row groups of their own, so that a reader can look for a few of them.
         """
-        videos = self.finished.to_table()
         sizes = list(self.segments.values())
         segments = pa.table(
             {
@@ -228,7 +230,6 @@ class JobState:
         parts = [
             part.append_column("kind", pa.array([kind] * part.num_rows, pa.string()))
             for kind, part in (
-                ("video", videos),
                 ("segment", segments),
                 ("removed", removed),
                 ("strikes", strikes),
@@ -236,20 +237,26 @@ class JobState:
                 ("tried", _named_rows(self.tried, _TRIED)),
             )
         ]
-        table = pa.concat_tables(parts, promote_options="permissive").replace_schema_metadata(
-            {
-                "schema_version": str(SCHEMA_VERSION),
-                "epoch": str(self.epoch),
-                "next_entry": str(self.next_entry),
-                "erased_before": str(self.erased_before),
-                "has_tallies": "true",
-            }
-        )
+        none = FinishedVideos().to_table().append_column("kind", pa.array([], pa.string()))
+        others = pa.concat_tables([none, *parts], promote_options="permissive")
+        rolled = self.finished.rolled(rows_of_a_group)
+        metadata = {
+            "schema_version": str(SCHEMA_VERSION),
+            "epoch": str(self.epoch),
+            "next_entry": str(self.next_entry),
+            "erased_before": str(self.erased_before),
+            "has_tallies": "true",
+            "videos": json.dumps(asdict(rolled)),
+        }
         buffer = io.BytesIO()
-        plain = ("name", "prompt_hash", "source_hash")
-        pq.write_table(
-            table, buffer, compression="zstd", use_dictionary=[name for name in table.column_names if name not in plain]
-        )
+        indexed = [name for name in others.column_names if name not in ("name", "prompt_hash", "source_hash")]
+        with pq.ParquetWriter(
+            buffer, others.schema.with_metadata(metadata), compression="zstd", use_dictionary=indexed
+        ) as writer:
+            for videos in self.finished.sorted_tables(rows_of_a_group):
+                kinds = pa.repeat(pa.scalar("video"), videos.num_rows)
+                writer.write_table(_with_columns(videos.append_column("kind", kinds), others.schema))
+            writer.write_table(others)
         return buffer.getvalue()
 
     @staticmethod
@@ -261,7 +268,7 @@ class JobState:
         Raises:
             NewerVersion: a newer version of this program wrote it.
         """
-        file = pq.ParquetFile(io.BytesIO(data))
+        file = pq.ParquetFile(pa.BufferReader(data))
         metadata = file.schema_arrow.metadata
         check_version(name, int(metadata[b"schema_version"]), SCHEMA_VERSION)
         has_tallies = b"has_tallies" in metadata
@@ -275,7 +282,12 @@ class JobState:
                     others.append(batch.filter(pc.invert(is_video)))
                 yield batch.filter(is_video) if rest else batch
 
-        finished = FinishedVideos.from_batches(videos(), {})
+        rolled = Rolled(**json.loads(metadata[b"videos"])) if b"videos" in metadata else None
+        finished = None if rolled is None else FinishedVideos.from_roll_up(file, rolled)
+        if finished is None or rolled is None:
+            finished = FinishedVideos.from_batches(videos(), {})
+        else:
+            others += file.iter_batches(row_groups=list(range(rolled.num_groups, file.num_row_groups)))
         table = pa.Table.from_batches(others, file.schema_arrow) if others else file.schema_arrow.empty_table()
 
         def part(kind: str) -> pa.Table:
@@ -309,6 +321,12 @@ _TRIED = {
 def _kept(why: str) -> Tried | None:
     """What is kept of an unfinished video that an entry forgets for this reason; None if that is nothing."""
     return None if why in ("", Reason.PRUNE) else _again(why)
+
+
+def _with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the columns of a schema, which are null where the table lacks them."""
+    nulls = {field.name: pa.nulls(table.num_rows, field.type) for field in schema}
+    return pa.table({**nulls, **{name: table[name] for name in table.column_names}}, schema.remove_metadata())
 
 
 def _named_rows(values: Mapping[str, NamedTuple], types: Mapping[str, pa.DataType]) -> pa.Table:
