@@ -133,7 +133,7 @@ def _cards(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, tracks: 
     """The tracks that differ, worst first."""
     from pipeline.pages.pair_cards import PairDealer
 
-    dealer = PairDealer(a.job, ("a", "b"), arguments.videos_root, arguments.pictures)
+    dealer = PairDealer(a.job, ("a", "b"), arguments.videos_root, arguments.pictures, are_jobs=True)
     cards = []
     for row in tracks.filter(pc.field("difference") != "same").slice(0, arguments.top).to_pylist():
         video_id = row["video_id"]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pydantic import Field, ValidationInfo, field_validator
 
 from model import MediaError
@@ -38,6 +41,9 @@ from pipeline.text import ProgressLine, complain, counted, say
 
 if TYPE_CHECKING:
     from pipeline.notebook.film import Pace
+
+
+_COMMENT = "Comment"  # of a PNG file
 
 
 class OverlayArguments(TargetArguments, JobArguments):
@@ -80,7 +86,11 @@ class OverlayArguments(TargetArguments, JobArguments):
     videos_root: OptionalPlace = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
-    again: bool = Field(default=False, description="true makes files anew that are there already.")
+    again: bool = Field(
+        default=False,
+        description="true makes files anew that are there already; those of other keys or other masks are always made "
+        "anew.",
+    )
     spool_dir: OptionalLocalPlace = Field(
         default=None, description="A local folder for the files that are being written; null is the system's own."
     )
@@ -104,8 +114,9 @@ HELP = f"""Draws the masks of a job onto its videos: a video each, or pictures.
 
 {describe_arguments(OverlayArguments)}
 
-Files that are there already are kept, so that a command that was killed goes on when it is repeated. A file is whole or
-not there. A color belongs to an object's id. Frames without a row in masks are not shown.
+Files that are there already are kept, so that a command that was killed goes on when it is repeated; those that other
+keys made, or of which the video was labeled again since, are made anew. A file is whole or not there. A color belongs
+to an object's id. Frames without a row in masks are not shown.
 
 Exit codes:
   {ExitCode.DONE}   All are there.
@@ -126,10 +137,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Drawn:
-    """How many files of a video were made, how many were there, and why it could not be drawn."""
+    """How many files of a video were made, in place of how many others, how many were there; why it is not drawn."""
 
     video_id: str
     num_made: int = 0
+    num_replaced: int = 0
     num_kept: int = 0
     fault: str = ""
 
@@ -166,37 +178,59 @@ class Painter:
 
     def _draw(self, task: Task) -> Drawn:
         arguments, name = self._arguments, safe_name(task.video_id)
-        if arguments.form == "mp4" and not arguments.again and self._has(f"{name}.mp4"):
-            return Drawn(task.video_id, num_kept=1)
         clip = self._job.video(task.video_id, videos_root=arguments.videos_root)
         clip.check_objects(task.object_ids or [])
+        other = None if self._other is None else self._other.video(task.video_id)
         indexes = self._drawing.frame_indexes(clip)
-        num_kept = 0
-        if arguments.form == "png" and not arguments.again:
-            there = {one.path for one in self._storage.listing(name)}
-            num_kept = len(indexes)
-            indexes = [index for index in indexes if _png(name, index) not in there]
-            num_kept -= len(indexes)
-        if not indexes and not num_kept:
+        recipe = _recipe(arguments, task, [one.row for one in (clip, other) if one is not None])
+        names = [_png(name, index) for index in indexes] if arguments.form == "png" else [f"{name}.mp4"]
+        if not indexes:
             raise ValueError(f"video {task.video_id!r} has no masks on the chosen frames; {clip.frames_in_words()}")
+        there = set() if arguments.again else self._there(name, names)
+        kept = {one for one in there if self._recipe_of(one) == recipe}
+        done = Drawn(task.video_id, len(names) - len(kept), len(there - kept), len(kept))
+        if not done.num_made:
+            return done
         from pipeline.notebook.film import Pace
         from pipeline.notebook.overlay_frames import Beside, overlay_frames
 
         beside = None
-        if self._other is not None:
+        if other is not None:
             assert arguments.beside is not None
-            names = redact_uri(arguments.output), redact_uri(arguments.beside)
-            beside = Beside(self._other.video(task.video_id), *names)
+            beside = Beside(other, redact_uri(arguments.output), redact_uri(arguments.beside))
         objects = None if task.object_ids is None else list(task.object_ids)
-        frames = overlay_frames(clip, indexes, self._drawing, objects, beside)
         if arguments.form == "mp4":
-            self._write_mp4(f"{name}.mp4", ((one.pixels_HW3, one.pts_seconds) for one in frames), Pace.of(clip.row))
-            return Drawn(task.video_id, num_made=1)
-        for one in frames:
-            buffer = io.BytesIO()
-            Image.fromarray(one.pixels_HW3).save(buffer, "PNG")
+            frames = overlay_frames(clip, indexes, self._drawing, objects, beside)
+            shown = ((one.pixels_HW3, one.pts_seconds) for one in frames)
+            self._write_mp4(names[0], shown, Pace.of(clip.row), recipe)
+            return done
+        left = [index for index in indexes if _png(name, index) not in kept]
+        for one in overlay_frames(clip, left, self._drawing, objects, beside):
+            buffer, said = io.BytesIO(), PngInfo()
+            said.add_text(_COMMENT, recipe)
+            Image.fromarray(one.pixels_HW3).save(buffer, "PNG", pnginfo=said)
             self._storage.replace(_png(name, one.frame_index), buffer.getvalue())
-        return Drawn(task.video_id, num_made=len(indexes), num_kept=num_kept)
+        return done
+
+    def _there(self, folder: str, names: Sequence[str]) -> set[str]:
+        """Those of these files that are there."""
+        if self._arguments.form == "mp4":
+            return {name for name in names if self._has(name)}
+        return {one.path for one in self._storage.listing(folder)} & set(names)
+
+    def _recipe_of(self, name: str) -> str:
+        """What a file says of how it was made; empty where it says nothing."""
+
+        from pipeline.video.encode import mp4_comment
+
+        def read() -> str:
+            with self._storage.open_input(name) as file:
+                if name.endswith(".mp4"):
+                    return mp4_comment(file)
+                with Image.open(file) as image:
+                    return str(image.info.get(_COMMENT, ""))
+
+        return self._storage.retry(f"read {name}", read)
 
     def _has(self, path: str) -> bool:
         try:
@@ -204,15 +238,20 @@ class Painter:
         except FileNotFoundError:
             return False
 
-    def _write_mp4(self, name: str, frames: Iterable[tuple[Any, float | None]], pace: Pace) -> None:
+    def _write_mp4(self, name: str, frames: Iterable[tuple[Any, float | None]], pace: Pace, recipe: str) -> None:
         """One video by way of a file on local disk, so that memory holds a few frames, whatever its length."""
         from pipeline.video.encode import Mp4Writer
 
         first: float | None = None
         with tempfile.TemporaryDirectory(prefix="maskmill-overlay-", dir=self._arguments.spool_dir) as folder:
             path = Path(folder) / "overlay.mp4"
-            quality = self._arguments.quality
-            writer = Mp4Writer(str(path), pace.frames_per_second, pixel_aspect=pace.pixel_aspect, quality=quality)
+            writer = Mp4Writer(
+                str(path),
+                pace.frames_per_second,
+                pixel_aspect=pace.pixel_aspect,
+                quality=self._arguments.quality,
+                comment=recipe,
+            )
             for pixels_HW3, seconds in frames:
                 first = seconds if first is None else first
                 with spool_errors(Path(folder)):
@@ -220,6 +259,19 @@ class Painter:
             with spool_errors(Path(folder)):
                 writer.close()
             self._storage.put_file(path, name)
+
+
+def _recipe(arguments: OverlayArguments, task: Task, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What decides how a file looks, as a short text: the keys, the objects, and which masks the job has of the video.
+
+    A picture of one frame is the same whichever others are drawn.
+    """
+    of_a_film = {"start", "stop", "every", "frames", "quality"} if arguments.form == "mp4" else set()
+    keys = {"masks", "strength", "labels", "most_pixels", *of_a_film}
+    said = arguments.model_dump(mode="json", include=keys)
+    labeled = [[str(row[name]) for name in ("prompt_hash", "config_hash", "finished_at")] for row in rows]
+    whole = {**said, "objects": task.object_ids, "labeled": labeled, "with": redact_uri(arguments.beside or "")}
+    return f"maskmill overlay {hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 def _png(name: str, frame_index: int) -> str:
@@ -246,7 +298,7 @@ def run(arguments: OverlayArguments) -> ExitCode:
         raise ConfigError(
             f"{arguments.output}: none of its finished videos is to be drawn{why}; change videos= or where="
         )
-    faults = num_made = num_kept = 0
+    faults = num_made = num_replaced = num_kept = 0
     beside = {"with": arguments.beside} if arguments.beside is not None else {}
     arguments.cluster.check_reaches(output=arguments.output, to=arguments.to, **beside)
     make = partial(_make_painter, arguments)
@@ -256,6 +308,7 @@ def run(arguments: OverlayArguments) -> ExitCode:
     ):
         for drawn in paint(tasks):
             num_made, num_kept = num_made + drawn.num_made, num_kept + drawn.num_kept
+            num_replaced += drawn.num_replaced
             if drawn.fault:
                 faults += 1
                 line.clear()
@@ -268,7 +321,8 @@ def run(arguments: OverlayArguments) -> ExitCode:
             (Path(local_path(storage.uri)) / TEMPORARY).rmdir()
     kept = f", {num_kept} were there already (again=true makes them anew)" if num_kept else ""
     files = counted(num_made, "video" if arguments.form == "mp4" else "picture")
-    say(f"{storage}: {files} made{kept}, in {time.monotonic() - started:.1f} s")
+    anew = f", {num_replaced} of them in place of those of other keys or masks" if num_replaced else ""
+    say(f"{storage}: {files} made{anew}{kept}, in {time.monotonic() - started:.1f} s")
     for reason, count in left_out.items():
         say(f"left out: {count} {reason}")
     return ExitCode.FAILURES if faults else ExitCode.DONE

@@ -116,7 +116,7 @@ class Timeline:
     """Values of a track over its frames: a filled line of areas, a line of scores, and marks.
 
     `area` and `score` are points of SVG paths in a view box of 600 × 64. `mark` is where to look, `prompts` where the
-    prompts are. `summary` says it in words.
+    prompts are, and `other_prompts` those of another job. `summary` says it in words.
     """
 
     area: str
@@ -126,6 +126,7 @@ class Timeline:
     first: int
     last: int
     summary: str
+    other_prompts: tuple[float, ...] = ()
     width: ClassVar[float] = 600.0
     height: ClassVar[float] = 64.0
 
@@ -137,6 +138,7 @@ def timeline(
     *,
     mark: int | None = None,
     prompts: Sequence[int] = (),
+    other_prompts: Sequence[int] = (),
     summary: str = "",
     most_points: int = 300,
 ) -> Timeline:
@@ -153,14 +155,19 @@ def timeline(
     ys = np.round(height - areas[places] / top * (height - 4), 1)
     line = " ".join(f"L{x:g} {y:g}" for x, y in zip(xs, ys, strict=True))
     area = f"M{xs[0]:g} {height:g} {line} L{xs[-1]:g} {height:g} Z"
+
+    def at(frames: Sequence[int]) -> tuple[float, ...]:
+        return tuple(round((frame - first) / span * width, 1) for frame in frames if first <= frame <= last)
+
     return Timeline(
         area,
         _score_path(xs, scores[places], height),
         None if mark is None else round((mark - first) / span * width, 1),
-        tuple(round((prompt - first) / span * width, 1) for prompt in prompts if first <= prompt <= last),
+        at(prompts),
         first,
         last,
         summary,
+        at(other_prompts),
     )
 
 

@@ -36,12 +36,19 @@ class PairCard:
 class PairDealer:
     """Makes cards of tracks of one job.
 
-    `words` name the two sides, as `output` and `truth`. Without `has_pictures` no video is opened.
+    `words` name the two sides, as `output` and `truth`. Without `has_pictures` no video is opened. With `are_jobs` the
+    second side is a job too, whose prompts are marked.
     """
 
     def __init__(
-        self, job: JobTables, words: tuple[str, str], videos_root: str | None = None, has_pictures: bool = True
+        self,
+        job: JobTables,
+        words: tuple[str, str],
+        videos_root: str | None = None,
+        has_pictures: bool = True,
+        are_jobs: bool = False,
     ) -> None:
+        self._are_jobs = are_jobs
         self._job = job
         self._words = words
         self._videos_root = videos_root
@@ -91,7 +98,10 @@ class PairDealer:
         )
         areas = scores.true_areas.astype(np.float64)
         mark = int(series.frames_T[worst])
-        return timeline(frames, areas, scores.j, mark=mark, prompts=series.prompts, summary=summary)
+        others = series.prompts_of_second if self._are_jobs else ()
+        return timeline(
+            frames, areas, scores.j, mark=mark, prompts=series.prompts, other_prompts=others, summary=summary
+        )
 
 
 def _mask(series: TrackSeries, counts_T: Any, place: int) -> BoolArray:

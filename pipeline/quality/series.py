@@ -18,7 +18,9 @@ from pipeline.quality.pairs import PairScores, score_pairs
 
 @dataclass(frozen=True)
 class TrackSeries:
-    """The masks of both sides as COCO's counts, and their scores. Frames are those of the first side."""
+    """The masks of both sides as COCO's counts, and their scores. Frames are those of the first side, and so are those
+    with prompts of either.
+    """
 
     size_hw: SizeHW
     frames_T: Int64Array
@@ -26,6 +28,7 @@ class TrackSeries:
     second_T: pa.Array
     scores: PairScores
     prompts: tuple[int, ...]
+    prompts_of_second: tuple[int, ...]
 
     def worst(self, num_frames: int, first: int) -> list[int]:
         """Places of frames with the lowest J, the frame `first` before them, and none beside another one of them."""
@@ -50,7 +53,8 @@ def track_series(
     first_T, second_T = track_counts(one, frames.predicted_T), track_counts(other, frames.true_T)
     size_hw = first.size_hw or second.size_hw or (1, 1)
     scores = score_pairs(size_hw, first_T, second_T)
-    prompts: list[int] = []
-    if one is not None:
-        prompts = frames.predicted_T[one.is_prompted_on(frames.predicted_T)].tolist()
-    return TrackSeries(size_hw, frames.predicted_T, first_T, second_T, scores, tuple(prompts))
+    prompts, of_second = (
+        () if track is None else tuple(frames.predicted_T[track.is_prompted_on(frames_T)].tolist())
+        for track, frames_T in ((one, frames.predicted_T), (other, frames.true_T))
+    )
+    return TrackSeries(size_hw, frames.predicted_T, first_T, second_T, scores, prompts, of_second)

@@ -25,6 +25,7 @@ class Mp4Writer:
         frames_per_second: the rate, for frames that are added without times.
         pixel_aspect: width of a pixel / its height; players stretch frames whose pixels are not square.
         quality: x264's constant rate factor: 0 is lossless, 18 looks lossless, 28 is small.
+        comment: a text that the file keeps, see `mp4_comment`.
 
     The same frames give the same bytes, because one thread encodes. 4:2:0 cannot hold odd sizes, so those are padded by
     one row or column. Close it; a file that got no frame is not one. `num_frames` were added, of which the encoder has
@@ -38,10 +39,12 @@ class Mp4Writer:
         *,
         pixel_aspect: Fraction = Fraction(1),
         quality: int = 18,
+        comment: str = "",
     ) -> None:
         # FFmpeg opens the file once more, by its name, to put the index first, so that players start at once.
         options = {"movflags": "faststart"} if isinstance(target, str) else {}
         self._container = av.open(target, "w", format="mp4", options=options)
+        self._container.metadata["comment"] = comment
         self._rate = frames_per_second
         self._pixel_aspect = pixel_aspect
         self._quality = quality
@@ -99,6 +102,15 @@ class Mp4Writer:
         if has_times:
             stream.codec_context.time_base = Fraction(1, _TICKS)
         return stream
+
+
+def mp4_comment(file: BinaryIO) -> str:
+    """The text that an MP4 file keeps; empty for a file that has none, or is no MP4."""
+    try:
+        with av.open(file) as container:
+            return str(container.metadata.get("comment", ""))
+    except av.FFmpegError:
+        return ""
 
 
 def encode_mp4(frames: Iterable[UInt8Array], frames_per_second: int, *, quality: int = 18) -> bytes:

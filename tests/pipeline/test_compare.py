@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,14 @@ def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path) -> N
     (row,) = compare((a, b), tmp_path / "to", f"truth={truth}")
     assert (row["num_frames"], row["num_different"]) == (3, 1)
     assert (row["j_and_f_a"], row["j_and_f_b"], row["gain"]) == (1, 1, 0)
+
+
+def test_the_page_marks_the_prompts_of_both(tmp_path: Path) -> None:
+    a = write_output(tmp_path / "a", {"one": {1: square(5)}}, prompted=(0,))
+    b = write_output(tmp_path / "b", {"one": {1: square(6)}}, prompted=(2, 4))
+    compare((a, b), tmp_path / "to")
+    marks = re.findall(r'class="(prompt[ \w]*)" x1="([\d.]+)"', (tmp_path / "to/comparison.html").read_text())
+    assert [(kind, float(x)) for kind, x in marks] == [("prompt", 0), ("prompt other", 240), ("prompt other", 480)]
 
 
 def test_identical_outputs_say_so(outputs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,26 @@ def test_what_is_there_is_kept_and_the_rest_is_made(
     assert "1 picture made, 5 were there already" in capsys.readouterr().out
 
 
+def test_files_of_other_keys_are_made_anew_without_being_asked_for(
+    draw: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("videos=[clip-1,c]", "stop=2")
+    film = (draw("videos=c", "stop=3") / "c.mp4").read_bytes()
+    assert "1 video made, 1 of them in place of those of other keys or masks, in" in capsys.readouterr().out
+    assert len(frames_of(draw("videos=c", "stop=3") / "c.mp4")[0]) == 3
+    assert "0 videos made, 1 were there already" in capsys.readouterr().out
+    assert (draw("videos=c", "stop=3", "masks=fills") / "c.mp4").read_bytes() != film
+
+    folder = draw("form=png", "videos=c", "stop=2") / "c"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    capsys.readouterr()
+    draw("form=png", "videos=c", "stop=3")
+    assert "1 picture made, 2 were there already" in capsys.readouterr().out
+    draw("form=png", "videos=c", "stop=3", "strength=1")
+    assert "3 pictures made, 3 of them in place of" in capsys.readouterr().out
+    assert all((folder / name).read_bytes() != data for name, data in before.items())
+
+
 def test_two_jobs_stand_side_by_side_with_frames_matched_by_time(
     draw: Callable[..., Path], filmed: Filmed, tmp_path: Path
 ) -> None:

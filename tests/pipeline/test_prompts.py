@@ -415,8 +415,8 @@ def test_videos_may_be_a_table_and_labels_may_have_times(tmp_path: Path, clips: 
 def test_what_as_points_needs_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     said = complaint(
         capsys, coco_file(tmp_path, [{"segmentation": rle(square(2, 2))}]), tmp_path / "p.parquet", "as=points"
     )
-    assert 'as=points needs scipy: pip install "maskmill[export]"' in said
+    assert 'as=points needs OpenCV: pip install "maskmill[export]"' in said
