@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 from pipeline import doors
+from pipeline.commits.run_document import CauseOfFailure, DoubtCount, RunDocument, StepDone
 from pipeline.compare import CompareArguments
 from pipeline.config.columns_config import ColumnsConfig
+from pipeline.config.schedule_config import AfterConfig
 from pipeline.demo.clips import draw
 from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
@@ -155,3 +157,14 @@ def test_the_page_of_notebooks_names_every_key_of_overlays_and_every_call_of_a_c
         assert re.search(rf"^\|.*`{key}`.*\|", page, re.MULTILINE), key
     for call in ("frame", "filmstrip", "contact_sheet", "play", "masks", "mask", "labels", "track", "torch_masks"):
         assert f"clip.{call}(" in page, call
+
+
+def test_the_page_of_nights_names_every_field_of_the_end_document_and_every_step() -> None:
+    page = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?) \|", page.split("## The end document\n")[1].split("\n## ")[0], re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(["version", *RunDocument.model_fields])
+    for part in (CauseOfFailure, DoubtCount, StepDone):
+        assert all(f"`{name}`" in page for name in part.model_fields), part
+    for key in AfterConfig.model_fields:
+        assert re.search(rf"^\| `after\.{key}=", page, re.MULTILINE), key
