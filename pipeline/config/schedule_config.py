@@ -15,7 +15,8 @@ from pipeline.config.kinds import OptionalPlace, Seconds
 _SECONDS_OF = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([dhms]))+", re.IGNORECASE)
 _PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])", re.IGNORECASE)
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""The hosts that are this machine."""
 
 
 def _parse_duration(value: Any) -> float | None:
@@ -48,10 +49,10 @@ def _check_notify(notify: str | None) -> str | None:
     address = urlsplit(notify)
     if not address.hostname:
         raise ValueError("notify= names no host: give an address as https://alerts.example.com/maskmill")
-    if notify.lower().startswith("http:") and address.hostname not in _LOOPBACK:
+    if notify.lower().startswith("http:") and address.hostname not in LOOPBACK:
         raise ValueError(
             f"notify=http://{address.hostname}/…: the document would travel unencrypted; give an https:// address. "
-            f"http:// is taken for this machine only ({', '.join(_LOOPBACK)})"
+            f"http:// is taken for this machine only ({', '.join(LOOPBACK)})"
         )
     return notify
 

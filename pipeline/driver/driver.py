@@ -160,8 +160,11 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
                 ending = Ending.STOPPED
             signals.install()
         progress.end_line()
-        left = plan.again(job.log.state.finished)
-        if ending in (Ending.STOPPED, Ending.BUDGET) and left.num_done == plan.num_videos:
+        is_cut = ending in (Ending.STOPPED, Ending.BUDGET)
+        # Of ten million videos this takes seconds, so that a run which has done all the rows of a table does without.
+        is_asked_for = is_cut or record.budget.is_bounded or plan.listing is not None
+        left = plan.again(job.log.state.finished) if is_asked_for else plan
+        if is_cut and left.num_done == plan.num_videos:
             ending = Ending.DONE  # the end came while the last video was finished
         if record.budget.is_bounded:
             keep_waiting(left, job.storage, record.started_at)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from pipeline.command import ExitCode
 from pipeline.commits.run_document import RunDocument
-from pipeline.config.schedule_config import is_web_address
+from pipeline.config.schedule_config import LOOPBACK, is_web_address
 from pipeline.schedule.processes import Command, run
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,10 @@ class Tries:
     address_seconds: float = 15.0
     command_seconds: float = 60.0
     sleep: Callable[[float], None] = time.sleep
+
+    def at_once(self) -> Tries:
+        """One short try, for a process that has not much time."""
+        return replace(self, count=1, address_seconds=5.0, command_seconds=5.0)
 
 
 class _NotDelivered(Exception):
@@ -83,7 +87,9 @@ def _post(address: str, document: bytes, tries: Tries) -> None:
     host = urlsplit(address).hostname
     request = Request(address, document, {"Content-Type": "application/json"}, method="POST")
     try:
-        with build_opener(_NoRedirects).open(request, timeout=tries.address_seconds):
+        # What is on this machine is reached without the proxy that the environment may name.
+        proxies = [ProxyHandler({})] if host in LOOPBACK else []
+        with build_opener(_NoRedirects, *proxies).open(request, timeout=tries.address_seconds):
             return
     except HTTPError as error:
         error.close()

@@ -14,8 +14,7 @@ from datetime import datetime
 
 from pipeline.command import ExitCode
 from pipeline.commits.job_record import read_record
-from pipeline.commits.log import CommitLog
-from pipeline.commits.owner import Ownership, look, new_writer_id
+from pipeline.commits.owner import Ownership, look
 from pipeline.commits.run_document import (
     RunDocument,
     StepDone,
@@ -105,9 +104,9 @@ def _followed(config: JobConfig, record: RunRecord, end: End) -> tuple[RunDocume
     try:
         if not after.are_due(found, config, read_last_run(record.job.storage), next_entry):
             return _with_steps(record, document, after.left_out(found, next_entry)), end
-        with _owned(record.job) as log:
+        with _owned(record.job):
             done = after.take(found, document, config.after.step_seconds)
-            done = after.seen_up_to(done, log.refresh().next_entry)
+            done = after.seen_up_to(done, record.job.log.refresh().next_entry)
     except OwnedByAnother as error:
         end = End(ExitCode.OWNED, redact(str(error)), "owned")
     except (StorageError, NewerVersion, UnusableStore) as error:
@@ -134,20 +133,18 @@ def _with_steps(record: RunRecord, document: RunDocument, done: list[StepDone]) 
 
 
 @contextlib.contextmanager
-def _owned(job: Job) -> Iterator[CommitLog]:
+def _owned(job: Job) -> Iterator[None]:
     """Hold the job while steps are at work, so that a second start neither takes the same steps nor changes the rows.
 
     With `single_driver=true` nobody else starts, and a compaction takes the place of the driver itself.
     """
-    log = CommitLog(job.storage, new_writer_id())
     if job.config.single_driver:
-        log.load()
-        yield log
+        yield
         return
-    ownership = Ownership(job.storage, log)
+    ownership = Ownership(job.storage, job.log)
     ownership.acquire()
     try:
-        yield log
+        yield
     finally:
         ownership.release()
 
@@ -210,7 +207,9 @@ def _tell(config: JobConfig, document: RunDocument, parts: Parts) -> None:
     """Tell whoever wants to know of this end."""
     if config.notify is None or not is_wanted(config.notify_on, document):
         return
-    if tell(config.notify, document.to_json(indent=2), parts.tries):
+    # Whoever sends a signal kills some seconds later.
+    tries = parts.tries.at_once() if document.exit_code == ExitCode.STOPPED else parts.tries
+    if tell(config.notify, document.to_json(indent=2), tries):
         say("notify   delivered")
 
 

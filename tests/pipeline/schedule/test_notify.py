@@ -158,3 +158,19 @@ def test_who_wants_to_be_told_of_which_end(exit_code: int, worse: list[str], wan
     facts = {"started_at": "", "ended_at": "", "seconds": 1.0, "state": "done", "message": ""}
     ended = RunDocument(output="o", exit_code=exit_code, worse=worse, **facts)
     assert {when for when in ("always", "failure", "worse") if is_wanted(when, ended)} == wanted
+
+
+def test_this_machine_is_reached_without_a_proxy(
+    webhook: Webhook, tries: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert tell(webhook.address, DOCUMENT, tries)
+
+
+def test_a_process_that_is_about_to_be_killed_tries_once(webhook: Webhook, waited: list[float]) -> None:
+    webhook.answers = [503]
+    assert not tell(webhook.address, DOCUMENT, Tries(sleep=waited.append).at_once())
+    assert len(webhook.got) == 1
+    assert waited == []
