@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.run import main
+from tests.support.azure_server import azure_server
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.fault_jobs import RunningJob, Tables, read_tables
+from tests.support.gcs_server import gcs_server
 from tests.support.proxy import Proxy
 from tests.support.record import Record, record
 from tests.support.s3_server import S3Server, s3_server
 
-__all__ = ["Record", "S3Server", "record", "s3_server"]
+__all__ = ["Record", "S3Server", "azure_server", "gcs_server", "record", "s3_server"]
 
 
 @dataclass(frozen=True)
