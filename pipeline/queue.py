@@ -6,8 +6,8 @@ It reads `tracks` as a stream and writes nothing but `to=`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, TypeVar
 
 import pyarrow as pa
 from pydantic import Field
@@ -16,15 +16,25 @@ from pipeline import tables
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.fields import Unit
 from pipeline.config.kinds import OptionalPlace
+from pipeline.data_engine.audit import Rate
+from pipeline.data_engine.calibration import BlendDocument
 from pipeline.data_engine.queue import COLUMNS, Entry, Order, Queue, QueueRules, queue_table
+from pipeline.data_engine.recompute import measured
+from pipeline.data_engine.reviewed import audited, calibrate, up_to_date
+from pipeline.data_engine.verdicts import Key, Opinion, read_verdicts
 from pipeline.errors import ConfigError, StorageError
 from pipeline.inputs.write import parquet_bytes
+from pipeline.output.schema import TRACKS
 from pipeline.packages import leave_current_folder
+from pipeline.quality.blend import DEFAULT, Blend
+from pipeline.quality.track_columns import MEASURED, with_doubt
 from pipeline.redact import redact_uri
-from pipeline.storage.destinations import check_file, save_file
+from pipeline.storage.destinations import check_file, load_file, save_file
+from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import complain, counted, one_line, say
 
+T = TypeVar("T")
 _READS = 5
 _SHOWN = 10
 
@@ -50,6 +60,15 @@ class QueueArguments(TargetArguments, JobArguments):
         description="So many more tracks are drawn by lot of the others, as a share of the queue: see docs/doubt.md.",
     )
     seed: int = Field(default=0, description="Another seed draws others.")
+    recompute: bool = Field(
+        default=False, description="true measures tracks of earlier versions of maskmill, by reading their masks."
+    )
+    weights: OptionalPlace = Field(
+        default=None, description="A JSON file with other weights of the signals, as calibrate=true writes it."
+    )
+    calibrate: bool = Field(
+        default=False, description="true fits the weights to what reviewers said, and writes them to weights=."
+    )
     to: OptionalPlace = Field(
         default=None, description="A Parquet file for the queue: a path or any fsspec URI; null shows its begin alone."
     )
@@ -72,38 +91,94 @@ Exit codes:
 
 
 def run(arguments: QueueArguments) -> ExitCode:
-    """Choose, write and tell."""
-    if arguments.top is None and arguments.minutes is None:
-        raise ConfigError("top=null and minutes=null queue every track: give one of them")
-    if arguments.to:
-        check_file(arguments.to, "queue.parquet", arguments.to_options)
-    rules = QueueRules(arguments.top, arguments.minutes, arguments.order, arguments.audit, arguments.seed)
+    """Choose, write and tell; or fit the weights."""
+    _check(arguments)
+    storage = JobStorage(arguments.output, arguments.storage_options)
     job = tables.open(arguments.output, arguments.storage_options)
-    queue = _filled(job, rules, arguments.where)
+    said = read_verdicts(storage)
+    opinions = up_to_date(job, said)
+    if arguments.calibrate:
+        return _calibrate(arguments, job, opinions)
+    rules = QueueRules(arguments.top, arguments.minutes, arguments.order, arguments.audit, arguments.seed)
+    queue = _again(job, lambda: _filled(job, arguments, Queue(rules, opinions.keys())))
     entries = queue.entries()
-    _tell(queue, entries)
+    _tell(queue, entries, audited(said))
     if arguments.to:
         save_file(arguments.to, parquet_bytes(queue_table(entries)), arguments.to_options)
         say(f"queue    {redact_uri(arguments.to)}, {counted(len(entries), 'track')}")
     return ExitCode.DONE
 
 
-def _filled(job: JobTables, rules: QueueRules, where: str | None) -> Queue:
-    """The queue of all tracks; read anew where a running job or a compaction has replaced segments meanwhile."""
+def _check(arguments: QueueArguments) -> None:
+    """Raises `ConfigError` for keys that do not go together, and for places that cannot be written."""
+    if arguments.top is None and arguments.minutes is None:
+        raise ConfigError("top=null and minutes=null queue every track: give one of them")
+    if arguments.calibrate and not arguments.weights:
+        raise ConfigError("calibrate=true needs weights=, the file that it writes, as in weights=weights.json")
+    if arguments.calibrate and arguments.to:
+        raise ConfigError("calibrate=true writes no queue: leave out to=, and give weights= in the next call")
+    for to, example in ((arguments.to, "queue.parquet"), (arguments.weights, "weights.json")):
+        if to:
+            check_file(to, example, arguments.to_options)
+
+
+def _blend(arguments: QueueArguments) -> Blend | None:
+    """The weights of `weights=`; None are those with which the tracks were measured."""
+    if not arguments.weights or arguments.calibrate:
+        return None
+    name = redact_uri(arguments.weights)
+    try:
+        data = load_file(arguments.weights, arguments.to_options)
+        return BlendDocument.from_json(data, f"weights={name}").blend()
+    except FileNotFoundError as error:
+        raise ConfigError(f"weights={name}: there is no such file; calibrate=true writes one") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"weights={name} are no weights as calibrate=true writes them: {one_line(str(error))}"
+        ) from error
+
+
+def _calibrate(arguments: QueueArguments, job: JobTables, opinions: Mapping[Key, Opinion]) -> ExitCode:
+    """Fit the weights, write them and tell what they are worth."""
+    rows = _again(job, lambda: list(_rows(job, arguments, [video_id for video_id, _ in opinions])))
+    found = calibrate(pa.concat_tables(rows), opinions, DEFAULT)
+    document = BlendDocument.of(found.blend, found.num_good + found.num_bad)
+    assert arguments.weights is not None
+    save_file(arguments.weights, document.to_json(), arguments.to_options)
+    say(f"verdicts {found.num_good} good tracks, {found.num_bad} bad ones")
+    say(f"AUROC    {found.before:.3f} with the usual weights, {found.after:.3f} with the new ones (cross-validated)")
+    say(f"weights  {redact_uri(arguments.weights)}")
+    return ExitCode.DONE
+
+
+def _filled(job: JobTables, arguments: QueueArguments, queue: Queue) -> Queue:
+    blend = _blend(arguments)
+    for rows in _rows(job, arguments):
+        queue.add(rows if blend is None else with_doubt(rows, blend))
+    return queue
+
+
+def _rows(job: JobTables, arguments: QueueArguments, video_ids: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Rows of `tracks`, a batch at a time; with `recompute` also measured where they were not."""
+    columns = list(dict.fromkeys((*COLUMNS, *MEASURED)))
+    found = job.track_rows(video_ids, columns=columns, where=arguments.where)
+    yield pa.schema([TRACKS.field(name) for name in columns]).empty_table()
+    for batch in found.to_batches():
+        rows = pa.Table.from_batches([batch])
+        yield measured(job, rows, DEFAULT) if arguments.recompute else rows
+
+
+def _again(job: JobTables, read: Callable[[], T]) -> T:
+    """`read()`, from the begin where a running job or a compaction has replaced segments meanwhile."""
     for _ in range(_READS):
-        queue = Queue(rules)
         try:
-            rows = job.track_rows(columns=COLUMNS, where=where)
-            for batch in rows.to_batches():
-                queue.add(pa.Table.from_batches([batch]))
+            return read()
         except FileNotFoundError:
             job.refresh()
-        else:
-            return queue
     raise StorageError("segments vanish while the queue reads them. Try again.")
 
 
-def _tell(queue: Queue, entries: Sequence[tuple[Entry, bool]]) -> None:
+def _tell(queue: Queue, entries: Sequence[tuple[Entry, bool]], rate: Rate) -> None:
     if queue.num_unknown:
         complain(
             f"{counted(queue.num_unknown, 'track')} of an earlier version of maskmill have no doubt and are left out: "
@@ -122,6 +197,21 @@ def _tell(queue: Queue, entries: Sequence[tuple[Entry, bool]]) -> None:
         say("  " + "  ".join(filter(None, words)))
     if len(entries) > _SHOWN:
         say(f"  … and {len(entries) - _SHOWN} more")
+    say(_of_the_others(queue, rate))
+
+
+def _of_the_others(queue: Queue, rate: Rate) -> str:
+    """How good the tracks are at which nobody has looked."""
+    if not rate.num:
+        return (
+            "error rate of the tracks at which nobody looks: not known before somebody has checked those drawn by lot"
+        )
+    low, high = rate.bounds
+    return (
+        f"error rate of the tracks at which nobody has looked: {rate.num_bad / rate.num:.1%} "
+        f"({low:.1%} … {high:.1%} at 95 %), as {rate.num_bad} of {counted(rate.num, 'track')} drawn by lot were bad: "
+        f"about {round(queue.num_tracks * rate.num_bad / rate.num)} of {queue.num_tracks} tracks"
+    )
 
 
 def door(words: Sequence[str] | None = None) -> int:

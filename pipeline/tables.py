@@ -138,22 +138,33 @@ class JobTables:
         `to_table()`, `to_pandas()`, `to_polars()` or `to_duckdb()`, reads these columns only, and opens no segment that
         the log, which knows the first and last id of each, or the statistics of its row groups rule out.
         """
-        chosen = None if video_ids is None else list(video_ids)
-        return Rows(
-            partial(self._files, "masks", chosen),
-            partial(self._up_to_date, "masks"),
-            columns,
-            where,
-            None if chosen is None else _is_one_of(chosen),
-        )
+        return self._lazy("masks", video_ids, columns, where)
 
     def tracks(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own."""
         return self._sorted("tracks", video_ids, where)
 
-    def track_rows(self, *, columns: Sequence[str] | None = None, where: Condition | None = None) -> Rows:
+    def track_rows(
+        self,
+        video_ids: Collection[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Condition | None = None,
+    ) -> Rows:
         """The rows of `tracks` in no order, as `masks` gives those of `masks`: for jobs of millions of tracks."""
-        return Rows(partial(self._files, "tracks", None), partial(self._up_to_date, "tracks"), columns, where)
+        return self._lazy("tracks", video_ids, columns, where)
+
+    def _lazy(
+        self, table: str, video_ids: Collection[str] | None, columns: Sequence[str] | None, where: Condition | None
+    ) -> Rows:
+        chosen = None if video_ids is None else list(video_ids)
+        return Rows(
+            partial(self._files, table, chosen),
+            partial(self._up_to_date, table),
+            columns,
+            where,
+            None if chosen is None else _is_one_of(chosen),
+        )
 
     def videos(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per finished video, sorted; what `keep_columns` kept of the videos as columns of their own."""

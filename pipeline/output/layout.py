@@ -12,6 +12,7 @@ _log/roll-{number}.parquet   the log up to an entry, summed up
 _busy/                       which compaction or prune is at work
 _digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
+reviews/verdicts-{time}-{random}.parquet  what reviewers said of tracks
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
 _tmp/                        on local disk: files that are being written; in any store: probes of `JobStorage`
 """
@@ -36,7 +37,9 @@ ROLL_UP_STEM = "roll-"
 SESSIONS = "_sessions"
 DIGESTS = "_digest"
 BUSY = "_busy"
+REVIEWS = "reviews"
 
+_VERDICTS_STEM = "verdicts-"
 _SESSION_DOCUMENT = "latest.json"
 _SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")
 
@@ -79,6 +82,17 @@ def start_of_run(path: str) -> datetime | None:
 def busy_mark(work: str, writer_id: str) -> str:
     """Path of the object that says that a process does this work."""
     return f"{BUSY}/{work}-{writer_id}.json"
+
+
+def new_verdicts(at: datetime) -> str:
+    """A new path for what reviewers said. Paths in ascending order are in the order of time."""
+    return f"{REVIEWS}/{_VERDICTS_STEM}{at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}.parquet"
+
+
+def is_verdicts(path: str) -> bool:
+    """Whether a path is one of `new_verdicts`."""
+    name = PurePosixPath(path).name
+    return name.startswith(_VERDICTS_STEM) and name.endswith(".parquet")
 
 
 def new_digest(table: str) -> str:

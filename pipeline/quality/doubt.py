@@ -45,11 +45,16 @@ class Signals:
                 reason, float(weight[track]), float(self.measured[reason].value[track]), int(self.frames[reason][track])
             )
             for reason, weight in self.weights.items()
-            if whole >= _SOUND and weight[track] >= _NEGLIGIBLE * whole
+            if is_heavy(weight[track], whole, whole)
         ]
         grounds.sort(key=lambda ground: -ground.weight)
         tracks = self.tracks
         return Doubt(tracks.video_ids[track], int(tracks.object_ids[track]), whole, tuple(grounds))
+
+
+def is_heavy(part: float, whole: float, doubt: float) -> bool:
+    """Whether a signal is named as a reason: it makes a tenth of the whole or more, and there is a doubt at all."""
+    return doubt >= _SOUND and part >= _NEGLIGIBLE * whole
 
 
 def signals(tracks: TrackRows, size_of: SizeOf, blend: Blend = DEFAULT) -> Signals:

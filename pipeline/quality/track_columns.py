@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.arrays import Float64Array
+from pipeline.output.schema import TRACKS
 from pipeline.quality.blend import DEFAULT, Blend
-from pipeline.quality.doubt import Signals, signals
+from pipeline.quality.doubt import Signals, is_heavy, signals
 from pipeline.quality.reasons import Reason
 from pipeline.quality.shapes import with_shapes
 from pipeline.quality.signals import COLUMNS
@@ -33,6 +34,9 @@ VALUES: Mapping[str, Reason] = {
     "overlap_share": Reason.INSIDE,
 }
 """Columns of `tracks` that are the value of a signal."""
+
+MEASURED = ("num_visible", "predicted_iou_mean", "fragments_share", *VALUES)
+"""What `badness_of` reads of `tracks`."""
 
 FRAMES: Mapping[str, Reason] = {"area_jump_frame": Reason.AREA_JUMP, "shape_jump_frame": Reason.SHAPE_JUMP}
 """Columns of `tracks` that are the frame of a signal."""
@@ -118,3 +122,26 @@ def _partners(found: Signals) -> list[int | None]:
         return [None] * len(tracks.starts)
     row = np.minimum(found.measured[Reason.OVERLAPS].row, tracks.table.num_rows - 1)
     return [None if one < 0 else one for one in tracks.column("partner")[row].tolist()]
+
+
+def with_doubt(tracks: pa.Table, blend: Blend) -> pa.Table:
+    """Rows of `tracks` with `doubt` and `doubt_reasons` of another blend; null stays null.
+
+    The frame to look at stays that of the blend which the worker had, because `tracks` has no frame of other signals.
+    """
+    evidence = blend.evidence(badness_of(tracks))
+    doubt = blend.doubt(evidence)
+    is_known = tracks["doubt"].is_valid().to_numpy()
+    reasons = np.array([reason.value for reason in evidence], object)
+    evidence_TS = np.stack(list(evidence.values()), axis=1)
+    total = evidence_TS.sum(axis=1)
+    order = np.argsort(-evidence_TS, axis=1, kind="stable")
+    codes = [
+        [str(reasons[s]) for s in order[t] if is_heavy(evidence_TS[t, s], total[t], doubt[t])] if is_known[t] else None
+        for t in range(len(doubt))
+    ]
+    for name, values in (("doubt", np.where(is_known, doubt, np.nan)), ("doubt_reasons", codes)):
+        field = TRACKS.field(name)
+        column = pa.array(values, field.type, from_pandas=True)
+        tracks = tracks.set_column(tracks.schema.get_field_index(name), field, column)
+    return tracks

@@ -1,4 +1,4 @@
-"""Places that a command writes to: checked before it works for hours, and files written there whole."""
+"""Places that a command writes to: checked before it works for hours, and files written there whole, and read again."""
 
 from __future__ import annotations
 
@@ -59,6 +59,21 @@ def save_file(to: str, data: bytes, storage_options: StorageOptions | None = Non
             transient=False,
         ) from error
     return len(data)
+
+
+def load_file(place: str, storage_options: StorageOptions | None = None) -> bytes:
+    """The content of a file that a command has written.
+
+    Raises `FileNotFoundError` if there is none, `StorageError` if the store does not answer, and `ValueError` if
+    nothing serves its scheme.
+    """
+
+    def read() -> bytes:
+        filesystem, path = open_filesystem(place, storage_options)
+        data: bytes = filesystem.cat_file(path)
+        return data
+
+    return Backoff().run(f"reading {redact_uri(place)}", read)
 
 
 def _write(to: str, data: bytes, storage_options: StorageOptions | None) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data_engine.queue import QUEUE
+from pipeline.data_engine.verdicts import VERDICTS, write_verdicts
 from pipeline.quality.reasons import SENTENCES, Reason
 from pipeline.quality.track_columns import FRAMES, VALUES
 from pipeline.queue import QueueArguments, door
-from tests.support.drawn_job import write_job
+from pipeline.storage.job_storage import JobStorage
+from tests.support.drawn_job import DrawnVideo, write_job
+
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "job_of_249c986"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +51,9 @@ def test_a_condition_chooses_tracks(job: str, capsys: pytest.CaptureFixture[str]
         (["order=size"], "order"),
         (["where=colour = 1"], "colour"),
         (["to=/"], "is a folder"),
+        (["calibrate=true"], "needs weights="),
+        (["calibrate=true", "weights=w.json", "to=q.parquet"], "writes no queue"),
+        (["calibrate=true", "weights=w.json"], "There are 0 and 0: check more"),
     ],
 )
 def test_mistakes_are_refused(job: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,9 +63,106 @@ def test_mistakes_are_refused(job: str, words: list[str], said: str, capsys: pyt
     assert told.out == ""
 
 
+def test_tracks_of_an_earlier_version_are_measured_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(FIXTURE / "out", tmp_path / "old")
+    assert door([f"output={tmp_path}/old"]) == 0
+    told = capsys.readouterr()
+    assert "0 tracks of 0" in told.out
+    assert "4 tracks of an earlier version of maskmill have no doubt and are left out: give recompute=true" in told.err
+    assert door([f"output={tmp_path}/old", "recompute=true", "audit=0", f"to={tmp_path}/queue.parquet"]) == 0
+    told = capsys.readouterr()
+    assert "4 tracks of 4" in told.out
+    assert "earlier" not in told.err
+    found = pq.read_table(tmp_path / "queue.parquet")
+    assert set(zip(found["video_id"].to_pylist(), found["object_id"].to_pylist(), strict=True)) == {
+        (video_id, object_id) for video_id in ("first", "second") for object_id in (1, 2)
+    }
+    assert found["doubt"].null_count == 0
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job of 24 tracks of which reviewers said that the second object of each video is bad."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    output, _ = write_job(folder, tuple(DrawnVideo(f"v{number:02d}", {1: "a", 2: "b"}) for number in range(12)), ())
+    verdicts = [
+        {
+            "video_id": f"v{number:02d}",
+            "object_id": object_id,
+            "verdict": "reject" if object_id == 2 else "accept",
+            "reviewer": "x",
+            "reviewed_at": datetime(2026, 11, 29, tzinfo=UTC),
+            "is_audit": number < 4,
+        }
+        for number in range(11)
+        for object_id in (1, 2)
+    ]
+    write_verdicts(JobStorage(output), verdicts)
+    return output
+
+
+def test_what_was_reviewed_leaves_the_queue_and_tells_the_rate_of_errors(
+    reviewed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door([f"output={reviewed}"]) == 0
+    told = capsys.readouterr().out
+    assert "2 tracks of 2" in told
+    assert "have looked" not in told
+    assert "50.0% (21.5% … 78.5% at 95 %), as 4 of 8 tracks drawn by lot were bad: about 1 of 2 tracks" in told
+
+
+def test_a_video_that_was_labeled_again_is_looked_at_again(
+    reviewed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = datetime(2025, 1, 1, tzinfo=UTC)
+    shutil.copytree(reviewed, tmp_path / "job")
+    for path in (tmp_path / "job" / "reviews").iterdir():
+        table = pq.read_table(path)
+        moved = pa.array([old] * table.num_rows, table.schema.field("reviewed_at").type)
+        place = table.schema.get_field_index("reviewed_at")
+        pq.write_table(table.set_column(place, table.schema.field(place), moved), path)
+    assert door([f"output={tmp_path}/job", "audit=0"]) == 0
+    assert "24 tracks of 24" in capsys.readouterr().out
+
+
+def test_weights_are_fitted_to_verdicts_and_taken_by_the_next_queue(
+    reviewed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = f"weights={tmp_path}/weights.json"
+    assert door([f"output={reviewed}", "calibrate=true", weights]) == 0
+    assert "verdicts 11 good tracks, 11 bad ones" in (told := capsys.readouterr().out)
+    assert "AUROC    0.000 with the usual weights" in told, "reviewers accept what doubt blames"
+    before, after = tmp_path / "before.parquet", tmp_path / "after.parquet"
+    assert door([f"output={reviewed}", f"to={before}"]) == 0
+    assert door([f"output={reviewed}", f"to={after}", weights]) == 0
+    blamed, pardoned = (
+        {row["object_id"]: row["doubt"] for row in pq.read_table(path).to_pylist()}[1] for path in (before, after)
+    )
+    assert pardoned < 0.7 * blamed
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no such file"),
+        ("{}", "Field required"),
+        ("no json", "writes them: Expecting value"),
+    ],
+)
+def test_weights_that_are_none_are_refused(
+    content: str | None, said: str, job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "w.json").write_text(content)
+    assert door([f"output={job}", f"weights={tmp_path}/w.json"]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_the_page_of_the_docs_names_every_key_every_reason_and_every_column() -> None:
     docs = (Path(__file__).parents[2] / "docs" / "doubt.md").read_text()
-    for name in (*QueueArguments.model_fields, *QUEUE.names):
+    for name in (*QueueArguments.model_fields, *QUEUE.names, *VERDICTS.names):
         assert re.search(rf"^\| .*`{name}`", docs, re.MULTILINE), name
     assert set(SENTENCES) == set(Reason)
     for reason in Reason:
