@@ -44,9 +44,10 @@ class InputConfig(Group):
 
     listing: Literal["full", "from_last"] = Field(
         default="full",
-        description="Where videos is a folder or a glob in S3: from_last begins at the names of the files that came "
-        "last, and looks at videos before them only where they are not labeled. It finds new files whose names are not "
-        "smaller, and nothing else that was replaced or deleted. full finds all; run it from time to time.",
+        description="Where videos is a folder or a glob in S3 or Google Cloud Storage: from_last begins at the names "
+        "of the files that came last, and looks at videos before them only where they are not labeled. It finds new "
+        "files whose names are not smaller, and nothing else that was replaced or deleted. full finds all; run it from "
+        "time to time.",
     )
     late_seconds: Seconds = Field(
         default=7 * 24 * 3600.0,

@@ -49,6 +49,10 @@ class AzureBlobStorage(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs ship
             if hasattr(policy, "total_retries"):
                 policy.total_retries = 0
 
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        """A file that asks for the ranges that are read. adlfs would fetch 50 MiB with each."""
+        return super()._open(path, mode=mode, **{"cache_type": "none", **options})
+
     async def _find(
         self, path: str, withdirs: bool = False, prefix: str = "", maxdepth: int | None = None, **options: Any
     ) -> Any:

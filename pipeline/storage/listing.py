@@ -1,7 +1,7 @@
 """Files below a folder or of a glob, as their store lists them: page after page, and from a key on where it can.
 
-S3 lists a thousand keys a request, in the order of their bytes, and begins after any key. Other stores, and disks, are
-listed whole by fsspec.
+S3 and Google list a thousand keys a request, in the order of their bytes, and begin after any key. Other stores, and
+disks, are listed whole by fsspec.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fsspec.utils import glob_translate
@@ -40,7 +40,7 @@ class ListedFile:
 
 def can_list_after(filesystem: Any) -> bool:
     """Whether a listing can begin after a key, so that what comes before costs nothing."""
-    return hasattr(filesystem, "call_s3")
+    return hasattr(filesystem, "call_s3") or hasattr(filesystem, "list_page")
 
 
 def look_at(filesystem: Any, names: Sequence[str], ask: Asked) -> list[ListedFile]:
@@ -98,21 +98,44 @@ def list_glob(
 
 def _pages(filesystem: Any, prefix: str, ask: Asked, after: str | None) -> Iterator[ListedFile]:
     bucket, _, key_prefix = prefix.partition("/")
-    begin = {} if after is None else {"StartAfter": after.partition("/")[2]}
+    page_of = _page_of_google if hasattr(filesystem, "list_page") else _page_of_s3
+    request = _Page(bucket, key_prefix, "" if after is None else after.partition("/")[2])
     while True:
-        page = ask(lambda: _page(filesystem, Bucket=bucket, Prefix=key_prefix, **begin))  # noqa: B023  # called at once
-        for one in page.get("Contents", ()):
-            if not one["Key"].endswith("/"):  # what stands for a folder
-                told = version_of({"size": one["Size"], "ETag": one.get("ETag")})
-                yield ListedFile(f"{bucket}/{one['Key']}", False, told, one["LastModified"].timestamp())
-        if not page.get("IsTruncated"):
+        files, following = ask(lambda: page_of(filesystem, request))  # noqa: B023  # called at once
+        yield from (one for one in files if not one.name.endswith("/"))  # what stands for a folder
+        if not following:
             return
-        begin = {"ContinuationToken": page["NextContinuationToken"]}
+        request = replace(request, token=following)
 
 
-def _page(filesystem: Any, **request: Any) -> Mapping[str, Any]:
-    page: Mapping[str, Any] = filesystem.call_s3("list_objects_v2", **request, **filesystem.req_kw)
-    return page
+@dataclass(frozen=True)
+class _Page:
+    """A request for the keys behind `after`, or for the page that `token` stands for."""
+
+    bucket: str
+    prefix: str
+    after: str
+    token: str = ""
+
+
+def _page_of_s3(filesystem: Any, request: _Page) -> tuple[list[ListedFile], str]:
+    begin = {"StartAfter": request.after} if request.after else {}
+    if request.token:
+        begin = {"ContinuationToken": request.token}
+    page = filesystem.call_s3(
+        "list_objects_v2", Bucket=request.bucket, Prefix=request.prefix, **begin, **filesystem.req_kw
+    )
+    files = []
+    for one in page.get("Contents", ()):
+        told = version_of({"size": one["Size"], "ETag": one.get("ETag")})
+        files.append(ListedFile(f"{request.bucket}/{one['Key']}", False, told, one["LastModified"].timestamp()))
+    return files, page["NextContinuationToken"] if page.get("IsTruncated") else ""
+
+
+def _page_of_google(filesystem: Any, request: _Page) -> tuple[list[ListedFile], str]:
+    infos, following = filesystem.list_page(request.bucket, request.prefix, request.after, request.token)
+    first = f"{request.bucket}/{request.after}"  # Google begins at a key, and not behind it
+    return [_listed(info["name"], info) for info in infos if info["name"] != first], following
 
 
 def _matching(files: Iterator[ListedFile], pattern: str, owner: Callable[[str], str | None]) -> Iterator[ListedFile]:

@@ -62,13 +62,15 @@ class Rule:
 class Proxy:
     """Listens on `port` while it is open. The first rule that takes a request decides; `is_cut`: none gets through.
 
-    `rewrite` makes of a path and its query the one that is passed on.
+    `ranges` are those that were asked for, as `bytes=0-99`. `rewrite` makes of a path and its query the one that is
+    passed on.
     """
 
     upstream_port: int
     rules: list[Rule] = field(default_factory=list)
     slow_seconds: float = 2.0
     requests: list[tuple[str, str]] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
     port: int = 0
     is_cut: bool = False
     rewrite: Callable[[str], str] = str
@@ -111,6 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         proxy = self.settings
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        proxy.ranges += [self.headers[name] for name in ("Range", "x-ms-range") if name in self.headers]
         rule = proxy.rule_for(self.command, self.path)
         fault = rule.fault if rule else None
         if rule and rule.before:

@@ -14,6 +14,7 @@ from pipeline.commits.log import CommitLog
 from pipeline.errors import AlreadyExists, LostOwnership, StorageError, UnusableStore
 from pipeline.storage.file_versions import version_of
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.listing import list_folder
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import open_filesystem
 from tests.pipeline.conftest import QUICK
@@ -169,6 +170,51 @@ def test_a_range_is_read_and_no_more(cloud: Cloud) -> None:
     assert version_of(listed) == before
     filesystem.pipe_file(path, data[::-1])
     assert version_of(filesystem.info(path)) != before
+
+
+def test_an_open_object_is_fetched_where_it_is_read_and_nowhere_else(through: JobStorage, proxy: Proxy) -> None:
+    """Readers of Parquet ask for the ranges that they need; the clients would fetch 5 and 50 MiB more with each."""
+    data = bytes(range(256)) * 4096
+    through.replace("masks/s.parquet", data)
+    with through.open_input("masks/s.parquet") as file:
+        file.seek(-8, 2)
+        assert file.read(8) == data[-8:]
+        file.seek(1000)
+        assert file.read(24) == data[1000:1024]
+    assert [asked.removeprefix("bytes=") for asked in proxy.ranges] == [
+        f"{len(data) - 8}-{len(data) - 1}",
+        "1000-1023",
+    ]
+
+
+def test_large_segments_go_in_parts_and_come_whole(cloud: Cloud, tmp_path: Path) -> None:
+    """Google takes more than 5 MiB, and Azure more than 64 MiB, by several requests."""
+    local = tmp_path / "segment"
+    num_bytes = (6 << 20) if isinstance(cloud, GcsServer) else (65 << 20)
+    local.write_bytes(bytes(range(251)) * (num_bytes // 251))
+    storage = JobStorage(f"{cloud.new_folder()}/job", cloud.options(), backoff=QUICK)
+    assert storage.put_file(local, "masks/s.parquet") == local.stat().st_size
+    assert storage.read("masks/s.parquet") == local.read_bytes()
+
+
+def test_a_listing_begins_after_a_key_where_the_store_can(gcs_server: GcsServer) -> None:
+    with proxy_to(gcs_server.port) as proxy:
+        proxy.rewrite = lambda path: re.sub(r"maxResults=\d{4}", "maxResults=3", path)
+        filesystem, path = open_filesystem(gcs_server.new_folder(), gcs_server.options(proxy.port))
+        names = [f"{path}/day/{number:02}.mp4" for number in range(10)]
+        filesystem.pipe(dict.fromkeys([*names, f"{path}/night/00.mp4"], b"x"))
+        proxy.requests.clear()
+
+        def listed(after: str | None = None) -> list[str]:
+            return [one.name for one in list_folder(filesystem, f"{path}/day", lambda call: call(), after)]
+
+        assert listed() == names
+        assert len(proxy.requests) == 4
+        assert listed(names[6]) == names[7:]
+        assert len(proxy.requests) == 4 + 2, "pages before the key cost nothing"
+        (first, *_) = list_folder(filesystem, f"{path}/day", lambda call: call())
+        assert first.version == version_of(filesystem.info(names[0]))
+        assert first.changed_at is not None
 
 
 def test_of_two_drivers_the_second_takes_over_and_the_first_writes_nothing(cloud: Cloud, tmp_path: Path) -> None:
