@@ -73,12 +73,14 @@ Exit codes:
 def as_text(history: History, output: str) -> str:
     """The changes in a few lines."""
     lines = [f"maskmill: changes of {output}, {_span(history)}"]
-    if not history.changes:
+    if not history.changes and not history.sums.num_unnamed:
         lines.append("none     no video came, was labeled again or left")
     lines += _added(history.of_kind(Kind.ADDED))
     lines += _again(history.of_kind(Kind.AGAIN))
     lines += _removed(history.of_kind(Kind.REMOVED))
-    if history.changes:
+    if unnamed := history.sums.num_unnamed:
+        lines.append(f"erased   {counted(unnamed, 'video')}: {reason_in_words(Reason.PRUNE)}, and so are the ids")
+    if history.changes or unnamed:
         lines.append(f"rows     {_rows(history)}")
     causes = Causes()
     for change in history.changes:
@@ -103,9 +105,10 @@ def as_document(history: History, output: str) -> dict[str, Any]:
         "again": _by_reason(kinds[Kind.AGAIN]),
         "removed": _by_reason(kinds[Kind.REMOVED]),
         "bad": sum(change.outcome is not None and change.outcome.status in BAD for change in history.changes),
-        "rows_in": history.rows_in,
-        "rows_out": history.rows_out,
-        "num_compactions": history.num_compactions,
+        "rows_in": history.sums.rows_in,
+        "rows_out": history.sums.rows_out,
+        "num_unnamed": history.sums.num_unnamed,
+        "num_compactions": history.sums.num_compactions,
         "videos": [row | {"changed_at": row["changed_at"].isoformat()} for row in history.rows()],
     }
 
@@ -159,11 +162,11 @@ def _statuses(changes: Sequence[Change]) -> str:
 
 
 def _rows(history: History) -> str:
-    parts = [f"in: {_in_words(history.rows_in)}"]
-    if history.rows_out is None:
+    parts = [f"in: {_in_words(history.sums.rows_in)}"]
+    if history.sums.rows_out is None:
         parts.append("out: not told by an earlier version")
-    elif any(history.rows_out.values()):
-        parts.append(f"out: {_in_words(history.rows_out)}")
+    elif any(history.sums.rows_out.values()):
+        parts.append(f"out: {_in_words(history.sums.rows_out)}")
     return "; ".join(parts)
 
 

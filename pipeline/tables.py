@@ -16,7 +16,7 @@ clip.frame(37)  # a picture with masks and ids, which Jupyter shows
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -297,6 +297,10 @@ class JobTables:
         if entry > self.state.next_entry:
             self.refresh()
         return read_history(self._storage, entry if since is None else since, self.state.next_entry)
+
+    def missing(self, video_ids: Iterable[str]) -> list[str]:
+        """Those of these videos that the job has not finished, or has no more."""
+        return [video_id for video_id in video_ids if video_id not in self.state.finished]
 
     def job_config(self) -> dict[str, Any]:
         """What made these tables: the content of `job.json`."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
 
 from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.output.segment_document import SegmentFields
@@ -60,11 +62,31 @@ class EntryNotes:
 NO_NOTES = EntryNotes()
 
 
+class EntryChanges(BaseModel):
+    """What an entry changed. An erased entry has it for those videos alone that may still be named.
+
+    `added` are outcomes as in segments, of videos that were labeled; `gone` are finished videos that were forgotten.
+    `why` has ids of both by reason; null where an earlier version did not tell it, as are `rows_out`. `num_unnamed`
+    videos went whose ids are erased.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    added: list[list[Any]] = []
+    gone: list[str] = []
+    why: dict[str, list[str]] | None = None
+    rows_in: dict[str, int] = {}
+    rows_out: dict[str, int] | None = None
+    num_unnamed: int = 0
+    is_compaction: bool = False
+
+
 class EntryDocument(Document):
     """An entry on disk. `written_at` is by the clock of the machine that wrote it.
 
     `why` has ids by reason: of forgotten videos, and of added ones that were in the job before. It is null, as is
-    `removed_rows`, where an earlier version wrote the entry.
+    `removed_rows`, where an earlier version wrote the entry. `changes` are what is left of an erased entry; null where
+    nothing is.
     """
 
     VERSION: ClassVar[int] = SCHEMA_VERSION
@@ -81,6 +103,7 @@ class EntryDocument(Document):
     is_erased: bool = False
     why: dict[str, list[str]] | None = None
     removed_rows: dict[str, int] | None = None
+    changes: EntryChanges | None = None
 
 
 def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:

@@ -57,13 +57,25 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Sums:
+    """Rows that came and went, by table; `rows_out` are None where an earlier version did not tell it.
+
+    Compactions are `num_compactions` of the entries; they change nothing. At most `num_unnamed` videos left whose ids
+    were erased (`prune=true`): they are in no list of changes.
+    """
+
+    rows_in: dict[str, int]
+    rows_out: dict[str, int] | None
+    num_compactions: int
+    num_unnamed: int
+
+
+@dataclass(frozen=True)
 class History:
     """Entries `[first_entry, entry)` of a log and what they changed, ascending by entry.
 
     The next reading begins at `entry`. `since` is the time that was asked for, or when the entry before the first one
-    was written; `until` when the last one was. None: there is no such entry. `rows_in` and `rows_out` are rows that
-    came and went, by table; None where an earlier version did not tell it. Compactions are `num_compactions` of the
-    entries; they change nothing.
+    was written; `until` when the last one was. None: there is no such entry.
     """
 
     first_entry: int
@@ -71,9 +83,7 @@ class History:
     since: datetime | None
     until: datetime | None
     changes: tuple[Change, ...]
-    rows_in: dict[str, int]
-    rows_out: dict[str, int] | None
-    num_compactions: int
+    sums: Sums
 
     def of_kind(self, kind: Kind) -> list[Change]:
         """The changes of one kind."""

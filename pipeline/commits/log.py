@@ -15,7 +15,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.commits.entry import Entry, EntryKind, decode_entry, encode_entry
+from pipeline.commits.entry import Entry, EntryDocument, EntryKind, decode_entry, encode_entry
+from pipeline.commits.entry_changes import erased
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import AlreadyExists, LostOwnership, StorageError
 from pipeline.output import layout
@@ -25,6 +26,7 @@ from pipeline.storage.job_storage import JobStorage
 _log = logging.getLogger(__name__)
 
 _ROLL_UP_READS = 5
+_ERASED_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class RollUpPolicy:
     A roll-up is the whole state. One after every hundred entries would write a job of a million videos hundreds of
     times, so that the share must be reached as well. After `most_entries` the log is rolled up in any case, because
     whoever reads the job has to fetch every entry since. The last `kept` roll-ups stay, for readers that are at work.
+    After the log was erased the last `told` entries still tell changes.
     """
 
     entries: int = 100
     most_entries: int = 2_000
     new_share: float = 0.1
     kept: int = 2
+    told: int = 2_000
 
 
 class StaleEntry(Exception):
@@ -205,20 +209,39 @@ class CommitLog:
         self._write_roll_up(self._policy.kept)
 
     def erase_history(self) -> None:
-        """Leave nothing in the log but its state: no id of a video that the job has forgotten.
+        """Leave no id in the log of a video that the job has forgotten.
 
-        A roll-up takes the place of all earlier ones, then each entry before it is replaced by one that says nothing
-        and still keeps its number from other drivers. Whoever is killed in between calls this again. For the driver.
+        A roll-up takes the place of all earlier ones, then each entry before it is replaced by one that counts no more
+        and still keeps its number from other drivers. The last ones still tell changes of videos that the job knows,
+        and are gone through again each time, because it may have forgotten some of these since. Whoever is killed in
+        between calls this again. For the driver.
 
         Raises `StorageError` if the store does not answer; call again.
         """
         state = self.state
         self._write_roll_up(kept=1)
-        erased = encode_entry(Entry(self.writer_id, state.epoch, kind=EntryKind.ERASED))
-        paths = [layout.log_entry(number) for number in range(state.erased_before, state.next_entry)]
-        self._storage.in_parallel(lambda path: self._storage.replace(path, erased), paths)
+        first, first_told = (max(0, number - self._policy.told) for number in (state.erased_before, state.next_entry))
+        for number in range(first, state.next_entry, _ERASED_AT_A_TIME):
+            self._erase(range(number, min(number + _ERASED_AT_A_TIME, state.next_entry)), first_told)
         state.erased_before = state.next_entry
         self._write_roll_up(kept=1)
+
+    def _erase(self, numbers: range, first_told: int) -> None:
+        """Erase these entries; those from `first_told` on still tell changes of videos that the job knows."""
+        state, paths = self.state, [layout.log_entry(number) for number in numbers]
+        unfinished, left = state.unfinished, {}
+
+        def is_known(video_id: str) -> bool:
+            return video_id in state.finished or video_id in unfinished
+
+        for number, path, data in zip(
+            numbers, paths, self._storage.in_parallel(self._storage.read, paths), strict=True
+        ):
+            entry = EntryDocument.from_json(data, f"{self._storage}/{path}")
+            now = erased(entry, self.writer_id, state.epoch, is_known if number >= first_told else None)
+            if now != entry:
+                left[path] = now.to_json()
+        self._storage.in_parallel(lambda path: self._storage.replace(path, left[path]), left)
 
     def _write_roll_up(self, kept: int) -> None:
         self._storage.replace(layout.roll_up(self.state.next_entry), self.state.to_parquet())

@@ -15,12 +15,14 @@ from enum import Enum
 from itertools import count
 from typing import NamedTuple
 
-from pipeline.commits.entry import EntryDocument
-from pipeline.commits.history import Change, History, Kind
+from pipeline.commits.entry import EntryChanges, EntryDocument
+from pipeline.commits.entry_changes import changes_of, reasons_of
+from pipeline.commits.history import Change, History, Kind, Sums
 from pipeline.commits.log import no_job
 from pipeline.errors import NoHistory
 from pipeline.output import layout
 from pipeline.output.schema import TABLES
+from pipeline.output.segment_document import outcomes_of
 from pipeline.records import Outcome, Reason
 from pipeline.storage.job_storage import JobStorage
 
@@ -94,7 +96,7 @@ def _first_since(reader: _Reader, time: datetime) -> int:
 
     def is_later(number: int) -> bool:
         entry = reader.entry(number)
-        return entry is None or (not entry.is_erased and datetime.fromisoformat(entry.written_at) >= time)
+        return entry is None or (changes_of(entry) is not None and datetime.fromisoformat(entry.written_at) >= time)
 
     return first_true(is_later, reader.rolled_up_to())
 
@@ -145,16 +147,28 @@ class _Totals:
     rows_out: Counter[str] = field(default_factory=Counter)
     is_removed_known: bool = True
     num_compactions: int = 0
+    num_unnamed: int = 0
     erased_at: datetime | None = None
     first_kept: int = 0
 
-    def add_removed(self, removed_rows: dict[str, int] | None, rows_moved: Counter[str]) -> None:
-        """Rows that an entry took away, but for those that it moved."""
-        if removed_rows is None:
+    def add(self, changes: EntryChanges) -> None:
+        """Count what an entry changed."""
+        self.num_compactions += changes.is_compaction
+        self.num_unnamed += changes.num_unnamed
+        self.rows_in.update(changes.rows_in)
+        if changes.rows_out is not None:
+            self.rows_out.update(changes.rows_out)
+        elif not changes.is_compaction:
             self.is_removed_known = False
-            return
-        self.rows_out.update(removed_rows)
-        self.rows_out.subtract(rows_moved)
+
+    def sums(self) -> Sums:
+        """The sums as readers get them."""
+        return Sums(
+            {table: self.rows_in[table] for table in TABLES},
+            {table: self.rows_out[table] for table in TABLES} if self.is_removed_known else None,
+            self.num_compactions,
+            self.num_unnamed,
+        )
 
 
 @dataclass
@@ -177,36 +191,23 @@ class _Found:
         """Take one entry into account; of the one before `start` only its time."""
         self.num_read += 1
         at = datetime.fromisoformat(entry.written_at)
+        changes = changes_of(entry)
         if number < self.start:
-            if entry.is_erased and self.since is not None and at > self.since:
+            if changes is None and self.since is not None and at > self.since:
                 self.totals.erased_at, self.totals.first_kept = at, self.start
             self.since, self.until = self.since or at, at
             return
         self.until = at
-        if entry.is_erased:
+        if changes is None:
             self.totals.erased_at, self.totals.first_kept = at, number + 1
-        elif entry.compaction:
-            self.totals.num_compactions += 1
-        else:
-            self._add_commit(number, at, entry)
-
-    def _add_commit(self, number: int, at: datetime, entry: EntryDocument) -> None:
-        reasons = {name: reason for reason, names in (entry.why or {}).items() for name in names}
-        forgotten = frozenset(entry.forget)
-        for video_id in entry.forget if entry.remove else ():  # else they were unfinished, and no rows went
-            self._forget(video_id, reasons.get(video_id, Reason.UNKNOWN), number, at)
-        rows_moved: Counter[str] = Counter()
-        for fields in entry.add:
-            segment = fields.segment()
-            new = [one for one in segment.outcomes if not forgotten or one.video_id in forgotten]
-            if not new:
-                rows_moved.update(segment.num_rows)
-                continue
-            self.totals.rows_in.update(segment.num_rows)
-            for outcome in new:
-                why = reasons.get(outcome.video_id, "" if entry.why is not None else None)
-                self._label(outcome, why, number, at)
-        self.totals.add_removed(entry.removed_rows, rows_moved)
+            return
+        self.totals.add(changes)
+        reasons = reasons_of(changes)
+        for video_id in changes.gone:
+            self._forget(video_id, reasons[video_id], number, at)
+        for outcome in outcomes_of(changes.added):
+            why = reasons.get(outcome.video_id, "" if changes.why is not None else None)
+            self._label(outcome, why, number, at)
 
     def _forget(self, video_id: str, why: str, number: int, at: datetime) -> None:
         seen = self.seen.get(video_id)
@@ -242,17 +243,8 @@ class _Found:
             for video_id, seen in self.seen.items()
             if (kind := _kind_of(seen)) is not None
         ]
-        totals = self.totals
-        return History(
-            self.start,
-            self.stop,
-            self.since,
-            self.until,
-            tuple(sorted(changes, key=lambda change: (change.entry, change.video_id))),
-            {table: totals.rows_in[table] for table in TABLES},
-            {table: totals.rows_out[table] for table in TABLES} if totals.is_removed_known else None,
-            totals.num_compactions,
-        )
+        changes.sort(key=lambda change: (change.entry, change.video_id))
+        return History(self.start, self.stop, self.since, self.until, tuple(changes), self.totals.sums())
 
 
 def _kind_of(seen: _Seen) -> Kind | None:

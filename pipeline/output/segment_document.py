@@ -34,6 +34,11 @@ class SegmentFields(BaseModel):
         return Segment(self.name, dict(self.rows), self.bytes, outcomes)
 
 
+def outcomes_of(lists: Sequence[Sequence[Any]]) -> list[Outcome]:
+    """Outcomes that are written as lists. Raises `ValueError` for one that is none."""
+    return [_outcome_from_list(values) for values in lists]
+
+
 class ObjectDocument(Document):
     """What the footer of each object of a segment says: which table it is of, and who wrote it for which job."""
 

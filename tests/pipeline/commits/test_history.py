@@ -12,7 +12,7 @@ import pytest
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.compaction import compact
 from pipeline.commits.history import CHANGES, History, Kind
-from pipeline.commits.log import CommitLog
+from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.commits.read_history import first_true, read_history
 from pipeline.commits.since import parse_since
 from pipeline.errors import NoHistory
@@ -23,6 +23,7 @@ from pipeline.tables import JobTables
 from tests.pipeline.commits.test_snapshot import segment
 from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
+from tests.support.traces import traces
 
 Job = tuple[CommitLog, SegmentKeeper, Callable[..., None]]
 START = datetime(2026, 11, 28, 2, tzinfo=UTC)
@@ -88,8 +89,8 @@ def test_videos_come_are_labeled_again_and_leave_each_for_its_reason(job: Job, s
         "c": ("removed", "prune", None),
         "new": ("added", "", "ok"),
     }
-    assert history.rows_in == {"masks": 48, "tracks": 8, "videos": 4}
-    assert history.rows_out == {"masks": 36, "tracks": 6, "videos": 4}
+    assert history.sums.rows_in == {"masks": 48, "tracks": 8, "videos": 4}
+    assert history.sums.rows_out == {"masks": 36, "tracks": 6, "videos": 4}
     assert history.entry == log.state.next_entry
     assert told(read_history(storage)) == dict.fromkeys(("a", "b", "bad", "d", "new"), ("added", "", "ok"))
 
@@ -103,9 +104,9 @@ def test_rows_in_less_rows_out_are_the_rows_of_the_tables(job: Job, storage: Cou
     compact(storage, Path(storage.uri) / "spool")
     history, tables = read_history(storage), JobTables(storage, log.catch_up())
     num = {"masks": tables.masks().count_rows(), "tracks": tables.tracks().num_rows, "videos": tables.videos().num_rows}
-    assert history.rows_out is not None
-    assert {name: history.rows_in[name] - history.rows_out[name] for name in num} == num
-    assert (history.num_compactions, history.entry) == (1, log.state.next_entry)
+    assert history.sums.rows_out is not None
+    assert {name: history.sums.rows_in[name] - history.sums.rows_out[name] for name in num} == num
+    assert (history.sums.num_compactions, history.entry) == (1, log.state.next_entry)
 
 
 @pytest.mark.parametrize("rolls_up", [False, True])
@@ -196,22 +197,49 @@ def test_the_first_number_that_is_true_is_found_from_any_guess(first: int, guess
     assert len(calls) <= 4 + 2 * abs(first - guess).bit_length()
 
 
-def test_an_erased_log_says_from_when_on_it_can_tell(job: Job, storage: CountingStorage) -> None:
+def test_an_erased_log_still_tells_changes_of_the_videos_that_are_there(job: Job, storage: CountingStorage) -> None:
+    """At each erasure with prune=true the names of removed videos leave it, also those that it told until then."""
     log, keeper, commit = job
-    commit("a", "b")
-    keeper.forget(["a"], {"a": Reason.PRUNE})
+    commit("a-gone", "b-gone-later", "c")
+    cursor = log.state.next_entry
+    keeper.forget(["a-gone", "c"], {"a-gone": Reason.PRUNE, "c": Reason.FILE})
+    commit("c", "d")
     log.erase_history()
-    first = log.state.next_entry
-    with pytest.raises(NoHistory, match=rf"entry={first} on, or since=20.* Compare what you have") as told_by:
+    history = read_history(storage, cursor)
+    assert told(history) == {"c": ("again", "file", "ok"), "d": ("added", "", "ok")}
+    assert history.sums.num_unnamed == 1
+    assert history.sums.rows_out == {"masks": 24, "tracks": 4, "videos": 2}, "rows of erased videos count"
+    assert traces(Path(storage.uri) / "_log", "a-gone") == []
+    assert set(told(read_history(storage))) == {"b-gone-later", "c", "d"}
+    before = {path: storage.read(path) for path in map(log_entry, range(log.state.next_entry))}
+
+    keeper.forget(["b-gone-later"], {"b-gone-later": Reason.PRUNE})
+    log.erase_history()
+    log.erase_history()
+    assert traces(Path(storage.uri) / "_log", "b-gone-later") == []
+    history = read_history(storage)
+    assert (set(told(history)), history.sums.num_unnamed) == ({"c", "d"}, 2)
+    rewritten = [path for path, data in before.items() if storage.read(path) != data]
+    assert rewritten == [log_entry(1)], "an entry that names none of them stays as it is"
+
+
+def test_a_log_that_was_erased_too_far_says_from_when_on_it_can_tell(storage: CountingStorage) -> None:
+    log = CommitLog(storage, "w", RollUpPolicy(told=2))
+    log.load()
+    log.claim()
+    for name in ("a", "b", "c"):
+        log.append(add=[segment(f"of {name}", name)])
+    log.erase_history()
+    with pytest.raises(NoHistory, match=r"entry=2 on, or since=20.* Compare what you have") as told_by:
         read_history(storage, 1)
-    assert told_by.value.first_entry == first
-    assert told(read_history(storage, first)) == {}
-    commit("c")
-    with pytest.raises(NoHistory, match=f"entry={first} on"):
+    assert told_by.value.first_entry == 2
+    assert set(told(read_history(storage, 2))) == {"b", "c"}
+    with pytest.raises(NoHistory, match="entry=2 on"):
         read_history(storage, datetime.now(UTC) - timedelta(days=1))
-    erased_at = read_history(storage, first).since
+    erased_at = read_history(storage, 2).since
     assert erased_at is not None
-    assert told(read_history(storage, erased_at)) == {"c": ("added", "", "ok")}
+    log.append(add=[segment("of d", "d")])
+    assert set(told(read_history(storage, erased_at))) == {"d"}
 
 
 def test_an_entry_that_the_log_does_not_reach_to_is_refused(job: Job, storage: CountingStorage, tmp_path: Path) -> None:
@@ -238,7 +266,7 @@ def test_entries_of_an_earlier_version_say_unknown(job: Job, storage: CountingSt
         )
     history = read_history(storage, cursor)
     assert told(history) == {"a": ("again", "unknown", "ok"), "new": ("added", "unknown", "ok")}
-    assert history.rows_out is None
+    assert history.sums.rows_out is None
     assert told(read_history(storage, cursor + 1))["a"] == ("added", "unknown", "ok")
     assert CommitLog(storage, "r").load().tried == {}
 

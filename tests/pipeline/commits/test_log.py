@@ -11,7 +11,7 @@ from pipeline.commits.entry import Entry, EntryKind, EntryNotes, decode_entry, e
 from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.errors import LostOwnership, NewerVersion, StorageError
 from pipeline.output.layout import log_entry
-from pipeline.records import ObjectNote, Outcome, OutcomeDetails, Status
+from pipeline.records import ObjectNote, Outcome, OutcomeDetails, Reason, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.commits.test_snapshot import segment
 
@@ -217,6 +217,7 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
         "is_erased": False,
         "why": {"file": ["f"], "retry": ["v"]},
         "removed_rows": {"masks": 9},
+        "changes": None,
     }
 
 
@@ -227,12 +228,12 @@ def entries(storage: JobStorage) -> bytes:
 def test_an_erased_log_has_the_same_state_and_still_keeps_other_drivers_out(storage: JobStorage) -> None:
     lost, log = claimed(storage, "w1"), claimed(storage, "w2")
     log.append(add=[segment("a", "v1", "v2")], strikes={"v3": 1})
-    log.append(add=[segment("a2", "v2")], remove=["a"], forget=["v1", "v3"])
+    log.append(add=[segment("a2", "v2")], remove=["a"], forget=["v1", "v3"], why={"v1": Reason.PRUNE})
     assert b"v1" in entries(storage)
     log.erase_history()
     assert CommitLog(storage, "r").load() == log.state
     assert (set(log.state.finished), log.state.strikes) == ({"v2"}, {})
-    assert not any(name in entries(storage) for name in (b"v1", b"v2", b"v3"))
+    assert not any(name in entries(storage) for name in (b"v1", b"v3"))
     with pytest.raises(LostOwnership, match="driver w2 has taken this job over"):
         lost.append(add=[segment("b", "v4")])
     log.append(add=[segment("b", "v4")])

@@ -13,6 +13,7 @@ import pytest
 from pipeline import tables
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.log import CommitLog
+from pipeline.commits.read_history import read_history
 from pipeline.commits.run_document import CauseOfFailure, RunDocument, keep_run, write_last_run
 from pipeline.commits.status_file import RunStatus, write_status
 from pipeline.commits.waiting_list import WaitingList, write_waiting
@@ -108,6 +109,9 @@ def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Pa
     assert list_segments(storage).keys() == log.state.segments.keys()
     assert CommitLog(storage, "r").load() == log.state
     assert is_pruned(planned(tmp_path, storage, "a", "b", "c"), log.state)
+    history = read_history(storage)
+    assert [change.video_id for change in history.changes] == ["a", "c"]
+    assert history.sums.num_unnamed == 3, "two that were pruned, and one that was forgotten before"
 
 
 @pytest.mark.slow
@@ -150,6 +154,7 @@ def test_a_driver_that_dies_at_any_write_is_followed_by_one_that_finds_what_is_l
             assert [video_id for video_id in GONE if traces(output, video_id)] == [], output
             assert kept(storage) == expected, output
             assert is_pruned(planned(tmp_path, storage, "a", "b", "c"), log.state)
+            assert [change.video_id for change in read_history(storage).changes] == ["a", "c"], output
 
 
 def test_former_videos_stay_when_nobody_prunes_and_are_counted(tmp_path: Path) -> None:
