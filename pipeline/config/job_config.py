@@ -29,7 +29,7 @@ from pipeline.config.kinds import (
     Seconds,
 )
 from pipeline.config.mistakes import checked
-from pipeline.config.schedule_config import AfterConfig, OptionalDuration, OptionalNotify, OptionalPrice
+from pipeline.config.schedule_config import AfterConfig, MaxCost, Notify, NotifyOn, PricePerHour, StopAfter
 from pipeline.errors import ConfigError
 from pipeline.storage.schemes import is_of_this_machine
 
@@ -328,34 +328,11 @@ class JobConfig(Group):
         description="A file or URI for the driver's log as JSON lines: a first and a last line for each run, and one "
         "for each video.",
     )
-    stop_after: OptionalDuration = Field(
-        default=None,
-        description="The run ends so long after its start: work in flight is finished or saved, and what is left waits "
-        "for the next run, where videos that have waited longest come first. The exit code is 0.",
-    )
-    max_cost: OptionalPrice = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="The run ends in the same way when its workers have cost this much; it needs price_per_hour.",
-    )
-    price_per_hour: OptionalPrice = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="What an hour of one worker costs: its GPU and its machine. It counts from the "
-        "moment in which the worker is asked for.",
-    )
-    notify: OptionalNotify = Field(
-        default=None,
-        description="Who is told how a run ended: a command, which gets the end document (last_run.json) on its "
-        "standard input, or an https:// address, to which it is posted.",
-    )
-    notify_on: Literal["always", "failure", "worse"] = Field(
-        default="always",
-        description="When notify= is told: at each end; when a person is needed (exit codes 1, 2, 4 and those of steps "
-        "after the run); or also when more failed, or more is doubtful, than in the week before.",
-    )
+    stop_after: StopAfter = None
+    max_cost: MaxCost = None
+    price_per_hour: PricePerHour = None
+    notify: Notify = None
+    notify_on: NotifyOn = "always"
     after: AfterConfig = Field(default_factory=AfterConfig)
     columns: ColumnsConfig = Field(default_factory=ColumnsConfig)
     input: InputConfig = Field(default_factory=InputConfig)

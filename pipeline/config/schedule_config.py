@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
@@ -57,11 +57,52 @@ def _check_notify(notify: str | None) -> str | None:
     return notify
 
 
-OptionalDuration = Annotated[
-    float | None, BeforeValidator(_parse_duration), AsTyped("a duration, as 4h, 30m or 90s, or a number of seconds")
+# Fields of `JobConfig` with all that is said about them, because they stand among its keys and belong to this subject.
+
+StopAfter = Annotated[
+    float | None,
+    BeforeValidator(_parse_duration),
+    AsTyped("a duration, as 4h, 30m or 90s, or a number of seconds"),
+    Field(
+        description="The run ends so long after its start: work in flight is finished or saved, and what is left waits "
+        "for the next run, where videos that have waited longest come first. The exit code is 0.",
+    ),
 ]
-OptionalNotify = Annotated[str | None, AsTyped("a command, or an https:// address"), AfterValidator(_check_notify)]
-OptionalPrice = Annotated[float | None, Unit("dollars, or of any currency")]
+MaxCost = Annotated[
+    float | None,
+    Unit("dollars, or of any currency"),
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="The run ends in the same way when its workers have cost this much; it needs price_per_hour.",
+    ),
+]
+PricePerHour = Annotated[
+    float | None,
+    Unit("dollars, or of any currency"),
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="What an hour of one worker costs: its GPU and its machine. It counts from the moment in which the "
+        "worker is asked for.",
+    ),
+]
+Notify = Annotated[
+    str | None,
+    AsTyped("a command, or an https:// address"),
+    AfterValidator(_check_notify),
+    Field(
+        description="Who is told how a run ended: a command, which gets the end document (last_run.json) on its "
+        "standard input, or an https:// address, to which it is posted.",
+    ),
+]
+NotifyOn = Annotated[
+    Literal["always", "failure", "worse"],
+    Field(
+        description="When notify= is told: at each end; when a person is needed (exit codes 1, 2, 4 and 5); or also "
+        "when more failed, or more is doubtful, than in the week before.",
+    ),
+]
 
 
 class AfterConfig(Group):

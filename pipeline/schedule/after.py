@@ -11,18 +11,28 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 from pipeline.commits.compaction import Sizes
 from pipeline.commits.run_document import RunDocument, StepDone
 from pipeline.commits.snapshot import JobState
+from pipeline.config.fields import Group
 from pipeline.config.job_config import JobConfig
+from pipeline.errors import ConfigError
+from pipeline.formats.registry import load
+from pipeline.formats.selection import Content, Selection
+from pipeline.pages.page import check_installed
 from pipeline.redact import redact, redact_uri
 from pipeline.schedule.processes import Command, Ended, run
+from pipeline.storage.destinations import check_file, check_folder
 from pipeline.storage.uris import is_local
 from pipeline.text import counted, one_line
 
 _log = logging.getLogger(__name__)
+
+KEYS_OF_EXPORTS = ("format", "to", "to_storage_options", "part_masks", "overwrite", "spool_dir", "cluster")
+"""The keys of all exports, besides those that say what is selected and written."""
 
 _SKIPPED_AFTER_FAILURE = "left out, because a step before it failed"
 _NOTHING_NEW = "nothing new"
@@ -61,6 +71,28 @@ def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
         name = f"export {export['format']} {redact_uri(place)}"
         found.append(Step(name, Command.of_maskmill("export", keys, config.storage_options)))
     return found + [Step(f"hook {n}", Command.of_a_user(line), True) for n, line in enumerate(after.hooks, 1)]
+
+
+def check_steps(config: JobConfig) -> None:
+    """Raises `ConfigError` for a step that is sure to fail, before a night's work: a package, a key, a place."""
+    after, options = config.after, config.storage_options
+    if after.report is not None:
+        check_installed()
+        check_file(after.report, "report.html", options)
+    for export in after.export:
+        known = {*KEYS_OF_EXPORTS, *(name for part in _parts(str(export["format"])) for name in part.model_fields)}
+        for key in map(str, export):
+            if key.partition(".")[0] not in known:
+                near = get_close_matches(key.partition(".")[0], known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+                raise ConfigError(f"after.export: unknown key {key} of format={export['format']}: {hint}")
+        own = export.get("to_storage_options")
+        check_folder(str(export["to"]), options if own is None else own)
+
+
+def _parts(name: str) -> tuple[type[Group], ...]:
+    """The groups of keys of an export. Raises `ConfigError` if there is no such format, or a package is missing."""
+    return Selection, Content, load(name).options
 
 
 def num_small(state: JobState) -> int:

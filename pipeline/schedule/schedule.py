@@ -68,6 +68,7 @@ def run(config: JobConfig, parts: Parts = DEFAULT_PARTS) -> int:
     check_lasting("log_file", config.log_file)
     with recorded_run(config, parts.now) as record:
         try:
+            after.check_steps(config)
             end = driver.carry_out(config, record, parts.driver)
         except BaseException as error:
             _refused(config, record, parts, error)

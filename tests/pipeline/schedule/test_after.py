@@ -13,7 +13,9 @@ from pipeline.commits.run_document import RunDocument, StepDone
 from pipeline.commits.snapshot import JobState, SegmentSize
 from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig
+from pipeline.errors import ConfigError
 from pipeline.export import ExportArguments
+from pipeline.formats.selection import Content, Selection
 from pipeline.schedule import after
 from pipeline.schedule.processes import Command, run
 
@@ -120,3 +122,22 @@ def test_a_step_that_takes_too_long_is_ended_with_its_children() -> None:
     ended = run(Command.of_a_user("sleep 1000 & wait"), b"", 0.2)
     assert ended.code != 0
     assert ended.last_word == "it took longer than 0.2 s"
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ("{export: [{format: cocoo, to: x}]}", "format=cocoo: there are .*did you mean coco"),
+        ("{export: [{format: coco, to: x, wehre: a > 1}]}", "unknown key wehre of format=coco: did you mean where"),
+        ("{export: [{format: coco, to: nothing://x}]}", "to=nothing://x"),
+        ("{report: /}", "to=/ is a folder: name the file in it"),
+    ],
+)
+def test_a_step_that_is_sure_to_fail_is_refused_before_the_night(tmp_path: Path, steps: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        after.check_steps(config(tmp_path, steps))
+
+
+def test_the_keys_of_exports_are_those_of_the_command() -> None:
+    every = {*after.KEYS_OF_EXPORTS, *Selection.model_fields, *Content.model_fields}
+    assert every == ExportArguments.model_fields.keys() - {"output", "storage_options"}

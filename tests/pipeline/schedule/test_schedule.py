@@ -134,7 +134,7 @@ cluster: serial
 notify: cat > {job.folder}/told
 notify_on: failure
 after:
-  export: [{{format: nonsense, to: {job.folder}/out-of-it}}]
+  export: [{{format: coco, to: {job.folder}/coco, where: nonsense > 1}}]
   hooks:
     - "cat > {place}"
 """
@@ -143,20 +143,20 @@ after:
     new_video(job)
     assert main(night) == 5
     assert len(job.tables().videos) == 3
-    assert "1 step after the run failed: export nonsense" in capsys.readouterr().err
+    assert "1 step after the run failed: export coco" in capsys.readouterr().err
     found = told(job)
     assert found is not None
     assert found == document(job)
-    assert codes(found) == {f"export nonsense {job.folder}/out-of-it": 2, "hook 1": None}
+    assert codes(found) == {f"export coco {job.folder}/coco": 2, "hook 1": None}
     assert "nonsense" in found["after"][0]["message"]
     assert not place.exists(), "a hook waits for all steps before it"
 
-    job_file.write_text(job_file.read_text().replace("nonsense", "coco"))
+    job_file.write_text(job_file.read_text().replace("nonsense", "area_mean"))
     assert main(night) == 0
     assert told(job) is None
-    assert codes(document(job)) == {f"export coco {job.folder}/out-of-it": 0, "hook 1": 0}
-    assert (job.folder / "out-of-it" / "manifest.json").exists()
-    assert codes(json.loads(place.read_text())) == {f"export coco {job.folder}/out-of-it": 0}
+    assert codes(document(job)) == {f"export coco {job.folder}/coco": 0, "hook 1": 0}
+    assert (job.folder / "coco" / "manifest.json").exists()
+    assert codes(json.loads(place.read_text())) == {f"export coco {job.folder}/coco": 0}
 
     place.unlink()
     assert main(night) == 0
