@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from model import MediaError
 from pipeline import tables
@@ -26,7 +26,7 @@ from pipeline.cluster.tasks import task_workers
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Unit
-from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalPlace, Place
+from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalNames, OptionalNumbers, OptionalPlace, Place
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
 from pipeline.formats.selection import OptionalCondition
@@ -51,14 +51,14 @@ class OverlayArguments(TargetArguments, JobArguments):
 
     to: Place = Field(description="The folder or URI of the files: {video}.mp4, or {video}/{frame}.png.")
     form: Literal["mp4", "png"] = Field(default="mp4", description="A video (H.264) each, or a picture a frame.")
-    videos: tuple[str, ...] | None = Field(default=None, description="Ids of the videos; null is all finished ones.")
-    objects: tuple[int, ...] | None = Field(default=None, description="Ids of the objects; null is all.")
+    videos: OptionalNames = Field(default=None, description="Ids of the videos; null is all finished ones.")
+    objects: OptionalNumbers = Field(default=None, description="Ids of the objects; null is all.")
     where: OptionalCondition = Field(
         default=None,
         description="Which tracks: a condition on columns of the table tracks, as in 'where=predicted_iou_mean < 0.7'; "
         "videos without such a track are left out.",
     )
-    frames: tuple[int, ...] | None = Field(
+    frames: OptionalNumbers = Field(
         default=None, description="The frame_index of each frame to be drawn, in the place of start, stop and every."
     )
     start: Frames = Field(default=0, ge=0, description="The first frame_index.")
@@ -95,15 +95,6 @@ class OverlayArguments(TargetArguments, JobArguments):
         default=None, description="A local folder for the files that are being written; null is the system's own."
     )
     cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
-
-    @field_validator("videos", "objects", "frames", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any, info: ValidationInfo) -> Any:
-        """`videos=clip-1` means a list of one, and an id as 17 is a text, though it looks like a number."""
-        if not isinstance(value, str | int | list):
-            return value
-        values = value if isinstance(value, list) else [value]
-        return tuple(map(str, values)) if info.field_name == "videos" else tuple(values)
 
 
 HELP = f"""Draws the masks of a job onto its videos: a video each, or pictures.

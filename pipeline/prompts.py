@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from pipeline.command import ExitCode, TargetArguments, describe_arguments, main
 from pipeline.config.columns_config import BoxFormat, OptionalColumn
 from pipeline.config.fields import AsTyped, Group
-from pipeline.config.kinds import OptionalLocalPlace, OptionalPlace, Place
+from pipeline.config.kinds import Names, OptionalLocalPlace, OptionalPlace, Place
 from pipeline.errors import ConfigError, StorageError
 from pipeline.formats.label import ReadOptions
 from pipeline.formats.label_prompts import Account, Destination, Wishes, write_prompts
@@ -62,7 +62,7 @@ class _Labels(Group):
     )
     min_score: float | None = Field(default=None, description="Labels with a lower score are left out.")
     min_area: float | None = Field(default=None, description="Labels with fewer pixels are left out.")
-    categories: tuple[str, ...] = Field(default=(), description="The categories that are taken; [] is all.")
+    categories: Names = Field(default=(), description="The categories that are taken; [] is all.")
     video: Annotated[str | None, AsTyped("the id of a video")] = Field(
         default=None, description="The video of all labels, where the format names none."
     )
@@ -86,11 +86,6 @@ class _Labels(Group):
         description="A local folder for temporary files, about 200 bytes of each label and its mask; null is the "
         "system's own.",
     )
-
-    @field_validator("categories", mode="before")
-    @classmethod
-    def _take_one_for_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else tuple(map(str, value)) if isinstance(value, list) else value
 
     @field_validator("size", mode="before")
     @classmethod

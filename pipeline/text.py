@@ -174,11 +174,11 @@ def reason_in_words(why: str) -> str:
 
 
 def bytes_in_words(num_bytes: int) -> str:
-    """A size as people read it: `312 kB`, `8.1 MB`, `2.4 GB`."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+    """A size as people read it: `312 B`, `312 kB`, `8.1 MB`, `2.4 GB`."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
         if num_bytes >= unit:
             return f"{num_bytes / unit:.1f} {name}"
-    return f"{num_bytes / 1e3:.0f} kB"
+    return f"{num_bytes / 1e3:.0f} kB" if num_bytes >= 1000 else f"{num_bytes} B"
 
 
 def objects_line(objects: ObjectCounts) -> str:

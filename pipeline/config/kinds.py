@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from pipeline.config.fields import AsTyped, Unit
 from pipeline.redact import redact_uri
@@ -19,6 +19,25 @@ def _check_local(place: str | None) -> str | None:
     return place
 
 
+def _one_or_several(value: Any) -> Any:
+    """`videos=clip-1` means a list of one."""
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    return (value,) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+
+def _names(value: Any) -> Any:
+    """A name of digits alone is a number on the command line."""
+    names = _one_or_several(value)
+    return tuple(map(str, names)) if isinstance(names, tuple) else names
+
+
+def _not_none_of(value: Any, info: ValidationInfo) -> Any:
+    if value == ():
+        raise ValueError(f"{info.field_name}=[] names nothing: give some, or leave it out for all")
+    return value
+
+
 Seconds = Annotated[float, Unit("seconds")]
 Frames = Annotated[int, Unit("frames")]
 Pixels = Annotated[int, Unit("pixels")]
@@ -27,3 +46,7 @@ Place = Annotated[str, AsTyped("a path or URI")]
 OptionalPlace = Annotated[str | None, AsTyped("a path or URI")]
 OptionalPlaces = Annotated[tuple[str, ...] | None, AsTyped("a path or URI, or in a job file a list of them")]
 OptionalLocalPlace = Annotated[str | None, AsTyped("a path on local disk"), AfterValidator(_check_local)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+OptionalNames = Annotated[tuple[str, ...] | None, BeforeValidator(_names), AfterValidator(_not_none_of)]
+OptionalNumbers = Annotated[tuple[int, ...] | None, BeforeValidator(_one_or_several), AfterValidator(_not_none_of)]
+"""Several names or numbers, or one alone; null is all that there are."""

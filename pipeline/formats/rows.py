@@ -10,21 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
-COLUMNS = [
-    "video_id",
-    "object_id",
-    "frame_index",
-    "pts_seconds",
-    "rle",
-    "area",
-    "bbox_x",
-    "bbox_y",
-    "bbox_w",
-    "bbox_h",
-    "object_score",
-    "predicted_iou",
-    "is_prompt",
-]
+from pipeline.output.schema import MASKS
+
+COLUMNS = [name for name in MASKS.names if name not in ("category", "stability", "num_parts")]
+"""Those of `masks` that formats can say; tracks tell the category."""
 
 
 class MaskRow(NamedTuple):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from pipeline.config.fields import AsTyped, Group
-from pipeline.config.kinds import OptionalPlace, Pixels
+from pipeline.config.kinds import OptionalNames, OptionalPlace, Pixels
 
 OptionalCondition = Annotated[str | None, AsTyped("a condition")]
 
@@ -18,7 +18,7 @@ OptionalCondition = Annotated[str | None, AsTyped("a condition")]
 class Selection(Group):
     """Which videos, tracks and masks are exported, and into which split."""
 
-    videos: tuple[str, ...] | None = Field(default=None, description="Ids of the videos; null is all finished ones.")
+    videos: OptionalNames = Field(default=None, description="Ids of the videos; null is all finished ones.")
     where: OptionalCondition = Field(
         default=None,
         description="Which tracks: a condition on columns of the table tracks, those that keep_columns kept too, as in "
@@ -29,7 +29,7 @@ class Selection(Group):
         description="true leaves out videos with a track that failed or that where= leaves out: in the images that a "
         "detector learns from, no object is without its label.",
     )
-    categories: tuple[str, ...] | None = Field(default=None, description="Only tracks of these categories; null: all.")
+    categories: OptionalNames = Field(default=None, description="Only tracks of these categories; null: all.")
     keep_never_visible: bool = Field(
         default=False, description="true keeps tracks that are visible on no frame, where the format can say that."
     )
@@ -39,14 +39,6 @@ class Selection(Group):
         description="Shares of the videos, as in splits.train=0.9 splits.val=0.1. The id of a video decides where it "
         "goes, so that it stays there when others are added. Left out, all are in train.",
     )
-
-    @field_validator("videos", "categories", mode="before")
-    @classmethod
-    def _take_lists(cls, value: Any) -> Any:
-        """One or several names; an id of digits alone is a number on the command line."""
-        if value is None or isinstance(value, dict):
-            return value
-        return tuple(str(one) for one in (value if isinstance(value, list | tuple) else [value]))
 
     @field_validator("splits")
     @classmethod

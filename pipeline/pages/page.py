@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
 from pipeline.storage.uris import absolute_uri
-from pipeline.text import counted, escaped, one_line
+from pipeline.text import bytes_in_words, counted, escaped, one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,7 +58,7 @@ def _environment() -> Environment:
         "percent": percent,
         "score": score,
         "duration": duration,
-        "bytes": num_bytes,
+        "bytes": bytes_in_words,
     }
     environment.globals["style"] = _style
     return environment
@@ -152,14 +152,3 @@ def duration(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
-
-
-def num_bytes(value: float | None) -> str:
-    """A size: `1.2 GB`."""
-    if value is None:
-        return _NOTHING
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from pipeline.config.fields import Group, Unit
-from pipeline.config.kinds import OptionalLocalPlace, OptionalPlace
+from pipeline.config.kinds import OptionalLocalPlace, OptionalNames, OptionalPlace
 from pipeline.quality.alignment import FrameMatch, ObjectMatch
 from pipeline.quality.conventions import Convention
 from pipeline.quality.evaluation import Prompted, Rules
@@ -16,7 +16,7 @@ from pipeline.quality.evaluation import Prompted, Rules
 class ScoringArguments(Group):
     """How masks are held against each other, how the truth is read, and what the page shows."""
 
-    videos: tuple[str, ...] | None = Field(
+    videos: OptionalNames = Field(
         default=None, description="These videos alone, as in videos=[clip-1,clip-2]; null is all."
     )
     convention: Convention = Field(default="all", description="Which objects and frames of the truth count; see below.")
@@ -51,16 +51,6 @@ class ScoringArguments(Group):
     spool_dir: OptionalLocalPlace = Field(
         default=None, description="A local folder for the truth of another format as a table; null is the system's own."
     )
-
-    @field_validator("videos", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        """One or several ids; an id of digits alone is a number on the command line."""
-        if value == []:
-            raise ValueError("videos=[] names no video: give ids, or leave it out for all")
-        if not isinstance(value, str | int | float | list):
-            return value
-        return tuple(map(str, value if isinstance(value, list) else [value]))
 
     def rules(self) -> Rules:
         """How two sides are held against each other."""

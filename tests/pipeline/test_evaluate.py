@@ -248,7 +248,7 @@ def test_a_truth_that_does_not_fit_is_named_with_the_remedy(
     assert "videos=nope: truth=" in message
     assert "has no masks of it; it has gaps, late, seen twice" in message
     message = refused([output, f"truth={folders[1]}", "videos=[]"], capsys)
-    assert "videos=[] names no video" in message
+    assert "videos=[] names nothing" in message
     (tmp_path / "other.parquet").write_bytes(b"no table")
     assert "is no Parquet file" in refused([output, f"truth={tmp_path / 'other.parquet'}"], capsys)
     assert "does not exist" in refused([output, f"truth={tmp_path / 'gone.parquet'}"], capsys)

@@ -100,4 +100,4 @@ def test_objects_in_one_line() -> None:
 
 def test_sizes_are_told_in_the_unit_that_fits() -> None:
     words = [bytes_in_words(size) for size in (0, 1_499, 999_000, 8_120_000, 2_400_000_000)]
-    assert words == ["0 kB", "1 kB", "999 kB", "8.1 MB", "2.4 GB"]
+    assert words == ["0 B", "1 kB", "999 kB", "8.1 MB", "2.4 GB"]

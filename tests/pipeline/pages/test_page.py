@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.pages.charts import histogram, parts, timeline
-from pipeline.pages.page import compact, duration, name, num_bytes, number, percent, place
+from pipeline.pages.page import compact, duration, name, number, percent, place
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,6 @@ def test_numbers_are_for_people() -> None:
         "1 h 1 min",
         "2 d 7 h",
     ]
-    assert [num_bytes(n) for n in (999, 1500, 20_000_000)] == ["999 B", "1.5 kB", "20.0 MB"]
 
 
 @pytest.mark.slow
