@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
-from pipeline.storage.schemes import ARCHIVES, SCHEMES, Place, is_known, is_web, names_host, scheme_name
+from pipeline.storage.schemes import ARCHIVES, SCHEMES, Place, is_known, is_web, names_host, scheme_name, scheme_of
 from pipeline.storage.uris import is_local, split_tar_member
 
 # Addresses at which clouds answer their own machines, and that are not link-local as 169.254.169.254 is.
@@ -74,7 +74,7 @@ class AddressRules:
             )
 
     def _check_scheme(self, uri: str) -> None:
-        if self.schemes is None or scheme_name(uri) in self.schemes or (is_local(uri) and "file" in self.schemes):
+        if self.schemes is None or self._lists_scheme_of(uri) or (is_local(uri) and "file" in self.schemes):
             return
         if is_local(uri):
             raise RefusedAddress(
@@ -87,6 +87,11 @@ class AddressRules:
             f"the job's tables may not name {name}:// addresses; "
             f"input.schemes=[{','.join(sorted(self.schemes | {name}))}] allows it"
         )
+
+    def _lists_scheme_of(self, uri: str) -> bool:
+        """By any name of a store: whoever lists az:// has listed what its listings call abfs://."""
+        names = {scheme_name(uri)} if is_web(scheme_name(uri)) else {scheme_name(uri), *scheme_of(uri).names}
+        return self.schemes is not None and not names.isdisjoint(self.schemes)
 
     def _check_host_of(self, uri: str) -> None:
         host = (urlsplit(uri).hostname or "").rstrip(".")

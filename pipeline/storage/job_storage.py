@@ -27,7 +27,7 @@ from pipeline.redact import redact, redact_uri
 from pipeline.storage.atomic_files import copy_file, create_file, replace_file
 from pipeline.storage.faults import has_expired, is_from_storage, is_refused_create, said
 from pipeline.storage.retry import Backoff
-from pipeline.storage.schemes import safe_stores, scheme_of
+from pipeline.storage.schemes import Place, safe_stores, scheme_of
 from pipeline.storage.uris import open_filesystem
 
 A = TypeVar("A")
@@ -323,6 +323,11 @@ class JobStorage:
 
     def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
         if self._opened is None:
+            if scheme_of(self.uri).place is Place.WEB:
+                raise UnusableStore(
+                    f"output={self} is on a web server, which neither lists nor takes the files of a job: use "
+                    f"{safe_stores()}"
+                )
             options = {**scheme_of(self.uri).job_options, **(self.storage_options or {})}
             try:
                 self._opened = open_filesystem(self.uri, options)

@@ -127,10 +127,14 @@ def _check_direct(uri: str) -> None:
 
 def _options_of(uri: str, storage_options: StorageOptions) -> dict[str, Any]:
     schemes = set(fsspec.available_protocols())
-    own = storage_options.get(scheme_name(uri))
-    if isinstance(own, Mapping):
-        return dict(own)
-    if scheme_of(uri).place is not Place.STORE:
+    # A listing of az:// tells names of abfs://, and one of gcs:// names of gs://: the options of one are the other's.
+    # Those for https:// are not shown to http://, which travels unencrypted.
+    scheme = scheme_of(uri)
+    for name in (scheme_name(uri), *(() if scheme.place is Place.WEB else scheme.names)):
+        own = storage_options.get(name)
+        if isinstance(own, Mapping):
+            return dict(own)
+    if scheme.place is not Place.STORE:
         return {}
     return {name: value for name, value in storage_options.items() if name not in schemes}
 

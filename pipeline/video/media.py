@@ -252,13 +252,15 @@ def _fault_of_the_name(error: Exception) -> str | None:
     """What is wrong with the URI or its file, in words; `None` if the error is not the video's fault."""
     if isinstance(error, (MediaError, TableChanged)) or is_transient(error):
         return None
-    error = web_cause(error)
+    given, error = error, web_cause(error)
     if problem := problem_of_redirection(error):
         return f"{problem}; check the uri"
     if isinstance(error, RefusedAddress):
         return str(error)
     if isinstance(error, FileNotFoundError) or http_status(error) == 404:
         return "there is no such file; check the uri (a relative one counts from the table's folder)"
+    if http_status(error) == 403 and isinstance(given, FileNotFoundError):  # from a web server
+        return "may not be read; check its permissions, and whether its address was signed for a time that is over"
     if isinstance(error, PermissionError) or http_status(error) == 403:
         return "may not be read; check its permissions or storage_options"
     status = http_status(error)

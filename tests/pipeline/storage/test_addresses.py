@@ -106,6 +106,14 @@ def test_what_the_keys_list_is_read_and_nothing_else() -> None:
             rules_of("prompts=p.parquet", key)
 
 
+def test_a_scheme_is_listed_by_each_of_its_names() -> None:
+    """A listing of az:// tells names of abfs://."""
+    AddressRules(schemes=frozenset({"az"})).check("abfs://clips/a.mp4")
+    AddressRules(schemes=frozenset({"gs"})).check("gcs://clips/a.mp4")
+    with pytest.raises(RefusedAddress, match=r"may not name http:// addresses"):
+        AddressRules(schemes=frozenset({"https"})).check("http://host/a.mp4")
+
+
 def test_a_server_that_the_job_names_itself_may_be_on_this_machine() -> None:
     assert rules_of("prompts=p.parquet", "videos=http://127.0.0.1:8000/clips/").allows(
         "http://127.0.0.1:8000/clips/a.mp4"

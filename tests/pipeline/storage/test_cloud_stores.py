@@ -12,6 +12,7 @@ import pytest
 from pipeline import tables
 from pipeline.commits.log import CommitLog
 from pipeline.errors import AlreadyExists, LostOwnership, StorageError, UnusableStore
+from pipeline.inputs.video_files import find_videos
 from pipeline.storage.file_versions import version_of
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.listing import list_folder
@@ -170,6 +171,25 @@ def test_a_range_is_read_and_no_more(cloud: Cloud) -> None:
     assert version_of(listed) == before
     filesystem.pipe_file(path, data[::-1])
     assert version_of(filesystem.info(path)) != before
+
+
+def test_folders_and_globs_of_videos_are_found(cloud: Cloud) -> None:
+    place = cloud.new_folder()
+    filesystem, path = open_filesystem(place, cloud.options())
+    filesystem.pipe({f"{path}/{name}": b"x" for name in ("a.mp4", "day/b.mp4", "day/b.json", "day/deep/c.mov")})
+    usual = place.replace("az://", "abfs://")
+    for name, found in (
+        ("", ["a", "day/b", "day/deep/c"]),
+        ("/*.mp4", ["a"]),
+        ("/**/*.mp4", ["a", "day/b"]),
+        ("/d*", ["day/b", "day/deep/c"]),
+    ):
+        videos = find_videos(f"{place}{name}", cloud.options())
+        assert videos is not None
+        rows = [row for batch in videos.read(["video_id", "uri"]) for row in batch.rows.to_pylist()]
+        assert [row["video_id"] for row in rows] == found, name
+        assert {row["uri"].rpartition("/")[0] for row in rows} <= {usual, f"{usual}/day", f"{usual}/day/deep"}
+        assert videos.versions()[1].has_text().all()
 
 
 def test_an_open_object_is_fetched_where_it_is_read_and_nowhere_else(through: JobStorage, proxy: Proxy) -> None:

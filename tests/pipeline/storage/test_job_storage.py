@@ -239,6 +239,14 @@ def test_secrets_in_the_uri_do_not_reach_the_errors() -> None:
         assert secret not in f"{storage} {storage!r}"
 
 
+@pytest.mark.parametrize("single_driver", [False, True])
+def test_an_output_on_a_web_server_is_refused_before_anything_is_asked(single_driver: bool) -> None:
+    storage = JobStorage("https://127.0.0.1:9/job?sig=hunter2", single_driver=single_driver)
+    with pytest.raises(UnusableStore, match=r"is on a web server, .*: use local disk, s3://") as caught:
+        storage.read("job.json")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_an_unknown_scheme_is_an_unusable_store() -> None:
     with pytest.raises(
         UnusableStore, match=r"output=nosuch://bucket/job: nosuch:// cannot be opened .Protocol not known"

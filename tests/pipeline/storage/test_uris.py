@@ -139,6 +139,15 @@ def test_storage_options_reach_the_stores_that_they_are_for() -> None:
     assert seen["/a"] == {}
 
 
+@pytest.mark.parametrize(("named", "uri"), [("az", "abfs://c/a"), ("abfs", "az://c/a"), ("gcs", "gs://b/a")])
+def test_options_of_a_scheme_are_those_of_its_other_names(named: str, uri: str) -> None:
+    text = "AccountName=ours;AccountKey=eA==;BlobEndpoint=http://127.0.0.1:9/ours"
+    own = {"token": "anon"} if named == "gcs" else {"connection_string": text}
+    filesystem, _ = open_filesystem(uri, {named: own, "key": "k"})
+    assert filesystem.storage_options.items() >= own.items()
+    assert "key" not in filesystem.storage_options
+
+
 @pytest.mark.parametrize(
     "uri",
     [

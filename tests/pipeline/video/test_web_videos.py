@@ -123,7 +123,7 @@ def test_the_pause_that_a_server_asks_for_is_kept(web: WebServer) -> None:
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (403, "may not be read; check its permissions"),
+        (403, "may not be read; check its permissions, and whether its address was signed for a time that is over"),
         (404, "there is no such file"),
         (410, "the server refuses it .HTTP 410.; check the uri"),
         (451, "the server refuses it .HTTP 451.; check the uri"),
@@ -134,6 +134,12 @@ def test_a_refusal_is_the_videos_fault_and_shows_no_secret(web: WebServer, statu
     with pytest.raises(MediaError, match=message) as caught:
         read(web, "/a.mp4?X-Amz-Signature=hunter2&sig=hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_address_that_is_signed_for_get_alone_is_read(web: WebServer) -> None:
+    web.pages["/a.mp4"] = Page(DATA, refusals=((403, {}),))  # to HEAD, which is asked first
+    assert read(web, "/a.mp4?sig=1") == DATA
+    assert web.requests[0][0] == "HEAD"
 
 
 def test_a_redirection_is_followed_and_its_secrets_are_not_told(web: WebServer) -> None:
