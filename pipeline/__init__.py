@@ -4,7 +4,7 @@
     doors      `maskmill NAME …`: goes through one of the doors below
     run status changes plan compact overlay report export evaluate compare prompts queue   the commands
     demo       draws clips, labels them, scores them
-    check      check=true: what a job would do, and which videos and prompts would fail
+    check      check=true and plan: what a job would do and cost, and which videos would fail
     schedule   what happens around a run: steps after it, the end document, who is told
     driver     one process a job: plans, hands out videos, commits results, ends
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)

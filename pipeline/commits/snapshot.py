@@ -139,6 +139,10 @@ class JobState:
                 if video_id in seen:
                     raise ValueError(f"video {video_id!r} is in two added segments: {seen[video_id]}, {segment.name}")
                 seen[video_id] = segment.name
+                if forgotten and video_id not in self.finished:
+                    raise ValueError(
+                        f"new video {video_id!r} is in an entry that forgets others, where none is looked for"
+                    )
                 if video_id in self.finished and video_id not in forgotten:
                     held = self.finished[video_id].segment
                     if held not in leaving:

@@ -164,6 +164,7 @@ def test_requests_are_about_those_that_a_run_makes(job: JobFolder, capsys: pytes
     ("words", "told"),
     [
         (("probe=-1",), "probe"),
+        (("conf=demo",), "the demo draws its own videos"),
         (("probe=1", "measured=elsewhere"), "give one of them"),
         (("price_per_gpu_hour=cheap",), "price_per_gpu_hour"),
         (("probes=3",), "unknown key probes=: did you mean probe=?"),

@@ -96,8 +96,10 @@ class Crowd:
 
 def test_an_error_of_one_merger_ends_it_when_the_others_are_done(disk_storage: JobStorage, tmp_path: Path) -> None:
     commit_segments(disk_storage, tmp_path / "spool", 18)
-    before, sizes = rows(disk_storage), Sizes(small_bytes=200_000, most_bytes=50_000)
-    groups = plan_groups(CommitLog(disk_storage, "reader").load(), sizes)
+    before, state = rows(disk_storage), CommitLog(disk_storage, "reader").load()
+    largest = max(size.num_bytes for size in state.segments.values())
+    sizes = Sizes(small_bytes=largest + 1, most_bytes=2 * largest)
+    groups = plan_groups(state, sizes)
     assert len(groups) > 3
     with pytest.raises(StorageError, match="this merger is full"):
         compact(disk_storage, tmp_path / "spool", sizes, Crowd(disk_storage, tmp_path))

@@ -23,6 +23,7 @@ from pipeline.tables import JobTables
 from tests.pipeline.commits.test_snapshot import segment
 from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
+from tests.support.s3_server import S3Server
 from tests.support.traces import traces
 
 Job = tuple[CommitLog, SegmentKeeper, Callable[..., None]]
@@ -181,6 +182,24 @@ def test_a_time_is_found_in_few_reads(job: Job, storage: CountingStorage) -> Non
         assert num_searching <= 12, asked
     assert read_history(storage, hours[-1] + timedelta(seconds=1)).changes == ()
     assert read_history(storage, START - timedelta(days=1)).first_entry == 0
+
+
+@pytest.mark.slow
+def test_changes_are_told_of_a_job_in_a_store(s3_server: S3Server) -> None:
+    """By entry and by time, past a roll-up, whose number is found by listing."""
+    storage = JobStorage(f"{s3_server.new_folder()}/job", s3_server.options())
+    log = CommitLog(storage, "w")
+    log.load()
+    log.claim()
+    for name in ("a", "b"):
+        log.append(add=[segment(f"of {name}", name)])
+    log.roll_up()
+    log.append(remove=["of a"], forget=["a"])
+    log.append(add=[segment("of c", "c"), segment("of a again", "a")])
+    history = read_history(storage, 3)
+    assert told(history) == {"a": ("again", "unknown", "ok"), "c": ("added", "", "ok")}
+    written_at(storage, *(START + timedelta(hours=number) for number in range(history.entry)))
+    assert told(read_history(storage, START + timedelta(hours=1, minutes=30))).keys() == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("guess", [0, 1, 7, 100])

@@ -66,6 +66,10 @@ def test_a_forgotten_video_is_unfinished_and_its_neighbors_move() -> None:
         (Entry("w", 1, add=(segment("gone", "v9"),)), "segment gone is in the log already"),
         (Entry("w", 1, remove=("a",)), "segment a holds 2 videos, but only 0"),
         (Entry("w", 1, add=(segment("b", "v1"),), remove=("a",)), "segment a holds 2 videos, but only 1"),
+        (
+            Entry("w", 1, add=(segment("b", "v2", "v9"),), remove=("a",), forget=("v1",)),
+            "new video 'v9' is in an entry",
+        ),
     ],
 )
 def test_entries_that_would_double_or_lose_a_video_are_refused(entry: Entry, message: str) -> None:
