@@ -84,7 +84,7 @@ PricePerHour = Annotated[
         ge=0,
         allow_inf_nan=False,
         description="What an hour of one worker costs: its GPU and its machine. It counts from the moment in which the "
-        "worker is asked for.",
+        "worker has loaded its model.",
     ),
 ]
 Notify = Annotated[

@@ -268,7 +268,7 @@ class Loop:
             for event in self._wait():
                 self._handle(event)
             self._commit()
-            self._progress.has_workers(self._workers.count)
+            self._progress.has_workers(self._workers.num_ready)
         self._commit_rest()
 
     def _storage_failed(self, message: str) -> float:

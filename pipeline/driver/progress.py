@@ -132,7 +132,10 @@ class Progress:
         self.stage_seconds.update(stage_seconds)
 
     def has_workers(self, count: int) -> None:
-        """So many workers live, those that are starting included: the time since the last look is counted for each."""
+        """So many workers have loaded their model: the time since the last look is counted for each.
+
+        Those that are asked for may wait for a node that nobody pays yet.
+        """
         now = self._clock()
         self.worker_seconds += count * (now - self._counted_to)
         self._counted_to = now
@@ -142,7 +145,7 @@ class Progress:
 
         `num_workers` have loaded their model, `num_starting` are asked for and have not.
         """
-        self.has_workers(num_workers + num_starting)
+        self.has_workers(num_workers)
         now = self._clock()
         if now >= self._next_line:
             self._next_line = now + (_TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS)

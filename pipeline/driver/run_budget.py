@@ -33,8 +33,8 @@ class RunBudget:
         """What is used up, after so many seconds of workers together; empty while nothing is."""
         seconds = self.clock() - self.started
         if self.stop_after is not None and seconds >= self.stop_after:
-            return f"stop_after: {duration(self.stop_after)} are over"
+            return f"stop_after={duration(self.stop_after)}"
         cost = worker_seconds / 3600 * self.price_per_hour
         if self.max_cost is not None and cost >= self.max_cost:
-            return f"max_cost: its workers have cost {cost:.2f} of {self.max_cost:g}"
+            return f"max_cost={self.max_cost:g}, and its workers have cost {cost:.2f}"
         return ""

@@ -51,7 +51,8 @@ def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reas
     if ending is Ending.FAILURES:
         message += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
     elif ending is Ending.BUDGET:
-        message += f" ({reason}): {counted(num_waiting(plan, progress), 'video')} left for the next run"
+        num = num_waiting(plan, progress)
+        message += f" ({reason}): {counted(num, 'video')} {'waits' if num == 1 else 'wait'} for the next run"
     elif ending is not Ending.DONE:
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state

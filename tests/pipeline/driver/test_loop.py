@@ -394,7 +394,7 @@ def test_a_signal_before_a_worker_is_ready_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_a_run_ends_when_its_budget_is_used_up_and_what_was_begun_is_committed(tmp_path: Path) -> None:
-    """Each worker costs while it lives, also while it starts: three of them take a budget three times as fast."""
+    """Each worker costs while it has its model loaded: three of them take a budget three times as fast."""
     seconds: dict[int, float] = {}
     for capacity in (1, 3):
         executor = FakeExecutor(capacity, flush_every=2)

@@ -254,3 +254,19 @@ def test_a_stream_that_is_not_utf_8_gets_the_line_too(disk_storage: JobStorage, 
     progress = progress_of(disk_storage, clock, io.TextIOWrapper(written, "ascii", write_through=True))
     progress.tick("running", 1)
     assert b"10/40 videos (10 before) | 0 frames" in written.getvalue()
+
+
+def test_seconds_of_workers_count_from_when_they_have_loaded_their_model(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    progress = progress_of(disk_storage, clock)
+    clock.sleep(100)
+    progress.follow(FakeExecutor(3, lambda item: Status.OK))
+    clock.sleep(60)
+    progress.tick("running", 0, 3)
+    assert progress.worker_seconds == 0
+    clock.sleep(10)
+    progress.tick("running", 2, 1)
+    clock.sleep(5)
+    progress.has_workers(3)
+    assert progress.worker_seconds == 2 * 10 + 3 * 5

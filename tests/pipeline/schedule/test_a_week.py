@@ -222,7 +222,10 @@ def test_a_week(
     week.check(but=["g", "h"])
     night = week.document()
     assert (night["state"], night["num_ended"]["ok"], night["num_waiting"], night["cost"]) == ("budget", 3, 2, 6.0)
-    assert "2 videos left for the next run" in capsys.readouterr().out
+    assert (
+        "the budget of this run is used up (stop_after=2:00:00): 2 videos wait for the next run"
+        in capsys.readouterr().out
+    )
     assert week.changes() == (["d", "e", "f"], [], [])
 
     # Tuesday: what waits comes before what is new. Meanwhile somebody starts the job a second time.
