@@ -38,19 +38,24 @@ def drifting(num_frames: int) -> Clip:
 
 
 @pytest.mark.slow
-def test_the_first_example_labels_a_clip_of_the_demo(tmp_path: Path) -> None:
+def test_the_first_example_labels_a_clip_of_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clip = drifting(24)
     video = tmp_path / "maskmill-demo" / "input" / "drifting.mp4"
     video.parent.mkdir(parents=True)
     video.write_bytes(clip_mp4(clip))
+    monkeypatch.chdir(tmp_path)
     printed = []
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     examples = ("First example: your own clips and boxes", "Output", "Where to go on")
     for language, text in (block for heading in examples for block in blocks(heading)):
-        words = ["-c", text] if language == "python" else shlex.split(text.replace("python ", "", 1))
-        done = subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
-        )
+        if language == "python":
+            exec(compile(text, "<README>", "exec"), {})
+            printed.append(capsys.readouterr().out)
+            continue
+        command = [sys.executable, *shlex.split(text.replace("python ", "", 1))]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr[-4000:]}"
         printed.append(done.stdout)
     reading, calls = printed[2], printed[-1]

@@ -16,6 +16,14 @@ class Died(BaseException):
     """What stands for SIGKILL: nothing catches it, nothing after it runs."""
 
 
+def deaths(num_writes: int, every_nth: int = 1) -> list[tuple[int, bool]]:
+    """Where a process dies that makes so many writes: `dies_at` and `dies_after`, before each n-th and after the last.
+
+    The store after write n is the store before write n + 1: one death for each place between two writes is all.
+    """
+    return [*((write, False) for write in range(every_nth - 1, num_writes, every_nth)), (num_writes - 1, True)]
+
+
 @dataclass
 class DyingStorage(QuickStorage):
     """Counts writes in `num_writes`; dies at number `dies_at`, half of the time after it took effect."""

@@ -22,7 +22,7 @@ from pipeline.output.segments import read_footer
 from pipeline.records import Segment, Status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
-from tests.support.dying_storage import Died, DyingStorage
+from tests.support.dying_storage import Died, DyingStorage, deaths
 from tests.support.full_disk import FULL, full_disk
 from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
@@ -304,14 +304,13 @@ def test_a_driver_that_dies_at_any_write_loses_and_doubles_nothing(tmp_path: Pat
     expected = masks(undisturbed)
     assert Counter(expected["video_id"].to_pylist()) == {"a": 10, "b": 8, "c": 6, "d": 4, "e": 2, "f": 4}
     assert undisturbed.num_writes > 30
-    for dies_at in range(0, undisturbed.num_writes, every_nth):
-        for dies_after in (False, True):
-            uri = str(shutil.copytree(before, tmp_path / f"{dies_at}-{dies_after}"))
-            with pytest.raises(Died):
-                a_job(DyingStorage(uri, dies_at=dies_at, dies_after=dies_after), spool, "driver-1")
-            storage = QuickStorage(uri)
-            statuses(storage)
-            a_job(storage, spool, "driver-2")
-            assert masks(storage).equals(expected), uri
-            assert globbed(storage).equals(expected), uri
-            assert statuses(storage) == dict.fromkeys("abcdef", "ok"), uri
+    for dies_at, dies_after in deaths(undisturbed.num_writes, every_nth):
+        uri = str(shutil.copytree(before, tmp_path / f"{dies_at}-{dies_after}"))
+        with pytest.raises(Died):
+            a_job(DyingStorage(uri, dies_at=dies_at, dies_after=dies_after), spool, "driver-1")
+        storage = QuickStorage(uri)
+        statuses(storage)
+        a_job(storage, spool, "driver-2")
+        assert masks(storage).equals(expected), uri
+        assert globbed(storage).equals(expected), uri
+        assert statuses(storage) == dict.fromkeys("abcdef", "ok"), uri

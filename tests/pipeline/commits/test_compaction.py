@@ -24,7 +24,7 @@ from pipeline.output.layout import log_entry
 from pipeline.output.merge import Merged, Merger, MergeTask
 from pipeline.output.schema import SORT_KEYS, TABLES
 from pipeline.storage.job_storage import JobStorage
-from tests.support.dying_storage import Died, DyingStorage
+from tests.support.dying_storage import Died, DyingStorage, deaths
 from tests.support.full_disk import FULL, full_disk
 from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
@@ -110,7 +110,6 @@ def test_an_error_of_one_merger_ends_it_when_the_others_are_done(disk_storage: J
 
 
 def test_killed_before_or_after_any_write_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """The store after write n is the store before write n + 1: one death for each place between two writes is all."""
     whole = QuickStorage(str(tmp_path / "whole"))
     commit_segments(whole, tmp_path / "spool", 3)
     before = rows(whole)
@@ -119,8 +118,7 @@ def test_killed_before_or_after_any_write_it_loses_and_doubles_nothing(tmp_path:
     compact(counting, tmp_path / "spool")
     assert counting.num_writes > 12
 
-    deaths = [(write, False) for write in range(counting.num_writes)] + [(counting.num_writes - 1, True)]
-    for number, (write, dies_after) in enumerate(deaths):
+    for number, (write, dies_after) in enumerate(deaths(counting.num_writes)):
         uri = str(tmp_path / f"killed-{number}")
         shutil.copytree(whole.uri, uri)
         with pytest.raises(Died):

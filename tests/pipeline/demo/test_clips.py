@@ -72,7 +72,7 @@ def test_a_shape_that_cannot_be_drawn_is_refused(values: dict[str, object], mess
 
 
 def test_the_demo_scenes_show_what_they_say() -> None:
-    clips = {one.name: draw(one) for one in demo_scenes()}
+    clips = {one.name: draw(one) for one in demo_scenes((120, 160))}
     visible = {name: clip.masks_TBHW.any(axis=(2, 3)) for name, clip in clips.items()}
     assert not visible["hiding"][:, 0].all()
     assert visible["hiding"][[0, -1], 0].all()

@@ -27,7 +27,7 @@ from pipeline.output.saved_sessions import SessionStore
 from pipeline.output.segments import list_segments
 from pipeline.records import Status
 from pipeline.storage.job_storage import JobStorage
-from tests.support.dying_storage import Died, DyingStorage
+from tests.support.dying_storage import Died, DyingStorage, deaths
 from tests.support.labeled import driver, labeled, mask_rows, publish
 from tests.support.quick_storage import QuickStorage
 from tests.support.s3_server import S3Server
@@ -139,22 +139,21 @@ def test_a_driver_that_dies_at_any_write_is_followed_by_one_that_finds_what_is_l
     pruned(undisturbed, tmp_path, "driver-1")
     expected = kept(QuickStorage(undisturbed.uri))
     assert undisturbed.num_writes > 20
-    for dies_at in range(0, undisturbed.num_writes, every_nth):
-        for dies_after in (False, True):
-            output = tmp_path / f"{dies_at}-{dies_after}"
-            shutil.copytree(tmp_path / "before", output)
-            with pytest.raises(Died):
-                pruned(DyingStorage(str(output), dies_at=dies_at, dies_after=dies_after), tmp_path, "driver-1")
-            storage = QuickStorage(str(output))
-            state = CommitLog(storage, "r").load()
-            left = [video_id for video_id in GONE if traces(output, video_id)]
-            assert not (left and is_pruned(planned(tmp_path, storage, "a", "b", "c"), state)), (output, left)
-            assert kept(storage) == expected, output
-            log, _ = pruned(storage, tmp_path, "driver-2")
-            assert [video_id for video_id in GONE if traces(output, video_id)] == [], output
-            assert kept(storage) == expected, output
-            assert is_pruned(planned(tmp_path, storage, "a", "b", "c"), log.state)
-            assert [change.video_id for change in read_history(storage).changes] == ["a", "c"], output
+    for dies_at, dies_after in deaths(undisturbed.num_writes, every_nth):
+        output = tmp_path / f"{dies_at}-{dies_after}"
+        shutil.copytree(tmp_path / "before", output)
+        with pytest.raises(Died):
+            pruned(DyingStorage(str(output), dies_at=dies_at, dies_after=dies_after), tmp_path, "driver-1")
+        storage = QuickStorage(str(output))
+        state = CommitLog(storage, "r").load()
+        left = [video_id for video_id in GONE if traces(output, video_id)]
+        assert not (left and is_pruned(planned(tmp_path, storage, "a", "b", "c"), state)), (output, left)
+        assert kept(storage) == expected, output
+        log, _ = pruned(storage, tmp_path, "driver-2")
+        assert [video_id for video_id in GONE if traces(output, video_id)] == [], output
+        assert kept(storage) == expected, output
+        assert is_pruned(planned(tmp_path, storage, "a", "b", "c"), log.state)
+        assert [change.video_id for change in read_history(storage).changes] == ["a", "c"], output
 
 
 def test_former_videos_stay_when_nobody_prunes_and_are_counted(tmp_path: Path) -> None:
