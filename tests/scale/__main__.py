@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-HIDDEN_STEPS = ("known",)
+WATCHED_STEPS = ("watched", "night", "quiet_night", "full_night")
+HIDDEN_STEPS = ("known", *WATCHED_STEPS)
 STEPS = ("inputs", "plan", "label", "stage", "again", "more", "resume")
 _HEADINGS = {
     "videos": 10,
@@ -76,7 +77,14 @@ def run_step(step: str, folder: Path, num_videos: int) -> dict[str, Any]:
         from tests.scale import known
 
         return known.finish_all(folder, num_videos)
-    figures: dict[str, Any] = getattr(steps, step)(folder, num_videos)
+    module: Any = steps
+    if step in WATCHED_STEPS:
+        from tests.scale import watched
+
+        if step == "watched":
+            return watched.finish_all(folder, num_videos)
+        module = watched
+    figures: dict[str, Any] = getattr(module, step)(folder, num_videos)
     return {**figures, "processor_seconds": time.process_time(), "peak_megabytes": steps.peak_megabytes()}
 
 

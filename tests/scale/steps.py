@@ -147,13 +147,15 @@ def more(folder: Path, num_videos: int) -> dict[str, Any]:
     return {}
 
 
-class _FirstOffer(Exception):
+class FirstOffer(Exception):
     """Raised when a worker would start to label."""
 
 
-class _Starts(ReceiptExecutor):
+class Starts(ReceiptExecutor):
+    """Raises `FirstOffer` instead of labeling."""
+
     def work(self, worker_id: str, offers: Any) -> None:
-        raise _FirstOffer
+        raise FirstOffer
 
 
 def resume(folder: Path, num_videos: int) -> dict[str, Any]:
@@ -163,8 +165,8 @@ def resume(folder: Path, num_videos: int) -> dict[str, Any]:
     log_seconds = time.perf_counter() - started
     planned = plan_job(job)
     plan_seconds = time.perf_counter() - started - log_seconds
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(_FirstOffer):
-        driver.drive(job, planned, RunRecord(None), on(_Starts()))
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(FirstOffer):
+        driver.drive(job, planned, RunRecord(None), on(Starts()))
         raise AssertionError("nothing was left to label")
     seconds = time.perf_counter() - started
     return {
