@@ -154,6 +154,15 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         """All ids, each with what the log says of it: by columns, because to look for each takes ten times as long."""
         return _Items(self)
 
+    def noted(self) -> Iterable[tuple[str, FinishedVideo]]:
+        """All that ended badly, that have objects that failed or that nobody counted, and perhaps others.
+
+        They have a tally, so that the millions that are well are not looked at.
+        """
+        found = [(video_id, self[video_id]) for video_id in self._tallies if video_id in self]
+        num_bad = sum(self.num_by_status[status] for status in BAD)
+        return found if sum(one.status in BAD for _, one in found) == num_bad else self.items()
+
     def pairs(self) -> Iterator[tuple[str, FinishedVideo]]:
         """What `items` goes through."""
         columns, kept = self._columns, np.flatnonzero(~self._is_gone)

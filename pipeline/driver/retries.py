@@ -69,7 +69,7 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
 def _named(config: JobConfig, state: JobState) -> _Named:
     wanted = {Status(name) for name in config.retry}
     named = _Named()
-    for video_id, finished in state.finished.items() if wanted else ():
+    for video_id, finished in state.finished.noted() if wanted else ():
         if finished.tally.num_tracks_failed is None and finished.status is Status.OK and Status.FAILED in wanted:
             named.uncounted.add(video_id)
         elif _is_named(finished, wanted):

@@ -193,7 +193,7 @@ def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, S
         odd = next((kind for kind in kinds if not is_number(kind)), pa.float64())
         form = naming.box_format or "xyxy"
         made = Source(tuple(sides), pa.list_(odd), partial(_box_of_sides, sides, form), ",".join(sides))
-        return found | {target_column(form): made, BOX_TOLD: _told(form)}
+        return found | {target_column(form): made, BOX_TOLD: constant(form)}
     named = {f"box_{form}": form for form in FORMS if f"box_{form}" in schema.names}
     if len(named) > 1:
         raise InputError(f"prompts: {redact_uri(file)} has several columns of boxes ({', '.join(named)}); keep one")
@@ -203,11 +203,12 @@ def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, S
     form = named.get(column) or naming.box_format or "xyxy"  # the name of a column says more than a key for all tables
     made = Source((column,), schema.field(column).type, partial(_box, column, form), column)
     others = {name: source for name, source in found.items() if name not in named}
-    return others | {target_column(form): made, BOX_TOLD: _told(column if column in named else form)}
+    return others | {target_column(form): made, BOX_TOLD: constant(column if column in named else form)}
 
 
-def _told(told: str) -> Source:
-    return Source((), pa.string(), partial(_repeated, told, pa.string()), told)
+def constant(value: str) -> Source:
+    """A column that has this text in all rows of a file."""
+    return Source((), pa.string(), partial(_repeated, value, pa.string()), value)
 
 
 def _column(column: str, batch: pa.RecordBatch) -> pa.Array:

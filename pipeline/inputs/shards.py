@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import BOX_TOLD
 from pipeline.inputs.columns import InputColumn
-from pipeline.inputs.naming import Naming, Source, partitions, read_columns, sources, standard_batch
+from pipeline.inputs.naming import Naming, Source, constant, partitions, read_columns, sources, standard_batch
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import table_files
@@ -48,6 +48,7 @@ _OTHER_TABLES = {
 class ParquetShards:
     """One table in one or more Parquet files, in order of their names. `key` is the config key that names the table.
 
+    Files of a folder or a glob without a column `video_id` are each of the video beside which they lie (prompts only).
     `left_out` are files of a folder or a glob that are not of this table. Raises `InputError` when nothing is there, or
     the first file cannot be read or lacks a column. The other files are checked when `read` comes to them.
     """
@@ -73,11 +74,13 @@ class ParquetShards:
         self._naming = naming or Naming()
         found = self._call(uri, lambda: table_files(key, uri, storage_options, left_out))
         self.files, self.folders = found.files, found.folders
+        self._stems = dict(zip(found.files, found.stems, strict=False)) if key != "videos" else {}
         with closing(self._shard(self.files[0])) as first:
             parquet = self._call(self.files[0], first.parquet)
             known = self._sources(self.files[0], parquet)
             self.table_columns = frozenset((*parquet.schema_arrow.names, *partitions(self.files[0])))
             self.column_names = frozenset(known)
+            self._are_beside = "video_id" not in sources(parquet.schema_arrow, self.files[0], self._naming)
             told = sources(parquet.schema_arrow, self.files[0], self._naming, parquet.metadata).get(BOX_TOLD)
             self.box_told = told.shown if told else ""
             self._unread = self.table_columns.difference(
@@ -87,13 +90,18 @@ class ParquetShards:
     def read(self, names: Sequence[str], video_ids: Collection[str] | None = None) -> Iterator[RowBatch]:
         """Stream these columns, file after file. A column that a file lacks comes as nulls.
 
-        With `video_ids`, row groups are left out whose statistics say that they have no row of these videos.
+        With `video_ids`, row groups are left out whose statistics say that they have no row of these videos, and files
+        that lie beside others.
 
         Raises `InputError` for a file that cannot be read or has wrong types, `StorageError` if storage does not
         answer.
         """
-        wanted_ids = None if video_ids is None else sorted(video_ids)
+        wanted_ids, any_of = (
+            (None, frozenset[str]()) if video_ids is None else (sorted(video_ids), frozenset(video_ids))
+        )
         for number, file in enumerate(self.files):
+            if wanted_ids is not None and self._are_beside and self._stems.get(file) not in any_of:
+                continue
             with closing(self._shard(file)) as shard:
                 parquet = self._call(file, shard.parquet)
                 known = self._sources(file, parquet)
@@ -160,6 +168,8 @@ class ParquetShards:
     def _sources(self, file: str, parquet: pq.ParquetFile) -> dict[str, Source]:
         """Where the columns of this table come from in a file."""
         known = sources(parquet.schema_arrow, file, self._naming, parquet.metadata)
+        if "video_id" not in known and "video_id" not in self._naming.names and file in self._stems:
+            known["video_id"] = constant(self._stems[file])  # the file lies beside its video
         return {name: source for name, source in known.items() if name in self._columns}
 
     def _check(self, file: str, parquet: pq.ParquetFile) -> None:

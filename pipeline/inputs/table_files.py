@@ -12,14 +12,21 @@ from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem, parent
 
 _GLOB_CHARACTERS = "*?["
+_KINDS = (".prompts", ".boxes", ".detections")
+"""What may stand between the name of a video and `.parquet` where its prompts lie beside it."""
 
 
 @dataclass(frozen=True)
 class TableFiles:
-    """The files of a table, as absolute URIs, sorted, and for each the folder from which relative uris in it count."""
+    """The files of a table, as absolute URIs, sorted, and for each the folder from which relative uris in it count.
+
+    `stems` are the paths of the files of a folder or a glob, below it and without what stands behind their names: those
+    of the videos beside which they lie, where each file is of one video.
+    """
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
+    stems: tuple[str, ...] = ()
 
 
 def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Collection[str] = ()) -> TableFiles:
@@ -51,7 +58,13 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
     files = tuple(sorted({str(absolute(name)) for name in found}.difference(left_out)))
     if not files:
         raise InputError(f"{key}: {redact_uri(uri)}: {what}; check the path")
-    return TableFiles(files, tuple(_without_partitions(parent(file), str(absolute(root))) for file in files))
+    folders = tuple(_without_partitions(parent(file), str(absolute(root))) for file in files)
+    return TableFiles(files, folders, tuple(_stem(file[len(str(absolute(root))) :].strip("/")) for file in files))
+
+
+def _stem(path: str) -> str:
+    stem = path.removesuffix(".parquet")
+    return next((stem.removesuffix(kind) for kind in _KINDS if stem.endswith(kind)), stem)
 
 
 def check_no_listing(key: str, uri: str) -> None:

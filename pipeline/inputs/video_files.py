@@ -101,7 +101,11 @@ class VideoFiles:
     def other_names(self) -> tuple[pa.Array, pa.Array]:
         """Names with their suffixes, and the id of each: the rows of `prompts=` may name a video either way."""
         names = pc.utf8_ltrim(self.found.tails, "/")
-        return pc.if_else(pc.equal(names, ""), _name_of(self.root), names), self.found.ids
+        names = pc.if_else(pc.equal(names, ""), _name_of(self.root), names)
+        if self._rules.id_pattern is None:  # then paths without suffixes are ids anyway
+            return names, self.found.ids
+        stems = pa.array(map(_stem, names.to_pylist()), names.type)
+        return pa.concat_arrays([names, stems]), pa.concat_arrays([self.found.ids, self.found.ids])
 
     def still_written(self, places: Iterable[tuple[str, str | None]]) -> frozenset[str]:
         """Which of these videos, `(id, URI)`, may still be written. Local files are looked at where a rule needs it."""

@@ -14,7 +14,7 @@ import pytest
 from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.commits.test_snapshot import segment
-from tests.scale import known, steps
+from tests.scale import known, steps, watched
 from tests.scale.inputs import write_tables
 
 pytestmark = pytest.mark.slow
@@ -131,3 +131,9 @@ def test_the_tail_of_a_log_is_bounded_however_large_it_is(memory_job: JobStorage
     rolled = [int(stored.path[-28:-8]) for stored in memory_job.listing("_log", "roll-")]
     assert log.state.next_entry - rolled[-1] < 20
     assert rolled[-1] - rolled[-2] == 20
+
+
+def test_a_night_lists_the_week_before_it_and_no_more(folder: Path) -> None:
+    """30,000 known videos are 30 pages; the nine before the week are never asked for, and nothing is left to label."""
+    watched.finish_all(folder, 30_000)
+    assert watched.quiet_night(folder, 30_000)["requests"] == {"HEAD": 1, "LIST": 22}

@@ -91,7 +91,9 @@ def finish_all(folder: Path, num_videos: int) -> dict[str, Any]:
     names = [f"0001-w{number:06d}-merged" for number in range(-(-num_videos // _VIDEOS_PER_SEGMENT))]
     row = pa.RecordBatch.from_pylist([{"object_id": 1, "frame_index": 0, "box_xyxy": _BOX}])
     numbers = np.arange(num_videos)
-    sources = [""] * listed + [version_of(number).digest() for number in range(listed, num_videos)]
+    # Hashes of videos that are not listed are any: as those of a real job, they cannot be compressed.
+    prompts = [*_any_hashes(listed, 16), *[hash_of_rows([row], None, None)] * (num_videos - listed)]
+    sources = [*_any_hashes(listed, 8), *(version_of(number).digest() for number in range(listed, num_videos))]
     table = pa.table(
         {
             "name": _ids(numbers),
@@ -99,7 +101,7 @@ def finish_all(folder: Path, num_videos: int) -> dict[str, Any]:
             "segment": pa.DictionaryArray.from_arrays(
                 pa.array((numbers // _VIDEOS_PER_SEGMENT).astype(np.int32)), names
             ),
-            "prompt_hash": pa.repeat(pa.scalar(hash_of_rows([row], None, None)), num_videos),
+            "prompt_hash": pa.array(prompts, pa.string()),
             "source_hash": pa.array(sources, pa.string()),
         }
     )
@@ -114,6 +116,11 @@ def finish_all(folder: Path, num_videos: int) -> dict[str, Any]:
     start_after = f"{BUCKET}/{FOLDER}/{path_of(listed)}"[:-1]
     write_kept(job.storage, KeptListing(place=place_of(job.config), start_after=start_after, open_paths=[]))
     return {}
+
+
+def _any_hashes(num_rows: int, num_bytes: int) -> list[str]:
+    digits = np.random.default_rng(num_bytes).bytes(num_rows * num_bytes).hex()
+    return [digits[first : first + 2 * num_bytes] for first in range(0, len(digits), 2 * num_bytes)]
 
 
 def _ids(numbers: np.ndarray) -> pa.Array:

@@ -119,3 +119,16 @@ def test_asking_for_many_decodes_all_once(rolled: bytes, decoded: list[int]) -> 
         assert videos.look_up(pa.array(names)).is_known.all()
     assert decoded[-40:] == list(range(40))
     assert len(decoded) <= 45
+
+
+def test_videos_that_ended_badly_are_found_by_their_tallies_or_among_all(decoded: list[int]) -> None:
+    videos = FinishedVideos()
+    for number in range(NUM):
+        videos.put(f"v{number:04d}", FinishedVideo(Status.OK, "", "s"))
+    videos.put("v0150", FinishedVideo(Status.FAILED, "", "s", Tally(num_failures=1)))
+    videos.put("v0250", FinishedVideo(Status.OK, "", "s", Tally(num_tracks_failed=1)))
+    again = JobState.from_parquet(state_of(videos)).finished
+    assert [(name, one.status) for name, one in again.noted()] == [("v0150", Status.FAILED), ("v0250", Status.OK)]
+    assert decoded == [1, 2]
+    videos.put("v0350", FinishedVideo(Status.QUARANTINED, "", "s"))  # as an earlier version wrote it
+    assert {name for name, one in videos.noted() if one.is_bad} == {"v0150", "v0250", "v0350"}

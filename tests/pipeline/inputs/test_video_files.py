@@ -13,11 +13,13 @@ import pytest
 
 from pipeline.commits.finished import FinishedVideo
 from pipeline.errors import InputError
+from pipeline.inputs.columns import PROMPTS_IN
 from pipeline.inputs.file_rules import FileRules
 from pipeline.inputs.found_files import FileSorter
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.kept_listing import KeptListing
 from pipeline.inputs.plan import Plan, make_plan
+from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import VideoFiles, find_videos
 from pipeline.records import Status
 from pipeline.storage.file_versions import version_of
@@ -320,3 +322,38 @@ def test_a_listing_that_begins_in_the_middle_never_goes_back_for_a_video_that_wa
         sorter.add(ListedFile(f"b/in/{name}.mp4", True, None, at))
     assert sorter.finish().ids.to_pylist() == ["a", "d", "e"]
     assert sorter.start_after == "b/in/d.mp"
+
+
+def beside(folder: Path, *names: str) -> None:
+    """Prompts without a column of ids, each beside its video."""
+    for name in names:
+        pq.write_table(
+            pa.table({"object_id": [1], "frame_index": [0], "box_xyxy": [[1.0, 2.0, 30.0, 40.0]]}), folder / name
+        )
+
+
+def test_prompts_may_lie_beside_their_videos(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "day/cup.mp4", "day/old.tape.mov", "day/pan.mp4", "none.mp4")
+    beside(folder, "day/cup.prompts.parquet", "day/old.tape.boxes.parquet", "day/pan.parquet")
+    for place, rules in (("", FileRules()), ("/**/*.m*", FileRules()), ("", FileRules(re.compile(r"([^/]+)\.\w+$")))):
+        tables = InputTables(f"{folder}{place}", f"{folder}/**/*.parquet", files=rules)
+        plan = make_plan(tables, {})
+        assert [item.video_id.rpartition("/")[2] for item in plan.items()] == ["cup", "old.tape", "pan"]
+        assert plan.num_no_prompts == 1
+        (spans,) = {item.prompts_at for item in plan.items() if item.video_id.endswith("cup")}
+        assert [span.file for span in spans] == [f"{folder}/day/cup.prompts.parquet"]
+
+
+def test_prompts_beside_videos_that_are_not_wanted_are_not_opened(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "a.mp4", "b.mp4")
+    beside(folder, "a.prompts.parquet", "b.prompts.parquet")
+    shards = ParquetShards("prompts", f"{folder}/*.parquet", PROMPTS_IN)
+    (folder / "b.prompts.parquet").write_bytes(b"no Parquet")
+    assert [batch.rows.column(0).to_pylist() for batch in shards.read(["video_id"], ["a", "c"])] == [["a"]]
+
+
+def test_one_file_of_prompts_needs_ids(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "a.mp4")
+    beside(folder, "a.prompts.parquet")
+    with pytest.raises(InputError, match="has no column video_id"):
+        InputTables(str(folder), str(folder / "a.prompts.parquet"))
