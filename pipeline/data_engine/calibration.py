@@ -22,8 +22,8 @@ PRIOR_STRENGTH = 10.0
 
 _STEPS = 4000
 _SMALL_STEP = 1e-6
-_SOUND_SHARE = 0.75
-_BAD_SHARE = 0.75
+_GOOD_SHARE = 0.5
+_BAD_SHARE = 0.9
 
 
 def fit(
@@ -31,8 +31,8 @@ def fit(
 ) -> Blend:
     """The blend that makes these verdicts most likely, `is_bad` `[T]`.
 
-    Without a `prior` each ramp begins where three quarters of the good tracks lie below, and ends where three quarters
-    of the bad ones do, and weights are drawn to 0. With one, the ramps are those of the prior, and weights are drawn to
+    Without a `prior` each ramp begins where half of the good tracks lie below, and ends where nine tenths of the bad
+    ones do, and weights are drawn to 0. With one, the ramps are those of the prior, and weights are drawn to
     its own. `strength` is that of the draw, in verdicts.
 
     Raises `ValueError` if no track is bad, or none is good.
@@ -55,7 +55,7 @@ def _ramps(badness: Mapping[Reason, Float64Array], is_bad: BoolArray) -> dict[Re
         good, bad = (values[some & ~np.isnan(values)] for some in (~is_bad, is_bad))
         if not len(good) or not len(bad):
             continue
-        low, high = float(np.quantile(good, _SOUND_SHARE)), float(np.quantile(bad, _BAD_SHARE))
+        low, high = float(np.quantile(good, _GOOD_SHARE)), float(np.quantile(bad, _BAD_SHARE))
         if high > low:
             terms[reason] = Term(low, high, 0.0)
     return terms

@@ -27,7 +27,7 @@ VIDEO_COLUMNS = (
 )  # fmt: skip
 TRACK_COLUMNS = (
     "video_id", "object_id", "status", "message", "category", "prompt_frames", "num_masks", "num_visible",
-    "visible_share", "predicted_iou_mean",
+    "visible_share", "predicted_iou_mean", "doubt",
 )  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """What a report says of masks: how scores and areas are spread, and which tracks are doubtful. One pass over rows.
 
 Memory holds counts and the few tracks that are shown. A job of more rows than `most_rows` is read in part: some videos,
-chosen by a hash of their id, for the distributions, and those with the lowest scores in `tracks` for the ranking.
+chosen by a hash of their id, for the distributions. Tracks are ranked by the doubt that `tracks` tells. Where an
+earlier program labeled some of them, which told none, all are ranked by their rows without codes of masks, and in a
+large job those with the lowest scores in `tracks`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import StorageError
+from pipeline.pages.doubtful import is_measured, most_doubtful, soundest
 from pipeline.quality.doubt import Ranking, Signals, signals
 from pipeline.quality.reasons import Doubt
 from pipeline.quality.signals import COLUMNS, SizeOf
@@ -82,9 +85,8 @@ class MaskFigures:
         """Whether all rows were read."""
         return self.num_rows >= self.num_rows_in_all
 
-    def count(self, found: Signals, size_of: SizeOf) -> None:
-        """Count the rows of whole tracks, and the doubt of those that are visible."""
-        tracks = found.tracks
+    def count(self, tracks: TrackRows, size_of: SizeOf) -> None:
+        """Count the rows of whole tracks."""
         is_visible = tracks.column("area") > 0
         self.num_rows += tracks.table.num_rows
         self.predicted_ious.add(tracks.column("predicted_iou")[is_visible].astype(np.float64))
@@ -92,7 +94,12 @@ class MaskFigures:
         sizes = (size_of(video_id) or (0, 0) for video_id in tracks.video_ids)
         pixels = tracks.repeated(np.array([height * width or np.nan for height, width in sizes]))
         self.area_shares.add(np.log10(tracks.column("area")[is_visible] / pixels[is_visible]))
-        self.doubts.add(found.doubt[tracks.sums(is_visible) > 0])
+
+    def rank(self, found: Signals, ranking: Ranking | None) -> None:
+        """Count the doubt of visible tracks which `tracks` does not tell, and rank them."""
+        self.doubts.add(found.doubt[found.tracks.sums(found.tracks.column("area") > 0) > 0])
+        if ranking is not None:
+            ranking.add(found)
 
     @property
     def share_doubtful(self) -> float | None:
@@ -120,14 +127,19 @@ def measure(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_r
 def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int) -> MaskFigures:
     num_in_all = sum(size.num_masks for size in job.state.segments.values())
     figures, ranking = MaskFigures(num_in_all), Ranking(most)
-    is_whole = num_in_all <= most_rows
+    is_whole, is_known = num_in_all <= most_rows, is_measured(tracks)
     with contextlib.closing(ProgressLine(min(num_in_all, most_rows), "mask")) as line:
         for rows in _rows(job, None if is_whole else _some_videos(tracks, most_rows / num_in_all)):
-            found = signals(rows, size_of)
-            figures.count(found, size_of)
-            if is_whole:
-                ranking.add(found)
+            figures.count(rows, size_of)
+            if not is_known:
+                figures.rank(signals(rows, size_of), ranking if is_whole else None)
             line.advance(rows.table.num_rows)
+    if is_known:
+        visible = tracks.filter(pc.field("num_visible") > 0)
+        figures.doubts.add(visible["doubt"].to_numpy().astype(np.float64))
+        figures.worst = most_doubtful(job, tracks, size_of, most, WORTH_A_LOOK)
+        figures.best = soundest(tracks, most)
+        return figures
     if not is_whole:
         for rows in _rows(job, _candidates(tracks)):
             ranking.add(signals(rows, size_of))

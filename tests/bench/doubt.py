@@ -27,7 +27,13 @@ from pipeline.quality.reasons import Reason
 from pipeline.quality.track_columns import FRAMES, VALUES, badness_of
 
 KEPT = Path(__file__).parent / "results" / "doubt_tracks.parquet"
+BY_HAND = (Reason.LOST, Reason.FLICKERS, Reason.LEAP, Reason.WHOLE_FRAME, Reason.BORDER)
+"""Signals that are not fitted: drawn clips hardly have such faults, or have them together with others by chance."""
+
 _FIRST = 0.2
+FIT_STRENGTH = 5.0
+"""Chosen by cross-validation within the half that fits."""
+
 _COLUMNS = (
     *("video_id", "object_id", "num_masks", "num_visible", "predicted_iou_mean", "fragments_share", "doubt"),
     *VALUES,
@@ -140,8 +146,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     blend = DEFAULT
     if options.fit:
         half = tracks.half(0)
-        blend = fit(badness_of(half.table), half.is_bad)
+        known = {reason: values for reason, values in badness_of(half.table).items() if reason not in BY_HAND}
+        blend = fit(known, half.is_bad, strength=FIT_STRENGTH)
         print(_as_code(blend))
+        by_hand = {reason: term for reason, term in DEFAULT.terms.items() if reason in BY_HAND}
+        blend = Blend(blend.base, {**blend.terms, **by_hand})
     found = report(tracks.half(1), blend)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "doubt.json").write_text(json.dumps(found, indent=1))

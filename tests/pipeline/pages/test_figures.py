@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline import tables
 from pipeline.output.schema import TRACKS, VIDEOS
 from pipeline.pages.job_figures import categories, times, visibility
-from pipeline.pages.mask_figures import Spread, measure
+from pipeline.pages.mask_figures import WORTH_A_LOOK, Spread, measure
 from pipeline.pages.thumbnails import StripMaker, frames_to_show
 from pipeline.pages.track_cards import Dealer
 from pipeline.quality.reasons import Doubt
@@ -169,3 +169,28 @@ def test_a_page_takes_no_more_pictures_than_it_can_hold(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, (DrawnVideo("v", {1: None}),), broken=())
     maker = StripMaker(tables.open(uri), most_bytes=0)
     assert "as many as it can hold" in maker.strip(cast(Any, Unreachable()), 1, [0]).why_empty
+
+
+def test_a_report_ranks_tracks_as_the_queue_does(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, broken=())
+    job = tables.open(uri)
+    tracks = job.tracks(where="num_visible > 0").sort_by([("doubt", "descending")])
+    worst = tracks.filter(pa.compute.field("doubt") >= WORTH_A_LOOK).to_pylist()
+    found = measure(job, job.tracks(), lambda video_id: (48, 64), 8)
+    assert len(found.worst) == len(worst) > 2
+    for doubt, row in zip(found.worst, worst, strict=True):
+        assert (doubt.video_id, doubt.object_id) == (row["video_id"], row["object_id"])
+        assert doubt.doubt == pytest.approx(row["doubt"])
+        assert [ground.reason.value for ground in doubt.grounds] == row["doubt_reasons"]
+        assert doubt.frame_index == row["doubt_frame"]
+
+
+def test_tracks_of_an_earlier_program_are_ranked_by_their_rows(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, broken=())
+    job = tables.open(uri)
+    tracks = job.tracks()
+    place = tracks.schema.get_field_index("doubt")
+    old = tracks.set_column(place, tracks.schema.field(place), pa.nulls(len(tracks), pa.float32()))
+    found = measure(job, old, lambda video_id: (48, 64), 8)
+    assert len(found.worst) > 2
+    assert all(doubt.grounds for doubt in found.worst)
