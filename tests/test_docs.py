@@ -75,13 +75,19 @@ def printed_by(language: str, text: str, names: dict[str, Any]) -> str:
     return printed.getvalue()
 
 
+def write_clips(folder: Path, *names: str) -> None:
+    """Clips of the demo as `make demo` leaves them below a folder: those of these names, or all."""
+    place = folder / "maskmill-demo" / "input"
+    place.mkdir(parents=True)
+    for scene in demo_scenes(num_frames=24):
+        if not names or scene.name in names:
+            (place / f"{scene.name}.mp4").write_bytes(clip_mp4(draw(scene)))
+
+
 @pytest.fixture
 def demo_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder of a page."""
-    folder = tmp_path / "maskmill-demo" / "input"
-    folder.mkdir(parents=True)
-    for scene in demo_scenes(num_frames=24):
-        (folder / f"{scene.name}.mp4").write_bytes(clip_mp4(draw(scene)))
+    write_clips(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

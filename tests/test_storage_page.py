@@ -13,17 +13,19 @@ from pipeline.storage.schemes import SCHEMES
 from pipeline.storage.uris import open_filesystem
 from tests.support.azure_server import AzureServer, azure_server
 from tests.support.gcs_server import GcsServer, gcs_server
-from tests.test_docs import ROOT, demo_folder, run_page
+from tests.test_docs import ROOT, run_page, write_clips
 
-__all__ = ["azure_server", "demo_folder", "gcs_server"]
+__all__ = ["azure_server", "gcs_server"]
 
 PAGE = ROOT / "docs" / "storage.md"
 
 
 @pytest.mark.slow
 def test_the_examples_run_and_print_what_the_page_says(
-    demo_folder: Path, gcs_server: GcsServer, azure_server: AzureServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, gcs_server: GcsServer, azure_server: AzureServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write_clips(tmp_path, "drifting", "turning")
+    monkeypatch.chdir(tmp_path)
     text = azure_server.options()["connection_string"]
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{gcs_server.port}")
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", text)
