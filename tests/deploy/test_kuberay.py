@@ -79,6 +79,7 @@ MISTAKES = {
     "a retry in a cluster that stays": change("clusterSelector", {"ray.io/cluster": "x"}),
     "rules of deletion beside the shutdown": change("deletionStrategy", {"deletionRules": []}),
     "half a strategy of deletion": change("deletionStrategy", {"onSuccess": {"policy": "DeleteCluster"}}),
+    "no deadline at all": change("activeDeadlineSeconds", 0),
     "a lifetime without a shutdown": change("shutdownAfterJobFinishes", False),
     "a stranger as manager": change("managedBy", "me"),
 }
@@ -89,6 +90,13 @@ def test_a_planted_mistake_is_found(plant: Callable[[dict[str, Any]], None]) -> 
     document = rayjob()
     plant(document)
     assert mistakes(document)
+
+
+def test_names_that_kuberay_refuses_are_found() -> None:
+    document = rayjob()
+    for name in ("maskmill-" + "x" * 39, "Maskmill", "1-maskmill", "maskmill-"):
+        document["metadata"]["name"] = name
+        assert mistakes(document), name
 
 
 def test_a_raycronjob_has_no_policy_of_concurrency() -> None:

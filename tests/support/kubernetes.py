@@ -8,6 +8,7 @@ also that of a RayCronJob's template: the CRDs say the same of both.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,7 @@ def mistakes(document: dict[str, Any]) -> list[str]:
     """What is wrong with a manifest; an empty list if an API server would take it."""
     if document["kind"] == "RayJob":
         allowed = {"apiVersion", "kind", "metadata", "spec"}
-        return _of_metadata(document, allowed) + _of_spec(document["spec"])
+        return _of_metadata(document, allowed) + _of_name(document["metadata"]["name"]) + _of_spec(document["spec"])
     if document["kind"] == "RayCronJob":
         spec = document["spec"]
         strange = [f"unknown field spec.{name}" for name in spec.keys() - _CRON_FIELDS]
@@ -51,6 +52,13 @@ def _of_metadata(document: dict[str, Any], allowed: set[str]) -> list[str]:
     if document["apiVersion"] != "ray.io/v1":
         strange.append(f"apiVersion is {document['apiVersion']}")
     return strange + _of_core({"apiVersion": "v1", "kind": "ConfigMap", "metadata": document["metadata"]})
+
+
+def _of_name(name: str) -> list[str]:
+    """KubeRay makes names of clusters, pods and services of it."""
+    if len(name) > 47 or re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) is None:
+        return [f"{name} is no name of at most 47 letters, digits and hyphens"]
+    return []
 
 
 def _of_core(document: dict[str, Any]) -> list[str]:
@@ -103,6 +111,8 @@ def _rules(spec: dict[str, Any]) -> list[str]:
         "a deletion condition needs one of jobStatus and jobDeploymentStatus": any(
             ("jobStatus" in condition) == ("jobDeploymentStatus" in condition) for condition in conditions
         ),
+        "one of rayClusterSpec and clusterSelector is needed": not {"rayClusterSpec", "clusterSelector"} & spec.keys(),
+        "activeDeadlineSeconds is not positive": spec.get("activeDeadlineSeconds", 1) <= 0,
         "submissionMode is unknown": spec.get("submissionMode", _MODES[0]) not in _MODES,
         "managedBy is unknown": spec.get("managedBy", _MANAGERS[0]) not in _MANAGERS,
         "suspend needs shutdownAfterJobFinishes": spec.get("suspend", False) and not shuts_down,
