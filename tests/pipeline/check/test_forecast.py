@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ NIGHT = Volume(
 )
 
 
+@cache
 def config(*words: str) -> JobConfig:
     return job_config("label", ["prompts=p", "output=s3://bucket/out", "model=mini", *words])
 

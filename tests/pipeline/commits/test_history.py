@@ -150,6 +150,18 @@ def test_what_came_and_went_between_two_readings_is_no_change(job: Job, storage:
     assert told(read_history(storage, cursor + 4)) == {"a": ("added", "", "ok")}, "pruned: nothing of it was kept"
 
 
+def test_unfinished_videos_of_which_nothing_is_kept_any_more_are_no_change(job: Job, storage: CountingStorage) -> None:
+    log, keeper, commit = job
+    commit("a")
+    keeper.forget(["a"], {"a": Reason.RETRY})
+    log.append(strikes={"suspect": 1})
+    cursor = log.state.next_entry
+    log.append(forget=["a", "suspect"], why={"a": Reason.RELABEL})
+    assert (log.state.next_entry, told(read_history(storage, cursor))) == (cursor + 1, {})
+    commit("a")
+    assert told(read_history(storage, cursor)) == {"a": ("again", "relabel", "ok")}
+
+
 def test_reading_costs_what_is_new_and_not_what_is_known(job: Job, storage: CountingStorage) -> None:
     log, _, _ = job
     for number in range(40):
