@@ -33,8 +33,7 @@ chaos: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m chaos --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 # The tests of Azure, with a driver that is killed, against Azurite, Microsoft's emulator, which npm installs (360 MB): 5
-# minutes. `make test` runs them against a
-# server of the tests' own, because a machine with Python alone has no npm.
+# minutes. `make test` runs them against a server of the tests' own, because a machine with Python alone has no npm.
 AZURITE := $(VENV)/azurite
 azurite: $(VENV)/.installed-test
 	npm install --prefix $(AZURITE) --no-audit --no-fund --silent azurite@3.37.0

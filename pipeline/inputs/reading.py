@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pipeline.errors import InputError, UnknownScheme
 from pipeline.redact import redact, redact_uri
-from pipeline.storage.faults import http_status, is_from_client, problem_of_redirection, web_cause
+from pipeline.storage.faults import http_status, is_from_client, problem_of_redirection, said, web_cause
 from pipeline.storage.retry import Backoff
 
 T = TypeVar("T")
@@ -42,7 +42,9 @@ def read_input(key: str, uri: str, policy: ReadPolicy, function: Callable[[], T]
     except Exception as error:
         if not is_from_client(error):
             raise
-        raise InputError(f"{key}: {shown}: {redact(str(error))}; check storage_options") from error
+        if http_status(error) == 403:
+            raise InputError(f"{key}: {shown} {_refusal(error)}") from error
+        raise InputError(f"{key}: {shown}: {said(error)}; check storage_options") from error
 
 
 def _refusal(error: Exception) -> str:

@@ -9,19 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from model import MediaError
 from pipeline import tables
 from pipeline.commits.log import CommitLog
-from pipeline.errors import AlreadyExists, LostOwnership, StorageError, UnusableStore
+from pipeline.errors import AlreadyExists, InputError, LostOwnership, StorageError, UnusableStore
+from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.reading import ReadPolicy
 from pipeline.inputs.video_files import find_videos
 from pipeline.storage.file_versions import version_of
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.listing import list_folder
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import open_filesystem
+from pipeline.video.media import open_media
 from tests.pipeline.conftest import QUICK
 from tests.support.azure_server import AzureServer
 from tests.support.gcs_server import GcsServer
 from tests.support.labeled import driver, labeled, publish
+from tests.support.media_files import encode, item, pictures
 from tests.support.proxy import Fault, Proxy, Rule, proxy_to
 
 pytestmark = pytest.mark.slow
@@ -129,6 +134,25 @@ def test_what_is_missing_is_said_at_once(cloud: Cloud) -> None:
     assert str(caught.value).count("\n") == 0
     with pytest.raises(FileNotFoundError):
         JobStorage(f"{cloud.new_folder()}/job", cloud.options(), backoff=QUICK).read("a")
+
+
+def test_a_refusal_is_told_with_its_status(through: JobStorage, proxy: Proxy) -> None:
+    """It is the video's fault, or ends the job: nobody waits for it."""
+    through.replace("clip.mp4", encode(pictures(2)))
+    options = through.storage_options
+    proxy.rules.append(Rule(Fault.ERROR_403, times=99))
+    with pytest.raises(StorageError, match=r"write .*/job/a was refused: .*") as caught:
+        through.replace("a", b"1")
+    assert not caught.value.transient
+    with pytest.raises(MediaError, match="may not be read; check its permissions or storage_options"):
+        open_media(item(f"{through.uri}/clip.mp4"), options).__enter__()
+    with pytest.raises(InputError, match=r"^prompts: .*/p\.parquet may not be read; check its permissions or"):
+        InputTables(None, f"{through.uri}/p.parquet", options, ReadPolicy(backoff=QUICK))
+    proxy.rules.clear()
+    with pytest.raises(MediaError, match="there is no such file"):
+        open_media(item(f"{through.uri}/nowhere.mp4"), options).__enter__()
+    with open_media(item(f"{through.uri}/clip.mp4"), options) as media, media.files[0]() as file:
+        assert file.read() == encode(pictures(2))
 
 
 def test_a_signature_that_azure_refuses_is_in_no_message(azure_server: AzureServer) -> None:
