@@ -54,7 +54,8 @@ lowest:
 	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt --editable ".[test]"
 	SAM2_BUILD_CUDA=0 $(LOWEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation sam2==1.1.0
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps trackeval==1.3.0 vos-benchmark==0.1.0
-	$(LOWEST)/bin/python -m pip install --quiet --no-deps ultralytics==8.4.190 datumaro==1.13.12 label-studio-sdk==2.1.2
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps ultralytics==8.4.190 datumaro==1.13.12 label-studio-sdk==2.1.2 \
+		voxel51-eta==0.17.0
 	$(LOWEST)/bin/python -m pipeline.run conf=demo
 	$(LOWEST)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not chaos" $(PYTEST_ARGS)
 
@@ -93,7 +94,7 @@ PIP_TEST := $(BIN)/python -m pip install --quiet --no-compile
 $(VENV)/.installed-test: $(VENV)/.created pyproject.toml
 	$(PIP_TEST) --editable ".[test]"
 	SAM2_BUILD_CUDA=0 $(PIP_TEST) --no-deps --no-build-isolation sam2==1.1.0 trackeval==1.3.0 vos-benchmark==0.1.0 \
-		ultralytics==8.4.190 datumaro==1.13.12 label-studio-sdk==2.1.2
+		ultralytics==8.4.190 datumaro==1.13.12 label-studio-sdk==2.1.2 voxel51-eta==0.17.0
 	$(BIN)/python -m compileall -qq -j 0 -x '$(NOT_IMPORTED)' $(VENV)/lib >/dev/null || true
 	touch $(VENV)/.installed $@
 

@@ -1,4 +1,4 @@
-"""The dataset by the description of FiftyOneVideoLabelsDataset and ETA's VideoLabels.
+"""The dataset by the description of FiftyOneVideoLabelsDataset, and by ETA, with which fiftyone reads its labels.
 
 fiftyone itself is no judge here, because it starts a MongoDB server.
 """
@@ -6,11 +6,14 @@ fiftyone itself is no judge here, because it starts a MongoDB server.
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,7 @@ import pytest
 from pipeline.export import door
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, write_job
+from tests.support.exports import assert_same_masks
 
 Export = Callable[..., Path]
 
@@ -37,6 +41,27 @@ def test_labels_are_the_masks_in_their_boxes(export: Export, drawn: DrawnJob) ->
     expected = {key: mask for key, mask in drawn.truth.items() if mask.any()}
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[key], mask) for key, mask in expected.items())
+
+
+def test_the_parser_of_fiftyone_finds_each_mask(
+    export: Export, drawn: DrawnJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("py7zr", "rarfile"):  # for archives, of which there are none
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    video_labels = importlib.import_module("eta.core.video").VideoLabels
+    folder = export("fiftyone")
+    ids = {json.loads(line)["name"]: json.loads(line)["video_id"] for line in _lines(folder)}
+    found = {}
+    for path in (folder / "train/labels").glob("*.json"):
+        labels = video_labels.from_json(str(path))
+        for number in labels:
+            for one in labels[number].objects:
+                box = one.bounding_box.top_left
+                top, left = round(box.y * HEIGHT), round(box.x * WIDTH)
+                mask_HW = np.zeros((HEIGHT, WIDTH), bool)
+                mask_HW[top : top + one.mask.shape[0], left : left + one.mask.shape[1]] = one.mask
+                found[ids[path.stem], int(one.attrs[0].value), number - 1] = mask_HW
+    assert_same_masks(found, {key: mask for key, mask in drawn.truth.items() if key[:2] != ("c", 5)})
 
 
 def test_objects_have_label_number_and_scores(export: Export) -> None:
