@@ -20,8 +20,10 @@ from pycocotools import mask as coco
 from pipeline import tables
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.compaction import compact
+from pipeline.commits.history import Kind
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import look
+from pipeline.commits.read_history import read_history
 from pipeline.config.compose import job_config
 from pipeline.driver.job import open_job, plan_job, reconcile
 from pipeline.output.saved_sessions import num_saved
@@ -150,6 +152,15 @@ def test_its_segments_are_merged_and_videos_leave_it_without_a_trace(old: JobFol
     assert after.videos.keys() == {"second", "broken"}
     assert after.masks.equals(before.masks.filter(pc.equal(before.masks["video_id"], "second")))
     assert log.state.strikes == {}
+    assert old.changes() == dict.fromkeys(("second", "broken"), ("added", "unknown"))
+
+
+def test_its_log_tells_what_changed_but_not_why(old: JobFolder) -> None:
+    history = read_history(JobStorage(str(old.output)))
+    assert {change.video_id: change.why for change in history.changes} == dict.fromkeys(old.tables().videos, "unknown")
+    assert {change.kind for change in history.changes} == {Kind.ADDED}
+    assert history.sums.rows_in["masks"] == old.tables().masks.num_rows
+    assert history.sums.rows_out is None
 
 
 @pytest.mark.slow
