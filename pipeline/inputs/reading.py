@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pipeline.errors import InputError, UnknownScheme
 from pipeline.redact import redact, redact_uri
-from pipeline.storage.faults import http_status, is_from_client, problem_of_redirection, said, web_cause
+from pipeline.storage.faults import http_status, is_from_client, message_of, problem_of_redirection, web_cause
 from pipeline.storage.retry import Backoff
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def read_input(key: str, uri: str, policy: ReadPolicy, function: Callable[[], T]
             raise
         if http_status(error) == 403:
             raise InputError(f"{key}: {shown} {_refusal(error)}") from error
-        raise InputError(f"{key}: {shown}: {said(error)}; check storage_options") from error
+        raise InputError(f"{key}: {shown}: {message_of(error)}; check storage_options") from error
 
 
 def _refusal(error: Exception) -> str:

@@ -208,11 +208,16 @@ def _seconds_until(told: str) -> float:
 
 
 def said(error: BaseException) -> str:
-    """What an error says, with its class, without secrets: of Azure one line, because its whole answer follows."""
+    """What an error says, as `message_of` it, after the name of its class."""
+    return f"{type(error).__name__}: {message_of(error)}"
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, without secrets: of Azure its code and one line, because its whole answer follows."""
     text = str(error)
     if type(error).__module__.startswith("azure."):
         text = f"{getattr(error, 'error_code', None) or ''} {text.partition(chr(10))[0]}".strip()
-    return redact(f"{type(error).__name__}: {text}")
+    return redact(text)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
