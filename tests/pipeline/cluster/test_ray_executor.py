@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -35,7 +34,7 @@ from tests.support.fragile_worker import fragile_worker
 from tests.support.gated_worker import Meeting
 from tests.support.jobs import JobFolder, Tables, read_plainly
 from tests.support.media_server import media_server
-from tests.support.ray_start import start_ray
+from tests.support.ray_start import ray_with_dashboard
 from tests.support.ray_workers import NoHub, NoModel, ScriptedWorker, SlowToStart
 from tests.support.waiting import wait_until
 
@@ -49,23 +48,22 @@ A_MODEL_OF_THE_USER = "raise ImportError('a file of the user, in the folder in w
 
 
 @pytest.fixture(scope="module")
-def started_ray() -> Iterator[Any]:
+def started_ray() -> Iterator[tuple[str, str]]:
     """A Ray cluster with four CPUs and a dashboard, to which this process is connected."""
-    yield start_ray(num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1")
-    ray.shutdown()
+    with ray_with_dashboard(num_cpus=4) as addresses:
+        yield addresses
 
 
 @pytest.fixture(scope="module")
-def cluster(started_ray: Any) -> str:
+def cluster(started_ray: tuple[str, str]) -> str:
     """Its address."""
-    address: str = started_ray.address_info["address"]
-    return address
+    return started_ray[0]
 
 
 @pytest.fixture(scope="module")
-def dashboard(started_ray: Any) -> str:
+def dashboard(started_ray: tuple[str, str]) -> str:
     """The address to which jobs are submitted."""
-    return f"http://{started_ray.dashboard_url}"
+    return started_ray[1]
 
 
 @pytest.fixture
