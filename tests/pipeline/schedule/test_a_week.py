@@ -74,8 +74,8 @@ class Week:
     def __post_init__(self) -> None:
         self.root = self.server.new_folder()
         # Contents of one length: what waits equally long keeps the order of its names.
-        for seed, name in enumerate(("first", "second", "third")):
-            clip = moving_clip(name, num_frames=2, num_objects=1, size_hw=(64, 96), seed=seed)
+        for seed, (name, num_frames) in enumerate({"first": 2, "second": 2, "third": 2, "short": 1}.items()):
+            clip = moving_clip(name, num_frames=num_frames, num_objects=1, size_hw=(64, 96), seed=seed)
             self.contents[name] = clip_mp4(clip)
             (self.prompt[name],) = seed_prompts(clip, ["box"])
         self._label_reference()
@@ -209,6 +209,16 @@ def watched(before: Callable[[str], object] = lambda video_id: None) -> tuple[dr
     return driver.Parts(partial(open_executor, make_worker=Watched), clock=hours), seen
 
 
+def end_at(name: str) -> Callable[[str], None]:
+    """What a second signal does while a worker begins with this video."""
+
+    def end(video_id: str) -> None:
+        if video_id == name:
+            raise KeyboardInterrupt
+
+    return end
+
+
 def test_a_week(
     s3_server: S3Server, tmp_path: Path, small_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +236,7 @@ def test_a_week(
         "the budget of this run is used up (stop_after=2:00:00): 2 videos wait for the next run"
         in capsys.readouterr().out
     )
+    assert night["doubt"]["num_videos"] == 3
     assert week.changes() == (["d", "e", "f"], [], [])
 
     # Tuesday: what waits comes before what is new. Meanwhile somebody starts the job a second time.
@@ -241,9 +252,13 @@ def test_a_week(
     assert week.num_segments() == 1
     assert week.changes() == (["a", "b", "g", "h"], [], [])
 
-    # Wednesday: one video is replaced, one is gone, and one is new. Rows of what is gone stay.
+    # Wednesday: one video is replaced, one is gone, and one is new. Rows of what is gone stay. The driver is ended at
+    # once in the middle, and the scheduler starts it again.
     week.put("third", "a", "c")
     week.delete("d")
+    parts, seen = watched(end_at("c"))
+    assert week.night(2, parts=parts) == 143
+    assert week.document()["state"] == "stopped"
     assert week.night(2) == 0
     week.check()
     assert week.document()["num_former"] == 1
@@ -251,7 +266,7 @@ def test_a_week(
 
     # Thursday falls out. On Friday a bad deployment fails everything, and stops when that is clear.
     names = [f"x{number:03}" for number in range(NUM_BAD)]
-    week.put("first", *names)
+    week.put("short", *names)
     assert week.night(4, "decode.max_pixels=16") == 4
     week.check(but=names)
     night = week.document()
