@@ -19,6 +19,7 @@ HELP = """maskmill labels a dataset of videos with SAM 2.
 
   python -m pipeline.run                                         the demo: it needs no input, network or GPU
   python -m pipeline.run conf=label videos=… prompts=… output=…  label the videos of a table
+  python -m pipeline.run conf=nightly …                          the same each night: what is new, and what follows
 
 Arguments are key=value. Three of them pick a file with many keys:
 

@@ -18,6 +18,7 @@ import yaml
 from pipeline.packages import ROOT
 
 _ENDS_WITHIN_SECONDS = 20.0
+_LINGERS_SECONDS = 10.0
 _SHELL = "/bin/sh"
 
 
@@ -44,9 +45,10 @@ class Command:
                     words.append(f"{path}=${{oc.env:{name}}}")
                     continue
             words.append(f"{path}={_typed(value)}")
-        # Without -m, which would put the current folder in front of our own packages.
-        start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pipeline.doors import main; sys.exit(main())"
-        return cls([sys.executable, "-c", start, door, *words], secrets)
+        # With -P and without -m, which would put the current folder in front of our own packages.
+        find = f"import sys; {str(ROOT)!r} in sys.path or sys.path.insert(0, {str(ROOT)!r})"
+        start = f"{find}; from pipeline.doors import main; sys.exit(main())"
+        return cls([sys.executable, "-P", "-c", start, door, *words], secrets)
 
     @classmethod
     def of_a_user(cls, line: str) -> Command:
@@ -62,11 +64,19 @@ class Ended:
     last_word: str
 
 
-def run(command: Command, given: bytes, most_seconds: float, *, is_heard: bool = True) -> Ended:
+def run(
+    command: Command,
+    given: bytes,
+    most_seconds: float,
+    *,
+    is_heard: bool = True,
+    linger_seconds: float = _LINGERS_SECONDS,
+) -> Ended:
     """Run a command to its end with `given` on its standard input.
 
     What it prints goes where this process prints, unless it is not to be heard. A command that takes longer than
     `most_seconds`, or is at work when a signal ends this process, is ended with all processes that it has started.
+    One that it has left running, as a server, is left alone, and not listened to for longer than `linger_seconds`.
     Raises `OSError` if it cannot be started.
     """
     out = None if is_heard else subprocess.DEVNULL
@@ -90,13 +100,14 @@ def run(command: Command, given: bytes, most_seconds: float, *, is_heard: bool =
         timer.start()
         try:
             _give(process, given)
-            last_word = _pass_on(process)
+            heard = _Heard(process)
             code = process.wait()
+            heard.join(linger_seconds)
         finally:
             timer.cancel()
     if is_late.is_set():
         return Ended(code or 1, f"it took longer than {most_seconds:g} s")
-    return Ended(code, last_word)
+    return Ended(code, heard.last_word)
 
 
 def _give(process: subprocess.Popen[bytes], given: bytes) -> None:
@@ -106,15 +117,22 @@ def _give(process: subprocess.Popen[bytes], given: bytes) -> None:
         pipe.write(given)
 
 
-def _pass_on(process: subprocess.Popen[bytes]) -> str:
-    """Print what a process writes to its standard error. Returns the last line that says something."""
-    last_word = ""
-    for line in process.stderr or ():
-        text = line.decode(errors="replace")
-        with contextlib.suppress(OSError):
-            print(text, end="", file=sys.stderr, flush=True)
-        last_word = text.strip() or last_word
-    return last_word
+class _Heard(threading.Thread):
+    """Prints what a process writes to its standard error. `last_word` is the last line that says something."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(name="maskmill-step", daemon=True)
+        self.last_word = ""
+        self._lines = process.stderr
+        self.start()
+
+    def run(self) -> None:
+        """Until the process has closed it, and all that it has started."""
+        for line in self._lines or ():
+            text = line.decode(errors="replace")
+            with contextlib.suppress(OSError):
+                print(text, end="", file=sys.stderr, flush=True)
+            self.last_word = text.strip() or self.last_word
 
 
 @contextlib.contextmanager
@@ -125,18 +143,15 @@ def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
     finally:
         if process.poll() is None:
             _end(process)
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process and all that it has started to end, and kill those that have not after 20 s."""
+    """Ask a process and all that it has started to end. Kill what is left when it has ended, after 20 s at most."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_ENDS_WITHIN_SECONDS)
-            return
 
 
 def _leaves(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -161,7 +161,7 @@ def _with_doubt(config: JobConfig, record: RunRecord, document: RunDocument) -> 
 
     try:
         doubt = count_doubtful(JobTables(record.job.storage, record.job.log.state), video_ids)
-    except (StorageError, FileNotFoundError) as error:
+    except StorageError as error:
         _log.warning("doubtful tracks are not counted: %s", redact(str(error)))
         return document
     return document.model_copy(update={"doubt": doubt})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -141,3 +143,11 @@ def test_a_step_that_is_sure_to_fail_is_refused_before_the_night(tmp_path: Path,
 def test_the_keys_of_exports_are_those_of_the_command() -> None:
     every = {*after.KEYS_OF_EXPORTS, *Selection.model_fields, *Content.model_fields}
     assert every == ExportArguments.model_fields.keys() - {"output", "storage_options"}
+
+
+def test_a_server_that_a_hook_leaves_running_keeps_nobody_waiting(tmp_path: Path) -> None:
+    line = f"sleep 1000 & echo $! > {tmp_path}/pid; echo started >&2"
+    ended = run(Command.of_a_user(line), b"", 1000.0, linger_seconds=0.1)
+    server = int((tmp_path / "pid").read_text())
+    os.kill(server, signal.SIGKILL)  # it lives: otherwise this raises
+    assert ended.code == 0

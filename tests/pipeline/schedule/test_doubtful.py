@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pytest
+import pyarrow as pa
 
 from pipeline import tables
 from pipeline.commits.run_document import DoubtCount
 from pipeline.driver.sample import Sample
+from pipeline.output.schema import TRACKS
+from pipeline.output.segment_writer import LabeledVideo
 from pipeline.schedule.doubtful import count_doubtful
-from tests.support.drawn_job import DrawnVideo, write_job
+from pipeline.storage.job_storage import JobStorage
+from tests.support.labeled import driver, labeled, publish
 
 
-def disc(radius: int, shift: int = 0) -> np.ndarray:
-    rows, columns = np.ogrid[:48, :64]
-    return np.asarray((rows - 24) ** 2 + (columns - 30 - shift) ** 2 <= radius**2)
+def doubted(video_id: str, *doubts: tuple[int, float | None]) -> LabeledVideo:
+    """A video whose tracks are visible on so many frames and have this doubt."""
+    video = labeled(video_id, object_ids=tuple(range(len(doubts))))
+    rows = [
+        row | {"num_visible": num_visible, "doubt": doubt}
+        for row, (num_visible, doubt) in zip(video.tracks.to_pylist(), doubts, strict=True)
+    ]
+    return replace(video, tracks=pa.Table.from_pylist(rows, TRACKS))
 
 
-@pytest.mark.slow
-def test_tracks_that_jump_and_vanish_are_counted_and_those_of_other_videos_are_not(tmp_path: Path) -> None:
-    """Object 4 has a predicted IoU of 0.9 in drawn jobs, and drifts; the others leap, or grow from frame to frame."""
-    calm = {(4, n): disc(9, n) for n in range(6)}
-    wild = {(9, n): disc(3 + 9 * (n % 2), 20 * (n % 2) - 10) for n in range(6)}
-    videos = (
-        DrawnVideo("calm", {4: None}, masks=calm),
-        DrawnVideo("wild", {4: None, 9: None}, masks=calm | wild),
-        DrawnVideo("other", {9: None}, masks=wild),
-    )
-    job = tables.open(write_job(tmp_path, videos)[0])
-    one = count_doubtful(job, ["calm"])
-    assert (one.num_videos, one.num_tracks) == (1, 1)
-    both = count_doubtful(job, ["calm", "wild"])
-    assert (both.num_videos, both.num_tracks) == (2, 3)
-    assert both.num_doubtful == 2 * one.num_doubtful + 1
-    assert count_doubtful(job, ["broken"]) == DoubtCount(num_videos=0, num_tracks=0, num_doubtful=0)
+def test_visible_tracks_are_counted_by_the_doubt_that_was_measured_in_the_videos_asked_for(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    _, keeper = driver(disk_storage, tmp_path)
+    calm = doubted("calm", (6, 0.01), (6, 0.14))
+    wild = doubted("wild", (6, 0.9), (6, 0.16), (6, 0.1), (0, None), (6, None))
+    keeper.commit([publish(disk_storage, tmp_path, calm, wild, doubted("other", (6, 0.9)))])
+    job = tables.open(disk_storage.uri)
+    assert count_doubtful(job, ["calm", "wild"]) == DoubtCount(num_videos=2, num_tracks=5, num_doubtful=2)
+    assert count_doubtful(job, ["calm"]).share == 0
+    assert count_doubtful(job, []) == DoubtCount(num_videos=0, num_tracks=0, num_doubtful=0)
 
 
 def test_a_sample_is_the_same_in_any_order_and_never_larger_than_asked_for() -> None:
