@@ -77,14 +77,14 @@ TRACKS = pa.schema(
         pa.field("stability_p10", pa.float32()),
         pa.field("area_jump", pa.float32()),  # the largest change from one row to the next, as a factor
         pa.field("area_jump_frame", pa.int32()),
-        pa.field("shape_iou_min", pa.float32()),  # lowest IoU with the row before, moved upon it
+        pa.field("shape_iou_min", pa.float32()),  # lowest IoU with the row before, moved upon it, where it changes most
         pa.field("shape_jump_frame", pa.int32()),
         pa.field("leap", pa.float32()),  # the largest way from one row to the next, by its own size
         pa.field("num_parts_max", pa.int32()),
         pa.field("fragments_share", pa.float32()),  # of its visible rows, those with more parts than at the prompt
         pa.field("area_share_max", pa.float32()),  # of the picture; 0: the prompt covered half of it
         pa.field("border_share", pa.float32()),  # of its visible rows, those that touch the border of the picture
-        pa.field("overlap_iou", pa.float32()),  # mean IoU with the track that overlaps it most, by frame
+        pa.field("overlap_iou", pa.float32()),  # mean IoU with the track that overlaps it most, over up to 64 frames
         pa.field("overlap_share", pa.float32()),  # the same as a share of the smaller mask
         pa.field("overlap_object_id", pa.int64()),  # the track that overlaps it most, on the frame on which it does
         pa.field("doubt", pa.float32()),  # 0 … 1

@@ -7,7 +7,8 @@
 * `overlap_iou`, `overlap_share`: the largest IoU with a mask of another track on the same frame, and the share of the
   smaller of the two masks that both have. `partner` is the track's object id, -1 where no other mask is near.
 
-Codes are read a bounded number of bytes at a time. Of a video with very many pairs some frames are looked at, evenly.
+Reading a code takes longer than all other signals of a row. Therefore shapes are held against one another where area or
+box change most, and overlaps are looked at on up to 64 frames, evenly. Codes are read some bytes at a time.
 
 Legend: N rows of one video, K pairs of rows, R runs.
 """
@@ -25,8 +26,9 @@ from pipeline.arrays import BoolArray, Float64Array, Int64Array
 from pipeline.quality.runs import OneRuns, intersections, read_runs
 
 _MOST_BYTES = 1 << 20
-_MOST_COMPARED_PER_ROW = 32
-_MOST_PAIRS_PER_ROW = 2
+_LEAST_SHAPES = 16
+_MOST_FRAMES = 64
+_FEW_PAIRS = 256
 _SMALLEST_AREA = 16
 _NEAR = 0.05
 
@@ -57,28 +59,49 @@ class _Measured:
     """Rows of one video as arrays `[N]`, and what is measured of them."""
 
     def __init__(self, rows: pa.Table, size_hw: tuple[int, int], most_bytes: int) -> None:
-        self._counts = pc.struct_field(rows["rle"], "counts")
+        counts = pc.struct_field(rows["rle"], "counts")
+        # Chunk by chunk: taking rows of all chunks together would copy each of them, for a megabyte of codes.
+        self._chunks = counts.chunks
+        self._chunk_ends = np.cumsum([len(chunk) for chunk in self._chunks])
         self._size_hw = size_hw
         self._object_id, self._frame, self._area = (
             rows[name].to_numpy().astype(np.int64) for name in ("object_id", "frame_index", "area")
         )
         self._box_N4 = np.stack([rows[f"bbox_{side}"].to_numpy().astype(np.int64) for side in "xywh"], axis=1)
-        mean_bytes = float(pc.mean(pc.binary_length(self._counts)).as_py() or 1.0)
+        mean_bytes = float(pc.mean(pc.binary_length(counts)).as_py() or 1.0)
         self._rows_at_a_time = max(1, int(most_bytes / mean_bytes))
 
     def shape_iou(self) -> Float64Array:
         """The IoU with the mask of the row before, once moved, `[N]`."""
         found = np.full(len(self._area), np.nan)
-        x, y, w, h = self._box_N4.T
-        height, width = self._size_hw
-        is_inside = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (self._area >= _SMALLEST_AREA)
-        is_next = np.zeros(len(found), np.bool_)
-        is_next[1:] = (self._object_id[1:] == self._object_id[:-1]) & is_inside[1:] & is_inside[:-1]
-        for part in self._parts(np.flatnonzero(is_next)):
+        for part in self._parts(self._asked()):
             before, after = _Pieces.of(self._runs(part - 1)), _Pieces.of(self._runs(part))
             common = intersections(after.moved(0 * after.center_N2), before.moved(after.center_N2 - before.center_N2))
             found[part] = common / np.maximum(self._area[part] + self._area[part - 1] - common, 1)
         return found
+
+    def _asked(self) -> Int64Array:
+        """The rows whose shape is held against that of the row before: those that may have changed most, ascending.
+
+        Of each track the rows count on which area, width and height change most, an eighth of all, but at least
+        `_LEAST_SHAPES`: reading a code takes longer than all other signals of a row.
+        """
+        x, y, w, h = self._box_N4.T
+        height, width = self._size_hw
+        is_inside = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (self._area >= _SMALLEST_AREA)
+        is_next = np.zeros(len(self._area), np.bool_)
+        is_next[1:] = (self._object_id[1:] == self._object_id[:-1]) & is_inside[1:] & is_inside[:-1]
+        rows = np.flatnonzero(is_next)
+        if not len(rows):
+            return rows
+        sizes = [np.log(np.maximum(size, 1)) for size in (self._area, w, h)]
+        change = np.sum([np.abs(size[rows] - size[rows - 1]) for size in sizes], axis=0)
+        _, tracks, counts = np.unique(self._object_id[rows], return_inverse=True, return_counts=True)
+        order = np.lexsort((-change, tracks))
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        is_asked = place < np.maximum(_LEAST_SHAPES, counts // 8)[tracks[order]]
+        asked: Int64Array = np.sort(rows[order[is_asked]])
+        return asked
 
     def overlaps(self) -> tuple[Float64Array, Float64Array, Int64Array]:
         """The largest IoU with another track, the share of the smaller mask, and the track, each `[N]`."""
@@ -102,10 +125,10 @@ class _Measured:
     def _pairs(self) -> tuple[BoolArray, Int64Array, Int64Array]:
         """Which rows were looked at, and pairs of rows of one frame whose boxes overlap."""
         rows = np.flatnonzero(self._area > 0)
-        _, frames, counts = np.unique(self._frame[rows], return_inverse=True, return_counts=True)
-        stride = _stride(int((counts * (counts - 1)).sum() // 2), _MOST_COMPARED_PER_ROW * len(rows))
+        times, frames = np.unique(self._frame[rows], return_inverse=True)
+        stride = _stride(len(times), _MOST_FRAMES)
         left, right = self._near(rows, frames, stride)
-        if (further := _stride(len(left), _MOST_PAIRS_PER_ROW * len(rows))) > 1:
+        if (further := _stride(len(left), max(len(rows), _FEW_PAIRS))) > 1:
             stride *= further
             left, right = self._near(rows, frames, stride)
         looked_at = np.zeros(len(self._area), np.bool_)
@@ -141,7 +164,15 @@ class _Measured:
             yield rows[start : start + self._rows_at_a_time]
 
     def _runs(self, rows: Int64Array) -> OneRuns:
-        return read_runs(self._size_hw, self._counts.take(pa.array(rows)).combine_chunks())
+        chunks = np.searchsorted(self._chunk_ends, rows, side="right")
+        starts = np.concatenate([[0], self._chunk_ends])
+        texts = [
+            self._chunks[chunk].take(pa.array(rows[chunks == chunk] - starts[chunk])) for chunk in np.unique(chunks)
+        ]
+        # Rows of one chunk come together, and then each goes to its place.
+        places = np.concatenate([np.flatnonzero(chunks == chunk) for chunk in np.unique(chunks)])
+        joined = pa.concat_arrays(texts)
+        return read_runs(self._size_hw, joined.take(pa.array(np.argsort(places))))
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,11 @@ def write_job_to(
     return storage.uri, truth
 
 
+def drawn_video(video: DrawnVideo) -> LabeledVideo:
+    """A finished video as a labeler would hand it over."""
+    return _labeled(video, {})
+
+
 def _labeled(video: DrawnVideo, truth: Truth) -> LabeledVideo:
     masks = [row for object_id in sorted(video.objects) for row in _mask_rows(video, object_id, truth)]
     doubts = columns_of_video(pa.Table.from_pylist(masks, MASKS), video.size_hw)

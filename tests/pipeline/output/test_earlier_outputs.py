@@ -31,7 +31,9 @@ from pipeline.records import Status
 from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.clips import iou
+from tests.support.drawn_job import DrawnVideo, drawn_video
 from tests.support.jobs import JobFolder
+from tests.support.labeled import driver, publish
 from tests.support.traces import traces
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "job_of_249c986"
@@ -161,6 +163,22 @@ def test_its_log_tells_what_changed_but_not_why(old: JobFolder) -> None:
     assert {change.kind for change in history.changes} == {Kind.ADDED}
     assert history.sums.rows_in["masks"] == old.tables().masks.num_rows
     assert history.sums.rows_out is None
+
+
+def test_its_segments_are_merged_with_those_of_today(old: JobFolder, tmp_path: Path) -> None:
+    """What today's columns tell stays, and is null in the rows of then."""
+    storage = JobStorage(str(old.output))
+    _, keeper = driver(storage, tmp_path / "spool")
+    keeper.commit([publish(storage, tmp_path / "spool", drawn_video(DrawnVideo("drawn", {1: "cat", 2: "dog"})))])
+    before = old.tables()
+    assert compact(storage, tmp_path / "spool").num_made == 1
+    merged = old.tables()
+    assert merged.equals(before)
+    is_new = pc.equal(merged.tracks["video_id"], "drawn")
+    assert merged.tracks.filter(is_new)["doubt"].null_count == 0
+    of_then = merged.tracks.filter(pc.invert(is_new))
+    assert of_then["doubt"].null_count == of_then.num_rows == 5
+    assert len(list((old.output / "tracks").iterdir())) == 1
 
 
 @pytest.mark.slow

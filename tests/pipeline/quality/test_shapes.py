@@ -76,10 +76,20 @@ def test_overlaps_are_those_of_pixels(most_bytes: int) -> None:
     assert num_partners > 10
 
 
-def test_of_very_many_pairs_some_frames_are_looked_at() -> None:
-    masks = {(object_id, frame): box(5, 5, 10, 10) for object_id in range(12) for frame in range(9)}
+def test_of_many_frames_some_are_looked_at_evenly() -> None:
+    masks = {(object_id, frame): box(5, 5, 10, 10) for object_id in range(3) for frame in range(200)}
     found = with_shapes(rows(masks), SIZE_HW)
-    iou = found["overlap_iou"].to_numpy().reshape(12, 9)
-    assert (iou[:, [0, 3, 6]] == 1).all()
-    assert np.isnan(np.delete(iou, [0, 3, 6], axis=1)).all()
-    assert set(found["partner"].to_pylist()) <= set(range(-1, 12))
+    iou = found["overlap_iou"].to_numpy().reshape(3, 200)
+    assert (iou[:, ::4] == 1).all()
+    assert np.isnan(np.delete(iou, np.arange(0, 200, 4), axis=1)).all()
+    assert set(found["partner"].to_pylist()) <= set(range(-1, 3))
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 7, 1000])
+def test_of_a_long_track_the_jump_is_found_wherever_it_is(chunk_rows: int) -> None:
+    masks = {(1, frame): box(10, 5 + frame % 20, 10, 10) for frame in range(300)}
+    masks[1, 222] = box(10, 5, 10, 20)
+    table = pa.Table.from_batches(rows(masks).combine_chunks().to_batches(chunk_rows))
+    iou = with_shapes(table, SIZE_HW)["shape_iou"].to_numpy()
+    assert np.nanargmin(iou) == 222
+    assert 16 <= (~np.isnan(iou)).sum() < 60, "others are not read"
