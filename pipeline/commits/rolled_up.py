@@ -23,6 +23,7 @@ from pipeline.commits.finished_columns import Columns, Parts
 from pipeline.records import Status
 
 ROWS_OF_A_GROUP = 1 << 16
+_FEW = 8_192
 _SHARE = 8  # from an eighth of the groups on, decoding all costs little more
 
 
@@ -73,6 +74,8 @@ class RolledUp:
 
         Ids for which there is no part are not finished.
         """
+        if len(ids) >= max(_FEW, self.num_rows // 16):  # a plan of all videos begins
+            return None
         groups: dict[int, list[int]] = {}
         for place, video_id in enumerate(ids.to_pylist()):
             if video_id is not None and (group := self._group_of(video_id)) is not None:
