@@ -37,7 +37,7 @@ def test_the_examples_run_and_print_what_the_page_says(
     usual = fsspec.get_filesystem_class("gs")
     fsspec.register_implementation("gs", GoogleCloudStorage, clobber=True)
     try:
-        run_page(PAGE, {"connection_string": text})
+        run_page(PAGE, {})
     finally:
         fsspec.register_implementation("gs", usual, clobber=True)
 
