@@ -120,6 +120,10 @@ def test_the_entry_point_is_a_command_that_composes() -> None:
     assert config.stop_after < rayjob()["spec"]["activeDeadlineSeconds"], "it saves its work before KubeRay ends it"
 
 
+def test_whoever_reaches_its_ports_needs_a_token() -> None:
+    assert rayjob()["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+
+
 def test_it_may_scale_by_itself() -> None:
     document = rayjob()
     document["spec"]["rayClusterSpec"]["enableInTreeAutoscaling"] = True

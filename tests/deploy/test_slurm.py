@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ SCONTROL = """case "$1" in
 esac
 """
 RAY = """echo "ray $1 $2 $3 $4 $5" >> "$CALLS"
+echo "$RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> "$CALLS.tokens"
 shift 6
 exec "$@"
 """
@@ -135,6 +137,16 @@ def test_the_code_of_the_driver_decides_and_the_state_of_the_job_has_the_last_wo
     (run,) = (call for call in slurm.calls if "pipeline.run" in call)
     assert run.endswith("cluster=existing cluster.shared_disk=true conf=label output=s3://b/labels")
     assert "ray symmetric-run --address node-1:6379 --min-nodes 2" in slurm.calls
+
+
+def test_each_run_has_a_token_of_its_own_that_all_nodes_get(slurm: Slurm, ends: Callable[[int, int], None]) -> None:
+    """Without one, everybody who reaches a port of Ray can run code, and Slurm's nodes are many people's."""
+    ends(0, 0)
+    for _ in range(2):
+        slurm.run("output=s3://b/labels")
+    tokens = (slurm.folder / "calls.tokens").read_text().splitlines()
+    assert len(set(tokens)) == 2
+    assert all(re.fullmatch(r"token [0-9a-f]{64}", token) for token in tokens)
 
 
 def test_where_ray_does_not_start_it_is_tried_again_though_the_last_night_was_done(
