@@ -96,8 +96,8 @@ class FramesSpec:
 
     def image_of(self, frame_index: int) -> int:
         """Which of the different images a frame shows."""
-        last = max(self.num_images - 1, 1)
-        return last - abs(last - frame_index % (2 * last))
+        last = self.num_images - 1
+        return last - abs(last - frame_index % (2 * last)) if last else 0
 
 
 @dataclass(frozen=True)

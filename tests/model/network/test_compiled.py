@@ -75,7 +75,7 @@ class Recorded:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("is_compiled", "num_frames"), [(False, NUM_FRAMES), (True, 4)])
+@pytest.mark.parametrize(("is_compiled", "num_frames"), [(False, NUM_FRAMES), (True, 3)])
 def test_masks_are_those_of_the_network_as_it_is(is_compiled: bool, num_frames: int) -> None:
     """In float64, so that rounding decides nothing. Memories are filled up. What is compiled is recorded as well."""
     capture = Recorded()
