@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 
 from pipeline import doors
+from pipeline.changes import ChangesArguments
+from pipeline.check.forecast import Prices
+from pipeline.commits.history import CHANGES
 from pipeline.commits.run_document import CauseOfFailure, DoubtCount, RunDocument, StepDone
 from pipeline.compare import CompareArguments
 from pipeline.config.columns_config import ColumnsConfig
@@ -34,7 +37,9 @@ from pipeline.formats.registry import FORMATS as WRITTEN
 from pipeline.inputs.boxes import FORMS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 from pipeline.overlay import OverlayArguments
+from pipeline.plan import PlanArguments
 from pipeline.prompts import PromptsArguments
+from pipeline.records import Reason
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -174,3 +179,22 @@ def test_the_page_of_nights_names_every_field_of_the_end_document_and_every_step
         assert all(f"`{name}`" in page for name in part.model_fields), part
     for key in AfterConfig.model_fields:
         assert re.search(rf"^\| `after\.{key}=", page, re.MULTILINE), key
+
+
+def test_the_page_of_changes_names_every_key_every_column_and_every_reason() -> None:
+    page = (ROOT / "docs" / "changes.md").read_text(encoding="utf-8")
+    shared = {"output", "storage_options", "to_storage_options"}
+    for key in ChangesArguments.model_fields.keys() - shared:
+        assert re.search(rf"\b{key}=", page), key
+    for column in CHANGES.names:
+        assert re.search(rf"^\|.*`{column}`.*\|", page, re.MULTILINE), column
+    for reason in Reason:
+        assert re.search(rf"^\| `why` \|.*`{reason}\b", page, re.MULTILINE), reason
+
+
+def test_the_page_of_plans_names_every_key_and_the_prices() -> None:
+    page = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    for key in PlanArguments.model_fields:
+        assert re.search(rf"`{key}`|\b{key}=", page), key
+    for name in ("price_per_gb_month", "price_per_1000_writes", "price_per_1000_reads"):
+        assert f"| `{name}` | {Prices.model_fields[name].default} |" in page, name

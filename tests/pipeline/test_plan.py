@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -51,6 +52,8 @@ def test_a_plan_counts_what_is_to_label_and_writes_nothing(job: JobFolder, capsy
     counts = {name: found[name] for name in ("num_videos", "num_to_label", "num_objects", "num_frames", "num_masks")}
     assert counts == {"num_videos": 3, "num_to_label": 3, "num_objects": 6, "num_frames": 12, "num_masks": 24}
     assert found["video_hours"] == pytest.approx(12 / 12 / 3600)
+    page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8").split("## For programs")[1]
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))) == found.keys()
     assert (found["num_workers"], found["seconds"], found["dollars"]["workers"]) == (2, None, None)
     text = shown(job, capsys)
     assert "time     not known: nothing was measured. probe=3 labels three videos here" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from pipeline.commits.read_history import first_true, read_history
 from pipeline.commits.since import parse_since
 from pipeline.errors import NoHistory
 from pipeline.output.layout import log_entry
-from pipeline.records import Reason, Status
+from pipeline.records import Reason, Segment, Status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from tests.pipeline.commits.test_snapshot import segment
+from tests.support.dying_storage import Died, DyingStorage, deaths
 from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
 from tests.support.s3_server import S3Server
@@ -135,6 +137,63 @@ def test_a_reader_that_keeps_the_entry_sees_each_change_once(
         {},
     ]
     assert readings[-1].entry == later.state.next_entry
+
+
+class Reader:
+    """Remembers the entry, and the segment of each video that it has: all that a copy of a job needs to be exact."""
+
+    def __init__(self) -> None:
+        self.entry = 0
+        self.masks: dict[str, int] = {}
+
+    def read(self, storage: JobStorage) -> None:
+        history = read_history(storage, self.entry)
+        finished = CommitLog(storage, "reader").load().finished
+        for name in (*history.gone_ids, *(name for name in self.masks if name not in finished)):
+            self.masks.pop(name, None)
+        self.masks |= {one.video_id: one.outcome.num_masks for one in history.changes if one.outcome is not None}
+        self.entry = history.entry
+
+
+def nights(storage: JobStorage) -> None:
+    """What a driver does in two nights. A second driver that does it again finds some of it done."""
+    log = CommitLog(storage, "driver", RollUpPolicy(entries=3))
+    log.load()
+    log.claim()
+    for night in range(2):
+        new = [segment(f"{log.state.epoch} {night} {name}", f"{name} of {night}") for name in ("a", "b", "c")]
+        log.append(add=[one for one in new if one.outcomes[0].video_id not in (*log.state.finished, *log.state.tried)])
+        for name, why in ((f"a of {night}", Reason.PROMPTS), (f"b of {night}", Reason.PRUNE)):
+            if name in log.state.finished and "again" not in log.state.finished[name].segment:
+                log.append(remove=[log.state.finished[name].segment], forget=[name], why={name: why})
+        waiting = [name for name in log.state.tried if name.startswith("a ")]
+        log.append(add=[more_masks(segment(f"again {name} {log.state.epoch}", name)) for name in waiting])
+        log.erase_history()
+
+
+def more_masks(one: Segment) -> Segment:
+    (outcome,) = one.outcomes
+    return replace(one, outcomes=(replace(outcome, num_masks=7),))
+
+
+@pytest.mark.slow
+def test_a_reader_is_exact_wherever_a_driver_dies(tmp_path: Path) -> None:
+    """It reads after the death, and when another driver has gone on; the judge is the state of the log."""
+    undisturbed = DyingStorage(str(tmp_path / "undisturbed"))
+    nights(undisturbed)
+    assert undisturbed.num_writes > 20
+    for dies_at, dies_after in deaths(undisturbed.num_writes, every_nth=3):
+        storage, reader = QuickStorage(str(tmp_path / f"{dies_at} {dies_after}")), Reader()
+        with pytest.raises(Died):
+            nights(DyingStorage(storage.uri, dies_at=dies_at, dies_after=dies_after))
+        for go_on in (lambda storage: None, nights):
+            go_on(storage)
+            if CommitLog(storage, "r").load().next_entry == 0:
+                continue  # it died before its first write
+            reader.read(storage)
+            state = CommitLog(storage, "r").load()
+            wanted = {name: 7 if "again" in video.segment else 4 for name, video in state.finished.items()}
+            assert reader.masks == wanted, (dies_at, dies_after)
 
 
 def test_what_came_and_went_between_two_readings_is_no_change(job: Job, storage: CountingStorage) -> None:
