@@ -187,13 +187,17 @@ class JobTables:
         return set(rows["uri"].to_pylist())
 
     def newest_videos(self, most: int) -> pa.Table:
-        """Rows of `videos` of the newest segments, until there are `most` of them; of few however large the job is."""
+        """Rows of `videos` of the newest segments that hold masks, until there are `most` of them.
+
+        However large the job is, few segments are read. Nights on which all failed are passed over.
+        """
         sizes, names, num_rows = self.state.segments, [], 0
         for name in sorted(sizes, reverse=True):  # a name begins with its epoch
             if num_rows >= most:
                 break
-            names.append(name)
-            num_rows += sizes[name].num_videos
+            if sizes[name].num_masks:
+                names.append(name)
+                num_rows += sizes[name].num_videos
         read = partial(read_whole, self._storage, "videos")
         parts = self._up_to_date("videos", lambda: self._storage.in_parallel(read, names))
         return pa.concat_tables([TABLES["videos"].empty_table(), *parts])

@@ -106,3 +106,15 @@ def test_masks_that_a_filter_leaves_are_those_of_reading_everything(job: tables.
     found = job.masks().to_table(columns=columns, filter=condition)
     assert 0 < found.num_rows == expected.num_rows
     assert found.sort_by([(name, "ascending") for name in columns]).equals(expected)
+
+
+def test_the_newest_videos_are_those_of_the_last_segments_with_masks(disk_storage: JobStorage, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    _, keeper = driver(disk_storage, spool)
+    keeper.commit([publish(disk_storage, spool, labeled("a"), labeled("b"), epoch=1)])
+    keeper.commit([publish(disk_storage, spool, labeled("c", num_frames=1), epoch=2)])
+    keeper.commit([publish(disk_storage, spool, labeled("bad", status=Status.FAILED), epoch=3)])
+    job = tables.open(disk_storage.uri)
+    assert job.newest_videos(1)["video_id"].to_pylist() == ["c"]
+    assert sorted(job.newest_videos(2)["video_id"].to_pylist()) == ["a", "b", "c"]
+    assert job.newest_videos(0).num_rows == 0
