@@ -153,6 +153,18 @@ def test_tracks_summarise_their_masks() -> None:
     assert track["object_score_mean"] == 3.0
 
 
+def test_tracks_tell_what_speaks_against_them() -> None:
+    """An object that is hidden on one frame in the middle, of which the model expects an IoU of 0.03."""
+    labels = label(box(3, 2), box(5, 400))
+    seen, failed = labels.tracks.to_pylist()
+    assert (seen["num_flips"], seen["lost_share"], seen["area_jump"]) == (1, 0.0, 1.0)
+    assert (seen["stability_p10"], seen["num_parts_max"], seen["border_share"]) == (1.0, 1, 1.0)
+    assert seen["doubt"] > 0.3
+    assert "low_iou" in seen["doubt_reasons"]
+    assert seen["doubt_frame"] in labels.masks["frame_index"].to_pylist()
+    assert {failed[name] for name in ("doubt", "doubt_reasons", "stability_p10", "num_flips")} == {None}
+
+
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
