@@ -110,4 +110,9 @@ def is_table_file(path_in_folder: str) -> bool:
 
 
 def _absolute(filesystem: Any, path: str, uri: str) -> str:
-    return str(filesystem._strip_protocol(local_path(path))) if is_local(uri) else uri
+    if is_local(uri):
+        return str(filesystem._strip_protocol(local_path(path)))
+    scheme = scheme_of(uri)
+    # As a listing names it, because a store may have several names: az:// and abfs:// are one.
+    is_bucket = scheme.place is Place.STORE and scheme.can_create
+    return str(filesystem.unstrip_protocol(path)) if is_bucket else uri

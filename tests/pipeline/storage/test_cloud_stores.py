@@ -15,6 +15,7 @@ from pipeline.commits.log import CommitLog
 from pipeline.errors import AlreadyExists, InputError, LostOwnership, StorageError, UnusableStore
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.reading import ReadPolicy
+from pipeline.inputs.table_files import table_files
 from pipeline.inputs.video_files import find_videos
 from pipeline.storage.file_versions import version_of
 from pipeline.storage.job_storage import JobStorage
@@ -214,6 +215,17 @@ def test_folders_and_globs_of_videos_are_found(cloud: Cloud) -> None:
         assert [row["video_id"] for row in rows] == found, name
         assert {row["uri"].rpartition("/")[0] for row in rows} <= {usual, f"{usual}/day", f"{usual}/day/deep"}
         assert videos.versions()[1].has_text().all()
+
+
+def test_a_table_of_prompts_beside_its_videos_is_none_of_videos(cloud: Cloud) -> None:
+    """A listing calls az:// by its other name abfs://."""
+    place = cloud.new_folder(cloud.schemes[1])
+    filesystem, path = open_filesystem(place, cloud.options())
+    filesystem.pipe({f"{path}/{name}": b"x" for name in ("a.mp4", "p.parquet")})
+    prompts = table_files("prompts", f"{place}/p.parquet", cloud.options()).files
+    videos = find_videos(place, cloud.options(), no_tables=prompts)
+    assert videos is not None
+    assert [row["video_id"] for batch in videos.read(["video_id"]) for row in batch.rows.to_pylist()] == ["a"]
 
 
 def test_an_open_object_is_fetched_where_it_is_read_and_nowhere_else(through: JobStorage, proxy: Proxy) -> None:
