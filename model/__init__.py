@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, warnings_naming
     from model.proposals.everything import segment_everything
     from model.proposals.found import FoundMask
-    from model.proposals.options import Everything, everything
+    from model.proposals.in_session import propose_on
+    from model.proposals.options import Duplicates, Everything, Grids, Kept, everything
     from model.tracking.frames import ArrayFrames, Frame, FrameSource
     from model.tracking.session import VideoSession
     from model.tracking.state import FrameResult, Step
@@ -77,14 +78,17 @@ _HOMES = {
     "CudaGraphs": "network.compiled",
     "Display": "media.raw_frames",
     "Download": "pixels.transfers",
+    "Duplicates": "proposals.options",
     "Everything": "proposals.options",
     "FoundMask": "proposals.found",
     "Frame": "tracking.frames",
     "FrameBuffers": "pixels.transfers",
     "FrameResult": "tracking.state",
     "FrameSource": "tracking.frames",
+    "Grids": "proposals.options",
     "HubAccess": "weights.hub",
     "IMAGE_SUFFIXES": "media.formats",
+    "Kept": "proposals.options",
     "MaskPrompt": "prompts",
     "Media": "media.sources",
     "MediaError": "media.errors",
@@ -132,6 +136,7 @@ _HOMES = {
     "load_video": "hf.pictures",
     "names_of_kernels": "network.kernels",
     "open_reader": "media.readers",
+    "propose_on": "proposals.in_session",
     "resize_frame": "pixels.transforms",
     "segment_everything": "proposals.everything",
     "upsample_logits": "pixels.transforms",
@@ -148,14 +153,17 @@ __all__ = [
     "CudaGraphs",
     "Display",
     "Download",
+    "Duplicates",
     "Everything",
     "FoundMask",
     "Frame",
     "FrameBuffers",
     "FrameResult",
     "FrameSource",
+    "Grids",
     "HubAccess",
     "IMAGE_SUFFIXES",
+    "Kept",
     "MaskPrompt",
     "Media",
     "MediaError",
@@ -203,6 +211,7 @@ __all__ = [
     "load_video",
     "names_of_kernels",
     "open_reader",
+    "propose_on",
     "resize_frame",
     "segment_everything",
     "upsample_logits",

@@ -12,6 +12,7 @@
     pages      HTML pages that stand alone: style, charts, pictures, every text escaped
     data_engine  which tracks people look at next, and what they say of them
     truth      true masks of any format, as evaluations and comparisons read them
+    seeds      objects that nobody prompted, found on key frames while a video is walked
     standing   how a job stands, and why videos and objects failed
     formats    formats of others: written of the masks, read as labels
     quality    how good masks are (J, F, HOTA), how two sets differ, doubt

@@ -56,13 +56,29 @@ def segment_everything(network: Sam2Image, image_HW3: UInt8Array, options: Every
     return sorted(found, key=lambda mask: -mask.score)[: options.max_objects]
 
 
+def propose(network: Sam2Image, image: StillImage, size_hw: tuple[int, int], options: Everything) -> list[FoundMask]:
+    """Masks of an image of that size that is encoded already (`Sam2Image.prepare_still`); its crops are not looked at.
+
+    The best by predicted IoU times stability comes first.
+    """
+    whole = Crop(0, 0, size_hw[1], size_hw[0], options.grids.points_per_side[0])
+    found = _masks_of(network, image, whole, size_hw, options)
+    return sorted(found, key=lambda mask: -mask.score)[: options.max_objects]
+
+
 def _on_crop(network: Sam2Image, image_HW3: UInt8Array, crop: Crop, options: Everything) -> list[FoundMask]:
-    """Masks of one crop, each thing once."""
     image = _prepared(network, image_HW3[crop.y0 : crop.y1, crop.x0 : crop.x1])
+    return _masks_of(network, image, crop, (image_HW3.shape[0], image_HW3.shape[1]), options)
+
+
+def _masks_of(
+    network: Sam2Image, image: StillImage, crop: Crop, image_hw: tuple[int, int], options: Everything
+) -> list[FoundMask]:
+    """Masks of one crop, each thing once."""
     found: list[FoundMask] = []
     for points in grid(crop.points_per_side).split(network.objects_per_batch):
         for choice in _decoded(network, image, points, crop, options):
-            found += settle(choice, crop, (image_HW3.shape[0], image_HW3.shape[1]), options.kept)
+            found += settle(choice, crop, image_hw, options.kept)
     return without_duplicates(found, [mask.predicted_iou for mask in found], options.duplicates)
 
 

@@ -102,7 +102,9 @@ def make_record(config: JobConfig, checkpoint: Weights) -> JobRecord:
 
 def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
     """Everything that changes masks and is the same for all videos of a job."""
+    found = {} if config.discover is None else config.discover.model_dump()
     return {
+        **{f"discover.{name}": value for name, value in found.items()},
         "checkpoint": checkpoint.identity,
         "model.dtype": config.model.dtype,
         "propagate.direction": config.propagate.direction,

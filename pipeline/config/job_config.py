@@ -18,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.config.columns_config import BoxFormat, ColumnsConfig
 from pipeline.config.dates import with_dates
+from pipeline.config.discover_config import DiscoverConfig
 from pipeline.config.fields import AsTyped, Group, Unit
 from pipeline.config.input_config import InputConfig
 from pipeline.config.kinds import (
@@ -343,6 +344,7 @@ class JobConfig(Group):
     worker: WorkerConfig = Field(default_factory=WorkerConfig)
     flush: FlushConfig = Field(default_factory=FlushConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    discover: DiscoverConfig | None = None
     demo: DemoConfig | None = None
 
     @field_validator("retry", "corrections", "keep_columns", mode="before")
@@ -370,7 +372,9 @@ def from_hydra(config: DictConfig) -> JobConfig:
 def check(job: JobConfig) -> None:
     """Raises `ConfigError` for keys that a job needs, and for keys of different groups that contradict each other."""
     if job.demo is None:
-        if not job.prompts and not job.corrections:
+        if job.discover is not None:
+            _check_discovery(job)
+        elif not job.prompts and not job.corrections:
             raise ConfigError(
                 "prompts= is missing: give the Parquet table of seed prompts (a file, a folder or a glob)"
             )
@@ -387,6 +391,20 @@ def check(job: JobConfig) -> None:
         raise ConfigError(f"max_cost={job.max_cost:g} needs price_per_hour=: give what an hour of one worker costs")
     if job.cluster.kind == "existing" and not job.cluster.shared_disk:
         _check_all_nodes_reach(job)
+
+
+def _check_discovery(job: JobConfig) -> None:
+    """Objects are either found or prompted, and frames before the first key frame that shows them are wanted."""
+    for key in ("prompts", "corrections"):
+        if getattr(job, key):
+            raise ConfigError(
+                f"{key}= contradicts conf=discover, which finds the objects of all videos by itself: leave it out, or "
+                "label with conf=label"
+            )
+    if not job.videos:
+        raise ConfigError("videos= is missing: give the videos in which objects are to be found")
+    if job.check:
+        raise ConfigError("check=true is for jobs with prompts, and conf=discover has none: leave it out")
 
 
 def _check_all_nodes_reach(job: JobConfig) -> None:

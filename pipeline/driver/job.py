@@ -76,7 +76,7 @@ def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
     options = {} if is_local(config.output) else config.storage_options
     storage = JobStorage(config.output, options, config.single_driver)
     before = read_record(storage)
-    if not config.prompts:
+    if not config.prompts and config.discover is None:
         config = _with_tables_of(before, config)
     _check_apart(config)
     check_lasting("output", config.output)
@@ -96,7 +96,6 @@ def plan_job(job: Job) -> Plan:
     Raises `ConfigError` if the plan would take masks away that nobody has asked to remove.
     """
     config = job.config
-    assert config.prompts is not None
     tables = InputTables(
         config.videos,
         config.prompts,
@@ -117,7 +116,8 @@ def plan_job(job: Job) -> Plan:
 
 def _check_nothing_vanishes(job: Job, plan: Plan) -> None:
     """`plan` is made for what the log has now, whether or not all of that is to be labeled again."""
-    check_losses(plan, job.storage, job.log.state, are_meant=job.config.prune)
+    if job.config.discover is None:  # objects that are found may be others when they are found anew
+        check_losses(plan, job.storage, job.log.state, are_meant=job.config.prune)
     if job.relabels_all and plan.num_former and not job.config.prune:
         raise ConfigError(
             f"relabel=true would remove the masks of {counted(plan.num_former, 'video')} that no table has any more, "

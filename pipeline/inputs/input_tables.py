@@ -23,6 +23,7 @@ from pipeline.storage.uris import StorageOptions
 class InputTables:
     """The tables that `videos=` and `prompts=` name. Without `videos`, the prompts' rows say where each video is.
 
+    Without `prompts`, `videos` must be given: the objects are found by workers.
     `corrections` are places of further prompts, which add to those of `prompts`. They say nothing of where a video is.
     `rules` are those that hold for the addresses in the tables, `files` those for a folder or a glob of videos.
 
@@ -33,7 +34,7 @@ class InputTables:
     def __init__(
         self,
         videos: str | None,
-        prompts: str,
+        prompts: str | None,
         storage_options: StorageOptions | None = None,
         policy: ReadPolicy | None = None,
         naming: InputNaming | None = None,
@@ -43,17 +44,24 @@ class InputTables:
     ) -> None:
         self.rules = rules
         naming = naming or InputNaming()
-        self.prompts = ParquetShards("prompts", prompts, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
+        if prompts is None and videos is None:
+            raise InputError("neither videos= nor prompts= is given: one of them must say where the videos are")
+        self._prompts = prompts and ParquetShards(
+            "prompts", prompts, PROMPTS_IN, storage_options, policy, naming=naming.prompts
+        )
         self.corrections = [
             ParquetShards("corrections", place, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
             for place in corrections
         ]
         self.storage_options = storage_options
         self.has_videos_table = videos is not None
-        self.videos: ParquetShards | VideoFiles = self.prompts
-        if videos is not None:
-            self.videos = find_videos(videos, storage_options, policy, self.prompts.files, files) or ParquetShards(
-                "videos", videos, VIDEOS_IN, storage_options, policy, self.prompts.files, naming.videos
+        self.videos: ParquetShards | VideoFiles
+        if videos is None:
+            self.videos = self.prompts
+        else:
+            read = self.prompts.files if self._prompts else ()
+            self.videos = find_videos(videos, storage_options, policy, read, files) or ParquetShards(
+                "videos", videos, VIDEOS_IN, storage_options, policy, read, naming.videos
             )
         self._check_names(naming)
         for table in self.tables_of_prompts:
@@ -61,7 +69,7 @@ class InputTables:
         self._check_box_format(naming.prompts.box_format)
         check_kept(naming.prompts.keep, self._parquet)
         self.keeps_of_videos = (
-            self.videos is not self.prompts
+            self.videos not in self.tables_of_prompts
             and isinstance(self.videos, ParquetShards)
             and not self.videos.table_columns.isdisjoint(naming.videos.keep)
         )
@@ -71,6 +79,18 @@ class InputTables:
                 f"{self.videos.key}: {redact_uri(self.videos.files[0])} has neither a column uri nor bytes; "
                 + ("one is needed" if videos is not None else "give it a column uri, or give videos=")
             )
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether there is a table of prompts. Without one, workers find the objects of the videos."""
+        return bool(self._prompts)
+
+    @property
+    def prompts(self) -> ParquetShards:
+        """The table of prompts."""
+        if not self._prompts:
+            raise RuntimeError("there is no table of prompts: ask has_prompts first")
+        return self._prompts
 
     @property
     def _parquet(self) -> dict[str, ParquetShards]:
@@ -110,7 +130,7 @@ class InputTables:
     @property
     def tables_of_prompts(self) -> tuple[ParquetShards, ...]:
         """The table of prompts, then those that add to it."""
-        return (self.prompts, *self.corrections)
+        return (*((self.prompts,) if self._prompts else ()), *self.corrections)
 
     @property
     def is_partial(self) -> bool:
@@ -132,7 +152,7 @@ class InputTables:
 
     def _read_each_file_once(self) -> None:
         """Leave out what several places name: rows that are read twice would count twice in the hash of a video."""
-        seen = set(self.prompts.files)
+        seen = set(self.prompts.files) if self._prompts else set()
         for table in self.corrections:
             table.files = tuple(file for file in table.files if file not in seen)
             seen.update(table.files)

@@ -23,7 +23,7 @@ from pipeline.inputs.durations import FileSizes
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.matching import check_some_match, who_they_are
 from pipeline.inputs.order import long_first, windows
-from pipeline.inputs.prompt_index import PromptIndex, index_prompts
+from pipeline.inputs.prompt_index import PromptIndex, index_of_found, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
 from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import VideoRows, read_videos
@@ -323,14 +323,15 @@ class Plan:
             )
 
 
-def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[str] = ()) -> Plan:
+def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[str] = (), *, finding: str = "") -> Plan:
     """Read the input tables and decide about each video. `done` are the finished videos of the log, by id.
 
+    Without a table of prompts, workers find the objects of all videos.
     A finished video is labeled again if its prompts or its range of time changed, or if its id is among `retry`.
     Raises `InputError` for a table that cannot be used, `StorageError` if storage does not answer.
     """
     videos, numbers = read_videos(tables)
-    prompts = index_prompts(tables, numbers)
+    prompts = index_prompts(tables, numbers) if tables.has_prompts else index_of_found(numbers.num_videos)
     check_some_match(tables, videos, prompts, done)
     del numbers  # 120 MB for ten million videos, which nobody needs any more
     found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts, done)))
@@ -434,7 +435,8 @@ def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done
     for table in {table.key: table for table in (*tables.tables_of_prompts, tables.videos)}.values():
         for name, meant in table.misspelled():
             yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
-    yield from dict.fromkeys((*tables.prompts.warnings, *tables.videos.warnings))
+    told = [*(tables.prompts.warnings if tables.has_prompts else ()), *tables.videos.warnings]
+    yield from dict.fromkeys(told)
     if not len(videos.ids) and not tables.is_partial:
         yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
     elif not prompts.num_rows and not tables.is_partial:

@@ -7,6 +7,7 @@ consecutive rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +124,15 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         files=tables.prompt_files,
         _spans=_Spans(first_span, spans),
     )
+
+
+def index_of_found(num_videos: int) -> PromptIndex:
+    """The index of videos whose objects workers find. All have one hash: the rules are of the job, not of a video."""
+    hashes = PromptHashes(num_videos)
+    digest = np.frombuffer(blake2b(b"found", digest_size=16).digest(), dtype="<u8")
+    hashes.add(np.arange(num_videos), np.broadcast_to(digest, (num_videos, 2)))
+    spans = _Spans(np.zeros(num_videos + 1, dtype=np.int32), np.empty((0, 4), dtype=np.int32))
+    return PromptIndex(hashes, num_videos, 0, (), 0, (), (), spans)
 
 
 def _runs(videos: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -133,6 +133,11 @@ class Network:
             encode_ahead=1 if little_memory else self.encode_ahead,
         )
 
+    def discovery_session(self, frames: FrameSource, propagate: PropagateConfig) -> VideoSession:
+        """A session without objects that shares the features of each frame with a search for new ones."""
+        bound = propagate.max_prompted_memories
+        return VideoSession(self.model, frames, max_prompted_memories=bound, num_cached_frames=1)
+
     def restored_session(self, state: bytes, frames: FrameSource, *, little_memory: bool) -> VideoSession:
         """A session as it was saved. Raises `ValueError` for a state that does not fit this model or these frames.
 

@@ -98,7 +98,9 @@ class Fetch:
         keep = settings.config.keep_columns
         # A job that waits less for storage does so in each read as well.
         backoff = Backoff(min(Backoff.patience_seconds, settings.config.worker.storage_patience_seconds))
-        prompts = self.prompts = stages.read_prompts(item, options, tables.prompts, keep)
+        finds = settings.config.discover is not None
+        prompts = VideoPrompts(()) if finds else stages.read_prompts(item, options, tables.prompts, keep)
+        self.prompts = prompts
         self.kept = read_kept(item, options, tables.kept, keep)
         rules = address_rules(settings.config)
         opened = stages.open_media(item, options, tables.video_bytes, backoff, scratch=scratch, rules=rules)
@@ -120,6 +122,8 @@ class Fetch:
         store = SessionStore(settings.job.storage, identity, settings.config.checkpoint)
         inputs = VideoInputs(prompts, frames, content, SavingBeside(store, self._equipment.publisher.submit))
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
+        if finds:
+            frames.prepare((), 0)
         if labels and settings.config.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)
         inputs.saved.read_ahead()

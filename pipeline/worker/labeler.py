@@ -113,7 +113,10 @@ class LabelOptions:
 
 @dataclass(frozen=True)
 class Labels:
-    """The rows of one video. `expected_masks` is their number as it follows from the frames and prompts alone."""
+    """The rows of one video. `expected_masks` is their number as it follows from the frames and prompts alone.
+
+    `remark` is what else people should know of the video.
+    """
 
     masks: pa.Table
     tracks: pa.Table
@@ -121,6 +124,7 @@ class Labels:
     num_frames: int
     step_seconds: float
     encode_seconds: float
+    remark: str = ""
 
     @property
     def failure(self) -> str:

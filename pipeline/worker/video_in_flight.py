@@ -22,6 +22,7 @@ from pipeline.records import Status, VideoProgress, WorkItem
 from pipeline.redact import redact
 from pipeline.storage.faults import is_from_client, is_from_full_disk, is_transient
 from pipeline.worker.devices import free_memory, is_out_of_host_memory, is_out_of_memory, is_poisoned
+from pipeline.worker.discovering import discovering
 from pipeline.worker.equipment import Equipment
 from pipeline.worker.fetch import Fetch, VideoInputs
 from pipeline.worker.labeler import LabelOptions, Labels, Saving, Steps, failed_tracks
@@ -239,7 +240,11 @@ class VideoInFlight:
             folder=self._equipment.folder.path,
         )
         self._labeling_since = self._labeling_since or time.monotonic()
-        self._steps = self._equipment.stages.label_steps(
+        label_steps = self._equipment.stages.label_steps
+        if settings.config.discover is not None:
+            new_session = partial(network.discovery_session, propagate=settings.config.propagate)
+            label_steps = discovering(label_steps, new_session, settings.config.discover)
+        self._steps = label_steps(
             make_session,
             self.item.video_id,
             inputs.prompts,
@@ -255,7 +260,8 @@ class VideoInFlight:
         self._num_looks = 0
 
     def _finished(self, labels: Labels) -> LabeledVideo:
-        warning = "; ".join(self._fetch.frames.remarks()) if self._fetch.frames else ""
+        remarks = self._fetch.frames.remarks() if self._fetch.frames else ()
+        warning = "; ".join(filter(None, (labels.remark, *remarks)))
         return labeled_video(
             self.item,
             Status.FAILED if labels.failure else Status.OK,

@@ -35,8 +35,24 @@ def label(*overrides: str) -> JobConfig:
 @pytest.mark.parametrize("job", job_names())
 @pytest.mark.parametrize("cluster", group_names("cluster"))
 def test_every_job_composes_with_every_cluster(job: str, cluster: str) -> None:
-    config = job_config(job, ["prompts=s3://b/p.parquet", "output=s3://b/out", f"cluster={cluster}"])
+    given = "videos=s3://b/v" if job == "discover" else "prompts=s3://b/p.parquet"
+    config = job_config(job, [given, "output=s3://b/out", f"cluster={cluster}"])
     assert config.cluster.kind == cluster
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["videos=v", "prompts=p", "output=o"], "prompts= contradicts conf=discover"),
+        (["videos=v", "corrections=c", "output=o"], "corrections= contradicts conf=discover"),
+        (["output=o"], "videos= is missing"),
+        (["videos=v"], "output= is missing"),
+        (["videos=v", "output=o", "check=true"], "check=true is for jobs with prompts"),
+    ],
+)
+def test_a_job_that_finds_objects_takes_videos_and_no_prompts(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        job_config("discover", words)
 
 
 @pytest.mark.parametrize("model", group_names("model"))
@@ -324,7 +340,7 @@ def test_a_bad_job_file_is_named(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_an_unknown_job_is_told_which_there_are() -> None:
-    with pytest.raises(ConfigError, match="no such job; there are demo, label"):
+    with pytest.raises(ConfigError, match="no such job; there are demo, discover, label"):
         job_config("labell", [])
     with pytest.raises(ConfigError, match=r"conf=/no/job.yaml cannot be read"):
         job_config("/no/job.yaml", [])

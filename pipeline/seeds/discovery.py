@@ -1,0 +1,208 @@
+"""Which masks that were found on key frames are objects of their own, by what the tracks so far cover.
+
+A mask found on a key frame is *new* where no track covers it. It becomes a track at once, but only a tentative one: a
+later key frame must find it again where the track says it is. Two tracks that lie on each other are one object.
+
+Legend: H, W pixels of the video.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from model import FoundMask
+from pipeline.arrays import BoolArray
+
+
+@dataclass(frozen=True)
+class DiscoveryRules:
+    """When a mask is a new object, when it is confirmed, and when two tracks are one object.
+
+    A mask is new where tracks cover less than `max_covered` of it and none has an IoU of `max_overlap` with it. A track
+    is confirmed by a mask of a later key frame with an IoU of `min_match`, on one of the next `max_looks` key frames. A
+    mask whose score is `sure_score` needs no confirmation, nor do those of a video with a single key frame. Two tracks
+    are one object where their IoU is `min_same` on half of the key frames on which both are seen.
+    """
+
+    max_covered: float = 0.5
+    max_overlap: float = 0.3
+    min_match: float = 0.5
+    max_looks: int = 3
+    sure_score: float = 0.9
+    min_same: float = 0.5
+    max_objects: int = 64
+
+
+@dataclass
+class FoundObject:
+    """An object that was found: its mask on the key frame that found it, and what later key frames said of it.
+
+    `duplicate_of` is the object that it turned out to be.
+    """
+
+    object_id: int
+    frame_index: int
+    mask: FoundMask
+    is_confirmed: bool = False
+    num_looks: int = 0
+    duplicate_of: int | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one key frame has brought: objects to follow from here on, and tracks that nothing confirmed."""
+
+    new: tuple[FoundObject, ...]
+    dropped: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """The objects of a video, in the order in which they were found.
+
+    `unexplained` is the share of the key frames' area that was found and belongs to no object; `num_ambiguous` counts
+    masks that are neither new nor a track, `num_left_out` those beyond `max_objects`, `num_unconfirmed` tracks that no
+    later key frame confirmed.
+    """
+
+    objects: tuple[FoundObject, ...]
+    duplicates: tuple[FoundObject, ...]
+    unexplained: float
+    num_ambiguous: int
+    num_left_out: int
+    num_unconfirmed: int
+
+
+class Discovery:
+    """The objects of one video, key frame by key frame. The same looks give the same objects and ids."""
+
+    def __init__(self, rules: DiscoveryRules | None = None) -> None:
+        self.rules = rules or DiscoveryRules()
+        self._objects: dict[int, FoundObject] = {}
+        self._seen_together: Counter[tuple[int, int]] = Counter()
+        self._lay_on_each_other: Counter[tuple[int, int]] = Counter()
+        self._next_id = 1
+        self._num_looks = 0
+        self._unexplained: list[float] = []
+        self._num_ambiguous = self._num_left_out = self._num_unconfirmed = 0
+
+    def look(self, frame_index: int, found: Sequence[FoundMask], tracks_HW: Mapping[int, BoolArray]) -> Look:
+        """Compares what was found on a key frame (the best first) with the masks of the tracks there, bool `[H, W]`."""
+        self._num_looks += 1
+        tracks = {object_id: _Track(mask) for object_id, mask in tracks_HW.items() if object_id in self._objects}
+        seen = {object_id: track for object_id, track in tracks.items() if track.area}
+        dropped = self._confirm(found, seen)
+        self._count_pairs(seen)
+        for object_id in dropped:
+            seen.pop(object_id, None)
+        new = self._new(frame_index, found, seen)
+        return Look(tuple(new), tuple(dropped))
+
+    def end(self) -> Discovered:
+        """The objects, once the video has been walked to its end."""
+        self._drop([one.object_id for one in self._objects.values() if not self._is_sure(one)])
+        self._mark_duplicates()
+        objects = list(self._objects.values())
+        return Discovered(
+            tuple(one for one in objects if one.duplicate_of is None),
+            tuple(one for one in objects if one.duplicate_of is not None),
+            float(np.mean(self._unexplained)) if self._unexplained else 0.0,
+            self._num_ambiguous,
+            self._num_left_out,
+            self._num_unconfirmed,
+        )
+
+    def _confirm(self, found: Sequence[FoundMask], seen: Mapping[int, _Track]) -> list[int]:
+        """Confirms tracks that were found again, and drops those that were not for too long."""
+        for one in self._objects.values():
+            if one.is_confirmed:
+                continue
+            one.num_looks += 1
+            track = seen.get(one.object_id)
+            one.is_confirmed = track is not None and any(track.iou(mask) >= self.rules.min_match for mask in found)
+        late = [one for one in self._objects.values() if one.num_looks >= self.rules.max_looks]
+        return self._drop([one.object_id for one in late if not self._is_sure(one)])
+
+    def _is_sure(self, one: FoundObject) -> bool:
+        # A photo, or a clip with one key frame, has no second look.
+        return self._num_looks == 1 or one.is_confirmed or one.mask.score >= self.rules.sure_score
+
+    def _drop(self, object_ids: Iterable[int]) -> list[int]:
+        dropped = list(object_ids)
+        for object_id in dropped:
+            del self._objects[object_id]
+        self._num_unconfirmed += len(dropped)
+        return dropped
+
+    def _count_pairs(self, seen: Mapping[int, _Track]) -> None:
+        for one, other in combinations(sorted(seen), 2):
+            self._seen_together[one, other] += 1
+            self._lay_on_each_other[one, other] += seen[one].iou_with(seen[other]) >= self.rules.min_same
+
+    def _new(self, frame_index: int, found: Sequence[FoundMask], seen: Mapping[int, _Track]) -> list[FoundObject]:
+        new: list[FoundObject] = []
+        if not found:
+            self._unexplained.append(0.0)
+            return new
+        covered_HW = np.zeros(found[0].size_hw, np.bool_)
+        for track in seen.values():
+            covered_HW |= track.mask_HW
+        everything_HW = np.zeros_like(covered_HW)
+        for mask in found:
+            x0, y0, x1, y1 = mask.box_xyxy
+            everything_HW[y0:y1, x0:x1] |= mask.inner_hw
+            best = max((track.iou(mask) for track in seen.values()), default=0.0)
+            if best >= self.rules.min_match:
+                continue
+            is_covered = (
+                np.count_nonzero(covered_HW[y0:y1, x0:x1] & mask.inner_hw) >= self.rules.max_covered * mask.area
+            )
+            if is_covered or best >= self.rules.max_overlap:
+                self._num_ambiguous += 1
+            elif len(self._objects) >= self.rules.max_objects:
+                self._num_left_out += 1
+            else:
+                new.append(self._add(frame_index, mask))
+                covered_HW[y0:y1, x0:x1] |= mask.inner_hw
+        self._unexplained.append(float(np.count_nonzero(everything_HW & ~covered_HW)) / covered_HW.size)
+        return new
+
+    def _add(self, frame_index: int, mask: FoundMask) -> FoundObject:
+        one = FoundObject(self._next_id, frame_index, mask)
+        self._objects[one.object_id] = one
+        self._next_id += 1
+        return one
+
+    def _mark_duplicates(self) -> None:
+        """Of two tracks that are one object, the one that was found with the lower score is the duplicate."""
+        for pair, together in sorted(self._seen_together.items()):
+            if (
+                not all(object_id in self._objects for object_id in pair)
+                or 2 * self._lay_on_each_other[pair] < together
+            ):
+                continue
+            better, worse = sorted((self._objects[i] for i in pair), key=lambda one: (-one.mask.score, one.object_id))
+            if better.duplicate_of is None and worse.duplicate_of is None:
+                worse.duplicate_of = better.object_id
+
+
+class _Track:
+    """A track's mask on the key frame."""
+
+    def __init__(self, mask_HW: BoolArray) -> None:
+        self.mask_HW = mask_HW
+        self.area = int(np.count_nonzero(mask_HW))
+
+    def iou(self, mask: FoundMask) -> float:
+        x0, y0, x1, y1 = mask.box_xyxy
+        common = int(np.count_nonzero(self.mask_HW[y0:y1, x0:x1] & mask.inner_hw))
+        return common / (self.area + mask.area - common)
+
+    def iou_with(self, other: _Track) -> float:
+        common = int(np.count_nonzero(self.mask_HW & other.mask_HW))
+        return common / (self.area + other.area - common)

@@ -1,0 +1,128 @@
+"""A video whose objects are found before they are labeled: two walks, and between them the found objects as prompts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from model import Everything, Frame, FrameSource, Grids, Kept, VideoSession
+from pipeline.config.discover_config import DiscoverConfig
+from pipeline.inputs.mask_prompts import RleMask
+from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
+from pipeline.masks.crop import rle_of_box
+from pipeline.records import FramePosition
+from pipeline.seeds.discovery import Discovered, DiscoveryRules, FoundObject
+from pipeline.seeds.walk import at_times, discover_steps
+from pipeline.text import counted
+from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps
+
+_log = logging.getLogger(__name__)
+
+_LabelSteps = Callable[[MakeSession, str, VideoPrompts, LabeledFrames, LabelOptions, Saving | None], Steps[Labels]]
+
+# Nearly the whole frame is no object: what was lost becomes such a mask.
+_MAX_AREA_SHARE = 0.9
+
+_NOTHING = (
+    "no object was found: nothing on the key frames is believed enough (discover.min_predicted_iou, "
+    "discover.min_stability) and found again on a later one (discover.sure_score)"
+)
+
+
+def discovering(
+    label_steps: _LabelSteps, new_session: Callable[[FrameSource], VideoSession], config: DiscoverConfig
+) -> _LabelSteps:
+    """`label_steps` for videos without prompts: their objects are found first, by a walk of their own.
+
+    A video in which nothing is found has no tracks, and a message that says so. What is found follows from the video
+    and the config alone. So a video that is begun again, or goes on where it was saved, has the same objects.
+    """
+
+    def steps(
+        make_session: MakeSession,
+        video_id: str,
+        prompts: VideoPrompts,
+        frames: LabeledFrames,
+        options: LabelOptions,
+        saving: Saving | None,
+    ) -> Steps[Labels]:
+        is_key = at_times(lambda index: frames.position(index).pts_seconds, config.every_seconds)
+        rules = DiscoveryRules(sure_score=config.sure_score, max_objects=config.max_objects)
+        found = yield from discover_steps(new_session(frames), is_key, rules, _looks_for(config))
+        _tell(video_id, found)
+        positions = {frames.position(one.frame_index): one.frame_index for one in found.objects}
+        of_objects = tuple(_prompt_of(one, frames.position(one.frame_index)) for one in found.objects)
+        labels = yield from label_steps(
+            make_session, video_id, VideoPrompts(of_objects), _Found(frames, positions), options, saving
+        )
+        return replace(labels, remark="" if of_objects else _NOTHING)
+
+    return steps
+
+
+def _looks_for(config: DiscoverConfig) -> Everything:
+    kept = Kept(
+        config.min_predicted_iou,
+        config.min_stability,
+        min_area=config.min_area,
+        max_area_share=_MAX_AREA_SHARE,
+        min_region_area=config.min_area,
+    )
+    return Everything(Grids((config.points_per_side,)), kept)
+
+
+def _tell(video_id: str, found: Discovered) -> None:
+    merged = "".join(f", object {one.object_id} is {one.duplicate_of}" for one in found.duplicates)
+    _log.info(
+        "video %r: %s found, %d left out, %d not found again, %.1f %% of the frame unexplained%s",
+        video_id,
+        counted(len(found.objects), "object"),
+        found.num_left_out,
+        found.num_unconfirmed,
+        100 * found.unexplained,
+        merged,
+    )
+
+
+def _prompt_of(one: FoundObject, position: FramePosition) -> ObjectPrompts:
+    x0, y0, _, _ = one.mask.box_xyxy
+    rle = rle_of_box(one.mask.inner_hw, (x0, y0), one.mask.size_hw)
+    return ObjectPrompts(one.object_id, None, ((position, RleMask(one.mask.size_hw, rle.counts.encode())),))
+
+
+class _Found:
+    """The frames of a video, in which the frames of found objects are those that have prompts."""
+
+    def __init__(self, frames: LabeledFrames, positions: Mapping[FramePosition, int]) -> None:
+        self._frames = frames
+        self._positions = positions
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        return self._frames.size_hw
+
+    @property
+    def num_frames(self) -> int | None:
+        return self._frames.num_frames
+
+    def length_up_to(self, limit: int) -> int:
+        return self._frames.length_up_to(limit)
+
+    def forward(self, start: int) -> Iterator[Frame]:
+        return self._frames.forward(start)
+
+    def backward(self, end: int) -> Iterator[Frame]:
+        return self._frames.backward(end)
+
+    def at(self, indexes: Sequence[int]) -> Iterator[Frame]:
+        return self._frames.at(indexes)
+
+    def locate(self, position: FramePosition) -> int | None:
+        return self._positions.get(position)
+
+    def absence(self, position: FramePosition) -> str:
+        return self._frames.absence(position)
+
+    def position(self, index: int) -> FramePosition:
+        return self._frames.position(index)

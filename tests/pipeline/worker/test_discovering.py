@@ -1,0 +1,97 @@
+"""`conf=discover`: videos without prompts are labeled, in this process, with mini on short drawn clips."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pycocotools import mask as coco_mask
+
+from pipeline import doors, run, tables
+from pipeline.command import ExitCode
+from pipeline.demo.clips import Clip, draw
+from pipeline.demo.inputs import clip_mp4
+from pipeline.demo.scenes import demo_scenes
+
+pytestmark = pytest.mark.slow
+
+NUM_FRAMES = 8
+OPTIONS = (
+    "conf=discover",
+    "cluster=serial",
+    "discover.points_per_side=8",
+    "discover.min_predicted_iou=0.5",
+    "discover.min_stability=0.6",
+    "discover.every_seconds=0.25",
+)
+
+
+def drawn(number: int) -> Clip:
+    return draw(replace(demo_scenes()[number], size_hw=(120, 160), num_frames=NUM_FRAMES))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip with two objects, a black one, and a photo; and the output of one run over them."""
+    folder = tmp_path_factory.mktemp("discover")
+    videos = folder / "videos"
+    videos.mkdir()
+    clip = drawn(0)
+    (videos / "shapes.mp4").write_bytes(clip_mp4(clip))
+    black = replace(clip, frames_THW3=np.zeros_like(clip.frames_THW3[:2]), masks_TBHW=clip.masks_TBHW[:2])
+    (videos / "black.mp4").write_bytes(clip_mp4(black))
+    one = replace(clip, frames_THW3=clip.frames_THW3[:1], masks_TBHW=clip.masks_TBHW[:1])
+    (videos / "single.mp4").write_bytes(clip_mp4(one))
+    assert run.main([*OPTIONS, f"videos={videos}", f"output={folder / 'out'}"]) == ExitCode.DONE
+    return folder
+
+
+def best_ious(folder: Path, video_id: str, clip: Clip, frame_index: int) -> list[float]:
+    """For each true object of a frame the IoU of the mask that is nearest to it."""
+    rows = tables.open(str(folder / "out")).masks(where=f"video_id = '{video_id}' and frame_index = {frame_index}")
+    masks = [coco_mask.decode(rle).astype(bool) for rle in rows.to_table().column("rle").to_pylist()]
+    true = [clip.mask(object_id, frame_index) for object_id in clip.object_ids]
+    return [max(float((m & t).sum() / (m | t).sum()) for m in masks) for t in true]
+
+
+def test_objects_that_nobody_prompted_are_labeled_on_all_frames(folder: Path) -> None:
+    clip = drawn(0)
+    for frame_index in (0, NUM_FRAMES - 1):
+        assert sorted(best_ious(folder, "shapes", clip, frame_index))[0] > 0.5
+    (row,) = (row for row in tables.open(str(folder / "out")).videos().to_pylist() if row["video_id"] == "shapes")
+    assert row["num_masks"] == row["num_tracks"] * NUM_FRAMES >= 2 * NUM_FRAMES
+
+
+def test_a_black_video_says_that_nothing_was_found_and_a_single_frame_is_a_video(folder: Path) -> None:
+    rows = {row["video_id"]: row for row in tables.open(str(folder / "out")).videos().to_pylist()}
+    assert (rows["black"]["status"], rows["black"]["num_masks"]) == ("ok", 0)
+    assert "no object was found" in rows["black"]["message"]
+    assert rows["single"]["status"] == "ok"
+
+
+def test_the_same_command_has_nothing_to_do_and_other_rules_are_another_job(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = [*OPTIONS, f"videos={folder / 'videos'}", f"output={folder / 'out'}"]
+    before = tables.open(str(folder / "out")).masks().to_table().to_pylist()
+    assert run.main(again) == ExitCode.DONE
+    assert tables.open(str(folder / "out")).masks().to_table().to_pylist() == before
+    capsys.readouterr()
+    other = [*again, "discover.min_predicted_iou=0.99"]
+    assert run.main(other) == ExitCode.REFUSED
+    assert "discover.min_predicted_iou: 0.5 in the output, 0.99 now" in capsys.readouterr().err
+    assert run.main([*other, "relabel=true"]) == ExitCode.DONE
+    assert tables.open(str(folder / "out")).masks().count_rows() == 0
+
+
+def test_what_was_found_is_a_table_of_prompts(folder: Path) -> None:
+    output, to = folder / "out", folder / "found.parquet"
+    command = [*OPTIONS, f"videos={folder / 'videos'}", f"output={output}", "relabel=true"]
+    assert run.main(command) == ExitCode.DONE
+    assert doors.main(["prompts", f"from={output}", f"to={to}", "as=mask", "frames=first"]) == ExitCode.DONE
+    rows = pq.read_table(to).to_pylist()
+    assert {row["video_id"] for row in rows} == {"shapes", "single"}
+    assert all(row["mask_rle"] for row in rows)
