@@ -108,6 +108,10 @@ def plan_job(job: Job) -> Plan:
     state = job.log.state
     retry = to_try_again(config, state, job.storage)
     plan = make_plan(tables, state.finished, retry)
+    if plan.is_partial:
+        _log.info(
+            "input.listing=from_last: videos that are labeled well were not looked at; input.listing=full looks at all"
+        )
     _check_nothing_vanishes(job, plan)
     if job.relabels_all:
         return plan.again({})
