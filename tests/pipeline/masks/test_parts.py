@@ -29,7 +29,7 @@ def masks(draw: st.DrawFn) -> list[np.ndarray]:
     return [rng.random((height, width)) < draw(st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0])) for _ in range(count)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(masks())
 def test_parts_are_those_of_opencv(drawn: list[np.ndarray]) -> None:
     size_hw = drawn[0].shape
