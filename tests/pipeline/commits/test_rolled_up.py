@@ -29,7 +29,7 @@ def state_of(videos: FinishedVideos) -> bytes:
     return JobState(videos, next_entry=1).to_parquet(rows_of_a_group=100)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rolled() -> bytes:
     """A roll-up of 4,000 videos in 40 row groups, from videos in no order."""
     videos = FinishedVideos()
