@@ -26,7 +26,7 @@ from pipeline.formats.overlap import UInt16Array, paint
 from pipeline.formats.plan import PlannedTrack, PlannedVideo
 from pipeline.formats.rows import COLUMNS, MaskRow, mask_rows
 from pipeline.formats.selection import Content
-from pipeline.notebook.file_places import are_there
+from pipeline.notebook.file_places import is_there
 from pipeline.records import FramePosition
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.schemes import Place, scheme_of
@@ -212,7 +212,7 @@ class VideoFiles:
             return "it lies on a web server, which is not asked for hashes alone"
         if self.has_failed:
             return "the store of the videos has failed before"
-        return "" if all(are_there([uri], self._root, self._storage_options)) else "its file is gone"
+        return "" if is_there(uri, self._root, self._storage_options) else "its file is gone"
 
 
 class MaskSource:

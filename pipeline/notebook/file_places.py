@@ -31,7 +31,7 @@ def are_there(uris: Iterable[str | None], root: str | None, storage_options: Sto
 
     Web servers are not asked, because they belong to others; what cannot be asked counts as there, and reading tells.
     """
-    look = partial(_is_there, root=root, storage_options=storage_options)
+    look = partial(is_there, root=root, storage_options=storage_options)
     remaining = iter(uris)
     with ThreadPoolExecutor(_PARALLEL_LOOKS, thread_name_prefix="places") as pool:
         while chunk := list(islice(remaining, _A_THREADS_PART * _PARALLEL_LOOKS)):
@@ -40,7 +40,8 @@ def are_there(uris: Iterable[str | None], root: str | None, storage_options: Sto
                 yield from found
 
 
-def _is_there(uri: str | None, root: str | None, storage_options: StorageOptions | None) -> bool:
+def is_there(uri: str | None, root: str | None, storage_options: StorageOptions | None) -> bool:
+    """The same of one video."""
     return uri is not None and any(_exists(place, storage_options) for place in places_of(uri, root))
 
 
