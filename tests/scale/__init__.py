@@ -4,6 +4,7 @@
 `python -m tests.scale.fleet` is a thousand workers on a clock of its own: how much of their time goes into labeling,
 and how many videos a second one driver takes. `python -m tests.scale.known` is a run that finds nothing to do, over
 10⁵, 10⁶ and 10⁷ known videos, and `python -m tests.scale.watched` a night that brings 3,000 to a watched bucket.
+At 10⁷ known videos the first takes 54 s of the processor and 2.5 GB, the second 5 s and 0.5 GB.
 
 Where it would break at 10⁸ videos, on paper, from what is measured at 10⁶:
 
