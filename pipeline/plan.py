@@ -87,12 +87,19 @@ class _Planned:
     arguments: PlanArguments
 
     @property
+    def finds_objects(self) -> bool:
+        """Whether the run finds the objects by itself, so that nobody knows yet how many masks it will make."""
+        return self.job.config.discover is not None
+
+    @property
     def is_remote(self) -> bool:
         """Whether the output lies in a store."""
         return not is_of_this_machine(str(self.job.storage.uri))
 
     def dollars(self) -> dict[str, float | None]:
         """What it costs, by kind."""
+        if self.finds_objects:
+            return dict.fromkeys(("workers", "requests", "storage_per_month"))
         return self.forecast.dollars(self.arguments, self.job.config.price_per_hour, is_remote=self.is_remote)
 
 
@@ -100,6 +107,8 @@ def make_plan(config: JobConfig, arguments: PlanArguments) -> _Planned:
     """Count, estimate and forecast; raises what a run would raise before it labels."""
     if config.demo is not None:
         raise ConfigError("the demo draws its own videos: give the tables of a job, as in videos=… prompts=… output=…")
+    if config.discover is not None:
+        _check_nothing_is_measured(arguments)
     # As for check=true, no cluster is asked whether it has GPUs.
     job = open_job(config.model_copy(update={"check": True}), may_differ=True)
     plan = plan_job(job)
@@ -114,11 +123,23 @@ def make_plan(config: JobConfig, arguments: PlanArguments) -> _Planned:
     return _Planned(job, plan, Again.of(job, plan), volume, experience, expected, arguments)
 
 
+def _check_nothing_is_measured(arguments: PlanArguments) -> None:
+    """Raises `ConfigError` for a key that estimates a time, because a time needs the number of masks."""
+    for key, value in (("probe", arguments.probe), ("measured", arguments.measured)):
+        if value:
+            raise ConfigError(
+                f"{key}= contradicts conf=discover: the time follows from the masks, and the run finds the objects. "
+                f"Leave {key}= out"
+            )
+
+
 def _experience(job: Job, looked: Sequence[Looked], arguments: PlanArguments) -> Experience:
     if arguments.probe and arguments.measured:
         raise ConfigError("probe= and measured= both say what to estimate from: give one of them")
     if arguments.measured:
         return Experience.of_other(arguments.measured, job)
+    if job.config.discover is not None:
+        return Experience()
     items = chosen(looked, arguments.probe) if arguments.probe else []
     if not items:
         return Experience.of(job)
@@ -136,18 +157,34 @@ def as_text(found: _Planned) -> str:
         *_again(found.again),
     ]
     if volume.num_counted:
-        work = volume.in_all
-        lines.append(
-            f"work     {work.video_seconds / 3600:,.2f} hours of video, {counted(volume.num_objects, 'object')}, about "
-            f"{volume.frames_in_all:,} frames and {volume.masks_in_all:,} masks, by what "
-            f"{volume.num_counted:,} opened of {counted(volume.num_videos, 'video')} say of themselves"
-        )
-        lines += [*_time(found), *_storage(found), *_cost(found)]
+        lines += [_work(found), *([_UNKNOWN] if found.finds_objects else _forecast(found))]
     elif volume.num_videos:
         lines.append("work     not known: no video was opened that says how long it is; check_videos= opens more")
     if volume.num_failing:
         lines.append(f"faults   {counted(volume.num_failing, 'video')} will fail: check=true names them")
     return "\n".join(lines)
+
+
+_UNKNOWN = (
+    "objects  not known: the run finds them (conf=discover), and with them masks, time, room and cost are not known"
+)
+
+
+def _work(found: _Planned) -> str:
+    volume = found.volume
+    hours = f"{volume.in_all.video_seconds / 3600:,.2f} hours of video"
+    frames, masks = f"{volume.frames_in_all:,} frames", f"{volume.masks_in_all:,} masks"
+    amount = f"{hours}, {counted(volume.num_objects, 'object')}, about {frames} and {masks}"
+    if found.finds_objects:
+        amount = f"{hours}, about {frames}"
+    return (
+        f"work     {amount}, by what {volume.num_counted:,} opened of {counted(volume.num_videos, 'video')} say of "
+        "themselves"
+    )
+
+
+def _forecast(found: _Planned) -> list[str]:
+    return [*_time(found), *_storage(found), *_cost(found)]
 
 
 def _again(again: Again) -> list[str]:
@@ -239,15 +276,15 @@ def as_document(found: _Planned) -> dict[str, Any]:
         "again": found.again.num_by_reason,
         "difference": [line.strip() for line in found.again.difference.splitlines()],
         "needs_relabel": found.again.is_refused,
-        "num_objects": volume.num_objects,
+        "num_objects": None if found.finds_objects else volume.num_objects,
         "video_hours": work.video_seconds / 3600,
         "num_frames": volume.frames_in_all,
-        "num_masks": volume.masks_in_all,
+        "num_masks": None if found.finds_objects else volume.masks_in_all,
         "num_workers": expected.machines.num_workers,
         "seconds": expected.seconds,
         "worker_seconds": expected.worker_seconds,
         "gpu_hours": expected.gpu_hours,
-        "num_bytes": [round(size) for size in expected.num_bytes],
+        "num_bytes": None if found.finds_objects else [round(size) for size in expected.num_bytes],
         "num_writes": None if requests is None else requests.num_writes,
         "num_reads": None if requests is None else requests.num_reads,
         "num_segments": None if requests is None else requests.num_segments,

@@ -59,7 +59,7 @@ class Volume:
     def add(self, one: Looked, direction: str) -> None:
         """Count one more video."""
         self.num_videos += 1
-        self.num_objects += len(one.prompts.objects)
+        self.num_objects += len(one.prompts.objects) if one.prompts is not None else 0
         self.num_failing += one.fails
         if one.opened is None:
             return

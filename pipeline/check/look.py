@@ -51,11 +51,11 @@ class Looked:
     """One video: its prompts, and if it was opened what it says of itself, or why it cannot be read.
 
     `problems` are objects that will fail, by object id; `warnings` are odd ones. Only if every object has a problem
-    does the video fail.
+    does the video fail. `prompts` are None where the run finds the objects by itself.
     """
 
     item: WorkItem
-    prompts: VideoPrompts
+    prompts: VideoPrompts | None
     opened: Opened | None
     error: str
     problems: dict[int, str]
@@ -64,11 +64,13 @@ class Looked:
     @property
     def fails(self) -> bool:
         """Whether the whole video will fail: it cannot be read, or each of its objects has a problem."""
-        return bool(self.error) or all(one.object_id in self.problems for one in self.prompts.objects)
+        if self.error or self.prompts is None:
+            return bool(self.error)
+        return all(one.object_id in self.problems for one in self.prompts.objects)
 
     def num_masks(self, direction: str) -> int:
-        """Rows of `masks` that the video will have, by what it says of itself; 0 where it says nothing."""
-        if self.opened is None or not self.opened.num_labeled:
+        """Rows of `masks` that the video will have, by what it says of itself; 0 where nobody knows that."""
+        if self.opened is None or not self.opened.num_labeled or self.prompts is None:
             return 0
         total, labeled = self.opened.num_frames or 1, self.opened.num_labeled
         shares = []
@@ -87,7 +89,7 @@ class Looked:
 def look(
     items: Sequence[WorkItem], config: JobConfig, num_opened: int, patience_seconds: float = _PATIENCE_SECONDS
 ) -> Iterator[Looked]:
-    """Every video in turn, with its prompts. Of all, `num_opened` are opened, evenly spaced.
+    """Every video in turn, with its prompts if the job has any. Of all, `num_opened` are opened, evenly spaced.
 
     A store that does not answer for a video within `patience_seconds` is the fault of this video: the check goes on.
 
@@ -103,9 +105,10 @@ def look(
         }
         try:
             for number, item in enumerate(items):
-                prompts, error, opened = VideoPrompts(()), "", None
+                prompts, error, opened = None if config.discover else VideoPrompts(()), "", None
                 try:
-                    prompts = read_prompts(item, config.storage_options, tables.prompts)
+                    if prompts is not None:
+                        prompts = read_prompts(item, config.storage_options, tables.prompts)
                     opened = _result(opening.pop(number)) if number in opening else None
                 except (MediaError, InputError) as failure:
                     error = redact(str(failure))
@@ -122,9 +125,9 @@ def _result(opening: Future[Opened]) -> Opened:
         raise MediaError(str(error)) from error
 
 
-def _looked(item: WorkItem, prompts: VideoPrompts, opened: Opened | None, error: str) -> Looked:
+def _looked(item: WorkItem, prompts: VideoPrompts | None, opened: Opened | None, error: str) -> Looked:
     problems, warnings = {}, {}
-    for one in prompts.objects:
+    for one in prompts.objects if prompts is not None else ():
         try:
             if warning := _check_object(one, item.range, opened):
                 warnings[one.object_id] = warning

@@ -61,6 +61,27 @@ def test_a_plan_counts_what_is_to_label_and_writes_nothing(job: JobFolder, capsy
     assert sorted(job.folder.rglob("*")) == before
 
 
+def test_a_plan_without_prompts_counts_videos_and_says_that_the_run_finds_the_objects(
+    job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write(["a", "b", "c"], num_frames=4)
+    words = ("conf=discover", "prompts=null", "price_per_hour=2")
+    found = planned(job, capsys, *words)
+    assert {name: found[name] for name in ("num_videos", "num_to_label", "num_failing", "num_frames")} == {
+        "num_videos": 3,
+        "num_to_label": 3,
+        "num_failing": 0,
+        "num_frames": 12,
+    }
+    assert found["video_hours"] == pytest.approx(12 / 12 / 3600)
+    for unknown in ("num_objects", "num_masks", "seconds", "num_bytes"):
+        assert found[unknown] is None, unknown
+    assert set(found["dollars"].values()) == {None}
+    text = shown(job, capsys, *words)
+    assert "objects  not known: the run finds them (conf=discover)" in text
+    assert not re.search(r"^(time|storage|cost|faults) ", text, re.MULTILINE)
+
+
 @pytest.mark.slow
 def test_a_plan_from_a_probe_and_from_earlier_videos_is_what_the_run_then_does(
     job: JobFolder, capsys: pytest.CaptureFixture[str]
@@ -172,6 +193,7 @@ def test_requests_are_about_those_that_a_run_makes(job: JobFolder, capsys: pytes
         (("price_per_gpu_hour=cheap",), "price_per_gpu_hour"),
         (("probes=3",), "unknown key probes=: did you mean probe=?"),
         (("measured=elsewhere",), "elsewhere holds no job"),
+        (("conf=discover", "prompts=null", "probe=1"), "probe= contradicts conf=discover"),
     ],
 )
 def test_a_mistake_is_told_with_its_key(
