@@ -21,6 +21,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigNode, ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -67,11 +68,13 @@ def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None)
     """What Hydra makes of a job and overrides, with all keys; arguments and errors as in `job_config`."""
     text, folder = _read_job(job, backoff or Backoff())
     entry = _with_defaults(_parse(text, job), job)
+    words = [_for_hydra(override) for override in overrides]
     search = [f"hydra.searchpath=[{_quoted('file://' + folder)}]"] if folder else []
     try:
         with _in_hydras_store(entry), initialize_config_module(config_module="conf", version_base="1.3"):
-            return hydra_compose("__job__", overrides=[*search, *map(_for_hydra, overrides)])
+            return hydra_compose("__job__", overrides=[*search, *words])
     except (HydraException, OmegaConfBaseException) as error:
+        _check_readable(words, overrides)
         raise ConfigError(_without_secrets(_explanation(error), overrides)) from error
 
 
@@ -203,7 +206,37 @@ def _for_hydra(override: str) -> str:
     has_structure = value[:1] in ("'", '"') or (is_option and value[:1] in ("{", "["))
     if (is_path or is_option) and not has_structure and value.lower() not in ("", "null", "true", "false"):
         value = _quoted(value)
-    return override if key.partition(".")[0] == "hydra" else f"++{key}={value}"
+    if key.partition(".")[0] == "hydra":
+        return override
+    return f"++{key}={value}" if has_structure or _is_readable(key, value) else f"++{key}={_quoted(value)}"
+
+
+def _is_readable(key: str, value: str) -> bool:
+    """Whether Hydra's grammar takes a word. Of a list without brackets it says by itself how to write it.
+
+    Any other word is quoted, because Hydra's own message names neither the word nor the key. Then the typed config says
+    whether the key or the value is wrong.
+    """
+    try:
+        is_several = OverridesParser.create().parse_override(f"{key}={value}").is_sweep_override()
+    except HydraException:
+        return False
+    return not is_several or key in _known()
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(key.path for key in keys(JobConfig))
+
+
+def _check_readable(words: Sequence[str], typed: Sequence[str]) -> None:
+    """Raises `ConfigError` for the first word that Hydra's grammar does not take, as it was typed."""
+    for word, as_typed in zip(words, typed, strict=True):
+        try:
+            OverridesParser.create().parse_override(word)
+        except HydraException as error:
+            told = f"{as_typed} cannot be read as key=value: is a quote or a bracket open, or the key misspelled?"
+            raise ConfigError(_without_secrets(told, typed)) from error
 
 
 @cache

@@ -38,7 +38,9 @@ def _explain(group: type[Group], mistake: ErrorDetails) -> str:
         case "missing":
             return f"{path} is missing"
         case "value_error":
-            return str(mistake["ctx"]["error"])
+            told = str(mistake["ctx"]["error"])
+            is_named = not names or f"{names[-1]}=" in told or told.startswith((path, names[-1]))
+            return told if is_named else f"{path}: {told}"
         case "model_type" | "model_attributes_type":
             return f"{path}: expected a group of keys, got {value!r}"
         case "dict_type":

@@ -46,9 +46,22 @@ def _check_notify(notify: str | None) -> str | None:
     """Refuse an address to which the document would travel readable for all. The message does not quote it."""
     if notify is None or not is_web_address(notify):
         return notify
-    address = urlsplit(notify)
-    if not address.hostname:
-        raise ValueError("notify= names no host: give an address as https://alerts.example.com/maskmill")
+    if re.search(r"[^!-~]", notify):
+        raise ValueError("notify= has a blank, or a letter beyond ASCII, in its address: write it as %20")
+    try:
+        address = urlsplit(notify)
+        is_complete = bool(address.hostname) and address.port != 0
+    except ValueError:
+        is_complete = False
+    if not is_complete:
+        raise ValueError(
+            "notify= names no host, or no port from 1 to 65535: give an address as https://alerts.example.com/maskmill"
+        )
+    if "@" in address.netloc:
+        raise ValueError(
+            "notify= has a user name or a password before its host, which is not sent: give an address without it, or "
+            "a command, as curl --netrc --data-binary @- https://alerts.example.com/maskmill"
+        )
     if notify.lower().startswith("http:") and address.hostname not in LOOPBACK:
         raise ValueError(
             f"notify=http://{address.hostname}/…: the document would travel unencrypted; give an https:// address. "

@@ -47,7 +47,9 @@ def test_a_duration_has_a_unit_or_is_in_seconds(typed: object, seconds: float) -
 
 @pytest.mark.parametrize("typed", ["4 hours", "-1h", "0", "h", "nan", "inf", True, "4h30", 0, -3])
 def test_what_is_no_duration_is_refused_with_examples(typed: object) -> None:
-    assert "give one as 4h, 1h30m, 90s, or a number of seconds above 0" in refusal("stop_after", typed)
+    told = refusal("stop_after", typed)
+    assert told.startswith(f"stop_after: {typed!r} is no duration")
+    assert "give one as 4h, 1h30m, 90s, or a number of seconds above 0" in told
 
 
 def test_a_duration_is_typed_as_it_is_said() -> None:
@@ -69,6 +71,27 @@ def test_an_address_that_anybody_could_read_along_is_refused_without_its_secret(
     told = refusal("notify", "http://alerts.example.com/T0P-secret")
     assert "the document would travel unencrypted" in told
     assert "T0P-secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("https://user:T0P@hooks.example.com/x", "a user name or a password before its host"),
+        ("https://T0P@hooks.example.com/x", "a user name or a password before its host"),
+        ("https://user:T0P@127.0.0.1:8/x", "a user name or a password before its host"),
+        ("https://hooks.example.com:T0P/x", "names no host, or no port"),
+        ("https://hooks.example.com:0/T0P", "names no host, or no port"),
+        ("https://[hooks/T0P", "names no host, or no port"),
+        ("https:///T0P", "names no host, or no port"),
+        ("https://hooks.example.com/T0P b", "a blank, or a letter beyond ASCII"),
+        ("https://hooks.example.com/T0Pä", "a blank, or a letter beyond ASCII"),
+    ],
+)
+def test_an_address_that_no_document_could_reach_is_refused_without_its_secret(address: str, told: str) -> None:
+    said = refusal("notify", address)
+    assert said.startswith("notify=")
+    assert told in said
+    assert "T0P" not in said
 
 
 @pytest.mark.parametrize(
