@@ -205,7 +205,10 @@ def how_again(bad: Mapping[Status, int], num_partly: int = 0) -> str:
     which += [f"{num_partly} partly labeled"] if num_partly else []
     videos = "video" if sum(bad.values()) + num_partly == 1 else "videos"
     label = f"label the {' and '.join(which)} {videos} again"
-    return f"again    fix the cause, then run the same command with {retry} to {label}"
+    return (
+        f"again    fix the cause, then run the same command with {retry} to {label}; "
+        "one that has used up max_attempts= needs a higher one, another file or other prompts"
+    )
 
 
 def describe_former(num_former: int) -> list[str]:

@@ -90,6 +90,10 @@ def test_the_command_that_labels_again_names_each_kind(bad: dict[Status, int], n
     assert says in how_again(bad, num_partly)
 
 
+def test_the_command_that_labels_again_says_what_helps_where_retry_no_longer_does() -> None:
+    assert "used up max_attempts= needs a higher one, another file or other prompts" in how_again({Status.FAILED: 1})
+
+
 def test_objects_in_one_line() -> None:
     assert (
         objects_line(ObjectCounts(7, 6, 1, 1)) == "objects  1 of 7 labeled, 6 failed, 1 with a warning (in ok videos)"

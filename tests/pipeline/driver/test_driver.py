@@ -257,6 +257,7 @@ def test_retry_takes_videos_with_objects_that_failed_until_that_has_happened_too
         assert job.tables().videos["one"]["attempts"] == attempt
     assert noted(job, "retry=failed") == (0, [])
     assert "1 video not tried again, because 3 attempts with the same prompts and file ended badly" in caplog.text
+    assert "Another file, other prompts or a higher max_attempts= lets them be tried again" in caplog.text
     clip = job.folder / "in" / "one.mp4"
     clip.write_bytes(clip.read_bytes() + b"\0")
     assert noted(job, "retry=failed") == (0, ["one"]), "another file is tried anew"
