@@ -34,7 +34,7 @@ from pipeline.text import Causes, counted, describe_causes, reason_in_words, say
 class ChangesArguments(TargetArguments, JobArguments):
     """The keys of the command."""
 
-    since: Annotated[str, AsTyped("a time")] | None = Field(
+    since: Annotated[str | None, AsTyped("a time")] = Field(
         default=None, description=f"From when on: {FORMS}. Days begin at midnight UTC."
     )
     entry: int | None = Field(
@@ -180,6 +180,10 @@ def run(arguments: ChangesArguments) -> ExitCode:
         raise ConfigError("since= and entry= say the same thing twice: give one of them")
     if arguments.to:
         check_file(arguments.to, "changes.parquet", arguments.to_options)
+        if not arguments.to.lower().endswith((".parquet", ".pq")):
+            raise ConfigError(
+                f"to={redact_uri(arguments.to)}: changes are written as Parquet; name a file as changes.parquet"
+            )
     storage = JobStorage(arguments.output, arguments.storage_options)
     history = read_history(storage, _start(arguments))
     if arguments.to:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time, timedelta
 
-FORMS = "yesterday, today, a date as 2026-11-28, a time as 2026-11-28T02:00:00+00:00, or a length as 36h or 7d"
+FORMS = "yesterday, today, a date as 2026-11-28, a time as 2026-11-28T02:00:00+00:00, or a length as 30m, 36h or 7d"
 """What may be given, for messages and help."""
 
-_LENGTH = re.compile(r"(\d{1,6})([hd])")
+_LENGTH = re.compile(r"(\d{1,6})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def parse_since(text: str, now: datetime) -> datetime:
     """The time that a text means, with a time zone. Days begin at midnight UTC, in which the log is written.
 
-    Raises `ValueError` for anything that is not among `FORMS`.
+    Raises `ValueError` for anything that is not among `FORMS`, and for a time that is still to come.
     """
     days = {"today": 0, "yesterday": 1}.get(text)
     if days is not None:
         return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
     if length := _LENGTH.fullmatch(text):
-        return now.astimezone(UTC) - timedelta(hours=int(length[1]) * (24 if length[2] == "d" else 1))
+        return now.astimezone(UTC) - timedelta(**{_UNITS[length[2]]: int(length[1])})
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no time: give {FORMS}") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if found > now:
+        raise ValueError(f"{text!r} is still to come: it is {now.astimezone(UTC):%Y-%m-%dT%H:%M:%S} UTC now")
+    return found

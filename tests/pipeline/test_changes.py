@@ -99,6 +99,10 @@ def test_nothing_new_is_said_and_is_no_fault(job: str, capsys: pytest.CaptureFix
     ("words", "told"),
     [
         (["since=last week"], "since='last week' is no time: give yesterday, today, a date"),
+        (["since=120"], "since='120' is no time: give yesterday, today, a date"),
+        (["since=9999-01-01"], "since='9999-01-01' is still to come"),
+        (["since="], "since='' is no time: give yesterday, today, a date"),
+        (["to=changes.csv"], "to=changes.csv: changes are written as Parquet; name a file as changes.parquet"),
         (["since=today", "entry=2"], "give one of them"),
         (["entry=-1"], "at least 0"),
         (["entry=77"], "the log ends before entry 77"),

@@ -386,6 +386,7 @@ NOW = datetime(2026, 11, 29, 15, 4, tzinfo=UTC)
         ("today", datetime(2026, 11, 29, tzinfo=UTC)),
         ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
         ("2026-11-28T02:00:00+02:00", datetime(2026, 11, 28, tzinfo=UTC)),
+        ("5m", datetime(2026, 11, 29, 14, 59, tzinfo=UTC)),
         ("36h", datetime(2026, 11, 28, 3, 4, tzinfo=UTC)),
         ("7d", datetime(2026, 11, 22, 15, 4, tzinfo=UTC)),
     ],
