@@ -42,6 +42,15 @@ def is_web_address(notify: str) -> bool:
     return re.match(r"https?://", notify, re.IGNORECASE) is not None
 
 
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _none_of_blank(value: Any) -> Any:
+    """`notify=` with nothing behind it switches off what a job file asks for: an empty command would succeed."""
+    return None if _is_blank(value) else value
+
+
 def _check_notify(notify: str | None) -> str | None:
     """Refuse an address to which the document would travel readable for all. The message does not quote it."""
     if notify is None or not is_web_address(notify):
@@ -103,6 +112,7 @@ PricePerHour = Annotated[
 Notify = Annotated[
     str | None,
     AsTyped("a command, or an https:// address"),
+    BeforeValidator(_none_of_blank),
     AfterValidator(_check_notify),
     Field(
         description="Who is told how a run ended: a command, which gets the end document (last_run.json) on its "
@@ -126,7 +136,9 @@ class AfterConfig(Group):
     compact_above: Annotated[int | None, Unit("segments")] = Field(
         default=None, ge=1, description="Merge small segments when there are more of them than this; null never does."
     )
-    report: OptionalPlace = Field(default=None, description="The file or URI for a report of the job.")
+    report: Annotated[OptionalPlace, BeforeValidator(_none_of_blank)] = Field(
+        default=None, description="The file or URI for a report of the job."
+    )
     export: tuple[dict[str, Any], ...] = Field(
         default=(),
         description="Exports: for each the keys of pipeline.export, as in {format: coco, to: s3://bucket/coco}. "
@@ -151,8 +163,9 @@ class AfterConfig(Group):
     @field_validator("export", "hooks", mode="before")
     @classmethod
     def _take_one_for_a_list(cls, value: Any) -> Any:
-        """`hooks=command` means `hooks=[command]`."""
-        return (value,) if isinstance(value, str | dict) else tuple(value) if isinstance(value, list) else value
+        """`hooks=command` means `hooks=[command]`, and `hooks=` none."""
+        several = (value,) if isinstance(value, str | dict) else value
+        return tuple(one for one in several if not _is_blank(one)) if isinstance(several, list | tuple) else several
 
     @field_validator("export")
     @classmethod

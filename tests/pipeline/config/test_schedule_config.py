@@ -115,6 +115,16 @@ def test_commands_and_addresses_are_shown_nowhere() -> None:
     assert "notify_on: worse" in as_yaml(composed("nightly", words))
 
 
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_nothing_behind_a_key_switches_off_what_a_job_file_asks_for(nothing: str) -> None:
+    keys = ("notify", "after.report", "after.hooks", "after.export")
+    config = job_config("nightly", [*JOB, *(f"{key}={nothing}" for key in keys)])
+    assert config.notify is None
+    assert (config.after.report, config.after.hooks, config.after.export) == (None, (), ())
+    hooks = checked(JobConfig, with_value("after.hooks", [nothing, "publish"])).after.hooks
+    assert hooks == ("publish",), "an empty command is no step"
+
+
 def test_what_a_schedule_does_is_no_part_of_the_command_that_labels_again() -> None:
     config = job_config(
         "nightly", [*JOB, "stop_after=4h", "after.report=r.html", "price_per_hour=2", "frames.stride=3"]
