@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from pipeline.config.fields import AsTyped, Unit
 from pipeline.redact import redact_uri
+from pipeline.storage.schemes import problem_of_password
 from pipeline.storage.uris import is_local
 
 
@@ -17,6 +18,14 @@ def _check_local(place: str | None) -> str | None:
             f"{redact_uri(place)} is no path on local disk: give one without {place.partition('://')[0]}://"
         )
     return place
+
+
+def _check_places(value: Any) -> Any:
+    """Refuse a URI that its store would take for the name of a bucket, and print with its password."""
+    for place in value if isinstance(value, tuple) else (value,):
+        if place is not None and (problem := problem_of_password(place)):
+            raise ValueError(f"{redact_uri(place)}: {problem}")
+    return value
 
 
 def _one_or_several(value: Any) -> Any:
@@ -42,9 +51,13 @@ Seconds = Annotated[float, Unit("seconds")]
 Frames = Annotated[int, Unit("frames")]
 Pixels = Annotated[int, Unit("pixels")]
 OptionalWorkers = Annotated[int | None, Unit("workers")]
-Place = Annotated[str, AsTyped("a path or URI")]
-OptionalPlace = Annotated[str | None, AsTyped("a path or URI")]
-OptionalPlaces = Annotated[tuple[str, ...] | None, AsTyped("a path or URI, or in a job file a list of them")]
+Place = Annotated[str, AsTyped("a path or URI"), AfterValidator(_check_places)]
+OptionalPlace = Annotated[str | None, AsTyped("a path or URI"), AfterValidator(_check_places)]
+OptionalPlaces = Annotated[
+    tuple[str, ...] | None,
+    AsTyped("a path or URI, or in a job file a list of them"),
+    AfterValidator(_check_places),
+]
 OptionalLocalPlace = Annotated[str | None, AsTyped("a path on local disk"), AfterValidator(_check_local)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 OptionalNames = Annotated[tuple[str, ...] | None, BeforeValidator(_names), AfterValidator(_not_none_of)]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from pipeline.errors import StorageError
-from pipeline.redact import redact
+from pipeline.redact import HIDDEN, redact
 from pipeline.storage.schemes import CLIENT_LIBRARIES
 
+# `user:password@bucket`, as a client quotes it that has taken it for a name. A path has a slash before it.
+_BARE_USER = re.compile(r"(?<![^\s'\"(=,])[^\s/'\"<>:@]+:[^\s'\"<>]*[^\s/'\"<>]@(?=\w)")
 _TRANSIENT_STATUS = {401, 408, 409, 425, 429} | set(range(500, 600)) - {501, 505}
 _TRANSIENT_ERRNO = {
     errno.EAGAIN,
@@ -217,7 +220,7 @@ def message_of(error: BaseException) -> str:
     text = str(error)
     if type(error).__module__.startswith("azure."):
         text = f"{getattr(error, 'error_code', None) or ''} {text.partition(chr(10))[0]}".strip()
-    return redact(text)
+    return _BARE_USER.sub(f"{HIDDEN}@", redact(text))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -5,6 +5,7 @@ A scheme without a row is taken for an object store that takes the job's options
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -133,6 +134,19 @@ def is_known(uri: str) -> bool:
 def names_host(uri: str) -> bool:
     """Whether a URI names a host that is connected to, and no bucket. Of an unknown scheme this is assumed."""
     return not is_known(uri) or scheme_name(uri) in _HOST_SCHEMES
+
+
+def problem_of_password(uri: str) -> str:
+    """Why a URI is refused that has a password before its bucket, in words without it; empty for other URIs.
+
+    Clients of buckets take `user:password@bucket` for the name of the bucket, and quote it in their messages.
+    """
+    for link in re.split(r"::(?=[A-Za-z][A-Za-z0-9+.\-]*://)", uri):
+        name, _, rest = link.partition("://")
+        is_bucket = scheme_of(link).place is Place.STORE and not names_host(link)
+        if is_bucket and not rest.startswith("arn:") and re.match(r"[^/:@?]*:[^?]*@", rest):
+            return f"{name}:// takes no user name or password before its bucket: give them as storage_options"
+    return ""
 
 
 def is_of_this_machine(uri: str) -> bool:

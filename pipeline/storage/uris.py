@@ -21,7 +21,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from pipeline.errors import UnknownScheme
-from pipeline.storage.schemes import ARCHIVES, WEB_SCHEMES, Place, scheme_name, scheme_of
+from pipeline.storage.schemes import ARCHIVES, WEB_SCHEMES, Place, problem_of_password, scheme_name, scheme_of
 
 StorageOptions = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ def open_filesystem(
     so that a server that hangs holds a request for many minutes.
 
     Raises `UnknownScheme` where nothing is installed for a scheme, and `ValueError` for one that would read other files
-    than the URI names.
+    than the URI names, or for a password before a bucket.
     """
     _check_direct(uri)
     scheme = scheme_of(uri)
@@ -118,6 +118,8 @@ def _check_direct(uri: str) -> None:
     """Raises `ValueError` if a link of a chained URI (`a://…::b://…`) leads to files that the URI does not name."""
     if "://" not in uri and "::" not in uri:
         return
+    if problem := problem_of_password(uri):
+        raise ValueError(problem)
     for link in uri.split("::"):
         # A link may be the name of a scheme alone, as in `simplecache::s3://bucket/a.mp4`.
         name = link.partition("://")[0]

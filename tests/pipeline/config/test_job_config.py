@@ -476,3 +476,13 @@ def test_corrections_on_this_machines_disk_are_refused_for_a_cluster_of_others()
         job_config(
             "label", ["cluster=existing", "prompts=s3://b/p", "output=s3://b/o", "corrections=/data/fix.parquet"]
         )
+
+
+@pytest.mark.parametrize("key", ["videos", "prompts", "corrections", "output", "log_file", "after.report"])
+@pytest.mark.parametrize("place", ["s3://AKIA:hush@b/x", "gs://me:hu/sh@b/x", "tar://a.mp4::az://me:hush@b/a.tar"])
+def test_a_password_before_a_bucket_is_refused_and_not_printed(key: str, place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        label(f"{key}={place}")
+    assert str(caught.value).startswith(f"{key}: ")
+    assert "takes no user name or password before its bucket" in str(caught.value)
+    assert not any(part in str(caught.value) for part in ("hush", "hu/sh", "AKIA", "me:"))

@@ -25,6 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from s3fs.errors import translate_boto_error
 
 from pipeline.errors import StorageError
+from pipeline.redact import HIDDEN
 from pipeline.storage import retry
 from pipeline.storage.faults import (
     asked_pause,
@@ -33,6 +34,7 @@ from pipeline.storage.faults import (
     is_from_full_disk,
     is_refused_create,
     is_transient,
+    message_of,
     said,
     transient_cause,
 )
@@ -285,3 +287,8 @@ def test_what_is_told_of_an_error_is_the_link_that_can_pass() -> None:
 
     with pytest.raises(StorageError, match=r"last: ConnectionRefusedError: .*Connection refused"):
         Backoff(patience_seconds=0.0).run("reading x", call)
+
+
+def test_a_client_that_quotes_a_password_without_its_scheme_is_not_repeated() -> None:
+    error = ValueError('Invalid bucket name "AKIA:hush@bucket": Bucket name must match; path bucket/a:b@2x.mp4')
+    assert message_of(error) == f'Invalid bucket name "{HIDDEN}@bucket": Bucket name must match; path bucket/a:b@2x.mp4'

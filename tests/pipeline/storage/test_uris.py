@@ -8,6 +8,7 @@ import fsspec
 import pytest
 from fsspec import AbstractFileSystem
 
+from pipeline.storage.schemes import problem_of_password
 from pipeline.storage.uris import absolute_uri, is_local, local_path, open_filesystem, parent, split_tar_member
 
 
@@ -170,3 +171,25 @@ def test_a_local_path_opens_as_a_file_system() -> None:
     filesystem, path = open_filesystem("/data/a b.mp4", {"key": "k"})
     assert isinstance(filesystem, fsspec.implementations.local.LocalFileSystem)
     assert path == "/data/a b.mp4"
+
+
+def test_a_password_before_a_bucket_is_refused_before_any_request() -> None:
+    with pytest.raises(ValueError, match="takes no user name or password before its bucket") as caught:
+        open_filesystem("s3://AKIA:hush@bucket/a.mp4")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/a:b@2x.mp4",
+        "s3://arn:aws:s3:us-west-2:123:accesspoint/mine/a@2x.mp4",
+        "abfs://container@account.dfs.core.windows.net/a:b@c.mp4",
+        "hf://datasets/me/clips@main/a:b.mp4",
+        "ftp://user:pw@host/a.mp4",
+        "https://user:pw@host/a.mp4",
+        "/data/s3:me@home.mp4",
+    ],
+)
+def test_a_uri_may_hold_a_colon_and_an_at_elsewhere(uri: str) -> None:
+    assert not problem_of_password(uri)
