@@ -64,7 +64,8 @@ class RunDocument(Document):
     """The end of one run. docs/nightly.md says what each field means.
 
     `state` is the name of the `Ending` in lower case, or `owned`, `refused` or `interrupted`. `num_ended` are videos of
-    this run by status, `videos` those of the whole output.
+    this run by status, `videos` those of the whole output. `entry` is the length of the log before the run: what the
+    run has changed is what `changes` tells from there on.
     """
 
     output: str
@@ -74,6 +75,7 @@ class RunDocument(Document):
     state: str
     exit_code: int
     message: str
+    entry: int | None = None
     num_planned: int | None = None
     num_former: int = 0
     num_before_this_run: int = 0

@@ -37,6 +37,7 @@ def end_document(config: JobConfig, record: RunRecord, end: End) -> RunDocument:
     plan, by_status = record.plan, record.job.log.state.finished.num_by_status
     known = known.model_copy(
         update={
+            "entry": record.job.num_entries,
             "num_planned": plan.num_videos,
             "num_former": plan.num_former,
             "num_left": plan.num_left,

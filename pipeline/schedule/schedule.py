@@ -193,7 +193,7 @@ def _write(config: JobConfig, record: RunRecord, document: RunDocument) -> None:
     try:
         storage = _storage(config)
         write_last_run(storage, document)
-        if document.num_labeled:
+        if document.num_labeled or document.exit_code == ExitCode.AFTER:
             keep_run(storage, document)
     except (StorageError, UnusableStore) as error:
         _log.warning("the end document is not written: %s", redact(str(error)))

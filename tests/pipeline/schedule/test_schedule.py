@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.executor import Executor
+from pipeline.commits.history import Kind
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import Ownership
+from pipeline.commits.read_history import read_history
 from pipeline.commits.run_document import RunDocument, keep_run
 from pipeline.driver import driver
 from pipeline.driver.job import Job
@@ -98,6 +100,8 @@ def test_the_end_document_of_a_run_has_its_counts(job: JobFolder) -> None:
     assert found["cost"] == pytest.approx(found["worker_seconds"] / 3600 * 2.5, abs=1e-3)
     assert datetime.fromisoformat(found["started_at"]) <= datetime.fromisoformat(found["ended_at"])
     assert found["doubt"]["num_videos"] == 1
+    night = read_history(JobStorage(str(job.output)), found["entry"])
+    assert sorted(one.video_id for one in night.of_kind(Kind.ADDED)) == ["bad", "three"], "those of this run alone"
     assert len(list((job.output / "_runs").iterdir())) == 2, "a plain run and this one"
 
 
@@ -157,6 +161,14 @@ after:
     assert codes(document(job)) == {f"export coco {job.folder}/coco": 0, "hook 1": 0}
     assert (job.folder / "coco" / "manifest.json").exists()
     assert codes(json.loads(place.read_text())) == {f"export coco {job.folder}/coco": 0}
+
+    job_file.write_text(job_file.read_text().replace("hooks:\n", "hooks:\n    - exit 7\n"))
+    num_kept = len(list((job.output / "_runs").iterdir()))
+    assert main(night) == 5
+    assert document(job)["num_ended"] == {}, "nothing was left to do"
+    assert len(list((job.output / "_runs").iterdir())) == num_kept + 1, "why a step failed is kept"
+    job_file.write_text(job_file.read_text().replace("exit 7", "exit 0"))
+    assert main(night) == 0
 
     place.unlink()
     assert main(night) == 0
