@@ -171,7 +171,9 @@ def _rows(history: History) -> str:
 
 
 def _in_words(rows: dict[str, int]) -> str:
-    return ", ".join(f"{number:,} {table}" for table, number in rows.items())
+    return ", ".join(
+        f"{number:,} {table.removesuffix('s') if number == 1 else table}" for table, number in rows.items()
+    )
 
 
 def run(arguments: ChangesArguments) -> ExitCode:

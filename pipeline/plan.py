@@ -247,17 +247,25 @@ def _cost(found: _Planned) -> list[str]:
 
 def _budget(found: _Planned, cost: float | None) -> list[str]:
     """How far the budget of one run goes, if it does not go to the end."""
-    config, lines = found.job.config, []
-    for key, most, needed in (
-        ("stop_after", config.stop_after, found.forecast.seconds),
-        ("max_cost", config.max_cost, cost),
-    ):
-        if most is not None and needed is not None and needed > most:
+    lines = []
+    for key, (most, share) in _shares(found, cost).items():
+        if share is not None and share < 1:
             shown = duration(most) if key == "stop_after" else f"{most:g}"
             lines.append(
-                f"budget   {key}={shown} is enough for about {100 * most / needed:.0f} %; the rest waits for later runs"
+                f"budget   {key}={shown} is enough for about {100 * share:.0f} %; the rest waits for later runs"
             )
     return lines
+
+
+def _shares(found: _Planned, cost: float | None) -> dict[str, tuple[float, float | None]]:
+    """By key of the budget: how much it allows, and the share of the work that it is enough for, None if not known."""
+    config = found.job.config
+    budget = ("stop_after", config.stop_after, found.forecast.seconds), ("max_cost", config.max_cost, cost)
+    return {
+        key: (most, None if needed is None else min(1.0, most / needed) if needed else 1.0)
+        for key, most, needed in budget
+        if most is not None
+    }
 
 
 def as_document(found: _Planned) -> dict[str, Any]:
@@ -289,6 +297,10 @@ def as_document(found: _Planned) -> dict[str, Any]:
         "num_reads": None if requests is None else requests.num_reads,
         "num_segments": None if requests is None else requests.num_segments,
         "dollars": found.dollars(),
+        "budget": {
+            key: {"most": most, "share": share}
+            for key, (most, share) in _shares(found, found.dollars()["workers"]).items()
+        },
         "measured": {"source": experience.source, "device": experience.device, "num_videos": experience.num_videos},
     }
 

@@ -20,11 +20,11 @@ def parse_since(text: str, now: datetime) -> datetime:
     days = {"today": 0, "yesterday": 1}.get(text)
     if days is not None:
         return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
-    if length := _LENGTH.fullmatch(text):
-        return now.astimezone(UTC) - timedelta(**{_UNITS[length[2]]: int(length[1])})
     try:
+        if length := _LENGTH.fullmatch(text):
+            return now.astimezone(UTC) - timedelta(**{_UNITS[length[2]]: int(length[1])})
         found = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a length may reach back beyond the year 1
         raise ValueError(f"{text!r} is no time: give {FORMS}") from None
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     if found > now:

@@ -35,7 +35,7 @@ def with_replaced_files(plan: Plan, config: JobConfig, state: JobState, retry: C
     were, their, them = ("it was", "Its", "it") if is_one else ("they were", "Their", "them")
     what = f"{counted(len(replaced), 'video')} changed since {were} labeled (size, time or ETag of the file): {named}"
     if is_asked:
-        _log.info("%s; labeled again", what)
+        _log.info("%s; a run labels %s again", what, them)
         return plan.with_files_now(replaced, state.finished, retry)
     _log.warning(f"%s. {their} masks stay. changed=relabel labels {them} again, changed=keep says no more of it", what)
     return plan

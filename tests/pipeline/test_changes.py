@@ -87,6 +87,13 @@ def test_changes_are_written_as_a_table(job: str, tmp_path: Path, capsys: pytest
     assert set(table["change"].to_pylist()) == {"added"}, "b and c came and went since yesterday"
 
 
+def test_one_row_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage, spool = JobStorage(str(tmp_path / "job")), tmp_path / "spool"
+    _, keeper = driver(storage, spool)
+    keeper.commit([publish(storage, spool, labeled("a", num_frames=1, object_ids=(1,)))])
+    assert "rows     in: 1 mask, 1 track, 1 video\n" in printed([f"output={storage.uri}"], capsys)
+
+
 def test_nothing_new_is_said_and_is_no_fault(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed([f"output={job}", "entry=5"], capsys).splitlines()
     assert lines[1:] == [
@@ -101,6 +108,7 @@ def test_nothing_new_is_said_and_is_no_fault(job: str, capsys: pytest.CaptureFix
         (["since=last week"], "since='last week' is no time: give yesterday, today, a date"),
         (["since=120"], "since='120' is no time: give yesterday, today, a date"),
         (["since=9999-01-01"], "since='9999-01-01' is still to come"),
+        (["since=999999d"], "since='999999d' is no time: give yesterday, today, a date"),
         (["since="], "since='' is no time: give yesterday, today, a date"),
         (["to=changes.csv"], "to=changes.csv: changes are written as Parquet; name a file as changes.parquet"),
         (["since=today", "entry=2"], "give one of them"),

@@ -55,6 +55,8 @@ def test_a_plan_counts_what_is_to_label_and_writes_nothing(job: JobFolder, capsy
     page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8").split("## For programs")[1]
     assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))) == found.keys()
     assert (found["num_workers"], found["seconds"], found["dollars"]["workers"]) == (2, None, None)
+    assert found["budget"] == {}
+    assert planned(job, capsys, "stop_after=4h")["budget"] == {"stop_after": {"most": 14400, "share": None}}
     text = shown(job, capsys)
     assert "time     not known: nothing was measured. probe=3 labels three videos here" in text
     assert "storage  about 1 kB to 24 kB" in text
