@@ -9,7 +9,7 @@ import select
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -193,10 +193,11 @@ def objects_line(objects: ObjectCounts) -> str:
     return f"objects  {', '.join(parts)} (in ok videos)"
 
 
-def how_again(bad: Mapping[Status, int], num_partly: int = 0) -> str:
+def how_again(bad: Mapping[Status, int], num_partly: int = 0, retry_of_job: Collection[str] = ()) -> str:
     """One line that says which command labels bad videos again. `bad` counts them by status; no count is zero.
 
-    `num_partly` are `ok` videos with objects that failed, which `retry=failed` takes as well.
+    `num_partly` are `ok` videos with objects that failed, which `retry=failed` takes as well. `retry_of_job` are the
+    statuses that the job tries again anyway.
     """
     statuses = [status for status in Status if status in bad or (status is Status.FAILED and num_partly)]
     names = ",".join(status.value for status in statuses)
@@ -205,8 +206,9 @@ def how_again(bad: Mapping[Status, int], num_partly: int = 0) -> str:
     which += [f"{num_partly} partly labeled"] if num_partly else []
     videos = "video" if sum(bad.values()) + num_partly == 1 else "videos"
     label = f"label the {' and '.join(which)} {videos} again"
+    has_retry = {status.value for status in statuses} <= set(retry_of_job)
     return (
-        f"again    fix the cause, then run the same command with {retry} to {label}; "
+        f"again    fix the cause, then run the same command{'' if has_retry else f' with {retry}'} to {label}; "
         "one that has used up max_attempts= needs a higher one, another file or other prompts"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reas
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
     counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former, plan.num_videos, plan.num_left)
-    say(summary(progress, counts, job.storage.uri, f"maskmill: {message}"))
+    say(summary(progress, counts, job.storage.uri, f"maskmill: {message}", job.config.retry))
     return End(_EXIT_CODES[ending], message, ending.name.lower())
 
 
@@ -114,10 +114,12 @@ class JobCounts:
         return max(self.num_ended, self.num_planned + self.num_former)
 
 
-def summary(progress: Progress | None, counts: JobCounts, output: str, heading: str) -> str:
+def summary(
+    progress: Progress | None, counts: JobCounts, output: str, heading: str, retry: Collection[str] = ()
+) -> str:
     """Counts of the whole job, failures of this run by cause, warnings, and where the tables lie.
 
-    `progress` is None if nothing was left to do. `output` is the URI of the job.
+    `progress` is None if nothing was left to do. `output` is the URI of the job, `retry` the key of this run.
     """
     by_status = counts.by_status
     named = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
@@ -136,7 +138,7 @@ def summary(progress: Progress | None, counts: JobCounts, output: str, heading: 
     bad = {status: by_status[status] for status in BAD if by_status.get(status, 0)}
     if bad or counts.objects.num_failed:
         lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]
-        lines.append(how_again(bad, counts.objects.num_videos_partly))
+        lines.append(how_again(bad, counts.objects.num_videos_partly, retry))
     lines += [f"{table:<8} {folder}/{table_glob(table)}" for table in TABLES]
     return "\n".join(lines)
 

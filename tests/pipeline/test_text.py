@@ -91,6 +91,7 @@ def test_the_command_that_labels_again_names_each_kind(bad: dict[Status, int], n
 
 
 def test_the_command_that_labels_again_says_what_helps_where_retry_no_longer_does() -> None:
+    assert "run the same command to label the 1 failed video" in how_again({Status.FAILED: 1}, retry_of_job=["failed"])
     assert "used up max_attempts= needs a higher one, another file or other prompts" in how_again({Status.FAILED: 1})
 
 
