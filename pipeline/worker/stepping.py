@@ -91,6 +91,8 @@ class Lane(Generic[V]):
         Raises what `check_progress` raises of a video, if there is nothing else to do meanwhile.
         """
         self._event.clear()
+        # Videos that have come to their end since make room for others, also where none was added or removed.
+        self._fetch_ahead()
         if not (ready := self._ready()) and (left := deadline - self._clock()) > 0:
             is_ending = any(video.is_at_its_end for video in self._videos)
             self._wait(min(left, _LAST_MASKS_SECONDS if is_ending else _HANGS_SECONDS))
@@ -108,9 +110,9 @@ class Lane(Generic[V]):
     def _fetch_ahead(self) -> None:
         """Begin to fetch those that are labeled and as many more: they may all end at once, as clips of one length do.
 
-        No more, because the first frames of each take 50 MB.
+        No more, because the first frames of each take 50 MB. Videos at their end do not count, as in `_labeled`.
         """
-        for video in islice(self._videos, 2 * self._limit):
+        for video in islice((video for video in self._videos if not video.is_at_its_end), 2 * self._limit):
             video.begin_fetch()
 
     def _labeled(self) -> list[V]:

@@ -118,7 +118,7 @@ def test_a_plan_from_a_probe_and_from_earlier_videos_is_what_the_run_then_does(
     other = JobFolder(job.folder / "other", job.checkpoint).write(["a"], num_frames=4)
     assert planned(other, capsys, f"measured={job.output}")["measured"]["num_videos"] == 2
     text = shown(job, capsys, "stop_after=0.001s", "max_cost=0.000001", "price_per_hour=1")
-    assert "budget   stop_after=0:00 is enough for about 0 %; the rest waits for later runs" in text
+    assert re.search(r"budget   stop_after=0:00 is enough for about \d %; the rest waits for later runs", text)
     assert "budget   max_cost=1e-06 is enough for about" in text
     _check_what_would_be_labeled_again(job, capsys)
 

@@ -52,6 +52,19 @@ class Film:
         self.check()
 
 
+def test_videos_behind_those_at_their_end_are_fetched_before_they_are_labeled() -> None:
+    """Several videos may be at their end at once: clips of one length, whose last masks are all on their way."""
+    lane: Lane[Film] = Lane(2, clock=Clock())
+    films = [Film(Clock()) for _ in range(8)]
+    for film in films:
+        lane.add(film)
+    assert [film.is_fetched for film in films] == [True] * 4 + [False] * 4
+    for film in films[:4]:
+        film.is_at_its_end = True
+    assert films[4] in lane.next_batch(0.0)
+    assert [film.is_fetched for film in films] == [True] * 8
+
+
 @dataclass
 class Run:
     """A worker with a clock of its own: a round of steps takes as long as one step, whatever the batch."""
