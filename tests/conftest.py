@@ -152,7 +152,6 @@ _WAITING = (
     "pipeline/cluster/test_ray_gpus.py",
     "pipeline/driver/test_signals.py",
     "test_wheel.py",
-    "pipeline/schedule/test_a_week.py",
 )
 LONGEST = [
     Path(__file__).parent / name

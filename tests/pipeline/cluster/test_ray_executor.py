@@ -253,6 +253,7 @@ def check_rows(job: JobFolder, expected: Tables, num_actors: int) -> None:
     assert found.masks.equals(read_plainly(job.output))
 
 
+@pytest.mark.chaos
 def test_a_video_that_kills_its_worker_is_quarantined_and_the_others_are_labeled(
     cluster: str, small_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,7 @@ from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip
 from tests.support.s3_server import S3Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 MONDAY = datetime(2026, 11, 2, 2, 0, tzinfo=UTC)
 HOUR = 3600.0
