@@ -6,7 +6,7 @@ This way a million videos need a few hundred megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from hashlib import blake2b
@@ -21,17 +21,16 @@ from pipeline.arrays import BoolArray, Float64Array, Int64Array
 from pipeline.ids import HexColumn, IdIndex, Known
 from pipeline.inputs.durations import FileSizes
 from pipeline.inputs.input_tables import InputTables
-from pipeline.inputs.matching import check_some_match, who_they_are
+from pipeline.inputs.matching import check_some_match
+from pipeline.inputs.oddities import oddities
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_of_found, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
 from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import VideoRows, read_videos
 from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
-from pipeline.text import counted
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
-_NUM_EXAMPLES = 3
 _VIDEOS_AT_A_TIME = 1 << 16
 
 
@@ -334,7 +333,7 @@ def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[s
     prompts = index_prompts(tables, numbers) if tables.has_prompts else index_of_found(numbers.num_videos)
     check_some_match(tables, videos, prompts, done)
     del numbers  # 120 MB for ten million videos, which nobody needs any more
-    found = _Tables(tables, videos, prompts, tuple(_warnings(tables, videos, prompts, done)))
+    found = _Tables(tables, videos, prompts, tuple(oddities(tables, videos, prompts, done)))
     plan = _decided(found, done, retry)
     left = _still_written(found, plan.numbers_to_label())
     return _decided(replace(found, left=left), done, retry) if left else plan
@@ -429,40 +428,3 @@ def _known(done: Mapping[str, Done], ids: pa.Array) -> Known:
 def _refused_hash(prompt_hash: str, problem: str) -> str:
     """The hash of a video with a wrong row. It differs once the row is repaired, so the next run labels the video."""
     return blake2b(repr([prompt_hash, problem]).encode(), digest_size=16).hexdigest()
-
-
-def _warnings(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done: Container[str]) -> Iterator[str]:
-    for table in {table.key: table for table in (*tables.tables_of_prompts, tables.videos)}.values():
-        for name, meant in table.misspelled():
-            yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
-    told = [*(tables.prompts.warnings if tables.has_prompts else ()), *tables.videos.warnings]
-    yield from dict.fromkeys(told)
-    if not len(videos.ids) and not tables.is_partial:
-        yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
-    elif not prompts.num_rows and not tables.is_partial:
-        yield "the prompts table has no rows: every video will be recorded as no_prompts"
-    if videos.num_without_id:
-        rows = counted(videos.num_without_id, "row")
-        yield f"{rows} of the {tables.videos.key} table without a video_id: left out"
-    yield from prompts.oddities
-    if prompts.num_without_object:
-        yield f"{counted(prompts.num_without_object, 'row')} of the prompts table without an object_id: left out"
-    if prompts.num_unknown_rows and not tables.is_partial and (tables.has_videos_table or tables.corrections):
-        examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
-        yield (
-            f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the {_prompts_in_words(tables)} are left out, "
-            f"because their videos are not in {tables.videos.key}=; examples: {examples}"
-            f"{who_they_are(prompts.unknown_examples, videos.ids, done)}"
-        )
-    if videos.problems:
-        examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
-        count = counted(len(videos.problems), "video")
-        yield f"{count} cannot be labeled, because of wrong rows; examples: {examples}"
-
-
-def _prompts_in_words(tables: InputTables) -> str:
-    return "tables of prompts and corrections" if tables.corrections else "prompts table"
-
-
-def _first(problems: Mapping[int, str]) -> list[tuple[int, str]]:
-    return sorted(problems.items())[:_NUM_EXAMPLES]

@@ -358,6 +358,21 @@ def test_empty_tables_are_told(tmp_path: Path) -> None:
     assert unprompted.warnings == ("the prompts table has no rows: every video will be recorded as no_prompts",)
 
 
+def test_videos_whose_objects_workers_find_are_labeled_without_prompts(tmp_path: Path) -> None:
+    videos = write(tmp_path / "videos.parquet", {"video_id": ["a", "b"], "uri": ["x", "y"]})
+    plan = make_plan(InputTables(str(videos), None), {})
+    assert plan.warnings == ()
+    assert (plan.num_to_label, plan.num_no_prompts) == (2, 0)
+    assert [item.prompts_at for item in plan.items()] == [(), ()]
+    again = make_plan(InputTables(str(videos), None), finished(plan))
+    assert (again.num_done, again.num_to_label) == (2, 0)
+
+
+def test_tables_of_neither_videos_nor_prompts_are_refused() -> None:
+    with pytest.raises(InputError, match="neither videos= nor prompts= is given"):
+        InputTables(None, None)
+
+
 @pytest.mark.parametrize("video_id", ["a/b/../c", "<script>alert(1)</script>", "ü" * 500, " ", "a\nb"])
 def test_an_id_may_be_any_text(tmp_path: Path, video_id: str) -> None:
     plan = plan_of(tmp_path, {"video_id": [video_id], "uri": ["x"]}, prompts(video_id))

@@ -1,0 +1,51 @@
+"""What is odd about input tables: columns that nobody reads, rows that are left out, videos with wrong rows."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+
+from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.matching import who_they_are
+from pipeline.inputs.prompt_index import PromptIndex
+from pipeline.inputs.videos import VideoRows
+from pipeline.text import counted
+
+_NUM_EXAMPLES = 3
+
+
+def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done: Container[str]) -> Iterator[str]:
+    """What is odd about the tables, a sentence each. `done` are the finished videos of the log."""
+    for table in {table.key: table for table in (*tables.tables_of_prompts, tables.videos)}.values():
+        for name, meant in table.misspelled():
+            yield f"column {name} of the {table.key} table is not read: did you mean {meant}?"
+    told = [*(tables.prompts.warnings if tables.has_prompts else ()), *tables.videos.warnings]
+    yield from dict.fromkeys(told)
+    if not len(videos.ids) and not tables.is_partial:
+        yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
+    elif not prompts.num_rows and not tables.is_partial:
+        yield "the prompts table has no rows: every video will be recorded as no_prompts"
+    if videos.num_without_id:
+        rows = counted(videos.num_without_id, "row")
+        yield f"{rows} of the {tables.videos.key} table without a video_id: left out"
+    yield from prompts.oddities
+    if prompts.num_without_object:
+        yield f"{counted(prompts.num_without_object, 'row')} of the prompts table without an object_id: left out"
+    if prompts.num_unknown_rows and not tables.is_partial and (tables.has_videos_table or tables.corrections):
+        examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
+        yield (
+            f"{prompts.num_unknown_rows} of {prompts.num_rows} rows of the {_prompts_in_words(tables)} are left out, "
+            f"because their videos are not in {tables.videos.key}=; examples: {examples}"
+            f"{who_they_are(prompts.unknown_examples, videos.ids, done)}"
+        )
+    if videos.problems:
+        examples = "; ".join(f"{videos.ids[number]!r}: {problem}" for number, problem in _first(videos.problems))
+        count = counted(len(videos.problems), "video")
+        yield f"{count} cannot be labeled, because of wrong rows; examples: {examples}"
+
+
+def _prompts_in_words(tables: InputTables) -> str:
+    return "tables of prompts and corrections" if tables.corrections else "prompts table"
+
+
+def _first(problems: Mapping[int, str]) -> list[tuple[int, str]]:
+    return sorted(problems.items())[:_NUM_EXAMPLES]
