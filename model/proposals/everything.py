@@ -53,6 +53,10 @@ def segment_everything(network: Sam2Image, image_HW3: UInt8Array, options: Every
         # Masks of smaller crops are finer, so that they win over those of larger ones, as in `sam2`.
         areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (mask.crop_xyxy for mask in found)]
         found = without_duplicates(found, [1 / area for area in areas], options.duplicates)
+    return _best(found, options)
+
+
+def _best(found: list[FoundMask], options: Everything) -> list[FoundMask]:
     return sorted(found, key=lambda mask: -mask.score)[: options.max_objects]
 
 
@@ -63,7 +67,7 @@ def propose(network: Sam2Image, image: StillImage, size_hw: tuple[int, int], opt
     """
     whole = Crop(0, 0, size_hw[1], size_hw[0], options.grids.points_per_side[0])
     found = _masks_of(network, image, whole, size_hw, options)
-    return sorted(found, key=lambda mask: -mask.score)[: options.max_objects]
+    return _best(found, options)
 
 
 def _on_crop(network: Sam2Image, image_HW3: UInt8Array, crop: Crop, options: Everything) -> list[FoundMask]:

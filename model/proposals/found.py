@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ class FoundMask:
     point_xy: tuple[float, float]
     crop_xyxy: tuple[int, int, int, int]
 
-    @property
+    @cached_property
     def area(self) -> int:
         """Pixels of the mask."""
         return int(np.count_nonzero(self.inner_hw))

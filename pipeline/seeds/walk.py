@@ -40,11 +40,6 @@ def _look(
     session.condition_on(frame)
 
 
-def every_nth(num_frames: int) -> IsKey:
-    """Key frames at equal distances, the first frame among them."""
-    return lambda index: index % num_frames == 0
-
-
 def at_times(seconds_of: Callable[[int], float | None], every_seconds: float) -> IsKey:
     """Key frames at least `every_seconds` apart by their times; indexes must be asked in ascending order.
 

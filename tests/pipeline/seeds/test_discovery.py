@@ -8,7 +8,7 @@ import pytest
 from model import FoundMask
 from pipeline.arrays import BoolArray
 from pipeline.seeds.discovery import Discovery, DiscoveryRules
-from pipeline.seeds.walk import at_times, every_nth
+from pipeline.seeds.walk import at_times
 
 SIZE = (60, 100)
 
@@ -133,7 +133,3 @@ def test_times_that_begin_late_have_a_key_frame_at_their_start() -> None:
 def test_every_image_of_a_folder_is_a_key_frame_because_nothing_says_how_far_apart_they_are() -> None:
     is_key = at_times(lambda index: None, 0.5)
     assert all(is_key(index) for index in range(4))
-
-
-def test_every_nth_frame_is_a_key_frame() -> None:
-    assert [index for index in range(7) if every_nth(3)(index)] == [0, 3, 6]
