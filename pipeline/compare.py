@@ -146,14 +146,7 @@ def _cards(arguments: CompareArguments, a: OutputMasks, b: OutputMasks, tracks: 
 def _truth(arguments: CompareArguments, output: OutputMasks, folder: Path) -> Side | None:
     if arguments.truth is None:
         return None
-    truth = Truth(
-        arguments.truth,
-        arguments.format,
-        arguments.images,
-        arguments.first_frame,
-        arguments.videos or (),
-        arguments.options_of(arguments.truth_storage_options),
-    )
+    truth = Truth.asked_for(arguments.truth, arguments, arguments.options_of(arguments.truth_storage_options))
     return Side(truth.place(output.sizes(), folder), truth.storage_options, arguments.truth)
 
 

@@ -94,14 +94,7 @@ def run(arguments: EvaluateArguments) -> ExitCode:
         check_folder(arguments.to, arguments.to_options)
     output = OutputMasks("output", arguments.output, arguments.storage_options)
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
-        truth = Truth(
-            arguments.truth,
-            arguments.format,
-            arguments.images,
-            arguments.first_frame,
-            arguments.videos or (),
-            arguments.options_of(arguments.truth_storage_options),
-        )
+        truth = Truth.asked_for(arguments.truth, arguments, arguments.options_of(arguments.truth_storage_options))
         job = ScoringJob(
             arguments.output,
             truth.place(output.sizes(), Path(folder)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.quality.arguments import ScoringArguments
 from pipeline.quality.masks import SizeHW
 from pipeline.quality.sources import TRUTH, is_read_directly
 from pipeline.storage.uris import StorageOptions
@@ -21,6 +22,12 @@ class Truth:
     first_frame: int | None
     videos: Sequence[str] = ()
     storage_options: StorageOptions = field(default_factory=dict)
+
+    @classmethod
+    def asked_for(cls, uri: str, arguments: ScoringArguments, storage_options: StorageOptions) -> Truth:
+        """The truth at `uri`, read as the keys of a command say."""
+        told = arguments.format, arguments.images, arguments.first_frame, arguments.videos or ()
+        return cls(uri, *told, storage_options)
 
     def place(self, sizes: Mapping[str, SizeHW | None], folder: Path) -> str:
         """Where its masks can be read. Labels of other formats become a table in `folder`: they come in any order.
