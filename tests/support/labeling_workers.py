@@ -116,17 +116,27 @@ def masks(worker: Worker) -> dict[tuple[object, ...], np.ndarray]:
 
 
 class Together:
-    """`label_steps` that begins when so many videos have come, however long each of them was fetched."""
+    """`label_steps` that begins when `count` videos are here. Their first steps are one batch, however slow a fetch is.
+
+    A worker asks each video that waits once a pass, in the order of their ids. The first of them opens the gate when it
+    is asked for the second time since all have come: by then each of the others has been asked, too.
+    """
 
     def __init__(self, count: int, label_steps: Callable[..., Steps[Labels]] = label_steps) -> None:
         self.count, self.label_steps = count, label_steps
-        self.num_begun = 0
+        self.begun: set[str] = set()
+        self.num_asked = 0
+        self.is_open = False
 
-    def __call__(self, *arguments: Any) -> Steps[Labels]:
-        self.num_begun += 1
-        while self.num_begun < self.count:
-            yield None
-        return (yield from self.label_steps(*arguments))
+    def __call__(self, make_session: MakeSession, video_id: str, *arguments: Any) -> Steps[Labels]:
+        self.begun.add(video_id)
+        while not self.is_open:
+            if len(self.begun) >= self.count and video_id == min(self.begun):
+                self.num_asked += 1
+                self.is_open = self.num_asked > 1
+            if not self.is_open:
+                yield None
+        return (yield from self.label_steps(make_session, video_id, *arguments))
 
 
 class StopsAt:
