@@ -10,7 +10,7 @@
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)
     pages      HTML pages that stand alone: style, charts, pictures, every text escaped
-    data_engine  which tracks people look at next, and what they say of them
+    data_engine  which tracks people look at next, and what follows from what they say
     truth      true masks of any format, as evaluations and comparisons read them
     seeds      objects that nobody prompted, found on key frames while a video is walked
     standing   how a job stands, and why videos and objects failed
@@ -21,6 +21,7 @@
     commits    the commit log, the owner, job.json: written by the driver, the log by a compaction too
     notebook   what people look at: one video, frame or track of a job
     inputs     what videos= and prompts= name: tables, checked and planned
+    reviews    what people said of tracks, and the frames that they corrected
     output     what a worker writes below output=: tables as segments, saved sessions; the names of all files
     video      frames: opened, decoded, numbered, read ahead
     masks      run-length codes from logits, IoU, overlays

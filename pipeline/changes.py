@@ -22,12 +22,12 @@ from pipeline.commits.since import FORMS, parse_since
 from pipeline.config.fields import AsTyped
 from pipeline.config.kinds import OptionalPlace
 from pipeline.errors import ConfigError
-from pipeline.inputs.write import parquet_bytes
 from pipeline.packages import leave_current_folder
 from pipeline.records import BAD, Reason, Status
 from pipeline.redact import redact_uri
 from pipeline.storage.destinations import check_file, save_file
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.parquet import parquet_bytes
 from pipeline.text import Causes, counted, describe_causes, reason_in_words, say
 
 

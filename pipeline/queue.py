@@ -21,16 +21,16 @@ from pipeline.data_engine.calibration import BlendDocument
 from pipeline.data_engine.queue import COLUMNS, Entry, Order, Queue, QueueRules, queue_table
 from pipeline.data_engine.recompute import measured
 from pipeline.data_engine.reviewed import audited, calibrate, up_to_date
-from pipeline.data_engine.verdicts import Key, Opinion, read_verdicts
 from pipeline.errors import ConfigError, StorageError
-from pipeline.inputs.write import parquet_bytes
 from pipeline.output.schema import TRACKS
 from pipeline.packages import leave_current_folder
 from pipeline.quality.blend import DEFAULT, Blend
 from pipeline.quality.track_columns import MEASURED, with_doubt
 from pipeline.redact import redact_uri
+from pipeline.reviews.verdicts import Key, Opinion, read_verdicts
 from pipeline.storage.destinations import check_file, load_file, save_file
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.parquet import parquet_bytes
 from pipeline.tables import JobTables
 from pipeline.text import complain, counted, one_line, say
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 from pipeline.arrays import BoolArray, Int64Array
 from pipeline.data_engine.audit import Rate
 from pipeline.data_engine.calibration import PRIOR_STRENGTH, auroc, cross_validated, fit
-from pipeline.data_engine.verdicts import Key, Opinion
 from pipeline.errors import InputError
 from pipeline.quality.blend import Blend
 from pipeline.quality.track_columns import badness_of
+from pipeline.reviews.verdicts import Key, Opinion
 from pipeline.tables import JobTables
 
 _LEAST = 10
@@ -27,11 +27,7 @@ def up_to_date(job: JobTables, opinions: Mapping[Key, Opinion]) -> dict[Key, Opi
     videos = sorted({video_id for video_id, _ in opinions})
     rows = job.videos(videos).select(["video_id", "finished_at"]).to_pylist() if videos else []
     finished = {row["video_id"]: row["finished_at"] for row in rows}
-    return {
-        key: opinion
-        for key, opinion in opinions.items()
-        if key[0] in finished and (finished[key[0]] is None or finished[key[0]] <= opinion.reviewed_at)
-    }
+    return {key: opinion for key, opinion in opinions.items() if key[0] in finished and opinion.is_of(finished[key[0]])}
 
 
 def audited(opinions: Mapping[Key, Opinion]) -> Rate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import posixpath
 import tempfile
 import uuid
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.redact import redact_uri
+from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, local_path, open_filesystem
 
@@ -118,13 +118,6 @@ def _named_at_the_end(uri: str, storage_options: StorageOptions | None) -> Itera
         yield aside
         filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
         Backoff().run(f"writing {redact_uri(uri)}", partial(filesystem.put_file, str(aside), path))
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as a Parquet file in memory."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()
 
 
 def write_file(uri: str, content: bytes, storage_options: StorageOptions | None = None) -> None:

@@ -12,7 +12,7 @@ _log/roll-{number}.parquet   the log up to an entry, summed up
 _busy/                       which compaction or prune is at work
 _digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
-reviews/verdicts-{time}-{random}.parquet  what reviewers said of tracks
+reviews/{kind}-{time}-{random}.parquet  what reviewers said of tracks (verdicts) and how they mended them (corrections)
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
 _tmp/                        on local disk: files that are being written; in any store: probes of `JobStorage`
 """
@@ -39,7 +39,6 @@ DIGESTS = "_digest"
 BUSY = "_busy"
 REVIEWS = "reviews"
 
-_VERDICTS_STEM = "verdicts-"
 _SESSION_DOCUMENT = "latest.json"
 _SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")
 
@@ -84,15 +83,15 @@ def busy_mark(work: str, writer_id: str) -> str:
     return f"{BUSY}/{work}-{writer_id}.json"
 
 
-def new_verdicts(at: datetime) -> str:
-    """A new path for what reviewers said. Paths in ascending order are in the order of time."""
-    return f"{REVIEWS}/{_VERDICTS_STEM}{at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}.parquet"
+def new_review(kind: str, at: datetime) -> str:
+    """A new path for what reviewers said. Paths of a kind in ascending order are in the order of time."""
+    return f"{REVIEWS}/{kind}-{at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}.parquet"
 
 
-def is_verdicts(path: str) -> bool:
-    """Whether a path is one of `new_verdicts`."""
+def is_review(kind: str, path: str) -> bool:
+    """Whether a path is one of `new_review` of this kind."""
     name = PurePosixPath(path).name
-    return name.startswith(_VERDICTS_STEM) and name.endswith(".parquet")
+    return name.startswith(f"{kind}-") and name.endswith(".parquet")
 
 
 def new_digest(table: str) -> str:

@@ -23,6 +23,13 @@ from pipeline.storage.retry import Backoff
 from pipeline.storage.uris import StorageOptions, is_local, open_filesystem
 
 
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file in memory."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
 class Columns(Protocol):
     """Which columns of a file are read, and what is made of them."""
 

@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask as coco
 
 import model
-from pipeline.inputs.write import parquet_bytes, prompts_table, videos_table
+from pipeline.storage.parquet import parquet_bytes, prompts_table, videos_table
 from pipeline.storage.uris import open_filesystem
 from pipeline.text import counted
 from tests.faults.conftest import Inputs

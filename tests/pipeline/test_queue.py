@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data_engine.queue import QUEUE
-from pipeline.data_engine.verdicts import VERDICTS, write_verdicts
 from pipeline.quality.blend import DEFAULT
 from pipeline.quality.reasons import SENTENCES, Reason
 from pipeline.quality.track_columns import FRAMES, VALUES
 from pipeline.queue import QueueArguments, door
+from pipeline.reviews.verdicts import VERDICTS, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, write_job
 

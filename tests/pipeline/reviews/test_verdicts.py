@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data_engine.verdicts import VERDICTS, Verdict, read_verdicts, write_verdicts
 from pipeline.errors import InputError
+from pipeline.reviews.verdicts import VERDICTS, Verdict, read_verdicts, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -84,3 +84,19 @@ def test_a_file_of_a_newer_program_is_refused(disk_storage: JobStorage) -> None:
     pq.write_table(table, folder / "verdicts-1.parquet")
     with pytest.raises(InputError, match="newer maskmill"):
         read_verdicts(disk_storage)
+
+
+def test_a_verdict_that_is_withdrawn_is_none(storage: JobStorage) -> None:
+    write_verdicts(storage, [said("accept", 1), said("reject", 1, object_id=2)])
+    write_verdicts(storage, [said("withdraw", 2), said("withdraw", 0, object_id=2)])
+    assert {key: opinion.verdict for key, opinion in read_verdicts(storage).items()} == {("a", 2): Verdict.REJECT}
+
+
+def test_a_verdict_is_of_the_labels_that_the_reviewer_saw_however_late_it_is_said(storage: JobStorage) -> None:
+    write_verdicts(storage, [said("accept", 30, labeled_at=NOON), said("accept", 30, object_id=2)])
+    found = read_verdicts(storage)
+    again = NOON + timedelta(minutes=20)
+    assert found["a", 1].is_of(NOON)
+    assert not found["a", 1].is_of(again), "the video was labeled again while the reviewer looked at the former labels"
+    assert found["a", 2].is_of(again), "nothing tells which labels the reviewer saw"
+    assert not found["a", 2].is_of(NOON + timedelta(minutes=31))

@@ -1,0 +1,78 @@
+"""Tables of a few rows in files of their own: each file is written once and never changed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+from pipeline.output.layout import REVIEWS, is_review, new_review
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.parquet import parquet_bytes
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReviewTable:
+    """A kind of rows below `reviews/`. `check` raises `ValueError` or `KeyError` for a row that says nonsense.
+
+    The metadata of a file has `version`, that of the schema. Columns of tomorrow are ignored, those that a file of
+    yesterday lacks are null.
+    """
+
+    name: str
+    schema: pa.Schema
+    version: int
+    check: Callable[[Row], object]
+
+    def write(self, storage: JobStorage, rows: Iterable[Row]) -> str:
+        """Write rows as one new file and return its path below `output=`. Columns that a row lacks are null.
+
+        Raises `ValueError` for a row that `check` refuses or that lacks what each must have; `StorageError` if the
+        store does not take the file.
+        """
+        table = pa.Table.from_pylist([dict(row) for row in rows], self.schema)
+        for field in self.schema:
+            if not field.nullable and table[field.name].null_count:
+                raise ValueError(f"{self.name}: {field.name} is missing")
+        for row in table.to_pylist():
+            self.check(row)
+        path = new_review(self.name, datetime.now(UTC))
+        metadata = {self._version_key: str(self.version).encode()}
+        storage.create(path, parquet_bytes(table.replace_schema_metadata(metadata)))
+        return path
+
+    def read(self, storage: JobStorage) -> Iterator[dict[str, Any]]:
+        """All rows, file by file in the order of their names, which is that of time.
+
+        Raises `InputError` for a file that is no such table, and `StorageError` if the store does not answer.
+        """
+        paths = sorted(stored.path for stored in storage.listing(REVIEWS) if is_review(self.name, stored.path))
+        for path, data in zip(paths, storage.read_existing(paths), strict=True):
+            if data is not None:
+                yield from self._rows(f"{storage}/{path}", data)
+
+    @property
+    def _version_key(self) -> bytes:
+        return f"maskmill.{self.name}".encode()
+
+    def _rows(self, name: str, data: bytes) -> list[dict[str, Any]]:
+        try:
+            table = pq.read_table(io.BytesIO(data))
+            if int((table.schema.metadata or {}).get(self._version_key, b"1")) > self.version:
+                raise InputError(f"{name} was written by a newer maskmill: use that one for this output")
+            columns = [field.name for field in self.schema if field.name in table.column_names]
+            kept = pa.schema([self.schema.field(column) for column in columns])
+            rows = [dict.fromkeys(self.schema.names) | row for row in table.select(columns).cast(kept).to_pylist()]
+            for row in rows:
+                self.check(row)
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            raise InputError(f"{name} is no table of {self.name}: {error}") from error
+        return rows

@@ -1,0 +1,100 @@
+"""What reviewers said of tracks. The newest verdict on a track counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.reviews.files import ReviewTable
+from pipeline.storage.job_storage import JobStorage
+
+
+class Verdict(StrEnum):
+    """What a reviewer says of a track."""
+
+    ACCEPT = "accept"  # it is good
+    REJECT = "reject"  # it is bad, and not worth mending
+    FIX = "fix"  # it is bad, and the reviewer has corrected it
+    SKIP = "skip"  # somebody else should say
+    WITHDRAW = "withdraw"  # what was said before does not count: an undo
+
+
+VERDICTS = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("object_id", pa.int64(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),  # see `Verdict`
+        pa.field("reviewer", pa.string(), nullable=False),
+        pa.field("reviewed_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("labeled_at", pa.timestamp("ms", tz="UTC")),  # `finished_at` of the labels that the reviewer saw
+        pa.field("is_audit", pa.bool_()),  # the queue had drawn the track by lot; null: it was not in a queue
+        pa.field("seconds", pa.float32()),  # that the reviewer spent
+        pa.field("frame_index", pa.int32()),  # where the reviewer saw the fault
+        pa.field("comment", pa.string()),
+        pa.field("category", pa.string()),  # what the reviewer says that the object is; null: what it was before
+    ]
+)
+"""One row for each time that somebody said something of a track."""
+
+_TABLE = ReviewTable("verdicts", VERDICTS, 1, lambda row: Verdict(row["verdict"]))
+
+Key = tuple[str, int]
+"""Video id and object id."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The newest verdict on a track. `labeled_at` is when the labels were made that the reviewer saw, if it is told."""
+
+    verdict: Verdict
+    reviewed_at: datetime
+    is_audit: bool
+    reviewer: str = ""
+    labeled_at: datetime | None = None
+    category: str | None = None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the track was bad when the reviewer saw it."""
+        return self.verdict in (Verdict.REJECT, Verdict.FIX)
+
+    def is_of(self, finished_at: datetime | None) -> bool:
+        """Whether it is said of the labels of a video that was finished then, and not of earlier ones."""
+        if finished_at is None:
+            return True
+        return finished_at <= (self.reviewed_at if self.labeled_at is None else self.labeled_at)
+
+
+def write_verdicts(storage: JobStorage, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write verdicts as one new file and return its path below `output=`. Columns that a row lacks are null.
+
+    Raises `ValueError` for a verdict that there is not, and for rows that lack what each must have; `StorageError` if
+    the store does not take the file.
+    """
+    return _TABLE.write(storage, rows)
+
+
+def read_verdicts(storage: JobStorage) -> dict[Key, Opinion]:
+    """The newest verdict on each track, but for those that were skipped, and not where the newest was withdrawn.
+
+    Raises `InputError` for a file that is no table of verdicts, and `StorageError` if the store does not answer.
+    """
+    found: dict[Key, Opinion] = {}
+    for row in _TABLE.read(storage):
+        key = row["video_id"], row["object_id"]
+        before = found.get(key)
+        if row["verdict"] != Verdict.SKIP and (before is None or before.reviewed_at <= row["reviewed_at"]):
+            found[key] = Opinion(
+                Verdict(row["verdict"]),
+                row["reviewed_at"],
+                bool(row["is_audit"]),
+                row["reviewer"],
+                row["labeled_at"],
+                row["category"],
+            )
+    return {key: opinion for key, opinion in found.items() if opinion.verdict is not Verdict.WITHDRAW}
