@@ -11,7 +11,8 @@ import pytest
 from pycocotools import mask as coco
 
 import model
-from pipeline.storage.parquet import parquet_bytes, prompts_table, videos_table
+from pipeline.inputs.write import prompts_table, videos_table
+from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.uris import open_filesystem
 from pipeline.text import counted
 from tests.faults.conftest import Inputs

@@ -11,7 +11,8 @@ from pipeline.errors import InputError
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.reading import ReadPolicy
-from pipeline.storage.parquet import parquet_bytes, prompts_table
+from pipeline.inputs.write import prompts_table
+from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.retry import Backoff
 from tests.support.web_server import Page, WebServer, web
 
