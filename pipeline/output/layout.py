@@ -13,6 +13,7 @@ _busy/                       which compaction or prune is at work
 _digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 reviews/{kind}-{time}-{random}.parquet  what reviewers said of tracks (verdicts) and how they mended them (corrections)
+_former/{table}/{segment}.parquet  segments that count no more, with rows of earlier rounds of reviews
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
 _tmp/                        on local disk: files that are being written; in any store: probes of `JobStorage`
 """
@@ -38,6 +39,7 @@ SESSIONS = "_sessions"
 DIGESTS = "_digest"
 BUSY = "_busy"
 REVIEWS = "reviews"
+FORMER = "_former"
 
 _SESSION_DOCUMENT = "latest.json"
 _SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")
@@ -102,6 +104,14 @@ def new_digest(table: str) -> str:
 def segment_object(table: str, segment: str) -> str:
     """Path of the rows of one table in a segment."""
     return f"{table}/{segment}.parquet"
+
+
+def former_object(table: str, segment: str) -> str:
+    """Where the rows of a segment lie that counts no more, as long as a round of reviews needs them.
+
+    Not with the tables, which other programs read without the log.
+    """
+    return f"{FORMER}/{segment_object(table, segment)}"
 
 
 def table_glob(table: str) -> str:

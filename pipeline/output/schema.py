@@ -90,6 +90,18 @@ TRACKS = pa.schema(
         pa.field("doubt", pa.float32()),  # 0 … 1
         pa.field("doubt_reasons", pa.list_(pa.string())),  # codes, the heaviest first
         pa.field("doubt_frame", pa.int32()),  # where to look
+        # What a reviewer said of these labels. Null in segments: readers put in what `reviews/` says by then.
+        pa.field("verdict", pa.string()),  # `pipeline.reviews.verdicts.Verdict`; null: nobody has said anything
+        pa.field("reviewer", pa.string()),
+        pa.field("reviewed_at", pa.timestamp("ms", tz="UTC")),
+        # How its rows came about. A later round copies the rows that it need not make again, with these values. Null in
+        # outputs of earlier programs.
+        pa.field("round", pa.int32()),  # of the job: 1 until a run takes reviews in for the first time
+        pa.field("labeled_at", pa.timestamp("ms", tz="UTC")),  # null: see `kept_since` of the video
+        pa.field("correction", pa.string()),  # what reviewers did before: `fix`, `added` or `split`; null: nothing
+        pa.field("corrected_by", pa.string()),  # the reviewers, joined by commas
+        pa.field("weights", pa.string()),  # hash of the content of the weights
+        pa.field("prompts", pa.string()),  # `table`, `discover`, or `review:` with a hash of all corrections
     ]
 )
 
@@ -128,6 +140,8 @@ VIDEOS = pa.schema(
         pa.field("kept", pa.string()),  # JSON: columns of the table of videos that `keep_columns` named
         pa.field("source_bytes", pa.int64()),  # size of the file, or of the archive that holds it
         pa.field("source_version", pa.string()),  # its ETag or time of change when it was labeled; null: not told
+        # When its tracks without `labeled_at` were made, if that was before this round; null: at `finished_at`.
+        pa.field("kept_since", pa.timestamp("ms", tz="UTC")),
     ]
 )
 
