@@ -115,7 +115,8 @@ The formats:
 {{formats}}
 
 The table is whole or absent. Its columns video_key, object_key, score and source say which label a prompt was: what
-the format calls video and object, its score, and the file and entry. keep_columns=[object_key,score] of pipeline.run
+the format calls video and object, its score, and the file and entry. Of an object that conf=discover has found, source
+is grid or detections, and stability says how stable its mask is. keep_columns=[object_key,score] of pipeline.run
 carries them on.
 
 Exit codes:

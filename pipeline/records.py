@@ -273,6 +273,30 @@ def check_range(start_seconds: float | None, end_seconds: float | None) -> None:
 
 
 @dataclass(frozen=True)
+class MergedSeed:
+    """An object that turned out to be another one: the frame on which it was found, and its score there."""
+
+    object_id: int
+    frame_index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class SeedFacts:
+    """How an object came to be labeled that no table of prompts names. `source` is `grid` or `detections`.
+
+    `score` is what speaks for the object where it was found, from 0 to 1: predicted IoU times stability, or the score
+    of a detector (None: it gave none). `stability` is that of its mask there. `duplicates` are objects that were found
+    on their own and are this one.
+    """
+
+    source: str
+    score: float | None
+    stability: float | None
+    duplicates: tuple[MergedSeed, ...] = ()
+
+
+@dataclass(frozen=True)
 class Weights:
     """Which weights a job uses. `load_model` takes `source` and `revision`; `identity` stands for their content."""
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.discover_config import DiscoverConfig
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, NewerVersion, UnusableStore
 from pipeline.output.layout import JOB
@@ -24,6 +25,15 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
 
 _TABLE_KEYS = ("videos", "prompts", "corrections")
+_FIRST_KEYS_OF_DISCOVER = (
+    "every_seconds",
+    "points_per_side",
+    "min_predicted_iou",
+    "min_stability",
+    "min_area",
+    "sure_score",
+    "max_objects",
+)
 _VERSIONED = ("maskmill", "torch", "av", "ray", "pyarrow")
 
 
@@ -104,7 +114,7 @@ def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
     """Everything that changes masks and is the same for all videos of a job."""
     found = {} if config.discover is None else config.discover.model_dump()
     return {
-        **{f"discover.{name}": value for name, value in found.items()},
+        **{f"discover.{name}": value for name, value in found.items() if not _is_as_before(name, value)},
         "checkpoint": checkpoint.identity,
         "model.dtype": config.model.dtype,
         "propagate.direction": config.propagate.direction,
@@ -113,6 +123,11 @@ def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
         "frames.fps": config.frames.fps,
         "schema_version": SCHEMA_VERSION,
     }
+
+
+def _is_as_before(name: str, value: Any) -> bool:
+    """Whether a key of `discover` is one that came later, and asks for what earlier programs did without it."""
+    return name not in _FIRST_KEYS_OF_DISCOVER and value == DiscoverConfig.model_fields[name].default
 
 
 def config_hash(values: Mapping[str, Any]) -> str:

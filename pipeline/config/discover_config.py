@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class DiscoverConfig(Group):
     """Objects that nobody prompted: they are looked for with a grid of clicks on key frames."""
 
+    then: Literal["label", "prompts"] = Field(
+        default="label",
+        description="label follows the found objects through their videos. prompts leaves that to a later job: an "
+        "object has one mask, on the frame that found it, and pipeline.prompts makes a table of them.",
+    )
     every_seconds: Seconds = Field(
         default=2.0, ge=0, description="The time from one key frame to the next; the first frame is one as well."
     )

@@ -114,6 +114,14 @@ Shape = LabelMask | LabelBox | LabelPolygons | LabelPoints
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSeed:
+    """What found the object, where nobody prompted it (`grid`, `detections`), and how stable this mask of it is."""
+
+    source: str
+    stability: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Label:
     """One object on one frame.
 
@@ -129,6 +137,7 @@ class Label:
     category: str | None = None
     score: float | None = None
     place: str = ""
+    seed: LabelSeed | None = None
 
     @property
     def is_hidden(self) -> bool:

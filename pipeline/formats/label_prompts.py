@@ -29,7 +29,7 @@ from pipeline.inputs.write import prompts_table, write_tables
 from pipeline.storage.uris import StorageOptions
 from pipeline.text import ProgressLine, counted
 
-_FURTHER = ("pts_seconds", "video_key", "object_key", "score", "source")
+_FURTHER = ("pts_seconds", "video_key", "object_key", "score", "stability", "source")
 
 _EMPTY = "hidden, without area, or of frames without labels"
 
@@ -140,7 +140,16 @@ def _taken(label: Label, videos: LabelVideos, wishes: Wishes, account: Account) 
         return None
     pts_seconds = label.frame.pts_seconds if frame_index is None else None
     return Spooled(
-        video_id, frame_index, pts_seconds, label.object_key, shape, label.category, label.score, area, label.place
+        video_id,
+        frame_index,
+        pts_seconds,
+        label.object_key,
+        shape,
+        label.category,
+        label.score,
+        area,
+        label.place,
+        label.seed,
     )
 
 
@@ -294,6 +303,7 @@ def _row(
         "video_key": names.get(video_id),
         "object_key": None if row["object"] < 0 else str(spool.object_keys[row["object"]][1]),
         "score": row["score"],
-        "source": row["place"],
+        "stability": row["stability"],
+        "source": row["seed_source"] or row["place"],
         **values,
     }

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.arrays import Int64Array
 from pipeline.formats.choosing import NO_OBJECT, LabelColumns
-from pipeline.formats.label import LabelBox, LabelMask, LabelPoints, ObjectKey
+from pipeline.formats.label import LabelBox, LabelMask, LabelPoints, LabelSeed, ObjectKey
 
 _BATCH_ROWS = 8192
 
@@ -29,6 +29,8 @@ _SCHEMA = pa.schema(
         pa.field("category", pa.string()),
         pa.field("score", pa.float64()),
         pa.field("place", pa.string()),
+        pa.field("seed_source", pa.string()),
+        pa.field("stability", pa.float64()),
         pa.field("size_hw", pa.list_(pa.int32())),
         pa.field("counts", pa.string()),
         pa.field("box", pa.list_(pa.float64())),
@@ -53,6 +55,7 @@ class Spooled(NamedTuple):
     score: float | None
     area: float
     place: str
+    seed: LabelSeed | None = None
 
 
 class LabelSpool:
@@ -102,6 +105,8 @@ class LabelSpool:
                 label.category,
                 label.score,
                 label.place,
+                label.seed.source if label.seed else None,
+                label.seed.stability if label.seed else None,
                 mask.size_hw if mask else None,
                 mask.counts if mask else None,
                 box.xyxy if box else None,

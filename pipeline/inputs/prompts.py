@@ -23,7 +23,7 @@ from pipeline.inputs.kept import kept_text
 from pipeline.inputs.mask_prompts import RleMask, mask_prompt
 from pipeline.inputs.naming import NamedColumns, Naming, kept_column
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, hash_of_rows
-from pipeline.records import FramePosition, WorkItem
+from pipeline.records import FramePosition, SeedFacts, WorkItem
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.uris import StorageOptions
 
@@ -43,7 +43,7 @@ class ObjectPrompts:
     """The prompts of one object by frame, in order. If `error` says what is wrong with them, there are none.
 
     `kept` are further columns as JSON. `box_told` is what tells the form of its boxes in the tables, for messages (see
-    `boxes.BOX_TOLD`); empty where they have several.
+    `boxes.BOX_TOLD`); empty where they have several. `seed` says how a worker found it that no table names.
     """
 
     object_id: int
@@ -52,6 +52,7 @@ class ObjectPrompts:
     error: str = ""
     kept: str | None = None
     box_told: str = field(default="", compare=False)
+    seed: SeedFacts | None = None
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ _MORE_OF_PROMPTS = pa.schema(
         pa.field("video_key", pa.string()),
         pa.field("object_key", pa.string()),
         pa.field("score", pa.float64()),
+        pa.field("stability", pa.float64()),
         pa.field("source", pa.string()),
     ]
 )

@@ -6,7 +6,7 @@ Legend: N rows of masks of one video.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_writer import LabeledVideo
-from pipeline.records import ObjectNote, Outcome, OutcomeDetails, Status, WorkItem
+from pipeline.records import ObjectNote, Outcome, OutcomeDetails, SeedFacts, Status, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.file_versions import FileVersion
 
@@ -31,6 +31,7 @@ class Track:
     num_prompts: int
     prompt_frames: tuple[int, ...]
     kept: str | None = None
+    seed: SeedFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,23 @@ def tracks_table(
                 "num_prompts": track.num_prompts,
                 "prompt_frames": list(track.prompt_frames),
                 "kept": track.kept,
+                **_seed(track.seed),
                 **_statistics(own),
                 **(doubts or {}).get(track.object_id, {}),
             }
         )
     return pa.Table.from_pylist(rows, schema=TRACKS)
+
+
+def _seed(seed: SeedFacts | None) -> dict[str, Any]:
+    if seed is None:
+        return {}
+    return {
+        "seed_source": seed.source,
+        "seed_score": seed.score,
+        "seed_stability": seed.stability,
+        "seed_duplicates": [asdict(one) for one in seed.duplicates],
+    }
 
 
 def _hidden_at_prompts(masks: pa.Table) -> str:

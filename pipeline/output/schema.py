@@ -24,6 +24,11 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
 RLE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.string())])
 """COCO compressed run lengths: `size` is [height, width]; `pycocotools.mask.decode` takes the value as it is."""
 
+MERGED = pa.struct(
+    [pa.field("object_id", pa.int64()), pa.field("frame_index", pa.int32()), pa.field("score", pa.float32())]
+)
+"""An object that was found on its own and turned out to be another one: where it was found, and its score there."""
+
 MASKS = pa.schema(
     [
         pa.field("video_id", pa.string(), nullable=False),
@@ -102,6 +107,11 @@ TRACKS = pa.schema(
         pa.field("corrected_by", pa.string()),  # the reviewers, joined by commas
         pa.field("weights", pa.string()),  # hash of the content of the weights
         pa.field("prompts", pa.string()),  # `table`, `discover`, or `review:` with a hash of all corrections
+        # How `conf=discover` came upon it. Null in objects that a table of prompts names.
+        pa.field("seed_source", pa.string()),  # `grid` or `detections`
+        pa.field("seed_score", pa.float32()),  # 0 … 1: predicted IoU times stability, or a detector's score
+        pa.field("seed_stability", pa.float32()),
+        pa.field("seed_duplicates", pa.list_(MERGED)),  # objects that are this one, and have no rows of their own
     ]
 )
 

@@ -52,6 +52,11 @@ class FoundObject:
     num_looks: int = 0
     duplicate_of: int | None = None
 
+    @property
+    def category(self) -> str | None:
+        """What a detector calls it; None for what a grid of clicks has found."""
+        return None
+
 
 @dataclass(frozen=True)
 class Look:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
-from model import Everything, Frame, FrameResult, MaskPrompt, Step, VideoSession, propose_on
+from model import FoundMask, Frame, FrameResult, MaskPrompt, Step, VideoSession
 from pipeline.seeds.discovery import Discovered, Discovery, DiscoveryRules
 
 IsKey = Callable[[int], bool]
 """Whether a frame, by its index among the labeled ones, is a key frame."""
 
+Find = Callable[[VideoSession, Frame], Sequence[FoundMask]]
+"""What lies on a key frame, the best first: a grid of clicks, or the boxes of a detector."""
+
 
 def discover_steps(
-    session: VideoSession, is_key: IsKey, rules: DiscoveryRules, looks_for: Everything
+    session: VideoSession, is_key: IsKey, rules: DiscoveryRules, find: Find
 ) -> Generator[Step, FrameResult, Discovered]:
     """Walks a session without objects through its video once, forward; yields each step and wants its result sent back.
 
@@ -23,16 +26,14 @@ def discover_steps(
     for step in session.walk_from(0, 1, fresh=True):
         result = yield step
         if is_key(step.frame.index):
-            _look(session, step.frame, result, discovery, looks_for)
+            _look(session, step.frame, result, discovery, find)
     return discovery.end()
 
 
-def _look(
-    session: VideoSession, frame: Frame, result: FrameResult, discovery: Discovery, looks_for: Everything
-) -> None:
+def _look(session: VideoSession, frame: Frame, result: FrameResult, discovery: Discovery, find: Find) -> None:
     masks = result.masks().cpu().numpy() if result.object_ids else ()
     tracks = dict(zip(result.object_ids, masks, strict=True))
-    look = discovery.look(frame.index, propose_on(session, frame, looks_for), tracks)
+    look = discovery.look(frame.index, find(session, frame), tracks)
     for object_id in look.dropped:
         session.remove_object(object_id)
     for one in look.new:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
-from model import Everything, Frame, FrameSource, Grids, Kept, VideoSession
+from model import Everything, Frame, FrameSource, Grids, Kept, VideoSession, propose_on
 from pipeline.config.discover_config import DiscoverConfig
-from pipeline.inputs.mask_prompts import RleMask
-from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
-from pipeline.masks.crop import rle_of_box
+from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import FramePosition
-from pipeline.seeds.discovery import Discovered, DiscoveryRules, FoundObject
+from pipeline.seeds.discovery import Discovered, DiscoveryRules
 from pipeline.seeds.walk import at_times, discover_steps
 from pipeline.text import counted
+from pipeline.worker.found_objects import prompts_of, seed_rows
 from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps
 
 _log = logging.getLogger(__name__)
@@ -49,14 +49,18 @@ def discovering(
     ) -> Steps[Labels]:
         is_key = at_times(lambda index: frames.position(index).pts_seconds, config.every_seconds)
         rules = DiscoveryRules(sure_score=config.sure_score, max_objects=config.max_objects)
-        found = yield from discover_steps(new_session(frames), is_key, rules, _looks_for(config))
+        find = partial(propose_on, options=_looks_for(config))
+        found = yield from discover_steps(new_session(frames), is_key, rules, find)
         _tell(video_id, found)
-        positions = {frames.position(one.frame_index): one.frame_index for one in found.objects}
-        of_objects = tuple(_prompt_of(one, frames.position(one.frame_index)) for one in found.objects)
-        labels = yield from label_steps(
-            make_session, video_id, VideoPrompts(of_objects), _Found(frames, positions), options, saving
-        )
-        return replace(labels, remark="" if of_objects else _NOTHING)
+        if config.then == "prompts":
+            labels = seed_rows(video_id, found, "grid", frames, options.folder)
+        else:
+            positions = {frames.position(one.frame_index): one.frame_index for one in found.objects}
+            of_objects = prompts_of(found, "grid", frames)
+            labels = yield from label_steps(
+                make_session, video_id, of_objects, _Found(frames, positions), options, saving
+            )
+        return replace(labels, remark=_remark(found))
 
     return steps
 
@@ -72,6 +76,18 @@ def _looks_for(config: DiscoverConfig) -> Everything:
     return Everything(Grids((config.points_per_side,)), kept)
 
 
+def _remark(found: Discovered) -> str:
+    """What the row of the video says of what was found; empty where all was found and labeled."""
+    if not found.objects:
+        return _NOTHING
+    if found.num_left_out:
+        return (
+            f"{counted(len(found.objects), 'object')} found, and {counted(found.num_left_out, 'further mask')} on key "
+            "frames left out, because discover.max_objects allows no more"
+        )
+    return ""
+
+
 def _tell(video_id: str, found: Discovered) -> None:
     merged = "".join(f", object {one.object_id} is {one.duplicate_of}" for one in found.duplicates)
     _log.info(
@@ -83,12 +99,6 @@ def _tell(video_id: str, found: Discovered) -> None:
         100 * found.unexplained,
         merged,
     )
-
-
-def _prompt_of(one: FoundObject, position: FramePosition) -> ObjectPrompts:
-    x0, y0, _, _ = one.mask.box_xyxy
-    rle = rle_of_box(one.mask.inner_hw, (x0, y0), one.mask.size_hw)
-    return ObjectPrompts(one.object_id, None, ((position, RleMask(one.mask.size_hw, rle.counts.encode())),))
 
 
 class _Found:

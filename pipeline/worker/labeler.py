@@ -281,7 +281,9 @@ def _add_prompts(session: Session, seeded: Sequence[_Seeded]) -> None:
 def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Table:
     """Rows of `tracks` for a video that failed as a whole. An object has its own error, or else the video's."""
     tracks = [
-        Track(one.object_id, Status.FAILED, one.error or message, one.category, len(one.prompts), (), one.kept)
+        Track(
+            one.object_id, Status.FAILED, one.error or message, one.category, len(one.prompts), (), one.kept, one.seed
+        )
         for one in prompts.objects
     ]
     return tracks_table(video_id, tracks, MASKS.empty_table())
@@ -320,6 +322,7 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
             len(prompted.prompts),
             tuple(indexes),
             prompted.kept,
+            prompted.seed,
         )
         return None, track
     track = Track(
@@ -330,5 +333,6 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
         len(by_label),
         tuple(indexes),
         prompted.kept,
+        prompted.seed,
     )
     return _Seeded(prompted.object_id, tuple(sorted(by_label.items(), key=lambda entry: entry[0]))), track

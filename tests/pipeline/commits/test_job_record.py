@@ -96,3 +96,16 @@ def test_a_job_json_of_a_later_program_is_read_unless_its_version_is_newer(disk_
     disk_storage.replace("job.json", json.dumps(document | {"version": 2}).encode())
     with pytest.raises(NewerVersion, match=r"job\.json was written by a newer maskmill, in version 2; .* up to 1\."):
         read_record(disk_storage)
+
+
+def test_keys_of_discover_that_came_later_are_no_other_job_where_they_ask_for_nothing_new() -> None:
+    def found(*words: str) -> dict[str, Any]:
+        job = job_config("discover", ["videos=v", "output=out", *words])
+        return fingerprint.fingerprint(job, Weights("mini", None, "sha256:0"))
+
+    first = {"every_seconds", "points_per_side", "min_predicted_iou", "min_stability", "min_area", "sure_score"}
+    assert {key for key in found() if key.startswith("discover.")} == {
+        *(f"discover.{name}" for name in first),
+        "discover.max_objects",
+    }
+    assert "discover.then" in difference(found(), found("discover.then=prompts"))

@@ -83,15 +83,17 @@ def test_the_same_command_has_nothing_to_do_and_other_rules_are_another_job(
     other = [*again, "discover.min_predicted_iou=0.99"]
     assert run.main(other) == ExitCode.REFUSED
     assert "discover.min_predicted_iou: 0.5 in the output, 0.99 now" in capsys.readouterr().err
-    assert run.main([*other, "relabel=true"]) == ExitCode.DONE
-    assert tables.open(str(folder / "out")).masks().count_rows() == 0
 
 
-def test_what_was_found_is_a_table_of_prompts(folder: Path) -> None:
-    output, to = folder / "out", folder / "found.parquet"
-    command = [*OPTIONS, f"videos={folder / 'videos'}", f"output={output}", "relabel=true"]
-    assert run.main(command) == ExitCode.DONE
-    assert doors.main(["prompts", f"from={output}", f"to={to}", "as=mask", "frames=first"]) == ExitCode.DONE
+def test_found_seeds_are_a_table_of_prompts_that_a_later_job_labels_into_the_same_masks(folder: Path) -> None:
+    output, to, video = folder / "seeds", folder / "seeds.parquet", folder / "videos" / "shapes.mp4"
+    assert run.main([*OPTIONS, f"videos={video}", f"output={output}", "discover.then=prompts"]) == ExitCode.DONE
+    assert doors.main(["prompts", f"from={output}", f"to={to}"]) == ExitCode.DONE
     rows = pq.read_table(to).to_pylist()
-    assert {row["video_id"] for row in rows} == {"shapes", "single"}
-    assert all(row["mask_rle"] for row in rows)
+    assert len(rows) >= 2
+    assert all(row["mask_rle"] and row["source"] == "grid" and 0 < row["score"] <= 1 for row in rows)
+    label = ["conf=label", "cluster=serial", f"videos={video}", f"prompts={to}", "propagate.direction=both"]
+    assert run.main([*label, f"output={folder / 'labels'}"]) == ExitCode.DONE
+    in_one_job, in_two = (tables.open(str(folder / name)).masks(["shapes"]).to_table() for name in ("out", "labels"))
+    keys = [("object_id", "ascending"), ("frame_index", "ascending")]
+    assert in_two.sort_by(keys).to_pylist() == in_one_job.sort_by(keys).to_pylist()
