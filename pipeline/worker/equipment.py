@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -199,6 +200,8 @@ class Stages:
     open_media: OpenMedia = open_media
     label_steps: LabelSteps = label_steps
     advance: Callable[[Sequence[Step]], list[FrameResult]] = advance
+    clock: Callable[[], float] = time.monotonic
+    """By which fetching and decoding hang."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,8 @@ def equip(settings: WorkerSettings, worker_id: str, stages: Stages) -> Equipment
         provenance=Provenance(worker_id, str(job.weights), job.config_hash, f"{job.versions}, {network.computed_by}"),
         folder=folder,
         tables=TableReaders(InputNaming.of(settings.config)),
-        fetcher=WatchedThreads("fetch", settings.config.worker.hang_seconds, max(2, network.videos_in_flight)),
+        fetcher=WatchedThreads(
+            "fetch", settings.config.worker.hang_seconds, max(2, network.videos_in_flight), stages.clock
+        ),
         publisher=Publisher(SegmentWriter(job.storage, folder.path, origin, policy), max(1, policy.max_bytes)),
     )

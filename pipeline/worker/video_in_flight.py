@@ -49,7 +49,8 @@ class VideoInFlight:
         self.item = item
         self._equipment = equipment
         self._arrived = arrived
-        self._last_arrival = self._idle_since = time.monotonic()
+        self._now = equipment.stages.clock
+        self._last_arrival = self._idle_since = self._now()
         self._steps: Steps[Labels] | None = None
         self._result: FrameResult | None = None
         self._last_step: Step | None = None
@@ -107,10 +108,10 @@ class VideoInFlight:
         """
         hang_seconds = self._equipment.settings.config.worker.hang_seconds
         if not self._fetch.is_done:
-            self._idle_since = time.monotonic()
+            self._idle_since = self._now()
             hangs, doing = self._equipment.fetcher.watch.hangs(), "fetching"
         else:
-            hangs, doing = time.monotonic() - max(self._idle_since, self._last_arrival) > hang_seconds, "decoding"
+            hangs, doing = self._now() - max(self._idle_since, self._last_arrival) > hang_seconds, "decoding"
         if hangs:
             raise WorkerBroken(f"{doing} {self.item.video_id!r} hangs: nothing has moved for {hang_seconds:g} s")
 
@@ -124,7 +125,7 @@ class VideoInFlight:
         return step.frame.index % size == (size - 1 if step.direction > 0 else 0)
 
     def _frame_arrived(self) -> None:
-        self._last_arrival = time.monotonic()
+        self._last_arrival = self._now()
         self._arrived()
 
     @property
@@ -161,7 +162,7 @@ class VideoInFlight:
         self._result = result
         self._num_frames += 1
         self._advance_seconds += seconds
-        self._idle_since = time.monotonic()
+        self._idle_since = self._now()
 
     def ask_to_save(self) -> bool:
         """Have `next_step` save what is labeled. False: nothing is to be saved, or too little to be worth it."""

@@ -49,8 +49,10 @@ class StallWatch:
 class WatchedThreads:
     """Helper threads that run what is submitted, in its order, under a `StallWatch`."""
 
-    def __init__(self, name: str, hang_seconds: float, num_threads: int) -> None:
-        self.watch = StallWatch(hang_seconds)
+    def __init__(
+        self, name: str, hang_seconds: float, num_threads: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.watch = StallWatch(hang_seconds, clock)
         self._pool = ThreadPoolExecutor(num_threads, name, initializer=self.watch.adopt)
 
     def submit(self, call: Callable[[], T]) -> Future[T]:

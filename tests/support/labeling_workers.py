@@ -24,6 +24,8 @@ from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSes
 from pipeline.worker.worker import Worker
 
 NUM_FRAMES = 3
+PATIENCE_SECONDS = 200.0
+"""Longer than anything takes here on a slow machine; no test waits so long."""
 LAZY = FlushConfig(megabytes=1 << 20, seconds=1e9, elapsed_fraction=1.0)
 
 MakeWorker = Callable[..., Worker]
@@ -95,6 +97,15 @@ class Fails:
         yield
 
 
+class Clock:
+    """The time that a test lets pass, by which fetching and decoding hang."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Waits:
     """`read_prompts` that waits before one video until it is released."""
 
@@ -104,7 +115,7 @@ class Waits:
 
     def __call__(self, item: WorkItem, *arguments: Any) -> VideoPrompts:
         if item.video_id == self.video_id:
-            self.released.wait(60)
+            assert self.released.wait(PATIENCE_SECONDS)
         return read_prompts(item, *arguments)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -376,17 +375,12 @@ def test_words_that_are_not_arguments_are_refused(words: list[str], capsys: pyte
     assert capsys.readouterr().err.startswith("maskmill: ")
 
 
-def run_command(
-    *words: str, folder: Path = ROOT, path: str = str(ROOT)
-) -> tuple[subprocess.CompletedProcess[str], float]:
-    """The real command, and how many seconds of processor time it took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def run_command(*words: str, folder: Path = ROOT, path: str = str(ROOT)) -> subprocess.CompletedProcess[str]:
+    """The real command, which tells what it imports."""
     environment = os.environ | {"PYTHONPATH": path, "PYTHONPROFILEIMPORTTIME": "1"}
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pipeline.run", *words], capture_output=True, text=True, cwd=folder, env=environment
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_keys_of_a_job_file_may_be_written_with_dots(tmp_path: Path) -> None:
@@ -433,12 +427,11 @@ def test_the_whole_config_is_checked_when_it_is_shown(tmp_path: Path, capsys: py
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["conf=label", "frames.strid=2"], 2), (["--cfg"], 0)])
 def test_help_and_mistakes_are_answered_without_torch_or_ray(words: list[str], code: int) -> None:
-    done, seconds = run_command(*words)
+    done = run_command(*words)
     assert done.returncode == code
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "omegaconf" in imported
     assert not imported & {"torch", "ray", "pyarrow", "model"}
-    assert seconds < 1.0
 
 
 @pytest.mark.slow
@@ -447,7 +440,7 @@ def test_a_users_file_that_hides_our_package_is_named(tmp_path: Path, name: str)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("")
     (elsewhere := tmp_path / "elsewhere").mkdir()
-    done, _ = run_command("conf=label", *TABLES, folder=elsewhere, path=f"{tmp_path}{os.pathsep}{ROOT}")
+    done = run_command("conf=label", *TABLES, folder=elsewhere, path=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode == 2
     assert f"{tmp_path / name} hides maskmill's own package" in done.stderr
 
@@ -457,7 +450,7 @@ def test_users_files_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
     for name in ("model.py", "conf/__init__.py", "jobs.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("raise ImportError('the user own module')")
-    done, _ = run_command("--cfg", "job", "model=tiny", folder=tmp_path)
+    done = run_command("--cfg", "job", "model=tiny", folder=tmp_path)
     assert (done.returncode, "sam2.1-hiera-tiny" in done.stdout) == (0, True), done.stderr
 
 

@@ -16,7 +16,7 @@ from pipeline.records import Ending, Outcome, Segment, Status
 from tests.pipeline.driver.test_loop import Driven, loop_over
 from tests.support.fake_workers import FakeExecutor, FakeLedger, published
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 200.0
 
 
 @dataclass

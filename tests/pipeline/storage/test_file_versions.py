@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import fsspec
 import pytest
 
 from pipeline.storage.file_versions import FileVersion, current_versions, version_of, version_on_disk
+from tests.support.calls import num_calls
 from tests.support.s3_server import S3Server
 
 
@@ -79,8 +79,9 @@ def test_members_of_an_archive_have_its_version_which_is_looked_up_once(tmp_path
 
 
 def test_a_million_local_files_would_be_looked_at_in_a_minute(tmp_path: Path) -> None:
+    """70 calls a file take 14 µs."""
     (tmp_path / "a.mp4").touch()
-    started = time.process_time()  # of this process, because other tests run beside
-    uris = ((str(number), str(tmp_path / "a.mp4")) for number in range(20_000))
-    assert sum(1 for _ in current_versions(uris, ask_stores=False)) == 20_000
-    assert time.process_time() - started < 1.2 * 2  # twice that, because a core that is shared is slower
+    uris = ((str(number), str(tmp_path / "a.mp4")) for number in range(2_000))
+    found: list[object] = []
+    assert num_calls(lambda: found.extend(current_versions(uris, ask_stores=False))) < 140 * 2_000
+    assert len(found) == 2_000

@@ -20,6 +20,7 @@ from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.labeling_workers import (
     LAZY,
     NUM_FRAMES,
+    PATIENCE_SECONDS,
     MakeWorker,
 )
 from tests.support.sessions import save_small
@@ -64,12 +65,15 @@ def make(tmp_path: Path, weights: Weights) -> Iterator[MakeWorker]:
             config_hash="f",
             versions="maskmill 0",
         )
-        group: dict[str, Any] = {"beat_seconds": 15.0, "spool_dir": str(tmp_path / "spool"), **options}
+        group = WorkerConfig(**{"spool_dir": str(tmp_path / "spool"), **options})
+        if "beat_seconds" not in options:
+            # Longer than the config allows: on a slow machine, too, a call ends when it has something to tell.
+            group = group.model_copy(update={"beat_seconds": PATIENCE_SECONDS})
         config = JobConfig(
             model=ModelConfig(name="mini", checkpoint="mini", dtype="float32"),
             flush=LAZY,
             checkpoint=checkpoint or CheckpointConfig(),
-            worker=WorkerConfig(**group),
+            worker=group,
         )
         made.append(Worker(WorkerSettings(facts, config), f"w{len(made)}", stages))
         made[-1].setup()

@@ -22,6 +22,8 @@ from pipeline.worker.settings import WorkerSettings
 from tests.support.clips import moving_clip, write_job_inputs
 from tests.support.labeling_workers import (
     NUM_FRAMES,
+    PATIENCE_SECONDS,
+    Clock,
     MakeWorker,
     Together,
     TooLarge,
@@ -118,7 +120,7 @@ class Resizing(Network):
 
     def resize(self, pixels_HW3: torch.Tensor) -> torch.Tensor:
         if pixels_HW3.shape[0] == self.slow_height:
-            assert self.may_resize.wait(60)
+            assert self.may_resize.wait(PATIENCE_SECONDS)
         return super().resize(pixels_HW3)
 
 
@@ -151,12 +153,14 @@ def test_decoding_that_hangs_is_told_when_nothing_else_is_to_be_done(
         networks.append(Resizing(**vars(load_network(settings)), slow_height=96))
         return networks[-1]
 
-    worker = make(Stages(load_network=load), beat_seconds=0.25, hang_seconds=1.0)
+    clock = Clock()
+    worker = make(Stages(load_network=load, clock=clock), beat_seconds=0.1, hang_seconds=1000.0)
     report = worker.work([items["a"]])
     while report.end is None:  # the limit of each test ends it
+        clock.now += 1001.0
         report = worker.work([])
     networks[0].may_resize.set()
-    assert "decoding 'a' hangs: nothing has moved for 1 s" in broken(report)
+    assert "decoding 'a' hangs: nothing has moved for 1000 s" in broken(report)
     assert [progress.video_id for progress in report.in_flight] == ["a"], "it may be its fault"
 
 

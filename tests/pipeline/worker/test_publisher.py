@@ -22,7 +22,7 @@ from pipeline.worker.saving import SavingBeside
 from tests.support.fake_workers import item
 from tests.support.labeled import labeled
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 200.0
 
 
 @dataclass(repr=False)
