@@ -2,10 +2,11 @@
 
     room       what it is                                                             may use the rooms below it
     doors      `maskmill NAME …`: goes through one of the doors below
-    run status changes plan compact overlay report export evaluate compare prompts queue   the commands
+    run status changes plan compact overlay report export evaluate compare prompts queue review   the commands
     demo       draws clips, labels them, scores them
     check      check=true and plan: what a job would do and cost, and which videos would fail
     schedule   what happens around a run: steps after it, the end document, who is told
+    review_server  people look at tracks in a browser: the server and its page
     driver     one process a job: plans, hands out videos, commits results, ends
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)

@@ -25,6 +25,7 @@ DOORS = {
     "prompts": "make a table of prompts of labels in other formats: COCO, CVAT, YOLO, …",
     "report": "a job as one HTML page: figures, failures, cost, doubtful tracks with pictures",
     "queue": "which tracks people should check next, why, on which frame, and how long it takes",
+    "review": "look at tracks in a browser: accept, reject, fix",
     "export": "write the masks in a format that others read: COCO, YouTube-VIS, …",
 }
 """The commands, a line each. Whoever adds a door adds its line here."""

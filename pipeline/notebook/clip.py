@@ -288,8 +288,14 @@ class Clip:
             }
             yield DrawnFrame(index, seconds, tuple(shown), draw_masks(small, shown, look=look))
 
-    def pixels(self, frame_indexes: Sequence[int]) -> Iterator[tuple[int, float | None, UInt8Array]]:
-        """Index, time and pixels, uint8 RGB `[H, W, 3]`, of frames with rows, ascending. Raises like `frame`."""
+    def pixels(
+        self, frame_indexes: Sequence[int], *, reading: Literal["all", "apart", "walk"] = "all"
+    ) -> Iterator[tuple[int, float | None, UInt8Array]]:
+        """Index, time and pixels, uint8 RGB `[H, W, 3]`, of frames with rows, ascending. Raises like `frame`.
+
+        `apart` is faster for a few frames far from each other, `walk` for all frames from one on, of which a reader may
+        take the first alone.
+        """
         self.check_frames(frame_indexes)
         indexes, times = self._known_times()
         wanted: dict[FramePosition, int] = {}
@@ -299,7 +305,9 @@ class Clip:
             wanted[FramePosition(index if pts is None else None, pts)] = index
         if not wanted:
             return
-        for position, pixels_HW3 in self._source.frames(list(wanted)):
+        source = self._source
+        read = {"all": source.frames, "apart": source.frames_apart, "walk": source.walk}[reading]
+        for position, pixels_HW3 in read(list(wanted)):
             yield wanted[position], position.pts_seconds, pixels_HW3
 
     def masks_on(self, frame_indexes: Sequence[int]) -> Iterator[dict[int, BoolArray]]:

@@ -6,6 +6,7 @@ from the start of the labeled range, which the tables do not tell, so that times
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,43 @@ class SourceFile:
         except MediaError:
             pass  # a file that is gone, or cannot be entered in its middle
         yield from found or self.frames(positions)
+
+    def walk(self, positions: Sequence[FramePosition]) -> Iterator[tuple[FramePosition, UInt8Array]]:
+        """The same for frames in a row, ascending, each decoded when it is taken or shortly before.
+
+        Where frames have times, the file is entered at the first of them, and nothing after the last one that is taken
+        need exist. Raises like `frames`.
+        """
+        is_begun = False
+        try:
+            with _told_by_the_store(), self._opened() as media:
+                for found in self._walked(media, positions):
+                    is_begun = True
+                    yield found
+                return
+        except MediaError:
+            if is_begun:
+                raise
+        yield from self.frames(positions)  # the file is gone, or cannot be entered in its middle
+
+    def _walked(self, media: Media, positions: Sequence[FramePosition]) -> Iterator[tuple[FramePosition, UInt8Array]]:
+        self._check_bytes(media)
+        seconds = positions[0].pts_seconds
+        if seconds is None:
+            raise MediaError(f"{media.name}: its frames have no times")
+        waiting = deque(positions)
+        with VideoFrames(media, FrameSelection(start_seconds=seconds)) as frames:
+            self._check_size(media, frames.size_hw)
+            self._check_length(media, frames.info.num_frames_claimed)
+            for frame in frames.forward(0):
+                after = (frames.position(frame.index).pts_seconds or 0.0) - (waiting[0].pts_seconds or 0.0)
+                if after > _SAME_SECONDS:
+                    raise self._other_times(media, waiting[0])
+                if after >= -_SAME_SECONDS:
+                    yield waiting.popleft(), frame.pixels_HW3.numpy()
+                if not waiting:
+                    return
+        raise self._other_times(media, waiting[0])
 
     def _frame_at(self, media: Media, position: FramePosition) -> UInt8Array:
         """The frame at a time, as the first one of a range. Raises `MediaError` where there is no such range."""

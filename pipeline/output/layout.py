@@ -90,6 +90,11 @@ def new_review(kind: str, at: datetime) -> str:
     return f"{REVIEWS}/{kind}-{at.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex[:8]}.parquet"
 
 
+def claimed_object(video_id: str, object_id: int) -> str:
+    """Path of the note that a reviewer has taken an object id of a video; an id may hold any letters."""
+    return f"{REVIEWS}/object-{hashlib.sha256(video_id.encode()).hexdigest()[:24]}-{object_id}.json"
+
+
 def is_review(kind: str, path: str) -> bool:
     """Whether a path is one of `new_review` of this kind."""
     name = PurePosixPath(path).name

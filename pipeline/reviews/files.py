@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,10 +54,21 @@ class ReviewTable:
 
         Raises `InputError` for a file that is no such table, and `StorageError` if the store does not answer.
         """
-        paths = sorted(stored.path for stored in storage.listing(REVIEWS) if is_review(self.name, stored.path))
+        for _, rows in self.read_files(storage):
+            yield from rows
+
+    def read_files(
+        self, storage: JobStorage, known: Collection[str] = ()
+    ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """The path and the rows of each file, in the order of their names, but for those of `known` paths.
+
+        Raises like `read`.
+        """
+        found = (stored.path for stored in storage.listing(REVIEWS) if is_review(self.name, stored.path))
+        paths = sorted(path for path in found if path not in known)
         for path, data in zip(paths, storage.read_existing(paths), strict=True):
             if data is not None:
-                yield from self._rows(f"{storage}/{path}", data)
+                yield path, self._rows(f"{storage}/{path}", data)
 
     @property
     def _version_key(self) -> bytes:

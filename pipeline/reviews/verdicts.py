@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -77,6 +77,14 @@ def write_verdicts(storage: JobStorage, rows: Iterable[Mapping[str, Any]]) -> st
     the store does not take the file.
     """
     return _TABLE.write(storage, rows)
+
+
+def read_verdict_files(storage: JobStorage, known: Collection[str] = ()) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The path and all rows of each file of verdicts, in the order of time, but for those of `known` paths.
+
+    For a program that looks again and again. Raises like `read_verdicts`.
+    """
+    return _TABLE.read_files(storage, known)
 
 
 def read_verdicts(storage: JobStorage) -> dict[Key, Opinion]:

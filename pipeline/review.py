@@ -1,0 +1,141 @@
+"""`python -m pipeline.review output=…`: people look at the tracks of a job in a browser and say what they think.
+
+The server is the room `review_server`. It writes below `reviews/` of the output and nowhere else.
+"""
+
+from __future__ import annotations
+
+import getpass
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from pipeline.command import ExitCode, JobArguments, describe_arguments, main
+from pipeline.config.kinds import OptionalPlace
+from pipeline.data_engine.queue import QUEUE
+from pipeline.errors import ConfigError
+from pipeline.packages import leave_current_folder
+from pipeline.redact import redact_uri
+from pipeline.reviews.verdicts import Key
+from pipeline.storage.destinations import load_file
+from pipeline.storage.job_storage import JobStorage
+from pipeline.text import one_line, say, say_at_once
+
+
+class ReviewArguments(JobArguments):
+    """The keys of the command."""
+
+    reviewer: str | None = Field(
+        default=None, max_length=100, description="Who reviews; null is the user of this machine. A page can change it."
+    )
+    queue: OptionalPlace = Field(
+        default=None, description="A queue that python -m pipeline.queue has written; null makes one at the start."
+    )
+    queue_storage_options: dict[str, Any] | None = Field(
+        default=None, description="Credentials and endpoints for queue=; null: those of storage_options."
+    )
+    where: str | None = Field(default=None, description="Which tracks, as in 'where=category = \"cat\"'; null is all.")
+    videos_root: OptionalPlace = Field(
+        default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
+    )
+    host: str = Field(default="127.0.0.1", description="The address that the server listens on: this machine alone.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8765, description="Its port; 0 takes any that is free.")
+    token: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]{16,100}$",
+        description="What the link must hold, 16 letters or more; null makes a new one at each start.",
+    )
+
+
+HELP = f"""Shows the tracks of a job in a browser, so that people accept, reject or fix them.
+
+  python -m pipeline.review output=…
+  python -m pipeline.review output=s3://bucket/labels queue=queue.parquet reviewer=ann port=8765
+
+{describe_arguments(ReviewArguments)}
+
+It prints a link: open it in a browser on this machine, or through ssh -L 8765:127.0.0.1:8765 from another one. Whoever
+has the link may review. Ctrl-C ends the server; what the page called saved is in the output. It needs starlette and
+uvicorn: pip install "maskmill[review]".
+
+Exit codes:
+  {ExitCode.DONE}   It was ended by Ctrl-C or SIGTERM.
+  {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
+  {ExitCode.REFUSED}   The arguments are wrong, there is no job, or the port is taken.
+"""
+
+
+def run(arguments: ReviewArguments) -> ExitCode:
+    """Serve until a signal comes."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f'a review needs starlette and uvicorn ({error}): pip install "maskmill[review]"') from error
+    from pipeline.review_server.guard import own_names
+    from pipeline.review_server.options import ReviewOptions, new_token
+    from pipeline.review_server.serving import listening, serve
+    from pipeline.review_server.state import ReviewState
+
+    listener = listening(arguments.host, arguments.port)
+    with listener:
+        options = ReviewOptions(
+            reviewer=_reviewer(arguments.reviewer),
+            where=arguments.where,
+            queue=_queue(arguments),
+            videos_root=arguments.videos_root,
+            token=arguments.token or new_token(),
+            hosts=own_names(arguments.host),
+        )
+        storage = JobStorage(arguments.output, arguments.storage_options)
+        # A name of a review is random, so that a store without create-only writes takes it as well.
+        storage.single_driver = not storage.supports_create
+        state = ReviewState(storage, options)
+        say(f"review   {storage}: {len(state.tracks)} tracks, {state.tracks.num_queued} of them in the queue")
+        serve(state, listener, lambda link: say_at_once(f"open     {link}"))
+    say("review   ended; what the page called saved is below reviews/ of the output")
+    return ExitCode.DONE
+
+
+def _reviewer(name: str | None) -> str:
+    if name is not None:
+        return name.strip()
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container without users
+        return ""
+
+
+def _queue(arguments: ReviewArguments) -> dict[Key, bool] | None:
+    """Keys of `queue=` in its order, with `is_audit`. Raises `ConfigError` for a file that is no queue."""
+    if not arguments.queue:
+        return None
+    name = redact_uri(arguments.queue)
+    own = arguments.queue_storage_options
+    try:
+        data = load_file(arguments.queue, arguments.storage_options if own is None else own)
+        rows = pq.read_table(io.BytesIO(data), columns=["video_id", "object_id", "is_audit"])
+    except FileNotFoundError as error:
+        raise ConfigError(f"queue={name}: there is no such file; python -m pipeline.queue … to= writes one") from error
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"queue={name} is no queue as python -m pipeline.queue … to= writes it: {one_line(str(error))}"
+        ) from error
+    if any(rows.schema.field(name).type != QUEUE.field(name).type for name in rows.column_names):
+        raise ConfigError(f"queue={name} is no queue as python -m pipeline.queue … to= writes it: other types")
+    return {(row["video_id"], row["object_id"]): row["is_audit"] for row in rows.to_pylist()}
+
+
+def door(words: Sequence[str] | None = None) -> int:
+    """The command: its exit code for these arguments, or for those of the command line."""
+    return main(HELP, ReviewArguments, run, words)
+
+
+if __name__ == "__main__":
+    leave_current_folder()
+    sys.exit(door())

@@ -1,0 +1,151 @@
+"""What the page sends when somebody says something of a track, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.errors import StorageError
+from pipeline.review_server.answers import ReviewError
+from pipeline.review_server.bounded import Bounded
+from pipeline.review_server.snapshot import from_text
+from pipeline.review_server.state import ReviewState, unknown_track
+from pipeline.review_server.track_list import VERDICTS
+from pipeline.review_server.verdict_book import ChangedMeanwhile, Said
+from pipeline.reviews.verdicts import Key
+
+_MOST_SECONDS = 3600.0
+_MOST_LETTERS = 4000
+_MOST_NAME = 100
+_REMEMBERED = 10_000
+
+Answer = dict[str, Any]
+
+
+class Speaker:
+    """Writes verdicts of the page, each once: the page sends one again where it has not heard that it was saved."""
+
+    def __init__(self, state: ReviewState) -> None:
+        self._state = state
+        self._answers: Bounded[str, Answer] = Bounded(_REMEMBERED)
+
+    def say(self, body: Mapping[str, Any]) -> Answer:
+        """Write a verdict, and say what it replaced and whether it is of earlier labels.
+
+        Raises `ReviewError`: of status 400 for a body that says nonsense, 503 where the store did not take it.
+        """
+        key, reviewer, once = _key(body), self.reviewer(body), _text(body, "id", 100)
+        answered = self._answers.get(once) if once else None
+        if answered is not None:
+            return answered
+        verdict = body.get("verdict")
+        if verdict not in VERDICTS[1:]:
+            raise ReviewError(f"verdict={verdict!r}: there are {', '.join(VERDICTS[1:])}")
+        try:
+            labeled_at = from_text(body.get("labeled_at"))
+        except ValueError as error:
+            raise ReviewError(f"labeled_at is no time: {error}") from error
+        place = self._state.tracks.place_of(key)
+        if place is None:
+            raise ReviewError(f"not saved: {unknown_track(key).args[0]}", 404)
+        row = {
+            "video_id": key[0],
+            "object_id": key[1],
+            "verdict": verdict,
+            "reviewer": reviewer,
+            "reviewed_at": datetime.now(UTC),
+            "labeled_at": labeled_at,
+            "is_audit": self._state.tracks.is_audit(place),
+            "seconds": _seconds(body),
+            "frame_index": _frame(body),
+            "comment": _text(body, "comment", _MOST_LETTERS) or None,
+            "category": _text(body, "category", _MOST_LETTERS) or None,
+        }
+        try:
+            said, before = self._state.book.write(row)
+        except StorageError as error:
+            raise ReviewError(f"not saved: {error}", 503) from error
+        self._state.noted({key})
+        told: Answer = {
+            "path": said.path,
+            "replaced": None if before is None else in_json(before),
+            "is_stale": not said.is_of(self._state.labeled_at(key[0])),
+        }
+        return self._answers.put(once, told) if once else told
+
+    def undo(self, body: Mapping[str, Any]) -> Answer:
+        """Take back what the reviewer said by one file. Raises `ReviewError`, of status 409 if others spoke since."""
+        key, reviewer = _key(body), self.reviewer(body)
+        self._state.noted(self._state.book.look())
+        try:
+            now = self._state.book.undo(_text(body, "path", 1000), key, reviewer)
+        except ChangedMeanwhile as error:
+            raise ReviewError(str(error), 409) from error
+        except StorageError as error:
+            raise ReviewError(f"not undone: {error}", 503) from error
+        self._state.noted({key})
+        return {"current": None if now is None else in_json(now)}
+
+    def reviewer(self, body: Mapping[str, Any]) -> str:
+        """Who speaks: the name in the page, or that of `reviewer=`. Raises `ReviewError` if there is neither."""
+        name = _text(body, "reviewer", _MOST_NAME).strip() or self._state.options.reviewer
+        if not name:
+            raise ReviewError("who are you? Give a name in the page, or reviewer= to the command")
+        return name
+
+
+def in_json(said: Said) -> dict[str, Any]:
+    """A verdict as the page shows it."""
+    row = said.row
+    return {
+        "path": said.path,
+        "verdict": said.verdict.value,
+        "reviewer": row["reviewer"],
+        "reviewed_at": row["reviewed_at"].isoformat(timespec="seconds"),
+        "frame_index": row["frame_index"],
+        "comment": row["comment"],
+        "category": row["category"],
+    }
+
+
+def _key(body: Mapping[str, Any]) -> Key:
+    video_id, object_id = body.get("video_id"), body.get("object_id")
+    if not isinstance(video_id, str) or not isinstance(object_id, int) or isinstance(object_id, bool):
+        raise ReviewError("video_id needs a text and object_id a whole number")
+    if not -(2**63) <= object_id < 2**63:
+        raise ReviewError("object_id is too large")
+    return video_id, object_id
+
+
+def _text(body: Mapping[str, Any], name: str, most: int) -> str:
+    value = body.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ReviewError(f"{name} needs a text")
+    if len(value) > most:
+        raise ReviewError(f"{name} has {len(value)} letters: {most} are the most")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ReviewError(f"{name} holds half of a letter (a lone surrogate)") from error
+    return value
+
+
+def _seconds(body: Mapping[str, Any]) -> float | None:
+    value = body.get("seconds")
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= 0:
+        raise ReviewError("seconds needs a number from 0 on")
+    return min(float(value), _MOST_SECONDS)
+
+
+def _frame(body: Mapping[str, Any]) -> int | None:
+    value = body.get("frame_index")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise ReviewError("frame_index needs a whole number from 0 on")
+    return value

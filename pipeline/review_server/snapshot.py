@@ -1,0 +1,100 @@
+"""One reading of a job for a review: its list of tracks, and when each of its videos was labeled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import tables
+from pipeline.data_engine.queue import COLUMNS as QUEUE_COLUMNS
+from pipeline.data_engine.queue import Queue, QueueRules
+from pipeline.errors import StorageError
+from pipeline.output.schema import TRACKS
+from pipeline.review_server.options import ReviewOptions
+from pipeline.review_server.track_list import COLUMNS, TrackList
+from pipeline.reviews.verdicts import Key
+from pipeline.storage.job_storage import JobStorage
+from pipeline.tables import JobTables
+
+QUEUE_TOP = 500
+"""So many tracks has the queue that is made where none is given, and a tenth more that are drawn by lot."""
+
+_READS = 5
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """See the module. `number` counts the readings of a review."""
+
+    number: int
+    job: JobTables
+    tracks: TrackList
+    finished: dict[str, datetime | None]
+
+    @property
+    def next_entry(self) -> int:
+        """Up to where the log was read."""
+        return self.job.state.next_entry
+
+    def finished_at(self, video_id: str) -> datetime | None:
+        """When the labels of a video were made, None if it is not told."""
+        return self.finished.get(video_id)
+
+
+def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[Key], number: int) -> Snapshot:
+    """Read the job as it stands now. `done` are tracks with a verdict, which a queue that is made here leaves out.
+
+    Raises:
+        FileNotFoundError: there is no job.
+        StorageError: the store does not answer.
+        WrongCondition: `where` cannot be read.
+    """
+    job = tables.open(storage.uri, storage.storage_options)
+    rows = _rows(job, options.where)
+    videos = job.videos().select(["video_id", "finished_at"])
+    finished = dict(zip(videos["video_id"].to_pylist(), _times(videos["finished_at"]), strict=True))
+    queue = options.queue if options.queue is not None else _queue(rows, done)
+    return Snapshot(number, job, TrackList(rows, queue), finished)
+
+
+def _rows(job: JobTables, where: str | None) -> pa.Table:
+    """Tracks in the columns of the list; read again where a running job has replaced segments meanwhile."""
+    if not job.state.segments:
+        return pa.schema([TRACKS.field(name) for name in COLUMNS]).empty_table()
+    for _ in range(_READS):
+        try:
+            return job.track_rows(columns=COLUMNS, where=where).to_table()
+        except FileNotFoundError:
+            job.refresh()
+    raise StorageError("segments vanish while the review reads them. Try again.")
+
+
+def _queue(rows: pa.Table, done: Collection[Key]) -> dict[Key, bool]:
+    """The most doubtful tracks that nobody has looked at, with some that are drawn by lot."""
+    queue = Queue(QueueRules(top=QUEUE_TOP), done)
+    queue.add(rows.filter(pc.field("num_masks") > 0).select(list(QUEUE_COLUMNS)))
+    return {entry.key: is_audit for entry, is_audit in queue.entries()}
+
+
+def _times(column: pa.ChunkedArray) -> list[datetime | None]:
+    # Of 100,000 times, to_pylist() takes half a second, because it looks for the time zone of each.
+    numbers = column.cast(pa.int64()).to_pylist()
+    return [None if one is None else datetime.fromtimestamp(one / 1000, UTC) for one in numbers]
+
+
+def in_text(moment: datetime | None) -> str:
+    """A time as it stands in JSON, empty for none."""
+    return "" if moment is None else moment.isoformat(timespec="milliseconds")
+
+
+def from_text(text: Any) -> datetime | None:
+    """The time of such a text. Raises `ValueError` for any other."""
+    if not text:
+        return None
+    moment = datetime.fromisoformat(str(text))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,156 @@
+"""What reviewers have said of the tracks, as far as this server knows: read file by file, and written at once.
+
+A verdict that the newest `skip`, or one on earlier labels, does not change stays the one that counts, as
+`read_verdicts` has it. The book also shows a skip where nothing else was said.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.reviews.verdicts import VERDICTS, Key, Opinion, Verdict, read_verdict_files, write_verdicts
+from pipeline.storage.job_storage import JobStorage
+
+FinishedAt = Callable[[str], datetime | None]
+"""When the labels of a video were made; None if it is not told."""
+
+
+class ChangedMeanwhile(Exception):
+    """Somebody else has said something of the track since."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A row of verdicts, and the file that holds it."""
+
+    path: str
+    row: Mapping[str, Any]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it says."""
+        return Verdict(self.row["verdict"])
+
+    def is_of(self, finished_at: datetime | None) -> bool:
+        """Whether it is said of the labels that were made then, and not of earlier ones."""
+        row = self.row
+        return Opinion(
+            self.verdict, row["reviewed_at"], False, row["reviewer"], row["labeled_at"], row["category"]
+        ).is_of(finished_at)
+
+
+class VerdictBook:
+    """See the module. Methods may be called in any thread."""
+
+    def __init__(self, storage: JobStorage) -> None:
+        self._storage = storage
+        self._lock = threading.Lock()  # of what is known; held for moments
+        self._looking = threading.Lock()
+        self._writing = threading.Lock()  # so that an undo sees everything that this server has written
+        self._paths: set[str] = set()
+        self._said: dict[Key, list[Said]] = {}
+
+    def look(self) -> set[Key]:
+        """Read the files that are new, and return the tracks of which they speak.
+
+        Raises `InputError` for a file that is no table of verdicts, and `StorageError` if the store does not answer.
+        """
+        with self._looking:
+            changed: set[Key] = set()
+            for path, rows in read_verdict_files(self._storage, self._paths):
+                changed |= self._take(path, rows)
+            return changed
+
+    def history(self, key: Key) -> list[Said]:
+        """All that was said of a track, in the order of time."""
+        with self._lock:
+            return list(self._said.get(key, ()))
+
+    def current(self, key: Key) -> Said | None:
+        """The verdict on a track that counts, or a skip if nothing else does; None if nothing was said, or taken back.
+
+        It may be of earlier labels: see `Said.is_of`.
+        """
+        with self._lock:
+            return _counting(self._said.get(key, ()))
+
+    def keys(self) -> list[Key]:
+        """All tracks of which something was said."""
+        with self._lock:
+            return list(self._said)
+
+    def num_by(self, reviewer: str) -> int:
+        """How many tracks have a verdict of this reviewer that counts."""
+        with self._lock:
+            found = (_counting(said) for said in self._said.values())
+            return sum(one is not None and one.row["reviewer"] == reviewer for one in found)
+
+    def write(self, row: Mapping[str, Any]) -> tuple[Said, Said | None]:
+        """Say something: the new row with its file, and what counted before. Returns when the store has taken it.
+
+        Raises `ValueError` for a row that is no verdict, `StorageError` if the store does not take it: nothing is said.
+        """
+        with self._writing:
+            before = self.current((row["video_id"], row["object_id"]))
+            return self._write([row])[-1], before
+
+    def undo(self, path: str, key: Key, reviewer: str) -> Said | None:
+        """Take back what the reviewer has said of a track by the file `path`; what counted before counts again.
+
+        A `withdraw` takes back all that was said before, so that the verdict which counted before is said once more in
+        the same file, by the reviewer who had said it. Returns it.
+
+        Raises `ChangedMeanwhile` if something else was said since, `StorageError` if the store does not answer.
+        """
+        with self._writing:
+            said = self.history(key)
+            if not said or said[-1].path != path:
+                newest = f": {said[-1].row['reviewer']} said {said[-1].verdict} since" if said else ""
+                raise ChangedMeanwhile(f"nothing is undone{newest}")
+            before = _counting(said[:-1])
+            now = datetime.now(UTC)
+            names = {"video_id": key[0], "object_id": key[1]}
+            rows: list[Mapping[str, Any]] = [
+                {**names, "verdict": Verdict.WITHDRAW.value, "reviewer": reviewer, "reviewed_at": now}
+            ]
+            if before is not None:
+                # Said of the labels that its reviewer saw, which may be earlier ones than those of now.
+                labeled_at = before.row["labeled_at"] or before.row["reviewed_at"]
+                rows.append({**before.row, "reviewed_at": now, "labeled_at": labeled_at})
+            self._write(rows)
+            return self.current(key)
+
+    def _write(self, rows: list[Mapping[str, Any]]) -> list[Said]:
+        path = write_verdicts(self._storage, rows)
+        whole = [{name: row.get(name) for name in VERDICTS.names} for row in rows]
+        self._take(path, whole)
+        return [Said(path, row) for row in whole]
+
+    def _take(self, path: str, rows: Iterable[Mapping[str, Any]]) -> set[Key]:
+        with self._lock:
+            if path in self._paths:  # a look has found what a write has just made
+                return set()
+            self._paths.add(path)
+            changed: set[Key] = set()
+            for row in rows:
+                key = row["video_id"], row["object_id"]
+                said = self._said.setdefault(key, [])
+                said.append(Said(path, row))
+                # Clocks of several machines may differ: the time that is written counts, as for readers of the tables.
+                said.sort(key=lambda one: one.row["reviewed_at"])
+                changed.add(key)
+            return changed
+
+
+def _counting(said: Iterable[Said]) -> Said | None:
+    counting: Said | None = None
+    for one in said:
+        if one.verdict is Verdict.WITHDRAW:
+            counting = None
+        elif one.verdict is not Verdict.SKIP or counting is None or counting.verdict is Verdict.SKIP:
+            counting = one
+    return counting
