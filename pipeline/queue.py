@@ -21,12 +21,14 @@ from pipeline.data_engine.calibration import BlendDocument
 from pipeline.data_engine.queue import COLUMNS, Entry, Order, Queue, QueueRules, queue_table
 from pipeline.data_engine.recompute import measured
 from pipeline.data_engine.reviewed import audited, calibrate, up_to_date
+from pipeline.data_engine.walked import walks_now, with_walks
 from pipeline.errors import ConfigError, StorageError
 from pipeline.output.schema import TRACKS
 from pipeline.packages import leave_current_folder
 from pipeline.quality.blend import DEFAULT, Blend
 from pipeline.quality.track_columns import MEASURED, with_doubt
 from pipeline.redact import redact_uri
+from pipeline.reviews.cycles import Cycle, read_cycles
 from pipeline.reviews.verdicts import Key, Opinion, read_verdicts
 from pipeline.storage.destinations import check_file, load_file, save_file
 from pipeline.storage.job_storage import JobStorage
@@ -100,7 +102,8 @@ def run(arguments: QueueArguments) -> ExitCode:
     if arguments.calibrate:
         return _calibrate(arguments, job, opinions)
     rules = QueueRules(arguments.top, arguments.minutes, arguments.order, arguments.audit, arguments.seed)
-    queue = _again(job, lambda: _filled(job, arguments, Queue(rules, opinions.keys())))
+    walks = walks_now(job, read_cycles(storage))
+    queue = _again(job, lambda: _filled(job, arguments, walks, Queue(rules, opinions.keys())))
     entries = queue.entries()
     _tell(queue, entries, audited(said))
     if arguments.to:
@@ -151,10 +154,11 @@ def _calibrate(arguments: QueueArguments, job: JobTables, opinions: Mapping[Key,
     return ExitCode.DONE
 
 
-def _filled(job: JobTables, arguments: QueueArguments, queue: Queue) -> Queue:
+def _filled(job: JobTables, arguments: QueueArguments, walks: Mapping[Key, Cycle], queue: Queue) -> Queue:
     blend = _blend(arguments)
     for rows in _rows(job, arguments):
-        queue.add(rows if blend is None else with_doubt(rows, blend))
+        doubtful = rows if blend is None else with_doubt(rows, blend)
+        queue.add(with_walks(doubtful, walks, blend or DEFAULT) if walks else doubtful)
     return queue
 
 

@@ -120,6 +120,10 @@ def start(config: JobConfig) -> int:
         from pipeline.demo import demo
 
         return demo.run(config)
+    if config.verify is not None:
+        from pipeline.verify import verify
+
+        return verify.run(config)
     if config.check:
         from pipeline.check import check
 

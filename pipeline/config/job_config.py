@@ -31,6 +31,7 @@ from pipeline.config.kinds import (
 )
 from pipeline.config.mistakes import checked
 from pipeline.config.schedule_config import AfterConfig, MaxCost, Notify, NotifyOn, PricePerHour, StopAfter
+from pipeline.config.verify_config import VerifyConfig
 from pipeline.errors import ConfigError
 from pipeline.storage.schemes import is_of_this_machine
 
@@ -345,6 +346,7 @@ class JobConfig(Group):
     flush: FlushConfig = Field(default_factory=FlushConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     discover: DiscoverConfig | None = None
+    verify: VerifyConfig | None = None
     demo: DemoConfig | None = None
 
     @field_validator("retry", "corrections", "keep_columns", mode="before")
@@ -372,7 +374,9 @@ def from_hydra(config: DictConfig) -> JobConfig:
 def check(job: JobConfig) -> None:
     """Raises `ConfigError` for keys that a job needs, and for keys of different groups that contradict each other."""
     if job.demo is None:
-        if job.discover is not None:
+        if job.verify is not None:
+            _check_verification(job)
+        elif job.discover is not None:
             _check_discovery(job)
         elif not job.prompts and not job.corrections:
             raise ConfigError(
@@ -405,6 +409,17 @@ def _check_discovery(job: JobConfig) -> None:
         raise ConfigError("videos= is missing: give the videos in which objects are to be found")
     if job.check:
         raise ConfigError("check=true is for jobs with prompts, and conf=discover has none: leave it out")
+
+
+def _check_verification(job: JobConfig) -> None:
+    """The tracks of a job are checked with what that job says: no tables are needed but to find moved videos."""
+    for key in ("prompts", "corrections"):
+        if getattr(job, key):
+            raise ConfigError(
+                f"{key}= contradicts conf=verify, which checks the tracks of output= and needs no prompts: leave it out"
+            )
+    if job.discover is not None or job.check:
+        raise ConfigError("conf=verify neither finds objects nor takes check=true: leave them out")
 
 
 def _check_all_nodes_reach(job: JobConfig) -> None:

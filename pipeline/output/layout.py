@@ -13,7 +13,9 @@ _busy/                       which compaction or prune is at work
 _digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 reviews/{kind}-{time}-{random}.parquet  what reviewers said of tracks (verdicts) and how they mended them (corrections)
+reviews/cycles-{time}-{random}.parquet  which tracks a walk back led to their prompts
 _former/{table}/{segment}.parquet  segments that count no more, with rows of earlier rounds of reviews
+_verify/                     tracks that are walked back to their prompts, until that is done: tables, and a job
 masks/ tracks/ videos/       the tables: {table}/{segment}.parquet
 _tmp/                        on local disk: files that are being written; in any store: probes of `JobStorage`
 """
@@ -40,6 +42,7 @@ DIGESTS = "_digest"
 BUSY = "_busy"
 REVIEWS = "reviews"
 FORMER = "_former"
+VERIFY = "_verify"
 
 _SESSION_DOCUMENT = "latest.json"
 _SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")

@@ -45,6 +45,13 @@ class Blend:
         doubt: Float64Array = (_logistic(self.base + np.sum(list(evidence.values()), axis=0)) - base) / (1 - base)
         return doubt
 
+    def with_more(self, doubt: Float64Array, added: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """The doubt of T tracks when `added` joins their logits, and how much evidence their doubt came from, `[T]`."""
+        base = _logistic(np.array(self.base))
+        chance = np.clip(base + np.minimum(doubt, 1.0) * (1 - base), 1e-12, 1 - 1e-12)
+        before = np.maximum(np.log(chance / (1 - chance)) - self.base, 0.0)
+        return (_logistic(self.base + before + added) - base) / (1 - base), before
+
 
 def _logistic(logits: Float64Array) -> Float64Array:
     return 1.0 / (1.0 + np.exp(-logits))

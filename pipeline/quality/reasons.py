@@ -27,6 +27,7 @@ class Reason(StrEnum):
     BORDER = "border"
     OVERLAPS = "overlaps"
     INSIDE = "inside"
+    CYCLE = "cycle"
 
 
 SENTENCES: Mapping[Reason, str] = {
@@ -49,6 +50,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.BORDER: "It touches the border of the picture on {value:.0%} of its frames, as on frame {frame}.",
     Reason.OVERLAPS: "Another track has the same pixels: a mean IoU of {value:.2f}, most on frame {frame}.",
     Reason.INSIDE: "It shares {value:.0%} of the smaller mask with another track, most on frame {frame}.",
+    Reason.CYCLE: "Walked back from frame {frame}, it does not get to its prompt: an IoU of {value:.2f}.",
 }
 """What a code means, with the value and the frame of a track."""
 

@@ -34,8 +34,8 @@ def label(*overrides: str) -> JobConfig:
 @pytest.mark.parametrize("job", job_names())
 @pytest.mark.parametrize("cluster", group_names("cluster"))
 def test_every_job_composes_with_every_cluster(job: str, cluster: str) -> None:
-    given = "videos=s3://b/v" if job == "discover" else "prompts=s3://b/p.parquet"
-    config = job_config(job, [given, "output=s3://b/out", f"cluster={cluster}"])
+    needs = {"discover": "videos=s3://b/v", "verify": "max_attempts=3"}
+    config = job_config(job, [needs.get(job, "prompts=s3://b/p.parquet"), "output=s3://b/out", f"cluster={cluster}"])
     assert config.cluster.kind == cluster
 
 

@@ -1,0 +1,206 @@
+"""`conf=verify`: an ordinary job below the output walks tracks back. Where it comes out is held against the prompt."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pycocotools import mask as coco
+
+from pipeline import tables
+from pipeline.command import ExitCode
+from pipeline.commits.job_record import JobRecord, read_record
+from pipeline.config.job_config import JobConfig
+from pipeline.config.schedule_config import AfterConfig
+from pipeline.config.verify_config import VerifyConfig
+from pipeline.driver import driver
+from pipeline.errors import ConfigError, StorageError
+from pipeline.inputs.write import prompts_table, videos_table
+from pipeline.output.layout import VERIFY
+from pipeline.redact import HIDDEN, redact_uri
+from pipeline.reviews.cycles import read_cycles, write_cycles
+from pipeline.reviews.verdicts import Key
+from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.parquet import parquet_bytes
+from pipeline.storage.uris import is_local
+from pipeline.tables import JobTables
+from pipeline.text import counted, say
+from pipeline.verify.choosing import WALKS, choose, walks_of
+from pipeline.verify.sources import sources_of
+
+_log = logging.getLogger(__name__)
+
+_WALKS = f"{VERIFY}/walks.parquet"
+_READS = 5
+_LOST = 0.5
+
+
+def run(config: JobConfig, parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
+    """Walk tracks back and return the exit code. The same command goes on where a run was stopped.
+
+    Raises `ConfigError` if the output is no finished job, or if its videos cannot be found.
+    """
+    assert config.output is not None
+    assert config.verify is not None
+    storage = JobStorage(config.output, {} if is_local(config.output) else config.storage_options, config.single_driver)
+    record = _record(storage, config)
+    walks = _begun(storage)
+    if walks is None:
+        walks = _planned(storage, config, config.verify)
+        if not walks.num_rows:
+            say("verify   no track is left to walk back")
+            return ExitCode.DONE
+        _write_inputs(storage, config, record, walks)
+    code = driver.run(_walking(config, record, storage), parts)
+    if code not in (ExitCode.DONE, ExitCode.FAILURES):
+        return code
+    rows = list(_results(config, walks))
+    write_cycles(storage, rows)
+    storage.delete_tree(VERIFY)
+    _tell(rows)
+    return ExitCode.DONE
+
+
+def _record(storage: JobStorage, config: JobConfig) -> JobRecord:
+    record = read_record(storage)
+    if record is None:
+        raise ConfigError(f"output={storage} is no job: conf=verify checks the tracks of one that was labeled before")
+    hidden = [key for key, place in record.tables.items() if place and HIDDEN in str(place) and not config.videos]
+    if hidden:
+        raise ConfigError(
+            f"the job's {hidden[0]}= has a secret, which the job does not keep: give videos=, a table with column uri"
+        )
+    return record
+
+
+def _begun(storage: JobStorage) -> pa.Table | None:
+    """The walks of a run that was stopped; they are written last of its inputs."""
+    try:
+        return pq.read_table(io.BytesIO(storage.read(_WALKS)))
+    except FileNotFoundError:
+        return None
+
+
+def _planned(storage: JobStorage, config: JobConfig, verify: VerifyConfig) -> pa.Table:
+    done = {key: cycle.labeled_at for key, cycle in read_cycles(storage).items()}
+    job = tables.open(str(config.output), config.storage_options)
+    for _ in range(_READS):
+        try:
+            keys = choose(job, verify, done)
+            rows = walks_of(job, keys, verify.min_predicted_iou)
+            return pa.Table.from_pylist(list(rows), WALKS)
+        except FileNotFoundError:
+            job.refresh()
+    raise StorageError("segments vanish while they are read. Try again.")
+
+
+def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, walks: pa.Table) -> None:
+    """Tables of videos and prompts for the walks: the sure mask of each track is its only prompt."""
+    rows = walks.to_pylist()
+    found = sources_of(config, record, {row["video_id"]: row["uri"] for row in rows})
+    missing = {row["video_id"] for row in rows} - found.keys()
+    if missing:
+        _log.warning("%s not checked, because their bytes are in a table", counted(len(missing), "video"))
+    prompts = [
+        {
+            "video_id": row["video_id"],
+            "object_id": row["object_id"],
+            "frame_index": row["from_frame"],
+            "mask_rle": row["from_rle"],
+        }
+        for row in rows
+        if row["video_id"] in found
+    ]
+    storage.delete_tree(VERIFY)
+    videos = videos_table([{"video_id": video_id, **source} for video_id, source in found.items()])
+    storage.replace(f"{VERIFY}/videos.parquet", parquet_bytes(videos))
+    storage.replace(f"{VERIFY}/prompts.parquet", parquet_bytes(prompts_table(prompts)))
+    storage.create(_WALKS, parquet_bytes(walks))
+    say(f"verify   {counted(len(prompts), 'track')} of {counted(len(found), 'video')} are walked back")
+
+
+def _walking(config: JobConfig, record: JobRecord, storage: JobStorage) -> JobConfig:
+    """The job that walks: it is the one that labeled, but for the way, the tables, and where and how it runs."""
+    known = {name: value for name, value in record.config.items() if name in JobConfig.model_fields}
+    before = JobConfig.model_validate(known, strict=False)
+    folder = f"{str(config.output).rstrip('/')}/{VERIFY}"
+    model = before.model.model_copy(update={"device": config.model.device, "compile": config.model.compile})
+    own = ("storage_options", "single_driver", "cluster", "worker", "flush", "decode", "log_file", "checkpoint")
+    return before.model_copy(
+        update={
+            **{name: getattr(config, name) for name in own},
+            "model": model,
+            "videos": f"{folder}/videos.parquet",
+            "prompts": f"{folder}/prompts.parquet",
+            "output": f"{folder}/job",
+            "propagate": before.propagate.model_copy(update={"direction": "backward"}),
+            "corrections": None,
+            "columns": type(before.columns)(),
+            "input": type(before.input)(),
+            "box_format": None,
+            "keep_columns": (),
+            "retry": (),
+            "relabel": False,
+            "prune": False,
+            "changed": None,
+            "discover": None,
+            "verify": None,
+            "max_failed_fraction": 1.0,
+            "stop_after": None,
+            "max_cost": None,
+            "notify": None,
+            "after": AfterConfig(),
+        }
+    )
+
+
+def _results(config: JobConfig, walks: pa.Table) -> Iterator[dict[str, Any]]:
+    """Rows of `CYCLES`: where each walk came out, held against the mask that the track has there."""
+    labeled = tables.open(str(config.output), config.storage_options)
+    walked = tables.open(f"{str(config.output).rstrip('/')}/{VERIFY}/job", config.storage_options)
+    now = datetime.now(UTC)
+    for walk in walks.to_pylist():
+        key = walk["video_id"], walk["object_id"]
+        yield {
+            "video_id": walk["video_id"],
+            "object_id": walk["object_id"],
+            "cycle_iou": _iou(_mask_at(walked, key, walk), _mask_at(labeled, key, walk)),
+            "from_frame": walk["from_frame"],
+            "to_frame": walk["to_frame"],
+            "labeled_at": walk["labeled_at"],
+            "checked_at": now,
+        }
+
+
+def _mask_at(job: JobTables, key: Key, walk: dict[str, Any]) -> dict[str, Any] | None:
+    where = f"object_id = {key[1]} and frame_index = {walk['to_frame']}"
+    rows: Sequence[dict[str, Any]] = job.masks([key[0]], columns=["rle"], where=where).to_table().to_pylist()
+    return rows[0]["rle"] if rows else None
+
+
+def _iou(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> float | None:
+    """IoU of two masks as run lengths; `None` where one is missing, 0 where one alone is empty."""
+    if found is None or expected is None or found["size"] != expected["size"]:
+        return None
+    if coco.area(found) + coco.area(expected) == 0:
+        return 1.0
+    return float(np.asarray(coco.iou([found], [expected], [0]))[0, 0])
+
+
+def _tell(rows: Sequence[dict[str, Any]]) -> None:
+    known = [row for row in rows if row["cycle_iou"] is not None]
+    lost = sorted((row for row in known if row["cycle_iou"] < _LOST), key=lambda row: row["cycle_iou"])
+    say(f"verify   {counted(len(known), 'track')} walked back, {len(lost)} of them do not get to their prompt")
+    for row in lost[:10]:
+        say(
+            f"  {row['cycle_iou']:.2f}  {redact_uri(row['video_id'])}  object {row['object_id']}  "
+            f"frame {row['from_frame']} back to {row['to_frame']}"
+        )
+    if len(known) < len(rows):
+        say(f"  {counted(len(rows) - len(known), 'walk')} failed")

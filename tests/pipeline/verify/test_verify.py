@@ -1,0 +1,85 @@
+"""`conf=verify`: tracks of a job are walked back by an ordinary job, and what came out is kept beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pycocotools import mask as coco
+
+from pipeline import tables
+from pipeline.config.compose import job_config
+from pipeline.driver import driver
+from pipeline.errors import ClusterDown, ConfigError
+from pipeline.reviews.cycles import read_cycles
+from pipeline.run import main
+from pipeline.storage.job_storage import JobStorage
+from pipeline.verify import verify
+from tests.support.jobs import JobFolder
+
+
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> JobFolder:
+    job = JobFolder(tmp_path_factory.mktemp("verify"), small_checkpoint).write(
+        ["one", "two"], num_frames=4, num_objects=2
+    )
+    assert job.run() == 0
+    return job
+
+
+def words(job: JobFolder, *more: str) -> list[str]:
+    given = ["cluster=serial", "verify.tracks=all", "verify.min_predicted_iou=0"]
+    return ["conf=verify", f"output={job.output}", *given, *more]
+
+
+def mask_at(uri: Path, video_id: str, object_id: int, frame_index: int) -> dict[str, Any]:
+    where = f"object_id = {object_id} and frame_index = {frame_index}"
+    (row,) = tables.open(str(uri)).masks([video_id], columns=["rle"], where=where).to_table().to_pylist()
+    rle: dict[str, Any] = row["rle"]
+    return rle
+
+
+@pytest.mark.slow
+def test_walks_end_where_a_job_of_ones_own_would_end(
+    labeled: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is stopped before it has labeled a walk; the same command goes on, and the job's own rows stay."""
+    before = labeled.tables()
+
+    @contextmanager
+    def no_cluster(_: object) -> Iterator[Any]:
+        raise ClusterDown("no worker")
+        yield
+
+    config = job_config("verify", words(labeled)[1:])
+    assert verify.run(config, driver.Parts(open_executor=no_cluster)) == 1
+    kept = {path.name: path.read_bytes() for path in (labeled.output / "_verify").glob("*.parquet")}
+    assert set(kept) == {"walks.parquet", "videos.parquet", "prompts.parquet"}
+    assert main(words(labeled)) == 0
+    found = read_cycles(JobStorage(str(labeled.output)))
+    assert len(found) == 4
+    assert not (labeled.output / "_verify").exists()
+    assert labeled.tables().equals(before)
+    for name in ("videos", "prompts"):
+        (tmp_path / f"{name}.parquet").write_bytes(kept[f"{name}.parquet"])
+    given = [f"videos={tmp_path}/videos.parquet", f"prompts={tmp_path}/prompts.parquet", f"output={tmp_path}/walked"]
+    own = [f"model.checkpoint={labeled.checkpoint}", "cluster=serial", "propagate.direction=backward"]
+    assert main([*given, *own]) == 0
+    for (video_id, object_id), cycle in found.items():
+        assert (cycle.from_frame, cycle.to_frame) == (3, 0)
+        both = [mask_at(uri, video_id, object_id, 0) for uri in (tmp_path / "walked", labeled.output)]
+        expected = coco.iou([both[0]], [both[1]], [0])[0, 0]
+        assert cycle.iou == pytest.approx(float(expected), abs=1e-6)
+    assert verify.run(config, driver.Parts(open_executor=no_cluster)) == 0, "nothing is left to walk back"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [([], "is no job"), (["prompts=p"], "prompts= contradicts conf=verify"), (["check=true"], "check=true")],
+)
+def test_mistakes_are_refused(tmp_path: Path, more: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        verify.run(job_config("verify", [f"output={tmp_path}/none", *more]))
