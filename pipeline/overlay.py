@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from pipeline.formats.selection import OptionalCondition
 from pipeline.packages import leave_current_folder
 from pipeline.records import Status
 from pipeline.redact import redact_uri
+from pipeline.reviews.live import names_verdict
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.destinations import check_folder
 from pipeline.storage.job_storage import TEMPORARY, JobStorage
@@ -40,6 +41,7 @@ from pipeline.storage.uris import local_path
 from pipeline.text import ProgressLine, complain, counted, say
 
 if TYPE_CHECKING:
+    from pipeline.notebook.clip import Clip
     from pipeline.notebook.film import Pace
 
 
@@ -169,11 +171,12 @@ class Painter:
 
     def _draw(self, task: Task) -> Drawn:
         arguments, name = self._arguments, safe_name(task.video_id)
-        clip = self._job.video(task.video_id, videos_root=arguments.videos_root)
+        are_chosen = names_verdict(arguments.where)
+        clip = self._job.video(task.video_id, videos_root=arguments.videos_root, rejected=are_chosen)
         clip.check_objects(task.object_ids or [])
         other = None if self._other is None else self._other.video(task.video_id)
         indexes = self._drawing.frame_indexes(clip)
-        recipe = _recipe(arguments, task, [one.row for one in (clip, other) if one is not None])
+        recipe = _recipe(arguments, task, [one for one in (clip, other) if one is not None])
         names = [_png(name, index) for index in indexes] if arguments.form == "png" else [f"{name}.mp4"]
         if not indexes:
             raise ValueError(f"video {task.video_id!r} has no masks on the chosen frames; {clip.frames_in_words()}")
@@ -252,16 +255,19 @@ class Painter:
             self._storage.put_file(path, name)
 
 
-def _recipe(arguments: OverlayArguments, task: Task, rows: Sequence[Mapping[str, Any]]) -> str:
+def _recipe(arguments: OverlayArguments, task: Task, clips: Sequence[Clip]) -> str:
     """What decides how a file looks, as a short text: the keys, the objects, and which masks the job has of the video.
 
-    A picture of one frame is the same whichever others are drawn.
+    What reviewers said is among it where they have said something, because it takes objects away and names others. A
+    picture of one frame is the same whichever others are drawn.
     """
     of_a_film = {"start", "stop", "every", "frames", "quality"} if arguments.form == "mp4" else set()
     keys = {"masks", "strength", "labels", "most_pixels", *of_a_film}
     said = arguments.model_dump(mode="json", include=keys)
-    labeled = [[str(row[name]) for name in ("prompt_hash", "config_hash", "finished_at")] for row in rows]
+    labeled = [[str(clip.row[name]) for name in ("prompt_hash", "config_hash", "finished_at")] for clip in clips]
     whole = {**said, "objects": task.object_ids, "labeled": labeled, "with": redact_uri(arguments.beside or "")}
+    if any(clip.rejected or clip.tracks["reviewer"].null_count < clip.tracks.num_rows for clip in clips):
+        whole["shown"] = [clip.tracks.select(["object_id", "category"]).to_pylist() for clip in clips]
     return f"maskmill overlay {hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
@@ -350,7 +356,9 @@ def _chosen(arguments: OverlayArguments, job: tables.JobTables) -> dict[str, tup
     videos, objects = arguments.videos, arguments.objects
     names = sorted(job.state.finished) if videos is None else videos
     if arguments.where is None and (objects is None or videos is not None):
-        return dict.fromkeys(names, objects)
+        with_rejected = sorted({video_id for video_id, _ in job.rejected(names)})
+        shown = set(job.tracks(with_rejected)["video_id"].to_pylist()) if with_rejected else set()
+        return {**dict.fromkeys(names, objects), **dict.fromkeys(set(with_rejected) - shown, ())}
     found: dict[str, tuple[int, ...]] = dict.fromkeys(names, ())
     for row in job.tracks(videos, where=arguments.where).select(["video_id", "object_id"]).to_pylist():
         if objects is None or row["object_id"] in objects:

@@ -165,10 +165,8 @@ def _filled(job: JobTables, arguments: QueueArguments, walks: Mapping[Key, Cycle
 def _rows(job: JobTables, arguments: QueueArguments, video_ids: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Rows of `tracks`, a batch at a time; with `recompute` also measured where they were not."""
     columns = list(dict.fromkeys((*COLUMNS, *MEASURED)))
-    found = job.track_rows(video_ids, columns=columns, where=arguments.where)
     yield pa.schema([TRACKS.field(name) for name in columns]).empty_table()
-    for batch in found.to_batches():
-        rows = pa.Table.from_batches([batch])
+    for rows in job.track_batches(video_ids, columns=columns, where=arguments.where, rejected=True):
         yield measured(job, rows, DEFAULT) if arguments.recompute else rows
 
 

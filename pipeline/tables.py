@@ -16,13 +16,12 @@ clip.frame(37)  # a picture with masks and ids, which Jupyter shows
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import partial, reduce
+from functools import partial
 from itertools import chain, islice
-from operator import and_
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
@@ -31,8 +30,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
+from pipeline.commits.committed_rows import CommittedRows, is_one_of
 from pipeline.commits.history import History
-from pipeline.commits.id_ranges import IdRange, id_ranges
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.read_history import read_history
 from pipeline.commits.since import parse_since
@@ -42,12 +41,13 @@ from pipeline.notebook.job_card import JobFacts, job_card
 from pipeline.notebook.rows import Rows
 from pipeline.notebook.several_jobs import SameId, SeveralJobs
 from pipeline.notebook.sql import query_tables
-from pipeline.output.digest import read_digests
 from pipeline.output.kept_columns import with_kept_columns
-from pipeline.output.layout import JOB, LOG, segment_object
-from pipeline.output.schema import SORT_KEYS, TABLES
+from pipeline.output.layout import JOB, LOG
+from pipeline.output.schema import SORT_KEYS, TABLES, TRACKS
 from pipeline.output.segments import read_whole
-from pipeline.output.where import Condition, condition
+from pipeline.output.where import Condition, columns_of, condition
+from pipeline.reviews.live import LiveVerdicts, names_verdict, without_rejected
+from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.matching import folders_with
 
@@ -74,18 +74,29 @@ class VideoMask:
 
 
 @overload
-def open(uri: str, storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error") -> JobTables: ...
+def open(
+    uri: str, storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error", reviews: bool = True
+) -> JobTables: ...
 @overload
 def open(
-    uri: list[str] | tuple[str, ...], storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error"
+    uri: list[str] | tuple[str, ...],
+    storage_options: dict[str, Any] | None = None,
+    *,
+    same_id: SameId = "error",
+    reviews: bool = True,
 ) -> SeveralJobs: ...
 def open(
-    uri: str | list[str] | tuple[str, ...], storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error"
+    uri: str | list[str] | tuple[str, ...],
+    storage_options: dict[str, Any] | None = None,
+    *,
+    same_id: SameId = "error",
+    reviews: bool = True,
 ) -> JobTables | SeveralJobs:
     """The tables of the job whose `output=` was `uri`, as its log stands now; of a list of outputs, all of them as one.
 
     A list may hold globs, as `["s3://bucket/labels/*"]`: folders that match and hold no job are left out. `same_id`
-    says what is done with a video that several outputs have (see `SeveralJobs`).
+    says what is done with a video that several outputs have (see `SeveralJobs`). `reviews=False` shows the rows as the
+    job wrote them, with rejected tracks, and reads nothing that reviewers have said.
 
     Raises:
         FileNotFoundError: nothing was committed there.
@@ -94,12 +105,13 @@ def open(
     """
     if not isinstance(uri, str):
         places = [place for given in uri for place in folders_with(given, LOG, storage_options)]
-        return SeveralJobs({place: open(place, storage_options) for place in dict.fromkeys(places)}, same_id)
+        jobs = {place: open(place, storage_options, reviews=reviews) for place in dict.fromkeys(places)}
+        return SeveralJobs(jobs, same_id)
     storage = JobStorage(uri, storage_options)
     state = CommitLog(storage, "reader").load()
     if state.next_entry == 0:
         raise no_job(storage)
-    return JobTables(storage, state)
+    return JobTables(storage, state, reviews=reviews)
 
 
 class JobTables:
@@ -107,19 +119,29 @@ class JobTables:
 
     When a running job or a compaction has replaced segments meanwhile, the log is read again, and what is asked for is
     read from the segments of now. Batches that are under way fail with `FileNotFoundError` instead. From
-    `many_segments` on, `tracks` and `videos` look for digests first.
+    `many_segments` on, `tracks` and `videos` look for digests first. With `reviews`, what reviewers say is read when it
+    is needed first, and again by `refresh`.
     """
 
-    def __init__(self, storage: JobStorage, state: JobState, many_segments: int = _MANY_SEGMENTS) -> None:
+    def __init__(
+        self, storage: JobStorage, state: JobState, many_segments: int = _MANY_SEGMENTS, *, reviews: bool = False
+    ) -> None:
         self._storage = storage
         self._many_segments = many_segments
-        self.state = state
-        self._ranges: dict[str, IdRange] | None = None
+        self._verdicts = (
+            LiveVerdicts(storage, partial(self._rows, "videos"), partial(self._rows, "tracks")) if reviews else None
+        )
+        self._set_state(state)
 
     def refresh(self) -> None:
-        """Read the log as it stands now."""
-        self.state = CommitLog(self._storage, "reader").load()
-        self._ranges = None
+        """Read the log, and what reviewers say, as they stand now."""
+        self._set_state(CommitLog(self._storage, "reader").load())
+
+    def _set_state(self, state: JobState) -> None:
+        self.state = state
+        self._committed = CommittedRows(self._storage, state, self._many_segments)
+        if self._verdicts is not None:
+            self._verdicts.forget()
 
     def finished_ids(self) -> pa.Array:
         """Ids of all finished videos, in no order."""
@@ -131,54 +153,88 @@ class JobTables:
         *,
         columns: Sequence[str] | None = None,
         where: Condition | None = None,
+        rejected: bool = False,
     ) -> Rows:
         """One row per video, object and frame; of all videos or of `video_ids`. Nothing is read yet.
 
         `where` is a text as `predicted_iou < 0.7 and area > 100`, or an expression of Arrow. Reading them, as by
         `to_table()`, `to_pandas()`, `to_polars()` or `to_duckdb()`, reads these columns only, and opens no segment that
         the log, which knows the first and last id of each, or the statistics of its row groups rule out.
+        Tracks that a reviewer rejected have none, unless `rejected`. `category` is as the job labeled it.
         """
-        return self._lazy("masks", video_ids, columns, where)
+        chosen = None if video_ids is None else list(video_ids)
+        return Rows(
+            lambda: self._committed.files("masks", chosen),
+            partial(self._up_to_date, "masks"),
+            columns,
+            where,
+            partial(self.within, chosen, rejected=rejected),
+        )
 
-    def tracks(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
-        """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own."""
-        return self._sorted("tracks", video_ids, where)
+    def tracks(
+        self, video_ids: Collection[str] | None = None, *, where: Condition | None = None, rejected: bool = False
+    ) -> pa.Table:
+        """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own.
 
-    def track_rows(
+        `verdict`, `reviewer`, `reviewed_at` and `category` are what reviewers say now of these labels. Rejected tracks
+        are left out, unless `rejected`, or `where` names `verdict`.
+        """
+        rows = self._rows("tracks", video_ids)
+        rows = with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS["tracks"]]))
+        return self._reviewed(rows, where, rejected)
+
+    def track_batches(
         self,
         video_ids: Collection[str] | None = None,
         *,
         columns: Sequence[str] | None = None,
         where: Condition | None = None,
-    ) -> Rows:
-        """The rows of `tracks` in no order, as `masks` gives those of `masks`: for jobs of millions of tracks."""
-        return self._lazy("tracks", video_ids, columns, where)
+        rejected: bool = False,
+    ) -> Iterator[pa.Table]:
+        """The rows of `tracks` in no order, a bounded number at a time: for jobs of millions of tracks.
 
-    def _lazy(
-        self, table: str, video_ids: Collection[str] | None, columns: Sequence[str] | None, where: Condition | None
-    ) -> Rows:
-        chosen = None if video_ids is None else list(video_ids)
-        return Rows(
-            partial(self._files, table, chosen),
-            partial(self._up_to_date, table),
-            columns,
-            where,
-            None if chosen is None else _is_one_of(chosen),
-        )
+        They lack what `keep_columns` kept. Batches fail with `FileNotFoundError` where a segment was replaced.
+        """
+        wanted = TRACKS.names if columns is None else list(columns)
+        asked = None if where is None else columns_of(condition(where, TRACKS), TRACKS)
+        read = list(dict.fromkeys((*wanted, "video_id", "object_id", "verdict", *(asked or ()))))
+        for batch in self._committed.dataset("tracks", video_ids).to_batches(columns=read):
+            yield self._reviewed(pa.Table.from_batches([batch]), where, rejected).select(wanted)
+
+    def _reviewed(self, tracks: pa.Table, where: Condition | None, rejected: bool) -> pa.Table:
+        """Rows of `tracks` with what reviewers say now, and of these the ones to show."""
+        asked = None if where is None else condition(where, tracks.schema)
+        if self._verdicts is not None:
+            tracks = self._verdicts.put_in(tracks)
+            if not (rejected or names_verdict(where)):
+                tracks = without_rejected(tracks)
+        return tracks if asked is None else tracks.filter(asked)
+
+    def rejected(self, video_ids: Collection[str] | None = None) -> set[Key]:
+        """Video and object of each track, of all videos or of these, that reviewers have rejected."""
+        return set() if self._verdicts is None else self._verdicts.rejected(video_ids)
+
+    def within(self, video_ids: Sequence[str] | None = None, *, rejected: bool = False) -> pc.Expression | None:
+        """What holds of the rows of `masks` that are shown of these videos, besides what a reader asks for."""
+        shown = None if rejected or self._verdicts is None else self._verdicts.condition(video_ids)
+        if video_ids is None:
+            return shown
+        return is_one_of(video_ids) if shown is None else is_one_of(video_ids) & shown
 
     def videos(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
         """One row per finished video, sorted; what `keep_columns` kept of the videos as columns of their own."""
-        return self._sorted("videos", video_ids, where)
+        rows = self._rows("videos", video_ids)
+        rows = with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS["videos"]]))
+        return rows if where is None else rows.filter(condition(where, rows.schema))
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """A query of duckdb on `masks`, `tracks` and `videos`. It reads the columns and files that it needs.
 
         Its answer has `df()` for pandas, `pl()` for polars and `to_arrow_table()`.
         """
-        return query_tables(query, {"masks": self._lazy_masks, "tracks": self.tracks, "videos": self.videos})
-
-    def _lazy_masks(self) -> ds.Dataset:
-        return self._dataset("masks", None)
+        return query_tables(
+            query, {"masks": lambda: self.masks().dataset, "tracks": self.tracks, "videos": self.videos}
+        )
 
     def places_read(self) -> set[str | None]:
         """The `uri` of each video of which frames were decoded; None is among them for bytes that lay in a table."""
@@ -210,8 +266,10 @@ class JobTables:
         found: list[dict[str, Any]] = rows.sort_by([(key, "ascending") for key in SORT_KEYS["tracks"]]).to_pylist()
         return found
 
-    def video_masks(self, video_id: str, object_ids: Collection[int] | None = None) -> Iterator[VideoMask]:
-        """Decoded masks of one video, by object, then frame, hidden ones (all False) included.
+    def video_masks(
+        self, video_id: str, object_ids: Collection[int] | None = None, *, rejected: bool = False
+    ) -> Iterator[VideoMask]:
+        """Decoded masks of one video, by object, then frame, hidden ones (all False) included; see `masks`.
 
         Raises:
             KeyError: the job has not finished such a video.
@@ -219,7 +277,7 @@ class JobTables:
         """
         self.check_video(video_id)
         where = None if object_ids is None else pc.field("object_id").isin(pa.array(list(object_ids), pa.int64()))
-        for batch in self._mask_rows(video_id, ["object_id", "frame_index", "pts_seconds", "rle"], where):
+        for batch in self._mask_rows(video_id, rejected, ["object_id", "frame_index", "pts_seconds", "rle"], where):
             for row in batch.to_pylist():
                 yield VideoMask(
                     row["object_id"], row["frame_index"], row["pts_seconds"], coco.decode(row["rle"]).astype(bool)
@@ -230,8 +288,8 @@ class JobTables:
         if video_id not in self.state.finished:
             raise self._no_video(video_id)
 
-    def video(self, video_id: str, *, videos_root: str | None = None) -> Clip:
-        """One finished video: its frames as pictures, its masks as arrays, its tracks.
+    def video(self, video_id: str, *, videos_root: str | None = None, rejected: bool = False) -> Clip:
+        """One finished video: its frames as pictures, its masks as arrays, its tracks, rejected ones if `rejected`.
 
         `videos_root` is a folder or URI below which its file lies now, where it was moved since. Raises `KeyError`
         naming videos with ids like this one if the job has not finished such a video.
@@ -244,16 +302,18 @@ class JobTables:
         if not rows:
             raise self._no_video(video_id)
         source = SourceFile(rows[0], videos_root, self._storage.storage_options)
-        return Clip(rows[0], self.tracks([video_id]), partial(self._mask_rows, video_id), source)
+        tracks = self.tracks([video_id], rejected=rejected)
+        hidden = () if rejected else [object_id for _, object_id in self.rejected([video_id])]
+        return Clip(rows[0], tracks, partial(self._mask_rows, video_id, rejected), source, hidden)
 
     def _mask_rows(
-        self, video_id: str, columns: list[str], where: pc.Expression | None = None
+        self, video_id: str, rejected: bool, columns: list[str], where: pc.Expression | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Rows of one video, sorted by object, then frame, a bounded number at a time."""
 
         def begin() -> Iterator[pa.RecordBatch]:
-            masks = self._dataset("masks", [video_id])
-            masks = masks if where is None else masks.filter(where)
+            within = self.within([video_id], rejected=rejected)
+            masks = self._committed.files("masks", [video_id]).filter(within if where is None else within & where)
             batches = masks.scanner(columns=columns, batch_size=1024, use_threads=False).to_batches()
             return chain(list(islice(batches, 1)), batches)
 
@@ -311,28 +371,9 @@ class JobTables:
         document: dict[str, Any] = json.loads(self._storage.read(JOB))
         return document
 
-    def _sorted(self, table: str, video_ids: Collection[str] | None, where: Condition | None) -> pa.Table:
-        rows = self._rows(table, video_ids)
-        rows = with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS[table]]))
-        return rows if where is None else rows.filter(condition(where, rows.schema))
-
     def _rows(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
         """Rows of `tracks` or `videos`, in no order."""
-        return self._up_to_date(table, lambda: self._read_rows(table, video_ids))
-
-    def _read_rows(self, table: str, video_ids: Collection[str] | None) -> pa.Table:
-        """What digests hold of many segments, and the rest from the segments, several at a time."""
-        names = self._segments(table, video_ids)
-        if self._storage.is_local and len(names) < self._many_segments:
-            return self._dataset(table, video_ids).to_table()
-        parts = [TABLES[table].empty_table()]
-        if len(names) >= self._many_segments:
-            digested, found = read_digests(self._storage, table, names)
-            parts.append(digested)
-            names = [name for name in names if name not in found]
-        parts += self._storage.in_parallel(partial(read_whole, self._storage, table), names)
-        rows = pa.concat_tables(parts)
-        return rows if video_ids is None else rows.filter(_is_one_of(video_ids))
+        return self._up_to_date(table, lambda: self._committed.rows(table, video_ids))
 
     def _up_to_date(self, table: str, read: Callable[[], T]) -> T:
         """`read()`, once more after each time that the log has gone on and the segments to read are gone."""
@@ -343,48 +384,6 @@ class JobTables:
                 self.refresh()
         raise StorageError(f"{self._storage}/{table}: segments vanish while they are read. Try again.")
 
-    def _dataset(self, table: str, video_ids: Collection[str] | None) -> ds.Dataset:
-        files = self._files(table, video_ids)
-        return files if video_ids is None else files.filter(_is_one_of(video_ids))
-
     def dataset(self, table: str, output: str) -> ds.Dataset:
         """All rows of a table as an Arrow dataset of the files of now, with a column `output` that has this value."""
-        return self._files(table, None, {"output": output})
-
-    def _files(
-        self, table: str, video_ids: Collection[str] | None, constants: Mapping[str, str] | None = None
-    ) -> ds.Dataset:
-        """The segments that have rows of these videos, with what the log knows of each; `constants` are columns."""
-        import pyarrow.dataset as ds  # it imports pandas, where there is one: a third of a second of each command
-
-        filesystem, root = self._storage.arrow_filesystem()
-        names = self._segments(table, video_ids)
-        constants = constants or {}
-        paths = [f"{root}/{segment_object(table, name)}" for name in names]
-        return ds.FileSystemDataset.from_paths(
-            paths,
-            schema=pa.schema([*TABLES[table], *(pa.field(name, pa.string()) for name in constants)]),
-            format=ds.ParquetFileFormat(),
-            filesystem=filesystem,
-            partitions=[self._known_of(name, constants) for name in names] if video_ids is None else None,
-        )
-
-    def _known_of(self, name: str, constants: Mapping[str, str]) -> pc.Expression:
-        """What the log says of the rows of a segment: where a filter contradicts it, nothing of it is opened."""
-        if self._ranges is None:
-            self._ranges = id_ranges(self.state.finished)
-        video_id = pc.field("video_id")
-        first, last = self._ranges[name]
-        known = video_id == first if first == last else (video_id >= first) & (video_id <= last)
-        return reduce(and_, (pc.field(name) == value for name, value in constants.items()), known)
-
-    def _segments(self, table: str, video_ids: Collection[str] | None) -> list[str]:
-        """Names of the segments with rows of `table`, of these videos."""
-        names = set(self.state.segments)
-        if video_ids is not None:
-            names = {self.state.finished[video_id].segment for video_id in video_ids if video_id in self.state.finished}
-        return sorted(name for name in names if getattr(self.state.segments[name], f"num_{table}"))
-
-
-def _is_one_of(video_ids: Collection[str]) -> pc.Expression:
-    return pc.field("video_id").isin(pa.array(list(video_ids), pa.string()))
+        return self._committed.files(table, None, {"output": output})

@@ -48,7 +48,7 @@ def measured(job: JobTables, tracks: pa.Table, blend: Blend) -> pa.Table:
 def _videos(job: JobTables, video_ids: Sequence[str]) -> Iterator[tuple[str, pa.Table, tuple[int, int]]]:
     """The masks of each video, sorted, and its size."""
     sizes = job.videos(video_ids).select(["video_id", "height", "width"]).to_pylist()
-    masks = job.masks(video_ids, columns=[*COLUMNS, "rle"]).to_table().sort_by(_KEYS)
+    masks = job.masks(video_ids, columns=[*COLUMNS, "rle"], rejected=True).to_table().sort_by(_KEYS)
     for row in sizes:
         own = masks.filter(pc.field("video_id") == row["video_id"])
         if row["height"] and row["width"] and own.num_rows:

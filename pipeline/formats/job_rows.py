@@ -38,7 +38,7 @@ class JobRows:
             self._runs.append({table: self._run(table, group, spools) for table in _READ})
 
     def _run(self, table: str, video_ids: Sequence[str] | None, spools: Spools) -> TableSpool:
-        rows = (self._job.videos if table == "videos" else self._job.tracks)(video_ids)
+        rows = self._job.videos(video_ids) if table == "videos" else self._job.tracks(video_ids, rejected=True)
         self._kept[table] = merged_schemas(self._kept[table], kept_schema(rows, TABLES[table]))
         run = spools.new()
         rows = rows.select(TABLES[table].names)

@@ -20,11 +20,14 @@ from pipeline.formats.table_spool import Spools
 from pipeline.notebook.file_places import are_there
 from pipeline.output.where import condition
 from pipeline.redact import redact_uri
+from pipeline.reviews.live import names_verdict
+from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.uris import StorageOptions
 from pipeline.tables import JobTables
 from pipeline.text import counted, one_line
 
 _GONE = "videos whose file is gone"
+_OF_BAD_VIDEOS = "tracks of videos with a track that failed, was rejected or that where= leaves out"
 _NAMED = 20
 
 
@@ -105,6 +108,7 @@ def _selected_tracks(tracks: pa.Table, selection: Selection, left_out: LeftOut, 
     every = tracks
     tracks = left_out.keep(tracks, pc.equal(tracks["status"], "ok"), "tracks that failed")
     categories.update(category or NO_CATEGORY for category in pc.unique(tracks["category"]).to_pylist())
+    tracks = left_out.keep(tracks, _are_wanted(tracks, selection), "tracks that a reviewer rejected")
     if selection.categories is not None:
         wanted = pa.array(
             [*selection.categories, *([None] if NO_CATEGORY in selection.categories else [])], pa.string()
@@ -115,10 +119,19 @@ def _selected_tracks(tracks: pa.Table, selection: Selection, left_out: LeftOut, 
         tracks = left_out.keep(tracks, pa.chunked_array([pa.array(is_kept)]), "tracks that where= leaves out")
     if selection.whole_videos:
         is_kept = pc.invert(pc.is_in(tracks["video_id"], _ids_of_bad_tracks(every, selection)))
-        tracks = left_out.keep(tracks, is_kept, "tracks of videos with a track that failed or that where= leaves out")
+        tracks = left_out.keep(
+            tracks, is_kept, "tracks of videos with a track that failed, was rejected or that where= leaves out"
+        )
     if not selection.keep_never_visible:
         tracks = left_out.keep(tracks, pc.greater(tracks["num_visible"], 0), "tracks that are never visible")
     return tracks
+
+
+def _are_wanted(tracks: pa.Table, selection: Selection) -> pa.ChunkedArray:
+    """Which tracks are not rejected, `[N]`; all are wanted where the condition itself says which verdicts."""
+    if names_verdict(selection.where):
+        return pa.chunked_array([pa.repeat(pa.scalar(True), tracks.num_rows)])
+    return pc.fill_null(pc.not_equal(tracks["verdict"], Verdict.REJECT.value), True)
 
 
 def _that_meet(where: str, tracks: pa.Table) -> BoolArray:
@@ -130,8 +143,8 @@ def _that_meet(where: str, tracks: pa.Table) -> BoolArray:
 
 
 def _ids_of_bad_tracks(tracks: pa.Table, selection: Selection) -> pa.ChunkedArray:
-    """The videos of tracks that failed, and of those of any category that `where=` leaves out."""
-    is_good = pc.equal(tracks["status"], "ok").to_numpy()
+    """The videos of tracks that failed or were rejected, and of those of any category that `where=` leaves out."""
+    is_good = pc.and_(pc.equal(tracks["status"], "ok"), _are_wanted(tracks, selection)).to_numpy()
     if selection.where is not None:
         is_good = is_good & _that_meet(selection.where, tracks)
     return tracks["video_id"].filter(pa.array(~is_good))

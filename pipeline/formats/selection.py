@@ -22,12 +22,13 @@ class Selection(Group):
     where: OptionalCondition = Field(
         default=None,
         description="Which tracks: a condition on columns of the table tracks, those that keep_columns kept too, as in "
-        "'where=predicted_iou_mean > 0.8 and visible_share > 0.1'.",
+        "'where=predicted_iou_mean > 0.8 and visible_share > 0.1'. Rejected tracks are left out, unless it names "
+        "verdict, as in 'where=verdict = \"accept\"'.",
     )
     whole_videos: bool = Field(
         default=False,
-        description="true leaves out videos with a track that failed or that where= leaves out: in the images that a "
-        "detector learns from, no object is without its label.",
+        description="true leaves out videos with a track that failed, was rejected or that where= leaves out: in the "
+        "images that a detector learns from, no object is without its label.",
     )
     categories: OptionalNames = Field(default=None, description="Only tracks of these categories; null: all.")
     keep_never_visible: bool = Field(

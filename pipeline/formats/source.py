@@ -260,7 +260,7 @@ class MaskSource:
         for _ in range(_READS):
             spool.clear()
             try:
-                scanner = self._job.masks(video_ids).scanner(
+                scanner = self._job.masks(video_ids, rejected=True).scanner(  # the plan says which are written
                     columns=COLUMNS, batch_size=8192, batch_readahead=1, fragment_readahead=1, use_threads=False
                 )
                 for batch in scanner.to_batches():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,12 +47,23 @@ class DrawnFrame:
 
 
 class Clip:
-    """See the module. `row` is the video's row in `videos`, `tracks` its rows in `tracks`, by object."""
+    """See the module. `row` is the video's row in `videos`, `tracks` its rows in `tracks`, by object.
 
-    def __init__(self, row: Mapping[str, Any], tracks: pa.Table, rows: MaskRows, source: SourceFile) -> None:
+    Those that are `rejected` are not among them.
+    """
+
+    def __init__(
+        self,
+        row: Mapping[str, Any],
+        tracks: pa.Table,
+        rows: MaskRows,
+        source: SourceFile,
+        rejected: Collection[int] = (),
+    ) -> None:
         self.row = dict(row)
         self.video_id: str = row["video_id"]
         self.tracks = tracks
+        self.rejected = frozenset(rejected)
         self._rows = rows
         self._source = source
         self._times: tuple[Int64Array, Float64Array] | None = None
@@ -94,6 +105,11 @@ class Clip:
         for row in self.tracks.to_pylist():
             if row["object_id"] == object_id:
                 return Track(row, self.size_hw, self._rows, self._cut_out)
+        if object_id in self.rejected:
+            raise NotInJob(
+                f"object {object_id} of video {self.video_id!r} was rejected by a reviewer; "
+                "job.video(…, rejected=True) shows it"
+            )
         raise NotInJob(f"video {self.video_id!r} has no object {object_id!r}; it has {_listed(self.object_ids)}")
 
     def check_objects(self, object_ids: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.errors import NotInJob
 from pipeline.notebook.extras import needs_extra
 from pipeline.notebook.html import card
-from pipeline.output.where import Condition, condition
+from pipeline.output.where import Condition, columns_of, condition
 from pipeline.text import bytes_in_words, counted
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Rows:
         up_to_date: calls a function, and calls it again with newer files where those of before are gone.
         columns: names of columns; None are all.
         where: an expression of Arrow, or a text as `predicted_iou < 0.7 and area > 100` (see `pipeline.output.where`).
-        within: what holds of these rows besides `where`, and is not worth telling.
+        within: what holds of these rows besides `where`, and is not worth telling. It is asked before each reading,
+            because tracks may be rejected meanwhile.
 
     Raises `KeyError` for a column that there is not, and `WrongCondition`.
     """
@@ -71,15 +72,14 @@ class Rows:
         up_to_date: UpToDate,
         columns: Sequence[str] | None = None,
         where: Condition | None = None,
-        within: ds.Expression | None = None,
+        within: Callable[[], ds.Expression | None] = lambda: None,
     ) -> None:
         self._open = open_dataset
         self._up_to_date = up_to_date
         self._where = where
         everything: pa.Schema = open_dataset().schema
         self._within = within
-        parts = [part for part in (within, None if where is None else condition(where, everything)) if part is not None]
-        self._condition: ds.Expression | None = reduce(operator.and_, parts) if parts else None
+        self._asked = None if where is None else condition(where, everything)
         self._columns = None if columns is None else list(columns)
         for column in self._columns or []:
             if column not in everything.names:
@@ -89,13 +89,18 @@ class Rows:
         names = everything.names if self._columns is None else self._columns
         self.schema: pa.Schema = pa.schema([everything.field(column) for column in names])
 
+    @property
+    def _condition(self) -> ds.Expression | None:
+        parts = [part for part in (self._within(), self._asked) if part is not None]
+        return reduce(operator.and_, parts) if parts else None
+
     # As Arrow
 
     @property
     def dataset(self) -> ds.Dataset:
         """The rows as an Arrow dataset of all columns. It names the files of now, which a running job may replace."""
-        dataset = self._open()
-        return dataset if self._condition is None else dataset.filter(self._condition)
+        dataset, where = self._open(), self._condition
+        return dataset if where is None else dataset.filter(where)
 
     def scanner(
         self, columns: Sequence[str] | None = None, filter: ds.Expression | None = None, **options: Any
@@ -124,7 +129,7 @@ class Rows:
     def filter(self, where: Condition) -> Rows:
         """Those of them where this holds too."""
         found = condition(where, self._open().schema)
-        both = found if self._condition is None else self._condition & found
+        both = found if self._asked is None else self._asked & found
         return Rows(self._open, self._up_to_date, self._columns, both, self._within)
 
     def get_fragments(self, filter: ds.Expression | None = None) -> Iterator[ds.Fragment]:
@@ -167,16 +172,16 @@ class Rows:
     def _plan(self) -> ReadPlan:
         dataset = self._open()
         every = list(dataset.get_fragments())
-        wanted = set(self.schema.names) | _columns_of(self._condition, dataset.schema)
-        left = {one.path for one in dataset.get_fragments(self._condition)}
+        where = self._condition
+        wanted = set(self.schema.names) | columns_of(where, dataset.schema)
+        left = {one.path for one in dataset.get_fragments(where)}
         num_files = num_groups = of_groups = num_bytes = of_bytes = 0
         for fragment in every:
             of_groups += len(fragment.row_groups)
             of_bytes += sum(_num_bytes(fragment, group.id, None) for group in fragment.row_groups)
             if fragment.path not in left:
                 continue
-            everything = self._condition is None
-            kept = (fragment if everything else fragment.subset(self._condition, dataset.schema)).row_groups
+            kept = (fragment if where is None else fragment.subset(where, dataset.schema)).row_groups
             num_files += bool(kept)
             num_groups += len(kept)
             num_bytes += sum(_num_bytes(fragment, group.id, wanted) for group in kept)
@@ -193,12 +198,6 @@ class Rows:
         where = "" if self._where is None else f" where {self._where}"
         note = f"the first {counted(rows.num_rows, 'row')}" if rows.num_rows else "no rows"
         return card(f"rows of masks{where}", [], note, rows)
-
-
-def _columns_of(expression: ds.Expression | None, schema: pa.Schema) -> set[str]:
-    """Columns that an expression reads."""
-    text = "" if expression is None else str(expression)
-    return {name for name in schema.names if name in text}
 
 
 def _num_bytes(fragment: ds.Fragment, row_group: int, columns: set[str] | None) -> int:

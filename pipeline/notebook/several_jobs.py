@@ -15,6 +15,7 @@ from pipeline.notebook.rows import Rows
 from pipeline.notebook.sql import query_tables
 from pipeline.output.schema import SORT_KEYS
 from pipeline.output.where import Condition, condition
+from pipeline.reviews.live import names_verdict
 from pipeline.text import counted
 
 if TYPE_CHECKING:
@@ -48,13 +49,18 @@ class OneJob(Protocol):
     def videos(self, video_ids: Collection[str] | None = None) -> pa.Table:
         """A row per finished video."""
 
-    def tracks(self, video_ids: Collection[str] | None = None) -> pa.Table:
+    def tracks(self, video_ids: Collection[str] | None = None, *, rejected: bool = False) -> pa.Table:
         """A row per video and object."""
 
-    def video(self, video_id: str, *, videos_root: str | None = None) -> Clip:
+    def within(self, video_ids: Sequence[str] | None = None, *, rejected: bool = False) -> ds.Expression | None:
+        """What holds of its rows of `masks` that are shown."""
+
+    def video(self, video_id: str, *, videos_root: str | None = None, rejected: bool = False) -> Clip:
         """One finished video."""
 
-    def video_masks(self, video_id: str, object_ids: Collection[int] | None = None) -> Iterator[Any]:
+    def video_masks(
+        self, video_id: str, object_ids: Collection[int] | None = None, *, rejected: bool = False
+    ) -> Iterator[Any]:
         """Its decoded masks."""
 
 
@@ -80,9 +86,12 @@ class SeveralJobs:
         """One row per finished video, sorted by id; see `JobTables.videos`."""
         return self._sorted("videos", lambda job: job.videos(video_ids), where)
 
-    def tracks(self, video_ids: Collection[str] | None = None, *, where: Condition | None = None) -> pa.Table:
+    def tracks(
+        self, video_ids: Collection[str] | None = None, *, where: Condition | None = None, rejected: bool = False
+    ) -> pa.Table:
         """One row per video and object, sorted; see `JobTables.tracks`."""
-        return self._sorted("tracks", lambda job: job.tracks(video_ids), where)
+        are_shown = rejected or names_verdict(where)
+        return self._sorted("tracks", lambda job: job.tracks(video_ids, rejected=are_shown), where)
 
     def masks(
         self,
@@ -90,22 +99,22 @@ class SeveralJobs:
         *,
         columns: Sequence[str] | None = None,
         where: Condition | None = None,
+        rejected: bool = False,
     ) -> Rows:
         """One row per video, object and frame; see `JobTables.masks`. `where` may name the column `output`, too."""
-        within = list(self._conditions())
-        if video_ids is not None:
-            within.append(pc.field("video_id").isin(pa.array(list(video_ids), pa.string())))
-        return Rows(
-            partial(self._dataset, "masks"), self._up_to_date, columns, where, reduce(and_, within) if within else None
-        )
+        chosen = None if video_ids is None else list(video_ids)
+        within = partial(self._within, chosen, rejected)
+        return Rows(partial(self._dataset, "masks"), self._up_to_date, columns, where, within)
 
-    def video(self, video_id: str, *, videos_root: str | None = None) -> Clip:
+    def video(self, video_id: str, *, videos_root: str | None = None, rejected: bool = False) -> Clip:
         """One finished video; see `JobTables.video`. Raises `KeyError` if none of the outputs has it."""
-        return self._job_of(video_id).video(video_id, videos_root=videos_root)
+        return self._job_of(video_id).video(video_id, videos_root=videos_root, rejected=rejected)
 
-    def video_masks(self, video_id: str, object_ids: Collection[int] | None = None) -> Iterator[Any]:
+    def video_masks(
+        self, video_id: str, object_ids: Collection[int] | None = None, *, rejected: bool = False
+    ) -> Iterator[Any]:
         """Decoded masks of one video; see `JobTables.video_masks`. Raises `KeyError` if none of the outputs has it."""
-        return self._job_of(video_id).video_masks(video_id, object_ids)
+        return self._job_of(video_id).video_masks(video_id, object_ids, rejected=rejected)
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """A query of duckdb on `masks`, `tracks` and `videos`, which all have the column `output`."""
@@ -132,12 +141,17 @@ class SeveralJobs:
 
         return ds.dataset([job.dataset(table, name) for name, job in self._jobs.items()])
 
-    def _conditions(self) -> Iterator[ds.Expression]:
-        """What holds of the rows that count: they are of no video that another output has finished later."""
-        for name, lost in self._lost.items():
-            if lost:
-                is_lost = pc.field("video_id").isin(pa.array(lost, pa.string()))
-                yield ~((pc.field(OUTPUT) == name) & is_lost)
+    def _within(self, video_ids: Sequence[str] | None, rejected: bool) -> ds.Expression | None:
+        """What holds of the rows that are shown of these videos: no other output has finished them later."""
+        found = [] if video_ids is None else [pc.field("video_id").isin(pa.array(video_ids, pa.string()))]
+        for name, job in self._jobs.items():
+            is_other = pc.field(OUTPUT) != name
+            if lost := self._lost[name]:
+                found.append(is_other | ~pc.field("video_id").isin(pa.array(lost, pa.string())))
+            shown = job.within(rejected=rejected)
+            if shown is not None:
+                found.append(is_other | shown)
+        return reduce(and_, found) if found else None
 
     def _up_to_date(self, read: Callable[[], T]) -> T:
         """`read()`, once more after each time that segments to read were gone, because a job went on."""

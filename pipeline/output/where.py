@@ -62,6 +62,12 @@ def condition(where: Condition, schema: pa.Schema) -> pc.Expression:
     return where if isinstance(where, pc.Expression) else _Parser(where, schema).parse()
 
 
+def columns_of(expression: pc.Expression | None, schema: pa.Schema) -> set[str]:
+    """Columns of the schema that an expression reads; maybe more, where one of its texts has the name of a column."""
+    text = "" if expression is None else str(expression)
+    return {name for name in schema.names if name in text}
+
+
 @dataclass(frozen=True)
 class _Token:
     """`kind` is `number`, `text`, `column`, `word` (a keyword), `sign` or `end`; `text` is what it says."""

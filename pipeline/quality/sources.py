@@ -5,7 +5,7 @@ Both are read video by video, a group of them at a time, so that memory holds th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from pipeline.inputs.table_files import table_files
 from pipeline.output.layout import LOG
 from pipeline.quality.masks import ROWS, SizeHW, VideoMasks, by_video
 from pipeline.redact import redact_uri
+from pipeline.reviews.verdicts import Key
 from pipeline.storage.uris import StorageOptions, open_filesystem
 from pipeline.text import one_line
 
@@ -52,7 +53,10 @@ class MaskSource(Protocol):
 
 
 class OutputMasks:
-    """The masks that a job has committed. A group of videos has so many masks, or is one video with more."""
+    """The masks that a job has committed, without those of rejected tracks.
+
+    A group of videos has so many masks, or is one video with more.
+    """
 
     def __init__(
         self,
@@ -111,7 +115,8 @@ class OutputMasks:
         """Rows of these videos. One thread reads them, because buffers of several stay in memory group after group."""
         for _ in range(_READS):
             try:
-                rows = self.job.masks(video_ids, columns=ROWS.names).scanner(use_threads=False).to_table()
+                masks = self.job.masks(video_ids, columns=ROWS.names, rejected=True)
+                rows = _without_objects(masks.scanner(use_threads=False).to_table(), self.job.rejected(video_ids))
             except FileNotFoundError:  # a running job, or a compaction, has replaced the segment
                 self.job.refresh()
             else:
@@ -128,6 +133,17 @@ class OutputMasks:
         pts = np.full(len(every), np.nan)
         pts[np.searchsorted(every, video.frames_T)] = video.pts_T
         return VideoMasks(video.video_id, video.size_hw, every, pts, video.tracks)
+
+
+def _without_objects(rows: pa.Table, rejected: Collection[Key]) -> pa.Table:
+    """Rows of rejected tracks say no more than that their frames are labeled."""
+    if not rejected:
+        return rows
+    keys = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
+    is_rejected = pa.array([key in rejected for key in keys], pa.bool_())
+    place = rows.schema.get_field_index("object_id")
+    kept = pc.if_else(is_rejected, pa.scalar(None, pa.int64()), rows["object_id"])
+    return rows.set_column(place, "object_id", kept)
 
 
 class TableMasks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,7 +75,9 @@ class ReviewTable:
 
     def _rows(self, name: str, data: bytes) -> list[dict[str, Any]]:
         try:
-            table = pq.read_table(io.BytesIO(data))
+            # `pq.read_table` takes three times as long, which counts where each verdict is a file.
+            with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+                table = file.read(use_threads=False)
             if int((table.schema.metadata or {}).get(self._version_key, b"1")) > self.version:
                 raise InputError(f"{name} was written by a newer maskmill: use that one for this output")
             columns = [field.name for field in self.schema if field.name in table.column_names]

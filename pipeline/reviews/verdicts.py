@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -87,22 +88,33 @@ def read_verdict_files(storage: JobStorage, known: Collection[str] = ()) -> Iter
     return _TABLE.read_files(storage, known)
 
 
+def read_opinions(storage: JobStorage) -> dict[Key, Opinion]:
+    """The newest verdict on each track, withdrawn ones among them, but for those that were skipped.
+
+    A category stands until another one is given, or what was said is withdrawn. Raises like `read_verdicts`.
+    """
+    found: dict[Key, Opinion] = {}
+    for row in sorted(_TABLE.read(storage), key=itemgetter("reviewed_at")):
+        verdict = row["verdict"]
+        if verdict == Verdict.SKIP:
+            continue
+        key = row["video_id"], row["object_id"]
+        before = None if verdict == Verdict.WITHDRAW else found.get(key)
+        found[key] = Opinion(
+            Verdict(verdict),
+            row["reviewed_at"],
+            bool(row["is_audit"]),
+            row["reviewer"],
+            row["labeled_at"],
+            row["category"] or (None if before is None else before.category),
+        )
+    return found
+
+
 def read_verdicts(storage: JobStorage) -> dict[Key, Opinion]:
     """The newest verdict on each track, but for those that were skipped, and not where the newest was withdrawn.
 
     Raises `InputError` for a file that is no table of verdicts, and `StorageError` if the store does not answer.
     """
-    found: dict[Key, Opinion] = {}
-    for row in _TABLE.read(storage):
-        key = row["video_id"], row["object_id"]
-        before = found.get(key)
-        if row["verdict"] != Verdict.SKIP and (before is None or before.reviewed_at <= row["reviewed_at"]):
-            found[key] = Opinion(
-                Verdict(row["verdict"]),
-                row["reviewed_at"],
-                bool(row["is_audit"]),
-                row["reviewer"],
-                row["labeled_at"],
-                row["category"],
-            )
+    found = read_opinions(storage)
     return {key: opinion for key, opinion in found.items() if opinion.verdict is not Verdict.WITHDRAW}
