@@ -20,7 +20,7 @@ from pipeline.data_engine.audit import Rate
 from pipeline.data_engine.calibration import BlendDocument
 from pipeline.data_engine.queue import COLUMNS, Entry, Order, Queue, QueueRules, queue_table
 from pipeline.data_engine.recompute import measured
-from pipeline.data_engine.reviewed import audited, calibrate, up_to_date
+from pipeline.data_engine.reviewed import audited, calibrate
 from pipeline.data_engine.walked import walks_now, with_walks
 from pipeline.errors import ConfigError, StorageError
 from pipeline.output.schema import TRACKS
@@ -29,6 +29,7 @@ from pipeline.quality.blend import DEFAULT, Blend
 from pipeline.quality.track_columns import MEASURED, with_doubt
 from pipeline.redact import redact_uri
 from pipeline.reviews.cycles import Cycle, read_cycles
+from pipeline.reviews.live import names_verdict
 from pipeline.reviews.verdicts import Key, Opinion, read_verdicts
 from pipeline.storage.destinations import check_file, load_file, save_file
 from pipeline.storage.job_storage import JobStorage
@@ -54,7 +55,11 @@ class QueueArguments(TargetArguments, JobArguments):
         default="doubt",
         description="What comes first: the most doubtful, or by value what mends the most masks for a second of work.",
     )
-    where: str | None = Field(default=None, description="Which tracks, as in 'where=category = \"cat\"'; null is all.")
+    where: str | None = Field(
+        default=None,
+        description="Which tracks, as in 'where=category = \"cat\"'. Those that have a verdict are left out, unless it "
+        "names verdict, as in 'where=verdict = \"accept\"'.",
+    )
     audit: float = Field(
         default=0.1,
         ge=0,
@@ -98,12 +103,13 @@ def run(arguments: QueueArguments) -> ExitCode:
     storage = JobStorage(arguments.output, arguments.storage_options)
     job = tables.open(arguments.output, arguments.storage_options)
     said = read_verdicts(storage)
-    opinions = up_to_date(job, said)
+    opinions = job.opinions()
     if arguments.calibrate:
         return _calibrate(arguments, job, opinions)
     rules = QueueRules(arguments.top, arguments.minutes, arguments.order, arguments.audit, arguments.seed)
     walks = walks_now(job, read_cycles(storage))
-    queue = _again(job, lambda: _filled(job, arguments, walks, Queue(rules, opinions.keys())))
+    done = () if names_verdict(arguments.where) else opinions.keys()
+    queue = _again(job, lambda: _filled(job, arguments, walks, Queue(rules, done)))
     entries = queue.entries()
     _tell(queue, entries, audited(said))
     if arguments.to:

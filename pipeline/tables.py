@@ -47,7 +47,7 @@ from pipeline.output.schema import SORT_KEYS, TABLES, TRACKS
 from pipeline.output.segments import read_whole
 from pipeline.output.where import Condition, columns_of, condition
 from pipeline.reviews.live import LiveVerdicts, names_verdict, without_rejected
-from pipeline.reviews.verdicts import Key
+from pipeline.reviews.verdicts import Key, Opinion, Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.matching import folders_with
 
@@ -162,14 +162,7 @@ class JobTables:
         the log, which knows the first and last id of each, or the statistics of its row groups rule out.
         Tracks that a reviewer rejected have none, unless `rejected`. `category` is as the job labeled it.
         """
-        chosen = None if video_ids is None else list(video_ids)
-        return Rows(
-            lambda: self._committed.files("masks", chosen),
-            partial(self._up_to_date, "masks"),
-            columns,
-            where,
-            partial(self.within, chosen, rejected=rejected),
-        )
+        return self._lazy("masks", video_ids, columns, where, rejected)
 
     def tracks(
         self, video_ids: Collection[str] | None = None, *, where: Condition | None = None, rejected: bool = False
@@ -183,6 +176,37 @@ class JobTables:
         rows = with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS["tracks"]]))
         return self._reviewed(rows, where, rejected)
 
+    def track_rows(
+        self,
+        video_ids: Collection[str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Condition | None = None,
+        rejected: bool = False,
+    ) -> Rows:
+        """The rows of `tracks` in no order, as `masks` gives those of `masks`: for jobs of millions of tracks.
+
+        They are as the job wrote them, without what reviewers and `keep_columns` say; see `track_batches`.
+        """
+        return self._lazy("tracks", video_ids, columns, where, rejected)
+
+    def _lazy(
+        self,
+        table: str,
+        video_ids: Collection[str] | None,
+        columns: Sequence[str] | None,
+        where: Condition | None,
+        rejected: bool,
+    ) -> Rows:
+        chosen = None if video_ids is None else list(video_ids)
+        return Rows(
+            lambda: self._committed.files(table, chosen),
+            partial(self._up_to_date, table),
+            columns,
+            where,
+            partial(self.within, chosen, rejected=rejected),
+        )
+
     def track_batches(
         self,
         video_ids: Collection[str] | None = None,
@@ -191,7 +215,7 @@ class JobTables:
         where: Condition | None = None,
         rejected: bool = False,
     ) -> Iterator[pa.Table]:
-        """The rows of `tracks` in no order, a bounded number at a time: for jobs of millions of tracks.
+        """The rows of `tracks` with what reviewers say now, in no order, a bounded number at a time.
 
         They lack what `keep_columns` kept. Batches fail with `FileNotFoundError` where a segment was replaced.
         """
@@ -209,6 +233,11 @@ class JobTables:
             if not (rejected or names_verdict(where)):
                 tracks = without_rejected(tracks)
         return tracks if asked is None else tracks.filter(asked)
+
+    def opinions(self) -> dict[Key, Opinion]:
+        """What reviewers say now of the labels as they are now, by video and object."""
+        live = {} if self._verdicts is None else self._verdicts.live()
+        return {key: opinion for key, opinion in live.items() if opinion.verdict is not Verdict.WITHDRAW}
 
     def rejected(self, video_ids: Collection[str] | None = None) -> set[Key]:
         """Video and object of each track, of all videos or of these, that reviewers have rejected."""

@@ -16,18 +16,9 @@ from pipeline.errors import InputError
 from pipeline.quality.blend import Blend
 from pipeline.quality.track_columns import badness_of
 from pipeline.reviews.verdicts import Key, Opinion
-from pipeline.tables import JobTables
 
 _LEAST = 10
 _FOLDS = 5
-
-
-def up_to_date(job: JobTables, opinions: Mapping[Key, Opinion]) -> dict[Key, Opinion]:
-    """The verdicts on tracks as they are now: a video that was labeled again since has others."""
-    videos = sorted({video_id for video_id, _ in opinions})
-    rows = job.videos(videos).select(["video_id", "finished_at"]).to_pylist() if videos else []
-    finished = {row["video_id"]: row["finished_at"] for row in rows}
-    return {key: opinion for key, opinion in opinions.items() if key[0] in finished and opinion.is_of(finished[key[0]])}
 
 
 def audited(opinions: Mapping[Key, Opinion]) -> Rate:

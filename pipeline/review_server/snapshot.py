@@ -54,7 +54,7 @@ def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[
         StorageError: the store does not answer.
         WrongCondition: `where` cannot be read.
     """
-    job = tables.open(storage.uri, storage.storage_options)
+    job = tables.open(storage.uri, storage.storage_options, reviews=False)  # the book of verdicts says who said what
     rows = _rows(job, options.where)
     videos = job.videos().select(["video_id", "finished_at"])
     finished = dict(zip(videos["video_id"].to_pylist(), _times(videos["finished_at"]), strict=True))

@@ -15,7 +15,7 @@ from pipeline import tables
 from pipeline.errors import NotInJob
 from pipeline.formats.planning import make_plan
 from pipeline.formats.selection import Selection
-from pipeline.output.schema import TRACKS
+from pipeline.output.schema import TRACKS, VIDEOS
 from pipeline.quality.sources import OutputMasks
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, drawn_video, write_job
