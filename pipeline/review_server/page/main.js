@@ -1,0 +1,473 @@
+// The page: it opens tracks, says verdicts, and keeps list, player and server in step.
+
+import { get, post } from "./api.js";
+import { Filters } from "./filters.js";
+import { fillHelp, listen } from "./keys.js";
+import { TrackList, inWords, keyOf } from "./list.js";
+import { Player } from "./player.js";
+import { Prepared } from "./prepared.js";
+import { drawMask } from "./rle.js";
+import { Drafts, Saving, Stopwatch } from "./saving.js";
+import { Timeline } from "./timeline.js";
+
+const POLL_MILLISECONDS = 4000;
+const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
+const MOST_PREPARED = 4;
+const VERDICTS = ["accept", "reject", "fix", "skip"];
+const $ = id => document.getElementById(id);
+
+const session = await get("api/session").catch(error => {
+  trouble(error.message);
+  throw error;
+});
+const drafts = new Drafts(session.output_key), saving = new Saving(session.output_key), watch = new Stopwatch();
+const player = new Player({
+  stage: $("stage"), stack: $("stack"), frame: $("frame"), masks: $("masks"), overlay: $("overlay"), message: $("message"),
+  mode: $("mode"),
+});
+const filters = new Filters(
+  { text: $("text"), sort: $("sort"), verdict: $("verdict"), reason: $("reason"), category: $("category") }, session.output_key,
+);
+const list = new TrackList({ rows: $("rows"), spacer: $("spacer"), nothing: $("nothing") }, () => filters.query);
+const timeline = new Timeline($("timeline"), place => { player.pause(); player.go(place); });
+const prepared = new Map();
+const undoable = [];
+let { version, reading } = session, row = null, upcoming = [], toggleFix = null;
+
+// Tracks
+
+function prepare(wanted) {
+  const key = `${keyOf(wanted)} ${wanted.labeled_at}`;
+  let found = prepared.get(key);
+  if (found) prepared.delete(key);
+  else found = new Prepared(wanted);
+  found.track.catch(() => prepared.delete(key));
+  prepared.set(key, found);
+  for (const [old, one] of prepared) {
+    if (prepared.size <= MOST_PREPARED) break;
+    if (one === player.prepared || one === found) continue;
+    prepared.delete(old);
+    one.close();
+  }
+  return found;
+}
+
+async function open(wanted) {
+  if (!wanted) return;
+  keepDraft();
+  row = wanted;
+  watch.reset();
+  list.select(row);
+  showTitle();
+  recallDraft();
+  try {
+    if (!(await player.open(prepare(wanted)))) return;
+  } catch (error) {
+    if (row !== wanted || error.name === "AbortError") return;
+    player.clear();
+    timeline.show(null);
+    tell(error.message, "bad");
+    return;
+  }
+  try {
+    const told = await get("api/next", { ...filters.query, video: row.video_id, object: row.object_id, count: 3 });
+    if (row !== wanted) return;
+    upcoming = told.rows;
+    upcoming.slice(0, 2).forEach(prepare);
+  } catch { /* the poll tells */ }
+}
+
+/** The next track that nobody has said anything of; `isSaid` holds for the one that is shown now. */
+async function openNext() {
+  const done = new Set([...saving.queue.map(keyOf), row && keyOf(row)]);
+  let next = upcoming.find(one => !done.has(keyOf(one)) && !isSaid(one));
+  if (!next) {
+    const after = row ? { video: row.video_id, object: row.object_id } : {};
+    const told = await get("api/next", { ...filters.query, ...after, count: Math.min(20, 3 + saving.num) }).catch(() => ({ rows: [] }));
+    next = told.rows.find(one => !done.has(keyOf(one)));
+  }
+  if (next) await open(next);
+  else tell("Nothing without a verdict is left of what is listed.");
+}
+
+const isSaid = one => Boolean(list.at(list.numberOf(one))?.said && !list.at(list.numberOf(one)).said.is_stale);
+
+// Verdicts
+
+function say(verdict) {
+  if (!row || !player.current) return;
+  if (!$("reviewer").value.trim()) {
+    tell("Who are you? Give your name at the top right first.", "bad");
+    $("reviewer").focus();
+    return;
+  }
+  const draft = currentDraft(), said = row;
+  const body = {
+    video_id: said.video_id, object_id: said.object_id, verdict, reviewer: $("reviewer").value.trim(),
+    labeled_at: player.current.labeled_at, seconds: watch.seconds, frame_index: player.current.frame_index, ...draft,
+  };
+  const { id } = saving.say(body);
+  undoable.push({ row: said, id, path: null, before: said.said });
+  show(said, { verdict, reviewer: body.reviewer, comment: draft.comment ?? null, category: draft.category ?? null });
+  drafts.set(said, {});
+  $("comment").value = $("named").value = "";
+  tell(`${verdict}: #${said.object_id} of ${said.video_id.slice(-60)}`);
+  openNext();
+}
+
+/** Show what is said of a row before the server tells. */
+function show(one, said) {
+  const fresh = { ...one, said };
+  list.update([fresh]);
+  if (row && keyOf(row) === keyOf(one)) {
+    row = fresh;
+    showSaid();
+  }
+}
+
+saving.addEventListener("saved", ({ detail: { verdict, told } }) => {
+  const one = undoable.find(entry => entry.id === verdict.id);
+  if (one) one.path = told.path;
+  one?.wanted?.();
+  if (told.is_stale) tell(`The video of #${verdict.object_id} was labeled again meanwhile: your verdict is of the earlier masks. Look again.`, "bad");
+  else if (told.replaced && told.replaced.reviewer !== verdict.reviewer) {
+    tell(`${told.replaced.reviewer} had said ${told.replaced.verdict} of #${verdict.object_id}: yours counts now; u takes it back.`);
+  }
+  poll();
+});
+saving.addEventListener("refused", ({ detail: { verdict, error } }) => {
+  const one = undoable.find(entry => entry.id === verdict.id);
+  undoable.splice(undoable.indexOf(one), one ? 1 : 0);
+  one?.wanted?.();
+  drafts.set(verdict, { comment: verdict.comment, category: verdict.category });
+  tell(`${verdict.verdict} of #${verdict.object_id} in ${verdict.video_id.slice(-60)}: ${error.message}`, "bad", true);
+  if (one) show(one.row, one.before);
+});
+saving.addEventListener("state", () => {
+  const field = $("saving"), { num, fault } = saving;
+  field.className = `saving ${fault && num ? "bad" : num ? "" : saving.hasSaved ? "good" : ""}`;
+  field.textContent = num ? (fault ? `${num} not saved yet` : "saving …") : saving.hasSaved ? "saved" : "";
+  field.title = fault;
+  if (fault && num) trouble(`${num === 1 ? "A verdict is" : `${num} verdicts are`} not saved yet, and sent again and again: ${fault}`);
+  else trouble("");
+});
+
+async function undo() {
+  const last = undoable.pop();
+  if (!last) {
+    const mine = row?.said?.reviewer === $("reviewer").value.trim() ? player.track?.history.at(-1) : null;
+    if (!mine || keyOf(player.track) !== keyOf(row)) return tell("Nothing to take back.");
+    return withdraw({ row, path: mine.path });
+  }
+  if (!last.path) {
+    if (saving.drop(last.id)) {
+      show(last.row, last.before);
+      return open(last.row);
+    }
+    await new Promise(resolve => { last.wanted = resolve; undoable.push(last); });
+    undoable.splice(undoable.indexOf(last), 1);
+    if (!last.path) return undefined; // it was refused
+  }
+  return withdraw(last);
+}
+
+async function withdraw(last) {
+  const { video_id, object_id } = last.row;
+  try {
+    const told = await post("api/undo", { video_id, object_id, path: last.path, reviewer: $("reviewer").value.trim() });
+    tell(told.current ? `Taken back: ${told.current.verdict} of ${told.current.reviewer} counts again.` : "Taken back.");
+    const fresh = { ...last.row, said: told.current };
+    show(last.row, told.current);
+    await open(fresh);
+    poll();
+  } catch (error) {
+    if (error.status !== 409) undoable.push(last);
+    tell(error.message, "bad");
+  }
+}
+
+// Drafts of comment and category
+
+function currentDraft() {
+  const draft = {};
+  if ($("comment").value.trim()) draft.comment = $("comment").value.trim();
+  const category = $("named").value.trim();
+  if (category && category !== row?.category) draft.category = category;
+  return draft;
+}
+function keepDraft() { if (row) drafts.set(row, currentDraft()); }
+function recallDraft() {
+  const draft = drafts.get(row);
+  $("comment").value = draft.comment ?? "";
+  $("named").value = draft.category ?? "";
+  $("named").placeholder = row.category ? `category: ${row.category} ( g )` : "category ( g )";
+}
+for (const id of ["comment", "named"]) $(id).addEventListener("input", keepDraft);
+
+// What is shown
+
+function showTitle() {
+  $("object").textContent = `#${row.object_id}${row.category ? ` ${row.category}` : ""}`;
+  $("object").title = $("object").textContent;
+  $("video").textContent = $("video").title = row.video_id;
+  $("facts").textContent = "";
+  $("banner").hidden = true;
+  fillReasons();
+  showSaid();
+}
+
+function showSaid() {
+  for (const verdict of VERDICTS) $(verdict).classList.toggle("on", row?.said?.verdict === verdict && !row.said.is_stale);
+  const history = player.track && keyOf(player.track) === keyOf(row) ? player.track.history : [];
+  $("history").textContent = history.slice(-6).reverse().map(one =>
+    [one.reviewer, one.verdict, one.comment && `“${one.comment}”`, one.category && `→ ${one.category}`,
+      new Date(one.reviewed_at).toLocaleString()].filter(Boolean).join(" · ")).join("   |   ");
+}
+
+function fillReasons() {
+  $("reasons").replaceChildren(...row.reasons.map(({ code, sentence, frame }) => {
+    const item = document.createElement("li"), name = document.createElement("b"), words = document.createElement("span");
+    name.textContent = inWords(code);
+    words.textContent = sentence;
+    item.append(name, words);
+    if (frame !== null) {
+      const button = document.createElement("button");
+      button.textContent = `frame ${frame}`;
+      button.addEventListener("click", () => { player.pause(); player.seek(frame); button.blur(); });
+      item.append(button);
+    }
+    return item;
+  }));
+  if (!row.reasons.length) {
+    const item = document.createElement("li");
+    item.textContent = row.doubt === null ? "" : "Nothing speaks against this track.";
+    $("reasons").append(item);
+  }
+}
+
+player.addEventListener("track", () => {
+  const { video, objects, object_id, message } = player.track, color = player.colors.get(String(object_id));
+  $("object").style.color = "";
+  $("object").replaceChildren(dot(color), $("object").textContent);
+  const size = video.width ? `${video.width} × ${video.height}` : "";
+  const others = objects.length > 1 ? `${objects.length} objects` : "";
+  const doubt = row.doubt === null ? "" : `doubt ${row.doubt.toFixed(2)}`;
+  $("facts").textContent = [doubt, `${row.num_visible} of ${row.num_masks} frames`, others, size].filter(Boolean).join(" · ");
+  $("facts").title = [message, video.message, video.uri].filter(Boolean).join("\n");
+  $("doubt").disabled = row.doubt_frame === null;
+  timeline.show(player.track);
+  showSaid();
+});
+player.addEventListener("frame", () => {
+  timeline.move(player.place);
+  const { frames, times } = player.track, seconds = times[player.place];
+  $("where").textContent = `frame ${frames[player.place]} · ${player.place + 1} of ${frames.length}${seconds === null ? "" : ` · ${seconds.toFixed(2)} s`}`;
+});
+player.addEventListener("playing", () => { $("play").textContent = player.isPlaying ? "❚❚" : "▶"; });
+
+function dot([red, green, blue] = [128, 128, 128]) {
+  const element = document.createElement("span");
+  element.className = "dot";
+  element.style.background = `rgb(${red}, ${green}, ${blue})`;
+  return element;
+}
+
+function tell(text, kind = "", stays = false) {
+  const element = document.createElement("div");
+  element.className = kind;
+  element.textContent = text;
+  if (stays) {
+    const button = document.createElement("button");
+    button.textContent = "close";
+    button.addEventListener("click", () => element.remove());
+    element.append(button);
+  } else {
+    setTimeout(() => element.remove(), kind === "bad" ? 8000 : 2500);
+  }
+  $("lines").append(element);
+  while ($("lines").children.length > 4) $("lines").firstChild.remove();
+}
+
+function trouble(text) {
+  $("trouble").textContent = text;
+  $("trouble").hidden = !text;
+}
+
+// In step with the server
+
+async function reload(keep = false) {
+  try {
+    const told = await list.reload(keep);
+    if (told) showTotal();
+    return told;
+  } catch (error) {
+    tell(error.message, "bad");
+    return null;
+  }
+}
+
+function showTotal() {
+  const words = document.createElement("span");
+  words.textContent = `${list.total.toLocaleString("en")} ${list.total === 1 ? "track" : "tracks"}`;
+  $("total").replaceChildren(words);
+  if (filters.isNarrow) {
+    const button = document.createElement("button");
+    button.textContent = "show all";
+    button.addEventListener("click", () => filters.widen());
+    $("total").append(button);
+  }
+  $("nothing").textContent = session.num_tracks
+    ? "No track is like that."
+    : "This output has no tracks with masks yet. The list fills by itself when the job finishes its first video.";
+}
+
+function showCounts(counts) {
+  const said = VERDICTS.reduce((sum, verdict) => sum + counts[verdict], 0);
+  $("progress").replaceChildren(...[["reviewed", said], ["open", counts.open], ...VERDICTS.map(one => [one, counts[one]])].map(([name, number]) => {
+    const element = document.createElement("span"), value = document.createElement("b");
+    value.textContent = number.toLocaleString("en");
+    element.append(value, ` ${name}`);
+    return element;
+  }));
+}
+
+let isPolling = false;
+async function poll() {
+  if (isPolling) return;
+  isPolling = true;
+  try {
+    const told = await get("api/news", { since: version, reading });
+    if (!saving.fault || !saving.num) trouble(told.trouble);
+    if (saving.num && saving.fault) saving.hurry();
+    const hasNewReading = told.reading !== reading;
+    ({ version, reading } = told);
+    showCounts(told.counts);
+    if (hasNewReading || told.rows === null) await readAgain();
+    else if (told.rows.length) takeRows(told.rows);
+  } catch (error) {
+    if (!saving.num) trouble(error.message);
+  } finally {
+    isPolling = false;
+  }
+}
+
+function takeRows(rows) {
+  const waiting = new Set(saving.queue.map(keyOf));
+  const fresh = rows.filter(one => !waiting.has(keyOf(one)));
+  list.update(fresh);
+  const mine = row && fresh.find(one => keyOf(one) === keyOf(row));
+  if (mine) {
+    const isNews = mine.said && mine.said.reviewer !== $("reviewer").value.trim() && mine.said.verdict !== row.said?.verdict;
+    row = mine;
+    showSaid();
+    if (isNews) tell(`${mine.said.reviewer} says ${mine.said.verdict} of this track.`);
+  }
+}
+
+/** The job has gone on: other tracks, other masks. */
+async function readAgain() {
+  Object.assign(session, await get("api/session"));
+  fillFields();
+  await reload(true);
+  if (!row) {
+    if (list.total) await openNext();
+    return;
+  }
+  const fresh = await get("api/track", { video: row.video_id, object: row.object_id }).catch(error => ({ why: error.message }));
+  if (fresh.why) banner(fresh.why, null);
+  else if (fresh.labeled_at !== player.track?.labeled_at) {
+    banner("This video was labeled again since you opened it: what you see are the masks of before.", fresh);
+  }
+}
+
+function banner(text, fresh) {
+  $("banner").textContent = text;
+  if (fresh) {
+    const button = document.createElement("button");
+    button.textContent = "show the new masks";
+    button.addEventListener("click", () => open(fresh));
+    $("banner").append(button);
+  }
+  $("banner").hidden = false;
+}
+
+function fillFields() {
+  filters.fill(session);
+  showCounts(session.counts);
+  $("categories").replaceChildren(...session.categories.filter(({ name }) => name).map(({ name }) => new Option(name)));
+}
+
+// Keys and buttons
+
+function setSpeed(distance) {
+  const at = Math.max(0, Math.min(SPEEDS.length - 1, SPEEDS.indexOf(player.speed) + distance));
+  player.speed = SPEEDS[at];
+  $("speed").textContent = `${player.speed}×`;
+}
+
+const THEMES = ["", "dark", "light"];
+function setTheme(theme) {
+  document.documentElement.className = theme;
+  localStorage.setItem("maskmill.theme", theme);
+  timeline.draw();
+}
+
+const act = {
+  accept: () => say("accept"),
+  reject: () => say("reject"),
+  fix: () => (toggleFix ? toggleFix() : say("fix")),
+  skip: () => say("skip"),
+  undo,
+  comment: () => $("comment").focus(),
+  named: () => $("named").focus(),
+  doubt: () => { if (row && row.doubt_frame !== null) { player.pause(); player.seek(row.doubt_frame); } },
+  play: () => (player.isPlaying ? player.pause() : player.play()),
+  forth: event => player.step(event?.shiftKey ? 10 : 1),
+  back: event => player.step(event?.shiftKey ? -10 : -1),
+  first: () => player.step(-Infinity),
+  last: () => player.step(Infinity),
+  slower: () => setSpeed(-1),
+  faster: () => setSpeed(1),
+  shown: () => { $("shown").textContent = `masks: ${player.nextShown()}`; },
+  zoom: () => player.zoom(),
+  next: async () => open(await list.neighbor(1)),
+  previous: async () => open(await list.neighbor(-1)),
+  open: openNext,
+  search: () => $("text").focus(),
+  theme: () => setTheme(THEMES[(THEMES.indexOf(document.documentElement.className) + 1) % THEMES.length]),
+  help: () => $("keys").showModal(),
+};
+for (const name of ["accept", "reject", "fix", "skip", "undo", "doubt", "play", "forth", "back", "zoom", "shown", "theme", "help"]) {
+  $(name).addEventListener("click", event => { event.currentTarget.blur(); act[name](event); });
+}
+$("speed").addEventListener("click", () => setSpeed(player.speed >= 4 ? -SPEEDS.length : 1));
+$("close").addEventListener("click", () => $("keys").close());
+listen(act, event => player.takesKey(event));
+fillHelp($("keylist"));
+
+list.addEventListener("pick", ({ detail }) => open(detail));
+list.addEventListener("fault", ({ detail }) => tell(detail.message, "bad"));
+filters.addEventListener("change", async () => {
+  upcoming = [];
+  const told = await reload();
+  if (told?.rows.length && !told.rows.some(one => row && keyOf(one) === keyOf(row))) await openNext();
+});
+$("reviewer").addEventListener("change", () => localStorage.setItem("maskmill.reviewer", $("reviewer").value.trim()));
+addEventListener("pagehide", keepDraft);
+addEventListener("online", () => saving.hurry());
+
+// The begin
+
+document.documentElement.className = localStorage.getItem("maskmill.theme") ?? "";
+document.title = `review · ${session.output.split("/").filter(Boolean).at(-1) ?? ""}`;
+$("output").textContent = $("output").title = session.output;
+$("reviewer").value = new URLSearchParams(location.search).get("reviewer") ?? localStorage.getItem("maskmill.reviewer") ?? session.reviewer;
+fillFields();
+if (session.fixing) {
+  const { install } = await import("./fix.js");
+  toggleFix = install({ player, api: { get, post }, say, tell, panel: $("panel"), drawMask, session });
+}
+saving.begin();
+if ((await reload())?.total) await openNext();
+document.body.dataset.ready = "true";
+setInterval(() => { if (!document.hidden) poll(); }, POLL_MILLISECONDS);
