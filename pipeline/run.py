@@ -5,7 +5,6 @@ Ray and torch are imported later, by whoever needs them, so that help and mistak
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -79,25 +78,11 @@ def _main(words: list[str]) -> int:
     try:
         config = compose.job_config(*compose.split_job(words))
     except (ConfigError, StorageError) as error:
-        _record_refusal(words, error)
+        from pipeline.schedule.refusal import tell_of_refusal
+
+        tell_of_refusal(words, error)
         raise
     return start(config)
-
-
-def _record_refusal(words: Sequence[str], error: Exception) -> None:
-    """A run that is refused for its arguments stands in its `log_file=` too, if that much of them is right."""
-    from pipeline.config import compose
-
-    told = [word for word in words if word.startswith(("log_file=", "output=", "storage_options."))]
-    jobs = [word.removeprefix("conf=") for word in words if word.startswith("conf=")]
-    for job in (*jobs[:1], "label"):
-        with contextlib.suppress(ConfigError, StorageError):
-            known = compose.plain(compose.composed(job, told))
-            if known["log_file"] is not None:
-                from pipeline.driver.run_record import record_refusal
-
-                record_refusal(known["log_file"], known["output"], known["storage_options"], error)
-            return
 
 
 def help_text() -> str:

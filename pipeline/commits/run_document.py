@@ -37,10 +37,12 @@ class CauseOfFailure(_Part):
 class StepDone(_Part):
     """A step after a run. `log_entry` is the length of the log that it has seen, if it succeeded.
 
-    `exit_code` is None for a step that was left out, and `message` says why.
+    `exit_code` is None for a step that was left out, and `message` says why. `place` is where a report or an export
+    was written, with the day in it; empty for others.
     """
 
     step: str
+    place: str = ""
     exit_code: int | None = None
     seconds: float = 0.0
     message: str = ""

@@ -67,7 +67,17 @@ def split_job(words: Sequence[str]) -> tuple[str, list[str]]:
 def composed(job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> DictConfig:
     """What Hydra makes of a job and overrides, with all keys; arguments and errors as in `job_config`."""
     text, folder = _read_job(job, backoff or Backoff())
-    entry = _with_defaults(_parse(text, job), job)
+    return _composed(_with_defaults(_parse(text, job), job), folder, overrides)
+
+
+def composed_of(names: Sequence[str], job: str, overrides: Sequence[str], backoff: Backoff | None = None) -> DictConfig:
+    """The same with these keys of the job file alone, whatever is wrong with its others."""
+    values = _parse(_read_job(job, backoff or Backoff())[0], job)
+    kept = {key: value for key, value in values.items() if str(key).partition(".")[0] in names}
+    return _composed(_with_defaults(kept, job), "", overrides)
+
+
+def _composed(entry: dict[str, Any], folder: str, overrides: Sequence[str]) -> DictConfig:
     words = [_for_hydra(override) for override in overrides]
     search = [f"hydra.searchpath=[{_quoted('file://' + folder)}]"] if folder else []
     try:

@@ -31,7 +31,7 @@ from pipeline.output.segments import list_segments
 from pipeline.records import BAD, Ending, Reason, Status, Weights
 from pipeline.redact import HIDDEN, redact_uri
 from pipeline.storage.job_storage import JobStorage
-from pipeline.storage.uris import is_local, local_path
+from pipeline.storage.uris import absolute_place, is_local, local_path
 from pipeline.text import counted
 
 _log = logging.getLogger(__name__)
@@ -67,10 +67,11 @@ def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
     Raises `ConfigError` if another model or other options made its masks, unless it `may_differ`: for whoever asks what
     would be labeled again.
     """
+    # A worker may run in another folder than this process.
     places = {"videos": config.videos, "prompts": config.prompts, "output": config.output}
-    corrections = None if config.corrections is None else tuple(map(_absolute, config.corrections))
+    corrections = None if config.corrections is None else tuple(map(absolute_place, config.corrections))
     config = config.model_copy(
-        update={"corrections": corrections, **{key: place and _absolute(place) for key, place in places.items()}}
+        update={"corrections": corrections, **{key: place and absolute_place(place) for key, place in places.items()}}
     )
     assert config.output is not None
     options = {} if is_local(config.output) else config.storage_options
@@ -261,13 +262,6 @@ def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -
             f"output={storage} holds masks of another model or of other options:\n{changes}\n"
             "Name another output, or label everything there again with relabel=true."
         )
-
-
-def _absolute(uri: str) -> str:
-    """Local paths made absolute, because a worker may run in another folder. URIs stay as they are."""
-    if not is_local(uri):
-        return uri
-    return str(Path(local_path(uri)).expanduser().absolute())
 
 
 def check_device(config: JobConfig) -> None:

@@ -26,7 +26,7 @@ from pipeline.pages.page import check_installed
 from pipeline.redact import redact, redact_uri
 from pipeline.schedule.processes import Command, Ended, run
 from pipeline.storage.destinations import check_file, check_folder
-from pipeline.storage.uris import is_local
+from pipeline.storage.uris import absolute_place, is_local
 from pipeline.text import counted, one_line
 
 _log = logging.getLogger(__name__)
@@ -40,11 +40,15 @@ _NOTHING_NEW = "nothing new"
 
 @dataclass(frozen=True)
 class Step:
-    """One step by a name that stays the same from night to night. A hook gets the end document, and needs success."""
+    """One step by a name that stays the same from night to night. A hook gets the end document, and needs success.
+
+    `place` is where a report or an export is written tonight, without secrets.
+    """
 
     name: str
     command: Command
     is_hook: bool = False
+    place: str = ""
 
 
 def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
@@ -62,15 +66,19 @@ def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
         keys: dict[str, Any] = {"output": output, "to": after.report.replace("{date}", date)}
         if config.price_per_hour is not None:
             keys["price_per_hour"] = config.price_per_hour
-        found.append(
-            Step(f"report {redact_uri(after.report)}", Command.of_maskmill("report", keys, config.storage_options))
-        )
+        command = Command.of_maskmill("report", keys, config.storage_options)
+        found.append(Step(f"report {redact_uri(after.report)}", command, place=_told_place(keys["to"])))
     for export in after.export:
         place = str(export["to"])
         keys = {"output": output, "overwrite": True, **export, "to": place.replace("{date}", date)}
         name = f"export {export['format']} {redact_uri(place)}"
-        found.append(Step(name, Command.of_maskmill("export", keys, config.storage_options)))
+        command = Command.of_maskmill("export", keys, config.storage_options)
+        found.append(Step(name, command, place=_told_place(keys["to"])))
     return found + [Step(f"hook {n}", Command.of_a_user(line), True) for n, line in enumerate(after.hooks, 1)]
+
+
+def _told_place(place: str) -> str:
+    return redact_uri(absolute_place(place))
 
 
 def check_steps(config: JobConfig) -> None:
@@ -150,4 +158,4 @@ def _taken(step: Step, given: bytes, most_seconds: float) -> StepDone:
     told = one_line(redact(ended.last_word.removeprefix("maskmill: ")), 300) if ended.code else ""
     if ended.code:
         _log.error("after the run: %s failed with %d: %s", step.name, ended.code, told)
-    return StepDone(step=step.name, exit_code=ended.code, seconds=seconds, message=told)
+    return StepDone(step=step.name, place=step.place, exit_code=ended.code, seconds=seconds, message=told)

@@ -11,6 +11,7 @@ from pipeline.driver.run_record import RunRecord
 from pipeline.driver.summary import End, num_waiting
 from pipeline.records import Status
 from pipeline.redact import redact, redact_uri
+from pipeline.storage.uris import absolute_place
 from pipeline.text import one_line
 
 _MOST_CAUSES = 12
@@ -22,7 +23,7 @@ def end_document(config: JobConfig, record: RunRecord, end: End) -> RunDocument:
     ended_at = record.now()
     seconds = (ended_at - record.started_at).total_seconds()
     known = RunDocument(
-        output=redact_uri(config.output or ""),
+        output=redact_uri(absolute_place(config.output)) if config.output else "",
         started_at=_as_text(record.started_at),
         ended_at=_as_text(ended_at),
         seconds=round(max(0.0, seconds), 3),

@@ -167,6 +167,11 @@ def absolute_uri(uri: str, folder: str) -> str:
     return f"{scheme}://{posixpath.normpath(posixpath.join(path, uri))}{ends_in_slash}"
 
 
+def absolute_place(place: str) -> str:
+    """A place that somebody gave: a local path as an absolute one, a URI as it is."""
+    return str(Path(local_path(place)).expanduser().absolute()) if is_local(place) else place
+
+
 @lru_cache(maxsize=1024)
 def parent(uri: str) -> str:
     """The folder that holds a file, as an absolute URI."""

@@ -54,6 +54,8 @@ def test_steps_come_in_their_order_and_a_compaction_only_when_small_files_pile_u
     assert names(found) == ["compact", *others]
     assert "to=s3://bucket/2026-11-02.html" in found[1].command.arguments
     assert "to=s3://bucket/coco/2026-11-02" in found[2].command.arguments
+    places = ["", "s3://bucket/2026-11-02.html", "s3://bucket/coco/2026-11-02", "", ""]
+    assert [step.place for step in found] == places
 
 
 def test_secrets_are_no_arguments_of_a_process_and_reach_it_all_the_same(
