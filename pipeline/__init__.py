@@ -10,6 +10,7 @@
     verify     walks tracks of a finished job back to their prompts, by a job of the driver
     driver     one process a job: plans, hands out videos, commits results, ends
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)
+    mending    one object on one frame is corrected by clicks, from the job's own weights
     worker     one process a GPU: owns a model and labels videos (it has no door to the commit log)
     pages      HTML pages that stand alone: style, charts, pictures, every text escaped
     data_engine  which tracks people look at next, and what follows from what they say

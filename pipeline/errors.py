@@ -35,6 +35,10 @@ class NotInJob(KeyError):
         return str(self.args[0])
 
 
+class CannotMend(ValueError):
+    """A mask cannot be corrected as asked: names the job, the object or the frame, and the remedy."""
+
+
 class NoHistory(LookupError):
     """The log does not tell what is asked for: the entries were erased, or there are none. Says what it can tell."""
 

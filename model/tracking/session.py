@@ -13,15 +13,17 @@ of it back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from model.network.sam2 import Sam2
-from model.prompts import Prompt, errors_naming
-from model.tracking import conditioning, session_files, walk
+from model.prompts import BoolArray, Prompt, errors_naming
+from model.tracking import conditioning, recall, session_files, walk
 from model.tracking.frames import Frame, FrameSource
 from model.tracking.history import HistoryRule
 from model.tracking.memory_bank import FORWARD
@@ -200,6 +202,42 @@ class VideoSession:
         `remember` off, objects that are tracked now leave no memory. Raises `ValueError` for a frame beyond the end.
         """
         return walk.segment_frame(self.state, frame_index, heading, remember=remember)
+
+    def recall(self, object_id: int, masks: Mapping[int, BoolArray], heading: int = FORWARD) -> None:
+        """Gives an object the memories of frames of which only its masks, bool `[H, W]`, are known.
+
+        See `model.tracking.recall`; `walk_from` goes on at the frame after the last of them.
+        """
+        recall.recall(self.state, object_id, masks, heading)
+
+    def correct(
+        self,
+        object_id: int,
+        frame_index: int,
+        prompt: Prompt | None = None,
+        prior_logits_BHW: Tensor | None = None,
+        heading: int = FORWARD,
+    ) -> FrameResult:
+        """What a prompt gives on a frame with an object's memories and the logits of a mask, `[1, h, w]`.
+
+        Nothing is remembered. Without a prompt and a mask it is what tracking gives.
+        """
+        return recall.correct(self.state, object_id, frame_index, prompt, prior_logits_BHW, heading)
+
+    def encode(self, frame_indexes: Iterable[int]) -> None:
+        """Has the image features of frames at hand, as far as `num_cached_frames` allows."""
+        recall.keep_features(self.state, list(frame_indexes))
+
+    def fork(self, *, object_ids: Iterable[int] = ()) -> Self:
+        """A session over the same frames that shares the image features, and has these objects with their memories.
+
+        From then on the objects of both go their own ways. Raises `ValueError` for a session with a history.
+        """
+        if self.state.rules.history is not None:
+            raise ValueError("a session with a history has no fork, because its records lead to its own walks")
+        forked: Self = copy(self)
+        forked.state = self.state.fork(object_ids)
+        return forked
 
     def to_bytes(self) -> bytes:
         """The session between two frames as a safetensors file: everything but the model and the frames."""

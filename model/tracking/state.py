@@ -6,6 +6,7 @@ take a `SessionState` and change it; nothing here imports any of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -227,6 +228,20 @@ class SessionState:
             history = None if self.rules.history is None else History(self.rules.history)
             self.objects[object_id] = TrackedObject(object_id, self.rules.new_bank(), history)
         return self.objects[object_id]
+
+    def fork(self, object_ids: Iterable[int]) -> SessionState:
+        """The same network, frames and features with copies of these objects; their memories are shared."""
+        kept = set(object_ids)
+        objects = {
+            object_id: replace(
+                tracked,
+                bank=tracked.bank.copy(),
+                prompts={index: replace(said) for index, said in tracked.prompts.items()},
+            )
+            for object_id, tracked in self.objects.items()
+            if object_id in kept
+        }
+        return replace(self, objects=objects, position=None)
 
     def video_has_grown(self) -> None:
         """Adapts the number of pointers to a video that got more frames and is shorter than the model's limit."""

@@ -1,15 +1,218 @@
-"""Endpoints below `api/fix/`: correcting a mask by clicks, from the job's own weights."""
+"""Endpoints below `api/fix/`: correcting a mask by clicks, a box or a brush, from the job's own weights.
+
+A page opens a correction and names it by its id from then on. What it says is answered by the mask that follows.
+
+POST open      `{video_id, object_id | null, frame_index, reviewer}`: null adds an object, with an id that is claimed
+POST say       `{id, kind: click | box | draw | hide | undo | restart, xy, label, box, counts}`
+POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there
+POST save      `{id, reviewer, labeled_at, seconds, category, is_split}`
+POST withdraw  `{id, reviewer, split_into, verdict_path}`: takes back what was saved
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from pipeline.errors import ConfigError, InputError, NotInJob, StorageError
+from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
+from pipeline.review_server.saying import Speaker
+from pipeline.review_server.snapshot import from_text
+from pipeline.review_server.verdict_book import ChangedMeanwhile
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
+    from pipeline.mending.correction import Correction, Seen
+    from pipeline.mending.mender import Mender
     from pipeline.review_server.state import ReviewState
+
+Body = Mapping[str, Any]
+_EXPECTED = (NotInJob, StorageError, ConfigError, InputError, ValueError)  # `CannotMend` is a `ValueError`
 
 
 def fix_routes(state: ReviewState) -> list[BaseRoute]:
-    """Routes of fix mode, with paths below `/api/fix/`; none where the job's model cannot be loaded."""
-    return []
+    """Routes of fix mode, with paths below `/api/fix/`. The weights are loaded when the first frame is opened."""
+    fixing = Fixing(state)
+    routes: list[BaseRoute] = [
+        Route(f"/api/fix/{name}", _posted(take), methods=["POST"])
+        for name, take in (
+            ("open", fixing.open),
+            ("say", fixing.say),
+            ("save", fixing.save),
+            ("withdraw", fixing.withdraw),
+        )
+    ]
+    return [*routes, Route("/api/fix/preview", fixing.preview, methods=["POST"])]
+
+
+class Fixing:
+    """What the endpoints do, each in a thread of a pool. Raises `ReviewError` for what cannot be done."""
+
+    def __init__(self, state: ReviewState) -> None:
+        self._state = state
+        self._speaker = Speaker(state)
+        self._made: Mender | None = None
+
+    @property
+    def _mender(self) -> Mender:
+        if self._made is None:
+            # torch takes 2 seconds to import, and a review without fixes needs none of it.
+            from pipeline.mending.mender import Mender
+
+            state = self._state
+            self._made = Mender(state.storage, lambda: state.job, state.clip)
+        return self._made
+
+    def open(self, body: Body) -> dict[str, Any]:
+        """Begin to correct an object on a frame, or to add one."""
+        video_id, frame_index = body.get("video_id"), _whole(body, "frame_index")
+        if not isinstance(video_id, str):
+            raise ReviewError("video_id needs a text")
+        if body.get("object_id") is None:
+            self._mender.network()  # nobody claims an id for an object that cannot be drawn
+            object_id = self._state.claim_object_id(video_id, self._speaker.reviewer(body))
+        else:
+            object_id = _whole(body, "object_id")
+        correction = self._mender.open(video_id, object_id, frame_index)
+        return _shown(correction, correction.seen) | {"device": self._mender.network().device}
+
+    def say(self, body: Body) -> dict[str, Any]:
+        """One click, box or mask, or one step back."""
+        correction, kind = self._correction(body), body.get("kind")
+        if kind == "click":
+            seen = correction.click(_numbers(body, "xy", 2), _whole(body, "label"))
+        elif kind == "box":
+            seen = correction.box(_numbers(body, "box", 4))
+        elif kind == "draw":
+            seen = correction.draw(str(body.get("counts") or ""))
+        elif kind == "hide":
+            seen = correction.hide()
+        elif kind in ("undo", "restart"):
+            seen = correction.undo() if kind == "undo" else correction.restart()
+        else:
+            raise ReviewError(f"kind={kind!r}: there are click, box, draw, hide, undo, restart")
+        return _shown(correction, seen)
+
+    def save(self, body: Body) -> dict[str, Any]:
+        """Write what is seen, and the verdict `fix`. A split gets an id for the track that begins here."""
+        from pipeline.mending.saving import SavedBy, save_correction
+
+        correction, state, paths = self._correction(body), self._state, []
+        by = SavedBy(
+            reviewer=self._speaker.reviewer(body),
+            labeled_at=from_text(body.get("labeled_at")),
+            seconds=None if body.get("seconds") is None else float(body["seconds"]),
+            category=body.get("category") or None,
+        )
+        split_into = state.claim_object_id(correction.video_id, by.reviewer) if body.get("is_split") else None
+        path = save_correction(
+            state.storage, correction, by, split_into, say=lambda row: paths.append(state.book.write(row)[0].path)
+        )
+        state.noted({(correction.video_id, correction.object_id)})
+        state.changed(correction.video_id)
+        return {"path": path, "split_into": split_into, "verdict_path": paths[0] if paths else None}
+
+    def withdraw(self, body: Body) -> dict[str, Any]:
+        """Take back what was saved of this frame, and the verdict if nobody has spoken since."""
+        from pipeline.mending.saving import SavedBy, withdraw_correction
+
+        correction, state = self._correction(body), self._state
+        by = SavedBy(self._speaker.reviewer(body))
+        split_into = None if body.get("split_into") is None else _whole(body, "split_into")
+        path = withdraw_correction(state.storage, correction, by, split_into)
+        key = correction.video_id, correction.object_id
+        if body.get("verdict_path"):
+            with suppress(ChangedMeanwhile):  # what was said later stays
+                state.book.undo(str(body["verdict_path"]), key, by.reviewer)
+        state.noted({key})
+        state.changed(correction.video_id)
+        return {"path": path}
+
+    async def preview(self, request: Request) -> Response:
+        """The next frames with the correction as a prompt, line by line; it stops when the page hangs up."""
+        body = await json_body(request)
+        try:
+            correction = self._correction(body)
+            found = correction.propagate(_whole(body, "num_frames"), -1 if body.get("direction") == -1 else 1)
+        except _EXPECTED as error:
+            raise _told(error) from error
+        return StreamingResponse(
+            _lines(found), media_type="application/x-ndjson", headers={"cache-control": "no-store"}
+        )
+
+    def _correction(self, body: Body) -> Correction:
+        return self._mender.correction(str(body.get("id")))
+
+
+def _lines(found: Iterator[Seen]) -> Iterator[str]:
+    """A line of JSON for each frame. The status is sent before the first one, so that an error is a line too."""
+    try:
+        for seen in found:
+            yield json.dumps(_mask(seen), separators=(",", ":")) + "\n"
+    except _EXPECTED as error:
+        yield json.dumps({"error": _told(error).detail}) + "\n"
+
+
+def _posted(take: Callable[[Body], dict[str, Any]]) -> Callable[[Request], Any]:
+    def call(body: Body) -> dict[str, Any]:
+        try:
+            return take(body)
+        except _EXPECTED as error:
+            raise _told(error) from error
+
+    async def endpoint(request: Request) -> Response:
+        return answer(await run_in_threadpool(call, await json_body(request)))
+
+    return endpoint
+
+
+def _told(error: Exception) -> ReviewError:
+    """One of these errors as a person is told of it, with its status."""
+    if isinstance(error, NotInJob):
+        return ReviewError(str(error), 404)
+    return ReviewError(str(error), 503 if isinstance(error, StorageError) else 400)
+
+
+def _shown(correction: Correction, seen: Seen) -> dict[str, Any]:
+    said = correction.said
+    return _mask(seen) | {
+        "id": correction.id,
+        "object_id": correction.object_id,
+        "is_added": not correction.is_of_a_track,
+        "num_said": correction.num_said,
+        "points": [[*xy, label] for xy, label in zip(said.points_xy, said.labels, strict=True)],
+        "box": said.box_xyxy,
+    }
+
+
+def _mask(seen: Seen) -> dict[str, Any]:
+    return {
+        "frame_index": seen.frame_index,
+        "size": list(seen.size_hw),
+        "counts": seen.counts,
+        "area": seen.area,
+        "is_hidden": seen.is_hidden,
+        "score": rounded(seen.score),
+    }
+
+
+def _whole(body: Body, name: str) -> int:
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ReviewError(f"{name} needs a whole number")
+    return value
+
+
+def _numbers(body: Body, name: str, count: int) -> Any:
+    value = body.get(name)
+    if not isinstance(value, list) or len(value) != count or not all(isinstance(one, int | float) for one in value):
+        raise ReviewError(f"{name} needs {count} numbers")
+    return tuple(float(one) for one in value)

@@ -31,6 +31,7 @@ class DrawnVideo:
 
     `missing` are places among the labeled frames, by object, on which it has no row. `masks` are other masks than those
     that `drawn_mask` draws, by object and place among the labeled frames; they give the video its size.
+    `prompt_frame` is the frame with the prompt; the first frame of an object that starts later has its prompt.
     """
 
     video_id: str
@@ -43,6 +44,7 @@ class DrawnVideo:
     never_visible: tuple[int, ...] = ()
     missing: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     masks: Mapping[tuple[int, int], np.ndarray] | None = None
+    prompt_frame: int = 0
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -176,7 +178,7 @@ def _mask_rows(video: DrawnVideo, object_id: int, truth: Truth) -> list[dict[str
                 # Who has the higher score changes from frame to frame.
                 "object_score": (5.0 + (object_id + frame_index) % 3) * (1 if mask_HW.any() else -1),
                 "predicted_iou": 0.5 + (object_id % 5) / 10,
-                "is_prompt": frame_index == 0,
+                "is_prompt": frame_index == video.prompt_frame,
                 "category": video.objects[object_id],
             }
         )
@@ -193,7 +195,7 @@ def _track_row(video: DrawnVideo, object_id: int, masks: list[dict[str, Any]]) -
         "status": "ok",
         "category": video.objects[object_id],
         "num_prompts": 1,
-        "prompt_frames": [mine[0]["frame_index"]],
+        "prompt_frames": [max(video.prompt_frame, mine[0]["frame_index"])],
         "num_masks": len(mine),
         "num_visible": len(areas),
         "first_visible_frame": min(visible, default=None),

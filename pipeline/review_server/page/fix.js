@@ -1,6 +1,410 @@
-// Fix mode: correct a mask of the current track. What it gets from the page stands in app.py beside this folder.
+// Fix mode: correct the mask of an object on a frame. What it gets from the page stands in app.py beside this folder.
+
+import { Stroke } from "./brush.js";
+
+const DRAG = 5; // pixels of the screen from which a click is a box
+const REST = 120; // milliseconds on a frame before its memory is made, so that stepping through frames stays quick
+const PREVIEWED = 24;
+const MINE = [80, 250, 160], INSIDE = "#3ddc84", OUTSIDE = "#ff5a5f";
+const TOOLS = { click: "click, drag for a box", box: "box", draw: "brush", erase: "eraser" };
+const HINTS = [
+  ["click", "on it"], ["alt, right click", "not on it"], ["drag, b", "box"], ["d", "brush"], ["e", "eraser"], ["[ ]", "size"],
+  ["h", "not visible here"], ["p P", "preview on, back"], ["n", "add an object"], ["x", "split here"], ["ctrl z", "back"],
+  ["0", "start over"], ["enter", "save"], ["esc", "leave"],
+];
 
 /** Called once, if the server can fix. Returns what the key f does. */
 export function install(app) {
-  return () => app.tell("masks cannot be corrected here", "bad");
+  let mode = null;
+  return () => {
+    if (mode?.isOn) app.player.leaveMode();
+    else if (app.player.current) (mode = new Fix(app)).begin();
+    else app.tell("Open a track first.", "bad");
+  };
 }
+
+class Fix {
+  constructor(app) {
+    Object.assign(this, { app, player: app.player, tool: "click", radius: null, isOn: false });
+    this.open = new Map(); // corrections by object and frame that are under way
+    this.added = null; // the id of an object that is being added
+    this.now = null; // the correction that is shown
+    this.queue = Promise.resolve();
+    this.preview = null;
+    this.saved = [];
+    this.onFrame = () => this.arrived();
+  }
+
+  begin() {
+    this.isOn = true;
+    this.since = performance.now();
+    const { size: [width, height] } = this.player.current;
+    this.radius = Math.max(1, Math.round(Math.min(width, height) / 30));
+    this.player.enterMode({
+      name: "fix",
+      keydown: event => this.key(event),
+      pointerdown: (event, xy) => this.down(event, xy),
+      pointermove: (event, xy) => this.move(event, xy),
+      pointerup: (event, xy) => this.up(event, xy),
+      leave: () => this.leave(),
+    });
+    this.player.addEventListener("frame", this.onFrame);
+    this.player.overlay.parentElement.addEventListener("contextmenu", prevent);
+    this.arrived();
+  }
+
+  leave() {
+    this.isOn = false;
+    this.stopPreview();
+    clearTimeout(this.rest);
+    this.player.removeEventListener("frame", this.onFrame);
+    this.player.overlay.parentElement.removeEventListener("contextmenu", prevent);
+    const unsaved = [...this.open.values()].filter(one => one.num_said && !one.isSaved);
+    if (unsaved.length) {
+      this.app.tell(`Not saved: the mask of frame ${unsaved.map(one => one.frame_index).join(", ")}.`, "bad");
+      unsaved.forEach(one => this.player.forgetMasks(one.object_id, one.frame_index));
+    }
+    this.app.panel.hidden = true;
+    this.app.panel.replaceChildren();
+  }
+
+  // Where it stands
+
+  get objectId() { return this.added ?? this.player.current.object_id; }
+  get keyNow() { return `${this.objectId} ${this.player.current.frame_index}`; }
+
+  /** Another frame is shown: its memory is made after a moment. */
+  arrived() {
+    if (!this.isOn || this.preview) return;
+    this.now = this.open.get(this.keyNow) ?? null;
+    this.draw();
+    clearTimeout(this.rest);
+    if (!this.now) this.rest = setTimeout(() => this.opened().catch(error => this.app.tell(error.message, "bad")), REST);
+  }
+
+  /** The correction of the object on this frame, opened on the server if it is not. */
+  async opened() {
+    const key = this.keyNow, { video_id, frame_index } = this.player.current;
+    if (!this.open.has(key)) {
+      this.status = "making the memory of this frame …";
+      this.draw();
+      try {
+        const told = await this.app.api.post("api/fix/open", {
+          video_id, object_id: this.added === "new" ? null : this.objectId, frame_index, reviewer: this.reviewer,
+        });
+        if (this.added === "new") this.added = told.object_id;
+        this.open.set(`${told.object_id} ${frame_index}`, told);
+      } finally {
+        this.status = "";
+      }
+    }
+    if (this.isOn && this.player.current.frame_index === frame_index) this.show(this.open.get(`${this.objectId} ${frame_index}`));
+    return this.open.get(`${this.objectId} ${frame_index}`);
+  }
+
+  get reviewer() { return document.getElementById("reviewer")?.value.trim() || null; }
+
+  show(correction) {
+    this.now = correction;
+    this.player.showMask(correction.object_id, correction.frame_index, correction.area ? correction.counts : null);
+    this.draw();
+  }
+
+  /** One after the other, in the order in which the reviewer did them. */
+  do(work) {
+    this.queue = this.queue.then(work).catch(error => {
+      this.status = "";
+      this.app.tell(error.message, "bad");
+      this.draw();
+    });
+    return this.queue;
+  }
+
+  say(what) {
+    if (this.preview && !this.leavePreview()) return undefined;
+    const asked = performance.now();
+    return this.do(async () => {
+      const correction = await this.opened();
+      const told = await this.app.api.post("api/fix/say", { id: correction.id, ...what });
+      this.open.set(`${told.object_id} ${told.frame_index}`, told);
+      this.show(told);
+      this.milliseconds = performance.now() - asked;
+      this.app.panel.dataset.milliseconds = Math.round(this.milliseconds);
+      this.app.panel.dataset.said = Number(this.app.panel.dataset.said ?? 0) + 1;
+    });
+  }
+
+  // Keys
+
+  key(event) {
+    const { key } = event;
+    if ((event.ctrlKey || event.metaKey) && key.toLowerCase() === "z") return this.back();
+    if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    if (key === "Escape") return this.preview ? (this.stopPreview(true), true) : false;
+    const tool = { b: "box", d: "draw", e: "erase" }[key];
+    if (tool) {
+      this.tool = this.tool === tool ? "click" : tool;
+      this.draw();
+    } else if (key === "[" || key === "]") {
+      this.radius = Math.max(1, Math.round(this.radius * (key === "[" ? 0.8 : 1.25) + (key === "[" ? -0.4 : 0.4)));
+      this.draw();
+    } else if (key === "h") this.say({ kind: "hide" });
+    else if (key === "0") this.say({ kind: "restart" });
+    else if (key === "p" || key === "P") this.startPreview(key === "p" ? 1 : -1);
+    else if (key === "n") this.add();
+    else if (key === "x") this.save(true);
+    else if (key === "Enter") this.save(false);
+    else return ["a", "r", "s", "u", "c", "g"].includes(key); // verdicts wait until fix mode is left
+    return true;
+  }
+
+  /** One step back: of what was said of this frame, or else of what was saved last. */
+  back() {
+    if (this.now?.num_said && !this.now.isSaved) this.say({ kind: "undo" });
+    else this.do(() => this.withdraw());
+    return true;
+  }
+
+  async withdraw() {
+    const last = this.saved.pop();
+    if (!last) return this.app.tell("Nothing to take back.");
+    const { correction, told } = last;
+    await this.app.api.post("api/fix/withdraw", { id: correction.id, reviewer: this.reviewer, ...told });
+    const now = this.open.get(`${correction.object_id} ${correction.frame_index}`);
+    if (now) now.isSaved = false;
+    this.app.tell(`Taken back: the mask of frame ${correction.frame_index}.`);
+    this.draw();
+    return undefined;
+  }
+
+  add() {
+    this.stopPreview(true);
+    this.added = "new";
+    this.now = null;
+    this.do(async () => {
+      await this.opened();
+      this.app.tell(`Object ${this.added} is new: click on it. Escape ends adding.`);
+    });
+  }
+
+  save(isSplit) {
+    if (this.preview && !this.leavePreview()) return;
+    this.do(async () => {
+      const correction = this.now ?? (await this.opened());
+      if (isSplit && correction.is_added) throw new Error("A new object has no track to split.");
+      const told = await this.app.api.post("api/fix/save", {
+        id: correction.id, reviewer: this.reviewer, labeled_at: this.player.current.labeled_at,
+        seconds: Math.min(3600, (performance.now() - this.since) / 1000), is_split: isSplit,
+        category: document.getElementById("named")?.value.trim() || null,
+      });
+      this.since = performance.now();
+      correction.isSaved = true;
+      this.saved.push({ correction, told });
+      const what = isSplit ? `the track is split, object ${told.split_into} begins at frame` : "the mask of frame";
+      this.app.tell(`Saved: ${what} ${correction.frame_index}.`);
+      this.app.panel.dataset.saved = this.saved.length;
+      this.draw();
+    });
+  }
+
+  // Pointer
+
+  down(event, xy) {
+    if (this.preview && !this.leavePreview()) return;
+    const isOutside = event.button === 2 || event.altKey;
+    this.press = { xy, screen: [event.clientX, event.clientY], isOutside };
+    if ((this.tool === "draw" || this.tool === "erase") && !isOutside) {
+      const { size } = this.player.current;
+      this.stroke = new Stroke(this.now?.area ? this.now.counts : null, size, Number(this.tool === "draw"));
+      this.stroke.to(xy, this.radius);
+      this.path = [xy];
+    }
+    this.draw();
+  }
+
+  move(event, xy) {
+    this.pointer = xy;
+    if (this.stroke) {
+      this.stroke.to(xy, this.radius);
+      this.path.push(xy);
+    } else if (this.press && !this.press.isOutside) {
+      const far = Math.hypot(event.clientX - this.press.screen[0], event.clientY - this.press.screen[1]);
+      if (far > DRAG || this.press.box) this.press.box = [...this.press.xy, ...xy];
+    }
+    if (this.press || this.tool !== "click") this.draw();
+  }
+
+  up(event, xy) {
+    const { press, stroke } = this;
+    this.press = this.stroke = this.path = null;
+    if (!press) return;
+    const { size: [width, height] } = this.player.current;
+    const inside = ([x, y]) => [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)];
+    if (stroke) this.say({ kind: "draw", counts: stroke.counts });
+    else if (press.box) {
+      this.tool = "click";
+      this.say({ kind: "box", box: [...inside(press.xy), ...inside(xy)] });
+    } else if (this.tool !== "box") {
+      const [x, y] = press.xy;
+      if (x < 0 || y < 0 || x > width || y > height) return;
+      this.say({ kind: "click", xy: press.xy, label: Number(!press.isOutside) });
+    }
+  }
+
+  // Preview
+
+  /** Walk on from this frame, and show each mask when it is there. */
+  startPreview(direction) {
+    const isRunning = Boolean(this.preview?.abort);
+    this.stopPreview(!isRunning);
+    if (isRunning) return;
+    this.do(async () => {
+      const correction = await this.opened();
+      const preview = { from: correction, abort: new AbortController(), count: 0 };
+      this.preview = preview;
+      this.draw();
+      this.run(preview, direction).catch(error => {
+        if (error.name !== "AbortError") this.app.tell(error.message, "bad");
+      }).finally(() => {
+        preview.abort = null;
+        this.app.panel.dataset.previewed = preview.count;
+        this.draw();
+      });
+    });
+  }
+
+  async run(preview, direction) {
+    const { from } = preview;
+    const response = await fetch("api/fix/preview", {
+      method: "POST", signal: preview.abort.signal, headers: { "content-type": "application/json" },
+      body: JSON.stringify({ id: from.id, num_frames: PREVIEWED, direction }),
+    });
+    if (!response.ok) throw new Error((await response.json()).error);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) {
+        const seen = JSON.parse(line);
+        if (seen.error) throw new Error(seen.error);
+        if (this.preview !== preview || !preview.abort) return;
+        this.player.showMask(from.object_id, seen.frame_index, seen.area ? seen.counts : null);
+        preview.count++;
+        await this.player.seek(seen.frame_index);
+        this.draw();
+      }
+    }
+  }
+
+  /** Stop it; with `isOver` the stored masks are shown again, and the frame from which it began. */
+  stopPreview(isOver = false) {
+    const { preview } = this;
+    if (!preview) return;
+    preview.abort?.abort();
+    preview.abort = null;
+    if (!isOver && this.isOn) return;
+    this.preview = null;
+    this.player.forgetMasks(preview.from.object_id);
+    for (const one of this.open.values()) {
+      if (one.num_said && this.isOn) this.player.showMask(one.object_id, one.frame_index, one.area ? one.counts : null);
+    }
+    if (this.isOn) this.player.seek(preview.from.frame_index);
+  }
+
+  /** End a preview because the reviewer goes on with a frame. False: the mask that it came from is not saved yet. */
+  leavePreview() {
+    const { from } = this.preview, { frame_index: here } = this.player.current;
+    if (here !== from.frame_index && from.num_said && !from.isSaved) {
+      this.app.tell(`Save frame ${from.frame_index} first (escape, enter): this frame follows from it.`, "bad");
+      return false;
+    }
+    this.preview.abort?.abort();
+    this.preview = null;
+    this.player.forgetMasks(from.object_id);
+    this.now = this.open.get(this.keyNow) ?? null;
+    return true;
+  }
+
+  // What is shown
+
+  draw() {
+    if (!this.isOn) return;
+    const { overlay } = this.player, context = overlay.getContext("2d");
+    context.clearRect(0, 0, overlay.width, overlay.height);
+    const unit = overlay.width / Math.max(1, overlay.getBoundingClientRect().width); // video pixels of one of the screen
+    const now = this.preview ? null : this.now;
+    if (now?.is_added && now.area && now.frame_index === this.player.current.frame_index) {
+      this.app.drawMask(context, now.counts, this.player.current.size, MINE, 0.35);
+    }
+    for (const [x, y, label] of now?.points ?? []) this.#dot(context, x, y, label, unit);
+    const box = this.press?.box ?? now?.box;
+    if (box) {
+      context.lineWidth = 2 * unit;
+      context.strokeStyle = INSIDE;
+      context.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
+    }
+    if (this.path) {
+      context.lineWidth = 2 * this.radius;
+      context.lineCap = context.lineJoin = "round";
+      context.strokeStyle = this.tool === "draw" ? "rgba(61, 220, 132, .6)" : "rgba(255, 90, 95, .6)";
+      context.beginPath();
+      this.path.forEach(([x, y], number) => (number ? context.lineTo(x, y) : context.moveTo(x, y)));
+      if (this.path.length === 1) context.lineTo(this.path[0][0] + 0.01, this.path[0][1]);
+      context.stroke();
+    } else if (this.pointer && (this.tool === "draw" || this.tool === "erase")) {
+      context.lineWidth = 1.5 * unit;
+      context.strokeStyle = this.tool === "draw" ? INSIDE : OUTSIDE;
+      context.beginPath();
+      context.arc(...this.pointer, this.radius, 0, 7);
+      context.stroke();
+    }
+    this.#panel();
+  }
+
+  #dot(context, x, y, label, unit) {
+    context.beginPath();
+    context.arc(x, y, 5 * unit, 0, 7);
+    context.fillStyle = label ? INSIDE : OUTSIDE;
+    context.fill();
+    context.lineWidth = 1.5 * unit;
+    context.strokeStyle = "white";
+    context.stroke();
+  }
+
+  #panel() {
+    const { panel } = this.app, now = this.now;
+    const line = document.createElement("div"), keys = document.createElement("div");
+    line.className = "fix-state";
+    keys.className = "fix-keys";
+    line.textContent = this.status || this.#state(now);
+    for (const [key, words] of HINTS) {
+      const one = document.createElement("span"), name = document.createElement("kbd");
+      name.textContent = key;
+      one.append(name, ` ${words}`);
+      keys.append(one, " ");
+    }
+    panel.replaceChildren(line, keys);
+    panel.hidden = false;
+    panel.dataset.state = this.status ? "busy" : this.preview ? (this.preview.abort ? "previewing" : "preview") : now ? "open" : "waiting";
+  }
+
+  #state(now) {
+    if (this.preview) {
+      const { from, count, abort } = this.preview;
+      const ended = abort ? "p stops" : "arrow keys look at it, escape ends it";
+      return `preview of ${count} frames from frame ${from.frame_index}: ${ended}`;
+    }
+    const tool = `${TOOLS[this.tool]}${this.tool === "draw" || this.tool === "erase" ? `, ${2 * this.radius} px` : ""}`;
+    if (!now) return tool;
+    const mask = now.is_hidden ? "not visible here" : now.counts === null ? "no mask yet" : `${now.area.toLocaleString("en")} px`;
+    const score = now.score === null ? "" : `predicted IoU ${now.score.toFixed(2)}`;
+    const saved = now.isSaved ? "saved" : now.num_said ? "not saved" : "";
+    const time = this.milliseconds && now.num_said ? `${Math.round(this.milliseconds)} ms` : "";
+    return [`object ${now.object_id}${now.is_added ? " (new)" : ""}`, mask, score, tool, saved, time].filter(Boolean).join(" · ");
+  }
+}
+
+function prevent(event) { event.preventDefault(); }

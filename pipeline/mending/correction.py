@@ -1,0 +1,231 @@
+"""One object on one frame while a reviewer corrects it: what was said so far, and the mask that follows from it.
+
+Each thing that is said is decoded with the memory that the frame had, with all clicks since the mask was last drawn,
+and with the logits of the mask before, as in a session. What was said can be taken back, one thing after the other.
+
+Legend: H, W pixels of the video as displayed, h w low-resolution logits.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from threading import RLock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model import BoxPrompt, FrameResult, MaskPrompt, PointPrompt, VideoSession, advance
+from pipeline.arrays import BoolArray
+from pipeline.errors import CannotMend
+from pipeline.masks.from_logits import encode_masks
+from pipeline.masks.rle import decode_rle
+from pipeline.mending.clip_frames import ClipFrames
+from pipeline.mending.known_masks import KnownObject
+from pipeline.mending.recalled import logits_of
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+MOST_STEPS = 200
+MOST_PREVIEWED = 300
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A mask as the reviewer sees it: COCO's compressed counts at the size of the video.
+
+    `counts` is None where the object has no mask; `is_hidden` where it was said that it is not visible, or nothing is
+    left of it. `score` is the IoU that the network predicts, None where the mask is not the network's.
+    """
+
+    frame_index: int
+    size_hw: tuple[int, int]
+    counts: str | None
+    area: int
+    is_hidden: bool
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said since the mask was last drawn: clicks in pixels of the video with labels 1 and 0, and a box."""
+
+    points_xy: tuple[Point, ...] = ()
+    labels: tuple[int, ...] = ()
+    box_xyxy: Box | None = None
+
+    @property
+    def prompt(self) -> PointPrompt | BoxPrompt:
+        """All of it as one prompt. Raises `ValueError` for nonsense."""
+        if self.box_xyxy is None:
+            return PointPrompt(self.points_xy, self.labels)
+        return BoxPrompt(self.box_xyxy, self.points_xy, self.labels)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The mask after something was said, bool `[H, W]`, its logits for the next click, and the predicted IoU."""
+
+    mask_HW: BoolArray | None
+    logits_BHW: Tensor | None
+    said: Said = Said()
+    score: float | None = None
+    is_hidden: bool = False
+
+
+class Correction:
+    """See the module. Methods may be called in any thread; they wait for the one model.
+
+    Raises `CannotMend` for what cannot be said, naming it.
+    """
+
+    def __init__(
+        self, session: VideoSession, frames: ClipFrames, known: KnownObject, logits_BHW: Tensor | None, lock: RLock
+    ) -> None:
+        """`logits_BHW` are those of the mask that the frame has now, `lock` is held while the network computes."""
+        self.id = uuid.uuid4().hex
+        self.video_id = frames.clip.video_id
+        self.object_id = known.object_id
+        self.frame_index = frames.indexes[known.place]
+        self.is_of_a_track = known.object_id in frames.clip.object_ids
+        self._session = session
+        self._frames = frames
+        self._known = known
+        self._lock = lock
+        self._steps = [_Step(known.here, logits_BHW)]
+
+    @property
+    def seen(self) -> Seen:
+        """The mask as it is now."""
+        step = self._steps[-1]
+        return _seen(self.frame_index, self._frames.size_hw, step.mask_HW, step.score, step.is_hidden)
+
+    @property
+    def num_said(self) -> int:
+        """How many things can be taken back."""
+        return len(self._steps) - 1
+
+    @property
+    def said(self) -> Said:
+        """What led to the mask since it was last drawn."""
+        return self._steps[-1].said
+
+    def click(self, point_xy: Point, label: int) -> Seen:
+        """A click: label 1 is on the object, 0 is not on it."""
+        with self._lock:
+            before = self._steps[-1]
+            if before.mask_HW is None and label == 0 and not before.said.labels and before.said.box_xyxy is None:
+                raise CannotMend("this object has no mask yet: begin with a click on it, a box or the brush")
+            said = replace(
+                before.said,
+                points_xy=(*before.said.points_xy, point_xy),
+                labels=(*before.said.labels, label),
+            )
+            return self._decode(said)
+
+    def box(self, box_xyxy: Box) -> Seen:
+        """A box around the object, in the place of an earlier one. Its corners may be given in any order."""
+        x0, y0, x1, y1 = box_xyxy
+        ordered = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        with self._lock:
+            return self._decode(replace(self._steps[-1].said, box_xyxy=ordered))
+
+    def draw(self, counts: str) -> Seen:
+        """A mask that was drawn, as COCO's compressed counts; it replaces the mask, and clicks go on from it."""
+        try:
+            mask_HW = decode_rle(self._frames.size_hw, counts)
+        except ValueError as error:
+            raise CannotMend(f"the drawn mask is none: {error}") from error
+        with self._lock:
+            logits_BHW = logits_of(self._session, self.object_id, self._known.place, mask_HW)
+            return self._add(_Step(mask_HW, logits_BHW))
+
+    def hide(self) -> Seen:
+        """The object is not visible on this frame."""
+        with self._lock:
+            return self._add(_Step(self._frames.nothing(), None, is_hidden=True))
+
+    def undo(self) -> Seen:
+        """Take back what was said last; nothing happens if there is nothing left."""
+        with self._lock:
+            if len(self._steps) > 1:
+                self._steps.pop()
+            return self.seen
+
+    def restart(self) -> Seen:
+        """Take back everything."""
+        with self._lock:
+            del self._steps[1:]
+            return self.seen
+
+    def propagate(self, num_frames: int, direction: int = 1) -> Generator[Seen]:
+        """The masks that follow from this one on the next frames, one after the other, as the next run will walk.
+
+        `direction` is 1 for later frames and -1 for earlier ones. The mask of this frame is a prompt from now on, where
+        it is not empty. It ends with the video, after 300 frames, or when the generator is closed. Nothing changes.
+        """
+        place, object_id = self._known.place, self.object_id
+        with self._lock:
+            mask_HW = self._steps[-1].mask_HW
+            if mask_HW is None:
+                raise CannotMend("this object has no mask yet: there is nothing to go on from")
+            walk = self._session.fork(object_ids=[object_id])
+            if mask_HW.any():
+                if walk.has_object(object_id) and place in walk.objects[object_id].prompts:
+                    walk.clear_prompts(object_id, place)
+                walk.add_prompt(object_id, place, MaskPrompt(mask_HW))
+                steps = walk.walk_from(place, direction)
+                advance([next(steps)])
+            elif walk.has_object(object_id):
+                walk.recall(object_id, {place: mask_HW}, direction)
+                steps = walk.walk_from(place + direction, direction)
+            else:
+                raise CannotMend("nothing is known of this object but that it is hidden here")
+        for _ in range(min(num_frames, MOST_PREVIEWED)):
+            with self._lock:
+                step = next(steps, None)
+                if step is None:
+                    return
+                result = advance([step])[0]
+                if object_id not in result.object_ids:
+                    return
+                seen = self._seen_of(result, result.object_ids.index(object_id))
+            yield seen
+
+    def _decode(self, said: Said) -> Seen:
+        try:
+            prompt = said.prompt
+            result = self._session.correct(
+                self.object_id, self._known.place, prompt, self._steps[-1].logits_BHW, self._known.heading
+            )
+        except ValueError as error:
+            raise CannotMend(str(error)) from error
+        mask_HW = result.masks()[0].cpu().numpy()
+        return self._add(_Step(mask_HW, result.logits_BHW, said, float(result.predicted_ious_B[0])))
+
+    def _add(self, step: _Step) -> Seen:
+        if len(self._steps) > MOST_STEPS:
+            raise CannotMend(f"more than {MOST_STEPS} steps: save the mask, or take some back")
+        self._steps.append(step)
+        return self.seen
+
+    def _seen_of(self, result: FrameResult, row: int) -> Seen:
+        index = self._frames.indexes[result.frame_index]
+        mask_HW = result.masks()[row].cpu().numpy()
+        return _seen(index, self._frames.size_hw, mask_HW, float(result.predicted_ious_B[row]), not mask_HW.any())
+
+
+def _seen(
+    frame_index: int, size_hw: tuple[int, int], mask_HW: BoolArray | None, score: float | None, is_hidden: bool
+) -> Seen:
+    if mask_HW is None:
+        return Seen(frame_index, size_hw, None, 0, is_hidden, None)
+    code = encode_masks(torch.from_numpy(mask_HW)[None])[0]
+    return Seen(frame_index, size_hw, code.counts, code.area, is_hidden or code.area == 0, score)
+
+
+def rle_of(seen: Seen) -> dict[str, Any] | None:
+    """The mask as tables hold it; None where nothing is seen."""
+    return None if seen.counts is None or not seen.area else {"size": list(seen.size_hw), "counts": seen.counts}

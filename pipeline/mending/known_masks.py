@@ -1,0 +1,117 @@
+"""What the job and its reviewers say of one object near one frame: its prompts and its masks there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import BoolArray
+from pipeline.masks.rle import decode_rle
+from pipeline.mending.clip_frames import ClipFrames
+from pipeline.reviews.corrections import Correction
+from pipeline.tables import JobTables
+
+_NUM_WALKED = 6
+_NUM_RECALLED = 6
+_MOST_WALKED = 32  # from a corrected frame on, behind which the rows of the job are out of date
+_MOST_PROMPTS = 8
+
+
+@dataclass(frozen=True)
+class KnownObject:
+    """An object around a frame. Frames are places (see `ClipFrames`), masks bool `[H, W]`; `heading` is +1 or -1.
+
+    `prompts` are the masks of prompted and corrected frames, never empty. `recalled` are masks of the frames before
+    `walk_from`, from which a session walks to `place`. `here` is the mask that the frame has now; None where the object
+    has none there.
+    """
+
+    object_id: int
+    place: int
+    heading: int
+    prompts: Mapping[int, BoolArray]
+    recalled: Mapping[int, BoolArray]
+    walk_from: int
+    here: BoolArray | None
+
+
+def look_up(
+    job: JobTables, frames: ClipFrames, object_id: int, place: int, direction: str, said: Iterable[Correction]
+) -> KnownObject:
+    """What is known of an object around a place. `said` are the corrections of the video that count.
+
+    A frame looks at the memories of the frames before it. A session walks the last 6 of them again, so that those
+    memories are its own; the masks of the 6 frames before these come from the rows of the job. Behind a correction the
+    rows are out of date: there the session walks from the corrected frame on, or from 32 frames before this one.
+    Raises `NotInJob` for an object that failed.
+    """
+    corrected = {
+        frames.place_of(one.frame_index): frames.nothing() if one.rle is None else mask_of(one.rle)
+        for one in said
+        if one.object_id == object_id and frames.has(one.frame_index)
+    }
+    first_said = _prompt_places(frames, object_id)
+    prompted = sorted({*first_said, *(at for at, mask in corrected.items() if mask.any())})
+    if not prompted:
+        return KnownObject(object_id, place, 1, {}, {}, place, corrected.get(place))
+    heading = _heading(direction, place, first_said or prompted)
+    start = prompted[0] if heading > 0 else prompted[-1]
+    before = [place - heading * distance for distance in range(1, (place - start) * heading)]
+    fixed = next((number for number, at in enumerate(before) if at in corrected), None)
+    if fixed is None:
+        walked, recalled = before[:_NUM_WALKED], before[_NUM_WALKED:][:_NUM_RECALLED]
+    else:
+        walked, recalled = before[: min(fixed, _MOST_WALKED)], []
+    near = sorted(prompted, key=lambda at: (abs(at - place), at))[:_MOST_PROMPTS]
+    masks = _rows(job, frames, object_id, {place, *near, *recalled}) | corrected
+    return KnownObject(
+        object_id=object_id,
+        place=place,
+        heading=heading,
+        prompts={at: mask for at in near if (mask := masks.get(at)) is not None and mask.any()},
+        recalled={at: mask for at in recalled if (mask := masks.get(at)) is not None},
+        walk_from=walked[-1] if walked else place,
+        here=masks.get(place),
+    )
+
+
+def mask_of(rle: Mapping[str, Any]) -> BoolArray:
+    """A mask, bool `[H, W]`, of its code. Raises `ValueError` for a wrong code."""
+    height, width = rle["size"]
+    return decode_rle((height, width), rle["counts"])
+
+
+def _prompt_places(frames: ClipFrames, object_id: int) -> list[int]:
+    """The places of the frames on which an object was prompted; none for an object that a reviewer has added."""
+    if object_id not in frames.clip.object_ids:
+        return []
+    frames.clip.check_objects([object_id])
+    said = frames.clip.track(object_id).row["prompt_frames"]
+    return sorted(frames.place_of(index) for index in said if frames.has(index))
+
+
+def _heading(direction: str, place: int, prompted: Collection[int]) -> int:
+    """The direction of the walk that came to a place last."""
+    if direction == "forward":
+        return 1
+    return -1 if direction == "backward" or place < min(prompted) else 1
+
+
+def _rows(job: JobTables, frames: ClipFrames, object_id: int, places: Collection[int]) -> dict[int, BoolArray]:
+    """The masks of an object in the job, by place; none on a frame without a row."""
+    indexes = pa.array([frames.indexes[place] for place in sorted(places)], pa.int32())
+    field = pc.field("frame_index")
+    where = (pc.field("object_id") == object_id) & field.isin(indexes)
+    rows = job.masks([frames.clip.video_id], columns=["frame_index", "rle"], where=where).to_table()
+    return {frames.place_of(row["frame_index"]): mask_of(row["rle"]) for row in rows.to_pylist()}
+
+
+def overlap(first: BoolArray, second: BoolArray) -> float:
+    """Intersection over union of two masks; 1 where both are empty."""
+    union = np.count_nonzero(first | second)
+    return 1.0 if union == 0 else float(np.count_nonzero(first & second) / union)

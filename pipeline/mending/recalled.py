@@ -1,0 +1,57 @@
+"""The memory that an object had on a frame, made again of the rows of the job."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from model import MaskPrompt, VideoSession, advance
+from pipeline.arrays import BoolArray
+from pipeline.mending.known_masks import KnownObject, overlap
+
+# From this IoU on, what the session gives again is the mask of the row, and its logits are those that the row had.
+_SAME_MASK = 0.9
+_HIDDEN_LOGIT = -32.0
+
+
+def recall_object(session: VideoSession, known: KnownObject) -> None:
+    """Gives a session, which has the frames of the video, the object with the memories that it had on the frame.
+
+    Prompted frames are remembered by their masks. An object without any has no memories, and is not in the session.
+    """
+    for place, mask_HW in known.prompts.items():
+        session.add_prompt(known.object_id, place, MaskPrompt(mask_HW))
+    if not known.prompts:
+        return
+    session.condition()
+    if known.recalled:
+        session.recall(known.object_id, known.recalled, known.heading)
+    num_walked = (known.place - known.walk_from) * known.heading
+    if num_walked:
+        steps = session.walk_from(known.walk_from, known.heading, fresh=not known.recalled)
+        for step in islice(steps, num_walked):
+            advance([step])
+
+
+def logits_here(session: VideoSession, known: KnownObject) -> Tensor | None:
+    """The logits `[1, h, w]` of the mask that the frame has now, which go with the first click; None without a mask.
+
+    They are those of tracking if tracking gives this mask. If not, they are made of the mask itself.
+    """
+    if known.here is None:
+        return None
+    if known.prompts and known.place not in known.prompts:
+        tracked = session.correct(known.object_id, known.place, heading=known.heading)
+        if overlap(tracked.masks()[0].cpu().numpy(), known.here) >= _SAME_MASK:
+            return tracked.logits_BHW
+    return logits_of(session, known.object_id, known.place, known.here)
+
+
+def logits_of(session: VideoSession, object_id: int, place: int, mask_HW: BoolArray) -> Tensor:
+    """The logits of a mask that was drawn or stored, `[1, h, w]`: what the network makes of it as a prompt."""
+    if not mask_HW.any():
+        size = session.model.config.mask_size
+        return torch.full((1, size, size), _HIDDEN_LOGIT, device=session.model.device)
+    return session.correct(object_id, place, MaskPrompt(mask_HW)).logits_BHW
