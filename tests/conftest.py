@@ -146,11 +146,10 @@ _COMPUTING = (
 )
 _WAITING = (
     "pipeline/cluster/test_ray_executor.py",
-    "faults/test_chaos_drivers.py",
-    "faults/test_chaos_workers.py",
+    "faults/test_killed_and_stopped.py",
     "pipeline/storage/test_s3_faults.py",
     "pipeline/cluster/test_ray_gpus.py",
-    "pipeline/driver/test_signals.py",
+    "pipeline/cluster/test_ray_cluster_start.py",
     "test_wheel.py",
 )
 LONGEST = [

@@ -47,6 +47,7 @@ def with_a_server(inputs: Inputs, folder: Path, media: MediaServer, num_served: 
     return replace(inputs, videos=str(folder / "videos.parquet"))
 
 
+@pytest.mark.chaos
 def test_sigterm_drains_within_20_seconds_and_the_same_command_goes_on(
     few: Inputs, tmp_path: Path, record: Record
 ) -> None:

@@ -59,6 +59,7 @@ def test_thirty_random_kills_over_sixty_clips(many: Inputs, tmp_path: Path, reco
     record.compare(read_tables(str(output)), many.expected)
 
 
+@pytest.mark.chaos
 def test_a_worker_killed_in_mid_work(few: Inputs, tmp_path: Path, record: Record) -> None:
     """The short form of the test above. The log for machines says which video was tried again."""
     output, log_file = tmp_path / "out", tmp_path / "log.jsonl"

@@ -20,32 +20,51 @@ from pipeline.errors import ClusterDown, ConfigError, StoppedAtStart
 TIMED_OUT = "The current node timed out during startup. This could happen because the GCS has become overloaded."
 
 
-LISTENING = """
-import json, psutil, ray
+A_LOCAL_RAY = """
+import json, os, psutil, ray, signal, time
 from pipeline.cluster.ray_cluster import start_local
+from pipeline.driver.signals import StopSignals
 
-start_local(1)
+with StopSignals() as signals:
+    start_local(1)
 
-@ray.remote
-class Worker:
-    def process(self):
-        return psutil.Process().pid
+    @ray.remote
+    class Worker:
+        def process(self):
+            return psutil.Process().pid
 
-worker = Worker.remote()
-found = {ray.get(worker.process.remote()): []}
-for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-    found[process.pid] = [c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN" or not c.raddr]
-ray.shutdown()
-print(json.dumps(list(found.values())))
+    worker = Worker.remote()
+    found = {ray.get(worker.process.remote()): []}
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        listening = [c for c in process.net_connections("inet") if c.status == "LISTEN" or not c.raddr]
+        found[process.pid] = [c.laddr.ip for c in listening]
+    ray.shutdown()
+    signals.install()
+    print(json.dumps(list(found.values())), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not signals.requested:
+        time.sleep(0.01)
+    print("requested", signals.requested)
 """
 
 
+@pytest.fixture(scope="module")
+def a_local_ray() -> subprocess.CompletedProcess[str]:
+    """A process that has started Ray, said where it listens, ended it, and then got SIGTERM."""
+    return subprocess.run([sys.executable, "-c", A_LOCAL_RAY], capture_output=True, text=True, timeout=200, check=False)
+
+
 @pytest.mark.slow
-def test_a_local_ray_listens_on_loopback_only() -> None:
+def test_sigterm_is_heard_when_ray_has_gone(a_local_ray: subprocess.CompletedProcess[str]) -> None:
+    """`ray.shutdown` puts the system's handler back under Python's: without the second `install` the process dies."""
+    assert a_local_ray.returncode == 0, a_local_ray.stderr
+    assert a_local_ray.stdout.splitlines()[-1] == "requested True"
+
+
+@pytest.mark.slow
+def test_a_local_ray_listens_on_loopback_only(a_local_ray: subprocess.CompletedProcess[str]) -> None:
     """Whoever reaches a port of Ray can run code, and a laptop is in strange networks."""
-    done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    by_process = json.loads(done.stdout.splitlines()[-1])
+    by_process = json.loads(a_local_ray.stdout.splitlines()[0])
     addresses = [ipaddress.ip_address(address) for addresses in by_process for address in addresses]
     assert len(addresses) >= 5
     assert all(by_process[:1]), "the actor listens too"

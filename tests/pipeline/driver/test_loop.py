@@ -376,6 +376,23 @@ def test_a_signal_drains_what_is_finished(tmp_path: Path) -> None:
     assert set(finished.values()) == {"ok"}
 
 
+def test_a_signal_waits_20_seconds_for_a_worker_that_does_not_answer(tmp_path: Path) -> None:
+    executor = FakeExecutor(1)
+    stopped_at: list[float] = []
+
+    def must_stop() -> bool:
+        """Once there is work, which nobody reports any more."""
+        if executor.offered and not stopped_at:
+            executor.wait = lambda timeout_seconds: []  # type: ignore[method-assign]
+            stopped_at.append(loop.clock.now)
+        return bool(stopped_at)
+
+    loop = loop_over(executor, "ab", tmp_path, must_stop=must_stop)
+    assert loop.run() is Ending.STOPPED
+    assert loop.clock.now - stopped_at[0] == pytest.approx(20, abs=0.5)
+    assert loop.statuses == {}
+
+
 def test_a_signal_drains_a_worker_that_had_just_finished(tmp_path: Path) -> None:
     """Its last report has nothing in flight, but a finished video is still on its disk."""
     executor = FakeExecutor(1, flush_every=100)
