@@ -42,13 +42,15 @@ _NOTHING_NEW = "nothing new"
 class Step:
     """One step by a name that stays the same from night to night. A hook gets the end document, and needs success.
 
-    `place` is where a report or an export is written tonight, without secrets.
+    `place` is where a report or an export is written tonight, without secrets. A step that `is_of_failures` is also
+    taken after a night on which too many videos failed: the report, which says why they did.
     """
 
     name: str
     command: Command
     is_hook: bool = False
     place: str = ""
+    is_of_failures: bool = False
 
 
 def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
@@ -67,7 +69,8 @@ def steps(config: JobConfig, state: JobState, now: datetime) -> list[Step]:
         if config.price_per_hour is not None:
             keys["price_per_hour"] = config.price_per_hour
         command = Command.of_maskmill("report", keys, config.storage_options)
-        found.append(Step(f"report {redact_uri(after.report)}", command, place=_told_place(keys["to"])))
+        name = f"report {redact_uri(after.report)}"
+        found.append(Step(name, command, place=_told_place(keys["to"]), is_of_failures=True))
     for export in after.export:
         place = str(export["to"])
         keys = {"output": output, "overwrite": True, **export, "to": place.replace("{date}", date)}

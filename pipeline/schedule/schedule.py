@@ -48,6 +48,10 @@ _log = logging.getLogger(__name__)
 _PATIENCE = Backoff(patience_seconds=15.0)
 
 
+_FOLLOWED = (ExitCode.DONE, ExitCode.FAILURES)
+"""Ends of runs that steps follow."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """The parts that a test replaces: those of the driver, the time of day, and how somebody is told."""
@@ -97,10 +101,12 @@ def _refused(config: JobConfig, record: RunRecord, parts: Parts, error: BaseExce
 def _followed(config: JobConfig, record: RunRecord, end: End) -> tuple[RunDocument, End]:
     """Take the steps after the run, and return its document and its end, which a failing step changes."""
     document = end_document(config, record, end)
-    if end.code is not ExitCode.DONE or config.after == AfterConfig() or record.job is None:
+    if end.code not in _FOLLOWED or config.after == AfterConfig() or record.job is None:
         return document, end
     document = _with_doubt(config, record, document)
     found = after.steps(config, record.job.log.state, record.started_at)
+    if end.code is ExitCode.FAILURES:
+        found = [step for step in found if step.is_of_failures]
     next_entry = record.job.log.state.next_entry
     try:
         if not after.are_due(found, config, read_last_run(record.job.storage), next_entry):
@@ -117,8 +123,9 @@ def _followed(config: JobConfig, record: RunRecord, end: End) -> tuple[RunDocume
     else:
         document = _with_steps(record, document, done)
         if problem := after.failed(done):
-            end = End(ExitCode.AFTER, f"{end.message}; {problem}", end.state)
-    if end.code is not ExitCode.DONE:
+            code = ExitCode.AFTER if end.code is ExitCode.DONE else end.code
+            end = End(code, f"{end.message}; {problem}", end.state)
+    if end.code not in _FOLLOWED:
         complain(end.message)
     told_of = {"exit_code": int(end.code), "message": end.message, "state": end.state or "stopped"}
     return document.model_copy(update=told_of), end

@@ -176,6 +176,19 @@ after:
     assert not place.exists()
 
 
+def test_after_a_night_of_failures_the_report_alone_is_written(job: JobFolder) -> None:
+    new_video(job)
+    (job.folder / "in" / "three.mp4").write_bytes(b"no video")
+    steps = [f"after.report={job.folder}/report.html", f"after.hooks=touch {job.folder}/hook"]
+    assert main(words(job, "max_failed_fraction=0", *steps)) == 4
+    found = document(job)
+    assert (found["exit_code"], found["state"]) == (4, "failures")
+    assert codes(found) == {f"report {job.folder}/report.html": 0}
+    assert "three" in (job.folder / "report.html").read_text()
+    assert not (job.folder / "hook").exists()
+    assert told(job) == found
+
+
 def test_steps_are_taken_again_when_the_labels_have_changed_or_when_that_is_asked_for(job: JobFolder) -> None:
     hook = [f"after.hooks=echo x >> {job.folder}/hooked"]
     counts = []
