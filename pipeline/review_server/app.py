@@ -8,7 +8,7 @@ Fix mode is two modules: `fixing.py` here and `page/fix.js` in the browser.
 
 * `fixing.fix_routes(state)` returns Starlette routes below `/api/fix/`, or none if no model can be loaded. Then
   `api/session` says `fixing: false`, and the page never loads `fix.js`. `state` is a `ReviewState`: `state.storage`,
-  `state.job` (`JobTables`), `state.clip(video_id)` (a `Clip` of the notebook, kept for a few videos),
+  `state.job` (`JobTables` without what reviewers say), `state.clip(video_id)` (a `Clip`, kept for a few videos),
   `state.claim_object_id(video_id, reviewer)` for an added object or a split, `state.changed(video_id)` after
   corrections were written. An endpoint that computes is a plain `def`: Starlette runs it in a thread of a pool.
   `ReviewError(message, status)` of `answers.py` is an error for people; `json_body(request)` there reads a body.

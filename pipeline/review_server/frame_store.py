@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -52,7 +52,7 @@ class FrameStore:
         Raises `NotInJob` for a frame without masks, and what `Clip.pixels` raises where the video cannot be read.
         """
         walk = self._walks.get(key) or self._walks.put(key, _Walk(clip(), key, self.jpegs, self._most_pixels))
-        found = self.jpegs.get((key, frame_index)) or walk.jpeg(frame_index)
+        found = walk.jpeg(frame_index)
         if ahead:
             with suppress(RuntimeError):  # the server ends
                 self._ahead.submit(walk.go_ahead, frame_index, ahead)
@@ -73,25 +73,34 @@ class _Walk:
         self._jpegs = jpegs
         self._most_pixels = most_pixels
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
         self._num_asking = 0
-        self._wanted = -1
+        self._wanted = -1  # the frame that was asked for last
         self._frames: Generator[tuple[int, float | None, UInt8Array], None, None] | None = None
         self._place = 0  # of the frame that comes next, among those with rows
 
     def jpeg(self, frame_index: int) -> bytes:
         self._clip.check_frames([frame_index])
-        place = self._place_of(frame_index)
-        self._num_asking += 1
+        self._wanted = frame_index
+        if found := self._jpegs.get((self._key, frame_index)):
+            return found
+        with self._asking(), self._lock:
+            found = self._jpegs.get((self._key, frame_index))
+            return found or self._walk_to(self._place_of(frame_index))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Somebody waits for a frame: decoding ahead makes way."""
+        with self._counting:
+            self._num_asking += 1
         try:
-            with self._lock:
-                found = self._jpegs.get((self._key, frame_index))
-                return found or self._walk_to(place)
+            yield
         finally:
-            self._num_asking -= 1
+            with self._counting:
+                self._num_asking -= 1
 
     def go_ahead(self, frame_index: int, count: int) -> None:
         """Decode the frames after one, until another frame is asked for. A fault shows when its frame is asked for."""
-        self._wanted = frame_index
         place = self._place_of(frame_index)
         last = min(place + count, len(self._clip.frame_indexes) - 1)
         with suppress(Exception):

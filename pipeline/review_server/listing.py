@@ -12,6 +12,7 @@ from starlette.responses import Response
 from pipeline.quality.reasons import Reason
 from pipeline.review_server.answers import ReviewError, answer, number_of, rounded, track_of
 from pipeline.review_server.reasons_in_words import in_words
+from pipeline.review_server.snapshot import in_text
 from pipeline.review_server.state import ReviewState
 from pipeline.review_server.track_list import VERDICTS, Chosen
 
@@ -130,7 +131,8 @@ def track_row(state: ReviewState, place: int, row: dict[str, Any]) -> dict[str, 
         "num_masks": row["num_masks"],
         "num_visible": row["num_visible"],
         "is_audit": state.tracks.is_audit(place),
-        "labeled_at": state.clip_key(key[0])[1],
+        "labeled_at": in_text(state.labeled_at(key)),
+        "video_at": state.clip_key(key[0])[1],  # when any of its tracks was made last
         "said": told,
     }
 

@@ -70,7 +70,7 @@ class Speaker:
         told: Answer = {
             "path": said.path,
             "replaced": None if before is None else in_json(before),
-            "is_stale": not said.is_of(self._state.labeled_at(key[0])),
+            "is_stale": not said.is_of(self._state.labeled_at(key)),
         }
         return self._answers.put(once, told) if once else told
 

@@ -35,6 +35,7 @@ class Snapshot:
     job: JobTables
     tracks: TrackList
     finished: dict[str, datetime | None]
+    made: dict[str, datetime | None]
 
     @property
     def next_entry(self) -> int:
@@ -42,8 +43,14 @@ class Snapshot:
         return self.job.state.next_entry
 
     def finished_at(self, video_id: str) -> datetime | None:
-        """When the labels of a video were made, None if it is not told."""
+        """When a video was labeled last, None if it is not told."""
         return self.finished.get(video_id)
+
+    def labeled_at(self, key: Key) -> datetime | None:
+        """When the rows of a track were made: before its video was labeled last, if that run has kept them."""
+        place = self.tracks.place_of(key)
+        own: datetime | None = None if place is None else self.tracks.rows["labeled_at"][place].as_py()
+        return own or self.made.get(key[0])
 
 
 def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[Key], number: int) -> Snapshot:
@@ -56,10 +63,12 @@ def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[
     """
     job = tables.open(storage.uri, storage.storage_options, reviews=False)  # the book of verdicts says who said what
     rows = _rows(job, options.where)
-    videos = job.videos().select(["video_id", "finished_at"])
-    finished = dict(zip(videos["video_id"].to_pylist(), _times(videos["finished_at"]), strict=True))
+    videos = job.videos()
+    ids = videos["video_id"].to_pylist()
+    finished = dict(zip(ids, _times(videos["finished_at"]), strict=True))
+    made = dict(zip(ids, _times(pc.coalesce(videos["kept_since"], videos["finished_at"])), strict=True))
     queue = options.queue if options.queue is not None else _queue(rows, done)
-    return Snapshot(number, job, TrackList(rows, queue), finished)
+    return Snapshot(number, job, TrackList(rows, queue), finished, made)
 
 
 def _rows(job: JobTables, where: str | None) -> pa.Table:

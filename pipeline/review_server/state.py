@@ -77,13 +77,13 @@ class ReviewState:
         """The list of tracks, as it was read last."""
         return self.snapshot.tracks
 
-    def labeled_at(self, video_id: str) -> datetime | None:
-        """When the labels of a video were made."""
-        return self.snapshot.finished_at(video_id)
+    def labeled_at(self, key: Key) -> datetime | None:
+        """When the masks of a track were made."""
+        return self.snapshot.labeled_at(key)
 
     def clip_key(self, video_id: str) -> ClipKey:
         """What names a video as it was labeled last."""
-        return video_id, in_text(self.labeled_at(video_id))
+        return video_id, in_text(self.snapshot.finished_at(video_id))
 
     def clip(self, video_id: str) -> Clip:
         """One video, with its frames and masks; a few are kept. Raises `NotInJob` if the job has it no more."""
@@ -108,7 +108,7 @@ class ReviewState:
     def current(self, key: Key) -> tuple[Said | None, bool]:
         """What counts of a track, and whether it is said of its labels of now; of earlier ones it counts no more."""
         said = self.book.current(key)
-        return said, said is None or said.is_of(self.labeled_at(key[0]))
+        return said, said is None or said.is_of(self.labeled_at(key))
 
     def noted(self, keys: set[Key]) -> None:
         """Something was said of these tracks: lists show it, and pages hear of it."""
@@ -180,7 +180,7 @@ class ReviewState:
 
     def _show(self, snapshot: Snapshot, key: Key) -> None:
         said = self.book.current(key)
-        is_of_now = said is not None and said.is_of(snapshot.finished_at(key[0]))
+        is_of_now = said is not None and said.is_of(snapshot.labeled_at(key))
         snapshot.tracks.say(key, said.verdict.value if said is not None and is_of_now else OPEN)
 
     def _remember(self, key: Key) -> None:

@@ -41,6 +41,7 @@ COLUMNS = tuple(
             "doubt_frame",
             "area_jump_frame",
             "shape_jump_frame",
+            "labeled_at",
             *COLUMN_OF.values(),
         )
     )

@@ -147,10 +147,13 @@ class VerdictBook:
 
 
 def _counting(said: Iterable[Said]) -> Said | None:
+    """What counts at the end. A category stands until another one is given, or what was said is taken back."""
     counting: Said | None = None
     for one in said:
         if one.verdict is Verdict.WITHDRAW:
             counting = None
         elif one.verdict is not Verdict.SKIP or counting is None or counting.verdict is Verdict.SKIP:
-            counting = one
+            before = None if counting is None or counting.verdict is Verdict.SKIP else counting.row["category"]
+            category = one.row["category"] or before
+            counting = Said(one.path, {**one.row, "category": category})
     return counting

@@ -17,7 +17,7 @@ class Strips {
 
   /** Fill an element with the strip of a row, as soon as others are done. */
   show(element, row) {
-    const key = `${keyOf(row)} ${row.labeled_at}`;
+    const key = `${keyOf(row)} ${row.video_at}`;
     if (element.dataset.strip === key) return;
     element.dataset.strip = key;
     element.textContent = "";
@@ -36,7 +36,7 @@ class Strips {
       const { element, key, row } = this.waiting.pop(); // the newest: older ones may have been scrolled away
       if (element.dataset.strip !== key || !element.isConnected) continue;
       this.num++;
-      const query = { video: row.video_id, object: row.object_id, of: row.labeled_at };
+      const query = { video: row.video_id, object: row.object_id, of: row.video_at };
       getBlob("api/filmstrip", query)
         .then(blob => ({ url: URL.createObjectURL(blob) }), error => ({ why: error.message }))
         .then(found => {
@@ -260,7 +260,8 @@ function fillRow(element, row, isCurrent) {
   } else {
     doubt.append(row.num_visible ? "not measured" : "never visible");
   }
-  doubt.append(` · ${row.num_visible}/${row.num_masks} frames`);
+  doubt.title = `doubt, and on how many of its frames it is visible`;
+  doubt.append(` · ${row.num_visible}/${row.num_masks}`);
   if (row.is_audit) part("lot", doubt).textContent = " · drawn by lot";
   why.textContent = row.reasons.map(reason => inWords(reason.code)).join(", ");
   why.title = row.reasons.map(reason => reason.sentence).join("\n");

@@ -8,13 +8,14 @@ import { Player } from "./player.js";
 import { Prepared } from "./prepared.js";
 import { drawMask } from "./rle.js";
 import { Drafts, Saving, Stopwatch } from "./saving.js";
+import { $, dot, tell, trouble } from "./shell.js";
 import { Timeline } from "./timeline.js";
+import { Verdicts } from "./verdicts.js";
 
 const POLL_MILLISECONDS = 4000;
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
 const MOST_PREPARED = 4;
 const VERDICTS = ["accept", "reject", "fix", "skip"];
-const $ = id => document.getElementById(id);
 
 const session = await get("api/session").catch(error => {
   trouble(error.message);
@@ -31,13 +32,15 @@ const filters = new Filters(
 const list = new TrackList({ rows: $("rows"), spacer: $("spacer"), nothing: $("nothing") }, () => filters.query);
 const timeline = new Timeline($("timeline"), place => { player.pause(); player.go(place); });
 const prepared = new Map();
-const undoable = [];
-let { version, reading } = session, row = null, upcoming = [], toggleFix = null;
+const verdicts = new Verdicts({
+  get row() { return row; }, player, watch, drafts, draft: currentDraft, show, open, openNext, poll,
+}, saving);
+let { version, reading } = session, row = null, upcoming = [], toggleFix = null, isPolling = false;
 
 // Tracks
 
 function prepare(wanted) {
-  const key = `${keyOf(wanted)} ${wanted.labeled_at}`;
+  const key = `${keyOf(wanted)} ${wanted.video_at}`;
   let found = prepared.get(key);
   if (found) prepared.delete(key);
   else found = new Prepared(wanted);
@@ -65,6 +68,7 @@ async function open(wanted) {
   } catch (error) {
     if (row !== wanted || error.name === "AbortError") return;
     player.clear();
+    enable(false);
     timeline.show(null);
     tell(error.message, "bad");
     return;
@@ -80,7 +84,7 @@ async function open(wanted) {
 /** The next track that nobody has said anything of; `isSaid` holds for the one that is shown now. */
 async function openNext() {
   const done = new Set([...saving.queue.map(keyOf), row && keyOf(row)]);
-  let next = upcoming.find(one => !done.has(keyOf(one)) && !isSaid(one));
+  let next = upcoming.find(one => !done.has(keyOf(one)) && (!one.said || one.said.is_stale));
   if (!next) {
     const after = row ? { video: row.video_id, object: row.object_id } : {};
     const told = await get("api/next", { ...filters.query, ...after, count: Math.min(20, 3 + saving.num) }).catch(() => ({ rows: [] }));
@@ -88,102 +92,6 @@ async function openNext() {
   }
   if (next) await open(next);
   else tell("Nothing without a verdict is left of what is listed.");
-}
-
-const isSaid = one => Boolean(list.at(list.numberOf(one))?.said && !list.at(list.numberOf(one)).said.is_stale);
-
-// Verdicts
-
-function say(verdict) {
-  if (!row || !player.current) return;
-  if (!$("reviewer").value.trim()) {
-    tell("Who are you? Give your name at the top right first.", "bad");
-    $("reviewer").focus();
-    return;
-  }
-  const draft = currentDraft(), said = row;
-  const body = {
-    video_id: said.video_id, object_id: said.object_id, verdict, reviewer: $("reviewer").value.trim(),
-    labeled_at: player.current.labeled_at, seconds: watch.seconds, frame_index: player.current.frame_index, ...draft,
-  };
-  const { id } = saving.say(body);
-  undoable.push({ row: said, id, path: null, before: said.said });
-  show(said, { verdict, reviewer: body.reviewer, comment: draft.comment ?? null, category: draft.category ?? null });
-  drafts.set(said, {});
-  $("comment").value = $("named").value = "";
-  tell(`${verdict}: #${said.object_id} of ${said.video_id.slice(-60)}`);
-  openNext();
-}
-
-/** Show what is said of a row before the server tells. */
-function show(one, said) {
-  const fresh = { ...one, said };
-  list.update([fresh]);
-  if (row && keyOf(row) === keyOf(one)) {
-    row = fresh;
-    showSaid();
-  }
-}
-
-saving.addEventListener("saved", ({ detail: { verdict, told } }) => {
-  const one = undoable.find(entry => entry.id === verdict.id);
-  if (one) one.path = told.path;
-  one?.wanted?.();
-  if (told.is_stale) tell(`The video of #${verdict.object_id} was labeled again meanwhile: your verdict is of the earlier masks. Look again.`, "bad");
-  else if (told.replaced && told.replaced.reviewer !== verdict.reviewer) {
-    tell(`${told.replaced.reviewer} had said ${told.replaced.verdict} of #${verdict.object_id}: yours counts now; u takes it back.`);
-  }
-  poll();
-});
-saving.addEventListener("refused", ({ detail: { verdict, error } }) => {
-  const one = undoable.find(entry => entry.id === verdict.id);
-  undoable.splice(undoable.indexOf(one), one ? 1 : 0);
-  one?.wanted?.();
-  drafts.set(verdict, { comment: verdict.comment, category: verdict.category });
-  tell(`${verdict.verdict} of #${verdict.object_id} in ${verdict.video_id.slice(-60)}: ${error.message}`, "bad", true);
-  if (one) show(one.row, one.before);
-});
-saving.addEventListener("state", () => {
-  const field = $("saving"), { num, fault } = saving;
-  field.className = `saving ${fault && num ? "bad" : num ? "" : saving.hasSaved ? "good" : ""}`;
-  field.textContent = num ? (fault ? `${num} not saved yet` : "saving …") : saving.hasSaved ? "saved" : "";
-  field.title = fault;
-  if (fault && num) trouble(`${num === 1 ? "A verdict is" : `${num} verdicts are`} not saved yet, and sent again and again: ${fault}`);
-  else trouble("");
-});
-
-async function undo() {
-  const last = undoable.pop();
-  if (!last) {
-    const mine = row?.said?.reviewer === $("reviewer").value.trim() ? player.track?.history.at(-1) : null;
-    if (!mine || keyOf(player.track) !== keyOf(row)) return tell("Nothing to take back.");
-    return withdraw({ row, path: mine.path });
-  }
-  if (!last.path) {
-    if (saving.drop(last.id)) {
-      show(last.row, last.before);
-      return open(last.row);
-    }
-    await new Promise(resolve => { last.wanted = resolve; undoable.push(last); });
-    undoable.splice(undoable.indexOf(last), 1);
-    if (!last.path) return undefined; // it was refused
-  }
-  return withdraw(last);
-}
-
-async function withdraw(last) {
-  const { video_id, object_id } = last.row;
-  try {
-    const told = await post("api/undo", { video_id, object_id, path: last.path, reviewer: $("reviewer").value.trim() });
-    tell(told.current ? `Taken back: ${told.current.verdict} of ${told.current.reviewer} counts again.` : "Taken back.");
-    const fresh = { ...last.row, said: told.current };
-    show(last.row, told.current);
-    await open(fresh);
-    poll();
-  } catch (error) {
-    if (error.status !== 409) undoable.push(last);
-    tell(error.message, "bad");
-  }
 }
 
 // Drafts of comment and category
@@ -205,6 +113,16 @@ function recallDraft() {
 for (const id of ["comment", "named"]) $(id).addEventListener("input", keepDraft);
 
 // What is shown
+
+/** Show what is said of a row before the server tells. */
+function show(one, said) {
+  const fresh = { ...one, said };
+  list.update([fresh]);
+  if (row && keyOf(row) === keyOf(one)) {
+    row = fresh;
+    showSaid();
+  }
+}
 
 function showTitle() {
   $("object").textContent = `#${row.object_id}${row.category ? ` ${row.category}` : ""}`;
@@ -245,7 +163,11 @@ function fillReasons() {
   }
 }
 
+function enable(isOpen) {
+  for (const name of [...VERDICTS, "play", "back", "forth", "doubt", "zoom", "comment", "named"]) $(name).disabled = !isOpen;
+}
 player.addEventListener("track", () => {
+  enable(true);
   const { video, objects, object_id, message } = player.track, color = player.colors.get(String(object_id));
   $("object").style.color = "";
   $("object").replaceChildren(dot(color), $("object").textContent);
@@ -264,34 +186,6 @@ player.addEventListener("frame", () => {
   $("where").textContent = `frame ${frames[player.place]} · ${player.place + 1} of ${frames.length}${seconds === null ? "" : ` · ${seconds.toFixed(2)} s`}`;
 });
 player.addEventListener("playing", () => { $("play").textContent = player.isPlaying ? "❚❚" : "▶"; });
-
-function dot([red, green, blue] = [128, 128, 128]) {
-  const element = document.createElement("span");
-  element.className = "dot";
-  element.style.background = `rgb(${red}, ${green}, ${blue})`;
-  return element;
-}
-
-function tell(text, kind = "", stays = false) {
-  const element = document.createElement("div");
-  element.className = kind;
-  element.textContent = text;
-  if (stays) {
-    const button = document.createElement("button");
-    button.textContent = "close";
-    button.addEventListener("click", () => element.remove());
-    element.append(button);
-  } else {
-    setTimeout(() => element.remove(), kind === "bad" ? 8000 : 2500);
-  }
-  $("lines").append(element);
-  while ($("lines").children.length > 4) $("lines").firstChild.remove();
-}
-
-function trouble(text) {
-  $("trouble").textContent = text;
-  $("trouble").hidden = !text;
-}
 
 // In step with the server
 
@@ -331,7 +225,6 @@ function showCounts(counts) {
   }));
 }
 
-let isPolling = false;
 async function poll() {
   if (isPolling) return;
   isPolling = true;
@@ -355,6 +248,8 @@ function takeRows(rows) {
   const waiting = new Set(saving.queue.map(keyOf));
   const fresh = rows.filter(one => !waiting.has(keyOf(one)));
   list.update(fresh);
+  const news = new Map(fresh.map(one => [keyOf(one), one]));
+  upcoming = upcoming.map(one => news.get(keyOf(one)) ?? one);
   const mine = row && fresh.find(one => keyOf(one) === keyOf(row));
   if (mine) {
     const isNews = mine.said && mine.said.reviewer !== $("reviewer").value.trim() && mine.said.verdict !== row.said?.verdict;
@@ -375,7 +270,7 @@ async function readAgain() {
   }
   const fresh = await get("api/track", { video: row.video_id, object: row.object_id }).catch(error => ({ why: error.message }));
   if (fresh.why) banner(fresh.why, null);
-  else if (fresh.labeled_at !== player.track?.labeled_at) {
+  else if (fresh.video_at !== player.track?.video_at) {
     banner("This video was labeled again since you opened it: what you see are the masks of before.", fresh);
   }
 }
@@ -413,11 +308,11 @@ function setTheme(theme) {
 }
 
 const act = {
-  accept: () => say("accept"),
-  reject: () => say("reject"),
-  fix: () => (toggleFix ? toggleFix() : say("fix")),
-  skip: () => say("skip"),
-  undo,
+  accept: () => verdicts.say("accept"),
+  reject: () => verdicts.say("reject"),
+  fix: () => (toggleFix ? toggleFix() : verdicts.say("fix")),
+  skip: () => verdicts.say("skip"),
+  undo: () => verdicts.undo(),
   comment: () => $("comment").focus(),
   named: () => $("named").focus(),
   doubt: () => { if (row && row.doubt_frame !== null) { player.pause(); player.seek(row.doubt_frame); } },
@@ -462,10 +357,11 @@ document.documentElement.className = localStorage.getItem("maskmill.theme") ?? "
 document.title = `review · ${session.output.split("/").filter(Boolean).at(-1) ?? ""}`;
 $("output").textContent = $("output").title = session.output;
 $("reviewer").value = new URLSearchParams(location.search).get("reviewer") ?? localStorage.getItem("maskmill.reviewer") ?? session.reviewer;
+enable(false);
 fillFields();
 if (session.fixing) {
   const { install } = await import("./fix.js");
-  toggleFix = install({ player, api: { get, post }, say, tell, panel: $("panel"), drawMask, session });
+  toggleFix = install({ player, api: { get, post }, say: verdict => verdicts.say(verdict), tell, panel: $("panel"), drawMask, session });
 }
 saving.begin();
 if ((await reload())?.total) await openNext();

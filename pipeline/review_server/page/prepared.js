@@ -13,6 +13,7 @@ class Frames {
     this.bitmaps = new Map();
     this.pixels = 0;
     this.most = FEW_PIXELS;
+    this.ahead = 4; // frames that the server decodes after one that is asked for
     this.abort = new AbortController();
   }
 
@@ -22,7 +23,7 @@ class Frames {
     if (found) {
       this.bitmaps.delete(index);
     } else {
-      found = getBlob("api/frame", { ...this.query, frame: index }, this.abort.signal).then(createImageBitmap);
+      found = getBlob("api/frame", { ...this.query, frame: index, ahead: this.ahead }, this.abort.signal).then(createImageBitmap);
       found.then(bitmap => {
         found.ready = bitmap;
         this.pixels += bitmap.width * bitmap.height;
@@ -34,7 +35,10 @@ class Frames {
   }
 
   /** The track is shown: keep more. */
-  grow() { this.most = MOST_PIXELS; }
+  grow() {
+    this.most = MOST_PIXELS;
+    this.ahead = null;
+  }
 
   /** Another track is shown. */
   shrink() {
@@ -62,7 +66,7 @@ export class Prepared {
   constructor(row) {
     this.row = row;
     const names = { video: row.video_id, object: row.object_id };
-    this.query = { video: row.video_id, of: row.labeled_at };
+    this.query = { video: row.video_id, of: row.video_at };
     this.frames = new Frames(this.query);
     this.stretches = new Map();
     this.track = get("api/track", names);
