@@ -62,10 +62,14 @@ class VideoSource:
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The part of a video that is labeled, `start_seconds <= time < end_seconds` in the file; `None` = no bound."""
+    """The part of a video that is labeled, `start_seconds <= time < end_seconds` in the file; `None` = no bound.
+
+    At each of `cuts_seconds`, ascending, a new shot begins. No object is followed from one shot into the next.
+    """
 
     start_seconds: float | None = None
     end_seconds: float | None = None
+    cuts_seconds: tuple[float, ...] = ()
 
 
 WHOLE_VIDEO = TimeRange()

@@ -115,6 +115,8 @@ def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
     found = {} if config.discover is None else config.discover.model_dump()
     return {
         **{f"discover.{name}": value for name, value in found.items() if not _is_as_before(name, value)},
+        # Times of a table are part of a video's prompts, and so is that they are left aside.
+        **({"shots": "detect"} if config.shots == "detect" else {}),
         "checkpoint": checkpoint.identity,
         "model.dtype": config.model.dtype,
         "propagate.direction": config.propagate.direction,

@@ -42,6 +42,9 @@ class ColumnsConfig(Group):
     start_seconds: OptionalColumn = Field(default=None, description="The column of starts of the labeled range.")
     end_seconds: OptionalColumn = Field(default=None, description="The column of ends of the labeled range.")
     duration_seconds: OptionalColumn = Field(default=None, description="The column of lengths.")
+    cuts_seconds: OptionalColumn = Field(
+        default=None, description="The column of lists of times at which a new shot begins."
+    )
     object_id: OptionalColumn = Field(default=None, description="The column of numbers of objects.")
     frame_index: OptionalColumn = Field(default=None, description="The column of frames with prompts.")
     pts_seconds: OptionalColumn = Field(default=None, description="The column of times of prompts.")

@@ -31,6 +31,7 @@ from pipeline.config.kinds import (
 )
 from pipeline.config.mistakes import checked
 from pipeline.config.schedule_config import AfterConfig, MaxCost, Notify, NotifyOn, PricePerHour, StopAfter
+from pipeline.config.shots_config import Shots
 from pipeline.config.verify_config import VerifyConfig
 from pipeline.errors import ConfigError
 from pipeline.storage.schemes import is_of_this_machine
@@ -303,6 +304,7 @@ class JobConfig(Group):
         "again, keep leaves them. null leaves and names them, where that costs no requests: local files, and what a "
         "folder or a glob in videos lists. relabel also asks object stores, once for each other file.",
     )
+    shots: Shots = "table"
     prune: bool = Field(
         default=False,
         description="Remove what the tables of this run do not have: videos that are in the output, with everything "

@@ -30,6 +30,7 @@ from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
 from pipeline.records import BAD, Ending, Reason, Status, Weights
 from pipeline.redact import HIDDEN, redact_uri
+from pipeline.seeds.cuts import check_installed
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import absolute_place, is_local, local_path
 from pipeline.text import counted
@@ -81,6 +82,8 @@ def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
         config = _with_tables_of(before, config)
     _check_apart(config)
     check_lasting("output", config.output)
+    if config.shots == "detect":
+        check_installed()
     weights = resolve_weights(config, before)
     given, config = config.model.dtype, with_numbers(config, before)
     record = make_record(config, weights)

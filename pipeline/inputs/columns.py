@@ -79,6 +79,7 @@ VIDEOS_IN: tuple[InputColumn, ...] = (
     InputColumn("start_seconds", _or_null(is_number), _NUMBER),
     InputColumn("end_seconds", _or_null(is_number), _NUMBER),
     InputColumn("duration_seconds", _or_null(is_number), _NUMBER),
+    InputColumn("cuts_seconds", _or_null(_is_list_of(is_number)), "list of times: list<float>"),
 )
 """Columns of `videos=`. Each row needs `uri` or `bytes`. `duration_seconds` only helps to order the work."""
 
@@ -94,7 +95,7 @@ PROMPTS_IN: tuple[InputColumn, ...] = (
     InputColumn("box_xyxyn", _or_null(_is_list_of(is_number)), "four numbers: list<float>"),
     InputColumn("mask_rle", _or_null(_is_rle), "COCO run lengths: struct<size: list<integer>, counts: string>"),
     InputColumn("category", _or_null(_is_string), _STRING),
-    *VIDEOS_IN[1:],
+    *VIDEOS_IN[1:-1],  # cuts are those of a table of videos: several rows of prompts of one video would contradict
 )
 """Columns of `prompts=`. Each row needs `frame_index` or `pts_seconds`.
 

@@ -55,6 +55,7 @@ class InputTables:
         ]
         self.storage_options = storage_options
         self.has_videos_table = videos is not None
+        self._uses_cuts = naming.uses_cuts
         self.videos: ParquetShards | VideoFiles
         if videos is None:
             self.videos = self.prompts
@@ -84,6 +85,12 @@ class InputTables:
     def has_prompts(self) -> bool:
         """Whether there is a table of prompts. Without one, workers find the objects of the videos."""
         return bool(self._prompts)
+
+    @property
+    def has_cuts(self) -> bool:
+        """Whether the table of videos says where shots begin, and the job wants to know it."""
+        videos = self.videos
+        return self._uses_cuts and self.has_videos_table and "cuts_seconds" in videos.column_names
 
     @property
     def prompts(self) -> ParquetShards:

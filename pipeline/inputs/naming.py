@@ -52,10 +52,14 @@ class Naming:
 
 @dataclass(frozen=True)
 class InputNaming:
-    """The names in both tables. Without `videos=` the table of prompts serves as both."""
+    """The names in both tables. Without `videos=` the table of prompts serves as both.
+
+    `uses_cuts`: times of shots in the table of videos are read.
+    """
 
     videos: Naming = field(default_factory=Naming)
     prompts: Naming = field(default_factory=Naming)
+    uses_cuts: bool = True
 
     @classmethod
     def of(cls, config: JobConfig) -> InputNaming:
@@ -64,7 +68,8 @@ class InputNaming:
         in_prompts = names.pop("prompts_video_id", names.get("video_id"))
         names_in_prompts = names | ({"video_id": in_prompts} if in_prompts else {})
         prompts = Naming(names_in_prompts, config.box_format, config.keep_columns)
-        return cls(prompts if config.videos is None else Naming(names, keep=config.keep_columns), prompts)
+        videos = prompts if config.videos is None else Naming(names, keep=config.keep_columns)
+        return cls(videos, prompts, config.shots != "ignore")
 
 
 @dataclass(frozen=True)

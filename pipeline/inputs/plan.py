@@ -156,7 +156,8 @@ class Plan:
 
     def prompt_hashes(self) -> HexColumn:
         """The hash of each video's prompts, in the order of `video_ids`; empty where it has none."""
-        return self._tables.prompts.hashes.hashes_of(slice(None), self._tables.videos.times.ranges_seconds)
+        times = self._tables.videos.times
+        return self._tables.prompts.hashes.hashes_of(slice(None), times.ranges_seconds, times.cuts_of(slice(None)))
 
     def former(self, done: Iterable[str]) -> list[str]:
         """Those of the finished videos `done` that the tables lack."""
@@ -298,7 +299,7 @@ class Plan:
                 videos.row_at(number) if self._tables.read.keeps_of_videos else None,
             ),
             prompts_at=prompts.spans(number),
-            prompt_hash=prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds),
+            prompt_hash=prompts.hash_of(number, times),
             range=times,
             expected_seconds=expected_seconds,
         )
@@ -315,7 +316,7 @@ class Plan:
         for number in np.flatnonzero(self._fates == _Fate.REFUSED).tolist():
             video_id = self._tables.videos.ids[number]
             times = videos.time_range(number)
-            prompt_hash = prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds)
+            prompt_hash = prompts.hash_of(number, times)
             message = f"video {video_id!r}: {videos.problems[number]}"
             yield Outcome(
                 video_id, Status.FAILED, _refused_hash(prompt_hash, videos.problems[number]), 0, 0, "input", message
@@ -352,7 +353,7 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
     is_known, is_changed = np.zeros(len(fates), dtype=bool), np.zeros(len(fates), dtype=bool)
     for first in range(0, len(fates), _VIDEOS_AT_A_TIME):
         part = slice(first, first + _VIDEOS_AT_A_TIME)
-        now = hashes.hashes_of(part, videos.times.ranges_seconds[part])
+        now = hashes.hashes_of(part, videos.times.ranges_seconds[part], videos.times.cuts_of(part))
         known = _known(done, videos.ids.column[part])
         is_same = known.prompt_hashes.equals(now)
         is_known[part], is_changed[part] = known.is_known, known.is_known & ~is_same
@@ -398,7 +399,7 @@ def _decided_alone(
     """What is to become of one video, whether its prompts changed, and whether rows of it must go."""
     videos, files_now = tables.videos, tables.files_now
     times, video_id = videos.time_range(number), videos.ids[number]
-    prompt_hash = tables.prompts.hashes.hash_of(number, times.start_seconds, times.end_seconds)
+    prompt_hash = tables.prompts.hash_of(number, times)
     fate = _Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS
     if video_id in tables.left:  # what the log has of it stays until then
         return (_Fate.LEFT if before is None else _Fate.DONE), False, False

@@ -112,19 +112,33 @@ class PromptHashes:
         self._sums[videos] += np.add.reduceat(digests_N2, starts, axis=0) if len(starts) else 0
         self.num_rows[videos] += np.diff(starts, append=len(ordered)).astype(self.num_rows.dtype)
 
-    def hash_of(self, video_number: int, start_seconds: float | None, end_seconds: float | None) -> str:
+    def hash_of(
+        self,
+        video_number: int,
+        start_seconds: float | None,
+        end_seconds: float | None,
+        cuts_seconds: Sequence[float] = (),
+    ) -> str:
         """32 hexadecimal digits; empty for a video without prompts.
 
-        The range of time is part of the hash, because frame indexes are counted from its start.
+        The range of time is part of the hash, because frame indexes are counted from its start. So are the cuts,
+        because objects end there.
         """
         sums = self._sums[video_number].tolist()
-        return _video_hash(sums, int(self.num_rows[video_number]), start_seconds, end_seconds)
+        return _video_hash(sums, int(self.num_rows[video_number]), start_seconds, end_seconds, cuts_seconds)
 
-    def hashes_of(self, part: slice, ranges_N2: npt.NDArray[np.float64]) -> HexColumn:
-        """`hash_of` consecutive videos; `ranges_N2` are their start and end in seconds, NaN for none."""
+    def hashes_of(
+        self, part: slice, ranges_N2: npt.NDArray[np.float64], cuts: Sequence[Sequence[float]] | None = None
+    ) -> HexColumn:
+        """`hash_of` consecutive videos; `ranges_N2` are their start and end in seconds, NaN for none.
+
+        `cuts` are those of each of these videos; None: no video has any.
+        """
         sums_N2, num_rows = self._sums[part], self.num_rows[part]
         words = np.zeros((len(num_rows), 2), dtype=np.uint64)
         has_rows, has_range = num_rows > 0, ~np.isnan(ranges_N2).all(axis=1)
+        if cuts is not None:
+            has_range |= np.array([len(of_video) > 0 for of_video in cuts], dtype=bool)
         plain = np.flatnonzero(has_rows & ~has_range)
         texts = [pa.array(column).cast(pa.string()) for column in (*sums_N2[plain].T, num_rows[plain])]
         joined = pc.binary_join_element_wise(*texts, ", ")
@@ -132,23 +146,38 @@ class PromptHashes:
         words[plain] = _words(messages)
         for number in np.flatnonzero(has_rows & has_range).tolist():
             start, end = (None if seconds != seconds else seconds for seconds in ranges_N2[number].tolist())
-            found = _video_hash(sums_N2[number].tolist(), int(num_rows[number]), start, end)
+            of_video = () if cuts is None else cuts[number]
+            found = _video_hash(sums_N2[number].tolist(), int(num_rows[number]), start, end, of_video)
             words[number] = np.frombuffer(bytes.fromhex(found), dtype="<u8")
         return HexColumn(words, has_rows, {})
 
 
-def hash_of_rows(batches: Iterable[pa.RecordBatch], start_seconds: float | None, end_seconds: float | None) -> str:
+def hash_of_rows(
+    batches: Iterable[pa.RecordBatch],
+    start_seconds: float | None,
+    end_seconds: float | None,
+    cuts_seconds: Sequence[float] = (),
+) -> str:
     """The hash of one video from all of its rows; see `PromptHashes.hash_of`."""
     hashes = PromptHashes(1)
     for batch in batches:
         hashes.add(np.zeros(batch.num_rows, dtype=np.int64), row_digests(batch))
-    return hashes.hash_of(0, start_seconds, end_seconds)
+    return hashes.hash_of(0, start_seconds, end_seconds, cuts_seconds)
 
 
-def _video_hash(sums: list[int], num_rows: int, start_seconds: float | None, end_seconds: float | None) -> str:
+def _video_hash(
+    sums: list[int],
+    num_rows: int,
+    start_seconds: float | None,
+    end_seconds: float | None,
+    cuts_seconds: Sequence[float],
+) -> str:
     if not num_rows:
         return ""
-    return blake2b(repr([*sums, num_rows, start_seconds, end_seconds]).encode(), digest_size=16).hexdigest()
+    said: list[object] = [*sums, num_rows, start_seconds, end_seconds]
+    if len(cuts_seconds):  # videos without cuts keep the hashes that earlier programs gave them
+        said.append(list(map(float, cuts_seconds)))
+    return blake2b(repr(said).encode(), digest_size=16).hexdigest()
 
 
 class _Pieces:

@@ -20,7 +20,7 @@ from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.videos import VideoNumbers
-from pipeline.records import RowSpan
+from pipeline.records import RowSpan, TimeRange
 from pipeline.redact import redact_uri
 
 _NUM_EXAMPLES = 3
@@ -52,6 +52,10 @@ class PromptIndex:
     oddities: tuple[str, ...]
     files: tuple[str, ...]
     _spans: _Spans
+
+    def hash_of(self, video_number: int, times: TimeRange) -> str:
+        """The hash of a video's prompts and of the part of it that is labeled; see `PromptHashes.hash_of`."""
+        return self.hashes.hash_of(video_number, times.start_seconds, times.end_seconds, times.cuts_seconds)
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""

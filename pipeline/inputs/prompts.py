@@ -106,7 +106,8 @@ def read_prompts(
 
 def _hash(item: WorkItem, batches: list[pa.RecordBatch]) -> str | None:
     try:
-        return hash_of_rows(batches, item.range.start_seconds, item.range.end_seconds)
+        times = item.range
+        return hash_of_rows(batches, times.start_seconds, times.end_seconds, times.cuts_seconds)
     except (pa.ArrowException, ValueError):
         return None  # the columns have other types than when the job was planned
 

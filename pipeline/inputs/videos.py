@@ -18,6 +18,7 @@ from pipeline.inputs.rows import RowBatch
 from pipeline.records import RowSpan, TimeRange, check_range
 from pipeline.storage.uris import absolute_uri, split_tar_member
 
+_CUTS = "cuts_seconds"
 _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
 
 
@@ -25,11 +26,21 @@ _TIMES = ("start_seconds", "end_seconds", "duration_seconds")
 class VideoTimes:
     """Start and end of `N` videos, `[N, 2]`, and their durations, `[N]`; NaN = none.
 
-    An array that is NaN all over needs no memory, and cannot be written.
+    An array that is NaN all over needs no memory, and cannot be written. `cuts_seconds` are lists of times, `[N]`, null
+    where a video has none; None: no video has any.
     """
 
     ranges_seconds: npt.NDArray[np.float64]
     durations_seconds: npt.NDArray[np.float64]
+    cuts_seconds: pa.Array | None = None
+
+    def cuts_of(self, part: slice | int) -> list[tuple[float, ...]] | None:
+        """Those of some videos, each ascending and once; None: no video has any."""
+        if self.cuts_seconds is None:
+            return None
+        start, stop, _ = (slice(part, part + 1) if isinstance(part, int) else part).indices(len(self.cuts_seconds))
+        lists = self.cuts_seconds.slice(start, stop - start).to_pylist()
+        return [tuple(sorted({float(time) for time in of_video or () if time is not None})) for of_video in lists]
 
 
 @dataclass
@@ -71,7 +82,8 @@ class VideoRows:
     def time_range(self, number: int) -> TimeRange:
         """The part of a video that is labeled."""
         start, end = (None if value != value else value for value in self.times.ranges_seconds[number].tolist())
-        return TimeRange(start, end)
+        cuts = self.times.cuts_of(number)
+        return TimeRange(start, end, cuts[0] if cuts else ())
 
     def durations(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Seconds of each of these videos that are to be labeled, `[N]`; 0 where they are not known."""
@@ -140,7 +152,7 @@ def read_videos(tables: InputTables) -> tuple[VideoRows, VideoNumbers]:
     Where a video has a second name (the name of its file with the suffix), its number is found by that too.
     """
     collector = _Collector(tables)
-    for batch in tables.videos.read(("video_id", "uri", *_TIMES)):
+    for batch in tables.videos.read(("video_id", "uri", *_TIMES, *((_CUTS,) if tables.has_cuts else ()))):
         collector.add(batch)
     videos = collector.finish()
     return videos, VideoNumbers(videos.ids, tables.videos.other_names)
@@ -174,6 +186,7 @@ class _Collector:
         self._addresses = [np.empty((0, 3), dtype=np.int32)]
         self._ranges = [np.empty((0, 2), dtype=np.float64)]
         self._durations = [np.empty(0, dtype=np.float64)]
+        self._cuts: list[pa.Array] = []
         self._num_rows: dict[int, int] = {}
         self._without_uri: set[int] = set()
         self._told_later: dict[int, _Told] = {}
@@ -227,6 +240,8 @@ class _Collector:
         self._addresses.append(np.stack([file, row_group, batch.start + chosen], axis=1).astype(np.int32))
         self._ranges.append(_or_nothing(times_N3[chosen, :2]))
         self._durations.append(_or_nothing(times_N3[chosen, 2]))
+        if _CUTS in batch.rows.schema.names:
+            self._cuts.append(_lists(batch.rows.column(_CUTS)).take(pa.array(chosen)))
 
     def finish(self) -> VideoRows:
         """Everything that was added."""
@@ -234,11 +249,13 @@ class _Collector:
         ranges_N2, durations_N = _joined_or_nothing(self._ranges), _joined_or_nothing(self._durations)
         names = pa.array(self._numbers.keys(), pa.large_string())
         ids = joined_texts(self._ids) if self._one_row_each else names
+        cuts = pa.concat_arrays(self._cuts) if self._cuts else None
         if self._one_row_each and (again := self._rows_again(ids)):
             kept = np.ones(len(ids), dtype=bool)
             kept[again] = False
             ids, uris = ids.filter(pa.array(kept)), uris.filter(pa.array(kept))
             addresses_N3, ranges_N2, durations_N = addresses_N3[kept], ranges_N2[kept], durations_N[kept]
+            cuts = None if cuts is None else cuts.filter(pa.array(kept))
         if self._told_later:
             places = sorted(self._told_later)
             told = [self._told_later[number] for number in places]
@@ -255,8 +272,8 @@ class _Collector:
             ids=Texts(ids),
             uris=uris,
             addresses=addresses_N3,
-            times=VideoTimes(ranges_N2, durations_N),
-            problems=self._problems(uris, ranges_N2),
+            times=VideoTimes(ranges_N2, durations_N, cuts),
+            problems={**_wrong_cuts(cuts), **self._problems(uris, ranges_N2)},
             num_without_id=self._num_without_id,
         )
 
@@ -316,3 +333,19 @@ def _seconds(column: pa.Array) -> npt.NDArray[np.float64]:
         column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
     )
     return values
+
+
+def _lists(column: pa.Array) -> pa.Array:
+    """Lists of numbers."""
+    kind = pa.large_list(pa.float64())
+    return pa.nulls(len(column), kind) if pa.types.is_null(column.type) else column.cast(kind)
+
+
+def _wrong_cuts(cuts: pa.Array | None) -> dict[int, str]:
+    """Why videos cannot be labeled that have a cut at no time, by number."""
+    if cuts is None:
+        return {}
+    times = pc.list_flatten(cuts)
+    is_wrong = pc.invert(pc.fill_null(pc.and_(pc.is_finite(times), pc.greater_equal(times, 0.0)), False))
+    numbers = pc.list_parent_indices(cuts).filter(is_wrong).to_pylist()
+    return dict.fromkeys(numbers, "cuts_seconds: expected finite numbers of seconds from 0; correct them")

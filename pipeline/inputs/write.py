@@ -30,6 +30,7 @@ _MORE_OF_VIDEOS = pa.schema(
         pa.field("start_seconds", pa.float64()),
         pa.field("end_seconds", pa.float64()),
         pa.field("duration_seconds", pa.float64()),
+        pa.field("cuts_seconds", pa.list_(pa.float64())),
     ]
 )
 

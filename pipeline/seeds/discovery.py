@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -81,17 +81,35 @@ class Discovered:
     num_ambiguous: int
     num_left_out: int
     num_unconfirmed: int
+    num_looks: int = 1
+
+    @classmethod
+    def of_shots(cls, shots: Sequence[Discovered]) -> Discovered:
+        """The objects of a video from those of its shots."""
+        num_looks = sum(shot.num_looks for shot in shots)
+        return cls(
+            tuple(one for shot in shots for one in shot.objects),
+            tuple(one for shot in shots for one in shot.duplicates),
+            sum(shot.unexplained * shot.num_looks for shot in shots) / max(1, num_looks),
+            sum(shot.num_ambiguous for shot in shots),
+            sum(shot.num_left_out for shot in shots),
+            sum(shot.num_unconfirmed for shot in shots),
+            num_looks,
+        )
 
 
 class Discovery:
-    """The objects of one video, key frame by key frame. The same looks give the same objects and ids."""
+    """The objects of one shot, key frame by key frame. The same looks give the same objects and ids.
 
-    def __init__(self, rules: DiscoveryRules | None = None) -> None:
+    Ids count from `first_id`.
+    """
+
+    def __init__(self, rules: DiscoveryRules | None = None, first_id: int = 1) -> None:
         self.rules = rules or DiscoveryRules()
         self._objects: dict[int, FoundObject] = {}
         self._seen_together: Counter[tuple[int, int]] = Counter()
         self._lay_on_each_other: Counter[tuple[int, int]] = Counter()
-        self._next_id = 1
+        self._next_id = first_id
         self._num_looks = 0
         self._unexplained: list[float] = []
         self._num_ambiguous = self._num_left_out = self._num_unconfirmed = 0
@@ -120,7 +138,13 @@ class Discovery:
             self._num_ambiguous,
             self._num_left_out,
             self._num_unconfirmed,
+            self._num_looks,
         )
+
+    def next_shot(self) -> Discovery:
+        """An empty one for the shot after this one, which has ended: ids go on, and so does the count of objects."""
+        rules = replace(self.rules, max_objects=max(0, self.rules.max_objects - len(self._objects)))
+        return Discovery(rules, self._next_id)
 
     def _confirm(self, found: Sequence[FoundMask], seen: Mapping[int, _Track]) -> list[int]:
         """Confirms tracks that were found again, and drops those that were not for too long."""

@@ -12,10 +12,11 @@ from pipeline.config.discover_config import DiscoverConfig
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import FramePosition
 from pipeline.seeds.discovery import Discovered, DiscoveryRules
+from pipeline.seeds.shots import LabeledFrames
 from pipeline.seeds.walk import at_times, discover_steps
 from pipeline.text import counted
 from pipeline.worker.found_objects import prompts_of, seed_rows
-from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps
+from pipeline.worker.labeler import LabelOptions, Labels, MakeSession, Saving, Steps
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,13 @@ def discovering(
         options: LabelOptions,
         saving: Saving | None,
     ) -> Steps[Labels]:
-        is_key = at_times(lambda index: frames.position(index).pts_seconds, config.every_seconds)
+        def shot_of(index: int) -> int:
+            return options.shots.shot_at(frames.position(index).pts_seconds)
+
+        is_key = at_times(lambda index: frames.position(index).pts_seconds, config.every_seconds, shot_of)
         rules = DiscoveryRules(sure_score=config.sure_score, max_objects=config.max_objects)
         find = partial(propose_on, options=_looks_for(config))
-        found = yield from discover_steps(new_session(frames), is_key, rules, find)
+        found = yield from discover_steps(new_session(frames), is_key, rules, find, shot_of)
         _tell(video_id, found)
         if config.then == "prompts":
             labels = seed_rows(video_id, found, "grid", frames, options.folder)

@@ -39,6 +39,7 @@ from pipeline.output.rows import Provenance
 from pipeline.output.segment_files import SegmentOrigin
 from pipeline.output.segment_writer import FlushPolicy, SegmentWriter
 from pipeline.records import WorkItem
+from pipeline.seeds.shots import LabeledFrames
 from pipeline.storage.addresses import AddressRules
 from pipeline.storage.parquet import RowReader
 from pipeline.storage.retry import Backoff
@@ -53,7 +54,7 @@ from pipeline.worker.devices import (
     prepare_allocator,
     prepare_model,
 )
-from pipeline.worker.labeler import LabeledFrames, LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
+from pipeline.worker.labeler import LabelOptions, Labels, MakeSession, Saving, Steps, label_steps
 from pipeline.worker.local_weights import local_weights
 from pipeline.worker.publisher import Publisher
 from pipeline.worker.settings import WorkerSettings

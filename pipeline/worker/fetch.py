@@ -9,11 +9,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from model import Media
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.output.saved_sessions import SessionStore, session_identity
 from pipeline.records import WorkItem
+from pipeline.seeds.cuts import find_cuts
+from pipeline.seeds.shots import Shots
 from pipeline.storage.file_versions import FileVersion
 from pipeline.storage.retry import Backoff
 from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
@@ -28,13 +31,14 @@ _log = logging.getLogger(__name__)
 class VideoInputs:
     """All that a video is labeled from. `content` is what is known of its file: another file in its place differs.
 
-    `saved` is where it is saved in its middle.
+    `saved` is where it is saved in its middle, `shots` are those of the film.
     """
 
     prompts: VideoPrompts
     frames: VideoFrames
     content: str
     saved: SavingBeside
+    shots: Shots
 
 
 class Fetch:
@@ -120,7 +124,8 @@ class Fetch:
         content = f"{media.extent()}, {frames.identity()}"
         identity = session_identity(item, settings.job.config_hash, content)
         store = SessionStore(settings.job.storage, identity, settings.config.checkpoint)
-        inputs = VideoInputs(prompts, frames, content, SavingBeside(store, self._equipment.publisher.submit))
+        saved = SavingBeside(store, self._equipment.publisher.submit)
+        inputs = VideoInputs(prompts, frames, content, saved, self._shots(media, frames))
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
         if finds:
             frames.prepare((), 0)
@@ -129,3 +134,21 @@ class Fetch:
         inputs.saved.read_ahead()
         self.decode_seconds = time.perf_counter() - started - self.fetch_seconds
         return inputs
+
+    def _shots(self, media: Media, frames: VideoFrames) -> Shots:
+        """The shots that the table of videos tells, or else those that are found in all pictures, if the job wants it.
+
+        For that the film is decoded once more, because shots must be known before its objects are followed.
+        """
+        times, config = self._item.range, self._equipment.settings.config
+        frame_seconds = 1 / frames.info.fps if frames.info.fps else 0.0
+        if times.cuts_seconds or config.shots != "detect" or not frames.info.has_times:
+            return Shots(times.cuts_seconds, frame_seconds)
+        selection = FrameSelection(1, None, times.start_seconds, times.end_seconds)
+        options = DecodeOptions.of(config, self._equipment.folder.path)
+        with VideoFrames(media, selection, options=options) as every_frame:
+            pictures = (
+                (every_frame.position(frame.index).pts_seconds, frame.pixels_HW3.numpy())
+                for frame in every_frame.forward(0)
+            )
+            return Shots(find_cuts(pictures), frame_seconds)

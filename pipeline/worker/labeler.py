@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,9 @@ from pipeline.output.mask_rows import MaskRows
 from pipeline.output.rows import Track, tracks_table
 from pipeline.output.schema import MASKS
 from pipeline.quality.track_columns import columns_of_video
-from pipeline.records import FramePosition, Status
+from pipeline.records import Status
 from pipeline.redact import redact
+from pipeline.seeds.shots import ONE_SHOT, LabeledFrames, ShotFrames, Shots
 from pipeline.worker.mask_encoder import MaskEncoder
 
 _log = logging.getLogger(__name__)
@@ -86,29 +88,18 @@ class Saving:
     restore_session: Callable[[bytes, FrameSource], SavedSession]
 
 
-class LabeledFrames(FrameSource, Protocol):
-    """The frames to label; see `pipeline.video.frames.VideoFrames`."""
-
-    @property
-    def num_frames(self) -> int | None: ...
-
-    def locate(self, position: FramePosition) -> int | None: ...
-
-    def absence(self, position: FramePosition) -> str: ...
-
-    def position(self, index: int) -> FramePosition: ...
-
-
 @dataclass(frozen=True)
 class LabelOptions:
     """How a video is labeled. `max_objects` are followed at a time (None = all): fewer need less memory, more passes.
 
-    Rows of a long video wait in `folder` on local disk (None = the system's temporary folder).
+    Rows of a long video wait in `folder` on local disk (None = the system's temporary folder). An object is followed
+    within those of the `shots` in which it has a prompt.
     """
 
     direction: str = "forward"
     max_objects: int | None = None
     folder: Path | None = None
+    shots: Shots = ONE_SHOT
 
 
 @dataclass(frozen=True)
@@ -146,6 +137,13 @@ class _Seeded:
             return num_frames - self.prompts[0][0]
         return self.prompts[-1][0] + 1 if direction == "backward" else num_frames
 
+    def num_covered_of(self, direction: str, labels: Collection[int]) -> int:
+        """The same in one shot, of which these frames were walked through."""
+        first, last = self.prompts[0][0], self.prompts[-1][0]
+        if direction == "both":
+            return len(labels)
+        return sum(first <= label if direction == "forward" else label <= last for label in labels)
+
 
 def label_steps(
     make_session: MakeSession,
@@ -166,7 +164,8 @@ def label_steps(
     device pass.
 
     With `saving` the video goes on from where it was saved last, and is saved now and then. A saved session follows all
-    objects at once. If only a few are followed at a time, what was saved is deleted and nothing is saved.
+    objects at once. If only a few are followed at a time, or the video has several shots, what was saved is deleted
+    and nothing is saved.
     """
     seeded, tracks = [], []
     for prompted in prompts.objects:
@@ -176,22 +175,21 @@ def label_steps(
         if one is not None:
             seeded.append(one)
     size = options.max_objects or max(1, len(seeded))
-    if saving is not None and size < len(seeded):
+    if saving is not None and (size < len(seeded) or options.shots):
         saving.store.forget()
         saving = None
     if not seeded:
         saving = None
     categories = {one.object_id: one.category for one in prompts.objects}
+    expected = 0
     rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None, categories=categories)
     with contextlib.closing(rows), make_encoder(frames, rows) as encoder:
         walk = _Walk(video_id, encoder, rows, options.direction)
         if saving is not None:
             yield from walk.saved(saving, seeded, frames)
         else:
-            for group in (seeded[start : start + size] for start in range(0, len(seeded), size)):
-                session = make_session(frames)
-                _add_prompts(session, group)
-                yield from walk.follow(session.walk(options.direction))
+            for part, of_part in _by_shot(seeded, frames, options.shots):
+                expected += yield from walk.part(make_session, part, of_part, size)
         while not encoder.is_done():
             if (yield None) is True:
                 encoder.finish()
@@ -205,7 +203,9 @@ def label_steps(
     return Labels(
         masks=masks,
         tracks=tracks_table(video_id, tracks, masks, doubts),
-        expected_masks=sum(one.num_covered(options.direction, num_frames) for one in seeded),
+        expected_masks=expected
+        if options.shots
+        else sum(one.num_covered(options.direction, num_frames) for one in seeded),
         num_frames=len(walk.seen),
         step_seconds=walk.step_seconds,
         encode_seconds=encoder.seconds,
@@ -221,6 +221,7 @@ class _Walk:
         self._rows = rows
         self._direction = direction
         self.seen: set[int] = set()
+        self._labels: set[int] = set()
         self.num_steps = 0
         self.step_seconds = 0.0
 
@@ -236,8 +237,20 @@ class _Walk:
             if not isinstance(result, FrameResult):
                 raise TypeError(f"a step needs its result, not {result!r}")
             self.seen.add(self._encoder.put(result))
+            self._labels.add(result.frame_index)
             self.num_steps += 1
             after_step()
+
+    def part(self, make_session: MakeSession, frames: FrameSource, seeded: Sequence[_Seeded], size: int) -> Steps[int]:
+        """Follow these objects through a shot or a whole video, `size` at a time; returns how many rows they have."""
+        num_rows = 0
+        for group in (seeded[start : start + size] for start in range(0, len(seeded), size)):
+            session = make_session(frames)
+            _add_prompts(session, group)
+            self._labels = set()
+            yield from self.follow(session.walk(self._direction))
+            num_rows += sum(one.num_covered_of(self._direction, self._labels) for one in group)
+        return num_rows
 
     def saved(self, saving: Saving, seeded: Sequence[_Seeded], frames: LabeledFrames) -> Steps[None]:
         """Take all steps, from where the video was saved last if it was, and save it whenever `saving` says so."""
@@ -270,6 +283,21 @@ class _Walk:
         self.num_steps = found.num_frames
         self.seen.update(frame for batch in found.rows for frame in batch["frame_index"].to_pylist())
         return session
+
+
+def _by_shot(
+    seeded: Sequence[_Seeded], frames: LabeledFrames, shots: Shots
+) -> Iterator[tuple[FrameSource, Sequence[_Seeded]]]:
+    """The shots in which objects have prompts, each with these objects and their prompts there."""
+    if not shots:
+        yield frames, seeded
+        return
+    found: dict[int, dict[int, list[tuple[int, Prompt]]]] = defaultdict(lambda: defaultdict(list))
+    for one in seeded:
+        for label, prompt in one.prompts:
+            found[shots.shot_at(frames.position(label).pts_seconds)][one.object_id].append((label, prompt))
+    for number, objects in sorted(found.items()):
+        yield ShotFrames(frames, shots, number), [_Seeded(one, tuple(of_shot)) for one, of_shot in objects.items()]
 
 
 def _add_prompts(session: Session, seeded: Sequence[_Seeded]) -> None:

@@ -239,6 +239,7 @@ class VideoInFlight:
             direction=settings.config.propagate.direction,
             max_objects=1 if self._has_little_memory else None,
             folder=self._equipment.folder.path,
+            shots=inputs.shots,
         )
         self._labeling_since = self._labeling_since or time.monotonic()
         label_steps = self._equipment.stages.label_steps
@@ -276,6 +277,7 @@ class VideoInFlight:
                 "num_frames": labels.num_frames,
                 "propagate_seconds": labels.step_seconds + self._advance_seconds,
                 "encode_seconds": labels.encode_seconds,
+                "cuts_seconds": list(self._fetch.inputs().shots.cuts_seconds) or None,
             },
         )
 

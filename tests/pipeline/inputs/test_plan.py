@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
@@ -553,3 +554,32 @@ def test_rows_of_prompts_need_no_uri_where_another_shard_has_it(tmp_path: Path, 
     write(folder / "2.parquet", prompts("b", uri=["elsewhere.mp4"]))
     again = make_plan(InputTables(None, str(folder)), {})
     assert "'b': its prompt rows disagree about uri" in "".join(outcome.message for outcome in again.refused())
+
+
+def test_cuts_are_part_of_what_a_video_is_labeled_from_and_a_video_without_keeps_its_hash(tmp_path: Path) -> None:
+    def plan(cuts: list[list[float] | None] | None, *, uses_cuts: bool = True) -> Plan:
+        columns = {"video_id": ["a", "b"], "uri": ["a.mp4", "b.mp4"]} | ({} if cuts is None else {"cuts_seconds": cuts})
+        places = write(tmp_path / "v.parquet", columns), write(tmp_path / "p.parquet", prompts("a", "b"))
+        return make_plan(InputTables(*map(str, places), naming=InputNaming(uses_cuts=uses_cuts)), {})
+
+    def hashes(found: Plan) -> list[str]:
+        return [item.prompt_hash for item in sorted(found.items(), key=lambda item: item.video_id)]
+
+    plain, cut = plan(None), plan([[2.5, 1.0, 2.5], None])
+    assert [item.range.cuts_seconds for item in sorted(cut.items(), key=lambda item: item.video_id)] == [(1.0, 2.5), ()]
+    assert hashes(cut)[1] == hashes(plain)[1]
+    assert len({hashes(plain)[0], hashes(cut)[0], hashes(plan([[1.0], None]))[0]}) == 3
+    assert hashes(plan([[2.5, 1.0], []])) == hashes(cut)
+    assert hashes(plan([[2.5, 1.0], None], uses_cuts=False)) == hashes(plain)
+    assert cut.prompt_hashes()[0] == hashes(cut)[0]
+    (item,) = (item for item in cut.items() if item.video_id == "a")
+    assert read_prompts(item).objects
+
+
+def test_a_cut_at_no_time_fails_its_video_alone(tmp_path: Path) -> None:
+    columns = {"video_id": ["a", "b"], "uri": ["a.mp4", "b.mp4"], "cuts_seconds": [[1.0], [2.0, float("nan")]]}
+    places = write(tmp_path / "v.parquet", columns), write(tmp_path / "p.parquet", prompts("a", "b"))
+    plan = make_plan(InputTables(*map(str, places)), {})
+    (refused,) = plan.refused()
+    assert (refused.video_id, plan.num_to_label) == ("b", 1)
+    assert "cuts_seconds: expected finite numbers of seconds from 0" in refused.message

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from pipeline import doors, run, tables
 from pipeline.command import ExitCode
 from pipeline.demo.clips import Clip, draw
-from pipeline.demo.inputs import clip_mp4
+from pipeline.demo.inputs import FRAMES_PER_SECOND, clip_mp4
 from pipeline.demo.scenes import demo_scenes
 
 pytestmark = pytest.mark.slow
@@ -49,9 +49,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def best_ious(folder: Path, video_id: str, clip: Clip, frame_index: int) -> list[float]:
-    """For each true object of a frame the IoU of the mask that is nearest to it."""
-    rows = tables.open(str(folder / "out")).masks(where=f"video_id = '{video_id}' and frame_index = {frame_index}")
+def best_ious(
+    folder: Path, video_id: str, clip: Clip, frame_index: int, *, output: str = "out", later_by: int = 0
+) -> list[float]:
+    """For each true object of a frame, which comes so much later in the video, the IoU of the mask nearest to it."""
+    where = f"video_id = '{video_id}' and frame_index = {frame_index + later_by}"
+    rows = tables.open(str(folder / output)).masks(where=where)
     masks = [coco_mask.decode(rle).astype(bool) for rle in rows.to_table().column("rle").to_pylist()]
     true = [clip.mask(object_id, frame_index) for object_id in clip.object_ids]
     return [max(float((m & t).sum() / (m | t).sum()) for m in masks) for t in true]
@@ -97,3 +100,20 @@ def test_found_seeds_are_a_table_of_prompts_that_a_later_job_labels_into_the_sam
     in_one_job, in_two = (tables.open(str(folder / name)).masks(["shapes"]).to_table() for name in ("out", "labels"))
     keys = [("object_id", "ascending"), ("frame_index", "ascending")]
     assert in_two.sort_by(keys).to_pylist() == in_one_job.sort_by(keys).to_pylist()
+
+
+def test_no_object_is_followed_across_a_cut_that_is_found_in_the_pictures(folder: Path) -> None:
+    one, other, num_frames = drawn(0), drawn(3), 5
+    film = replace(one, frames_THW3=np.concatenate([clip.frames_THW3[:num_frames] for clip in (one, other)]))
+    (folder / "film.mp4").write_bytes(clip_mp4(film))
+    output = folder / "film"
+    assert run.main([*OPTIONS, f"videos={folder / 'film.mp4'}", f"output={output}", "shots=detect"]) == ExitCode.DONE
+    job = tables.open(str(output))
+    (video,) = job.videos().to_pylist()
+    assert video["cuts_seconds"] == [pytest.approx(num_frames / FRAMES_PER_SECOND)]
+    frames: dict[int, list[int]] = {}
+    for row in job.masks().to_table().to_pylist():
+        frames.setdefault(row["object_id"], []).append(row["frame_index"])
+    shots = tuple(range(num_frames)), tuple(range(num_frames, 2 * num_frames))
+    assert {tuple(sorted(of_object)) for of_object in frames.values()} == set(shots)
+    assert max(best_ious(folder, "film", other, num_frames - 1, output="film", later_by=num_frames)) > 0.5

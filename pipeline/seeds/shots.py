@@ -1,0 +1,87 @@
+"""Shots of a film: between two hard cuts lies a shot, and no object is followed from one into the next."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from model import Frame, FrameSource
+from pipeline.records import FramePosition
+
+
+class LabeledFrames(FrameSource, Protocol):
+    """The frames to label; see `pipeline.video.frames.VideoFrames`."""
+
+    @property
+    def num_frames(self) -> int | None: ...
+
+    def locate(self, position: FramePosition) -> int | None: ...
+
+    def absence(self, position: FramePosition) -> str: ...
+
+    def position(self, index: int) -> FramePosition: ...
+
+
+@dataclass(frozen=True)
+class Shots:
+    """The times at which shots begin, ascending. The first shot begins with the video, and is number 0.
+
+    A shot begins with the frame that is nearest to its time: a frame lasts `frame_seconds` (0: not known).
+    """
+
+    cuts_seconds: tuple[float, ...] = ()
+    frame_seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.cuts_seconds)
+
+    def shot_at(self, pts_seconds: float | None) -> int:
+        """The number of the shot of a frame, by its time in the file. A video without times is one shot."""
+        if pts_seconds is None:
+            return 0
+        return bisect_right(self.cuts_seconds, pts_seconds + self.frame_seconds / 2)
+
+
+ONE_SHOT = Shots()
+
+
+class ShotFrames:
+    """The frames of one shot. They keep their indexes, so that what is said of them holds for the whole video."""
+
+    def __init__(self, frames: LabeledFrames, shots: Shots, number: int) -> None:
+        self._frames = frames
+        self._shots = shots
+        self._number = number
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the video in pixels."""
+        return self._frames.size_hw
+
+    def length_up_to(self, limit: int) -> int:
+        """`min(number of frames, limit)` of the whole video, because indexes are its own."""
+        return self._frames.length_up_to(limit)
+
+    def forward(self, start: int) -> Iterator[Frame]:
+        """Frames from `start` to the end of the shot."""
+        return self._of_shot(self._frames.forward(start))
+
+    def backward(self, end: int) -> Iterator[Frame]:
+        """Frames before `end` back to the first one of the shot."""
+        return self._of_shot(self._frames.backward(end))
+
+    def at(self, indexes: Sequence[int]) -> Iterator[Frame]:
+        """These frames, wherever they are."""
+        return self._frames.at(indexes)
+
+    def _of_shot(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        try:
+            for frame in frames:
+                if self._shots.shot_at(self._frames.position(frame.index).pts_seconds) != self._number:
+                    return
+                yield frame
+        finally:
+            if (close := getattr(frames, "close", None)) is not None:  # a thread decodes ahead of what was taken
+                close()
