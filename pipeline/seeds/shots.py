@@ -65,23 +65,26 @@ class ShotFrames:
         return self._frames.length_up_to(limit)
 
     def forward(self, start: int) -> Iterator[Frame]:
-        """Frames from `start` to the end of the shot."""
-        return self._of_shot(self._frames.forward(start))
+        """Frames from `start`, or from the first one of the shot, to its end."""
+        return self._of_shot(self._frames.forward(start), 1)
 
     def backward(self, end: int) -> Iterator[Frame]:
-        """Frames before `end` back to the first one of the shot."""
-        return self._of_shot(self._frames.backward(end))
+        """Frames before `end`, or from the last one of the shot, back to its first one."""
+        return self._of_shot(self._frames.backward(end), -1)
 
     def at(self, indexes: Sequence[int]) -> Iterator[Frame]:
         """These frames, wherever they are."""
         return self._frames.at(indexes)
 
-    def _of_shot(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+    def _of_shot(self, frames: Iterator[Frame], heading: int) -> Iterator[Frame]:
+        """Frames before the shot are passed over, because a session that encodes several at a time begins there."""
         try:
             for frame in frames:
-                if self._shots.shot_at(self._frames.position(frame.index).pts_seconds) != self._number:
+                shot = self._shots.shot_at(self._frames.position(frame.index).pts_seconds)
+                if (shot - self._number) * heading > 0:
                     return
-                yield frame
+                if shot == self._number:
+                    yield frame
         finally:
             if (close := getattr(frames, "close", None)) is not None:  # a thread decodes ahead of what was taken
                 close()

@@ -45,6 +45,8 @@ def test_frames_of_a_shot_end_where_it_does_in_both_directions_and_keep_their_in
     middle = ShotFrames(Frames(), Shots((0.6, 1.4), 0.2), 1)
     assert [frame.index for frame in middle.forward(4)] == [4, 5, 6]
     assert [frame.index for frame in middle.backward(5)] == [4, 3]
+    assert [frame.index for frame in middle.forward(2)] == [3, 4, 5, 6]
+    assert [frame.index for frame in middle.backward(9)] == [6, 5, 4, 3]
     assert [frame.index for frame in ShotFrames(Frames(), Shots((0.6,), 0.2), 1).forward(8)] == [8, 9]
 
 
