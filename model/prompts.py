@@ -108,6 +108,23 @@ class MaskPrompt:
         return self
 
 
+@dataclass(frozen=True)
+class HiddenPrompt(MaskPrompt):
+    """The object is not visible on this frame: a mask without pixels, `[H, W]`, which SAM 2 takes as any other.
+
+    The object score of the frame says that there is no object, and so does its memory.
+    """
+
+    def __post_init__(self) -> None:
+        if self.mask_HW.ndim != 2 or self.mask_HW.any():
+            raise ValueError(f"hidden: expected a mask [H, W] without pixels, got {int(self.mask_HW.sum())} pixels")
+
+    @classmethod
+    def of(cls, size_hw: tuple[int, int]) -> HiddenPrompt:
+        """For a video of that size."""
+        return cls(np.zeros(size_hw, dtype=np.bool_))
+
+
 ClickPrompt = PointPrompt | BoxPrompt
 Prompt = ClickPrompt | MaskPrompt
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, StrEnum
 
 from pipeline.redact import redact_uri
@@ -28,13 +29,17 @@ BAD = (Status.FAILED, Status.QUARANTINED)
 
 
 class Reason(StrEnum):
-    """Why a video that was finished is labeled again, or leaves the job. The commit log keeps it; others may come."""
+    """Why a video that was finished is labeled again, or leaves the job. The commit log keeps it; others may come.
+
+    `review`: people have corrected objects of it.
+    """
 
     PROMPTS = "prompts"
     FILE = "file"
     RETRY = "retry"
     RELABEL = "relabel"
     PRUNE = "prune"
+    REVIEW = "review"
     UNKNOWN = "unknown"
 
 
@@ -95,6 +100,28 @@ class WorkItem:
 
 
 @dataclass(frozen=True)
+class ReviewWork:
+    """What reviewers said of a video, as the driver planned with it.
+
+    `review_hash` stands for all corrections, which lie in `files` below `output=`. `former` is the segment with the
+    rows that the video had; empty: all of its objects are labeled. `settled` are objects that are not labeled again if
+    their rows are not younger than the time beside each.
+    """
+
+    review_hash: str = ""
+    files: tuple[str, ...] = ()
+    former: str = ""
+    settled: tuple[tuple[int, datetime], ...] = ()
+
+
+@dataclass(frozen=True)
+class ReviewedItem(WorkItem):
+    """A video of which reviewers said something."""
+
+    review: ReviewWork = ReviewWork()
+
+
+@dataclass(frozen=True)
 class ObjectNote:
     """An object of an `ok` video that failed, or that has a warning (`status` is `ok` then)."""
 
@@ -108,8 +135,9 @@ class OutcomeDetails:
     """What is known of a finished video besides how it ended.
 
     The numbers of objects are `None` where a version wrote them that did not count objects. `attempts` are those of all
-    runs. `source_hash` stands for the version of its file; empty where nobody told it. `notes` tell the driver of
-    single objects. The commit log does not keep them, because `tracks` has them.
+    runs. `source_hash` stands for the version of its file; empty where nobody told it. `review_hash` stands for the
+    corrections that its labels were made with; empty without any. `notes` tell the driver of single objects. The commit
+    log does not keep them, because `tracks` has them.
     """
 
     num_tracks: int | None = 0
@@ -117,6 +145,7 @@ class OutcomeDetails:
     num_tracks_warned: int | None = 0
     attempts: int = 1
     source_hash: str = ""
+    review_hash: str = ""
     notes: tuple[ObjectNote, ...] = field(default=(), compare=False)
 
 

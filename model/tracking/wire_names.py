@@ -15,7 +15,7 @@ from typing import Any
 
 from model.network.config import DecoderConfig, HieraConfig, MemoryConfig, Sam2Config
 from model.network.features import Segmentation
-from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
+from model.prompts import BoxPrompt, HiddenPrompt, MaskPrompt, PointPrompt
 from model.tracking.frames import Frame
 from model.tracking.history import History, HistoryRule, Record, Walk
 from model.tracking.memory_bank import Memory, MemoryBank
@@ -130,6 +130,7 @@ KINDS: dict[str, Kind] = {
     "points": Kind(PointPrompt, {"xy": "points_xy", "labels": "labels"}),
     "box": Kind(BoxPrompt, {"xyxy": "box_xyxy", "xy": "points_xy", "labels": "labels"}),
     "given_mask": Kind(MaskPrompt, {"pixels": "mask_HW"}),
+    "hidden": Kind(HiddenPrompt, {"pixels": "mask_HW"}),
     "past": Kind(PastState, {"bank": "bank", "logits": "logits_BHW", "direction": "direction"}),
     "bank": Kind(
         MemoryBank,

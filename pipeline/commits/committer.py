@@ -21,10 +21,12 @@ from pipeline.output.schema import TABLES
 from pipeline.output.segment_files import SegmentOrigin, build_segment
 from pipeline.output.segments import (
     SegmentFooter,
+    delete_former,
     delete_segments,
     is_whole,
     list_segments,
     publish,
+    put_away,
     read_batches,
     read_footer,
 )
@@ -114,23 +116,30 @@ class SegmentKeeper:
         self._digests.add(add)
         return [outcome for segment in add for outcome in segment.outcomes]
 
-    def forget(self, video_ids: Iterable[str], why: Mapping[str, str] | None = None) -> None:
+    def forget(
+        self, video_ids: Iterable[str], why: Mapping[str, str] | None = None, keep_rows: Collection[str] = ()
+    ) -> None:
         """Make finished videos unfinished, and remove their rows: they are to be labeled again.
 
         Their prompts have changed, `retry=` names their status, the job relabels all, or the tables lack them. `why`
-        says it of each, by id: a `Reason`.
+        says it of each, by id: a `Reason`. Of videos in `keep_rows` only some objects are labeled again, so that the
+        segments with their rows stay until then.
         """
         self._log.settle()
         wanted = list(video_ids)
-        while not self._forget(wanted, why or {}):
+        while not self._forget(wanted, why or {}, frozenset(keep_rows)):
             _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
 
     def erase(self, is_wanted: Callable[[str], bool]) -> None:
         """Leave nothing that names a video which is neither finished nor wanted: the rest of what `forget` began.
 
-        Objects that count no more are deleted, also those that other processes may be writing, and the history of the
-        log is erased. A driver that is killed in between calls this again.
+        Objects that count no more are deleted, also those that other processes may be writing and those that earlier
+        rounds of reviews need, and the history of the log is erased. A driver that is killed in between calls this
+        again.
         """
+        state = self._log.state
+        state.forget_rounds_before(state.round)
+        state.formers.clear()
         self._log.append(forget=sorted(v for v in self._log.state.unfinished if not is_wanted(v)))
         self.sweep(temporary_seconds=0.0)
         clean_digests(self._storage, self._log.state.segments.keys())
@@ -165,7 +174,8 @@ class SegmentKeeper:
         """Delete every segment that the log does not name, and temporary files of this age; return how many segments.
 
         No worker may be left, because it could have published a segment that is not committed yet. The log says first
-        that these segments are removed, so that a driver that takes over in the middle adopts none of them.
+        that these segments are removed, so that a driver that takes over in the middle adopts none of them. Those that
+        rounds of reviews need are put with the others of earlier rounds.
         """
         self._log.settle()
         listed = list_segments(self._storage)
@@ -177,11 +187,14 @@ class SegmentKeeper:
                 break
             except StaleEntry:
                 _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
-        self._storage.delete(path for name in unnamed for path in listed[name])
+        spared = self._log.state.spared()
+        put_away(self._storage, [name for name in unnamed if name in spared])
+        self._storage.delete(path for name in unnamed if name not in spared for path in listed[name])
+        delete_former(self._storage, spared)
         self._storage.clear_temporary(temporary_seconds)
         return len(unnamed)
 
-    def _forget(self, video_ids: Sequence[str], why: Mapping[str, str]) -> bool:
+    def _forget(self, video_ids: Sequence[str], why: Mapping[str, str], keep_rows: Collection[str]) -> bool:
         """Forget these videos. False: a compaction has moved some of them, so that the rest must be grouped anew."""
         finished = self._log.state.finished
         by_segment: dict[str, set[str]] = {}
@@ -194,11 +207,13 @@ class SegmentKeeper:
             try:
                 copies = [self._rewrite(name, leaving) for name, leaving in group]
                 forget = sorted(video_id for _, leaving in group for video_id in leaving)
+                former = {v: name for name, leaving in group for v in leaving if v in keep_rows}
                 self._log.append(
                     add=[copy for copy in copies if copy],
                     remove=names,
                     forget=forget,
                     why={video_id: why[video_id] for video_id in forget if video_id in why},
+                    former=former,
                 )
             except (StaleEntry, FileNotFoundError):
                 state = self._log.catch_up()
@@ -212,9 +227,11 @@ class SegmentKeeper:
         return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)
 
     def _delete(self, names: Sequence[str]) -> None:
-        """Delete the objects of segments that count no more. `sweep` finds what stays behind."""
+        """Delete the objects of segments that count no more, or put them away. `sweep` finds what stays behind."""
+        spared = self._log.state.spared()
         try:
-            delete_segments(self._storage, names)
+            put_away(self._storage, [name for name in names if name in spared])
+            delete_segments(self._storage, [name for name in names if name not in spared])
         except StorageError as error:
             _log.warning(
                 "replaced segments could not be deleted now; the driver deletes them at the end of the job: %s",

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.commits.round_state import FIRST_ROUND, EntryRound
 from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.output.segment_document import SegmentFields
 from pipeline.records import Segment
@@ -29,7 +30,7 @@ class EntryKind(Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(EntryRound):
     """One log entry: all of it counts, or nothing. It is applied in this order: forget, remove, add, strikes.
 
     `forget` are finished videos that become unfinished, or unfinished ones of which nothing is to be kept; `why` says
@@ -86,7 +87,7 @@ class EntryDocument(Document):
 
     `why` has ids by reason: of forgotten videos, and of added ones that were in the job before. It is null, as is
     `removed_rows`, where an earlier version wrote the entry. `changes` are what is left of an erased entry; null where
-    nothing is.
+    nothing is. `round`, `oldest_round` and `former` are those of `EntryRound`.
     """
 
     VERSION: ClassVar[int] = SCHEMA_VERSION
@@ -104,6 +105,9 @@ class EntryDocument(Document):
     why: dict[str, list[str]] | None = None
     removed_rows: dict[str, int] | None = None
     changes: EntryChanges | None = None
+    round: int = FIRST_ROUND
+    oldest_round: int = FIRST_ROUND
+    former: dict[str, str] = Field(default_factory=dict)
 
 
 def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
@@ -123,6 +127,9 @@ def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
         is_erased=entry.kind is EntryKind.ERASED,
         why=why,
         removed_rows=dict(notes.removed_rows),
+        round=entry.round,
+        oldest_round=entry.oldest_round,
+        former=dict(entry.former),
     ).to_json()
 
 
@@ -145,4 +152,7 @@ def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
         strikes=document.strikes,
         why={name: reason for reason, names in (document.why or {}).items() for name in names if name in forgotten},
         kind=EntryKind.ERASED if document.is_erased else kind,
+        round=document.round,
+        oldest_round=document.oldest_round,
+        former=document.former,
     )

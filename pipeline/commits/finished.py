@@ -46,7 +46,8 @@ _UNCOUNTED = Tally(None, None)
 class FinishedVideo(NamedTuple):
     """What the log says of a finished video: status, hash of its prompts, the segment with its rows, and counts.
 
-    `source_hash` stands for the version of its file; it is empty where that is not known.
+    `source_hash` stands for the version of its file; it is empty where that is not known. `review_hash` stands for the
+    corrections that it was labeled with; it is empty where there were none.
     """
 
     status: Status
@@ -54,6 +55,7 @@ class FinishedVideo(NamedTuple):
     segment: str
     tally: Tally = _PLAIN
     source_hash: str = ""
+    review_hash: str = ""
 
     @property
     def is_bad(self) -> bool:
@@ -68,7 +70,7 @@ _STATUSES = {letter: status for status, letter in _LETTERS.items()}
 class FinishedVideos(Mapping[str, FinishedVideo]):
     """Finished videos by id. See the module for how they are kept.
 
-    Most videos have the same tally. The others have theirs in a dictionary of its own.
+    Most videos have the same tally and no corrections. What the others have is in dictionaries of its own.
     """
 
     def __init__(self) -> None:
@@ -76,6 +78,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         self._segments: list[str] = []
         self._numbers: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
+        self._reviews: dict[str, str] = {}
         self._all = no_columns()
         self._rolled_up: RolledUp | None = None  # videos that are not in columns yet
         self._gone_of_them: set[str] = set()
@@ -89,7 +92,8 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         if packed is not None:
             head, source_hash, prompt_hash = packed.split(":", 2)
             segment = self._segments[int(head[1:])]
-            return FinishedVideo(_STATUSES[head[0]], prompt_hash, segment, self.tally(video_id), source_hash)
+            status, review_hash = _STATUSES[head[0]], self.review_hash(video_id)
+            return FinishedVideo(status, prompt_hash, segment, self.tally(video_id), source_hash, review_hash)
         columns, row = self._place_of(video_id)
         if row < 0:
             raise KeyError(video_id)
@@ -99,6 +103,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             self._segments[columns.segments[row]],
             self.tally(video_id),
             columns.source_hashes[row],
+            self.review_hash(video_id),
         )
 
     @property
@@ -126,6 +131,15 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
     def tally(self, video_id: str) -> Tally:
         """The counts of a finished video."""
         return self._tallies.get(video_id, _PLAIN)
+
+    def review_hash(self, video_id: str) -> str:
+        """The hash of the corrections that a finished video was labeled with; empty where there were none."""
+        return self._reviews.get(video_id, "")
+
+    @property
+    def reviews(self) -> Mapping[str, str]:
+        """The hashes of the corrections of all videos that were labeled with some."""
+        return self._reviews
 
     @property
     def tallies(self) -> Mapping[str, Tally]:
@@ -173,8 +187,9 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             sources = columns.source_hashes.take(rows).to_strings().to_pylist()
             numbers = columns.statuses[rows].tolist(), columns.segments[rows].tolist()
             for video_id, prompt, source, status, segment in zip(ids, prompts, sources, *numbers, strict=True):
-                tally = self.tally(video_id)
-                yield video_id, FinishedVideo(STATUS_LIST[status], prompt, self._segments[segment], tally, source)
+                tally, review = self.tally(video_id), self.review_hash(video_id)
+                name = self._segments[segment]
+                yield video_id, FinishedVideo(STATUS_LIST[status], prompt, name, tally, source, review)
         for video_id in self._packed:
             yield video_id, self[video_id]
 
@@ -191,12 +206,15 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         self._packed[video_id] = f"{_LETTERS[finished.status]}{number}:{finished.source_hash}:{finished.prompt_hash}"
         if finished.tally != _PLAIN:
             self._tallies[video_id] = _UNCOUNTED if finished.tally == _UNCOUNTED else finished.tally
+        if finished.review_hash:
+            self._reviews[video_id] = finished.review_hash
         self.num_by_status[finished.status] += 1
 
     def discard(self, video_id: str) -> None:
         """Make a video one that is still to be labeled."""
         packed = self._packed.pop(video_id, None)
         self._tallies.pop(video_id, None)
+        self._reviews.pop(video_id, None)
         if packed is not None:
             self.num_by_status[_STATUSES[packed[0]]] -= 1
             return
@@ -323,6 +341,10 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
     def set_tallies(self, tallies: Mapping[str, Tally] | None) -> None:
         """The counts of videos that have others than most; None where nobody counted."""
         self._tallies = dict.fromkeys(self, _UNCOUNTED) if tallies is None else dict(tallies)
+
+    def set_reviews(self, hashes: Mapping[str, str]) -> None:
+        """The hashes of the corrections of all videos that were labeled with some."""
+        self._reviews = dict(hashes)
 
     def _read(self, batches: Iterable[pa.RecordBatch]) -> None:
         """Take over these videos and no others; their tallies stay."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.commits.entry import Entry, EntryDocument, EntryKind, decode_entry, encode_entry
 from pipeline.commits.entry_changes import erased
+from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import AlreadyExists, LostOwnership, StorageError
 from pipeline.output import layout
@@ -69,6 +70,7 @@ class CommitLog:
         self._num_since_roll_up = 0
         self._num_videos_since_roll_up = 0
         self._is_uncertain = False
+        self._round = self._oldest_round = FIRST_ROUND
 
     def load(self) -> JobState:
         """Read the state: the newest roll-up and the entries after it. Also `self.state` from now on.
@@ -120,6 +122,13 @@ class CommitLog:
                 self._apply_found(path, data)
             self._is_uncertain = False
 
+    def set_round(self, number: int, oldest: int) -> None:
+        """Entries of this process are of this round from now on, and say that `oldest` is the oldest one to keep.
+
+        Neither ever becomes smaller than what the log says.
+        """
+        self._round, self._oldest_round = number, oldest
+
     def claim(self) -> int:
         """Open a new epoch and return it. Any other driver's next append will be refused.
 
@@ -127,7 +136,7 @@ class CommitLog:
             LostOwnership: another driver wrote since `load`, so it is alive.
             StorageError: the store does not answer.
         """
-        while not self._write(Entry(self.writer_id, self.state.epoch + 1)):
+        while not self._write(self._of_round(Entry(self.writer_id, self.state.epoch + 1))):
             pass
         return self.state.epoch
 
@@ -138,6 +147,7 @@ class CommitLog:
         forget: Sequence[str] = (),
         strikes: Mapping[str, int] | None = None,
         why: Mapping[str, str] | None = None,
+        former: Mapping[str, str] | None = None,
     ) -> None:
         """Commit: one entry for all of this, or none of it. See `Entry` for the meaning; `claim` comes before.
 
@@ -152,11 +162,17 @@ class CommitLog:
         """
         was_refused = False
         while True:
-            entry = self._remaining(
-                Entry(
-                    self.writer_id, self.state.epoch, tuple(add), tuple(remove), tuple(forget), strikes or {}, why or {}
-                )
+            asked = Entry(
+                self.writer_id,
+                self.state.epoch,
+                tuple(add),
+                tuple(remove),
+                tuple(forget),
+                strikes or {},
+                why or {},
+                former=former or {},
             )
+            entry = self._of_round(self._remaining(asked))
             if not (entry.add or entry.remove or entry.forget or entry.strikes):
                 return
             try:
@@ -182,6 +198,7 @@ class CommitLog:
         """
         while not self._is_applied(add, remove):
             entry = Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), kind=EntryKind.COMPACTION)
+            entry = self._of_round(entry)
             gone = [name for name in remove if name in self.state.removed]
             if gone:
                 raise StaleEntry(f"segment {gone[0]} has left the log")
@@ -259,7 +276,15 @@ class CommitLog:
             remove=tuple(name for name in entry.remove if name not in state.removed),
             forget=forget,
             why={name: entry.why[name] for name in forget if name in entry.why},
+            former={name: entry.former[name] for name in forget if name in entry.former},
             strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
+        )
+
+    def _of_round(self, entry: Entry) -> Entry:
+        """An entry with the round in which it is written."""
+        state = self.state
+        return replace(
+            entry, round=max(self._round, state.round), oldest_round=max(self._oldest_round, state.oldest_round)
         )
 
     def _write(self, entry: Entry) -> bool:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.commits.entry import Entry, EntryKind, EntryNotes
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
 from pipeline.commits.rolled_up import ROWS_OF_A_GROUP, Rolled
+from pipeline.commits.round_state import RoundState, review_hashes, review_table
 from pipeline.output.schema import SCHEMA_VERSION, TABLES
 from pipeline.records import ObjectCounts, Outcome, Reason, Status
 from pipeline.storage.documents import check_version
@@ -58,7 +59,7 @@ def _again(why: str) -> Tried:
 
 
 @dataclass
-class JobState:
+class JobState(RoundState):
     """The sum of the log up to `next_entry` (exclusive).
 
     `removed` are segments that count no more or never will. Their files may still exist, and nobody adopts them. All
@@ -159,6 +160,8 @@ class JobState:
         """Take the next entry of the log into account."""
         for video_id in entry.forget:
             self._forget(video_id, entry.why.get(video_id, ""))
+        counted = [name for name in entry.remove if name in self.segments]
+        self.apply_round(entry, [segment.name for segment in entry.add], counted)
         for name in entry.remove:
             self.segments.pop(name, None)
             self.removed.add(name)
@@ -168,6 +171,8 @@ class JobState:
             for outcome in segment.outcomes:
                 self.finished.put(outcome.video_id, self._finished(outcome, segment.name))
                 self.strikes.pop(outcome.video_id, None)
+                if outcome.status is Status.OK:
+                    self.formers.pop(outcome.video_id, None)
         for video_id, count in entry.strikes.items():
             if count and video_id not in self.finished:
                 self.strikes[video_id] = count
@@ -186,12 +191,15 @@ class JobState:
             self.tried[video_id] = kept
         self.finished.discard(video_id)
         self.strikes.pop(video_id, None)
+        self.forget_former(video_id, why)
 
     def _finished(self, outcome: Outcome, segment: str) -> FinishedVideo:
-        source_hash = outcome.details.source_hash
-        if not source_hash and outcome.video_id in self.finished:  # an earlier version has moved the video
-            source_hash = self.finished[outcome.video_id].source_hash
-        return FinishedVideo(outcome.status, outcome.prompt_hash, segment, self._tally(outcome), source_hash)
+        source_hash, review_hash = outcome.details.source_hash, outcome.details.review_hash
+        if outcome.video_id in self.finished and not (source_hash and review_hash):  # an earlier version has moved it
+            before = self.finished[outcome.video_id]
+            source_hash, review_hash = source_hash or before.source_hash, review_hash or before.review_hash
+        tally = self._tally(outcome)
+        return FinishedVideo(outcome.status, outcome.prompt_hash, segment, tally, source_hash, review_hash)
 
     def _tally(self, outcome: Outcome) -> Tally:
         """The counts of a video that is put into a segment: those that it has, if it was only moved."""
@@ -239,6 +247,8 @@ class JobState:
                 ("strikes", strikes),
                 ("tally", _named_rows(self.finished.tallies, _TALLY)),
                 ("tried", _named_rows(self.tried, _TRIED)),
+                ("review", review_table(self.finished.reviews)),
+                *self.round_tables().items(),
             )
         ]
         none = FinishedVideos().to_table().append_column("kind", pa.array([], pa.string()))
@@ -251,6 +261,7 @@ class JobState:
             "erased_before": str(self.erased_before),
             "has_tallies": "true",
             "videos": json.dumps(asdict(rolled)),
+            **self.round_metadata(),
         }
         buffer = io.BytesIO()
         indexed = [name for name in others.column_names if name not in ("name", "prompt_hash", "source_hash")]
@@ -299,8 +310,9 @@ class JobState:
 
         finished.set_tallies(_values_by_name(part("tally"), Tally, _TALLY) if has_tallies else None)
         segments, strikes = part("segment"), part("strikes")
+        finished.set_reviews(review_hashes(part("review")))
         sizes = zip(*(segments[column].to_pylist() for column in _size_columns(())), strict=True)
-        return JobState(
+        state = JobState(
             finished=finished,
             segments=dict(zip(segments["name"].to_pylist(), map(SegmentSize._make, sizes), strict=True)),
             removed=set(part("removed")["name"].to_pylist()),
@@ -310,6 +322,8 @@ class JobState:
             next_entry=int(metadata[b"next_entry"]),
             erased_before=int(metadata.get(b"erased_before", 0)),
         )
+        state.read_rounds(metadata, part)
+        return state
 
 
 _TALLY = {name: pa.int32() for name in Tally._fields}

@@ -294,9 +294,20 @@ class JobConfig(Group):
         description="retry= leaves a video alone that has ended badly this many times in a row with the same prompts "
         "and the same file.",
     )
-    relabel: bool = Field(
+    relabel: Literal[False, True, "all"] = Field(
         default=False,
-        description="Label all videos again, after a change of the model or of an option that changes masks.",
+        description="true labels all videos again, after a change of the model or of an option that changes masks. "
+        "Tracks that a reviewer has accepted or rejected keep their masks; all labels these again as well.",
+    )
+    reviews: bool = Field(
+        default=True,
+        description="Take in what reviewers have corrected since the last run: only these objects are labeled again. "
+        "false leaves reviews for a later run.",
+    )
+    keep_rounds: Annotated[int, Unit("rounds")] = Field(
+        default=3,
+        ge=0,
+        description="So many earlier rounds of reviews stay readable; masks that were replaced before are deleted.",
     )
     changed: Literal["relabel", "keep"] | None = Field(
         default=None,

@@ -27,6 +27,7 @@ from pipeline.driver.loop import Interrupts, Loop, Timing
 from pipeline.driver.places import check_lasting
 from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
+from pipeline.driver.rounds import keep_from, with_former_rows
 from pipeline.driver.run_budget import RunBudget
 from pipeline.driver.run_record import RunRecord, recorded_run
 from pipeline.driver.sample import Sample
@@ -117,6 +118,7 @@ def drive(job: Job, plan: Plan, record: RunRecord, parts: Parts = DEFAULT_PARTS)
     Raises `OwnedByAnother` if another driver works on it, `StorageError` if storage is away, and `ConfigError` if
     another driver has used other options since the job was opened.
     """
+    keep_from(job.log, job.log.state.round, job.config.keep_rounds)
     with parts.open_signals() as signals, _owned(job) as ownership:
         interrupts = Interrupts(lambda: signals.requested, ownership.check, record.budget.spent)
         return label(job, plan, record, interrupts, signals, parts)
@@ -191,6 +193,7 @@ def _dispatcher(job: Job, plan: Plan, items: Iterable[WorkItem], gpus_per_worker
     state = job.log.state
     blame = Blame(state.strikes, worker.max_strikes, worker.storage_patience_seconds)
     # Attempts of earlier runs count on.
+    items = with_former_rows(items, state)
     attempts = ((item, state.attempts_before(item.video_id, item.prompt_hash)) for item in items)
     numbered = (replace(item, attempt=item.attempt + before) if before else item for item, before in attempts)
     in_flight = worker.in_flight(on_gpu=gpus_per_worker > 0 or job.config.model.device == "cuda")

@@ -48,5 +48,6 @@ def worker_settings(job: Job) -> WorkerSettings:
         config_hash=job.record.config_hash,
         versions=job.record.versions,
         numbers_are_resolved=job.numbers_are_resolved,
+        round=job.log.state.round,
     )
     return WorkerSettings(facts, job.config)

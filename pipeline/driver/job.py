@@ -19,6 +19,7 @@ from pipeline.driver.places import check_lasting
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.replaced_files import with_replaced_files
 from pipeline.driver.retries import to_try_again, with_other_files
+from pipeline.driver.rounds import take_in
 from pipeline.driver.weights import resolve_weights
 from pipeline.errors import ConfigError
 from pipeline.inputs.address_rules import address_rules
@@ -26,10 +27,12 @@ from pipeline.inputs.file_rules import FileRules
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.naming import InputNaming
 from pipeline.inputs.plan import Plan, make_plan
+from pipeline.inputs.reviewed_videos import with_other_corrections
 from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
 from pipeline.records import BAD, Ending, Reason, Status, Weights
 from pipeline.redact import HIDDEN, redact_uri
+from pipeline.reviews.reviewed import read_reviews
 from pipeline.seeds.cuts import check_installed
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import absolute_place, is_local, local_path
@@ -99,7 +102,10 @@ def plan_job(job: Job) -> Plan:
 
     Raises `ConfigError` if the plan would take masks away that nobody has asked to remove.
     """
-    config = job.config
+    config, state = job.config, job.log.state
+    reviews = read_reviews(job.storage) if config.reviews and state.next_entry else {}
+    # A listing that begins in the middle would leave out videos that people have corrected.
+    lists_all = config.prune or job.relabels_all or bool(with_other_corrections(reviews, state.finished))
     tables = InputTables(
         config.videos,
         config.prompts,
@@ -107,11 +113,10 @@ def plan_job(job: Job) -> Plan:
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
         rules=address_rules(config),
-        files=FileRules.of(config, None if config.prune or job.relabels_all else job.storage),
+        files=FileRules.of(config, None if lists_all else job.storage),
     )
-    state = job.log.state
     retry = to_try_again(config, state, job.storage)
-    plan = make_plan(tables, state.finished, retry)
+    plan = make_plan(tables, state.finished, retry, reviews)
     if plan.is_partial:
         _log.info(
             "input.listing=from_last: videos that are labeled well were not looked at; input.listing=full looks at all"
@@ -198,7 +203,8 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
         _check_nothing_vanishes(job, plan)
     if job.relabels_all:
         _log.warning("relabel=true: the rows of %s are removed first", counted(len(state.finished), "video"))
-        keeper.forget(state.finished, dict.fromkeys(state.finished, Reason.RELABEL))
+        settled = [] if job.config.relabel == "all" else [v for v, review in plan.reviews.items() if review.settled]
+        keeper.forget(state.finished, dict.fromkeys(state.finished, Reason.RELABEL), settled)
         failed = sorted(state.failed_before())  # by another model, or with other options, which says nothing now
         job.log.append(forget=failed, why=dict.fromkeys(failed, Reason.RELABEL))
         delete_all(job.storage)  # sessions that were saved with other options are of no use, and `status` counts them
@@ -217,10 +223,14 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
         _check_nothing_vanishes(job, plan)
     if plan.changed:
         _log.info("prompts have changed since the last run: %s to label again", counted(len(plan.changed), "video"))
-    keeper.forget(plan.replaced, plan.reasons())
+    reasons = plan.reasons()
+    keeper.forget(plan.replaced - plan.reviewed, reasons)
     if job.config.prune:
         prune(plan, job.storage, state, keeper)
         plan = _planned_again(job, plan)
+    # After a prune, which leaves no rows of earlier rounds.
+    if plan.reviewed:
+        take_in(plan, job.log, keeper, job.config.keep_rounds)
     return plan
 
 

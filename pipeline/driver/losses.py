@@ -40,13 +40,18 @@ def find_losses(plan: Plan, storage: JobStorage, state: JobState) -> Losses:
         tracks = storage.retry("read tracks", lambda: JobTables(storage, state).tracks(changed))
         for track in tracks.to_pylist():
             now = objects.get(track["video_id"], {})
-            if not track["num_masks"]:
-                continue  # it failed, and nothing of it is lost
+            if not track["num_masks"] or _is_corrected(plan, track):
+                continue  # it failed, and nothing of it is lost; or its corrections are prompts
             if track["object_id"] not in now:
                 without[track["video_id"]].append(track["object_id"])
             elif _has_fewer(track, now):
                 fewer[track["video_id"]].append(track["object_id"])
     return Losses(without, fewer)
+
+
+def _is_corrected(plan: Plan, track: Mapping[str, Any]) -> bool:
+    review = plan.reviews.get(track["video_id"])
+    return review is not None and track["object_id"] in review.object_hashes
 
 
 def _has_fewer(track: Mapping[str, Any], now: PromptedFrames) -> bool:

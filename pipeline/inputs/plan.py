@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from hashlib import blake2b
 from itertools import islice
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,11 @@ from pipeline.inputs.oddities import oddities
 from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.prompt_index import PromptIndex, index_of_found, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
+from pipeline.inputs.reviewed_videos import is_corrected, of_no_table, with_other_corrections, with_review
 from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import VideoRows, read_videos
 from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
+from pipeline.reviews.reviewed import NOT_REVIEWED, ReviewedVideo
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
 _VIDEOS_AT_A_TIME = 1 << 16
@@ -45,6 +47,9 @@ class Done(Protocol):
 
     @property
     def source_hash(self) -> str: ...
+
+    @property
+    def review_hash(self) -> str: ...
 
 
 @runtime_checkable
@@ -63,7 +68,8 @@ class _Tables:
     """The input tables, and what was read of them.
 
     `files_now` has the `source_hash` of files as they are now: of videos whose file was replaced and that are to be
-    labeled again for it. Files of the videos in `left` are still being written.
+    labeled again for it. Files of the videos in `left` are still being written. `reviews` is what people said of
+    videos.
     """
 
     read: InputTables
@@ -72,6 +78,16 @@ class _Tables:
     warnings: tuple[str, ...]
     files_now: Mapping[str, str] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
+    reviews: Mapping[str, ReviewedVideo] = field(default_factory=dict)
+
+
+class _Decision(NamedTuple):
+    """What is to become of one video. `is_replaced`: rows of it must go, `is_reviewed`: because of corrections."""
+
+    fate: _Fate
+    is_changed: bool = False
+    is_replaced: bool = False
+    is_reviewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,13 +113,15 @@ class Plan:
     """The videos of the input tables, and what is to become of each.
 
     `replaced` are videos that the log has, and whose rows must go because the videos are labeled or recorded again:
-    their prompts changed (these are also in `changed`), or they are to be tried again. `num_former` videos are in the
+    their prompts changed (these are also in `changed`), reviewers have corrected objects of them (these are also in
+    `reviewed`), or they are to be tried again. `num_former` videos are in the
     log and in no table any more: their rows stay. A plan that `is_partial` has not looked for them.
     """
 
     changed: frozenset[str]
     replaced: frozenset[str]
     num_former: int
+    reviewed: frozenset[str]
     _tables: _Tables
     _fates: npt.NDArray[np.uint8]
 
@@ -178,6 +196,7 @@ class Plan:
         """Why each of the `replaced` videos is labeled or recorded again, by id."""
         files = self._tables.files_now
         others = {name: Reason.FILE if name in files else Reason.RETRY for name in self.replaced - self.changed}
+        others |= dict.fromkeys(self.reviewed, Reason.REVIEW)
         return {**dict.fromkeys(self.changed & self.replaced, Reason.PROMPTS), **others}
 
     def done_files(
@@ -291,7 +310,7 @@ class Plan:
         videos, prompts = self._tables.videos, self._tables.prompts
         uri = videos.uri(number)
         times = videos.time_range(number)
-        return WorkItem(
+        item = WorkItem(
             video_id=videos.ids[number],
             source=VideoSource(
                 uri,
@@ -303,6 +322,13 @@ class Plan:
             range=times,
             expected_seconds=expected_seconds,
         )
+        review = self.reviews.get(item.video_id)
+        return item if review is None else with_review(item, review)
+
+    @property
+    def reviews(self) -> Mapping[str, ReviewedVideo]:
+        """What people said of videos, by id."""
+        return self._tables.reviews
 
     def no_prompts(self) -> Iterator[Outcome]:
         """Videos without prompts that the log does not have yet."""
@@ -323,18 +349,27 @@ class Plan:
             )
 
 
-def make_plan(tables: InputTables, done: Mapping[str, Done], retry: Collection[str] = (), *, finding: str = "") -> Plan:
+def make_plan(
+    tables: InputTables,
+    done: Mapping[str, Done],
+    retry: Collection[str] = (),
+    reviews: Mapping[str, ReviewedVideo] | None = None,
+) -> Plan:
     """Read the input tables and decide about each video. `done` are the finished videos of the log, by id.
 
     Without a table of prompts, workers find the objects of all videos.
-    A finished video is labeled again if its prompts or its range of time changed, or if its id is among `retry`.
+    A finished video is labeled again if its prompts or its range of time changed, if its id is among `retry`, or if
+    `reviews` has other corrections than those that it was labeled with.
     Raises `InputError` for a table that cannot be used, `StorageError` if storage does not answer.
     """
     videos, numbers = read_videos(tables)
     prompts = index_prompts(tables, numbers) if tables.has_prompts else index_of_found(numbers.num_videos)
     check_some_match(tables, videos, prompts, done)
     del numbers  # 120 MB for ten million videos, which nobody needs any more
-    found = _Tables(tables, videos, prompts, tuple(oddities(tables, videos, prompts, done)))
+    warnings = list(oddities(tables, videos, prompts, done))
+    if reviews and not tables.is_partial:
+        warnings += of_no_table(reviews, videos.ids.column)
+    found = _Tables(tables, videos, prompts, tuple(warnings), reviews=reviews or {})
     plan = _decided(found, done, retry)
     left = _still_written(found, plan.numbers_to_label())
     return _decided(replace(found, left=left), done, retry) if left else plan
@@ -359,14 +394,18 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
         is_known[part], is_changed[part] = known.is_known, known.is_known & ~is_same
         fates[part] = np.where(now.is_hex, _Fate.LABEL, _Fate.NO_PROMPTS)
         fates[part][known.is_known & is_same] = _Fate.DONE
-    is_replaced = is_changed.copy()
-    for number in _special(tables, retry).tolist():
+    is_replaced, reviewed = is_changed.copy(), set()
+    for number in _special(tables, done, retry).tolist():
         before = done.get(videos.ids[number])
-        fates[number], is_changed[number], is_replaced[number] = _decided_alone(tables, number, before, retry)
+        decision = _decided_alone(tables, number, before, retry)
+        fates[number], is_changed[number], is_replaced[number], is_reviewed = decision
+        if is_reviewed:
+            reviewed.add(videos.ids[number])
     return Plan(
         frozenset(videos.ids.column.filter(pa.array(is_changed)).to_pylist()),
         frozenset(videos.ids.column.filter(pa.array(is_replaced)).to_pylist()),
         0 if tables.read.is_partial else len(done) - int(np.count_nonzero(is_known)),
+        frozenset(reviewed),
         tables,
         fates,
     )
@@ -378,10 +417,13 @@ def _renumbered(places: Int64Array) -> Int64Array:
     return np.argsort(np.argsort(first))[numbers]
 
 
-def _special(tables: _Tables, retry: Collection[str]) -> Int64Array:
-    """The numbers of videos of which more than the hash decides: problems, `retry`, replaced files, unfinished ones."""
+def _special(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) -> Int64Array:
+    """The numbers of videos of which more than the hash decides.
+
+    That is problems, `retry`, replaced files, unfinished ones, and corrections that came since.
+    """
     problems = np.fromiter(tables.videos.problems, np.int64, len(tables.videos.problems))
-    names = [*retry, *tables.files_now, *tables.left]
+    names = [*retry, *tables.files_now, *tables.left, *with_other_corrections(tables.reviews, done)]
     return np.unique(np.concatenate([problems, _numbers_of(tables, names)])) if names else problems
 
 
@@ -393,27 +435,29 @@ def _numbers_of(tables: _Tables, names: Sequence[str]) -> Int64Array:
     return numbers[numbers >= 0]
 
 
-def _decided_alone(
-    tables: _Tables, number: int, before: Done | None, retry: Collection[str]
-) -> tuple[_Fate, bool, bool]:
-    """What is to become of one video, whether its prompts changed, and whether rows of it must go."""
+def _decided_alone(tables: _Tables, number: int, before: Done | None, retry: Collection[str]) -> _Decision:
+    """What is to become of one video of which more than the hash decides."""
     videos, files_now = tables.videos, tables.files_now
     times, video_id = videos.time_range(number), videos.ids[number]
     prompt_hash = tables.prompts.hash_of(number, times)
-    fate = _Fate.LABEL if prompt_hash else _Fate.NO_PROMPTS
+    review = tables.reviews.get(video_id, NOT_REVIEWED)
+    fate = _Fate.LABEL if prompt_hash or review.has_masks else _Fate.NO_PROMPTS
     if video_id in tables.left:  # what the log has of it stays until then
-        return (_Fate.LEFT if before is None else _Fate.DONE), False, False
+        return _Decision(_Fate.LEFT if before is None else _Fate.DONE)
     if number in videos.problems:
         fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
     if before is None:
-        return fate, False, False
+        return _Decision(fate)
     if fate is _Fate.REFUSED and before.status == Status.OK:
-        return _Fate.DONE, False, False  # good masks stay when somebody adds a wrong row to the table
+        return _Decision(_Fate.DONE)  # good masks stay when somebody adds a wrong row to the table
     if before.prompt_hash != prompt_hash:
-        return fate, True, True
+        return _Decision(fate, is_changed=True, is_replaced=True)
     if video_id in retry or (video_id in files_now and files_now[video_id] != before.source_hash):
-        return fate, False, True
-    return _Fate.DONE, False, False
+        return _Decision(fate, is_replaced=True)
+    # What was never labeled has nothing to correct: a video that failed is labeled again when `retry` names it.
+    if fate is _Fate.LABEL and before.status in (Status.OK, Status.NO_PROMPTS) and is_corrected(review, before):
+        return _Decision(fate, is_replaced=True, is_reviewed=True)
+    return _Decision(_Fate.DONE)
 
 
 def _known(done: Mapping[str, Done], ids: pa.Array) -> Known:

@@ -5,7 +5,7 @@ Legend: N rows of masks of one video.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_writer import LabeledVideo
-from pipeline.records import ObjectNote, Outcome, OutcomeDetails, SeedFacts, Status, WorkItem
+from pipeline.records import ObjectNote, Outcome, OutcomeDetails, ReviewedItem, SeedFacts, Status, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.file_versions import FileVersion
 
@@ -45,11 +45,16 @@ class Provenance:
 
 
 def tracks_table(
-    video_id: str, tracks: Sequence[Track], masks: pa.Table, doubts: Mapping[int, Mapping[str, Any]] | None = None
+    video_id: str,
+    tracks: Sequence[Track],
+    masks: pa.Table,
+    doubts: Mapping[int, Mapping[str, Any]] | None = None,
+    hidden: Mapping[int, Collection[int | None]] | None = None,
 ) -> pa.Table:
     """Rows of `tracks` with the statistics of their masks; `masks` are the video's, sorted by object and frame.
 
-    `doubts` are the columns of doubt by object id, see `pipeline.quality.track_columns`.
+    `doubts` are the columns of doubt by object id, see `pipeline.quality.track_columns`. `hidden` are the frames on
+    which reviewers said that an object is not visible.
     """
     object_ids_N = masks["object_id"].to_numpy()
     rows = []
@@ -61,7 +66,9 @@ def tracks_table(
                 "video_id": video_id,
                 "object_id": track.object_id,
                 "status": track.status.value,
-                "message": "; ".join(filter(None, (track.message, _hidden_at_prompts(own)))),
+                "message": "; ".join(
+                    filter(None, (track.message, _hidden_at_prompts(own, (hidden or {}).get(track.object_id, ()))))
+                ),
                 "category": track.category,
                 "num_prompts": track.num_prompts,
                 "prompt_frames": list(track.prompt_frames),
@@ -85,10 +92,10 @@ def _seed(seed: SeedFacts | None) -> dict[str, Any]:
     }
 
 
-def _hidden_at_prompts(masks: pa.Table) -> str:
+def _hidden_at_prompts(masks: pa.Table, expected: Collection[int | None]) -> str:
     """Warning about frames with a prompt on which the model sees no object; empty if there are none."""
     frames, areas, is_prompt = (masks[name].to_numpy() for name in ("frame_index", "area", "is_prompt"))
-    hidden = frames[is_prompt & (areas == 0)].tolist()
+    hidden = [frame for frame in frames[is_prompt & (areas == 0)].tolist() if frame not in expected]
     if not hidden:
         return ""
     return f"frame {', '.join(map(str, hidden))}: the model sees no object at the prompt; check where it is"
@@ -140,7 +147,9 @@ def labeled_video(
     tracks = TRACKS.empty_table() if tracks is None else tracks
     facts = facts or {}
     num_frames = facts.get("num_frames", 0)
-    details = replace(_details(status, tracks, item.attempt), source_hash=_source_hash(facts))
+    details = replace(
+        _details(status, tracks, item.attempt), source_hash=_source_hash(facts), review_hash=_review_hash(item)
+    )
     outcome = Outcome(item.video_id, status, item.prompt_hash, masks.num_rows, num_frames, *error, details)
     row = _video_row(outcome, provenance) | {
         "uri": None if item.source.uri is None else redact_uri(item.source.uri),
@@ -148,6 +157,10 @@ def labeled_video(
         **facts,
     }
     return LabeledVideo(masks, tracks, pa.Table.from_pylist([row], schema=VIDEOS), outcome, expected_masks)
+
+
+def _review_hash(item: WorkItem) -> str:
+    return item.review.review_hash if isinstance(item, ReviewedItem) else ""
 
 
 def _source_hash(facts: dict[str, Any]) -> str:

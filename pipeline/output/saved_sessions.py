@@ -25,7 +25,7 @@ from pipeline.output.layout import (
     session_folder,
 )
 from pipeline.output.schema import MASKS, SCHEMA_VERSION, with_columns_of_today
-from pipeline.records import WorkItem
+from pipeline.records import ReviewedItem, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
@@ -204,6 +204,10 @@ def delete_others(storage: JobStorage, video_ids: Iterable[str]) -> None:
 
 def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str, object]:
     """What must be the same for a worker to go on from a saved session. `content` describes the video's file."""
+    # What was saved of other objects, or with other corrections, is of no use. Sessions of earlier programs lack it.
+    reviewed = {}
+    if isinstance(item, ReviewedItem) and (item.review.files or item.review.former):
+        reviewed = {"reviews": [item.review.review_hash, item.review.former]}
     return {
         "schema_version": SCHEMA_VERSION,
         "video_id": item.video_id,
@@ -212,6 +216,7 @@ def session_identity(item: WorkItem, config_hash: str, content: str) -> dict[str
         "range": [item.range.start_seconds, item.range.end_seconds],
         "prompt_hash": item.prompt_hash,
         "config_hash": config_hash,
+        **reviewed,
     }
 
 

@@ -74,10 +74,11 @@ def _outcome_to_list(outcome: Outcome) -> list[Any]:
         outcome.details.num_tracks_warned,
         outcome.details.attempts,
         outcome.details.source_hash,
+        outcome.details.review_hash,
     ]
 
 
 def _outcome_from_list(values: Sequence[Any]) -> Outcome:
     video_id, status, prompt_hash, num_masks, num_frames, error_class, message, *more = values
-    details = OutcomeDetails(*(more[:5] if len(more) >= 4 else (None, None, None)))
+    details = OutcomeDetails(*(more[:6] if len(more) >= 4 else (None, None, None)))
     return Outcome(video_id, Status(status), prompt_hash, num_masks, num_frames, error_class, message, details)

@@ -7,15 +7,16 @@ objects have the sizes that the footer states.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import NewerVersion
-from pipeline.output.layout import segment_object, segment_of
+from pipeline.output.layout import FORMER, former_object, segment_object, segment_of
 from pipeline.output.schema import TABLES, with_columns_of_today
 from pipeline.output.segment_document import SegmentDocument
 from pipeline.output.segment_files import METADATA_KEY, BuiltSegment, SegmentOrigin, discard
@@ -53,6 +54,32 @@ def list_segments(storage: JobStorage) -> dict[str, dict[str, int]]:
 def delete_segments(storage: JobStorage, names: Iterable[str]) -> None:
     """Delete all objects of these segments; those that do not exist are fine. Raises `StorageError`."""
     storage.delete(segment_object(table, name) for name in names for table in TABLES)
+
+
+def put_away(storage: JobStorage, names: Iterable[str]) -> None:
+    """Move segments out of the folders of the tables, because a round of reviews needs rows of them.
+
+    Those that are there already are fine. Raises `StorageError`; call again.
+    """
+    for name in names:
+        for table in TABLES:
+            storage.move(segment_object(table, name), former_object(table, name))
+
+
+def delete_former(storage: JobStorage, kept: Collection[str]) -> None:
+    """Delete all segments that were put away but these. Raises `StorageError`."""
+    storage.delete(path for path in storage.tree(FORMER) if segment_of(path) not in kept)
+
+
+def open_former(storage: JobStorage, table: str, name: str) -> BinaryIO:
+    """The rows of one table in a segment that counts no more, to be closed by the caller.
+
+    Raises `FileNotFoundError` if it was deleted, or has no rows of this table.
+    """
+    try:
+        return storage.open_input(former_object(table, name))
+    except FileNotFoundError:
+        return storage.open_input(segment_object(table, name))
 
 
 def read_footer(storage: JobStorage, name: str) -> SegmentFooter:

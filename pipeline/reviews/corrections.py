@@ -8,7 +8,7 @@ The next run of the job takes corrections as prompts, in the place of what the p
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -98,17 +98,26 @@ def read_corrections(storage: JobStorage) -> dict[str, tuple[Correction, ...]]:
             newest[key] = row
     found: dict[str, list[Correction]] = defaultdict(list)
     for key in sorted(newest):
-        row = newest[key]
-        if row["kind"] != Kind.WITHDRAW:
-            found[key[0]].append(
-                Correction(
-                    object_id=row["object_id"],
-                    frame_index=row["frame_index"],
-                    rle=row["mask_rle"] if row["kind"] == Kind.MASK else None,
-                    reviewer=row["reviewer"],
-                    reviewed_at=row["reviewed_at"],
-                    category=row["category"],
-                    split_from=row["split_from"],
-                )
-            )
+        if (correction := correction_of(newest[key])) is not None:
+            found[key[0]].append(correction)
     return {video_id: tuple(corrections) for video_id, corrections in found.items()}
+
+
+def read_rows(storage: JobStorage, paths: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All rows of those of these files that hold corrections, each with the path of its file. Raises like `read`."""
+    return _TABLE.read_paths(storage, paths)
+
+
+def correction_of(row: Mapping[str, Any]) -> Correction | None:
+    """What a row says, if it says that anything is corrected and not that nothing is any more."""
+    if row["kind"] == Kind.WITHDRAW:
+        return None
+    return Correction(
+        object_id=row["object_id"],
+        frame_index=row["frame_index"],
+        rle=row["mask_rle"] if row["kind"] == Kind.MASK else None,
+        reviewer=row["reviewer"],
+        reviewed_at=row["reviewed_at"],
+        category=row["category"],
+        split_from=row["split_from"],
+    )

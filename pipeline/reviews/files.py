@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
 
 Row = Mapping[str, Any]
+_FILES_AT_A_TIME = 64
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ class ReviewTable:
         for path, data in zip(paths, storage.read_existing(paths), strict=True):
             if data is not None:
                 yield path, self._rows(f"{storage}/{path}", data)
+
+    def read_paths(self, storage: JobStorage, paths: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The rows of those of these files that are of this table, each with the path of its file.
+
+        Files come in the order of their names, some at a time. Those that are gone are left out. Raises like `read`.
+        """
+        remaining = iter(sorted(path for path in paths if is_review(self.name, path)))
+        while some := list(islice(remaining, _FILES_AT_A_TIME)):
+            for path, data in zip(some, storage.read_existing(some), strict=True):
+                for row in () if data is None else self._rows(f"{storage}/{path}", data):
+                    yield path, row
 
     @property
     def _version_key(self) -> bytes:

@@ -266,6 +266,21 @@ class JobStorage:
 
         self._run("write", path, name)
 
+    def move(self, path: str, to: str) -> None:
+        """Give an object another name. One that does not exist is fine: it was moved before. The store copies it."""
+
+        def copy(fs: fsspec.AbstractFileSystem, full: str) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                if self.is_local:
+                    Path(target).parent.mkdir(parents=True, exist_ok=True)
+                    Path(full).replace(target)
+                else:
+                    fs.cp_file(full, target)
+                    fs.rm_file(full)
+
+        target = f"{self._root}/{to}"
+        self._run("move", path, copy)
+
     def delete_tree(self, path: str) -> None:
         """Delete an object, or all objects below a folder; it is fine if there are none."""
         if not self.is_local:

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 
 from model import Media
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
+from pipeline.output.former_rows import FormerRows
 from pipeline.output.saved_sessions import SessionStore, session_identity
-from pipeline.records import WorkItem
+from pipeline.records import ReviewedItem, WorkItem
+from pipeline.reviews.reviewed import read_video
 from pipeline.seeds.cuts import find_cuts
 from pipeline.seeds.shots import Shots
 from pipeline.storage.file_versions import FileVersion
@@ -22,6 +25,7 @@ from pipeline.storage.retry import Backoff
 from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
 from pipeline.video.selection import FrameSelection
 from pipeline.worker.equipment import Equipment
+from pipeline.worker.rework import DISCOVER, TABLE, Made, Rework, rework
 from pipeline.worker.saving import SavingBeside
 
 _log = logging.getLogger(__name__)
@@ -34,7 +38,7 @@ class VideoInputs:
     `saved` is where it is saved in its middle, `shots` are those of the film.
     """
 
-    prompts: VideoPrompts
+    rework: Rework
     frames: VideoFrames
     content: str
     saved: SavingBeside
@@ -60,6 +64,7 @@ class Fetch:
         self.version: FileVersion | None = None
         self.frames: VideoFrames | None = None
         self.kept: str | None = None
+        self.kept_since: datetime | None = None
         self.fetch_seconds = 0.0
         self.decode_seconds = 0.0
         self._reserved = MAX_FRAMES_WAITING
@@ -90,6 +95,18 @@ class Fetch:
         else:
             self.future.add_done_callback(lambda _: self._resources.close())
 
+    def _rework(self, prompts: VideoPrompts) -> Rework:
+        """What of the video is labeled: all of it, or what reviewers have corrected."""
+        item, settings = self._item, self._equipment.settings
+        made = Made(settings.job.config_hash, self.version, settings.config.discover is not None)
+        if not isinstance(item, ReviewedItem):
+            return Rework(prompts, by=DISCOVER if made.finds else TABLE)
+        storage, review = settings.job.storage, item.review
+        corrections = read_video(storage, item.video_id, review.files)
+        folder = self._equipment.folder.path
+        rows = FormerRows(storage, review.former, item.video_id, folder) if review.former else None
+        return rework(item, prompts, corrections, dict(review.settled), rows, made)
+
     def _run(self) -> VideoInputs:
         item, settings, stages, tables = (
             self._item,
@@ -103,19 +120,22 @@ class Fetch:
         # A job that waits less for storage does so in each read as well.
         backoff = Backoff(min(Backoff.patience_seconds, settings.config.worker.storage_patience_seconds))
         finds = settings.config.discover is not None
-        prompts = VideoPrompts(()) if finds else stages.read_prompts(item, options, tables.prompts, keep)
-        self.prompts = prompts
+        read = VideoPrompts(()) if finds else stages.read_prompts(item, options, tables.prompts, keep)
+        self.prompts = read
         self.kept = read_kept(item, options, tables.kept, keep)
         rules = address_rules(settings.config)
         opened = stages.open_media(item, options, tables.video_bytes, backoff, scratch=scratch, rules=rules)
         media = self._resources.enter_context(opened)
         self.version = FileVersion(media.num_bytes or 0, media.version) if media.version else None
+        rework = self._rework(read)
+        prompts, self.prompts = rework.to_label, rework.prompts
+        self.kept_since = rework.kept.since if rework.kept else None
         self.fetch_seconds = time.perf_counter() - started
         wanted, times, buffers = settings.config.frames, item.range, self._equipment.network.buffers
         frames = VideoFrames(
             media,
             FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds),
-            prompted=prompts.positions,
+            prompted=rework.prompts.positions,
             transform=self._equipment.network.resize,
             options=DecodeOptions.of(settings.config, scratch),
             handoff=Handoff(place=buffers.fill, taken=buffers.take, dropped=buffers.refill, arrived=self._arrived),
@@ -125,9 +145,9 @@ class Fetch:
         identity = session_identity(item, settings.job.config_hash, content)
         store = SessionStore(settings.job.storage, identity, settings.config.checkpoint)
         saved = SavingBeside(store, self._equipment.publisher.submit)
-        inputs = VideoInputs(prompts, frames, content, saved, self._shots(media, frames))
+        inputs = VideoInputs(rework, frames, content, saved, self._shots(media, frames))
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
-        if finds:
+        if finds and rework.kept is None:
             frames.prepare((), 0)
         if labels and settings.config.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)

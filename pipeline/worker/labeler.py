@@ -14,9 +14,10 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from model import FrameResult, FrameSource, Prompt, Step, warnings_naming
+from model import FrameResult, FrameSource, HiddenPrompt, Prompt, Step, warnings_naming
 from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
+from pipeline.inputs.reviewed_prompts import CorrectedMask
 from pipeline.output.mask_rows import MaskRows
 from pipeline.output.rows import Track, tracks_table
 from pipeline.output.schema import MASKS
@@ -131,6 +132,11 @@ class _Seeded:
     object_id: int
     prompts: tuple[tuple[int, Prompt], ...]
 
+    def hidden_frames(self, frames: LabeledFrames) -> list[int | None]:
+        """The frames on which it is not visible, because a prompt says it."""
+        labels = (label for label, prompt in self.prompts if isinstance(prompt, HiddenPrompt))
+        return [frames.position(label).frame_index for label in labels]
+
     def num_covered(self, direction: str, num_frames: int) -> int:
         """Frames for which the object gets a row."""
         if direction == "forward":
@@ -199,10 +205,11 @@ def label_steps(
             if (yield None) is True:
                 counting.result()
         doubts = counting.result()
+    hidden = {one.object_id: one.hidden_frames(frames) for one in seeded}
     num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
     return Labels(
         masks=masks,
-        tracks=tracks_table(video_id, tracks, masks, doubts),
+        tracks=tracks_table(video_id, tracks, masks, doubts, hidden),
         expected_masks=expected
         if options.shots
         else sum(one.num_covered(options.direction, num_frames) for one in seeded),
@@ -320,13 +327,14 @@ def failed_tracks(video_id: str, prompts: VideoPrompts, message: str) -> pa.Tabl
 def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seeded | None, Track]:
     """An object's prompts, checked against the video, and its row of `tracks`, still without statistics of masks."""
     by_label: dict[int, Prompt] = {}
+    corrected: set[int] = set()
     warnings: list[str] = []
     error = prompted.error
     for position, prompt in prompted.prompts if not error else ():
         label = frames.locate(position)
         if label is None:
             error = f"{position}: {frames.absence(position)}"
-        elif label in by_label:
+        elif label in by_label and (label in corrected or not isinstance(prompt, CorrectedMask)):
             error = f"{position}: two prompts on one frame; join them into one"
         else:
             try:
@@ -335,6 +343,7 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
                 error = f"{position}: {reason}"
             else:
                 warnings += [f"{position}: {warning}"] if warning else []
+                corrected.update({label} if isinstance(prompt, CorrectedMask) else ())
         if error:
             break
     if says_only_what_it_is_not(prompt for _, prompt in prompted.prompts):

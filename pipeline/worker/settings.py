@@ -17,7 +17,7 @@ class JobFacts:
     """What the driver alone knows of a job: which weights exactly, where the output lies, and what its rows say of it.
 
     `epoch` counts the drivers that have owned the job. `numbers_are_resolved`: the driver has chosen `model.dtype` for
-    the devices that workers get, so that one which gets another device must not work.
+    the devices that workers get, so that one which gets another device must not work. `round` is that of the reviews.
     """
 
     weights: Weights
@@ -26,6 +26,7 @@ class JobFacts:
     config_hash: str
     versions: str
     numbers_are_resolved: bool = False
+    round: int = 1
 
 
 @dataclass(frozen=True)

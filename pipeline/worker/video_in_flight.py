@@ -11,10 +11,14 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
+
+import pyarrow as pa
 
 from model import FrameResult, MediaError, Step
 from pipeline.errors import InputError, NotFinite, StorageError, TableChanged, WorkerBroken, describe
+from pipeline.inputs.prompts import VideoPrompts
 from pipeline.output.rows import labeled_video
 from pipeline.output.saved_sessions import SessionStore
 from pipeline.output.segment_writer import LabeledVideo
@@ -26,6 +30,7 @@ from pipeline.worker.discovering import discovering
 from pipeline.worker.equipment import Equipment
 from pipeline.worker.fetch import Fetch, VideoInputs
 from pipeline.worker.labeler import LabelOptions, Labels, Saving, Steps, failed_tracks
+from pipeline.worker.rework import DISCOVER, TABLE, Rework, with_origin
 from pipeline.worker.saving import SavingBeside
 
 _log = logging.getLogger(__name__)
@@ -214,7 +219,7 @@ class VideoInFlight:
             Status.FAILED,
             self._equipment.provenance,
             error=(error_class, message),
-            tracks=failed_tracks(self.item.video_id, prompts, message) if prompts else None,
+            tracks=self._with_origin(failed_tracks(self.item.video_id, prompts, message)) if prompts else None,
             facts=self._facts(),
         )
 
@@ -243,13 +248,13 @@ class VideoInFlight:
         )
         self._labeling_since = self._labeling_since or time.monotonic()
         label_steps = self._equipment.stages.label_steps
-        if settings.config.discover is not None:
+        if settings.config.discover is not None and inputs.rework.kept is None:
             new_session = partial(network.discovery_session, propagate=settings.config.propagate)
             label_steps = discovering(label_steps, new_session, settings.config.discover)
         self._steps = label_steps(
             make_session,
             self.item.video_id,
-            inputs.prompts,
+            inputs.rework.to_label,
             inputs.frames,
             options,
             Saving(inputs.saved, make_session, restore_session),
@@ -262,6 +267,8 @@ class VideoInFlight:
         self._num_looks = 0
 
     def _finished(self, labels: Labels) -> LabeledVideo:
+        rework = self._fetch.inputs().rework
+        labels = rework.merged(replace(labels, tracks=self._with_origin(labels.tracks)))
         remarks = self._fetch.frames.remarks() if self._fetch.frames else ()
         warning = "; ".join(filter(None, (labels.remark, *remarks)))
         return labeled_video(
@@ -281,6 +288,15 @@ class VideoInFlight:
             },
         )
 
+    def _with_origin(self, tracks: pa.Table) -> pa.Table:
+        """Labeled tracks with the columns that say how they came about."""
+        job = self._equipment.settings.job
+        fetch = self._fetch
+        done = fetch.inputs().rework if fetch.is_done and fetch.future.exception() is None else None
+        rework = done or Rework(VideoPrompts(()), by=DISCOVER if self._equipment.settings.config.discover else TABLE)
+        of_all = {"round": job.round, "labeled_at": datetime.now(UTC), "weights": job.weights.identity}
+        return with_origin(tracks, of_all, {name: rework.columns(name) for name in tracks["object_id"].to_pylist()})
+
     def _facts(self) -> dict[str, object]:
         """Columns of `videos` that do not depend on how the video ended; times in seconds."""
         fetch, frames = self._fetch, self._fetch.frames
@@ -291,6 +307,8 @@ class VideoInFlight:
             "decode_seconds": fetch.decode_seconds,
             "wall_seconds": fetch.fetch_seconds + fetch.decode_seconds + labeling_seconds,
         }
+        if fetch.kept_since is not None:
+            known["kept_since"] = fetch.kept_since
         if fetch.version is not None:
             known |= {"source_bytes": fetch.version.num_bytes, "source_version": fetch.version.version}
         if frames is None:

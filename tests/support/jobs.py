@@ -91,10 +91,11 @@ class JobFolder:
         pq.write_table(pa.Table.from_pylist(list(rows), pq.read_schema(path)), path)
 
     def tables(self) -> Tables:
-        """The output through the log."""
-        job = tables.open(str(self.output))
+        """The output through the log, as the job wrote it."""
+        job = tables.open(str(self.output), reviews=False)
         masks = job.masks().to_table()
-        return Tables(_sorted(masks), job.tracks(), {row["video_id"]: row for row in job.videos().to_pylist()})
+        tracks = job.tracks().drop_columns(["labeled_at"])
+        return Tables(_sorted(masks), tracks, {row["video_id"]: row for row in job.videos().to_pylist()})
 
     def changes(self, entry: int = 0) -> dict[str, tuple[str, str]]:
         """What became of each video that changed since an entry of the log, and why; the log alone says it."""

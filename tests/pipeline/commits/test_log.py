@@ -198,12 +198,14 @@ def test_fields_that_a_later_program_adds_to_an_entry_are_ignored(disk_storage: 
 def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
     """Code may be renamed at will; what is on disk may not."""
     noted = (ObjectNote(3, Status.FAILED, "kept in tracks"),)
-    details = OutcomeDetails(5, 2, 1, attempts=4, source_hash="0123", notes=noted)
+    details = OutcomeDetails(5, 2, 1, attempts=4, source_hash="0123", review_hash="89ab", notes=noted)
     outcome = Outcome("v", Status.OK, "p", 12, 6, "", "m", details)
     added = dataclasses.replace(segment("s"), outcomes=(outcome,), num_rows={"masks": 12}, num_bytes=7)
-    entry = Entry("w", 3, (added,), ("r",), ("f",), {"x": 2}, {"f": "file"}, EntryKind.COMPACTION)
+    entry = Entry(
+        "w", 3, (added,), ("r",), ("f",), {"x": 2}, {"f": "file"}, EntryKind.COMPACTION, round=4, former={"f": "r"}
+    )
     document = json.loads(encode_entry(entry, EntryNotes({"v": "retry"}, {"masks": 9})))
-    written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4, "0123"]
+    written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4, "0123", "89ab"]
     assert document.pop("written_at")
     assert document == {
         "schema_version": 1,
@@ -218,6 +220,9 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
         "why": {"file": ["f"], "retry": ["v"]},
         "removed_rows": {"masks": 9},
         "changes": None,
+        "round": 4,
+        "oldest_round": 1,
+        "former": {"f": "r"},
     }
 
 

@@ -233,7 +233,16 @@ def test_rows_and_columns_that_a_later_program_adds_to_a_roll_up_are_ignored() -
     assert set(rows.column_names) == {
         *("kind", "name", "status", "segment", "prompt_hash", "source_hash", "strikes"),
         *("num_masks", "num_tracks", "num_videos", "num_bytes"),
-        *("num_tracks_failed", "num_tracks_warned", "attempts", "num_failures", "why"),
+        *(
+            "num_tracks_failed",
+            "num_tracks_warned",
+            "attempts",
+            "num_failures",
+            "why",
+            "review_hash",
+            "former",
+            "round",
+        ),
     }
     other = rows.slice(0, 1).set_column(rows.column_names.index("kind"), "kind", pa.array(["found later"]))
     more = pa.concat_tables([rows, other])

@@ -1,0 +1,49 @@
+"""Rounds of reviews: the run that takes corrections in opens the next one, and gives its items the rows to keep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.log import CommitLog
+from pipeline.commits.round_state import FIRST_ROUND
+from pipeline.commits.snapshot import JobState
+from pipeline.inputs.plan import Plan
+from pipeline.inputs.reviewed_videos import with_former
+from pipeline.records import Reason, WorkItem
+from pipeline.text import counted
+
+_log = logging.getLogger(__name__)
+
+
+def take_in(plan: Plan, log: CommitLog, keeper: SegmentKeeper, keep_rounds: int) -> None:
+    """Make videos unfinished whose corrections are new. Their rows stay where workers find them.
+
+    This opens the next round, unless a run was killed in the middle of the current one and this one goes on with it.
+    """
+    number = log.state.round + (0 if is_open(log.state) else 1)
+    keep_from(log, number, keep_rounds)
+    _log.info("round %d: reviewers have corrected %s", number, counted(len(plan.reviewed), "video"))
+    keeper.forget(plan.reviewed, plan.reasons(), plan.reviewed)
+
+
+def keep_from(log: CommitLog, number: int, keep_rounds: int) -> None:
+    """Entries are of this round from now on, and so many rounds before it stay readable."""
+    log.set_round(number, max(FIRST_ROUND, number - keep_rounds))
+
+
+def is_open(state: JobState) -> bool:
+    """Whether videos of the current round are still to be labeled."""
+    return any(
+        name in state.tried and state.tried[name].why == Reason.REVIEW
+        for name in state.formers
+        if name not in state.finished
+    )
+
+
+def with_former_rows(items: Iterable[WorkItem], state: JobState) -> Iterator[WorkItem]:
+    """Items that say where the rows are that their videos had before this round, if any of these are kept."""
+    for item in items:
+        former = state.formers.get(item.video_id)
+        yield item if former is None else with_former(item, former)

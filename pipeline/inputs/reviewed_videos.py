@@ -1,0 +1,63 @@
+"""Which videos people have corrected since they were labeled, and what a worker is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.ids import IdIndex
+from pipeline.records import ReviewedItem, ReviewWork, WorkItem
+from pipeline.reviews.reviewed import ReviewedVideo
+from pipeline.text import counted
+
+_NUM_EXAMPLES = 3
+
+
+class Labeled(Protocol):
+    """A finished video, as far as corrections go."""
+
+    @property
+    def review_hash(self) -> str: ...
+
+
+def is_corrected(review: ReviewedVideo, before: Labeled | None) -> bool:
+    """Whether a video has other corrections than those that it was labeled with."""
+    return bool(review.files) and review.review_hash != (before.review_hash if before is not None else "")
+
+
+def with_other_corrections(reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled]) -> list[str]:
+    """Videos that were labeled with other corrections than those of now, or that are labeled for them alone."""
+    return [name for name, review in reviews.items() if review.files and is_corrected(review, done.get(name))]
+
+
+def of_no_table(reviews: Mapping[str, ReviewedVideo], video_ids: pa.Array) -> list[str]:
+    """A warning about corrected videos that are not among those of the tables."""
+    corrected = sorted(name for name, review in reviews.items() if review.object_hashes)
+    if not corrected:
+        return []
+    places = IdIndex(video_ids).find(pa.array(corrected, pa.string()))
+    unknown = [corrected[place] for place in np.flatnonzero(places < 0).tolist()]
+    if not unknown:
+        return []
+    more = ", …" if len(unknown) > _NUM_EXAMPLES else ""
+    return [
+        f"corrections of {counted(len(unknown), 'video')} that no table has wait until one has them: "
+        f"{', '.join(map(repr, unknown[:_NUM_EXAMPLES]))}{more}"
+    ]
+
+
+def with_review(item: WorkItem, review: ReviewedVideo) -> ReviewedItem:
+    """An item with what people said of its video."""
+    work = ReviewWork(review.review_hash, review.files, settled=tuple(sorted(review.settled.items())))
+    return ReviewedItem(**{field.name: getattr(item, field.name) for field in fields(WorkItem)}, review=work)
+
+
+def with_former(item: WorkItem, segment: str) -> ReviewedItem:
+    """An item of a video of which only some objects are labeled: the others have rows in this segment."""
+    known = item if isinstance(item, ReviewedItem) else with_review(item, ReviewedVideo())
+    work = ReviewWork(known.review.review_hash, known.review.files, segment, known.review.settled)
+    return ReviewedItem(**{field.name: getattr(item, field.name) for field in fields(WorkItem)}, review=work)

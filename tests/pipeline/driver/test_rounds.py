@@ -1,0 +1,128 @@
+"""Whole jobs that take reviews in: what reviewers corrected is labeled again, everything else stays bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pycocotools import mask as coco
+
+from pipeline.reviews.verdicts import Verdict
+from tests.support.jobs import JobFolder, read_plainly
+from tests.support.rounds import correct, judge, made_anew, of, square, tracks_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> JobFolder:
+    """Two clips with two objects each, labeled for the first time."""
+    folder = JobFolder(tmp_path_factory.mktemp("labeled"), small_checkpoint)
+    assert folder.write(["one", "two"], num_frames=4, num_objects=2).run() == 0
+    return folder
+
+
+@pytest.fixture
+def job(tmp_path: Path, labeled: JobFolder) -> JobFolder:
+    """A copy of that job."""
+    shutil.copytree(labeled.folder, tmp_path, dirs_exist_ok=True)
+    return JobFolder(tmp_path, labeled.checkpoint)
+
+
+def size_of(masks: pa.Table) -> tuple[int, int]:
+    height, width = masks["rle"][0].as_py()["size"]
+    return height, width
+
+
+def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(job: JobFolder) -> None:
+    first = job.tables()
+    size_hw = size_of(first.masks)
+    assert set(first.tracks["round"].to_pylist()) == {1}
+    assert set(first.tracks["prompts"].to_pylist()) == {"table"}
+
+    correct(job.output, "one", 1, 2, mask_rle=square(size_hw, 20, 30, 48))
+    correct(job.output, "two", 7, 1, mask_rle=square(size_hw, 40, 10), category="late", reviewer="bob")
+    entry = job.next_entry()
+    assert job.run() == 0
+    second = job.tables()
+    assert made_anew(first, second) == {("one", 1), ("two", 7)}
+    assert tracks_of(second) == [("one", 1), ("one", 2), ("two", 1), ("two", 2), ("two", 7)]
+    assert read_plainly(job.output).equals(second.masks)
+    assert job.changes(entry) == {"one": ("again", "review"), "two": ("again", "review")}
+    (fixed,) = of(second.tracks, "one", 1).to_pylist()
+    (added,) = of(second.tracks, "two", 7).to_pylist()
+    assert (fixed["round"], fixed["correction"], fixed["corrected_by"]) == (2, "fix", "ann")
+    assert (added["round"], added["correction"], added["corrected_by"]) == (2, "added", "bob")
+    assert (added["category"], added["num_masks"], added["first_visible_frame"]) == ("late", 3, 1)
+    assert fixed["prompts"].startswith("review:")
+    assert fixed["prompts"] != added["prompts"]
+    assert fixed["prompt_frames"] == [0, 2]
+    (corrected,) = of(second.masks, "one", 1).slice(2, 1).to_pylist()
+    wanted = coco.decode(square(size_hw, 20, 30, 48))
+    found = coco.decode(corrected["rle"])
+    assert (wanted & found).sum() / (wanted | found).sum() > 0.8
+
+    before = job.files()
+    assert job.run() == 0
+    assert job.files() == before  # nothing is left to do
+
+    correct(job.output, "two", 1, 2)
+    correct(job.output, "two", 9, 2, mask_rle=square(size_hw, 60, 40), split_from=1)
+    assert job.run() == 0
+    third = job.tables()
+    assert made_anew(second, third) == {("two", 1), ("two", 9)}
+    (ended,), (split,) = of(third.tracks, "two", 1).to_pylist(), of(third.tracks, "two", 9).to_pylist()
+    assert (ended["round"], ended["message"], split["round"], split["correction"]) == (3, "", 3, "split")
+    hidden = of(third.masks, "two", 1).to_pylist()[2]
+    assert (hidden["area"], hidden["object_score"], hidden["is_prompt"]) == (0, -10.0, True)
+    assert of(third.masks, "two", 9)["frame_index"].to_pylist() == [2, 3]
+
+
+def test_what_does_not_fit_is_said_and_loses_nothing(job: JobFolder) -> None:
+    first = job.tables()
+    size_hw = size_of(first.masks)
+    correct(job.output, "one", 1, 99, mask_rle=square(size_hw, 20, 30))
+    correct(job.output, "one", 2, 1, mask_rle=square((8, 8), 2, 2, 3))
+    correct(job.output, "two", 5, 1)
+    correct(job.output, "nowhere", 1, 1)
+    assert job.run() == 0
+    found = job.tables()
+    assert found.masks.equals(first.masks)
+    messages = {(row["video_id"], row["object_id"]): row["message"] for row in found.tracks.to_pylist()}
+    assert messages["one", 1].startswith("keeps its masks, because its corrections do not fit: object 1, frame 99: ")
+    assert "size is [8, 8] (height, width), but the video is [" in messages["one", 2]
+    assert messages["two", 5].startswith("object 5, frame 1: reviewers say only where it is not visible")
+    assert messages["two", 1] == ""
+
+
+def test_accepted_tracks_keep_their_masks_also_under_another_model(job: JobFolder) -> None:
+    first = job.tables()
+    judge(job.output, "one", 1, Verdict.ACCEPT)
+    judge(job.output, "two", 2, Verdict.REJECT)
+    assert job.run("frames.stride=2") == 2
+    assert job.run("frames.stride=2", "relabel=true") == 0
+    second = job.tables()
+    assert made_anew(first, second) == {("one", 2), ("two", 1)}
+    assert job.run("frames.stride=1", "relabel=all") == 0
+    assert np.array_equal(job.tables().masks["rle"].to_pylist(), first.masks["rle"].to_pylist())
+
+
+def test_corrections_wait_where_a_run_is_told_so_and_are_gone_when_they_are_withdrawn(job: JobFolder) -> None:
+    first = job.tables()
+    correct(job.output, "one", 1, 0)
+    correct(job.output, "one", 1, 1, mask_rle=square(size_of(first.masks), 20, 30))
+    assert job.run("reviews=false") == 0
+    assert job.tables().equals(first)
+    assert job.run() == 0
+    assert made_anew(first, job.tables()) == {("one", 1)}
+    for frame_index in (0, 1):
+        correct(job.output, "one", 1, frame_index, kind="withdraw")
+    assert job.run() == 0
+    again = job.tables()
+    scores = (one.masks["object_score"].to_numpy() for one in (first, again))
+    assert np.allclose(*scores, atol=1e-3)  # its video was labeled with another number of objects at a time
+    assert of(again.tracks, "one", 1)["prompts"].to_pylist() == ["table"]
+    assert of(again.tracks, "one", 1)["round"].to_pylist() == [3]
