@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import functools
 import io
 import re
 import shlex
@@ -86,7 +87,14 @@ def write_clips(folder: Path, *names: str) -> None:
     place.mkdir(parents=True)
     for scene in demo_scenes(num_frames=24):
         if not names or scene.name in names:
-            (place / f"{scene.name}.mp4").write_bytes(clip_mp4(draw(scene)))
+            (place / f"{scene.name}.mp4").write_bytes(film_of(scene.name))
+
+
+@functools.cache
+def film_of(name: str) -> bytes:
+    """The file of a clip of the demo, drawn once for all pages."""
+    (scene,) = (scene for scene in demo_scenes(num_frames=24) if scene.name == name)
+    return clip_mp4(draw(scene))
 
 
 @pytest.fixture

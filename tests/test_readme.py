@@ -1,12 +1,9 @@
-"""The README's examples, run as they stand."""
+"""The README's examples, run as they stand, in this process. `tests/test_wheel.py` runs the demo on Ray."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
 from pipeline.run import help_text, main
 from tests.support.clips import iou
+from tests.test_docs import printed_by
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,26 +36,16 @@ def drifting(num_frames: int) -> Clip:
 
 
 @pytest.mark.slow
-def test_the_first_example_labels_a_clip_of_the_demo(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_first_example_labels_a_clip_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = drifting(24)
     video = tmp_path / "maskmill-demo" / "input" / "drifting.mp4"
     video.parent.mkdir(parents=True)
     video.write_bytes(clip_mp4(clip))
     monkeypatch.chdir(tmp_path)
     printed = []
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     examples = ("First example: your own clips and boxes", "Output", "Where to go on")
     for language, text in (block for heading in examples for block in blocks(heading)):
-        if language == "python":
-            exec(compile(text, "<README>", "exec"), {})
-            printed.append(capsys.readouterr().out)
-            continue
-        command = [sys.executable, *shlex.split(text.replace("python ", "", 1))]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr[-4000:]}"
-        printed.append(done.stdout)
+        printed.append(printed_by(language, text, {}))
     reading, calls = printed[2], printed[-1]
     assert "'status': 'ok'" in reading
     assert "1: ((240, 320)," in reading
