@@ -141,7 +141,7 @@ def test_files_are_uploaded_whole_and_checked(storage: JobStorage, tmp_path: Pat
 def test_probe_accepts_stores_that_refuse_a_second_writer(storage: JobStorage) -> None:
     now = storage.probe()
     storage.replace("later", b"")
-    assert -2 < (storage.modified("later") - now).total_seconds() < 30
+    assert -2 < (storage.modified("later") - now).total_seconds() < 600, "the same clock"
     assert storage.listing("_tmp") == []
 
 
