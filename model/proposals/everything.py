@@ -47,27 +47,44 @@ def segment_everything(network: Sam2Image, image_HW3: UInt8Array, options: Every
             f"image: expected RGB as uint8 [height, width, 3], got {image_HW3.dtype} {list(image_HW3.shape)}"
         )
     size_hw = (image_HW3.shape[0], image_HW3.shape[1])
-    crops = crops_of(size_hw, options.grids)
-    found = [mask for crop in crops for mask in _on_crop(network, image_HW3, crop, options)]
-    if len(crops) > 1:
-        # Masks of smaller crops are finer, so that they win over those of larger ones, as in `sam2`.
-        areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (mask.crop_xyxy for mask in found)]
-        found = without_duplicates(found, [1 / area for area in areas], options.duplicates)
-    return _best(found, options)
+    found = [mask for crop in crops_of(size_hw, options.grids) for mask in _on_crop(network, image_HW3, crop, options)]
+    return _best(_of_all_crops(found, options), options)
+
+
+def _of_all_crops(found: list[FoundMask], options: Everything) -> list[FoundMask]:
+    """Each thing once. Masks of smaller crops are finer, so that they win over those of larger ones, as in `sam2`."""
+    if len(options.grids.points_per_side) == 1:
+        return found
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (mask.crop_xyxy for mask in found)]
+    return without_duplicates(found, [1 / area for area in areas], options.duplicates)
 
 
 def _best(found: list[FoundMask], options: Everything) -> list[FoundMask]:
     return sorted(found, key=lambda mask: -mask.score)[: options.max_objects]
 
 
-def propose(network: Sam2Image, image: StillImage, size_hw: tuple[int, int], options: Everything) -> list[FoundMask]:
-    """Masks of an image of that size that is encoded already (`Sam2Image.prepare_still`); its crops are not looked at.
+def propose(
+    network: Sam2Image,
+    image: StillImage,
+    size_hw: tuple[int, int],
+    options: Everything,
+    image_HW3: UInt8Array | None = None,
+) -> list[FoundMask]:
+    """Masks of an image of that size that is encoded already (`Sam2Image.prepare_still`).
 
-    The best by predicted IoU times stability comes first.
+    The best by predicted IoU times stability comes first. Grids on crops need the image itself, `image_HW3`; they raise
+    `ValueError` without it.
     """
-    whole = Crop(0, 0, size_hw[1], size_hw[0], options.grids.points_per_side[0])
+    whole, *parts = crops_of(size_hw, options.grids)
     found = _masks_of(network, image, whole, size_hw, options)
-    return _best(found, options)
+    if parts:
+        if image_HW3 is None or image_HW3.shape != (*size_hw, 3):
+            got = "none" if image_HW3 is None else str(list(image_HW3.shape))
+            raise ValueError(
+                f"image_HW3: crops are cut from the image of {size_hw[0]} × {size_hw[1]} pixels, got {got}"
+            )
+        found = [*found, *(mask for crop in parts for mask in _on_crop(network, image_HW3, crop, options))]
+    return _best(_of_all_crops(found, options), options)
 
 
 def _on_crop(network: Sam2Image, image_HW3: UInt8Array, crop: Crop, options: Everything) -> list[FoundMask]:

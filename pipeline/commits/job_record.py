@@ -112,7 +112,7 @@ def make_record(config: JobConfig, checkpoint: Weights) -> JobRecord:
 
 def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
     """Everything that changes masks and is the same for all videos of a job."""
-    found = {} if config.discover is None else config.discover.model_dump()
+    found = {} if config.discover is None else config.discover.model_dump(mode="json")
     return {
         **{f"discover.{name}": value for name, value in found.items() if not _is_as_before(name, value)},
         # Times of a table are part of a video's prompts, and so is that they are left aside.
@@ -129,7 +129,7 @@ def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
 
 def _is_as_before(name: str, value: Any) -> bool:
     """Whether a key of `discover` is one that came later, and asks for what earlier programs did without it."""
-    return name not in _FIRST_KEYS_OF_DISCOVER and value == DiscoverConfig.model_fields[name].default
+    return name not in _FIRST_KEYS_OF_DISCOVER and value == DiscoverConfig().model_dump(mode="json")[name]
 
 
 def config_hash(values: Mapping[str, Any]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 from model import FoundMask, Frame, FrameResult, MaskPrompt, Step, VideoSession
 from pipeline.arrays import BoolArray
 from pipeline.seeds.discovery import Discovered, Discovery, DiscoveryRules
+
+_ROUNDING = 1e-3
 
 IsKey = Callable[[int], bool]
 """Whether a frame, by its index among the labeled ones, is a key frame."""
@@ -24,15 +27,23 @@ def one_shot(index: int) -> int:
 
 
 def discover_steps(
-    session: VideoSession, is_key: IsKey, rules: DiscoveryRules, find: Find, shot_of: ShotOf = one_shot
+    session: VideoSession,
+    is_key: IsKey,
+    rules: DiscoveryRules,
+    find: Find,
+    shot_of: ShotOf = one_shot,
+    is_over: IsKey = lambda _: False,
 ) -> Generator[Step, FrameResult, Discovered]:
     """Walks a session without objects through its video once, forward; yields each step and wants its result sent back.
 
-    The objects that it returns are those of `pipeline.seeds.discovery`. All objects end where a shot does. The session
-    should keep the features of one frame (`num_cached_frames`).
+    The objects that it returns are those of `pipeline.seeds.discovery`. All objects end where a shot does. The walk
+    ends before the first frame for which `is_over` is true. The session should keep the features of one frame
+    (`num_cached_frames`).
     """
     discovery, shot, shots = Discovery(rules), 0, list[Discovered]()
     for step in session.walk_from(0, 1, fresh=True):
+        if is_over(step.frame.index):
+            break
         result = yield step
         index = step.frame.index
         object_ids = result.object_ids
@@ -60,21 +71,25 @@ def _look(
 
 
 def at_times(seconds_of: Callable[[int], float | None], every_seconds: float, shot_of: ShotOf = one_shot) -> IsKey:
-    """Key frames at least `every_seconds` apart by their times; indexes must be asked in ascending order.
+    """Key frames about `every_seconds` apart by their times: the first frame of each such stretch of a shot.
 
-    The first frame of each shot is one as well. A frame whose time is not known is one where the frame before had a
-    time, so that none is missed.
+    Stretches are counted from the first frame of the shot, which is one itself. Indexes must be asked in ascending
+    order. Frames without times are all key frames, because nothing says how far apart they are.
     """
-    last: list[float] = []
-    shots: list[int] = []
+    first_of: dict[int, int] = {}
 
     def is_key(index: int) -> bool:
-        seconds = seconds_of(index)
-        is_first = shots[-1:] != [shot_of(index)]
-        if not is_first and seconds is not None and seconds < last[-1] + every_seconds:
-            return False
-        last.append(last[-1] + every_seconds if seconds is None and last else seconds or 0.0)
-        shots.append(shot_of(index))
-        return True
+        first_index = first_of.setdefault(shot_of(index), index)
+        if index == first_index or every_seconds <= 0:
+            return True
+        first, before, now = (seconds_of(one) for one in (first_index, index - 1, index))
+        if first is None or before is None or now is None:
+            return True
+        return _stretch(now - first, every_seconds) > _stretch(before - first, every_seconds)
 
     return is_key
+
+
+def _stretch(seconds: float, every_seconds: float) -> int:
+    # Times of frames are rounded, and 0.4999999 s is meant to be 0.5 s.
+    return math.floor(seconds / every_seconds + _ROUNDING)

@@ -48,14 +48,16 @@ class Handoff:
     """How frames go from the helper threads to the thread that takes them.
 
     `place` is the last thing that is done to the pixels in a helper thread: it puts them into the memory from which
-    they are taken. `arrived` is called there after each frame; `VideoFrames.ready` may be true after it. `taken` gets
-    the pixels in the thread that takes them, at once. `dropped` is called there when frames were dropped that waited.
+    they are taken. `whole`, if given, is called there before, with each frame's index and its pixels at the size of the
+    video. `arrived` is called there after each frame; `VideoFrames.ready` may be true after it. `taken` gets the pixels
+    in the thread that takes them, at once. `dropped` is called there when frames were dropped that waited.
     """
 
     place: Transform = lambda pixels: pixels
     arrived: Callable[[], None] = lambda: None
     taken: Callable[[torch.Tensor], None] = lambda _: None
     dropped: Callable[[], None] = lambda: None
+    whole: Callable[[int, torch.Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,9 @@ class VideoFrames:
 
     def _ahead(self, frames: Generator[Frame, None, None], max_frames: int = _MAX_FRAMES_AHEAD) -> DecodeAhead[Frame]:
         def limit(frame: Frame) -> int:
-            return max(2, min(max_frames, self._options.ahead_bytes // frame.pixels_HW3.nbytes))
+            # Whoever wants whole frames may keep each of those that wait.
+            kept = 3 * self.size_hw[0] * self.size_hw[1] if handoff.whole is not None else 0
+            return max(2, min(max_frames, self._options.ahead_bytes // (frame.pixels_HW3.nbytes + kept)))
 
         handoff = self._handoff
         running = DecodeAhead(
@@ -386,6 +390,8 @@ class VideoFrames:
 
     def _convert(self, label: int, raw: RawFrame) -> Frame:
         tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
+        if self._handoff.whole is not None:
+            self._handoff.whole(label, tensor)
         return Frame(label, tensor if self._transform is None else self._transform(tensor))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,10 +14,11 @@ from pipeline.config.discover_config import DiscoverConfig
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.records import FramePosition
 from pipeline.seeds.discovery import Discovered, DiscoveryRules
-from pipeline.seeds.shots import LabeledFrames
-from pipeline.seeds.walk import at_times, discover_steps
+from pipeline.seeds.shots import LabeledFrames, Shots
+from pipeline.seeds.walk import Find, IsKey, ShotOf, at_times, discover_steps
 from pipeline.text import counted
-from pipeline.worker.found_objects import prompts_of, seed_rows
+from pipeline.worker.found_objects import Positions, prompts_of, seed_rows
+from pipeline.worker.key_pictures import KeyPictures
 from pipeline.worker.labeler import LabelOptions, Labels, MakeSession, Saving, Steps
 
 _log = logging.getLogger(__name__)
@@ -25,6 +28,9 @@ _LabelSteps = Callable[[MakeSession, str, VideoPrompts, LabeledFrames, LabelOpti
 # Nearly the whole frame is no object: what was lost becomes such a mask.
 _MAX_AREA_SHARE = 0.9
 
+RULES = "objects found by rules 2"
+"""Part of what a saved session must fit: one whose objects were found by other rules begins again."""
+
 _NOTHING = (
     "no object was found: nothing on the key frames is believed enough (discover.min_predicted_iou, "
     "discover.min_stability) and found again on a later one (discover.sure_score)"
@@ -32,12 +38,16 @@ _NOTHING = (
 
 
 def discovering(
-    label_steps: _LabelSteps, new_session: Callable[[FrameSource], VideoSession], config: DiscoverConfig
+    label_steps: _LabelSteps,
+    new_session: Callable[[FrameSource], VideoSession],
+    config: DiscoverConfig,
+    pictures: KeyPictures | None = None,
 ) -> _LabelSteps:
     """`label_steps` for videos without prompts: their objects are found first, by a walk of their own.
 
     A video in which nothing is found has no tracks, and a message that says so. What is found follows from the video
-    and the config alone. So a video that is begun again, or goes on where it was saved, has the same objects.
+    and the config alone. So a video that is begun again, or goes on where it was saved, has the same objects. Grids on
+    crops take whole key frames from `pictures`, of which `key_frames` of the config and the frames are the key frames.
     """
 
     def steps(
@@ -48,13 +58,12 @@ def discovering(
         options: LabelOptions,
         saving: Saving | None,
     ) -> Steps[Labels]:
-        def shot_of(index: int) -> int:
-            return options.shots.shot_at(frames.position(index).pts_seconds)
-
-        is_key = at_times(lambda index: frames.position(index).pts_seconds, config.every_seconds, shot_of)
         rules = DiscoveryRules(sure_score=config.sure_score, max_objects=config.max_objects)
-        find = partial(propose_on, options=_looks_for(config))
-        found = yield from discover_steps(new_session(frames), is_key, rules, find, shot_of)
+        is_key, is_over = key_frames(config, frames, options.shots), _is_over(config, frames, options.shots)
+        with contextlib.nullcontext() if pictures is None else pictures.taken():
+            found = yield from discover_steps(
+                new_session(frames), is_key, rules, _find(config, pictures), _shot_of(frames, options.shots), is_over
+            )
         _tell(video_id, found)
         if config.then == "prompts":
             labels = seed_rows(video_id, found, "grid", frames, options.folder)
@@ -69,6 +78,36 @@ def discovering(
     return steps
 
 
+def key_frames(config: DiscoverConfig, frames: Positions, shots: Shots) -> IsKey:
+    """The frames of a video on which objects are looked for."""
+    every_seconds = math.inf if config.mode == "sa_v" else config.every_seconds
+    return at_times(lambda index: frames.position(index).pts_seconds, every_seconds, _shot_of(frames, shots))
+
+
+def _shot_of(frames: Positions, shots: Shots) -> ShotOf:
+    return lambda index: shots.shot_at(frames.position(index).pts_seconds)
+
+
+def _is_over(config: DiscoverConfig, frames: Positions, shots: Shots) -> IsKey:
+    """Whether no frame from this one on is looked at."""
+    if config.mode == "sa_v" and not shots:
+        return lambda index: index > 0
+    limit = math.inf if config.max_seconds is None else config.max_seconds
+
+    def is_over(index: int) -> bool:
+        first, now = frames.position(0).pts_seconds, frames.position(index).pts_seconds
+        return first is not None and now is not None and now - first > limit
+
+    return is_over
+
+
+def _find(config: DiscoverConfig, pictures: KeyPictures | None) -> Find:
+    options = _looks_for(config)
+    if pictures is None:
+        return partial(propose_on, options=options)
+    return lambda session, frame: propose_on(session, frame, options, pictures.take(frame))
+
+
 def _looks_for(config: DiscoverConfig) -> Everything:
     kept = Kept(
         config.min_predicted_iou,
@@ -77,7 +116,7 @@ def _looks_for(config: DiscoverConfig) -> Everything:
         max_area_share=_MAX_AREA_SHARE,
         min_region_area=config.min_area,
     )
-    return Everything(Grids((config.points_per_side,)), kept)
+    return Everything(Grids(config.grids), kept)
 
 
 def _remark(found: Discovered) -> str:

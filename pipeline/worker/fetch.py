@@ -24,7 +24,9 @@ from pipeline.storage.file_versions import FileVersion
 from pipeline.storage.retry import Backoff
 from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
 from pipeline.video.selection import FrameSelection
+from pipeline.worker.discovering import RULES, key_frames
 from pipeline.worker.equipment import Equipment
+from pipeline.worker.key_pictures import KeyPictures
 from pipeline.worker.rework import DISCOVER, TABLE, Made, Rework, rework
 from pipeline.worker.saving import SavingBeside
 
@@ -35,7 +37,8 @@ _log = logging.getLogger(__name__)
 class VideoInputs:
     """All that a video is labeled from. `content` is what is known of its file: another file in its place differs.
 
-    `saved` is where it is saved in its middle, `shots` are those of the film.
+    `saved` is where it is saved in its middle, `shots` are those of the film, `pictures` are whole key frames of which
+    crops are looked at.
     """
 
     rework: Rework
@@ -43,6 +46,7 @@ class VideoInputs:
     content: str
     saved: SavingBeside
     shots: Shots
+    pictures: KeyPictures | None = None
 
 
 class Fetch:
@@ -119,7 +123,8 @@ class Fetch:
         keep = settings.config.keep_columns
         # A job that waits less for storage does so in each read as well.
         backoff = Backoff(min(Backoff.patience_seconds, settings.config.worker.storage_patience_seconds))
-        finds = settings.config.discover is not None
+        discover = settings.config.discover
+        finds = discover is not None
         read = VideoPrompts(()) if finds else stages.read_prompts(item, options, tables.prompts, keep)
         self.prompts = read
         self.kept = read_kept(item, options, tables.kept, keep)
@@ -130,6 +135,8 @@ class Fetch:
         rework = self._rework(read)
         prompts, self.prompts = rework.to_label, rework.prompts
         self.kept_since = rework.kept.since if rework.kept else None
+        has_crops = discover is not None and len(discover.grids) > 1
+        pictures = KeyPictures() if has_crops and rework.kept is None else None
         self.fetch_seconds = time.perf_counter() - started
         wanted, times, buffers = settings.config.frames, item.range, self._equipment.network.buffers
         frames = VideoFrames(
@@ -138,14 +145,23 @@ class Fetch:
             prompted=rework.prompts.positions,
             transform=self._equipment.network.resize,
             options=DecodeOptions.of(settings.config, scratch),
-            handoff=Handoff(place=buffers.fill, taken=buffers.take, dropped=buffers.refill, arrived=self._arrived),
+            handoff=Handoff(
+                place=buffers.fill,
+                taken=buffers.take,
+                dropped=buffers.refill,
+                arrived=self._arrived,
+                whole=pictures.keep if pictures is not None else None,
+            ),
         )
         self.frames = self._resources.enter_context(contextlib.closing(frames))
-        content = f"{media.extent()}, {frames.identity()}"
+        content = f"{media.extent()}, {frames.identity()}" + (f", {RULES}" if finds else "")
         identity = session_identity(item, settings.job.config_hash, content)
         store = SessionStore(settings.job.storage, identity, settings.config.checkpoint)
         saved = SavingBeside(store, self._equipment.publisher.submit)
-        inputs = VideoInputs(rework, frames, content, saved, self._shots(media, frames))
+        shots = self._shots(media, frames)
+        if discover is not None and pictures is not None:
+            pictures.is_key = key_frames(discover, frames, shots)
+        inputs = VideoInputs(rework, frames, content, saved, shots, pictures)
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
         if finds and rework.kept is None:
             frames.prepare((), 0)

@@ -250,7 +250,7 @@ class VideoInFlight:
         label_steps = self._equipment.stages.label_steps
         if settings.config.discover is not None and inputs.rework.kept is None:
             new_session = partial(network.discovery_session, propagate=settings.config.propagate)
-            label_steps = discovering(label_steps, new_session, settings.config.discover)
+            label_steps = discovering(label_steps, new_session, settings.config.discover, inputs.pictures)
         self._steps = label_steps(
             make_session,
             self.item.video_id,

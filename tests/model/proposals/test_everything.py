@@ -9,7 +9,18 @@ import pytest
 import torch
 from torchvision.ops import nms
 
-from model import Everything, FoundMask, everything, load_model, segment_everything
+from model import (
+    ArrayFrames,
+    Everything,
+    FoundMask,
+    Frame,
+    VideoSession,
+    everything,
+    load_model,
+    propose_on,
+    resize_frame,
+    segment_everything,
+)
 from model.proposals.duplicates import without_duplicates
 from model.proposals.grids import crops_of, grid
 from model.proposals.options import Duplicates, Grids, Kept
@@ -161,3 +172,20 @@ def test_crops_overlap_and_cover_the_image() -> None:
 def test_what_does_not_fit_is_named(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_a_frame_of_a_session_gives_the_masks_of_the_image_with_its_crops_too() -> None:
+    """The session's frames have the size of the model's input; crops are cut from the frame at its own size."""
+    image = clip(1).frames_THW3[0]
+    network = load_model("mini")
+    options = Everything(Grids((4, 3)), OF_MINI)
+    small = resize_frame(torch.from_numpy(image), network.config.image_size)
+    session = VideoSession(network, ArrayFrames([small], image.shape[:2]), num_cached_frames=1)
+    found = propose_on(session, Frame(0, small), options, image)
+    wanted = segment_everything(network, image, options)
+    assert {mask.crop_xyxy for mask in wanted} > {(0, 0, 320, 240)}
+    assert [(one.box_xyxy, one.crop_xyxy, one.area) for one in found] == [
+        (one.box_xyxy, one.crop_xyxy, one.area) for one in wanted
+    ]
+    with pytest.raises(ValueError, match="crops are cut from the image of 240 × 320 pixels, got none"):
+        propose_on(session, Frame(0, small), options)

@@ -125,6 +125,12 @@ def test_key_frames_are_so_far_apart_by_their_times() -> None:
     assert [index for index in range(13) if is_key(index)] == [0, 5, 10]
 
 
+def test_key_frames_do_not_come_ever_later_where_the_rate_does_not_fit_their_distance() -> None:
+    """At 30 frames/s no frame lies at 0.25 s; the key frames stay those that follow 0.25, 0.5 and 0.75 s."""
+    is_key = at_times(lambda index: index / 30, 0.25)
+    assert [index for index in range(61) if is_key(index)] == [0, 8, 15, 23, 30, 38, 45, 53, 60]
+
+
 def test_times_that_begin_late_have_a_key_frame_at_their_start() -> None:
     is_key = at_times(lambda index: 100 + index / 10, 0.5)
     assert [index for index in range(8) if is_key(index)] == [0, 5]

@@ -127,3 +127,37 @@ def test_every_frame_waits_in_pinned_memory_however_late_it_is_taken(way: str) -
         assert all(pixels.is_pinned() for pixels in found)
         for frames in videos:
             frames.close()
+
+
+def test_frames_at_the_size_of_the_video_are_shown_to_whoever_wants_them_before_they_are_resized() -> None:
+    shown: dict[int, torch.Tensor] = {}
+    with VideoFrames(media_of(clip(6)), transform=small, handoff=Handoff(whole=shown.__setitem__)) as frames:
+        resized = [frame.pixels_HW3 for frame in frames.forward(0)]
+        size_hw = frames.size_hw
+    with VideoFrames(media_of(clip(6))) as frames:
+        wanted = [frame.pixels_HW3 for frame in frames.forward(0)]
+    assert sorted(shown) == list(range(6))
+    assert all(shown[index].equal(pixels) for index, pixels in enumerate(wanted))
+    assert (wanted[0].shape, resized[0].shape) == ((*size_hw, 3), (4, 4, 3))
+
+
+def test_fewer_frames_wait_where_each_may_be_kept_whole_as_well() -> None:
+    """One whole frame of the clip fits into the bytes, so that two wait, the fewest there are; resized ones all do."""
+    held: set[int] = set()
+    gate = threading.Event()
+
+    def keep(index: int, pixels_HW3: torch.Tensor) -> None:
+        held.add(index)
+        if len(held) == 4:  # two that wait, one that is taken, and one in the thread
+            gate.set()
+
+    media = media_of(clip(40))
+    with VideoFrames(media) as whole:
+        num_bytes = 3 * whole.size_hw[0] * whole.size_hw[1]
+    options = DecodeOptions(ahead_bytes=num_bytes + 1)
+    with VideoFrames(media_of(clip(40)), transform=small, options=options, handoff=Handoff(whole=keep)) as frames:
+        walk = frames.forward(0)
+        next(walk)
+        assert gate.wait(100)
+        assert frames.ready(16)  # which counts what may wait at most
+        assert len(held) == 4

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pipeline import doors, run, tables
 from pipeline.command import ExitCode
-from pipeline.demo.clips import Clip, draw
+from pipeline.demo.clips import Clip, Scene, Shape, draw
 from pipeline.demo.inputs import FRAMES_PER_SECOND, clip_mp4
 from pipeline.demo.scenes import demo_scenes
 
@@ -119,3 +120,25 @@ def test_no_object_is_followed_across_a_cut_that_is_found_in_the_pictures(folder
     shots = tuple(range(num_frames)), tuple(range(num_frames, 2 * num_frames))
     assert {tuple(sorted(of_object)) for of_object in frames.values()} == set(shots)
     assert max(best_ious(folder, "film", other, num_frames - 1, output="film", later_by=num_frames)) > 0.5
+
+
+def test_clicks_on_crops_of_the_full_frame_find_what_a_coarse_grid_on_the_frame_misses(tmp_path: Path) -> None:
+    """Crops are cut from the picture at its own size, although the network sees frames of 256 × 256 pixels."""
+    red, blue = ((196, 52, 48), (224, 92, 74)), ((44, 92, 186), (92, 134, 216))
+    shapes = (Shape(((0.3, 0.3),), 0.2, red), Shape(((0.92, 0.55),), 0.03, blue))
+    clip = draw(Scene("small", "", shapes, ((206, 220, 214), (150, 178, 172)), (480, 640), 1, seed=1))
+    Image.fromarray(clip.frames_THW3[0]).save(tmp_path / "small.png")
+    believed = ("discover.min_predicted_iou=0.5", "discover.min_stability=0.6", "discover.points_per_side=2")
+    job = ("conf=discover", "cluster=serial", f"videos={tmp_path / 'small.png'}", "discover.then=prompts", *believed)
+
+    def best_iou(output: Path, *words: str) -> float:
+        assert run.main([*job, f"output={output}", *words]) == ExitCode.DONE
+        masks = [
+            coco_mask.decode(rle).astype(bool) for rle in tables.open(str(output)).masks().to_table()["rle"].to_pylist()
+        ]
+        true = clip.mask(2, 0)
+        return max((float((m & true).sum() / (m | true).sum()) for m in masks), default=0.0)
+
+    assert best_iou(tmp_path / "frame") < 0.1
+    assert best_iou(tmp_path / "crops", "discover.mode=sa_v", "discover.crop_grids=[6]") > 0.85
+    assert best_iou(tmp_path / "crops", "discover.mode=sa_v", "discover.crop_grids=[6]") > 0.85  # the job as it was

@@ -1,0 +1,131 @@
+"""`python -m tests.bench.discover`: whether objects that nobody prompted are found, on drawn clips with true masks.
+
+Ours against a grid on the first frame alone and a grid on every key frame whose masks are matched by IoU, in one run
+with the same model, grid and thresholds, and beside them what mini makes of objects that it is told. Rules are tuned on
+clips with even numbers (`--half 0`), and those with odd numbers are reported. Writes discover.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model import load_model
+from tests.bench.discover_clips import DrawnClip, clips
+from tests.bench.discover_methods import (
+    Search,
+    first_frame_alone,
+    grid_on_each_key_frame,
+    in_shots,
+    key_frames,
+    ours,
+    told,
+)
+from tests.bench.discover_scores import ClipScore, FoundTrack, score_clip
+
+Finder = Callable[[Search, DrawnClip], list[FoundTrack]]
+
+WAYS: Mapping[str, tuple[Finder, bool]] = {
+    "ours": (partial(in_shots, ours), False),
+    "ours, cuts not known": (lambda search, drawn: ours(search, drawn.clip), False),
+    "first frame alone": (lambda search, drawn: first_frame_alone(search, drawn.clip), False),
+    "grid on each key frame": (lambda search, drawn: grid_on_each_key_frame(search, drawn.clip), True),
+    "told": (partial(in_shots, told), False),
+}
+"""Each way, and whether it has masks on key frames alone, so that others are not held against it."""
+
+
+def run(search: Search, drawn: Sequence[DrawnClip], names: Sequence[str] = tuple(WAYS)) -> dict[str, Any]:
+    """The figures of each way on these clips."""
+    return {name: _figures(search, drawn, *WAYS[name]) for name in names}
+
+
+def _figures(search: Search, drawn: Sequence[DrawnClip], way: Finder, only_keys: bool) -> dict[str, Any]:
+    scores, started = [], time.process_time()
+    for one in drawn:
+        frames = key_frames(search, one.clip) if only_keys else None
+        scores.append(score_clip(one.clip.masks_TBHW, way(search, one), frames))
+    of_kinds = {
+        kind: [score for score, one in zip(scores, drawn, strict=True) if one.kind == kind]
+        for kind in sorted({one.kind for one in drawn})
+    }
+    return summary(scores) | {
+        "cpu_seconds": round(time.process_time() - started, 1),
+        "found_by_kind": {kind: _share(of_kind, late=False) for kind, of_kind in of_kinds.items()},
+    }
+
+
+def summary(scores: Sequence[ClipScore]) -> dict[str, Any]:
+    """Shares of objects, of late ones, and of tracks."""
+    num_tracks = sum(score.num_tracks for score in scores)
+    waits = [one.frames_until_found for score in scores for one in score.objects if one.is_found]
+    late = [one.frames_until_found for score in scores for one in score.objects if one.is_found and one.is_late]
+    return {
+        "num_clips": len(scores),
+        "num_objects": sum(len(score.objects) for score in scores),
+        "num_late": sum(one.is_late for score in scores for one in score.objects),
+        "num_tracks": num_tracks,
+        "found": _share(scores, late=False),
+        "found_late": _share(scores, late=True),
+        "duplicates": sum(score.num_duplicates for score in scores) / max(num_tracks, 1),
+        "fragments": sum(score.num_fragments for score in scores) / max(num_tracks, 1),
+        "false": sum(score.num_false for score in scores) / max(num_tracks, 1),
+        "frames_until_found": _mean(waits),
+        "frames_until_found_late": _mean(late),
+    }
+
+
+def _share(scores: Sequence[ClipScore], *, late: bool) -> float | None:
+    objects = [one for score in scores for one in score.objects if one.is_late or not late]
+    return sum(one.is_found for one in objects) / len(objects) if objects else None
+
+
+def _mean(frames: Sequence[int | None]) -> float | None:
+    known = [one for one in frames if one is not None]
+    return statistics.mean(known) if known else None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.discover", description=__doc__)
+    parser.add_argument("--clips", type=int, default=80, help="so many of each set, of which one half is looked at")
+    parser.add_argument("--half", type=int, choices=(0, 1), default=1, help="0 tunes, 1 is reported")
+    parser.add_argument("--sets", nargs="+", default=["plain", "hard"])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--output", type=Path, default=Path("outputs/bench-discover"))
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    search = Search(load_model("mini"))
+    found = {}
+    for name in options.sets:
+        drawn = list(clips(range(options.half, options.clips, 2), name))
+        found[name] = run(search, drawn, options.ways)
+        _print(name, found[name])
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "discover.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _print(name: str, found: Mapping[str, Any]) -> None:
+    first = next(iter(found.values()))
+    print(f"{name}: {first['num_clips']} clips, {first['num_objects']} objects, {first['num_late']} of them late")
+    columns = ("found", "found_late", "duplicates", "fragments", "false", "frames_until_found_late", "num_tracks")
+    print(f"{'':36}" + "".join(f"{column:>12.12}" for column in columns))
+    for way, one in found.items():
+        print(f"{way:36}" + "".join(f"{_number(one[column]):>12}" for column in columns))
+    for way, one in found.items():
+        print(way, {kind: _number(share) for kind, share in one["found_by_kind"].items()})
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
