@@ -50,6 +50,10 @@ class NoHistory(LookupError):
         return str(self.args[0])
 
 
+class NoRound(ConfigError, LookupError):
+    """A round of reviews whose tables are asked for and cannot be read: names those that can."""
+
+
 class UnusableStore(ValueError):
     """The place of `output=` can hold no job: nothing serves its scheme, it is a file, or its store is unsafe.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
@@ -30,11 +30,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
-from pipeline.commits.committed_rows import CommittedRows, is_one_of
+from pipeline.commits.committed_rows import CommittedRows, RoundRows, is_one_of
 from pipeline.commits.history import History
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.read_history import read_history
-from pipeline.commits.since import parse_since
+from pipeline.commits.since import asked_since
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import NotInJob, StorageError
 from pipeline.notebook.job_card import JobFacts, job_card
@@ -43,8 +43,7 @@ from pipeline.notebook.several_jobs import SameId, SeveralJobs
 from pipeline.notebook.sql import query_tables
 from pipeline.output.kept_columns import with_kept_columns
 from pipeline.output.layout import JOB, LOG
-from pipeline.output.schema import SORT_KEYS, TABLES, TRACKS
-from pipeline.output.segments import read_whole
+from pipeline.output.schema import SORT_KEYS, TRACKS
 from pipeline.output.where import Condition, columns_of, condition
 from pipeline.reviews.live import LiveVerdicts, names_verdict, without_rejected
 from pipeline.reviews.verdicts import Key, Opinion, Verdict
@@ -75,7 +74,12 @@ class VideoMask:
 
 @overload
 def open(
-    uri: str, storage_options: dict[str, Any] | None = None, *, same_id: SameId = "error", reviews: bool = True
+    uri: str,
+    storage_options: dict[str, Any] | None = None,
+    *,
+    same_id: SameId = "error",
+    reviews: bool = True,
+    round: int | None = None,
 ) -> JobTables: ...
 @overload
 def open(
@@ -91,19 +95,24 @@ def open(
     *,
     same_id: SameId = "error",
     reviews: bool = True,
+    round: int | None = None,
 ) -> JobTables | SeveralJobs:
     """The tables of the job whose `output=` was `uri`, as its log stands now; of a list of outputs, all of them as one.
 
     A list may hold globs, as `["s3://bucket/labels/*"]`: folders that match and hold no job are left out. `same_id`
     says what is done with a video that several outputs have (see `SeveralJobs`). `reviews=False` shows the rows as the
-    job wrote them, with rejected tracks, and reads nothing that reviewers have said.
+    job wrote them, with rejected tracks, and reads nothing that reviewers have said. `round` shows them so too, as they
+    were at the end of that round of reviews, as far as `keep_rounds=` of the job goes back.
 
     Raises:
+        NoRound: the tables of this round cannot be read; names those that can.
         FileNotFoundError: nothing was committed there.
         StorageError: the store does not answer, or denies access.
         NewerVersion: a newer version of this program has written there.
     """
     if not isinstance(uri, str):
+        if round is not None:
+            raise ValueError("round= is that of one output: open it alone")
         places = [place for given in uri for place in folders_with(given, LOG, storage_options)]
         jobs = {place: open(place, storage_options, reviews=reviews) for place in dict.fromkeys(places)}
         return SeveralJobs(jobs, same_id)
@@ -111,7 +120,7 @@ def open(
     state = CommitLog(storage, "reader").load()
     if state.next_entry == 0:
         raise no_job(storage)
-    return JobTables(storage, state, reviews=reviews)
+    return JobTables(storage, state, reviews=reviews and round is None, round=round)
 
 
 class JobTables:
@@ -120,26 +129,30 @@ class JobTables:
     When a running job or a compaction has replaced segments meanwhile, the log is read again, and what is asked for is
     read from the segments of now. Batches that are under way fail with `FileNotFoundError` instead. From
     `many_segments` on, `tracks` and `videos` look for digests first. With `reviews`, what reviewers say is read when it
-    is needed first, and again by `refresh`.
+    is needed first, and again by `refresh`. With `round`, it is that of the tables at the end of a round.
     """
 
     def __init__(
-        self, storage: JobStorage, state: JobState, many_segments: int = _MANY_SEGMENTS, *, reviews: bool = False
+        self,
+        storage: JobStorage,
+        state: JobState,
+        many_segments: int = _MANY_SEGMENTS,
+        *,
+        reviews: bool = False,
+        round: int | None = None,
     ) -> None:
         self._storage = storage
-        self._many_segments = many_segments
-        self._verdicts = (
-            LiveVerdicts(storage, partial(self._rows, "videos"), partial(self._rows, "tracks")) if reviews else None
+        self._committed = (
+            CommittedRows(storage, state, many_segments) if round is None else RoundRows.of(storage, state, round)
         )
-        self._set_state(state)
+        self.state = self._committed.state
+        read_videos, read_tracks = partial(self._rows, "videos"), partial(self._rows, "tracks")
+        self._verdicts = LiveVerdicts(storage, read_videos, read_tracks) if reviews else None
 
     def refresh(self) -> None:
-        """Read the log, and what reviewers say, as they stand now."""
-        self._set_state(CommitLog(self._storage, "reader").load())
-
-    def _set_state(self, state: JobState) -> None:
-        self.state = state
-        self._committed = CommittedRows(self._storage, state, self._many_segments)
+        """Read the log, and what reviewers say, as they stand now. A round stays as it was."""
+        self._committed = self._committed.refreshed()
+        self.state = self._committed.state
         if self._verdicts is not None:
             self._verdicts.forget()
 
@@ -276,16 +289,7 @@ class JobTables:
 
         However large the job is, few segments are read. Nights on which all failed are passed over.
         """
-        sizes, names, num_rows = self.state.segments, [], 0
-        for name in sorted(sizes, reverse=True):  # a name begins with its epoch
-            if num_rows >= most:
-                break
-            if sizes[name].num_masks:
-                names.append(name)
-                num_rows += sizes[name].num_videos
-        read = partial(read_whole, self._storage, "videos")
-        parts = self._up_to_date("videos", lambda: self._storage.in_parallel(read, names))
-        return pa.concat_tables([TABLES["videos"].empty_table(), *parts])
+        return self._up_to_date("videos", lambda: self._committed.newest_videos(most))
 
     def noted_tracks(self, video_ids: Collection[str]) -> list[dict[str, Any]]:
         """Of these videos the rows of `tracks` that failed or have a warning: ids, status and message."""
@@ -381,15 +385,9 @@ class JobTables:
             ValueError: `since` is no time, or has no time zone; or both are given.
             NoHistory: the log does not reach back so far, or not to `entry`.
         """
-        if since is not None and entry:
-            raise ValueError("since and entry say the same thing twice: give one of them")
-        if isinstance(since, str):
-            since = parse_since(since, datetime.now(UTC))
-        if since is not None and since.tzinfo is None:
-            raise ValueError(f"since={since} has no time zone: give one, as in datetime.now(UTC)")
         if entry > self.state.next_entry:
             self.refresh()
-        return read_history(self._storage, entry if since is None else since, self.state.next_entry)
+        return read_history(self._storage, asked_since(since, entry), self.state.next_entry)
 
     def missing(self, video_ids: Iterable[str]) -> list[str]:
         """Those of these videos that the job has not finished, or has no more."""

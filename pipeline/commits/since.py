@@ -30,3 +30,17 @@ def parse_since(text: str, now: datetime) -> datetime:
     if found > now:
         raise ValueError(f"{text!r} is still to come: it is {now.astimezone(UTC):%Y-%m-%dT%H:%M:%S} UTC now")
     return found
+
+
+def asked_since(since: str | datetime | None, entry: int) -> int | datetime:
+    """From where on changes are asked for: a time as a program or a person gives it, or the number of an entry.
+
+    Raises `ValueError` for a time that is none or has no time zone, and where both are given.
+    """
+    if since is not None and entry:
+        raise ValueError("since and entry say the same thing twice: give one of them")
+    if isinstance(since, str):
+        return parse_since(since, datetime.now(UTC))
+    if since is not None and since.tzinfo is None:
+        raise ValueError(f"since={since} has no time zone: give one, as in datetime.now(UTC)")
+    return entry if since is None else since

@@ -136,13 +136,18 @@ def read_batches(
 
 
 def read_whole(storage: JobStorage, table: str, name: str) -> pa.Table:
-    """All rows of one table of a published segment, with the columns that the table has today, in one request.
+    """All rows of one table of a published segment; see `read_object`."""
+    return read_object(storage, table, segment_object(table, name))
+
+
+def read_object(storage: JobStorage, table: str, path: str) -> pa.Table:
+    """All rows of one table in an object, with the columns that the table has today, in one request.
 
     For `videos` and `tracks`, and where many segments are read at the same time.
 
     Raises:
         FileNotFoundError: the object with these rows has been deleted.
     """
-    data = pa.BufferReader(storage.read(segment_object(table, name)))
+    data = pa.BufferReader(storage.read(path))
     with pq.ParquetFile(data, pre_buffer=False) as parquet:
         return with_columns_of_today(parquet.read(use_threads=False), TABLES[table])
