@@ -2,7 +2,7 @@
 
     room       what it is                                                             may use the rooms below it
     doors      `maskmill NAME …`: goes through one of the doors below
-    run status changes plan compact overlay report export evaluate compare prompts queue review   the commands
+    run status changes plan compact overlay report export evaluate compare prompts queue review rounds   the commands
     demo       draws clips, labels them, scores them
     check      check=true and plan: what a job would do and cost, and which videos would fail
     schedule   what happens around a run: steps after it, the end document, who is told

@@ -26,6 +26,7 @@ DOORS = {
     "report": "a job as one HTML page: figures, failures, cost, doubtful tracks with pictures",
     "queue": "which tracks people should check next, why, on which frame, and how long it takes",
     "review": "look at tracks in a browser: accept, reject, fix",
+    "rounds": "what each round of reviews brought, and whether another one is worth it",
     "export": "write the masks in a format that others read: COCO, YouTube-VIS, …",
 }
 """The commands, a line each. Whoever adds a door adds its line here."""

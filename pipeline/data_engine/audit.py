@@ -39,3 +39,6 @@ class Rate:
         middle = (share + z2 / (2 * self.num)) / (1 + z2 / self.num)
         half = _Z / (1 + z2 / self.num) * math.sqrt(share * (1 - share) / self.num + z2 / (4 * self.num**2))
         return max(0.0, middle - half), min(1.0, middle + half)
+
+
+NO_SAMPLE = Rate(0, 0)

@@ -11,6 +11,8 @@ SECONDS_PER_FRAME = 30 / 300
 SECONDS_TO_FIND_A_FRAME = 1.0
 SECONDS_PER_CLICK = 1.5
 CLICKS_PER_EDIT = 3
+SECONDS_PER_MASK = 4.5
+"""For one mask of a person with SAM 2 in the loop, over all frames of a video (phase 3 of its data engine)."""
 
 
 def seconds_to_check(num_masks: Float64Array, doubt: Float64Array) -> Float64Array:

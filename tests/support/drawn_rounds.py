@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline import tables
 from pipeline.commits.round_state import FIRST_ROUND
+from pipeline.output.schema import TRACKS, VIDEOS
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Reason
 from pipeline.storage.job_storage import JobStorage
@@ -21,11 +27,23 @@ class Rounds:
         self.storage = storage
         self.spool = spool
         self.log, self.keeper = driver(storage, spool)
+        self._made: dict[tuple[str, int], tuple[int, datetime]] = {}
 
-    def commit(self, *videos: DrawnVideo | LabeledVideo) -> None:
-        """These videos are labeled, in one segment."""
-        drawn = [drawn_video(video) if isinstance(video, DrawnVideo) else video for video in videos]
+    def commit(self, *videos: DrawnVideo, kept: Collection[tuple[str, int]] = ()) -> None:
+        """These videos are labeled in this round, in one segment, but for objects that were labeled before."""
+        drawn = [self._labeled(drawn_video(video), kept) for video in videos]
         self.keeper.commit([publish(self.storage, self.spool, *drawn)])
+
+    def _labeled(self, video: LabeledVideo, kept: Collection[tuple[str, int]]) -> LabeledVideo:
+        number, now = self.log.state.round, datetime.now(UTC)
+        rows = video.tracks.to_pylist()
+        for row in rows:
+            key = row["video_id"], row["object_id"]
+            if key not in kept:
+                self._made[key] = number, now
+            row["round"], row["labeled_at"] = self._made[key]
+        made = pa.Table.from_pylist([video.video.to_pylist()[0] | {"finished_at": now}], VIDEOS)
+        return replace(video, tracks=pa.Table.from_pylist(rows, TRACKS), video=made)
 
     def begin(self, *video_ids: str, keep: int = 3) -> None:
         """The next round begins: these videos are to be labeled again."""

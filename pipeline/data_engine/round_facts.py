@@ -1,0 +1,227 @@
+"""What happened in each round of reviews: what was labeled, what people looked at, and how masks changed by it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.commits.read_history import read_history
+from pipeline.commits.read_rounds import RoundEntries
+from pipeline.commits.round_state import FIRST_ROUND
+from pipeline.data_engine.audit import NO_SAMPLE, Rate, lots
+from pipeline.errors import InputError, NoHistory
+from pipeline.output.layout import REVIEWS
+from pipeline.quality.comparison import compare_video
+from pipeline.quality.masks import ROWS, VideoMasks, by_video
+from pipeline.quality.sources import as_rows
+from pipeline.reviews.corrections import read_rows
+from pipeline.reviews.verdicts import Key, Verdict, read_verdict_files
+from pipeline.storage.job_storage import JobStorage
+from pipeline.tables import JobTables
+
+_VIDEOS_AT_A_TIME = 32
+_BAD = (Verdict.REJECT, Verdict.FIX)
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """What was labeled in a round. Objects and masks are not known (None) of rounds that cannot be read any more."""
+
+    num_videos: int | None = None
+    num_objects: int | None = None
+    num_masks: int | None = None
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What people said in a round: by verdict how many tracks, and how long that took them.
+
+    `seen` are the tracks that they chose to look at with how many of them were bad, `audit` those drawn by lot.
+    """
+
+    verdicts: Mapping[str, int] = field(default_factory=dict)
+    num_tracks: int = 0
+    num_corrections: int = 0
+    reviewers: tuple[str, ...] = ()
+    seconds: float = 0.0
+    seen: Rate = NO_SAMPLE
+    audit: Rate = NO_SAMPLE
+
+
+@dataclass(frozen=True)
+class Changed:
+    """How the masks of objects that were labeled again differ from their former ones, over all frames of both.
+
+    `worst` is the object whose masks changed most. `num_objects` are all that were labeled again, of which
+    `num_compared` were compared.
+    """
+
+    num_objects: int
+    num_compared: int
+    iou_mean: float
+    worst: Key
+    worst_iou: float
+
+    @property
+    def moved(self) -> float:
+        """The share of a mask that such a correction changed."""
+        return 1 - self.iou_mean
+
+
+@dataclass(frozen=True)
+class Round:
+    """All that is told of one round. `changed` is None where nothing was labeled again, or no more can be compared."""
+
+    entries: RoundEntries
+    labeled: Labeled
+    looked: Looked
+    changed: Changed | None
+
+
+def read_facts(
+    storage: JobStorage, rounds: Sequence[RoundEntries], open_round: Callable[[int], JobTables], most: int
+) -> list[Round]:
+    """What is told of each round. At most so many objects of one are compared, which are drawn by lot.
+
+    Raises `StorageError` and `InputError` as `read_verdicts` does, and `FileNotFoundError` if segments are replaced
+    while their masks are read.
+    """
+    looked = _looked(storage, rounds)
+    found = []
+    former: JobTables | None = None
+    for entries in rounds:
+        job = open_round(entries.number) if entries.is_readable else None
+        made = None if job is None else _made_in(job, entries.number)
+        labeled = _labeled_by_log(storage, entries) if made is None else _labeled(made)
+        changed = None if job is None or former is None or made is None else _changed(former, job, made, most)
+        found.append(Round(entries, labeled, looked[entries.number], changed))
+        former = job
+    return found
+
+
+def _made_in(job: JobTables, number: int) -> dict[Key, int]:
+    """The objects that were labeled in a round, with how many masks each."""
+    where = pc.field("round") == number
+    if number == FIRST_ROUND:
+        where = where | pc.field("round").is_null()  # of an earlier program
+    where = where & (pc.field("status") == "ok")
+    rows = job.track_rows(columns=["video_id", "object_id", "num_masks"], where=where, rejected=True)
+    return {(row["video_id"], row["object_id"]): row["num_masks"] for row in rows.to_table().to_pylist()}
+
+
+def _labeled(made: Mapping[Key, int]) -> Labeled:
+    return Labeled(len({video_id for video_id, _ in made}), len(made), sum(made.values()))
+
+
+def _labeled_by_log(storage: JobStorage, entries: RoundEntries) -> Labeled:
+    try:
+        return Labeled(len(read_history(storage, entries.first, entries.stop).video_ids))
+    except NoHistory:
+        return Labeled()
+
+
+# What people said
+
+
+def _looked(storage: JobStorage, rounds: Sequence[RoundEntries]) -> dict[int, Looked]:
+    """By round, what was said before the next one began."""
+    verdicts: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    corrections: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for _, rows in read_verdict_files(storage):
+        for row in rows:
+            verdicts[_round_of(row["reviewed_at"], rounds)].append(row)
+    for _, row in read_rows(storage, [stored.path for stored in storage.listing(REVIEWS)]):
+        corrections[_round_of(row["reviewed_at"], rounds)].append(row)
+    return {one.number: looked_at(verdicts[one.number], corrections[one.number]) for one in rounds}
+
+
+def _round_of(moment: datetime, rounds: Sequence[RoundEntries]) -> int:
+    return next((one.number for one in reversed(rounds) if one.began_at <= moment), rounds[0].number)
+
+
+def looked_at(verdicts: Sequence[Mapping[str, Any]], corrections: Sequence[Mapping[str, Any]]) -> Looked:
+    """What these rows of verdicts and corrections say together.
+
+    Of a track the newest verdict counts. The time of a reviewer on a track is that of the verdicts or that of the
+    corrections, whichever is more, because the clock of a verdict runs while its track is corrected.
+    """
+    newest: dict[Key, Mapping[str, Any]] = {}
+    for row in sorted(verdicts, key=lambda row: row["reviewed_at"]):
+        if row["verdict"] != Verdict.SKIP:
+            newest[row["video_id"], row["object_id"]] = row
+    said = [row for row in newest.values() if row["verdict"] != Verdict.WITHDRAW]
+    times = [_seconds(rows) for rows in (verdicts, corrections)]
+    audit, seen = (
+        [Verdict(row["verdict"]) in _BAD for row in said if bool(row["is_audit"]) is is_audit]
+        for is_audit in (True, False)
+    )
+    return Looked(
+        verdicts=dict(Counter(row["verdict"] for row in said)),
+        num_tracks=len(said),
+        num_corrections=sum(row["kind"] != "withdraw" for row in corrections),
+        reviewers=tuple(sorted({row["reviewer"] for row in (*verdicts, *corrections)})),
+        seconds=sum(max(times[0][key], times[1][key]) for key in times[0].keys() | times[1].keys()),
+        seen=Rate(sum(seen), len(seen)),
+        audit=Rate(sum(audit), len(audit)),
+    )
+
+
+def _seconds(rows: Iterable[Mapping[str, Any]]) -> defaultdict[tuple[str, int, str], float]:
+    """Seconds by track and reviewer."""
+    found: defaultdict[tuple[str, int, str], float] = defaultdict(float)
+    for row in rows:
+        found[row["video_id"], row["object_id"], row["reviewer"]] += row["seconds"] or 0.0
+    return found
+
+
+# How masks changed
+
+
+def _changed(former: JobTables, job: JobTables, made: Mapping[Key, int], most: int) -> Changed | None:
+    rows = former.track_rows(
+        sorted({video_id for video_id, _ in made}), columns=["video_id", "object_id", "num_masks"], rejected=True
+    ).to_table()
+    before = {(row["video_id"], row["object_id"]) for row in rows.to_pylist() if row["num_masks"]}
+    again = sorted(key for key, num_masks in made.items() if num_masks and key in before)
+    drawn = lots((video_id for video_id, _ in again), (object_id for _, object_id in again), seed=0)
+    chosen = [key for _, key in sorted(zip(drawn.tolist(), again, strict=True))[:most]]
+    ious = dict(_ious(former, job, chosen))
+    if not ious:
+        return None
+    worst = min(ious, key=lambda key: ious[key])
+    return Changed(len(again), len(ious), sum(ious.values()) / len(ious), worst, ious[worst])
+
+
+def _ious(former: JobTables, job: JobTables, keys: Iterable[Key]) -> Iterator[tuple[Key, float]]:
+    """The mean IoU of the masks of each of these objects with its former ones. Memory holds a few videos at a time."""
+    wanted: dict[str, set[int]] = defaultdict(set)
+    for video_id, object_id in keys:
+        wanted[video_id].add(object_id)
+    remaining = iter(sorted(wanted))
+    while some := list(islice(remaining, _VIDEOS_AT_A_TIME)):
+        sides = [_masks(side, some, wanted) for side in (former, job)]
+        for video_id in some:
+            before, now = (side.get(video_id) for side in sides)
+            if before is None or now is None:
+                continue
+            try:
+                rows = compare_video(before, now).rows
+            except InputError:  # masks of another size: the file was replaced
+                continue
+            for row in rows:
+                if row["iou_mean"] is not None:
+                    yield (video_id, int(row["object_id"])), row["iou_mean"]
+
+
+def _masks(job: JobTables, video_ids: Sequence[str], wanted: Mapping[str, set[int]]) -> dict[str, VideoMasks]:
+    rows = job.masks(video_ids, columns=ROWS.names, rejected=True).to_table()
+    keys = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
+    is_wanted = pa.array([object_id in wanted[video_id] for video_id, object_id in keys], pa.bool_())
+    return {video.video_id: video for video in by_video(as_rows(rows.filter(is_wanted), "rle", "output="), "output=")}

@@ -1,0 +1,193 @@
+"""What rounds of reviews brought, and whether another one is worth it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.commits.read_rounds import RoundEntries
+from pipeline.data_engine.another_round import ErrorLeft, Unseen, another_round, error_left
+from pipeline.data_engine.audit import Rate
+from pipeline.data_engine.round_facts import Changed, Labeled, Looked, Round, looked_at
+from pipeline.reviews.corrections import write_corrections
+from pipeline.rounds import door
+from pipeline.storage.job_storage import JobStorage
+from tests.support.drawn_job import DrawnVideo
+from tests.support.reviewed import say_of
+from tests.support.drawn_rounds import Rounds
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+
+def said(video_id: str, object_id: int, verdict: str, seconds: float | None = None, **more: Any) -> dict[str, Any]:
+    row = {"video_id": video_id, "object_id": object_id, "verdict": verdict, "reviewer": "ann", "reviewed_at": NOW}
+    return row | {"seconds": seconds, "is_audit": None} | more
+
+
+def corrected(video_id: str, object_id: int, kind: str = "hidden", **more: Any) -> dict[str, Any]:
+    row = {"video_id": video_id, "object_id": object_id, "frame_index": 1, "kind": kind}
+    return row | {"reviewer": "ann", "reviewed_at": NOW, "seconds": 8.0} | more
+
+
+def test_the_newest_verdict_of_a_track_counts_and_all_of_the_time_once() -> None:
+    later = NOW + timedelta(minutes=1)
+    found = looked_at(
+        [
+            said("a", 1, "reject", 10),
+            said("a", 1, "accept", 5, reviewed_at=later, reviewer="bob"),
+            said("a", 2, "fix", 20, is_audit=True),
+            said("a", 3, "skip", 4),
+            said("b", 1, "accept", is_audit=True),
+            said("b", 2, "reject", 1),
+            said("b", 2, "withdraw", 1, reviewed_at=later),
+        ],
+        [corrected("a", 2), corrected("a", 2, "withdraw"), corrected("c", 1)],
+    )
+    assert found.verdicts == {"accept": 2, "fix": 1}
+    assert (found.num_tracks, found.num_corrections, found.reviewers) == (3, 2, ("ann", "bob"))
+    # Of the 20 s of the verdict on (a, 2) 16 are those of its corrections; (c, 1) has a correction alone.
+    assert found.seconds == 10 + 5 + 20 + 4 + 2 + 8
+    assert (found.seen, found.audit) == (Rate(0, 1), Rate(1, 2))
+
+
+def one_round(number: int, looked: Looked = Looked(), changed: Changed | None = None) -> Round:  # noqa: B008
+    return Round(RoundEntries(number, 0, 1, NOW, None, True), Labeled(1, 1, 1), looked, changed)
+
+
+def looked(audit: Rate, seen: Rate = Rate(20, 40), seconds: float = 600.0) -> Looked:  # noqa: B008
+    return Looked({"accept": 1}, audit.num + seen.num, 0, ("ann",), seconds, seen, audit)
+
+
+MOVED = Changed(10, 10, iou_mean=0.75, worst=("a", 1), worst_iou=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "is_worth", "words"),
+    [
+        ([one_round(1)], None, "not known: nobody has looked at tracks drawn by lot"),
+        ([one_round(1, looked(Rate(0, 400)))], False, "no: 0.0% (0.0% … 1.0%)"),
+        ([one_round(1, looked(Rate(0, 10)))], False, "though the interval reaches beyond: look at more tracks drawn"),
+        ([one_round(1, looked(Rate(2, 10)))], True, "what corrections change is not known before a run"),
+        # 50 tracks in 600 s; half of them are bad: 25 tracks of 100 masks, of which a quarter moves. 600 / 625 = 1.0.
+        ([one_round(1, looked(Rate(2, 10))), one_round(2, changed=MOVED)], True, "625 masks, 1.0 s each"),
+        ([one_round(1, looked(Rate(2, 10), seconds=6000)), one_round(2, changed=MOVED)], False, "9.6 s each, where"),
+        # Only 2 % of 500 tracks are bad: 10, though half of those looked at were.
+        ([one_round(1, looked(Rate(1, 40), Rate(5, 10))), one_round(2, changed=MOVED)], True, "finds about 12 of them"),
+    ],
+)  # fmt: skip
+def test_another_round_is_worth_it_while_it_mends_masks_for_less_than_they_cost_by_hand(
+    rounds: Sequence[Round], is_worth: bool | None, words: str
+) -> None:
+    left = error_left(rounds, Unseen(num_tracks=500, masks_per_track=100.0))
+    found = another_round(rounds, left, good_enough=0.02)
+    assert found.is_worth is is_worth
+    assert words in found.sentence
+    assert found.sentence.startswith({True: "yes: ", False: "no: ", None: "not known: "}[is_worth])
+
+
+def test_the_error_left_is_that_of_the_last_round_with_tracks_drawn_by_lot() -> None:
+    rounds = [one_round(1, looked(Rate(5, 10))), one_round(2, looked(Rate(1, 20))), one_round(3)]
+    left = error_left(rounds, Unseen(200, 10.0))
+    assert isinstance(left, ErrorLeft)
+    assert (left.number, left.num_bad) == (2, 10.0)
+    low, high = left.bounds
+    # Wilson's interval of 1 in 20, as R's `binom::binom.wilson(1, 20)` gives it: 0.0089 … 0.2361.
+    assert (round(low / 200, 4), round(high / 200, 4)) == (0.0089, 0.2361)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two videos; ann corrects object 1 of one, bob rejects one drawn by lot; a second round takes that in."""
+    folder = tmp_path_factory.mktemp("rounds")
+    job = Rounds(JobStorage(str(folder / "job")), folder)
+    full, half = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+    full[:, :] = True
+    half[:, :4] = True
+    first = {(number, step): full for number in (1, 2) for step in range(4)}
+    job.commit(DrawnVideo("a", {1: "cat", 2: "dog"}, 4, masks=first), DrawnVideo("b", {1: None, 5: None}))
+    began = datetime.now(UTC)
+    write_corrections(job.storage, [corrected("a", 1, reviewed_at=began, seconds=12.0)])
+    say_of(
+        job.storage.uri,
+        said("a", 1, "fix", 30.0, reviewed_at=began),
+        said("a", 2, "accept", 10.0, reviewed_at=began),
+        said("b", 5, "reject", 5.0, reviewed_at=began, is_audit=True, reviewer="bob"),
+    )
+    job.begin("a")
+    again = first | {(1, step): half for step in (1, 3)}
+    job.commit(DrawnVideo("a", {1: "cat", 2: "dog"}, 4, masks=again), kept=[("a", 2)])
+    return job.storage.uri
+
+
+def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door([f"output={job}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"maskmill: rounds of reviews of {job}"
+    assert lines[2:5] == [
+        "  labeled   4 objects of 2 videos, 19 masks",
+        "  looked at 3 tracks by ann, bob: 1 accept, 1 fix, 1 reject, 1 corrected frame; 45 s of work",
+        "  by lot    1 of 1 track drawn by lot were bad: 100.0% (20.7% … 100.0% at 95 %)",
+    ]
+    assert lines[6:9] == [
+        "  labeled   1 object of 1 video, 4 masks",
+        # Half of the pixels on two of four frames: (1 + 0.5 + 1 + 0.5) / 4.
+        "  changed   1 object labeled again: mean IoU with the former masks 75.0, lowest 75.0 of object 1 of a",
+        "  looked at nothing",
+    ]
+    assert lines[-2] == "left     about 2 bad ones (0 … 2 at 95 %) of 2 tracks at which nobody has looked"
+    assert lines[-1].startswith(
+        "another  no: 100.0% (20.7% … 100.0%) of the tracks at which nobody has looked are bad;"
+    )
+    assert lines[-1].endswith("24.0 s each, where one by hand takes 4.5 s")
+
+
+def test_rounds_are_a_document_for_programs(job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "rounds.json"
+    assert door([f"output={job}", "json=true", f"to={place}"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads(place.read_text())
+    first, second = found["rounds"]
+    assert [(one["round"], one["first_entry"], one["entry"]) for one in (first, second)] == [(1, 0, 2), (2, 2, 4)]
+    assert first["looked_at"]["seconds"] == 45.0
+    assert second["changed"]["iou_mean"] == pytest.approx(0.75)
+    assert second["labeled"] == {"num_videos": 1, "num_objects": 1, "num_masks": 4}
+    # Of the tracks that are there now (a, 1) was labeled again since, and (b, 1) was never looked at.
+    assert found["left"]["num_unseen"] == 2
+    assert found["another"]["is_worth"] is False
+
+
+def test_a_job_without_reviews_has_one_round_and_no_estimate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
+    job.commit(DrawnVideo("a", {1: None}))
+    assert door([f"output={job.storage.uri}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  looked at nothing" in lines
+    assert lines[-1].startswith("another  not known: nobody has looked")
+
+
+def test_what_is_not_known_any_more_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
+    job.commit(DrawnVideo("a", {1: None}))
+    for _ in range(2):
+        job.begin("a", keep=0)
+        job.commit(DrawnVideo("a", {1: None}))
+    assert door([f"output={job.storage.uri}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("  labeled")] == [
+        "  labeled   1 video; their tables are deleted (keep_rounds=)",
+        "  labeled   1 video; their tables are deleted (keep_rounds=)",
+        "  labeled   1 object of 1 video, 6 masks",
+    ]
+
+
+def test_a_place_without_a_job_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door([f"output={tmp_path}/none"]) == 2
+    assert "holds no job" in capsys.readouterr().err
