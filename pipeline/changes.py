@@ -18,6 +18,7 @@ from pydantic import Field
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
 from pipeline.commits.history import Change, History, Kind
 from pipeline.commits.read_history import read_history
+from pipeline.commits.read_rounds import end_of_round
 from pipeline.commits.since import FORMS, parse_since
 from pipeline.config.fields import AsTyped
 from pipeline.config.kinds import OptionalPlace
@@ -41,7 +42,10 @@ class ChangesArguments(TargetArguments, JobArguments):
         default=None,
         ge=0,
         description="From which entry of the log on: the number that the last reading ended with, so that each change "
-        "is seen once. Without since and entry, all changes are told since the job began.",
+        "is seen once. Without since, entry and round, all changes are told since the job began.",
+    )
+    round: int | None = Field(
+        default=None, ge=1, description="From the end of this round of reviews on, as python -m pipeline.rounds counts."
     )
     to: OptionalPlace = Field(
         default=None, description="A file for the changes as a Parquet table, a row per video; null writes none."
@@ -55,6 +59,7 @@ HELP = f"""Prints what has changed in a job: videos that came, were labeled agai
 
   python -m pipeline.changes output=… since=yesterday
   python -m pipeline.changes output=… entry=31 format=json
+  python -m pipeline.changes output=… round=2
   python -m pipeline.changes output=… entry=31 to=changes.parquet
 
 {describe_arguments(ChangesArguments)}
@@ -178,8 +183,9 @@ def _in_words(rows: dict[str, int]) -> str:
 
 def run(arguments: ChangesArguments) -> ExitCode:
     """Read, print and write the changes."""
-    if arguments.since is not None and arguments.entry is not None:
-        raise ConfigError("since= and entry= say the same thing twice: give one of them")
+    given = [name for name in ("since", "entry", "round") if getattr(arguments, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{given[0]}= and {given[1]}= say the same thing twice: give one of them")
     if arguments.to:
         check_file(arguments.to, "changes.parquet", arguments.to_options)
         if not arguments.to.lower().endswith((".parquet", ".pq")):
@@ -187,7 +193,7 @@ def run(arguments: ChangesArguments) -> ExitCode:
                 f"to={redact_uri(arguments.to)}: changes are written as Parquet; name a file as changes.parquet"
             )
     storage = JobStorage(arguments.output, arguments.storage_options)
-    history = read_history(storage, _start(arguments))
+    history = read_history(storage, _start(arguments, storage))
     if arguments.to:
         save_file(arguments.to, parquet_bytes(history.to_table()), arguments.to_options)
     if arguments.format == "json":
@@ -199,7 +205,9 @@ def run(arguments: ChangesArguments) -> ExitCode:
     return ExitCode.DONE
 
 
-def _start(arguments: ChangesArguments) -> int | datetime:
+def _start(arguments: ChangesArguments, storage: JobStorage) -> int | datetime:
+    if arguments.round is not None:
+        return end_of_round(storage, arguments.round)
     if arguments.since is None:
         return arguments.entry or 0
     try:

@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.command import ExitCode
 from pipeline.commits import owner, status_file
 from pipeline.commits.log import CommitLog, no_job
+from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
 from pipeline.commits.status_file import RunStatus
 from pipeline.errors import NewerVersion
+from pipeline.inputs.reviewed_videos import with_other_corrections
 from pipeline.output.saved_sessions import num_saved
 from pipeline.records import BAD, Ending, ObjectCounts, Status
+from pipeline.reviews.reviewed import read_reviews
+from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
-from pipeline.text import OBJECT, WARNING, Causes
+from pipeline.text import OBJECT, WARNING, Causes, counted
 
 _GOES_ON = "the same command goes on from here"
 _SILENT_SECONDS = 60.0
@@ -34,17 +38,44 @@ _ENDED: Mapping[Ending, ExitCode] = {
 class Standing:
     """The state of a job in one word, in a sentence, and as the exit code for `--fail-if-unfinished`.
 
-    The words are `new`, `running`, `silent`, `interrupted`, and the names of `Ending` in lower case.
+    The words are `new`, `running`, `silent`, `interrupted`, and the names of `Ending` in lower case. `refused` is why
+    what the last driver wrote of its run is not read.
     """
 
     name: str
     sentence: str
     exit_code: ExitCode
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class ReviewStanding:
+    """Where a job stands with reviews: its round, and the oldest one whose tables can be read.
+
+    `num_verdicts` tracks have a verdict on their labels of now, of which `num_rejected` are rejected. The next run
+    takes in what people have corrected in `num_waiting` videos.
+    """
+
+    round: int
+    oldest_round: int
+    num_verdicts: int
+    num_rejected: int
+    num_waiting: int
+
+    def in_words(self) -> str:
+        """All of it; empty where nobody has reviewed anything."""
+        words = [f"round {self.round}"] if self.round > FIRST_ROUND or self.num_verdicts else []
+        if self.num_verdicts:
+            rejected = f" ({self.num_rejected} rejected)" if self.num_rejected else ""
+            words.append(f"{counted(self.num_verdicts, 'track')} with a verdict{rejected}")
+        if self.num_waiting:
+            words.append(f"corrections of {counted(self.num_waiting, 'video')} wait for the next run")
+        return "; ".join(words)
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """All that is found out of a job. `run` is what the last driver wrote of its run, `refused` why it is not read."""
+    """All that is found out of a job. `run` is what the last driver wrote of its run."""
 
     storage: JobStorage
     standing: Standing
@@ -53,7 +84,7 @@ class JobStatus:
     num_saved: int
     causes: Causes
     run: RunStatus | None
-    refused: str
+    reviews: ReviewStanding
 
 
 def read_status(storage: JobStorage) -> JobStatus:
@@ -63,6 +94,7 @@ def read_status(storage: JobStorage) -> JobStatus:
         FileNotFoundError: there is no job.
         NewerVersion: a newer version of this program has written the log or drives the job.
         StorageError: the store does not answer.
+        InputError: a file below `reviews/` is no table of reviews.
     """
     state = CommitLog(storage, "reader").load()
     driver = owner.look(storage)
@@ -73,9 +105,18 @@ def read_status(storage: JobStorage) -> JobStatus:
     except NewerVersion as error:
         run, refused = None, str(error)
     causes, objects = Causes(), state.objects()
-    _add_videos(causes, JobTables(storage, state))
-    objects = _add_objects(causes, objects, JobTables(storage, state))
-    return JobStatus(storage, _standing(run, driver), state, objects, num_saved(storage), causes, run, refused)
+    job = JobTables(storage, state, reviews=True)
+    _add_videos(causes, job)
+    objects = _add_objects(causes, objects, job)
+    standing = replace(_standing(run, driver), refused=refused)
+    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, _reviews(storage, job))
+
+
+def _reviews(storage: JobStorage, job: JobTables) -> ReviewStanding:
+    opinions, state = job.opinions(), job.state
+    num_rejected = sum(opinion.verdict is Verdict.REJECT for opinion in opinions.values())
+    waiting = with_other_corrections(read_reviews(storage), state.finished)
+    return ReviewStanding(state.round, state.oldest_round, len(opinions), num_rejected, len(waiting))
 
 
 def _add_videos(causes: Causes, job: JobTables) -> None:

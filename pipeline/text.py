@@ -164,6 +164,7 @@ _REASONS: Mapping[str, str] = {
     Reason.RETRY: "tried again",
     Reason.RELABEL: "model or options changed",
     Reason.PRUNE: "in no table any more",
+    Reason.REVIEW: "corrected by reviewers",
     Reason.UNKNOWN: "reason not in the log",
 }
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import count
 
 from pipeline.commits.entry import Entry, EntryDocument, EntryKind, decode_entry
+from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.read_history import first_true
 from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
@@ -59,6 +60,20 @@ def read_rounds(storage: JobStorage, state: JobState) -> list[RoundEntries]:
         RoundEntries(number, first, stop, began_at, ended_at, number >= state.oldest_round)
         for number, first, began_at, (stop, ended_at) in zip(count(FIRST_ROUND), firsts, began, ends)
     ]
+
+
+def end_of_round(storage: JobStorage, number: int) -> int:
+    """The number of the entry at which the next round began; that of the next entry for the round of now.
+
+    Raises `FileNotFoundError` where there is no job, `NoRound` if there was no such round, and `StorageError`.
+    """
+    state = CommitLog(storage, "reader").load()
+    if state.next_entry == 0:
+        raise no_job(storage)
+    if not FIRST_ROUND <= number <= state.round:
+        there = "is round 1 alone" if state.round == FIRST_ROUND else f"are rounds 1 to {state.round}"
+        raise NoRound(f"round={number}: there {there} of {storage}")
+    return read_rounds(storage, state)[number - FIRST_ROUND].stop
 
 
 def check_round(storage: JobStorage, state: JobState, number: int) -> None:

@@ -133,7 +133,9 @@ def _sentence(status: JobStatus, tracks: pa.Table) -> str:
     failed = f", {num_bad} failed" if num_bad else ""
     objects = counted(tracks.num_rows, "object")
     masks = counted(sum(size.num_masks for size in status.state.segments.values()), "mask")
-    return f"{counted(num_ok, 'video')} labeled{failed}: {objects} with {masks}."
+    reviews = status.reviews.in_words()
+    reviewed = f" Reviews: {reviews}." if reviews else ""
+    return f"{counted(num_ok, 'video')} labeled{failed}: {objects} with {masks}.{reviewed}"
 
 
 def _counts(status: JobStatus, tracks: pa.Table) -> dict[str, Any]:

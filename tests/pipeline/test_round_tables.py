@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from pipeline import tables
+from pipeline import changes, tables
 from pipeline.commits.compaction import compact
 from pipeline.commits.log import CommitLog
 from pipeline.commits.read_rounds import read_rounds
 from pipeline.errors import NoRound
+from pipeline.reviews.corrections import write_corrections
+from pipeline.reviews.verdicts import write_verdicts
+from pipeline.status import as_document, as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo
 from tests.support.drawn_rounds import Rounds
+from tests.support.reviewed import verdict
 
 TWO = {1: "cat", 2: "dog"}
 
@@ -28,9 +33,9 @@ def contents(job: tables.JobTables) -> dict[str, list[object]]:
 
 
 @pytest.fixture
-def rounds(tmp_path: Path, storage: JobStorage) -> Rounds:
+def rounds(tmp_path: Path, disk_storage: JobStorage) -> Rounds:
     """Two videos in one segment; a round in which one of them is labeled again."""
-    job = Rounds(storage, tmp_path)
+    job = Rounds(disk_storage, tmp_path)
     job.commit(DrawnVideo("a", TWO), DrawnVideo("b", TWO))
     return job
 
@@ -90,3 +95,39 @@ def test_rounds_are_found_in_the_log_however_it_was_rolled_up(rounds: Rounds) ->
     assert [(one.number, one.first, one.stop) for one in found] == [(1, 0, 2), (2, 2, 4), (3, 4, 6)]
     assert found[0].ended_at == found[1].began_at
     assert found[2].ended_at is None
+
+
+def test_changes_since_the_end_of_a_round_are_those_of_later_ones(
+    rounds: Rounds, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounds.begin("a")
+    rounds.commit(DrawnVideo("a", TWO))
+    words = [f"output={rounds.storage.uri}"]
+    assert changes.door([*words, "round=1"]) == 0
+    told = capsys.readouterr().out
+    assert "entries 2 to 4" in told
+    assert "again    1 video: 1 corrected by reviewers; now 1 ok" in told
+    assert changes.door([*words, "round=2"]) == 0
+    assert "none     no video came" in capsys.readouterr().out
+    assert changes.door([*words, "round=3"]) == 2
+    assert "round=3: there are rounds 1 to 2 of" in capsys.readouterr().err
+    assert changes.door([*words, "round=1", "entry=2"]) == 2
+    assert "entry= and round= say the same thing twice" in capsys.readouterr().err
+
+
+def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Rounds) -> None:
+    counts = as_document(read_status(rounds.storage))
+    assert "reviews" not in as_text(read_status(rounds.storage))
+    rounds.begin("a")
+    rounds.commit(DrawnVideo("a", TWO))
+    at = datetime.now(UTC)
+    write_verdicts(rounds.storage, [{**verdict("a", 1, "reject"), "reviewed_at": at, "labeled_at": None}])
+    hidden = {"video_id": "b", "object_id": 1, "frame_index": 1, "kind": "hidden"}
+    write_corrections(rounds.storage, [{**hidden, "reviewer": "ann", "reviewed_at": at}])
+    found = read_status(rounds.storage)
+    line = "reviews  round 2; 1 track with a verdict (1 rejected); corrections of 1 video wait for the next run"
+    assert line in as_text(found).splitlines()
+    document = as_document(found)
+    expected = {"round": 2, "oldest_round": 1, "num_verdicts": 1, "num_rejected": 1, "num_waiting": 1}
+    assert document["reviews"] == expected
+    assert document["num_masks"] == counts["num_masks"], "what a reviewer rejects is counted by the log as before"

@@ -19,8 +19,8 @@ from pipeline.reviews.corrections import write_corrections
 from pipeline.rounds import door
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo
-from tests.support.reviewed import say_of
 from tests.support.drawn_rounds import Rounds
+from tests.support.reviewed import say_of
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
