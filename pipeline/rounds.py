@@ -155,16 +155,16 @@ def _looked(looked: Looked) -> str:
 def _rate(rate: Rate) -> str:
     low, high = rate.bounds
     share = f"{rate.num_bad / rate.num:.1%} ({low:.1%} … {high:.1%} at 95 %)"
-    return f"{rate.num_bad} of {counted(rate.num, 'track')} drawn by lot were bad: {share}"
+    return f"{rate.num_bad} of {rate.num} bad: {share}"
 
 
 def _left(left: ErrorLeft) -> Iterator[str]:
     unseen_tracks = f"{counted(left.unseen.num_tracks, 'track')} at which nobody has looked"
     if left.num_bad is None:
-        yield f"left     {unseen_tracks}; how many are bad is not known"
+        yield f"left     {unseen_tracks}, of which nobody knows how many are bad"
         return
     low, high = left.bounds
-    yield f"left     about {left.num_bad:.0f} bad ones ({low:.0f} … {high:.0f} at 95 %) of {unseen_tracks}"
+    yield f"left     {unseen_tracks}, about {left.num_bad:.0f} of them bad ({low:.0f} … {high:.0f} at 95 %)"
 
 
 def _time(moment: datetime) -> str:

@@ -41,6 +41,8 @@ from pipeline.overlay import OverlayArguments
 from pipeline.plan import PlanArguments
 from pipeline.prompts import PromptsArguments
 from pipeline.records import Reason
+from pipeline.reviews.live import REVIEWED
+from pipeline.rounds import RoundsArguments
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -198,6 +200,12 @@ def test_the_page_of_changes_names_every_key_every_column_and_every_reason() -> 
         assert re.search(rf"^\|.*`{column}`.*\|", page, re.MULTILINE), column
     for reason in Reason:
         assert re.search(rf"^\| `why` \|.*`{reason}\b", page, re.MULTILINE), reason
+
+
+def test_the_page_of_rounds_names_every_key_and_every_column_of_reviews() -> None:
+    page = (ROOT / "docs" / "rounds.md").read_text(encoding="utf-8")
+    for name in (*(field.alias or name for name, field in RoundsArguments.model_fields.items()), *REVIEWED):
+        assert re.search(rf"^\|.*`{name}`.*\|", page, re.MULTILINE), name
 
 
 def test_the_page_of_plans_names_every_key_and_the_prices() -> None:

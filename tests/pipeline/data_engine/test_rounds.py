@@ -132,7 +132,7 @@ def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[
     assert lines[2:5] == [
         "  labeled   4 objects of 2 videos, 19 masks",
         "  looked at 3 tracks by ann, bob: 1 accept, 1 fix, 1 reject, 1 corrected frame; 45 s of work",
-        "  by lot    1 of 1 track drawn by lot were bad: 100.0% (20.7% … 100.0% at 95 %)",
+        "  by lot    1 of 1 bad: 100.0% (20.7% … 100.0% at 95 %)",
     ]
     assert lines[6:9] == [
         "  labeled   1 object of 1 video, 4 masks",
@@ -140,7 +140,7 @@ def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[
         "  changed   1 object labeled again: mean IoU with the former masks 75.0, lowest 75.0 of object 1 of a",
         "  looked at nothing",
     ]
-    assert lines[-2] == "left     about 2 bad ones (0 … 2 at 95 %) of 2 tracks at which nobody has looked"
+    assert lines[-2] == "left     2 tracks at which nobody has looked, about 2 of them bad (0 … 2 at 95 %)"
     assert lines[-1].startswith(
         "another  no: 100.0% (20.7% … 100.0%) of the tracks at which nobody has looked are bad;"
     )
