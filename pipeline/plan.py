@@ -195,6 +195,7 @@ def _again(again: Again) -> list[str]:
     lines = [f"again    {counted(total, 'finished video')} would be labeled again: {reasons}"]
     if again.difference:
         lines += again.difference.splitlines()
+    lines += again.of_reviews()
     if again.is_refused:
         lines.append("         a run refuses that without relabel=true; the plan is for a run with it")
     return lines
@@ -282,6 +283,7 @@ def as_document(found: _Planned) -> dict[str, Any]:
         "num_failing": volume.num_failing,
         "num_opened": volume.num_opened,
         "again": found.again.num_by_reason,
+        "num_objects_reviewed": found.again.num_objects,
         "difference": [line.strip() for line in found.again.difference.splitlines()],
         "needs_relabel": found.again.is_refused,
         "num_objects": None if found.finds_objects else volume.num_objects,

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from pipeline.commits.job_record import difference
 from pipeline.driver.job import Job
+from pipeline.driver.rounds import num_objects_again
 from pipeline.inputs.plan import Plan
 from pipeline.records import Reason
+from pipeline.text import counted
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,14 @@ class Again:
     """Finished videos that are labeled again: how many by reason.
 
     `difference` are the options that differ from those of the output, a line each. It is a run's reason to label all
-    again (`relabel=true`), and without that to refuse: `is_refused`.
+    again (`relabel=true`), and without that to refuse: `is_refused`. Of videos that reviewers have corrected only
+    `num_objects` are labeled.
     """
 
     num_by_reason: dict[str, int]
     difference: str
     is_refused: bool
+    num_objects: int = 0
 
     @classmethod
     def of(cls, job: Job, plan: Plan) -> Again:
@@ -29,4 +33,13 @@ class Again:
         if job.relabels_all and job.record_before is not None:
             lines = difference(job.record_before.fingerprint, job.record.fingerprint)
             return cls({Reason.RELABEL.value: len(job.log.state.finished)}, lines, not job.config.relabel)
-        return cls({str(reason): number for reason, number in Counter(plan.reasons().values()).items()}, "", False)
+        by_reason = {str(reason): number for reason, number in Counter(plan.reasons().values()).items()}
+        return cls(by_reason, "", False, num_objects_again(plan, job.storage, job.log.state))
+
+    def of_reviews(self) -> list[str]:
+        """A line about what reviewers have corrected; none if that is nothing."""
+        num_videos = self.num_by_reason.get(Reason.REVIEW, 0)
+        if not num_videos:
+            return []
+        objects, videos = counted(self.num_objects, "object"), counted(num_videos, "video")
+        return [f"reviews  {objects} of {videos} would be labeled again, the others keep their masks"]

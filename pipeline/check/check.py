@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.check.again import Again
 from pipeline.check.estimate import Experience, Volume
 from pipeline.check.look import look
 from pipeline.check.page import Findings, page
@@ -43,7 +44,7 @@ def _check(config: JobConfig, record: RunRecord) -> End:
             volume.add(one, config.propagate.direction)
             findings.add(one)
         refused = [outcome.message for outcome in plan.refused()]
-        say(page(job.config, plan, volume, Experience.of(job), findings, refused, former))
+        say(page(job.config, plan, volume, Experience.of(job), findings, refused, former, Again.of(job, plan)))
     except (InputError, NewerVersion, UnusableStore) as error:
         raise ConfigError(str(error)) from error
     except StorageError as error:

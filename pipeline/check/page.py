@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pipeline.check.again import Again
 from pipeline.check.estimate import BYTES_PER_MASK, Experience, Volume, first_of
 from pipeline.check.look import Looked
 from pipeline.config.job_config import JobConfig
@@ -48,6 +49,7 @@ def page(
     findings: Findings,
     refused: Sequence[str],
     former: Sequence[str],
+    again: Again,
 ) -> str:
     """The whole text. `refused` are messages of wrong rows, `former` the finished videos that no table has."""
     num_unreadable = len(findings.unreadable)
@@ -63,6 +65,7 @@ def page(
         f"videos   {plan.num_videos}: {plan.num_to_label} to label, {plan.num_done} finished before, "
         f"{plan.num_no_prompts} without prompts, {plan.num_refused} with wrong rows",
         *_former(former, is_pruned=config.prune),
+        *again.of_reviews(),
     ]
     if volume.num_videos:
         lines += [

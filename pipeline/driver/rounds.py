@@ -12,6 +12,9 @@ from pipeline.commits.snapshot import JobState
 from pipeline.inputs.plan import Plan
 from pipeline.inputs.reviewed_videos import with_former
 from pipeline.records import Reason, WorkItem
+from pipeline.reviews.keeping import is_settled, is_unchanged
+from pipeline.storage.job_storage import JobStorage
+from pipeline.tables import JobTables
 from pipeline.text import counted
 
 _log = logging.getLogger(__name__)
@@ -40,6 +43,28 @@ def is_open(state: JobState) -> bool:
         for name in state.formers
         if name not in state.finished
     )
+
+
+def num_objects_again(plan: Plan, storage: JobStorage, state: JobState) -> int:
+    """How many objects a run would label again or for the first time, because reviewers have corrected them.
+
+    Raises `StorageError` if the store does not answer.
+    """
+    reviewed = sorted(plan.reviewed)
+    if not reviewed:
+        return 0
+    tables = JobTables(storage, state)
+    videos, tracks = storage.retry("read tracks", lambda: (tables.videos(reviewed), tables.tracks(reviewed)))
+    rows = {row["video_id"]: row for row in videos.to_pylist()}
+    known: dict[str, set[int]] = {video_id: set() for video_id in reviewed}
+    num_again = 0
+    for track in tracks.to_pylist():
+        video_id, object_id = track["video_id"], track["object_id"]
+        review = plan.reviews[video_id]
+        known[video_id].add(object_id)
+        is_kept = is_settled(track, rows[video_id], review.settled)
+        num_again += not is_kept and not is_unchanged(track, review.object_hashes.get(object_id))
+    return num_again + sum(len(plan.reviews[name].object_hashes.keys() - known[name]) for name in reviewed)
 
 
 def with_former_rows(items: Iterable[WorkItem], state: JobState) -> Iterator[WorkItem]:

@@ -12,7 +12,9 @@ from functools import partial
 from model import Everything, Frame, FrameSource, Grids, Kept, VideoSession, propose_on
 from pipeline.config.discover_config import DiscoverConfig
 from pipeline.inputs.prompts import VideoPrompts
+from pipeline.inputs.reviewed_prompts import with_corrections
 from pipeline.records import FramePosition
+from pipeline.reviews.corrections import Correction
 from pipeline.seeds.discovery import Discovered, DiscoveryRules
 from pipeline.seeds.shots import LabeledFrames, Shots
 from pipeline.seeds.walk import Find, IsKey, ShotOf, at_times, discover_steps
@@ -42,12 +44,14 @@ def discovering(
     new_session: Callable[[FrameSource], VideoSession],
     config: DiscoverConfig,
     pictures: KeyPictures | None = None,
+    corrections: Mapping[int, Sequence[Correction]] | None = None,
 ) -> _LabelSteps:
     """`label_steps` for videos without prompts: their objects are found first, by a walk of their own.
 
     A video in which nothing is found has no tracks, and a message that says so. What is found follows from the video
-    and the config alone. So a video that is begun again, or goes on where it was saved, has the same objects. Grids on
-    crops take whole key frames from `pictures`, of which `key_frames` of the config and the frames are the key frames.
+    and the config alone. So a video that is begun again, or goes on where it was saved, has the same objects, and
+    `corrections` are of those that reviewers saw. Grids on crops take whole key frames from `pictures`, of which
+    `key_frames` of the config and the frames are the key frames.
     """
 
     def steps(
@@ -69,7 +73,7 @@ def discovering(
             labels = seed_rows(video_id, found, "grid", frames, options.folder)
         else:
             positions = {frames.position(one.frame_index): one.frame_index for one in found.objects}
-            of_objects = prompts_of(found, "grid", frames)
+            of_objects = with_corrections(prompts_of(found, "grid", frames), corrections or {})
             labels = yield from label_steps(
                 make_session, video_id, of_objects, _Found(frames, positions), options, saving
             )
@@ -172,7 +176,9 @@ class _Found:
         return self._frames.at(indexes)
 
     def locate(self, position: FramePosition) -> int | None:
-        return self._positions.get(position)
+        if position in self._positions:
+            return self._positions[position]
+        return self._frames.locate(position)  # one that a reviewer corrected
 
     def absence(self, position: FramePosition) -> str:
         return self._frames.absence(position)

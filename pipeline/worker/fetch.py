@@ -142,7 +142,7 @@ class Fetch:
         frames = VideoFrames(
             media,
             FrameSelection(wanted.stride, wanted.fps, times.start_seconds, times.end_seconds),
-            prompted=rework.prompts.positions,
+            prompted=rework.positions,
             transform=self._equipment.network.resize,
             options=DecodeOptions.of(settings.config, scratch),
             handoff=Handoff(
@@ -165,7 +165,7 @@ class Fetch:
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
         if finds and rework.kept is None:
             frames.prepare((), 0)
-        if labels and settings.config.propagate.direction != "backward":
+        elif labels and settings.config.propagate.direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)
         inputs.saved.read_ahead()
         self.decode_seconds = time.perf_counter() - started - self.fetch_seconds

@@ -20,7 +20,8 @@ from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.inputs.reviewed_prompts import with_corrections, without
 from pipeline.output.former_rows import FormerRows, FormerVideo, merged_masks
 from pipeline.output.schema import TRACKS
-from pipeline.records import FramePosition, Status, WorkItem
+from pipeline.records import FramePosition, MergedSeed, SeedFacts, Status, WorkItem
+from pipeline.reviews.keeping import is_settled, is_unchanged, labeled_at, made_of
 from pipeline.reviews.reviewed import NO_CORRECTIONS, VideoCorrections
 from pipeline.storage.file_versions import FileVersion
 from pipeline.text import counted
@@ -29,7 +30,6 @@ from pipeline.worker.labeler import Labels
 _log = logging.getLogger(__name__)
 
 TABLE, DISCOVER = "table", "discover"
-_REVIEW = "review:"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Kept:
     @property
     def since(self) -> datetime:
         """When those of its tracks were made that do not say it themselves."""
-        return _made_at({}, self.former.video)
+        return labeled_at({}, self.former.video)
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,15 @@ class Rework:
         """The prompts of the objects that are labeled."""
         return without(self.prompts, self.kept.object_ids) if self.kept else self.prompts
 
+    @property
+    def positions(self) -> tuple[FramePosition, ...]:
+        """All frames with prompts, each once. They are labeled whatever the stride is, also those of kept objects."""
+        said = (one.frame_index for corrections in self.corrections.objects.values() for one in corrections)
+        return tuple(dict.fromkeys((*self.prompts.positions, *(FramePosition(index, None) for index in said))))
+
     def source(self, object_id: int) -> str:
         """What the prompts of an object are: column `prompts` of `tracks`."""
-        found = self.hashes.get(object_id)
-        return self.by if found is None else f"{_REVIEW}{found}"
+        return made_of(self.hashes.get(object_id), self.by)
 
     def columns(self, object_id: int) -> dict[str, Any]:
         """What `tracks` says of how a labeled object came about, as far as reviewers go."""
@@ -156,8 +161,8 @@ def rework(
     kept_ids = frozenset(
         track["object_id"]
         for track in former.tracks.to_pylist()
-        if _is_settled(track, former.video, settled)
-        or (is_same_job and _source(track["prompts"]) == _source(whole.source(track["object_id"])))
+        if is_settled(track, former.video, settled)
+        or (is_same_job and is_unchanged(track, hashes.get(track["object_id"])))
     )
     if made.finds and is_same_job:
         found = _found_prompts(former, rows, kept_ids, corrections)
@@ -196,22 +201,6 @@ def _former(item: WorkItem, rows: FormerRows, made: Made) -> FormerVideo | None:
     return former
 
 
-def _made_at(track: Mapping[str, Any], video: Mapping[str, Any]) -> datetime:
-    """When the rows of a track were made."""
-    at: datetime = track.get("labeled_at") or video["kept_since"] or video["finished_at"]
-    return at
-
-
-def _is_settled(track: Mapping[str, Any], video: Mapping[str, Any], settled: Mapping[int, datetime]) -> bool:
-    seen = settled.get(track["object_id"])
-    return seen is not None and _made_at(track, video) <= seen
-
-
-def _source(prompts: str | None) -> str:
-    """The corrections that prompts are made of; empty for none, as in outputs of earlier programs."""
-    return prompts if prompts is not None and prompts.startswith(_REVIEW) else ""
-
-
 def _ids(prompts: VideoPrompts) -> frozenset[int]:
     return frozenset(one.object_id for one in prompts.objects)
 
@@ -239,11 +228,19 @@ def _found_prompts(
             prompts[object_id].append((FramePosition(frame_index, None), mask))
     return VideoPrompts(
         tuple(
-            ObjectPrompts(name, tracks[name]["category"], tuple(found))
+            ObjectPrompts(name, tracks[name]["category"], tuple(found), seed=_seed(tracks[name]))
             for name, found in sorted(prompts.items())
             if found
         )
     )
+
+
+def _seed(track: Mapping[str, Any]) -> SeedFacts | None:
+    """How an object was found, as its former row says it."""
+    if track["seed_source"] is None:
+        return None
+    merged = tuple(MergedSeed(**one) for one in track["seed_duplicates"] or ())
+    return SeedFacts(track["seed_source"], track["seed_score"], track["seed_stability"], merged)
 
 
 def with_origin(tracks: pa.Table, columns: Mapping[str, Any], of_objects: Mapping[int, Mapping[str, Any]]) -> pa.Table:

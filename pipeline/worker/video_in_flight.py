@@ -250,7 +250,8 @@ class VideoInFlight:
         label_steps = self._equipment.stages.label_steps
         if settings.config.discover is not None and inputs.rework.kept is None:
             new_session = partial(network.discovery_session, propagate=settings.config.propagate)
-            label_steps = discovering(label_steps, new_session, settings.config.discover, inputs.pictures)
+            found = inputs.rework.corrections.objects
+            label_steps = discovering(label_steps, new_session, settings.config.discover, inputs.pictures, found)
         self._steps = label_steps(
             make_session,
             self.item.video_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline.command import ExitCode
 from pipeline.demo.clips import Clip, Scene, Shape, draw
 from pipeline.demo.inputs import FRAMES_PER_SECOND, clip_mp4
 from pipeline.demo.scenes import demo_scenes
+from tests.support.rounds import correct
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +69,25 @@ def test_objects_that_nobody_prompted_are_labeled_on_all_frames(folder: Path) ->
         assert sorted(best_ious(folder, "shapes", clip, frame_index))[0] > 0.5
     (row,) = (row for row in tables.open(str(folder / "out")).videos().to_pylist() if row["video_id"] == "shapes")
     assert row["num_masks"] == row["num_tracks"] * NUM_FRAMES >= 2 * NUM_FRAMES
+
+
+def test_a_corrected_object_is_followed_from_the_mask_that_found_it_and_no_other_is(
+    folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(folder / "out", output)
+    before = tables.open(str(output)).tracks(["shapes"]).to_pylist()
+    seeded = before[0]["prompt_frames"][0]
+    correct(output, "shapes", before[0]["object_id"], NUM_FRAMES - 1 if seeded == 0 else 0)
+    assert run.main([*OPTIONS, f"videos={folder / 'videos'}", f"output={output}"]) == ExitCode.DONE
+    after = tables.open(str(output)).tracks(["shapes"]).to_pylist()
+    assert after[1:] == before[1:]
+    assert len(after[0]["prompt_frames"]) == 2
+    assert (after[0]["round"], after[0]["num_masks"], after[0]["seed_score"]) == (
+        2,
+        before[0]["num_masks"],
+        before[0]["seed_score"],
+    )
 
 
 def test_a_black_video_says_that_nothing_was_found_and_a_single_frame_is_a_video(folder: Path) -> None:

@@ -1,0 +1,35 @@
+"""Which tracks keep their rows in the next round. Workers act by it, and plans count by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+_REVIEW = "review:"
+
+Row = Mapping[str, Any]
+"""A row of `tracks` or `videos`."""
+
+
+def made_of(review_hash: str | None, otherwise: str) -> str:
+    """What the prompts of an object are: column `prompts` of `tracks`. `review_hash` stands for its corrections."""
+    return f"{_REVIEW}{review_hash}" if review_hash else otherwise
+
+
+def labeled_at(track: Row, video: Row) -> datetime:
+    """When the rows of a track were made."""
+    at: datetime = track.get("labeled_at") or video["kept_since"] or video["finished_at"]
+    return at
+
+
+def is_unchanged(track: Row, review_hash: str | None) -> bool:
+    """Whether a track was labeled with these corrections; tracks of earlier programs had none."""
+    before = track["prompts"] or ""
+    return (before if before.startswith(_REVIEW) else "") == made_of(review_hash, "")
+
+
+def is_settled(track: Row, video: Row, settled: Mapping[int, datetime]) -> bool:
+    """Whether reviewers have accepted or rejected a track as it is; see `ReviewedVideo.settled`."""
+    seen = settled.get(track["object_id"])
+    return seen is not None and labeled_at(track, video) <= seen
