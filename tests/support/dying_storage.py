@@ -57,6 +57,9 @@ class DyingStorage(QuickStorage):
     def adopt(self, local: Path, path: str) -> None:
         self._counted(super().adopt, local, path)
 
+    def move(self, path: str, to: str) -> None:
+        self._counted(super().move, path, to)
+
     def delete_tree(self, path: str) -> None:
         self._counted(super().delete_tree, path)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import torch
 
-from model.prompts import MaskPrompt, PointPrompt
+from model.prompts import HiddenPrompt, MaskPrompt, PointPrompt
 from model.tracking.frames import ArrayFrames, Frame
 from model.tracking.session import VideoSession
 from model.tracking.state import FrameResult
@@ -265,3 +265,20 @@ def test_bounding_storage_changes_no_mask() -> None:
     tracked = whole.objects[1]
     tracked.bank = dataclasses.replace(tracked.bank, max_prompted=3)
     assert gap(by_object(bounded.propagate()), by_object(whole.propagate())) == 0
+
+
+def test_an_object_that_is_said_to_be_hidden_is_hidden_there_and_remembered_so() -> None:
+    def followed(*, is_hidden: bool, through_a_file: bool = False) -> dict[int, FrameResult]:
+        session = new_session()
+        session.add_prompt(1, 0, mask(clip(FRAMES), 1, 0))
+        if is_hidden:
+            session.add_prompt(1, 4, HiddenPrompt.of((48, 64)))
+        if through_a_file:
+            session = VideoSession.from_bytes(session.to_bytes(), small(), frames_of(clip(FRAMES)))
+        return {result.frame_index: result for result in session.propagate("forward")}
+
+    plain, hidden = followed(is_hidden=False), followed(is_hidden=True)
+    assert hidden[4].object_scores_B.tolist() == [-10.0]
+    assert float(hidden[4].logits_BHW.max()) < 0
+    assert not torch.equal(plain[5].logits_BHW, hidden[5].logits_BHW)
+    assert torch.equal(followed(is_hidden=True, through_a_file=True)[5].logits_BHW, hidden[5].logits_BHW)
