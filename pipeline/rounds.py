@@ -92,7 +92,7 @@ def tell(storage: JobStorage, arguments: RoundsArguments) -> Told:
 
 
 def _tables(storage: JobStorage, state: JobState, number: int) -> tables.JobTables:
-    return tables.JobTables(storage, state, round=number)
+    return tables.JobTables(storage, state, round=None if number == state.round else number)
 
 
 def _again(job: tables.JobTables, read: Callable[[], T]) -> T:

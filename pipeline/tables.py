@@ -5,6 +5,8 @@ from pipeline import tables
 job = tables.open("s3://bucket/labels")
 job.videos().to_pandas()
 job.masks(columns=["video_id", "area"], where="predicted_iou < 0.7 and area > 100").to_polars()
+job.tracks(where='verdict = "accept"')  # what reviewers say; what they rejected is left out elsewhere
+before = tables.open("s3://bucket/labels", round=1)  # as it was at the end of a round of reviews
 job.sql("select category, avg(predicted_iou) from masks group by category").df()
 for mask in job.video_masks("clip-1"):
     mask.object_id, mask.frame_index, mask.pixels_HW

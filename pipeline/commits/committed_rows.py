@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.commits.id_ranges import IdRange, id_ranges
 from pipeline.commits.log import CommitLog
-from pipeline.commits.read_rounds import check_round, state_of_round
+from pipeline.commits.read_rounds import state_of_round
 from pipeline.commits.snapshot import JobState
 from pipeline.output.digest import read_digests
 from pipeline.output.layout import FORMER, former_object, segment_object
@@ -128,9 +128,8 @@ class RoundRows(CommittedRows):
         return RoundRows(storage, state_of_round(storage, now, number), number)
 
     def refreshed(self) -> RoundRows:
-        """The same rows, where they lie now. Raises `NoRound` if they were deleted."""
-        check_round(self._storage, CommitLog(self._storage, "reader").load(), self._number)
-        return RoundRows(self._storage, self.state, self._number)
+        """The same rows where they lie now; of the last round those of now. Raises `NoRound` if they were deleted."""
+        return RoundRows.of(self._storage, CommitLog(self._storage, "reader").load(), self._number)
 
 
 def is_one_of(video_ids: Collection[str]) -> pc.Expression:

@@ -62,6 +62,8 @@ def erased(
         strikes={},
         is_erased=True,
         changes=changes,
+        round=entry.round,
+        oldest_round=entry.oldest_round,
     )
 
 

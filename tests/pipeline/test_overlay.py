@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.notebook.conftest import Filmed, filmed, gray
 from tests.support.drawn_job import USUAL, write_job
 from tests.support.full_disk import full_disk
+from tests.support.reviewed import say_of, verdict
 
 __all__ = ["filmed"]
 
@@ -125,6 +127,31 @@ def test_files_of_other_keys_are_made_anew_without_being_asked_for(
     draw("form=png", "videos=c", "stop=3", "strength=1")
     assert "3 pictures made, 3 of them in place of" in capsys.readouterr().out
     assert all((folder / name).read_bytes() != data for name, data in before.items())
+
+
+def test_rejected_objects_are_not_drawn_unless_a_condition_names_them(
+    filmed: Filmed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = shutil.copytree(filmed.uri, tmp_path / "reviewed")
+    words = [f"output={uri}", f"to={tmp_path / 'to'}", "form=png", "videos=clip-1", "start=1", "stop=2", "labels=none"]
+    ring, boxes = (filmed.truth["clip-1", object_id, 1] for object_id in (3, 7))
+
+    def is_drawn() -> list[bool]:
+        drawn = pixels(tmp_path / "to" / "clip-1" / "000001.png").astype(int)
+        changed = np.abs(drawn - gray(1)).max(axis=2) > 8
+        return [bool(changed[mask].any()) for mask in (ring & ~boxes, boxes & ~ring)]
+
+    assert door([*words]) == 0
+    assert is_drawn() == [True, True]
+    say_of(str(uri), verdict("clip-1", 3, "reject"))
+    assert door([*words]) == 0
+    assert is_drawn() == [False, True]
+    assert "1 picture made, 1 of them in place of those of other keys or masks" in capsys.readouterr().out
+    assert door([*words, 'where=verdict = "reject"']) == 0
+    assert is_drawn() == [True, False]
+    say_of(str(uri), verdict("clip-1", 7, "reject"))
+    assert door([*words]) == 2
+    assert "none of its finished videos is to be drawn (1 videos without a chosen object)" in capsys.readouterr().err
 
 
 def test_two_jobs_stand_side_by_side_with_frames_matched_by_time(

@@ -20,6 +20,7 @@ from pipeline.queue import QueueArguments, door
 from pipeline.reviews.verdicts import VERDICTS, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, write_job
+from tests.support.reviewed import say_of, verdict
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "job_of_249c986"
 
@@ -173,3 +174,19 @@ def test_the_page_of_the_docs_names_every_key_every_reason_and_every_column() ->
         assert f"| `{reason}` |" in docs, reason
     for name in (*VALUES, *FRAMES):
         assert re.search(rf"^\| .*`{name}`", docs, re.MULTILINE), name
+
+
+def test_a_condition_on_verdicts_chooses_among_tracks_that_have_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, _ = write_job(tmp_path)
+    say_of(uri, verdict("clip-1", 7, "accept"), verdict("clip-1", 3, "reject", category="fox"))
+    for words, told in (
+        ([], "3 tracks of 3"),
+        (['where=verdict = "accept"'], "1 track of 1"),
+        (["where=verdict is not null"], "2 tracks of 2"),
+        (['where=category = "fox" and verdict = "reject"'], "1 track of 1"),
+        (['where=category = "dog"'], "1 track of 1"),
+    ):
+        assert door([f"output={uri}", "audit=0", *words]) == 0
+        assert told in capsys.readouterr().out, words

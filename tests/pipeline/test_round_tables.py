@@ -12,6 +12,7 @@ from pipeline.commits.compaction import compact
 from pipeline.commits.log import CommitLog
 from pipeline.commits.read_rounds import read_rounds
 from pipeline.errors import NoRound
+from pipeline.records import Reason
 from pipeline.reviews.corrections import write_corrections
 from pipeline.reviews.verdicts import write_verdicts
 from pipeline.status import as_document, as_text, read_status
@@ -131,3 +132,37 @@ def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Roun
     expected = {"round": 2, "oldest_round": 1, "num_verdicts": 1, "num_rejected": 1, "num_waiting": 1}
     assert document["reviews"] == expected
     assert document["num_masks"] == counts["num_masks"], "what a reviewer rejects is counted by the log as before"
+
+
+def test_a_round_of_now_goes_on_with_the_job_and_an_earlier_one_stays(rounds: Rounds) -> None:
+    rounds.begin("a")
+    rounds.commit(DrawnVideo("a", TWO))
+    now, before = rounds.open(round=2), rounds.open(round=1)
+    first = contents(before)
+    compact(rounds.storage, rounds.spool)
+    rounds.keeper.forget(["b"], {"b": Reason.PROMPTS})
+    rounds.commit(DrawnVideo("b", TWO, num_frames=2))
+    assert contents(before) == first
+    assert contents(now) == contents(rounds.open())
+
+
+def test_a_pruned_job_still_knows_its_rounds_and_tells_nothing_of_them(rounds: Rounds) -> None:
+    rounds.begin("a")
+    rounds.commit(DrawnVideo("a", TWO))
+    second = contents(rounds.open())
+    rounds.keeper.erase(lambda _: True)
+    rounds.begin("b")
+    rounds.commit(DrawnVideo("b", TWO))
+    state = CommitLog(rounds.storage, "reader").load()
+    found = read_rounds(rounds.storage, state)
+    assert [(one.number, one.first, one.is_readable) for one in found] == [(1, 0, False), (2, 2, True), (3, 4, True)]
+    with pytest.raises(NoRound, match=r"round 1 cannot be read"):
+        rounds.open(round=1)
+    assert contents(rounds.open(round=2)) == second, "the prune has summed the log up"
+    rounds.log.roll_up()
+    rounds.log.roll_up()
+    rounds.log.roll_up()
+    rounds.begin("b")
+    rounds.log.roll_up()
+    with pytest.raises(NoRound, match=r"round 2 cannot be read: what its log said was erased by prune=true"):
+        rounds.open(round=2)
