@@ -6,6 +6,7 @@ Legend: T frames, B objects, H, W pixels.
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from pipeline import tables
 from pipeline.arrays import BoolArray, UInt8Array
 from pipeline.command import ExitCode
 from pipeline.config.job_config import JobConfig
+from pipeline.data_engine.queue import COLUMNS, Queue, QueueRules
 from pipeline.demo.clips import Clip, draw
 from pipeline.demo.inputs import FRAMES_PER_SECOND, prompt_frame, seed_prompts, write_inputs, write_truth
 from pipeline.demo.scenes import PROMPT_KINDS, demo_scenes
@@ -65,6 +67,7 @@ def run(config: JobConfig) -> int:
     write_file(posixpath.join(folder, "contact_sheet.png"), sheet(labeled, captions), options)
     write_truth(folder, clips, options)
     say(summary(labeled, folder))
+    say(what_to_review(job, folder))
     return ExitCode.DONE
 
 
@@ -141,3 +144,15 @@ def summary(labeled: Sequence[LabeledClip], folder: str) -> str:
         f"true masks      {posixpath.join(folder, 'truth.parquet')}, for truth= of pipeline.evaluate",
     ]
     return "\n".join(lines)
+
+
+def what_to_review(job: tables.JobTables, folder: str) -> str:
+    """The track at which a person should look first, and the command that opens the review, as its last line."""
+    queue = Queue(QueueRules(top=1, audit=0.0), job.opinions().keys())
+    queue.add(job.tracks().select(list(COLUMNS)))
+    lines = [
+        f"most doubtful   {entry.video_id}, object {entry.object_id}: doubt {entry.doubt:.2f} "
+        f"({', '.join(entry.reasons) or 'nothing speaks against it'}), look at frame {entry.frame_index}"
+        for entry, _ in queue.entries()
+    ]
+    return "\n".join([*lines, f"review          python -m pipeline.review output={shlex.quote(folder)}"])

@@ -31,6 +31,8 @@ def test_the_demo_labels_its_clips_well_and_shows_them(tmp_path: Path, capsys: p
     printed = capsys.readouterr().out
     (line,) = (line for line in printed.splitlines() if line.startswith("mean IoU"))
     assert float(line.split()[-1]) > 0.8
+    doubt, review = printed.splitlines()[-2:]
+    assert review.split(maxsplit=1) == ["review", f"python -m pipeline.review output={output}"]
 
     assert tables.open(str(output)).videos()["status"].to_pylist() == ["ok"] * 6
     masks = pq.read_table(output / "masks")
@@ -58,6 +60,7 @@ def test_the_demo_labels_its_clips_well_and_shows_them(tmp_path: Path, capsys: p
     doubtful = most_doubtful(tables.open(str(output)))
     truly_worst = sorted((ious := true_ious(tables.open(str(output)))), key=ious.__getitem__)
     assert doubtful[0] == truly_worst[0]
+    assert doubt.startswith("most doubtful   {}, object {}: doubt 0.".format(*truly_worst[0]))
     assert set(doubtful[:3]) < set(truly_worst[:5])
 
 
