@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor
+import transformers
 
 from pipeline.demo.clips import Clip, draw
 from pipeline.demo.scenes import demo_scenes
@@ -24,21 +24,23 @@ def mini_folder() -> Path:
 
 
 @functools.cache
-def mini_transformers() -> Sam2VideoModel:
-    return Sam2VideoModel.from_pretrained(mini_folder()).eval()
+def mini_transformers() -> transformers.Sam2VideoModel:
+    return transformers.Sam2VideoModel.from_pretrained(mini_folder()).eval()
 
 
 @functools.cache
-def mini_in(dtype: torch.dtype) -> Sam2VideoModel:
+def mini_in(dtype: torch.dtype) -> transformers.Sam2VideoModel:
     """The same in float32 or in float64."""
     if dtype == torch.float32:
         return mini_transformers()
-    return network_in(dtype, Sam2VideoConfig.from_pretrained(mini_folder()), mini_transformers().state_dict())
+    return network_in(
+        dtype, transformers.Sam2VideoConfig.from_pretrained(mini_folder()), mini_transformers().state_dict()
+    )
 
 
 @functools.cache
-def mini_processor() -> Sam2VideoProcessor:
-    return Sam2VideoProcessor.from_pretrained(mini_folder())
+def mini_processor() -> transformers.Sam2VideoProcessor:
+    return transformers.Sam2VideoProcessor.from_pretrained(mini_folder())
 
 
 @functools.cache

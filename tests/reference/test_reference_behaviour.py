@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Sam2VideoInferenceSession
+import transformers
 
 from tests.reference.mini import click_on, mini_processor, mini_transformers, square_clip
 
@@ -19,23 +19,23 @@ FIRST, SECOND = 1, 2  # object ids
 Masks = dict[int, torch.Tensor]
 
 
-def new_session() -> Sam2VideoInferenceSession:
+def new_session() -> transformers.Sam2VideoInferenceSession:
     frames = list(square_clip("drifting", FRAMES).frames_THW3)
     return mini_processor().init_video_session(video=frames, max_vision_features_cache_size=FRAMES + 1)
 
 
-def click(session: Sam2VideoInferenceSession, object_id: int, frame: int, *, offset: float = 0.0) -> None:
+def click(session: transformers.Sam2VideoInferenceSession, object_id: int, frame: int, *, offset: float = 0.0) -> None:
     x, y = click_on(square_clip("drifting", FRAMES).mask(object_id, frame))
     mini_processor().add_inputs_to_inference_session(
         session, frame, [object_id], input_points=[[[[x + offset, y + offset]]]], input_labels=[[[1]]]
     )
 
 
-def segment(session: Sam2VideoInferenceSession, frame: int) -> torch.Tensor:
+def segment(session: transformers.Sam2VideoInferenceSession, frame: int) -> torch.Tensor:
     return mini_transformers()(inference_session=session, frame_idx=frame).pred_masks
 
 
-def propagate(session: Sam2VideoInferenceSession) -> Masks:
+def propagate(session: transformers.Sam2VideoInferenceSession) -> Masks:
     walk = mini_transformers().propagate_in_video_iterator(session, start_frame_idx=0)
     return {result.frame_idx: result.pred_masks.clone() for result in walk}
 

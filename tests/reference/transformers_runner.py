@@ -14,7 +14,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from transformers import Sam2VideoConfig, Sam2VideoInferenceSession, Sam2VideoModel
+import transformers
 
 from model.weights.pt_names import rename_pt
 from tests.reference.cases import (
@@ -42,15 +42,19 @@ def random_hf_weights(model: ModelSpec, shapes: Shapes) -> dict[str, torch.Tenso
 
 
 @functools.lru_cache(maxsize=1)
-def random_network(model: ModelSpec, shapes: Shapes, dtype: torch.dtype) -> Sam2VideoModel:
+def random_network(model: ModelSpec, shapes: Shapes, dtype: torch.dtype) -> transformers.Sam2VideoModel:
     """The network with the same random weights as `sam2`'s; strict both ways."""
-    return network_in(dtype, Sam2VideoConfig.from_dict(model.hf_config()), random_hf_weights(model, shapes))
+    return network_in(
+        dtype, transformers.Sam2VideoConfig.from_dict(model.hf_config()), random_hf_weights(model, shapes)
+    )
 
 
-def network_in(dtype: torch.dtype, config: Sam2VideoConfig, weights: dict[str, torch.Tensor]) -> Sam2VideoModel:
+def network_in(
+    dtype: torch.dtype, config: transformers.Sam2VideoConfig, weights: dict[str, torch.Tensor]
+) -> transformers.Sam2VideoModel:
     """A network whose tables, too, are made in float32 or in float64."""
     with in_formats(dtype, torch.bfloat16), NothingDrawn():
-        network = Sam2VideoModel(config)
+        network = transformers.Sam2VideoModel(config)
     network.load_state_dict(weights)
     return network.eval()
 
@@ -63,7 +67,7 @@ class TransformersRunner:
 
     def __init__(
         self,
-        network: Sam2VideoModel,
+        network: transformers.Sam2VideoModel,
         pixels_T3SS: torch.Tensor,
         encoded: dict[bytes, dict[str, Any]] | None = None,
     ) -> None:
@@ -107,10 +111,10 @@ class TransformersRunner:
             visited = [result.frame_idx for result in walk] or [start]
         return {frame: outputs[frame] for frame in visited}
 
-    def session(self) -> Sam2VideoInferenceSession:
+    def session(self) -> transformers.Sam2VideoInferenceSession:
         """A new session over the frames, with their features at hand."""
         size = self._pixels.shape[-1]
-        session = Sam2VideoInferenceSession(
+        session = transformers.Sam2VideoInferenceSession(
             video=self._pixels,
             video_height=size,
             video_width=size,
@@ -132,7 +136,7 @@ class TransformersRunner:
         return self._encoded[image]
 
 
-def add_seed(session: Sam2VideoInferenceSession, object_index: int, seed: Seed, image_size: int) -> None:
+def add_seed(session: transformers.Sam2VideoInferenceSession, object_index: int, seed: Seed, image_size: int) -> None:
     """What the processor does with a prompt of one object, without its resizing."""
     if isinstance(seed.prompt, DiscMask | GivenMask):
         mask = torch.from_numpy(seed.prompt.mask(image_size)).float()[None, None]
@@ -154,7 +158,7 @@ def _as_map(feature_LBC: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _recorded(network: Sam2VideoModel, outputs: dict[int, FrameOutput]) -> Iterator[None]:
+def _recorded(network: transformers.Sam2VideoModel, outputs: dict[int, FrameOutput]) -> Iterator[None]:
     """Keep what the model computes for a frame of a single object and then forgets: predicted IoU and scores."""
     single_frame_forward = network._single_frame_forward
     run_single_frame = network._run_single_frame_inference
@@ -182,7 +186,7 @@ def _recorded(network: Sam2VideoModel, outputs: dict[int, FrameOutput]) -> Itera
 
 
 @contextmanager
-def _masks_as_sam2(network: Sam2VideoModel) -> Iterator[None]:
+def _masks_as_sam2(network: transformers.Sam2VideoModel) -> Iterator[None]:
     """A mask prompt's pointer from the single-mask token, its memory from the low-resolution mask enlarged."""
     use_mask_as_output = network._use_mask_as_output
     single_frame_forward = network._single_frame_forward

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch._dynamo as dynamo
+import torch
 
 from model.network.compiled import CompiledRegions, CudaGraphs, compile_model, warm_up
 from model.network.sam2 import Sam2
@@ -37,7 +37,7 @@ def compiled(options: Options) -> list[dict[str, Any]]:
 
 
 def _measured(options: Options, make: Maker) -> dict[str, Any]:
-    dynamo.reset()
+    torch._dynamo.reset()  # imported here: it takes two seconds
     network = make(options.network(options.sizes[0]))
     regions = network.regions
     assert isinstance(regions, CompiledRegions)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torchvision.ops import nms
 
 from model import (
     ArrayFrames,
@@ -131,6 +130,8 @@ def test_two_things_in_one_box_are_two_by_their_masks_and_one_by_their_boxes() -
 
 @pytest.mark.parametrize("max_iou", [0.3, 0.7])
 def test_duplicates_by_boxes_are_those_of_torchvision(max_iou: float) -> None:
+    from torchvision.ops import nms
+
     random = np.random.default_rng(0)
     masks = []
     for _ in range(150):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from transformers import Sam2VideoConfig, Sam2VideoModel
+import transformers
 
 from model.weights.checkpoint import StoredWeights
 from model.weights.pt_names import POINT_EMBEDDINGS, rename_pt
@@ -29,7 +29,7 @@ def test_renamed_tensors_are_exactly_those_of_transformers(size: Size, version: 
     model = ModelSpec(size, version, 1024)
     style: ConfigStyle = "memory_attention_rope_theta" if version == "2.0" else "rope_parameters"
     with torch.device("meta"):
-        network = Sam2VideoModel(Sam2VideoConfig.from_dict(model.hf_config(style)))
+        network = transformers.Sam2VideoModel(transformers.Sam2VideoConfig.from_dict(model.hf_config(style)))
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     renamed = rename_pt(pt_tensors(model))
     assert {name: tuple(tensor.shape) for name, tensor in renamed.items()} == expected

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-from scipy.stats import mannwhitneyu
 
 from pipeline.data_engine.calibration import BlendDocument, auroc, cross_validated, fit
 from pipeline.quality.blend import DEFAULT, Blend, Term
@@ -25,6 +23,8 @@ def drawn(count: int, weights: tuple[float, ...], seed: int = 0) -> tuple[dict[R
 
 def test_weights_are_the_most_likely_ones_that_are_not_below_0() -> None:
     """Held against a bounded minimization of scipy's."""
+    from scipy.optimize import minimize
+
     badness, is_bad = drawn(500, (4.0, 2.0, -3.0))
     features = np.stack(list(badness.values()), axis=1)
 
@@ -53,6 +53,8 @@ def test_verdicts_that_all_agree_are_refused() -> None:
 
 
 def test_auroc_is_that_of_scipy_with_ties() -> None:
+    from scipy.stats import mannwhitneyu
+
     rng = np.random.default_rng(1)
     values, is_bad = rng.integers(0, 6, 200).astype(float), rng.random(200) < 0.3
     expected = mannwhitneyu(values[is_bad], values[~is_bad]).statistic / (is_bad.sum() * (~is_bad).sum())

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from torchvision.ops import box_convert
 
 from model.prompts import BoxPrompt, PointPrompt
 from pipeline.errors import InputError
@@ -29,6 +28,8 @@ XYXY = torch.tensor([[10.0, 20.0, 110.0, 60.0], [0.0, 0.0, 320.0, 200.0], [31.5,
 def in_form(form: str) -> list[list[float]]:
     """The boxes `XYXY` in a form."""
     order = form.removesuffix("n").removesuffix("_percent")
+    from torchvision.ops import box_convert
+
     boxes = box_convert(XYXY, "xyxy", order).double()
     if order != form:
         boxes = boxes / torch.tensor([SIZE_HW[1], SIZE_HW[0]] * 2) * (100 if form.endswith("_percent") else 1)
@@ -215,6 +216,8 @@ def test_a_tiny_box_and_a_clamped_one_are_told() -> None:
 @pytest.mark.parametrize("order", ["xyxy", "xywh", "cxcywh"])
 def test_advice_on_a_box_in_the_wrong_unit_keeps_its_order_and_shows_its_numbers(order: str, tmp_path: Path) -> None:
     """The judge of the numbers is what was written to the table."""
+    from torchvision.ops import box_convert
+
     box = box_convert(torch.tensor([[0.125, 0.25, 0.375, 0.5]]), "xyxy", order).double().tolist()
     numbers = re.escape(f"({', '.join(f'{value:g}' for value in box[0])}) as {order}")
 
