@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from model.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, warnings_naming
     from model.proposals.everything import segment_everything
     from model.proposals.found import FoundMask
-    from model.proposals.in_session import propose_on
+    from model.proposals.in_session import boxed_on, propose_on
     from model.proposals.options import Duplicates, Everything, Grids, Kept, everything
     from model.tracking.frames import ArrayFrames, Frame, FrameSource
     from model.tracking.session import VideoSession
@@ -121,6 +121,7 @@ _HOMES = {
     "VideoStream": "tracking.stream",
     "advance": "tracking.steps",
     "autocast_model": "network.precision",
+    "boxed_on": "proposals.in_session",
     "bundled_folder": "weights.hub",
     "cached_weights": "weights.hub",
     "can_seek": "media.formats",
@@ -197,6 +198,7 @@ __all__ = [
     "VideoStream",
     "advance",
     "autocast_model",
+    "boxed_on",
     "bundled_folder",
     "cached_weights",
     "can_seek",

@@ -24,7 +24,7 @@ from pipeline.storage.documents import Document
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
 
-_TABLE_KEYS = ("videos", "prompts", "corrections")
+_TABLE_KEYS = ("videos", "prompts", "corrections", "detections")
 _FIRST_KEYS_OF_DISCOVER = (
     "every_seconds",
     "points_per_side",

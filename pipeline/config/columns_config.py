@@ -56,3 +56,4 @@ class ColumnsConfig(Group):
     )
     mask_rle: OptionalColumn = Field(default=None, description="The column of masks.")
     category: OptionalColumn = Field(default=None, description="The column of categories.")
+    score: OptionalColumn = Field(default=None, description="The column of scores of a detector.")

@@ -71,6 +71,16 @@ class DiscoverConfig(Group):
     max_objects: Annotated[int, Unit("objects")] = Field(
         default=64, ge=1, description="At most so many objects of a video are followed, those that were found first."
     )
+    min_score: float = Field(
+        default=0.35, ge=0, le=1, description="Boxes of detections= with a lower score are left out."
+    )
+    sure_detection: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="A box of detections= with this score is an object at once. Where there are boxes at least once a "
+        "second, others must be found again. Boxes without a score are certain.",
+    )
 
     @property
     def grids(self) -> tuple[int, ...]:

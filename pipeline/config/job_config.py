@@ -252,6 +252,11 @@ class JobConfig(Group):
         description="Parquet tables of further prompts, found like prompts, to which they add. A column uri is not "
         "needed. Given without prompts, they add to all tables of the job's last run.",
     )
+    detections: OptionalPlace = Field(
+        default=None,
+        description="For conf=discover, a table of boxes of any detector: Parquet (a file, a folder or a glob), CSV or "
+        "JSON lines. Objects are then looked for where its boxes are, and not with a grid of clicks.",
+    )
     output: OptionalPlace = Field(
         default=None, description="The folder or URI of the job, where its tables and its log lie."
     )
@@ -369,7 +374,7 @@ class JobConfig(Group):
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-_DATED_PLACES = ("videos", "prompts", "corrections", "output", "log_file")
+_DATED_PLACES = ("videos", "prompts", "corrections", "detections", "output", "log_file")
 
 
 def from_hydra(config: DictConfig) -> JobConfig:
@@ -391,6 +396,11 @@ def check(job: JobConfig) -> None:
             _check_verification(job)
         elif job.discover is not None:
             _check_discovery(job)
+        elif job.detections:
+            raise ConfigError(
+                "detections= is for conf=discover, which finds out which boxes are one object: give conf=discover, or "
+                "make prompts of them with pipeline.prompts"
+            )
         elif not job.prompts and not job.corrections:
             raise ConfigError(
                 "prompts= is missing: give the Parquet table of seed prompts (a file, a folder or a glob)"
@@ -437,7 +447,7 @@ def _check_verification(job: JobConfig) -> None:
 
 def _check_all_nodes_reach(job: JobConfig) -> None:
     """Workers on other machines cannot read this machine's disk."""
-    places = {"videos": job.videos, "prompts": job.prompts, "output": job.output}
+    places = {"videos": job.videos, "prompts": job.prompts, "detections": job.detections, "output": job.output}
     places["model.checkpoint"] = _place_of_weights(job.model.checkpoint)
     for key, value in (*places.items(), *(("corrections", place) for place in job.corrections or ())):
         if value and is_of_this_machine(value):

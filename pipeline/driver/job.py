@@ -11,6 +11,7 @@ from pipeline.commits.job_record import JobRecord, difference, make_record, read
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import new_writer_id
 from pipeline.config.job_config import JobConfig
+from pipeline.driver.detections import as_parquet
 from pipeline.driver.limits import FailureBudget
 from pipeline.driver.log_file import log_video
 from pipeline.driver.losses import check_losses
@@ -72,7 +73,7 @@ def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
     would be labeled again.
     """
     # A worker may run in another folder than this process.
-    places = {"videos": config.videos, "prompts": config.prompts, "output": config.output}
+    places = {key: getattr(config, key) for key in ("videos", "prompts", "detections", "output")}
     corrections = None if config.corrections is None else tuple(map(absolute_place, config.corrections))
     config = config.model_copy(
         update={"corrections": corrections, **{key: place and absolute_place(place) for key, place in places.items()}}
@@ -108,7 +109,7 @@ def plan_job(job: Job) -> Plan:
     lists_all = config.prune or job.relabels_all or bool(with_other_corrections(reviews, state.finished))
     tables = InputTables(
         config.videos,
-        config.prompts,
+        config.prompts or as_parquet(config, job.storage),
         config.storage_options,
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
@@ -162,7 +163,7 @@ def _with_tables_of(before: JobRecord | None, config: JobConfig) -> JobConfig:
 
 def _check_apart(config: JobConfig) -> None:
     """Raises `ConfigError` if the output lies in a folder of input tables: the next run would read it as input."""
-    places = [("videos", config.videos), ("prompts", config.prompts)]
+    places = [("videos", config.videos), ("prompts", config.prompts), ("detections", config.detections)]
     for key, folder in (*places, *(("corrections", place) for place in config.corrections or ())):
         if folder and _lies_in(str(config.output), folder):
             raise ConfigError(

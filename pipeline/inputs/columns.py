@@ -103,5 +103,13 @@ Without `videos=` the prompts table also has the columns of videos. Boxes of oth
 in pixels, or `box_xyxyn` in fractions of the frame.
 """
 
-STANDARD: tuple[str, ...] = tuple(dict.fromkeys(column.name for column in (*VIDEOS_IN, *PROMPTS_IN)))
+_OF_BOXES = ("video_id", "frame_index", "pts_seconds", "box_xyxy", "box_xyxyn", "category")
+
+DETECTIONS_IN: tuple[InputColumn, ...] = (
+    *(column for column in PROMPTS_IN if column.name in _OF_BOXES),
+    InputColumn("score", _or_null(is_number), _NUMBER),
+)
+"""Columns of `detections=`. Each row needs a box, and `frame_index` or `pts_seconds`."""
+
+STANDARD: tuple[str, ...] = tuple(dict.fromkeys(column.name for column in (*VIDEOS_IN, *PROMPTS_IN, *DETECTIONS_IN)))
 """All names of columns, for which a table may have others (`columns.NAME=`)."""

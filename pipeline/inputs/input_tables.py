@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pipeline.errors import InputError
 from pipeline.inputs.boxes import FORMS, FRACTIONS, PIXELS, form_of
-from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
+from pipeline.inputs.columns import DETECTIONS_IN, PROMPTS_IN, VIDEOS_IN
 from pipeline.inputs.file_rules import DEFAULT_FILE_RULES, FileRules
 from pipeline.inputs.kept import check_kept
 from pipeline.inputs.naming import InputNaming
@@ -46,9 +46,9 @@ class InputTables:
         naming = naming or InputNaming()
         if prompts is None and videos is None:
             raise InputError("neither videos= nor prompts= is given: one of them must say where the videos are")
-        self._prompts = prompts and ParquetShards(
-            "prompts", prompts, PROMPTS_IN, storage_options, policy, naming=naming.prompts
-        )
+        self.has_detections = naming.has_detections
+        key, columns = ("detections", DETECTIONS_IN) if self.has_detections else ("prompts", PROMPTS_IN)
+        self._prompts = prompts and ParquetShards(key, prompts, columns, storage_options, policy, naming=naming.prompts)
         self.corrections = [
             ParquetShards("corrections", place, PROMPTS_IN, storage_options, policy, naming=naming.prompts)
             for place in corrections
@@ -172,6 +172,11 @@ def _check_prompts(table: ParquetShards) -> None:
             raise InputError(
                 f"{table.key}: the name of column bbox of {file} does not say what its numbers are; give "
                 f"box_format=xywh (COCO), box_format=xyxy (two corners) or another of {', '.join(FORMS)}"
+            )
+        if table.key == "detections":
+            raise InputError(
+                f"detections: {file} has no column of boxes, as box_xyxy: name it by columns.box= and say the form of "
+                "its boxes by box_format="
             )
         raise InputError(
             f"{table.key}: {file} has none of the columns points_xy (with point_labels), box_xyxy and mask_rle; at "

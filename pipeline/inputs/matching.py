@@ -26,10 +26,11 @@ def check_some_match(tables: InputTables, videos: VideoRows, prompts: PromptInde
         return
     if prompts.num_unknown_rows < prompts.num_rows:
         return
+    key = tables.prompts.key
     raise InputError(
-        f"prompts: no row names a video of videos=: the prompts name {_some(prompts.unknown_examples)}, the videos are "
+        f"{key}: no row names a video of videos=: the {key} name {_some(prompts.unknown_examples)}, the videos are "
         f"{_some(videos.ids)} ({tables.videos.id_rule()}){who_they_are(prompts.unknown_examples, videos.ids, done)}; "
-        "make column video_id of the prompts the same"
+        f"make column video_id of the {key} the same"
     )
 
 

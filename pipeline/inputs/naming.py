@@ -54,12 +54,14 @@ class Naming:
 class InputNaming:
     """The names in both tables. Without `videos=` the table of prompts serves as both.
 
-    `uses_cuts`: times of shots in the table of videos are read.
+    `uses_cuts`: times of shots in the table of videos are read. `has_detections`: in place of prompts there are boxes
+    of a detector.
     """
 
     videos: Naming = field(default_factory=Naming)
     prompts: Naming = field(default_factory=Naming)
     uses_cuts: bool = True
+    has_detections: bool = False
 
     @classmethod
     def of(cls, config: JobConfig) -> InputNaming:
@@ -69,7 +71,7 @@ class InputNaming:
         names_in_prompts = names | ({"video_id": in_prompts} if in_prompts else {})
         prompts = Naming(names_in_prompts, config.box_format, config.keep_columns)
         videos = prompts if config.videos is None else Naming(names, keep=config.keep_columns)
-        return cls(videos, prompts, config.shots != "ignore")
+        return cls(videos, prompts, config.shots != "ignore", config.detections is not None)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
 from pipeline.inputs.coordinates import Coordinates
+from pipeline.inputs.detections import DETECTION_COLUMNS, detection_digests
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
 from pipeline.inputs.rows import RowBatch
@@ -70,9 +71,9 @@ class PromptIndex:
         return tuple(spans)
 
 
-def _digests(batch: RowBatch) -> UInt64Array:
+def _digests(batch: RowBatch, *, are_detections: bool) -> UInt64Array:
     try:
-        return row_digests(batch.rows)
+        return detection_digests(batch.rows) if are_detections else row_digests(batch.rows)
     except pa.ArrowInvalid as error:
         raise InputError(
             f"prompts: {redact_uri(batch.file)}: object_id must be a whole number of 64 bits ({error})"
@@ -92,7 +93,8 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     examples: dict[str, None] = {}
     coordinates = Coordinates(tables.box_told)
     names = numbers.all_names() if tables.is_partial else None
-    for batch in tables.read_prompts(("video_id", *PROMPT_COLUMNS), names):
+    columns = DETECTION_COLUMNS if tables.has_detections else PROMPT_COLUMNS
+    for batch in tables.read_prompts(("video_id", *columns), names):
         video_ids = batch.rows.column("video_id")
         videos = numbers.find(video_ids)
         num_rows += len(videos)
@@ -100,12 +102,12 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         num_unknown += len(unknown)
         if len(examples) < _NUM_EXAMPLES:
             examples.update((name, None) for name in video_ids.take(pa.array(unknown)).to_pylist() if name)
-        has_object = batch.rows.column("object_id").is_valid().to_numpy(zero_copy_only=False)
+        has_object = batch.rows.column("object_id").is_valid().to_numpy(zero_copy_only=False) | tables.has_detections
         num_without_object += int(np.count_nonzero(~has_object & (videos >= 0)))
         videos[~has_object] = -1
         known = videos >= 0
         coordinates.add(batch.rows)
-        hashes.add(videos[known], _digests(batch)[known])
+        hashes.add(videos[known], _digests(batch, are_detections=tables.has_detections)[known])
         starts, stops = _runs(videos)
         before, num_runs = num_runs, num_runs + len(starts)
         if num_runs > len(runs_R5):  # mostly each video has one run, and the array is never made larger

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +132,7 @@ def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str])
     for row in rows:
         try:
             parsed = _parse(row)
-            by_frame[_position(row)].add(parsed)
+            by_frame[position_of(row)].add(parsed)
         except ValueError as error:
             errors.append(f"object {object_id}, {error}")
     prompts = []
@@ -146,7 +146,8 @@ def _object(object_id: int, rows: Sequence[dict[str, Any]], keep: Sequence[str])
     return ObjectPrompts(object_id, category, tuple(prompts), kept=kept, box_told=told)
 
 
-def _position(row: dict[str, Any]) -> FramePosition:
+def position_of(row: Mapping[str, Any]) -> FramePosition:
+    """The frame that a row names. Raises `ValueError` for a row that names none."""
     frame_index, pts_seconds = row.get("frame_index"), row.get("pts_seconds")
     if frame_index is not None and not math.isnan(frame_index):
         if not math.isfinite(frame_index) or frame_index != int(frame_index) or frame_index < 0:
@@ -170,7 +171,7 @@ def _parse(row: dict[str, Any]) -> _Row:
     box, fractions = (tuple(_number(value) for value in row.get(name) or ()) for name in (PIXELS, FRACTIONS))
     parsed = _Row(points, labels, box, fractions, mask_prompt(row.get("mask_rle")))
     if not (points or labels or box or fractions or parsed.mask):
-        raise ValueError(f"{_position(row)}: the row has neither points, box nor mask; fill one in or remove the row")
+        raise ValueError(f"{position_of(row)}: the row has neither points, box nor mask; fill one in or remove the row")
     return parsed
 
 

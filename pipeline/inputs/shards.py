@@ -34,6 +34,7 @@ _REMEDIES = {
     "videos": f"write it again{_OR_FILES}",
     "prompts": "write it again, for instance with to_parquet of pandas",
     "corrections": "write it again",
+    "detections": "write it again, or give it as .csv or .jsonl",
 }
 _OTHER_TABLES = {
     "csv": ("CSV", "read_csv(…)"),

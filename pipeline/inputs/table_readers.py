@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.inputs.detections import detection_rows
 from pipeline.inputs.kept import kept_rows
 from pipeline.inputs.naming import InputNaming, NamedColumns, kept_column
 from pipeline.inputs.prompts import prompt_rows
@@ -18,6 +19,7 @@ class TableReaders:
     def __init__(self, naming: InputNaming | None = None) -> None:
         naming = naming or InputNaming()
         self.prompts = prompt_rows(naming.prompts)
+        self.detections = detection_rows(naming.prompts)
         self.kept = kept_rows(NamedColumns(("video_id", *map(kept_column, naming.videos.keep)), naming.videos))
         self.video_bytes = video_byte_rows(NamedColumns(BYTE_COLUMNS, naming.videos))
 
@@ -30,5 +32,6 @@ class TableReaders:
     def close(self) -> None:
         """Close all files. A read that is under way in another thread closes its file when it ends."""
         self.prompts.close()
+        self.detections.close()
         self.kept.close()
         self.video_bytes.close()

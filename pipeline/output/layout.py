@@ -12,6 +12,7 @@ _log/roll-{number}.parquet   the log up to an entry, summed up
 _busy/                       which compaction or prune is at work
 _digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
+_detections/{hash}.parquet   boxes of a detector that were given as text, as workers read them
 reviews/{kind}-{time}-{random}.parquet  what reviewers said of tracks (verdicts) and how they mended them (corrections)
 reviews/cycles-{time}-{random}.parquet  which tracks a walk back led to their prompts
 _former/{table}/{segment}.parquet  segments that count no more, with rows of earlier rounds of reviews
@@ -41,6 +42,7 @@ SESSIONS = "_sessions"
 DIGESTS = "_digest"
 BUSY = "_busy"
 REVIEWS = "reviews"
+DETECTIONS = "_detections"
 FORMER = "_former"
 VERIFY = "_verify"
 
@@ -102,6 +104,11 @@ def is_review(kind: str, path: str) -> bool:
     """Whether a path is one of `new_review` of this kind."""
     name = PurePosixPath(path).name
     return name.startswith(f"{kind}-") and name.endswith(".parquet")
+
+
+def detections_object(content_hash: str) -> str:
+    """Path of a table of boxes by a hash of the text that it was made of."""
+    return f"{DETECTIONS}/{content_hash}.parquet"
 
 
 def new_digest(table: str) -> str:

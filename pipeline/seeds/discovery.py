@@ -8,7 +8,7 @@ Legend: H, W pixels of the video.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -17,6 +17,7 @@ import numpy as np
 
 from model import FoundMask
 from pipeline.arrays import BoolArray
+from pipeline.seeds.detected import DetectedMask
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class FoundObject:
     @property
     def category(self) -> str | None:
         """What a detector calls it; None for what a grid of clicks has found."""
-        return None
+        return category_of(self.mask)
+
+
+def category_of(mask: FoundMask) -> str | None:
+    """What a detector calls a mask. Masks of two categories are never one object."""
+    return mask.said.category if isinstance(mask, DetectedMask) else None
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,9 @@ class Discovery:
                 continue
             one.num_looks += 1
             track = seen.get(one.object_id)
-            one.is_confirmed = track is not None and any(track.iou(mask) >= self.rules.min_match for mask in found)
+            one.is_confirmed = track is not None and any(
+                track.iou(mask) >= self.rules.min_match for mask in found if category_of(mask) == one.category
+            )
         late = [one for one in self._objects.values() if one.num_looks >= self.rules.max_looks]
         return self._drop([one.object_id for one in late if not self._is_sure(one)])
 
@@ -170,6 +178,8 @@ class Discovery:
 
     def _count_pairs(self, seen: Mapping[int, _Track]) -> None:
         for one, other in combinations(sorted(seen), 2):
+            if self._objects[one].category != self._objects[other].category:
+                continue
             self._seen_together[one, other] += 1
             self._lay_on_each_other[one, other] += seen[one].iou_with(seen[other]) >= self.rules.min_same
 
@@ -178,16 +188,19 @@ class Discovery:
         if not found:
             self._unexplained.append(0.0)
             return new
-        covered_HW = np.zeros(found[0].size_hw, np.bool_)
-        for track in seen.values():
-            covered_HW |= track.mask_HW
-        everything_HW = np.zeros_like(covered_HW)
+        covered = defaultdict[str | None, BoolArray](lambda: np.zeros(found[0].size_hw, np.bool_))
+        for object_id, track in seen.items():
+            covered[self._objects[object_id].category] |= track.mask_HW
+        everything_HW = np.zeros(found[0].size_hw, np.bool_)
         for mask in found:
             x0, y0, x1, y1 = mask.box_xyxy
             everything_HW[y0:y1, x0:x1] |= mask.inner_hw
-            best = max((track.iou(mask) for track in seen.values()), default=0.0)
+            category = category_of(mask)
+            alike = (track for object_id, track in seen.items() if self._objects[object_id].category == category)
+            best = max((track.iou(mask) for track in alike), default=0.0)
             if best >= self.rules.min_match:
                 continue
+            covered_HW = covered[category]
             is_covered = (
                 np.count_nonzero(covered_HW[y0:y1, x0:x1] & mask.inner_hw) >= self.rules.max_covered * mask.area
             )
@@ -198,7 +211,9 @@ class Discovery:
             else:
                 new.append(self._add(frame_index, mask))
                 covered_HW[y0:y1, x0:x1] |= mask.inner_hw
-        self._unexplained.append(float(np.count_nonzero(everything_HW & ~covered_HW)) / covered_HW.size)
+        for covered_HW in covered.values():
+            everything_HW &= ~covered_HW
+        self._unexplained.append(float(np.count_nonzero(everything_HW)) / everything_HW.size)
         return new
 
     def _add(self, frame_index: int, mask: FoundMask) -> FoundObject:

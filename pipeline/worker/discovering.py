@@ -6,15 +6,17 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from model import Everything, Frame, FrameSource, Grids, Kept, VideoSession, propose_on
 from pipeline.config.discover_config import DiscoverConfig
+from pipeline.inputs.detections import VideoDetections
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.inputs.reviewed_prompts import with_corrections
 from pipeline.records import FramePosition
 from pipeline.reviews.corrections import Correction
+from pipeline.seeds.detected import Boxes
 from pipeline.seeds.discovery import Discovered, DiscoveryRules
 from pipeline.seeds.shots import LabeledFrames, Shots
 from pipeline.seeds.walk import Find, IsKey, ShotOf, at_times, discover_steps
@@ -22,6 +24,7 @@ from pipeline.text import counted
 from pipeline.worker.found_objects import Positions, prompts_of, seed_rows
 from pipeline.worker.key_pictures import KeyPictures
 from pipeline.worker.labeler import LabelOptions, Labels, MakeSession, Saving, Steps
+from pipeline.worker.placed_boxes import PlacedBoxes
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +41,11 @@ _NOTHING = (
     "discover.min_stability) and found again on a later one (discover.sure_score)"
 )
 
+_NO_BOXES = (
+    "no object was found: no detection is believed enough (discover.min_score) and found again on a later frame "
+    "(discover.sure_detection), or the network sees nothing in its box"
+)
+
 
 def discovering(
     label_steps: _LabelSteps,
@@ -45,13 +53,15 @@ def discovering(
     config: DiscoverConfig,
     pictures: KeyPictures | None = None,
     corrections: Mapping[int, Sequence[Correction]] | None = None,
+    detections: VideoDetections | None = None,
 ) -> _LabelSteps:
     """`label_steps` for videos without prompts: their objects are found first, by a walk of their own.
 
-    A video in which nothing is found has no tracks, and a message that says so. What is found follows from the video
-    and the config alone. So a video that is begun again, or goes on where it was saved, has the same objects, and
-    `corrections` are of those that reviewers saw. Grids on crops take whole key frames from `pictures`, of which
-    `key_frames` of the config and the frames are the key frames.
+    They are looked for in the boxes of `detections`, or without these with a grid of clicks. A video in which nothing
+    is found has no tracks, and a message that says so. What is found follows from the video, the boxes and the config
+    alone. So a video that is begun again, or goes on where it was saved, has the same objects, and `corrections` are of
+    those that reviewers saw. Grids on crops take whole key frames from `pictures`, of which `key_frames` of the config
+    and the frames are the key frames.
     """
 
     def steps(
@@ -62,24 +72,62 @@ def discovering(
         options: LabelOptions,
         saving: Saving | None,
     ) -> Steps[Labels]:
-        rules = DiscoveryRules(sure_score=config.sure_score, max_objects=config.max_objects)
-        is_key, is_over = key_frames(config, frames, options.shots), _is_over(config, frames, options.shots)
+        boxes = None
+        if detections is None:
+            search = _by_grid(config, frames, options.shots, pictures)
+        else:
+            boxes = PlacedBoxes(detections, config.min_score, frames.size_hw, options.shots.frame_seconds)
+            search = _by_boxes(config, frames, boxes)
         with contextlib.nullcontext() if pictures is None else pictures.taken():
             found = yield from discover_steps(
-                new_session(frames), is_key, rules, _find(config, pictures), _shot_of(frames, options.shots), is_over
+                new_session(frames),
+                search.is_key,
+                search.rules,
+                search.find,
+                _shot_of(frames, options.shots),
+                search.is_over,
             )
         _tell(video_id, found)
         if config.then == "prompts":
-            labels = seed_rows(video_id, found, "grid", frames, options.folder)
+            labels = seed_rows(video_id, found, search.source, frames, options.folder)
         else:
             positions = {frames.position(one.frame_index): one.frame_index for one in found.objects}
-            of_objects = with_corrections(prompts_of(found, "grid", frames), corrections or {})
+            of_objects = with_corrections(prompts_of(found, search.source, frames), corrections or {})
             labels = yield from label_steps(
                 make_session, video_id, of_objects, _Found(frames, positions), options, saving
             )
-        return replace(labels, remark=_remark(found))
+        said = (_remark(found, search.nothing), "" if boxes is None else boxes.remark())
+        return replace(labels, remark="; ".join(filter(None, said)))
 
     return steps
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Where objects are looked for, and by which rules. `nothing` says what a video is told that has none."""
+
+    source: str
+    is_key: IsKey
+    is_over: IsKey
+    find: Find
+    rules: DiscoveryRules
+    nothing: str
+
+
+def _by_grid(config: DiscoverConfig, frames: LabeledFrames, shots: Shots, pictures: KeyPictures | None) -> _Search:
+    is_key = key_frames(config, frames, shots)
+    is_over = _is_over(config, frames)
+    if config.mode == "sa_v" and not shots:
+        is_over = _is_later
+    rules = DiscoveryRules(sure_score=config.sure_score, max_objects=config.max_objects)
+    return _Search("grid", is_key, is_over, _find(config, pictures), rules, _NOTHING)
+
+
+def _by_boxes(config: DiscoverConfig, frames: LabeledFrames, placed: PlacedBoxes) -> _Search:
+    boxes = Boxes(lambda index: placed.at(index, frames.position(index)))
+    sure_score = config.sure_detection if placed.are_dense else 0.0
+    rules = DiscoveryRules(sure_score=sure_score, max_objects=config.max_objects)
+    return _Search("detections", boxes.is_key, _is_over(config, frames), boxes.find, rules, _NO_BOXES)
 
 
 def key_frames(config: DiscoverConfig, frames: Positions, shots: Shots) -> IsKey:
@@ -92,10 +140,12 @@ def _shot_of(frames: Positions, shots: Shots) -> ShotOf:
     return lambda index: shots.shot_at(frames.position(index).pts_seconds)
 
 
-def _is_over(config: DiscoverConfig, frames: Positions, shots: Shots) -> IsKey:
-    """Whether no frame from this one on is looked at."""
-    if config.mode == "sa_v" and not shots:
-        return lambda index: index > 0
+def _is_later(index: int) -> bool:
+    return index > 0
+
+
+def _is_over(config: DiscoverConfig, frames: Positions) -> IsKey:
+    """Whether no frame from this one on is looked at, because `discover.max_seconds` are over."""
     limit = math.inf if config.max_seconds is None else config.max_seconds
 
     def is_over(index: int) -> bool:
@@ -123,10 +173,10 @@ def _looks_for(config: DiscoverConfig) -> Everything:
     return Everything(Grids(config.grids), kept)
 
 
-def _remark(found: Discovered) -> str:
+def _remark(found: Discovered, nothing: str) -> str:
     """What the row of the video says of what was found; empty where all was found and labeled."""
     if not found.objects:
-        return _NOTHING
+        return nothing
     if found.num_left_out:
         return (
             f"{counted(len(found.objects), 'object')} found, and {counted(found.num_left_out, 'further mask')} on key "

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from model import Media
 from pipeline.inputs.address_rules import address_rules
+from pipeline.inputs.detections import VideoDetections, read_detections
 from pipeline.inputs.kept import read_kept
 from pipeline.inputs.prompts import VideoPrompts
 from pipeline.output.former_rows import FormerRows
@@ -38,7 +39,8 @@ class VideoInputs:
     """All that a video is labeled from. `content` is what is known of its file: another file in its place differs.
 
     `saved` is where it is saved in its middle, `shots` are those of the film, `pictures` are whole key frames of which
-    crops are looked at.
+    crops are looked at. `detections` are boxes of a detector, by which its objects are found; None: a grid of clicks
+    finds them, or prompts name them.
     """
 
     rework: Rework
@@ -47,6 +49,7 @@ class VideoInputs:
     saved: SavingBeside
     shots: Shots
     pictures: KeyPictures | None = None
+    detections: VideoDetections | None = None
 
 
 class Fetch:
@@ -127,6 +130,8 @@ class Fetch:
         finds = discover is not None
         read = VideoPrompts(()) if finds else stages.read_prompts(item, options, tables.prompts, keep)
         self.prompts = read
+        boxed = settings.config.detections is not None
+        detections = read_detections(item, options, tables.detections) if boxed else None
         self.kept = read_kept(item, options, tables.kept, keep)
         rules = address_rules(settings.config)
         opened = stages.open_media(item, options, tables.video_bytes, backoff, scratch=scratch, rules=rules)
@@ -135,7 +140,7 @@ class Fetch:
         rework = self._rework(read)
         prompts, self.prompts = rework.to_label, rework.prompts
         self.kept_since = rework.kept.since if rework.kept else None
-        has_crops = discover is not None and len(discover.grids) > 1
+        has_crops = discover is not None and detections is None and len(discover.grids) > 1
         pictures = KeyPictures() if has_crops and rework.kept is None else None
         self.fetch_seconds = time.perf_counter() - started
         wanted, times, buffers = settings.config.frames, item.range, self._equipment.network.buffers
@@ -161,7 +166,7 @@ class Fetch:
         shots = self._shots(media, frames)
         if discover is not None and pictures is not None:
             pictures.is_key = key_frames(discover, frames, shots)
-        inputs = VideoInputs(rework, frames, content, saved, shots, pictures)
+        inputs = VideoInputs(rework, frames, content, saved, shots, pictures, detections)
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
         if finds and rework.kept is None:
             frames.prepare((), 0)

@@ -16,6 +16,7 @@ from pipeline.masks.run_lengths import run_lengths
 from pipeline.output.mask_rows import Mask, MaskRows, MaskSigns
 from pipeline.output.rows import Track, tracks_table
 from pipeline.records import FramePosition, MergedSeed, SeedFacts, Status
+from pipeline.seeds.detected import DetectedMask
 from pipeline.seeds.discovery import Discovered, FoundObject
 from pipeline.worker.labeler import Labels
 
@@ -84,7 +85,8 @@ def _facts(one: FoundObject, duplicates: Sequence[FoundObject], source: str, fra
         for other in duplicates
         if other.duplicate_of == one.object_id
     )
-    return SeedFacts(source, one.mask.score, one.mask.stability, merged)
+    score = one.mask.said.score if isinstance(one.mask, DetectedMask) else one.mask.score
+    return SeedFacts(source, score, one.mask.stability, merged)
 
 
 def _mask(one: FoundObject, position: FramePosition) -> Mask:

@@ -251,7 +251,9 @@ class VideoInFlight:
         if settings.config.discover is not None and inputs.rework.kept is None:
             new_session = partial(network.discovery_session, propagate=settings.config.propagate)
             found = inputs.rework.corrections.objects
-            label_steps = discovering(label_steps, new_session, settings.config.discover, inputs.pictures, found)
+            label_steps = discovering(
+                label_steps, new_session, settings.config.discover, inputs.pictures, found, inputs.detections
+            )
         self._steps = label_steps(
             make_session,
             self.item.video_id,

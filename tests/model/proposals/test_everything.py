@@ -10,10 +10,12 @@ import torch
 
 from model import (
     ArrayFrames,
+    BoxPrompt,
     Everything,
     FoundMask,
     Frame,
     VideoSession,
+    boxed_on,
     everything,
     load_model,
     propose_on,
@@ -190,3 +192,20 @@ def test_a_frame_of_a_session_gives_the_masks_of_the_image_with_its_crops_too() 
     ]
     with pytest.raises(ValueError, match="crops are cut from the image of 240 × 320 pixels, got none"):
         propose_on(session, Frame(0, small), options)
+
+
+def test_a_box_gets_the_mask_that_a_prompt_on_its_frame_gives_and_boxes_share_batches() -> None:
+    drawn = clip(0)
+    session = VideoSession(load_model("mini"), ArrayFrames(drawn.frames_THW3), num_cached_frames=1)
+    boxes = []
+    for object_id in drawn.object_ids:
+        rows, columns = np.nonzero(drawn.mask(object_id, 0))
+        box = float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
+        boxes.append(BoxPrompt(box))
+        session.add_prompt(object_id, 0, boxes[-1])
+    prompted = dict(zip(drawn.object_ids, session.segment_frame(0).masks().numpy(), strict=True))
+    found = boxed_on(session, next(session.frames.at([0])), boxes)
+    for object_id, mask in zip(drawn.object_ids, found, strict=True):
+        assert mask is not None
+        assert (mask.mask() == prompted[object_id]).all()
+        assert iou(mask.mask(), drawn.mask(object_id, 0)) > 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -163,3 +164,39 @@ def test_clicks_on_crops_of_the_full_frame_find_what_a_coarse_grid_on_the_frame_
     assert best_iou(tmp_path / "frame") < 0.1
     assert best_iou(tmp_path / "crops", "discover.mode=sa_v", "discover.crop_grids=[6]") > 0.85
     assert best_iou(tmp_path / "crops", "discover.mode=sa_v", "discover.crop_grids=[6]") > 0.85  # the job as it was
+
+
+def true_box(clip: Clip, object_id: int, frame_index: int) -> list[float]:
+    rows, columns = np.nonzero(clip.mask(object_id, frame_index))
+    return [float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)]
+
+
+def test_boxes_of_a_detector_are_joined_into_one_track_of_each_object(folder: Path) -> None:
+    clip = drawn(0)
+    one, other = clip.object_ids[:2]
+    said = [(0, one, "disc", 0.9), (0, other, "box", 0.2), (4, one, "disc", 0.9), (4, other, "box", None)]
+    rows = [
+        {"clip": "shapes.mp4", "frame": frame, "bbox": true_box(clip, object_id, frame), "label": label, "p": score}
+        for frame, object_id, label, score in (*said, (7, one, "disc", 0.5))
+    ]
+    rows.append({"clip": "shapes.mp4", "frame": 700, "bbox": [0.0, 0.0, 9.0, 9.0], "label": "box", "p": 0.8})
+    rows.append({"clip": "shapes.mp4", "frame": 2, "bbox": [9.0, 0.0, 0.0, 9.0], "label": "box", "p": 0.8})
+    (folder / "boxes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = "columns.video_id=clip columns.frame_index=frame columns.category=label columns.score=p box_format=xyxy"
+    command = [*OPTIONS, f"videos={folder / 'videos'}", f"detections={folder / 'boxes.jsonl'}", *names.split()]
+    assert run.main([*command, f"output={folder / 'boxed'}"]) == ExitCode.DONE
+    job = tables.open(str(folder / "boxed"))
+    tracks = job.tracks().to_pylist()
+    told = [(row["category"], row["seed_source"], row["prompt_frames"], row["num_masks"]) for row in tracks]
+    assert told == [("disc", "detections", [0], NUM_FRAMES), ("box", "detections", [4], NUM_FRAMES)]
+    assert [row["seed_score"] for row in tracks] == [pytest.approx(0.9), None]
+    videos = {row["video_id"]: row for row in job.videos().to_pylist()}
+    assert videos["shapes"]["message"].startswith(
+        "3 detections left out: 1 below discover.min_score, 1 on frames that are not labeled, 1 that are no boxes "
+        "there (frame 2: box: expected x0 < x1"
+    )
+    assert {videos[name]["status"] for name in ("black", "single")} == {"no_prompts"}
+    assert min(best_ious(folder, "shapes", clip, NUM_FRAMES - 1, output="boxed")) > 0.5
+    before = job.masks().to_table()
+    assert run.main([*command, f"output={folder / 'boxed'}"]) == ExitCode.DONE
+    assert tables.open(str(folder / "boxed")).masks().to_table().equals(before)

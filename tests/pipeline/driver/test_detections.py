@@ -1,0 +1,80 @@
+"""`detections=` as text becomes Parquet that workers read, and is planned by its rows, scores and categories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config.compose import job_config
+from pipeline.config.job_config import JobConfig
+from pipeline.driver.detections import as_parquet
+from pipeline.errors import ConfigError, InputError
+from pipeline.inputs.detections import detection_rows, read_detections
+from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.naming import InputNaming
+from pipeline.inputs.plan import Plan, make_plan
+from pipeline.storage.job_storage import JobStorage
+
+CSV = "video_id,frame,x,y,w,h,score,category\na,0,1,2,3,4,{score},{category}\nb,5,1,2,3,4,0.5,cup\n"
+NAMES = ("columns.frame_index=frame", "columns.box=x,y,w,h", "box_format=xywh")
+
+
+def config(folder: Path, file: str, *words: str) -> JobConfig:
+    (folder / "videos").mkdir(exist_ok=True)
+    for name in "ab":
+        (folder / "videos" / f"{name}.mp4").touch()
+    places = f"videos={folder / 'videos'}", f"detections={folder / file}", f"output={folder / 'out'}"
+    return job_config("discover", [*places, *words])
+
+
+def plan_of(folder: Path, text: str) -> Plan:
+    (folder / "boxes.csv").write_text(text)
+    job = config(folder, "boxes.csv", *NAMES)
+    place = as_parquet(job, JobStorage(str(folder / "out")))
+    return make_plan(InputTables(job.videos, place, naming=InputNaming.of(job)), {})
+
+
+def hashes(plan: Plan) -> dict[str, str]:
+    return {item.video_id: item.prompt_hash for item in plan.items()}
+
+
+def test_text_is_planned_and_read_and_another_score_or_category_labels_its_video_again(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, CSV.format(score=0.9, category="cup"))
+    items = {item.video_id: item for item in plan.items()}
+    naming = InputNaming.of(config(tmp_path, "boxes.csv", *NAMES)).prompts
+    (box,) = read_detections(items["a"], None, detection_rows(naming)).boxes
+    assert (box.box.box_xyxy, box.score, box.category) == ((1.0, 2.0, 4.0, 6.0), 0.9, "cup")
+    first = hashes(plan)
+    for score, category in ((0.8, "cup"), (0.9, "mug")):
+        other = hashes(plan_of(tmp_path, CSV.format(score=score, category=category)))
+        assert (other["a"] != first["a"], other["b"] == first["b"]) == (True, True)
+    assert hashes(plan_of(tmp_path, CSV.format(score=0.9, category="cup"))) == first
+
+
+def test_a_check_writes_nothing_below_the_output_and_lines_of_json_keep_their_lists(tmp_path: Path) -> None:
+    (tmp_path / "boxes.jsonl").write_text('{"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}\n')
+    job = config(tmp_path, "boxes.jsonl")
+    written = as_parquet(job, JobStorage(str(tmp_path / "out")))
+    assert written is not None
+    assert pq.read_table(written).to_pylist() == [{"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}]
+    before = sorted(tmp_path.rglob("*"))
+    checked = as_parquet(job.model_copy(update={"check": True}), JobStorage(str(tmp_path / "out")))
+    assert checked is not None
+    assert pq.read_table(checked).equals(pq.read_table(written))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_table_without_boxes_and_text_that_is_none_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("video_id,frame_index,x\n007,0,1\n")
+    job = config(tmp_path, "boxes.csv")
+    place = as_parquet(job, JobStorage(str(tmp_path / "out")))
+    assert pq.read_table(str(place))["video_id"].to_pylist() == ["007"]
+    with pytest.raises(InputError, match=r"no column of boxes, as box_xyxy: name it by columns.box="):
+        InputTables(job.videos, place, naming=InputNaming.of(job))
+    (tmp_path / "boxes.jsonl").write_text("no json\n")
+    with pytest.raises(InputError, match="cannot be read as JSON lines"):
+        as_parquet(config(tmp_path, "boxes.jsonl"), JobStorage(str(tmp_path / "out")))
+    with pytest.raises(ConfigError, match="detections= is for conf=discover"):
+        job_config("label", ["videos=v", "prompts=p", "output=o", "detections=d"])
