@@ -51,7 +51,7 @@ def as_parquet(config: JobConfig, storage: JobStorage) -> str | None:
             f"detections: {redact_uri(place)} cannot be read as {_shown(kind)}: {redact(str(error))}; write it again"
         ) from error
     if config.check:
-        file = Path(tempfile.mkdtemp(prefix="maskmill-detections-")) / "detections.parquet"
+        file = Path(tempfile.mkdtemp(prefix="maskmill-detections-")) / "boxes"
         file.write_bytes(parquet_bytes(table))
         return str(file)
     storage.replace(name, parquet_bytes(table))

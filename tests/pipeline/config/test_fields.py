@@ -51,7 +51,8 @@ def test_every_key_has_a_sentence_and_says_what_is_allowed(key: Key) -> None:
 
 def test_every_bounded_number_names_what_it_counts_or_is_a_share() -> None:
     without_unit = {key.path for key in NUMBERS if " of " not in key.expects}
-    of_masks = {f"discover.{name}" for name in ("min_predicted_iou", "min_stability", "sure_score")}
+    shares = "min_predicted_iou", "min_stability", "sure_score", "min_score", "sure_detection"
+    of_masks = {f"discover.{name}" for name in shares}
     assert without_unit == {"max_failed_fraction", "flush.elapsed_fraction", *of_masks}
     assert all(key.bounds for key in NUMBERS)
 
