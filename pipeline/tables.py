@@ -175,7 +175,7 @@ class JobTables:
         `where` is a text as `predicted_iou < 0.7 and area > 100`, or an expression of Arrow. Reading them, as by
         `to_table()`, `to_pandas()`, `to_polars()` or `to_duckdb()`, reads these columns only, and opens no segment that
         the log, which knows the first and last id of each, or the statistics of its row groups rule out.
-        Tracks that a reviewer rejected have none, unless `rejected`. `category` is as the job labeled it.
+        Tracks that a reviewer rejected have none, unless `rejected`; the `category` of a reviewer is in `tracks` alone.
         """
         return self._lazy("masks", video_ids, columns, where, rejected)
 
@@ -253,6 +253,10 @@ class JobTables:
         """What reviewers say now of the labels as they are now, by video and object."""
         live = {} if self._verdicts is None else self._verdicts.live()
         return {key: opinion for key, opinion in live.items() if opinion.verdict is not Verdict.WITHDRAW}
+
+    def categories(self, video_ids: Collection[str] | None = None) -> dict[Key, str]:
+        """What reviewers say that objects are, of all videos or of these, by video and object."""
+        return {} if self._verdicts is None else self._verdicts.categories(video_ids)
 
     def rejected(self, video_ids: Collection[str] | None = None) -> set[Key]:
         """Video and object of each track, of all videos or of these, that reviewers have rejected."""

@@ -21,6 +21,7 @@ from pipeline.inputs.table_files import table_files
 from pipeline.output.layout import LOG
 from pipeline.quality.masks import ROWS, SizeHW, VideoMasks, by_video
 from pipeline.redact import redact_uri
+from pipeline.reviews.live import with_categories
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.uris import StorageOptions, open_filesystem
 from pipeline.text import one_line
@@ -117,6 +118,7 @@ class OutputMasks:
             try:
                 masks = self.job.masks(video_ids, columns=ROWS.names, rejected=True)
                 rows = _without_objects(masks.scanner(use_threads=False).to_table(), self.job.rejected(video_ids))
+                rows = with_categories(rows, self.job.categories(video_ids))
             except FileNotFoundError:  # a running job, or a compaction, has replaced the segment
                 self.job.refresh()
             else:

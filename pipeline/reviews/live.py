@@ -1,15 +1,15 @@
 """What reviewers say now of the tracks of a job, put into rows of its tables.
 
 A verdict is put into a row if it is said of these labels and not of earlier ones of the same object: a round of reviews
-labels some objects of a video again, and keeps the rows of the others. Tracks that are rejected leave the rows, and so
-do their masks.
+labels some objects of a video again, and keeps the rows of the others. A category is of the object, and stays. Tracks
+that are rejected leave the rows, and so do their masks.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from pipeline.output.where import Condition
 from pipeline.reviews.verdicts import Key, Opinion, Verdict, read_opinions
 from pipeline.storage.job_storage import JobStorage
+
+T = TypeVar("T")
 
 REVIEWED = ("verdict", "reviewer", "reviewed_at")
 """Columns of `tracks` that say what a reviewer said."""
@@ -79,11 +81,23 @@ class LiveVerdicts:
                     found[video_id][object_id] = opinion
         return found
 
+    def categories(self, video_ids: Iterable[str] | None = None) -> dict[Key, str]:
+        """What reviewers say that objects are, of all videos or of these; also where they said it of earlier labels."""
+        said = self._all()
+        return {
+            (video_id, object_id): opinion.category
+            for video_id in (said if video_ids is None else set(video_ids))
+            for object_id, opinion in said.get(video_id, {}).items()
+            if opinion.category is not None
+        }
+
     def put_in(self, rows: pa.Table) -> pa.Table:
         """Rows of `tracks` with what is said of them now. Of its columns only those are changed that the rows have."""
         if not self._all() or not rows.num_rows:
             return rows
-        live = self.live(pc.unique(rows["video_id"]).to_pylist())
+        video_ids = pc.unique(rows["video_id"]).to_pylist()
+        live, categories = self.live(video_ids), self.categories(video_ids)
+        rows = with_categories(rows, categories) if "category" in rows.column_names else rows
         return with_verdicts(rows, live) if live else rows
 
     def rejected(self, video_ids: Collection[str] | None = None) -> set[Key]:
@@ -111,35 +125,45 @@ class LiveVerdicts:
 
 
 def with_verdicts(rows: pa.Table, opinions: Mapping[Key, Opinion]) -> pa.Table:
-    """Rows of `tracks` with these verdicts and categories in the place of those that they have."""
-    reviewed = pa.array({video_id for video_id, _ in opinions}, pa.string())
-    places = np.flatnonzero(pc.is_in(rows["video_id"], value_set=reviewed))
+    """Rows of `tracks` with these verdicts in the columns of `REVIEWED` that they have."""
+    found, chosen = _of_rows(rows, opinions)
+    is_withdrawn = [one.verdict is Verdict.WITHDRAW for one in found]
+    values: dict[str, list[Any]] = {
+        "verdict": [one.verdict.value for one in found],
+        "reviewer": [one.reviewer for one in found],
+        "reviewed_at": [one.reviewed_at for one in found],
+    }
+    for name in REVIEWED:
+        if (place := rows.schema.get_field_index(name)) >= 0:
+            field = rows.schema.field(place)
+            said = pa.array(values[name], field.type, mask=np.array(is_withdrawn, np.bool_)).take(chosen)
+            rows = rows.set_column(place, field, pc.if_else(chosen.is_valid(), said, rows[name]))
+    return rows
+
+
+def with_categories(rows: pa.Table, categories: Mapping[Key, str]) -> pa.Table:
+    """Rows of `tracks` or `masks` with these categories in the place of those that they have."""
+    if not categories:
+        return rows
+    found, chosen = _of_rows(rows, categories)
+    place = rows.schema.get_field_index("category")
+    said = pa.array(found, rows.schema.field(place).type).take(chosen)
+    return rows.set_column(place, rows.schema.field(place), pc.coalesce(said, rows["category"]))
+
+
+def _of_rows(rows: pa.Table, known: Mapping[Key, T]) -> tuple[list[T], pa.Array]:
+    """What is known of the tracks of some of these rows, and for each row which of it; null where nothing is."""
+    videos = pa.array({video_id for video_id, _ in known}, pa.string())
+    places = np.flatnonzero(pc.is_in(rows["video_id"], value_set=videos))
     some = rows.select(["video_id", "object_id"]).take(pa.array(places))
-    found: list[Opinion] = []
+    found: list[T] = []
     chosen = np.full(rows.num_rows, -1)
     keys = zip(some["video_id"].to_pylist(), some["object_id"].to_pylist(), strict=True)
     for place, key in zip(places.tolist(), keys, strict=True):
-        if (opinion := opinions.get(key)) is not None:
+        if (one := known.get(key)) is not None:
             chosen[place] = len(found)
-            found.append(opinion)
-    if not found:
-        return rows
-    is_said = pa.array(chosen >= 0)
-    values: dict[str, list[Any]] = {
-        "verdict": [None if one.verdict is Verdict.WITHDRAW else one.verdict.value for one in found],
-        "reviewer": [None if one.verdict is Verdict.WITHDRAW else one.reviewer for one in found],
-        "reviewed_at": [None if one.verdict is Verdict.WITHDRAW else one.reviewed_at for one in found],
-        "category": [one.category for one in found],
-    }
-    for name, column in values.items():
-        place = rows.schema.get_field_index(name)
-        if place < 0:
-            continue
-        field = rows.schema.field(place)
-        new = pa.array(column, field.type).take(pa.array(chosen, mask=chosen < 0))
-        now = pc.coalesce(new, rows[name]) if name == "category" else pc.if_else(is_said, new, rows[name])
-        rows = rows.set_column(place, field, now)
-    return rows
+            found.append(one)
+    return found, pa.array(chosen, mask=chosen < 0)
 
 
 def names_verdict(where: Condition | None) -> bool:

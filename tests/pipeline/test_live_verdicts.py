@@ -13,7 +13,10 @@ import pytest
 
 from pipeline import tables
 from pipeline.errors import NotInJob
+from pipeline.formats.label import ReadOptions
+from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.planning import make_plan
+from pipeline.formats.readers import maskmill
 from pipeline.formats.selection import Selection
 from pipeline.output.schema import TRACKS, VIDEOS
 from pipeline.quality.sources import OutputMasks
@@ -54,6 +57,23 @@ def test_a_verdict_on_earlier_labels_is_none_on_those_of_now(tmp_path: Path) -> 
     job = tables.open(uri)
     assert job.tracks(["a"])["verdict"].to_pylist() == [None, None]
     assert job.masks(["a"]).count_rows() == 11
+
+
+def test_a_category_is_of_the_object_and_stays_when_that_is_labeled_again_until_it_is_taken_back(uri: str) -> None:
+    before = LABELED - timedelta(hours=1)
+    say_of(uri, verdict("a", 1, "fix", category="lynx", labeled_at=before), verdict("a", 1, "accept", 2))
+    job = tables.open(uri)
+    assert [(row["category"], row["verdict"]) for row in job.tracks(["a"]).to_pylist()] == [
+        ("lynx", "accept"),
+        ("dog", None),
+    ]
+    assert [rows["category"].to_pylist() for rows in job.track_batches(["a"], where='category = "lynx"')] == [["lynx"]]
+    assert OutputMasks("output", uri).read(["a"])["a"].tracks["1"].category == "lynx"
+    labels = maskmill.read(LabelFiles(uri), ReadOptions())
+    assert {(label.video, label.category) for label in labels if label.object_key == 1} == {("a", "lynx"), ("b", "cat")}
+    say_of(uri, verdict("a", 1, "withdraw", 3))
+    job.refresh()
+    assert job.tracks(["a"])["category"].to_pylist() == ["cat", "dog"]
 
 
 def test_rejected_tracks_leave_the_tables_and_come_back_where_they_are_asked_for(uri: str) -> None:

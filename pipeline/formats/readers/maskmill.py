@@ -37,7 +37,7 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
         job = tables.open(files.uri, dict(options.storage_options or {}))
     except FileNotFoundError as error:
         raise InputError(f"{files.key}: {error}") from error
-    seeds = _seeds(job)
+    seeds, said = _seeds(job), job.categories()
     for batch in job.masks(columns=_COLUMNS).to_batches(batch_size=1024):
         for row in batch.to_pylist():
             height, width = row["rle"]["size"]
@@ -45,7 +45,8 @@ def read(files: LabelFiles, options: ReadOptions) -> Iterator[Label]:
             shape = LabelMask((height, width), row["rle"]["counts"]) if row["area"] else None
             place = f"{files.shown}, object {row['object_id']} of {row['video_id']!r} on frame {row['frame_index']}"
             score, seed = _scores(row, seeds.get((row["video_id"], row["object_id"])))
-            yield Label(row["video_id"], frame, row["object_id"], shape, row["category"], score, place, seed)
+            category = said.get((row["video_id"], row["object_id"]), row["category"])
+            yield Label(row["video_id"], frame, row["object_id"], shape, category, score, place, seed)
 
 
 def _seeds(job: tables.JobTables) -> dict[tuple[str, int], _Seed]:
