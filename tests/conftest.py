@@ -7,7 +7,9 @@ import getpass
 import hashlib
 import os
 import platform
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 # Before torch is imported anywhere: two pools of threads on two cores are slower than one, and the bits of a result
@@ -20,7 +22,7 @@ os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -40,7 +42,31 @@ if TYPE_CHECKING:
 gc.disable()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """In a new checkout the first of xdist's processes compiles the tests, and the others find what it has kept.
+
+    pytest compiles each file of tests anew where nobody has, which takes 8 s, and three processes would begin at once.
+    """
+    worker = getattr(session.config, "workerinput", {})
+    last_file = next(Path(__file__).parent.glob("__pycache__/test_wheel.*-pytest-*.pyc"), None)
+    if sys.dont_write_bytecode or last_file is not None or worker.get("workerid", "gw0") == "gw0":
+        return
+    collected = _collected(worker)
+    deadline = time.monotonic() + 120
+    while not collected.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _collected(worker: dict[str, Any]) -> Path:
+    """What the first process of a run leaves when it has collected its tests."""
+    return Path(tempfile.gettempdir()) / f"maskmill-collected-{worker['testrunuid']}"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    worker = getattr(session.config, "workerinput", {})
+    if worker.get("workerid") == "gw0":
+        _collected(worker).touch()
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
     gc.enable()
@@ -183,6 +209,12 @@ def _start_with_long_files(items: list[pytest.Item]) -> None:
     with_slow_tests = {item.path for item in items if item.get_closest_marker("slow")}
     last = len(ranks) + 1
     items.sort(key=lambda item: ranks.get(item.path, last - (item.path in with_slow_tests)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Of xdist, in the process that hands out the tests."""
+    _collected(node.workerinput).unlink(missing_ok=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
