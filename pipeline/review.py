@@ -24,7 +24,7 @@ from pipeline.redact import redact_uri
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.destinations import load_file
 from pipeline.storage.job_storage import JobStorage
-from pipeline.text import one_line, say, say_at_once
+from pipeline.text import one_line, say
 
 
 class ReviewArguments(JobArguments):
@@ -97,7 +97,7 @@ def run(arguments: ReviewArguments) -> ExitCode:
         storage.single_driver = not storage.supports_create
         state = ReviewState(storage, options)
         say(f"review   {storage}: {len(state.tracks)} tracks, {state.tracks.num_queued} of them in the queue")
-        serve(state, listener, lambda link: say_at_once(f"open     {link}"))
+        serve(state, listener, lambda link: say(f"open     {link}"))
     say("review   ended; what the page called saved is below reviews/ of the output")
     return ExitCode.DONE
 

@@ -54,9 +54,13 @@ class FrameStore:
         walk = self._walks.get(key) or self._walks.put(key, _Walk(clip(), key, self.jpegs, self._most_pixels))
         found = walk.jpeg(frame_index)
         if ahead:
-            with suppress(RuntimeError):  # the server ends
-                self._ahead.submit(walk.go_ahead, frame_index, ahead)
+            self.do_ahead(lambda: walk.go_ahead(frame_index, ahead))
         return found
+
+    def do_ahead(self, work: Callable[[], object]) -> None:
+        """Do something in the thread that decodes ahead, after what it has to do already."""
+        with suppress(RuntimeError):  # the server ends
+            self._ahead.submit(work)
 
     def close(self) -> None:
         """Close all files."""

@@ -22,8 +22,7 @@ _HEADERS = {
     "cache-control": "no-store",
     # Nothing of another host is ever loaded, and no other page may hold this one in a frame.
     "content-security-policy": (
-        "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+        "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     ),
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",

@@ -1,0 +1,187 @@
+"""The list: which tracks, in which order, what comes next, and what others have said meanwhile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import tables
+from pipeline.storage.job_storage import JobStorage
+from tests.support.drawn_job import DrawnVideo, drawn_video
+from tests.support.labeled import driver, publish
+from tests.support.reviewing import HOSTILE, Client, reviewing
+
+
+def keys(told: dict) -> list[tuple[str, int]]:
+    return [(row["video_id"], row["object_id"]) for row in told["rows"]]
+
+
+def test_the_most_doubtful_tracks_come_first_as_the_tables_have_them(watched: Client, filmed: str) -> None:
+    told = watched.get("api/tracks")
+    rows = tables.open(filmed).tracks(where="num_masks > 0").to_pylist()
+    assert told["total"] == len(rows) == 7
+    doubts = [row["doubt"] for row in told["rows"]]
+    assert doubts == sorted(doubts, reverse=True)
+    expected = {(row["video_id"], row["object_id"]): row for row in rows}
+    for row in told["rows"]:
+        stored = expected[row["video_id"], row["object_id"]]
+        assert [one["code"] for one in row["reasons"]] == stored["doubt_reasons"]
+        assert row["category"] == stored["category"]
+        assert row["doubt"] == pytest.approx(stored["doubt"], abs=1e-3)
+
+
+def test_pages_add_up_to_the_list(watched: Client) -> None:
+    whole = keys(watched.get("api/tracks", sort="video"))
+    assert whole == sorted(whole)
+    assert [
+        key for offset in (0, 3, 6) for key in keys(watched.get("api/tracks", sort="video", offset=offset, limit=3))
+    ] == whole
+    assert watched.get("api/tracks", offset=100)["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"text": "CLIP"}, {("clip-1", 3), ("clip-1", 7)}),
+        ({"text": "ünï .mp4"}, {("b/ünï cødé?&#%.mp4", 0)}),
+        ({"text": "%"}, {("b/ünï cødé?&#%.mp4", 0)}),
+        ({"category": "dog"}, {("clip-1", 3), ("one-frame", 1)}),
+        ({"category": ""}, {(HOSTILE, 2)}),
+        ({"text": "<script>", "category": ""}, {(HOSTILE, 2)}),
+        ({"verdict": "accept"}, set()),
+        ({"reason": "lost"}, set()),
+    ],
+)
+def test_filters_choose_tracks(watched: Client, query: dict, expected: set) -> None:
+    assert set(keys(watched.get("api/tracks", **query))) == expected
+
+
+def test_a_reason_chooses_the_tracks_that_have_it(watched: Client) -> None:
+    rows = watched.get("api/tracks")["rows"]
+    for code, number in watched.get("api/session")["reasons"].items():
+        found = keys(watched.get("api/tracks", reason=code))
+        assert len(found) == number > 0
+        assert set(found) == {
+            (row["video_id"], row["object_id"]) for row in rows if code in [one["code"] for one in row["reasons"]]
+        }
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"sort": "size"}, "doubt"),
+        ({"verdict": "good"}, "accept"),
+        ({"reason": "x"}, "low_iou"),
+        ({"offset": "x"}, "offset="),
+    ],
+)
+def test_names_that_there_are_not_are_refused_with_those_that_there_are(
+    watched: Client, query: dict, said: str
+) -> None:
+    assert said in watched.get("api/tracks", 400, **query)["error"]
+
+
+def test_the_next_track_is_one_of_which_nobody_has_said_anything(client: Client) -> None:
+    order = keys(client.get("api/tracks"))
+    video_id, object_id = order[0]
+    client.say(*order[1], "accept")
+    assert keys(client.get("api/next", video=video_id, object=object_id)) == order[2:4]
+    client.say(*order[0], "reject")
+    assert keys(client.get("api/next", count=1)) == [order[2]]
+    # What a verdict has taken out of a filtered list still says where to go on.
+    assert keys(client.get("api/next", verdict="open", video=order[1][0], object=order[1][1], count=1)) == [order[2]]
+    last = {"video": order[-1][0], "object": order[-1][1]}
+    assert keys(client.get("api/next", **last, count=1)) == [order[2]], "from the begin again"
+    for key in order[2:]:
+        client.say(*key, "accept")
+    assert client.get("api/next", **last)["rows"] == []
+
+
+def test_a_queue_gives_the_order_and_says_what_was_drawn_by_lot(output: str) -> None:
+    queue = {("gone", 1): False, ("nowhere", 9): True, ("clip-1", 3): True}
+    with reviewing(output, queue=queue) as client:
+        told = client.get("api/tracks", sort="queue")
+        assert keys(told) == [("gone", 1), ("clip-1", 3)]
+        assert [row["is_audit"] for row in told["rows"]] == [False, True]
+        assert client.get("api/session")["num_queued"] == 2
+        client.say("clip-1", 3, "reject")
+        client.say("clip-1", 7, "reject")
+    said = tables.open(output).opinions()
+    assert said["clip-1", 3].is_audit
+    assert not said["clip-1", 7].is_audit
+
+
+def test_the_queue_that_is_made_leaves_out_what_was_reviewed(client: Client, output: str) -> None:
+    before = keys(client.get("api/tracks", sort="queue"))
+    assert len(before) == 7
+    client.say(*before[0], "accept")
+    with reviewing(output) as later:
+        assert set(keys(later.get("api/tracks", sort="queue"))) == set(before[1:])
+
+
+def test_a_condition_leaves_out_the_others(filmed: str) -> None:
+    with reviewing(filmed, where='category = "cat"') as client:
+        assert client.get("api/tracks")["total"] == 3
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_news_tell_what_others_have_said(client: Client, output: str) -> None:
+    clock = Clock()
+    with reviewing(output, reviewer="bob", clock=clock) as other:
+        begin = other.get("api/session")
+        client.say("clip-1", 3, "reject", comment="lost")
+        asked = {"since": begin["version"], "reading": begin["reading"]}
+        assert other.get("api/news", **asked)["rows"] == [], "the last look was a moment ago"
+        clock.seconds += 10
+        told = other.get("api/news", **asked)
+        assert keys(told) == [("clip-1", 3)]
+        assert told["rows"][0]["said"] == {
+            "verdict": "reject",
+            "reviewer": "ann",
+            "is_stale": False,
+            "comment": "lost",
+            "category": None,
+        }
+        assert told["counts"]["reject"] == 1
+        assert other.get("api/news", since=told["version"], reading=told["reading"])["rows"] == []
+        assert keys(other.get("api/tracks", verdict="reject")) == [("clip-1", 3)]
+
+
+def test_a_broken_file_of_verdicts_is_told_and_stops_nothing(output: str) -> None:
+    clock = Clock()
+    with reviewing(output, clock=clock) as client:
+        JobStorage(output).create("reviews/verdicts-20990101T000000000000Z-0.parquet", b"no table")
+        clock.seconds += 10
+        assert "is no table of verdicts" in client.get("api/news", since=1, reading=1)["trouble"]
+        client.say("clip-1", 3, "accept")
+        assert client.said() == {("clip-1", 3): "accept"}
+
+
+def test_videos_that_a_running_job_finishes_come_into_the_list(tmp_path: Path) -> None:
+    storage, clock = JobStorage(str(tmp_path / "out")), Clock()
+    _, keeper = driver(storage, tmp_path)
+    with reviewing(storage, clock=clock) as client:
+        begin = client.get("api/session")
+        assert begin["num_tracks"] == 0
+        assert client.get("api/tracks")["rows"] == client.get("api/next")["rows"] == []
+        keeper.commit([publish(storage, tmp_path, drawn_video(DrawnVideo("new", {1: "cat"})))])
+        clock.seconds += 60
+        told = client.get("api/news", since=begin["version"], reading=begin["reading"])
+        assert told["rows"] is None, "everything is to be read again"
+        assert told["reading"] > begin["reading"]
+        assert keys(client.get("api/tracks")) == [("new", 1)]
+        client.say("new", 1, "accept")
+
+
+def test_no_answer_holds_what_json_has_not(watched: Client) -> None:
+    text = watched.raw("api/track", video="clip-1", object=7).text
+    json.loads(text, parse_constant=lambda name: pytest.fail(name))

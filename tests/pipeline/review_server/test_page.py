@@ -1,0 +1,216 @@
+"""The page in a headless Chromium: a track is opened, judged by keys, undone; nothing that was said is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+
+from pipeline.review_server.options import ReviewOptions
+from pipeline.review_server.serving import link_of, listening, make_server
+from pipeline.review_server.state import ReviewState
+from pipeline.reviews.verdicts import read_verdict_files
+from pipeline.storage.job_storage import JobStorage
+from tests.support.chromium import PATIENCE_MILLISECONDS, Seen, running_browser
+from tests.support.reviewing import HOSTILE, TOKEN
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+KEPT = "Object.keys(localStorage).filter(name => name.includes('.outbox.') || name.includes('.draft.')).length"
+
+
+class Reviewed:
+    """A served review in a browser. `open` gives a page of a person who has never been here."""
+
+    def __init__(self, browser: Browser, link: str, storage: JobStorage) -> None:
+        self.browser = browser
+        self.link = link
+        self.storage = storage
+
+    @contextlib.contextmanager
+    def open(self, query: str = "", **context: object) -> Iterator[Seen]:
+        options = {"viewport": {"width": 1280, "height": 800}, **context}
+        with contextlib.closing(self.browser.new_context(**options)) as opened:  # type: ignore[arg-type]
+            opened.set_default_timeout(PATIENCE_MILLISECONDS)
+            page = opened.new_page()
+            seen = Seen(page)
+            page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+            page.on("dialog", lambda dialog: (seen.complaints.append("a dialog"), dialog.dismiss()))
+            page.on("request", lambda request: seen.requests.append(request.url))
+            page.on("console", lambda told: seen.complaints.append(told.text) if _is_fault(told) else None)
+            page.goto(self.link + query)
+            page.wait_for_selector("body[data-ready]")
+            yield seen
+
+    def verdicts(self) -> list[tuple[str, str, str]]:
+        """Video, verdict and reviewer of each row that is written, in order."""
+        rows = [row for _, rows in read_verdict_files(self.storage) for row in rows]
+        return [(row["video_id"], row["verdict"], row["reviewer"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def review(browser: Browser, filmed: str, tmp_path: Path) -> Iterator[Reviewed]:
+    shutil.copytree(filmed, tmp_path / "out")
+    storage = JobStorage(str(tmp_path / "out"))
+    with listening("127.0.0.1", 0) as listener:
+        server = make_server(ReviewState(storage, ReviewOptions(reviewer="ann", token=TOKEN)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Reviewed(browser, link_of(listener, TOKEN), storage)
+        finally:
+            server.stop()
+            thread.join()
+
+
+def _is_fault(told: ConsoleMessage) -> bool:
+    """A browser notes each answer of 4xx, as that of the video whose file is gone."""
+    return told.type == "error" and not told.text.startswith("Failed to load resource")
+
+
+def pixel(page: Page, canvas: str, x: int, y: int) -> list[int]:
+    found: list[int] = page.evaluate(
+        "([id, x, y]) => [...document.getElementById(id).getContext('2d').getImageData(x, y, 1, 1).data]",
+        [canvas, x, y],
+    )
+    return found
+
+
+def test_tracks_are_judged_by_keys_and_what_was_said_is_taken_back(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        expect(page.locator("#total")).to_contain_text("7 tracks")
+        first = page.locator("#video").text_content()
+        assert first == page.locator(".row.current .id").get_attribute("title")
+        page.keyboard.press("a")
+        expect(page.locator("#saving")).to_have_text("saved")
+        assert [(video, verdict) for video, verdict, _ in review.verdicts()] == [(first, "accept")]
+        expect(page.locator("#video")).not_to_have_text(str(first))
+        page.keyboard.press("c")
+        page.keyboard.type("lost its tail, r a f")
+        page.keyboard.press("Enter")
+        page.keyboard.press("r")
+        expect(page.locator("#progress")).to_contain_text("1 reject")
+        expect(page.locator("#saving")).to_have_text("saved")
+        (row,) = [row for _, rows in read_verdict_files(review.storage) for row in rows if row["verdict"] == "reject"]
+        assert row["comment"] == "lost its tail, r a f"
+        assert row["seconds"] > 0
+        assert row["labeled_at"] is not None
+        page.keyboard.press("u")
+        expect(page.locator("#lines")).to_contain_text("Taken back")
+        page.keyboard.press("u")
+        expect(page.locator("#progress")).to_contain_text("0 reviewed")
+        expect(page.locator("#video")).to_have_text(str(first))
+        assert [verdict for _, verdict, _ in review.verdicts()] == ["accept", "reject", "withdraw", "withdraw"]
+        assert seen.complaints == []
+        assert all(url.startswith((review.link, "data:", "blob:")) for url in seen.requests)
+
+
+def test_frames_and_masks_are_drawn_and_stepped_through(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        page.fill("#text", "clip-1")
+        expect(page.locator("#total")).to_contain_text("2 tracks")
+        page.locator(".row", has_text="cat").click()
+        page.keyboard.press("Home")
+        expect(page.locator("#where")).to_contain_text("frame 0 ·")
+        dark = pixel(page, "frame", 32, 24)
+        page.keyboard.press("End")
+        expect(page.locator("#where")).to_contain_text("frame 5 · 6 of 6")
+        assert pixel(page, "frame", 32, 24)[0] == pytest.approx(dark[0] + 50, abs=6), "ten levels a frame"
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#where")).to_contain_text("frame 4")
+        assert pixel(page, "masks", 32, 20)[3] == 0, "hidden on this frame"
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#where")).to_contain_text("frame 3")
+        # clip-1's second object: a box from row 30 on, from column 4 + 3 * 3 + 6 on, in the color of its id.
+        assert pixel(page, "masks", 25, 36)[3] > 0
+        assert pixel(page, "masks", 2, 36)[3] == 0
+        page.keyboard.press("m")
+        page.keyboard.press("m")
+        page.keyboard.press("m")
+        expect(page.locator("#shown")).to_have_text("masks: none")
+        assert pixel(page, "masks", 25, 36)[3] == 0
+        page.keyboard.press("Home")
+        page.keyboard.press("Space")
+        expect(page.locator("#where")).to_contain_text("frame 5")
+        expect(page.locator("#play")).to_have_text("▶")
+        assert seen.complaints == []
+
+
+def test_hostile_texts_are_texts_and_a_file_that_is_gone_leaves_the_masks(review: Reviewed) -> None:
+    with review.open("?reviewer=%3Cb%3Ebob", color_scheme="dark") as seen:
+        page = seen.page
+        page.fill("#text", "<script>")
+        expect(page.locator("#total")).to_contain_text("2 tracks")
+        page.locator(".row", has_text="#1").click()
+        expect(page.locator("#video")).to_have_text(HOSTILE)
+        expect(page.locator("#object")).to_contain_text("<img src=x onerror")
+        page.keyboard.press("s")
+        expect(page.locator("#saving")).to_have_text("saved")
+        assert review.verdicts() == [(HOSTILE, "skip", "<b>bob")]
+        assert page.title().startswith("review")
+        assert seen.complaints == []
+        page.fill("#text", "gone")
+        expect(page.locator("#message")).to_contain_text("videos_root=")
+        assert pixel(page, "masks", 20, 10)[3] > 0, "the upper edge of the ring, wherever it is"
+        assert seen.overflow_px <= 0
+        assert seen.faint_texts() == {}
+
+
+def test_what_the_server_did_not_take_is_told_kept_and_sent_by_the_next_page(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        page.context.route(
+            "**/api/verdicts", lambda route: route.fulfill(status=503, json={"error": "the disk is full"})
+        )
+        page.keyboard.press("a")
+        expect(page.locator("#saving")).to_have_text("1 not saved yet")
+        expect(page.locator("#trouble")).to_contain_text("the disk is full")
+        page.keyboard.press("c")
+        page.keyboard.type("half a thought")
+        assert page.evaluate(KEPT) == 2
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        expect(page.locator("#saving")).to_have_text("1 not saved yet")
+        assert review.verdicts() == []
+        page.context.unroute("**/api/verdicts")
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        expect(page.locator("#saving")).to_have_text("saved")
+        expect(page.locator("#comment")).to_have_value("half a thought")
+        assert [verdict for _, verdict, _ in review.verdicts()] == ["accept"]
+        assert page.evaluate(KEPT) == 1, "the thought is kept, until it is said"
+
+
+def test_every_key_is_listed_and_reaches_what_it_names(review: Reviewed) -> None:
+    with review.open(viewport={"width": 2200, "height": 1200}) as seen:
+        page = seen.page
+        page.keyboard.press("?")
+        expect(page.locator("dialog")).to_be_visible()
+        assert page.locator("#keylist dt").count() == 23
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_be_hidden()
+        before = page.locator("#video").text_content()
+        page.keyboard.press("j")
+        expect(page.locator(".row.current .id")).not_to_have_attribute("title", str(before))
+        page.keyboard.press("t")
+        assert page.evaluate("document.documentElement.className") == "dark"
+        for key, field in (("/", "text"), ("c", "comment"), ("g", "named")):
+            page.keyboard.press(key)
+            assert page.evaluate("document.activeElement.id") == field
+            page.keyboard.press("Escape")
+        assert seen.overflow_px <= 0
+        assert seen.faint_texts() == {}
+        assert seen.complaints == []

@@ -1,0 +1,119 @@
+"""`python -m pipeline.review`: what it refuses, and how it begins and ends."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import queue
+from pipeline.review import door
+from pipeline.review_server.serving import link_of, listening
+from tests.support.drawn_job import write_job
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_job(tmp_path_factory.mktemp("review"))[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["port=70000"], "port"),
+        (["port=no"], "port"),
+        (["token=short"], "token"),
+        (["token=with/slash-and-more-letters"], "token"),
+        (["host=nowhere.invalid", "port=0"], "host=nowhere.invalid: no address of this machine"),
+        (["port=0", "queue=missing.parquet"], "there is no such file; python -m pipeline.queue … to= writes one"),
+        (["port=0", "where=colour = 1"], "colour"),
+        (["prot=1"], "prot"),
+        (["port=0", f"reviewer={'x' * 101}"], "reviewer"),
+    ],
+)
+def test_mistakes_are_refused(job: str, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door([f"output={job}", *words]) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""
+
+
+def test_a_place_without_a_job_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door([f"output={tmp_path}/none", "port=0"]) == 2
+    assert "holds no job" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows", [{"a": [1]}, {"video_id": [1], "object_id": [1], "is_audit": [True]}])
+def test_a_file_that_is_no_queue_is_refused(
+    job: str, rows: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table(rows), tmp_path / "queue.parquet")
+    assert door([f"output={job}", "port=0", f"queue={tmp_path}/queue.parquet"]) == 2
+    assert "is no queue as python -m pipeline.queue … to= writes it" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_out(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with listening("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        assert door([f"output={job}", f"port={port}"]) == 2
+    said = capsys.readouterr().err
+    assert f"port={port} is taken on 127.0.0.1" in said
+    assert "port=0" in said
+
+
+def test_a_missing_extra_is_one_sentence(
+    job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "uvicorn":
+            raise ModuleNotFoundError("No module named 'uvicorn'", name=name)
+        return load(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert door([f"output={job}"]) == 2
+    said = capsys.readouterr().err
+    assert 'pip install "maskmill[review]"' in said
+    assert len(said.splitlines()) == 1
+
+
+def test_links_of_both_kinds_of_addresses_can_be_opened() -> None:
+    with listening("127.0.0.1", 0) as listener:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/tok/", link_of(listener, "tok"))
+    try:
+        listener = listening("::1", 0)
+    except Exception:
+        pytest.skip("this machine has no IPv6")
+    with listener:
+        assert re.fullmatch(r"http://\[::1\]:\d+/tok/", link_of(listener, "tok"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_review_serves_a_queue_until_a_signal_ends_it(job: str, number: int, tmp_path: Path) -> None:
+    assert queue.door([f"output={job}", f"to={tmp_path}/queue.parquet", "top=2", "audit=0"]) == 0
+    command = [sys.executable, "-m", "pipeline.review", f"output={job}", "port=0", f"queue={tmp_path}/queue.parquet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "6 tracks, 2 of them in the queue" in process.stdout.readline()
+        link = process.stdout.readline().split()[-1]
+        with urllib.request.urlopen(f"{link}api/tracks?sort=queue", timeout=60) as answer:
+            assert b'"total":2' in answer.read()
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(link.rsplit("/", 2)[0] + "/", timeout=60)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert "what the page called saved is below reviews/" in out
+    assert err == ""
