@@ -31,9 +31,10 @@ class Tables:
 
 
 def read_tables(output: str, storage_options: dict[str, Any] | None = None) -> Tables:
-    """Masks and tracks of a job through its log, sorted."""
+    """Masks and tracks of a job through its log, sorted, without times."""
     job = tables.open(output, storage_options)
-    return Tables(job.masks().to_table().sort_by([(key, "ascending") for key in SORT_KEYS["masks"]]), job.tracks())
+    masks = job.masks().to_table().sort_by([(key, "ascending") for key in SORT_KEYS["masks"]])
+    return Tables(masks, job.tracks().drop_columns(["labeled_at"]))
 
 
 def assert_same(found: Tables, expected: Tables) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,17 @@ import pyarrow as pa
 import pytest
 from pycocotools import mask as coco
 
+from pipeline.commits.log import CommitLog
+from pipeline.commits.snapshot import JobState
+from pipeline.driver import driver
+from pipeline.driver.executors import open_executor
+from pipeline.records import Report, Segment, WorkItem
 from pipeline.reviews.verdicts import Verdict
+from pipeline.storage.job_storage import JobStorage
+from pipeline.worker.worker import Worker
 from tests.support.jobs import JobFolder, read_plainly
 from tests.support.rounds import correct, judge, made_anew, of, square, tracks_of
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +89,50 @@ def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(job:
     hidden = of(third.masks, "two", 1).to_pylist()[2]
     assert (hidden["area"], hidden["object_score"], hidden["is_prompt"]) == (0, -10.0, True)
     assert of(third.masks, "two", 9)["frame_index"].to_pylist() == [2, 3]
+
+
+def state_of(job: JobFolder) -> JobState:
+    return CommitLog(JobStorage(str(job.output)), "reader").load()
+
+
+def test_a_driver_that_dies_in_a_round_goes_on_with_it_and_what_is_saved_while_it_runs_counts_next_time(
+    job: JobFolder,
+) -> None:
+    published: list[Segment] = []
+
+    class Dying(Worker):
+        def work(self, offers: Sequence[WorkItem]) -> Report:
+            if published:
+                wait_until(lambda: len(state_of(job).finished) == 1, "commit")
+                raise KeyboardInterrupt
+            report = super().work(offers)
+            published.extend(report.segments)
+            return report
+
+    class Watched(Worker):
+        def work(self, offers: Sequence[WorkItem]) -> Report:
+            if offers:
+                correct(job.output, unfinished, 2, 1)  # the driver has planned
+            return super().work(offers)
+
+    def run_with(worker: type[Worker]) -> int:
+        parts = driver.Parts(partial(open_executor, make_worker=worker))
+        return driver.run(job.config("cluster=serial", "worker.beat_seconds=0.01"), parts)
+
+    first = job.tables()
+    for name in ("one", "two"):
+        correct(job.output, name, 1, 2)
+    assert run_with(Dying) != 0
+    state = state_of(job)
+    (unfinished,) = state.formers
+    assert (state.round, len(state.finished), unfinished in state.finished) == (2, 1, False)
+    assert run_with(Watched) == 0
+    second = job.tables()
+    assert made_anew(first, second) == {("one", 1), ("two", 1)}
+    assert {of(second.tracks, name, 1)["round"][0].as_py() for name in ("one", "two")} == {2}
+    assert job.run() == 0
+    assert made_anew(second, job.tables()) == {(unfinished, 2)}
+    assert of(job.tables().tracks, unfinished, 2)["round"].to_pylist() == [3]
 
 
 def test_what_does_not_fit_is_said_and_loses_nothing(job: JobFolder) -> None:
