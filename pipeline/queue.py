@@ -21,14 +21,14 @@ from pipeline.data_engine.calibration import BlendDocument
 from pipeline.data_engine.queue import COLUMNS, Entry, Order, Queue, QueueRules, queue_table
 from pipeline.data_engine.recompute import measured
 from pipeline.data_engine.reviewed import audited, calibrate
-from pipeline.data_engine.walked import walks_now, with_walks
+from pipeline.data_engine.walked import with_walks
 from pipeline.errors import ConfigError, StorageError
 from pipeline.output.schema import TRACKS
 from pipeline.packages import leave_current_folder
 from pipeline.quality.blend import DEFAULT, Blend
 from pipeline.quality.track_columns import MEASURED, with_doubt
 from pipeline.redact import redact_uri
-from pipeline.reviews.cycles import Cycle, read_cycles
+from pipeline.reviews.cycles import Cycle
 from pipeline.reviews.live import names_verdict
 from pipeline.reviews.verdicts import Key, Opinion, read_verdicts
 from pipeline.storage.destinations import check_file, load_file, save_file
@@ -107,7 +107,7 @@ def run(arguments: QueueArguments) -> ExitCode:
     if arguments.calibrate:
         return _calibrate(arguments, job, opinions)
     rules = QueueRules(arguments.top, arguments.minutes, arguments.order, arguments.audit, arguments.seed)
-    walks = walks_now(job, read_cycles(storage))
+    walks = job.walks()
     done = () if names_verdict(arguments.where) else opinions.keys()
     queue = _again(job, lambda: _filled(job, arguments, walks, Queue(rules, done)))
     entries = queue.entries()

@@ -18,7 +18,7 @@ clip.frame(37)  # a picture with masks and ids, which Jupyter shows
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -47,7 +47,9 @@ from pipeline.output.kept_columns import with_kept_columns
 from pipeline.output.layout import JOB, LOG
 from pipeline.output.schema import SORT_KEYS, TRACKS
 from pipeline.output.where import Condition, columns_of, condition
+from pipeline.reviews.cycles import Cycle
 from pipeline.reviews.live import LiveVerdicts, names_verdict, without_rejected
+from pipeline.reviews.live_cycles import LiveCycles
 from pipeline.reviews.verdicts import Key, Opinion, Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.matching import folders_with
@@ -150,6 +152,7 @@ class JobTables:
         self.state = self._committed.state
         read_videos, read_tracks = partial(self._rows, "videos"), partial(self._rows, "tracks")
         self._verdicts = LiveVerdicts(storage, read_videos, read_tracks) if reviews else None
+        self._cycles = LiveCycles(storage, read_videos, read_tracks) if reviews else None
 
     def refresh(self) -> None:
         """Read the log, and what reviewers say, as they stand now. A round stays as it was."""
@@ -157,6 +160,8 @@ class JobTables:
         self.state = self._committed.state
         if self._verdicts is not None:
             self._verdicts.forget()
+        if self._cycles is not None:
+            self._cycles.forget()
 
     def finished_ids(self) -> pa.Array:
         """Ids of all finished videos, in no order."""
@@ -184,8 +189,9 @@ class JobTables:
     ) -> pa.Table:
         """One row per video and object, sorted; what `keep_columns` kept of the prompts as columns of their own.
 
-        `verdict`, `reviewer`, `reviewed_at` and `category` are what reviewers say now of these labels. Rejected tracks
-        are left out, unless `rejected`, or `where` names `verdict`.
+        `verdict`, `reviewer`, `reviewed_at` and `category` are what reviewers say now of these labels, `cycle_iou` what
+        a walk back to the prompt found (`conf=verify`). Rejected tracks are left out, unless `rejected`, or `where`
+        names `verdict`.
         """
         rows = self._rows("tracks", video_ids)
         rows = with_kept_columns(rows.sort_by([(key, "ascending") for key in SORT_KEYS["tracks"]]))
@@ -243,11 +249,17 @@ class JobTables:
     def _reviewed(self, tracks: pa.Table, where: Condition | None, rejected: bool) -> pa.Table:
         """Rows of `tracks` with what reviewers say now, and of these the ones to show."""
         asked = None if where is None else condition(where, tracks.schema)
+        if self._cycles is not None:
+            tracks = self._cycles.put_in(tracks)
         if self._verdicts is not None:
             tracks = self._verdicts.put_in(tracks)
             if not (rejected or names_verdict(where)):
                 tracks = without_rejected(tracks)
         return tracks if asked is None else tracks.filter(asked)
+
+    def walks(self) -> Mapping[Key, Cycle]:
+        """The walks back (`conf=verify`) of the labels as they are now, by video and object."""
+        return {} if self._cycles is None else self._cycles.live()
 
     def opinions(self) -> dict[Key, Opinion]:
         """What reviewers say now of the labels as they are now, by video and object."""

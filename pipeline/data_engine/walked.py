@@ -13,18 +13,9 @@ from pipeline.quality.doubt import is_heavy
 from pipeline.quality.reasons import Reason
 from pipeline.reviews.cycles import Cycle
 from pipeline.reviews.verdicts import Key
-from pipeline.tables import JobTables
 
 TERM = Term(0.2, 0.7, 1.0)
 """What a walk adds to the logit of a track, by 1 less its IoU. More weight than this drowns better signals."""
-
-
-def walks_now(job: JobTables, cycles: Mapping[Key, Cycle]) -> dict[Key, Cycle]:
-    """The walks of tracks as they are now: a video that was labeled again since has others."""
-    videos = sorted({video_id for video_id, _ in cycles})
-    rows = job.videos(videos).select(["video_id", "finished_at"]).to_pylist() if videos else []
-    finished = {row["video_id"]: row["finished_at"] for row in rows}
-    return {key: one for key, one in cycles.items() if key[0] in finished and one.is_of(finished[key[0]])}
 
 
 def with_walks(tracks: pa.Table, cycles: Mapping[Key, Cycle], blend: Blend) -> pa.Table:

@@ -45,6 +45,10 @@ REVIEWS = "reviews"
 DETECTIONS = "_detections"
 FORMER = "_former"
 VERIFY = "_verify"
+VERIFY_WALKS = f"{VERIFY}/walks.parquet"
+VERIFY_VIDEOS = f"{VERIFY}/videos.parquet"
+VERIFY_PROMPTS = f"{VERIFY}/prompts.parquet"
+VERIFY_JOB = f"{VERIFY}/job"
 
 _SESSION_DOCUMENT = "latest.json"
 _SEGMENT_NAME = re.compile(r"e\d{6,}-[A-Za-z0-9\-]*-[0-9a-f]{12}")

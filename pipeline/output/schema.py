@@ -95,6 +95,7 @@ TRACKS = pa.schema(
         pa.field("doubt", pa.float32()),  # 0 … 1
         pa.field("doubt_reasons", pa.list_(pa.string())),  # codes, the heaviest first
         pa.field("doubt_frame", pa.int32()),  # where to look
+        pa.field("cycle_iou", pa.float32()),  # of a walk back to the prompt (`conf=verify`): readers put it in
         # What a reviewer said of these labels. Null in segments: readers put in what `reviews/` says by then.
         pa.field("verdict", pa.string()),  # `pipeline.reviews.verdicts.Verdict`; null: nobody has said anything
         pa.field("reviewer", pa.string()),

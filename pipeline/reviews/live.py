@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.output.where import Condition
+from pipeline.reviews.keeping import labeled_at
 from pipeline.reviews.verdicts import Key, Opinion, Verdict, read_opinions
 from pipeline.storage.job_storage import JobStorage
 
@@ -74,10 +75,8 @@ class LiveVerdicts:
             rows = self._read_tracks(of_earlier).select(["video_id", "object_id", "labeled_at"])
             for row in rows.to_pylist():
                 video_id, object_id = row["video_id"], row["object_id"]
-                video = finished[video_id]
-                made_at = row["labeled_at"] or video["kept_since"] or video["finished_at"]
                 opinion = said[video_id].get(object_id)
-                if opinion is not None and opinion.is_of(made_at):
+                if opinion is not None and opinion.is_of(labeled_at(row, finished[video_id])):
                     found[video_id][object_id] = opinion
         return found
 

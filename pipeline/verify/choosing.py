@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,6 +14,7 @@ import pyarrow as pa
 from pipeline.config.verify_config import VerifyConfig
 from pipeline.data_engine.audit import lots
 from pipeline.output.schema import RLE
+from pipeline.reviews.keeping import labeled_at
 from pipeline.reviews.verdicts import Key
 from pipeline.tables import JobTables
 
@@ -34,22 +33,16 @@ WALKS = pa.schema(
 
 _COLUMNS = ("video_id", "object_id", "frame_index", "area", "predicted_iou", "object_score", "rle")
 _TRACKS = ("video_id", "object_id", "status", "num_visible", "prompt_frames", "doubt")
+_OF_A_WALK = ("video_id", "object_id", "prompt_frames", "labeled_at")
 _VIDEOS_AT_A_TIME = 32
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    key: Key
-    prompt_frames: tuple[int, ...]
-
-
-def choose(job: JobTables, config: VerifyConfig, done: Mapping[Key, datetime | None]) -> list[Key]:
-    """The tracks to walk, the most doubtful first. `done` are those that were walked, and of which labels.
+def choose(job: JobTables, config: VerifyConfig) -> list[Key]:
+    """The tracks to walk, the most doubtful first: those whose labels of now were not walked before.
 
     Raises `FileNotFoundError` if a compaction has replaced segments meanwhile.
     """
-    finished = _finished_at(job, {video_id for video_id, _ in done})
-    walked = {key for key, labeled_at in done.items() if finished.get(key[0]) == labeled_at}
+    walked = job.walks()
     best: list[tuple[float, Key]] = []
     for batch in job.track_rows(columns=list(_TRACKS), where="num_visible > 0").to_batches():
         for urgency, key in _urgent(pa.Table.from_batches([batch]), config):
@@ -83,22 +76,24 @@ def walks_of(job: JobTables, keys: Collection[Key], least_iou: float) -> Iterato
     videos = iter(wanted)
     while group := list(islice(videos, _VIDEOS_AT_A_TIME)):
         facts = {
-            row["video_id"]: row for row in job.videos(group).select(["video_id", "uri", "finished_at"]).to_pylist()
+            row["video_id"]: row
+            for row in job.videos(group).select(["video_id", "uri", "finished_at", "kept_since"]).to_pylist()
         }
-        prompted = {
-            (row["video_id"], row["object_id"]): row["prompt_frames"]
-            for row in job.track_rows(group, columns=["video_id", "object_id", "prompt_frames"]).to_table().to_pylist()
+        tracks = {
+            (row["video_id"], row["object_id"]): row
+            for row in job.track_rows(group, columns=list(_OF_A_WALK)).to_table().to_pylist()
         }
         masks = job.masks(group, columns=list(_COLUMNS)).to_table()
         for key, rows in _by_track(masks, wanted):
-            walk = _walk(rows, prompted.get(key, ()), least_iou)
-            if walk is not None and key[0] in facts:
-                fact = facts[key[0]]
+            if key[0] not in facts or key not in tracks:
+                continue
+            walk = _walk(rows, tracks[key]["prompt_frames"], least_iou)
+            if walk is not None:
                 yield {
                     "video_id": key[0],
                     "object_id": key[1],
-                    "labeled_at": fact["finished_at"],
-                    "uri": fact["uri"],
+                    "labeled_at": labeled_at(tracks[key], facts[key[0]]),
+                    "uri": facts[key[0]]["uri"],
                     **walk,
                 }
 
@@ -129,9 +124,3 @@ def _walk(rows: pa.Table, prompt_frames: Sequence[int], least_iou: float) -> dic
             "to_frame": max(before),
         }
     return None
-
-
-def _finished_at(job: JobTables, video_ids: Iterable[str]) -> dict[str, datetime | None]:
-    chosen = sorted(video_ids)
-    rows = job.videos(chosen).select(["video_id", "finished_at"]).to_pylist() if chosen else []
-    return {row["video_id"]: row["finished_at"] for row in rows}

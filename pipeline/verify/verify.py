@@ -22,9 +22,9 @@ from pipeline.config.verify_config import VerifyConfig
 from pipeline.driver import driver
 from pipeline.errors import ConfigError, StorageError
 from pipeline.inputs.write import prompts_table, videos_table
-from pipeline.output.layout import VERIFY
+from pipeline.output.layout import VERIFY, VERIFY_JOB, VERIFY_PROMPTS, VERIFY_VIDEOS, VERIFY_WALKS
 from pipeline.redact import HIDDEN, redact_uri
-from pipeline.reviews.cycles import read_cycles, write_cycles
+from pipeline.reviews.cycles import write_cycles
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
@@ -36,7 +36,6 @@ from pipeline.verify.sources import sources_of
 
 _log = logging.getLogger(__name__)
 
-_WALKS = f"{VERIFY}/walks.parquet"
 _READS = 5
 _LOST = 0.5
 
@@ -52,7 +51,7 @@ def run(config: JobConfig, parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
     record = _record(storage, config)
     walks = _begun(storage)
     if walks is None:
-        walks = _planned(storage, config, config.verify)
+        walks = _planned(config, config.verify)
         if not walks.num_rows:
             say("verify   no track is left to walk back")
             return ExitCode.DONE
@@ -82,17 +81,16 @@ def _record(storage: JobStorage, config: JobConfig) -> JobRecord:
 def _begun(storage: JobStorage) -> pa.Table | None:
     """The walks of a run that was stopped; they are written last of its inputs."""
     try:
-        return pq.read_table(io.BytesIO(storage.read(_WALKS)))
+        return pq.read_table(io.BytesIO(storage.read(VERIFY_WALKS)))
     except FileNotFoundError:
         return None
 
 
-def _planned(storage: JobStorage, config: JobConfig, verify: VerifyConfig) -> pa.Table:
-    done = {key: cycle.labeled_at for key, cycle in read_cycles(storage).items()}
+def _planned(config: JobConfig, verify: VerifyConfig) -> pa.Table:
     job = tables.open(str(config.output), config.storage_options)
     for _ in range(_READS):
         try:
-            keys = choose(job, verify, done)
+            keys = choose(job, verify)
             rows = walks_of(job, keys, verify.min_predicted_iou)
             return pa.Table.from_pylist(list(rows), WALKS)
         except FileNotFoundError:
@@ -119,9 +117,9 @@ def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, wal
     ]
     storage.delete_tree(VERIFY)
     videos = videos_table([{"video_id": video_id, **source} for video_id, source in found.items()])
-    storage.replace(f"{VERIFY}/videos.parquet", parquet_bytes(videos))
-    storage.replace(f"{VERIFY}/prompts.parquet", parquet_bytes(prompts_table(prompts)))
-    storage.create(_WALKS, parquet_bytes(walks))
+    storage.replace(VERIFY_VIDEOS, parquet_bytes(videos))
+    storage.replace(VERIFY_PROMPTS, parquet_bytes(prompts_table(prompts)))
+    storage.create(VERIFY_WALKS, parquet_bytes(walks))
     say(f"verify   {counted(len(prompts), 'track')} of {counted(len(found), 'video')} are walked back")
 
 
@@ -129,16 +127,16 @@ def _walking(config: JobConfig, record: JobRecord, storage: JobStorage) -> JobCo
     """The job that walks: it is the one that labeled, but for the way, the tables, and where and how it runs."""
     known = {name: value for name, value in record.config.items() if name in JobConfig.model_fields}
     before = JobConfig.model_validate(known, strict=False)
-    folder = f"{str(config.output).rstrip('/')}/{VERIFY}"
+    output = str(config.output).rstrip("/")
     model = before.model.model_copy(update={"device": config.model.device, "compile": config.model.compile})
     own = ("storage_options", "single_driver", "cluster", "worker", "flush", "decode", "log_file", "checkpoint")
     return before.model_copy(
         update={
             **{name: getattr(config, name) for name in own},
             "model": model,
-            "videos": f"{folder}/videos.parquet",
-            "prompts": f"{folder}/prompts.parquet",
-            "output": f"{folder}/job",
+            "videos": f"{output}/{VERIFY_VIDEOS}",
+            "prompts": f"{output}/{VERIFY_PROMPTS}",
+            "output": f"{output}/{VERIFY_JOB}",
             "propagate": before.propagate.model_copy(update={"direction": "backward"}),
             "corrections": None,
             "columns": type(before.columns)(),
@@ -163,7 +161,7 @@ def _walking(config: JobConfig, record: JobRecord, storage: JobStorage) -> JobCo
 def _results(config: JobConfig, walks: pa.Table) -> Iterator[dict[str, Any]]:
     """Rows of `CYCLES`: where each walk came out, held against the mask that the track has there."""
     labeled = tables.open(str(config.output), config.storage_options)
-    walked = tables.open(f"{str(config.output).rstrip('/')}/{VERIFY}/job", config.storage_options)
+    walked = tables.open(f"{str(config.output).rstrip('/')}/{VERIFY_JOB}", config.storage_options)
     now = datetime.now(UTC)
     for walk in walks.to_pylist():
         key = walk["video_id"], walk["object_id"]

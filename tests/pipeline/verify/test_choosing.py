@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from pycocotools import mask as coco
 
 from pipeline import tables
 from pipeline.config.verify_config import VerifyConfig
+from pipeline.reviews.cycles import write_cycles
+from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.verify.choosing import choose, walks_of
 from tests.support.drawn_job import DrawnVideo, Truth, write_job
@@ -26,19 +29,33 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[JobTables, Truth]:
 
 def test_all_tracks_that_show_are_walked_or_the_doubtful_and_some_by_lot(job: tuple[JobTables, Truth]) -> None:
     doubt = {(row["video_id"], row["object_id"]): row["doubt"] for row in job[0].tracks().to_pylist()}
-    everything = choose(job[0], VerifyConfig(tracks="all"), {})
+    everything = choose(job[0], VerifyConfig(tracks="all"))
     assert set(everything) == set(doubt)
     assert [doubt[key] for key in everything] == sorted(doubt.values(), reverse=True)
     bound = sorted(doubt.values())[-2]
-    assert choose(job[0], VerifyConfig(min_doubt=bound, share=0), {}) == everything[:2]
-    assert set(choose(job[0], VerifyConfig(min_doubt=bound, share=1), {})) == set(doubt)
-    assert choose(job[0], VerifyConfig(tracks="all", max_tracks=1), {}) == everything[:1]
+    assert choose(job[0], VerifyConfig(min_doubt=bound, share=0)) == everything[:2]
+    assert set(choose(job[0], VerifyConfig(min_doubt=bound, share=1))) == set(doubt)
+    assert choose(job[0], VerifyConfig(tracks="all", max_tracks=1)) == everything[:1]
 
 
-def test_a_track_that_was_walked_is_walked_again_only_when_its_labels_are_others(job: tuple[JobTables, Truth]) -> None:
-    walked = {("a", 1): FINISHED, ("a", 3): datetime(2026, 1, 1, tzinfo=UTC), ("gone", 1): FINISHED}
-    assert ("a", 1) not in choose(job[0], VerifyConfig(tracks="all"), walked)
-    assert ("a", 3) in choose(job[0], VerifyConfig(tracks="all"), walked)
+def test_a_track_that_was_walked_is_walked_again_only_when_its_labels_are_others(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, DRAWN)
+    row = {"video_id": "a", "cycle_iou": 0.25, "from_frame": 8, "to_frame": 0, "checked_at": FINISHED}
+    earlier = FINISHED - timedelta(days=1)
+    write_cycles(
+        JobStorage(uri),
+        [
+            row | {"object_id": 1, "labeled_at": FINISHED},
+            row | {"object_id": 3, "labeled_at": earlier},
+            row | {"video_id": "gone", "object_id": 1, "labeled_at": FINISHED},
+        ],
+    )
+    job = tables.open(uri)
+    assert set(choose(job, VerifyConfig(tracks="all"))) == {("a", 3), ("b", 4)}
+    shown = {(one["video_id"], one["object_id"]): one["cycle_iou"] for one in job.tracks().to_pylist()}
+    assert shown == {("a", 1): 0.25, ("a", 3): None, ("b", 4): None}
+    assert job.tracks(where="cycle_iou < 0.5")["object_id"].to_pylist() == [1]
+    assert tables.open(uri, reviews=False).tracks()["cycle_iou"].null_count == 3
 
 
 def test_a_walk_begins_at_the_last_sure_mask_and_ends_at_the_prompt_before_it(job: tuple[JobTables, Truth]) -> None:
