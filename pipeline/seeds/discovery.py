@@ -25,9 +25,11 @@ class DiscoveryRules:
     """When a mask is a new object, when it is confirmed, and when two tracks are one object.
 
     A mask is new where tracks cover less than `max_covered` of it and none has an IoU of `max_overlap` with it. A track
-    is confirmed by a mask of a later key frame with an IoU of `min_match`, on one of the next `max_looks` key frames. A
-    mask whose score is `sure_score` needs no confirmation, nor do those of a video with a single key frame. Two tracks
-    are one object where their IoU is `min_same` on half of the key frames on which both are seen.
+    is confirmed by a mask of a later key frame with an IoU of `min_match`, on one of the next `max_looks` key frames.
+    At the end it must have been found again on `min_again` of the later key frames on which it shows, because what is
+    lost and follows something else is found by chance. A mask whose score is `sure_score` needs none of this, nor do
+    those of a video with a single key frame. Two tracks are one object where their IoU is `min_same` on half of the key
+    frames on which both are seen.
     """
 
     max_covered: float = 0.5
@@ -37,20 +39,23 @@ class DiscoveryRules:
     sure_score: float = 0.9
     min_same: float = 0.5
     max_objects: int = 64
+    min_again: float = 0.5
 
 
 @dataclass
 class FoundObject:
     """An object that was found: its mask on the key frame that found it, and what later key frames said of it.
 
+    Of the `num_looks` later key frames its track shows on `num_seen`, and `num_again` of them found it there again.
     `duplicate_of` is the object that it turned out to be.
     """
 
     object_id: int
     frame_index: int
     mask: FoundMask
-    is_confirmed: bool = False
     num_looks: int = 0
+    num_seen: int = 0
+    num_again: int = 0
     duplicate_of: int | None = None
 
     @property
@@ -78,7 +83,7 @@ class Discovered:
 
     `unexplained` is the share of the key frames' area that was found and belongs to no object; `num_ambiguous` counts
     masks that are neither new nor a track, `num_left_out` those beyond `max_objects`, `num_unconfirmed` tracks that no
-    later key frame confirmed.
+    later key frame confirmed, or too few.
     """
 
     objects: tuple[FoundObject, ...]
@@ -134,7 +139,13 @@ class Discovery:
 
     def end(self) -> Discovered:
         """The objects, once the video has been walked to its end."""
-        self._drop([one.object_id for one in self._objects.values() if not self._is_sure(one)])
+        lost = [
+            one.object_id
+            for one in self._objects.values()
+            if not self._is_sure(one)
+            or (one.num_again < self.rules.min_again * one.num_seen and one.mask.score < self.rules.sure_score)
+        ]
+        self._drop(lost)
         self._mark_duplicates()
         objects = list(self._objects.values())
         return Discovered(
@@ -155,19 +166,18 @@ class Discovery:
     def _confirm(self, found: Sequence[FoundMask], seen: Mapping[int, _Track]) -> list[int]:
         """Confirms tracks that were found again, and drops those that were not for too long."""
         for one in self._objects.values():
-            if one.is_confirmed:
-                continue
             one.num_looks += 1
-            track = seen.get(one.object_id)
-            one.is_confirmed = track is not None and any(
-                track.iou(mask) >= self.rules.min_match for mask in found if category_of(mask) == one.category
-            )
-        late = [one for one in self._objects.values() if one.num_looks >= self.rules.max_looks]
+            if (track := seen.get(one.object_id)) is not None:
+                one.num_seen += 1
+                one.num_again += any(
+                    track.iou(mask) >= self.rules.min_match for mask in found if category_of(mask) == one.category
+                )
+        late = [one for one in self._objects.values() if one.num_looks == self.rules.max_looks]
         return self._drop([one.object_id for one in late if not self._is_sure(one)])
 
     def _is_sure(self, one: FoundObject) -> bool:
         # A photo, or a clip with one key frame, has no second look.
-        return self._num_looks == 1 or one.is_confirmed or one.mask.score >= self.rules.sure_score
+        return self._num_looks == 1 or one.num_again > 0 or one.mask.score >= self.rules.sure_score
 
     def _drop(self, object_ids: Iterable[int]) -> list[int]:
         dropped = list(object_ids)

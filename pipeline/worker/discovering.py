@@ -33,7 +33,7 @@ _LabelSteps = Callable[[MakeSession, str, VideoPrompts, LabeledFrames, LabelOpti
 # Nearly the whole frame is no object: what was lost becomes such a mask.
 _MAX_AREA_SHARE = 0.9
 
-RULES = "objects found by rules 2"
+RULES = "objects found by rules 3"
 """Part of what a saved session must fit: one whose objects were found by other rules begins again."""
 
 _NOTHING = (
@@ -126,7 +126,8 @@ def _by_grid(config: DiscoverConfig, frames: LabeledFrames, shots: Shots, pictur
 def _by_boxes(config: DiscoverConfig, frames: LabeledFrames, placed: PlacedBoxes) -> _Search:
     boxes = Boxes(lambda index: placed.at(index, frames.position(index)))
     sure_score = config.sure_detection if placed.are_dense else 0.0
-    rules = DiscoveryRules(sure_score=sure_score, max_objects=config.max_objects)
+    # A detector may miss an object on most frames, and what it has found is there all the same.
+    rules = DiscoveryRules(sure_score=sure_score, max_objects=config.max_objects, min_again=0.0)
     return _Search("detections", boxes.is_key, _is_over(config, frames), boxes.find, rules, _NO_BOXES)
 
 

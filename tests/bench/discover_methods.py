@@ -33,7 +33,7 @@ from pipeline.seeds.walk import discover_steps
 from tests.bench.discover_clips import DrawnClip
 from tests.bench.discover_scores import FoundTrack
 
-LOOKS_FOR = Everything(Grids((8,)), Kept(0.5, 0.6, min_area=60, max_area_share=0.9, min_region_area=60))
+LOOKS_FOR = Everything(Grids((8,)), Kept(0.5, 0.4, min_area=60, max_area_share=0.9, min_region_area=60))
 """What mini believes in, on frames of 120 × 160 pixels."""
 
 KEY_INTERVAL = 4

@@ -67,6 +67,19 @@ def test_a_track_that_no_later_key_frame_finds_is_dropped_and_counted() -> None:
     assert (discovery.end().objects, discovery.end().num_unconfirmed) == ((), 1)
 
 
+@pytest.mark.parametrize(("num_found", "stays"), [(1, False), (2, True)])
+def test_a_track_that_hardly_any_of_the_key_frames_that_show_it_finds_is_dropped(num_found: int, stays: bool) -> None:
+    """It shows on four later key frames, and is hidden on others, which say nothing."""
+    discovery = Discovery()
+    discovery.look(0, [found(0, 0, 20, 20)], {})
+    for frame in range(4):
+        masks = [found(0, 0, 20, 20)] if frame < num_found else []
+        discovery.look(8 + frame, masks, {1: block(0, 0, 20, 20)})
+        discovery.look(20 + frame, [], {1: block(0, 0, 0, 0)})
+    end = discovery.end()
+    assert ([one.object_id for one in end.objects] == [1], end.num_unconfirmed) == (stays, 0 if stays else 1)
+
+
 def test_a_mask_that_is_sure_needs_no_second_look() -> None:
     discovery = Discovery(DiscoveryRules(sure_score=0.9, max_looks=1))
     discovery.look(0, [found(0, 0, 20, 20, 0.95), found(50, 0, 20, 20, 0.85)], {})
