@@ -54,20 +54,25 @@ def recall(state: SessionState, object_id: int, masks: Mapping[int, BoolArray], 
 
 
 def correct(
-    state: SessionState, object_id: int, frame_index: int, said: Prompt | None, prior: Tensor | None, heading: int
+    state: SessionState,
+    object_id: int,
+    frame_index: int,
+    said: Prompt | None,
+    prior: Tensor | None,
+    heading: int | None,
 ) -> FrameResult:
     """The mask of an object on a frame, with the memories that it has there, the prompt and the logits of a mask.
 
     `prior` is `[1, h, w]`. Without a prompt and a prior it is what tracking gives. An object of which nothing was said
-    has no memories. Nothing is remembered. Raises `ValueError` like `VideoSession.add_prompt`, and for a frame beyond
-    the end.
+    has no memories, and without `heading` none are looked at. Nothing is remembered. Raises `ValueError` like
+    `VideoSession.add_prompt`, and for a frame beyond the end.
     """
     with errors_naming(f"object {object_id}, frame {frame_index}"):
         fitted = None if said is None else said.fit(state.frames.size_hw)
         features = keep_features(state, [frame_index])[frame_index]
     tracked = state.objects.get(object_id)
     tokens = None
-    if tracked is not None:
+    if tracked is not None and heading is not None:
         tokens = memory_tokens_of(state, tracked.bank, frame_index, heading)
         tokens = tokens if tokens.spatial else None
     if fitted is None:

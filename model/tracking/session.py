@@ -216,11 +216,12 @@ class VideoSession:
         frame_index: int,
         prompt: Prompt | None = None,
         prior_logits_BHW: Tensor | None = None,
-        heading: int = FORWARD,
+        heading: int | None = FORWARD,
     ) -> FrameResult:
         """What a prompt gives on a frame with an object's memories and the logits of a mask, `[1, h, w]`.
 
-        Nothing is remembered. Without a prompt and a mask it is what tracking gives.
+        Nothing is remembered. Without a prompt and a mask it is what tracking gives. Without `heading` it is decoded
+        without memories, like the first prompt of an object.
         """
         return recall.correct(self.state, object_id, frame_index, prompt, prior_logits_BHW, heading)
 

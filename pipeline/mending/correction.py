@@ -1,7 +1,12 @@
 """One object on one frame while a reviewer corrects it: what was said so far, and the mask that follows from it.
 
 Each thing that is said is decoded with the memory that the frame had, with all clicks since the mask was last drawn,
-and with the logits of the mask before, as in a session. What was said can be taken back, one thing after the other.
+and with the logits of the mask before, as in a session.
+
+Memory and mask of a track that has gone wrong are wrong too, and outweigh what a reviewer says. So a box begins afresh:
+it is decoded without memory and without the mask before, like the first prompt of an object, and what is said later
+goes on from there. Clicks that the mask does not obey are decoded afresh as well, and that counts if it obeys them and
+the network expects a better mask. A click beside the object that nothing obeys takes the part away that it lies on.
 
 Legend: H, W pixels of the video as displayed, h w low-resolution logits.
 """
@@ -24,6 +29,7 @@ from pipeline.masks.from_logits import encode_masks
 from pipeline.masks.rle import decode_rle
 from pipeline.mending.clip_frames import ClipFrames
 from pipeline.mending.known_masks import KnownObject
+from pipeline.mending.mask_parts import without_part
 from pipeline.mending.recalled import logits_of
 
 Point = tuple[float, float]
@@ -73,6 +79,7 @@ class _Step:
     said: Said = Said()
     score: float | None = None
     is_hidden: bool = False
+    is_afresh: bool = False  # made without memory: the next one is, too
 
 
 class Correction:
@@ -82,9 +89,14 @@ class Correction:
     """
 
     def __init__(
-        self, session: VideoSession, frames: ClipFrames, known: KnownObject, logits_BHW: Tensor | None, lock: RLock
+        self,
+        session: VideoSession,
+        frames: ClipFrames,
+        known: KnownObject,
+        begin: tuple[BoolArray | None, Tensor | None],
+        lock: RLock,
     ) -> None:
-        """`logits_BHW` are those of the mask that the frame has now, `lock` is held while the network computes."""
+        """`begin` is the mask that the frame has now with its logits; `lock` is held while the network computes."""
         self.id = uuid.uuid4().hex
         self.video_id = frames.clip.video_id
         self.object_id = known.object_id
@@ -94,7 +106,7 @@ class Correction:
         self._frames = frames
         self._known = known
         self._lock = lock
-        self._steps = [_Step(known.here, logits_BHW)]
+        self._steps = [_Step(*begin, is_hidden=begin[0] is not None and not begin[0].any())]
 
     @property
     def seen(self) -> Seen:
@@ -118,19 +130,15 @@ class Correction:
             before = self._steps[-1]
             if before.mask_HW is None and label == 0 and not before.said.labels and before.said.box_xyxy is None:
                 raise CannotMend("this object has no mask yet: begin with a click on it, a box or the brush")
-            said = replace(
-                before.said,
-                points_xy=(*before.said.points_xy, point_xy),
-                labels=(*before.said.labels, label),
-            )
-            return self._decode(said)
+            points_xy, labels = (*before.said.points_xy, point_xy), (*before.said.labels, label)
+            return self._decode(replace(before.said, points_xy=points_xy, labels=labels))
 
     def box(self, box_xyxy: Box) -> Seen:
         """A box around the object, in the place of an earlier one. Its corners may be given in any order."""
         x0, y0, x1, y1 = box_xyxy
         ordered = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
         with self._lock:
-            return self._decode(replace(self._steps[-1].said, box_xyxy=ordered))
+            return self._decode(replace(self._steps[-1].said, box_xyxy=ordered), is_new_box=True)
 
     def draw(self, counts: str) -> Seen:
         """A mask that was drawn, as COCO's compressed counts; it replaces the mask, and clicks go on from it."""
@@ -146,6 +154,11 @@ class Correction:
         """The object is not visible on this frame."""
         with self._lock:
             return self._add(_Step(self._frames.nothing(), None, is_hidden=True))
+
+    def clear(self) -> Seen:
+        """Forget mask and memory: what is said from now on is all that counts."""
+        with self._lock:
+            return self._add(_Step(None, None, is_afresh=True))
 
     def undo(self) -> Seen:
         """Take back what was said last; nothing happens if there is nothing left."""
@@ -194,16 +207,28 @@ class Correction:
                 seen = self._seen_of(result, result.object_ids.index(object_id))
             yield seen
 
-    def _decode(self, said: Said) -> Seen:
+    def _decode(self, said: Said, is_new_box: bool = False) -> Seen:
+        before = self._steps[-1]
+        if is_new_box or before.is_afresh:
+            return self._add(self._answer(said, None if is_new_box else before.logits_BHW, is_afresh=True))
+        found = self._answer(said, before.logits_BHW, is_afresh=False)
+        if 1 in said.labels and not _obeys(found, said):
+            afresh = self._answer(said, None, is_afresh=True)
+            if (afresh.score or 0) > (found.score or 0) and _obeys(afresh, said):
+                found = afresh
+        return self._add(found)
+
+    def _answer(self, said: Said, prior_BHW: Tensor | None, *, is_afresh: bool) -> _Step:
+        heading = None if is_afresh else self._known.heading
         try:
-            prompt = said.prompt
-            result = self._session.correct(
-                self.object_id, self._known.place, prompt, self._steps[-1].logits_BHW, self._known.heading
-            )
+            result = self._session.correct(self.object_id, self._known.place, said.prompt, prior_BHW, heading)
         except ValueError as error:
             raise CannotMend(str(error)) from error
-        mask_HW = result.masks()[0].cpu().numpy()
-        return self._add(_Step(mask_HW, result.logits_BHW, said, float(result.predicted_ious_B[0])))
+        logits_BHW = result.logits_BHW
+        if said.labels and said.labels[-1] == 0:
+            logits_BHW = without_part(logits_BHW, said.points_xy[-1], result.size_hw)
+        mask_HW = replace(result, logits_BHW=logits_BHW).masks()[0].cpu().numpy()
+        return _Step(mask_HW, logits_BHW, said, float(result.predicted_ious_B[0]), is_afresh=is_afresh)
 
     def _add(self, step: _Step) -> Seen:
         if len(self._steps) > MOST_STEPS:
@@ -215,6 +240,16 @@ class Correction:
         index = self._frames.indexes[result.frame_index]
         mask_HW = result.masks()[row].cpu().numpy()
         return _seen(index, self._frames.size_hw, mask_HW, float(result.predicted_ious_B[row]), not mask_HW.any())
+
+
+def _obeys(step: _Step, said: Said) -> bool:
+    """Whether every click has the side of the mask that it names."""
+    mask_HW = step.mask_HW
+    if mask_HW is None:
+        return False
+    height, width = mask_HW.shape
+    places = ((min(int(y), height - 1), min(int(x), width - 1)) for x, y in said.points_xy)
+    return all(mask_HW[place] == (label == 1) for place, label in zip(places, said.labels, strict=True))
 
 
 def _seen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.mending.clip_frames import ClipFrames
 from pipeline.reviews.corrections import Correction
 from pipeline.tables import JobTables
 
-_NUM_WALKED = 6
+_NUM_WALKED = 3
 _NUM_RECALLED = 6
 _MOST_WALKED = 32  # from a corrected frame on, behind which the rows of the job are out of date
 _MOST_PROMPTS = 8
@@ -28,7 +29,7 @@ class KnownObject:
 
     `prompts` are the masks of prompted and corrected frames, never empty. `recalled` are masks of the frames before
     `walk_from`, from which a session walks to `place`. `here` is the mask that the frame has now; None where the object
-    has none there.
+    has none there, and where that of the job is out of date (`is_outdated`), because a frame before it was corrected.
     """
 
     object_id: int
@@ -38,6 +39,7 @@ class KnownObject:
     recalled: Mapping[int, BoolArray]
     walk_from: int
     here: BoolArray | None
+    is_outdated: bool = False
 
 
 def look_up(
@@ -45,9 +47,9 @@ def look_up(
 ) -> KnownObject:
     """What is known of an object around a place. `said` are the corrections of the video that count.
 
-    A frame looks at the memories of the frames before it. A session walks the last 6 of them again, so that those
+    A frame looks at the memories of the frames before it. A session walks the last 3 of them again, so that those
     memories are its own; the masks of the 6 frames before these come from the rows of the job. Behind a correction the
-    rows are out of date: there the session walks from the corrected frame on, or from 32 frames before this one.
+    rows are out of date: there the session walks from the corrected frame on, but through 32 frames at most.
     Raises `NotInJob` for an object that failed.
     """
     corrected = {
@@ -63,10 +65,11 @@ def look_up(
     start = prompted[0] if heading > 0 else prompted[-1]
     before = [place - heading * distance for distance in range(1, (place - start) * heading)]
     fixed = next((number for number, at in enumerate(before) if at in corrected), None)
-    if fixed is None:
-        walked, recalled = before[:_NUM_WALKED], before[_NUM_WALKED:][:_NUM_RECALLED]
-    else:
-        walked, recalled = before[: min(fixed, _MOST_WALKED)], []
+    walked = before[: _NUM_WALKED if fixed is None else min(fixed + 1, _MOST_WALKED)]
+    recalled: list[int] = []
+    if fixed is None or fixed < _MOST_WALKED:
+        recalled = list(takewhile(lambda at: at not in corrected, before[len(walked) :][:_NUM_RECALLED]))
+    is_outdated = fixed is not None and place not in corrected
     near = sorted(prompted, key=lambda at: (abs(at - place), at))[:_MOST_PROMPTS]
     masks = _rows(job, frames, object_id, {place, *near, *recalled}) | corrected
     return KnownObject(
@@ -76,7 +79,8 @@ def look_up(
         prompts={at: mask for at in near if (mask := masks.get(at)) is not None and mask.any()},
         recalled={at: mask for at in recalled if (mask := masks.get(at)) is not None},
         walk_from=walked[-1] if walked else place,
-        here=masks.get(place),
+        here=None if is_outdated else masks.get(place),
+        is_outdated=is_outdated,
     )
 
 

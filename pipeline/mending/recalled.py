@@ -35,18 +35,22 @@ def recall_object(session: VideoSession, known: KnownObject) -> None:
             advance([step])
 
 
-def logits_here(session: VideoSession, known: KnownObject) -> Tensor | None:
-    """The logits `[1, h, w]` of the mask that the frame has now, which go with the first click; None without a mask.
+def mask_here(session: VideoSession, known: KnownObject) -> tuple[BoolArray | None, Tensor | None]:
+    """The mask that a correction begins with, and its logits `[1, h, w]`, which go with the first click.
 
-    They are those of tracking if tracking gives this mask. If not, they are made of the mask itself.
+    The logits are those of tracking if tracking gives this mask. If not, they are made of the mask itself. Where the
+    rows are out of date, the mask is that of tracking. Without any mask both are None.
     """
-    if known.here is None:
-        return None
     if known.prompts and known.place not in known.prompts:
         tracked = session.correct(known.object_id, known.place, heading=known.heading)
-        if overlap(tracked.masks()[0].cpu().numpy(), known.here) >= _SAME_MASK:
-            return tracked.logits_BHW
-    return logits_of(session, known.object_id, known.place, known.here)
+        mask_HW: BoolArray = tracked.masks()[0].cpu().numpy()
+        if known.here is None:
+            return (mask_HW, tracked.logits_BHW) if known.is_outdated else (None, None)
+        if overlap(mask_HW, known.here) >= _SAME_MASK:
+            return known.here, tracked.logits_BHW
+    if known.here is None:
+        return None, None
+    return known.here, logits_of(session, known.object_id, known.place, known.here)
 
 
 def logits_of(session: VideoSession, object_id: int, place: int, mask_HW: BoolArray) -> Tensor:

@@ -3,7 +3,7 @@
 A page opens a correction and names it by its id from then on. What it says is answered by the mask that follows.
 
 POST open      `{video_id, object_id | null, frame_index, reviewer}`: null adds an object, with an id that is claimed
-POST say       `{id, kind: click | box | draw | hide | undo | restart, xy, label, box, counts}`
+POST say       `{id, kind: click | box | draw | hide | clear | undo | restart, xy, label, box, counts}`
 POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there
 POST save      `{id, reviewer, labeled_at, seconds, category, is_split}`
 POST withdraw  `{id, reviewer, split_into, verdict_path}`: takes back what was saved
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.review_server.state import ReviewState
 
 Body = Mapping[str, Any]
+_PLAIN = ("hide", "clear", "undo", "restart")
 _EXPECTED = (NotInJob, StorageError, ConfigError, InputError, ValueError)  # `CannotMend` is a `ValueError`
 
 
@@ -93,12 +94,10 @@ class Fixing:
             seen = correction.box(_numbers(body, "box", 4))
         elif kind == "draw":
             seen = correction.draw(str(body.get("counts") or ""))
-        elif kind == "hide":
-            seen = correction.hide()
-        elif kind in ("undo", "restart"):
-            seen = correction.undo() if kind == "undo" else correction.restart()
+        elif kind in _PLAIN:
+            seen = getattr(correction, kind)()
         else:
-            raise ReviewError(f"kind={kind!r}: there are click, box, draw, hide, undo, restart")
+            raise ReviewError(f"kind={kind!r}: there are click, box, draw, {', '.join(_PLAIN)}")
         return _shown(correction, seen)
 
     def save(self, body: Body) -> dict[str, Any]:

@@ -9,7 +9,7 @@ const MINE = [80, 250, 160], INSIDE = "#3ddc84", OUTSIDE = "#ff5a5f";
 const TOOLS = { click: "click, drag for a box", box: "box", draw: "brush", erase: "eraser" };
 const HINTS = [
   ["click", "on it"], ["alt, right click", "not on it"], ["drag, b", "box"], ["d", "brush"], ["e", "eraser"], ["[ ]", "size"],
-  ["h", "not visible here"], ["p P", "preview on, back"], ["n", "add an object"], ["x", "split here"], ["ctrl z", "back"],
+  ["h", "not visible here"], ["c", "clear: forget mask and memory"], ["p P", "preview on, back"], ["n", "add an object"], ["x", "split here"], ["ctrl z", "back"],
   ["0", "start over"], ["enter", "save"], ["esc", "leave"],
 ];
 
@@ -149,12 +149,13 @@ class Fix {
       this.radius = Math.max(1, Math.round(this.radius * (key === "[" ? 0.8 : 1.25) + (key === "[" ? -0.4 : 0.4)));
       this.draw();
     } else if (key === "h") this.say({ kind: "hide" });
+    else if (key === "c") this.say({ kind: "clear" });
     else if (key === "0") this.say({ kind: "restart" });
     else if (key === "p" || key === "P") this.startPreview(key === "p" ? 1 : -1);
     else if (key === "n") this.add();
     else if (key === "x") this.save(true);
     else if (key === "Enter") this.save(false);
-    else return ["a", "r", "s", "u", "c", "g"].includes(key); // verdicts wait until fix mode is left
+    else return ["a", "r", "s", "u", "g"].includes(key); // verdicts wait until fix mode is left
     return true;
   }
 
