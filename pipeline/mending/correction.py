@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import BoxPrompt, FrameResult, MaskPrompt, PointPrompt, VideoSession, advance
+from model import BoxPrompt, FrameResult, PointPrompt, VideoSession, advance
 from pipeline.arrays import BoolArray
 from pipeline.errors import CannotMend
 from pipeline.masks.from_logits import encode_masks
@@ -30,7 +30,7 @@ from pipeline.masks.rle import decode_rle
 from pipeline.mending.clip_frames import ClipFrames
 from pipeline.mending.known_masks import KnownObject
 from pipeline.mending.mask_parts import without_part
-from pipeline.mending.recalled import logits_of
+from pipeline.mending.recalled import logits_of, prompt_of
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -176,8 +176,8 @@ class Correction:
     def propagate(self, num_frames: int, direction: int = 1) -> Generator[Seen]:
         """The masks that follow from this one on the next frames, one after the other, as the next run will walk.
 
-        `direction` is 1 for later frames and -1 for earlier ones. The mask of this frame is a prompt from now on, where
-        it is not empty. It ends with the video, after 300 frames, or when the generator is closed. Nothing changes.
+        `direction` is 1 for later frames and -1 for earlier ones. The mask of this frame is a prompt from now on.
+        It ends with the video, after 300 frames, or when the generator is closed. Nothing changes.
         """
         place, object_id = self._known.place, self.object_id
         with self._lock:
@@ -185,17 +185,13 @@ class Correction:
             if mask_HW is None:
                 raise CannotMend("this object has no mask yet: there is nothing to go on from")
             walk = self._session.fork(object_ids=[object_id])
-            if mask_HW.any():
-                if walk.has_object(object_id) and place in walk.objects[object_id].prompts:
-                    walk.clear_prompts(object_id, place)
-                walk.add_prompt(object_id, place, MaskPrompt(mask_HW))
-                steps = walk.walk_from(place, direction)
-                advance([next(steps)])
-            elif walk.has_object(object_id):
-                walk.recall(object_id, {place: mask_HW}, direction)
-                steps = walk.walk_from(place + direction, direction)
-            else:
+            if not mask_HW.any() and not walk.has_object(object_id):
                 raise CannotMend("nothing is known of this object but that it is hidden here")
+            if walk.has_object(object_id) and place in walk.objects[object_id].prompts:
+                walk.clear_prompts(object_id, place)
+            walk.add_prompt(object_id, place, prompt_of(mask_HW))
+            steps = walk.walk_from(place, direction)
+            advance([next(steps)])
         for _ in range(min(num_frames, MOST_PREVIEWED)):
             with self._lock:
                 step = next(steps, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from pipeline.worker.devices import choose_device, compute_exactly, describe_dev
 from pipeline.worker.local_weights import local_weights
 
 _MOST_PROMPTED_MEMORIES = 8
+_SMALL_IMAGE = 512  # pixels of the square that the network sees
+_MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def load_job_network(storage: JobStorage, device: str = "auto") -> JobNetwork:
         model = load_model(source, device=chosen, dtype=dtype, revision=weights.revision)
     except (OSError, ValueError) as error:
         raise CannotMend(f"the weights of this job, {weights.source}, cannot be loaded: {describe(error)}") from error
+    _choose_threads(model.config.image_size)
     propagate: Mapping[str, Any] = record.config.get("propagate") or {}
     return JobNetwork(
         model=prepare_model(model, config),
@@ -66,6 +70,11 @@ def load_job_network(storage: JobStorage, device: str = "auto") -> JobNetwork:
             propagate.get("max_prompted_memories") or _MOST_PROMPTED_MEMORIES, _MOST_PROMPTED_MEMORIES
         ),
     )
+
+
+def _choose_threads(image_size: int) -> None:
+    """How many threads share an operation on the CPU. For those of a small network one is fastest: they are short."""
+    torch.set_num_threads(1 if image_size <= _SMALL_IMAGE else min(os.cpu_count() or 1, _MOST_THREADS))
 
 
 def _weights(record: JobRecord) -> Weights:

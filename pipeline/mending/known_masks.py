@@ -27,9 +27,10 @@ _MOST_PROMPTS = 8
 class KnownObject:
     """An object around a frame. Frames are places (see `ClipFrames`), masks bool `[H, W]`; `heading` is +1 or -1.
 
-    `prompts` are the masks of prompted and corrected frames, never empty. `recalled` are masks of the frames before
-    `walk_from`, from which a session walks to `place`. `here` is the mask that the frame has now; None where the object
-    has none there, and where that of the job is out of date (`is_outdated`), because a frame before it was corrected.
+    `prompts` are the masks of prompted and corrected frames, empty where the object is hidden. `recalled` are masks of
+    the frames before `walk_from`, from which a session walks to `place`. `here` is the mask that the frame has now. It
+    is None where the object has none there, and where that of the job is out of date (`is_outdated`), because a frame
+    before it was corrected.
     """
 
     object_id: int
@@ -70,13 +71,13 @@ def look_up(
     if fixed is None or fixed < _MOST_WALKED:
         recalled = list(takewhile(lambda at: at not in corrected, before[len(walked) :][:_NUM_RECALLED]))
     is_outdated = fixed is not None and place not in corrected
-    near = sorted(prompted, key=lambda at: (abs(at - place), at))[:_MOST_PROMPTS]
+    near = sorted({*prompted, *corrected}, key=lambda at: (abs(at - place), at))[:_MOST_PROMPTS]
     masks = _rows(job, frames, object_id, {place, *near, *recalled}) | corrected
     return KnownObject(
         object_id=object_id,
         place=place,
         heading=heading,
-        prompts={at: mask for at in near if (mask := masks.get(at)) is not None and mask.any()},
+        prompts={at: mask for at in near if (mask := masks.get(at)) is not None},
         recalled={at: mask for at in recalled if (mask := masks.get(at)) is not None},
         walk_from=walked[-1] if walked else place,
         here=None if is_outdated else masks.get(place),

@@ -7,7 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from model import MaskPrompt, VideoSession, advance
+from model import HiddenPrompt, MaskPrompt, VideoSession, advance
 from pipeline.arrays import BoolArray
 from pipeline.mending.known_masks import KnownObject, overlap
 
@@ -22,7 +22,7 @@ def recall_object(session: VideoSession, known: KnownObject) -> None:
     Prompted frames are remembered by their masks. An object without any has no memories, and is not in the session.
     """
     for place, mask_HW in known.prompts.items():
-        session.add_prompt(known.object_id, place, MaskPrompt(mask_HW))
+        session.add_prompt(known.object_id, place, prompt_of(mask_HW))
     if not known.prompts:
         return
     session.condition()
@@ -33,6 +33,11 @@ def recall_object(session: VideoSession, known: KnownObject) -> None:
         steps = session.walk_from(known.walk_from, known.heading, fresh=not known.recalled)
         for step in islice(steps, num_walked):
             advance([step])
+
+
+def prompt_of(mask_HW: BoolArray) -> MaskPrompt:
+    """A mask as the next run of the job takes it; one without pixels says that the object is not visible."""
+    return MaskPrompt(mask_HW) if mask_HW.any() else HiddenPrompt(mask_HW)
 
 
 def mask_here(session: VideoSession, known: KnownObject) -> tuple[BoolArray | None, Tensor | None]:

@@ -44,7 +44,7 @@ class Mendable:
 def write_mendable_job(folder: Path, clip: Clip, checkpoint: str = "mini", direction: str = "forward") -> Mendable:
     """A job of one clip: each object has a box on the first frame (on the last one of a walk backward)."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{clip.name}.mp4"
+    path = folder / "film.mp4"
     path.write_bytes(encode_mp4(list(clip.frames_THW3), round(FPS)))
     frames = decoded(path)
     start = len(frames) - 1 if direction == "backward" else 0

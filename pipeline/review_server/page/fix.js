@@ -127,8 +127,8 @@ class Fix {
       const correction = await this.opened();
       const told = await this.app.api.post("api/fix/say", { id: correction.id, ...what });
       this.open.set(`${told.object_id} ${told.frame_index}`, told);
-      this.show(told);
       this.milliseconds = performance.now() - asked;
+      this.show(told);
       this.app.panel.dataset.milliseconds = Math.round(this.milliseconds);
       this.app.panel.dataset.said = Number(this.app.panel.dataset.said ?? 0) + 1;
     });

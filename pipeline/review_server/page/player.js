@@ -175,11 +175,9 @@ export class Player extends EventTarget {
   /** Whether a mode has taken a key. */
   takesKey(event) {
     if (!this.handler) return false;
-    if (event.key === "Escape") {
-      this.leaveMode();
-      return true;
-    }
-    return this.handler.keydown?.(event) === true;
+    if (this.handler.keydown?.(event) === true) return true;
+    if (event.key === "Escape") this.leaveMode();
+    return event.key === "Escape";
   }
 
   /** Where a pointer is, in pixels of the video. */

@@ -1,0 +1,173 @@
+"""Fix mode: clicks and keys of a real browser become masks, and rows below `reviews/`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from pipeline.masks.rle import decode_rle
+from pipeline.mending.known_masks import overlap
+from pipeline.review_server.answers import ReviewError
+from pipeline.review_server.fixing import Fixing
+from pipeline.review_server.options import ReviewOptions
+from pipeline.review_server.serving import link_of, listening, make_server
+from pipeline.review_server.state import ReviewState
+from pipeline.reviews.corrections import Correction, read_corrections
+from pipeline.reviews.verdicts import Verdict, read_verdicts
+from tests.support.chromium import PATIENCE_MILLISECONDS, running_browser
+from tests.support.clips import moving_clip
+from tests.support.mendable import Mendable, box_of, worst_click, write_mendable_job
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def mendable(tmp_path_factory: pytest.TempPathFactory) -> Mendable:
+    return write_mendable_job(tmp_path_factory.mktemp("fixed"), moving_clip("a/b.mp4", num_frames=8))
+
+
+@pytest.fixture
+def state(mendable: Mendable) -> Iterator[ReviewState]:
+    state = ReviewState(mendable.storage, ReviewOptions(reviewer="ann"))
+    yield state
+    state.close()
+    mendable.storage.delete_tree("reviews")
+
+
+@pytest.fixture
+def link(state: ReviewState) -> Iterator[str]:
+    listener = listening("127.0.0.1", 0)
+    server = make_server(state)
+    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+    thread.start()
+    yield link_of(listener, state.options.token)
+    server.stop()
+    thread.join()
+
+
+class FixMode:
+    """What a reviewer does with mouse and keys, and what the panel says then. Places are pixels of the video."""
+
+    def __init__(self, page: Page, link: str) -> None:
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
+        page.goto(link)
+        self.page = page
+        self.num_said = 0
+        page.wait_for_selector("#where:not(:empty)")
+        page.keyboard.press("f")
+        self.wait("[data-state=open]")
+
+    def wait(self, panel: str) -> None:
+        self.page.wait_for_selector(f"#panel{panel}")
+
+    def heard(self) -> None:
+        self.num_said += 1
+        self.wait(f'[data-said="{self.num_said}"]')
+
+    def place(self, xy: tuple[float, float], size_hw: tuple[int, int]) -> tuple[float, float]:
+        box = self.page.locator("#overlay").bounding_box()
+        assert box is not None
+        return box["x"] + xy[0] / size_hw[1] * box["width"], box["y"] + xy[1] / size_hw[0] * box["height"]
+
+    def click(self, xy: tuple[float, float], size_hw: tuple[int, int], button: Any = "left") -> None:
+        self.page.mouse.click(*self.place(xy, size_hw), button=button)
+        self.heard()
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], size_hw: tuple[int, int]) -> None:
+        self.page.mouse.move(*self.place(start, size_hw))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.place(end, size_hw), steps=4)
+        self.page.mouse.up()
+        self.heard()
+
+
+def test_a_reviewer_fixes_adds_and_splits_with_mouse_and_keys(link: str, mendable: Mendable) -> None:
+    clip, storage, size_hw = mendable.clip, mendable.storage, (96, 128)
+    with running_browser() as browser:
+        errors: list[str] = []
+        page = browser.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        fix = FixMode(page, link)
+        track, frame = _shown(page)
+        other = 3 - track
+        x0, y0, x1, y1 = box_of(clip.mask(other, frame)).box_xyxy
+        fix.drag((x0, y0), (x1, y1), size_hw)
+        page.keyboard.press("d")
+        fix.drag((4.0, 4.0), (20.0, 4.0), size_hw)  # a stroke of the brush in a corner …
+        page.keyboard.press("Control+z")  # … that is taken back
+        fix.heard()
+        page.keyboard.press("d")
+        fix.click((3.0, 3.0), size_hw, "right")
+        page.keyboard.press("Enter")
+        fix.wait('[data-saved="1"]')
+
+        page.keyboard.press("P")
+        fix.wait("[data-state=preview]")
+        fix.wait(f'[data-previewed="{frame}"]')
+        page.keyboard.press("Escape")  # ends the preview, not the mode
+        fix.wait("[data-state=open]")
+        page.keyboard.press("x")
+        fix.wait('[data-saved="2"]')
+
+        page.keyboard.press("n")
+        page.wait_for_selector("text=(new)")
+        fix.click(worst_click(np.zeros(size_hw, bool), clip.mask(track, frame))[0], size_hw)
+        page.keyboard.press("Enter")
+        fix.wait('[data-saved="3"]')
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#panel", state="hidden")
+        assert errors == []
+    said = {one.object_id: one for one in read_corrections(storage)["a/b.mp4"]}
+    assert sorted(said) == [track, 100, 101]  # 99 is an object of the job that failed
+    old, split, added = said[track], said[100], said[101]
+    assert old.rle is None  # from the frame of the split on it is another object
+    assert split.split_from == track
+    assert overlap(_pixels(split), clip.mask(other, frame)) > 0.75
+    assert overlap(_pixels(added), clip.mask(track, frame)) > 0.6
+    assert {one.frame_index for one in said.values()} == {frame}
+    assert {key: one.verdict for key, one in read_verdicts(storage).items()} == {("a/b.mp4", track): Verdict.FIX}
+
+
+def _shown(page: Page) -> tuple[int, int]:
+    """Object and frame that the page shows."""
+    track = page.locator("#object").inner_text().strip().removeprefix("#").split()[0]
+    return int(track), int(page.locator("#where").inner_text().split()[1])
+
+
+def _pixels(one: Correction) -> np.ndarray:
+    assert one.rle is not None
+    return decode_rle((96, 128), one.rle["counts"])
+
+
+def test_requests_that_say_nonsense_are_told_so(state: ReviewState) -> None:
+    fixing = Fixing(state)
+    for body, told in (
+        ({"video_id": 3, "frame_index": 0}, "video_id needs a text"),
+        ({"video_id": "a/b.mp4", "object_id": 1}, "frame_index needs a whole number"),
+        ({"video_id": "a/b.mp4", "object_id": True, "frame_index": 0}, "object_id needs a whole number"),
+    ):
+        with pytest.raises(ReviewError, match=told):
+            fixing.open(body)
+    shown = fixing.open({"video_id": "a/b.mp4", "object_id": 1, "frame_index": 0})
+    for body, told in (
+        ({"kind": "clock"}, "there are click, box, draw, hide, clear, undo, restart"),
+        ({"kind": "click", "xy": [1], "label": 1}, "xy needs 2 numbers"),
+        ({"kind": "click", "xy": [1, 2], "label": "1"}, "label needs a whole number"),
+        ({"kind": "box", "box": [1, 2, 3, "4"]}, "box needs 4 numbers"),
+    ):
+        with pytest.raises(ReviewError, match=told):
+            fixing.say({"id": shown["id"], **body})
+    assert fixing.say({"id": shown["id"], "kind": "undo"})["num_said"] == 0
+
+
+def test_two_reviewers_who_add_an_object_get_ids_of_their_own(state: ReviewState, mendable: Mendable) -> None:
+    servers = [Fixing(state), Fixing(ReviewState(mendable.storage, ReviewOptions(reviewer="bob")))]
+    body = {"video_id": "a/b.mp4", "object_id": None, "frame_index": 2}
+    ids = [server.open(body)["object_id"] for server in servers for _ in range(2)]
+    assert len(set(ids)) == 4
+    assert not set(ids) & {1, 2, 99}
