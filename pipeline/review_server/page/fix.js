@@ -68,6 +68,12 @@ class Fix {
     this.app.panel.replaceChildren();
   }
 
+  /** A line in the panel: one above the picture would lie where somebody clicks. */
+  tell(text, kind = "") {
+    this.note = { text, kind };
+    this.draw();
+  }
+
   // Where it stands
 
   get objectId() { return this.added ?? this.player.current.object_id; }
@@ -76,10 +82,11 @@ class Fix {
   /** Another frame is shown: its memory is made after a moment. */
   arrived() {
     if (!this.isOn || this.preview) return;
+    this.note = null;
     this.now = this.open.get(this.keyNow) ?? null;
     this.draw();
     clearTimeout(this.rest);
-    if (!this.now) this.rest = setTimeout(() => this.opened().catch(error => this.app.tell(error.message, "bad")), REST);
+    if (!this.now) this.rest = setTimeout(() => this.opened().catch(error => this.tell(error.message, "bad")), REST);
   }
 
   /** The correction of the object on this frame, opened on the server if it is not. */
@@ -114,7 +121,7 @@ class Fix {
   do(work) {
     this.queue = this.queue.then(work).catch(error => {
       this.status = "";
-      this.app.tell(error.message, "bad");
+      this.tell(error.message, "bad");
       this.draw();
     });
     return this.queue;
@@ -123,6 +130,7 @@ class Fix {
   say(what) {
     if (this.preview && !this.leavePreview()) return undefined;
     const asked = performance.now();
+    this.note = null;
     return this.do(async () => {
       const correction = await this.opened();
       const told = await this.app.api.post("api/fix/say", { id: correction.id, ...what });
@@ -140,7 +148,7 @@ class Fix {
     const { key } = event;
     if ((event.ctrlKey || event.metaKey) && key.toLowerCase() === "z") return this.back();
     if (event.ctrlKey || event.metaKey || event.altKey) return false;
-    if (key === "Escape") return this.preview ? (this.stopPreview(true), true) : false;
+    if (key === "Escape") return this.stepOut();
     const tool = { b: "box", d: "draw", e: "erase" }[key];
     if (tool) {
       this.tool = this.tool === tool ? "click" : tool;
@@ -159,6 +167,16 @@ class Fix {
     return true;
   }
 
+  /** Escape ends the preview, then adding, then the mode. */
+  stepOut() {
+    if (this.preview) this.stopPreview(true);
+    else if (this.added) {
+      this.added = null;
+      this.arrived();
+    } else return false;
+    return true;
+  }
+
   /** One step back: of what was said of this frame, or else of what was saved last. */
   back() {
     if (this.now?.num_said && !this.now.isSaved) this.say({ kind: "undo" });
@@ -168,12 +186,12 @@ class Fix {
 
   async withdraw() {
     const last = this.saved.pop();
-    if (!last) return this.app.tell("Nothing to take back.");
+    if (!last) return this.tell("Nothing to take back.");
     const { correction, told } = last;
     await this.app.api.post("api/fix/withdraw", { id: correction.id, reviewer: this.reviewer, ...told });
     const now = this.open.get(`${correction.object_id} ${correction.frame_index}`);
     if (now) now.isSaved = false;
-    this.app.tell(`Taken back: the mask of frame ${correction.frame_index}.`);
+    this.tell(`Taken back: the mask of frame ${correction.frame_index}.`);
     this.draw();
     return undefined;
   }
@@ -184,7 +202,7 @@ class Fix {
     this.now = null;
     this.do(async () => {
       await this.opened();
-      this.app.tell(`Object ${this.added} is new: click on it. Escape ends adding.`);
+      this.tell(`Object ${this.added} is new: click on it. Escape ends adding.`);
     });
   }
 
@@ -202,7 +220,7 @@ class Fix {
       correction.isSaved = true;
       this.saved.push({ correction, told });
       const what = isSplit ? `the track is split, object ${told.split_into} begins at frame` : "the mask of frame";
-      this.app.tell(`Saved: ${what} ${correction.frame_index}.`);
+      this.tell(`Saved: ${what} ${correction.frame_index}.`);
       this.app.panel.dataset.saved = this.saved.length;
       this.draw();
     });
@@ -265,7 +283,7 @@ class Fix {
       this.preview = preview;
       this.draw();
       this.run(preview, direction).catch(error => {
-        if (error.name !== "AbortError") this.app.tell(error.message, "bad");
+        if (error.name !== "AbortError") this.tell(error.message, "bad");
       }).finally(() => {
         preview.abort = null;
         this.app.panel.dataset.previewed = preview.count;
@@ -319,7 +337,7 @@ class Fix {
   leavePreview() {
     const { from } = this.preview, { frame_index: here } = this.player.current;
     if (here !== from.frame_index && from.num_said && !from.isSaved) {
-      this.app.tell(`Save frame ${from.frame_index} first (escape, enter): this frame follows from it.`, "bad");
+      this.tell(`Save frame ${from.frame_index} first (escape, enter): this frame follows from it.`, "bad");
       return false;
     }
     this.preview.abort?.abort();
@@ -377,8 +395,10 @@ class Fix {
 
   #panel() {
     const { panel } = this.app, now = this.now;
-    const line = document.createElement("div"), keys = document.createElement("div");
+    const line = document.createElement("div"), keys = document.createElement("div"), note = document.createElement("div");
     line.className = "fix-state";
+    note.className = `fix-note ${this.note?.kind ?? ""}`;
+    note.textContent = this.note?.text ?? "";
     keys.className = "fix-keys";
     line.textContent = this.status || this.#state(now);
     for (const [key, words] of HINTS) {
@@ -387,7 +407,7 @@ class Fix {
       one.append(name, ` ${words}`);
       keys.append(one, " ");
     }
-    panel.replaceChildren(line, keys);
+    panel.replaceChildren(line, note, keys);
     panel.hidden = false;
     panel.dataset.state = this.status ? "busy" : this.preview ? (this.preview.abort ? "previewing" : "preview") : now ? "open" : "waiting";
   }

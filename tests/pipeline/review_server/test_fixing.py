@@ -119,6 +119,7 @@ def test_a_reviewer_fixes_adds_and_splits_with_mouse_and_keys(link: str, mendabl
         fix.click(worst_click(np.zeros(size_hw, bool), clip.mask(track, frame))[0], size_hw)
         page.keyboard.press("Enter")
         fix.wait('[data-saved="3"]')
+        page.keyboard.press("Escape")  # ends adding
         page.keyboard.press("Escape")
         page.wait_for_selector("#panel", state="hidden")
         assert errors == []
