@@ -87,9 +87,9 @@ class _Planned:
     arguments: PlanArguments
 
     @property
-    def finds_objects(self) -> bool:
-        """Whether the run finds the objects by itself, so that nobody knows yet how many masks it will make."""
-        return self.job.config.discover is not None
+    def objects_are_unknown(self) -> bool:
+        """Whether the run finds the objects by itself, and nothing was measured that says how many there may be."""
+        return self.job.config.discover is not None and self.experience.rates is None
 
     @property
     def is_remote(self) -> bool:
@@ -98,7 +98,7 @@ class _Planned:
 
     def dollars(self) -> dict[str, float | None]:
         """What it costs, by kind."""
-        if self.finds_objects:
+        if self.objects_are_unknown:
             return dict.fromkeys(("workers", "requests", "storage_per_month"))
         return self.forecast.dollars(self.arguments, self.job.config.price_per_hour, is_remote=self.is_remote)
 
@@ -107,8 +107,6 @@ def make_plan(config: JobConfig, arguments: PlanArguments) -> _Planned:
     """Count, estimate and forecast; raises what a run would raise before it labels."""
     if config.demo is not None:
         raise ConfigError("the demo draws its own videos: give the tables of a job, as in videos=… prompts=… output=…")
-    if config.discover is not None:
-        _check_nothing_is_measured(arguments)
     # As for check=true, no cluster is asked whether it has GPUs.
     job = open_job(config.model_copy(update={"check": True}), may_differ=True)
     plan = plan_job(job)
@@ -119,18 +117,10 @@ def make_plan(config: JobConfig, arguments: PlanArguments) -> _Planned:
         if one.opened is not None:
             looked.append(one)
     experience = _experience(job, looked, arguments)
+    if config.discover is not None and experience.rates is not None:
+        volume.expect_objects(experience.objects)
     expected = forecast(job.config, volume, experience, arguments.workers)
     return _Planned(job, plan, Again.of(job, plan), volume, experience, expected, arguments)
-
-
-def _check_nothing_is_measured(arguments: PlanArguments) -> None:
-    """Raises `ConfigError` for a key that estimates a time, because a time needs the number of masks."""
-    for key, value in (("probe", arguments.probe), ("measured", arguments.measured)):
-        if value:
-            raise ConfigError(
-                f"{key}= contradicts conf=discover: the time follows from the masks, and the run finds the objects. "
-                f"Leave {key}= out"
-            )
 
 
 def _experience(job: Job, looked: Sequence[Looked], arguments: PlanArguments) -> Experience:
@@ -138,8 +128,6 @@ def _experience(job: Job, looked: Sequence[Looked], arguments: PlanArguments) ->
         raise ConfigError("probe= and measured= both say what to estimate from: give one of them")
     if arguments.measured:
         return Experience.of_other(arguments.measured, job)
-    if job.config.discover is not None:
-        return Experience()
     items = chosen(looked, arguments.probe) if arguments.probe else []
     if not items:
         return Experience.of(job)
@@ -157,7 +145,7 @@ def as_text(found: _Planned) -> str:
         *_again(found.again),
     ]
     if volume.num_counted:
-        lines += [_work(found), *([_UNKNOWN] if found.finds_objects else _forecast(found))]
+        lines += [_work(found), *([_UNKNOWN] if found.objects_are_unknown else _forecast(found))]
     elif volume.num_videos:
         lines.append("work     not known: no video was opened that says how long it is; check_videos= opens more")
     if volume.num_failing:
@@ -166,7 +154,8 @@ def as_text(found: _Planned) -> str:
 
 
 _UNKNOWN = (
-    "objects  not known: the run finds them (conf=discover), and with them masks, time, room and cost are not known"
+    "objects  not known: the run finds them (conf=discover), and with them masks, time, room and cost are not known. "
+    "probe=3 finds those of three videos here, measured= names a job"
 )
 
 
@@ -175,7 +164,7 @@ def _work(found: _Planned) -> str:
     hours = f"{volume.in_all.video_seconds / 3600:,.2f} hours of video"
     frames, masks = f"{volume.frames_in_all:,} frames", f"{volume.masks_in_all:,} masks"
     amount = f"{hours}, {counted(volume.num_objects, 'object')}, about {frames} and {masks}"
-    if found.finds_objects:
+    if found.objects_are_unknown:
         amount = f"{hours}, about {frames}"
     return (
         f"work     {amount}, by what {volume.num_counted:,} opened of {counted(volume.num_videos, 'video')} say of "
@@ -286,15 +275,15 @@ def as_document(found: _Planned) -> dict[str, Any]:
         "num_objects_reviewed": found.again.num_objects,
         "difference": [line.strip() for line in found.again.difference.splitlines()],
         "needs_relabel": found.again.is_refused,
-        "num_objects": None if found.finds_objects else volume.num_objects,
+        "num_objects": None if found.objects_are_unknown else volume.num_objects,
         "video_hours": work.video_seconds / 3600,
         "num_frames": volume.frames_in_all,
-        "num_masks": None if found.finds_objects else volume.masks_in_all,
+        "num_masks": None if found.objects_are_unknown else volume.masks_in_all,
         "num_workers": expected.machines.num_workers,
         "seconds": expected.seconds,
         "worker_seconds": expected.worker_seconds,
         "gpu_hours": expected.gpu_hours,
-        "num_bytes": None if found.finds_objects else [round(size) for size in expected.num_bytes],
+        "num_bytes": None if found.objects_are_unknown else [round(size) for size in expected.num_bytes],
         "num_writes": None if requests is None else requests.num_writes,
         "num_reads": None if requests is None else requests.num_reads,
         "num_segments": None if requests is None else requests.num_segments,

@@ -107,3 +107,21 @@ def test_every_key_and_value_of_the_readme_is_known_to_the_command(capsys: pytes
     codes = re.findall(r"^\| (\d+) \|", README, re.MULTILINE)
     assert codes == ["0", "1", "2", "3", "4", "5", "143"]
     assert all(re.search(rf"\b{code}\b", help_text()) for code in codes)
+
+
+@pytest.mark.slow
+def test_videos_that_nobody_prompted_are_labeled_and_shown_in_two_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip = drifting(6)
+    video = tmp_path / "maskmill-demo" / "input" / "drifting.mp4"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(clip_mp4(clip))
+    ((language, commands),) = blocks("I only have videos")
+    assert len(commands.strip().splitlines()) == 2
+    printed_by(language, commands, {})
+    found = list(tables.open(str(tmp_path / "found")).video_masks("drifting"))
+    for object_id in clip.object_ids:
+        assert max(iou(mask.pixels_HW, clip.mask(object_id, 5)) for mask in found if mask.frame_index == 5) > 0.5
+    assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["drifting.mp4"]

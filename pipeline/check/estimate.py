@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,15 @@ class Volume:
             self.counted = self.counted.plus(work)
             self.longest = max(self.longest, work)
 
+    def expect_objects(self, objects: Objects) -> None:
+        """Where the run finds the objects: it will find as many as in the videos that were measured.
+
+        Masks follow the frames, and objects follow the videos.
+        """
+        self.counted = self.counted._replace(masks=self.counted.frames * objects.masks_per_frame)
+        self.longest = self.longest._replace(masks=self.longest.frames * objects.masks_per_frame)
+        self.num_objects = round(objects.per_video * self.num_working)
+
     @property
     def num_working(self) -> int:
         """Videos of which nothing says that they will fail."""
@@ -107,22 +117,32 @@ def _work_of(one: Looked, opened: Opened, num_frames: int, direction: str) -> Wo
     )
 
 
+class Objects(NamedTuple):
+    """How many there were in labeled videos: rows of `masks` for a labeled frame, and rows of `tracks` for a video."""
+
+    masks_per_frame: float = 0.0
+    per_video: float = 0.0
+
+
+NO_OBJECTS = Objects()
+
+
 @dataclass(frozen=True)
 class Experience:
     """What labeled videos took of one worker, and on disk. Zero frames mean that there are none.
 
     `seconds` are those in which the worker had any of them in hand, on `device`. `source` says in words where it was
-    measured.
+    measured. A row of `masks` takes `bytes_of_mask` on disk (0: not known).
     """
 
     num_videos: int = 0
     num_frames: int = 0
-    num_masks: int = 0
     seconds: float = 0.0
-    num_bytes: int = 0
+    bytes_of_mask: float = 0.0
     rates: Rates | None = None
     device: str = ""
     source: str = ""
+    objects: Objects = NO_OBJECTS
 
     @classmethod
     def of(cls, job: Job) -> Experience:
@@ -140,9 +160,13 @@ class Experience:
             FileNotFoundError: there is no job.
             StorageError: the store does not answer.
         """
-        found = cls._of_tables(
-            open_tables(output, job.config.storage_options), job, f"{{videos}} of {redact_uri(output)}"
-        )
+        tables = open_tables(output, job.config.storage_options)
+        found = cls._of_tables(tables, job, f"{{videos}} of {redact_uri(output)}")
+        if job.config.discover is not None and not tables.job_config().get("config", {}).get("discover"):
+            raise ConfigError(
+                f"measured={redact_uri(output)}: its objects came from prompts, which does not say how long it takes "
+                "to find them. Name a job of conf=discover, or use probe=3"
+            )
         if found.rates is None:
             raise ConfigError(
                 f"measured={redact_uri(output)}: none of its newest videos was labeled with {job.weights}. Name a job "
@@ -176,12 +200,12 @@ class Experience:
         return cls(
             ok.num_rows,
             pc.sum(ok["num_frames"]).as_py(),
-            num_masks,
             seconds,
-            num_bytes if num_masks else 0,
+            num_bytes / num_masks if num_masks else 0.0,
             _rates(ok, seconds),
             device,
             f"{ok.num_rows} {source.format(videos=noun)}",
+            Objects(float(np.sum(ok["num_masks"]) / np.sum(ok["num_frames"])), pc.mean(ok["num_tracks"]).as_py()),
         )
 
     @property
@@ -192,10 +216,7 @@ class Experience:
     @property
     def bytes_per_mask(self) -> tuple[float, float]:
         """What a row of `masks` takes on disk, at least and at most: the same where it was measured."""
-        if not self.num_masks:
-            return BYTES_PER_MASK
-        each = self.num_bytes / self.num_masks
-        return each, each
+        return (self.bytes_of_mask, self.bytes_of_mask) if self.bytes_of_mask else BYTES_PER_MASK
 
 
 def _rates(videos: pa.Table, seconds: float) -> Rates | None:

@@ -131,8 +131,7 @@ def _time(config: JobConfig, volume: Volume, experience: Experience) -> list[str
 
 def _size(volume: Volume, experience: Experience) -> str:
     """How large the tables may get, and what that is based on."""
-    if experience.num_masks:
-        each = experience.num_bytes / experience.num_masks
+    if each := experience.bytes_of_mask:
         return f"size     about {_bytes(volume.masks_in_all * each)}, at {each:.0f} bytes a mask as in this job so far"
     least, most = (_bytes(volume.masks_in_all * size) for size in BYTES_PER_MASK)
     low, high = BYTES_PER_MASK

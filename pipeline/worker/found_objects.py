@@ -30,6 +30,9 @@ class Positions(Protocol):
     @property
     def size_hw(self) -> tuple[int, int]: ...
 
+    @property
+    def num_frames(self) -> int | None: ...
+
     def position(self, index: int) -> FramePosition: ...
 
 
@@ -52,7 +55,8 @@ def prompts_of(found: Discovered, source: str, frames: Positions) -> VideoPrompt
 def seed_rows(video_id: str, found: Discovered, source: str, frames: Positions, folder: Path | None) -> Labels:
     """Rows of a video in which nothing is followed: an object has one mask, on the frame that found it.
 
-    Rows wait in `folder` on local disk (None = the system's temporary folder).
+    The frames that were searched count as labeled, because the search took its time on all of them. Rows wait in
+    `folder` on local disk (None = the system's temporary folder).
     """
     categories = {one.object_id: one.category for one in found.objects}
     tracks: list[Track] = []
@@ -68,7 +72,7 @@ def seed_rows(video_id: str, found: Discovered, source: str, frames: Positions, 
         masks=masks,
         tracks=tracks_table(video_id, tracks, masks),
         expected_masks=len(tracks),
-        num_frames=len({one.frame_index for one in found.objects}),
+        num_frames=frames.num_frames or len({one.frame_index for one in found.objects}),
         step_seconds=0.0,
         encode_seconds=0.0,
     )

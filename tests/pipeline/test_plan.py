@@ -85,6 +85,21 @@ def test_a_plan_without_prompts_counts_videos_and_says_that_the_run_finds_the_ob
 
 
 @pytest.mark.slow
+def test_a_plan_of_a_run_that_finds_objects_expects_as_many_as_were_found_before(
+    job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.write(["a", "b", "c", "d"], num_frames=3)
+    words = ("conf=discover", "prompts=null", "discover.points_per_side=2", "discover.min_area=1")
+    words += ("discover.min_predicted_iou=0", "discover.min_stability=0", "discover.max_objects=2")
+    probed = planned(job, capsys, *words, "probe=2", "price_per_hour=3600")
+    assert (probed["num_frames"], probed["measured"]["num_videos"]) == (12, 2)
+    assert probed["num_masks"] == probed["num_frames"] * probed["num_objects"] / probed["num_videos"] > 0
+    assert probed["worker_seconds"] > 0
+    assert probed["dollars"]["workers"] == pytest.approx(probed["worker_seconds"])
+    assert re.search(r"^time     about ", shown(job, capsys, *words, "probe=1"), re.MULTILINE)
+
+
+@pytest.mark.slow
 def test_a_plan_from_a_probe_and_from_earlier_videos_is_what_the_run_then_does(
     job: JobFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,7 +210,6 @@ def test_requests_are_about_those_that_a_run_makes(job: JobFolder, capsys: pytes
         (("price_per_gpu_hour=cheap",), "price_per_gpu_hour"),
         (("probes=3",), "unknown key probes=: did you mean probe=?"),
         (("measured=elsewhere",), "elsewhere holds no job"),
-        (("conf=discover", "prompts=null", "probe=1"), "probe= contradicts conf=discover"),
     ],
 )
 def test_a_mistake_is_told_with_its_key(

@@ -17,7 +17,7 @@ from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.output.test_segment_writer import ORIGIN
 from tests.support.labeled import labeled
 
-ON_GPU = Experience(100, 1000, 1000, 10.0, 200_000, Rates(0.1, 0.01, 0.0), "NVIDIA H200, bfloat16", "100 videos")
+ON_GPU = Experience(100, 1000, 10.0, 200.0, Rates(0.1, 0.01, 0.0), "NVIDIA H200, bfloat16", "100 videos")
 NIGHT = Volume(
     num_videos=100,
     num_objects=300,

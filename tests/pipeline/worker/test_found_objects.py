@@ -21,7 +21,7 @@ from tests.support.labeled import driver, publish
 
 SIZE = (40, 60)
 # Every other frame is labeled, so that the labeled frame 3 is frame 6 of the video.
-FRAMES = SimpleNamespace(size_hw=SIZE, position=lambda index: FramePosition(2 * index, index / 12))
+FRAMES = SimpleNamespace(size_hw=SIZE, num_frames=5, position=lambda index: FramePosition(2 * index, index / 12))
 
 
 def ring(x0: int, y0: int, predicted_iou: float, stability: float) -> FoundMask:
@@ -55,7 +55,7 @@ def test_each_object_has_one_mask_on_its_frame_and_says_how_it_was_found_and_wha
     assert (one["seed_source"], one["seed_score"], one["seed_stability"]) == ("grid", *map(pytest.approx, (0.72, 0.8)))
     assert one["seed_duplicates"] == [{"object_id": 2, "frame_index": 2, "score": pytest.approx(0.4)}]
     assert (other["seed_duplicates"], other["prompt_frames"]) == ([], [6])
-    assert (labels.expected_masks, labels.num_frames) == (2, 2)
+    assert (labels.expected_masks, labels.num_frames) == (2, 5)
 
 
 def test_prompts_of_found_objects_are_their_masks() -> None:
