@@ -34,7 +34,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.LOW_IOU: "The model itself expects a mean IoU of only {value:.2f}; the lowest is on frame {frame}.",
     Reason.IOU_DIPS: "On a tenth of its frames the predicted IoU is {value:.2f} or less, the least on frame {frame}.",
     Reason.UNSURE_STRETCH: (
-        f"A predicted IoU below {LOW_IOU_BOUND} on {{value:.0f}} frames in a row, up to frame {{frame}}."
+        f"A predicted IoU below {LOW_IOU_BOUND} on {{value:.0f}} frames in a row, the lowest on frame {{frame}}."
     ),
     Reason.UNSTABLE: "Its outline depends on the threshold: a stability of {value:.2f} or less, as on frame {frame}.",
     Reason.WEAK_SCORE: "The model hardly sees it: an object score of {value:.1f} or less, as on frame {frame}.",

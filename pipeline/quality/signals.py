@@ -124,10 +124,14 @@ def _weak_score(seen: _Seen) -> Signal:
 
 
 def _unsure_stretch(seen: _Seen) -> Signal:
-    is_low = seen.is_visible & (seen.tracks.floats("predicted_iou") < LOW_IOU_BOUND)
+    iou = seen.tracks.floats("predicted_iou")
+    is_low = seen.is_visible & (iou < LOW_IOU_BOUND)
     place = np.arange(len(is_low))
     last_sound = np.maximum.accumulate(np.where(~is_low, place, np.where(seen.tracks.is_start, place - 1, -1)))
-    length, row = seen.tracks.largest((place - last_sound).astype(np.float64))
+    length, end = seen.tracks.largest((place - last_sound).astype(np.float64))
+    # The end of a stretch is where the track becomes good again: a person is shown the lowest frame of it.
+    is_inside = (place > seen.tracks.repeated(end - length)) & (place <= seen.tracks.repeated(end))
+    _, row = seen.tracks.largest(np.where(is_inside, -iou, -np.inf))
     share = length / np.maximum(seen.num_visible, 1)
     return Signal(np.where(length > 1, share, 0.0), length, row)
 

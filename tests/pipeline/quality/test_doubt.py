@@ -92,6 +92,8 @@ def _low(rows: Rows) -> None:
 
 def _stretch(rows: Rows) -> None:
     rows["predicted_iou"][8:13] = 0.65
+    rows["predicted_iou"][10] = 0.6  # the lowest, and not the last
+    rows["predicted_iou"][20] = 0.5  # lower, but of another stretch
 
 
 def _lost(rows: Rows) -> None:
@@ -139,7 +141,7 @@ def _fragments(rows: Rows) -> None:
     ("spoil", "reason", "row", "value"),
     [
         (_low, Reason.LOW_IOU, 9, (29 * 0.6 + 0.4) / 30),
-        (_stretch, Reason.UNSURE_STRETCH, 12, 5),
+        (_stretch, Reason.UNSURE_STRETCH, 10, 5),
         (_lost, Reason.LOST, 20, 1 / 3),
         (_flickers, Reason.FLICKERS, 5, 4),
         (_jump, Reason.AREA_JUMP, 11, 4),
