@@ -41,6 +41,7 @@ from pipeline.overlay import OverlayArguments
 from pipeline.plan import PlanArguments
 from pipeline.prompts import PromptsArguments
 from pipeline.records import Reason
+from pipeline.review import ReviewArguments
 from pipeline.reviews.live import REVIEWED
 from pipeline.rounds import RoundsArguments
 
@@ -141,6 +142,20 @@ def test_the_page_of_evaluation_names_every_key() -> None:
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for name in {**EvaluateArguments.model_fields, **CompareArguments.model_fields}:
         assert re.search(rf"\b{name}=", page), name
+
+
+def test_the_page_of_reviews_names_every_key_of_the_command_and_of_the_page() -> None:
+    page = (ROOT / "docs" / "review.md").read_text(encoding="utf-8")
+    for name in ReviewArguments.model_fields:
+        assert re.search(rf"^\| .*`{name}`.* \|", page, re.MULTILINE), name
+    keys = (ROOT / "pipeline/review_server/page/keys.js").read_text(encoding="utf-8")
+    shown = {" ": "space", "ArrowRight": "→", "ArrowLeft": "←"}
+    listed = re.findall(r'^  \["(.+?)", "\w+", "(.+)"\],$', keys, re.MULTILINE)
+    section = page.split("## Keys\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(.+)` \| (.+) \|$", section, re.MULTILINE) == [
+        (shown.get(key, key), words) for key, words in listed
+    ]
+    assert len(listed) > 20
 
 
 def test_the_page_of_labels_names_every_key_and_every_format() -> None:

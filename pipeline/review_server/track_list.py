@@ -61,10 +61,10 @@ class Chosen:
 
 
 class TrackList:
-    """The tracks with masks of a job. `rows` have `COLUMNS`; `queue` are keys in its order, with `is_audit`."""
+    """The tracks with masks of a job. `rows` have `COLUMNS` or more; `queue` are keys in order, with `is_audit`."""
 
     def __init__(self, rows: pa.Table, queue: Mapping[Key, bool] | None = None) -> None:
-        rows = rows.filter(pc.field("num_masks") > 0).select(list(COLUMNS))
+        rows = rows.filter(pc.field("num_masks") > 0)
         self.rows = rows.sort_by([("video_id", "ascending"), ("object_id", "ascending")]).combine_chunks()
         self.object_ids = np.asarray(self.rows["object_id"].to_numpy(), np.int64)
         self._places_of_videos = _runs(self.rows["video_id"])

@@ -7,17 +7,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from starlette.testclient import TestClient
 
-from pipeline.review_server.app import make_app
-from pipeline.review_server.options import ReviewOptions
-from pipeline.review_server.state import ReviewState
 from pipeline.storage.job_storage import JobStorage
 from pipeline.video.encode import encode_mp4
 from tests.support.drawn_job import FPS, DrawnVideo, write_job
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+
+    from pipeline.review_server.state import ReviewState
 
 TOKEN = "a-token-that-a-test-knows"
 HOSTILE = "<script>document.title='owned'</script>"
@@ -82,6 +83,13 @@ class Client:
 @contextlib.contextmanager
 def reviewing(output: str | JobStorage, *, clock: Any = None, **options: Any) -> Iterator[Client]:
     """A review of an output. `options` are those of `ReviewOptions`; `clock` gives seconds."""
+    # Here and not above, because each process that collects tests would import them.
+    from starlette.testclient import TestClient
+
+    from pipeline.review_server.app import make_app
+    from pipeline.review_server.options import ReviewOptions
+    from pipeline.review_server.state import ReviewState
+
     storage = output if isinstance(output, JobStorage) else JobStorage(output)
     clocks = {} if clock is None else {"clock": clock}
     state = ReviewState(storage, ReviewOptions(**{"reviewer": "ann", "token": TOKEN, **options}), **clocks)

@@ -112,3 +112,26 @@ def test_a_store_without_credentials_is_told_as_a_store_that_fails() -> None:
     source = SourceFile({"video_id": "a", "uri": "refusing://bucket/film.mp4"})
     with pytest.raises(StorageError, match="NoCredentialsError"):
         list(source.frames([FramePosition(0, None)]))
+
+
+@pytest.mark.parametrize("film", FILMS, ids=str)
+def test_a_walk_from_any_frame_meets_the_frames_that_were_labeled(film: Film, tmp_path: Path) -> None:
+    path = tmp_path / f"film.{film.container}"
+    path.write_bytes(drawn(film))
+    with open_media(item(path)) as media, VideoFrames(media) as frames:
+        pixels = {position_of(frames.position(frame.index)): frame.pixels_HW3.numpy() for frame in frames.forward(0)}
+        height, width = frames.size_hw
+        expected = frames.info.num_frames_claimed
+    row = {"video_id": "a", "uri": str(path), "source_bytes": path.stat().st_size, "height": height, "width": width}
+    source = SourceFile({**row, "num_frames_expected": expected})
+    for first, step in ((0, 1), (7, 1), (len(pixels) - 1, 1), (3, 4)):
+        chosen = list(pixels)[first::step]
+        walk = source.walk(chosen)
+        for wanted, (position, shown) in zip(chosen[:9], walk, strict=False):
+            assert position == wanted
+            np.testing.assert_array_equal(shown, pixels[position])
+        walk.close()
+    missing = [*list(pixels)[5:8], FramePosition(None, 1e6)] if film.container != "h264" else []
+    if missing:
+        with pytest.raises(OtherFile, match="it has no frame at"):
+            list(source.walk(missing))

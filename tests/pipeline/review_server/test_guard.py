@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from starlette.testclient import TestClient
 
 from tests.support.reviewing import TOKEN, Client, reviewing
 
@@ -66,6 +65,8 @@ def test_nothing_of_another_host_is_loaded_and_no_address_leaks(watched: Client)
 
 
 def test_errors_of_the_program_are_told_without_the_token(filmed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.testclient import TestClient
+
     with reviewing(filmed) as client:
         monkeypatch.setattr(client.state, "snapshot", None)
         http = TestClient(client.http.app, base_url="http://127.0.0.1", raise_server_exceptions=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pipeline import tables
+from pipeline.reviews.cycles import write_cycles
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, drawn_video
 from tests.support.labeled import driver, publish
@@ -124,6 +126,20 @@ def test_the_queue_that_is_made_leaves_out_what_was_reviewed(client: Client, out
 def test_a_condition_leaves_out_the_others(filmed: str) -> None:
     with reviewing(filmed, where='category = "cat"') as client:
         assert client.get("api/tracks")["total"] == 3
+
+
+def test_walks_back_to_the_prompt_add_doubt_as_in_the_queue(output: str) -> None:
+    with reviewing(output) as client:
+        order = keys(client.get("api/tracks"))
+    last = {"video_id": order[-1][0], "object_id": order[-1][1], "cycle_iou": 0.02, "from_frame": 0, "to_frame": 0}
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    write_cycles(JobStorage(output), [last | {"labeled_at": at, "checked_at": at}])
+    with reviewing(output) as client:
+        told = client.get("api/tracks")
+        assert keys(told).index(order[-1]) < len(order) - 1
+        (row,) = client.get("api/tracks", reason="cycle")["rows"]
+        assert (row["video_id"], row["object_id"]) == order[-1]
+        assert "0.02" in row["reasons"][0]["sentence"]
 
 
 class Clock:

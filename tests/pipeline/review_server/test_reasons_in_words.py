@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.quality.reasons import Reason
-from pipeline.review_server.reasons_in_words import COLUMN_OF, in_words
+from pipeline.review_server.reasons_in_words import COLUMN_OF, CYCLE_IOU, in_words
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason in COLUMN_OF])
@@ -34,6 +34,14 @@ def test_jumps_have_frames_of_their_own() -> None:
     }
     assert [one["frame"] for one in in_words(row)] == [3, 7, 9]
     assert in_words(row)[1]["sentence"].endswith("its area changes 4.0-fold, on frame 7.")
+
+
+def test_a_walk_back_to_the_prompt_is_told_with_what_it_found() -> None:
+    row = {"doubt_reasons": ["cycle"], "doubt_frame": 9}
+    assert in_words(row)[0]["sentence"] == "cycle"
+    unplaced = in_words({"doubt_reasons": ["low_iou", "cycle"], "doubt_frame": 9, CYCLE_IOU: 0.12})[1]
+    assert unplaced["sentence"] == "Walked back, it does not get to its prompt: an IoU of 0.12."
+    assert "0.12" in in_words(row | {CYCLE_IOU: 0.12})[0]["sentence"]
 
 
 def test_codes_of_newer_programs_and_tracks_without_reasons_are_shown_as_they_are() -> None:

@@ -66,10 +66,10 @@ def test_what_is_sent_again_is_written_once(client: Client, output: str) -> None
         ({"reviewer": "x" * 101}, "reviewer has 101"),
     ],
 )
-def test_nonsense_is_refused_and_nothing_is_written(client: Client, output: str, body: dict, said: str) -> None:
+def test_nonsense_is_refused_and_nothing_is_written(watched: Client, filmed: str, body: dict, said: str) -> None:
     good = {"video_id": "clip-1", "object_id": 3, "verdict": "accept"}
-    assert said in client.post("api/verdicts", good | body, 400)["error"]
-    assert written(output) == []
+    assert said in watched.post("api/verdicts", good | body, 400)["error"]
+    assert written(filmed) == []
 
 
 def test_a_body_that_is_no_object_is_refused(client: Client) -> None:
