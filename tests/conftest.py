@@ -186,6 +186,31 @@ LONGEST = [
 """In the order in which they are handed out."""
 
 
+# These files are one to xdist, because the second needs what the first has loaded: the references take 5 to 10 s of a
+# process.
+_SAME_PROCESS = {
+    "tests/model/test_parity_long.py": "tests/model/test_parity_trunks.py",
+    "tests/model/proposals/test_against_sam2.py": "tests/model/test_parity_trunks.py",
+    "tests/model/test_mutations.py": "tests/model/test_parity_mini.py",
+    "tests/reference/test_reference_behaviour.py": "tests/model/test_parity_mini.py",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile`, which knows which files share a process."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByProcess(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return _SAME_PROCESS.get(file, file)
+
+    return ByProcess(config, log)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Files go to the processes of xdist in the order below; its own puts those of few tests last, the longest here."""
     config.option.loadscopereorder = False
