@@ -14,6 +14,7 @@ from pipeline.inputs.plan import Plan
 from pipeline.output.layout import STATUS, WAITING
 from pipeline.output.saved_sessions import delete_others
 from pipeline.records import Reason
+from pipeline.reviews.pruning import drop_others
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted
 
@@ -43,7 +44,9 @@ def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeepe
         delete_others(storage, plan.video_ids)
         storage.delete([STATUS, WAITING])
         delete_runs(storage)
-        keeper.erase(frozenset(plan.video_ids).__contains__)
+        wanted = frozenset(plan.video_ids)
+        drop_others(storage, wanted.__contains__)
+        keeper.erase(wanted.__contains__)
 
 
 def find_former(plan: Plan, storage: JobStorage, state: JobState) -> list[str]:
