@@ -131,9 +131,9 @@ class Discovery:
         tracks = {object_id: _Track(mask) for object_id, mask in tracks_HW.items() if object_id in self._objects}
         seen = {object_id: track for object_id, track in tracks.items() if track.area}
         dropped = self._confirm(found, seen)
-        self._count_pairs(seen)
         for object_id in dropped:
             seen.pop(object_id, None)
+        self._count_pairs(seen)
         new = self._new(frame_index, found, seen)
         return Look(tuple(new), tuple(dropped))
 

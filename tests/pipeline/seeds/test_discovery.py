@@ -59,6 +59,15 @@ def test_a_track_that_a_later_key_frame_finds_again_is_an_object() -> None:
     assert [one.object_id for one in discovery.end().objects] == [1]
 
 
+def test_a_track_that_is_dropped_leaves_the_others_as_they_are() -> None:
+    """Both show on the key frame on which the second one is dropped."""
+    discovery = Discovery(DiscoveryRules(max_looks=1))
+    discovery.look(0, [found(0, 0, 20, 20), found(50, 0, 20, 20)], {})
+    tracks = {1: block(0, 0, 20, 20), 2: block(50, 0, 20, 20)}
+    assert discovery.look(8, [found(0, 0, 20, 20)], tracks).dropped == (2,)
+    assert [one.object_id for one in discovery.end().objects] == [1]
+
+
 def test_a_track_that_no_later_key_frame_finds_is_dropped_and_counted() -> None:
     discovery = Discovery(DiscoveryRules(max_looks=2))
     discovery.look(0, [found(0, 0, 20, 20)], {})
