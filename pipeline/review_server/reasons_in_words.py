@@ -9,13 +9,13 @@ from typing import Any
 from pipeline.quality.reasons import SENTENCES, Reason
 from pipeline.quality.track_columns import FRAMES, VALUES
 
+CYCLE_IOU = "cycle_iou"
+
 COLUMN_OF: Mapping[Reason, str] = {reason: column for column, reason in VALUES.items()} | {
-    Reason.LOW_IOU: "predicted_iou_mean"
+    Reason.LOW_IOU: "predicted_iou_mean",
+    Reason.CYCLE: CYCLE_IOU,
 }
 """The column of `tracks` that holds the value of a reason."""
-
-CYCLE_IOU = "cycle_iou"
-"""A further column of the list: what a walk back to the prompt has found (`conf=verify`)."""
 
 _FRAME_OF = {reason: column for column, reason in FRAMES.items()}
 _CLAUSE_WITH_FRAME = re.compile(r"[,;][^,;]*\{frame\}| (?:on|from) frame \{frame\}")
@@ -34,7 +34,7 @@ def in_words(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         reason = Reason(code)
         frame = row["doubt_frame"] if place == 0 else row.get(_FRAME_OF.get(reason, ""))
-        value = row.get(COLUMN_OF.get(reason, CYCLE_IOU))
+        value = row.get(COLUMN_OF[reason])
         template = SENTENCES[reason] if frame is not None else _CLAUSE_WITH_FRAME.sub("", SENTENCES[reason])
         sentence = code.replace("_", " ") if value is None else template.format(value=value, frame=frame)
         found.append({"code": code, "sentence": sentence, "frame": frame})

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from pipeline import tables
 from pipeline.data_engine.queue import COLUMNS as QUEUE_COLUMNS
 from pipeline.data_engine.queue import Queue, QueueRules
-from pipeline.data_engine.walked import walks_now, with_walks
+from pipeline.data_engine.walked import with_walks
 from pipeline.errors import StorageError
 from pipeline.output.schema import TRACKS
 from pipeline.quality.blend import DEFAULT
 from pipeline.review_server.options import ReviewOptions
 from pipeline.review_server.reasons_in_words import CYCLE_IOU
 from pipeline.review_server.track_list import COLUMNS, TrackList
-from pipeline.reviews.cycles import Cycle, read_cycles
+from pipeline.reviews.cycles import Cycle
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
@@ -71,7 +71,7 @@ def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[
     ids = videos["video_id"].to_pylist()
     finished = dict(zip(ids, _times(videos["finished_at"]), strict=True))
     made = dict(zip(ids, _times(pc.coalesce(videos["kept_since"], videos["finished_at"])), strict=True))
-    if walks := walks_now(job, read_cycles(storage)):
+    if walks := JobTables(storage, job.state, reviews=True).walks():
         rows = _with_walks(rows, walks)
     queue = options.queue if options.queue is not None else _queue(rows, done)
     return Snapshot(number, job, TrackList(rows, queue), finished, made)
@@ -93,7 +93,8 @@ def _with_walks(rows: pa.Table, walks: Mapping[Key, Cycle]) -> pa.Table:
     """Tracks with what walks back to their prompts add to doubt and reasons, and with the IoU that they found."""
     keys = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
     found = [None if (walk := walks.get(key)) is None else walk.iou for key in keys]
-    return with_walks(rows, walks, DEFAULT).append_column(CYCLE_IOU, pa.array(found, pa.float32()))
+    place, field = rows.schema.get_field_index(CYCLE_IOU), TRACKS.field(CYCLE_IOU)
+    return with_walks(rows.set_column(place, field, pa.array(found, field.type)), walks, DEFAULT)
 
 
 def _queue(rows: pa.Table, done: Collection[Key]) -> dict[Key, bool]:
