@@ -332,9 +332,10 @@ class Plan:
 
     def no_prompts(self) -> Iterator[Outcome]:
         """Videos without prompts that the log does not have yet."""
+        table = "table of detections" if self._tables.read.has_detections else "prompts table"
         for number in np.flatnonzero(self._fates == _Fate.NO_PROMPTS).tolist():
             video_id = self._tables.videos.ids[number]
-            yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", "the prompts table has no row for this video")
+            yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", f"the {table} has no row for this video")
 
     def refused(self) -> Iterator[Outcome]:
         """Videos with wrong rows: they fail, with error class `input`."""

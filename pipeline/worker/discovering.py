@@ -96,7 +96,7 @@ def discovering(
             labels = yield from label_steps(
                 make_session, video_id, of_objects, _Found(frames, positions), options, saving
             )
-        said = (_remark(found, search.nothing), "" if boxes is None else boxes.remark())
+        said = (_remark(found, search.nothing), "" if boxes is None else _remark_of_boxes(found, boxes))
         return replace(labels, remark="; ".join(filter(None, said)))
 
     return steps
@@ -184,6 +184,17 @@ def _remark(found: Discovered, nothing: str) -> str:
             "frames left out, because discover.max_objects allows no more"
         )
     return ""
+
+
+def _remark_of_boxes(found: Discovered, boxes: PlacedBoxes) -> str:
+    """What became of boxes that are neither objects nor on a track of theirs."""
+    between = ""
+    if found.num_ambiguous:
+        between = (
+            f"{counted(found.num_ambiguous, 'detection')} counted as no new object, because tracks of the category "
+            "cover half of the mask or overlap it by 0.3"
+        )
+    return "; ".join(filter(None, (between, boxes.remark())))
 
 
 def _tell(video_id: str, found: Discovered) -> None:

@@ -161,3 +161,10 @@ def test_times_that_begin_late_have_a_key_frame_at_their_start() -> None:
 def test_every_image_of_a_folder_is_a_key_frame_because_nothing_says_how_far_apart_they_are() -> None:
     is_key = at_times(lambda index: None, 0.5)
     assert all(is_key(index) for index in range(4))
+
+
+def test_of_a_thousand_objects_the_bound_is_kept_and_the_others_are_counted() -> None:
+    places = [(x, y) for y in range(0, 60, 3) for x in range(0, 100, 2)]
+    discovery = Discovery()
+    look = discovery.look(0, [found(x, y, 2, 3) for x, y in places], {})
+    assert (len(places), len(look.new), discovery.end().num_left_out) == (1000, 64, 936)

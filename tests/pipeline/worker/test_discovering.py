@@ -200,3 +200,24 @@ def test_boxes_of_a_detector_are_joined_into_one_track_of_each_object(folder: Pa
     before = job.masks().to_table()
     assert run.main([*command, f"output={folder / 'boxed'}"]) == ExitCode.DONE
     assert tables.open(str(folder / "boxed")).masks().to_table().equals(before)
+
+
+def test_images_of_a_collection_say_what_is_left_out_and_that_nobody_has_boxes_of_one(tmp_path: Path) -> None:
+    clip = drawn(0)
+    Image.fromarray(clip.frames_THW3[0]).save(tmp_path / "two.png")
+    Image.fromarray(np.full_like(clip.frames_THW3[0], 40)).save(tmp_path / "empty.png")
+    boxes = [true_box(clip, object_id, 0) for object_id in clip.object_ids]
+    rows = [f"two,0,{x0},{y0},{x1},{y1},{score}\n" for (x0, y0, x1, y1), score in zip(boxes, (0.8, 0.9), strict=True)]
+    (tmp_path / "boxes.csv").write_text("".join(["video_id,frame_index,x0,y0,x1,y1,score\n", *rows, rows[1]]))
+    names = ("columns.box=x0,y0,x1,y1", "discover.max_objects=1", "discover.then=prompts")
+    command = [*OPTIONS, *names, f"videos={tmp_path}/*.png", f"detections={tmp_path / 'boxes.csv'}"]
+    assert run.main([*command, f"output={tmp_path / 'out'}"]) == ExitCode.DONE
+    empty, two = tables.open(str(tmp_path / "out")).videos().to_pylist()
+    assert (empty["status"], empty["message"]) == ("no_prompts", "the table of detections has no row for this video")
+    assert two["message"] == (
+        "1 object found, and 1 further mask on key frames left out, because discover.max_objects allows no more; "
+        "1 detection counted as no new object, because tracks of the category cover half of the mask or overlap it "
+        "by 0.3"
+    )
+    (track,) = tables.open(str(tmp_path / "out")).tracks().to_pylist()
+    assert track["seed_score"] == pytest.approx(0.9)
