@@ -20,6 +20,7 @@ from pipeline.output.digest import clean_digests
 from pipeline.output.merge import MERGER_ID, Merged, Merger, MergeTask
 from pipeline.output.segments import delete_segments, list_segments, put_away
 from pipeline.records import Segment
+from pipeline.reviews.verdicts import digest_verdicts
 from pipeline.storage.job_storage import JobStorage
 
 _log = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ def _merge_small(
             made.append(merged.segment)
     if made:
         clean_digests(storage, log.state.segments.keys())
+    digest_verdicts(storage)
     if errors:
         raise errors[0]
     return Compaction(num_merged, len(made), sum(segment.num_bytes for segment in made))

@@ -34,6 +34,7 @@ from pipeline.output.segments import list_segments
 from pipeline.records import BAD, Ending, Reason, Status, Weights
 from pipeline.redact import HIDDEN, redact_uri
 from pipeline.reviews.reviewed import read_reviews
+from pipeline.reviews.verdicts import digest_verdicts
 from pipeline.seeds.cuts import check_installed
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import absolute_place, is_local, local_path
@@ -245,6 +246,7 @@ def clean_up(job: Job, keeper: SegmentKeeper) -> None:
     """Delete what a job has no use for when all of its videos are finished."""
     keeper.sweep()
     delete_all(job.storage)
+    digest_verdicts(job.storage)
     if job.config.prune:
         job.log.erase_history()
 

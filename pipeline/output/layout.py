@@ -11,6 +11,7 @@ _log/{number:020d}.json      the commit log, an entry each
 _log/roll-{number}.parquet   the log up to an entry, summed up
 _busy/                       which compaction or prune is at work
 _digest/{table}-{random}.parquet  rows of `videos` and `tracks` of many small segments: a shortcut for readers
+_digest/verdicts-{random}.parquet  rows of many files of verdicts: another one
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 _detections/{hash}.parquet   boxes of a detector that were given as text, as workers read them
 reviews/{kind}-{time}-{random}.parquet  what reviewers said of tracks (verdicts) and how they mended them (corrections)
@@ -104,6 +105,17 @@ def claimed_object(video_id: str, object_id: int) -> str:
     return f"{REVIEWS}/object-{hashlib.sha256(video_id.encode()).hexdigest()[:24]}-{object_id}.json"
 
 
+def is_claim(path: str) -> bool:
+    """Whether a path is one of `claimed_object`."""
+    name = PurePosixPath(path).name
+    return name.startswith("object-") and name.endswith(".json")
+
+
+def is_table(path: str) -> bool:
+    """Whether an object below `output=` is a table, by its name."""
+    return path.endswith(".parquet")
+
+
 def is_review(kind: str, path: str) -> bool:
     """Whether a path is one of `new_review` of this kind."""
     name = PurePosixPath(path).name
@@ -116,7 +128,7 @@ def detections_object(content_hash: str) -> str:
 
 
 def new_digest(table: str) -> str:
-    """A new path for rows of a table of many segments."""
+    """A new path for rows of a table of many segments, or of many files of reviews."""
     return f"{DIGESTS}/{table}-{uuid.uuid4().hex}.parquet"
 
 

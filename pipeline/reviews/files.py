@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.output.layout import REVIEWS, is_review, new_review
+from pipeline.reviews.digests import Rows, read_digests, write_digest
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
 
@@ -25,13 +26,14 @@ class ReviewTable:
     """A kind of rows below `reviews/`. `check` raises `ValueError` or `KeyError` for a row that says nonsense.
 
     The metadata of a file has `version`, that of the schema. Columns of tomorrow are ignored, those that a file of
-    yesterday lacks are null.
+    yesterday lacks are null. From `many_files` on a digest is looked for.
     """
 
     name: str
     schema: pa.Schema
     version: int
     check: Callable[[Row], object]
+    many_files: int = 256
 
     def write(self, storage: JobStorage, rows: Iterable[Row]) -> str:
         """Write rows as one new file and return its path below `output=`. Columns that a row lacks are null.
@@ -63,12 +65,33 @@ class ReviewTable:
     ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """The path and the rows of each file, in the order of their names, but for those of `known` paths.
 
-        Raises like `read`.
+        Where there are `many_files`, those that a digest holds are not read. Raises like `read`.
         """
         found = (stored.path for stored in storage.listing(REVIEWS) if is_review(self.name, stored.path))
         paths = sorted(path for path in found if path not in known)
-        for path, data in zip(paths, storage.read_existing(paths), strict=True):
-            if data is not None:
+        yield from self._read(storage, paths, self._digested(storage, paths))
+
+    def digest(self, storage: JobStorage) -> None:
+        """Write a digest of all files, if `many_files` of them are in none. Raises like `read`."""
+        paths = sorted(stored.path for stored in storage.listing(REVIEWS) if is_review(self.name, stored.path))
+        digested = self._digested(storage, paths)
+        if len(paths) - len(digested) >= self.many_files:
+            write_digest(storage, self.name, self.schema, self.version, dict(self._read(storage, paths, digested)))
+
+    def _digested(self, storage: JobStorage, paths: Collection[str]) -> Mapping[str, Rows]:
+        if len(paths) < self.many_files:
+            return {}
+        return read_digests(storage, self.name, self.schema, self.version, frozenset(paths))
+
+    def _read(
+        self, storage: JobStorage, paths: Sequence[str], digested: Mapping[str, Rows]
+    ) -> Iterator[tuple[str, Rows]]:
+        others = [path for path in paths if path not in digested]
+        datas = dict(zip(others, storage.read_existing(others), strict=True))
+        for path in paths:
+            if path in digested:
+                yield path, digested[path]
+            elif (data := datas[path]) is not None:
                 yield path, self._rows(f"{storage}/{path}", data)
 
     def read_paths(self, storage: JobStorage, paths: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:

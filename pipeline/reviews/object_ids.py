@@ -35,3 +35,11 @@ def claim_object_id(storage: JobStorage, video_id: str, first: int, reviewer: st
             object_id += 1
         else:
             return object_id
+
+
+def claimed_video(data: bytes) -> str:
+    """The video of an id that was claimed. Raises `ValueError` if this is no note of a claim."""
+    video_id = json.loads(data).get("video_id")
+    if not isinstance(video_id, str):
+        raise ValueError("a claim of an object id names no video")
+    return video_id

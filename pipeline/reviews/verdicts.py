@@ -42,7 +42,10 @@ VERDICTS = pa.schema(
 )
 """One row for each time that somebody said something of a track."""
 
-_TABLE = ReviewTable("verdicts", VERDICTS, 1, lambda row: Verdict(row["verdict"]))
+VERDICT_FILES = "verdicts"
+"""The kind of files that hold verdicts."""
+
+_TABLE = ReviewTable(VERDICT_FILES, VERDICTS, 1, lambda row: Verdict(row["verdict"]))
 
 Key = tuple[str, int]
 """Video id and object id."""
@@ -78,6 +81,11 @@ def write_verdicts(storage: JobStorage, rows: Iterable[Mapping[str, Any]]) -> st
     the store does not take the file.
     """
     return _TABLE.write(storage, rows)
+
+
+def digest_verdicts(storage: JobStorage) -> None:
+    """Gather many files of verdicts in one that readers take in their place; they stay. Raises like `read_verdicts`."""
+    _TABLE.digest(storage)
 
 
 def read_verdict_files(storage: JobStorage, known: Collection[str] = ()) -> Iterator[tuple[str, list[dict[str, Any]]]]:
