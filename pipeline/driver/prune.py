@@ -11,7 +11,7 @@ from pipeline.commits.run_document import delete_runs
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan
-from pipeline.output.layout import STATUS, WAITING
+from pipeline.output.layout import STATUS, VERIFY, WAITING
 from pipeline.output.saved_sessions import delete_others
 from pipeline.records import Reason
 from pipeline.reviews.pruning import drop_others
@@ -43,6 +43,7 @@ def prune(plan: Plan, storage: JobStorage, state: JobState, keeper: SegmentKeepe
         keeper.forget(former, dict.fromkeys(former, Reason.PRUNE))
         delete_others(storage, plan.video_ids)
         storage.delete([STATUS, WAITING])
+        storage.delete_tree(VERIFY)
         delete_runs(storage)
         wanted = frozenset(plan.video_ids)
         drop_others(storage, wanted.__contains__)

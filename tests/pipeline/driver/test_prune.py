@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
@@ -23,10 +24,14 @@ from pipeline.errors import ConfigError
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.write import prompts_table, write_table
+from pipeline.output.layout import VERIFY_WALKS
 from pipeline.output.saved_sessions import SessionStore
 from pipeline.output.segments import list_segments
 from pipeline.records import Status
+from pipeline.reviews.corrections import write_corrections
+from pipeline.reviews.verdicts import read_verdicts, write_verdicts
 from pipeline.storage.job_storage import JobStorage
+from pipeline.storage.parquet import parquet_bytes
 from tests.support.dying_storage import Died, DyingStorage, deaths
 from tests.support.labeled import driver, labeled, mask_rows, publish
 from tests.support.quick_storage import QuickStorage
@@ -44,6 +49,10 @@ def a_job(storage: JobStorage, spool: Path) -> None:
     keeper.forget(["gone-forgotten"])
     log.roll_up()
     keeper.commit([publish(storage, spool, labeled("c"))])
+    said = {"object_id": 1, "reviewer": "ann", "reviewed_at": datetime(2026, 11, 29, tzinfo=UTC)}
+    write_verdicts(storage, [{**said, "video_id": name, "verdict": "accept"} for name in ("a", "gone-labeled")])
+    write_corrections(storage, [{**said, "video_id": "gone-saved", "frame_index": 1, "kind": "hidden"}])
+    storage.replace(VERIFY_WALKS, parquet_bytes(pa.table({"video_id": ["gone-labeled"]})))
     publish(storage, spool, labeled("gone-labeled"))  # of a worker that was killed before its commit
     for video_id in ("gone-saved", "b"):
         session = SessionStore(storage, {"video_id": video_id}, CheckpointConfig())
@@ -93,6 +102,7 @@ def kept(storage: JobStorage) -> dict[str, object]:
         "masks": masks,
         "videos": job.videos(["a", "c"]).drop_columns(["segment"]),
         "strikes": job.state.strikes.get("b"),
+        "verdict": read_verdicts(storage)["a", 1],
         "saved": saved and (saved.state, saved.num_frames),
     }
 
