@@ -48,6 +48,7 @@ from pipeline.output.layout import JOB, LOG
 from pipeline.output.schema import SORT_KEYS, TRACKS
 from pipeline.output.where import Condition, columns_of, condition
 from pipeline.reviews.cycles import Cycle
+from pipeline.reviews.files import Listed
 from pipeline.reviews.live import LiveVerdicts, names_verdict, without_rejected
 from pipeline.reviews.live_cycles import LiveCycles
 from pipeline.reviews.verdicts import Key, Opinion, Verdict
@@ -150,18 +151,18 @@ class JobTables:
             CommittedRows(storage, state, many_segments) if round is None else RoundRows.of(storage, state, round)
         )
         self.state = self._committed.state
-        read_videos, read_tracks = partial(self._rows, "videos"), partial(self._rows, "tracks")
-        self._verdicts = LiveVerdicts(storage, read_videos, read_tracks) if reviews else None
-        self._cycles = LiveCycles(storage, read_videos, read_tracks) if reviews else None
+        found = partial(self._rows, "videos"), partial(self._rows, "tracks"), Listed(storage)
+        self._verdicts = LiveVerdicts(storage, *found) if reviews else None
+        self._cycles = LiveCycles(storage, *found) if reviews else None
 
     def refresh(self) -> None:
         """Read the log, and what reviewers say, as they stand now. A round stays as it was."""
         self._committed = self._committed.refreshed()
         self.state = self._committed.state
-        if self._verdicts is not None:
-            self._verdicts.forget()
-        if self._cycles is not None:
-            self._cycles.forget()
+        listed = Listed(self._storage)
+        for live in (self._verdicts, self._cycles):
+            if live is not None:
+                live.forget(listed)
 
     def finished_ids(self) -> pa.Array:
         """Ids of all finished videos, in no order."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.reviews.files import ReviewTable
+from pipeline.reviews.files import Listed, ReviewTable
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 
@@ -58,13 +58,13 @@ def write_cycles(storage: JobStorage, rows: Iterable[Mapping[str, Any]]) -> str:
     return _TABLE.write(storage, rows)
 
 
-def read_cycles(storage: JobStorage) -> dict[Key, Cycle]:
+def read_cycles(storage: JobStorage, listed: Listed | None = None) -> dict[Key, Cycle]:
     """The newest walk of each track that was walked back.
 
     Raises `InputError` for a file that is no such table, and `StorageError` if the store does not answer.
     """
     found: dict[Key, Cycle] = {}
-    for row in _TABLE.read(storage):
+    for row in _TABLE.read(storage, listed):
         key = row["video_id"], row["object_id"]
         if key not in found or found[key].checked_at <= row["checked_at"]:
             found[key] = Cycle(

@@ -21,6 +21,20 @@ Row = Mapping[str, Any]
 _FILES_AT_A_TIME = 64
 
 
+class Listed:
+    """The files below `reviews/`: listed once, when they are asked for first, for all who read tables of them."""
+
+    def __init__(self, storage: JobStorage) -> None:
+        self._storage = storage
+        self._paths: tuple[str, ...] | None = None
+
+    def paths(self) -> tuple[str, ...]:
+        """Their paths below `output=`. Raises `StorageError` if the store does not answer."""
+        if self._paths is None:
+            self._paths = tuple(stored.path for stored in self._storage.listing(REVIEWS))
+        return self._paths
+
+
 @dataclass(frozen=True)
 class ReviewTable:
     """A kind of rows below `reviews/`. `check` raises `ValueError` or `KeyError` for a row that says nonsense.
@@ -52,23 +66,23 @@ class ReviewTable:
         storage.create(path, parquet_bytes(table.replace_schema_metadata(metadata)))
         return path
 
-    def read(self, storage: JobStorage) -> Iterator[dict[str, Any]]:
-        """All rows, file by file in the order of their names, which is that of time.
+    def read(self, storage: JobStorage, listed: Listed | None = None) -> Iterator[dict[str, Any]]:
+        """All rows, file by file in the order of their names, which is that of time; those of `listed` files if given.
 
         Raises `InputError` for a file that is no such table, and `StorageError` if the store does not answer.
         """
-        for _, rows in self.read_files(storage):
+        for _, rows in self.read_files(storage, listed=listed):
             yield from rows
 
     def read_files(
-        self, storage: JobStorage, known: Collection[str] = ()
+        self, storage: JobStorage, known: Collection[str] = (), listed: Listed | None = None
     ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """The path and the rows of each file, in the order of their names, but for those of `known` paths.
 
         Where there are `many_files`, those that a digest holds are not read. Raises like `read`.
         """
-        found = (stored.path for stored in storage.listing(REVIEWS) if is_review(self.name, stored.path))
-        paths = sorted(path for path in found if path not in known)
+        found = (listed or Listed(storage)).paths()
+        paths = sorted(path for path in found if is_review(self.name, path) and path not in known)
         yield from self._read(storage, paths, self._digested(storage, paths))
 
     def digest(self, storage: JobStorage) -> None:

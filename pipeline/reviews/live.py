@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.output.where import Condition
+from pipeline.reviews.files import Listed
 from pipeline.reviews.keeping import labeled_at
 from pipeline.reviews.verdicts import Key, Opinion, Verdict, read_opinions
 from pipeline.storage.job_storage import JobStorage
@@ -39,16 +40,17 @@ class LiveVerdicts:
     All methods raise as `read_verdicts` does.
     """
 
-    def __init__(self, storage: JobStorage, videos: Read, tracks: Read) -> None:
+    def __init__(self, storage: JobStorage, videos: Read, tracks: Read, listed: Listed) -> None:
         self._storage = storage
+        self._listed = listed
         self._read_videos = videos
         self._read_tracks = tracks
         self._said: dict[str, _Opinions] | None = None
         self._live: dict[str, _Opinions] = {}
 
-    def forget(self) -> None:
+    def forget(self, listed: Listed) -> None:
         """The log was read again: so are the reviews."""
-        self._said, self._live = None, {}
+        self._said, self._live, self._listed = None, {}, listed
 
     def live(self, video_ids: Iterable[str] | None = None) -> dict[Key, Opinion]:
         """What is said of the labels as they are now, of all videos or of these. Withdrawn verdicts are among them."""
@@ -117,7 +119,7 @@ class LiveVerdicts:
     def _all(self) -> dict[str, _Opinions]:
         if self._said is None:
             said: dict[str, _Opinions] = {}
-            for (video_id, object_id), opinion in read_opinions(self._storage).items():
+            for (video_id, object_id), opinion in read_opinions(self._storage, self._listed).items():
                 said.setdefault(video_id, {})[object_id] = opinion
             self._said = said
         return self._said

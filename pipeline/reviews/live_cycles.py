@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.reviews.cycles import Cycle, read_cycles
+from pipeline.reviews.files import Listed
 from pipeline.reviews.keeping import labeled_at
 from pipeline.reviews.live import Read
 from pipeline.reviews.verdicts import Key
@@ -24,20 +25,21 @@ class LiveCycles:
     `videos` and `tracks` read rows of the tables, of videos alone of which a track was walked.
     """
 
-    def __init__(self, storage: JobStorage, videos: Read, tracks: Read) -> None:
+    def __init__(self, storage: JobStorage, videos: Read, tracks: Read, listed: Listed) -> None:
         self._storage = storage
+        self._listed = listed
         self._read_videos = videos
         self._read_tracks = tracks
         self._live: Mapping[Key, Cycle] | None = None
 
-    def forget(self) -> None:
+    def forget(self, listed: Listed) -> None:
         """The log was read again: so are the walks."""
-        self._live = None
+        self._live, self._listed = None, listed
 
     def live(self) -> Mapping[Key, Cycle]:
         """The newest walk of each track whose rows are still those that were walked."""
         if self._live is None:
-            walked = read_cycles(self._storage)
+            walked = read_cycles(self._storage, self._listed)
             made = made_at(self._read_videos, self._read_tracks, {video_id for video_id, _ in walked})
             self._live = {key: one for key, one in walked.items() if key in made and one.is_of(made[key])}
         return self._live

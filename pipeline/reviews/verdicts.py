@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.reviews.files import ReviewTable
+from pipeline.reviews.files import Listed, ReviewTable
 from pipeline.storage.job_storage import JobStorage
 
 
@@ -96,13 +96,13 @@ def read_verdict_files(storage: JobStorage, known: Collection[str] = ()) -> Iter
     return _TABLE.read_files(storage, known)
 
 
-def read_opinions(storage: JobStorage) -> dict[Key, Opinion]:
+def read_opinions(storage: JobStorage, listed: Listed | None = None) -> dict[Key, Opinion]:
     """The newest verdict on each track, withdrawn ones among them, but for those that were skipped.
 
     A category stands until another one is given, or what was said is withdrawn. Raises like `read_verdicts`.
     """
     found: dict[Key, Opinion] = {}
-    for row in sorted(_TABLE.read(storage), key=itemgetter("reviewed_at")):
+    for row in sorted(_TABLE.read(storage, listed), key=itemgetter("reviewed_at")):
         verdict = row["verdict"]
         if verdict == Verdict.SKIP:
             continue

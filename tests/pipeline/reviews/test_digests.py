@@ -11,8 +11,8 @@ import pytest
 from pipeline.output.layout import DIGESTS, REVIEWS
 from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.files import ReviewTable
-from pipeline.reviews.pruning import drop_others
 from pipeline.reviews.object_ids import claim_object_id
+from pipeline.reviews.pruning import drop_others
 from pipeline.reviews.verdicts import VERDICTS, Verdict, read_verdict_files, read_verdicts, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 
