@@ -124,6 +124,11 @@ class Correction:
         """What led to the mask since it was last drawn."""
         return self._steps[-1].said
 
+    @property
+    def began_afresh(self) -> bool:
+        """Whether the mask was made without the memory that the frame had."""
+        return self._steps[-1].is_afresh
+
     def click(self, point_xy: Point, label: int) -> Seen:
         """A click: label 1 is on the object, 0 is not on it."""
         with self._lock:

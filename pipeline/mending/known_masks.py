@@ -66,6 +66,8 @@ def look_up(
     start = prompted[0] if heading > 0 else prompted[-1]
     before = [place - heading * distance for distance in range(1, (place - start) * heading)]
     fixed = next((number for number, at in enumerate(before) if at in corrected), None)
+    if fixed is None and start in corrected and place != start:  # the object begins with a correction
+        fixed = len(before)
     walked = before[: _NUM_WALKED if fixed is None else min(fixed + 1, _MOST_WALKED)]
     recalled: list[int] = []
     if fixed is None or fixed < _MOST_WALKED:
