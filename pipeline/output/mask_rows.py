@@ -196,6 +196,25 @@ class _Walk:
         yield slice(start, len(frames_N))
 
 
+def without_frames(masks: pa.Table, cuts: Mapping[int, Sequence[tuple[int, int | None]]]) -> pa.Table:
+    """Rows that `MaskRows.table` gave without those on frames `[first, stop)` of an object; None: to its end.
+
+    What is left is not copied.
+    """
+    object_ids_N, frames_N = (masks[name].to_numpy() for name in ("object_id", "frame_index"))
+    dropped = []
+    for object_id, ranges in cuts.items():
+        start, end = (int(np.searchsorted(object_ids_N, object_id, side)) for side in ("left", "right"))
+        for first, stop in ranges:
+            bounds = [first, np.iinfo(frames_N.dtype).max if stop is None else stop]
+            dropped.append((start + np.searchsorted(frames_N[start:end], bounds)).tolist())
+    kept, place = [], 0
+    for first, stop in sorted(dropped):
+        kept.append(masks.slice(place, max(0, first - place)))
+        place = max(place, stop)
+    return pa.concat_tables([*kept, masks.slice(place)])
+
+
 def _rle_column(counts: Sequence[str], size_hw: tuple[int, int]) -> pa.Array:
     sizes = pa.ListArray.from_arrays(
         pa.array(np.arange(len(counts) + 1) * 2, pa.int32()), pa.array(np.tile(size_hw, len(counts)), pa.int32())

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,7 +18,7 @@ from model import FrameResult, FrameSource, HiddenPrompt, Prompt, Step, warnings
 from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.inputs.reviewed_prompts import CorrectedMask
-from pipeline.output.mask_rows import MaskRows
+from pipeline.output.mask_rows import MaskRows, without_frames
 from pipeline.output.rows import Track, tracks_table
 from pipeline.output.schema import MASKS
 from pipeline.quality.track_columns import columns_of_video
@@ -94,13 +94,15 @@ class LabelOptions:
     """How a video is labeled. `max_objects` are followed at a time (None = all): fewer need less memory, more passes.
 
     Rows of a long video wait in `folder` on local disk (None = the system's temporary folder). An object is followed
-    within those of the `shots` in which it has a prompt.
+    within those of the `shots` in which it has a prompt. On the frames of `cuts`, `[first, stop)` by object, it has no
+    rows.
     """
 
     direction: str = "forward"
     max_objects: int | None = None
     folder: Path | None = None
     shots: Shots = ONE_SHOT
+    cuts: Mapping[int, Sequence[tuple[int, int | None]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,20 +201,21 @@ def label_steps(
         while not encoder.is_done():
             if (yield None) is True:
                 encoder.finish()
-        masks = rows.table()
+        whole = rows.table()
+        masks = without_frames(whole, options.cuts) if options.cuts else whole
         counting = encoder.beside(partial(columns_of_video, masks, frames.size_hw))
         while not counting.done():
             if (yield None) is True:
                 counting.result()
         doubts = counting.result()
     hidden = {one.object_id: one.hidden_frames(frames) for one in seeded}
-    num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
+    if not options.shots:
+        num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)
+        expected = sum(one.num_covered(options.direction, num_frames) for one in seeded)
     return Labels(
         masks=masks,
         tracks=tracks_table(video_id, tracks, masks, doubts, hidden),
-        expected_masks=expected
-        if options.shots
-        else sum(one.num_covered(options.direction, num_frames) for one in seeded),
+        expected_masks=expected - (whole.num_rows - masks.num_rows),
         num_frames=len(walk.seen),
         step_seconds=walk.step_seconds,
         encode_seconds=encoder.seconds,

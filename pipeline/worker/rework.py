@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.inputs.mask_prompts import RleMask
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
-from pipeline.inputs.reviewed_prompts import with_corrections, without
+from pipeline.inputs.reviewed_prompts import CorrectedMask, with_corrections, without
 from pipeline.output.former_rows import FormerRows, FormerVideo, merged_masks
 from pipeline.output.schema import TRACKS
 from pipeline.records import FramePosition, MergedSeed, SeedFacts, Status, WorkItem
@@ -77,6 +77,34 @@ class Rework:
         """All frames with prompts, each once. They are labeled whatever the stride is, also those of kept objects."""
         said = (one.frame_index for corrections in self.corrections.objects.values() for one in corrections)
         return tuple(dict.fromkeys((*self.prompts.positions, *(FramePosition(index, None) for index in said))))
+
+    @property
+    def cuts(self) -> dict[int, list[tuple[int, int | None]]]:
+        """Frames `[first, stop)` on which objects have no rows, because a reviewer has split a track.
+
+        The new object begins at the frame of the split. The old one ends there, up to a later frame with a prompt that
+        shows it, because SAM 2 would go on to follow what is the new object now.
+        """
+        cuts: dict[int, list[tuple[int, int | None]]] = {}
+        for object_id, said in self.corrections.objects.items():
+            splits = [one for one in said if one.split_from is not None and one.rle is not None]
+            if splits and object_id not in self.given:
+                cuts.setdefault(object_id, []).append((0, splits[0].frame_index))
+            for one in splits:
+                assert one.split_from is not None
+                stop = self._shown_after(one.split_from, one.frame_index)
+                cuts.setdefault(one.split_from, []).append((one.frame_index + 1, stop))
+        return cuts
+
+    def _shown_after(self, object_id: int, frame_index: int) -> int | None:
+        """The next frame with a prompt that shows an object."""
+        prompted = next((one for one in self.prompts.objects if one.object_id == object_id), None)
+        frames = (
+            position.frame_index
+            for position, prompt in (prompted.prompts if prompted else ())
+            if not (isinstance(prompt, CorrectedMask) and not prompt.counts)
+        )
+        return min((index for index in frames if index is not None and index > frame_index), default=None)
 
     def source(self, object_id: int) -> str:
         """What the prompts of an object are: column `prompts` of `tracks`."""

@@ -244,6 +244,7 @@ class VideoInFlight:
             direction=settings.config.propagate.direction,
             max_objects=1 if self._has_little_memory else None,
             folder=self._equipment.folder.path,
+            cuts=inputs.rework.cuts,
             shots=inputs.shots,
         )
         self._labeling_since = self._labeling_since or time.monotonic()

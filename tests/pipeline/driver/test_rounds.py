@@ -87,6 +87,7 @@ def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(job:
     (ended,), (split,) = of(third.tracks, "two", 1).to_pylist(), of(third.tracks, "two", 9).to_pylist()
     assert (ended["round"], ended["message"], split["round"], split["correction"]) == (3, "", 3, "split")
     hidden = of(third.masks, "two", 1).to_pylist()[2]
+    assert of(third.masks, "two", 1)["frame_index"].to_pylist() == [0, 1, 2]
     assert (hidden["area"], hidden["object_score"], hidden["is_prompt"]) == (0, -10.0, True)
     assert of(third.masks, "two", 9)["frame_index"].to_pylist() == [2, 3]
 

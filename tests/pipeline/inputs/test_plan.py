@@ -18,7 +18,8 @@ from pipeline.inputs.order import long_first, windows
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.reading import ReadPolicy
-from pipeline.records import FramePosition, RowSpan, Status, VideoSource, WorkItem
+from pipeline.records import FramePosition, ReviewedItem, RowSpan, Status, VideoSource, WorkItem
+from pipeline.reviews.reviewed import ReviewedVideo
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
 
@@ -29,6 +30,7 @@ class Finished(NamedTuple):
     status: Status
     prompt_hash: str
     source_hash: str = ""
+    review_hash: str = ""
 
 
 def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
@@ -583,3 +585,36 @@ def test_a_cut_at_no_time_fails_its_video_alone(tmp_path: Path) -> None:
     (refused,) = plan.refused()
     assert (refused.video_id, plan.num_to_label) == ("b", 1)
     assert "cuts_seconds: expected finite numbers of seconds from 0" in refused.message
+
+
+def corrected(*object_ids: int, has_masks: bool = True) -> ReviewedVideo:
+    return ReviewedVideo({name: f"hash {name}" for name in object_ids}, ("reviews/c.parquet",), has_masks=has_masks)
+
+
+def test_videos_with_other_corrections_than_those_of_their_labels_are_labeled_again(tmp_path: Path) -> None:
+    videos = {"video_id": [*"abcdef"], "uri": [f"{name}.mp4" for name in "abcdef"]}
+    tables = InputTables(
+        str(write(tmp_path / "videos.parquet", videos)), str(write(tmp_path / "prompts.parquet", prompts(*"abcde")))
+    )
+    hashes = {item.video_id: item.prompt_hash for item in make_plan(tables, {}).items()}
+    known = corrected(1).review_hash
+    done = {
+        "a": Finished(Status.OK, hashes["a"]),
+        "b": Finished(Status.OK, hashes["b"], review_hash=known),
+        "c": Finished(Status.FAILED, hashes["c"]),
+        "d": Finished(Status.OK, "other prompts"),
+        "e": Finished(Status.OK, hashes["e"], review_hash=known),
+        "f": Finished(Status.NO_PROMPTS, ""),
+    }
+    reviews = {name: corrected(1) for name in "abcd"} | {"e": corrected(has_masks=False), "f": corrected(7)}
+    plan = make_plan(tables, done, reviews=reviews | {"nowhere": corrected(1)})
+    assert plan.reviewed == {"a", "e", "f"}
+    assert plan.reasons() == {"a": "review", "d": "prompts", "e": "review", "f": "review"}
+    items = {item.video_id: item for item in plan.items()}
+    assert items.keys() == {"a", "d", "e", "f"}
+    assert all(isinstance(item, ReviewedItem) for item in items.values())
+    assert [text for text in plan.warnings if "nowhere" in text] == [
+        "corrections of 1 video that no table has wait until one has them: 'nowhere'"
+    ]
+    labeled = {name: done[name]._replace(status=Status.OK, review_hash=reviews[name].review_hash) for name in "aef"}
+    assert plan.again(done | labeled).reviewed == set()

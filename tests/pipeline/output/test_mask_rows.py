@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.output.mask_rows import Mask, MaskRows, RowLimits
+from pipeline.output.mask_rows import Mask, MaskRows, RowLimits, without_frames
 from pipeline.output.schema import MASKS
 
 
@@ -128,3 +128,15 @@ def test_rows_have_the_category_of_their_object_also_those_saved_by_a_program_th
     for key in ((5, 3), (7, 3)):
         rows.add(mask(*key))
     assert rows.table()["category"].to_pylist() == ["cat"] * 4 + [None]
+
+
+def test_frames_of_an_object_are_cut_out_and_nothing_else() -> None:
+    rows = MaskRows("video", (12, 16))
+    for frame_index in range(6):
+        for object_id in (1, 2, 3):
+            rows.add(mask(object_id, frame_index))
+    found = without_frames(rows.table(), {1: [(2, None)], 3: [(4, 5), (0, 2)], 9: [(0, None)]})
+    frames: dict[int, list[int]] = {}
+    for row in found.to_pylist():
+        frames.setdefault(row["object_id"], []).append(row["frame_index"])
+    assert frames == {1: [0, 1], 2: [0, 1, 2, 3, 4, 5], 3: [2, 3, 5]}
