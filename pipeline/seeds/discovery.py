@@ -29,7 +29,7 @@ class DiscoveryRules:
     At the end it must have been found again on `min_again` of the later key frames on which it shows, because what is
     lost and follows something else is found by chance. A mask whose score is `sure_score` needs none of this, nor do
     those of a video with a single key frame. Two tracks are one object where their IoU is `min_same` on half of the key
-    frames on which both are seen.
+    frames on which both are seen, and on the first of them: of two that come together later, one has lost its object.
     """
 
     max_covered: float = 0.5
@@ -120,6 +120,7 @@ class Discovery:
         self._objects: dict[int, FoundObject] = {}
         self._seen_together: Counter[tuple[int, int]] = Counter()
         self._lay_on_each_other: Counter[tuple[int, int]] = Counter()
+        self._two_at_first: set[tuple[int, int]] = set()
         self._next_id = first_id
         self._num_looks = 0
         self._unexplained: list[float] = []
@@ -190,8 +191,11 @@ class Discovery:
         for one, other in combinations(sorted(seen), 2):
             if self._objects[one].category != self._objects[other].category:
                 continue
+            is_same = seen[one].iou_with(seen[other]) >= self.rules.min_same
+            if not is_same and (one, other) not in self._seen_together:
+                self._two_at_first.add((one, other))
             self._seen_together[one, other] += 1
-            self._lay_on_each_other[one, other] += seen[one].iou_with(seen[other]) >= self.rules.min_same
+            self._lay_on_each_other[one, other] += is_same
 
     def _new(self, frame_index: int, found: Sequence[FoundMask], seen: Mapping[int, _Track]) -> list[FoundObject]:
         new: list[FoundObject] = []
@@ -236,7 +240,8 @@ class Discovery:
         """Of two tracks that are one object, the one that was found with the lower score is the duplicate."""
         for pair, together in sorted(self._seen_together.items()):
             if (
-                not all(object_id in self._objects for object_id in pair)
+                pair in self._two_at_first
+                or not all(object_id in self._objects for object_id in pair)
                 or 2 * self._lay_on_each_other[pair] < together
             ):
                 continue

@@ -119,6 +119,15 @@ def test_two_tracks_on_one_thing_are_one_object_and_the_other_is_named() -> None
     assert [(one.object_id, one.duplicate_of) for one in end.duplicates] == [(1, 2)]
 
 
+def test_a_track_that_has_lost_its_object_to_another_one_makes_no_duplicate_of_that() -> None:
+    """The better one leaves, and its track goes over to the other object for good."""
+    discovery = Discovery(DiscoveryRules(sure_score=0.5))
+    discovery.look(0, [found(0, 0, 20, 20, 0.6), found(50, 0, 20, 20, 0.8)], {})
+    for frame, x in ((8, 70), (16, 0), (24, 0), (32, 0)):
+        discovery.look(frame, [found(0, 0, 20, 20)], {1: block(0, 0, 20, 20), 2: block(x, 0, 20, 20)})
+    assert [one.object_id for one in discovery.end().objects] == [1, 2]
+
+
 def test_two_objects_that_pass_each_other_once_stay_two() -> None:
     discovery = Discovery(DiscoveryRules(sure_score=0.5))
     discovery.look(0, [found(0, 0, 20, 20), found(50, 0, 20, 20)], {})
