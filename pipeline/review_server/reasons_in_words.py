@@ -34,7 +34,7 @@ def in_words(row: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         reason = Reason(code)
         frame = row["doubt_frame"] if place == 0 else row.get(_FRAME_OF.get(reason, ""))
-        value = row.get(COLUMN_OF[reason])
+        value = row.get(COLUMN_OF.get(reason, ""))
         template = SENTENCES[reason] if frame is not None else _CLAUSE_WITH_FRAME.sub("", SENTENCES[reason])
         sentence = code.replace("_", " ") if value is None else template.format(value=value, frame=frame)
         found.append({"code": code, "sentence": sentence, "frame": frame})
