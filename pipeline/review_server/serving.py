@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import signal
 import socket
 import threading
@@ -42,6 +43,8 @@ def listening(host: str, port: int) -> socket.socket:
 def link_of(listener: socket.socket, token: str) -> str:
     """The address of the page."""
     host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:  # all addresses of this machine
+        host = socket.gethostname()
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/{token}/"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,6 +19,7 @@ import pytest
 
 from pipeline import queue
 from pipeline.review import door
+from pipeline.review_server.guard import own_names
 from pipeline.review_server.serving import link_of, listening
 from tests.support.drawn_job import write_job
 
@@ -91,6 +93,10 @@ def test_a_missing_extra_is_one_sentence(
 def test_links_of_both_kinds_of_addresses_can_be_opened() -> None:
     with listening("127.0.0.1", 0) as listener:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/tok/", link_of(listener, "tok"))
+    with listening("0.0.0.0", 0) as listener:
+        name = link_of(listener, "tok").split("/")[2].partition(":")[0]
+        assert name == socket.gethostname()
+        assert name in own_names("0.0.0.0"), "the guard knows it"
     try:
         listener = listening("::1", 0)
     except Exception:

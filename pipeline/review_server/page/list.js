@@ -3,6 +3,7 @@
 import { get, getBlob } from "./api.js";
 
 const HEIGHT = 88, PAGE = 100, MOST_PAGES = 40, MOST_STRIPS = 400, STRIPS_AT_ONCE = 3;
+const TAIL = 14; // letters of an id that are always shown
 const MOST_ROWS = 180_000; // a browser draws nothing below 16 million pixels
 
 export const keyOf = row => `${row.object_id} ${row.video_id}`;
@@ -247,7 +248,11 @@ function fillRow(element, row, isCurrent) {
     id.textContent = "…";
     return;
   }
-  id.textContent = shortened(row.video_id);
+  // Of a long id the end tells videos apart: the middle is left out.
+  const shown = shortened(row.video_id);
+  id.textContent = "";
+  part("head", id).textContent = shown.slice(0, -TAIL);
+  part("tail", id).textContent = shown.slice(-TAIL);
   id.title = row.video_id;
   category.textContent = row.said?.category ?? row.category ?? "";
   category.title = category.textContent;
