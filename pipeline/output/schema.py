@@ -151,6 +151,7 @@ VIDEOS = pa.schema(
         pa.field("kept", pa.string()),  # JSON: columns of the table of videos that `keep_columns` named
         pa.field("source_bytes", pa.int64()),  # size of the file, or of the archive that holds it
         pa.field("source_version", pa.string()),  # its ETag or time of change when it was labeled; null: not told
+        pa.field("unexplained_share", pa.float32()),  # of the key frames, found masks of no object; null: no search
         pa.field("cuts_seconds", pa.list_(pa.float64())),  # times in the file at which objects ended; null: none
         # When its tracks without `labeled_at` were made, if that was before this round; null: at `finished_at`.
         pa.field("kept_since", pa.timestamp("ms", tz="UTC")),

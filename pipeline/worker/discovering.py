@@ -97,7 +97,7 @@ def discovering(
                 make_session, video_id, of_objects, _Found(frames, positions), options, saving
             )
         said = (_remark(found, search.nothing), "" if boxes is None else _remark_of_boxes(found, boxes))
-        return replace(labels, remark="; ".join(filter(None, said)))
+        return replace(labels, remark="; ".join(filter(None, said)), unexplained=found.unexplained)
 
     return steps
 
@@ -194,7 +194,10 @@ def _remark_of_boxes(found: Discovered, boxes: PlacedBoxes) -> str:
             f"{counted(found.num_ambiguous, 'detection')} counted as no new object, because tracks of the category "
             "cover half of the mask or overlap it by 0.3"
         )
-    return "; ".join(filter(None, (between, boxes.remark())))
+    lost = ""
+    if found.num_unconfirmed:
+        lost = f"{counted(found.num_unconfirmed, 'object')} not found again on later frames (discover.sure_detection)"
+    return "; ".join(filter(None, (lost, between, boxes.remark())))
 
 
 def _tell(video_id: str, found: Discovered) -> None:

@@ -109,7 +109,8 @@ class LabelOptions:
 class Labels:
     """The rows of one video. `expected_masks` is their number as it follows from the frames and prompts alone.
 
-    `remark` is what else people should know of the video.
+    `remark` is what else people should know of the video. `unexplained` is the share of the frames on which objects
+    were looked for that was found and belongs to none; None: nobody looked.
     """
 
     masks: pa.Table
@@ -119,6 +120,7 @@ class Labels:
     step_seconds: float
     encode_seconds: float
     remark: str = ""
+    unexplained: float | None = None
 
     @property
     def failure(self) -> str:

@@ -288,6 +288,7 @@ class VideoInFlight:
                 "num_frames": labels.num_frames,
                 "propagate_seconds": labels.step_seconds + self._advance_seconds,
                 "encode_seconds": labels.encode_seconds,
+                "unexplained_share": labels.unexplained,
                 "cuts_seconds": list(self._fetch.inputs().shots.cuts_seconds) or None,
             },
         )

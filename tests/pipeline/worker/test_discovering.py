@@ -96,6 +96,8 @@ def test_a_black_video_says_that_nothing_was_found_and_a_single_frame_is_a_video
     assert (rows["black"]["status"], rows["black"]["num_masks"]) == ("ok", 0)
     assert "no object was found" in rows["black"]["message"]
     assert rows["single"]["status"] == "ok"
+    assert rows["black"]["unexplained_share"] == 0
+    assert 0 <= rows["shapes"]["unexplained_share"] < 0.2
 
 
 def test_the_same_command_has_nothing_to_do_and_other_rules_are_another_job(
