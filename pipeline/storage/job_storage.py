@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ TEMPORARY = "_tmp"
 
 _WRITES = {"create", "write", "upload"}  # where a missing object means a missing bucket
 _PARALLEL_REQUESTS = 16
+_COPIED_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -267,19 +269,34 @@ class JobStorage:
         self._run("write", path, name)
 
     def move(self, path: str, to: str) -> None:
-        """Give an object another name. One that does not exist is fine: it was moved before. The store copies it."""
+        """Give an object another name, at which it is whole. One that does not exist is fine: it was moved before.
 
-        def copy(fs: fsspec.AbstractFileSystem, full: str) -> None:
-            with contextlib.suppress(FileNotFoundError):
-                if self.is_local:
-                    Path(target).parent.mkdir(parents=True, exist_ok=True)
-                    Path(full).replace(target)
-                else:
-                    fs.cp_file(full, target)
-                    fs.rm_file(full)
+        A store that does not copy gets it once more, through a temporary file of this machine.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if self.is_local:
+                self._run("move", path, lambda fs, full: self._rename(Path(full), Path(self._root) / to))
+                return
+            if scheme_of(self.uri).can_copy:
+                self._run("copy", path, lambda fs, full: fs.cp_file(full, f"{self._root}/{to}"))
+                if self.num_bytes(to) != self.num_bytes(path):
+                    raise StorageError(f"copy {self}/{path}: the store has not copied the whole object. Run it again.")
+            else:
+                with tempfile.TemporaryDirectory(prefix="maskmill-") as folder:
+                    local = Path(folder) / "object"
+                    self._run("read", path, lambda fs, full: self._fetch(fs, full, local))
+                    self.put_file(local, to)
+            self.delete([path])
 
-        target = f"{self._root}/{to}"
-        self._run("move", path, copy)
+    @staticmethod
+    def _rename(path: Path, to: Path) -> None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(to)
+
+    @staticmethod
+    def _fetch(fs: fsspec.AbstractFileSystem, full: str, local: Path) -> None:
+        with fs.open(full, "rb", block_size=_COPIED_BYTES) as source, local.open("wb") as sink:
+            shutil.copyfileobj(source, sink, _COPIED_BYTES)
 
     def delete_tree(self, path: str) -> None:
         """Delete an object, or all objects below a folder; it is fine if there are none."""

@@ -49,6 +49,7 @@ class Scheme:
     `names`: how it is written before `://`; the first is the usual one.
     `can_create`: its fsspec package has create-only writes that the server itself refuses (`If-None-Match`). fsspec's
     own `mode="create"` is no such thing: it looks and then writes, so that two writers can both succeed.
+    `can_copy`: its server copies an object, and has the whole copy when it answers.
     `narrows_listings`: its `find` takes a prefix that the server applies. Others ignore the argument.
     `options`: given to every file system of the scheme. `job_options`: given in addition to the one of `output=`.
     """
@@ -57,6 +58,7 @@ class Scheme:
     place: Place = Place.STORE
     client: Client = Client()
     can_create: bool = False
+    can_copy: bool = False
     narrows_listings: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     job_options: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +71,7 @@ SCHEMES: tuple[Scheme, ...] = (
         ("s3", "s3a"),
         client=Client("maskmill[s3]", ("aiobotocore", "botocore", "aiohttp")),
         can_create=True,
+        can_copy=True,
         narrows_listings=True,
         # botocore would try again by itself, so that a server that hangs holds a request for many minutes.
         options={"config_kwargs": {"connect_timeout": 10, "read_timeout": 30, "retries": {"max_attempts": 0}}},

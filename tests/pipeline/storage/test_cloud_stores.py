@@ -89,6 +89,20 @@ def test_an_upload_cut_in_the_middle_is_never_visible_in_part(
     assert direct(through, cloud).read("masks/s.parquet") == local.read_bytes()
 
 
+def test_an_object_that_is_moved_is_whole_at_its_new_name(
+    through: JobStorage, proxy: Proxy, cloud: Cloud, tmp_path: Path
+) -> None:
+    local = tmp_path / "segment"
+    local.write_bytes(bytes(range(256)) * 8192)
+    through.put_file(local, "masks/s.parquet")
+    proxy.rules.append(Rule(Fault.CUT, method=WRITES, times=1))
+    through.move("masks/s.parquet", "_former/masks/s.parquet")
+    assert direct(through, cloud).listing("masks") == []
+    assert direct(through, cloud).read("_former/masks/s.parquet") == local.read_bytes()
+    through.move("masks/s.parquet", "_former/masks/s.parquet")  # by a driver that does not know that it is done
+    assert direct(through, cloud).read("_former/masks/s.parquet") == local.read_bytes()
+
+
 def test_a_create_whose_answer_is_lost_is_recognized_as_ones_own(through: JobStorage, proxy: Proxy) -> None:
     proxy.rules.append(Rule(Fault.LOSE_ANSWER, method=WRITES))
     through.create("_log/0.json", b"mine")

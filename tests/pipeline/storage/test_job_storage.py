@@ -138,6 +138,14 @@ def test_files_are_uploaded_whole_and_checked(storage: JobStorage, tmp_path: Pat
     assert storage.listing("_tmp") == []
 
 
+def test_an_object_gets_another_name_once_and_stays_whole(storage: JobStorage) -> None:
+    storage.replace("masks/s.parquet", b"rows")
+    for _ in range(2):
+        storage.move("masks/s.parquet", "_former/masks/s.parquet")
+        assert storage.listing("masks") == []
+        assert storage.read("_former/masks/s.parquet") == b"rows"
+
+
 def test_probe_accepts_stores_that_refuse_a_second_writer(storage: JobStorage) -> None:
     now = storage.probe()
     storage.replace("later", b"")
