@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,9 +30,23 @@ TWO = {1: "cat", 2: "dog"}
 CLIPS = (DrawnVideo("a", TWO), DrawnVideo("b", TWO), DrawnVideo("c", {5: None}))
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_job(tmp_path_factory.mktemp("drawn"), CLIPS)[0]
+
+
 @pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return write_job(tmp_path, CLIPS)[0]
+def uri(drawn: str, tmp_path: Path) -> str:
+    """A job of which nobody has said anything."""
+    return str(shutil.copytree(drawn, tmp_path / "job"))
+
+
+@pytest.fixture(scope="module")
+def reviewed(drawn: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job with a rejected object, and one that was accepted and got another category."""
+    uri = str(shutil.copytree(drawn, tmp_path_factory.mktemp("reviewed") / "job"))
+    say_of(uri, verdict("a", 1, "reject"), verdict("b", 2, "accept", category="lynx"))
+    return uri
 
 
 def keys(rows: Any) -> list[tuple[str, int]]:
@@ -50,8 +65,7 @@ def test_tracks_have_the_newest_verdict_of_each_and_the_category_that_a_reviewer
     assert [found[key]["category"] for key in (("a", 1), ("b", 1), ("b", 2))] == ["cat", "lynx", "dog"]
 
 
-def test_a_verdict_on_earlier_labels_is_none_on_those_of_now(tmp_path: Path) -> None:
-    uri, _ = write_job(tmp_path, CLIPS)
+def test_a_verdict_on_earlier_labels_is_none_on_those_of_now(uri: str) -> None:
     before = LABELED - timedelta(hours=1)
     say_of(uri, verdict("a", 1, "reject", labeled_at=before), verdict("a", 2, "accept", -5, labeled_at=None))
     job = tables.open(uri)
@@ -97,9 +111,8 @@ def test_rejected_tracks_leave_the_tables_and_come_back_where_they_are_asked_for
     assert job.rejected() == {("a", 1)}
 
 
-def test_pictures_and_masks_of_a_video_are_without_rejected_objects(uri: str) -> None:
-    say_of(uri, verdict("a", 1, "reject"))
-    job = tables.open(uri)
+def test_pictures_and_masks_of_a_video_are_without_rejected_objects(reviewed: str) -> None:
+    job = tables.open(reviewed)
     clip = job.video("a")
     assert clip.object_ids == [2]
     assert set(clip.masks(2)) == {2} == {mask.object_id for mask in job.video_masks("a")}
@@ -139,9 +152,9 @@ def test_a_verdict_stays_on_objects_that_a_round_did_not_label_again(tmp_path: P
     assert keys(job.tracks()) == keys(job.masks().to_table()) == [("a", 1), ("a", 4)]
 
 
-def test_without_reviews_one_listing_is_made_and_none_where_nobody_asks(uri: str) -> None:
-    storage = CountingStorage(uri)
-    job = tables.JobTables(storage, tables.open(uri).state, reviews=True)
+def test_without_reviews_one_listing_is_made_and_none_where_nobody_asks(drawn: str) -> None:
+    storage = CountingStorage(drawn)
+    job = tables.JobTables(storage, tables.open(drawn).state, reviews=True)
     job.masks(rejected=True).to_table()
     job.videos()
     list(job.video_masks("a", rejected=True))
@@ -156,11 +169,10 @@ def test_without_reviews_one_listing_is_made_and_none_where_nobody_asks(uri: str
     assert storage.listed == ["reviews"]
 
 
-def test_a_condition_still_rules_out_files_beside_rejected_tracks(uri: str) -> None:
-    say_of(uri, verdict("a", 1, "reject"))
-    rows = tables.open(uri).masks(where='video_id = "b"', columns=["area"])
+def test_a_condition_still_rules_out_files_beside_rejected_tracks(reviewed: str) -> None:
+    rows = tables.open(reviewed).masks(where='video_id = "b"', columns=["area"])
     assert rows.plan().num_files == 1
-    everything = tables.open(uri, reviews=False).masks().plan()
+    everything = tables.open(reviewed, reviews=False).masks().plan()
     assert everything.num_files == 3
 
 
@@ -186,10 +198,9 @@ def test_several_outputs_are_read_without_what_is_rejected_in_each(tmp_path: Pat
     ],
 )
 def test_an_export_takes_what_is_not_rejected_or_what_its_condition_names(
-    selection: dict[str, Any], expected: list[tuple[str, int]], told: str, uri: str
+    selection: dict[str, Any], expected: list[tuple[str, int]], told: str, reviewed: str
 ) -> None:
-    say_of(uri, verdict("a", 1, "reject"), verdict("b", 2, "accept", category="lynx"))
-    with make_plan(tables.open(uri), Selection(**selection)) as plan:
+    with make_plan(tables.open(reviewed), Selection(**selection)) as plan:
         found = [
             (video.video_id, track.object_id)
             for task in plan.tasks(100, 100)

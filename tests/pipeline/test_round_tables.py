@@ -56,32 +56,27 @@ def test_tables_of_a_round_are_those_of_its_end(rounds: Rounds) -> None:
     compact(rounds.storage, rounds.spool)
     assert contents(rounds.open(round=1)) == first
     assert contents(rounds.open(round=2)) == second
-    assert rounds.open(round=2).video("c").object_ids == [1, 2]
-    with pytest.raises(KeyError, match="no finished video 'c'"):
-        rounds.open(round=3).video("c")
+    assert rounds.open(round=2).tracks(["c"])["object_id"].to_pylist() == [1, 2]
+    now, before = rounds.open(round=3), rounds.open(round=2)
+    assert now.videos(["c"]).num_rows == 0
+    rounds.keeper.forget(["a"], {"a": Reason.PROMPTS})
+    assert contents(before) == second
+    assert contents(now) == contents(rounds.open()), "the round of now goes on with the job"
 
 
 def test_a_round_that_cannot_be_read_is_named_with_those_that_can(rounds: Rounds) -> None:
     with pytest.raises(NoRound, match=r"round 2 cannot be read; there is round 1: a run that takes reviews in opens"):
         rounds.open(round=2)
+    old = rounds.open(round=1)
     for _ in range(3):
         rounds.begin("a", keep=1)
         rounds.commit(DrawnVideo("a", TWO))
+    rounds.keeper.sweep()
+    with pytest.raises(NoRound, match="there are rounds 3 to 4"):
+        old.masks().to_table()
     with pytest.raises(NoRound, match=r"round 2 cannot be read; there are rounds 3 to 4: masks that were replaced"):
         rounds.open(round=2)
     assert contents(rounds.open(round=3))
-
-
-def test_tables_of_a_round_that_is_deleted_meanwhile_say_it(rounds: Rounds) -> None:
-    rounds.begin("a")
-    rounds.commit(DrawnVideo("a", TWO))
-    old = rounds.open(round=1)
-    for _ in range(2):
-        rounds.begin("a", keep=0)
-        rounds.commit(DrawnVideo("a", TWO))
-    rounds.keeper.sweep()
-    with pytest.raises(NoRound, match="there is round 4"):
-        old.masks().to_table()
 
 
 def test_rounds_are_found_in_the_log_however_it_was_rolled_up(rounds: Rounds) -> None:
@@ -132,18 +127,6 @@ def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Roun
     expected = {"round": 2, "oldest_round": 1, "num_verdicts": 1, "num_rejected": 1, "num_waiting": 1}
     assert document["reviews"] == expected
     assert document["num_masks"] == counts["num_masks"], "what a reviewer rejects is counted by the log as before"
-
-
-def test_a_round_of_now_goes_on_with_the_job_and_an_earlier_one_stays(rounds: Rounds) -> None:
-    rounds.begin("a")
-    rounds.commit(DrawnVideo("a", TWO))
-    now, before = rounds.open(round=2), rounds.open(round=1)
-    first = contents(before)
-    compact(rounds.storage, rounds.spool)
-    rounds.keeper.forget(["b"], {"b": Reason.PROMPTS})
-    rounds.commit(DrawnVideo("b", TWO, num_frames=2))
-    assert contents(before) == first
-    assert contents(now) == contents(rounds.open())
 
 
 def test_a_pruned_job_still_knows_its_rounds_and_tells_nothing_of_them(rounds: Rounds) -> None:
