@@ -7,87 +7,31 @@ This way a million videos need a few hundred megabytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
-from hashlib import blake2b
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.arrays import BoolArray, Float64Array, Int64Array
-from pipeline.ids import HexColumn, IdIndex, Known
+from pipeline.ids import HexColumn, IdIndex
 from pipeline.inputs.durations import FileSizes
+from pipeline.inputs.fates import Done, Fate, Tables, decided_alone, known, numbers_of, refused_hash, special
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.matching import check_some_match
 from pipeline.inputs.oddities import oddities
 from pipeline.inputs.order import long_first, windows
-from pipeline.inputs.prompt_index import PromptIndex, index_of_found, index_prompts
+from pipeline.inputs.prompt_index import index_of_found, index_prompts
 from pipeline.inputs.prompted_objects import PromptedFrames, prompted_objects
-from pipeline.inputs.reviewed_videos import is_corrected, of_no_table, with_other_corrections, with_review
+from pipeline.inputs.reviewed_videos import of_no_table, with_review
 from pipeline.inputs.video_files import VideoFiles
-from pipeline.inputs.videos import VideoRows, read_videos
+from pipeline.inputs.videos import read_videos
 from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
-from pipeline.reviews.reviewed import NOT_REVIEWED, ReviewedVideo
+from pipeline.reviews.reviewed import ReviewedVideo
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
 _VIDEOS_AT_A_TIME = 1 << 16
-
-
-class Done(Protocol):
-    """How the log knows a finished video."""
-
-    @property
-    def status(self) -> Status: ...
-
-    @property
-    def prompt_hash(self) -> str: ...
-
-    @property
-    def source_hash(self) -> str: ...
-
-    @property
-    def review_hash(self) -> str: ...
-
-
-@runtime_checkable
-class InColumns(Protocol):
-    """Finished videos of which millions are looked up at a time."""
-
-    def look_up(self, ids: pa.Array) -> Known: ...
-
-
-class _Fate(IntEnum):
-    DONE, LABEL, NO_PROMPTS, REFUSED, LEFT = range(5)
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """The input tables, and what was read of them.
-
-    `files_now` has the `source_hash` of files as they are now: of videos whose file was replaced and that are to be
-    labeled again for it. Files of the videos in `left` are still being written. `reviews` is what people said of
-    videos.
-    """
-
-    read: InputTables
-    videos: VideoRows
-    prompts: PromptIndex
-    warnings: tuple[str, ...]
-    files_now: Mapping[str, str] = field(default_factory=dict)
-    left: frozenset[str] = frozenset()
-    reviews: Mapping[str, ReviewedVideo] = field(default_factory=dict)
-
-
-class _Decision(NamedTuple):
-    """What is to become of one video. `is_replaced`: rows of it must go, `is_reviewed`: because of corrections."""
-
-    fate: _Fate
-    is_changed: bool = False
-    is_replaced: bool = False
-    is_reviewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,33 +66,33 @@ class Plan:
     replaced: frozenset[str]
     num_former: int
     reviewed: frozenset[str]
-    _tables: _Tables
+    _tables: Tables
     _fates: npt.NDArray[np.uint8]
 
     @property
     def num_videos(self) -> int:
         """Number of distinct videos in the tables, without new ones that are left for the next run."""
-        return len(self._fates) - self._count(_Fate.LEFT)
+        return len(self._fates) - self._count(Fate.LEFT)
 
     @property
     def num_done(self) -> int:
         """Number of videos that need nothing, because the log has them."""
-        return self._count(_Fate.DONE)
+        return self._count(Fate.DONE)
 
     @property
     def num_to_label(self) -> int:
         """Number of videos that workers get."""
-        return self._count(_Fate.LABEL)
+        return self._count(Fate.LABEL)
 
     @property
     def num_no_prompts(self) -> int:
         """Number of videos to record as `no_prompts`."""
-        return self._count(_Fate.NO_PROMPTS)
+        return self._count(Fate.NO_PROMPTS)
 
     @property
     def num_refused(self) -> int:
         """Number of videos to record as failed, because their rows are wrong."""
-        return self._count(_Fate.REFUSED)
+        return self._count(Fate.REFUSED)
 
     @property
     def num_left(self) -> int:
@@ -157,9 +101,9 @@ class Plan:
 
     def numbers_to_label(self) -> Int64Array:
         """The numbers of the videos that workers get."""
-        return np.flatnonzero(self._fates == _Fate.LABEL)
+        return np.flatnonzero(self._fates == Fate.LABEL)
 
-    def _count(self, fate: _Fate) -> int:
+    def _count(self, fate: Fate) -> int:
         return int(np.count_nonzero(self._fates == fate))
 
     @property
@@ -209,7 +153,7 @@ class Plan:
         """
         videos = self._tables.videos
         for first in range(0, len(self._fates), _VIDEOS_AT_A_TIME):
-            numbers = first + np.flatnonzero(self._fates[first : first + _VIDEOS_AT_A_TIME] == _Fate.DONE)
+            numbers = first + np.flatnonzero(self._fates[first : first + _VIDEOS_AT_A_TIME] == Fate.DONE)
             if only_local:
                 numbers = numbers[videos.may_be_local(numbers)]
             wanted = numbers[are_wanted(videos.ids.column.take(pa.array(numbers)))] if len(numbers) else numbers
@@ -232,7 +176,7 @@ class Plan:
         assert listing is not None
         for first in range(0, len(self._fates), _VIDEOS_AT_A_TIME):
             part = slice(first, first + _VIDEOS_AT_A_TIME)
-            is_well = (self._fates[part] == _Fate.DONE) & are_well(videos.ids.column[part])
+            is_well = (self._fates[part] == Fate.DONE) & are_well(videos.ids.column[part])
             rows = videos.addresses[first + np.flatnonzero(~is_well), 2]
             found += listing.found.tails.take(pa.array(rows)).to_pylist()
         return sorted({*found, *(f"/{name}" for name in listing.temporary)})
@@ -253,7 +197,7 @@ class Plan:
         Those that are still being written are left for the next run.
         """
         tables = self._tables
-        left = _still_written(tables, _numbers_of(tables, list(files_now))) | tables.left
+        left = _still_written(tables, numbers_of(tables, list(files_now))) | tables.left
         return _decided(replace(tables, files_now={**tables.files_now, **files_now}, left=left), done, retry)
 
     def again(self, done: Mapping[str, Done], retry: Collection[str] = ()) -> Plan:
@@ -333,20 +277,20 @@ class Plan:
     def no_prompts(self) -> Iterator[Outcome]:
         """Videos without prompts that the log does not have yet."""
         table = "table of detections" if self._tables.read.has_detections else "prompts table"
-        for number in np.flatnonzero(self._fates == _Fate.NO_PROMPTS).tolist():
+        for number in np.flatnonzero(self._fates == Fate.NO_PROMPTS).tolist():
             video_id = self._tables.videos.ids[number]
             yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", f"the {table} has no row for this video")
 
     def refused(self) -> Iterator[Outcome]:
         """Videos with wrong rows: they fail, with error class `input`."""
         videos, prompts = self._tables.videos, self._tables.prompts
-        for number in np.flatnonzero(self._fates == _Fate.REFUSED).tolist():
+        for number in np.flatnonzero(self._fates == Fate.REFUSED).tolist():
             video_id = self._tables.videos.ids[number]
             times = videos.time_range(number)
             prompt_hash = prompts.hash_of(number, times)
             message = f"video {video_id!r}: {videos.problems[number]}"
             yield Outcome(
-                video_id, Status.FAILED, _refused_hash(prompt_hash, videos.problems[number]), 0, 0, "input", message
+                video_id, Status.FAILED, refused_hash(prompt_hash, videos.problems[number]), 0, 0, "input", message
             )
 
 
@@ -370,19 +314,19 @@ def make_plan(
     warnings = list(oddities(tables, videos, prompts, done))
     if reviews and not tables.is_partial:
         warnings += of_no_table(reviews, videos.ids.column)
-    found = _Tables(tables, videos, prompts, tuple(warnings), reviews=reviews or {})
+    found = Tables(tables, videos, prompts, tuple(warnings), reviews=reviews or {})
     plan = _decided(found, done, retry)
     left = _still_written(found, plan.numbers_to_label())
     return _decided(replace(found, left=left), done, retry) if left else plan
 
 
-def _still_written(tables: _Tables, numbers: Int64Array) -> frozenset[str]:
+def _still_written(tables: Tables, numbers: Int64Array) -> frozenset[str]:
     """Which of these videos are left for the next run, because their files are still being written."""
     videos = tables.videos
     return tables.read.videos.still_written((videos.ids[number], videos.uri(number)) for number in numbers.tolist())
 
 
-def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) -> Plan:
+def _decided(tables: Tables, done: Mapping[str, Done], retry: Collection[str]) -> Plan:
     """Decide about all videos by columns, and about the few of which more than their hash is to be looked at."""
     videos, hashes = tables.videos, tables.prompts.hashes
     fates = np.empty(len(videos.ids), dtype=np.uint8)
@@ -390,15 +334,15 @@ def _decided(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) 
     for first in range(0, len(fates), _VIDEOS_AT_A_TIME):
         part = slice(first, first + _VIDEOS_AT_A_TIME)
         now = hashes.hashes_of(part, videos.times.ranges_seconds[part], videos.times.cuts_of(part))
-        known = _known(done, videos.ids.column[part])
-        is_same = known.prompt_hashes.equals(now)
-        is_known[part], is_changed[part] = known.is_known, known.is_known & ~is_same
-        fates[part] = np.where(now.is_hex, _Fate.LABEL, _Fate.NO_PROMPTS)
-        fates[part][known.is_known & is_same] = _Fate.DONE
+        there = known(done, videos.ids.column[part])
+        is_same = there.prompt_hashes.equals(now)
+        is_known[part], is_changed[part] = there.is_known, there.is_known & ~is_same
+        fates[part] = np.where(now.is_hex, Fate.LABEL, Fate.NO_PROMPTS)
+        fates[part][there.is_known & is_same] = Fate.DONE
     is_replaced, reviewed = is_changed.copy(), set()
-    for number in _special(tables, done, retry).tolist():
+    for number in special(tables, done, retry).tolist():
         before = done.get(videos.ids[number])
-        decision = _decided_alone(tables, number, before, retry)
+        decision = decided_alone(tables, number, before, retry)
         fates[number], is_changed[number], is_replaced[number], is_reviewed = decision
         if is_reviewed:
             reviewed.add(videos.ids[number])
@@ -416,61 +360,3 @@ def _renumbered(places: Int64Array) -> Int64Array:
     """Numbers of places, in order of their first video again: 0, 1, 2 and on."""
     _, first, numbers = np.unique(places, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[numbers]
-
-
-def _special(tables: _Tables, done: Mapping[str, Done], retry: Collection[str]) -> Int64Array:
-    """The numbers of videos of which more than the hash decides.
-
-    That is problems, `retry`, replaced files, unfinished ones, and corrections that came since.
-    """
-    problems = np.fromiter(tables.videos.problems, np.int64, len(tables.videos.problems))
-    names = [*retry, *tables.files_now, *tables.left, *with_other_corrections(tables.reviews, done)]
-    return np.unique(np.concatenate([problems, _numbers_of(tables, names)])) if names else problems
-
-
-def _numbers_of(tables: _Tables, names: Sequence[str]) -> Int64Array:
-    """The numbers of those of these videos that the tables have."""
-    if not names:
-        return np.empty(0, np.int64)
-    numbers = IdIndex(tables.videos.ids.column).find(pa.array(names, pa.string()))
-    return numbers[numbers >= 0]
-
-
-def _decided_alone(tables: _Tables, number: int, before: Done | None, retry: Collection[str]) -> _Decision:
-    """What is to become of one video of which more than the hash decides."""
-    videos, files_now = tables.videos, tables.files_now
-    times, video_id = videos.time_range(number), videos.ids[number]
-    prompt_hash = tables.prompts.hash_of(number, times)
-    review = tables.reviews.get(video_id, NOT_REVIEWED)
-    fate = _Fate.LABEL if prompt_hash or review.has_masks else _Fate.NO_PROMPTS
-    if video_id in tables.left:  # what the log has of it stays until then
-        return _Decision(_Fate.LEFT if before is None else _Fate.DONE)
-    if number in videos.problems:
-        fate, prompt_hash = _Fate.REFUSED, _refused_hash(prompt_hash, videos.problems[number])
-    if before is None:
-        return _Decision(fate)
-    if fate is _Fate.REFUSED and before.status == Status.OK:
-        return _Decision(_Fate.DONE)  # good masks stay when somebody adds a wrong row to the table
-    if before.prompt_hash != prompt_hash:
-        return _Decision(fate, is_changed=True, is_replaced=True)
-    if video_id in retry or (video_id in files_now and files_now[video_id] != before.source_hash):
-        return _Decision(fate, is_replaced=True)
-    # What was never labeled has nothing to correct: a video that failed is labeled again when `retry` names it.
-    if fate is _Fate.LABEL and before.status in (Status.OK, Status.NO_PROMPTS) and is_corrected(review, before):
-        return _Decision(fate, is_replaced=True, is_reviewed=True)
-    return _Decision(_Fate.DONE)
-
-
-def _known(done: Mapping[str, Done], ids: pa.Array) -> Known:
-    """What is known of these videos: in columns, if `done` has such, or one by one."""
-    if isinstance(done, InColumns):
-        return done.look_up(ids)
-    found = [done.get(video_id) for video_id in ids.to_pylist()]
-    texts = pa.array(["" if one is None else one.prompt_hash for one in found], pa.string())
-    is_ok = np.array([one is not None and one.status == Status.OK for one in found], dtype=bool)
-    return Known(np.array([one is not None for one in found], dtype=bool), is_ok, HexColumn.of(texts, 2))
-
-
-def _refused_hash(prompt_hash: str, problem: str) -> str:
-    """The hash of a video with a wrong row. It differs once the row is repaired, so the next run labels the video."""
-    return blake2b(repr([prompt_hash, problem]).encode(), digest_size=16).hexdigest()
