@@ -82,12 +82,12 @@ def settle(choice: Choice, crop: Crop, image_hw: tuple[int, int], kept: Kept) ->
             return []
         inner = inner[shrunk[1] : shrunk[3], shrunk[0] : shrunk[2]]
         box = (box[0] + shrunk[0], box[1] + shrunk[1], box[0] + shrunk[2], box[1] + shrunk[3])
-    area = int(inner.sum())
+    inner_hw = inner.cpu().numpy().copy()
+    area = int(np.count_nonzero(inner_hw))
     if area < kept.min_area or area > kept.max_area_share * image_hw[0] * image_hw[1]:
         return []
     at = (box[0] + crop.x0, box[1] + crop.y0, box[2] + crop.x0, box[3] + crop.y0)
     corners = (crop.x0, crop.y0, crop.x1, crop.y1)
-    inner_hw = inner.cpu().numpy().copy()
     return [FoundMask(inner_hw, at, image_hw, choice.predicted_iou, choice.stability, choice.point_xy, corners)]
 
 
