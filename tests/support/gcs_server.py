@@ -76,7 +76,12 @@ class GcsServer:
 def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     server = GcsServer(tmp_path_factory.mktemp("gcs"))
     try:
-        server.start()
+        try:
+            server.start()
+        except AssertionError:  # somebody else has taken its port since it was looked for
+            server.stop()
+            server = GcsServer(tmp_path_factory.mktemp("gcs"))
+            server.start()
         yield server
     finally:
         server.stop()

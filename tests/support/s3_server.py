@@ -109,7 +109,12 @@ class S3Server:
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server = S3Server(tmp_path_factory.mktemp("s3"))
     try:
-        server.start()
+        try:
+            server.start()
+        except AssertionError:  # somebody else has taken one of its ports since they were looked for
+            server.stop()
+            server = S3Server(tmp_path_factory.mktemp("s3"))
+            server.start()
         yield server
     finally:
         server.stop()
