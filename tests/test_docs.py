@@ -11,15 +11,20 @@ from __future__ import annotations
 import contextlib
 import doctest
 import functools
+import hashlib
 import io
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from model.network.features import ImageFeatures
+from model.network.sam2 import Sam2
 from pipeline import doors
 from pipeline.changes import ChangesArguments
 from pipeline.check.forecast import Prices
@@ -98,6 +103,24 @@ def film_of(name: str) -> bytes:
     """The file of a clip of the demo, drawn once for all pages."""
     (scene,) = (scene for scene in demo_scenes(num_frames=24) if scene.name == name)
     return clip_mp4(draw(scene))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_image_is_encoded_once() -> Iterator[None]:
+    """Pages show the same few clips, and a third of what a job computes is the image encoder."""
+    encode, known = Sam2.encode_image, {}
+
+    def encode_once(network: Sam2, pixels_F3SS: torch.Tensor) -> ImageFeatures:
+        digest = hashlib.sha256(pixels_F3SS.contiguous().view(torch.uint8).numpy().data).digest()
+        weights = float(network.no_memory_embedding.sum())
+        key = (network.config, network.dtype, weights, pixels_F3SS.shape, digest)
+        if key not in known:
+            known[key] = encode(network, pixels_F3SS)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sam2, "encode_image", encode_once)
+        yield
 
 
 @pytest.fixture
