@@ -17,6 +17,7 @@ from pipeline.storage.job_storage import JobStorage
 from tests.support.chromium import seen
 from tests.support.drawn_job import DrawnVideo, write_job
 from tests.support.reported import HOSTILE, hostile_job
+from tests.support.reviewed import say_of, verdict
 
 PHONE, SMALL_PHONE, DESK = ({"width": width, "height": 844} for width in (390, 320, 1280))
 
@@ -56,6 +57,13 @@ def test_videos_objects_and_masks_are_counted(page: html.HtmlElement) -> None:
     assert figures["videos failed"] == "2"
     assert figures["objects"] == "8"
     assert [text_of(row[0]) for row in section(page, "made").findall(".//tbody/tr")] == ["mini"]
+
+
+def test_what_reviewers_rejected_is_counted_as_before_and_told(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("a", {1: "cat", 2: "dog"}),), broken=())
+    say_of(uri, verdict("a", 1, "reject"))
+    said = text_of(html.fromstring(job_page(JobStorage(uri), PageOptions(pictures=False))))
+    assert "1 video labeled: 2 objects with 11 masks. Reviews: round 1; 1 track with a verdict (1 rejected)." in said
 
 
 def test_failures_have_their_cause_and_the_command_that_retries_them(page: html.HtmlElement, output: str) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from pipeline import tables
+from pipeline.commits.compaction import compact
 from pipeline.output.layout import DIGESTS, REVIEWS
 from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.files import ReviewTable
@@ -15,6 +17,7 @@ from pipeline.reviews.object_ids import claim_object_id
 from pipeline.reviews.pruning import drop_others
 from pipeline.reviews.verdicts import VERDICTS, Verdict, read_verdict_files, read_verdicts, write_verdicts
 from pipeline.storage.job_storage import JobStorage
+from tests.support.drawn_job import DrawnVideo, write_job
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -98,3 +101,18 @@ def test_what_was_said_of_videos_that_leave_goes_with_them_and_the_rest_stays(st
     before = storage.listing(REVIEWS)
     drop_others(storage, lambda video_id: video_id != "gone")
     assert storage.listing(REVIEWS) == before
+
+
+@pytest.mark.slow
+def test_a_compaction_gathers_verdicts_and_tables_show_the_same(tmp_path: Path) -> None:
+    uri, _ = write_job(tmp_path, (DrawnVideo("a", {1: "cat", 2: "dog"}),), broken=())
+    storage = CountingStorage(uri)
+    for minute in range(256):
+        write_verdicts(storage, [said("a", "reject" if minute % 2 else "accept", minute) | {"seconds": None}])
+    before = tables.open(uri).tracks(rejected=True)
+    assert before["verdict"].to_pylist() == ["reject", None]
+    compact(storage, tmp_path)
+    storage.num_read = 0
+    assert len(read_verdicts(storage)) == 1
+    assert storage.num_read == 1
+    assert tables.open(uri).tracks(rejected=True).equals(before)
