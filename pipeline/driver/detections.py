@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pyarrow as pa
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import InputError
 from pipeline.inputs.reading import ReadPolicy, read_input
-from pipeline.output.layout import detections_object
+from pipeline.output.layout import DETECTIONS, detections_object
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
@@ -43,7 +45,10 @@ def as_parquet(config: JobConfig, storage: JobStorage) -> str | None:
         return content
 
     text = read_input("detections", place, ReadPolicy(), read)
-    name = detections_object(hashlib.sha256(text).hexdigest()[:32])
+    content_hash = hashlib.sha256(text).hexdigest()[:32]
+    name = detections_object(content_hash)
+    if not config.check and storage.listing(DETECTIONS, content_hash):
+        return f"{storage.uri}/{name}"  # an earlier run has written it
     try:
         table = _table(text, kind, config)
     except pa.ArrowException as error:
@@ -51,7 +56,9 @@ def as_parquet(config: JobConfig, storage: JobStorage) -> str | None:
             f"detections: {redact_uri(place)} cannot be read as {_shown(kind)}: {redact(str(error))}; write it again"
         ) from error
     if config.check:
-        file = Path(tempfile.mkdtemp(prefix="maskmill-detections-")) / "boxes"
+        folder = tempfile.mkdtemp(prefix="maskmill-detections-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        file = Path(folder) / "boxes"
         file.write_bytes(parquet_bytes(table))
         return str(file)
     storage.replace(name, parquet_bytes(table))

@@ -59,6 +59,9 @@ def test_a_check_writes_nothing_below_the_output_and_lines_of_json_keep_their_li
     written = as_parquet(job, JobStorage(str(tmp_path / "out")))
     assert written is not None
     assert pq.read_table(written).to_pylist() == [{"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}]
+    at = Path(written).stat().st_mtime_ns
+    assert as_parquet(job, JobStorage(str(tmp_path / "out"))) == written
+    assert Path(written).stat().st_mtime_ns == at, "what is there is not written again"
     before = sorted(tmp_path.rglob("*"))
     checked = as_parquet(job.model_copy(update={"check": True}), JobStorage(str(tmp_path / "out")))
     assert checked is not None
