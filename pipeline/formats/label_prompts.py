@@ -224,7 +224,7 @@ def _check_loose(columns: LabelColumns, frames: str, spool: LabelSpool) -> None:
         name = spool.video_ids[int(several[0])]
         raise InputError(
             f"frames={frames}: nothing says which boxes of two frames are the same object (as in video {name!r}); give "
-            "columns.object_id= if a column says it, or frames=first or frames=best, which take one frame of each video, "
+            "columns.object_id= if a column says it, or frames=first or best, which take one frame of each video; "
             "or give the table of boxes to conf=discover as detections=, which finds out"
         )
 
