@@ -146,6 +146,22 @@ def test_no_object_is_followed_across_a_cut_that_is_found_in_the_pictures(folder
     assert max(best_ious(folder, "film", other, num_frames - 1, output="film", later_by=num_frames)) > 0.5
 
 
+def test_objects_are_looked_for_in_so_many_seconds_alone_and_are_the_same_in_every_run(tmp_path: Path) -> None:
+    """One object enters after the first key frame."""
+    (tmp_path / "late.mp4").write_bytes(clip_mp4(drawn(4)))
+
+    def found(name: str, max_seconds: float) -> list[dict[str, object]]:
+        words = (f"videos={tmp_path / 'late.mp4'}", f"output={tmp_path / name}", f"discover.max_seconds={max_seconds}")
+        assert run.main([*OPTIONS, *words, "discover.then=prompts"]) == ExitCode.DONE
+        rows: list[dict[str, object]] = tables.open(str(tmp_path / name)).masks().to_table().to_pylist()
+        return rows
+
+    assert {row["frame_index"] for row in found("first", 0)} == {0}
+    once = found("once", 0.5)
+    assert {row["frame_index"] for row in once} > {0}
+    assert found("again", 0.5) == once
+
+
 def test_clicks_on_crops_of_the_full_frame_find_what_a_coarse_grid_on_the_frame_misses(tmp_path: Path) -> None:
     """Crops are cut from the picture at its own size, although the network sees frames of 256 × 256 pixels."""
     red, blue = ((196, 52, 48), (224, 92, 74)), ((44, 92, 186), (92, 134, 216))
