@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trackeval.datasets import DAVIS
-from trackeval.metrics.hota import HOTA
 
 from pipeline.quality.alignment import align_frames
 from pipeline.quality.hota import Hota
@@ -39,6 +37,9 @@ def videos_of(tmp_path: Path, name: str, videos: Drawn) -> dict[str, VideoMasks]
 
 def by_trackeval(folder: Path, videos: dict[str, tuple[Drawn, Drawn]]) -> dict[str, float]:
     """Judged from trees of pictures, as TrackEval has DAVIS: unsupervised, all videos combined."""
+    from trackeval.datasets import DAVIS
+    from trackeval.metrics.hota import HOTA
+
     for video_id, sides in videos.items():
         for side, masks in zip(("gt", "trackers/ours/data"), sides, strict=True):
             target = folder / side / video_id
