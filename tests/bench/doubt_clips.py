@@ -14,16 +14,16 @@ SIZE_HW = (120, 160)
 _KINDS = ("box", "box", "click", "box and click", "mask")
 
 
-def clips(seeds: range, num_frames: int = 16) -> Iterator[tuple[Clip, list[dict[str, Any]]]]:
-    """Each clip with its rows of prompts. The same seed gives the same pixels."""
+def clips(seeds: range, num_frames: int = 16, hardest: float = 1.0) -> Iterator[tuple[Clip, list[dict[str, Any]]]]:
+    """Each clip with its rows of prompts. The same seed gives the same pixels. `hardest` bounds the difficulty."""
     for seed in seeds:
         rng = np.random.default_rng([17, seed])
-        clip = draw(_scene(f"doubt{seed:04d}", rng, num_frames))
+        clip = draw(_scene(f"doubt{seed:04d}", rng, num_frames, hardest))
         yield clip, list(_prompts(clip, rng))
 
 
-def _scene(name: str, rng: np.random.Generator, num_frames: int) -> Scene:
-    difficulty = float(rng.random() ** 1.5)
+def _scene(name: str, rng: np.random.Generator, num_frames: int, hardest: float) -> Scene:
+    difficulty = hardest * float(rng.random() ** 1.5)
     ground = _color(rng, 40, 215)
     palette = [_color(rng, 30, 230) for _ in range(int(rng.integers(1, 3)))]
     shapes = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
@@ -23,8 +24,13 @@ def square(size_hw: tuple[int, int], left: int, top: int, side: int = 12) -> dic
     """A mask that a reviewer drew."""
     mask_HW = np.zeros(size_hw, np.uint8)
     mask_HW[top : top + side, left : left + side] = 1
-    code = coco.encode(np.asfortranarray(mask_HW))
-    return {"size": list(size_hw), "counts": code["counts"].decode()}
+    return rle_of(mask_HW)
+
+
+def rle_of(mask_HW: npt.NDArray[Any]) -> dict[str, Any]:
+    """The code of a mask."""
+    code = coco.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
+    return {"size": list(mask_HW.shape), "counts": code["counts"].decode()}
 
 
 def correct(output: Path, video_id: str, object_id: int, frame_index: int, **columns: Any) -> None:
