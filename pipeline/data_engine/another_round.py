@@ -99,6 +99,8 @@ def another_round(rounds: Sequence[Round], left: ErrorLeft, good_enough: float) 
     A round like the last one is assumed: as many tracks, as many bad ones among them, as long for each. What a
     correction mends is the share of its masks that the last one changed. A mask by hand is what it costs otherwise.
     """
+    if not left.unseen.num_tracks:
+        return Worth(False, "no: somebody has looked at every visible track as it is now")
     if left.share is None:
         return Worth(None, _NOT_KNOWN)
     low, high = left.rate.bounds

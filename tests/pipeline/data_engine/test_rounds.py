@@ -91,6 +91,13 @@ def test_another_round_is_worth_it_while_it_mends_masks_for_less_than_they_cost_
     assert found.sentence.startswith({True: "yes: ", False: "no: ", None: "not known: "}[is_worth])
 
 
+def test_no_round_is_worth_it_where_nothing_is_left_to_look_at() -> None:
+    for rounds in ([one_round(1)], [one_round(1, looked(Rate(5, 10)))]):
+        found = another_round(rounds, error_left(rounds, Unseen(0, 0.0)), good_enough=0.02)
+        assert found.is_worth is False
+        assert found.sentence == "no: somebody has looked at every visible track as it is now"
+
+
 def test_the_error_left_is_that_of_the_last_round_with_tracks_drawn_by_lot() -> None:
     rounds = [one_round(1, looked(Rate(5, 10))), one_round(2, looked(Rate(1, 20))), one_round(3)]
     left = error_left(rounds, Unseen(200, 10.0))
