@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model import ArrayFrames
+from pipeline.config.compose import job_config
+from pipeline.driver.job import open_job
+from pipeline.errors import ConfigError
 from pipeline.records import FramePosition
 from pipeline.seeds.cuts import find_cuts
 from pipeline.seeds.discovery import Discovered, Discovery, DiscoveryRules
@@ -89,3 +94,12 @@ def test_a_hard_cut_is_found_where_the_picture_changes_and_a_pan_is_none() -> No
     times = [None if number == 30 else number / 10 for number in range(24)]
     assert find_cuts(zip(times, [*pan, *other], strict=True)) == (1.2,)
     assert find_cuts((None, picture) for picture in [*pan, *other]) == ()
+
+
+def test_without_the_library_a_job_that_detects_cuts_is_refused_before_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scenedetect", None)
+    words = [f"videos={tmp_path / 'videos'}", f"output={tmp_path / 'out'}", "shots=detect"]
+    with pytest.raises(ConfigError, match=r'shots=detect needs PySceneDetect: pip install "maskmill\[shots\]"'):
+        open_job(job_config("discover", words))
