@@ -6,6 +6,7 @@ from the start of the labeled range, which the tables do not tell, so that times
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,11 +21,12 @@ from pipeline.records import FramePosition, VideoSource, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.faults import http_status, is_from_storage
 from pipeline.storage.uris import StorageOptions
-from pipeline.video.frames import VideoFrames
+from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import open_media
 from pipeline.video.selection import FrameSelection
 
 _SAME_SECONDS = 1e-3
+_WALKING_THREADS = min(4, os.cpu_count() or 1)  # somebody waits for the first frame
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class SourceFile:
         if seconds is None:
             raise MediaError(f"{media.name}: its frames have no times")
         waiting = deque(positions)
-        with VideoFrames(media, FrameSelection(start_seconds=seconds)) as frames:
+        options = DecodeOptions(num_threads=_WALKING_THREADS)
+        with VideoFrames(media, FrameSelection(start_seconds=seconds), options=options) as frames:
             self._check_size(media, frames.size_hw)
             self._check_length(media, frames.info.num_frames_claimed)
             for frame in frames.forward(0):

@@ -67,7 +67,9 @@ def make_app(state: ReviewState) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        warming = asyncio.create_task(asyncio.to_thread(state.warm_up))
         yield
+        await warming
         await asyncio.to_thread(state.close)
 
     return Starlette(

@@ -149,6 +149,10 @@ class ReviewState:
             self._looked_at = self._clock()
             self._looking.release()
 
+    def warm_up(self) -> None:
+        """Import what reads videos, and torch with it, which takes seconds: while the page shows its list."""
+        import pipeline.notebook.clip  # noqa: F401
+
     def close(self) -> None:
         """Close the files of videos."""
         self.frames.close()
