@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError, NotInJob, StorageError
@@ -151,7 +152,7 @@ class ReviewState:
 
     def warm_up(self) -> None:
         """Import what reads videos, and torch with it, which takes seconds: while the page shows its list."""
-        import pipeline.notebook.clip  # noqa: F401
+        import_module("pipeline.notebook.clip")
 
     def close(self) -> None:
         """Close the files of videos."""
