@@ -8,9 +8,21 @@ const PREVIEWED = 24;
 const MINE = [80, 250, 160], INSIDE = "#3ddc84", OUTSIDE = "#ff5a5f";
 const TOOLS = { click: "click, drag for a box", box: "box", draw: "brush", erase: "eraser" };
 const HINTS = [
-  ["click", "on it"], ["alt, right click", "not on it"], ["drag, b", "box"], ["d", "brush"], ["e", "eraser"], ["[ ]", "size"],
-  ["h", "not visible here"], ["c", "clear: forget mask and memory"], ["p P", "preview on, back"], ["n", "add an object"], ["x", "split here"], ["ctrl z", "back"],
-  ["0", "start over"], ["enter", "save"], ["esc", "leave"],
+  ["click", "on it"],
+  ["alt click", "not on it (also right click)"],
+  ["drag", "a box, begins afresh (also b)"],
+  ["d", "brush"],
+  ["e", "eraser"],
+  ["[ ]", "size of the brush"],
+  ["h", "not visible here"],
+  ["c", "clear mask and memory"],
+  ["p P", "preview on, back"],
+  ["n", "add an object"],
+  ["x", "split here"],
+  ["ctrl z", "take back"],
+  ["0", "take all back"],
+  ["enter", "save"],
+  ["esc", "leave"],
 ];
 
 /** Called once, if the server can fix. Returns what the key f does. */
