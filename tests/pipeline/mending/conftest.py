@@ -1,4 +1,4 @@
-"""One job for all tests of corrections: mini has labeled a clip of two discs, of which one hides the other."""
+"""One job for all tests of corrections: mini has labeled a clip of two discs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.mendable import Mendable, write_mendable_job
 
 @pytest.fixture(scope="session")
 def mendable(tmp_path_factory: pytest.TempPathFactory) -> Mendable:
-    return write_mendable_job(tmp_path_factory.mktemp("mendable"), moving_clip("clip", num_frames=20))
+    return write_mendable_job(tmp_path_factory.mktemp("mendable"), moving_clip("clip", num_frames=16))
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from tests.support.mendable import Mendable, box_of, prompt_of, worst_click
 
 pytestmark = pytest.mark.slow
 
-FRAME = 12
+FRAME = 10
 BY = SavedBy("ann", seconds=4.0)
 
 
@@ -134,7 +134,7 @@ def test_an_added_object_begins_with_a_click_on_it(mender: Mender, mendable: Men
     seen = correction.click(middle(mendable.clip.mask(2, FRAME)), 1)
     assert overlap(pixels(seen), mendable.clip.mask(2, FRAME)) > 0.7
     later = list(correction.propagate(3))
-    assert [one.frame_index for one in later] == [13, 14, 15]
+    assert [one.frame_index for one in later] == [11, 12, 13]
     assert min(overlap(pixels(one), mendable.clip.mask(2, one.frame_index)) for one in later) > 0.7
 
 
@@ -160,12 +160,12 @@ def test_a_preview_is_what_a_session_walks_with_the_mask_as_a_prompt(
 
 
 def test_a_preview_ends_with_the_video_and_when_it_is_closed(mender: Mender) -> None:
-    correction = mender.open("clip", 1, 17)
-    assert [one.frame_index for one in correction.propagate(10)] == [18, 19]
+    correction = mender.open("clip", 1, 13)
+    assert [one.frame_index for one in correction.propagate(10)] == [14, 15]
     walk = correction.propagate(10, -1)
-    assert next(walk).frame_index == 16
+    assert next(walk).frame_index == 12
     walk.close()
-    assert correction.click((60.0, 30.0), 1).frame_index == 17  # the network is free again
+    assert correction.click((60.0, 30.0), 1).frame_index == 13  # the network is free again
 
 
 def test_what_is_saved_is_what_was_seen(mender: Mender, mendable: Mendable, nothing_said: JobStorage) -> None:
@@ -245,8 +245,8 @@ def test_what_cannot_be_said_is_told_and_changes_nothing(mender: Mender) -> None
 
 
 def test_frames_and_objects_that_are_not_there_are_named(mender: Mender) -> None:
-    with pytest.raises(NotInJob, match="those with masks are 0 to 19"):
-        mender.open("clip", 1, 20)
+    with pytest.raises(NotInJob, match="those with masks are 0 to 15"):
+        mender.open("clip", 1, 16)
     with pytest.raises(NotInJob, match="object 99 of video 'clip' failed and has no masks: no such frame"):
         mender.open("clip", 99, FRAME)
     with pytest.raises(NotInJob, match="no finished video 'clap'"):
