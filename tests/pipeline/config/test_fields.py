@@ -53,7 +53,8 @@ def test_every_bounded_number_names_what_it_counts_or_is_a_share() -> None:
     without_unit = {key.path for key in NUMBERS if " of " not in key.expects}
     shares = "min_predicted_iou", "min_stability", "sure_score", "min_score", "sure_detection"
     of_masks = {f"discover.{name}" for name in shares}
-    assert without_unit == {"max_failed_fraction", "flush.elapsed_fraction", *of_masks}
+    of_walks = {"verify.min_doubt", "verify.share", "verify.min_predicted_iou"}
+    assert without_unit == {"max_failed_fraction", "flush.elapsed_fraction", *of_masks, *of_walks}
     assert all(key.bounds for key in NUMBERS)
 
 
