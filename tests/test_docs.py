@@ -75,7 +75,7 @@ def bash(text: str) -> None:
             serial = ["cluster=serial"] if words[2] == "pipeline.run" and "--cfg" not in words else []
             assert doors.main([words[2].removeprefix("pipeline."), *words[3:], *serial]) == code, line
         elif words:
-            assert subprocess.run(["bash", "-c", line], timeout=60, check=False).returncode == code, line
+            assert subprocess.run(["bash", "-c", line], timeout=200, check=False).returncode == code, line
 
 
 def printed_by(language: str, text: str, names: dict[str, Any]) -> str:

@@ -43,10 +43,10 @@ def locked() -> dict[str, str]:
 @pytest.mark.slow
 def test_hadolint_finds_nothing_and_finds_a_planted_mistake() -> None:
     hadolint = [Path(sysconfig.get_path("scripts"), "hadolint"), "-"]
-    good = subprocess.run(hadolint, input=TEXT, capture_output=True, text=True, timeout=60, check=False)
+    good = subprocess.run(hadolint, input=TEXT, capture_output=True, text=True, timeout=200, check=False)
     assert (good.returncode, good.stdout) == (0, "")
     planted = TEXT.replace("pip install --no-cache-dir", "pip install", 1)
-    bad = subprocess.run(hadolint, input=planted, capture_output=True, text=True, timeout=60, check=False)
+    bad = subprocess.run(hadolint, input=planted, capture_output=True, text=True, timeout=200, check=False)
     assert (bad.returncode, "DL3042" in bad.stdout) == (1, True)
 
 

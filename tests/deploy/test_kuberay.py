@@ -36,7 +36,7 @@ def rayjob() -> dict[str, Any]:
 def kustomized() -> list[dict[str, Any]]:
     """What `kubectl apply -k` sends."""
     kubectl = Path(sysconfig.get_path("scripts"), "kubectl")
-    done = subprocess.run([kubectl, "kustomize", FOLDER], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([kubectl, "kustomize", FOLDER], capture_output=True, text=True, check=True, timeout=200)
     return documents(done.stdout)
 
 

@@ -107,9 +107,9 @@ def test_shellcheck_finds_nothing_and_finds_a_planted_mistake(tmp_path: Path) ->
     planted = tmp_path / "planted.sbatch"
     planted.write_text(SCRIPT.read_text().replace('rm -rf "$MASKMILL_RUN"', "rm -rf $MASKMILL_RUN"))
     assert planted.read_text() != SCRIPT.read_text()
-    done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, done.stdout) == (0, "")
-    assert subprocess.run([shellcheck, planted], capture_output=True, timeout=60, check=False).returncode == 1
+    assert subprocess.run([shellcheck, planted], capture_output=True, timeout=200, check=False).returncode == 1
 
 
 REQUEUED = "scontrol requeue 77"
@@ -183,7 +183,7 @@ def test_the_signal_of_slurm_reaches_the_driver_alone(slurm: Slurm) -> None:
     wait_until(lambda: "driving" in slurm.calls, "the driver")
     wait_until(lambda: any(path.read_text() for path in slurm.folder.glob("maskmill-77-*/pid")), "its process id")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert process.returncode == ExitCode.STOPPED
     assert [call for call in slurm.calls if call in ("stopped by TERM", "ray was hit", REQUEUED)] == [
         "stopped by TERM",

@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {name: value for name, value in self.headers.items() if name.lower() != "expect"}
 
     def _pass_on(self, body: bytes, rule: Rule | None) -> None:
-        upstream = http.client.HTTPConnection("127.0.0.1", self.settings.upstream_port, timeout=60)
+        upstream = http.client.HTTPConnection("127.0.0.1", self.settings.upstream_port, timeout=200)
         try:
             upstream.request(self.command, self.settings.rewrite(self.path), body=body, headers=self._headers())
             answer = upstream.getresponse()

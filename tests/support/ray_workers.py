@@ -31,7 +31,7 @@ class ScriptedWorker:
         if what == "raise":
             raise ValueError("a worker with a fault")
         if what == "sleep":
-            self.has_stopped.wait(60)
+            self.has_stopped.wait(200)
         in_flight = (VideoProgress(what, 1, "labeling"),)
         end = WorkerEnd("SIGTERM", is_broken=False) if self.has_stopped.is_set() else None
         return Report(self.worker_id, in_flight=in_flight, end=end)
@@ -58,7 +58,7 @@ class NoHub(ScriptedWorker):
 
 class SlowToStart(ScriptedWorker):
     def setup(self) -> str:
-        time.sleep(60)
+        time.sleep(200)
         return "late"
 
 

@@ -68,17 +68,17 @@ def test_closing_does_not_wait_for_a_read_that_hangs_and_leaves_nothing_open(
 
     def hang(_: Request) -> None:
         asked.set()
-        assert answered.wait(30)
+        assert answered.wait(200)
 
     readers = TableReaders()
     read_prompts(first, None, readers.prompts)
     faulty_store.before = staticmethod(hang)
     reading = threading.Thread(target=read_prompts, args=(second, None, readers.prompts))
     reading.start()
-    assert asked.wait(30)
+    assert asked.wait(200)
     readers.close()
     answered.set()
-    reading.join(30)
+    reading.join(200)
     assert readers.prompts.num_open == 0
     assert open_files(tmp_path) == []
 
