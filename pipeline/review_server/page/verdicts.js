@@ -21,6 +21,10 @@ export class Verdicts {
   say(verdict) {
     const { page } = this, { row, player } = page;
     if (!row || !player.current) return;
+    if (keyOf(player.track) !== keyOf(row)) { // nobody judges what nobody has seen
+      tell("This track is not shown yet.");
+      return;
+    }
     if (!reviewer()) {
       tell("Who are you? Give your name at the top right first.", "bad");
       $("reviewer").focus();

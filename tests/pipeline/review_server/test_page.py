@@ -97,6 +97,7 @@ def test_tracks_are_judged_by_keys_and_what_was_said_is_taken_back(review: Revie
         expect(page.locator("#saving")).to_have_text("saved")
         assert [(video, verdict) for video, verdict, _ in review.verdicts()] == [(first, "accept")]
         expect(page.locator("#video")).not_to_have_text(str(first))
+        expect(page.locator("#facts")).not_to_be_empty()  # the next track is shown, and not named alone
         page.keyboard.press("c")
         page.keyboard.type("lost its tail, r a f")
         page.keyboard.press("Enter")
@@ -157,6 +158,7 @@ def test_hostile_texts_are_texts_and_a_file_that_is_gone_leaves_the_masks(review
         page.locator(".row", has_text="#1").click()
         expect(page.locator("#video")).to_have_text(HOSTILE)
         expect(page.locator("#object")).to_contain_text("<img src=x onerror")
+        expect(page.locator("#facts")).not_to_be_empty()
         page.keyboard.press("s")
         expect(page.locator("#saving")).to_have_text("saved")
         assert review.verdicts() == [(HOSTILE, "skip", "<b>bob")]
