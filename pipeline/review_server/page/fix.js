@@ -98,7 +98,8 @@ class Fix {
     this.now = this.open.get(this.keyNow) ?? null;
     this.draw();
     clearTimeout(this.rest);
-    if (!this.now) this.rest = setTimeout(() => this.opened().catch(error => this.tell(error.message, "bad")), REST);
+    if (this.now || this.added === "new") return; // a new object gets its id once
+    this.rest = setTimeout(() => this.opened().catch(error => this.tell(error.message, "bad")), REST);
   }
 
   /** The correction of the object on this frame, opened on the server if it is not. */

@@ -55,11 +55,9 @@ def test_a_correction_begins_with_the_mask_of_the_job(mender: Mender, mendable: 
     assert correction.num_said == 0
 
 
-@pytest.mark.parametrize("object_id", [1, 2])
-def test_a_click_gives_what_it_gives_in_a_session_that_has_walked_there(
-    mender: Mender, mendable: Mendable, object_id: int
-) -> None:
+def test_a_click_gives_what_it_gives_in_a_session_that_has_walked_there(mender: Mender, mendable: Mendable) -> None:
     """The session is the judge: it has walked from the prompt, and its memories and logits are its own."""
+    object_id = 2
     session = VideoSession(load_model("mini"), ArrayFrames(mendable.frames_THW3))
     session.add_prompt(object_id, 0, mendable.prompts[object_id])
     for step in islice(session.walk("forward"), FRAME):
