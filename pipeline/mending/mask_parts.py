@@ -12,12 +12,14 @@ from torch import Tensor
 from pipeline.arrays import BoolArray
 
 _OUTSIDE_LOGIT = -10.0
+_MOST_OF_IT = 2 / 3
 
 
 def without_part(logits_1hw: Tensor, point_xy: tuple[float, float], size_hw: tuple[int, int]) -> Tensor:
     """Logits `[1, h, w]` of the mask without the part that a point, in pixels of the video, lies on.
 
-    They stay as they are where the point lies on no part, or on the only one.
+    They stay as they are where the point lies on no part, and where it lies on what is most of the mask: then the
+    reviewer means its edge.
     """
     _, height, width = logits_1hw.shape
     x, y = point_xy
@@ -27,7 +29,7 @@ def without_part(logits_1hw: Tensor, point_xy: tuple[float, float], size_hw: tup
     )
     mask_hw = (logits_1hw[0] > 0).cpu().numpy()
     part_hw = part_at(mask_hw, place)
-    if not part_hw.any() or np.array_equal(part_hw, mask_hw):
+    if not part_hw.any() or part_hw.sum() > _MOST_OF_IT * mask_hw.sum():
         return logits_1hw
     # One cell more, because enlarged logits reach beyond the cells that are above 0.
     wider = torch.from_numpy(_grown(part_hw) & ~(mask_hw & ~part_hw)).to(logits_1hw.device)
