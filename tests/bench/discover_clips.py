@@ -1,7 +1,7 @@
 """Random drawn clips of objects that are there, enter late, leave and return, or cross, and of clips with a cut.
 
-Two sets: in `plain` ones mini follows nearly every object that it is told of, so that they measure the search for
-objects. In `hard` ones objects look like the ground or like each other, are small, and have skins of two far colors.
+Two sets: in `plain` ones mini follows most objects that it is told of, so that they measure the search for objects. In
+`hard` ones objects look like the ground or like each other, are small, and have skins of two far colors.
 """
 
 from __future__ import annotations
