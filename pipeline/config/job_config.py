@@ -436,7 +436,7 @@ def _check_discovery(job: JobConfig) -> None:
 
 def _check_verification(job: JobConfig) -> None:
     """The tracks of a job are checked with what that job says: no tables are needed but to find moved videos."""
-    for key in ("prompts", "corrections"):
+    for key in ("prompts", "corrections", "detections"):
         if getattr(job, key):
             raise ConfigError(
                 f"{key}= contradicts conf=verify, which checks the tracks of output= and needs no prompts: leave it out"

@@ -27,6 +27,7 @@ WALKS = pa.schema(
         pa.field("to_frame", pa.int32(), nullable=False),
         pa.field("labeled_at", pa.timestamp("ms", tz="UTC")),
         pa.field("uri", pa.string()),
+        pa.field("cuts_seconds", pa.list_(pa.float64())),  # of the video: nothing was followed across them
     ]
 )
 """A track that is walked: from its mask on `from_frame`, the last sure one, to the frame of its prompt before that."""
@@ -77,7 +78,9 @@ def walks_of(job: JobTables, keys: Collection[Key], least_iou: float) -> Iterato
     while group := list(islice(videos, _VIDEOS_AT_A_TIME)):
         facts = {
             row["video_id"]: row
-            for row in job.videos(group).select(["video_id", "uri", "finished_at", "kept_since"]).to_pylist()
+            for row in job.videos(group)
+            .select(["video_id", "uri", "cuts_seconds", "finished_at", "kept_since"])
+            .to_pylist()
         }
         tracks = {
             (row["video_id"], row["object_id"]): row
@@ -94,6 +97,7 @@ def walks_of(job: JobTables, keys: Collection[Key], least_iou: float) -> Iterato
                     "object_id": key[1],
                     "labeled_at": labeled_at(tracks[key], facts[key[0]]),
                     "uri": facts[key[0]]["uri"],
+                    "cuts_seconds": facts[key[0]]["cuts_seconds"],
                     **walk,
                 }
 

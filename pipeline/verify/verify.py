@@ -102,6 +102,7 @@ def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, wal
     """Tables of videos and prompts for the walks: the sure mask of each track is its only prompt."""
     rows = walks.to_pylist()
     found = sources_of(config, record, {row["video_id"]: row["uri"] for row in rows})
+    cuts = {row["video_id"]: row["cuts_seconds"] for row in rows}
     missing = {row["video_id"] for row in rows} - found.keys()
     if missing:
         _log.warning("%s not checked, because their bytes are in a table", counted(len(missing), "video"))
@@ -116,7 +117,7 @@ def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, wal
         if row["video_id"] in found
     ]
     storage.delete_tree(VERIFY)
-    videos = videos_table([{"video_id": video_id, **source} for video_id, source in found.items()])
+    videos = videos_table([{"video_id": name, "cuts_seconds": cuts[name], **source} for name, source in found.items()])
     storage.replace(VERIFY_VIDEOS, parquet_bytes(videos))
     storage.replace(VERIFY_PROMPTS, parquet_bytes(prompts_table(prompts)))
     storage.create(VERIFY_WALKS, parquet_bytes(walks))
@@ -139,6 +140,7 @@ def _walking(config: JobConfig, record: JobRecord, storage: JobStorage) -> JobCo
             "output": f"{output}/{VERIFY_JOB}",
             "propagate": before.propagate.model_copy(update={"direction": "backward"}),
             "corrections": None,
+            "detections": None,
             "columns": type(before.columns)(),
             "input": type(before.input)(),
             "box_format": None,
@@ -147,6 +149,7 @@ def _walking(config: JobConfig, record: JobRecord, storage: JobStorage) -> JobCo
             "relabel": False,
             "prune": False,
             "changed": None,
+            "shots": "table",
             "discover": None,
             "verify": None,
             "max_failed_fraction": 1.0,

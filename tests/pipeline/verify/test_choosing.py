@@ -64,3 +64,4 @@ def test_a_walk_begins_at_the_last_sure_mask_and_ends_at_the_prompt_before_it(jo
     assert (walk["video_id"], walk["object_id"], walk["from_frame"], walk["to_frame"]) == ("a", 3, 8, 1)
     assert np.array_equal(coco.decode(walk["from_rle"]), job[1]["a", 3, 8])
     assert walk["labeled_at"] == FINISHED
+    assert walk["cuts_seconds"] is None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
 from pipeline.config.compose import job_config
+from pipeline.demo.inputs import FRAMES_PER_SECOND
 from pipeline.driver import driver
 from pipeline.errors import ClusterDown, ConfigError
 from pipeline.reviews.cycles import read_cycles
@@ -20,12 +24,18 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.verify import verify
 from tests.support.jobs import JobFolder
 
+CUT_SECONDS = 2 / FRAMES_PER_SECOND
+"""At the third frame of the second clip."""
+
 
 @pytest.fixture(scope="module")
 def labeled(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) -> JobFolder:
     job = JobFolder(tmp_path_factory.mktemp("verify"), small_checkpoint).write(
         ["one", "two"], num_frames=4, num_objects=2
     )
+    videos = job.folder / "in" / "videos.parquet"
+    cuts = pa.array([None, [CUT_SECONDS]], pa.list_(pa.float64()))
+    pq.write_table(pq.read_table(videos).append_column("cuts_seconds", cuts), videos)
     assert job.run() == 0
     return job
 
@@ -63,13 +73,15 @@ def test_walks_end_where_a_job_of_ones_own_would_end(
     assert len(found) == 4
     assert not (labeled.output / "_verify").exists()
     assert labeled.tables().equals(before)
+    shots = pq.read_table(io.BytesIO(kept["videos.parquet"]))["cuts_seconds"]
+    assert shots.to_pylist() == [None, [CUT_SECONDS]], "nothing is walked across a cut, as nothing was followed"
     for name in ("videos", "prompts"):
         (tmp_path / f"{name}.parquet").write_bytes(kept[f"{name}.parquet"])
     given = [f"videos={tmp_path}/videos.parquet", f"prompts={tmp_path}/prompts.parquet", f"output={tmp_path}/walked"]
     own = [f"model.checkpoint={labeled.checkpoint}", "cluster=serial", "propagate.direction=backward"]
     assert main([*given, *own]) == 0
     for (video_id, object_id), cycle in found.items():
-        assert (cycle.from_frame, cycle.to_frame) == (3, 0)
+        assert (cycle.from_frame, cycle.to_frame) == (3 if video_id == "one" else 1, 0)
         both = [mask_at(uri, video_id, object_id, 0) for uri in (tmp_path / "walked", labeled.output)]
         expected = coco.iou([both[0]], [both[1]], [0])[0, 0]
         assert cycle.iou == pytest.approx(float(expected), abs=1e-6)
