@@ -83,21 +83,3 @@ def save_correction(
         else:
             say(verdict)
     return path
-
-
-def withdraw_correction(storage: JobStorage, correction: Correction, by: SavedBy, split_into: int | None = None) -> str:
-    """Take back what was saved of an object on a frame. Returns the path of the file. Raises `StorageError`."""
-    objects = [correction.object_id] if split_into is None else [correction.object_id, split_into]
-    rows = [
-        {
-            "video_id": correction.video_id,
-            "object_id": object_id,
-            "frame_index": correction.frame_index,
-            "kind": Kind.WITHDRAW.value,
-            "mask_rle": None,
-            "reviewer": by.reviewer,
-            "reviewed_at": datetime.now(UTC),
-        }
-        for object_id in objects
-    ]
-    return write_corrections(storage, rows)

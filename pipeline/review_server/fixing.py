@@ -6,7 +6,7 @@ POST open      `{video_id, object_id | null, frame_index, reviewer}`: null adds 
 POST say       `{id, kind: click | box | draw | hide | clear | undo | restart, xy, label, box, counts}`
 POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there
 POST save      `{id, reviewer, labeled_at, seconds, category, is_split}`
-POST withdraw  `{id, reviewer, split_into, verdict_path}`: takes back what was saved
+POST withdraw  `{video_id, object_id, path, reviewer, verdict_path}`: takes back what was saved, by the answer of `save`
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ class Fixing:
 
     def open(self, body: Body) -> dict[str, Any]:
         """Begin to correct an object on a frame, or to add one."""
-        video_id, frame_index = body.get("video_id"), _whole(body, "frame_index")
-        if not isinstance(video_id, str):
-            raise ReviewError("video_id needs a text")
+        video_id, frame_index = _video(body), _whole(body, "frame_index")
         if body.get("object_id") is None:
             self._mender.network()  # nobody claims an id for an object that cannot be drawn
             object_id = self._state.claim_object_id(video_id, self._speaker.reviewer(body))
@@ -120,20 +118,23 @@ class Fixing:
         return {"path": path, "split_into": split_into, "verdict_path": paths[0] if paths else None}
 
     def withdraw(self, body: Body) -> dict[str, Any]:
-        """Take back what was saved of this frame, and the verdict if nobody has spoken since."""
-        from pipeline.mending.saving import SavedBy, withdraw_correction
+        """Take back what one file says, and the verdict if nobody has spoken since: what counted before counts again.
 
-        correction, state = self._correction(body), self._state
-        by = SavedBy(self._speaker.reviewer(body))
-        split_into = None if body.get("split_into") is None else _whole(body, "split_into")
-        path = withdraw_correction(state.storage, correction, by, split_into)
-        key = correction.video_id, correction.object_id
+        `verdict_path` of the answer is that of the reviewer's own verdict of before, which stands in another file now.
+        """
+        from pipeline.mending.taking_back import take_back
+
+        state, reviewer = self._state, self._speaker.reviewer(body)
+        key, again = (_video(body), _whole(body, "object_id")), None
+        path = take_back(state.storage, str(body.get("path")), reviewer)
         if body.get("verdict_path"):
+            state.noted(state.book.look())
             with suppress(ChangedMeanwhile):  # what was said later stays
-                state.book.undo(str(body["verdict_path"]), key, by.reviewer)
+                again = state.book.undo(str(body["verdict_path"]), key, reviewer)
         state.noted({key})
-        state.changed(correction.video_id)
-        return {"path": path}
+        state.changed(key[0])
+        is_mine = again is not None and again.row["reviewer"] == reviewer
+        return {"path": path, "verdict_path": again.path if again is not None and is_mine else None}
 
     async def preview(self, request: Request) -> Response:
         """The next frames with the correction as a prompt, line by line; it stops when the page hangs up."""
@@ -201,6 +202,13 @@ def _mask(seen: Seen) -> dict[str, Any]:
         "is_hidden": seen.is_hidden,
         "score": rounded(seen.score),
     }
+
+
+def _video(body: Body) -> str:
+    value = body.get("video_id")
+    if not isinstance(value, str):
+        raise ReviewError("video_id needs a text")
+    return value
 
 
 def _whole(body: Body, name: str) -> int:

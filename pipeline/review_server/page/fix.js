@@ -72,10 +72,9 @@ class Fix {
     this.player.removeEventListener("frame", this.onFrame);
     this.player.overlay.parentElement.removeEventListener("contextmenu", prevent);
     const unsaved = [...this.open.values()].filter(one => one.num_said && !one.isSaved);
-    if (unsaved.length) {
-      this.app.tell(`Not saved: the mask of frame ${unsaved.map(one => one.frame_index).join(", ")}.`, "bad");
-      unsaved.forEach(one => this.player.forgetMasks(one.object_id, one.frame_index));
-    }
+    const lost = unsaved.filter(one => !one.isTakenBack); // those were taken back on purpose
+    if (lost.length) this.app.tell(`Not saved: the mask of frame ${lost.map(one => one.frame_index).join(", ")}.`, "bad");
+    unsaved.forEach(one => this.player.forgetMasks(one.object_id, one.frame_index));
     this.app.panel.hidden = true;
     this.app.panel.replaceChildren();
   }
@@ -198,14 +197,21 @@ class Fix {
   }
 
   async withdraw() {
-    const last = this.saved.pop();
+    const last = this.saved.at(-1);
     if (!last) return this.tell("Nothing to take back.");
-    const { correction, told } = last;
-    await this.app.api.post("api/fix/withdraw", { id: correction.id, reviewer: this.reviewer, ...told });
-    const now = this.open.get(`${correction.object_id} ${correction.frame_index}`);
-    if (now) now.isSaved = false;
-    this.tell(`Taken back: the mask of frame ${correction.frame_index}.`);
-    this.draw();
+    const { correction, told } = last, { object_id, frame_index } = correction;
+    const { video_id } = this.player.current;
+    const answer = await this.app.api.post("api/fix/withdraw", { video_id, object_id, reviewer: this.reviewer, ...told })
+      .catch(error => {
+        if (error.status >= 400 && error.status < 500) this.saved.pop(); // it would be refused again
+        throw error;
+      });
+    this.saved.pop();
+    const earlier = this.saved.findLast(one => one.correction.object_id === object_id);
+    if (earlier && answer.verdict_path) earlier.told.verdict_path = answer.verdict_path;
+    const now = this.open.get(`${object_id} ${frame_index}`);
+    if (now) Object.assign(now, { isSaved: false, isTakenBack: true });
+    this.tell(`Taken back: what was saved of frame ${frame_index}.`);
     return undefined;
   }
 

@@ -16,7 +16,8 @@ from pipeline.masks.rle import decode_rle
 from pipeline.mending.correction import Seen
 from pipeline.mending.known_masks import overlap
 from pipeline.mending.mender import Mender
-from pipeline.mending.saving import SavedBy, save_correction, withdraw_correction
+from pipeline.mending.saving import SavedBy, save_correction
+from pipeline.mending.taking_back import take_back
 from pipeline.reviews.corrections import read_corrections
 from pipeline.reviews.verdicts import Verdict, read_verdicts
 from pipeline.storage.job_storage import JobStorage
@@ -169,7 +170,7 @@ def test_a_preview_ends_with_the_video_and_when_it_is_closed(mender: Mender) -> 
 def test_what_is_saved_is_what_was_seen(mender: Mender, mendable: Mendable, nothing_said: JobStorage) -> None:
     correction = mender.open("clip", 1, FRAME)
     seen = correction.click(middle(mendable.clip.mask(1, FRAME)), 1)
-    save_correction(nothing_said, correction, BY)
+    path = save_correction(nothing_said, correction, BY)
     (saved,) = read_corrections(nothing_said)["clip"]
     assert (saved.object_id, saved.frame_index, saved.reviewer) == (1, FRAME, "ann")
     assert saved.rle == {"size": [96, 128], "counts": seen.counts}
@@ -177,7 +178,7 @@ def test_what_is_saved_is_what_was_seen(mender: Mender, mendable: Mendable, noth
 
     again = mender.open("clip", 1, FRAME)
     assert pixels(again.seen).tolist() == pixels(seen).tolist()  # the page was closed: it goes on from there
-    withdraw_correction(nothing_said, again, BY)
+    take_back(nothing_said, path, "ann")
     assert read_corrections(nothing_said) == {}
 
 

@@ -1,0 +1,71 @@
+"""Taking a saved correction back: what counted on its frames before counts again, as with verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.errors import CannotMend
+from pipeline.reviews.corrections import Kind, read_rows, write_corrections
+from pipeline.reviews.files import Listed
+from pipeline.storage.job_storage import JobStorage
+
+Row = Mapping[str, Any]
+_Key = tuple[str, int, int]  # video id, object id, frame index
+
+
+def take_back(storage: JobStorage, path: str, reviewer: str) -> str:
+    """Take back all rows of one file of corrections: those of a split together. Returns the path of the new file.
+
+    The correction that counted before is said once more, in the name of the reviewer who had said it, with its mask
+    and clicks. Where there was none, the reviewer who takes back withdraws. A file that was taken back already is left
+    as it is: then the path is its own.
+
+    Raises `CannotMend` if somebody has corrected one of the frames since, and for a path that holds no correction;
+    `StorageError` if the store does not answer.
+    """
+    said = sorted(read_rows(storage, Listed(storage).paths()), key=lambda one: one[1]["reviewed_at"])
+    keys = list(dict.fromkeys(_key(row) for at, row in said if at == path))
+    if not keys:
+        raise CannotMend(f"nothing is taken back: {path!r} holds no correction of this output")
+    now = datetime.now(UTC)
+    rows = [_restored(key, [one for one in said if _key(one[1]) == key], path) | {"reviewed_at": now} for key in keys]
+    for row in rows:
+        if row["kind"] == Kind.WITHDRAW:
+            row["reviewer"] = reviewer
+    newest = {_key(row): row for _, row in said}
+    if all(_is_same(newest[_key(row)], row) for row in rows):
+        return path
+    return write_corrections(storage, rows)
+
+
+def _restored(key: _Key, history: list[tuple[str, Row]], path: str) -> dict[str, Any]:
+    """The row that counted before those of the file `path`, or a withdrawal."""
+    first = next(place for place, (at, _) in enumerate(history) if at == path)
+    mine = [row for at, row in history if at == path][-1]
+    video_id, object_id, frame_index = key
+    before: dict[str, Any] = {"kind": Kind.WITHDRAW.value, "reviewer": mine["reviewer"], "mask_rle": None}
+    if first and history[first - 1][1]["kind"] != Kind.WITHDRAW:
+        row = history[first - 1][1]
+        # Said of the labels that its reviewer saw, which may be earlier ones than those of now.
+        before = {**row, "labeled_at": row["labeled_at"] or row["reviewed_at"]}
+    before |= {"video_id": video_id, "object_id": object_id, "frame_index": frame_index}
+    newest = history[-1][1]
+    if not _is_same(newest, mine) and not _is_same(newest, before):
+        raise CannotMend(
+            f"nothing is taken back: {newest['reviewer']} has spoken of object {object_id} on frame {frame_index} since"
+        )
+    return before
+
+
+def _key(row: Row) -> _Key:
+    return row["video_id"], row["object_id"], row["frame_index"]
+
+
+def _is_same(first: Row, second: Row) -> bool:
+    """Whether two rows say the same, at whatever time: what was taken back and counts again is said anew."""
+    if first["kind"] == second["kind"] == Kind.WITHDRAW:
+        return True
+    names = {*first, *second} - {"reviewed_at", "labeled_at"}
+    return all(first.get(name) == second.get(name) for name in names)
