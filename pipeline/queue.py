@@ -192,6 +192,9 @@ def _tell(queue: Queue, entries: Sequence[tuple[Entry, bool]], rate: Rate) -> No
             f"{counted(queue.num_unknown, 'track')} of an earlier version of maskmill have no doubt and are left out: "
             "give recompute=true"
         )
+    if not queue.num_tracks and queue.num_done:
+        say(f"nothing to look at: people have looked at all of {counted(queue.num_done, 'visible track')}")
+        return
     seconds = sum(entry.seconds for entry, _ in entries)
     num_drawn = sum(is_audit for _, is_audit in entries)
     say(

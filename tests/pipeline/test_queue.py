@@ -116,6 +116,13 @@ def test_what_was_reviewed_leaves_the_queue_and_tells_the_rate_of_errors(
     assert "50.0% (21.5% … 78.5% at 95 %), as 4 of 8 tracks drawn by lot were bad: about 1 of 2 tracks" in told
 
 
+def test_a_queue_of_a_job_that_was_looked_at_whole_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, _ = write_job(tmp_path, (DrawnVideo("v", {1: "a", 2: "b"}),), ())
+    say_of(output, verdict("v", 1, "accept", is_audit=True), verdict("v", 2, "reject"))
+    assert door([f"output={output}"]) == 0
+    assert capsys.readouterr().out == "nothing to look at: people have looked at all of 2 visible tracks\n"
+
+
 def test_a_video_that_was_labeled_again_is_looked_at_again(
     reviewed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
