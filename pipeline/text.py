@@ -237,7 +237,7 @@ class Cause:
     """Videos or objects that ended badly for the same reason.
 
     `kind` says what they are (`failed` and `quarantined` videos, `object`, `warned`), `message` is that of one of
-    them, and `named` are the first few.
+    them (the first of `named`, which are a few), and `is_of_all` says whether all have the same, letter for letter.
     """
 
     kind: str
@@ -245,11 +245,13 @@ class Cause:
     message: str
     count: int
     named: tuple[str, ...]
+    is_of_all: bool = True
 
 
 @dataclass
 class _Group:
     message: str
+    is_of_all: bool = True
     count: int = 0
     named: list[str] = field(default_factory=list)
 
@@ -267,13 +269,14 @@ class Causes:
             key, message = (kind, error_class, _OTHERS), _OTHERS
         group = self._groups.setdefault(key, _Group(message))
         group.count += 1
+        group.is_of_all &= message == group.message
         if len(group.named) < MAX_NAMED:
             group.named.append(name)
 
     def most_frequent(self, *kinds: str) -> list[Cause]:
         """The causes of these kinds, or of all, most frequent first."""
         causes = [
-            Cause(kind, error_class, group.message, group.count, tuple(group.named))
+            Cause(kind, error_class, group.message, group.count, tuple(group.named), group.is_of_all)
             for (kind, error_class, _), group in self._groups.items()
             if not kinds or kind in kinds
         ]
@@ -294,7 +297,8 @@ def describe_causes(causes: Sequence[Cause], table: str = "videos") -> list[str]
     for cause in causes[:_MAX_CAUSES]:
         named = ", ".join(one_line(name) for name in cause.named)
         why = f"{cause.error_class}: {cause.message}" if cause.error_class else cause.message
-        lines.append(f"{cause.kind:<11} {cause.count} × {one_line(why, 300)}")
+        times = " ×" if cause.is_of_all else ", such as"
+        lines.append(f"{cause.kind:<11} {cause.count}{times} {one_line(why, 300)}")
         lines.append(f"            {named}{', …' if cause.count > len(cause.named) else ''}")
     if len(causes) > _MAX_CAUSES:
         left = sum(cause.count for cause in causes[_MAX_CAUSES:])

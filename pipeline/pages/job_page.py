@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -175,7 +175,7 @@ def _failures(status: JobStatus, record: JobRecord | None) -> list[Failures]:
 
 
 def _plainly(cause: Cause) -> Cause:
-    return Cause(cause.kind, cause.error_class, redact(cause.message), cause.count, cause.named)
+    return replace(cause, message=redact(cause.message))
 
 
 def _again(record: JobRecord | None, retry: str) -> str:

@@ -64,7 +64,7 @@ def job(disk_storage: JobStorage, tmp_path: Path) -> JobStorage:
 def test_says_what_is_done_why_videos_failed_and_what_labels_them_again(job: JobStorage) -> None:
     text = text_of(job)
     assert "5 of 40 in the tables (2 ok, 2 failed, 1 quarantined)" in text
-    assert "failed      2 × input: /data/clips/bad-1.mp4: no frames" in text
+    assert "failed      2, such as input: /data/clips/bad-1.mp4: no frames" in text
     assert "bad 1, bad 2" in text
     assert "quarantined 1 × crash: in flight at 3 deaths of its worker" in text
     assert "'retry=[failed,quarantined]' to label the 2 failed and 1 quarantined videos again" in text
@@ -190,7 +190,8 @@ def partly(disk_storage: JobStorage, tmp_path: Path) -> JobStorage:
 def test_objects_that_failed_inside_an_ok_video_are_counted_named_and_can_be_tried_again(partly: JobStorage) -> None:
     text = text_of(partly)
     assert "objects  4 of 6 labeled, 2 failed (in ok videos)\n" in text
-    assert "object      2 × object 7, frame 0: box: x0 < x1\n            partly object 7, partly object 8\n" in text
+    assert "object      2, such as object 7, frame 0: box: x0 < x1\n" in text
+    assert "\n            partly object 7, partly object 8\n" in text
     assert "with retry=failed to label the 1 partly labeled video again" in text
     document = as_document(read_status(partly))
     assert document["objects"] == {
@@ -207,6 +208,7 @@ def test_objects_that_failed_inside_an_ok_video_are_counted_named_and_can_be_tri
             "message": "object 7, frame 0: box: x0 < x1",
             "count": 2,
             "named": ["partly object 7", "partly object 8"],
+            "is_of_all": False,
         }
     ]
 

@@ -59,6 +59,19 @@ def test_causes_differ_by_kind_class_and_words_not_by_names_and_numbers() -> Non
     assert causes.most_frequent("object") == found[3:]
 
 
+def test_a_group_of_messages_shows_one_and_says_where_it_is_not_that_of_all() -> None:
+    causes = Causes()
+    for object_id, frame_index in ((3, 6), (77, 12)):
+        causes.add("object", "", f"object {object_id}, frame {frame_index}: no mask", f"v object {object_id}")
+        causes.add("failed", "input", "no such file", f"v{object_id}")
+    assert describe_causes(causes.most_frequent()) == [
+        "failed      2 × input: no such file",
+        "            v3, v77",
+        "object      2, such as object 3, frame 6: no mask",
+        "            v object 3, v object 77",
+    ]
+
+
 def test_many_causes_and_strange_ids_stay_readable() -> None:
     causes = Causes()
     for letter in "abcdefghijklmnop":

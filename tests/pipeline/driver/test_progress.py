@@ -196,7 +196,7 @@ def test_the_summary_names_labeled_videos_with_a_warning(disk_storage: JobStorag
     progress.committed([ended("other", message="cut off")])
     printed = summary(progress, JobCounts(progress.by_status), "out", "maskmill: all videos processed").splitlines()
     assert printed[3:7] == [
-        "warned      4 × 7 of 24 frames could be read",
+        "warned      4, such as 7 of 24 frames could be read",
         "            half, more 0, more 1, …",
         "warned      1 × cut off",
         "            other",
@@ -240,7 +240,8 @@ def test_objects_that_failed_in_this_run_are_grouped_and_counted(disk_storage: J
     printed = summary(progress, counts, "out", "maskmill: all videos processed")
     assert "objects  1 of 7 labeled, 6 failed, 1 with a warning (in ok videos)\n" in printed
     assert (
-        "object      6 × object 2, frame 0: box: x0 < x1\n            v object 2, v object 3, v object 4, …" in printed
+        "object      6, such as object 2, frame 0: box: x0 < x1\n"
+        "            v object 2, v object 3, v object 4, …" in printed
     )
     assert "warned      1 × frame 0: the model sees no object at the prompt" in printed
     assert "retry=failed to label the 1 partly labeled video again" in printed
