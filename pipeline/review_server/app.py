@@ -50,6 +50,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.review_server.answers import answer, failed, json_body
+from pipeline.review_server.broken import Broken
 from pipeline.review_server.fixing import fix_routes
 from pipeline.review_server.guard import Guard
 from pipeline.review_server.listing import Listing
@@ -64,6 +65,7 @@ def make_app(state: ReviewState) -> Starlette:
     """The app that serves one review. It closes the state when the server ends."""
     fixing = fix_routes(state)
     listing, viewing, speaker = Listing(state, bool(fixing)), Viewing(state), Speaker(state)
+    broken = Broken(state, speaker)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -85,6 +87,8 @@ def make_app(state: ReviewState) -> Starlette:
             Route("/api/filmstrip", viewing.strip),
             Route("/api/verdicts", _posted(speaker.say), methods=["POST"]),
             Route("/api/undo", _posted(speaker.undo), methods=["POST"]),
+            Route("/api/broken", broken.page),
+            Route("/api/withdraw", _posted(broken.withdraw), methods=["POST"]),
             *fixing,
             Mount("/", StaticFiles(directory=_PAGE, html=True)),
         ],

@@ -91,6 +91,7 @@ class Listing:
             "version": state.version,
             "reading": state.snapshot.number,
             "num_tracks": len(state.tracks),
+            "num_broken": state.snapshot.broken.num_rows,
             "num_queued": state.tracks.num_queued,
             "counts": state.tracks.counts(),
         }

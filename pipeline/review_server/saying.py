@@ -35,7 +35,7 @@ class Speaker:
 
         Raises `ReviewError`: of status 400 for a body that says nonsense, 503 where the store did not take it.
         """
-        key, reviewer, once = _key(body), self.reviewer(body), _text(body, "id", 100)
+        key, reviewer, once = key_of(body), self.reviewer(body), _text(body, "id", 100)
         answered = self._answers.get(once) if once else None
         if answered is not None:
             return answered
@@ -76,7 +76,7 @@ class Speaker:
 
     def undo(self, body: Mapping[str, Any]) -> Answer:
         """Take back what the reviewer said by one file. Raises `ReviewError`, of status 409 if others spoke since."""
-        key, reviewer = _key(body), self.reviewer(body)
+        key, reviewer = key_of(body), self.reviewer(body)
         self._state.noted(self._state.book.look())
         try:
             now = self._state.book.undo(_text(body, "path", 1000), key, reviewer)
@@ -109,7 +109,8 @@ def in_json(said: Said) -> dict[str, Any]:
     }
 
 
-def _key(body: Mapping[str, Any]) -> Key:
+def key_of(body: Mapping[str, Any]) -> Key:
+    """The track that a body names. Raises `ReviewError`."""
     video_id, object_id = body.get("video_id"), body.get("object_id")
     if not isinstance(video_id, str) or not isinstance(object_id, int) or isinstance(object_id, bool):
         raise ReviewError("video_id needs a text and object_id a whole number")

@@ -19,7 +19,7 @@ from pipeline.output.schema import TRACKS
 from pipeline.quality.blend import DEFAULT
 from pipeline.review_server.options import ReviewOptions
 from pipeline.review_server.reasons_in_words import CYCLE_IOU
-from pipeline.review_server.track_list import COLUMNS, TrackList
+from pipeline.review_server.track_list import COLUMNS, TrackList, broken_rows
 from pipeline.reviews.cycles import Cycle
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
@@ -33,11 +33,12 @@ _READS = 5
 
 @dataclass(frozen=True)
 class Snapshot:
-    """See the module. `number` counts the readings of a review."""
+    """See the module. `number` counts the readings of a review; `broken` are `broken_rows`."""
 
     number: int
     job: JobTables
     tracks: TrackList
+    broken: pa.Table
     finished: dict[str, datetime | None]
     made: dict[str, datetime | None]
 
@@ -74,7 +75,7 @@ def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[
     if walks := JobTables(storage, job.state, reviews=True).walks():
         rows = _with_walks(rows, walks)
     queue = options.queue if options.queue is not None else _queue(rows, done)
-    return Snapshot(number, job, TrackList(rows, queue), finished, made)
+    return Snapshot(number, job, TrackList(rows, queue), broken_rows(rows), finished, made)
 
 
 def _rows(job: JobTables, where: str | None) -> pa.Table:

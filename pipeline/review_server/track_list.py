@@ -30,6 +30,7 @@ COLUMNS = tuple(
             "video_id",
             "object_id",
             "category",
+            "status",
             "message",
             "num_masks",
             "num_visible",
@@ -217,6 +218,14 @@ def _bits(reasons: pa.ChunkedArray) -> Int64Array:
     numbers = np.asarray(pc.fill_null(codes, len(Reason)).to_numpy(), np.int64)
     np.bitwise_or.at(found, rows, np.int64(1) << numbers)
     return found
+
+
+def broken_rows(rows: pa.Table) -> pa.Table:
+    """Of rows of `tracks`: those of objects that failed, and of others with a message. Failed ones come first."""
+    is_failed = pc.field("status") == "failed"
+    found = rows.filter(is_failed | (pc.coalesce(pc.field("message"), pc.scalar("")) != ""))
+    order = [("status", "ascending"), ("video_id", "ascending"), ("object_id", "ascending")]
+    return found.select(["video_id", "object_id", "category", "status", "message"]).sort_by(order)
 
 
 def queue_of(entries: Iterable[Mapping[str, Any]]) -> dict[Key, bool]:

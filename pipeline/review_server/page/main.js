@@ -1,6 +1,7 @@
 // The page: it opens tracks, says verdicts, and keeps list, player and server in step.
 
 import { get, post } from "./api.js";
+import { Broken } from "./broken.js";
 import { Filters } from "./filters.js";
 import { fillHelp, listen } from "./keys.js";
 import { TrackList, inWords, keyOf } from "./list.js";
@@ -30,6 +31,7 @@ const filters = new Filters(
   { text: $("text"), sort: $("sort"), verdict: $("verdict"), reason: $("reason"), category: $("category") }, session.output_key,
 );
 const list = new TrackList({ rows: $("rows"), spacer: $("spacer"), nothing: $("nothing") }, () => filters.query);
+const broken = new Broken(() => poll());
 const timeline = new Timeline($("timeline"), place => { player.pause(); player.go(place); });
 const prepared = new Map();
 const verdicts = new Verdicts({
@@ -208,6 +210,12 @@ function showTotal() {
     const button = document.createElement("button");
     button.textContent = "show all";
     button.addEventListener("click", () => filters.widen());
+    $("total").append(button);
+  }
+  if (session.num_broken) {
+    const button = document.createElement("button");
+    button.textContent = `${session.num_broken.toLocaleString("en")} failed or with a message`;
+    button.addEventListener("click", () => broken.show());
     $("total").append(button);
   }
   $("nothing").textContent = session.num_tracks
