@@ -7,7 +7,7 @@ it here, and be able to withdraw what was corrected. The next run labels the obj
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -45,9 +45,8 @@ class Broken:
         counting = _with_splits(self._corrections().get(key[0], ()), key[1])
         if not counting:
             raise ReviewError(f"nothing is taken back: object {key[1]} of {key[0]} has no corrections that count", 409)
-        now = datetime.now(UTC)
-        # A clock that goes behind the one of the first reviewer would write rows that do not count.
-        now = max([now, *(one.reviewed_at for one in counting)])
+        # The newest row of a frame counts, and the clock of the first reviewer may go ahead of the one here.
+        now = max(datetime.now(UTC), max(one.reviewed_at for one in counting) + timedelta(milliseconds=1))
         rows = [_withdraw_row(key[0], one, reviewer, now) for one in counting]
         try:
             path = write_corrections(self._state.storage, rows)

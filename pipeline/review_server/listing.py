@@ -28,6 +28,7 @@ class Listing:
 
     def session(self, request: Request) -> Response:
         """What a page needs to begin."""
+        self._state.look()  # a page that is opened after hours must not begin with the labels of then
         state, tracks = self._state, self._state.tracks
         output = str(state.storage)
         return answer(
@@ -49,6 +50,7 @@ class Listing:
 
     def page(self, request: Request) -> Response:
         """Rows `offset` to before `offset + limit` of the tracks that are chosen."""
+        self._state.look()
         snapshot_tracks = self._state.tracks
         places = self._places(request)
         offset = max(0, number_of(request, "offset", 0))

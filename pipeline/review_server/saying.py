@@ -19,6 +19,7 @@ _MOST_SECONDS = 3600.0
 _MOST_LETTERS = 4000
 _MOST_NAME = 100
 _REMEMBERED = 10_000
+_FRESH_SECONDS = 1.0  # between two looks for other labels while verdicts are said
 
 Answer = dict[str, Any]
 
@@ -67,6 +68,8 @@ class Speaker:
         except StorageError as error:
             raise ReviewError(f"not saved: {error}", 503) from error
         self._state.noted({key})
+        # The verdict is safe now. The page hears at once where the job has labeled the video again meanwhile.
+        self._state.look(_FRESH_SECONDS)
         told: Answer = {
             "path": said.path,
             "replaced": None if before is None else in_json(before),

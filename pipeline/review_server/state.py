@@ -1,7 +1,8 @@
 """What a running review knows: the job as it was read last, what was said, and what is kept of videos.
 
 Pages ask for news every few seconds. Then the state looks for files of other reviewers, and for entries that a running
-job has written to its log; both looks are rare enough for any number of pages.
+job has written to its log; both looks are rare enough for any number of pages. It also looks where a page begins and
+where a verdict is said, because a server that nobody has asked for an hour knows only the labels of then.
 """
 
 from __future__ import annotations
@@ -135,9 +136,9 @@ class ReviewState:
 
     # Looking for news
 
-    def look(self) -> None:
-        """Look for what others have written, if the last look is some seconds ago. What fails stands in `trouble`."""
-        if self._clock() - self._looked_at < _LOOK_SECONDS or not self._looking.acquire(blocking=False):
+    def look(self, seconds: float = _LOOK_SECONDS) -> None:
+        """Look for what others have written, if the last look is so long ago. What fails stands in `trouble`."""
+        if self._clock() - self._looked_at < seconds or not self._looking.acquire(blocking=False):
             return
         try:
             self.noted(self.book.look())

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import tables
+from pipeline.commits.committer import SegmentKeeper
 from pipeline.errors import StorageError
 from pipeline.reviews.verdicts import read_verdict_files, read_verdicts
 from pipeline.storage.job_storage import JobStorage
@@ -150,18 +151,42 @@ def test_an_undo_never_takes_back_what_others_have_said_since(client: Client, ou
     assert client.said() == {("clip-1", 3): "reject"}
 
 
+def label_again(storage: JobStorage, keeper: SegmentKeeper, spool: Path, year: int) -> None:
+    """Commit the drawn video `a` once more, with labels of this year."""
+    later = drawn_video(DrawnVideo("a", {1: "cat"}))
+    place = later.video.schema.get_field_index("finished_at")
+    finished = pa.array([datetime(year, 1, 1, tzinfo=UTC)], later.video.schema.field(place).type)
+    again = replace(later, video=later.video.set_column(place, later.video.schema.field(place), finished))
+    keeper.forget(["a"])
+    keeper.commit([publish(storage, spool, again)])
+
+
+def test_an_idle_server_begins_a_page_with_the_labels_of_now_and_tells_a_verdict_on_earlier_ones(
+    tmp_path: Path,
+) -> None:
+    storage, clock = JobStorage(str(tmp_path / "out")), [0.0]
+    _, keeper = driver(storage, tmp_path)
+    keeper.commit([publish(storage, tmp_path, drawn_video(DrawnVideo("a", {1: "cat"})))])
+    with reviewing(storage, clock=lambda: clock[0]) as client:
+        seen = client.get("api/track", video="a", object=1)["labeled_at"]
+        label_again(storage, keeper, tmp_path, 2030)
+        clock[0] += 2
+        assert client.say("a", 1, "accept", labeled_at=seen, id="1")["is_stale"] is True
+        assert client.get("api/tracks")["rows"][0]["labeled_at"].startswith("2030")
+        for year, path in ((2031, "api/session"), (2032, "api/tracks")):
+            label_again(storage, keeper, tmp_path, year)
+            clock[0] += 3600
+            client.get(path)
+            assert client.get("api/track", video="a", object=1)["labeled_at"].startswith(str(year)), path
+
+
 def test_a_verdict_on_masks_that_were_made_again_meanwhile_says_so_and_does_not_count(tmp_path: Path) -> None:
     storage, clock = JobStorage(str(tmp_path / "out")), [0.0]
     _, keeper = driver(storage, tmp_path)
     keeper.commit([publish(storage, tmp_path, drawn_video(DrawnVideo("a", {1: "cat"})))])
     with reviewing(storage, clock=lambda: clock[0]) as client:
         seen = client.get("api/track", video="a", object=1)["labeled_at"]
-        later = drawn_video(DrawnVideo("a", {1: "cat"}))
-        place = later.video.schema.get_field_index("finished_at")
-        finished = pa.array([datetime(2030, 1, 1, tzinfo=UTC)], later.video.schema.field(place).type)
-        again = replace(later, video=later.video.set_column(place, later.video.schema.field(place), finished))
-        keeper.forget(["a"])
-        keeper.commit([publish(storage, tmp_path, again)])
+        label_again(storage, keeper, tmp_path, 2030)
         assert client.say("a", 1, "accept", labeled_at=seen, id="1")["is_stale"] is False, "not heard of yet"
         clock[0] += 60
         client.get("api/news", since=1, reading=1)
