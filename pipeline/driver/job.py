@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from pipeline.output.saved_sessions import delete_all
 from pipeline.output.segments import list_segments
 from pipeline.records import BAD, Ending, Reason, Status, Weights
 from pipeline.redact import HIDDEN, redact_uri
-from pipeline.reviews.reviewed import read_reviews
+from pipeline.reviews.reviewed import ReviewedVideo, read_reviews
 from pipeline.reviews.verdicts import digest_verdicts
 from pipeline.seeds.cuts import check_installed
 from pipeline.storage.job_storage import JobStorage
@@ -108,9 +109,19 @@ def plan_job(job: Job) -> Plan:
     reviews = read_reviews(job.storage) if config.reviews and state.next_entry else {}
     # A listing that begins in the middle would leave out videos that people have corrected.
     lists_all = config.prune or job.relabels_all or bool(with_other_corrections(reviews, state.finished))
+    boxes = None if config.prompts else as_parquet(config, job.storage)
+    if boxes is None:
+        return _planned(job, config.prompts, reviews, lists_all)
+    with boxes.named_as_given():
+        plan = _planned(job, boxes.read_from, reviews, lists_all)
+    return boxes.publish(job.storage, plan)
+
+
+def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo], lists_all: bool) -> Plan:
+    config, state = job.config, job.log.state
     tables = InputTables(
         config.videos,
-        config.prompts or as_parquet(config, job.storage),
+        prompts,
         config.storage_options,
         naming=InputNaming.of(config),
         corrections=config.corrections or (),

@@ -23,11 +23,12 @@ _ENOUGH_FOR_PERCENT = 10
 class Coordinates:
     """The largest coordinates of all rows that were added.
 
-    `told` is what tells the form of all boxes (see `boxes.BOX_TOLD`); empty where the tables differ.
+    `told` is what tells the form of all boxes (see `boxes.BOX_TOLD`); empty where the tables differ. `table` is
+    the key that names the table.
     """
 
-    def __init__(self, told: str = "") -> None:
-        self._told = told
+    def __init__(self, told: str = "", table: str = "prompts") -> None:
+        self._told, self._table = told, table
         self._num = {PIXELS: 0, FRACTIONS: 0, "points_xy": 0}
         self._largest = dict.fromkeys(self._num, 0.0)
         self._has_part = dict.fromkeys(self._num, False)
@@ -49,23 +50,23 @@ class Coordinates:
         num, largest = self._num[PIXELS], self._largest[PIXELS]
         if num and 0 < largest <= 1:
             yield (
-                f"no box in the prompts table ({counted(num, 'row')} with one) has a coordinate above 1: if they are "
-                f"fractions of the frame, {self._remedy('n')}; now they count as pixels"
+                f"no box in the {self._table} table ({counted(num, 'row')} with one) has a coordinate above 1: if they "
+                f"are fractions of the frame, {self._remedy('n')}; now they count as pixels"
             )
         elif num >= _ENOUGH_FOR_PERCENT and largest <= 100 and self._has_part[PIXELS]:
             yield (
-                f"no box in the prompts table ({num} rows with one) has a coordinate above 100: if they are percent of "
-                f"the frame, {self._remedy('_percent')}; now they count as pixels"
+                f"no box in the {self._table} table ({num} rows with one) has a coordinate above 100: if they are "
+                f"percent of the frame, {self._remedy('_percent')}; now they count as pixels"
             )
         if self._largest[FRACTIONS] > 2:
             yield (
-                f"the largest coordinate of the boxes in the prompts table is {self._largest[FRACTIONS]:g} times the "
-                f"frame: if they are pixels, {self._remedy('')}"
+                f"the largest coordinate of the boxes in the {self._table} table is {self._largest[FRACTIONS]:g} times "
+                f"the frame: if they are pixels, {self._remedy('')}"
             )
         if self._num["points_xy"] and 0 < self._largest["points_xy"] <= 1 and self._has_part["points_xy"]:
             yield (
-                "no coordinate of the clicks in the prompts table is above 1, as if they were fractions of the frame: "
-                "points_xy are pixels"
+                f"no coordinate of the clicks in the {self._table} table is above 1, as if they were fractions of the "
+                "frame: points_xy are pixels"
             )
 
     def _remedy(self, unit: str) -> str:

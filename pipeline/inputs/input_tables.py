@@ -47,7 +47,8 @@ class InputTables:
         if prompts is None and videos is None:
             raise InputError("neither videos= nor prompts= is given: one of them must say where the videos are")
         self.has_detections = naming.has_detections
-        key, columns = ("detections", DETECTIONS_IN) if self.has_detections else ("prompts", PROMPTS_IN)
+        self.key_of_prompts = key = "detections" if self.has_detections else "prompts"
+        columns = DETECTIONS_IN if self.has_detections else PROMPTS_IN
         self._prompts = prompts and ParquetShards(key, prompts, columns, storage_options, policy, naming=naming.prompts)
         self.corrections = [
             ParquetShards("corrections", place, PROMPTS_IN, storage_options, policy, naming=naming.prompts)

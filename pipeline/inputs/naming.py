@@ -203,7 +203,7 @@ def _with_boxes(schema: pa.Schema, file: str, naming: Naming, found: dict[str, S
         return found | {target_column(form): made, BOX_TOLD: constant(form)}
     named = {f"box_{form}": form for form in FORMS if f"box_{form}" in schema.names}
     if len(named) > 1:
-        raise InputError(f"prompts: {redact_uri(file)} has several columns of boxes ({', '.join(named)}); keep one")
+        raise InputError(f"{redact_uri(file)} has several columns of boxes ({', '.join(named)}); keep one")
     column = _first(schema.names, naming.names.get("box"), *named, "bbox" if naming.box_format else None)
     if column is None:
         return found

@@ -23,13 +23,14 @@ def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done:
     if not len(videos.ids) and not tables.is_partial:
         yield f"the {tables.videos.key} table has no rows with a video_id: nothing to label"
     elif not prompts.num_rows and not tables.is_partial:
-        yield "the prompts table has no rows: every video will be recorded as no_prompts"
+        yield f"the {tables.key_of_prompts} table has no rows: every video will be recorded as no_prompts"
     if videos.num_without_id:
         rows = counted(videos.num_without_id, "row")
         yield f"{rows} of the {tables.videos.key} table without a video_id: left out"
     yield from prompts.oddities
     if prompts.num_without_object:
-        yield f"{counted(prompts.num_without_object, 'row')} of the prompts table without an object_id: left out"
+        rows = counted(prompts.num_without_object, "row")
+        yield f"{rows} of the {tables.key_of_prompts} table without an object_id: left out"
     if prompts.num_unknown_rows and not tables.is_partial and (tables.has_videos_table or tables.corrections):
         examples = ", ".join(map(repr, prompts.unknown_examples)) or "none"
         yield (
@@ -44,7 +45,8 @@ def oddities(tables: InputTables, videos: VideoRows, prompts: PromptIndex, done:
 
 
 def _prompts_in_words(tables: InputTables) -> str:
-    return "tables of prompts and corrections" if tables.corrections else "prompts table"
+    key = tables.key_of_prompts
+    return f"tables of {key} and corrections" if tables.corrections else f"{key} table"
 
 
 def _first(problems: Mapping[int, str]) -> list[tuple[int, str]]:

@@ -204,6 +204,11 @@ class Plan:
         """The plan after the log has changed, without reading the tables again."""
         return _decided(self._tables, done, retry)
 
+    def with_prompt_files(self, files: tuple[str, ...]) -> Plan:
+        """The plan whose workers read prompts from these files, which are copies of those that were planned with."""
+        tables = self._tables
+        return replace(self, _tables=replace(tables, prompts=replace(tables.prompts, files=files)))
+
     def ids_to_label(self) -> pa.Array:
         """The ids of the `N` videos that workers get, `[N]`, in the order of the tables."""
         return self._tables.videos.ids.column.take(pa.array(self.numbers_to_label()))

@@ -91,7 +91,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     num_runs = 0
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
-    coordinates = Coordinates(tables.box_told)
+    coordinates = Coordinates(tables.box_told, tables.key_of_prompts)
     names = numbers.all_names() if tables.is_partial else None
     columns = DETECTION_COLUMNS if tables.has_detections else PROMPT_COLUMNS
     for batch in tables.read_prompts(("video_id", *columns), names):

@@ -10,11 +10,11 @@ import pytest
 from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.detections import as_parquet
+from pipeline.driver.job import open_job, plan_job
 from pipeline.errors import ConfigError, InputError
 from pipeline.inputs.detections import detection_rows, read_detections
-from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.naming import InputNaming
-from pipeline.inputs.plan import Plan, make_plan
+from pipeline.inputs.plan import Plan
 from pipeline.storage.job_storage import JobStorage
 
 CSV = "video_id,frame,x,y,w,h,score,category\na,0,1,2,3,4,{score},{category}\nb,5,1,2,3,4,0.5,cup\n"
@@ -32,8 +32,13 @@ def config(folder: Path, file: str, *words: str) -> JobConfig:
 def plan_of(folder: Path, text: str) -> Plan:
     (folder / "boxes.csv").write_text(text)
     job = config(folder, "boxes.csv", *NAMES)
-    place = as_parquet(job, JobStorage(str(folder / "out")))
-    return make_plan(InputTables(job.videos, place, naming=InputNaming.of(job)), {})
+    return plan_job(open_job(job))
+
+
+def published(job: JobConfig) -> str:
+    """The Parquet file that workers read."""
+    (item, *_) = plan_job(open_job(job)).items()
+    return item.prompts_at[0].file
 
 
 def hashes(plan: Plan) -> dict[str, str]:
@@ -56,26 +61,38 @@ def test_text_is_planned_and_read_and_another_score_or_category_labels_its_video
 def test_a_check_writes_nothing_below_the_output_and_lines_of_json_keep_their_lists(tmp_path: Path) -> None:
     (tmp_path / "boxes.jsonl").write_text('{"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}\n')
     job = config(tmp_path, "boxes.jsonl")
-    written = as_parquet(job, JobStorage(str(tmp_path / "out")))
-    assert written is not None
+    written = published(job)
     assert pq.read_table(written).to_pylist() == [{"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}]
     at = Path(written).stat().st_mtime_ns
-    assert as_parquet(job, JobStorage(str(tmp_path / "out"))) == written
+    assert published(job) == written
     assert Path(written).stat().st_mtime_ns == at, "what is there is not written again"
     before = sorted(tmp_path.rglob("*"))
-    checked = as_parquet(job.model_copy(update={"check": True}), JobStorage(str(tmp_path / "out")))
-    assert checked is not None
+    checked = published(job.model_copy(update={"check": True}))
     assert pq.read_table(checked).equals(pq.read_table(written))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_messages_name_the_table_of_detections_and_not_one_of_prompts(tmp_path: Path) -> None:
+    text = CSV.format(score=0.9, category="cup").replace("b,5,1,2,3,4", "cup,5,0.1,0.2,0.3,0.4")
+    odd = plan_of(tmp_path, text).warnings
+    assert any("1 of 2 rows of the detections table are left out" in told for told in odd)
+    (tmp_path / "boxes.csv").write_text(CSV.splitlines()[0] + "\na,0,0.1,0.2,0.3,0.4,0.5,cup\n")
+    small = plan_job(open_job(config(tmp_path, "boxes.csv", *NAMES))).warnings
+    assert any(told.startswith("no box in the detections table (1 row with one)") for told in small)
+    assert not any("prompts" in told for told in (*odd, *small))
 
 
 def test_a_table_without_boxes_and_text_that_is_none_are_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("video_id,frame_index,x\n007,0,1\n")
     job = config(tmp_path, "boxes.csv")
-    place = as_parquet(job, JobStorage(str(tmp_path / "out")))
-    assert pq.read_table(str(place))["video_id"].to_pylist() == ["007"]
-    with pytest.raises(InputError, match=r"no column of boxes, as box_xyxy: name it by columns.box="):
-        InputTables(job.videos, place, naming=InputNaming.of(job))
+    table = as_parquet(job, JobStorage(str(tmp_path / "out")))
+    assert table is not None
+    assert pq.read_table(table.read_from)["video_id"].to_pylist() == ["007"]
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"no column of boxes, as box_xyxy: name it by columns.box=") as told:
+        plan_job(open_job(job))
+    assert f"detections: {tmp_path / 'boxes.csv'} has no column of boxes" in str(told.value)
+    assert sorted(tmp_path.rglob("*")) == before, "a run that is refused writes nothing"
     (tmp_path / "boxes.jsonl").write_text("no json\n")
     with pytest.raises(InputError, match="cannot be read as JSON lines"):
         as_parquet(config(tmp_path, "boxes.jsonl"), JobStorage(str(tmp_path / "out")))
