@@ -63,12 +63,17 @@ _BEATS_AHEAD = 1.5
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts that a test replaces: where workers run, what asks the driver to stop, the driver's pace and clock."""
+    """The parts that a test replaces: where workers run, what asks the driver to stop, the driver's pace and clock.
+
+    `output_stays` is false for whoever reads the output at the end of the run and deletes it: the summary names no
+    tables then.
+    """
 
     open_executor: Callable[[Job], AbstractContextManager[Executor]] = open_executor
     open_signals: Callable[[], AbstractContextManager[StopSignals]] = StopSignals
     pace: Pace = DEFAULT_PACE
     clock: Clock = field(default_factory=SystemClock)
+    output_stays: bool = True
 
 
 DEFAULT_PARTS = Parts()
@@ -98,7 +103,7 @@ def carry_out(config: JobConfig, record: RunRecord, parts: Parts = DEFAULT_PARTS
         if is_finished(job, plan):
             ending, reason = judged(job)
             correct_status(job.storage, ending.name.lower(), plan.num_videos, plan.num_former)
-            return report(job, plan, None, ending, reason)
+            return report(job, plan, None, ending, reason, names_tables=parts.output_stays)
         if plan.num_to_label:
             check_device(config)
         return drive(job, plan, record, parts)
@@ -177,7 +182,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
             ending, reason = Ending.FAILURES, too_many
         keep_listing(job, left)
         progress.write_status(ending.name.lower(), 0)
-    return report(job, plan, progress, ending, reason)
+    return report(job, plan, progress, ending, reason, names_tables=parts.output_stays)
 
 
 def _note_rows(outcomes: Sequence[Outcome], progress: Progress, budget: FailureBudget) -> None:

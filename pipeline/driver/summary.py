@@ -45,8 +45,10 @@ class End:
     state: str = ""
 
 
-def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reason: str = "") -> End:
-    """Print the summary of a job and say how the run ended. `progress` is None if nothing was left to do."""
+def report(
+    job: Job, plan: Plan, progress: Progress | None, ending: Ending, reason: str = "", *, names_tables: bool = True
+) -> End:
+    """Print the summary of a job and say how the run ended; see `summary`."""
     message = ending.value
     if ending is Ending.FAILURES:
         message += f" ({reason}, max_failed_fraction={job.config.max_failed_fraction:g})"
@@ -57,7 +59,8 @@ def report(job: Job, plan: Plan, progress: Progress | None, ending: Ending, reas
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
     counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former, plan.num_videos, plan.num_left)
-    say(summary(progress, counts, job.storage.uri, f"maskmill: {message}", job.config.retry))
+    output = job.storage.uri if names_tables else None
+    say(summary(progress, counts, output, f"maskmill: {message}", job.config.retry))
     return End(_EXIT_CODES[ending], message, ending.name.lower())
 
 
@@ -115,11 +118,12 @@ class JobCounts:
 
 
 def summary(
-    progress: Progress | None, counts: JobCounts, output: str, heading: str, retry: Collection[str] = ()
+    progress: Progress | None, counts: JobCounts, output: str | None, heading: str, retry: Collection[str] = ()
 ) -> str:
     """Counts of the whole job, failures of this run by cause, warnings, and where the tables lie.
 
     `progress` is None if nothing was left to do. `output` is the URI of the job, `retry` the key of this run.
+    Without an output nothing is said of where tables lie, nor of what reads or mends them.
     """
     by_status = counts.by_status
     named = ", ".join(f"{by_status.get(status, 0)} {status.value}" for status in Status if by_status.get(status, 0))
@@ -134,6 +138,8 @@ def summary(
         lines.append("this run nothing was left to label")
     else:
         lines += _this_run(progress)
+    if output is None:
+        return "\n".join(lines)
     folder = redact_uri(output).rstrip("/")
     bad = {status: by_status[status] for status in BAD if by_status.get(status, 0)}
     if bad or counts.objects.num_failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,7 +57,7 @@ def run(config: JobConfig, parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
             say("verify   no track is left to walk back")
             return ExitCode.DONE
         _write_inputs(storage, config, record, walks)
-    code = driver.run(_walking(config, record, storage), parts)
+    code = driver.run(_walking(config, record, storage), replace(parts, output_stays=False))
     if code not in (ExitCode.DONE, ExitCode.FAILURES):
         return code
     rows = list(_results(config, walks))

@@ -211,6 +211,15 @@ def test_the_summary_of_a_job_with_nothing_left_to_do_names_the_command_that_say
     assert "why" not in summary(None, JobCounts({Status.OK: 2}), "out/", "maskmill: all videos processed")
 
 
+def test_the_summary_of_an_output_that_does_not_stay_names_neither_tables_nor_commands(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.committed([ended("fine"), ended("v", Status.FAILED, "input", "no such file")])
+    printed = summary(progress, JobCounts(progress.by_status), None, "maskmill: done")
+    assert printed.splitlines()[-2:] == ["failed      1 × input: no such file", "            v"]
+
+
 def test_the_summary_of_a_run_that_only_removed_videos_gives_no_rates(disk_storage: JobStorage, clock: Clock) -> None:
     printed = summary(
         progress_of(disk_storage, clock), JobCounts({Status.OK: 2}, num_planned=2), "out", "maskmill: done"

@@ -54,7 +54,7 @@ def mask_at(uri: Path, video_id: str, object_id: int, frame_index: int) -> dict[
 
 @pytest.mark.slow
 def test_walks_end_where_a_job_of_ones_own_would_end(
-    labeled: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    labeled: JobFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run is stopped before it has labeled a walk; the same command goes on, and the job's own rows stay."""
     before = labeled.tables()
@@ -69,6 +69,9 @@ def test_walks_end_where_a_job_of_ones_own_would_end(
     kept = {path.name: path.read_bytes() for path in (labeled.output / "_verify").glob("*.parquet")}
     assert set(kept) == {"walks.parquet", "videos.parquet", "prompts.parquet"}
     assert main(words(labeled)) == 0
+    told = capsys.readouterr().out
+    assert "this run 2 videos" in told
+    assert "_verify" not in told, "its tables are deleted at the end"
     found = read_cycles(JobStorage(str(labeled.output)))
     assert len(found) == 4
     assert not (labeled.output / "_verify").exists()
