@@ -192,16 +192,13 @@ def _again(again: Again) -> list[str]:
 
 def _time(found: _Planned) -> list[str]:
     expected, experience = found.forecast, found.experience
-    if expected.seconds is None or expected.worker_seconds is None or experience.rates is None:
+    if expected.seconds is None or expected.worker_seconds is None or (rates := experience.rates) is None:
         return ["time     not known: nothing was measured. probe=3 labels three videos here, measured= names a job"]
     workers = counted(expected.machines.num_workers, "worker")
-    rates = experience.rates
     lines = [
         f"time     about {duration(expected.seconds)} with {workers}, {duration(expected.worker_seconds)} of one; "
         "their start comes on top",
-        f"measured in {experience.source}, on {experience.device or 'an unknown device'}: "
-        f"{1000 * rates.per_frame:.1f} ms a frame, {1000 * rates.per_mask:.1f} ms a mask, "
-        f"{1000 * rates.per_megapixel:.1f} ms a megapixel",
+        f"measured in {experience.source}, on {experience.device or 'an unknown device'}: {rates.in_words()}",
     ]
     if expected.gpu_hours:
         lines.append(f"GPUs     {expected.gpu_hours:,.2f} hours")

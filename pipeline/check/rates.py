@@ -51,6 +51,18 @@ class Rates(NamedTuple):
         """What a worker needs for this."""
         return self.per_frame * work.frames + self.per_mask * work.masks + self.per_megapixel * work.megapixels
 
+    def in_words(self) -> str:
+        """Each part in milliseconds, but for those that explain nothing: `8.3 ms a frame, 0.045 ms a mask`."""
+        named = zip(self, ("frame", "mask", "megapixel"), strict=True)
+        return ", ".join(f"{_milliseconds(rate)} a {noun}" for rate, noun in named if rate) or "no time to speak of"
+
+
+def _milliseconds(seconds: float) -> str:
+    value = 1000 * seconds
+    if value < 0.001:
+        return "less than 0.001 ms"
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.2g} ms" if value < 1 else f"{value:.1f} ms"
+
 
 def fit(amounts_N3: Float64Array, seconds_N: Float64Array) -> Rates | None:
     """The rates that explain `N` videos best: their frames, masks and megapixels, and the seconds that each took.

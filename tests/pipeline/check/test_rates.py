@@ -33,6 +33,12 @@ def test_no_part_is_negative_where_noise_would_have_it_so() -> None:
     assert found.seconds(Work(total[0], total[1], total[2])) == pytest.approx(seconds.sum())
 
 
+def test_small_rates_are_told_with_enough_digits_and_those_that_explain_nothing_are_left_out() -> None:
+    assert Rates(0.25, 0.0083, 0.000045).in_words() == "250 ms a frame, 8.3 ms a mask, 0.045 ms a megapixel"
+    assert Rates(0.0, 0.0000004, 0.0).in_words() == "less than 0.001 ms a mask"
+    assert Rates(0.0, 0.0, 0.0).in_words() == "no time to speak of"
+
+
 def test_nothing_measured_gives_no_rates() -> None:
     assert fit(np.zeros((0, 3)), np.zeros(0)) is None
     assert fit(VIDEOS, np.zeros(5)) is None
