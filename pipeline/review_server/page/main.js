@@ -35,7 +35,7 @@ const broken = new Broken(() => poll());
 const timeline = new Timeline($("timeline"), place => { player.pause(); player.go(place); });
 const prepared = new Map();
 const verdicts = new Verdicts({
-  get row() { return row; }, player, watch, drafts, draft: currentDraft, show, open, openNext, poll,
+  get row() { return row; }, player, watch, drafts, draft: currentDraft, refill, show, open, openNext, poll,
 }, saving);
 let { version, reading } = session, row = null, upcoming = [], toggleFix = null, isPolling = false;
 
@@ -111,6 +111,13 @@ function recallDraft() {
   $("comment").value = draft.comment ?? "";
   $("named").value = draft.category ?? "";
   $("named").placeholder = row.category ? `category: ${row.category} ( g )` : "category ( g )";
+}
+/** What was said with a verdict that is taken back stands in the fields again. What was written there since stays. */
+function refill(one, { comment, category }) {
+  keepDraft();
+  const since = drafts.get(one);
+  drafts.set(one, { comment: since.comment ?? comment, category: since.category ?? category });
+  if (row && keyOf(row) === keyOf(one)) recallDraft();
 }
 for (const id of ["comment", "named"]) $(id).addEventListener("input", keepDraft);
 

@@ -8,7 +8,7 @@ const reviewer = () => $("reviewer").value.trim();
 const named = row => `#${row.object_id} of ${row.video_id.slice(-60)}`;
 
 export class Verdicts {
-  /** `page` has `row`, `player`, `watch`, `drafts`, `draft()`, `show(row, said)`, `open(row)`, `openNext()`, `poll()`. */
+  /** `page` has `row`, `player`, `watch`, `drafts`, `draft()`, `refill(row, draft)`, `show(row, said)`, `open(row)`, … */
   constructor(page, saving) {
     Object.assign(this, { page, saving });
     this.undoable = [];
@@ -36,7 +36,7 @@ export class Verdicts {
       labeled_at: player.current.labeled_at, seconds: page.watch.seconds, frame_index: player.current.frame_index, ...draft,
     };
     const { id } = this.saving.say(body);
-    this.undoable.push({ row, id, path: null, before: row.said });
+    this.undoable.push({ row, id, path: null, before: row.said, draft });
     page.show(row, { verdict, reviewer: body.reviewer, comment: draft.comment ?? null, category: draft.category ?? null });
     page.drafts.set(row, {});
     $("comment").value = $("named").value = "";
@@ -50,11 +50,12 @@ export class Verdicts {
     if (!last) {
       const mine = page.row?.said?.reviewer === reviewer() ? page.player.track?.history.at(-1) : null;
       if (!mine || keyOf(page.player.track) !== keyOf(page.row)) tell("Nothing to take back.");
-      else await this.#withdraw({ row: page.row, path: mine.path });
+      else await this.#withdraw({ row: page.row, path: mine.path, draft: mine });
       return;
     }
     if (!last.path && this.saving.drop(last.id)) { // the server has not heard of it
       page.show(last.row, last.before);
+      page.refill(last.row, last.draft);
       await page.open(last.row);
       return;
     }
@@ -71,6 +72,7 @@ export class Verdicts {
       const told = await post("api/undo", { video_id, object_id, path: last.path, reviewer: reviewer() });
       tell(told.current ? `Taken back: ${told.current.verdict} of ${told.current.reviewer} counts again.` : "Taken back.");
       this.page.show(last.row, told.current);
+      this.page.refill(last.row, last.draft);
       await this.page.open({ ...last.row, said: told.current });
       this.page.poll();
     } catch (error) {
@@ -96,7 +98,7 @@ export class Verdicts {
     const one = this.undoable.find(entry => entry.id === verdict.id);
     if (one) this.#forget(one);
     one?.wanted?.();
-    this.page.drafts.set(verdict, { comment: verdict.comment, category: verdict.category });
+    this.page.refill(verdict, verdict);
     tell(`${verdict.verdict}: ${named(verdict)}: ${error.message}`, "bad", true);
     if (one) this.page.show(one.row, one.before);
   }

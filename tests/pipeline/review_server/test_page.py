@@ -101,6 +101,9 @@ def test_tracks_are_judged_by_keys_and_what_was_said_is_taken_back(review: Revie
         page.keyboard.press("c")
         page.keyboard.type("lost its tail, r a f")
         page.keyboard.press("Enter")
+        page.keyboard.press("g")
+        page.keyboard.type("tiger")
+        page.keyboard.press("Enter")
         page.keyboard.press("r")
         expect(page.locator("#progress")).to_contain_text("1 reject")
         expect(page.locator("#saving")).to_have_text("saved")
@@ -110,8 +113,11 @@ def test_tracks_are_judged_by_keys_and_what_was_said_is_taken_back(review: Revie
         assert row["labeled_at"] is not None
         page.keyboard.press("u")
         expect(page.locator("#lines")).to_contain_text("Taken back")
+        expect(page.locator("#comment")).to_have_value("lost its tail, r a f")
+        expect(page.locator("#named")).to_have_value("tiger")
         page.keyboard.press("u")
         expect(page.locator("#progress")).to_contain_text("0 reviewed")
+        expect(page.locator("#comment")).to_have_value("")
         expect(page.locator("#video")).to_have_text(str(first))
         assert [verdict for _, verdict, _ in review.verdicts()] == ["accept", "reject", "withdraw", "withdraw"]
         assert seen.complaints == []
