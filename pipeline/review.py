@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import getpass
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.config.kinds import OptionalPlace
@@ -25,6 +26,9 @@ from pipeline.reviews.verdicts import Key
 from pipeline.storage.destinations import load_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import one_line, say
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{16,100}")
+_QUEUE_COLUMNS = ("video_id", "object_id", "is_audit")
 
 
 class ReviewArguments(JobArguments):
@@ -47,9 +51,15 @@ class ReviewArguments(JobArguments):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8765, description="Its port; 0 takes any that is free.")
     token: str | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9_-]{16,100}$",
         description="What the link must hold, 16 letters or more; null makes a new one at each start.",
     )
+
+    @field_validator("token")
+    @classmethod
+    def _check_token(cls, value: str | None) -> str | None:
+        if value is not None and not _TOKEN.fullmatch(value):  # the error does not repeat it, because it is a secret
+            raise ValueError(f"token= has {len(value)} letters: it needs 16 to 100 of a-z, A-Z, 0-9, - and _")
+        return value
 
 
 HELP = f"""Shows the tracks of a job in a browser, so that people accept, reject or fix them.
@@ -119,7 +129,10 @@ def _queue(arguments: ReviewArguments) -> dict[Key, bool] | None:
     own = arguments.queue_storage_options
     try:
         data = load_file(arguments.queue, arguments.storage_options if own is None else own)
-        rows = pq.read_table(io.BytesIO(data), columns=["video_id", "object_id", "is_audit"])
+        file = pq.ParquetFile(io.BytesIO(data))
+        if missing := [column for column in _QUEUE_COLUMNS if column not in file.schema_arrow.names]:
+            raise ValueError(f"it has no column {' or '.join(missing)}")
+        rows = file.read(columns=list(_QUEUE_COLUMNS))
     except FileNotFoundError as error:
         raise ConfigError(f"queue={name}: there is no such file; python -m pipeline.queue … to= writes one") from error
     except (pa.ArrowException, KeyError, ValueError) as error:

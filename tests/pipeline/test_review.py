@@ -34,7 +34,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         (["port=70000"], "port"),
         (["port=no"], "port"),
-        (["token=short"], "token"),
+        (["token=short"], "token= has 5 letters: it needs 16 to 100 of a-z, A-Z, 0-9, - and _"),
         (["token=with/slash-and-more-letters"], "token"),
         (["host=nowhere.invalid", "port=0"], "host=nowhere.invalid: no address of this machine"),
         (["port=0", "queue=missing.parquet"], "there is no such file; python -m pipeline.queue … to= writes one"),
@@ -55,13 +55,20 @@ def test_a_place_without_a_job_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "holds no job" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("rows", [{"a": [1]}, {"video_id": [1], "object_id": [1], "is_audit": [True]}])
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ({"a": [1]}, "it has no column video_id or object_id or is_audit"),
+        ({"video_id": ["v"], "object_id": [1]}, "it has no column is_audit"),
+        ({"video_id": [1], "object_id": [1], "is_audit": [True]}, "other types"),
+    ],
+)
 def test_a_file_that_is_no_queue_is_refused(
-    job: str, rows: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    job: str, rows: dict[str, Any], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pq.write_table(pa.table(rows), tmp_path / "queue.parquet")
     assert door([f"output={job}", "port=0", f"queue={tmp_path}/queue.parquet"]) == 2
-    assert "is no queue as python -m pipeline.queue … to= writes it" in capsys.readouterr().err
+    assert f"is no queue as python -m pipeline.queue … to= writes it: {why}" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_told_with_the_way_out(job: str, capsys: pytest.CaptureFixture[str]) -> None:

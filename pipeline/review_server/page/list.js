@@ -103,6 +103,9 @@ export class TrackList extends EventTarget {
     return told;
   }
 
+  /** How many of the tracks can be scrolled to. */
+  get reach() { return Math.min(this.total, MOST_ROWS); }
+
   /** The row at a number, if its page is here. */
   at(number) { return this.pages.get(Math.floor(number / PAGE))?.[number % PAGE]; }
 

@@ -212,6 +212,9 @@ async function reload(keep = false) {
 function showTotal() {
   const words = document.createElement("span");
   words.textContent = `${list.total.toLocaleString("en")} ${list.total === 1 ? "track" : "tracks"}`;
+  if (list.reach < list.total) {
+    words.textContent += `: the first ${list.reach.toLocaleString("en")} are shown. Choose fewer to see the others.`;
+  }
   $("total").replaceChildren(words);
   if (filters.isNarrow) {
     const button = document.createElement("button");
