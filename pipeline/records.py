@@ -136,8 +136,9 @@ class OutcomeDetails:
 
     The numbers of objects are `None` where a version wrote them that did not count objects. `attempts` are those of all
     runs. `source_hash` stands for the version of its file; empty where nobody told it. `review_hash` stands for the
-    corrections that its labels were made with; empty without any. `notes` tell the driver of single objects. The commit
-    log does not keep them, because `tracks` has them.
+    corrections that its labels were made with; empty without any. `notes` tell the driver of single objects. Of the
+    masks, `num_masks_kept` are of objects that keep what they had, because reviewers corrected others. The commit log
+    does not have the last two, because `tracks` has them.
     """
 
     num_tracks: int | None = 0
@@ -147,6 +148,7 @@ class OutcomeDetails:
     source_hash: str = ""
     review_hash: str = ""
     notes: tuple[ObjectNote, ...] = field(default=(), compare=False)
+    num_masks_kept: int = field(default=0, compare=False)
 
 
 NO_DETAILS = OutcomeDetails()

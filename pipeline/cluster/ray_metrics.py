@@ -30,7 +30,7 @@ GAUGES: Mapping[str, GaugeOf] = {
     "before": GaugeOf("num_before_this_run", "Videos that were finished when the run began"),
     "queue": GaugeOf("num_waiting", "Videos that are planned and have not ended"),
     "frames": GaugeOf("num_frames", "Frames labeled in this run"),
-    "masks": GaugeOf("num_masks", "Masks committed in this run"),
+    "masks": GaugeOf("num_masks", "Masks labeled and committed in this run"),
     "objects_failed": GaugeOf("num_objects_failed", "Objects that failed in ok videos of this run"),
     "objects_warned": GaugeOf("num_objects_warned", "Objects that have a warning in ok videos of this run"),
     "workers": GaugeOf("num_workers", "Workers that have loaded their model"),

@@ -96,7 +96,7 @@ class Progress:
         """These videos are in the log."""
         for outcome in outcomes:
             self.by_status[outcome.status] += 1
-            self.num_masks += outcome.num_masks
+            self.num_masks += outcome.num_masks - outcome.details.num_masks_kept
             if outcome.status in BAD:
                 self.causes.add(outcome.status.value, outcome.error_class, outcome.message, outcome.video_id)
             elif outcome.status is Status.OK:

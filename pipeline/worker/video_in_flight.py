@@ -272,10 +272,11 @@ class VideoInFlight:
 
     def _finished(self, labels: Labels) -> LabeledVideo:
         rework = self._fetch.inputs().rework
+        num_new = labels.masks.num_rows
         labels = rework.merged(replace(labels, tracks=self._with_origin(labels.tracks)))
         remarks = self._fetch.frames.remarks() if self._fetch.frames else ()
         warning = "; ".join(filter(None, (labels.remark, *remarks)))
-        return labeled_video(
+        video = labeled_video(
             self.item,
             Status.FAILED if labels.failure else Status.OK,
             self._equipment.provenance,
@@ -292,6 +293,8 @@ class VideoInFlight:
                 "cuts_seconds": list(self._fetch.inputs().shots.cuts_seconds) or None,
             },
         )
+        details = replace(video.outcome.details, num_masks_kept=labels.masks.num_rows - num_new)
+        return replace(video, outcome=replace(video.outcome, details=details))
 
     def _with_origin(self, tracks: pa.Table) -> pa.Table:
         """Labeled tracks with the columns that say how they came about."""

@@ -189,6 +189,15 @@ def test_the_summary_of_one_video_is_in_the_singular_and_says_how_to_try_again(
     assert "fix the cause, then run the same command with retry=failed to label" in printed
 
 
+def test_masks_that_objects_keep_in_a_round_are_not_counted_as_those_of_the_run(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    progress = progress_of(disk_storage, clock)
+    progress.committed([Outcome("v", Status.OK, "hash", 58, 5, details=OutcomeDetails(2, 0, 0, num_masks_kept=44))])
+    printed = summary(progress, JobCounts(progress.by_status), "out", "maskmill: all videos processed")
+    assert "1 video, 0 frames, 14 masks in" in printed
+
+
 def test_the_summary_names_labeled_videos_with_a_warning(disk_storage: JobStorage, clock: Clock) -> None:
     progress = progress_of(disk_storage, clock)
     progress.committed([ended("whole"), ended("half", message="7 of 24 frames could be read")])

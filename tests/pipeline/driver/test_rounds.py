@@ -47,7 +47,9 @@ def size_of(masks: pa.Table) -> tuple[int, int]:
     return height, width
 
 
-def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(job: JobFolder) -> None:
+def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(
+    job: JobFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = job.tables()
     size_hw = size_of(first.masks)
     assert set(first.tracks["round"].to_pylist()) == {1}
@@ -56,7 +58,9 @@ def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(job:
     correct(job.output, "one", 1, 2, mask_rle=square(size_hw, 20, 30, 48))
     correct(job.output, "two", 7, 1, mask_rle=square(size_hw, 40, 10), category="late", reviewer="bob")
     entry = job.next_entry()
+    capsys.readouterr()
     assert job.run() == 0
+    assert ", 7 masks in " in capsys.readouterr().out, "those of four frames and of three, and none that is kept"
     second = job.tables()
     assert made_anew(first, second) == {("one", 1), ("two", 7)}
     assert tracks_of(second) == [("one", 1), ("one", 2), ("two", 1), ("two", 2), ("two", 7)]
