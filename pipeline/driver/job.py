@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,20 +105,21 @@ def plan_job(job: Job) -> Plan:
 
     Raises `ConfigError` if the plan would take masks away that nobody has asked to remove.
     """
-    config, state = job.config, job.log.state
-    reviews = read_reviews(job.storage) if config.reviews and state.next_entry else {}
-    # A listing that begins in the middle would leave out videos that people have corrected.
-    lists_all = config.prune or job.relabels_all or bool(with_other_corrections(reviews, state.finished))
+    config = job.config
+    retry = to_try_again(config, job.log.state, job.storage)
+    reviews = _reviews(job, retry)
     boxes = None if config.prompts else as_parquet(config, job.storage)
     if boxes is None:
-        return _planned(job, config.prompts, reviews, lists_all)
+        return _planned(job, config.prompts, reviews, retry)
     with boxes.named_as_given():
-        plan = _planned(job, boxes.read_from, reviews, lists_all)
+        plan = _planned(job, boxes.read_from, reviews, retry)
     return boxes.publish(job.storage, plan)
 
 
-def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo], lists_all: bool) -> Plan:
+def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo], retry: Collection[str]) -> Plan:
     config, state = job.config, job.log.state
+    # A listing that begins in the middle would leave out videos that people have corrected.
+    lists_all = config.prune or job.relabels_all or bool(with_other_corrections(reviews, state.finished))
     tables = InputTables(
         config.videos,
         prompts,
@@ -128,7 +129,6 @@ def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo]
         rules=address_rules(config),
         files=FileRules.of(config, None if lists_all else job.storage),
     )
-    retry = to_try_again(config, state, job.storage)
     plan = make_plan(tables, state.finished, retry, reviews)
     if plan.is_partial:
         _log.info(
@@ -138,6 +138,20 @@ def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo]
     if job.relabels_all:
         return plan.again({})
     return with_other_files(with_replaced_files(plan, config, state, retry), config, state, retry)
+
+
+def _reviews(job: Job, retry: Collection[str]) -> Mapping[str, ReviewedVideo]:
+    """What people said, by video.
+
+    Also with `reviews=false`, videos that are tried again or in the middle of a round are labeled with it: without it
+    they would lose what earlier rounds took in.
+    """
+    config, state = job.config, job.log.state
+    begun = {*retry, *state.formers}
+    if not state.next_entry or not (config.reviews or begun):
+        return {}
+    reviews = read_reviews(job.storage)
+    return reviews if config.reviews else {name: review for name, review in reviews.items() if name in begun}
 
 
 def _check_nothing_vanishes(job: Job, plan: Plan) -> None:
@@ -237,13 +251,15 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
     if plan.changed:
         _log.info("prompts have changed since the last run: %s to label again", counted(len(plan.changed), "video"))
     reasons = plan.reasons()
-    keeper.forget(plan.replaced - plan.reviewed, reasons)
     if job.config.prune:
+        keeper.forget(plan.replaced - plan.in_part, reasons)
         prune(plan, job.storage, state, keeper)
         plan = _planned_again(job, plan)
     # After a prune, which leaves no rows of earlier rounds.
-    if plan.reviewed:
+    if plan.in_part:
         take_in(plan, job.log, keeper, job.config.keep_rounds)
+    # After the next round has begun, because what goes now counted at the end of the one before.
+    keeper.forget(plan.replaced - plan.in_part, reasons)
     return plan
 
 

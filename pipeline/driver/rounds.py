@@ -1,4 +1,7 @@
-"""Rounds of reviews: the run that takes corrections in opens the next one, and gives its items the rows to keep."""
+"""Rounds of reviews: the run that labels videos again in part opens the next one, and gives its items the rows to keep.
+
+That is where reviewers have corrected objects, and where objects are tried again of videos that people have reviewed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.inputs.plan import Plan
 from pipeline.inputs.reviewed_videos import with_former
 from pipeline.records import Reason, WorkItem
-from pipeline.reviews.keeping import is_settled, is_unchanged
+from pipeline.reviews.keeping import TABLE, is_settled, is_tried_again, is_unchanged
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import counted
@@ -21,14 +24,21 @@ _log = logging.getLogger(__name__)
 
 
 def take_in(plan: Plan, log: CommitLog, keeper: SegmentKeeper, keep_rounds: int) -> None:
-    """Make videos unfinished whose corrections are new. Their rows stay where workers find them.
+    """Make videos unfinished of which only some objects are labeled again. Their rows stay where workers find them.
 
     This opens the next round, unless a run was killed in the middle of the current one and this one goes on with it.
     """
     number = log.state.round + (0 if is_open(log.state) else 1)
     keep_from(log, number, keep_rounds)
-    _log.info("round %d: reviewers have corrected %s", number, counted(len(plan.reviewed), "video"))
-    keeper.forget(plan.reviewed, plan.reasons(), plan.reviewed)
+    if plan.reviewed:
+        _log.info("round %d: reviewers have corrected %s", number, counted(len(plan.reviewed), "video"))
+    if num_retried := len(plan.in_part - plan.reviewed):
+        _log.info(
+            "round %d: objects of %s that failed are tried again, the others keep their masks",
+            number,
+            counted(num_retried, "reviewed video"),
+        )
+    keeper.forget(plan.in_part, plan.reasons(), plan.in_part)
 
 
 def keep_from(log: CommitLog, number: int, keep_rounds: int) -> None:
@@ -39,7 +49,7 @@ def keep_from(log: CommitLog, number: int, keep_rounds: int) -> None:
 def is_open(state: JobState) -> bool:
     """Whether videos of the current round are still to be labeled."""
     return any(
-        name in state.tried and state.tried[name].why == Reason.REVIEW
+        name in state.tried and state.tried[name].why in (Reason.REVIEW, Reason.RETRY)
         for name in state.formers
         if name not in state.finished
     )
@@ -63,7 +73,8 @@ def num_objects_again(plan: Plan, storage: JobStorage, state: JobState) -> int:
         review = plan.reviews[video_id]
         known[video_id].add(object_id)
         is_kept = is_settled(track, rows[video_id], review.settled)
-        num_again += not is_kept and not is_unchanged(track, review.object_hashes.get(object_id))
+        is_same = is_unchanged(track, review.object_hashes.get(object_id)) and not is_tried_again(track, TABLE)
+        num_again += not is_kept and not is_same
     return num_again + sum(len(plan.reviews[name].object_hashes.keys() - known[name]) for name in reviewed)
 
 

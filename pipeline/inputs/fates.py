@@ -69,12 +69,16 @@ class Tables:
 
 
 class Decision(NamedTuple):
-    """What is to become of one video. `is_replaced`: rows of it must go, `is_reviewed`: because of corrections."""
+    """What is to become of one video. `is_replaced`: rows of it must go, `is_reviewed`: because of corrections.
+
+    `is_in_part`: only some of its objects are labeled again, and the others keep their rows.
+    """
 
     fate: Fate
     is_changed: bool = False
     is_replaced: bool = False
     is_reviewed: bool = False
+    is_in_part: bool = False
 
 
 def special(tables: Tables, done: Mapping[str, Done], retry: Collection[str]) -> Int64Array:
@@ -112,11 +116,16 @@ def decided_alone(tables: Tables, number: int, before: Done | None, retry: Colle
         return Decision(Fate.DONE)  # good masks stay when somebody adds a wrong row to the table
     if before.prompt_hash != prompt_hash:
         return Decision(fate, is_changed=True, is_replaced=True)
-    if video_id in retry or (video_id in files_now and files_now[video_id] != before.source_hash):
+    if video_id in files_now and files_now[video_id] != before.source_hash:
         return Decision(fate, is_replaced=True)
     # What was never labeled has nothing to correct: a video that failed is labeled again when `retry` names it.
     if fate is Fate.LABEL and before.status in (Status.OK, Status.NO_PROMPTS) and is_corrected(review, before):
-        return Decision(fate, is_replaced=True, is_reviewed=True)
+        return Decision(fate, is_replaced=True, is_reviewed=True, is_in_part=True)
+    if video_id in retry:
+        # Where people have worked, only the objects that failed are tried again.
+        is_known = video_id in tables.reviews or bool(before.review_hash)
+        is_in_part = fate is Fate.LABEL and before.status == Status.OK and is_known
+        return Decision(fate, is_replaced=True, is_in_part=is_in_part)
     return Decision(Fate.DONE)
 
 

@@ -58,14 +58,16 @@ class Plan:
 
     `replaced` are videos that the log has, and whose rows must go because the videos are labeled or recorded again:
     their prompts changed (these are also in `changed`), reviewers have corrected objects of them (these are also in
-    `reviewed`), or they are to be tried again. `num_former` videos are in the
-    log and in no table any more: their rows stay. A plan that `is_partial` has not looked for them.
+    `reviewed`), or they are to be tried again. Of those `in_part`, which include the `reviewed` ones, only some objects
+    are labeled again. `num_former` videos are in the log and in no table any more: their rows stay. A plan that
+    `is_partial` has not looked for them.
     """
 
     changed: frozenset[str]
     replaced: frozenset[str]
     num_former: int
     reviewed: frozenset[str]
+    in_part: frozenset[str]
     _tables: Tables
     _fates: npt.NDArray[np.uint8]
 
@@ -344,18 +346,21 @@ def _decided(tables: Tables, done: Mapping[str, Done], retry: Collection[str]) -
         is_known[part], is_changed[part] = there.is_known, there.is_known & ~is_same
         fates[part] = np.where(now.is_hex, Fate.LABEL, Fate.NO_PROMPTS)
         fates[part][there.is_known & is_same] = Fate.DONE
-    is_replaced, reviewed = is_changed.copy(), set()
+    is_replaced, reviewed, in_part = is_changed.copy(), set(), set()
     for number in special(tables, done, retry).tolist():
         before = done.get(videos.ids[number])
         decision = decided_alone(tables, number, before, retry)
-        fates[number], is_changed[number], is_replaced[number], is_reviewed = decision
+        fates[number], is_changed[number], is_replaced[number], is_reviewed, is_in_part = decision
         if is_reviewed:
             reviewed.add(videos.ids[number])
+        if is_in_part:
+            in_part.add(videos.ids[number])
     return Plan(
         frozenset(videos.ids.column.filter(pa.array(is_changed)).to_pylist()),
         frozenset(videos.ids.column.filter(pa.array(is_replaced)).to_pylist()),
         0 if tables.read.is_partial else len(done) - int(np.count_nonzero(is_known)),
         frozenset(reviewed),
+        frozenset(in_part),
         tables,
         fates,
     )

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from pipeline.records import Status
+
+TABLE, DISCOVER = "table", "discover"
 _REVIEW = "review:"
 
 Row = Mapping[str, Any]
@@ -27,6 +30,14 @@ def is_unchanged(track: Row, review_hash: str | None) -> bool:
     """Whether a track was labeled with these corrections; tracks of earlier programs had none."""
     before = track["prompts"] or ""
     return (before if before.startswith(_REVIEW) else "") == made_of(review_hash, "")
+
+
+def is_tried_again(track: Row, by: str) -> bool:
+    """Whether a track failed, and something can prompt it again. `by` is what made prompts that it does not name.
+
+    The prompt of an object that a worker found is its mask, which is lost where the object failed.
+    """
+    return track["status"] != Status.OK and (track["prompts"] or by) != DISCOVER
 
 
 def is_settled(track: Row, video: Row, settled: Mapping[int, datetime]) -> bool:

@@ -18,6 +18,7 @@ from pipeline.inputs.prompts import VideoPrompts
 from pipeline.output.former_rows import FormerRows
 from pipeline.output.saved_sessions import SessionStore, session_identity
 from pipeline.records import ReviewedItem, WorkItem
+from pipeline.reviews.keeping import DISCOVER, TABLE
 from pipeline.reviews.reviewed import read_video
 from pipeline.seeds.cuts import find_cuts
 from pipeline.seeds.shots import Shots
@@ -28,7 +29,7 @@ from pipeline.video.selection import FrameSelection
 from pipeline.worker.discovering import RULES, key_frames
 from pipeline.worker.equipment import Equipment
 from pipeline.worker.key_pictures import KeyPictures
-from pipeline.worker.rework import DISCOVER, TABLE, Made, Rework, rework
+from pipeline.worker.rework import Made, Rework, rework
 from pipeline.worker.saving import SavingBeside
 
 _log = logging.getLogger(__name__)

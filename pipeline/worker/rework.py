@@ -1,8 +1,8 @@
 """A video that reviewers have corrected: which objects are labeled again, and which keep the rows that they had.
 
 An object keeps its rows if neither its corrections nor anything else that masks follow from has changed since they
-were made, or if a reviewer has accepted or rejected them. If the prompts of the video or its file are others, all
-objects are labeled again.
+were made, or if a reviewer has accepted or rejected them. One that failed is tried again. If the prompts of the video
+or its file are others, all objects are labeled again.
 """
 
 from __future__ import annotations
@@ -21,15 +21,13 @@ from pipeline.inputs.reviewed_prompts import CorrectedMask, with_corrections, wi
 from pipeline.output.former_rows import FormerRows, FormerVideo, merged_masks
 from pipeline.output.schema import TRACKS
 from pipeline.records import FramePosition, MergedSeed, SeedFacts, Status, WorkItem
-from pipeline.reviews.keeping import is_settled, is_unchanged, labeled_at, made_of
+from pipeline.reviews.keeping import DISCOVER, TABLE, is_settled, is_tried_again, is_unchanged, labeled_at, made_of
 from pipeline.reviews.reviewed import NO_CORRECTIONS, VideoCorrections
 from pipeline.storage.file_versions import FileVersion
 from pipeline.text import counted
 from pipeline.worker.labeler import Labels
 
 _log = logging.getLogger(__name__)
-
-TABLE, DISCOVER = "table", "discover"
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def rework(
         track["object_id"]
         for track in former.tracks.to_pylist()
         if is_settled(track, former.video, settled)
-        or (is_same_job and is_unchanged(track, hashes.get(track["object_id"])))
+        or (is_same_job and is_unchanged(track, hashes.get(track["object_id"])) and not is_tried_again(track, by))
     )
     if made.finds and is_same_job:
         found = _found_prompts(former, rows, kept_ids, corrections)

@@ -24,13 +24,14 @@ from pipeline.output.saved_sessions import SessionStore
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Status, VideoProgress, WorkItem
 from pipeline.redact import redact
+from pipeline.reviews.keeping import DISCOVER, TABLE
 from pipeline.storage.faults import is_from_client, is_from_full_disk, is_transient
 from pipeline.worker.devices import free_memory, is_out_of_host_memory, is_out_of_memory, is_poisoned
 from pipeline.worker.discovering import discovering
 from pipeline.worker.equipment import Equipment
 from pipeline.worker.fetch import Fetch, VideoInputs
 from pipeline.worker.labeler import LabelOptions, Labels, Saving, Steps, failed_tracks
-from pipeline.worker.rework import DISCOVER, TABLE, Rework, with_origin
+from pipeline.worker.rework import Rework, with_origin
 from pipeline.worker.saving import SavingBeside
 
 _log = logging.getLogger(__name__)

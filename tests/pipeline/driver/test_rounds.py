@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 from pycocotools import mask as coco
 
+from pipeline import tables
 from pipeline.commits.log import CommitLog
 from pipeline.commits.snapshot import JobState
 from pipeline.driver import driver
@@ -21,7 +23,7 @@ from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.jobs import JobFolder, read_plainly
-from tests.support.rounds import correct, judge, made_anew, of, square, tracks_of
+from tests.support.rounds import Key, correct, judge, made_anew, of, square, tracks_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -96,6 +98,15 @@ def test_a_run_labels_corrected_added_and_split_objects_again_and_no_others(
     assert of(third.masks, "two", 9)["frame_index"].to_pylist() == [2, 3]
 
 
+def tracks_at(job: JobFolder, number: int) -> list[Key]:
+    """The tracks at the end of a round of which the masks can be read."""
+    found = tables.open(str(job.output), round=number)
+    columns = found.tracks().select(["video_id", "object_id", "num_masks"]).to_pylist()
+    masks = found.masks(columns=["object_id"]).to_table()
+    assert masks.num_rows == sum(row["num_masks"] for row in columns)
+    return [(row["video_id"], row["object_id"]) for row in columns]
+
+
 def state_of(job: JobFolder) -> JobState:
     return CommitLog(JobStorage(str(job.output)), "reader").load()
 
@@ -155,6 +166,67 @@ def test_what_does_not_fit_is_said_and_loses_nothing(job: JobFolder) -> None:
     assert "size is [8, 8] (height, width), but the video is [" in messages["one", 2]
     assert messages["two", 5].startswith("object 5, frame 1: reviewers say only where it is not visible")
     assert messages["two", 1] == ""
+
+
+def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_killed_and_when_it_fails(
+    job: JobFolder,
+) -> None:
+    class Killed(Worker):
+        def work(self, offers: Sequence[WorkItem]) -> Report:
+            if offers:
+                raise KeyboardInterrupt
+            return super().work(offers)
+
+    def shown(number: int | None = None) -> list[Key]:
+        found = tables.open(str(job.output), round=number).tracks().select(["video_id", "object_id"]).to_pylist()
+        return [(row["video_id"], row["object_id"]) for row in found]
+
+    correct(job.output, "one", 1, 99, mask_rle=square((96, 128), 20, 30))
+    correct(job.output, "one", 7, 1)
+    judge(job.output, "one", 2, Verdict.REJECT)
+    judge(job.output, "two", 1, Verdict.ACCEPT)
+    assert job.run() == 0
+    second = job.tables()
+    assert second.videos["one"]["num_tracks_failed"] == 1
+    assert shown() == [("one", 1), ("one", 7), ("two", 1), ("two", 2)]
+
+    retry = ("retry=failed", "max_attempts=9")
+    killed = driver.Parts(partial(open_executor, make_worker=Killed))
+    assert driver.run(job.config("cluster=serial", *retry), killed) != 0
+    assert (state_of(job).round, state_of(job).formers.keys()) == (3, {"one"})
+    assert tracks_at(job, 2) == tracks_of(second)
+    correct(job.output, "two", 2, 1)
+    assert job.run() == 0  # goes on with the round, although it is not told again to retry
+    third = job.tables()
+    assert made_anew(second, third) == {("one", 7), ("two", 2)}
+    assert state_of(job).round == 3
+    assert of(third.tracks, "one", 7)["round"].to_pylist() == [3]
+    assert shown() == [("one", 1), ("one", 7), ("two", 1), ("two", 2)]
+    assert tracks_at(job, 2) == tracks_of(second)
+
+    clip = job.folder / "in" / "one.mp4"
+    content, times = clip.read_bytes(), clip.stat()
+    clip.write_bytes(b"no video")
+    assert job.run(*retry) == 0
+    assert job.tables().statuses == {"one": "failed", "two": "ok"}
+    assert tracks_at(job, 3) == tracks_of(third)
+    clip.write_bytes(content)
+    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert job.run(*retry, "reviews=false") == 0
+    assert made_anew(third, job.tables()) == {("one", 7)}
+
+
+def test_a_round_has_all_its_rows_after_the_run_that_opens_the_next_one(job: JobFolder) -> None:
+    first = job.tables()
+    correct(job.output, "one", 1, 2)
+    prompts = job.rows("prompts")
+    for row in prompts:
+        if row["video_id"] == "two":
+            row["box_xyxy"] = [edge + 1.0 for edge in row["box_xyxy"]]
+    job.rewrite("prompts", prompts)
+    assert job.run() == 0
+    assert made_anew(first, job.tables()) == {("one", 1), ("two", 1), ("two", 2)}
+    assert tracks_at(job, 1) == tracks_of(first)
 
 
 def test_accepted_tracks_keep_their_masks_also_under_another_model(job: JobFolder) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from pipeline.inputs.prompts import read_prompts
 from pipeline.inputs.reading import ReadPolicy
 from pipeline.records import FramePosition, ReviewedItem, RowSpan, Status, VideoSource, WorkItem
 from pipeline.reviews.reviewed import ReviewedVideo
+from pipeline.reviews.verdicts import Opinion, Verdict
 
 NO_VIDEOS: dict[str, Any] = {"video_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())}
 
@@ -618,3 +620,26 @@ def test_videos_with_other_corrections_than_those_of_their_labels_are_labeled_ag
     ]
     labeled = {name: done[name]._replace(status=Status.OK, review_hash=reviews[name].review_hash) for name in "aef"}
     assert plan.again(done | labeled).reviewed == set()
+
+
+def test_only_objects_that_failed_are_tried_again_of_a_video_on_which_people_have_worked(tmp_path: Path) -> None:
+    videos = {"video_id": [*"abcdefg"], "uri": [f"{name}.mp4" for name in "abcdefg"]}
+    tables = InputTables(
+        str(write(tmp_path / "videos.parquet", videos)),
+        str(write(tmp_path / "prompts.parquet", prompts(*"abcdefg"))),
+    )
+    hashes = {item.video_id: item.prompt_hash for item in make_plan(tables, {}).items()}
+    done = {name: Finished(Status.OK, hashes[name]) for name in "abcdefg"}
+    done["b"] = done["b"]._replace(review_hash="withdrawn since")
+    done["d"] = done["d"]._replace(status=Status.FAILED)
+    done["e"] = done["e"]._replace(prompt_hash="other prompts")
+    done["f"] = done["f"]._replace(review_hash=corrected(2).review_hash)
+    judged = ReviewedVideo(opinions={1: Opinion(Verdict.REJECT, datetime(2026, 11, 29, tzinfo=UTC), False)})
+    reviews = {"a": judged, "d": corrected(1), "e": corrected(1), "f": corrected(1), "g": corrected(1)}
+    plan = make_plan(tables, done, "abcdef", reviews)
+    assert plan.replaced == set("abcdefg")
+    assert plan.reviewed == {"f", "g"}
+    assert plan.in_part == {"a", "b", "f", "g"}
+    assert plan.reasons() | {"a": "retry", "b": "retry", "c": "retry", "d": "retry", "f": "review"} == plan.reasons()
+    other = plan.with_files_now({"a": "another file"}, done, "abcdef")
+    assert other.in_part == {"b", "f", "g"}

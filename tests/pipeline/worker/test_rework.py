@@ -98,6 +98,20 @@ def test_a_settled_track_is_kept_although_it_was_corrected_before(rows: FormerRo
     assert kept(rework(ITEM, prompts(1, 2, 3), corrections(said(1, 1)), {1: NOON, 3: NOON}, rows, MADE)) == [1, 2, 3]
 
 
+def test_an_object_that_failed_is_labeled_again_alone_unless_a_reviewer_settled_it_or_nothing_can_prompt_it(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    video = labeled("a", object_ids=(1, 2), wrong={3: "nan", 7: "object 7: reviewers say only where it is not visible"})
+    tracks = pa.Table.from_pylist([row | {"labeled_at": NOON} for row in video.tracks.to_pylist()], TRACKS)
+    name = publish(disk_storage, tmp_path, replace(video, tracks=tracks)).name
+    rows = FormerRows(disk_storage, name, "a", tmp_path)
+    found = rework(ITEM, prompts(1, 2, 3), NO_CORRECTIONS, {2: NOON}, rows, MADE)
+    assert (kept(found), labels_again(found)) == ([1, 2], [3])
+    assert kept(rework(ITEM, prompts(1, 2, 3), NO_CORRECTIONS, {3: NOON}, rows, MADE)) == [1, 2, 3]
+    found = rework(ITEM, VideoPrompts(()), NO_CORRECTIONS, {}, rows, replace(MADE, finds=True))
+    assert (kept(found), labels_again(found)) == ([1, 2, 3, 7], [])
+
+
 def test_rows_that_are_gone_mean_that_all_is_labeled(disk_storage: JobStorage, tmp_path: Path) -> None:
     gone = FormerRows(disk_storage, "e000001-w-000000000000", "a", tmp_path)
     found = rework(ITEM, prompts(1), corrections(said(1, 1)), {}, gone, MADE)
