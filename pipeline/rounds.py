@@ -143,13 +143,13 @@ def _labeled(labeled: Labeled) -> str:
 def _looked(looked: Looked) -> str:
     if not looked.reviewers:
         return "nothing"
+    who = ", ".join(map(one_line, looked.reviewers))
+    work = f"{in_minutes(looked.seconds)} of work"
+    if not looked.num_tracks and not looked.num_corrections:
+        return f"nothing that counts: what {who} said was skipped, taken back or does not fit; {work}"
     words = ", ".join(f"{count} {word}" for word, count in sorted(looked.verdicts.items()))
     frames = f", {counted(looked.num_corrections, 'corrected frame')}" if looked.num_corrections else ""
-    who = ", ".join(map(one_line, looked.reviewers))
-    return (
-        f"{counted(looked.num_tracks, 'track')} by {who}: {words or 'no verdict'}{frames}; "
-        f"{in_minutes(looked.seconds)} of work"
-    )
+    return f"{counted(looked.num_tracks, 'track')} by {who}: {words or 'no verdict'}{frames}; {work}"
 
 
 def _rate(rate: Rate) -> str:

@@ -21,12 +21,14 @@ from pipeline.output.layout import REVIEWS
 from pipeline.quality.comparison import compare_video
 from pipeline.quality.masks import ROWS, VideoMasks, by_video
 from pipeline.quality.sources import as_rows
-from pipeline.reviews.corrections import read_rows
+from pipeline.reviews.corrections import Kind, read_rows
 from pipeline.reviews.verdicts import Key, Verdict, read_verdict_files
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 
 _VIDEOS_AT_A_TIME = 32
+_SAID = ("video_id", "object_id", "verdict", "reviewer", "is_audit", "seconds", "frame_index", "comment")
+"""Columns by which an undo's copy of a verdict is known; it may have another category and another `labeled_at`."""
 _BAD = (Verdict.REJECT, Verdict.FIX)
 
 
@@ -93,11 +95,12 @@ def read_facts(
     Raises `StorageError` and `InputError` as `read_verdicts` does, and `FileNotFoundError` if segments are replaced
     while their masks are read.
     """
-    looked = _looked(storage, rounds)
+    opened = {one.number: open_round(one.number) for one in rounds if one.is_readable}
+    looked = _looked(storage, rounds, opened)
     found = []
     former: JobTables | None = None
     for entries in rounds:
-        job = open_round(entries.number) if entries.is_readable else None
+        job = opened.get(entries.number)
         made = None if job is None else _made_in(job, entries.number)
         labeled = _labeled_by_log(storage, entries) if made is None else _labeled(made)
         changed = None if job is None or former is None or made is None else _changed(former, job, made, most)
@@ -130,26 +133,71 @@ def _labeled_by_log(storage: JobStorage, entries: RoundEntries) -> Labeled:
 # What people said
 
 
-def _looked(storage: JobStorage, rounds: Sequence[RoundEntries]) -> dict[int, Looked]:
+def _looked(storage: JobStorage, rounds: Sequence[RoundEntries], opened: Mapping[int, JobTables]) -> dict[int, Looked]:
     """By round, what was said before the next one began."""
     verdicts: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     corrections: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for _, rows in read_verdict_files(storage):
-        for row in rows:
-            verdicts[_round_of(row["reviewed_at"], rounds)].append(row)
+    rows_of_all = [row for _, rows in read_verdict_files(storage) for row in rows]
+    for row, first_said in said_first(rows_of_all):
+        number = _round_of(row["reviewed_at"], rounds)
+        if first_said is None:
+            verdicts[number].append(row)
+        elif _round_of(first_said, rounds) == number:  # it counts again, and took its time when it was said first
+            verdicts[number].append({**row, "seconds": None})
     for _, row in read_rows(storage, [stored.path for stored in storage.listing(REVIEWS)]):
         corrections[_round_of(row["reviewed_at"], rounds)].append(row)
-    return {one.number: looked_at(verdicts[one.number], corrections[one.number]) for one in rounds}
+    newest = opened[max(opened)] if opened else None
+    found = {}
+    for one in rounds:
+        rows, job = corrections[one.number], opened.get(one.number, newest)
+        found[one.number] = looked_at(verdicts[one.number], rows, None if job is None else _lengths(job, rows))
+    return found
+
+
+def _lengths(job: JobTables, corrections: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """So many frames at the most have those of the corrected videos that are labeled."""
+    video_ids = sorted({row["video_id"] for row in corrections})
+    if not video_ids:
+        return {}
+    columns = ["video_id", "num_frames_decoded", "num_frames_expected"]
+    rows = job.videos(video_ids, where=pc.field("status") == "ok").select(columns).to_pylist()
+    return {row["video_id"]: max(row["num_frames_decoded"], row["num_frames_expected"] or 0) for row in rows}
 
 
 def _round_of(moment: datetime, rounds: Sequence[RoundEntries]) -> int:
     return next((one.number for one in reversed(rounds) if one.began_at <= moment), rounds[0].number)
 
 
-def looked_at(verdicts: Sequence[Mapping[str, Any]], corrections: Sequence[Mapping[str, Any]]) -> Looked:
+def said_first(
+    verdicts: Iterable[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], datetime | None]]:
+    """Rows of verdicts in the order of time, and of those that an undo restates when they were said first; else None.
+
+    An undo takes back all that was said of a track, and says in the same moment once more what counted before.
+    """
+    taken_back: dict[Key, datetime] = {}
+    said: dict[tuple[Any, ...], datetime] = {}
+    for row in sorted(verdicts, key=lambda row: row["reviewed_at"]):
+        at, key = row["reviewed_at"], (row["video_id"], row["object_id"])
+        if row["verdict"] == Verdict.WITHDRAW:
+            taken_back[key] = at
+            yield row, None
+            continue
+        content = tuple(row[name] for name in _SAID)
+        yield row, said.get(content) if taken_back.get(key) == at else None
+        said.setdefault(content, at)
+
+
+def looked_at(
+    verdicts: Sequence[Mapping[str, Any]],
+    corrections: Sequence[Mapping[str, Any]],
+    lengths: Mapping[str, int] | None = None,
+) -> Looked:
     """What these rows of verdicts and corrections say together.
 
-    Of a track the newest verdict counts. The time of a reviewer on a track is that of the verdicts or that of the
+    Of a track the newest verdict counts, and of a frame of an object the newest correction: one that was taken back
+    does not. `lengths` are how many frames labeled videos have: a correction elsewhere is taken in by no run, and is
+    not counted. The time of a reviewer on a track is that of the verdicts or that of the
     corrections, whichever is more, because the clock of a verdict runs while its track is corrected.
     """
     newest: dict[Key, Mapping[str, Any]] = {}
@@ -157,6 +205,11 @@ def looked_at(verdicts: Sequence[Mapping[str, Any]], corrections: Sequence[Mappi
         if row["verdict"] != Verdict.SKIP:
             newest[row["video_id"], row["object_id"]] = row
     said = [row for row in newest.values() if row["verdict"] != Verdict.WITHDRAW]
+    frames = {
+        (row["video_id"], row["object_id"], row["frame_index"]): row["kind"]
+        for row in sorted(corrections, key=lambda row: row["reviewed_at"])
+        if lengths is None or 0 <= row["frame_index"] < lengths.get(row["video_id"], 0)
+    }
     times = [_seconds(rows) for rows in (verdicts, corrections)]
     audit, seen = (
         [Verdict(row["verdict"]) in _BAD for row in said if bool(row["is_audit"]) is is_audit]
@@ -165,7 +218,7 @@ def looked_at(verdicts: Sequence[Mapping[str, Any]], corrections: Sequence[Mappi
     return Looked(
         verdicts=dict(Counter(row["verdict"] for row in said)),
         num_tracks=len(said),
-        num_corrections=sum(row["kind"] != "withdraw" for row in corrections),
+        num_corrections=sum(kind != Kind.WITHDRAW for kind in frames.values()),
         reviewers=tuple(sorted({row["reviewer"] for row in (*verdicts, *corrections)})),
         seconds=sum(max(times[0][key], times[1][key]) for key in times[0].keys() | times[1].keys()),
         seen=Rate(sum(seen), len(seen)),

@@ -15,12 +15,14 @@ from pipeline.commits.read_rounds import RoundEntries
 from pipeline.data_engine.another_round import ErrorLeft, Unseen, another_round, error_left
 from pipeline.data_engine.audit import Rate
 from pipeline.data_engine.round_facts import Changed, Labeled, Looked, Round, looked_at
+from pipeline.review_server.verdict_book import VerdictBook
 from pipeline.reviews.corrections import write_corrections
 from pipeline.rounds import door
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo
 from tests.support.drawn_rounds import Rounds
 from tests.support.reviewed import say_of
+from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -50,10 +52,66 @@ def test_the_newest_verdict_of_a_track_counts_and_all_of_the_time_once() -> None
         [corrected("a", 2), corrected("a", 2, "withdraw"), corrected("c", 1)],
     )
     assert found.verdicts == {"accept": 2, "fix": 1}
-    assert (found.num_tracks, found.num_corrections, found.reviewers) == (3, 2, ("ann", "bob"))
+    assert (found.num_tracks, found.num_corrections, found.reviewers) == (3, 1, ("ann", "bob")), "(a, 2) was withdrawn"
     # Of the 20 s of the verdict on (a, 2) 16 are those of its corrections; (c, 1) has a correction alone.
     assert found.seconds == 10 + 5 + 20 + 4 + 2 + 8
     assert (found.seen, found.audit) == (Rate(0, 1), Rate(1, 2))
+
+
+def test_what_was_taken_back_and_corrections_that_fit_no_frame_took_time_and_do_not_count() -> None:
+    later = NOW + timedelta(minutes=1)
+    found = looked_at(
+        [said("a", 1, "fix", 10), said("a", 1, "withdraw", reviewed_at=later)],
+        [
+            corrected("a", 1),
+            corrected("a", 1, "withdraw", reviewed_at=later, seconds=None),
+            corrected("a", 2, frame_index=3),
+            corrected("a", 2, frame_index=3, reviewed_at=later),  # once more on the same frame
+            corrected("a", 2, frame_index=4),
+            corrected("unknown", 1),
+        ],
+        {"a": 4},
+    )
+    assert (found.num_tracks, dict(found.verdicts), found.num_corrections) == (0, {}, 1)
+    assert found.seconds == 10 + 3 * 8 + 8
+
+
+def test_what_an_undo_says_once_more_is_no_new_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
+    job.commit(DrawnVideo("a", {1: "cat", 2: "dog"}, 4), DrawnVideo("b", {1: None}))
+    book = VerdictBook(job.storage)
+    moment = datetime.now(UTC) - timedelta(minutes=1)
+    book.write(said("a", 1, "fix", 10.0, reviewed_at=moment))
+    book.write(said("a", 2, "accept", 4.0, reviewed_at=moment))
+    dan, _ = book.write(said("a", 2, "reject", 2.0, reviewed_at=moment + timedelta(seconds=1), reviewer="dan"))
+    assert book.undo(dan.path, ("a", 2), "dan") is not None
+    write_corrections(
+        job.storage,
+        [
+            corrected("a", 1, reviewed_at=moment, seconds=None),
+            corrected("a", 1, frame_index=99, reviewed_at=moment, seconds=None),
+            corrected("nowhere", 1, reviewed_at=moment, seconds=None),
+        ],
+    )
+    clock_moves_on()  # tables of reviews count milliseconds
+    job.begin("b")
+    clock_moves_on()
+    dan, _ = book.write(said("a", 1, "reject", 7.0, reviewed_at=datetime.now(UTC), reviewer="dan"))
+    clock_moves_on()
+    assert book.undo(dan.path, ("a", 1), "dan") is not None
+    job.commit(DrawnVideo("b", {1: None}))
+    assert door([f"output={job.storage.uri}"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  looked at ")]
+    assert lines == [
+        # Until round 2, ann's verdicts stand: the second one because dan took his back.
+        "  looked at 2 tracks by ann, dan: 1 accept, 1 fix, 1 corrected frame; 16 s of work",
+        "  looked at nothing that counts: what dan said was skipped, taken back or does not fit; 7 s of work",
+    ]
+
+
+def clock_moves_on() -> None:
+    before = datetime.now(UTC)
+    wait_until(lambda: datetime.now(UTC) > before + timedelta(milliseconds=2), "another millisecond")
 
 
 def one_round(number: int, looked: Looked = Looked(), changed: Changed | None = None) -> Round:  # noqa: B008
