@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from pipeline.review_server.state import ReviewState
 
 TOKEN = "a-token-that-a-test-knows"
+BROKEN = "<b>object 9</b>, frame 3: no prompt says where it is"
 HOSTILE = "<script>document.title='owned'</script>"
 VIDEOS = (
     DrawnVideo("clip-1", {7: "cat", 3: "dog"}),
     DrawnVideo("b/ünï cødé?&#%.mp4", {0: "cat"}, num_frames=4, stride=4),
     DrawnVideo(HOSTILE, {1: "<img src=x onerror=\"document.title='owned'\">", 2: None}),
-    DrawnVideo("gone", {1: "cat"}),
+    DrawnVideo("gone", {1: "cat"}, failed={9: BROKEN}),
     DrawnVideo("one-frame", {1: "dog"}, num_frames=1),
 )
 

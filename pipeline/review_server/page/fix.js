@@ -7,7 +7,7 @@ const REST = 120; // milliseconds on a frame before its memory is made, so that 
 const PREVIEWED = 24;
 const MINE = [80, 250, 160], INSIDE = "#3ddc84", OUTSIDE = "#ff5a5f";
 const TOOLS = { click: "click, drag for a box", box: "box", draw: "brush", erase: "eraser" };
-const HINTS = [
+export const HINTS = [
   ["click", "on it"],
   ["alt click", "not on it (also right click)"],
   ["drag", "a box, begins afresh (also b)"],

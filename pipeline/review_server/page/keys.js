@@ -57,9 +57,14 @@ export function listen(act, takes) {
 }
 
 export function fillHelp(list) {
-  for (const [key, , words] of KEYS) {
+  fillTerms(list, KEYS.map(([key, , words]) => [SHOWN[key] ?? key, words]));
+}
+
+/** Keys with what they do, as terms of a list. */
+export function fillTerms(list, pairs) {
+  for (const [key, words] of pairs) {
     const term = document.createElement("dt"), told = document.createElement("dd"), shown = document.createElement("kbd");
-    shown.textContent = SHOWN[key] ?? key;
+    shown.textContent = key;
     term.append(shown);
     told.textContent = words;
     list.append(term, told);

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { Broken } from "./broken.js";
 import { Filters } from "./filters.js";
-import { fillHelp, listen } from "./keys.js";
+import { fillHelp, fillTerms, listen } from "./keys.js";
 import { TrackList, inWords, keyOf } from "./list.js";
 import { Player } from "./player.js";
 import { Prepared } from "./prepared.js";
@@ -378,7 +378,9 @@ $("reviewer").value = new URLSearchParams(location.search).get("reviewer") ?? lo
 enable(false);
 fillFields();
 if (session.fixing) {
-  const { install } = await import("./fix.js");
+  const { HINTS, install } = await import("./fix.js");
+  $("fixhelp").hidden = false;
+  fillTerms($("fixlist"), HINTS);
   toggleFix = install({ player, api: { get, post }, say: verdict => verdicts.say(verdict), tell, panel: $("panel"), drawMask, session });
 }
 saving.begin();

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from pipeline.review_server.options import ReviewOptions
 from pipeline.review_server.serving import link_of, listening, make_server
 from pipeline.review_server.state import ReviewState
+from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.verdicts import read_verdict_files
 from pipeline.storage.job_storage import JobStorage
 from tests.support.chromium import PATIENCE_MILLISECONDS, Seen, running_browser
-from tests.support.reviewing import HOSTILE, TOKEN
+from tests.support.reviewing import BROKEN, HOSTILE, TOKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KEPT = "Object.keys(localStorage).filter(name => name.includes('.outbox.') || name.includes('.draft.')).length"
@@ -221,4 +223,45 @@ def test_every_key_is_listed_and_reaches_what_it_names(review: Reviewed) -> None
             page.keyboard.press("Escape")
         assert seen.overflow_px <= 0
         assert seen.faint_texts() == {}
+        assert seen.complaints == []
+
+
+def box_of(page: Page, selector: str) -> dict[str, float]:
+    found: dict[str, float] = page.evaluate(
+        "name => document.querySelector(name).getBoundingClientRect().toJSON()", selector
+    )
+    return found
+
+
+def test_a_small_window_shows_counters_and_fields_and_fix_mode_does_not_move_the_picture(review: Reviewed) -> None:
+    for width, height in ((800, 560), (1280, 800)):
+        with review.open(viewport={"width": width, "height": height}) as seen:
+            page = seen.page
+            page.fill("#text", "clip-1")
+            page.keyboard.press("Enter")
+            expect(page.locator("#where")).to_contain_text("frame")
+            for selector in ("#progress", "#reasons", "#comment", "#named", "#undo"):
+                expect(page.locator(selector)).to_be_in_viewport(ratio=1)
+            row = box_of(page, ".row .top")
+            assert abs(box_of(page, ".row .object")["bottom"] - row["bottom"]) <= 2, "not below the name"
+            before = box_of(page, "#overlay")
+            page.keyboard.press("f")
+            expect(page.locator("#panel")).to_be_in_viewport(ratio=1)
+            assert box_of(page, "#overlay") == before
+            page.keyboard.press("Escape")
+            page.keyboard.press("?")
+            expect(page.locator("#fixlist")).to_contain_text("not visible here")
+            assert seen.complaints == []
+
+
+def test_corrections_of_an_object_that_failed_are_taken_back_in_the_page(review: Reviewed) -> None:
+    hidden = {"video_id": "gone", "object_id": 9, "frame_index": 3, "kind": "hidden", "mask_rle": None}
+    write_corrections(review.storage, [hidden | {"reviewer": "bob", "reviewed_at": datetime(2026, 1, 3, tzinfo=UTC)}])
+    with review.open() as seen:
+        page = seen.page
+        page.get_by_role("button", name="1 failed or with a message").click()
+        expect(page.locator("#brokenlist")).to_contain_text(BROKEN)
+        page.get_by_role("button", name="withdraw its corrections (1)").click()
+        expect(page.locator("#brokenlist")).to_contain_text("taken back (1)")
+        assert read_corrections(review.storage) == {}
         assert seen.complaints == []
