@@ -102,6 +102,7 @@ class Correction:
         self.object_id = known.object_id
         self.frame_index = frames.indexes[known.place]
         self.is_of_a_track = known.object_id in frames.clip.object_ids
+        self.split_into: tuple[int, Seen] | None = None  # the object that was saved as one that begins with this mask
         self._session = session
         self._frames = frames
         self._known = known
@@ -113,6 +114,11 @@ class Correction:
         """The mask as it is now."""
         step = self._steps[-1]
         return _seen(self.frame_index, self._frames.size_hw, step.mask_HW, step.score, step.is_hidden)
+
+    @property
+    def prompted_frames(self) -> tuple[int, ...]:
+        """The frames on which the last run had a prompt of the object; none for one that is added."""
+        return tuple(self._frames.clip.track(self.object_id).row["prompt_frames"]) if self.is_of_a_track else ()
 
     @property
     def num_said(self) -> int:

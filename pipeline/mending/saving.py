@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.errors import CannotMend
 from pipeline.mending.correction import Correction, rle_of
-from pipeline.reviews.corrections import Kind, write_corrections
+from pipeline.reviews.corrections import Kind, read_corrections, write_corrections
 from pipeline.reviews.verdicts import Verdict, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 
@@ -18,13 +18,17 @@ from pipeline.storage.job_storage import JobStorage
 class SavedBy:
     """Who saves, what the labels were that they saw (`finished_at` of the video), and how long it took them.
 
-    `category` is what the object is, where it is added or said anew.
+    `category` is what the object is, where it is added or said anew. `comment` and `is_audit` are the verdict's: the
+    second says that the queue had drawn the track by lot. `at` is when it is saved.
     """
 
     reviewer: str
     labeled_at: datetime | None = None
     seconds: float | None = None
     category: str | None = None
+    comment: str | None = None
+    is_audit: bool | None = None
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def save_correction(
@@ -40,23 +44,58 @@ def save_correction(
     speak of.
 
     With `split_into`, an id that nobody else has, the track ends before this frame: the old object is hidden here, and
-    the new one goes on from the mask. Raises `CannotMend` if there is nothing to save, and `StorageError` if the store
-    does not take it.
+    the new one goes on from the mask. Raises `CannotMend` if there is nothing to save, or nothing that the next run
+    could follow, and `StorageError` if the store does not take it.
     """
-    seen, said, now = correction.seen, correction.said, datetime.now(UTC)
+    rle = _checked_rle(storage, correction, split_into)
+    rows = _rows(correction, rle, by, split_into)
+    path = write_corrections(storage, rows)
+    if split_into is not None:
+        correction.split_into = split_into, correction.seen
+    if correction.is_of_a_track:
+        verdict = _common(correction, by) | {
+            "object_id": correction.object_id,
+            "verdict": Verdict.FIX.value,
+            "category": by.category if split_into is None else None,
+            "comment": by.comment,
+            "is_audit": by.is_audit,
+        }
+        if say is None:
+            write_verdicts(storage, [verdict])
+        else:
+            say(verdict)
+    return path
+
+
+def _checked_rle(storage: JobStorage, correction: Correction, split_into: int | None) -> dict[str, Any] | None:
+    """The mask to save, None for one that is hidden. Raises `CannotMend` for what must not be saved."""
+    seen = correction.seen
     rle = rle_of(seen)
     if rle is None and not seen.is_hidden:
         raise CannotMend("this object has no mask yet: there is nothing to save")
     if rle is None and split_into is not None:
         raise CannotMend("a track is split at a frame on which the object is seen")
-    common: dict[str, Any] = {
+    _check_is_new(correction)
+    if rle is None:
+        _check_is_elsewhere(storage, correction)
+    return rle
+
+
+def _common(correction: Correction, by: SavedBy) -> dict[str, Any]:
+    return {
         "video_id": correction.video_id,
         "frame_index": correction.frame_index,
         "reviewer": by.reviewer,
-        "reviewed_at": now,
+        "reviewed_at": by.at,
         "labeled_at": by.labeled_at,
         "seconds": by.seconds,
     }
+
+
+def _rows(
+    correction: Correction, rle: Mapping[str, Any] | None, by: SavedBy, split_into: int | None
+) -> list[dict[str, Any]]:
+    said, common = correction.said, _common(correction, by)
     mask = common | {
         "object_id": correction.object_id if split_into is None else split_into,
         "kind": (Kind.HIDDEN if rle is None else Kind.MASK).value,
@@ -66,20 +105,32 @@ def save_correction(
         "box_xyxy": None if said.box_xyxy is None else list(said.box_xyxy),
         "category": by.category,
     }
-    rows = [mask]
-    if split_into is not None:
-        mask["split_from"] = correction.object_id
-        hidden = common | {"object_id": correction.object_id, "kind": Kind.HIDDEN.value, "mask_rle": None}
-        rows = [hidden, mask]
-    path = write_corrections(storage, rows)
-    if correction.is_of_a_track:
-        verdict = common | {
-            "object_id": correction.object_id,
-            "verdict": Verdict.FIX.value,
-            "category": by.category if split_into is None else None,
-        }
-        if say is None:
-            write_verdicts(storage, [verdict])
-        else:
-            say(verdict)
-    return path
+    if split_into is None:
+        return [mask]
+    hidden = common | {"object_id": correction.object_id, "kind": Kind.HIDDEN.value, "mask_rle": None}
+    return [hidden, mask | {"split_from": correction.object_id}]
+
+
+def _check_is_new(correction: Correction) -> None:
+    """Two objects never have the same mask because a key was pressed once more after a split."""
+    if correction.split_into is not None and correction.split_into[1] == correction.seen:
+        raise CannotMend(
+            f"nothing to save: the track is split on this frame, and object {correction.split_into[0]} has this mask"
+        )
+
+
+def _check_is_elsewhere(storage: JobStorage, correction: Correction) -> None:
+    """An object that is hidden here needs a frame that says where it is: a run refuses one that has none."""
+    object_id, here = correction.object_id, correction.frame_index
+    rows = [one for one in read_corrections(storage).get(correction.video_id, ()) if one.object_id == object_id]
+    prompted = set(correction.prompted_frames) - {one.frame_index for one in rows}
+    prompted |= {one.frame_index for one in rows if one.rle is not None}
+    if prompted - {here}:
+        return
+    if here not in prompted and not correction.is_of_a_track:
+        raise CannotMend("a new object needs a mask on this frame")
+    raise CannotMend(
+        f"only this frame says where object {object_id} is, and no run could follow it without: give it a mask on "
+        "another frame first"
+        + (", or reject the track" if correction.is_of_a_track else ", or take back what was saved of it (ctrl z)")
+    )

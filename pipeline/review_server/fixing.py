@@ -5,8 +5,8 @@ A page opens a correction and names it by its id from then on. What it says is a
 POST open      `{video_id, object_id | null, frame_index, reviewer}`: null adds an object, with an id that is claimed
 POST say       `{id, kind: click | box | draw | hide | clear | undo | restart, xy, label, box, counts}`
 POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there
-POST save      `{id, reviewer, labeled_at, seconds, category, is_split}`
-POST withdraw  `{video_id, object_id, path, reviewer, verdict_path}`: takes back what was saved, by the answer of `save`
+POST save      `{id, reviewer, labeled_at, seconds, category, comment, is_split}`
+POST withdraw  `{id, video_id, object_id, path, reviewer, verdict_path}`: takes back what `save` has answered
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from pipeline.errors import ConfigError, InputError, NotInJob, StorageError
+from pipeline.errors import CannotMend, ConfigError, InputError, NotInJob, StorageError
 from pipeline.review_server.answers import ReviewError, answer, json_body, rounded
-from pipeline.review_server.saying import Speaker
+from pipeline.review_server.saying import MOST_LETTERS, Speaker, text_of
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.verdict_book import ChangedMeanwhile
 
@@ -57,10 +57,11 @@ def fix_routes(state: ReviewState) -> list[BaseRoute]:
 class Fixing:
     """What the endpoints do, each in a thread of a pool. Raises `ReviewError` for what cannot be done."""
 
-    def __init__(self, state: ReviewState) -> None:
+    def __init__(self, state: ReviewState, mender: Mender | None = None) -> None:
+        """Without a `mender` the first frame that is opened makes one."""
         self._state = state
         self._speaker = Speaker(state)
-        self._made: Mender | None = None
+        self._made = mender
 
     @property
     def _mender(self) -> Mender:
@@ -103,11 +104,14 @@ class Fixing:
         from pipeline.mending.saving import SavedBy, save_correction
 
         correction, state, paths = self._correction(body), self._state, []
+        place = state.tracks.place_of((correction.video_id, correction.object_id))
         by = SavedBy(
             reviewer=self._speaker.reviewer(body),
             labeled_at=from_text(body.get("labeled_at")),
             seconds=None if body.get("seconds") is None else float(body["seconds"]),
-            category=body.get("category") or None,
+            category=text_of(body, "category", MOST_LETTERS) or None,
+            comment=text_of(body, "comment", MOST_LETTERS) or None,
+            is_audit=None if place is None else state.tracks.is_audit(place),
         )
         split_into = state.claim_object_id(correction.video_id, by.reviewer) if body.get("is_split") else None
         path = save_correction(
@@ -131,6 +135,9 @@ class Fixing:
             state.noted(state.book.look())
             with suppress(ChangedMeanwhile):  # what was said later stays
                 again = state.book.undo(str(body["verdict_path"]), key, reviewer)
+        with suppress(CannotMend):  # one that is closed meanwhile is opened again without it
+            if self._made is not None:
+                self._correction(body).split_into = None
         state.noted({key})
         state.changed(key[0])
         is_mine = again is not None and again.row["reviewer"] == reviewer

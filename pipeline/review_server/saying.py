@@ -16,7 +16,7 @@ from pipeline.review_server.verdict_book import ChangedMeanwhile, Said
 from pipeline.reviews.verdicts import Key
 
 _MOST_SECONDS = 3600.0
-_MOST_LETTERS = 4000
+MOST_LETTERS = 4000
 _MOST_NAME = 100
 _REMEMBERED = 10_000
 _FRESH_SECONDS = 1.0  # between two looks for other labels while verdicts are said
@@ -36,7 +36,7 @@ class Speaker:
 
         Raises `ReviewError`: of status 400 for a body that says nonsense, 503 where the store did not take it.
         """
-        key, reviewer, once = key_of(body), self.reviewer(body), _text(body, "id", 100)
+        key, reviewer, once = key_of(body), self.reviewer(body), text_of(body, "id", 100)
         answered = self._answers.get(once) if once else None
         if answered is not None:
             return answered
@@ -60,8 +60,8 @@ class Speaker:
             "is_audit": self._state.tracks.is_audit(place),
             "seconds": _seconds(body),
             "frame_index": _frame(body),
-            "comment": _text(body, "comment", _MOST_LETTERS) or None,
-            "category": _text(body, "category", _MOST_LETTERS) or None,
+            "comment": text_of(body, "comment", MOST_LETTERS) or None,
+            "category": text_of(body, "category", MOST_LETTERS) or None,
         }
         try:
             said, before = self._state.book.write(row)
@@ -82,7 +82,7 @@ class Speaker:
         key, reviewer = key_of(body), self.reviewer(body)
         self._state.noted(self._state.book.look())
         try:
-            now = self._state.book.undo(_text(body, "path", 1000), key, reviewer)
+            now = self._state.book.undo(text_of(body, "path", 1000), key, reviewer)
         except ChangedMeanwhile as error:
             raise ReviewError(str(error), 409) from error
         except StorageError as error:
@@ -92,7 +92,7 @@ class Speaker:
 
     def reviewer(self, body: Mapping[str, Any]) -> str:
         """Who speaks: the name in the page, or that of `reviewer=`. Raises `ReviewError` if there is neither."""
-        name = _text(body, "reviewer", _MOST_NAME).strip() or self._state.options.reviewer
+        name = text_of(body, "reviewer", _MOST_NAME).strip() or self._state.options.reviewer
         if not name:
             raise ReviewError("who are you? Give a name in the page, or reviewer= to the command")
         return name
@@ -122,7 +122,8 @@ def key_of(body: Mapping[str, Any]) -> Key:
     return video_id, object_id
 
 
-def _text(body: Mapping[str, Any], name: str, most: int) -> str:
+def text_of(body: Mapping[str, Any], name: str, most: int) -> str:
+    """A text of what the page sends, empty if there is none. Raises `ReviewError` for one that is too long or none."""
     value = body.get(name)
     if value is None:
         return ""

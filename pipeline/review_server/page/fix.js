@@ -1,6 +1,7 @@
 // Fix mode: correct the mask of an object on a frame. What it gets from the page stands in app.py beside this folder.
 
 import { Stroke } from "./brush.js";
+import { clear, framesOf, savedWords, written } from "./fix_words.js";
 
 const DRAG = 5; // pixels of the screen from which a click is a box
 const REST = 120; // milliseconds on a frame before its memory is made, so that stepping through frames stays quick
@@ -29,7 +30,7 @@ export const HINTS = [
 export function install(app) {
   let mode = null;
   return () => {
-    if (mode?.isOn) app.player.leaveMode();
+    if (mode?.isOn) mode.mayLeave("f") && app.player.leaveMode();
     else if (app.player.current) (mode = new Fix(app)).begin();
     else app.tell("Open a track first.", "bad");
   };
@@ -45,6 +46,7 @@ class Fix {
     this.preview = null;
     this.saved = [];
     this.onFrame = () => this.arrived();
+    this.onUnload = event => { if (this.unsaved.length) event.preventDefault(); };
   }
 
   begin() {
@@ -61,6 +63,7 @@ class Fix {
       leave: () => this.leave(),
     });
     this.player.addEventListener("frame", this.onFrame);
+    addEventListener("beforeunload", this.onUnload);
     this.player.overlay.parentElement.addEventListener("contextmenu", prevent);
     this.arrived();
   }
@@ -71,10 +74,11 @@ class Fix {
     clearTimeout(this.rest);
     this.player.removeEventListener("frame", this.onFrame);
     this.player.overlay.parentElement.removeEventListener("contextmenu", prevent);
-    const unsaved = [...this.open.values()].filter(one => one.num_said && !one.isSaved);
-    const lost = unsaved.filter(one => !one.isTakenBack); // those were taken back on purpose
-    if (lost.length) this.app.tell(`Not saved: the mask of frame ${lost.map(one => one.frame_index).join(", ")}.`, "bad");
-    unsaved.forEach(one => this.player.forgetMasks(one.object_id, one.frame_index));
+    removeEventListener("beforeunload", this.onUnload);
+    if (this.unsaved.length) this.app.tell(`Not saved: ${framesOf(this.unsaved)}.`, "bad");
+    for (const one of this.open.values()) {
+      if (one.num_said && !one.isSaved) this.player.forgetMasks(one.object_id, one.frame_index);
+    }
     this.app.panel.hidden = true;
     this.app.panel.replaceChildren();
   }
@@ -146,9 +150,13 @@ class Fix {
     return this.do(async () => {
       const correction = await this.opened();
       const told = await this.app.api.post("api/fix/say", { id: correction.id, ...what });
+      if (what.kind === "undo") told.isTakenBack = correction.isTakenBack;
       this.open.set(`${told.object_id} ${told.frame_index}`, told);
       this.milliseconds = performance.now() - asked;
       this.show(told);
+      if (told.is_hidden && (what.kind === "box" || (what.kind === "click" && what.label))) {
+        this.tell("The network sees nothing there: click again nearer to its middle, drag a box around it, or draw it ( d ).", "bad");
+      }
       this.app.panel.dataset.milliseconds = Math.round(this.milliseconds);
       this.app.panel.dataset.said = Number(this.app.panel.dataset.said ?? 0) + 1;
     });
@@ -175,6 +183,7 @@ class Fix {
     else if (key === "n") this.add();
     else if (key === "x") this.save(true);
     else if (key === "Enter") this.save(false);
+    else if (["j", "k", "ArrowDown", "ArrowUp"].includes(key)) return !this.mayLeave(key); // they open another track
     else return ["a", "r", "s", "u", "g"].includes(key); // verdicts wait until fix mode is left
     return true;
   }
@@ -183,10 +192,23 @@ class Fix {
   stepOut() {
     if (this.preview) this.stopPreview(true);
     else if (this.added) {
+      if (!this.mayLeave("escape")) return true;
       this.added = null;
       this.arrived();
-    } else return false;
+    } else return !this.mayLeave("escape");
     return true;
+  }
+
+  /** Frames on which something was said that is not saved; what was taken back on purpose is not among them. */
+  get unsaved() { return [...this.open.values()].filter(one => one.num_said && !one.isSaved && !one.isTakenBack); }
+
+  /** Whether nothing would be lost; asks once, and then the same key again leaves. */
+  mayLeave(key) {
+    const { unsaved } = this, asked = unsaved.map(one => `${one.id} ${one.num_said}`).join();
+    if (!unsaved.length || this.asked === asked) return true;
+    this.asked = asked;
+    this.tell(`Not saved: ${framesOf(unsaved)}. Enter saves the frame that is shown; ${key} again leaves without.`, "bad");
+    return false;
   }
 
   /** One step back: of what was said of this frame, or else of what was saved last. */
@@ -201,7 +223,7 @@ class Fix {
     if (!last) return this.tell("Nothing to take back.");
     const { correction, told } = last, { object_id, frame_index } = correction;
     const { video_id } = this.player.current;
-    const answer = await this.app.api.post("api/fix/withdraw", { video_id, object_id, reviewer: this.reviewer, ...told })
+    const answer = await this.app.api.post("api/fix/withdraw", { id: correction.id, video_id, object_id, reviewer: this.reviewer, ...told })
       .catch(error => {
         if (error.status >= 400 && error.status < 500) this.saved.pop(); // it would be refused again
         throw error;
@@ -210,7 +232,7 @@ class Fix {
     const earlier = this.saved.findLast(one => one.correction.object_id === object_id);
     if (earlier && answer.verdict_path) earlier.told.verdict_path = answer.verdict_path;
     const now = this.open.get(`${object_id} ${frame_index}`);
-    if (now) Object.assign(now, { isSaved: false, isTakenBack: true });
+    if (now) Object.assign(now, { isSaved: false, isTakenBack: true, splitInto: null });
     this.tell(`Taken back: what was saved of frame ${frame_index}.`);
     return undefined;
   }
@@ -229,17 +251,22 @@ class Fix {
     if (this.preview && !this.leavePreview()) return;
     this.do(async () => {
       const correction = this.now ?? (await this.opened());
+      const category = written("named"), comment = written("comment");
+      const { splitInto } = correction;
+      if (splitInto) throw new Error(`Nothing to save: the track is split here, and object ${splitInto} has this mask. ctrl z takes it back.`);
+      if (correction.isSaved && !isSplit && !category && !comment) throw new Error("Nothing to save: this frame is saved.");
       if (isSplit && correction.is_added) throw new Error("A new object has no track to split.");
       const told = await this.app.api.post("api/fix/save", {
         id: correction.id, reviewer: this.reviewer, labeled_at: this.player.current.labeled_at,
         seconds: Math.min(3600, (performance.now() - this.since) / 1000), is_split: isSplit,
-        category: document.getElementById("named")?.value.trim() || null,
+        category, comment: correction.is_added ? null : comment, // a comment is the track's, and is kept for it
       });
+      clear("named", category);
+      if (!correction.is_added) clear("comment", comment);
       this.since = performance.now();
-      correction.isSaved = true;
+      Object.assign(correction, { isSaved: true, splitInto: told.split_into });
       this.saved.push({ correction, told });
-      const what = isSplit ? `the track is split, object ${told.split_into} begins at frame` : "the mask of frame";
-      this.tell(`Saved: ${what} ${correction.frame_index}.`);
+      this.tell(`Saved: ${savedWords(correction, told.split_into)}.`);
       this.app.panel.dataset.saved = this.saved.length;
       this.draw();
     });
@@ -441,7 +468,7 @@ class Fix {
     if (!now) return tool;
     const mask = now.is_hidden ? "not visible here" : now.counts === null ? "no mask yet" : `${now.area.toLocaleString("en")} px`;
     const score = now.score === null ? "" : `predicted IoU ${now.score.toFixed(2)}`;
-    const saved = now.isSaved ? "saved" : now.num_said ? "not saved" : "";
+    const saved = now.isSaved ? (now.splitInto ? `split: object ${now.splitInto} begins here` : "saved") : now.num_said ? "not saved" : "";
     const time = this.milliseconds && now.num_said ? `${Math.round(this.milliseconds)} ms` : "";
     return [`object ${now.object_id}${now.is_added ? " (new)" : ""}`, mask, score, tool, saved, time].filter(Boolean).join(" · ");
   }
