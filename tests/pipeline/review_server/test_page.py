@@ -208,10 +208,10 @@ def test_every_key_is_listed_and_reaches_what_it_names(review: Reviewed) -> None
     with review.open(viewport={"width": 2200, "height": 1200}) as seen:
         page = seen.page
         page.keyboard.press("?")
-        expect(page.locator("dialog")).to_be_visible()
+        expect(page.locator("#keys")).to_be_visible()
         assert page.locator("#keylist dt").count() == 23
         page.keyboard.press("Escape")
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#keys")).to_be_hidden()
         before = page.locator("#video").text_content()
         page.keyboard.press("j")
         expect(page.locator(".row.current .id")).not_to_have_attribute("title", str(before))
