@@ -43,7 +43,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":  # the third kind that there is; a page of this server opens none
             return
         rest = self._rest(scope["path"])
         if rest is None or not self._is_ours(Headers(scope=scope)):

@@ -70,8 +70,10 @@ def test_actors_compare_as_one_process_does(tmp_path: Path, capsys: pytest.Captu
 def test_two_actors_merge_and_the_group_of_one_that_is_killed_is_begun_anew(tmp_path: Path) -> None:
     whole, spool = QuickStorage(str(tmp_path / "job")), tmp_path / "spool"
     commit_segments(whole, spool, 9)
-    before, sizes = rows(whole), Sizes(small_bytes=200_000, most_bytes=60_000)
-    num_groups = len(plan_groups(CommitLog(whole, "reader").load(), sizes))
+    before, state = rows(whole), CommitLog(whole, "reader").load()
+    largest = max(size.num_bytes for size in state.segments.values())
+    sizes = Sizes(small_bytes=largest + 1, most_bytes=2 * largest)
+    num_groups = len(plan_groups(state, sizes))
     mergers = RayMergers(HERE, KilledOnceStorage(whole.uri), str(spool))
     try:
         done = compact(whole, spool, sizes, mergers)

@@ -73,9 +73,9 @@ def test_groups_are_neighbors_that_fit_and_large_segments_stay(disk_storage: Job
 
 
 def test_several_groups_are_committed_one_after_the_other(disk_storage: JobStorage, tmp_path: Path) -> None:
-    commit_segments(disk_storage, tmp_path / "spool", 12)
-    before = rows(disk_storage)
-    done = compact(disk_storage, tmp_path / "spool", Sizes(small_bytes=200_000, most_bytes=60_000))
+    log = commit_segments(disk_storage, tmp_path / "spool", 12)
+    before, largest = rows(disk_storage), max(size.num_bytes for size in log.state.segments.values())
+    done = compact(disk_storage, tmp_path / "spool", Sizes(small_bytes=largest + 1, most_bytes=2 * largest))
     assert done.num_made > 1
     assert rows(disk_storage) == before
 
