@@ -226,6 +226,12 @@ def test_every_key_is_listed_and_reaches_what_it_names(review: Reviewed) -> None
         assert seen.complaints == []
 
 
+SAME_BOX = """([name, box]) => {
+  const now = document.querySelector(name).getBoundingClientRect();
+  return ["x", "y", "width", "height"].every(side => now[side] === box[side]);
+}"""
+
+
 def box_of(page: Page, selector: str) -> dict[str, float]:
     found: dict[str, float] = page.evaluate(
         "name => document.querySelector(name).getBoundingClientRect().toJSON()", selector
@@ -239,7 +245,9 @@ def test_a_small_window_shows_counters_and_fields_and_fix_mode_does_not_move_the
             page = seen.page
             page.fill("#text", "clip-1")
             page.keyboard.press("Enter")
+            expect(page.locator("#video")).to_have_text("clip-1")
             expect(page.locator("#where")).to_contain_text("frame")
+            page.wait_for_load_state("networkidle")  # the picture is here, which gives the player its size
             for selector in ("#progress", "#reasons", "#comment", "#named", "#undo"):
                 expect(page.locator(selector)).to_be_in_viewport(ratio=1)
             row = box_of(page, ".row .top")
@@ -247,7 +255,7 @@ def test_a_small_window_shows_counters_and_fields_and_fix_mode_does_not_move_the
             before = box_of(page, "#overlay")
             page.keyboard.press("f")
             expect(page.locator("#panel")).to_be_in_viewport(ratio=1)
-            assert box_of(page, "#overlay") == before
+            page.wait_for_function(SAME_BOX, arg=["#overlay", before])
             page.keyboard.press("Escape")
             page.keyboard.press("?")
             expect(page.locator("#fixlist")).to_contain_text("not visible here")
