@@ -6,7 +6,7 @@ It reads `tracks` as a stream and writes nothing but `to=`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, TypeVar
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from pipeline.data_engine.queue import COLUMNS, Entry, Order, Queue, QueueRules,
 from pipeline.data_engine.recompute import measured
 from pipeline.data_engine.reviewed import audited, calibrate
 from pipeline.data_engine.walked import with_walks
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError
 from pipeline.output.schema import TRACKS
 from pipeline.packages import leave_current_folder
 from pipeline.quality.blend import DEFAULT, Blend
@@ -38,7 +38,7 @@ from pipeline.tables import JobTables
 from pipeline.text import complain, counted, one_line, say
 
 T = TypeVar("T")
-_READS = 5
+_VANISH = "segments vanish while the queue reads them"
 _SHOWN = 10
 
 
@@ -109,7 +109,7 @@ def run(arguments: QueueArguments) -> ExitCode:
     rules = QueueRules(arguments.top, arguments.minutes, arguments.order, arguments.audit, arguments.seed)
     walks = job.walks()
     done = () if names_verdict(arguments.where) else opinions.keys()
-    queue = _again(job, lambda: _filled(job, arguments, walks, Queue(rules, done)))
+    queue = job.steadily(lambda: _filled(job, arguments, walks, Queue(rules, done)), _VANISH)
     entries = queue.entries()
     _tell(queue, entries, audited(said))
     if arguments.to:
@@ -149,7 +149,7 @@ def _blend(arguments: QueueArguments) -> Blend | None:
 
 def _calibrate(arguments: QueueArguments, job: JobTables, opinions: Mapping[Key, Opinion]) -> ExitCode:
     """Fit the weights, write them and tell what they are worth."""
-    rows = _again(job, lambda: list(_rows(job, arguments, [video_id for video_id, _ in opinions])))
+    rows = job.steadily(lambda: list(_rows(job, arguments, [video_id for video_id, _ in opinions])), _VANISH)
     found = calibrate(pa.concat_tables(rows), opinions, DEFAULT)
     document = BlendDocument.of(found.blend, found.num_good + found.num_bad)
     assert arguments.weights is not None
@@ -174,16 +174,6 @@ def _rows(job: JobTables, arguments: QueueArguments, video_ids: Sequence[str] | 
     yield pa.schema([TRACKS.field(name) for name in columns]).empty_table()
     for rows in job.track_batches(video_ids, columns=columns, where=arguments.where, rejected=True):
         yield measured(job, rows, DEFAULT) if arguments.recompute else rows
-
-
-def _again(job: JobTables, read: Callable[[], T]) -> T:
-    """`read()`, from the begin where a running job or a compaction has replaced segments meanwhile."""
-    for _ in range(_READS):
-        try:
-            return read()
-        except FileNotFoundError:
-            job.refresh()
-    raise StorageError("segments vanish while the queue reads them. Try again.")
 
 
 def _tell(queue: Queue, entries: Sequence[tuple[Entry, bool]], rate: Rate) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -22,7 +22,6 @@ from pipeline.config.kinds import OptionalPlace
 from pipeline.data_engine.another_round import ErrorLeft, Worth, another_round, error_left, in_minutes, unseen
 from pipeline.data_engine.audit import Rate
 from pipeline.data_engine.round_facts import Labeled, Looked, Round, read_facts
-from pipeline.errors import StorageError
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact_uri
 from pipeline.storage.destinations import check_file, save_file
@@ -30,7 +29,6 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, one_line, say
 
 T = TypeVar("T")
-_READS = 5
 
 
 class RoundsArguments(TargetArguments, JobArguments):
@@ -88,20 +86,11 @@ def tell(storage: JobStorage, arguments: RoundsArguments) -> Told:
         left = error_left(rounds, unseen(job))
         return Told(str(storage), rounds, left, another_round(rounds, left, arguments.error))
 
-    return _again(job, read)
+    return job.steadily(read, "segments vanish while the rounds are read")
 
 
 def _tables(storage: JobStorage, state: JobState, number: int) -> tables.JobTables:
     return tables.JobTables(storage, state, round=None if number == state.round else number)
-
-
-def _again(job: tables.JobTables, read: Callable[[], T]) -> T:
-    for _ in range(_READS):
-        try:
-            return read()
-        except FileNotFoundError:  # a running job or a compaction has replaced segments meanwhile
-            job.refresh()
-    raise StorageError("segments vanish while the rounds are read. Try again.")
 
 
 def as_text(told: Told) -> str:

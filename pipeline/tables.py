@@ -422,13 +422,19 @@ class JobTables:
         return self._up_to_date(table, lambda: self._committed.rows(table, video_ids))
 
     def _up_to_date(self, table: str, read: Callable[[], T]) -> T:
-        """`read()`, once more after each time that the log has gone on and the segments to read are gone."""
+        return self.steadily(read, f"{self._storage}/{table}: segments vanish while they are read")
+
+    def steadily(self, read: Callable[[], T], problem: str = "segments vanish while they are read") -> T:
+        """`read()`, once more after each time that the log has gone on and the segments to read are gone.
+
+        Raises `StorageError`, which tells the problem, if they are gone each time.
+        """
         for _ in range(_READS):
             try:
                 return read()
             except FileNotFoundError:
                 self.refresh()
-        raise StorageError(f"{self._storage}/{table}: segments vanish while they are read. Try again.")
+        raise StorageError(f"{problem}. Try again.")
 
     def dataset(self, table: str, output: str) -> ds.Dataset:
         """All rows of a table as an Arrow dataset of the files of now, with a column `output` that has this value."""

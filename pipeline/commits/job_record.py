@@ -55,6 +55,11 @@ class JobRecord(Document):
         """The fingerprint in 16 characters, as the tables carry it."""
         return config_hash(self.fingerprint)
 
+    def job_config(self) -> JobConfig:
+        """The config as it was, with the tables of the last run; keys that there are no more are left out."""
+        known = {name: value for name, value in self.config.items() if name in JobConfig.model_fields}
+        return JobConfig.model_validate(known, strict=False)
+
     @property
     def has_single_driver(self) -> bool:
         """Whether the job's driver relies on `single_driver=true`."""

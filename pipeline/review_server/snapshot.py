@@ -14,7 +14,6 @@ from pipeline import tables
 from pipeline.data_engine.queue import COLUMNS as QUEUE_COLUMNS
 from pipeline.data_engine.queue import Queue, QueueRules
 from pipeline.data_engine.walked import with_walks
-from pipeline.errors import StorageError
 from pipeline.output.schema import TRACKS
 from pipeline.quality.blend import DEFAULT
 from pipeline.review_server.options import ReviewOptions
@@ -27,8 +26,6 @@ from pipeline.tables import JobTables
 
 QUEUE_TOP = 500
 """So many tracks has the queue that is made where none is given, and a tenth more that are drawn by lot."""
-
-_READS = 5
 
 
 @dataclass(frozen=True)
@@ -82,12 +79,8 @@ def _rows(job: JobTables, where: str | None) -> pa.Table:
     """Tracks in the columns of the list; read again where a running job has replaced segments meanwhile."""
     if not job.state.segments:
         return pa.schema([TRACKS.field(name) for name in COLUMNS]).empty_table()
-    for _ in range(_READS):
-        try:
-            return job.track_rows(columns=COLUMNS, where=where).to_table()
-        except FileNotFoundError:
-            job.refresh()
-    raise StorageError("segments vanish while the review reads them. Try again.")
+    read = job.track_rows(columns=COLUMNS, where=where).to_table
+    return job.steadily(read, "segments vanish while the review reads them")
 
 
 def _with_walks(rows: pa.Table, walks: Mapping[Key, Cycle]) -> pa.Table:

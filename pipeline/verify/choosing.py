@@ -25,6 +25,7 @@ WALKS = pa.schema(
         pa.field("from_frame", pa.int32(), nullable=False),
         pa.field("from_rle", RLE, nullable=False),
         pa.field("to_frame", pa.int32(), nullable=False),
+        pa.field("to_rle", RLE),  # null: the track has no mask there
         pa.field("labeled_at", pa.timestamp("ms", tz="UTC")),
         pa.field("uri", pa.string()),
         pa.field("cuts_seconds", pa.list_(pa.float64())),  # of the video: nothing was followed across them
@@ -116,6 +117,7 @@ def _walk(rows: pa.Table, prompt_frames: Sequence[int], least_iou: float) -> dic
     is_sure = (rows["area"].to_numpy() > 0) & (rows["object_score"].to_numpy() > 0)
     is_sure &= rows["predicted_iou"].to_numpy() >= least_iou
     frames = rows["frame_index"].to_numpy()
+    at = {frame: place for place, frame in enumerate(frames.tolist())}
     for place in np.flatnonzero(is_sure)[::-1].tolist():
         before = [frame for frame in prompt_frames if frame < frames[place]]
         if not before:
@@ -126,5 +128,6 @@ def _walk(rows: pa.Table, prompt_frames: Sequence[int], least_iou: float) -> dic
             "from_frame": int(frames[place]),
             "from_rle": rows["rle"][place].as_py(),
             "to_frame": max(before),
+            "to_rle": rows["rle"][at[max(before)]].as_py() if max(before) in at else None,
         }
     return None

@@ -23,8 +23,7 @@ def sources_of(config: JobConfig, record: JobRecord, uris: Mapping[str, str | No
     `uris` by id are what the job's rows say, for those that no table has any more. A video whose bytes lie in a table
     has none.
     """
-    known = {name: value for name, value in record.config.items() if name in JobConfig.model_fields}
-    before = JobConfig.model_validate(known, strict=False)
+    before = record.job_config()
     read = InputTables(
         config.videos or before.videos,
         before.prompts,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
@@ -21,12 +23,11 @@ from pipeline.config.job_config import JobConfig
 from pipeline.config.schedule_config import AfterConfig
 from pipeline.config.verify_config import VerifyConfig
 from pipeline.driver import driver
-from pipeline.errors import ConfigError, StorageError
+from pipeline.errors import ConfigError
 from pipeline.inputs.write import prompts_table, videos_table
 from pipeline.output.layout import VERIFY, VERIFY_JOB, VERIFY_PROMPTS, VERIFY_VIDEOS, VERIFY_WALKS
 from pipeline.redact import HIDDEN, redact_uri
 from pipeline.reviews.cycles import write_cycles
-from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.uris import is_local
@@ -37,7 +38,6 @@ from pipeline.verify.sources import sources_of
 
 _log = logging.getLogger(__name__)
 
-_READS = 5
 _LOST = 0.5
 
 
@@ -57,7 +57,7 @@ def run(config: JobConfig, parts: driver.Parts = driver.DEFAULT_PARTS) -> int:
             say("verify   no track is left to walk back")
             return ExitCode.DONE
         _write_inputs(storage, config, record, walks)
-    code = driver.run(_walking(config, record, storage), replace(parts, output_stays=False))
+    code = driver.run(_walking(config, record), replace(parts, output_stays=False))
     if code not in (ExitCode.DONE, ExitCode.FAILURES):
         return code
     rows = list(_results(config, walks))
@@ -89,14 +89,8 @@ def _begun(storage: JobStorage) -> pa.Table | None:
 
 def _planned(config: JobConfig, verify: VerifyConfig) -> pa.Table:
     job = tables.open(str(config.output), config.storage_options)
-    for _ in range(_READS):
-        try:
-            keys = choose(job, verify)
-            rows = walks_of(job, keys, verify.min_predicted_iou)
-            return pa.Table.from_pylist(list(rows), WALKS)
-        except FileNotFoundError:
-            job.refresh()
-    raise StorageError("segments vanish while they are read. Try again.")
+    rows = job.steadily(lambda: list(walks_of(job, choose(job, verify), verify.min_predicted_iou)))
+    return pa.Table.from_pylist(rows, WALKS)
 
 
 def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, walks: pa.Table) -> None:
@@ -125,10 +119,9 @@ def _write_inputs(storage: JobStorage, config: JobConfig, record: JobRecord, wal
     say(f"verify   {counted(len(prompts), 'track')} of {counted(len(found), 'video')} are walked back")
 
 
-def _walking(config: JobConfig, record: JobRecord, storage: JobStorage) -> JobConfig:
+def _walking(config: JobConfig, record: JobRecord) -> JobConfig:
     """The job that walks: it is the one that labeled, but for the way, the tables, and where and how it runs."""
-    known = {name: value for name, value in record.config.items() if name in JobConfig.model_fields}
-    before = JobConfig.model_validate(known, strict=False)
+    before = record.job_config()
     output = str(config.output).rstrip("/")
     model = before.model.model_copy(update={"device": config.model.device, "compile": config.model.compile})
     own = ("storage_options", "single_driver", "cluster", "worker", "flush", "decode", "log_file", "checkpoint")
@@ -163,27 +156,23 @@ def _walking(config: JobConfig, record: JobRecord, storage: JobStorage) -> JobCo
 
 
 def _results(config: JobConfig, walks: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of `CYCLES`: where each walk came out, held against the mask that the track has there."""
-    labeled = tables.open(str(config.output), config.storage_options)
+    """Rows of `CYCLES`: where each walk came out, held against the mask that the track had there."""
     walked = tables.open(f"{str(config.output).rstrip('/')}/{VERIFY_JOB}", config.storage_options)
     now = datetime.now(UTC)
-    for walk in walks.to_pylist():
-        key = walk["video_id"], walk["object_id"]
-        yield {
-            "video_id": walk["video_id"],
-            "object_id": walk["object_id"],
-            "cycle_iou": _iou(_mask_at(walked, key, walk), _mask_at(labeled, key, walk)),
-            "from_frame": walk["from_frame"],
-            "to_frame": walk["to_frame"],
-            "labeled_at": walk["labeled_at"],
-            "checked_at": now,
-        }
+    for video_id, group in groupby(walks.to_pylist(), key=lambda walk: str(walk["video_id"])):
+        own = list(group)
+        ends = _masks_at(walked, video_id, {walk["to_frame"] for walk in own})
+        for walk in own:
+            found = ends.get((walk["object_id"], walk["to_frame"]))
+            kept = {name: walk[name] for name in ("video_id", "object_id", "from_frame", "to_frame", "labeled_at")}
+            yield kept | {"cycle_iou": _iou(found, walk["to_rle"]), "checked_at": now}
 
 
-def _mask_at(job: JobTables, key: Key, walk: dict[str, Any]) -> dict[str, Any] | None:
-    where = f"object_id = {key[1]} and frame_index = {walk['to_frame']}"
-    rows: Sequence[dict[str, Any]] = job.masks([key[0]], columns=["rle"], where=where).to_table().to_pylist()
-    return rows[0]["rle"] if rows else None
+def _masks_at(job: JobTables, video_id: str, frames: Collection[int]) -> dict[tuple[int, int], dict[str, Any]]:
+    """The codes of a video on some frames, by object and frame."""
+    where = pc.field("frame_index").isin(sorted(frames))
+    rows = job.masks([video_id], columns=["object_id", "frame_index", "rle"], where=where).to_table().to_pylist()
+    return {(row["object_id"], row["frame_index"]): row["rle"] for row in rows}
 
 
 def _iou(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> float | None:
