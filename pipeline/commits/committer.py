@@ -22,13 +22,12 @@ from pipeline.output.segment_files import SegmentOrigin, build_segment
 from pipeline.output.segments import (
     SegmentFooter,
     delete_former,
-    delete_segments,
     is_whole,
     list_segments,
     publish,
-    put_away,
     read_batches,
     read_footer,
+    retire,
 )
 from pipeline.records import Outcome, Segment
 from pipeline.storage.atomic_files import deleted_on_error, spool_errors
@@ -188,8 +187,7 @@ class SegmentKeeper:
             except StaleEntry:
                 _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
         spared = self._log.state.spared()
-        put_away(self._storage, [name for name in unnamed if name in spared])
-        self._storage.delete(path for name in unnamed if name not in spared for path in listed[name])
+        retire(self._storage, unnamed, spared, listed)
         delete_former(self._storage, spared)
         self._storage.clear_temporary(temporary_seconds)
         return len(unnamed)
@@ -228,10 +226,8 @@ class SegmentKeeper:
 
     def _delete(self, names: Sequence[str]) -> None:
         """Delete the objects of segments that count no more, or put them away. `sweep` finds what stays behind."""
-        spared = self._log.state.spared()
         try:
-            put_away(self._storage, [name for name in names if name in spared])
-            delete_segments(self._storage, [name for name in names if name not in spared])
+            retire(self._storage, names, self._log.state.spared())
         except StorageError as error:
             _log.warning(
                 "replaced segments could not be deleted now; the driver deletes them at the end of the job: %s",

@@ -18,7 +18,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError, OwnedByAnother
 from pipeline.output.digest import clean_digests
 from pipeline.output.merge import MERGER_ID, Merged, Merger, MergeTask
-from pipeline.output.segments import delete_segments, list_segments, put_away
+from pipeline.output.segments import delete_segments, list_segments, retire
 from pipeline.records import Segment
 from pipeline.reviews.verdicts import digest_verdicts
 from pipeline.storage.job_storage import JobStorage
@@ -157,9 +157,7 @@ def _commit(
         delete_segments(storage, [segment.name])
         _log.info("the job has changed one of %d segments meanwhile, so that they are not merged", len(names))
         return False
-    spared = log.state.spared()
-    put_away(storage, [name for name in names if name in spared])
-    delete_segments(storage, [name for name in names if name not in spared])
+    retire(storage, names, log.state.spared())
     _log.info("%d segments are merged into %s, %.1f MB", len(names), segment.name, segment.num_bytes / 1e6)
     return True
 
@@ -193,6 +191,4 @@ def _delete_leftovers(storage: JobStorage, log: CommitLog) -> None:
     ]
     with contextlib.suppress(StaleEntry):
         log.compact([], unfinished)
-    leftover, spared = [name for name in found if name in log.state.removed], log.state.spared()
-    put_away(storage, [name for name in leftover if name in spared])
-    storage.delete(path for name in leftover if name not in spared for path in found[name])
+    retire(storage, [name for name in found if name in log.state.removed], log.state.spared(), found)

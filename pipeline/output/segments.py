@@ -7,7 +7,7 @@ objects have the sizes that the footer states.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
@@ -54,6 +54,24 @@ def list_segments(storage: JobStorage) -> dict[str, dict[str, int]]:
 def delete_segments(storage: JobStorage, names: Iterable[str]) -> None:
     """Delete all objects of these segments; those that do not exist are fine. Raises `StorageError`."""
     storage.delete(segment_object(table, name) for name in names for table in TABLES)
+
+
+def retire(
+    storage: JobStorage,
+    names: Sequence[str],
+    spared: Collection[str],
+    listed: Mapping[str, Iterable[str]] | None = None,
+) -> None:
+    """Take segments out of the tables: `spared` ones, which rounds of reviews need, are put away, others deleted.
+
+    `listed` are their objects, where they are known. Raises `StorageError`; call again.
+    """
+    put_away(storage, [name for name in names if name in spared])
+    gone = [name for name in names if name not in spared]
+    if listed is None:
+        delete_segments(storage, gone)
+    else:
+        storage.delete(path for name in gone for path in listed[name])
 
 
 def put_away(storage: JobStorage, names: Iterable[str]) -> None:
