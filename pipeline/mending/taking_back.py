@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.errors import CannotMend
 from pipeline.reviews.corrections import Kind, read_rows, write_corrections
 from pipeline.reviews.files import Listed
+from pipeline.reviews.times import after
 from pipeline.storage.job_storage import JobStorage
 
 Row = Mapping[str, Any]
@@ -29,7 +29,7 @@ def take_back(storage: JobStorage, path: str, reviewer: str) -> str:
     keys = list(dict.fromkeys(_key(row) for at, row in said if at == path))
     if not keys:
         raise CannotMend(f"nothing is taken back: {path!r} holds no correction of this output")
-    now = datetime.now(UTC)
+    now = after(row["reviewed_at"] for _, row in said if _key(row) in keys)
     rows = [_restored(key, [one for one in said if _key(one[1]) == key], path) | {"reviewed_at": now} for key in keys]
     for row in rows:
         if row["kind"] == Kind.WITHDRAW:

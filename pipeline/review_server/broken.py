@@ -7,7 +7,7 @@ it here, and be able to withdraw what was corrected. The next run labels the obj
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from pipeline.review_server.answers import ReviewError, answer
 from pipeline.review_server.saying import Speaker, key_of
 from pipeline.review_server.state import ReviewState
 from pipeline.reviews.corrections import Correction, Kind, read_corrections, write_corrections
+from pipeline.reviews.times import after
 
 _MOST_ROWS = 500
 
@@ -45,8 +46,7 @@ class Broken:
         counting = _with_splits(self._corrections().get(key[0], ()), key[1])
         if not counting:
             raise ReviewError(f"nothing is taken back: object {key[1]} of {key[0]} has no corrections that count", 409)
-        # The newest row of a frame counts, and the clock of the first reviewer may go ahead of the one here.
-        now = max(datetime.now(UTC), max(one.reviewed_at for one in counting) + timedelta(milliseconds=1))
+        now = after(one.reviewed_at for one in counting)
         rows = [_withdraw_row(key[0], one, reviewer, now) for one in counting]
         try:
             path = write_corrections(self._state.storage, rows)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from pipeline.reviews.verdicts import VERDICTS, Key, Opinion, Verdict, read_verdict_files, write_verdicts
+from pipeline.reviews.times import after
+from pipeline.reviews.verdicts import Key, Opinion, Verdict, as_read, read_verdict_files, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 
 FinishedAt = Callable[[str], datetime | None]
@@ -92,11 +93,15 @@ class VerdictBook:
     def write(self, row: Mapping[str, Any]) -> tuple[Said, Said | None]:
         """Say something: the new row with its file, and what counted before. Returns when the store has taken it.
 
+        It is said after all that is known of the track here, whatever the clocks of other reviewers say.
+
         Raises `ValueError` for a row that is no verdict, `StorageError` if the store does not take it: nothing is said.
         """
+        key = row["video_id"], row["object_id"]
         with self._writing:
-            before = self.current((row["video_id"], row["object_id"]))
-            return self._write([row])[-1], before
+            before = self.current(key)
+            at = after((one.row["reviewed_at"] for one in self.history(key)), row["reviewed_at"])
+            return self._write([{**row, "reviewed_at": at}])[-1], before
 
     def undo(self, path: str, key: Key, reviewer: str) -> Said | None:
         """Take back what the reviewer has said of a track by the file `path`; what counted before counts again.
@@ -112,7 +117,7 @@ class VerdictBook:
                 newest = f": {said[-1].row['reviewer']} said {said[-1].verdict} since" if said else ""
                 raise ChangedMeanwhile(f"nothing is undone{newest}")
             before = _counting(said[:-1])
-            now = datetime.now(UTC)
+            now = after(one.row["reviewed_at"] for one in said)
             names = {"video_id": key[0], "object_id": key[1]}
             rows: list[Mapping[str, Any]] = [
                 {**names, "verdict": Verdict.WITHDRAW.value, "reviewer": reviewer, "reviewed_at": now}
@@ -126,9 +131,9 @@ class VerdictBook:
 
     def _write(self, rows: list[Mapping[str, Any]]) -> list[Said]:
         path = write_verdicts(self._storage, rows)
-        whole = [{name: row.get(name) for name in VERDICTS.names} for row in rows]
-        self._take(path, whole)
-        return [Said(path, row) for row in whole]
+        read = as_read(rows)
+        self._take(path, read)
+        return [Said(path, row) for row in read]
 
     def _take(self, path: str, rows: Iterable[Mapping[str, Any]]) -> set[Key]:
         with self._lock:
@@ -141,7 +146,8 @@ class VerdictBook:
                 said = self._said.setdefault(key, [])
                 said.append(Said(path, row))
                 # Clocks of several machines may differ: the time that is written counts, as for readers of the tables.
-                said.sort(key=lambda one: one.row["reviewed_at"])
+                # They read files in the order of their names, which decides what was said within one millisecond.
+                said.sort(key=lambda one: (one.row["reviewed_at"], one.path))
                 changed.add(key)
             return changed
 

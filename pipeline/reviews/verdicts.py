@@ -83,6 +83,14 @@ def write_verdicts(storage: JobStorage, rows: Iterable[Mapping[str, Any]]) -> st
     return _TABLE.write(storage, rows)
 
 
+def as_read(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows as readers find them in a file: a file holds milliseconds, and columns that a row lacks are null.
+
+    Raises `ValueError` like `write_verdicts`.
+    """
+    return pa.Table.from_pylist([dict(row) for row in rows], VERDICTS).to_pylist()
+
+
 def digest_verdicts(storage: JobStorage) -> None:
     """Gather many files of verdicts in one that readers take in their place; they stay. Raises like `read_verdicts`."""
     _TABLE.digest(storage)

@@ -29,8 +29,10 @@ def counting(book: VerdictBook) -> dict[tuple[str, int], tuple[str, str, str | N
     }
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8))
 def test_two_books_and_the_readers_of_the_tables_agree_whatever_is_said_and_undone(seed: int, tmp_path: Path) -> None:
+    # All is said within one millisecond of a clock that stands still, by two who may not know of each other.
+    at = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
     chance, storage = random.Random(seed), JobStorage(str(tmp_path))
     books = [VerdictBook(storage), VerdictBook(storage)]
     said: list[tuple[int, Said]] = []
@@ -48,7 +50,7 @@ def test_two_books_and_the_readers_of_the_tables_agree_whatever_is_said_and_undo
             continue
         what = chance.choice(["accept", "reject", "fix", "skip"])
         category = chance.choice([None, None, "cat"])
-        row = verdict(chance.choice(KEYS), what, reviewer, datetime.now(UTC), category)
+        row = verdict(chance.choice(KEYS), what, reviewer, at + timedelta(microseconds=chance.randrange(1000)), category)
         said.append((number, book.write(row)[0]))
     for book in books:
         book.look()
@@ -85,3 +87,25 @@ def test_a_skip_shows_where_nothing_else_is_said(tmp_path: Path) -> None:
     said = book.current(KEYS[0])
     assert said is not None
     assert said.verdict is Verdict.FIX
+
+
+def test_what_is_said_where_something_is_known_is_said_after_it_whatever_the_clocks_say(tmp_path: Path) -> None:
+    storage, now = JobStorage(str(tmp_path)), datetime.now(UTC)
+    mine, other = VerdictBook(storage), VerdictBook(storage)
+    other.write(verdict(KEYS[0], "reject", "bob", now + timedelta(hours=1)))
+    mine.look()
+    mine.write(verdict(KEYS[0], "accept", "ann", now))
+    assert read_verdicts(storage)[KEYS[0]].verdict is Verdict.ACCEPT
+    said, _ = mine.write(verdict(KEYS[0], "fix", "ann", now))
+    back = mine.undo(said.path, KEYS[0], "ann")
+    assert back is not None
+    assert back.verdict is read_verdicts(storage)[KEYS[0]].verdict is Verdict.ACCEPT
+
+
+def test_a_book_holds_what_it_wrote_as_others_read_it(tmp_path: Path) -> None:
+    storage = JobStorage(str(tmp_path))
+    mine, other = VerdictBook(storage), VerdictBook(storage)
+    at = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    said, _ = mine.write({**verdict(KEYS[0], "accept", "ann", at), "seconds": 0.1})
+    other.look()
+    assert other.history(KEYS[0]) == mine.history(KEYS[0]) == [said]
