@@ -50,7 +50,8 @@ def test_two_books_and_the_readers_of_the_tables_agree_whatever_is_said_and_undo
             continue
         what = chance.choice(["accept", "reject", "fix", "skip"])
         category = chance.choice([None, None, "cat"])
-        row = verdict(chance.choice(KEYS), what, reviewer, at + timedelta(microseconds=chance.randrange(1000)), category)
+        moment = at + timedelta(microseconds=chance.randrange(1000))
+        row = verdict(chance.choice(KEYS), what, reviewer, moment, category)
         said.append((number, book.write(row)[0]))
     for book in books:
         book.look()
