@@ -88,7 +88,8 @@ def as_read(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Raises `ValueError` like `write_verdicts`.
     """
-    return pa.Table.from_pylist([dict(row) for row in rows], VERDICTS).to_pylist()
+    read: list[dict[str, Any]] = pa.Table.from_pylist([dict(row) for row in rows], VERDICTS).to_pylist()
+    return read
 
 
 def digest_verdicts(storage: JobStorage) -> None:
