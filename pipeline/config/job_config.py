@@ -254,16 +254,17 @@ class JobConfig(Group):
     )
     detections: OptionalPlace = Field(
         default=None,
-        description="For conf=discover, a table of boxes of any detector: Parquet (a file, a folder or a glob), CSV or "
-        "JSON lines. Objects are then looked for where its boxes are, and not with a grid of clicks.",
+        description="For conf=discover, a table of boxes of any detector: Parquet (a file, a folder or a glob), CSV, "
+        "JSON lines or JSON (a file or a glob). Objects are then looked for where its boxes are, not with a grid of "
+        "clicks.",
     )
     output: OptionalPlace = Field(
         default=None, description="The folder or URI of the job, where its tables and its log lie."
     )
     date: str = Field(
         default="today",
-        description="What {date} means in videos, prompts, corrections, output and log_file: today, yesterday, or a "
-        "date as 2026-11-29, for a night that fell out.",
+        description="What {date} means in videos, prompts, corrections, detections, output and log_file: today, "
+        "yesterday, or a date as 2026-11-29, for a night that fell out.",
     )
     time_zone: str | None = Field(
         default=None,

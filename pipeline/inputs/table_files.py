@@ -13,7 +13,8 @@ from pipeline.storage.uris import StorageOptions, is_local, local_path, open_fil
 
 _GLOB_CHARACTERS = "*?["
 _KINDS = (".prompts", ".boxes", ".detections")
-"""What may stand between the name of a video and `.parquet` where its prompts lie beside it."""
+"""What may stand between the name of a video and the end of a file's name, where its prompts lie beside it."""
+_ENDS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def table_files(key: str, uri: str, options: StorageOptions | None, left_out: Co
 
 
 def _stem(path: str) -> str:
-    stem = path.removesuffix(".parquet")
+    stem = next((path.removesuffix(end) for end in _ENDS if path.endswith(end)), path)
     return next((stem.removesuffix(kind) for kind in _KINDS if stem.endswith(kind)), stem)
 
 

@@ -98,3 +98,45 @@ def test_a_table_without_boxes_and_text_that_is_none_are_refused_with_what_to_do
         as_parquet(config(tmp_path, "boxes.jsonl"), JobStorage(str(tmp_path / "out")))
     with pytest.raises(ConfigError, match="detections= is for conf=discover"):
         job_config("label", ["videos=v", "prompts=p", "output=o", "detections=d"])
+
+
+def test_text_beside_each_video_is_of_that_video_and_a_file_without_boxes_counts_for_nothing(tmp_path: Path) -> None:
+    line = '{{"frame_index": {}, "box_xyxy": [1, 2, 3, {}]}}\n'
+    job = config(tmp_path, "videos/*.boxes.jsonl")
+    (tmp_path / "videos" / "a.boxes.jsonl").write_text(line.format(0, 4) + line.format(8, 5.5))
+    (tmp_path / "videos" / "b.boxes.jsonl").write_text("")
+    boxes = [
+        {"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]},
+        {"video_id": "a", "frame_index": 8, "box_xyxy": [1, 2, 3, 5.5]},
+    ]
+    written = published(job)
+    assert [dict(sorted(row.items())) for row in pq.read_table(written).to_pylist()] == [
+        dict(sorted(row.items())) for row in boxes
+    ]
+    first = hashes(plan_job(open_job(job)))
+    assert published(job) == written
+    (tmp_path / "videos" / "b.boxes.jsonl").write_text(line.format(0, 4))
+    second = hashes(plan_job(open_job(job)))
+    assert (second["a"], first.keys(), second.keys()) == (first["a"], {"a"}, {"a", "b"})
+
+
+def test_lists_in_json_beside_the_videos_may_lack_columns_that_others_have(tmp_path: Path) -> None:
+    job = config(tmp_path, "videos/*.json")
+    (tmp_path / "videos" / "a.json").write_text('[{"frame_index": 0, "box_xyxy": [1, 2, 3, 4], "score": 1}]')
+    (tmp_path / "videos" / "b.json").write_text(
+        ' [ {"frame_index": 2, "box_xyxy": [1, 2, 3, 4.5], "category": "cup"} ]\n'
+    )
+    rows = {row["video_id"]: row for row in pq.read_table(published(job)).to_pylist()}
+    assert (rows["a"]["score"], rows["a"]["category"]) == (1, None)
+    assert (rows["b"]["score"], rows["b"]["category"], rows["b"]["box_xyxy"]) == (None, "cup", [1, 2, 3, 4.5])
+    (tmp_path / "videos" / "b.json").write_text("[7]")
+    with pytest.raises(InputError, match=r"b\.json cannot be read as JSON lines or as a list in JSON: it is a list of"):
+        plan_job(open_job(job))
+    (tmp_path / "videos" / "b.json").write_text('[{"frame_index": "two", "box_xyxy": [1, 2, 3, 4]}]')
+    with pytest.raises(InputError, match="the files do not have columns of the same types"):
+        plan_job(open_job(job))
+
+
+def test_a_glob_that_matches_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"detections: .*none.*json: the glob matches no file"):
+        plan_job(open_job(config(tmp_path, "none*.json")))
