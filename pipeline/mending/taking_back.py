@@ -1,8 +1,10 @@
-"""Taking a saved correction back: what counted on its frames before counts again, as with verdicts."""
+"""Taking a saved correction back, whenever it was saved: what counted on its frames before counts again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pipeline.errors import CannotMend
@@ -12,7 +14,47 @@ from pipeline.reviews.times import after
 from pipeline.storage.job_storage import JobStorage
 
 Row = Mapping[str, Any]
+_Said = tuple[str, Row]  # a row, and the path of its file
 _Key = tuple[str, int, int]  # video id, object id, frame index
+
+
+@dataclass(frozen=True)
+class LastCorrection:
+    """What a reviewer has corrected last of an object: the file, when, in how many seconds, and on which frames.
+
+    `since` is who has spoken of one of these frames since, empty if nobody has.
+    """
+
+    path: str
+    at: datetime
+    seconds: float | None
+    frame_indexes: tuple[int, ...]
+    since: str = ""
+
+
+def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer: str) -> LastCorrection | None:
+    """What a reviewer has corrected last of an object and not taken back, whenever that was; None if nothing is left.
+
+    Raises `StorageError` if the store does not answer.
+    """
+    by_frame: dict[int, list[_Said]] = {}
+    for one in _all_rows(storage):
+        if one[1]["video_id"] == video_id and one[1]["object_id"] == object_id:
+            by_frame.setdefault(one[1]["frame_index"], []).append(one)
+    found: dict[str, LastCorrection] = {}
+    for frame_index, history in by_frame.items():
+        standing = _standing(history)
+        mine = next((one for one in reversed(standing) if one[1]["reviewer"] == reviewer), None)
+        if mine is None:
+            continue
+        path, row = mine
+        since = "" if standing[-1] is mine else standing[-1][1]["reviewer"]
+        before = found.get(path)
+        frames = (*(before.frame_indexes if before else ()), frame_index)
+        found[path] = LastCorrection(
+            path, row["reviewed_at"], row["seconds"], frames, since or (before.since if before else "")
+        )
+    return max(found.values(), key=lambda one: (one.at, one.path), default=None)
 
 
 def take_back(storage: JobStorage, path: str, reviewer: str) -> str:
@@ -25,7 +67,7 @@ def take_back(storage: JobStorage, path: str, reviewer: str) -> str:
     Raises `CannotMend` if somebody has corrected one of the frames since, and for a path that holds no correction;
     `StorageError` if the store does not answer.
     """
-    said = sorted(read_rows(storage, Listed(storage).paths()), key=lambda one: one[1]["reviewed_at"])
+    said = _all_rows(storage)
     keys = list(dict.fromkeys(_key(row) for at, row in said if at == path))
     if not keys:
         raise CannotMend(f"nothing is taken back: {path!r} holds no correction of this output")
@@ -38,6 +80,24 @@ def take_back(storage: JobStorage, path: str, reviewer: str) -> str:
     if all(_is_same(newest[_key(row)], row) for row in rows):
         return path
     return write_corrections(storage, rows)
+
+
+def _all_rows(storage: JobStorage) -> list[_Said]:
+    """All rows of corrections in the order of time; two of the same millisecond in the order of their files."""
+    return sorted(read_rows(storage, Listed(storage).paths()), key=lambda one: (one[1]["reviewed_at"], one[0]))
+
+
+def _standing(history: Iterable[_Said]) -> list[_Said]:
+    """Of what was said of an object on a frame, in the order of time, all that nobody has taken back."""
+    found: list[_Said] = []
+    for path, row in history:
+        if row["kind"] == Kind.WITHDRAW:
+            found.clear()
+        elif len(found) > 1 and _is_same(found[-2][1], row):
+            found.pop()  # what it said before counts again
+        elif not found or not _is_same(found[-1][1], row):
+            found.append((path, row))
+    return found
 
 
 def _restored(key: _Key, history: list[tuple[str, Row]], path: str) -> dict[str, Any]:

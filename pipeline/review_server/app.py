@@ -4,7 +4,7 @@ Addresses. All are below `/TOKEN/`, so that relative ones of the page (`api/trac
 by the query `?video=…&object=…`, because ids hold slashes and any letters. Answers are JSON; an error is
 `{"error": "a sentence for people"}` with a status of 4xx or 5xx.
 
-Fix mode is two modules: `fixing.py` here and `page/fix.js` in the browser.
+Fix mode is `fixing.py` here, and in the browser `page/fix.js` with the files `page/fix_*.js` that it loads.
 
 * `fixing.fix_routes(state)` returns Starlette routes below `/api/fix/`, or none if no model can be loaded. Then
   `api/session` says `fixing: false`, and the page never loads `fix.js`. `state` is a `ReviewState`: `state.storage`,
@@ -24,9 +24,12 @@ Fix mode is two modules: `fixing.py` here and `page/fix.js` in the browser.
       `forgetMasks(object_id?, frame_index?)` shows the stored ones again, of one frame, one object or of all
       `enterMode({name, keydown(event), pointerdown(event, xy), pointermove(…), pointerup(…), leave()})`: from now on
                  pointer and keys go to the mode; a key for which `keydown` returns true goes no further. Escape,
-                 another track and `leaveMode()` end it and call `leave()`.
+                 another track and `leaveMode()` end it and call `leave()`. Before another track is opened or judged,
+                 the page asks `await mayLeave()`, where the mode has one: false stays.
   `app.api`      `get(path, query)`, `post(path, body)` → JSON; both throw `Error` with the server's sentence
-  `app.say(verdict)` says a verdict on the current track as its key would, `app.tell(text, kind)` shows a line
+  `app.saved(correction, told)` notes a correction that was saved, for the key u, with the answer of the server;
+                 `app.takenBack(told)` that it was taken back
+  `app.tell(text, kind)` shows a line
   `app.panel`    an element under the buttons that fix mode fills while it is on
   `app.drawMask(context, counts, size, color, alpha)` draws an RLE
   The key `f` calls the function that `install` returns, `toggle()`.
@@ -56,6 +59,7 @@ from pipeline.review_server.guard import Guard
 from pipeline.review_server.listing import Listing
 from pipeline.review_server.saying import Speaker
 from pipeline.review_server.state import ReviewState
+from pipeline.review_server.undoing import Undoing
 from pipeline.review_server.viewing import Viewing
 
 _PAGE = Path(__file__).parent / "page"
@@ -86,7 +90,7 @@ def make_app(state: ReviewState) -> Starlette:
             Route("/api/frame", viewing.frame),
             Route("/api/filmstrip", viewing.strip),
             Route("/api/verdicts", _posted(speaker.say), methods=["POST"]),
-            Route("/api/undo", _posted(speaker.undo), methods=["POST"]),
+            Route("/api/undo", _posted(Undoing(state, speaker).undo), methods=["POST"]),
             Route("/api/broken", broken.page),
             Route("/api/withdraw", _posted(broken.withdraw), methods=["POST"]),
             *fixing,

@@ -12,7 +12,7 @@ from pipeline.review_server.bounded import Bounded
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.state import ReviewState, unknown_track
 from pipeline.review_server.track_list import VERDICTS
-from pipeline.review_server.verdict_book import ChangedMeanwhile, Said
+from pipeline.review_server.verdict_book import Said
 from pipeline.reviews.verdicts import Key
 
 _MOST_SECONDS = 3600.0
@@ -76,19 +76,6 @@ class Speaker:
             "is_stale": not said.is_of(self._state.labeled_at(key)),
         }
         return self._answers.put(once, told) if once else told
-
-    def undo(self, body: Mapping[str, Any]) -> Answer:
-        """Take back what the reviewer said by one file. Raises `ReviewError`, of status 409 if others spoke since."""
-        key, reviewer = key_of(body), self.reviewer(body)
-        self._state.noted(self._state.book.look())
-        try:
-            now = self._state.book.undo(text_of(body, "path", 1000), key, reviewer)
-        except ChangedMeanwhile as error:
-            raise ReviewError(str(error), 409) from error
-        except StorageError as error:
-            raise ReviewError(f"not undone: {error}", 503) from error
-        self._state.noted({key})
-        return {"current": None if now is None else in_json(now)}
 
     def reviewer(self, body: Mapping[str, Any]) -> str:
         """Who speaks: the name in the page, or that of `reviewer=`. Raises `ReviewError` if there is neither."""

@@ -7,7 +7,7 @@ A verdict that the newest `skip`, or one on earlier labels, does not change stay
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,6 @@ from typing import Any
 from pipeline.reviews.times import after
 from pipeline.reviews.verdicts import Key, Opinion, Verdict, as_read, read_verdict_files, write_verdicts
 from pipeline.storage.job_storage import JobStorage
-
-FinishedAt = Callable[[str], datetime | None]
-"""When the labels of a video were made; None if it is not told."""
 
 
 class ChangedMeanwhile(Exception):
@@ -42,6 +39,14 @@ class Said:
         return Opinion(
             self.verdict, row["reviewed_at"], False, row["reviewer"], row["labeled_at"], row["category"]
         ).is_of(finished_at)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was said and not taken back. `paths` are its file, and those that say it once more after an undo."""
+
+    said: Said
+    paths: frozenset[str]
 
 
 class VerdictBook:
@@ -79,6 +84,10 @@ class VerdictBook:
         with self._lock:
             return _counting(self._said.get(key, ()))
 
+    def standing(self, key: Key) -> list[Standing]:
+        """What was said of a track and not taken back, in the order of time. An undo takes back the last one."""
+        return _standing(self.history(key))
+
     def keys(self) -> list[Key]:
         """All tracks of which something was said."""
         with self._lock:
@@ -112,12 +121,12 @@ class VerdictBook:
         Raises `ChangedMeanwhile` if something else was said since, `StorageError` if the store does not answer.
         """
         with self._writing:
-            said = self.history(key)
-            if not said or said[-1].path != path:
-                newest = f": {said[-1].row['reviewer']} said {said[-1].verdict} since" if said else ""
+            standing = self.standing(key)
+            if not standing or path not in standing[-1].paths:
+                newest = f": {_in_words(standing[-1].said)} since" if standing else ""
                 raise ChangedMeanwhile(f"nothing is undone{newest}")
-            before = _counting(said[:-1])
-            now = after(one.row["reviewed_at"] for one in said)
+            before = _counting(one.said for one in standing[:-1])
+            now = after(one.row["reviewed_at"] for one in self.history(key))
             names = {"video_id": key[0], "object_id": key[1]}
             rows: list[Mapping[str, Any]] = [
                 {**names, "verdict": Verdict.WITHDRAW.value, "reviewer": reviewer, "reviewed_at": now}
@@ -150,6 +159,38 @@ class VerdictBook:
                 said.sort(key=lambda one: (one.row["reviewed_at"], one.path))
                 changed.add(key)
             return changed
+
+
+def _in_words(said: Said) -> str:
+    return f"{said.row['reviewer']} said {said.verdict}"
+
+
+def _standing(history: Iterable[Said]) -> list[Standing]:
+    """A row `withdraw` takes back what was said last, and the row behind it in its file says what counts again.
+
+    Without such a row nothing counts any more.
+    """
+    rows = list(history)
+    again = {one.path: one for one in rows if one.verdict is not Verdict.WITHDRAW}
+    withdrawn: set[str] = set()
+    found: list[Standing] = []
+    for one in rows:
+        if one.verdict is Verdict.WITHDRAW:
+            withdrawn.add(one.path)
+            counting = again.get(one.path)
+            del found[-1:]
+            while found and (counting is None or not _is_same(found[-1].said, counting)):
+                found.pop()
+        elif one.path in withdrawn and found:
+            found[-1] = Standing(found[-1].said, found[-1].paths | {one.path})
+        else:
+            found.append(Standing(one, frozenset({one.path})))
+    return found
+
+
+def _is_same(first: Said, second: Said) -> bool:
+    names = ("verdict", "reviewer", "comment")
+    return all(first.row[name] == second.row[name] for name in names)
 
 
 def _counting(said: Iterable[Said]) -> Said | None:

@@ -1,9 +1,11 @@
 // What fix mode says of corrections, and the fields of the page that it saves.
 
-/** The masks of these corrections, by their frames. */
+/** The masks of these corrections, by their objects and frames. */
 export function framesOf(corrections) {
-  const frames = [...new Set(corrections.map(one => one.frame_index))].sort((a, b) => a - b);
-  return `the mask of frame ${frames.join(", ")}`;
+  const byObject = Map.groupBy(corrections, one => one.object_id);
+  const frames = found => [...new Set(found.map(one => one.frame_index))].sort((a, b) => a - b).join(", ");
+  if (byObject.size < 2) return `the mask of frame ${frames(corrections)}`;
+  return [...byObject].map(([object, found]) => `the mask of object ${object} on frame ${frames(found)}`).join(", ");
 }
 
 /** What a correction has saved. */

@@ -58,7 +58,8 @@ function prepare(wanted) {
 }
 
 async function open(wanted) {
-  if (!wanted) return;
+  if (!wanted || (player.handler && !(await player.mayLeave()))) return;
+  player.leaveMode();
   keepDraft();
   row = wanted;
   watch.reset();
@@ -325,12 +326,15 @@ function setTheme(theme) {
   timeline.draw();
 }
 
+/** Nobody judges another track by leaving marks of fix mode behind. */
+const asked = then => async () => { if (await player.mayLeave()) await then(); };
+
 const act = {
-  accept: () => verdicts.say("accept"),
-  reject: () => verdicts.say("reject"),
+  accept: asked(() => verdicts.say("accept")),
+  reject: asked(() => verdicts.say("reject")),
   fix: () => (toggleFix ? toggleFix() : verdicts.say("fix")),
-  skip: () => verdicts.say("skip"),
-  undo: () => verdicts.undo(),
+  skip: asked(() => verdicts.say("skip")),
+  undo: asked(() => verdicts.undo()),
   comment: () => $("comment").focus(),
   named: () => $("named").focus(),
   doubt: () => { if (row && row.doubt_frame !== null) { player.pause(); player.seek(row.doubt_frame); } },
@@ -381,9 +385,15 @@ if (session.fixing) {
   const { HINTS, install } = await import("./fix.js");
   $("fixhelp").hidden = false;
   fillTerms($("fixlist"), HINTS);
-  toggleFix = install({ player, api: { get, post }, say: verdict => verdicts.say(verdict), tell, panel: $("panel"), drawMask, session });
+  toggleFix = install({
+    player, api: { get, post }, tell, panel: $("panel"), drawMask,
+    saved: (correction, told) => verdicts.fixed(correction, told), takenBack: told => verdicts.unfixed(told),
+  });
 }
 saving.begin();
-if ((await reload())?.total) await openNext();
+if ((await reload())?.total) {
+  await openNext();
+  if (!row) await open(list.at(0)); // all of them have a verdict
+}
 document.body.dataset.ready = "true";
 setInterval(() => { if (!document.hidden) poll(); }, POLL_MILLISECONDS);

@@ -161,6 +161,9 @@ export class Player extends EventTarget {
     this.stage.classList.add("in-mode");
   }
 
+  /** Whether the mode may be left: it asks the reviewer where something would be lost. True where there is none. */
+  async mayLeave() { return (await this.handler?.mayLeave?.()) ?? true; }
+
   leaveMode() {
     if (!this.handler) return;
     const { handler } = this;

@@ -7,6 +7,13 @@ import { $, tell, trouble } from "./shell.js";
 const reviewer = () => $("reviewer").value.trim();
 const named = row => `#${row.object_id} of ${row.video_id.slice(-60)}`;
 
+/** What an undo has done. */
+function takenBack({ frames, current }) {
+  const what = frames.length ? `: what you had saved of frame ${frames.join(", ")}. The next run labels the object without it.` : "";
+  const now = current ? `${what ? " " : ": "}${current.verdict} of ${current.reviewer} counts again.` : what ? "" : ".";
+  return `Taken back${what}${now}`;
+}
+
 export class Verdicts {
   /** `page` has `row`, `player`, `watch`, `drafts`, `draft()`, `refill(row, draft)`, `show(row, said)`, `open(row)`, … */
   constructor(page, saving) {
@@ -44,13 +51,24 @@ export class Verdicts {
     page.openNext();
   }
 
-  /** Take back the last verdict of this page, or the one that this reviewer said of the track that is shown. */
+  /** Fix mode has saved something of the track that is shown: `u` takes it back after the mode is left. */
+  fixed({ object_id, is_added }, { path }) {
+    const { row } = this.page;
+    if (!is_added && row?.object_id === object_id) this.undoable.push({ row, fix: path });
+  }
+
+  /** Fix mode has taken it back itself. */
+  unfixed({ path }) { this.undoable = this.undoable.filter(one => one.fix !== path); }
+
+  /** Take back what was said last on this page, or else what this reviewer said last of the track that is shown. */
   async undo() {
-    const { page } = this, last = this.undoable.pop();
+    const { page } = this, last = this.undoable.pop() ?? (page.row && { row: page.row, fix: true });
     if (!last) {
-      const mine = page.row?.said?.reviewer === reviewer() ? page.player.track?.history.at(-1) : null;
-      if (!mine || keyOf(page.player.track) !== keyOf(page.row)) tell("Nothing to take back.");
-      else await this.#withdraw({ row: page.row, path: mine.path, draft: mine });
+      tell("Nothing to take back.");
+      return;
+    }
+    if (last.fix) {
+      await this.#withdraw(last);
       return;
     }
     if (!last.path && this.saving.drop(last.id)) { // the server has not heard of it
@@ -70,13 +88,14 @@ export class Verdicts {
     const { video_id, object_id } = last.row;
     try {
       const told = await post("api/undo", { video_id, object_id, path: last.path, reviewer: reviewer() });
-      tell(told.current ? `Taken back: ${told.current.verdict} of ${told.current.reviewer} counts again.` : "Taken back.");
+      tell(takenBack(told));
       this.page.show(last.row, told.current);
-      this.page.refill(last.row, last.draft);
+      const draft = last.draft ?? told.taken;
+      if (draft) this.page.refill(last.row, draft);
       await this.page.open({ ...last.row, said: told.current });
       this.page.poll();
     } catch (error) {
-      if (error.status !== 409) this.undoable.push(last);
+      if (error.status !== 409 && last.fix !== true) this.undoable.push(last);
       tell(error.message, "bad");
     }
   }

@@ -2,93 +2,144 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from typing import Any
-
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, expect
 
-from pipeline.review_server.options import ReviewOptions
-from pipeline.review_server.serving import link_of, listening, make_server
-from pipeline.review_server.state import ReviewState
+from pipeline.reviews.corrections import read_corrections
 from pipeline.storage.job_storage import JobStorage
-from tests.support.chromium import PATIENCE_MILLISECONDS, running_browser
-from tests.support.reviewing import TOKEN
+from tests.pipeline.review_server.test_undoing import fixed
+from tests.support.review_page import MadeUp, Reviewed, reviewed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+LATER = 1_000_000  # minutes: after all that the test itself says
 
 
-class MadeUp:
-    """Answers as `fixing.py` does. Nothing is seen where somebody clicks."""
-
-    def __init__(self) -> None:
-        self.posted: list[str] = []
-        self.told: dict[str, Any] = {}
-
-    def __call__(self, route: Route) -> None:
-        name, body = route.request.url.rsplit("/", 1)[1], route.request.post_data_json or {}
-        self.posted.append(name)
-        if name == "open":
-            names = {"id": "one", "object_id": body["object_id"], "frame_index": body["frame_index"]}
-            mask = {"counts": None, "area": 0, "is_hidden": False, "score": None, "size": [4, 4]}
-            self.told = {**names, **mask, "is_added": False, "num_said": 0, "points": [], "box": None}
-        elif name == "say":
-            back = body["kind"] == "undo"
-            num_said = self.told["num_said"] + (-1 if back else 1)
-            self.told = {**self.told, "num_said": num_said, "is_hidden": not back}
-        saved = {"path": "a", "verdict_path": None, "split_into": 8 if body.get("is_split") else None}
-        answer = self.told if name in ("open", "say") else saved
-        route.fulfill(status=200, content_type="application/json", body=json.dumps(answer))
-
-
-def test_what_is_saved_refused_and_left_is_told_in_fitting_words(output: str) -> None:
-    options = ReviewOptions(reviewer="ann", token=TOKEN, queue={("clip-1", 3): False})
-    expect.set_options(timeout=PATIENCE_MILLISECONDS)
-    with listening("127.0.0.1", 0) as listener:
-        server = make_server(ReviewState(JobStorage(output), options))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            with running_browser() as browser:
-                _walk(browser.new_page(), link_of(listener, TOKEN))
-        finally:
-            server.stop()
-            thread.join()
-
-
-def _walk(page: Page, link: str) -> None:
-    made_up, panel, note = MadeUp(), page.locator("#panel"), page.locator(".fix-note")
-    page.set_default_timeout(PATIENCE_MILLISECONDS)
-    page.route("**/api/fix/*", made_up)
-    page.goto(link)
-    page.wait_for_selector("#where:not(:empty)")
+def begin_fix(page: Page) -> None:
+    expect(page.locator("#where")).not_to_be_empty()
     page.keyboard.press("f")
     page.wait_for_selector("#panel[data-state=open]")
 
-    page.locator("#overlay").click()
-    expect(note).to_contain_text("The network sees nothing there: click again nearer to its middle")
-    page.keyboard.press("Escape")
-    expect(note).to_contain_text("Not saved: the mask of frame")
-    expect(panel).to_be_visible()
-    page.locator("#comment").fill("a wheel")
-    page.keyboard.press("Enter")  # leaves the field
-    page.keyboard.press("Enter")
-    expect(note).to_contain_text("is not visible on frame")
-    expect(page.locator("#comment")).to_have_value("")
-    page.keyboard.press("Enter")
-    expect(note).to_have_text("Nothing to save: this frame is saved.")
-    assert made_up.posted.count("save") == 1
 
-    page.keyboard.press("Control+z")
-    expect(note).to_contain_text("Taken back")
-    page.keyboard.press("x")
-    expect(note).to_contain_text("object 8 begins at frame")
-    page.keyboard.press("Enter")
-    expect(note).to_contain_text("the track is split here, and object 8 has this mask")
-    assert made_up.posted.count("save") == 2
-    page.keyboard.press("Control+z")
-    expect(note).to_contain_text("Taken back")
-    page.keyboard.press("Escape")  # it was taken back on purpose: nobody asks
-    expect(panel).to_be_hidden()
-    expect(page.locator("#lines")).not_to_contain_text("Not saved")
+def click_it(page: Page, num_said: int) -> None:
+    page.locator("#overlay").click()
+    page.wait_for_selector(f'#panel[data-said="{num_said}"]')
+
+
+def test_what_is_saved_refused_and_left_is_told_in_fitting_words(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up, panel, note = MadeUp(page), page.locator("#panel"), page.locator(".fix-note")
+        begin_fix(page)
+        click_it(page, 1)
+        expect(note).to_contain_text("The network sees nothing there: click again nearer to its middle")
+        page.locator("#comment").fill("a wheel")
+        page.keyboard.press("Enter")  # leaves the field
+        page.keyboard.press("Enter")
+        expect(note).to_contain_text("is not visible on frame")
+        expect(page.locator("#comment")).to_have_value("")
+        page.keyboard.press("Enter")
+        expect(note).to_have_text("Nothing to save: this frame is saved.")
+        assert made_up.posted.count("save") == 1
+
+        page.keyboard.press("Control+z")
+        expect(note).to_contain_text("Taken back")
+        page.keyboard.press("x")
+        expect(note).to_contain_text("object 8 begins at frame")
+        page.keyboard.press("Enter")
+        expect(note).to_contain_text("the track is split here, and object 8 has this mask")
+        assert made_up.posted.count("save") == 2
+        page.keyboard.press("Control+z")
+        expect(note).to_contain_text("Taken back")
+        page.keyboard.press("Escape")  # it was taken back on purpose: nobody asks
+        expect(panel).to_be_hidden()
+        expect(page.locator("#lines")).not_to_contain_text("Not saved")
+        assert seen.complaints == []
+
+
+def test_whatever_leaves_marks_that_are_not_saved_asks_and_stays_throws_away_or_saves(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up, asked, panel = MadeUp(page), page.locator("#ask"), page.locator("#panel")
+        page.fill("#text", "clip-1")
+        page.keyboard.press("Enter")
+        expect(page.locator("#total")).to_contain_text("2 tracks")
+        page.locator(".row", has_text="cat").click()
+        expect(page.locator("#object")).to_contain_text("#7 cat")
+        begin_fix(page)
+        click_it(page, 1)
+        leaving = {
+            "another track of the list": lambda: page.locator(".row", has_text="dog").click(),
+            "j": lambda: page.keyboard.press("j"),
+            "escape": lambda: page.keyboard.press("Escape"),
+            "f": lambda: page.keyboard.press("f"),
+            "a verdict by mouse": lambda: page.locator("#accept").click(),
+            "undo by mouse": lambda: page.locator("#undo").click(),
+        }
+        for leave in leaving.values():
+            leave()
+            expect(asked).to_be_visible()
+            expect(asked).to_contain_text("Not saved: the mask of frame")
+            expect(page.locator("#answers button").first).to_be_focused()
+            page.keyboard.press("Escape")
+            expect(asked).to_be_hidden()
+            expect(panel).to_have_attribute("data-state", "open")
+            expect(page.locator("#object")).to_contain_text("#7 cat")
+        assert made_up.saved == []
+        assert review.verdicts() == []
+
+        page.keyboard.press("Escape")
+        expect(asked).to_be_visible()
+        page.keyboard.press("t")
+        expect(panel).to_be_hidden()
+        begin_fix(page)
+        click_it(page, 2)
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector("#panel[data-state=open]")
+        click_it(page, 3)
+        page.locator(".row", has_text="dog").click()
+        expect(asked).to_be_visible()
+        page.keyboard.press("Enter")  # save is the first answer
+        expect(page.locator("#object")).to_contain_text("#3 dog")
+        expect(panel).to_be_hidden()
+        first, second = (one["frame_index"] for one in made_up.saved)
+        assert second == first + 1
+        assert {one["object_id"] for one in made_up.saved} == {7}
+        assert seen.complaints == []
+
+
+def test_what_saving_refuses_and_closing_the_page_lose_nothing(review: Reviewed) -> None:
+    with review.open() as seen:
+        page = seen.page
+        made_up = MadeUp(page, refuses="the disk is full")
+        begin_fix(page)
+        click_it(page, 1)
+        before = page.locator("#video").text_content()
+        page.keyboard.press("j")
+        page.keyboard.press("s")
+        expect(page.locator(".fix-note")).to_have_text("the disk is full")
+        expect(page.locator("#video")).to_have_text(str(before))
+        page.close(run_before_unload=True)
+        page.wait_for_function("true")  # the browser has asked, and the answer was to stay
+        expect(page.locator("#panel")).to_be_visible()
+        assert seen.complaints == ["a dialog"]
+        made_up.refuses = ""
+        page.keyboard.press("Enter")
+        expect(page.locator(".fix-note")).to_contain_text("Saved")
+
+
+def test_u_takes_back_a_fix_of_an_earlier_visit_unless_others_spoke_since(browser: Browser, output: str) -> None:
+    fixed(output, 1, frame=2)
+    fixed(output, 2)
+    with reviewed(browser, JobStorage(output), queue={("clip-1", 7): False}) as review, review.open() as seen:
+        page, lines = seen.page, seen.page.locator("#lines")
+        expect(page.locator("#object")).to_contain_text("#7")
+        expect(page.locator("#where")).not_to_be_empty()
+        page.keyboard.press("u")
+        expect(lines).to_contain_text("Taken back: what you had saved of frame 5")
+        (left,) = read_corrections(review.storage)["clip-1"]
+        assert left.frame_index == 2
+        fixed(output, LATER, frame=3, reviewer="bob")
+        page.keyboard.press("u")
+        expect(lines).to_contain_text("bob has said fix of this track since")
+        assert {one.frame_index for one in read_corrections(review.storage)["clip-1"]} == {2, 3}
+        assert seen.complaints == []

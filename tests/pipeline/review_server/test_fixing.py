@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from pipeline.masks.rle import decode_rle
 from pipeline.mending.known_masks import overlap
@@ -19,7 +20,7 @@ from pipeline.review_server.serving import link_of, listening, make_server
 from pipeline.review_server.state import ReviewState
 from pipeline.reviews.corrections import Correction, read_corrections
 from pipeline.reviews.verdicts import Verdict, read_verdicts
-from tests.support.chromium import PATIENCE_MILLISECONDS, running_browser
+from tests.support.chromium import PATIENCE_MILLISECONDS
 from tests.support.clips import moving_clip
 from tests.support.mendable import Mendable, box_of, worst_click, write_mendable_job
 
@@ -86,11 +87,10 @@ class FixMode:
         self.heard()
 
 
-def test_a_reviewer_fixes_adds_and_splits_with_mouse_and_keys(link: str, mendable: Mendable) -> None:
+def test_a_reviewer_fixes_adds_and_splits_with_mouse_and_keys(browser: Browser, link: str, mendable: Mendable) -> None:
     clip, storage, size_hw = mendable.clip, mendable.storage, (96, 128)
-    with running_browser() as browser:
+    with closing(browser.new_page()) as page:
         errors: list[str] = []
-        page = browser.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         fix = FixMode(page, link)
         track, frame = _shown(page)

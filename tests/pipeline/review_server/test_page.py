@@ -2,83 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import Page, expect
 
-from pipeline.review_server.options import ReviewOptions
-from pipeline.review_server.serving import link_of, listening, make_server
-from pipeline.review_server.state import ReviewState
 from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.verdicts import read_verdict_files
-from pipeline.storage.job_storage import JobStorage
-from tests.support.chromium import PATIENCE_MILLISECONDS, Seen, running_browser
-from tests.support.reviewing import BROKEN, HOSTILE, TOKEN
+from tests.support.review_page import Reviewed
+from tests.support.reviewing import BROKEN, HOSTILE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KEPT = "Object.keys(localStorage).filter(name => name.includes('.outbox.') || name.includes('.draft.')).length"
-
-
-class Reviewed:
-    """A served review in a browser. `open` gives a page of a person who has never been here."""
-
-    def __init__(self, browser: Browser, link: str, storage: JobStorage) -> None:
-        self.browser = browser
-        self.link = link
-        self.storage = storage
-
-    @contextlib.contextmanager
-    def open(self, query: str = "", **context: object) -> Iterator[Seen]:
-        options = {"viewport": {"width": 1280, "height": 800}, **context}
-        with contextlib.closing(self.browser.new_context(**options)) as opened:  # type: ignore[arg-type]
-            opened.set_default_timeout(PATIENCE_MILLISECONDS)
-            page = opened.new_page()
-            seen = Seen(page)
-            page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-            page.on("dialog", lambda dialog: (seen.complaints.append("a dialog"), dialog.dismiss()))
-            page.on("request", lambda request: seen.requests.append(request.url))
-            page.on("console", lambda told: seen.complaints.append(told.text) if _is_fault(told) else None)
-            page.goto(self.link + query)
-            page.wait_for_selector("body[data-ready]")
-            yield seen
-
-    def verdicts(self) -> list[tuple[str, str, str]]:
-        """Video, verdict and reviewer of each row that is written, in order."""
-        rows = [row for _, rows in read_verdict_files(self.storage) for row in rows]
-        return [(row["video_id"], row["verdict"], row["reviewer"]) for row in rows]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE_MILLISECONDS)
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def review(browser: Browser, filmed: str, tmp_path: Path) -> Iterator[Reviewed]:
-    shutil.copytree(filmed, tmp_path / "out")
-    storage = JobStorage(str(tmp_path / "out"))
-    with listening("127.0.0.1", 0) as listener:
-        server = make_server(ReviewState(storage, ReviewOptions(reviewer="ann", token=TOKEN)))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield Reviewed(browser, link_of(listener, TOKEN), storage)
-        finally:
-            server.stop()
-            thread.join()
-
-
-def _is_fault(told: ConsoleMessage) -> bool:
-    """A browser notes each answer of 4xx, as that of the video whose file is gone."""
-    return told.type == "error" and not told.text.startswith("Failed to load resource")
 
 
 def pixel(page: Page, canvas: str, x: int, y: int) -> list[int]:

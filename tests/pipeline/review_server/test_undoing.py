@@ -1,0 +1,123 @@
+"""The key `u` of a later visit: what a reviewer has said last of a track is taken back, and never what others said."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipeline.reviews.corrections import read_corrections, write_corrections
+from pipeline.reviews.verdicts import read_verdicts, write_verdicts
+from pipeline.storage.job_storage import JobStorage
+from tests.support.reviewing import Client, reviewing
+
+KEY = ("clip-1", 7)
+NAMES = {"video_id": KEY[0], "object_id": KEY[1]}
+BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
+MASKS = ({"size": [48, 64], "counts": "04<"}, {"size": [48, 64], "counts": "88"})
+
+
+def said(output: str, verdict: str, minute: int, reviewer: str = "ann", **more: Any) -> None:
+    by = {"reviewer": reviewer, "reviewed_at": BEGIN + timedelta(minutes=minute)}
+    write_verdicts(JobStorage(output), [NAMES | {"verdict": verdict} | by | more])
+
+
+def fixed(output: str, minute: int, frame: int = 5, reviewer: str = "ann", mask: Any = MASKS[0]) -> None:
+    """What fix mode writes: a correction and a verdict of the same moment."""
+    by = {"reviewer": reviewer, "reviewed_at": BEGIN + timedelta(minutes=minute)}
+    row = {**NAMES, "frame_index": frame, "kind": "mask", "mask_rle": mask, "seconds": float(minute)}
+    write_corrections(JobStorage(output), [row | by])
+    said(output, "fix", minute, reviewer, frame_index=frame, seconds=float(minute))
+
+
+def undo(client: Client, status: int = 200, reviewer: str = "ann", **more: Any) -> dict[str, Any]:
+    return client.post("api/undo", {**NAMES, "reviewer": reviewer, **more}, status)
+
+
+def counting(client: Client) -> dict[int, tuple[str, str]]:
+    """Who has drawn the mask that counts, by frame."""
+    found = read_corrections(client.state.storage).get(KEY[0], ())
+    return {one.frame_index: (one.reviewer, (one.rle or {})["counts"]) for one in found}
+
+
+def verdict(client: Client) -> str | None:
+    opinion = read_verdicts(client.state.storage).get(KEY)
+    return None if opinion is None else f"{opinion.reviewer} {opinion.verdict.value}"
+
+
+def test_a_fix_of_an_earlier_visit_is_taken_back_with_its_verdict(output: str) -> None:
+    said(output, "accept", 1)
+    fixed(output, 2)
+    with reviewing(output) as client:
+        told = undo(client)
+        assert told["frames"] == [5]
+        assert told["current"]["verdict"] == "accept"
+        assert counting(client) == {}
+        assert verdict(client) == "ann accept"
+        assert undo(client)["current"] is None
+        assert verdict(client) is None
+        assert undo(client, 409)["error"] == "you have said nothing of this track"
+
+
+def test_several_fixes_are_taken_back_one_after_the_other_over_visits(output: str) -> None:
+    fixed(output, 1)
+    fixed(output, 2, mask=MASKS[1])
+    fixed(output, 3, frame=2)
+    with reviewing(output) as client:
+        assert undo(client)["frames"] == [2]
+        assert counting(client) == {5: ("ann", "88")}
+    with reviewing(output) as client:
+        assert undo(client)["frames"] == [5]
+        assert counting(client) == {5: ("ann", "04<")}
+        assert verdict(client) == "ann fix"
+    with reviewing(output) as client:
+        assert undo(client)["frames"] == [5]
+        assert counting(client) == {}
+        assert verdict(client) is None
+
+
+def test_a_verdict_after_a_fix_is_taken_back_first(output: str) -> None:
+    fixed(output, 1)
+    said(output, "reject", 2, comment="hopeless")
+    with reviewing(output) as client:
+        told = undo(client)
+        assert (told["frames"], told["taken"]["comment"]) == ([], "hopeless")
+        assert verdict(client) == "ann fix"
+        assert counting(client) == {5: ("ann", "04<")}
+
+
+def test_where_somebody_else_spoke_since_nothing_is_taken_back_and_it_is_told(output: str) -> None:
+    fixed(output, 1)
+    fixed(output, 2, frame=3, reviewer="bob")
+    with reviewing(output) as client:
+        assert undo(client, 409)["error"] == "nothing is taken back: bob has said fix of this track since"
+        assert undo(client, 409, reviewer="eve")["error"] == (
+            "nothing of this track is yours: bob has said fix of this track"
+        )
+        assert counting(client) == {5: ("ann", "04<"), 3: ("bob", "04<")}
+        assert undo(client, reviewer="bob")["frames"] == [3]
+        assert undo(client)["frames"] == [5], "bob has taken back what stood in the way"
+
+
+def test_a_correction_of_a_frame_that_another_has_drawn_since_stays(output: str) -> None:
+    fixed(output, 1)
+    with reviewing(output) as client:
+        row = {**NAMES, "frame_index": 5, "kind": "mask", "mask_rle": MASKS[1], "reviewer": "bob"}
+        write_corrections(client.state.storage, [row | {"reviewed_at": BEGIN + timedelta(minutes=2)}])
+        assert "bob has spoken of object 7 on frame 5 since" in undo(client, 409)["error"]
+        assert counting(client) == {5: ("bob", "88")}
+
+
+def test_fix_mode_takes_back_a_fix_alone(output: str) -> None:
+    fixed(output, 1)
+    said(output, "accept", 2)
+    with reviewing(output) as client:
+        assert undo(client, of="fix")["frames"] == [5]
+        assert verdict(client) == "ann accept"
+        assert "you have corrected nothing of object 7" in undo(client, 409, of="fix")["error"]
+
+
+def test_three_verdicts_of_one_visit_are_taken_back_by_their_files(client: Client) -> None:
+    paths = [client.say(*KEY, word)["path"] for word in ("accept", "reject", "fix")]
+    for path, left in zip(reversed(paths), ("ann reject", "ann accept", None), strict=True):
+        undo(client, path=path)
+        assert verdict(client) == left
