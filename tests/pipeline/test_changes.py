@@ -18,6 +18,7 @@ from pipeline.records import Reason, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
+from tests.support.waiting import clock_moves_on
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,13 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> str:
     storage, spool = JobStorage(str(folder / "job")), folder / "spool"
     _, keeper = driver(storage, spool)
     keeper.commit([publish(storage, spool, *map(labeled, ("a", "b", "c", "d")))])
+    clock_moves_on()
     _, keeper = driver(storage, spool, "driver-2")
     keeper.forget(("a", "b", "c"), {"a": Reason.FILE, "b": Reason.PRUNE, "c": Reason.PROMPTS})
     bad = labeled("bad\nname", status=Status.FAILED)
+    clock_moves_on()
     keeper.commit([publish(storage, spool, labeled("a"), bad, epoch=2)])
+    clock_moves_on()
     return storage.uri
 
 

@@ -18,9 +18,18 @@ from pipeline.storage.job_storage import JobStorage
 from tests.support.chromium import PATIENCE_MILLISECONDS, Seen
 from tests.support.reviewing import TOKEN
 
+_LINES = """addEventListener("DOMContentLoaded", () => {
+  window.lines = [];
+  const note = changes => lines.push(...changes.flatMap(one => [...one.addedNodes]).map(line => line.textContent));
+  new MutationObserver(note).observe(document.getElementById("lines"), { childList: true });
+});"""
+
 
 class Reviewed:
-    """A served review in a browser. `open` gives a page of a person who has never been here."""
+    """A served review in a browser. `open` gives a page of a person who has never been here.
+
+    `lines` of the page's window are all lines that it has told. It shows each for a moment only.
+    """
 
     def __init__(self, browser: Browser, link: str, storage: JobStorage) -> None:
         self.browser = browser
@@ -29,10 +38,11 @@ class Reviewed:
 
     @contextlib.contextmanager
     def open(self, query: str = "", **context: object) -> Iterator[Seen]:
-        options = {"viewport": {"width": 1280, "height": 800}, **context}
+        options = {"viewport": {"width": 1280, "height": 800}, "reduced_motion": "reduce", **context}
         with contextlib.closing(self.browser.new_context(**options)) as opened:  # type: ignore[arg-type]
             opened.set_default_timeout(PATIENCE_MILLISECONDS)
             page = opened.new_page()
+            page.add_init_script(_LINES)
             seen = Seen(page)
             page.on("pageerror", lambda error: seen.complaints.append(str(error)))
             page.on("dialog", lambda dialog: (seen.complaints.append("a dialog"), dialog.dismiss()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 
 def wait_until(
@@ -14,3 +15,9 @@ def wait_until(
     while not condition():
         assert time.monotonic() < deadline, f"no {what} within {timeout_seconds:g} s"
         time.sleep(look)
+
+
+def clock_moves_on() -> None:
+    """Files hold times to the millisecond: what is written from now on has a later one, on a fast machine too."""
+    before = datetime.now(UTC)
+    wait_until(lambda: datetime.now(UTC) > before + timedelta(milliseconds=2), "another millisecond", look=0.001)

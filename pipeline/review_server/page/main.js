@@ -37,7 +37,7 @@ const prepared = new Map();
 const verdicts = new Verdicts({
   get row() { return row; }, player, watch, drafts, draft: currentDraft, refill, show, open, openNext, poll,
 }, saving);
-let { version, reading } = session, row = null, upcoming = [], toggleFix = null, isPolling = false;
+let { version, reading } = session, row = null, upcoming = [], toggleFix = null, isPolling = false, numOpened = 0;
 
 // Tracks
 
@@ -60,6 +60,7 @@ function prepare(wanted) {
 async function open(wanted) {
   if (!wanted || (player.handler && !(await player.mayLeave()))) return;
   player.leaveMode();
+  numOpened++;
   keepDraft();
   row = wanted;
   watch.reset();
@@ -86,11 +87,12 @@ async function open(wanted) {
 
 /** The next track that nobody has said anything of; `isSaid` holds for the one that is shown now. */
 async function openNext() {
-  const done = new Set([...saving.queue.map(keyOf), row && keyOf(row)]);
+  const done = new Set([...saving.queue.map(keyOf), row && keyOf(row)]), numBefore = numOpened;
   let next = upcoming.find(one => !done.has(keyOf(one)) && (!one.said || one.said.is_stale));
   if (!next) {
     const after = row ? { video: row.video_id, object: row.object_id } : {};
     const told = await get("api/next", { ...filters.query, ...after, count: Math.min(20, 3 + saving.num) }).catch(() => ({ rows: [] }));
+    if (numOpened !== numBefore) return; // somebody has chosen a track meanwhile, or taken a verdict back
     next = told.rows.find(one => !done.has(keyOf(one)));
   }
   if (next) await open(next);

@@ -87,10 +87,10 @@ def test_who_was_killed_counts_until_it_is_sure_that_nothing_of_it_lives(storage
         if blocks:
             with pytest.raises(ConfigError), at_work(storage, other):
                 pass
-        with at_work(storage, other, Heartbeat(stale_seconds=0.0) if blocks else None):
+        with at_work(storage, other, Heartbeat(stale_seconds=-1.0) if blocks else None):
             assert len(storage.listing(BUSY)) == 1
 
 
 def test_who_cannot_show_that_it_lives_writes_nothing_more(storage: QuickStorage) -> None:
-    with at_work(storage, Work.COMPACTION, Heartbeat(stale_seconds=0.0)) as check, pytest.raises(StorageError):
+    with at_work(storage, Work.COMPACTION, Heartbeat(stale_seconds=-1.0)) as check, pytest.raises(StorageError):
         check()

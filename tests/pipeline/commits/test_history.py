@@ -27,6 +27,7 @@ from tests.support.labeled import driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
 from tests.support.s3_server import S3Server
 from tests.support.traces import traces
+from tests.support.waiting import clock_moves_on
 
 Job = tuple[CommitLog, SegmentKeeper, Callable[..., None]]
 START = datetime(2026, 11, 28, 2, tzinfo=UTC)
@@ -319,6 +320,7 @@ def test_a_log_that_was_erased_too_far_says_from_when_on_it_can_tell(storage: Co
     log.claim()
     for name in ("a", "b", "c"):
         log.append(add=[segment(f"of {name}", name)])
+    clock_moves_on()  # an entry that is erased has the time of its erasure, which is later than that of the others
     log.erase_history()
     with pytest.raises(NoHistory, match=r"entry=2 on, or since=20.* Compare what you have") as told_by:
         read_history(storage, 1)

@@ -22,7 +22,7 @@ from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo
 from tests.support.drawn_rounds import Rounds
 from tests.support.reviewed import say_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import clock_moves_on
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -107,11 +107,6 @@ def test_what_an_undo_says_once_more_is_no_new_look(tmp_path: Path, capsys: pyte
         "  looked at 2 tracks by ann, dan: 1 accept, 1 fix, 1 corrected frame; 16 s of work",
         "  looked at nothing that counts: what dan said was skipped, taken back or does not fit; 7 s of work",
     ]
-
-
-def clock_moves_on() -> None:
-    before = datetime.now(UTC)
-    wait_until(lambda: datetime.now(UTC) > before + timedelta(milliseconds=2), "another millisecond")
 
 
 def one_round(number: int, looked: Looked = Looked(), changed: Changed | None = None) -> Round:  # noqa: B008

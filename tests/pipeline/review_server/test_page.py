@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.verdicts import read_verdict_files
@@ -41,6 +41,8 @@ def test_tracks_are_judged_by_keys_and_what_was_said_is_taken_back(review: Revie
         page.keyboard.press("g")
         page.keyboard.type("tiger")
         page.keyboard.press("Enter")
+        opened = page.evaluate("performance.now()")
+        page.wait_for_function("opened => performance.now() - opened > 60", arg=opened)  # tenths of seconds are counted
         page.keyboard.press("r")
         expect(page.locator("#progress")).to_contain_text("1 reject")
         expect(page.locator("#saving")).to_have_text("saved")
@@ -49,7 +51,7 @@ def test_tracks_are_judged_by_keys_and_what_was_said_is_taken_back(review: Revie
         assert row["seconds"] > 0
         assert row["labeled_at"] is not None
         page.keyboard.press("u")
-        expect(page.locator("#lines")).to_contain_text("Taken back")
+        page.wait_for_function("() => lines.some(line => line.startsWith('Taken back'))")
         expect(page.locator("#comment")).to_have_value("lost its tail, r a f")
         expect(page.locator("#named")).to_have_value("tiger")
         page.keyboard.press("u")
@@ -67,8 +69,12 @@ def test_frames_and_masks_are_drawn_and_stepped_through(review: Reviewed) -> Non
         page.fill("#text", "clip-1")
         expect(page.locator("#total")).to_contain_text("2 tracks")
         page.locator(".row", has_text="cat").click()
+        expect(page.locator("#object")).to_have_text("#7 cat")
+        expect(page.locator("#facts")).not_to_be_empty()  # keys go to this track from now on
+        page.keyboard.press("End")
+        expect(page.locator("#where")).to_contain_text("frame 5 · 6 of 6")
         page.keyboard.press("Home")
-        expect(page.locator("#where")).to_contain_text("frame 0 ·")
+        expect(page.locator("#where")).to_contain_text("frame 0 · 1 of 6")
         dark = pixel(page, "frame", 32, 24)
         page.keyboard.press("End")
         expect(page.locator("#where")).to_contain_text("frame 5 · 6 of 6")
@@ -91,6 +97,29 @@ def test_frames_and_masks_are_drawn_and_stepped_through(review: Reviewed) -> Non
         expect(page.locator("#where")).to_contain_text("frame 5")
         expect(page.locator("#play")).to_have_text("▶")
         assert seen.complaints == []
+
+
+def test_a_track_that_is_chosen_while_the_next_one_is_asked_for_stays(review: Reviewed) -> None:
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    with review.open() as seen:
+        page = seen.page
+        page.route("**/api/next?*", hold_the_first)
+        page.fill("#text", "clip-1")
+        expect(page.locator("#total")).to_contain_text("2 tracks")
+        while not held:
+            page.wait_for_timeout(10)
+        chosen = page.locator(".row").last
+        chosen.click()
+        expect(page.locator("#facts")).not_to_be_empty()
+        held[0].continue_()
+        page.wait_for_load_state("networkidle")
+        expect(page.locator("#object")).to_contain_text(str(chosen.locator(".object").text_content()))
 
 
 def test_hostile_texts_are_texts_and_a_file_that_is_gone_leaves_the_masks(review: Reviewed) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.verdicts import read_verdicts
 from tests.support.reviewing import Client
+from tests.support.waiting import clock_moves_on
 
 KEY = ("clip-1", 7)
 NAMES = {"video_id": KEY[0], "object_id": KEY[1]}
@@ -15,6 +16,7 @@ NAMES = {"video_id": KEY[0], "object_id": KEY[1]}
 
 def saved(client: Client, reviewer: str, counts: str) -> dict[str, Any]:
     """What fix mode writes of frame 5, and answers."""
+    clock_moves_on()
     now = datetime.now(UTC)
     row = {**NAMES, "frame_index": 5, "kind": "mask", "mask_rle": {"size": [4, 4], "counts": counts}}
     path = write_corrections(client.state.storage, [row | {"reviewer": reviewer, "reviewed_at": now}])

@@ -4,7 +4,6 @@ import io
 import os
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -27,6 +26,7 @@ from pipeline.video.media import open_media
 from tests.support.faulty_store import FaultyStore, Request, faulty_store
 from tests.support.media_files import ON_LOOPBACK, encode, encode_image, item, media_of, pictures, read_all
 from tests.support.s3_server import S3Server
+from tests.support.waiting import clock_moves_on
 
 __all__ = ["faulty_store"]
 
@@ -38,6 +38,7 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
     """An empty store in memory, which stands for remote ones."""
     filesystem = fsspec.filesystem("memory")
     filesystem.store.clear()
+    clock_moves_on()  # an archive of the test before, of this name and size, has another version
     yield filesystem
     filesystem.store.clear()
 
@@ -93,6 +94,7 @@ def test_media_has_the_version_of_its_file_or_archive(tmp_path: Path, memory: fs
     size = (tmp_path / "shard.tar").stat().st_size
     assert version(f"{tmp_path}/shard.tar::a")[0] == version("memory://shard.tar::a")[0] == size
     first = version("memory://shard.tar::a")
+    clock_moves_on()
     memory.pipe_file("/shard.tar", tar_of({"a": b"y"}))
     assert version("memory://shard.tar::a") != first
     (tmp_path / "frames").mkdir()
@@ -318,7 +320,7 @@ def test_a_tar_is_indexed_once(tmp_path: Path) -> None:
 def test_an_archive_that_was_replaced_by_one_of_its_size_is_indexed_again(memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe_file("/shard.tar", tar_of({"first": b"1", "clip": b"1"}))
     assert read_all("memory://shard.tar::clip") == b"1"
-    time.sleep(0.002)  # versions of stores without tags count to the millisecond
+    clock_moves_on()  # versions of stores without tags count to the millisecond
     memory.pipe_file("/shard.tar", tar_of({"clip": b"2", "last": b"3"}))
     assert read_all("memory://shard.tar::clip") == b"2"
 
