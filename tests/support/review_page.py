@@ -26,10 +26,7 @@ _LINES = """addEventListener("DOMContentLoaded", () => {
 
 
 class Reviewed:
-    """A served review in a browser. `open` gives a page of a person who has never been here.
-
-    `lines` of the page's window are all lines that it has told. It shows each for a moment only.
-    """
+    """A served review in a browser. `open` gives a page of a person who has never been here."""
 
     def __init__(self, browser: Browser, link: str, storage: JobStorage) -> None:
         self.browser = browser
@@ -51,6 +48,10 @@ class Reviewed:
             page.goto(self.link + query)
             page.wait_for_selector("body[data-ready]")
             yield seen
+
+    def has_told(self, page: Page, text: str) -> None:
+        """Wait for a line with this text. The page shows each for a moment only, so it may have gone again."""
+        page.wait_for_function("text => lines.some(line => line.includes(text))", arg=text)
 
     def verdicts(self) -> list[tuple[str, str, str]]:
         """Video, verdict and reviewer of each row that is written, in order."""

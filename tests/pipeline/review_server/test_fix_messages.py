@@ -15,7 +15,7 @@ LATER = 1_000_000  # minutes: after all that the test itself says
 
 
 def begin_fix(page: Page) -> None:
-    expect(page.locator("#where")).not_to_be_empty()
+    expect(page.locator("#facts")).not_to_be_empty()  # the player has the track that is named
     page.keyboard.press("f")
     page.wait_for_selector("#panel[data-state=open]")
 
@@ -115,6 +115,7 @@ def test_what_saving_refuses_and_closing_the_page_lose_nothing(review: Reviewed)
         click_it(page, 1)
         before = page.locator("#video").text_content()
         page.keyboard.press("j")
+        expect(page.locator("#ask")).to_be_visible()
         page.keyboard.press("s")
         expect(page.locator(".fix-note")).to_have_text("the disk is full")
         expect(page.locator("#video")).to_have_text(str(before))
@@ -131,15 +132,15 @@ def test_u_takes_back_a_fix_of_an_earlier_visit_unless_others_spoke_since(browse
     fixed(output, 1, frame=2)
     fixed(output, 2)
     with reviewed(browser, JobStorage(output), queue={("clip-1", 7): False}) as review, review.open() as seen:
-        page, lines = seen.page, seen.page.locator("#lines")
+        page = seen.page
         expect(page.locator("#object")).to_contain_text("#7")
         expect(page.locator("#where")).not_to_be_empty()
         page.keyboard.press("u")
-        expect(lines).to_contain_text("Taken back: what you had saved of frame 5")
+        review.has_told(page, "Taken back: what you had saved of frame 5")
         (left,) = read_corrections(review.storage)["clip-1"]
         assert left.frame_index == 2
         fixed(output, LATER, frame=3, reviewer="bob")
         page.keyboard.press("u")
-        expect(lines).to_contain_text("bob has said fix of this track since")
+        review.has_told(page, "bob has said fix of this track since")
         assert {one.frame_index for one in read_corrections(review.storage)["clip-1"]} == {2, 3}
         assert seen.complaints == []
