@@ -1,4 +1,4 @@
-"""Whether a night is worse than the nights of the week before: more videos failed, or more tracks are doubtful.
+"""Whether a night is worse than the nights of the week before: more videos failed, more tracks are doubtful, more wait.
 
 The nights before say how likely each number of failures is tonight. That is a beta-binomial distribution (a share that
 varies from night to night, and chance within the night), fitted by its moments as in Kleinman 1973. A night is worse
@@ -12,8 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 
 from pipeline.commits.run_document import RunDocument
+from pipeline.text import counted
 
 WEEK = timedelta(days=7)
 """How far back nights are compared with."""
@@ -117,7 +119,18 @@ def worse_than(tonight: RunDocument, nights: Sequence[RunDocument]) -> list[str]
         shares = [Share(one.num_videos, round(one.share * one.num_videos)) for one in (tonight.doubt, *doubts)]
         if is_worse(shares[0], shares[1:]):
             found.append(_sentence("of its tracks are doubtful", shares[0].value, _mean(shares[1:])))
+    if _grows([*(night.num_waiting for night in nights), tonight.num_waiting]):
+        found.append(
+            f"{counted(tonight.num_waiting, 'video')} wait, {nights[-1].num_waiting} after the night before: for "
+            f"{_FEWEST_NIGHTS} nights more have come than were labeled"
+        )
     return found
+
+
+def _grows(waiting: Sequence[int]) -> bool:
+    """Whether more have waited after each of the last nights than after the one before."""
+    last = waiting[-_FEWEST_NIGHTS - 1 :]
+    return len(last) > _FEWEST_NIGHTS and all(before < after for before, after in pairwise(last))
 
 
 def _failed(night: RunDocument) -> Share:

@@ -30,6 +30,7 @@ from pipeline.storage.uris import open_filesystem
 from pipeline.text import say
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip
+from tests.support.proxy import Rule, proxy_to
 from tests.support.s3_server import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
@@ -108,7 +109,7 @@ class Week:
         del self.files[name]
 
     def night(self, day: int, *overrides: str, parts: driver.Parts | None = None) -> int:
-        """One run of conf=nightly, as a schedule starts it on a day of the week."""
+        """One run of conf=nightly, as a schedule starts it on a day of the week. `overrides` come last."""
         rows = [self.prompt[content] | {"video_id": name} for name, content in self.files.items()]
         write_table(f"{self.root}/prompts.parquet", prompts_table(rows), self.server.options())
         options = self.server.options()
@@ -274,8 +275,14 @@ def test_a_week(
     assert week.told == night
     assert night["worse"] == ["100.0% of its videos failed, 0.0% in the week before"]
 
-    # Saturday: the deployment is mended, and all are tried again. Nobody is called.
-    assert week.night(5) == 0
+    # Saturday: the deployment is mended, and all are tried again, through an outage of the store. Nobody is called.
+    with proxy_to(s3_server.port) as proxy:
+        outage = Rule(None, times=5, is_dropped=True)
+        parts, seen = watched(lambda video_id: proxy.rules.append(outage) if video_id == "x010" else None)
+        through = f"storage_options.client_kwargs.endpoint_url=http://127.0.0.1:{proxy.port}"
+        assert week.night(5, through, "flush.megabytes=0", parts=parts) == 0
+        assert outage.num_hits == 5
+    assert sorted(seen) == names
     week.check()
     assert week.told is None
     added, again, _ = week.changes()

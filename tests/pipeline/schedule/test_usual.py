@@ -99,3 +99,17 @@ def test_many_tracks_of_few_videos_are_few_videos() -> None:
     """Tracks of one film go wrong together, so that 200 of them are one accident."""
     week = [night(97, 3, (97, 400, 20)) for _ in range(7)]
     assert worse_than(night(2, 0, (2, 400, 200)), week) == []
+
+
+def test_videos_that_wait_are_told_when_more_have_come_for_three_nights_than_were_labeled() -> None:
+    def nights(*waiting: int) -> list[RunDocument]:
+        return [night(97, 3).model_copy(update={"num_waiting": number}) for number in waiting]
+
+    def told(*waiting: int) -> list[str]:
+        *before, tonight = nights(*waiting)
+        return worse_than(tonight, before)
+
+    assert told(900, 800, 10, 120, 200, 310) == [
+        "310 videos wait, 200 after the night before: for 3 nights more have come than were labeled"
+    ]
+    assert told(10, 120, 200) == told(10, 120, 120, 310) == told(500, 120, 200, 310, 300) == told(0, 0, 0, 0) == []
