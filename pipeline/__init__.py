@@ -7,6 +7,7 @@
     check      check=true and plan: what a job would do and cost, and which videos would fail
     schedule   what happens around a run: steps after it, the end document, who is told
     review_server  people look at tracks in a browser: the server and its page
+    elsewhere  reviews that people made in CVAT or Label Studio come back into the job
     verify     walks tracks of a finished job back to their prompts, by a job of the driver
     driver     one process a job: plans, hands out videos, commits results, ends
     cluster    where workers run: in this process or as Ray actors (the only room that knows Ray)

@@ -16,18 +16,21 @@ from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Group, keys
 from pipeline.config.key_help import describe_key
 from pipeline.config.kinds import OptionalLocalPlace, Place
+from pipeline.data_engine.queue_file import read_queue
 from pipeline.errors import ConfigError
 from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
+from pipeline.formats.handing_out import ForReview, Look, ReviewKeys
 from pipeline.formats.plan import Task
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
 from pipeline.formats.selection import Content, Selection
 from pipeline.packages import leave_current_folder
+from pipeline.redact import redact_uri
 from pipeline.storage.destinations import check_folder
 from pipeline.tables import JobTables
 from pipeline.text import counted, say
 
 
-class ExportArguments(TargetArguments, JobArguments, Selection, Content):
+class ExportArguments(TargetArguments, JobArguments, Selection, Content, ReviewKeys):
     """The keys of an export, besides those of its format."""
 
     format: str = Field(description="The format; --help lists them.")
@@ -51,6 +54,7 @@ HELP = """Writes the masks of a job in a format that others read.
 
   python -m pipeline.export output=… format=coco to=…
   python -m pipeline.export output=… format=coco to=… 'where=predicted_iou_mean > 0.8' splits.train=0.9 splits.val=0.1
+  python -m pipeline.export output=… format=cvat_video to=… queue=queue.parquet
 
 Formats:
 {formats}
@@ -112,6 +116,7 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
         content=part(Content),
         folder=folder,
         spool_dir=arguments.spool_dir,
+        review=_review(arguments),
     )
     with contextlib.ExitStack() as stack:
         done = export(job, arguments.part_masks, arguments.overwrite, _writers(arguments, stack))
@@ -129,6 +134,25 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
     if done.not_hashed:
         say(f"without hashes of their frames: {done.not_hashed}")
     return ExitCode.DONE
+
+
+def _review(arguments: ExportArguments) -> ForReview | None:
+    """What goes out to be reviewed; None where nothing does. Raises `ConfigError` for keys that need others."""
+    if arguments.queue is None:
+        if arguments.around is not None and not arguments.review:
+            raise ConfigError("around= needs queue=, or review=true: it names the frames at which people look")
+        return ForReview(around=arguments.around) if arguments.review else None
+    options = arguments.options_of(arguments.queue_storage_options)
+    rows = read_queue(arguments.queue, options, "video_id", "object_id", "doubt", "reasons", "frame_index", "is_audit")
+    if not rows:
+        raise ConfigError(f"queue={redact_uri(arguments.queue)} has no track: nothing is to be looked at")
+    chosen = {
+        (row["video_id"], row["object_id"]): Look(
+            row["doubt"], tuple(row["reasons"]), row["frame_index"], row["is_audit"]
+        )
+        for row in rows
+    }
+    return ForReview(chosen, arguments.others, arguments.around)
 
 
 def _writers(arguments: ExportArguments, stack: contextlib.ExitStack) -> Callable[[ExportJob, JobTables], PartWriters]:

@@ -23,6 +23,7 @@ from pipeline.formats.labels import FORMATS, read_labels
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact, redact_uri
 from pipeline.storage.destinations import check_file
+from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted, say
 
 
@@ -43,7 +44,12 @@ class _Labels(Group):
     """What is read, what becomes of it, and where it goes."""
 
     source: Place = Field(alias="from", description="The file or folder of labels.")
-    to: Place = Field(description="The table to write, as prompts.parquet.")
+    to: OptionalPlace = Field(default=None, description="The table to write, as prompts.parquet.")
+    to_review: OptionalPlace = Field(
+        default=None,
+        description="In the place of to=: the output of the job that `pipeline.export review=true` was of. What people "
+        "changed in CVAT or Label Studio becomes reviews of it: see docs/review_elsewhere.md.",
+    )
     format: str = Field(default="auto", description=f"auto looks at the file, or one of {', '.join(FORMATS)}.")
     videos: OptionalPlace = Field(
         default=None,
@@ -100,14 +106,46 @@ class _Labels(Group):
         return value
 
 
-class PromptsArguments(TargetArguments, _Labels):
+class ReturnKeys(Group):
+    """How a review that comes back is taken in."""
+
+    reviewer: str | None = Field(
+        default=None,
+        max_length=100,
+        description="With to_review=: who reviewed; null is whom the file names, or the user of this machine.",
+    )
+    completed: bool = Field(
+        default=False,
+        description="With to_review=: true accepts tracks that went out to be looked at and that nobody changed. "
+        "Annotations that were submitted in Label Studio are completed without it.",
+    )
+    deleted: bool = Field(
+        default=False,
+        description="With to_review=: true rejects the tracks of a video of which none came back; otherwise such a "
+        "video is left out, because the file may be another.",
+    )
+    boxes: Literal["decode", "skip"] = Field(
+        default="decode",
+        description="With to_review=: what becomes of boxes, which are no masks: decode makes masks of them by the "
+        "weights of the job, skip leaves them out.",
+    )
+    videos_root: OptionalPlace = Field(
+        default=None,
+        description="With to_review= and boxes: a folder or URI below which the files of the videos lie now.",
+    )
+
+
+class PromptsArguments(TargetArguments, _Labels, ReturnKeys):
     """The keys of an import."""
 
 
-HELP = f"""Makes a table of prompts from labels of other formats, for prompts= of pipeline.run.
+HELP = f"""Makes a table of prompts from labels of other formats, for prompts= of pipeline.run; or takes in a review
+that people made in CVAT or Label Studio.
 
   python -m pipeline.prompts from=detections.json videos=clips to=prompts.parquet
   python -m pipeline.run videos=clips prompts=prompts.parquet output=labels
+
+  python -m pipeline.prompts from=annotations.xml format=cvat_video to_review=labels reviewer=ann
 
 {describe_arguments(PromptsArguments)}
 
@@ -120,7 +158,7 @@ is grid or detections, and stability says how stable its mask is. keep_columns=[
 carries them on.
 
 Exit codes:
-  {ExitCode.DONE}   The table is written.
+  {ExitCode.DONE}   The table is written, or the review is taken in.
   {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
   {ExitCode.REFUSED}   Wrong arguments, or labels that cannot be meant: nothing is written.
   {ExitCode.STOPPED} A signal stopped it: run the same command again at any time.
@@ -128,7 +166,11 @@ Exit codes:
 
 
 def run(arguments: PromptsArguments) -> ExitCode:
-    """Write the table and say what became of the labels."""
+    """Write the table and say what became of the labels; or take in a review."""
+    if arguments.to_review is not None:
+        return _take_in(arguments, arguments.to_review)
+    if arguments.to is None:
+        raise ConfigError("to= is missing: the table to write; or to_review=, the output of the job that was reviewed")
     started = time.monotonic()
     options = arguments.storage_options
     size = arguments.size
@@ -166,6 +208,33 @@ def run(arguments: PromptsArguments) -> ExitCode:
                 transient=False,
             ) from error
     say("\n".join(_summary(account, redact_uri(arguments.to), time.monotonic() - started)))
+    return ExitCode.DONE
+
+
+def _take_in(arguments: PromptsArguments, output: str) -> ExitCode:
+    """Take in what people changed elsewhere, and say what it was."""
+    if arguments.to is not None:
+        raise ConfigError("to= and to_review= are two commands: give one of them")
+    from pipeline.elsewhere.reading import Documents
+    from pipeline.elsewhere.taking_in import ReviewWishes, take_in
+    from pipeline.elsewhere.words import taken_in_words
+
+    storage = JobStorage(output, arguments.to_options)
+    wishes = ReviewWishes(
+        arguments.reviewer,
+        arguments.completed,
+        arguments.deleted,
+        arguments.boxes == "decode",
+        arguments.videos_root,
+    )
+    documents = Documents(
+        storage,
+        arguments.source,
+        arguments.format,
+        arguments.storage_options,
+        has_one_reviewer=arguments.reviewer is not None,
+    )
+    say("\n".join(taken_in_words(take_in(storage, documents, wishes), f"{storage}")))
     return ExitCode.DONE
 
 

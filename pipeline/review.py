@@ -5,27 +5,22 @@ The server is the room `review_server`. It writes below `reviews/` of the output
 
 from __future__ import annotations
 
-import getpass
-import io
 import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
 from pipeline.config.kinds import OptionalPlace
-from pipeline.data_engine.queue import QUEUE
+from pipeline.data_engine.queue_file import read_queue
 from pipeline.errors import ConfigError
 from pipeline.packages import leave_current_folder
-from pipeline.redact import redact_uri
+from pipeline.reviews.reviewers import user_name
 from pipeline.reviews.verdicts import Key
-from pipeline.storage.destinations import load_file
 from pipeline.storage.job_storage import JobStorage
-from pipeline.text import one_line, say
+from pipeline.text import say
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,100}")
 _QUEUE_COLUMNS = ("video_id", "object_id", "is_audit")
@@ -95,7 +90,7 @@ def run(arguments: ReviewArguments) -> ExitCode:
     listener = listening(arguments.host, arguments.port)
     with listener:
         options = ReviewOptions(
-            reviewer=_reviewer(arguments.reviewer),
+            reviewer=user_name() if arguments.reviewer is None else arguments.reviewer.strip(),
             where=arguments.where,
             queue=_queue(arguments),
             videos_root=arguments.videos_root,
@@ -112,36 +107,13 @@ def run(arguments: ReviewArguments) -> ExitCode:
     return ExitCode.DONE
 
 
-def _reviewer(name: str | None) -> str:
-    if name is not None:
-        return name.strip()
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container without users
-        return ""
-
-
 def _queue(arguments: ReviewArguments) -> dict[Key, bool] | None:
     """Keys of `queue=` in its order, with `is_audit`. Raises `ConfigError` for a file that is no queue."""
     if not arguments.queue:
         return None
-    name = redact_uri(arguments.queue)
     own = arguments.queue_storage_options
-    try:
-        data = load_file(arguments.queue, arguments.storage_options if own is None else own)
-        file = pq.ParquetFile(io.BytesIO(data))
-        if missing := [column for column in _QUEUE_COLUMNS if column not in file.schema_arrow.names]:
-            raise ValueError(f"it has no column {' or '.join(missing)}")
-        rows = file.read(columns=list(_QUEUE_COLUMNS))
-    except FileNotFoundError as error:
-        raise ConfigError(f"queue={name}: there is no such file; python -m pipeline.queue … to= writes one") from error
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise ConfigError(
-            f"queue={name} is no queue as python -m pipeline.queue … to= writes it: {one_line(str(error))}"
-        ) from error
-    if any(rows.schema.field(name).type != QUEUE.field(name).type for name in rows.column_names):
-        raise ConfigError(f"queue={name} is no queue as python -m pipeline.queue … to= writes it: other types")
-    return {(row["video_id"], row["object_id"]): row["is_audit"] for row in rows.to_pylist()}
+    rows = read_queue(arguments.queue, arguments.storage_options if own is None else own, *_QUEUE_COLUMNS)
+    return {(row["video_id"], row["object_id"]): row["is_audit"] for row in rows}
 
 
 def door(words: Sequence[str] | None = None) -> int:

@@ -36,15 +36,18 @@ from pipeline.config.schedule_config import AfterConfig
 from pipeline.demo.clips import draw
 from pipeline.demo.inputs import clip_mp4
 from pipeline.demo.scenes import demo_scenes
+from pipeline.elsewhere.reading import FORMATS as RETURNING
 from pipeline.evaluate import EvaluateArguments
 from pipeline.export import ExportArguments
+from pipeline.formats.handing_out import ReviewKeys
 from pipeline.formats.labels import FORMATS
 from pipeline.formats.registry import FORMATS as WRITTEN
+from pipeline.formats.registry import load
 from pipeline.inputs.boxes import FORMS
 from pipeline.inputs.columns import PROMPTS_IN, VIDEOS_IN
 from pipeline.overlay import OverlayArguments
 from pipeline.plan import PlanArguments
-from pipeline.prompts import PromptsArguments
+from pipeline.prompts import PromptsArguments, ReturnKeys
 from pipeline.records import Reason
 from pipeline.review import ReviewArguments
 from pipeline.reviews.live import REVIEWED
@@ -188,6 +191,16 @@ def test_the_page_of_labels_names_every_key_and_every_format() -> None:
     formats = page.split("## Formats\n")[1]
     for name in FORMATS:
         assert re.search(rf"^\| .*`{name}`", formats, re.MULTILINE), name
+
+
+def test_the_page_of_reviews_elsewhere_names_every_key() -> None:
+    page = (ROOT / "docs" / "review_elsewhere.md").read_text(encoding="utf-8")
+    for name in (*ReviewKeys.model_fields, *ReturnKeys.model_fields, "to_review"):
+        assert re.search(rf"^\| .*`{name}`.* \|", page, re.MULTILINE), name
+    formats = [one.name for one in WRITTEN if load(one.name).writer.can_review]
+    assert sorted(formats) == sorted(RETURNING)
+    for name in formats:
+        assert re.search(rf"^\| `{name}` \|", page, re.MULTILINE), name
 
 
 def test_the_page_of_inputs_names_every_column_and_every_form_of_boxes() -> None:

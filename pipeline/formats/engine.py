@@ -7,18 +7,21 @@ before its mark is there, and nothing of the export before its manifest is.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pipeline import tables
 from pipeline.errors import ConfigError, UnusableStore
 from pipeline.formats.folder import VIDEOS, ExportFolder, PartFolder
+from pipeline.formats.handing_out import ForReview
 from pipeline.formats.losses import Losses, NotHashed
 from pipeline.formats.manifest import manifest, video_record
 from pipeline.formats.plan import Plan, Task
@@ -27,6 +30,7 @@ from pipeline.formats.registry import MadeFormat
 from pipeline.formats.selection import Content, Selection
 from pipeline.formats.source import ExportVideo, MaskSource
 from pipeline.formats.table_spool import Spools
+from pipeline.reviews.handouts import write_handout
 from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.scratch import WorkerFolder
@@ -35,7 +39,9 @@ from pipeline.text import ProgressLine, counted
 
 _log = logging.getLogger(__name__)
 _RECORDS = "manifest_videos"
+_HANDED_OUT = "handed_out"
 _MOST_VIDEOS = 2_000
+_LETTERS_OF_ID = 16
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class ExportJob:
     content: Content
     folder: ExportFolder
     spool_dir: str | None = None
+    review: ForReview | None = None
 
     def keys(self) -> dict[str, Any]:
         """The options that make an export what it is."""
@@ -56,6 +63,7 @@ class ExportJob:
             **self.format.options.model_dump(mode="json"),
             **self.selection.model_dump(mode="json"),
             **self.content.model_dump(mode="json", exclude={"videos_root", "missing"}),
+            **({} if self.review is None else self.review.keys()),
         }
 
 
@@ -78,7 +86,10 @@ class PartWriter:
         opened = opened or tables.open(job.output, job.storage_options)
         with spool_errors(Path(job.spool_dir or tempfile.gettempdir())):
             self._folder = WorkerFolder(job.spool_dir)
-        self._source = MaskSource(opened, job.content, job.selection.min_area, self._folder.path, job.storage_options)
+        selection, place = job.selection, self._folder.path
+        self._source = MaskSource(
+            opened, job.content, selection.min_area, place, job.storage_options, review=job.review
+        )
 
     def work(self, task: Task) -> PartDone:
         """Write a part and mark it as written. Raises what the writer raises."""
@@ -87,14 +98,16 @@ class PartWriter:
         with PartFolder(self._job.folder, task.number) as out:
 
             def each() -> Iterator[ExportVideo]:
-                for video in self._source.videos(task.videos):
+                for video in self._source.videos(task.videos, task.handout):
                     yield video
+                    for row in [] if video.review is None else video.review.rows:
+                        out.append(_HANDED_OUT, row)
                     if self._job.content.hash_frames and (why := video.hash_frames()):
                         not_hashed.add(video.video_id, why)
                     out.append(_RECORDS, video_record(video))
                     losses.merge(video.losses.as_document())
                     counts["videos"] += 1
-                    counts["masks"] += video.planned.num_masks
+                    counts["masks"] += video.num_masks
                     counts["frames"] += len(video.frame_indexes)
 
             self._job.format.writer.write_part(each(), out)
@@ -159,7 +172,7 @@ def export(
         StorageError: the store does not answer or is full; the same call goes on.
     """
     opened = tables.open(job.output, job.storage_options)
-    with make_plan(opened, job.selection, job.content, job.storage_options, Spools(job.spool_dir)) as plan:
+    with make_plan(opened, job.selection, job.content, job.storage_options, Spools(job.spool_dir), job.review) as plan:
         return _export(job, plan, part_masks, overwrite, lambda: writers(job, opened))
 
 
@@ -173,8 +186,11 @@ def _export(
             f"{' or '.join(writer.frames)}"
         )
     writer.check(plan)
+    _check_review(job)
     parts = {"part_masks": part_masks, "part_videos": _MOST_VIDEOS}
     identity = json.loads(json.dumps({"format": job.format.name, **parts, **job.keys(), "plan": plan.digest}))
+    if job.review is not None:
+        plan.handout = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:_LETTERS_OF_ID]
     try:
         is_whole = job.folder.begin(identity, overwrite)
     except UnusableStore as error:
@@ -182,19 +198,52 @@ def _export(
     lost: list[str] = []
     splits: list[str] = []
     not_hashed = ""
+    num_masks = plan.num_masks
     if not is_whole:
         _write_parts(plan, part_masks, job.folder, writers())
         written = job.folder.all_written()
         lost, not_hashed = written.losses.lines(), written.not_hashed.line()
         splits = [_split_line(split, written.splits.get(split, Counter())) for split in plan.splits]
+        num_masks = written.counts["masks"]
         writer.finish(plan, job.folder)
+        if plan.handout is not None:
+            _note_handout(job, plan.handout)
         job.folder.write(VIDEOS, job.folder.chunks(_RECORDS))
         job.folder.finish(identity, manifest(job.format.name, job.keys(), plan, written, job.output))
     else:
         job.folder.clear()
     left_out = plan.left_out.lines()
-    sizes = plan.num_videos, plan.num_tracks, plan.num_masks
+    sizes = plan.num_videos, plan.num_tracks, num_masks
     return Exported(*sizes, splits if len(splits) > 1 else [], left_out, lost, not_hashed, is_whole)
+
+
+def _check_review(job: ExportJob) -> None:
+    """Raises `ConfigError` where nobody can review what the format says."""
+    if job.review is None:
+        return
+    able = job.format.writer
+    if not able.can_review:
+        raise ConfigError(
+            f"format={job.format.name} does not come back from reviews: give format=cvat_images, cvat_video or "
+            "label_studio, or leave out review= and queue="
+        )
+    if job.review.around is not None and not able.can_cut:
+        raise ConfigError(f"around=: in format={job.format.name} videos are looked at as a whole; leave it out")
+
+
+def _note_handout(job: ExportJob, handout: str) -> None:
+    """Keep what goes out below the output, against which what comes back is held."""
+    assert job.review is not None
+    storage = JobStorage(job.output, job.storage_options)
+    # The name follows from what goes out, so that a store without create-only writes takes it as well.
+    storage.single_driver = not storage.supports_create
+    rows = (json.loads(line) for line in job.folder.stream(_HANDED_OUT))
+    write_handout(
+        storage,
+        handout,
+        {"format": job.format.name, "is_whole": job.review.around is None},
+        ({**row, "labeled_at": row["labeled_at"] and datetime.fromisoformat(row["labeled_at"])} for row in rows),
+    )
 
 
 def _split_line(split: str, counts: Counter[str]) -> str:

@@ -275,6 +275,28 @@ def mask_of_polygons(rings: Any, size_hw: SizeHW) -> LabelMask:
     return LabelMask(size_hw, joined["counts"].decode("ascii"))
 
 
+def mask_of_runs(runs_text: str, box_xywh: tuple[int, int, int, int], size_hw: SizeHW) -> LabelMask:
+    """The mask of run lengths `0, 3, 1` that go row by row through a box, those of background first, as CVAT has them.
+
+    Raises `ValueError` for a box that does not lie in the picture, and for runs that do not cover it.
+    """
+    left, top, width, height = box_xywh
+    if left < 0 or top < 0 or width < 1 or height < 1 or top + height > size_hw[0] or left + width > size_hw[1]:
+        raise ValueError(f"a mask of {width} × {height} pixels at {left}, {top} does not lie in {list(size_hw)} pixels")
+    if size_hw[0] * size_hw[1] > MAX_PIXELS:
+        raise ValueError(f"size {list(size_hw)} is not that of an image")
+    try:
+        runs = np.array([int(part) for part in runs_text.split(",")], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"its rle is no list of whole numbers ({error})") from error
+    if (runs < 0).any() or runs.sum() != width * height:
+        raise ValueError(f"its rle covers {int(runs.sum())} pixels, its box has {width * height}")
+    pixels_HW = np.zeros(size_hw, dtype=bool)
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+    pixels_HW[top : top + height, left : left + width] = inside
+    return mask_of_pixels(pixels_HW)
+
+
 def mask_of_pixels(pixels_HW: BoolArray) -> LabelMask:
     """The mask of pixels."""
     code = coco.encode(np.asfortranarray(pixels_HW.astype(np.uint8)))

@@ -70,20 +70,26 @@ class PlannedVideo:
 
 @dataclass(frozen=True)
 class Task:
-    """A part of an export: videos of one split that are written by one process. `number` is its place in the order."""
+    """A part of an export: videos of one split that are written by one process. `number` is its place in the order.
+
+    `handout` is the id under which they go out to be reviewed, if they do.
+    """
 
     number: int
     videos: tuple[PlannedVideo, ...]
+    handout: str | None = None
 
 
 class Plan:
     """See the module. `make_plan` fills it; `left_out` says what is not exported. `spools` are closed with the plan.
 
-    `stride` is that of the labeled frames, where the job says so and has one.
+    `stride` is that of the labeled frames, where the job says so and has one. `handout` is the id under which it goes
+    out to be reviewed, if it does.
     """
 
     def __init__(self, splits: Mapping[str, float], left_out: LeftOut, spools: Spools, stride: int | None) -> None:
         self.stride = stride
+        self.handout: str | None = None
         self.left_out = left_out
         self.splits: tuple[str, ...] = tuple(splits) or ("train",)
         self.num_tracks = self.num_masks = 0
@@ -186,12 +192,12 @@ class Plan:
             num_masks = 0
             for video in self.each(split):
                 if videos and (num_masks + video.num_masks > part_masks or len(videos) == part_videos):
-                    yield Task(number, tuple(videos))
+                    yield Task(number, tuple(videos), self.handout)
                     number, videos, num_masks = number + 1, [], 0
                 videos.append(video)
                 num_masks += video.num_masks
             if videos:
-                yield Task(number, tuple(videos))
+                yield Task(number, tuple(videos), self.handout)
                 number += 1
 
     def _splits_of(self, videos: pa.Table) -> list[str]:

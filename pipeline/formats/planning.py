@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray
 from pipeline.errors import ConfigError
+from pipeline.formats.handing_out import ForReview
 from pipeline.formats.job_rows import JobRows
 from pipeline.formats.left_out import LeftOut
 from pipeline.formats.plan import NO_CATEGORY, Plan
@@ -37,9 +38,11 @@ def make_plan(
     content: Content | None = None,
     storage_options: StorageOptions | None = None,
     spools: Spools | None = None,
+    review: ForReview | None = None,
 ) -> Plan:
     """What the selection means for the job as it stands now. The plan closes `spools`, where its rows wait.
 
+    With `review`, tracks that are to be reviewed go out, with or without the others of their videos.
     Files of videos are looked for where `content` wants frames, with `storage_options`. Raises `ConfigError` for a
     video, a category, a column or a file that there is not, and where nothing is selected.
     """
@@ -47,9 +50,12 @@ def make_plan(
     try:
         if selection.videos is not None:
             _check_videos(job, selection.videos)
+        video_ids = _videos_of(job, selection, review)
         plan = Plan(selection.splits, LeftOut(), spools, _stride(job))
         categories: set[str] = set()
-        for videos, tracks in JobRows(job, selection.videos, spools).chunks():
+        for videos, tracks in JobRows(job, video_ids, spools).chunks():
+            if review is not None:
+                tracks = _to_review(tracks, review, plan.left_out)
             videos, tracks = _selected(plan.left_out, videos, tracks, selection, categories)
             if content is not None and content.frames != "none":
                 there = are_there(videos["uri"].to_pylist(), content.videos_root, storage_options)
@@ -67,6 +73,21 @@ def make_plan(
         spools.close()
         raise
     return plan
+
+
+def _videos_of(job: JobTables, selection: Selection, review: ForReview | None) -> tuple[str, ...] | None:
+    """The videos that can be selected; None are all."""
+    of_review = None if review is None else review.video_ids()
+    if of_review is None:
+        return selection.videos
+    wanted = set(of_review) if selection.videos is None else set(of_review) & set(selection.videos)
+    return tuple(sorted(video_id for video_id in wanted if video_id in job.state.finished))
+
+
+def _to_review(tracks: pa.Table, review: ForReview, left_out: LeftOut) -> pa.Table:
+    keys = zip(tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist(), strict=True)
+    is_taken = pa.array([review.takes(*key) for key in keys], pa.bool_())
+    return left_out.keep(tracks, pa.chunked_array([is_taken]), "tracks that queue= does not have")
 
 
 def _file_of(row: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from model import MediaError
 from pipeline.arrays import Float64Array, Int64Array, UInt8Array
 from pipeline.errors import ConfigError, OtherFile, StorageError
+from pipeline.formats.handing_out import ForReview, VideoReview
 from pipeline.formats.losses import Losses, LostMask
 from pipeline.formats.overlap import UInt16Array, paint
 from pipeline.formats.plan import PlannedTrack, PlannedVideo
@@ -46,7 +47,8 @@ class ExportVideo:
     """One video of an export. See `PlannedVideo` for its numbers.
 
     `size_hw` is that of its masks, `frame_indexes` and `pts` (nan where the file has no times) are those of its labeled
-    frames, `[T]`, ascending. Every method may be called again, and reads in bounded memory.
+    frames, `[T]`, ascending. `review` says what reviewers are told, if the video goes out to them. Every method may be
+    called again, and reads in bounded memory.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class ExportVideo:
         content: Content,
         min_area: int,
         files: VideoFiles,
+        review: VideoReview | None = None,
     ) -> None:
         self.planned = planned
+        self.review = review
         self.row = planned.row
         self.video_id = planned.video_id
         self.name = planned.name
@@ -78,6 +82,11 @@ class ExportVideo:
         self.pts: Float64Array = np.asarray(table["pts_seconds"].take(pa.array(first)).to_numpy(), np.float64)
         if len(self.frame_indexes) > self.row["num_frames"]:
             raise StorageError(f"video {self.video_id!r} has masks on more frames than were labeled", transient=False)
+
+    @property
+    def num_masks(self) -> int:
+        """Rows of `masks` that are written."""
+        return int(np.isin(self._objects, [track.object_id for track in self.tracks]).sum())
 
     def lost(self, kind: str, object_id: int, frame_index: int, iou: float | None = None) -> None:
         """Have the manifest say that the format cannot say this mask: `kind` is holes, parts, overlap or another.
@@ -218,7 +227,7 @@ class VideoFiles:
 class MaskSource:
     """Reads the videos of a part. `folder` on local disk takes the rows of a part from `bytes_in_memory` on.
 
-    `storage_options` are those of the job, for the files of the videos.
+    `storage_options` are those of the job, for the files of the videos; `review` says what goes out to reviewers.
     """
 
     def __init__(
@@ -229,7 +238,9 @@ class MaskSource:
         folder: Path,
         storage_options: StorageOptions | None,
         bytes_in_memory: int = _BYTES_IN_MEMORY,
+        review: ForReview | None = None,
     ) -> None:
+        self._review = review
         self._job = job
         self._files = VideoFiles(content.videos_root, storage_options)
         self._content = content
@@ -237,8 +248,10 @@ class MaskSource:
         self._folder = folder
         self._bytes_in_memory = bytes_in_memory
 
-    def videos(self, planned: Sequence[PlannedVideo]) -> Iterator[ExportVideo]:
+    def videos(self, planned: Sequence[PlannedVideo], handout: str | None = None) -> Iterator[ExportVideo]:
         """These videos, in their order. Each is valid until all were handed out.
+
+        `handout` is the id under which they go out to be reviewed.
 
         Raises `ConfigError` if a video was labeled anew since the plan was made.
         """
@@ -254,7 +267,17 @@ class MaskSource:
                         f"video {video.video_id!r} was labeled again or removed since the export began: run the "
                         "command again with overwrite=true"
                     )
-                yield ExportVideo(video, rows.slice(start, end - start), self._content, self._min_area, self._files)
+                yield self._export_video(video, rows.slice(start, end - start), handout)
+
+    def _export_video(self, video: PlannedVideo, rows: pa.Table, handout: str | None) -> ExportVideo:
+        made = ExportVideo(video, rows, self._content, self._min_area, self._files)
+        if self._review is None or handout is None:
+            return made
+        is_shown = self._review.shown(video, made.frame_indexes)
+        if not is_shown.all():
+            rows = rows.filter(pc.is_in(rows["frame_index"], pa.array(made.frame_indexes[is_shown], pa.int32())))
+        review = VideoReview(handout, self._review, video, made.size_hw)
+        return ExportVideo(video, rows, self._content, self._min_area, self._files, review)
 
     def _read(self, video_ids: Sequence[str], spool: _Spool) -> pa.Table:
         for _ in range(_READS):

@@ -16,10 +16,13 @@ class VideoWriter(ABC):
     Whatever a killed export has half written is written again with the same names, so that the same video must give the
     same files.
 
-    `frames` are the values of the key `frames` that the format's consumers can read.
+    `frames` are the values of the key `frames` that the format's consumers can read. `can_review`: people correct masks
+    in programs that read the format, and the writer tells what goes out; `can_cut`: of single frames, too.
     """
 
     frames: tuple[str, ...] = ("none", "jpg", "png")
+    can_review: bool = False
+    can_cut: bool = False
 
     def check(self, plan: Plan) -> None:
         """Refuse what the format's consumers cannot read. Raises `ConfigError` naming the video and the remedy."""

@@ -15,6 +15,7 @@ _digest/verdicts-{random}.parquet  rows of many files of verdicts: another one
 _sessions/{hash}/            a video saved in its middle: a document, rows and the session's state
 _detections/{hash}.parquet   boxes of a detector that were given as text, as workers read them
 reviews/{kind}-{time}-{random}.parquet  what reviewers said of tracks (verdicts) and how they mended them (corrections)
+reviews/handout-{hash}.parquet  what was handed out to be reviewed in another program, shape by shape
 reviews/cycles-{time}-{random}.parquet  which tracks a walk back led to their prompts
 _former/{table}/{segment}.parquet  segments that count no more, with rows of earlier rounds of reviews
 _verify/                     tracks that are walked back to their prompts, until that is done: tables, and a job
@@ -103,6 +104,11 @@ def new_review(kind: str, at: datetime) -> str:
 def claimed_object(video_id: str, object_id: int) -> str:
     """Path of the note that a reviewer has taken an object id of a video; an id may hold any letters."""
     return f"{REVIEWS}/object-{hashlib.sha256(video_id.encode()).hexdigest()[:24]}-{object_id}.json"
+
+
+def handout_object(handout: str) -> str:
+    """Path of what was handed out to be reviewed in another program, by the hash of what it is."""
+    return f"{REVIEWS}/handout-{handout}.parquet"
 
 
 def is_claim(path: str) -> bool:

@@ -47,6 +47,7 @@ CORRECTIONS = pa.schema(
         pa.field("reviewed_at", pa.timestamp("ms", tz="UTC"), nullable=False),
         pa.field("labeled_at", pa.timestamp("ms", tz="UTC")),  # `finished_at` of the labels that the reviewer saw
         pa.field("seconds", pa.float32()),  # that the reviewer spent on this frame
+        pa.field("handout", pa.string()),  # where it was said: what was handed out to another program; null: not there
     ]
 )
 """One row for each time that somebody corrected an object on a frame."""

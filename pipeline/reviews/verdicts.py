@@ -38,6 +38,7 @@ VERDICTS = pa.schema(
         pa.field("frame_index", pa.int32()),  # where the reviewer saw the fault
         pa.field("comment", pa.string()),
         pa.field("category", pa.string()),  # what the reviewer says that the object is; null: what it was before
+        pa.field("handout", pa.string()),  # where it was said: what was handed out to another program; null: not there
     ]
 )
 """One row for each time that somebody said something of a track."""

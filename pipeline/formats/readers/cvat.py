@@ -28,12 +28,12 @@ from pipeline.formats.label import (
     SizeHW,
     mask_of_pixels,
     mask_of_polygons,
+    mask_of_runs,
 )
 from pipeline.formats.label_files import LabelFiles
 from pipeline.formats.readers.boxes import box_of
 from pipeline.formats.readers.coco import video_and_picture
 from pipeline.formats.readers.palette_png import without_outer_folders
-from pipeline.masks.rle import MAX_PIXELS
 
 _SHAPES = ("box", "polygon", "mask", "points")
 
@@ -207,19 +207,5 @@ def _number(text: str | None) -> float:
 
 
 def _mask(element: ElementTree.Element, size_hw: SizeHW) -> LabelMask:
-    """A mask of run lengths row by row inside of its box, zeros first."""
     left, top, width, height = (int(_number(element.get(side))) for side in ("left", "top", "width", "height"))
-    if left < 0 or top < 0 or width < 1 or height < 1 or top + height > size_hw[0] or left + width > size_hw[1]:
-        raise ValueError(f"a mask of {width} × {height} pixels at {left}, {top} does not lie in {list(size_hw)} pixels")
-    if size_hw[0] * size_hw[1] > MAX_PIXELS:
-        raise ValueError(f"size {list(size_hw)} is not that of an image")
-    try:
-        runs = np.array([int(part) for part in element.get("rle", "").split(",")], dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"its rle is no list of whole numbers ({error})") from error
-    if (runs < 0).any() or runs.sum() != width * height:
-        raise ValueError(f"its rle covers {int(runs.sum())} pixels, its box has {width * height}")
-    pixels_HW = np.zeros(size_hw, dtype=bool)
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
-    pixels_HW[top : top + height, left : left + width] = inside
-    return mask_of_pixels(pixels_HW)
+    return mask_of_runs(element.get("rle", ""), (left, top, width, height), size_hw)

@@ -14,14 +14,15 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.config.fields import Group, Unit
-from pipeline.formats.folder import PartFolder
+from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import write_frames
-from pipeline.formats.plan import PlannedTrack
+from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.polygons import edge_outline
 from pipeline.formats.rows import MaskRow
+from pipeline.formats.shape_text import polygon_text
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
-from pipeline.formats.writers.cvat_xml import head, object_id_attribute
+from pipeline.formats.writers.cvat_xml import LABELS, attributes_of, head, label_specification, names_of_attributes
 from pipeline.formats.writers.frames import frames_before, note_range
 from pipeline.formats.writers.xml_text import attribute
 from pipeline.masks.crop import box_pixels
@@ -41,12 +42,17 @@ class Options(Group):
 class Writer(VideoWriter):
     """See the module."""
 
+    can_review = True
+
     def __init__(self, options: Options) -> None:
         self._options = options
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """The document of a video."""
         note_range(video)
+        if video.review is not None:
+            frames = video.frame_indexes.tolist()
+            video.review.note_frames(frames, [frame + frames_before(video) for frame in frames])
         with out.open(f"{video.split}/{video.name}/annotations.xml") as file:
             file.write(video_head(video).encode())
             for track, rows in video.by_track():
@@ -55,15 +61,21 @@ class Writer(VideoWriter):
             file.write(b"</annotations>\n")
         write_frames(video, out, f"{video.split}/{video.name}/images")
 
+    def finish(self, plan: Plan, folder: ExportFolder) -> None:
+        """The labels that a task needs whose tracks come back from a review."""
+        if plan.handout is not None:
+            folder.write(LABELS, [label_specification(plan.categories)])
+
     def _track(self, track: PlannedTrack, rows: Iterable[MaskRow], video: ExportVideo) -> Iterator[str]:
         frames, before = video.frame_indexes, frames_before(video)
+        attributes = attributes_of(track, video)
         shown = ""  # the points of the last polygon, empty while the track is outside
         place = -1
         is_open = False
         for row in rows:
             here = int(np.searchsorted(frames, row.frame_index))
             if shown and (here > place + 1 or not row.area):
-                yield polygon(int(frames[place + 1]) + before, shown, track, outside=True)
+                yield polygon(int(frames[place + 1]) + before, shown, attributes, outside=True)
                 shown = ""
             place = here
             if row.area:
@@ -71,9 +83,11 @@ class Writer(VideoWriter):
                     yield f'  <track id="{track.number - 1}" label={attribute(track.category)} source="semi-auto">\n'
                     is_open = True
                 shown = self._points(row, video)
-                yield polygon(row.frame_index + before, shown, track, outside=False)
+                if video.review is not None:
+                    video.review.note(track, row, row.frame_index + before, shown)
+                yield polygon(row.frame_index + before, shown, attributes, outside=False)
         if shown and place + 1 < len(frames):
-            yield polygon(int(frames[place + 1]) + before, shown, track, outside=True)
+            yield polygon(int(frames[place + 1]) + before, shown, attributes, outside=True)
         if is_open:
             yield "  </track>\n"
 
@@ -82,7 +96,7 @@ class Writer(VideoWriter):
         if found.iou < 1:
             video.lost("polygon", row.object_id, row.frame_index, found.iou)
         left, top = row.bbox_xywh[:2]
-        return ";".join(f"{x + left:.2f},{y + top:.2f}" for x, y in found.ring.tolist())
+        return polygon_text((x + left, y + top) for x, y in found.ring.tolist())
 
 
 def video_head(video: ExportVideo) -> str:
@@ -96,7 +110,8 @@ def video_head(video: ExportVideo) -> str:
     details["stop_frame"] = int(frames[-1]) + before
     details["frame_filter"] = f"step={step}" if step > 1 else ""
     categories = dict(sorted((track.category, track.category_id) for track in video.tracks))
-    text = head(video.video_id, "interpolation", categories, details)
+    attributes = names_of_attributes(video.review is not None)
+    text = head(video.video_id, "interpolation", categories, details, attributes)
     size = (
         "      <original_size>\n"
         f"        <width>{width}</width>\n        <height>{height}</height>\n"
@@ -105,9 +120,9 @@ def video_head(video: ExportVideo) -> str:
     return text.replace("    </task>\n", f"{size}    </task>\n")
 
 
-def polygon(frame_index: int, points: str, track: PlannedTrack, *, outside: bool) -> str:
-    """One keyframe of a track."""
+def polygon(frame_index: int, points: str, attributes: str, *, outside: bool) -> str:
+    """One keyframe of a track, with the elements of its attributes."""
     return (
         f'    <polygon frame="{frame_index}" keyframe="1" outside="{int(outside)}" occluded="0" points="{points}" '
-        f'z_order="0">{object_id_attribute(track)}</polygon>\n'
+        f'z_order="0">{attributes}</polygon>\n'
     )

@@ -1,19 +1,34 @@
-"""What CVAT's XML documents of videos and of images share: the head with the labels, the attribute `object_id`."""
+"""What CVAT's XML documents of videos and of images share: the head with the labels, the attributes of objects.
+
+CVAT keeps an attribute only if the label of the task has it. `labels.json` is what its editor of labels takes as "Raw".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.formats.handing_out import OBJECT_ID, TOLD, VERDICT, VERDICTS
 from pipeline.formats.plan import PlannedTrack
-from pipeline.formats.writers.xml_text import element_text, hex_color
+from pipeline.formats.source import ExportVideo
+from pipeline.formats.writers.xml_text import attribute, element_text, hex_color, storable
+
+LABELS = "labels.json"
 
 
-def head(name: str, mode: str, categories: Mapping[str, int], details: Mapping[str, str | int] | None = None) -> str:
+def head(
+    name: str,
+    mode: str,
+    categories: Mapping[str, int],
+    details: Mapping[str, str | int] | None = None,
+    attributes: Sequence[str] = (OBJECT_ID,),
+) -> str:
     """A document up to its first image or track. `mode` is CVAT's: `annotation` of images, `interpolation` of videos.
 
-    `categories` are names with their ids, by which they have their colors, and `details` further elements of the task.
+    `categories` are names with their ids, by which they have their colors, `details` further elements of the task, and
+    `attributes` those that objects have.
     """
-    labels = "".join(_label(category, number) for category, number in categories.items())
+    labels = "".join(_label(category, number, attributes) for category, number in categories.items())
     elements = "".join(f"      <{tag}>{element_text(str(value))}</{tag}>\n" for tag, value in (details or {}).items())
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n'
@@ -23,17 +38,67 @@ def head(name: str, mode: str, categories: Mapping[str, int], details: Mapping[s
     )
 
 
-def object_id_attribute(track: PlannedTrack) -> str:
-    """The object's own id, which CVAT keeps as a text where the label of the task has this attribute."""
-    return f'<attribute name="object_id">{track.object_id}</attribute>'
+def attributes_of(track: PlannedTrack, video: ExportVideo) -> str:
+    """What is said of an object: its own id, and to reviewers why they should look at it.
+
+    CVAT takes those of the last shape of a track for those of the track, so that each shape has all.
+    """
+    review = video.review
+    said = [(OBJECT_ID, str(track.object_id))] if review is None else review.attributes(track)
+    return "".join(f"<attribute name={attribute(name)}>{element_text(value)}</attribute>" for name, value in said)
 
 
-def _label(category: str, number: int) -> str:
+def names_of_attributes(is_review: bool) -> Sequence[str]:
+    """The attributes that objects have."""
+    return TOLD if is_review else (OBJECT_ID,)
+
+
+def label_specification(categories: Mapping[str, int]) -> bytes:
+    """`labels.json`: the labels of a task whose objects keep what they say of themselves."""
+    labels = [
+        {
+            "name": storable(category),
+            "color": hex_color(number),
+            "type": "any",
+            "attributes": [
+                {
+                    "name": name,
+                    "mutable": False,
+                    "input_type": _input_type(name),
+                    "default_value": _values(name)[0],
+                    "values": list(_values(name)),
+                }
+                for name in TOLD
+            ],
+        }
+        for category, number in categories.items()
+    ]
+    return json.dumps(labels, indent=2, ensure_ascii=False).encode()
+
+
+def _input_type(name: str) -> str:
+    return "select" if name == VERDICT else "text"
+
+
+def _values(name: str) -> Sequence[str]:
+    return VERDICTS if name == VERDICT else ("",)
+
+
+def _label(category: str, number: int, attributes: Sequence[str]) -> str:
     return (
         f"        <label>\n          <name>{element_text(category)}</name>\n"
         f"          <color>{hex_color(number)}</color>\n"
-        "          <type>any</type>\n          <attributes>\n            <attribute>\n"
-        "              <name>object_id</name>\n              <mutable>False</mutable>\n"
-        "              <input_type>text</input_type>\n              <default_value></default_value>\n"
-        f"              <values></values>\n            </attribute>\n          </attributes>\n        </label>\n"
+        f"          <type>any</type>\n          <attributes>\n{''.join(_attributes(attributes))}"
+        "          </attributes>\n        </label>\n"
     )
+
+
+def _attributes(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        values = _values(name)
+        yield (
+            f"            <attribute>\n              <name>{name}</name>\n"
+            f"              <mutable>False</mutable>\n              <input_type>{_input_type(name)}</input_type>\n"
+            f"              <default_value>{values[0]}</default_value>\n"
+            f"              <values>{chr(10).join(values)}</values>\n            </attribute>\n"
+        )

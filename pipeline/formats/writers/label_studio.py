@@ -9,6 +9,7 @@ item with `enabled: false`, which is the last one that is shown. The player know
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -19,8 +20,10 @@ from pydantic import Field
 from pipeline.arrays import Int64Array
 from pipeline.config.fields import Group
 from pipeline.formats.folder import ExportFolder, PartFolder
+from pipeline.formats.handing_out import COMMENT, HANDOUT, UNSEEN, VERDICT, VERDICTS
 from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
+from pipeline.formats.shape_text import box_text
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
 from pipeline.formats.writers.frames import file_place
@@ -42,16 +45,24 @@ class Options(Group):
 class Writer(VideoWriter):
     """See the module."""
 
+    can_review = True
+
     def __init__(self, options: Options) -> None:
         self._options = options
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
         """A task with a prediction: its regions in the order of the objects, a record each."""
         fps = video.row["fps"] or _DEFAULT_FPS
-        head = {"data": {"video": file_place(video), "fps": fps}, "meta": {"video_id": video.video_id}}
+        data: dict[str, Any] = {"video": file_place(video), "fps": fps}
+        if video.review is not None:
+            review = video.review
+            data |= {"video_id": video.video_id, HANDOUT: review.handout, "labeled_at": review.labeled_at}
+            frames = zip(video.frame_indexes.tolist(), video.pts.tolist(), strict=True)
+            review.note_frames(video.frame_indexes.tolist(), [frame_number(index, pts, fps) for index, pts in frames])
+        head = {"data": data, "meta": {"video_id": video.video_id}}
         out.append(f"tasks.{video.split}", head)
         for track, rows in video.by_track():
-            items = sequence(_noted(rows, video), video.frame_indexes, video.size_hw, fps)
+            items = sequence(_noted(track, rows, video, fps), video.frame_indexes, video.size_hw, fps)
             first = next(items, None)
             if first is not None:
                 out.append(f"tasks.{video.split}", region(track, chain([first], items), video))
@@ -60,7 +71,7 @@ class Writer(VideoWriter):
         """The tasks of each split as a list, and the labeling interface that shows them."""
         for split in plan.splits:
             folder.write(f"{split}.json", self._tasks(folder.stream(f"tasks.{split}")))
-        folder.write("label_config.xml", [label_config(plan.categories).encode()])
+        folder.write("label_config.xml", [label_config(plan.categories, plan.handout is not None).encode()])
 
     def _tasks(self, records: Iterable[bytes]) -> Iterator[bytes]:
         """The pieces of the list: each head of a task with the regions that follow it."""
@@ -83,7 +94,7 @@ def region(track: PlannedTrack, items: Iterable[Mapping[str, Any]], video: Expor
         "type": "videorectangle",
         "from_name": "box",
         "to_name": "video",
-        "meta": {"text": [f"object {track.object_id}"]},
+        "meta": {"text": _told(track, video)},
         "score": track.row["predicted_iou_mean"],
     }
     seconds, fps = video.row["duration_seconds"] or 0, video.row["fps"] or _DEFAULT_FPS
@@ -116,7 +127,7 @@ def sequence(
             continue
         place = int(np.searchsorted(frame_indexes, row.frame_index))
         seconds = row.frame_index / fps if row.pts_seconds is None else row.pts_seconds
-        number = round(seconds * fps) + 1
+        number = frame_number(row.frame_index, row.pts_seconds, fps)
         if last is not None:
             if number <= last["frame"]:
                 last_place = place
@@ -131,8 +142,22 @@ def sequence(
         yield last | {"enabled": False}
 
 
-def label_config(categories: Iterable[str]) -> str:
-    """The labeling interface of Label Studio for tasks of this export."""
+def frame_number(frame_index: int, pts_seconds: float | None, fps: float) -> int:
+    """The number that Label Studio gives a frame, from 1. Without a time (None, NaN) it is the frame's own."""
+    if pts_seconds is None or math.isnan(pts_seconds):
+        return frame_index + 1
+    return round(pts_seconds * fps) + 1
+
+
+def label_config(categories: Iterable[str], is_review: bool = False) -> str:
+    """The labeling interface of Label Studio for tasks of this export; a review has fields for each region."""
+    fields = ""
+    if is_review:
+        choices = "".join(f'<Choice value="{verdict}"/>' for verdict in VERDICTS if verdict != UNSEEN)
+        fields = (
+            f'  <Choices name="{VERDICT}" toName="video" perRegion="true" choice="single" showInline="true">'
+            f'{choices}</Choices>\n  <TextArea name="{COMMENT}" toName="video" perRegion="true" maxSubmissions="1"/>\n'
+        )
     labels = "\n".join(
         f'    <Label value={attribute(name)} background="{hex_color(number)}"/>'
         for number, name in enumerate(categories, 1)
@@ -143,16 +168,29 @@ def label_config(categories: Iterable[str]) -> str:
   </Labels>
   <Video name="video" value="$video" frameRate="$fps"/>
   <VideoRectangle name="box" toName="video"/>
-</View>
+{fields}</View>
 """
 
 
-def _noted(rows: Iterable[MaskRow], video: ExportVideo) -> Iterator[MaskRow]:
-    """The rows; on the way it is noted how much of its box each mask fills."""
+def _noted(track: PlannedTrack, rows: Iterable[MaskRow], video: ExportVideo, fps: float) -> Iterator[MaskRow]:
+    """The rows; on the way it is noted how much of its box each mask fills, and what goes out to reviewers."""
     for row in rows:
         if row.area:
-            video.lost("box", row.object_id, row.frame_index, row.area / (row.bbox_xywh[2] * row.bbox_xywh[3]))
+            x, y, w, h = row.bbox_xywh
+            video.lost("box", row.object_id, row.frame_index, row.area / (w * h))
+            if video.review is not None:
+                number = frame_number(row.frame_index, row.pts_seconds, fps)
+                video.review.note(track, row, number, box_text((x, y, x + w, y + h)))
         yield row
+
+
+def _told(track: PlannedTrack, video: ExportVideo) -> list[str]:
+    """What Label Studio shows beside a region."""
+    told = [f"object {track.object_id}"]
+    if video.review is not None:
+        said = dict(video.review.attributes(track))
+        told += [f"{name} {said[name]}" for name in ("doubt", "reasons", "look_at") if said[name]]
+    return told
 
 
 def _json(value: Mapping[str, Any]) -> str:
