@@ -66,7 +66,8 @@ class ReturnedVideo:
     """One video of a handout as it came back.
 
     `frames` are those of which the document speaks, None for all. `is_of_images`: it lists shapes frame by frame, so
-    that one may be gone from some of them. `state` is what the program says of the task. `cuts` are frames at which the program itself cuts tracks in two.
+    that one may be gone from some of them. `state` is what the program says of the task. At `cuts` the program itself
+    cuts tracks in two.
     """
 
     video: str
