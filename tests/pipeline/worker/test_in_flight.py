@@ -107,7 +107,7 @@ def test_the_next_video_is_fetched_while_a_fetch_waits(make: MakeWorker, items: 
     report = worker.work([items["b"], items["c"]])
     while report.in_flight[1].stage == "fetching":  # the limit of each test ends it
         report = worker.work([])
-    waits.released.set()
+    waits.give_up()
     assert [progress.stage for progress in report.in_flight] == ["fetching", "waiting"]
 
 

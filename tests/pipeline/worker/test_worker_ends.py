@@ -38,7 +38,7 @@ def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
     while reports[-1].end is None:  # the limit of each test ends it
         clock.now += 1001.0
         reports.append(worker.work([]))
-    waits.released.set()
+    waits.give_up()
     assert "fetching 'c' hangs: nothing has moved for 1000 s" in broken(reports[-1])
     assert outcomes(reports) == {"b": Status.OK}
 
@@ -73,7 +73,7 @@ def test_before_a_suspect_everything_is_published(make: MakeWorker, items: dict[
     label_unpublished(worker, items["b"])
     suspect = replace(items["c"], alone=True)
     report = worker.work([suspect])
-    waits.released.set()
+    waits.give_up()
     assert outcomes([report]) == {"b": Status.OK}
     assert [progress.stage for progress in report.in_flight] == ["fetching"]
 
