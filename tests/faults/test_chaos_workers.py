@@ -80,9 +80,8 @@ def test_a_worker_killed_in_mid_work(few: Inputs, tmp_path: Path, record: Record
 def test_sigterm_to_a_worker_costs_no_strike_and_no_row(few: Inputs, tmp_path: Path, record: Record) -> None:
     output = tmp_path / "out"
     with RunningJob(tmp_path, *few.arguments(output, "cluster.actors=1", *OFTEN)) as job:
-        job.wait_until(lambda: log_entries(str(output)) >= 2 and job.busy_actors(), "a commit")
+        (pid,) = job.wait_for_work(lambda: log_entries(str(output)) >= 2, "a commit")
         asked = time.monotonic()
-        (pid,) = job.busy_actors()
         kill(pid, signal.SIGTERM)
         job.wait_until(lambda: not Path(f"/proc/{pid}").exists(), "end of the worker", 25)
         assert time.monotonic() - asked < 22
@@ -170,8 +169,7 @@ def test_an_actor_that_exceeds_its_memory(what_fails: str, few: Inputs, tmp_path
     output = tmp_path / "out"
     arguments = few.arguments(output, "cluster.actors=1", "worker.hang_seconds=20", *OFTEN)
     with RunningJob(tmp_path, *arguments) as job:
-        job.wait_until(lambda: log_entries(str(output)) >= 2 and job.busy_actors(), "a commit")
-        (pid,) = job.busy_actors()
+        (pid,) = job.wait_for_work(lambda: log_entries(str(output)) >= 2, "a commit")
         if what_fails == "allocations":
             resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
             assert job.wait() == 0, job.log

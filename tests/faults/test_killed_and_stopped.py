@@ -65,8 +65,7 @@ def test_a_killed_worker_and_a_stopped_driver_cost_no_row_and_the_same_command_g
 def killed_and_stopped(job: JobFolder, *words: str) -> None:
     """The job on Ray until it is stopped, as it would be in mid-work."""
     with RunningJob(job.folder, *job.arguments("cluster.actors=1", *words)) as running:
-        running.wait_until(lambda: num_committed(job) == len(HERE) and running.busy_actors(), "work on the others")
-        (first,) = running.busy_actors()
+        (first,) = running.wait_for_work(lambda: num_committed(job) == len(HERE), "work on the others")
         kill(first, signal.SIGKILL)
         running.wait_until(lambda: running.count("was in flight: strike 1"), "the death noticed")
         running.wait_until(lambda: set(running.busy_actors()) - {first}, "another worker at work")

@@ -114,6 +114,20 @@ class RunningJob:
             assert time.monotonic() < deadline, f"no {what} within {timeout_seconds:g} s:\n{self.log[-4000:]}"
             time.sleep(0.02)
 
+    def wait_for_work(self, also: Callable[[], object], what: str) -> list[int]:
+        """The busy actors, once there are some while the condition holds.
+
+        An actor is not busy between two calls of `work`, so that whoever looks once more may find none.
+        """
+        found: list[int] = []
+
+        def is_at_work() -> bool:
+            found[:] = self.busy_actors() if also() else []
+            return bool(found)
+
+        self.wait_until(is_at_work, what)
+        return found
+
     def signal(self, number: signal.Signals) -> None:
         """Send the driver a signal."""
         self.process.send_signal(number)
