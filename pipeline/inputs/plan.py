@@ -179,7 +179,7 @@ class Plan:
         for first in range(0, len(self._fates), _VIDEOS_AT_A_TIME):
             part = slice(first, first + _VIDEOS_AT_A_TIME)
             is_well = (self._fates[part] == Fate.DONE) & are_well(videos.ids.column[part])
-            rows = videos.addresses[first + np.flatnonzero(~is_well), 2]
+            rows = videos.rows.rows[first + np.flatnonzero(~is_well)]
             found += listing.found.tails.take(pa.array(rows)).to_pylist()
         return sorted({*found, *(f"/{name}" for name in listing.temporary)})
 

@@ -1,13 +1,15 @@
 """Where the prompts of each video lie, and a hash of them. The driver keeps this, never the prompts themselves.
 
-The rows of one video may be scattered over shards. The driver keeps about 24 bytes per video, and 20 per run of
+The rows of one video may be scattered over shards. The driver keeps about 20 bytes per video, and 7 per run of
 consecutive rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +17,11 @@ import pyarrow as pa
 
 from pipeline.arrays import UInt64Array
 from pipeline.errors import InputError
+from pipeline.ids import joined
 from pipeline.inputs.coordinates import Coordinates
 from pipeline.inputs.detections import DETECTION_COLUMNS, detection_digests
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.packed_columns import PlaceCollector, RowPlaces, narrow
 from pipeline.inputs.prompt_hash import PROMPT_COLUMNS, PromptHashes, row_digests
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.videos import VideoNumbers
@@ -29,13 +33,38 @@ _NUM_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class _Spans:
-    """Runs of rows, sorted by video, else in table order: file, row group, start and stop, `[S, 4]`.
+    """Runs of rows, sorted by video, else in table order: where each begins, and how many rows it has, `[S]`.
 
-    `first_of_video` is the first run of each of `N` videos, and at the end the number of runs, `[N + 1]`.
+    `first_of_video` is the first run of each of `N` videos, and at the end the number of runs, `[N + 1]`. It is `None`
+    where each video has one run: mostly the rows of a video stand together.
     """
 
-    first_of_video: npt.NDArray[np.int32]
-    spans_N4: npt.NDArray[np.int32]
+    first_of_video: npt.NDArray[np.int32] | None
+    begins: RowPlaces
+    lengths: npt.NDArray[np.unsignedinteger[Any]]
+
+    @staticmethod
+    def of(
+        videos: npt.NDArray[np.int32], begins: RowPlaces, lengths: npt.NDArray[np.uint32], num_videos: int
+    ) -> _Spans:
+        """Those of runs in table order; `videos` are the numbers of their videos, `[S]`."""
+        if len(videos) == num_videos and (videos == np.arange(num_videos)).all():
+            return _Spans(None, begins, narrow(lengths))
+        if (videos[1:] < videos[:-1]).any():
+            order = np.argsort(videos, kind="stable")
+            begins, lengths = begins.chosen(order), lengths[order]
+        first = np.zeros(num_videos + 1, dtype=np.int32)
+        np.cumsum(np.bincount(videos, minlength=num_videos), out=first[1:])
+        return _Spans(first, begins, narrow(lengths))
+
+    def of_video(self, number: int) -> Iterator[tuple[int, int, int, int]]:
+        """File, row group, start and stop of each run of a video."""
+        first, last = number, number + 1
+        if self.first_of_video is not None:
+            first, last = self.first_of_video[number : number + 2].tolist()
+        for run in range(first, last):
+            file, row_group, start = self.begins.at(run)
+            yield file, row_group, start, start + int(self.lengths[run])
 
 
 @dataclass
@@ -60,9 +89,8 @@ class PromptIndex:
 
     def spans(self, video_number: int) -> tuple[RowSpan, ...]:
         """The rows of a video, in table order."""
-        first, last = self._spans.first_of_video[video_number : video_number + 2]
         spans: list[RowSpan] = []
-        for file, row_group, start, stop in self._spans.spans_N4[first:last].tolist():
+        for file, row_group, start, stop in self._spans.of_video(video_number):
             before = spans[-1] if spans else None
             if before == RowSpan(self.files[file], row_group, before.start if before else 0, start):
                 spans[-1] = RowSpan(before.file, row_group, before.start, stop)
@@ -87,8 +115,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
     `object_id` of more than 64 bits, and what `ParquetShards.read` raises.
     """
     hashes = PromptHashes(numbers.num_videos)
-    runs_R5 = np.empty((numbers.num_videos, 5), dtype=np.int32)  # video, file, row group, start, stop
-    num_runs = 0
+    begins, of_videos, lengths = PlaceCollector(), [np.empty(0, np.int32)], [np.empty(0, np.uint32)]
     num_rows = num_unknown = num_without_object = 0
     examples: dict[str, None] = {}
     coordinates = Coordinates(tables.box_told, tables.key_of_prompts)
@@ -109,17 +136,9 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         coordinates.add(batch.rows)
         hashes.add(videos[known], _digests(batch, are_detections=tables.has_detections)[known])
         starts, stops = _runs(videos)
-        before, num_runs = num_runs, num_runs + len(starts)
-        if num_runs > len(runs_R5):  # mostly each video has one run, and the array is never made larger
-            runs_R5 = np.concatenate([runs_R5[:before], np.empty((num_runs, 5), dtype=np.int32)])
-        new_R5 = runs_R5[before:num_runs]
-        new_R5[:, 0], new_R5[:, 1:3] = videos[starts], (batch.file_number, batch.row_group)
-        new_R5[:, 3], new_R5[:, 4] = starts + batch.start, stops + batch.start
-    spans, of_videos = runs_R5[:num_runs, 1:], runs_R5[:num_runs, 0]
-    if (of_videos[1:] < of_videos[:-1]).any():
-        spans = spans[np.argsort(of_videos, kind="stable")]
-    first_span = np.zeros(numbers.num_videos + 1, dtype=np.int32)
-    np.cumsum(np.bincount(of_videos, minlength=numbers.num_videos), out=first_span[1:])
+        begins.add(batch.file_number, batch.row_group, starts + batch.start)
+        of_videos.append(videos[starts].astype(np.int32))
+        lengths.append((stops - starts).astype(np.uint32))
     return PromptIndex(
         hashes=hashes,
         num_rows=num_rows,
@@ -128,7 +147,7 @@ def index_prompts(tables: InputTables, numbers: VideoNumbers) -> PromptIndex:
         num_without_object=num_without_object,
         oddities=tuple(coordinates.warnings()),
         files=tables.prompt_files,
-        _spans=_Spans(first_span, spans),
+        _spans=_Spans.of(joined(of_videos), begins.finish(), joined(lengths), numbers.num_videos),
     )
 
 
@@ -137,7 +156,8 @@ def index_of_found(num_videos: int) -> PromptIndex:
     hashes = PromptHashes(num_videos)
     digest = np.frombuffer(blake2b(b"found", digest_size=16).digest(), dtype="<u8")
     hashes.add(np.arange(num_videos), np.broadcast_to(digest, (num_videos, 2)))
-    spans = _Spans(np.zeros(num_videos + 1, dtype=np.int32), np.empty((0, 4), dtype=np.int32))
+    nothing = np.empty(0, np.int32)
+    spans = _Spans.of(nothing, PlaceCollector().finish(), nothing.astype(np.uint32), num_videos)
     return PromptIndex(hashes, num_videos, 0, (), 0, (), (), spans)
 
 

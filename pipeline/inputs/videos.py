@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.ids import IdIndex, Texts, joined, joined_texts
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.packed_columns import PackedTexts, PlaceCollector, RowPlaces, TextPacker
 from pipeline.inputs.rows import RowBatch
 from pipeline.records import RowSpan, TimeRange, check_range
 from pipeline.storage.uris import absolute_uri, split_tar_member
@@ -48,27 +49,26 @@ class VideoRows:
     """The `N` distinct videos of a table, numbered in order of their first row. All columns are in that order.
 
     `uris` are as the table has them, null where the bytes are in the row. Relative ones count from `folders`, one for
-    each of `files`. `addresses` are number of the file, row group and row, `[N, 3]`. `problems` says, by number, why a
-    video cannot be labeled.
+    each of `files`. `problems` says, by number, why a video cannot be labeled.
     """
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
     ids: Texts
-    uris: pa.Array
-    addresses: npt.NDArray[np.int32]
+    uris: PackedTexts
+    rows: RowPlaces
     times: VideoTimes
     problems: dict[int, str]
     num_without_id: int
 
     def uri(self, number: int) -> str | None:
         """Absolute URI of a video; a relative one counts from the folder of its table."""
-        uri: str | None = self.uris[number].as_py()
-        return absolute_uri(uri, self.folders[self.addresses[number, 0]]) if uri else None
+        uri = self.uris[number]
+        return absolute_uri(uri, self.folders[self.rows.at(number)[0]]) if uri else None
 
     def may_be_local(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which of these videos may lie on a disk of this machine: those whose URI names no host, `[N]`."""
-        uris = self.uris.take(pa.array(numbers))
+        uris = self.uris.take(numbers)
         names_host = pc.and_(
             pc.match_substring(uris, "://"), pc.invert(pc.match_substring_regex(uris, "^(file|local):"))
         )
@@ -76,7 +76,7 @@ class VideoRows:
 
     def row_at(self, number: int) -> RowSpan:
         """The row of a video, which holds its bytes if it has no `uri`."""
-        file, row_group, row = self.addresses[number].tolist()
+        file, row_group, row = self.rows.at(number)
         return RowSpan(self.files[file], row_group, row, row + 1)
 
     def time_range(self, number: int) -> TimeRange:
@@ -99,10 +99,10 @@ class VideoRows:
         found = np.empty(len(numbers), dtype=np.int64)
         num_places = 0
         for i, number in enumerate(numbers.tolist()):
-            uri = self.uris[number].as_py()
+            uri = self.uris[number]
             place: object = None
             if not uri:
-                place = tuple(self.addresses[number, :2].tolist())
+                place = self.rows.at(number)[:2]
             elif "::" in uri and (parts := split_tar_member(uri)) is not None:
                 place = parts[0]
             place_number = num_places if place is None else shared.setdefault(place, num_places)
@@ -182,8 +182,8 @@ class _Collector:
         self._ids = [pa.array([], pa.large_string())]
         self._numbers: dict[str, int] = {}
         self._said = array("q")  # hash of what the first row of a video says, where several rows may say it
-        self._uris: list[pa.Array] = [pa.array([], pa.large_string())]
-        self._addresses = [np.empty((0, 3), dtype=np.int32)]
+        self._uris = TextPacker()
+        self._rows = PlaceCollector()
         self._ranges = [np.empty((0, 2), dtype=np.float64)]
         self._durations = [np.empty(0, dtype=np.float64)]
         self._cuts: list[pa.Array] = []
@@ -234,10 +234,8 @@ class _Collector:
     def _keep(
         self, batch: RowBatch, uris: pa.Array, times_N3: npt.NDArray[np.float64], chosen: npt.NDArray[np.int64]
     ) -> None:
-        file = np.full(len(chosen), batch.file_number)
-        row_group = np.full(len(chosen), batch.row_group)
-        self._uris.append(uris.take(pa.array(chosen)))
-        self._addresses.append(np.stack([file, row_group, batch.start + chosen], axis=1).astype(np.int32))
+        self._uris.add(uris.take(pa.array(chosen)))
+        self._rows.add(batch.file_number, batch.row_group, batch.start + chosen)
         self._ranges.append(_or_nothing(times_N3[chosen, :2]))
         self._durations.append(_or_nothing(times_N3[chosen, 2]))
         if _CUTS in batch.rows.schema.names:
@@ -245,7 +243,7 @@ class _Collector:
 
     def finish(self) -> VideoRows:
         """Everything that was added."""
-        uris, addresses_N3 = joined_texts(self._uris), joined(self._addresses)
+        uris, rows = self._uris.finish(), self._rows.finish()
         ranges_N2, durations_N = _joined_or_nothing(self._ranges), _joined_or_nothing(self._durations)
         names = pa.array(self._numbers.keys(), pa.large_string())
         ids = joined_texts(self._ids) if self._one_row_each else names
@@ -253,16 +251,14 @@ class _Collector:
         if self._one_row_each and (again := self._rows_again(ids)):
             kept = np.ones(len(ids), dtype=bool)
             kept[again] = False
-            ids, uris = ids.filter(pa.array(kept)), uris.filter(pa.array(kept))
-            addresses_N3, ranges_N2, durations_N = addresses_N3[kept], ranges_N2[kept], durations_N[kept]
+            ids, uris, rows = ids.filter(pa.array(kept)), uris.chosen(kept), rows.chosen(kept)
+            ranges_N2, durations_N = ranges_N2[kept], durations_N[kept]
             cuts = None if cuts is None else cuts.filter(pa.array(kept))
         if self._told_later:
             places = sorted(self._told_later)
             told = [self._told_later[number] for number in places]
-            mask = np.zeros(len(uris), dtype=bool)
-            mask[places] = True
-            uris = pc.replace_with_mask(uris, mask, pa.array([one.uri for one in told], uris.type))
-            addresses_N3[places] = [one.address for one in told]
+            uris = uris.with_others(np.asarray(places), [one.uri for one in told])
+            rows = rows.with_others(np.asarray(places), np.array([one.address for one in told], np.int32))
             times_N3 = np.array([one.times_seconds for one in told])
             ranges_N2, durations_N = ranges_N2.copy(), durations_N.copy()
             ranges_N2[places], durations_N[places] = times_N3[:, :2], times_N3[:, 2]
@@ -271,7 +267,7 @@ class _Collector:
             folders=self._folders,
             ids=Texts(ids),
             uris=uris,
-            addresses=addresses_N3,
+            rows=rows,
             times=VideoTimes(ranges_N2, durations_N, cuts),
             problems={**_wrong_cuts(cuts), **self._problems(uris, ranges_N2)},
             num_without_id=self._num_without_id,
@@ -291,16 +287,15 @@ class _Collector:
         self._num_rows = {row - int(np.searchsorted(places, row)): count for row, count in num_rows.items()}
         return again
 
-    def _problems(self, uris: pa.Array, ranges_N2: npt.NDArray[np.float64]) -> dict[int, str]:
+    def _problems(self, uris: PackedTexts, ranges_N2: npt.NDArray[np.float64]) -> dict[int, str]:
         problems: dict[int, str] = {}
         for number in np.flatnonzero(~np.isnan(ranges_N2).all(axis=1)).tolist():
             try:
                 check_range(*(None if np.isnan(value) else value for value in ranges_N2[number].tolist()))
             except ValueError as error:
                 problems[number] = str(error)
-        if not self._has_bytes and uris.null_count:
-            for number in pc.indices_nonzero(uris.is_null()).to_pylist():
-                problems[number] = "its row has no uri; give it one"
+        if not self._has_bytes:
+            problems |= dict.fromkeys(uris.null_places().tolist(), "its row has no uri; give it one")
         for number, num_rows in self._num_rows.items():
             problems[number] = self._same_id_problem(num_rows)
         for number in self._disagreeing:

@@ -211,6 +211,8 @@ def _mask_rows(video_id: str, codes: pa.StructArray, number: int, num_frames: in
             "predicted_iou": rng.uniform(0.8, 1, num),
             "is_prompt": frames == 0,
             "category": ["thing"] * num,
+            "stability": rng.uniform(0.8, 1, num),
+            "num_parts": rng.integers(1, 3, num),
         }
     ).cast(MASKS)
 
