@@ -276,7 +276,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
     def sorted_tables(self, num_rows: int) -> Iterator[pa.Table]:
         """What `to_table` gives, sorted by id, so many rows at a time. All are in columns from now on."""
         if self._packed:
-            self._read(_batches(self.to_table()))
+            self._pack_all()
         columns = self._columns
         order = np.flatnonzero(~self._is_gone)
         ids = columns.ids.take(pa.array(order))
@@ -318,13 +318,15 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
     @staticmethod
     def from_table(table: pa.Table, tallies: Mapping[str, Tally] | None) -> FinishedVideos:
         """The inverse of `to_table`. `tallies` are None where a version wrote the table that did not count objects."""
-        return FinishedVideos.from_batches(_batches(table), tallies)
+        return FinishedVideos.from_batches(_batches(table), table.num_rows, tallies)
 
     @staticmethod
-    def from_batches(batches: Iterable[pa.RecordBatch], tallies: Mapping[str, Tally] | None) -> FinishedVideos:
-        """The videos of such rows, which are packed as they come. A `source_hash` may be missing."""
+    def from_batches(
+        batches: Iterable[pa.RecordBatch], most_rows: int, tallies: Mapping[str, Tally] | None
+    ) -> FinishedVideos:
+        """The videos of at most so many such rows, which are packed as they come. A `source_hash` may be missing."""
         videos = FinishedVideos()
-        videos._read(batches)
+        videos._read(batches, most_rows)
         videos.set_tallies(tallies)
         return videos
 
@@ -346,9 +348,9 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         """The hashes of the corrections of all videos that were labeled with some."""
         self._reviews = dict(hashes)
 
-    def _read(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def _read(self, batches: Iterable[pa.RecordBatch], most_rows: int) -> None:
         """Take over these videos and no others; their tallies stay."""
-        parts = Parts()
+        parts = Parts(most_rows)
         self._segments, self._numbers = [], {}
         for batch in batches:
             parts.add(batch, self._numbers)
@@ -360,6 +362,11 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             {status: count for status, count in zip(STATUS_LIST, counts, strict=True) if count}
         )
 
+    def _pack_all(self) -> None:
+        """Bring those that came since into the columns."""
+        table = self.to_table()
+        self._read(_batches(table), table.num_rows)
+
     def _found(self, ids: pa.Array) -> list[tuple[Columns, Int64Array, Int64Array]]:
         """Where `N` videos are: columns, places among `ids`, and the row of each; -1 for one that is not finished.
 
@@ -368,7 +375,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         parts = self._rolled_up.parts_of(ids) if self._rolled_up is not None else None
         if parts is None:
             if self._packed:
-                self._read(_batches(self.to_table()))
+                self._pack_all()
             rows = self._columns.index.find(ids)
             if self._num_gone:
                 rows[(rows >= 0) & self._is_gone[rows]] = -1
@@ -388,7 +395,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         """As `_found`, of those that came since the roll-up."""
         if not self._packed:
             return []
-        here = Parts()
+        here = Parts(len(self._packed))
         for batch in _batches(self._packed_table()):
             here.add(batch, self._numbers)
         columns = here.columns()

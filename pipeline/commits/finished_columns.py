@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.ids import HexColumn, IdIndex, joined, joined_texts
+from pipeline.ids import HexColumn, IdIndex, joined_texts
 from pipeline.records import Status
 
 STATUS_LIST = tuple(Status)
@@ -44,37 +44,68 @@ def no_columns() -> Columns:
     )
 
 
-@dataclass
-class Parts:
-    """Columns as they grow, batch after batch."""
+class _Hashes:
+    """A `HexColumn` of at most `num_rows` rows, as it is filled. Pages of memory that no hash is in are never there."""
 
-    ids: list[pa.Array] = field(default_factory=list)
-    statuses: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    segments: list[npt.NDArray[np.int32]] = field(default_factory=list)
-    prompt_hashes: list[HexColumn] = field(default_factory=list)
-    source_hashes: list[HexColumn] = field(default_factory=list)
+    def __init__(self, num_rows: int, num_words: int) -> None:
+        self._words = np.zeros((num_rows, num_words), dtype=np.uint64)
+        self._is_hex = np.zeros(num_rows, dtype=bool)
+        self._others: dict[int, str] = {}
+        self._any = False
+
+    def put(self, first: int, texts: pa.Array) -> None:
+        """Pack texts into the rows from `first` on."""
+        part = HexColumn.of(texts, self._words.shape[1])
+        if part.is_hex.any():
+            self._any = True
+            self._words[first : first + len(texts)], self._is_hex[first : first + len(texts)] = part.words, part.is_hex
+        self._others |= {first + row: text for row, text in part.others.items()}
+
+    def finish(self, num_rows: int) -> HexColumn:
+        """The rows that were filled."""
+        if not self._any:
+            shape = (num_rows, self._words.shape[1])
+            nothing = np.broadcast_to(np.zeros((1, shape[1]), np.uint64), shape)
+            return HexColumn(nothing, np.broadcast_to(False, num_rows), self._others)
+        return HexColumn(self._words[:num_rows], self._is_hex[:num_rows], self._others)
+
+
+class Parts:
+    """Columns of at most `num_rows` rows as they grow, batch after batch.
+
+    All but the ids are written where they stay. Kept in parts and joined, ten million rows would take 250 MB more for a
+    moment.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self._num_rows = 0
+        self._ids: list[pa.Array] = []
+        self._statuses = np.empty(num_rows, np.uint8)
+        self._segments = np.empty(num_rows, np.int32)
+        self._prompt_hashes, self._source_hashes = _Hashes(num_rows, 2), _Hashes(num_rows, 1)
 
     def add(self, batch: pa.RecordBatch, numbers: dict[str, int]) -> None:
         """Pack these rows; `numbers` are those of the segments that were met, by name."""
-        self.ids.append(batch.column("name").cast(pa.large_string()))
-        codes = _numbered(batch.column("status"), {status.value: code for status, code in CODES.items()})
-        self.statuses.append(codes.astype(np.uint8))
-        self.segments.append(_numbered(batch.column("segment"), numbers).astype(np.int32))
-        self.prompt_hashes.append(HexColumn.of(batch.column("prompt_hash"), 2))
-        has_sources = "source_hash" in batch.schema.names
-        sources = batch.column("source_hash") if has_sources else pa.nulls(batch.num_rows, pa.string())
-        self.source_hashes.append(HexColumn.of(sources, 1))
+        first, self._num_rows = self._num_rows, self._num_rows + batch.num_rows
+        rows = slice(first, self._num_rows)
+        self._ids.append(batch.column("name").cast(pa.large_string()))
+        self._statuses[rows] = _numbered(batch.column("status"), {status.value: code for status, code in CODES.items()})
+        self._segments[rows] = _numbered(batch.column("segment"), numbers)
+        self._prompt_hashes.put(first, batch.column("prompt_hash"))
+        if "source_hash" in batch.schema.names:
+            self._source_hashes.put(first, batch.column("source_hash"))
 
     def columns(self) -> Columns:
-        """All rows that were added."""
-        if not self.ids:
+        """All rows that were added. Nothing is added after this."""
+        if not self._ids:
             return no_columns()
+        rows = slice(0, self._num_rows)
         return Columns(
-            joined_texts(self.ids),
-            joined(self.statuses),
-            joined(self.segments),
-            HexColumn.joined(self.prompt_hashes),
-            HexColumn.joined(self.source_hashes),
+            joined_texts(self._ids),
+            self._statuses[rows],
+            self._segments[rows],
+            self._prompt_hashes.finish(self._num_rows),
+            self._source_hashes.finish(self._num_rows),
         )
 
 

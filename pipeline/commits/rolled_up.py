@@ -100,7 +100,7 @@ class RolledUp:
 
     def read(self, groups: list[int]) -> Columns:
         """Decode these row groups."""
-        parts = Parts()
+        parts = Parts(sum(self._file.metadata.row_group(group).num_rows for group in groups))
         for batch in self._batches(groups):
             parts.add(batch, self._numbers)
         return parts.columns()

@@ -300,7 +300,7 @@ class JobState(RoundState):
         rolled = Rolled(**json.loads(metadata[b"videos"])) if b"videos" in metadata else None
         finished = None if rolled is None else FinishedVideos.from_roll_up(file, rolled)
         if finished is None or rolled is None:
-            finished = FinishedVideos.from_batches(videos(), {})
+            finished = FinishedVideos.from_batches(videos(), file.metadata.num_rows, {})
         else:
             others += file.iter_batches(row_groups=list(range(rolled.num_groups, file.num_row_groups)))
         table = pa.Table.from_batches(others, file.schema_arrow) if others else file.schema_arrow.empty_table()

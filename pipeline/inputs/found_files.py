@@ -14,6 +14,7 @@ from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.arrays import Float64Array
 from pipeline.ids import HexColumn, joined_texts
 from pipeline.inputs.file_rules import FileRules, written_beside
+from pipeline.inputs.packed_columns import PackedTexts, TextPacker, packed
 from pipeline.storage.file_versions import changed_on_disk
 from pipeline.storage.listing import ListedFile
 from pipeline.text import counted
@@ -26,19 +27,19 @@ _NUM_EXAMPLES = 3
 class FoundFiles:
     """`N` videos, sorted by id: their ids, what follows after the root in their names, hashes of their versions.
 
-    `tails` begin with a slash, and are empty where the root itself is the video. `hashes` are empty where the listing
-    told no version.
+    `tails` begin with a slash, and are empty where the root itself is the video. They are packed, because they mostly
+    say what the ids say. `hashes` are empty where the listing told no version.
     """
 
     ids: pa.Array
-    tails: pa.Array
+    tails: PackedTexts
     hashes: HexColumn
 
     @staticmethod
     def one(video_id: str) -> FoundFiles:
         """The root itself, as a video."""
         nothing = pa.array([""], pa.string())
-        return FoundFiles(pa.array([video_id], pa.string()), nothing, HexColumn.of(nothing, 1))
+        return FoundFiles(pa.array([video_id], pa.string()), packed([nothing]), HexColumn.of(nothing, 1))
 
     def sorted(self) -> FoundFiles:
         """By id, then by name. Most listings are in this order already."""
@@ -46,10 +47,10 @@ class FoundFiles:
         if pc.all(pc.less(before, after)).as_py() is not False:
             return self
         keys = [("id", "ascending"), ("tail", "ascending")]
-        order = pc.sort_indices(pa.table({"id": self.ids, "tail": self.tails}), sort_keys=keys)
-        return FoundFiles(
-            self.ids.take(order), self.tails.take(order), self.hashes.take(order.to_numpy().astype(np.int64))
-        )
+        tails = self.tails.all()
+        order = pc.sort_indices(pa.table({"id": self.ids, "tail": tails}), sort_keys=keys)
+        hashes = self.hashes.take(order.to_numpy().astype(np.int64))
+        return FoundFiles(self.ids.take(order), packed([tails.take(order)]), hashes)
 
 
 @dataclass
@@ -77,7 +78,7 @@ class FileSorter:
         self._rules = rules
         self._waiting = _Waiting()
         self._ids: list[pa.Array] = []
-        self._tails: list[pa.Array] = []
+        self._tails = TextPacker()
         self._hashes: list[HexColumn] = []
         self._changed_at = array("d")
         self._folders_of_videos: set[str] = set()
@@ -141,7 +142,7 @@ class FileSorter:
     def _pack(self) -> None:
         waiting, self._waiting = self._waiting, _Waiting()
         self._ids.append(pa.array(waiting.ids, pa.large_string()))
-        self._tails.append(pa.array(waiting.tails, pa.large_string()))
+        self._tails.add(pa.array(waiting.tails, pa.large_string()))
         self._hashes.append(HexColumn.of(pa.array(waiting.hashes, pa.string()), 1))
 
     def finish(self) -> FoundFiles:
@@ -154,23 +155,22 @@ class FileSorter:
                 if folder in self._young_folders:
                     self.writing.add(video_id)
         self._pack()
-        found = FoundFiles(joined_texts(self._ids), joined_texts(self._tails), HexColumn.joined(self._hashes))
-        meant = pa.array(self._temporary, found.tails.type)
-        half_there = pc.is_in(found.tails, value_set=meant)
-        self.writing.update(found.ids.filter(half_there).to_pylist())
-        there = set(found.tails.filter(half_there).to_pylist())
+        found = FoundFiles(joined_texts(self._ids), self._tails.finish(), HexColumn.joined(self._hashes))
+        half_there = found.tails.find(list(self._temporary))
+        self.writing.update(found.ids.take(pa.array(half_there)).to_pylist())
+        there = set(found.tails.take(half_there).to_pylist())
         self.temporary = tuple(
             sorted(tail.strip("/") for will_be, tail in self._temporary.items() if will_be not in there)
         )
         self.start_after = self._start(found.tails)
         return found.sorted()
 
-    def _start(self, tails: pa.Array) -> str | None:
+    def _start(self, tails: PackedTexts) -> str | None:
         changed_at: Float64Array = np.frombuffer(self._changed_at, np.float64)
         names = [*self._temporary]
         if len(changed_at) and not np.isnan(changed_at).all():
             came_last = np.flatnonzero(changed_at >= np.nanmax(changed_at) - self._rules.late_seconds)
-            names.append(pc.min(tails.take(pa.array(came_last))).as_py())
+            names.append(pc.min(tails.take(came_last)).as_py())
         return f"{self._root}{min(names)[:-1]}" if names else None
 
     def _folders_of_frames(self) -> list[str]:

@@ -7,7 +7,7 @@ them. Where the rows of ten million videos lie would take 360 MB as numbers of 3
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import accumulate, pairwise
@@ -88,6 +88,22 @@ class PackedTexts:
         back[order] = np.arange(len(order))
         return pa.concat_arrays(parts).take(pa.array(back))
 
+    def all(self) -> pa.Array:
+        """The whole column, as large strings, `[N]`."""
+        return pa.concat_arrays([pa.array([], pa.large_string()), *(block.texts() for block in self._blocks)])
+
+    def between(self, first: int, last: int) -> pa.Array:
+        """The texts of the rows `[first, last)`, as large strings."""
+        return self.take(np.arange(first, min(last, len(self))))
+
+    def find(self, texts: Sequence[str]) -> Int64Array:
+        """Where any of these texts stands, ascending."""
+        places = [np.empty(0, np.int64)]
+        for first, block in zip(self._ends, self._blocks if texts else (), strict=False):
+            is_there = pc.is_in(block.texts(), value_set=pa.array(texts, pa.large_string()))
+            places.append(first + np.flatnonzero(is_there.to_numpy(zero_copy_only=False)))
+        return np.concatenate(places)
+
     def null_places(self) -> Int64Array:
         """Where there is no text, ascending."""
         blocks = ((first, self._unpacked(n)) for n, first in enumerate(self._ends[:-1]) if self._blocks[n].has_nulls)
@@ -137,6 +153,14 @@ class TextPacker:
         if self._num_waiting:
             self._blocks.append(_Block.of(self._waiting))
         self._waiting, self._num_waiting = [], 0
+
+
+def packed(parts: Iterable[pa.Array]) -> PackedTexts:
+    """These strings, packed."""
+    packer = TextPacker()
+    for part in parts:
+        packer.add(part.cast(pa.large_string()))
+    return packer.finish()
 
 
 def _texts_of(blocks: Sequence[_Block], number: int) -> pa.Array:

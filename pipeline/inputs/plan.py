@@ -180,7 +180,7 @@ class Plan:
             part = slice(first, first + _VIDEOS_AT_A_TIME)
             is_well = (self._fates[part] == Fate.DONE) & are_well(videos.ids.column[part])
             rows = videos.rows.rows[first + np.flatnonzero(~is_well)]
-            found += listing.found.tails.take(pa.array(rows)).to_pylist()
+            found += listing.found.tails.take(rows.astype(np.int64)).to_pylist()
         return sorted({*found, *(f"/{name}" for name in listing.temporary)})
 
     def listed_versions(self) -> tuple[pa.Array, HexColumn] | None:

@@ -80,7 +80,10 @@ class VideoFiles:
     def read(self, names: Sequence[str]) -> Iterator[RowBatch]:
         """Stream these columns. Those that are not `video_id` or `uri` come as nulls."""
         for start in range(0, len(self.found.ids), _BATCH_ROWS):
-            ids, tails = (column[start : start + _BATCH_ROWS] for column in (self.found.ids, self.found.tails))
+            ids, tails = (
+                self.found.ids[start : start + _BATCH_ROWS],
+                self.found.tails.between(start, start + _BATCH_ROWS),
+            )
             uris = pc.binary_join_element_wise(self.root, tails.cast(pa.string()), "")
             known = {"video_id": ids, "uri": uris}
             arrays = [known.get(name, pa.nulls(len(ids))) for name in names]
@@ -100,7 +103,7 @@ class VideoFiles:
 
     def other_names(self) -> tuple[pa.Array, pa.Array]:
         """Names with their suffixes, and the id of each: the rows of `prompts=` may name a video either way."""
-        names = pc.utf8_ltrim(self.found.tails, "/")
+        names = pc.utf8_ltrim(self.found.tails.all().cast(self.found.ids.type), "/")
         names = pc.if_else(pc.equal(names, ""), _name_of(self.root), names)
         if self._rules.id_pattern is None:  # then paths without suffixes are ids anyway
             return names, self.found.ids

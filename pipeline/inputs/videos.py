@@ -16,6 +16,7 @@ from pipeline.ids import IdIndex, Texts, joined, joined_texts
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.packed_columns import PackedTexts, PlaceCollector, RowPlaces, TextPacker
 from pipeline.inputs.rows import RowBatch
+from pipeline.inputs.video_files import VideoFiles
 from pipeline.records import RowSpan, TimeRange, check_range
 from pipeline.storage.uris import absolute_uri, split_tar_member
 
@@ -180,6 +181,7 @@ class _Collector:
         self._same_id_problem = tables.videos.same_id_problem
         self._one_row_each = tables.has_videos_table
         self._ids = [pa.array([], pa.large_string())]
+        self._listed = tables.videos.found.ids if isinstance(tables.videos, VideoFiles) else None
         self._numbers: dict[str, int] = {}
         self._said = array("q")  # hash of what the first row of a video says, where several rows may say it
         self._uris = TextPacker()
@@ -227,7 +229,8 @@ class _Collector:
         ids = _texts(batch.rows.column("video_id"))
         self._num_without_id += ids.null_count
         chosen = np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
-        self._ids.append(ids.take(pa.array(chosen)))
+        if self._listed is None:
+            self._ids.append(ids.take(pa.array(chosen)))
         times_N3 = np.stack([_seconds(batch.rows.column(name)) for name in _TIMES], axis=1)
         self._keep(batch, uris, times_N3, chosen)
 
@@ -247,6 +250,8 @@ class _Collector:
         ranges_N2, durations_N = _joined_or_nothing(self._ranges), _joined_or_nothing(self._durations)
         names = pa.array(self._numbers.keys(), pa.large_string())
         ids = joined_texts(self._ids) if self._one_row_each else names
+        if self._listed is not None:  # all of them have an id, and are in columns already
+            ids = self._listed
         cuts = pa.concat_arrays(self._cuts) if self._cuts else None
         if self._one_row_each and (again := self._rows_again(ids)):
             kept = np.ones(len(ids), dtype=bool)

@@ -99,7 +99,7 @@ class RowsByVideo:
         self._sink: Any = None
         self._writer: Any = None
         self._num_written = 0
-        self._parts: dict[int, list[tuple[int, _Runs]]] = {}
+        self._parts: dict[int, list[tuple[range, _Runs]]] = {}
         self._part_bytes: Counter[int] = Counter()
 
     def __enter__(self) -> RowsByVideo:
@@ -157,7 +157,7 @@ class RowsByVideo:
         ):
             for part in sorted(self._parts):
                 reader = mapped_reader if self._part_bytes[part] > self._sorted_bytes else plain_reader
-                read = [(pa.Table.from_batches([reader.get_batch(n)]), runs) for n, runs in self._parts[part]]
+                read = [(pa.Table.from_batches([*map(reader.get_batch, of)]), runs) for of, runs in self._parts[part]]
                 for pieces in self._shares(part, read):
                     if len({video for _, runs in pieces for video in runs.videos[[0, -1]].tolist()}) == 1:
                         for rows, runs in pieces:
@@ -211,13 +211,15 @@ class RowsByVideo:
             firsts = np.concatenate([[0], np.flatnonzero(np.diff(parts)) + 1, [len(parts)]])
             for first, stop in zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True):
                 start = int(ends[first] - runs.lengths[first])
-                piece = rows.slice(start, int(ends[stop - 1]) - start).combine_chunks()
-                for batch in piece.to_batches():
+                piece = rows.slice(start, int(ends[stop - 1]) - start)
+                batches = piece.to_batches()  # long runs are not put together: that would copy them once more
+                for batch in batches:
                     self._writer.write_batch(batch)
-                    found = _Runs(runs.videos[first:stop], runs.lengths[first:stop])
-                    self._parts.setdefault(int(parts[first]), []).append((self._num_written, found))
                     self._part_bytes[int(parts[first])] += batch.nbytes
-                    self._num_written += 1
+                written = range(self._num_written, self._num_written + len(batches))
+                self._num_written = written.stop
+                found = _Runs(runs.videos[first:stop], runs.lengths[first:stop])
+                self._parts.setdefault(int(parts[first]), []).append((written, found))
 
     def _close(self) -> None:
         writer, sink, self._sink = self._writer, self._sink, None

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
 from pipeline import tables
@@ -32,9 +33,9 @@ from pipeline.commits.compaction import Sizes, compact
 from pipeline.commits.log import CommitLog
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.output.digest import digest_of
-from pipeline.output.layout import new_segment_name
+from pipeline.output.layout import new_segment_name, segment_object
 from pipeline.output.schema import MASKS
-from pipeline.output.segment_files import SegmentOrigin, build_segment
+from pipeline.output.segment_files import DEFAULT_LIMITS, SegmentOrigin, build_segment, writer_options
 from pipeline.output.segments import publish
 from pipeline.records import Outcome, OutcomeDetails, Segment, Status
 from pipeline.storage.job_storage import JobStorage
@@ -45,6 +46,7 @@ from tests.support.s3_server import S3Server
 _HEIGHT, _WIDTH = 720, 1280
 _VIDEOS_PER_SEGMENT, _OBJECTS = 10, 2
 _NOT_DIGESTED = 300
+_NUM_ALONE = 10  # segments that are decoded and encoded alone
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -103,17 +105,35 @@ def _in_a_process(step: str, what: str) -> dict[str, Any]:
 
 
 def merge_job(uri: str) -> dict[str, Any]:
-    """Compaction in this process."""
+    """Compaction in this process, and what of it decoding and encoding alone take."""
     storage = QuickStorage(uri)
-    num_rows = sum(size.num_masks for size in CommitLog(storage, "reader").load().segments.values())
+    segments = CommitLog(storage, "reader").load().segments
+    num_rows = sum(size.num_masks for size in segments.values())
+    least = [_least_microseconds(storage, list(segments)[:_NUM_ALONE]) for _ in range(3)]
     started, cpu = time.monotonic(), time.process_time()
     compact(storage, Path(uri).parent)
     return {
         "rows": num_rows,
         "microseconds_a_row": round((time.process_time() - cpu) / num_rows * 1e6, 2),
+        "of_which_decoding": round(min(decoding for decoding, _ in least), 2),
+        "of_which_encoding": round(min(encoding for _, encoding in least), 2),
         "seconds": round(time.monotonic() - started, 2),
         "megabytes": _megabytes(),
     }
+
+
+def _least_microseconds(storage: JobStorage, names: Sequence[str]) -> tuple[float, float]:
+    """What Arrow alone takes a row to decode the masks of these segments, and to write them as they are written."""
+    files = [storage.read(segment_object("masks", name)) for name in names]
+    began = time.process_time()
+    parts = [pq.read_table(pa.BufferReader(file), use_threads=False, page_checksum_verification=True) for file in files]
+    decoded = time.process_time()
+    rows = pa.concat_tables(parts).cast(MASKS).combine_chunks()
+    prepared = time.process_time()
+    with pq.ParquetWriter(pa.BufferOutputStream(), rows.schema, **writer_options("masks")) as writer:
+        writer.write_table(rows, DEFAULT_LIMITS.num_rows)
+    encoded = time.process_time()
+    return (decoded - began) / len(rows) * 1e6, (encoded - prepared) / len(rows) * 1e6
 
 
 def read_job(uri: str, options: dict[str, Any]) -> dict[str, Any]:
