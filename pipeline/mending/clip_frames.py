@@ -5,6 +5,7 @@ Frames are counted as the job's session counted them: by their place among those
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -15,6 +16,7 @@ import torch
 
 from model import Frame, resize_frame
 from pipeline.arrays import BoolArray, UInt8Array
+from pipeline.seeds.shots import Shots
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,6 +37,7 @@ class ClipFrames:
         self.clip = clip
         self.indexes: list[int] = clip.frame_indexes.tolist()
         self._places: dict[int, int] = {index: place for place, index in enumerate(self.indexes)}
+        self._shots = _shots(clip)
         self._image_size = image_size
         self._most = max(2 * _STRETCH, most_bytes // (3 * image_size**2))
         self._kept: OrderedDict[int, torch.Tensor] = OrderedDict()
@@ -52,6 +55,13 @@ class ClipFrames:
     def has(self, frame_index: int) -> bool:
         """Whether a frame has masks."""
         return frame_index in self._places
+
+    def shot(self, place: int) -> range:
+        """The places of the frames around one up to the next cuts: the job follows an object no further."""
+        number = self._shots[place]
+        stop = next((at for at in range(place, len(self._shots)) if self._shots[at] != number), len(self._shots))
+        start = next((at for at in range(place, -1, -1) if self._shots[at] != number), -1) + 1
+        return range(start, stop)
 
     def nothing(self) -> BoolArray:
         """The mask of an object that is not seen."""
@@ -104,3 +114,10 @@ class ClipFrames:
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return Frame(place, self._kept[place])
+
+
+def _shots(clip: Clip) -> list[int]:
+    """The number of the shot of each frame, as the job has cut the video."""
+    cuts, fps = clip.row.get("cuts_seconds"), clip.row["fps"]
+    shots = Shots(tuple(cuts or ()), 1 / fps if fps else 0.0)
+    return [shots.shot_at(None if math.isnan(at) else at) for at in clip.frame_times.tolist()]

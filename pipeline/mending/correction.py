@@ -184,11 +184,12 @@ class Correction:
             del self._steps[1:]
             return self.seen
 
-    def propagate(self, num_frames: int, direction: int = 1) -> Generator[Seen]:
+    def propagate(self, num_frames: int, direction: int = 1) -> Generator[Seen, None, str]:
         """The masks that follow from this one on the next frames, one after the other, as the next run will walk.
 
         `direction` is 1 for later frames and -1 for earlier ones. The mask of this frame is a prompt from now on.
-        It ends with the video, after 300 frames, or when the generator is closed. Nothing changes.
+        It ends with the video, where the job stops to follow the object (see `End`), after 300 frames, or when the
+        generator is closed. It returns why it ends earlier than was asked for, empty if it does not. Nothing changes.
         """
         place, object_id = self._known.place, self.object_id
         with self._lock:
@@ -203,16 +204,21 @@ class Correction:
             walk.add_prompt(object_id, place, prompt_of(mask_HW))
             steps = walk.walk_from(place, direction)
             advance([next(steps)])
-        for _ in range(min(num_frames, MOST_PREVIEWED)):
+        end = self._known.end
+        for at in range(place + direction, place + direction * (min(num_frames, MOST_PREVIEWED) + 1), direction):
+            if not end.start <= at < end.stop:
+                why = end.behind if direction > 0 else end.before
+                return f"It ends at frame {self._frames.indexes[at - direction]}: {why or 'there the video ends'}."
             with self._lock:
                 step = next(steps, None)
                 if step is None:
-                    return
+                    return ""
                 result = advance([step])[0]
                 if object_id not in result.object_ids:
-                    return
+                    return ""
                 seen = self._seen_of(result, result.object_ids.index(object_id))
             yield seen
+        return ""
 
     def _decode(self, said: Said, is_new_box: bool = False) -> Seen:
         before = self._steps[-1]

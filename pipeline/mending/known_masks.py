@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
@@ -24,13 +24,23 @@ _MOST_PROMPTS = 8
 
 
 @dataclass(frozen=True)
+class End:
+    """Where the job stops to follow an object: places `start` to before `stop`, with the reason at each end."""
+
+    start: int = 0
+    stop: int = 0
+    before: str = ""
+    behind: str = ""
+
+
+@dataclass(frozen=True)
 class KnownObject:
     """An object around a frame. Frames are places (see `ClipFrames`), masks bool `[H, W]`; `heading` is +1 or -1.
 
     `prompts` are the masks of prompted and corrected frames, empty where the object is hidden. `recalled` are masks of
     the frames before `walk_from`, from which a session walks to `place`. `here` is the mask that the frame has now. It
     is None where the object has none there, and where that of the job is out of date (`is_outdated`), because a frame
-    before it was corrected.
+    before it was corrected. `end` is how far the job follows the object from here.
     """
 
     object_id: int
@@ -41,6 +51,7 @@ class KnownObject:
     walk_from: int
     here: BoolArray | None
     is_outdated: bool = False
+    end: End = field(default_factory=End)
 
 
 def look_up(
@@ -50,18 +61,21 @@ def look_up(
 
     A frame looks at the memories of the frames before it. A session walks the last 3 of them again, so that those
     memories are its own; the masks of the 6 frames before these come from the rows of the job. Behind a correction the
-    rows are out of date: there the session walks from the corrected frame on, but through 32 frames at most.
+    rows are out of date: there the session walks from the corrected frame on, but through 32 frames at most. What is
+    known of other shots counts for nothing here, because the job begins anew at each cut.
     Raises `NotInJob` for an object that failed.
     """
+    said, shot = list(said), frames.shot(place)
     corrected = {
         frames.place_of(one.frame_index): frames.nothing() if one.rle is None else mask_of(one.rle)
         for one in said
-        if one.object_id == object_id and frames.has(one.frame_index)
+        if one.object_id == object_id and frames.has(one.frame_index) and frames.place_of(one.frame_index) in shot
     }
-    first_said = _prompt_places(frames, object_id)
+    end = _end(frames, object_id, place, said)
+    first_said = [at for at in _prompt_places(frames, object_id) if at in shot]
     prompted = sorted({*first_said, *(at for at, mask in corrected.items() if mask.any())})
     if not prompted:
-        return KnownObject(object_id, place, 1, {}, {}, place, corrected.get(place))
+        return KnownObject(object_id, place, 1, {}, {}, place, corrected.get(place), end=end)
     heading = _heading(direction, place, first_said or prompted)
     start = prompted[0] if heading > 0 else prompted[-1]
     before = [place - heading * distance for distance in range(1, (place - start) * heading)]
@@ -84,7 +98,29 @@ def look_up(
         walk_from=walked[-1] if walked else place,
         here=None if is_outdated else masks.get(place),
         is_outdated=is_outdated,
+        end=end,
     )
+
+
+def _end(frames: ClipFrames, object_id: int, place: int, said: Iterable[Correction]) -> End:
+    """How far the job follows an object from a place: to the next cuts, and to where a reviewer has split its track."""
+    shot = frames.shot(place)
+    found = End(
+        shot.start,
+        shot.stop,
+        "" if shot.start == 0 else "a cut begins here, and the job follows objects to cuts alone",
+        "" if shot.stop == len(frames.indexes) else "a cut comes here, and the job follows objects to cuts alone",
+    )
+    for one in said:
+        if one.split_from is None or one.rle is None or not frames.has(one.frame_index):
+            continue
+        at = frames.place_of(one.frame_index)
+        if one.split_from == object_id and place < at < found.stop:
+            why = f"object {one.object_id} begins here, because the track was split"
+            found = replace(found, stop=at + 1, behind=why)
+        elif one.object_id == object_id and found.start < at <= place:
+            found = replace(found, start=at, before=f"the track of object {one.split_from} was split here")
+    return found
 
 
 def mask_of(rle: Mapping[str, Any]) -> BoolArray:

@@ -75,9 +75,11 @@ def _checked_rle(storage: JobStorage, correction: Correction, split_into: int | 
         raise CannotMend("this object has no mask yet: there is nothing to save")
     if rle is None and split_into is not None:
         raise CannotMend("a track is split at a frame on which the object is seen")
+    if split_into is not None and not correction.is_of_a_track:
+        raise CannotMend("a new object has no track to split")
     _check_is_new(correction)
-    if rle is None:
-        _check_is_elsewhere(storage, correction)
+    if (rle is None or split_into is not None) and not _is_elsewhere(storage, correction):
+        raise CannotMend(_only_here(correction, is_split=split_into is not None))
     return rle
 
 
@@ -119,18 +121,26 @@ def _check_is_new(correction: Correction) -> None:
         )
 
 
-def _check_is_elsewhere(storage: JobStorage, correction: Correction) -> None:
-    """An object that is hidden here needs a frame that says where it is: a run refuses one that has none."""
+def _is_elsewhere(storage: JobStorage, correction: Correction) -> bool:
+    """Whether another frame says where the object is: where it is hidden on all, a run refuses it."""
     object_id, here = correction.object_id, correction.frame_index
     rows = [one for one in read_corrections(storage).get(correction.video_id, ()) if one.object_id == object_id]
     prompted = set(correction.prompted_frames) - {one.frame_index for one in rows}
     prompted |= {one.frame_index for one in rows if one.rle is not None}
-    if prompted - {here}:
-        return
-    if here not in prompted and not correction.is_of_a_track:
+    if not prompted and not correction.is_of_a_track:
         raise CannotMend("a new object needs a mask on this frame")
-    raise CannotMend(
-        f"only this frame says where object {object_id} is, and no run could follow it without: give it a mask on "
-        "another frame first"
-        + (", or reject the track" if correction.is_of_a_track else ", or take back what was saved of it (ctrl z)")
+    return bool(prompted - {here})
+
+
+def _only_here(correction: Correction, *, is_split: bool) -> str:
+    """Why an object may not be hidden on this frame, and what to do."""
+    only = f"only this frame says where object {correction.object_id} is"
+    if is_split:
+        return (
+            f"{only}, and a split gives its mask to another object, so that no run could follow object "
+            f"{correction.object_id} any more: split on the first frame that shows the other object, or give object "
+            f"{correction.object_id} a mask on another frame first"
+        )
+    return f"{only}, and no run could follow it without: give it a mask on another frame first" + (
+        ", or reject the track" if correction.is_of_a_track else ", or take back what was saved of it (ctrl z)"
     )

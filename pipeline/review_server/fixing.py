@@ -4,7 +4,8 @@ A page opens a correction and names it by its id from then on. What it says is a
 
 POST open      `{video_id, object_id | null, frame_index, reviewer}`: null adds an object, with an id that is claimed
 POST say       `{id, kind: click | box | draw | hide | clear | undo | restart, xy, label, box, counts}`
-POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there
+POST preview   `{id, num_frames, direction: 1 | -1}`: one line of JSON for each frame, as soon as it is there, and a
+               line `{end}` if it ends earlier or is not what the job will do, with the reason
 POST save      `{id, reviewer, labeled_at, seconds, category, comment, is_split}`
 POST withdraw  `{id, video_id, object_id, path, reviewer, verdict_path}`: takes back what `save` has answered
 """
@@ -12,7 +13,7 @@ POST withdraw  `{id, video_id, object_id, path, reviewer, verdict_path}`: takes 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 Body = Mapping[str, Any]
 _PLAIN = ("hide", "clear", "undo", "restart")
+_FORWARD = "This job walks forward only (propagate.direction): its next run makes no masks backward from here."
 _EXPECTED = (NotInJob, StorageError, ConfigError, InputError, ValueError)  # `CannotMend` is a `ValueError`
 
 
@@ -148,21 +150,30 @@ class Fixing:
         body = await json_body(request)
         try:
             correction = self._correction(body)
-            found = correction.propagate(_whole(body, "num_frames"), -1 if body.get("direction") == -1 else 1)
+            direction = -1 if body.get("direction") == -1 else 1
+            found = correction.propagate(_whole(body, "num_frames"), direction)
+            is_made = direction == 1 or self._mender.network().direction != "forward"
         except _EXPECTED as error:
             raise _told(error) from error
-        return StreamingResponse(
-            _lines(found), media_type="application/x-ndjson", headers={"cache-control": "no-store"}
-        )
+        lines = _lines(found, "" if is_made else _FORWARD)
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers={"cache-control": "no-store"})
 
     def _correction(self, body: Body) -> Correction:
         return self._mender.correction(str(body.get("id")))
 
 
-def _lines(found: Iterator[Seen]) -> Iterator[str]:
+def _lines(found: Generator[Seen, None, str], remark: str) -> Iterator[str]:
     """A line of JSON for each frame. The status is sent before the first one, so that an error is a line too."""
     try:
-        for seen in found:
+        if remark:
+            yield json.dumps({"end": remark}) + "\n"
+        while True:
+            try:
+                seen = next(found)
+            except StopIteration as stopped:
+                if end := " ".join(filter(None, (stopped.value, remark))):
+                    yield json.dumps({"end": end}) + "\n"
+                return
             yield json.dumps(_mask(seen), separators=(",", ":")) + "\n"
     except _EXPECTED as error:
         yield json.dumps({"error": _told(error).detail}) + "\n"

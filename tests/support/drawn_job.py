@@ -45,6 +45,7 @@ class DrawnVideo:
     missing: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     masks: Mapping[tuple[int, int], np.ndarray] | None = None
     prompt_frame: int = 0
+    cuts_seconds: tuple[float, ...] = ()
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -147,6 +148,7 @@ def _labeled(video: DrawnVideo, truth: Truth) -> LabeledVideo:
         "prompt_hash": "p1",
         "worker": "w",
         "versions": "maskmill",
+        "cuts_seconds": list(video.cuts_seconds) or None,
     }
     tables = (
         pa.Table.from_pylist(rows, schema) for rows, schema in ((masks, MASKS), (tracks, TRACKS), ([row], VIDEOS))

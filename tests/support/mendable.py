@@ -41,13 +41,25 @@ class Mendable:
         return JobStorage(self.uri)
 
 
-def write_mendable_job(folder: Path, clip: Clip, checkpoint: str = "mini", direction: str = "forward") -> Mendable:
-    """A job of one clip: each object has a box on the first frame (on the last one of a walk backward)."""
+def write_mendable_job(
+    folder: Path,
+    clip: Clip,
+    checkpoint: str = "mini",
+    direction: str = "forward",
+    *,
+    start: int | None = None,
+    cut: int | None = None,
+) -> Mendable:
+    """A job of one clip: each object has a box on frame `start`, or on the first (the last one of a walk backward).
+
+    At frame `cut` a shot begins, in which object 1 has no rows.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "film.mp4"
     path.write_bytes(encode_mp4(list(clip.frames_THW3), round(FPS)))
     frames = decoded(path)
-    start = len(frames) - 1 if direction == "backward" else 0
+    if start is None:
+        start = len(frames) - 1 if direction == "backward" else 0
     prompts = {object_id: box_of(clip.mask(object_id, start)) for object_id in clip.object_ids}
     session = VideoSession(load_model(checkpoint), ArrayFrames(frames))
     for object_id, prompt in prompts.items():
@@ -55,7 +67,8 @@ def write_mendable_job(folder: Path, clip: Clip, checkpoint: str = "mini", direc
     masks: Masks = {}
     for result in session.propagate(direction):
         for object_id, mask_HW in zip(result.object_ids, result.masks().numpy(), strict=True):
-            masks[object_id, result.frame_index] = mask_HW
+            if cut is None or result.frame_index < cut or object_id != 1:
+                masks[object_id, result.frame_index] = mask_HW
     video = DrawnVideo(
         clip.name,
         dict.fromkeys(clip.object_ids, "disc"),
@@ -64,6 +77,7 @@ def write_mendable_job(folder: Path, clip: Clip, checkpoint: str = "mini", direc
         failed={99: "no such frame"},
         masks=masks,
         prompt_frame=start,
+        cuts_seconds=() if cut is None else (cut / FPS,),
     )
     uri, _ = write_job(folder, (video,))
     write_job_record(uri, checkpoint, direction)

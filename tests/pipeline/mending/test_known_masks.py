@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from pipeline.masks.rle import rle_of_runs
 from pipeline.mending.clip_frames import ClipFrames
 from pipeline.mending.known_masks import KnownObject, look_up
 from pipeline.reviews.corrections import Correction
-from tests.support.drawn_job import HEIGHT, WIDTH, DrawnVideo, Truth, write_job
+from tests.support.drawn_job import FPS, HEIGHT, WIDTH, DrawnVideo, Truth, write_job
 
-LENGTH, STRIDE = 60, 2
+LENGTH, STRIDE, CUT = 60, 2, 25
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Truth]:
     folder = tmp_path_factory.mktemp("known")
     videos = (
         DrawnVideo("early", {1: None}, num_frames=LENGTH, stride=STRIDE, failed={9: "no such frame"}),
+        DrawnVideo("cut", {1: None}, num_frames=LENGTH, stride=STRIDE, cuts_seconds=(CUT * STRIDE / FPS,)),
         DrawnVideo("late", {1: None}, num_frames=LENGTH, stride=STRIDE, prompt_frame=40 * STRIDE),
     )
     return write_job(folder, videos, broken=())
@@ -152,3 +154,24 @@ def test_a_frame_between_two_labeled_ones_is_named(looked: Looked, tmp_path: Pat
     frames = ClipFrames(looked.job.video("early"), 64)
     with pytest.raises(NotInJob, match="those with masks are 0 to 118, every 2"):
         frames.place_of(3)
+
+
+def test_nothing_is_known_beyond_a_cut(looked: Looked) -> None:
+    before = looked.up("cut", CUT - 1)
+    assert set(before.recalled) | set(before.prompts) <= set(range(CUT))
+    assert (before.end.start, before.end.stop) == (0, CUT)
+    assert "a cut comes here" in before.end.behind
+    behind = looked.up("cut", CUT + 4, said=[corrected(CUT - 2), corrected(CUT + 3)])
+    assert list(behind.prompts) == [CUT + 3]
+    assert behind.recalled == {}
+    assert (behind.end.start, behind.end.stop) == (CUT, LENGTH)
+    assert "a cut begins here" in behind.end.before
+
+
+def test_the_job_follows_an_object_to_where_its_track_was_split(looked: Looked) -> None:
+    new = replace(corrected(30, object_id=2), split_from=1)
+    said = [corrected(30, hidden=True), new]
+    old = looked.up("early", 10, said=said)
+    assert (old.end.stop, old.end.behind) == (31, "object 2 begins here, because the track was split")
+    assert looked.up("early", 40, said=said).end.stop == LENGTH
+    assert looked.up("early", 30, said=said, object_id=2).end.start == 30

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from model import ArrayFrames, MaskPrompt, VideoSession, advance, load_model
+from pipeline import tables
 from pipeline.errors import CannotMend, NotInJob
 from pipeline.masks.from_logits import encode_masks
 from pipeline.masks.rle import decode_rle
@@ -21,7 +24,8 @@ from pipeline.mending.taking_back import take_back
 from pipeline.reviews.corrections import read_corrections
 from pipeline.reviews.verdicts import Verdict, read_verdicts
 from pipeline.storage.job_storage import JobStorage
-from tests.support.mendable import Mendable, box_of, prompt_of, worst_click
+from tests.support.clips import moving_clip
+from tests.support.mendable import Mendable, box_of, prompt_of, worst_click, write_mendable_job
 
 pytestmark = pytest.mark.slow
 
@@ -252,3 +256,25 @@ def test_frames_and_objects_that_are_not_there_are_named(mender: Mender) -> None
         mender.open("clap", 1, FRAME)
     with pytest.raises(CannotMend, match="was closed meanwhile"):
         mender.correction("gone")
+
+
+def ending(walk: Generator[Seen, None, str]) -> tuple[list[int], str]:
+    """The frames of a preview, and why it ends."""
+    frames = []
+    while True:
+        try:
+            frames.append(next(walk).frame_index)
+        except StopIteration as stopped:
+            return frames, stopped.value
+
+
+def test_a_preview_stops_at_a_cut_as_the_job_does_and_says_so(tmp_path: Path) -> None:
+    mendable = write_mendable_job(tmp_path, moving_clip("clip", num_frames=10), cut=6)
+    job = tables.open(mendable.uri)
+    with closing(Mender(mendable.storage, lambda: job, job.video)) as mender:
+        labeled = job.video("clip").track(1).frame_indexes.tolist()
+        assert labeled == [0, 1, 2, 3, 4, 5]
+        frames, why = ending(mender.open("clip", 1, 3).propagate(24))
+        assert frames == [4, 5], "where the job has rows"
+        assert why == "It ends at frame 5: a cut comes here, and the job follows objects to cuts alone."
+        assert ending(mender.open("clip", 1, 3).propagate(2)) == ([4, 5], "")

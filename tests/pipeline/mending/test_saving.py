@@ -68,3 +68,17 @@ def test_prompts_that_reviewers_have_hidden_say_no_more_where_an_object_is(stora
             save_correction(storage, one, BY)
         else:
             refused(storage, one, "only this frame says where object 1 is")
+
+
+def test_a_split_leaves_the_old_object_a_prompt(storage: JobStorage) -> None:
+    one = unseen_correction(frame=0)
+    refused(storage, one, "split on the first frame that shows the other object, or give object 1 a mask", split_into=8)
+    save_correction(storage, unseen_correction(frame=3), BY)
+    save_correction(storage, one, BY, split_into=8)
+    refused(storage, unseen_correction(frame=3), "only this frame says where object 1 is", split_into=9)
+
+
+def test_an_object_that_was_added_has_no_track_to_split(storage: JobStorage) -> None:
+    one = unseen_correction(object_id=7)
+    save_correction(storage, one, BY)
+    refused(storage, one, "^a new object has no track to split$", split_into=8)
