@@ -47,6 +47,11 @@ class ClipFrames:
         """Height and width of the video in pixels, as displayed."""
         return self.clip.size_hw
 
+    def are_of(self, clip: Clip) -> bool:
+        """Whether these are the frames of a clip as it is now: it may be labeled again, and have more frames shown."""
+        is_same = self.clip.row["finished_at"] == clip.row["finished_at"]
+        return is_same and len(self.indexes) == len(clip.frame_indexes)
+
     def place_of(self, frame_index: int) -> int:
         """The place of a frame among those with masks. Raises `NotInJob`, a `KeyError`, for a frame without masks."""
         self.clip.check_frames([frame_index])

@@ -115,7 +115,7 @@ class Mender:
     def _video(self, video_id: str, network: JobNetwork) -> _OpenVideo:
         clip = self._clip(video_id)
         found = self._videos.get(video_id)
-        if found is None or found.frames.clip.row["finished_at"] != clip.row["finished_at"]:
+        if found is None or not found.frames.are_of(clip):
             found = self._videos[video_id] = _OpenVideo(clip, network)
         self._videos.move_to_end(video_id)
         while len(self._videos) > _MOST_VIDEOS:

@@ -100,6 +100,26 @@ class Clip:
             raise ValueError(f"video {self.video_id!r} has no frames with times; {self.frames_in_words()}")
         return int(indexes[np.nanargmin(np.abs(times - seconds))])
 
+    def add_frames_without_rows(self, stride: int = 1, fps: float | None = None) -> int:
+        """From now on `frame_indexes` has all frames that a job of this stride or rate takes, up to the last with rows.
+
+        So a person may look at frames before the first prompt, on which nothing was labeled. Returns how many are new.
+        Raises like `frame`.
+        """
+        indexes, times = self._known_times()
+        if not len(indexes):
+            return 0
+        known, last = (
+            FramePosition(int(indexes[place]), None if np.isnan(times[place]) else float(times[place]))
+            for place in (0, -1)
+        )
+        found = dict(zip(indexes.tolist(), times.tolist(), strict=True))
+        for one in self._source.every_frame(known, last, stride, fps):
+            found.setdefault(one.frame_index, np.nan if one.pts_seconds is None else one.pts_seconds)
+        every = sorted(found.items())
+        self._times = np.array([one for one, _ in every], np.int64), np.array([at for _, at in every], np.float64)
+        return len(every) - len(indexes)
+
     def track(self, object_id: int) -> Track:
         """One object. Raises `KeyError` naming those that there are."""
         for row in self.tracks.to_pylist():

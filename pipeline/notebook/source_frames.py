@@ -120,6 +120,40 @@ class SourceFile:
             pixels_HW3: UInt8Array = frame.pixels_HW3.numpy()
             return pixels_HW3
 
+    def every_frame(
+        self, known: FramePosition, last: FramePosition, stride: int = 1, fps: float | None = None
+    ) -> list[FramePosition]:
+        """The frames up to `last` that a job with this stride or rate labels, also those of which it has no masks.
+
+        `known` and `last` are frames that it has labeled, with number and time; numbers count from the start of the
+        labeled range, which `known` tells. Films are counted rather than decoded. Raises like `frames`.
+        """
+        with _told_by_the_store(), self._opened() as media:
+            self._check_bytes(media)
+            begin = self._begin(media, known)
+            selection = FrameSelection(stride, fps, start_seconds=begin)
+            end = FramePosition(last.frame_index, None)
+            with VideoFrames(media, selection, prompted=[end]) as frames:
+                self._check_size(media, frames.size_hw)
+                label = frames.locate(end)
+                if label is None or not _is_same(frames.position(label), last):
+                    raise self._other_times(media, last)
+                return [frames.position(one) for one in range(label + 1)]
+
+    def _begin(self, media: Media, known: FramePosition) -> float | None:
+        """The time at which the labeled range begins; None if it is the begin of the file."""
+        if known.pts_seconds is None or known.frame_index is None:
+            return None
+        wanted = FramePosition(None, known.pts_seconds)
+        with VideoFrames(media, prompted=[wanted]) as frames:
+            self._check_size(media, frames.size_hw)
+            self._check_length(media, frames.info.num_frames_claimed)
+            place = frames.locate(wanted)
+            if place is None or place < known.frame_index:
+                raise self._other_times(media, known)
+            num_before = place - known.frame_index
+            return frames.position(num_before).pts_seconds if num_before else None
+
     def image_names(self) -> tuple[str, ...]:
         """The files of a folder of images, in the order of the frames; none for a video in one file.
 
@@ -214,6 +248,12 @@ def _told_by_the_store() -> Iterator[None]:
         if isinstance(error, MediaError | OtherFile | StorageError) or not is_from_storage(error):
             raise
         raise StorageError(describe(error)) from error
+
+
+def _is_same(found: FramePosition, wanted: FramePosition) -> bool:
+    if None in (found.pts_seconds, wanted.pts_seconds):
+        return found.frame_index == wanted.frame_index
+    return abs((found.pts_seconds or 0.0) - (wanted.pts_seconds or 0.0)) <= _SAME_SECONDS
 
 
 def _order(position: FramePosition) -> float:

@@ -86,6 +86,7 @@ def make_app(state: ReviewState) -> Starlette:
             Route("/api/rank", listing.rank),
             Route("/api/news", listing.news),
             Route("/api/track", viewing.track),
+            Route("/api/frames", _posted(viewing.all_frames), methods=["POST"]),
             Route("/api/masks", viewing.masks),
             Route("/api/frame", viewing.frame),
             Route("/api/filmstrip", viewing.strip),

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,9 +33,15 @@ class Broken:
         self._speaker = speaker
 
     def page(self, request: Request) -> Response:
-        """The first 500 objects of `Snapshot.broken`, each with the frames on which it is corrected now."""
+        """The first 500 objects of `Snapshot.broken`, each with the frames on which it is corrected now.
+
+        Those of `video` come first, if the query names one.
+        """
         corrections = self._corrections()
         broken = self._state.snapshot.broken
+        if (video_id := request.query_params.get("video")) is not None:
+            is_of_it = pc.field("video_id") == video_id
+            broken = pa.concat_tables([broken.filter(is_of_it), broken.filter(~is_of_it)])
         rows = [
             {**row, "corrected_frames": _frames(corrections.get(row["video_id"], ()), row["object_id"])}
             for row in broken.slice(0, _MOST_ROWS).to_pylist()

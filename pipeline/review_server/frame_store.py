@@ -57,6 +57,10 @@ class FrameStore:
             self.do_ahead(lambda: walk.go_ahead(frame_index, ahead))
         return found
 
+    def forget_walk(self, key: ClipKey) -> None:
+        """The video has other frames than before: its decoder begins anew."""
+        self._walks.clear(lambda one: one == key)
+
     def do_ahead(self, work: Callable[[], object]) -> None:
         """Do something in the thread that decodes ahead, after what it has to do already."""
         with suppress(RuntimeError):  # the server ends

@@ -136,6 +136,8 @@ def track_row(state: ReviewState, place: int, row: dict[str, Any]) -> dict[str, 
         "is_audit": state.tracks.is_audit(place),
         "labeled_at": in_text(state.labeled_at(key)),
         "video_at": state.clip_key(key[0])[1],  # when any of its tracks was made last
+        "message": row["message"] or "",
+        "num_failed": state.snapshot.num_failed.get(key[0], 0),
         "said": told,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,12 +31,16 @@ QUEUE_TOP = 500
 
 @dataclass(frozen=True)
 class Snapshot:
-    """See the module. `number` counts the readings of a review; `broken` are `broken_rows`."""
+    """See the module. `number` counts the readings of a review; `broken` are `broken_rows`.
+
+    `num_failed` are numbers of objects that failed, of videos that have some.
+    """
 
     number: int
     job: JobTables
     tracks: TrackList
     broken: pa.Table
+    num_failed: dict[str, int]
     finished: dict[str, datetime | None]
     made: dict[str, datetime | None]
 
@@ -72,7 +77,9 @@ def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[
     if walks := JobTables(storage, job.state, reviews=True).walks():
         rows = _with_walks(rows, walks)
     queue = options.queue if options.queue is not None else _queue(rows, done)
-    return Snapshot(number, job, TrackList(rows, queue), broken_rows(rows), finished, made)
+    broken = broken_rows(rows)
+    num_failed = Counter(broken.filter(pc.field("status") == "failed")["video_id"].to_pylist())
+    return Snapshot(number, job, TrackList(rows, queue), broken, num_failed, finished, made)
 
 
 def _rows(job: JobTables, where: str | None) -> pa.Table:

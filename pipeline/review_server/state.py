@@ -15,7 +15,8 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pipeline.errors import InputError, NotInJob, StorageError
+from pipeline.commits.job_record import read_record
+from pipeline.errors import ConfigError, InputError, NotInJob, StorageError
 from pipeline.output.layout import log_entry
 from pipeline.redact import redact
 from pipeline.review_server.bounded import Bounded
@@ -58,6 +59,8 @@ class ReviewState:
         self._clock = clock
         self._lock = threading.Lock()
         self._looking = threading.Lock()
+        self._adding = threading.Lock()
+        self._whole: set[ClipKey] = set()  # videos of which all frames are shown
         self._clips: Bounded[ClipKey, Clip] = Bounded(_MOST_CLIPS)
         self._changes: deque[tuple[int, Key]] = deque(maxlen=_MOST_CHANGES)
         self.version = 1
@@ -92,8 +95,31 @@ class ReviewState:
         key = self.clip_key(video_id)
         found = self._clips.get(key)
         if found is None:
-            found = self._clips.put(key, self.job.video(video_id, videos_root=self.options.videos_root))
+            clip = self.job.video(video_id, videos_root=self.options.videos_root)
+            if key in self._whole:
+                self._add_frames(clip)
+            found = self._clips.put(key, clip)
         return found
+
+    def clip_with_all_frames(self, video_id: str) -> Clip:
+        """The same video, from now on also with frames on which nothing is labeled: those before the first prompt.
+
+        Raises like `Clip.pixels` where its file cannot be read, and `ConfigError` for a job without `job.json`.
+        """
+        key, clip = self.clip_key(video_id), self.clip(video_id)
+        with self._adding:
+            if key not in self._whole:
+                self._add_frames(clip)
+                self._whole.add(key)
+                self.frames.forget_walk(key)
+        return clip
+
+    def _add_frames(self, clip: Clip) -> None:
+        record = read_record(self.storage)
+        if record is None:
+            raise ConfigError(f"{self.storage}: there is no job.json, so nobody knows which frames it takes")
+        frames = record.job_config().frames
+        clip.add_frames_without_rows(frames.stride, frames.fps)
 
     def claim_object_id(self, video_id: str, reviewer: str) -> int:
         """An id for an object that a reviewer adds to a video, which nobody else gets.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from model import MediaError
-from pipeline.errors import NotInJob, OtherFile, StorageError
+from pipeline.errors import ConfigError, NotInJob, OtherFile, StorageError
 from pipeline.masks.overlay import color_of
 from pipeline.review_server.answers import ReviewError, answer, number_of, picture, rounded, track_of, video_of
 from pipeline.review_server.bounded import Bounded
@@ -49,11 +49,9 @@ class Viewing:
         return answer(
             {
                 **track_row(state, place, row),
-                "message": row["message"],
                 "prompt_frames": row["prompt_frames"],
                 "video": _video_facts(clip),
-                "frames": self._told(lambda: clip.frame_indexes.tolist()),
-                "times": [rounded(value, 3) for value in clip.frame_times.tolist()],
+                **self._told(lambda: _frames(clip)),
                 "series": self._told(lambda: series(state.job, *key)),
                 "objects": [
                     {"object_id": one["object_id"], "category": one["category"], "color": color_of(one["object_id"])}
@@ -62,6 +60,14 @@ class Viewing:
                 "history": [in_json(one) for one in state.book.history(key)],
             }
         )
+
+    def all_frames(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """All frames of a video and their times, from now on also those on which nothing is labeled."""
+        video_id = body.get("video_id")
+        if not isinstance(video_id, str):
+            raise ReviewError("video_id needs a text")
+        clip = self._told(lambda: self._state.clip_with_all_frames(video_id))
+        return _frames(clip)
 
     def masks(self, request: Request) -> Response:
         """The masks of a video from one frame index to before another, as COCO's counts by frame and object."""
@@ -103,10 +109,17 @@ class Viewing:
             return make()
         except NotInJob as error:
             raise ReviewError(str(error.args[0]), 404) from error
-        except (MediaError, OtherFile, ValueError) as error:
+        except (MediaError, OtherFile, ConfigError, ValueError) as error:
             raise ReviewError(str(error), 409) from error
         except (StorageError, FileNotFoundError) as error:
             raise ReviewError(str(error), 503) from error
+
+
+def _frames(clip: Clip) -> dict[str, Any]:
+    return {
+        "frames": clip.frame_indexes.tolist(),
+        "times": [rounded(value, 3) for value in clip.frame_times.tolist()],
+    }
 
 
 def _video_facts(clip: Clip) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class DrawnVideo:
     masks: Mapping[tuple[int, int], np.ndarray] | None = None
     prompt_frame: int = 0
     cuts_seconds: tuple[float, ...] = ()
+    messages: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -196,6 +197,7 @@ def _track_row(video: DrawnVideo, object_id: int, masks: list[dict[str, Any]]) -
         "object_id": object_id,
         "status": "ok",
         "category": video.objects[object_id],
+        "message": video.messages.get(object_id, ""),
         "num_prompts": 1,
         "prompt_frames": [max(video.prompt_frame, mine[0]["frame_index"])],
         "num_masks": len(mine),

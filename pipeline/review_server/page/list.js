@@ -227,7 +227,7 @@ function makeRow() {
   element.className = "row";
   element.setAttribute("role", "option");
   const top = part("top", element, "div"), bottom = part("bottom", element, "div");
-  const parts = { id: part("id", top), category: part("category", top), object: part("object", top) };
+  const parts = { id: part("id", top), category: part("category", top), warn: part("warn", top), object: part("object", top) };
   parts.strip = part("strip", bottom, "div");
   const words = part("words", bottom, "div");
   Object.assign(parts, { doubt: part("doubt", words, "div"), why: part("why", words, "div"), said: part("said", words, "div") });
@@ -245,9 +245,9 @@ function fillRow(element, row, isCurrent) {
   element.row = row;
   element.classList.toggle("current", Boolean(isCurrent));
   element.setAttribute("aria-selected", String(Boolean(isCurrent)));
-  const { id, category, object, doubt, why, said } = element.parts;
+  const { id, category, warn, object, doubt, why, said } = element.parts;
   if (!row) {
-    for (const one of [id, category, object, doubt, why, said]) one.textContent = "";
+    for (const one of [id, category, warn, object, doubt, why, said]) one.textContent = "";
     id.textContent = "…";
     return;
   }
@@ -259,6 +259,8 @@ function fillRow(element, row, isCurrent) {
   id.title = row.video_id;
   category.textContent = row.said?.category ?? row.category ?? "";
   category.title = category.textContent;
+  warn.textContent = row.num_failed ? `${row.num_failed} failed` : row.message ? "message" : "";
+  warn.title = row.message || (row.num_failed ? "Objects of this video have failed ( o )." : "");
   object.textContent = `#${row.object_id}`;
   doubt.textContent = "";
   if (row.doubt !== null) {

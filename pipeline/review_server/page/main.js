@@ -31,13 +31,14 @@ const filters = new Filters(
   { text: $("text"), sort: $("sort"), verdict: $("verdict"), reason: $("reason"), category: $("category") }, session.output_key,
 );
 const list = new TrackList({ rows: $("rows"), spacer: $("spacer"), nothing: $("nothing") }, () => filters.query);
-const broken = new Broken(() => poll());
+const broken = new Broken({ changed: () => poll(), open: one => open(one) });
 const timeline = new Timeline($("timeline"), place => { player.pause(); player.go(place); });
 const prepared = new Map();
 const verdicts = new Verdicts({
   get row() { return row; }, player, watch, drafts, draft: currentDraft, refill, show, open, openNext, poll,
 }, saving);
-let { version, reading } = session, row = null, upcoming = [], toggleFix = null, isPolling = false, numOpened = 0;
+let { version, reading } = session, row = null, upcoming = [], toggleFix = null;
+let isPolling = false, looking = false, numOpened = 0;
 
 // Tracks
 
@@ -189,6 +190,7 @@ player.addEventListener("track", () => {
   $("facts").textContent = [doubt, `${row.num_visible} of ${row.num_masks} frames`, others, size].filter(Boolean).join(" · ");
   $("facts").title = [message, video.message, video.uri].filter(Boolean).join("\n");
   $("doubt").disabled = row.doubt_frame === null;
+  $("before").hidden = !hasBefore();
   timeline.show(player.track);
   showSaid();
 });
@@ -198,6 +200,36 @@ player.addEventListener("frame", () => {
   $("where").textContent = `frame ${frames[player.place]} · ${player.place + 1} of ${frames.length}${seconds === null ? "" : ` · ${seconds.toFixed(2)} s`}`;
 });
 player.addEventListener("playing", () => { $("play").textContent = player.isPlaying ? "❚❚" : "▶"; });
+
+/** Frames before the first mask: whoever sees the object earlier than its first prompt corrects it there. */
+async function showBefore() {
+  const { track, place } = player;
+  if (!track?.frames.length || looking) return;
+  if (!hasBefore()) {
+    tell(track.frames[0] ? "There are no frames before this one." : "This is the first frame of the video.");
+    return;
+  }
+  looking = true;
+  tell("Looking for the frames before the first mask …");
+  try {
+    const told = await post("api/frames", { video_id: track.video_id });
+    if (player.track !== track) return;
+    track.isWhole = true;
+    await player.extend(told);
+    const { frames } = track, first = track.series.frame_index[0] ?? frames[place];
+    if (frames.some(frame => frame < first)) await player.go(frames.findLastIndex(frame => frame < first));
+  } catch (error) {
+    tell(error.message, "bad");
+  } finally {
+    looking = false;
+    $("before").hidden = !hasBefore();
+  }
+}
+
+/** Whether frames of the video lie before those that are shown. */
+function hasBefore() { return Boolean(player.track?.frames[0] > 0 && !player.track.isWhole); }
+
+player.addEventListener("extended", () => timeline.show(player.track));
 
 // In step with the server
 
@@ -228,7 +260,8 @@ function showTotal() {
   if (session.num_broken) {
     const button = document.createElement("button");
     button.textContent = `${session.num_broken.toLocaleString("en")} failed or with a message`;
-    button.addEventListener("click", () => broken.show());
+    button.title = "objects that failed, or of which the job has something to say (o)";
+    button.addEventListener("click", () => broken.show(row));
     $("total").append(button);
   }
   $("nothing").textContent = session.num_tracks
@@ -342,7 +375,8 @@ const act = {
   doubt: () => { if (row && row.doubt_frame !== null) { player.pause(); player.seek(row.doubt_frame); } },
   play: () => (player.isPlaying ? player.pause() : player.play()),
   forth: event => player.step(event?.shiftKey ? 10 : 1),
-  back: event => player.step(event?.shiftKey ? -10 : -1),
+  back: event => (player.place === 0 && hasBefore() ? showBefore() : player.step(event?.shiftKey ? -10 : -1)),
+  before: showBefore,
   first: () => player.step(-Infinity),
   last: () => player.step(Infinity),
   slower: () => setSpeed(-1),
@@ -352,11 +386,12 @@ const act = {
   next: async () => open(await list.neighbor(1)),
   previous: async () => open(await list.neighbor(-1)),
   open: openNext,
+  broken: () => broken.show(row),
   search: () => $("text").focus(),
   theme: () => setTheme(THEMES[(THEMES.indexOf(document.documentElement.className) + 1) % THEMES.length]),
   help: () => $("keys").showModal(),
 };
-for (const name of ["accept", "reject", "fix", "skip", "undo", "doubt", "play", "forth", "back", "zoom", "shown", "theme", "help"]) {
+for (const name of ["accept", "reject", "fix", "skip", "undo", "doubt", "before", "play", "forth", "back", "zoom", "shown", "theme", "help"]) {
   $(name).addEventListener("click", event => { event.currentTarget.blur(); act[name](event); });
 }
 $("speed").addEventListener("click", () => setSpeed(player.speed >= 4 ? -SPEEDS.length : 1));

@@ -78,6 +78,16 @@ export class Player extends EventTarget {
     this.message.hidden = true;
   }
 
+  /** The video has more frames than were shown: those on which nothing is labeled. The frame that is shown stays. */
+  async extend({ frames, times }) {
+    const index = this.frames[this.place];
+    Object.assign(this.track, { frames, times });
+    this.prepared.stretches.clear();
+    this.place = Math.max(0, frames.indexOf(index));
+    this.dispatchEvent(new Event("extended"));
+    await this.#draw();
+  }
+
   // Where it stands
 
   seek(frameIndex) { return this.go(nearest(this.frames, frameIndex)); }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.verdicts import read_verdict_files
-from tests.support.review_page import Reviewed
-from tests.support.reviewing import BROKEN, HOSTILE
+from pipeline.storage.job_storage import JobStorage
+from tests.support.drawn_job import DrawnVideo
+from tests.support.mendable import write_job_record
+from tests.support.review_page import MadeUp, Reviewed, reviewed
+from tests.support.reviewing import BROKEN, HOSTILE, write_filmed_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KEPT = "Object.keys(localStorage).filter(name => name.includes('.outbox.') || name.includes('.draft.')).length"
@@ -174,7 +178,7 @@ def test_every_key_is_listed_and_reaches_what_it_names(review: Reviewed) -> None
         page = seen.page
         page.keyboard.press("?")
         expect(page.locator("#keys")).to_be_visible()
-        assert page.locator("#keylist dt").count() == 23
+        assert page.locator("#keylist dt").count() == 25
         page.keyboard.press("Escape")
         expect(page.locator("#keys")).to_be_hidden()
         before = page.locator("#video").text_content()
@@ -227,14 +231,79 @@ def test_a_small_window_shows_counters_and_fields_and_fix_mode_does_not_move_the
             assert seen.complaints == []
 
 
+def _hidden(video_id: str, object_id: int) -> dict[str, object]:
+    """A correction of bob's."""
+    names = {"video_id": video_id, "object_id": object_id, "frame_index": 3, "kind": "hidden", "mask_rle": None}
+    return {**names, "reviewer": "bob", "reviewed_at": datetime(2026, 1, 3, tzinfo=UTC)}
+
+
 def test_corrections_of_an_object_that_failed_are_taken_back_in_the_page(review: Reviewed) -> None:
-    hidden = {"video_id": "gone", "object_id": 9, "frame_index": 3, "kind": "hidden", "mask_rle": None}
-    write_corrections(review.storage, [hidden | {"reviewer": "bob", "reviewed_at": datetime(2026, 1, 3, tzinfo=UTC)}])
+    write_corrections(review.storage, [_hidden("gone", 9)])
     with review.open() as seen:
         page = seen.page
-        page.get_by_role("button", name="1 failed or with a message").click()
+        hint = page.locator(".row", has=page.locator(".id[title=gone]")).locator(".warn")
+        expect(hint).to_have_text("1 failed")
+        page.keyboard.press("o")
         expect(page.locator("#brokenlist")).to_contain_text(BROKEN)
-        page.get_by_role("button", name="withdraw its corrections (1)").click()
+        expect(page.get_by_role("button", name="withdraw its corrections (1)")).to_be_focused()
+        page.keyboard.press("Enter")
         expect(page.locator("#brokenlist")).to_contain_text("taken back (1)")
+        page.keyboard.press("Escape")
+        expect(page.locator("#broken")).to_be_hidden()
+        page.get_by_role("button", name="1 failed or with a message").click()
+        expect(page.locator("#broken")).to_be_visible()
         assert read_corrections(review.storage) == {}
+        assert seen.complaints == []
+
+
+def test_frames_before_the_first_mask_are_shown_where_somebody_goes_back_to_them(
+    browser: Browser, tmp_path: Path
+) -> None:
+    late = DrawnVideo("late", {1: "cat"}, num_frames=6, missing={1: (0, 1, 2)}, prompt_frame=3)
+    output = write_filmed_job(tmp_path, (late,))
+    write_job_record(output, "mini")
+    with reviewed(browser, JobStorage(output)) as review, review.open() as seen:
+        page, where = seen.page, seen.page.locator("#where")
+        made_up = MadeUp(page)
+        page.keyboard.press("Home")
+        expect(where).to_contain_text("frame 3 · 1 of 3")
+        expect(page.locator("#before")).to_be_visible()
+        page.keyboard.press("f")
+        page.wait_for_selector("#panel[data-state=open]")
+        page.keyboard.press("ArrowLeft")
+        expect(where).to_contain_text("frame 2 · 3 of 6")
+        expect(page.locator("#before")).to_be_hidden()
+        page.wait_for_selector("#panel[data-state=open]")
+        page.locator("#overlay").click()
+        page.wait_for_selector('#panel[data-said="1"]')
+        page.keyboard.press("Enter")
+        expect(page.locator(".fix-note")).to_contain_text("frame 2")
+        assert [one["frame_index"] for one in made_up.saved] == [2]
+        bright = pixel(page, "frame", 32, 24)
+        page.keyboard.press("Home")
+        expect(where).to_contain_text("frame 0 · 1 of 6")
+        assert pixel(page, "frame", 32, 24)[0] == pytest.approx(bright[0] - 20, abs=6), "ten levels a frame"
+        assert seen.complaints == []
+
+
+def test_an_object_that_keeps_its_masks_with_a_message_is_opened_from_the_list_of_messages(
+    browser: Browser, tmp_path: Path
+) -> None:
+    kept = "keeps its masks, because its corrections do not fit"
+    videos = (DrawnVideo("a", {1: "cat"}, failed={9: BROKEN}), DrawnVideo("b", {5: "dog"}, messages={5: kept}))
+    storage = JobStorage(write_filmed_job(tmp_path, videos))
+    write_corrections(storage, [_hidden("a", 9)])
+    with reviewed(browser, storage) as review, review.open() as seen:
+        page = seen.page
+        page.locator(".row", has_text="#1").click()
+        expect(page.locator("#video")).to_have_text("a")
+        expect(page.locator(".row", has_text="#5").locator(".warn")).to_have_attribute("title", kept)
+        page.keyboard.press("o")
+        first = page.locator("#brokenlist li").first
+        expect(first).to_contain_text("#9 of a · failed")
+        page.keyboard.press("ArrowDown")
+        expect(page.get_by_role("button", name="open it")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("#broken")).to_be_hidden()
+        expect(page.locator("#video")).to_have_text("b")
         assert seen.complaints == []
