@@ -18,6 +18,7 @@ from pipeline.elsewhere.returned import ReturnedTrack, ReturnedVideo, SizeHW, St
 from pipeline.elsewhere.shapes import BoxShape, read_shape
 from pipeline.errors import InputError
 from pipeline.formats.label import mask_of_pixels
+from pipeline.formats.shape_text import UNTOUCHED
 from pipeline.masks.rle import decode_rle
 from pipeline.reviews.handouts import HandedTrack, HandedVideo
 from pipeline.reviews.verdicts import Verdict
@@ -198,12 +199,17 @@ def _said_of(
         said.changes = {}
     elif said.changes or (word is None and said.category is not None and not reading.is_done):
         word = Verdict.FIX
-    elif word is None and reading.is_done and track.is_chosen:
+    elif word is None and reading.is_done and track.is_chosen and _is_seen(handed, track, back):
         word = Verdict.ACCEPT
     elif word is None and (said.comment or said.category):
         word = Verdict.ACCEPT if said.category and reading.is_done else Verdict.SKIP
     said.verdict = word
     return said
+
+
+def _is_seen(handed: HandedVideo, track: HandedTrack, back: ReturnedVideo) -> bool:
+    """Whether the document has all frames on which a track went out."""
+    return all(_is_in(tool, back) for tool, frame in handed.frames.items() if frame in track.shapes)
 
 
 def _is_taken_away(track: HandedTrack, changes: Mapping[int, Change], back: ReturnedVideo) -> bool:
@@ -265,7 +271,7 @@ def _now(parts: list[ReturnedTrack], tool_frame: int, back: ReturnedVideo) -> tu
 
 def _same(before: str | None, now: str | None, size_hw: SizeHW) -> bool:
     """Whether two shapes are one, but for a rounding that no pixel sees."""
-    if before == now:
+    if before == now or (before is not None and now == UNTOUCHED):
         return True
     if before is None or now is None:
         return False

@@ -8,30 +8,41 @@ and `enabled: false` ends what shows at its item. An annotation is submitted: it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.elsewhere.label_studio_frames import (
+    AnnotatedFrame,
+    check_verdict,
+    fields_of,
+    object_of,
+    returned_frames,
+)
 from pipeline.elsewhere.returned import Author, Returned, ReturnedTrack, ReturnedVideo, SizeHW, State, Words
 from pipeline.errors import InputError
-from pipeline.formats.handing_out import COMMENT, HANDOUT, VERDICT, VERDICTS
+from pipeline.formats.handing_out import HANDOUT
 from pipeline.formats.shape_text import box_text
 
-_OBJECT = "object_"
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-def read_tasks(tasks: Any, shown: str, size_of: Any) -> Iterator[Returned]:
-    """What each annotation says, the earlier ones first.
+SizeOf = Callable[[str, str], SizeHW]
+
+
+def read_tasks(tasks: Any, shown: str, size_of: SizeOf) -> Iterator[Returned]:
+    """What each annotation of a video says, the earlier ones first; of frames, what each author says of a video.
 
     `size_of` gives height and width of a video by handout and id, because boxes are in percent. Raises `InputError`
     naming task and region.
     """
-    found = []
+    found: list[Returned] = []
+    frames: dict[tuple[str, str, str | None], list[AnnotatedFrame]] = defaultdict(list)
     for task in [tasks] if isinstance(tasks, Mapping) else tasks:
         if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
             raise InputError(f"{shown}: it has no tasks with data; export as JSON, not as JSON-MIN")
         data, place = task["data"], f"{shown}, task {task.get('id', '?')}"
-        handout, video = data.get(HANDOUT), data.get("video_id")
+        handout, video = str(data.get(HANDOUT) or ""), str(data.get("video_id") or "")
         if not handout or not video:
             raise InputError(
                 f"{place}: its data do not say from which export it comes: export with review=true or queue=, and "
@@ -40,13 +51,17 @@ def read_tasks(tasks: Any, shown: str, size_of: Any) -> Iterator[Returned]:
         for annotation in task.get("annotations") or ():
             author = _author(annotation, place)
             try:
-                size = size_of(str(handout), str(video))
-                returned = _video(annotation, str(video), place, size)
+                size_hw = size_of(handout, video)
+                if "frame" in data:
+                    of_frame = AnnotatedFrame(int(data["frame"]), annotation, author, place)
+                    frames[handout, video, author.name].append(of_frame)
+                else:
+                    found.append(Returned(handout, (_video(annotation, video, place, size_hw),), author))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"{place}: {error!r}: none of Label Studio's annotations; export again") from error
-            found.append(Returned(str(handout), (returned,), author))
-    earliest = datetime.min.replace(tzinfo=UTC)
-    return iter(sorted(found, key=lambda one: one.author.at or earliest))
+    for (handout, video, _), annotated in frames.items():
+        found.append(returned_frames(handout, video, annotated, size_of(handout, video)))
+    return iter(sorted(found, key=lambda one: one.author.at or _EARLIEST))
 
 
 def _author(annotation: Mapping[str, Any], place: str) -> Author:
@@ -65,37 +80,25 @@ def _author(annotation: Mapping[str, Any], place: str) -> Author:
 
 
 def _video(annotation: Mapping[str, Any], video: str, place: str, size_hw: SizeHW) -> ReturnedVideo:
-    fields: dict[str, dict[str, str]] = defaultdict(dict)
-    regions = []
-    for result in annotation.get("result") or ():
-        kind, value = result.get("type"), result.get("value") or {}
-        if kind == "choices" and result.get("from_name") == VERDICT:
-            fields[result["id"]][VERDICT] = str((value.get("choices") or [""])[0])
-        elif kind == "textarea" and result.get("from_name") == COMMENT:
-            text = value.get("text") or ()
-            fields[result["id"]][COMMENT] = text if isinstance(text, str) else "; ".join(text)
-        elif kind == "videorectangle":
-            regions.append(result)
-    tracks = tuple(_track(region, fields[region["id"]], place, size_hw) for region in regions)
+    results = annotation.get("result") or ()
+    fields = fields_of(results)
+    regions = [result for result in results if result.get("type") == "videorectangle"]
+    tracks = tuple(_track(region, fields.get(region["id"], Words()), place, size_hw) for region in regions)
     state = State.SKIPPED if annotation.get("was_cancelled") else State.DONE
     return ReturnedVideo(video, tracks, place, state=state)
 
 
-def _track(region: Mapping[str, Any], said: Mapping[str, str], task: str, size_hw: SizeHW) -> ReturnedTrack:
+def _track(region: Mapping[str, Any], words: Words, task: str, size_hw: SizeHW) -> ReturnedTrack:
     name, value = str(region["id"]), region["value"]
     place = f"{task}, region {name}"
-    number = name.removeprefix(_OBJECT)
-    is_ours = name.startswith(_OBJECT) and number.removeprefix("-").isdecimal()
-    verdict = said.get(VERDICT, "")
-    if verdict and verdict not in VERDICTS:
-        raise InputError(f"{place}: verdict {verdict!r}: there are {', '.join(VERDICTS[1:])}")
+    check_verdict(words, place)
     items = sorted(value["sequence"], key=lambda item: int(item["frame"]))
     return ReturnedTrack(
-        object_id=int(number) if is_ours else None,
+        object_id=object_of(name),
         labels=tuple(value.get("labels") or ()),
         shapes={int(item["frame"]): _box(item, place, size_hw) for item in items},
         place=place,
-        words=Words(verdict, said.get(COMMENT, "").strip()),
+        words=words,
         spans=tuple(_spans(items, int(value.get("framesCount") or 0))),
     )
 

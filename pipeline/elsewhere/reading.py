@@ -86,9 +86,12 @@ class Documents:
             raise InputError(f"{shown}: no JSON ({error}); export as JSON") from error
         newest = {}
         for returned in read_tasks(tasks, shown, size_of):
+            if returned.videos[0].is_of_images:  # of some frames, one of several
+                yield returned
+                continue
             who = None if self._has_one_reviewer else returned.author.name
             newest[returned.handout, returned.videos[0].video, who] = returned
-        return iter(newest.values())
+        yield from newest.values()
 
     def _with_video_ids(self, returned: Returned) -> Returned:
         """Videos of images have the names of folders, and get their ids back."""

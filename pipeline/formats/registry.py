@@ -30,7 +30,7 @@ FORMATS = (
     Format("yolo_seg", "a text a frame with a polygon a mask, as Ultralytics trains on"),
     Format("cvat_video", "CVAT for video 1.1: tracks of polygons, to be corrected there"),
     Format("cvat_images", "CVAT for images 1.1: every mask as it is"),
-    Format("label_studio", "Label Studio: tasks with a box track an object, to be corrected there"),
+    Format("label_studio", "Label Studio: tasks with a box track or brush masks an object, to be corrected there"),
     Format("hf_datasets", "Hugging Face datasets: Parquet shards and a dataset card"),
     Format("webdataset", "tar shards for training, a sample a labeled frame"),
     Format("lerobot", "a table of masks beside a LeRobot dataset, by episode and frame"),

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 SEPARATOR = "|"
 MASK, BOX = "mask ", "box "
+UNTOUCHED = "untouched"
+"""In the place of a shape of which the other program says that nobody has touched it."""
 
 
 def polygon_text(points_xy: Iterable[tuple[float, float]]) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from cvat_sdk import masks, models
 
 Points = list[float]
 
@@ -56,6 +55,8 @@ class CvatTask:
     @staticmethod
     def of(labels: Path, annotations: Path) -> CvatTask:
         """Make a task with these labels and upload annotations."""
+        from cvat_sdk import models  # half a second, and all processes collect all tests
+
         specified = json.loads(labels.read_text())
         for label in specified:
             models.PatchedLabelRequest(
@@ -148,6 +149,8 @@ class CvatTask:
             ET.SubElement(size, "height").text = str(self.size_hw[0])
 
     def _write_track(self, root: ET.Element, number: int, thing: Thing) -> None:
+        from cvat_sdk import models
+
         track = ET.SubElement(root, "track", {"id": str(number), "label": thing.label, "source": "file"})
         models.LabeledTrackRequest(
             frame=min(thing.shapes), label_id=1, group=0, shapes=[_tracked(at, one) for at, one in thing.shapes.items()]
@@ -178,6 +181,8 @@ class CvatTask:
     def _write_shape(self, parent: ET.Element, said: dict[str, str], shape: Shape, thing: Thing) -> None:
         element = ET.SubElement(parent, "box" if shape.kind == "rectangle" else shape.kind, said)
         if shape.kind == "mask":
+            from cvat_sdk import masks
+
             *runs, left, top, right, bottom = (int(one) for one in shape.points)
             assert masks.decode_mask(shape.points, image_width=self.size_hw[1], image_height=self.size_hw[0]).any()
             element.attrib |= {"rle": ", ".join(map(str, runs)), "left": str(left), "top": str(top)}
@@ -194,6 +199,8 @@ class CvatTask:
 
 def mask_shape(mask_HW: np.ndarray) -> Shape:
     """A mask as CVAT keeps it."""
+    from cvat_sdk import masks
+
     return Shape("mask", masks.encode_mask(mask_HW.astype(bool)))
 
 
@@ -208,12 +215,16 @@ def polygon_shape(*points: float) -> Shape:
 
 
 def _attribute(one: dict[str, Any]) -> Any:
+    from cvat_sdk import models
+
     kind = models.InputTypeEnum(one["input_type"])
     values = {"name": one["name"], "mutable": one["mutable"], "input_type": kind, "values": one["values"]}
     return models.AttributeRequest(**values, default_value=one["default_value"])
 
 
 def _tracked(frame: int, shape: Shape) -> Any:
+    from cvat_sdk import models
+
     kind = models.ShapeType(shape.kind)
     return models.TrackedShapeRequest(type=kind, frame=frame, points=shape.points, outside=shape.outside)
 

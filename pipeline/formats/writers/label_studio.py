@@ -1,9 +1,9 @@
 """`label_studio`: one task a video with a region "videorectangle" an object, for correction in Label Studio.
 
-Label Studio has no masks of videos: regions are boxes, and the manifest tells their IoU with the masks. Their frames
-count from 1, and their numbers are percent of the picture. Between two items it interpolates, and it does so until an
-item with `enabled: false`, which is the last one that is shown. The player knows no frames, only times and the task's
-`fps`, so that a frame is numbered by its time.
+Label Studio has no masks of videos (`variant=images` writes those of frames): regions are boxes, and the manifest tells
+their IoU with the masks. Their frames count from 1, and their numbers are percent of the picture. Between two items it
+interpolates, and it does so until an item with `enabled: false`, which is the last one that is shown. The player knows
+no frames, only times and the task's `fps`, so that a frame is numbered by its time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +27,8 @@ from pipeline.formats.shape_text import box_text
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
 from pipeline.formats.writers.frames import file_place
+from pipeline.formats.writers.label_studio_images import TO_NAME, tasks, told, write_images
+from pipeline.formats.writers.label_studio_images import label_config as label_config_of_images
 from pipeline.formats.writers.xml_text import attribute, hex_color, storable
 
 _HEAD = b'{"data":'
@@ -37,6 +39,16 @@ _DEFAULT_FPS = 24.0
 class Options(Group):
     """Keys of `label_studio`."""
 
+    variant: Literal["video", "images"] = Field(
+        default="video",
+        description="video is a task a video, with boxes; images is a task a frame, with masks for the brush: write "
+        "the images by frames=jpg.",
+    )
+    image_prefix: str = Field(
+        default="",
+        description="With variant=images: what Label Studio needs before images/NAME/00012.jpg to find it, as in "
+        "/data/local-files/?d=labels/.",
+    )
     model_version: str = Field(
         default="maskmill", min_length=1, description="The name under which Label Studio shows these predictions."
     )
@@ -49,9 +61,14 @@ class Writer(VideoWriter):
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._is_of_images = options.variant == "images"
+        self.can_cut = self._is_of_images
 
     def write_video(self, video: ExportVideo, out: PartFolder) -> None:
-        """A task with a prediction: its regions in the order of the objects, a record each."""
+        """A task with a prediction: its regions in the order of the objects, a record each; or a task a frame."""
+        if self._is_of_images:
+            write_images(video, out, self._options.model_version, self._options.image_prefix)
+            return
         fps = video.row["fps"] or _DEFAULT_FPS
         data: dict[str, Any] = {"video": file_place(video), "fps": fps}
         if video.review is not None:
@@ -70,8 +87,11 @@ class Writer(VideoWriter):
     def finish(self, plan: Plan, folder: ExportFolder) -> None:
         """The tasks of each split as a list, and the labeling interface that shows them."""
         for split in plan.splits:
-            folder.write(f"{split}.json", self._tasks(folder.stream(f"tasks.{split}")))
-        folder.write("label_config.xml", [label_config(plan.categories, plan.handout is not None).encode()])
+            records = folder.stream(f"tasks.{split}")
+            folder.write(f"{split}.json", tasks(records) if self._is_of_images else self._tasks(records))
+        fields = _fields(TO_NAME if self._is_of_images else "video") if plan.handout is not None else ""
+        config = label_config_of_images if self._is_of_images else label_config
+        folder.write("label_config.xml", [config(plan.categories, fields).encode()])
 
     def _tasks(self, records: Iterable[bytes]) -> Iterator[bytes]:
         """The pieces of the list: each head of a task with the regions that follow it."""
@@ -94,7 +114,7 @@ def region(track: PlannedTrack, items: Iterable[Mapping[str, Any]], video: Expor
         "type": "videorectangle",
         "from_name": "box",
         "to_name": "video",
-        "meta": {"text": _told(track, video)},
+        "meta": {"text": told(track, video)},
         "score": track.row["predicted_iou_mean"],
     }
     seconds, fps = video.row["duration_seconds"] or 0, video.row["fps"] or _DEFAULT_FPS
@@ -149,15 +169,17 @@ def frame_number(frame_index: int, pts_seconds: float | None, fps: float) -> int
     return round(pts_seconds * fps) + 1
 
 
-def label_config(categories: Iterable[str], is_review: bool = False) -> str:
-    """The labeling interface of Label Studio for tasks of this export; a review has fields for each region."""
-    fields = ""
-    if is_review:
-        choices = "".join(f'<Choice value="{verdict}"/>' for verdict in VERDICTS if verdict != UNSEEN)
-        fields = (
-            f'  <Choices name="{VERDICT}" toName="video" perRegion="true" choice="single" showInline="true">'
-            f'{choices}</Choices>\n  <TextArea name="{COMMENT}" toName="video" perRegion="true" maxSubmissions="1"/>\n'
-        )
+def _fields(to_name: str) -> str:
+    """Fields of each region, in which a reviewer says what the track is worth."""
+    choices = "".join(f'<Choice value="{verdict}"/>' for verdict in VERDICTS if verdict != UNSEEN)
+    return (
+        f'  <Choices name="{VERDICT}" toName="{to_name}" perRegion="true" choice="single" showInline="true">'
+        f'{choices}</Choices>\n  <TextArea name="{COMMENT}" toName="{to_name}" perRegion="true" maxSubmissions="1"/>\n'
+    )
+
+
+def label_config(categories: Iterable[str], fields: str = "") -> str:
+    """The labeling interface of Label Studio for tasks of this export, with the `fields` of regions."""
     labels = "\n".join(
         f'    <Label value={attribute(name)} background="{hex_color(number)}"/>'
         for number, name in enumerate(categories, 1)
@@ -182,15 +204,6 @@ def _noted(track: PlannedTrack, rows: Iterable[MaskRow], video: ExportVideo, fps
                 number = frame_number(row.frame_index, row.pts_seconds, fps)
                 video.review.note(track, row, number, box_text((x, y, x + w, y + h)))
         yield row
-
-
-def _told(track: PlannedTrack, video: ExportVideo) -> list[str]:
-    """What Label Studio shows beside a region."""
-    told = [f"object {track.object_id}"]
-    if video.review is not None:
-        said = dict(video.review.attributes(track))
-        told += [f"{name} {said[name]}" for name in ("doubt", "reasons", "look_at") if said[name]]
-    return told
 
 
 def _json(value: Mapping[str, Any]) -> str:
