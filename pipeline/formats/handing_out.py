@@ -53,8 +53,8 @@ class ReviewKeys(Group):
     around: int | None = Field(
         default=None,
         ge=0,
-        description="With cvat_images, or label_studio and variant=images: only the frame to look at of each track, and so many labeled frames "
-        "before and after it; null is all frames.",
+        description="With cvat_images, or label_studio and variant=images: only the frame to look at of each track, "
+        "and so many labeled frames before and after it; null is all frames.",
     )
 
 
