@@ -28,7 +28,7 @@ from pipeline.errors import CannotMend
 from pipeline.masks.from_logits import encode_masks
 from pipeline.masks.rle import decode_rle
 from pipeline.mending.clip_frames import ClipFrames
-from pipeline.mending.known_masks import KnownObject
+from pipeline.mending.known_masks import End, KnownObject
 from pipeline.mending.mask_parts import without_part
 from pipeline.mending.recalled import logits_of, prompt_of
 
@@ -94,9 +94,13 @@ class Correction:
         frames: ClipFrames,
         known: KnownObject,
         begin: tuple[BoolArray | None, Tensor | None],
+        end: End,
         lock: RLock,
     ) -> None:
-        """`begin` is the mask that the frame has now with its logits; `lock` is held while the network computes."""
+        """`begin` is the mask that the frame has now with its logits, `end` how far the job follows the object.
+
+        `lock` is held while the network computes.
+        """
         self.id = uuid.uuid4().hex
         self.video_id = frames.clip.video_id
         self.object_id = known.object_id
@@ -106,6 +110,7 @@ class Correction:
         self._session = session
         self._frames = frames
         self._known = known
+        self._end = end
         self._lock = lock
         self._steps = [_Step(*begin, is_hidden=begin[0] is not None and not begin[0].any())]
 
@@ -204,7 +209,7 @@ class Correction:
             walk.add_prompt(object_id, place, prompt_of(mask_HW))
             steps = walk.walk_from(place, direction)
             advance([next(steps)])
-        end = self._known.end
+        end = self._end
         for at in range(place + direction, place + direction * (min(num_frames, MOST_PREVIEWED) + 1), direction):
             if not end.start <= at < end.stop:
                 why = end.behind if direction > 0 else end.before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
@@ -40,7 +40,7 @@ class KnownObject:
     `prompts` are the masks of prompted and corrected frames, empty where the object is hidden. `recalled` are masks of
     the frames before `walk_from`, from which a session walks to `place`. `here` is the mask that the frame has now. It
     is None where the object has none there, and where that of the job is out of date (`is_outdated`), because a frame
-    before it was corrected. `end` is how far the job follows the object from here.
+    before it was corrected.
     """
 
     object_id: int
@@ -51,7 +51,6 @@ class KnownObject:
     walk_from: int
     here: BoolArray | None
     is_outdated: bool = False
-    end: End = field(default_factory=End)
 
 
 def look_up(
@@ -65,17 +64,16 @@ def look_up(
     known of other shots counts for nothing here, because the job begins anew at each cut.
     Raises `NotInJob` for an object that failed.
     """
-    said, shot = list(said), frames.shot(place)
+    shot = frames.shot(place)
     corrected = {
         frames.place_of(one.frame_index): frames.nothing() if one.rle is None else mask_of(one.rle)
         for one in said
         if one.object_id == object_id and frames.has(one.frame_index) and frames.place_of(one.frame_index) in shot
     }
-    end = _end(frames, object_id, place, said)
     first_said = [at for at in _prompt_places(frames, object_id) if at in shot]
     prompted = sorted({*first_said, *(at for at, mask in corrected.items() if mask.any())})
     if not prompted:
-        return KnownObject(object_id, place, 1, {}, {}, place, corrected.get(place), end=end)
+        return KnownObject(object_id, place, 1, {}, {}, place, corrected.get(place))
     heading = _heading(direction, place, first_said or prompted)
     start = prompted[0] if heading > 0 else prompted[-1]
     before = [place - heading * distance for distance in range(1, (place - start) * heading)]
@@ -98,11 +96,10 @@ def look_up(
         walk_from=walked[-1] if walked else place,
         here=None if is_outdated else masks.get(place),
         is_outdated=is_outdated,
-        end=end,
     )
 
 
-def _end(frames: ClipFrames, object_id: int, place: int, said: Iterable[Correction]) -> End:
+def find_end(frames: ClipFrames, object_id: int, place: int, said: Iterable[Correction]) -> End:
     """How far the job follows an object from a place: to the next cuts, and to where a reviewer has split its track."""
     shot = frames.shot(place)
     found = End(

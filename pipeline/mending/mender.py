@@ -17,7 +17,7 @@ from pipeline.errors import CannotMend, NotInJob, OtherFile
 from pipeline.mending.clip_frames import ClipFrames
 from pipeline.mending.correction import Correction
 from pipeline.mending.job_network import JobNetwork, load_job_network
-from pipeline.mending.known_masks import look_up
+from pipeline.mending.known_masks import find_end, look_up
 from pipeline.mending.recalled import mask_here, recall_object
 from pipeline.reviews.corrections import read_corrections
 from pipeline.storage.job_storage import JobStorage
@@ -80,7 +80,8 @@ class Mender:
                 session = opened.session.fork()
                 recall_object(session, known)
                 session.encode([place])
-                correction = Correction(session, frames, known, mask_here(session, known), self._lock)
+                end = find_end(frames, object_id, place, said)
+                correction = Correction(session, frames, known, mask_here(session, known), end, self._lock)
             except (MediaError, OtherFile) as error:
                 raise CannotMend(str(error)) from error
             self._corrections[correction.id] = correction

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from pipeline.mending.correction import Correction
-from pipeline.mending.known_masks import KnownObject
+from pipeline.mending.known_masks import End, KnownObject
 
 SQUARE = np.pad(np.ones((4, 4), bool), 2)
 
@@ -26,4 +26,4 @@ def unseen_correction(
     clip = SimpleNamespace(video_id=key[0], object_ids=key[1:], track=lambda object_id: track)
     frames = SimpleNamespace(clip=clip, indexes=list(range(10)), size_hw=(8, 8), nothing=lambda: np.zeros((8, 8), bool))
     known = KnownObject(object_id, frame, 1, {}, {}, frame, mask)
-    return Correction(cast("Any", None), cast("Any", frames), known, (mask, None), RLock())
+    return Correction(cast("Any", None), cast("Any", frames), known, (mask, None), End(), RLock())

@@ -14,7 +14,7 @@ from pipeline import tables
 from pipeline.errors import NotInJob
 from pipeline.masks.rle import rle_of_runs
 from pipeline.mending.clip_frames import ClipFrames
-from pipeline.mending.known_masks import KnownObject, look_up
+from pipeline.mending.known_masks import End, KnownObject, find_end, look_up
 from pipeline.reviews.corrections import Correction
 from tests.support.drawn_job import FPS, HEIGHT, WIDTH, DrawnVideo, Truth, write_job
 
@@ -44,6 +44,9 @@ class Looked:
     ) -> KnownObject:
         frames = ClipFrames(self.job.video(video_id), 64)
         return look_up(self.job, frames, object_id, place, direction, said)
+
+    def end(self, video_id: str, place: int, said: Any = (), object_id: int = 1) -> End:
+        return find_end(ClipFrames(self.job.video(video_id), 64), object_id, place, said)
 
 
 @pytest.fixture(scope="module")
@@ -159,19 +162,21 @@ def test_a_frame_between_two_labeled_ones_is_named(looked: Looked, tmp_path: Pat
 def test_nothing_is_known_beyond_a_cut(looked: Looked) -> None:
     before = looked.up("cut", CUT - 1)
     assert set(before.recalled) | set(before.prompts) <= set(range(CUT))
-    assert (before.end.start, before.end.stop) == (0, CUT)
-    assert "a cut comes here" in before.end.behind
+    end = looked.end("cut", CUT - 1)
+    assert (end.start, end.stop) == (0, CUT)
+    assert "a cut comes here" in end.behind
     behind = looked.up("cut", CUT + 4, said=[corrected(CUT - 2), corrected(CUT + 3)])
     assert list(behind.prompts) == [CUT + 3]
     assert behind.recalled == {}
-    assert (behind.end.start, behind.end.stop) == (CUT, LENGTH)
-    assert "a cut begins here" in behind.end.before
+    end = looked.end("cut", CUT + 4)
+    assert (end.start, end.stop) == (CUT, LENGTH)
+    assert "a cut begins here" in end.before
 
 
 def test_the_job_follows_an_object_to_where_its_track_was_split(looked: Looked) -> None:
     new = replace(corrected(30, object_id=2), split_from=1)
     said = [corrected(30, hidden=True), new]
-    old = looked.up("early", 10, said=said)
-    assert (old.end.stop, old.end.behind) == (31, "object 2 begins here, because the track was split")
-    assert looked.up("early", 40, said=said).end.stop == LENGTH
-    assert looked.up("early", 30, said=said, object_id=2).end.start == 30
+    old = looked.end("early", 10, said)
+    assert (old.stop, old.behind) == (31, "object 2 begins here, because the track was split")
+    assert looked.end("early", 40, said).stop == LENGTH
+    assert looked.end("early", 30, said, object_id=2).start == 30

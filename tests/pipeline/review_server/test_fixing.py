@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from pipeline.masks.rle import decode_rle
 from pipeline.mending.known_masks import overlap
@@ -93,6 +93,12 @@ def test_a_reviewer_fixes_adds_and_splits_with_mouse_and_keys(browser: Browser, 
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         fix = FixMode(page, link)
+        page.keyboard.press("Home")
+        expect(page.locator("#where")).to_contain_text("frame 0 ")
+        for frame in (1, 2):  # the first one alone has a prompt, and no track is split there
+            page.keyboard.press("ArrowRight")
+            expect(page.locator("#where")).to_contain_text(f"frame {frame} ")
+        fix.wait("[data-state=open]")
         track, frame = _shown(page)
         other = 3 - track
         x0, y0, x1, y1 = box_of(clip.mask(other, frame)).box_xyxy
