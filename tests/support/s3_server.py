@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import socket
@@ -23,15 +24,28 @@ _READY_SECONDS = 200
 _BUCKET = "tests"
 
 
+_PORTS = range(20_000, 32_768)  # neither those of outgoing connections nor of Ray's workers
+_PROCESSES = 8
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on: neither among those of outgoing connections nor of Ray's workers."""
+    """Ports that nobody listens on, each given once.
+
+    Each process of xdist has ports of its own: a server takes its ports a moment later, and lets go of them while a
+    test has stopped it.
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PROCESSES
+    own = _PORTS[number::_PROCESSES]
     found: list[int] = []
     with contextlib.ExitStack() as held:
         while len(found) < count:
-            probe = held.enter_context(socket.socket())
+            probe, port = held.enter_context(socket.socket()), random.SystemRandom().choice(own)
             with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", random.SystemRandom().randrange(20_000, 32_768)))
-                found.append(probe.getsockname()[1])
+                probe.bind(("127.0.0.1", port))
+                if port not in _given:
+                    _given.add(port)
+                    found.append(port)
     return found
 
 
