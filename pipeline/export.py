@@ -11,20 +11,24 @@ from typing import Any, cast
 
 from pydantic import Field
 
+from pipeline import tables
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, explain, main
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Group, keys
 from pipeline.config.key_help import describe_key
 from pipeline.config.kinds import OptionalLocalPlace, Place
+from pipeline.data_engine.queue import COLUMNS as QUEUE_COLUMNS
+from pipeline.data_engine.queue import Queue, QueueRules
 from pipeline.data_engine.queue_file import read_queue
 from pipeline.errors import ConfigError
 from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
-from pipeline.formats.handing_out import ForReview, Look, ReviewKeys
+from pipeline.formats.handing_out import ForReview, Key, Look, ReviewKeys
 from pipeline.formats.plan import Task
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
 from pipeline.formats.selection import Content, Selection
 from pipeline.packages import leave_current_folder
 from pipeline.redact import redact_uri
+from pipeline.reviews.live import names_verdict
 from pipeline.storage.destinations import check_folder
 from pipeline.tables import JobTables
 from pipeline.text import counted, say
@@ -138,21 +142,38 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
 
 def _review(arguments: ExportArguments) -> ForReview | None:
     """What goes out to be reviewed; None where nothing does. Raises `ConfigError` for keys that need others."""
-    if arguments.queue is None:
+    if arguments.queue is None and arguments.top is None:
         if arguments.around is not None and not arguments.review:
-            raise ConfigError("around= needs queue=, or review=true: it names the frames at which people look")
+            raise ConfigError("around= needs queue=, top= or review=true: it names the frames at which people look")
         return ForReview(around=arguments.around) if arguments.review else None
+    if arguments.queue is not None and arguments.top is not None:
+        raise ConfigError("queue= and top= both choose tracks: give one of them")
+    chosen = _most_doubtful(arguments) if arguments.queue is None else _queued(arguments, arguments.queue)
+    return ForReview(chosen, arguments.others, arguments.around)
+
+
+def _queued(arguments: ExportArguments, queue: str) -> dict[Key, Look]:
     options = arguments.options_of(arguments.queue_storage_options)
-    rows = read_queue(arguments.queue, options, "video_id", "object_id", "doubt", "reasons", "frame_index", "is_audit")
+    rows = read_queue(queue, options, "video_id", "object_id", "doubt", "reasons", "frame_index", "is_audit")
     if not rows:
-        raise ConfigError(f"queue={redact_uri(arguments.queue)} has no track: nothing is to be looked at")
-    chosen = {
+        raise ConfigError(f"queue={redact_uri(queue)} has no track: nothing is to be looked at")
+    return {
         (row["video_id"], row["object_id"]): Look(
             row["doubt"], tuple(row["reasons"]), row["frame_index"], row["is_audit"]
         )
         for row in rows
     }
-    return ForReview(chosen, arguments.others, arguments.around)
+
+
+def _most_doubtful(arguments: ExportArguments) -> dict[Key, Look]:
+    job = tables.open(arguments.output, arguments.storage_options)
+    queue = Queue(QueueRules(arguments.top, audit=0), () if names_verdict(arguments.where) else job.opinions().keys())
+    for rows in job.track_batches(arguments.videos, columns=QUEUE_COLUMNS, where=arguments.where, rejected=True):
+        queue.add(rows)
+    entries = [entry for entry, _ in queue.entries()]
+    if not entries:
+        raise ConfigError(f"top={arguments.top}: no track without a verdict is left to be looked at")
+    return {entry.key: Look(entry.doubt, entry.reasons, entry.frame_index, False) for entry in entries}
 
 
 def _writers(arguments: ExportArguments, stack: contextlib.ExitStack) -> Callable[[ExportJob, JobTables], PartWriters]:

@@ -152,10 +152,8 @@ class _Taking:
         now: Mapping[int, Row],
     ) -> Mapping[int, Change]:
         """The changes without hidden frames, if those would leave no frame that says where the object is."""
-        prompted = set(now[object_id]["prompt_frames"] or ()) if object_id in now else set()
-        for (video_id, one, frame), row in self._written.corrections.items():
-            if (video_id, one) == (handed.video_id, object_id) and row["kind"] == Kind.MASK:
-                prompted.add(frame)
+        frames = (now[object_id]["prompt_frames"] or ()) if object_id in now else ()
+        prompted = self._written.prompted((handed.video_id, object_id), frames)
         for frame, change in changes.items():
             (prompted.discard if change.is_hidden else prompted.add)(frame)
         if prompted or not changes:

@@ -30,8 +30,10 @@ class Written:
         self._others: dict[Key, tuple[datetime, str]] = {}
         self._ids: dict[str, set[int]] = defaultdict(set)
         rows = [row for _, row in read_rows(storage, Listed(storage).paths())]
+        self._newest: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
         for row in sorted(rows, key=itemgetter("reviewed_at")):
             self._ids[row["video_id"]].add(row["object_id"])
+            self._newest[row["video_id"], row["object_id"]][row["frame_index"]] = row["kind"]
             if self._note(row):
                 self.corrections[row["video_id"], row["object_id"], row["frame_index"]] = row
         said = [row for _, of_file in read_verdict_files(storage) for row in of_file]
@@ -45,6 +47,12 @@ class Written:
             return True
         self._others[row["video_id"], row["object_id"]] = at, row["reviewer"]
         return False
+
+    def prompted(self, key: Key, frames: Iterable[int]) -> set[int]:
+        """The frames that say where an object is: those with prompts, of which there are `frames`, as corrected."""
+        kinds = self._newest.get(key, {})
+        found = {frame for frame in frames if kinds.get(frame) != Kind.HIDDEN}
+        return found | {frame for frame, kind in kinds.items() if kind == Kind.MASK}
 
     def later(self, key: Key, at: datetime) -> str | None:
         """Who else has spoken of a track after a time, if somebody has."""

@@ -46,9 +46,16 @@ class ReviewKeys(Group):
     queue_storage_options: dict[str, Any] | None = Field(
         default=None, description="Credentials and endpoints for queue=; null: those of storage_options."
     )
+    top: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="In the place of queue=: at most so many tracks go out, the most doubtful of those that where= "
+        "keeps and that have no verdict.",
+    )
     others: bool = Field(
         default=True,
-        description="With queue=: whether the other tracks of its videos go along, so that nobody adds them anew.",
+        description="With queue= or top=: whether the other tracks of the videos go along, so that nobody adds them.",
     )
     around: int | None = Field(
         default=None,

@@ -42,15 +42,19 @@ class Thing:
 
 @dataclass
 class CvatTask:
-    """See the module. `labels` are those of `labels.json`; `frames` are names of images by number, none for a video."""
+    """See the module. `segments` are first frames of its jobs; with `job` the export is that of a job of these frames.
+
+    `labels` are those of `labels.json`; `frames` are names of images by number, none for a video."""
 
     labels: list[dict[str, Any]]
     size_hw: tuple[int, int]
     stop_frame: int
     things: list[Thing] = field(default_factory=list)
     frames: dict[int, str] = field(default_factory=dict)
-    updated: str = "2026-02-03 04:05:06.789000+00:00"
+    updated: str = "2025-02-03 04:05:06.789000+00:00"
     assignee: str = ""
+    segments: tuple[int, ...] = (0,)
+    job: tuple[int, int] | None = None
 
     @staticmethod
     def of(labels: Path, annotations: Path) -> CvatTask:
@@ -134,12 +138,16 @@ class CvatTask:
         return {name: given.get(name, usual) for name, usual in known.items()}
 
     def _write_meta(self, root: ET.Element) -> None:
-        task = ET.SubElement(ET.SubElement(root, "meta"), "task")
+        task = ET.SubElement(ET.SubElement(root, "meta"), "task" if self.job is None else "job")
         said = {"id": "7", "name": "a name of my own", "size": str(self.stop_frame + 1), "overlap": "0"}
         said |= {"mode": "annotation" if self.frames else "interpolation", "updated": self.updated}
-        said |= {"start_frame": "0", "stop_frame": str(self.stop_frame), "frame_filter": ""}
+        first, last = (0, self.stop_frame) if self.job is None else self.job
+        said |= {"start_frame": str(first), "stop_frame": str(last), "frame_filter": ""}
         for tag, text in said.items():
             ET.SubElement(task, tag).text = text
+        segments = ET.SubElement(task, "segments")
+        for start in self.segments:
+            ET.SubElement(ET.SubElement(segments, "segment"), "start").text = str(start)
         assignee = ET.SubElement(task, "assignee")
         if self.assignee:
             ET.SubElement(assignee, "username").text = self.assignee
@@ -161,7 +169,8 @@ class CvatTask:
 
     def _interpolated(self, thing: Thing) -> Iterator[tuple[int, Shape]]:
         last: Shape | None = None
-        for at in range(min(thing.shapes), self.stop_frame + 1):
+        end = self.stop_frame if self.job is None else self.job[1]
+        for at in range(min(thing.shapes), end + 1):
             if at in thing.shapes:
                 last = thing.shapes[at]
                 yield at, last

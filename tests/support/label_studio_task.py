@@ -27,7 +27,7 @@ class Annotation:
 
     result: list[Result]
     who: Any = 1
-    at: str = "2026-02-03T04:05:06.789012Z"
+    at: str = "2025-02-03T04:05:06.789012Z"
     lead_time: float = 42.5
     was_cancelled: bool = False
 

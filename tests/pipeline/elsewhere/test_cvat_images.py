@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from pipeline import tables
 from pipeline.data_engine.queue import QUEUE
 from pipeline.export import door as export_door
 from tests.pipeline.elsewhere.conftest import Out
@@ -161,6 +162,15 @@ def test_a_queue_hands_out_its_tracks_the_frames_to_look_at_and_the_reasons(out:
     assert said["labeled_at"] == "2026-01-02T00:00:00.000+00:00"
 
 
+def test_the_most_doubtful_tracks_go_out_without_a_queue(out: Out) -> None:
+    said = [f"output={out.uri}", "format=cvat_images", f"to={out.folder / 'top'}", "top=1", "others=false"]
+    assert export_door(said) == 0
+    rows = tables.open(out.uri).tracks().select(["object_id", "doubt"]).to_pylist()
+    worst = max(rows, key=lambda row: row["doubt"])["object_id"]
+    task = CvatTask.of(out.folder / "top/labels.json", out.folder / "top/train.xml")
+    assert {int(one.attributes["object_id"]) for one in task.things} == {worst}
+
+
 def test_others_go_along_and_only_chosen_tracks_are_accepted(out: Out, queued: Path) -> None:
     task = export(out, queued)
     assert {one.attributes["object_id"] for one in task.things} == {"3", "7"}
@@ -185,6 +195,6 @@ def test_what_cannot_come_back_does_not_go_out(out: Out, queued: Path, capsys: p
     assert export_door([*said, "format=cvat_video", f"queue={queued}", "around=1"]) == 2
     assert "videos are looked at as a whole" in capsys.readouterr().err
     assert export_door([*said, "format=cvat_images", "around=1"]) == 2
-    assert "around= needs queue=, or review=true" in capsys.readouterr().err
+    assert "around= needs queue=, top= or review=true" in capsys.readouterr().err
     assert export_door([*said, "format=cvat_images", "queue=no.parquet"]) == 2
     assert "queue=no.parquet: there is no such file" in capsys.readouterr().err

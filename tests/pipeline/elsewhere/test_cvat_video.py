@@ -75,7 +75,7 @@ def test_rows_say_when_it_was_done_and_of_which_labels(out: Out, task: CvatTask,
     finished_at = tables.open(out.uri).videos([CLIP])["finished_at"][0].as_py()
     for said in (row, verdict):
         assert said["labeled_at"] == finished_at
-        assert said["reviewed_at"].isoformat() == "2026-02-03T04:05:06.789000+00:00"
+        assert said["reviewed_at"].isoformat() == "2025-02-03T04:05:06.789000+00:00"
 
 
 def test_a_shape_that_is_outside_is_hidden_on_its_frame(out: Out, task: CvatTask, back: Back) -> None:
@@ -140,7 +140,7 @@ def test_a_new_track_is_an_object_with_an_id_that_nobody_else_gets(out: Out, tas
     assert back() == 0
     assert len(out.corrections()) == 2, "taken in again it is the same object"
     task.things[-1].shapes[1] = polygon_shape(40, 4, 51, 4, 51, 14, 40, 14)
-    task.updated = "2026-02-04 00:00:00+00:00"
+    task.updated = "2025-02-04 00:00:00+00:00"
     assert back() == 0
     assert [(row["object_id"], row["frame_index"]) for row in out.corrections()[2:]] == [(8, 1)]
 
@@ -152,6 +152,25 @@ def test_a_track_that_is_split_ends_where_another_object_begins(out: Out, task: 
     assert [(row["object_id"], row["frame_index"], row["kind"]) for row in rows] == [(3, 2, "hidden"), (8, 2, "mask")]
     assert [row["split_from"] for row in rows] == [None, 3]
     np.testing.assert_array_equal(pixels(rows[1]), out.truth[CLIP, 3, 2], "its own mask, with the hole")
+
+
+def test_where_cvat_cuts_tracks_between_jobs_nobody_has_split_them(out: Out, task: CvatTask, back: Back) -> None:
+    task.segments = (0, 2)
+    later = task.split(task.of_object(3), 2)
+    del task.things[0].shapes[2]  # a cut leaves no shape outside
+    assert later is task.things[-1]
+    assert back() == 0
+    assert not out.corrections()
+
+
+def test_a_job_speaks_of_its_own_frames_alone(out: Out, task: CvatTask, back: Back) -> None:
+    """Object 3 is deleted in the job of frames 2 and 3; the job has nothing of other frames."""
+    task.job = (2, 3)
+    task.things = [task.of_object(7)]
+    task.things[0].shapes = {frame: one for frame, one in task.things[0].shapes.items() if frame in (2, 3)}
+    assert back() == 0
+    rows = [(row["object_id"], row["frame_index"], row["kind"]) for row in out.corrections()]
+    assert rows == [(3, 2, "hidden"), (3, 3, "hidden")]
 
 
 def test_the_same_file_taken_in_twice_changes_nothing(out: Out, task: CvatTask, back: Back) -> None:
@@ -170,7 +189,7 @@ def test_what_is_taken_back_in_cvat_is_withdrawn(out: Out, task: CvatTask, back:
     track.shapes[2] = polygon_shape(10, 10, 20, 10, 20, 20, 10, 20)
     assert back() == 0
     track.shapes[2] = was
-    task.updated = "2026-02-04 00:00:00+00:00"
+    task.updated = "2025-02-04 00:00:00+00:00"
     assert back() == 0
     assert out.corrections()[-1]["kind"] == "withdraw"
     assert out.said() == {(CLIP, 3): "withdraw"}
@@ -183,7 +202,7 @@ def test_an_older_file_does_not_undo_a_newer_one(
     track.shapes[2] = polygon_shape(10, 10, 20, 10, 20, 20, 10, 20)
     assert back() == 0
     track.shapes[2] = polygon_shape(11, 10, 20, 10, 20, 20, 11, 20)
-    task.updated = "2026-01-20 00:00:00+00:00"
+    task.updated = "2025-01-20 00:00:00+00:00"
     before = out.files()
     assert back() == 0
     assert out.files() == before

@@ -36,7 +36,7 @@ def test_a_submitted_annotation_accepts_what_was_not_changed(out: Out, project: 
     assert out.said() == {(CLIP, 3): "accept", (CLIP, 7): "accept"}, "the other task has no annotation"
     rows = out.verdicts()
     assert {row["reviewer"] for row in rows} == {"ann@example.com"}
-    assert {row["reviewed_at"].isoformat() for row in rows} == {"2026-02-03T04:05:06.789000+00:00"}
+    assert {row["reviewed_at"].isoformat() for row in rows} == {"2025-02-03T04:05:06.789000+00:00"}
     assert sum(row["seconds"] for row in rows) == pytest.approx(42.5)
     before = out.files()
     assert take(out, project) == 0
@@ -76,8 +76,8 @@ def test_fields_of_regions_labels_and_deleted_regions_are_verdicts(out: Out, pro
 
 
 def test_several_people_review_one_task_and_a_skipped_one_skips(out: Out, project: Project) -> None:
-    project.annotate(CLIP, who=1, at="2026-02-03T04:00:00Z").choose(3, "reject")
-    project.annotate(CLIP, who=2, at="2026-02-03T05:00:00Z").choose(3, "accept")
+    project.annotate(CLIP, who=1, at="2025-02-03T04:00:00Z").choose(3, "reject")
+    project.annotate(CLIP, who=2, at="2025-02-03T05:00:00Z").choose(3, "accept")
     project.annotate(ODD, who=2, was_cancelled=True)
     assert take(out, project) == 0
     said = {(row["reviewer"], row["video_id"], row["object_id"]): row["verdict"] for row in out.verdicts()}
