@@ -371,7 +371,20 @@ class JobTables:
 
         yield from self._up_to_date("masks", begin)
 
+    def labeled_again(self) -> list[str]:
+        """Videos that a round of reviews labels again and has not finished: the tables are without them until then.
+
+        `open(uri, round=…)` with the number of an earlier round has their rows.
+        """
+        return sorted(video_id for video_id in self.state.formers if video_id not in self.state.finished)
+
     def _no_video(self, video_id: str) -> NotInJob:
+        number = self.state.round - 1
+        if video_id in self.state.formers and number >= self.state.oldest_round:
+            return NotInJob(
+                f"{self._storage}: video {video_id!r} is labeled again in round {number + 1} and is not finished yet; "
+                f"tables.open(…, round={number}) has its rows"
+            )
         near = get_close_matches(str(video_id), islice(self.state.finished, _COMPARED_IDS), n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         return NotInJob(f"{self._storage}: no finished video {video_id!r}{hint}")

@@ -11,7 +11,7 @@ from pipeline import changes, tables
 from pipeline.commits.compaction import compact
 from pipeline.commits.log import CommitLog
 from pipeline.commits.read_rounds import read_rounds
-from pipeline.errors import NoRound
+from pipeline.errors import NoRound, NotInJob
 from pipeline.records import Reason
 from pipeline.reviews.corrections import write_corrections
 from pipeline.reviews.verdicts import write_verdicts
@@ -62,6 +62,23 @@ def test_tables_of_a_round_are_those_of_its_end(rounds: Rounds) -> None:
     rounds.keeper.forget(["a"], {"a": Reason.PROMPTS})
     assert contents(before) == second
     assert contents(now) == contents(rounds.open()), "the round of now goes on with the job"
+
+
+def test_a_video_in_the_middle_of_a_round_is_named_with_where_its_rows_are(rounds: Rounds) -> None:
+    rounds.begin("a")  # and the driver is killed
+    job = rounds.open()
+    assert job.labeled_again() == ["a"]
+    with pytest.raises(NotInJob, match=r"'a' is labeled again in round 2 and is not finished yet; .*round=1\) has its"):
+        job.video("a")
+    assert rounds.open(round=1).videos()["video_id"].to_pylist() == ["a", "b"]
+    rounds.commit(DrawnVideo("a", TWO))
+    assert rounds.open().labeled_again() == []
+
+
+def test_where_the_earlier_round_is_readable_no_more_nothing_is_promised(rounds: Rounds) -> None:
+    rounds.begin("a", keep=0)
+    with pytest.raises(NotInJob, match="no finished video 'a'"):
+        rounds.open().video("a")
 
 
 def test_a_round_that_cannot_be_read_is_named_with_those_that_can(rounds: Rounds) -> None:
