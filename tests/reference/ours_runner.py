@@ -10,7 +10,7 @@ import torch
 
 from model.network.sam2 import Sam2
 from model.pixels.transforms import normalize
-from model.prompts import BoxPrompt, MaskPrompt, PointPrompt
+from model.prompts import BoxPrompt, HiddenPrompt, MaskPrompt, PointPrompt
 from model.prompts import Prompt as OurPrompt
 from model.tracking.frames import ArrayFrames
 from model.tracking.session import VideoSession
@@ -60,4 +60,5 @@ def _prompt(prompt: Prompt, image_size: int) -> OurPrompt:
         return PointPrompt(prompt.points_xy, prompt.labels)
     if isinstance(prompt, Box):
         return BoxPrompt(prompt.box_xyxy, prompt.points_xy, prompt.labels)
-    return MaskPrompt(prompt.mask(image_size))
+    mask_HW = prompt.mask(image_size)
+    return MaskPrompt(mask_HW) if mask_HW.any() else HiddenPrompt(mask_HW)
