@@ -61,6 +61,13 @@ class _Sides(Group):
     b_storage_options: dict[str, Any] | None = Field(
         default=None, description="Credentials and endpoints for b=; null: those of storage_options."
     )
+    a_round: int | None = Field(
+        default=None,
+        ge=1,
+        description="Take the masks of all tracks as a= had them at the end of this round of reviews; null: those of "
+        "now, without rejected tracks.",
+    )
+    b_round: int | None = Field(default=None, ge=1, description="The same for b=, which may be the same job.")
     cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
 
 
@@ -72,6 +79,7 @@ HELP = f"""Compares the masks of two jobs, track by track: which differ, by how 
 
   python -m pipeline.compare a=before b=after
   python -m pipeline.compare a=before b=after truth=truth.parquet to=comparison
+  python -m pipeline.compare a=labels a_round=1 b=labels truth=truth.parquet
 
 {describe_arguments(CompareArguments)}
 
@@ -99,8 +107,8 @@ def run(arguments: CompareArguments) -> ExitCode:
     if arguments.to:
         check_installed()
         check_folder(arguments.to, arguments.to_options)
-    side_a = Side(arguments.a, arguments.storage_options)
-    side_b = Side(arguments.b, arguments.options_of(arguments.b_storage_options))
+    side_a = Side(arguments.a, arguments.storage_options, round=arguments.a_round)
+    side_b = Side(arguments.b, arguments.options_of(arguments.b_storage_options), round=arguments.b_round)
     job = ComparisonJob(side_a, side_b, None, arguments.rules())
     a, b = job.outputs()
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:

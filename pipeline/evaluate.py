@@ -61,6 +61,12 @@ class _Sides(TargetArguments, JobArguments):
         description="What is done with videos of the truth without masks in the output: refuse them, leave them out, "
         "or count their objects as never found.",
     )
+    round: int | None = Field(
+        default=None,
+        ge=1,
+        description="Score the masks of all tracks as they were at the end of this round of reviews; null: those of "
+        "now, without rejected tracks.",
+    )
     hota: bool = Field(default=False, description="Compute HOTA too, by trackeval.")
     cluster: ProcessesConfig = Field(default_factory=ProcessesConfig)
 
@@ -92,7 +98,7 @@ def run(arguments: EvaluateArguments) -> ExitCode:
     if arguments.to:
         check_installed()
         check_folder(arguments.to, arguments.to_options)
-    output = OutputMasks("output", arguments.output, arguments.storage_options)
+    output = OutputMasks("output", arguments.output, arguments.storage_options, round=arguments.round)
     with tempfile.TemporaryDirectory(prefix="maskmill-truth-", dir=arguments.spool_dir) as folder:
         truth = Truth.asked_for(arguments.truth, arguments, arguments.options_of(arguments.truth_storage_options))
         job = ScoringJob(
@@ -103,6 +109,7 @@ def run(arguments: EvaluateArguments) -> ExitCode:
             truth.storage_options,
             arguments.rules(),
             arguments.hota,
+            arguments.round,
         )
         return _run(arguments, job, output)
 

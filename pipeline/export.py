@@ -142,7 +142,10 @@ def run(chosen: LoadedFormat, arguments: ExportArguments) -> ExitCode:
 
 def _review(arguments: ExportArguments) -> ForReview | None:
     """What goes out to be reviewed; None where nothing does. Raises `ConfigError` for keys that need others."""
-    if arguments.queue is None and arguments.top is None:
+    has_chosen = arguments.queue is not None or arguments.top is not None
+    if arguments.round is not None and (arguments.review or has_chosen):
+        raise ConfigError("round= is of earlier labels, and reviewers look at those of now: leave it out")
+    if not has_chosen:
         if arguments.around is not None and not arguments.review:
             raise ConfigError("around= needs queue=, top= or review=true: it names the frames at which people look")
         return ForReview(around=arguments.around) if arguments.review else None

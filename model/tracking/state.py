@@ -27,11 +27,24 @@ from model.tracking.memory_bank import MemoryBank
 
 
 @dataclass(frozen=True)
+class ObjectPointers:
+    """What the network says an object looks like: the pointers of B objects on a frame, `[B, C]`, and at their prompts.
+
+    `at_prompts` has for each object the pointer `[1, C]` of the prompted frame that its walk passed last, leaving out
+    prompts that say that it is hidden. None: the object is prompted on this frame, or no walk has passed a prompt.
+    """
+
+    here_BC: Tensor
+    at_prompts: tuple[Tensor | None, ...]
+
+
+@dataclass(frozen=True)
 class FrameResult:
     """The masks of the objects that a pass covers on one frame, in the order of `object_ids`.
 
     `logits_BHW` are float32 of low resolution (a quarter of the model's input, square); `object_scores_B` are logits,
-    above 0 = visible; `predicted_ious_B` are in 0 … 1; `is_prompt` says where the mask comes from a prompt.
+    above 0 = visible; `predicted_ious_B` are in 0 … 1; `is_prompt` says where the mask comes from a prompt. `pointers`
+    are there on frames of a walk.
     """
 
     frame_index: int
@@ -41,6 +54,7 @@ class FrameResult:
     predicted_ious_B: Tensor
     is_prompt: tuple[bool, ...]
     size_hw: tuple[int, int]
+    pointers: ObjectPointers | None = None
 
     def __post_init__(self) -> None:
         rows = {len(self.object_ids), len(self.is_prompt), len(self.logits_BHW)}

@@ -17,9 +17,10 @@ from model.network.features import ImageFeatures, MemoryTokens, Segmentation
 from model.network.layers import wide
 from model.network.sam2 import Sam2
 from model.pixels.transfers import on_device, put_away
+from model.prompts import HiddenPrompt
 from model.tracking.image_features import encode_frames
 from model.tracking.memory_bank import Memory, MemoryBank
-from model.tracking.state import FrameResult, SessionState, Step, TrackedObject
+from model.tracking.state import FrameResult, ObjectPointers, SessionState, Step, TrackedObject
 
 _log = logging.getLogger(__name__)
 
@@ -176,6 +177,7 @@ def _result(step: Step, index: int, rows: Mapping[tuple[int, int], Segmentation]
         parts[tracked.object_id] = (_brought_back(segmentation, step.state.model), False)
     object_ids = tuple(object_id for object_id in step.state.objects if object_id in parts)
     whole = _stack([parts[object_id][0] for object_id in object_ids], step.state.model)
+    walked = {tracked.object_id: _pointer_at_prompt(tracked, step) for tracked in step.tracked}
     return FrameResult(
         frame_index=step.frame.index,
         object_ids=object_ids,
@@ -184,7 +186,21 @@ def _result(step: Step, index: int, rows: Mapping[tuple[int, int], Segmentation]
         predicted_ious_B=whole.predicted_ious_B,
         is_prompt=tuple(parts[object_id][1] for object_id in object_ids),
         size_hw=step.state.frames.size_hw,
+        pointers=ObjectPointers(whole.pointers_BC, tuple(walked.get(object_id) for object_id in object_ids)),
     )
+
+
+def _pointer_at_prompt(tracked: TrackedObject, step: Step) -> Tensor | None:
+    """The pointer of the prompted frame that the walk of an object passed last; it takes no operation."""
+    behind = [
+        index
+        for index, said in tracked.prompts.items()
+        if (step.frame.index - index) * step.direction > 0 and not isinstance(said.prompt, HiddenPrompt)
+    ]
+    if not behind:
+        return None
+    memory = tracked.bank.prompted.get(max(behind, key=lambda index: index * step.direction))
+    return None if memory is None else memory.pointer
 
 
 def _stack(parts: Sequence[Segmentation], model: Sam2) -> Segmentation:

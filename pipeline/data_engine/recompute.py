@@ -1,6 +1,6 @@
 """Doubt of tracks that were labeled before doubt was measured, from their rows of `masks`.
 
-What rows do not tell stays null: earlier programs wrote neither `stability` nor `num_parts`.
+What rows do not tell stays null: earlier programs wrote no `stability`, `num_parts` and `pointer_similarity`.
 """
 
 from __future__ import annotations

@@ -57,11 +57,16 @@ class ExportJob:
     spool_dir: str | None = None
     review: ForReview | None = None
 
+    def open(self) -> JobTables:
+        """The tables that are exported: those of now, or as they were at the end of a round. Raises `NoRound`."""
+        return tables.open(self.output, self.storage_options, round=self.selection.round)
+
     def keys(self) -> dict[str, Any]:
         """The options that make an export what it is."""
         return {
             **self.format.options.model_dump(mode="json"),
-            **self.selection.model_dump(mode="json"),
+            # An export of an earlier program has no such key, and is the same one.
+            **self.selection.model_dump(mode="json", exclude=None if self.selection.round else {"round"}),
             **self.content.model_dump(mode="json", exclude={"videos_root", "missing"}),
             **({} if self.review is None else self.review.keys()),
         }
@@ -83,7 +88,7 @@ class PartWriter:
 
     def __init__(self, job: ExportJob, opened: JobTables | None = None) -> None:
         self._job = job
-        opened = opened or tables.open(job.output, job.storage_options)
+        opened = opened or job.open()
         with spool_errors(Path(job.spool_dir or tempfile.gettempdir())):
             self._folder = WorkerFolder(job.spool_dir)
         selection, place = job.selection, self._folder.path
@@ -171,7 +176,7 @@ def export(
         ConfigError: something of the keys does not fit the job, the folder or the format.
         StorageError: the store does not answer or is full; the same call goes on.
     """
-    opened = tables.open(job.output, job.storage_options)
+    opened = job.open()
     with make_plan(opened, job.selection, job.content, job.storage_options, Spools(job.spool_dir), job.review) as plan:
         return _export(job, plan, part_masks, overwrite, lambda: writers(job, opened))
 

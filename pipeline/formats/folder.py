@@ -197,15 +197,15 @@ class ExportFolder:
 
     def _other(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
         before = written["identity"]
-        differing = [key for key in identity if before.get(key) != identity[key]]
+        differing = [key for key in {**before, **identity} if before.get(key) != identity.get(key)]
         keys = [key for key in differing if key not in ("plan", "parts")]
         if "format" in keys:
             what = f"another export, format={before.get('format')}"
         elif keys:
-            values = (f"{key} ({_shown(before.get(key))}, not {_shown(identity[key])})" for key in keys)
+            values = (f"{key} ({_shown(before.get(key))}, not {_shown(identity.get(key))})" for key in keys)
             what = f"an export with another {', '.join(values)}"
         else:
-            what = "an export with other labels of the job"
+            what = "an export with other labels or verdicts of the job"
         return f"to={self.storage}: holds {what}: name another folder, or give overwrite=true to delete it"
 
 

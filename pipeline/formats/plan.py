@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.formats.left_out import LeftOut
+from pipeline.formats.review_facts import COLUMNS, review_facts
 from pipeline.formats.selection import split_of
 from pipeline.formats.table_spool import Spools
 
@@ -44,6 +45,11 @@ class PlannedTrack:
     category_id: int
     row: Mapping[str, Any]
 
+    @property
+    def reviewed(self) -> dict[str, Any]:
+        """Verdict, reviewer and round, as far as there is something to say of reviews."""
+        return review_facts(self.row)
+
 
 @dataclass(frozen=True)
 class PlannedVideo:
@@ -61,6 +67,11 @@ class PlannedVideo:
     tracks: tuple[PlannedTrack, ...]
     first_image_id: int
     first_annotation_id: int
+
+    @property
+    def has_reviews(self) -> bool:
+        """Whether there is something to say of reviews of one of its tracks."""
+        return any(track.reviewed for track in self.tracks)
 
     @property
     def num_masks(self) -> int:
@@ -84,7 +95,7 @@ class Plan:
     """See the module. `make_plan` fills it; `left_out` says what is not exported. `spools` are closed with the plan.
 
     `stride` is that of the labeled frames, where the job says so and has one. `handout` is the id under which it goes
-    out to be reviewed, if it does.
+    out to be reviewed, if it does. `has_reviews`: there is something to say of reviews of a track (`review_facts`).
     """
 
     def __init__(self, splits: Mapping[str, float], left_out: LeftOut, spools: Spools, stride: int | None) -> None:
@@ -94,6 +105,7 @@ class Plan:
         self.splits: tuple[str, ...] = tuple(splits) or ("train",)
         self.num_tracks = self.num_masks = 0
         self.num_videos_of: Counter[str] = Counter()
+        self.has_reviews = False
         self.weights: set[str] = set()
         self.config_hashes: set[str] = set()
         self._shares = splits
@@ -128,6 +140,11 @@ class Plan:
             columns = (table[one].to_pylist() for one in _DIGESTED[name])
             for row in zip(*columns, strict=True):
                 self._hash.update(repr(row).encode())
+        # Parts say what reviewers said. Where nobody has, the digest is that of earlier programs: their exports go on.
+        for row in tracks.select(["video_id", "object_id", *COLUMNS]).to_pylist():
+            if facts := review_facts(row):
+                self.has_reviews = True
+                self._hash.update(repr((row["video_id"], row["object_id"], facts)).encode())
 
     @property
     def num_videos(self) -> int:

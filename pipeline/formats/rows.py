@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from pipeline.output.schema import MASKS
 
-COLUMNS = [name for name in MASKS.names if name not in ("category", "stability", "num_parts")]
+COLUMNS = [name for name in MASKS.names if name not in ("category", "stability", "num_parts", "pointer_similarity")]
 """Those of `masks` that formats can say; tracks tell the category."""
 
 

@@ -25,6 +25,12 @@ class Selection(Group):
         "'where=predicted_iou_mean > 0.8 and visible_share > 0.1'. Rejected tracks are left out, unless it names "
         "verdict, as in 'where=verdict = \"accept\"'.",
     )
+    round: int | None = Field(
+        default=None,
+        ge=1,
+        description="The labels as they were at the end of this round of reviews, with rejected tracks and without "
+        "verdicts; null is as they are now. See docs/rounds.md.",
+    )
     whole_videos: bool = Field(
         default=False,
         description="true leaves out videos with a track that failed, was rejected or that where= leaves out: in the "

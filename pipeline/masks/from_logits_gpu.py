@@ -4,7 +4,7 @@ Plain formula: `pycocotools.encode(upsample(logits) > 0)`; the bytes are the sam
 makes one buffer of int32. Its size follows from shapes alone, so the host never waits to learn how many runs there are:
 
     scores B | predicted IoUs B | sums of logits B | logits above 1, B | logits above -1, B |
-    numbers of boundaries B | places of boundaries, by chunk of objects
+    numbers of boundaries B | places of boundaries, by chunk of objects | what travels along
 
 The first three are float32, the scores bit for bit. The sum of an object's logits is inf or nan if any of them is,
 which neither a mask nor a score need show. The two counts of logits make the stability of a mask. A boundary is a pixel
@@ -18,6 +18,8 @@ Legend: B objects, h w logits, H, W pixels of the video, N = H·W.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +78,12 @@ def pack_runs(
     predicted_ious_B: torch.Tensor,
     size_hw: tuple[int, int],
     packing: Packing = DEFAULT_PACKING,
+    along: Sequence[torch.Tensor] = (),
 ) -> torch.Tensor:
-    """The buffer for one frame, on the device of the logits. No step of it makes the host wait."""
+    """The buffer for one frame, on the device of the logits. No step of it makes the host wait.
+
+    `along` are tensors of 16, 32 or 64 bits that come after all else as they are: they cost no kernel of their own.
+    """
     counts, places = [], []
     for chunk_Bhw in logits_Bhw.split(packing.objects_per_chunk(size_hw)):
         masks_BHW = upsample_logits(chunk_Bhw, size_hw) > 0
@@ -88,7 +94,20 @@ def pack_runs(
         found = torch.nonzero_static(changes_BN, size=packing.capacity(len(chunk_Bhw), size_hw), fill_value=-1)
         places.append(found[:, 1].int())
     values = torch.stack((object_scores_B.float(), predicted_ious_B.float(), logit_sums(logits_Bhw)))
-    return torch.cat((values.flatten().view(torch.int32), margin_counts(logits_Bhw).flatten(), *counts, *places))
+    return torch.cat(
+        (values.flatten().view(torch.int32), margin_counts(logits_Bhw).flatten(), *counts, *places, *_words(along))
+    )
+
+
+def _words(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [tensor.flatten().view(torch.int32) for tensor in tensors]
+
+
+def unpack_along(packed: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """The last values of a buffer of `pack_runs` that was copied to the host, where `along` has tensors of `dtype`."""
+    num_words = math.prod(shape) * dtype.itemsize // torch.int32.itemsize
+    # A copy of its own begins where any dtype may begin.
+    return packed[len(packed) - num_words :].clone().view(dtype).view(shape)
 
 
 def logit_sums(logits_Bhw: torch.Tensor) -> torch.Tensor:

@@ -37,11 +37,13 @@ class MaskSigns:
     """What says how good a mask is, beside its scores: columns of `masks` that earlier programs did not write.
 
     `stability` is the IoU of the mask at logit 1 and at logit -1 (None: neither has a pixel), `num_parts` the number
-    of its connected parts.
+    of its connected parts. `pointer_similarity` is the cosine of the network's object pointer to that of the prompted
+    frame from which the object was followed (None: prompted here, or hidden).
     """
 
     stability: float | None = None
     num_parts: int | None = None
+    pointer_similarity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class MaskRows:
             **{f"bbox_{side}": pa.array(boxes_N4[:, column]) for column, side in enumerate("xywh")},
             **{
                 name: pa.array([getattr(mask.signs, name) for mask in masks], MASKS.field(name).type)
-                for name in ("stability", "num_parts")
+                for name in ("stability", "num_parts", "pointer_similarity")
             },
         }
         for name in MASKS.names:

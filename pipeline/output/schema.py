@@ -47,6 +47,8 @@ MASKS = pa.schema(
         pa.field("category", pa.string()),  # of the object, as in `tracks`
         pa.field("stability", pa.float32()),  # IoU of the mask at logit 1 and at logit -1; null: neither has a pixel
         pa.field("num_parts", pa.int32()),  # connected parts of the mask
+        # Cosine of the object pointer to that of the prompt from which it was followed; null: prompted here, or hidden.
+        pa.field("pointer_similarity", pa.float32()),
     ]
 )
 
@@ -80,6 +82,9 @@ TRACKS = pa.schema(
         pa.field("predicted_iou_p10", pa.float32()),
         pa.field("longest_low_iou", pa.int32()),  # rows in a row below 0.7
         pa.field("stability_p10", pa.float32()),
+        # A tenth of the visible rows that were tracked are at most so similar to the prompt; null: none was.
+        pa.field("pointer_similarity_p10", pa.float32()),
+        pa.field("pointer_frame", pa.int32()),  # where the similarity is lowest
         pa.field("area_jump", pa.float32()),  # the largest change from one row to the next, as a factor
         pa.field("area_jump_frame", pa.int32()),
         pa.field("shape_iou_min", pa.float32()),  # lowest IoU with the row before, moved upon it, where it changes most
@@ -95,7 +100,10 @@ TRACKS = pa.schema(
         pa.field("doubt", pa.float32()),  # 0 … 1
         pa.field("doubt_reasons", pa.list_(pa.string())),  # codes, the heaviest first
         pa.field("doubt_frame", pa.int32()),  # where to look
-        pa.field("cycle_iou", pa.float32()),  # of a walk back to the prompt (`conf=verify`): readers put it in
+        # Of a walk back to the prompt (`conf=verify`): readers put them in.
+        pa.field("cycle_iou", pa.float32()),  # of both masks at the prompt
+        pa.field("walks_iou", pa.float32()),  # mean IoU of the masks of both walks over the frames between
+        pa.field("parting_frame", pa.int32()),  # both agree from here on; null: they never part
         # What a reviewer said of these labels. Null in segments: readers put in what `reviews/` says by then.
         pa.field("verdict", pa.string()),  # `pipeline.reviews.verdicts.Verdict`; null: nobody has said anything
         pa.field("reviewer", pa.string()),

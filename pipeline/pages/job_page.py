@@ -69,7 +69,8 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
     job = JobTables(storage, status.state)
     videos, tracks = job.videos().select(job_figures.VIDEO_COLUMNS), job.tracks().select(job_figures.TRACK_COLUMNS)
     sizes = _sizes(videos)
-    figures = measure(job, tracks, sizes.get, max(options.top, NUM_BEST))
+    opinions = JobTables(storage, status.state, reviews=True).opinions()
+    figures = measure(job, tracks, sizes.get, max(options.top, NUM_BEST), opinions=opinions)
     record = _record(storage)
     maker = StripMaker(job, options.videos_root) if options.pictures else None
     num_never, never = job_figures.never_visible(tracks, MOST_NEVER_VISIBLE)
@@ -84,6 +85,7 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
         state=status.standing.sentence.partition(": "),
         sentence=_sentence(status, tracks),
         figures=figures,
+        num_judged=len(opinions),
         counts=_counts(status, tracks),
         times=(spent := job_figures.times(videos)),
         stages=_stages(spent),

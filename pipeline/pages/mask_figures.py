@@ -1,17 +1,18 @@
 """What a report says of masks: how scores and areas are spread, and which tracks are doubtful. One pass over rows.
 
 Memory holds counts and the few tracks that are shown. A job of more rows than `most_rows` is read in part: some videos,
-chosen by a hash of their id, for the distributions. Tracks are ranked by the doubt that `tracks` tells. Where an
-earlier program labeled some of them, which told none, all are ranked by their rows without codes of masks, and in a
-large job those with the lowest scores in `tracks`.
+chosen by a hash of their id, for the distributions. Tracks are ranked by the doubt that `tracks` tells, but for those
+with a verdict, as in the queue. Where an earlier program labeled some of them, which told none, all are ranked by their
+rows without codes of masks, and in a large job those with the lowest scores in `tracks`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from pipeline.quality.doubt import Ranking, Signals, signals
 from pipeline.quality.reasons import Doubt
 from pipeline.quality.signals import COLUMNS, SizeOf
 from pipeline.quality.track_rows import TrackRows, whole_tracks
+from pipeline.reviews.verdicts import Key, Opinion, Verdict
 from pipeline.tables import JobTables
 from pipeline.text import ProgressLine
 
@@ -110,23 +112,34 @@ class MaskFigures:
         )
 
 
-def measure(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int = MOST_ROWS) -> MaskFigures:
+def measure(
+    job: JobTables,
+    tracks: pa.Table,
+    size_of: SizeOf,
+    most: int,
+    most_rows: int = MOST_ROWS,
+    opinions: Mapping[Key, Opinion] = MappingProxyType({}),
+) -> MaskFigures:
     """Read the rows of a job, or part of them, and rank their tracks; `most` of the worst and of the best are kept.
 
-    `tracks` are its rows of `tracks`. Raises `StorageError` if the store does not answer, or if a running job replaces
-    segments again and again meanwhile.
+    `tracks` are its rows of `tracks`. Those of `opinions` are not among the worst, and rejected ones not among the
+    best. Raises `StorageError` if the store does not answer, or if a running job replaces segments again and again
+    meanwhile.
     """
     for _ in range(_READS):
         try:
-            return _measured(job, tracks, size_of, most, most_rows)
+            return _measured(job, tracks, size_of, most, most_rows, opinions)
         except FileNotFoundError:
             job.refresh()  # a running job or a compaction has replaced segments
     raise StorageError("segments vanish while the report reads them. Try again.")
 
 
-def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int) -> MaskFigures:
+def _measured(
+    job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int, opinions: Mapping[Key, Opinion]
+) -> MaskFigures:
     num_in_all = sum(size.num_masks for size in job.state.segments.values())
-    figures, ranking = MaskFigures(num_in_all), Ranking(most)
+    rejected = {key for key, opinion in opinions.items() if opinion.verdict is Verdict.REJECT}
+    figures, ranking = MaskFigures(num_in_all), Ranking(most, opinions.keys(), rejected)
     is_whole, is_known = num_in_all <= most_rows, is_measured(tracks)
     with contextlib.closing(ProgressLine(min(num_in_all, most_rows), "mask")) as line:
         for rows in _rows(job, None if is_whole else _some_videos(tracks, most_rows / num_in_all)):
@@ -137,8 +150,8 @@ def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most
     if is_known:
         visible = tracks.filter(pc.field("num_visible") > 0)
         figures.doubts.add(visible["doubt"].to_numpy().astype(np.float64))
-        figures.worst = most_doubtful(job, tracks, size_of, most, WORTH_A_LOOK)
-        figures.best = soundest(tracks, most)
+        figures.worst = most_doubtful(job, _without(tracks, opinions), size_of, most, WORTH_A_LOOK)
+        figures.best = soundest(_without(tracks, rejected), most)
         return figures
     if not is_whole:
         for rows in _rows(job, _candidates(tracks)):
@@ -146,6 +159,14 @@ def _measured(job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most
     figures.worst = [doubt for doubt in ranking.worst() if doubt.doubt >= WORTH_A_LOOK]
     figures.best = ranking.best()
     return figures
+
+
+def _without(tracks: pa.Table, keys: Collection[Key]) -> pa.Table:
+    """Rows of `tracks` but those of these."""
+    if not keys:
+        return tracks
+    every = zip(tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist(), strict=True)
+    return tracks.filter(pa.array([key not in keys for key in every], pa.bool_()))
 
 
 def _rows(job: JobTables, video_ids: Collection[str] | None) -> Iterator[TrackRows]:

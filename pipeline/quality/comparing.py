@@ -17,11 +17,15 @@ from pipeline.storage.uris import StorageOptions
 
 @dataclass(frozen=True)
 class Side:
-    """Where the masks of one side are. It can be pickled. `shown` is what messages call it; None: its address."""
+    """Where the masks of one side are. It can be pickled. `shown` is what messages call it; None: its address.
+
+    `round`: those that a job had at the end of this round of reviews; None: those of now.
+    """
 
     uri: str
     storage_options: StorageOptions
     shown: str | None = None
+    round: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,10 @@ class ComparisonJob:
 
     def outputs(self) -> tuple[OutputMasks, OutputMasks]:
         """Both jobs. Raises `InputError` where there is none."""
-        a, b = (OutputMasks(key, side.uri, side.storage_options) for key, side in (("a", self.a), ("b", self.b)))
+        a, b = (
+            OutputMasks(key, side.uri, side.storage_options, round=side.round)
+            for key, side in (("a", self.a), ("b", self.b))
+        )
         return a, b
 
     def true_masks(self) -> MaskSource | None:

@@ -7,12 +7,12 @@ signal.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.arrays import Float64Array, Int64Array
+from pipeline.arrays import BoolArray, Float64Array, Int64Array
 from pipeline.quality.blend import DEFAULT, Blend
 from pipeline.quality.reasons import Doubt, Ground, Reason
 from pipeline.quality.signals import Signal, SizeOf, measure
@@ -83,9 +83,15 @@ def signals(tracks: TrackRows, size_of: SizeOf, blend: Blend = DEFAULT) -> Signa
 
 @dataclass
 class Ranking:
-    """The most doubtful and the soundest tracks of a stream; memory holds `most` of either."""
+    """The most doubtful and the soundest tracks of a stream; memory holds `most` of either.
+
+    Tracks of `seen`, by video and object, are not among the most doubtful, and those of `rejected` not among the
+    soundest.
+    """
 
     most: int
+    seen: Collection[tuple[str, int]] = ()
+    rejected: Collection[tuple[str, int]] = ()
     _worst: list[tuple[float, int, Doubt]] = field(default_factory=list)
     _best: list[tuple[float, int, Doubt]] = field(default_factory=list)
     _num_seen: int = 0
@@ -94,11 +100,13 @@ class Ranking:
         """Take tracks."""
         soundness = found.soundness
         doubt, visible = found.doubt, found.tracks.sums(found.tracks.column("area") > 0) > 0
-        for track in _most(np.where(visible, doubt, -1.0), self.most):
-            if doubt[track] > 0:
+        is_new = visible & ~_are_of(self.seen, found.tracks)
+        for track in _most(np.where(is_new, doubt, -1.0), self.most):
+            if doubt[track] > 0 and is_new[track]:
                 self._keep(self._worst, float(doubt[track]), found.of(int(track)))
-        for track in _most(np.where(visible, soundness - doubt, -np.inf), self.most):
-            if visible[track]:
+        is_wanted = visible & ~_are_of(self.rejected, found.tracks)
+        for track in _most(np.where(is_wanted, soundness - doubt, -np.inf), self.most):
+            if is_wanted[track]:
                 self._keep(self._best, float(soundness[track] - doubt[track]), found.of(int(track)))
 
     def _keep(self, heap: list[tuple[float, int, Doubt]], value: float, doubt: Doubt) -> None:
@@ -113,6 +121,12 @@ class Ranking:
     def best(self) -> list[Doubt]:
         """The soundest tracks, those first."""
         return [doubt for _, _, doubt in sorted(self._best, key=lambda one: (-one[0], -one[1]))]
+
+
+def _are_of(keys: Collection[tuple[str, int]], tracks: TrackRows) -> BoolArray:
+    """Which tracks are among these, by video and object, `[T]`."""
+    every = zip(tracks.video_ids, tracks.object_ids.tolist(), strict=True)
+    return np.fromiter((key in keys for key in every), np.bool_, len(tracks.video_ids))
 
 
 def _most(values: Float64Array, count: int) -> Iterator[np.int64]:

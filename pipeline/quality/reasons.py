@@ -17,6 +17,7 @@ class Reason(StrEnum):
     UNSURE_STRETCH = "unsure_stretch"
     UNSTABLE = "unstable"
     WEAK_SCORE = "weak_score"
+    UNLIKE_PROMPT = "unlike_prompt"
     LOST = "lost"
     FLICKERS = "flickers"
     AREA_JUMP = "area_jump"
@@ -38,6 +39,9 @@ SENTENCES: Mapping[Reason, str] = {
     ),
     Reason.UNSTABLE: "Its outline depends on the threshold: a stability of {value:.2f} or less, as on frame {frame}.",
     Reason.WEAK_SCORE: "The model hardly sees it: an object score of {value:.1f} or less, as on frame {frame}.",
+    Reason.UNLIKE_PROMPT: (
+        "To the network it no longer looks as at its prompt: a similarity of {value:.2f} or less, as on frame {frame}."
+    ),
     Reason.LOST: "It vanishes inside the picture on frame {frame} and does not return, for {value:.0%} of its frames.",
     Reason.FLICKERS: "It vanishes and comes back {value:.0f} times, first on frame {frame}.",
     Reason.AREA_JUMP: "From one labeled frame to the next its area changes {value:.1f}-fold, on frame {frame}.",

@@ -19,7 +19,10 @@ _MISSING_AT_A_TIME = 100
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """What is scored, and how. It can be pickled. `shown_truth` is what messages call the truth."""
+    """What is scored, and how. It can be pickled. `shown_truth` is what messages call the truth.
+
+    `round`: the masks that the output had at the end of this round of reviews; None: those of now.
+    """
 
     output: str
     truth: str
@@ -28,6 +31,7 @@ class ScoringJob:
     truth_options: StorageOptions
     rules: Rules
     has_hota: bool = False
+    round: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Scorer:
 
     def __init__(self, job: ScoringJob) -> None:
         self._job = job
-        self._output = OutputMasks("output", job.output, job.storage_options)
+        self._output = OutputMasks("output", job.output, job.storage_options, round=job.round)
         self._truth = open_masks("truth", job.truth, job.truth_options, shown=job.shown_truth)
 
     def work(self, task: ScoringTask) -> Scored:

@@ -1,8 +1,8 @@
 """Signals: what rows of `masks` say against a track, measured without truth. No mask is decoded here.
 
 A signal is a number by track, higher where a track is worse, nan where the rows do not tell: outputs of earlier
-programs lack `stability` and `num_parts`, and what masks say of their neighbors is there only after
-`pipeline.quality.shapes`.
+programs lack `stability`, `num_parts` and `pointer_similarity`, and what masks say of their neighbors is there only
+after `pipeline.quality.shapes`.
 
 Legend: N rows, T tracks.
 """
@@ -32,6 +32,7 @@ COLUMNS = (
     "is_prompt",
     "stability",
     "num_parts",
+    "pointer_similarity",
 )
 """What the signals need of `masks`."""
 
@@ -52,7 +53,7 @@ class Signal:
 
 
 def measure(tracks: TrackRows, size_of: SizeOf) -> dict[Reason, Signal]:
-    """All signals of whole tracks; the rows need `COLUMNS` but for the last two. Never visible is not bad: 0 or nan."""
+    """All signals of whole tracks; rows may lack the last three of `COLUMNS`. Never visible is not bad: 0 or nan."""
     seen = _Seen.of(tracks, size_of)
     return {reason: measured(seen) for reason, measured in _MEASURES.items()}
 
@@ -116,6 +117,11 @@ def _iou_dips(seen: _Seen) -> Signal:
 
 def _unstable(seen: _Seen) -> Signal:
     found = seen.low_tail("stability")
+    return Signal(1 - found.value, found.value, found.row)
+
+
+def _unlike_prompt(seen: _Seen) -> Signal:
+    found = seen.low_tail("pointer_similarity")
     return Signal(1 - found.value, found.value, found.row)
 
 
@@ -227,6 +233,7 @@ _MEASURES: Mapping[Reason, Callable[[_Seen], Signal]] = {
     Reason.UNSURE_STRETCH: _unsure_stretch,
     Reason.UNSTABLE: _unstable,
     Reason.WEAK_SCORE: _weak_score,
+    Reason.UNLIKE_PROMPT: _unlike_prompt,
     Reason.LOST: _lost,
     Reason.FLICKERS: _flickers,
     Reason.AREA_JUMP: _area_jump,

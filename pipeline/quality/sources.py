@@ -54,7 +54,7 @@ class MaskSource(Protocol):
 
 
 class OutputMasks:
-    """The masks that a job has committed, without those of rejected tracks.
+    """The masks that a job has committed, without those of rejected tracks; or all as they were at the end of a round.
 
     A group of videos has so many masks, or is one video with more.
     """
@@ -65,13 +65,14 @@ class OutputMasks:
         uri: str,
         options: StorageOptions | None = None,
         *,
+        round: int | None = None,
         masks_of_a_group: int = _MASKS_OF_A_GROUP,
     ) -> None:
         self._masks_of_a_group = masks_of_a_group
-        self.name = redact_uri(uri)
+        self.name = redact_uri(uri) + ("" if round is None else f" at the end of round {round}")
         self.side = f"{key}={self.name}"
         try:
-            self.job = tables.open(uri, dict(options or {}))
+            self.job = tables.open(uri, dict(options or {}), round=round)
         except UnusableStore as error:
             raise InputError(str(error).replace("output=", f"{key}=", 1)) from error
         videos = self.job.videos().select(["video_id", "segment", "num_masks", "num_frames", "height", "width"])

@@ -24,6 +24,7 @@ VALUES: Mapping[str, Reason] = {
     "num_flips": Reason.FLICKERS,
     "lost_share": Reason.LOST,
     "stability_p10": Reason.UNSTABLE,
+    "pointer_similarity_p10": Reason.UNLIKE_PROMPT,
     "area_jump": Reason.AREA_JUMP,
     "shape_iou_min": Reason.SHAPE_JUMP,
     "leap": Reason.LEAP,
@@ -38,7 +39,11 @@ VALUES: Mapping[str, Reason] = {
 MEASURED = ("num_visible", "predicted_iou_mean", "fragments_share", *VALUES)
 """What `badness_of` reads of `tracks`."""
 
-FRAMES: Mapping[str, Reason] = {"area_jump_frame": Reason.AREA_JUMP, "shape_jump_frame": Reason.SHAPE_JUMP}
+FRAMES: Mapping[str, Reason] = {
+    "area_jump_frame": Reason.AREA_JUMP,
+    "shape_jump_frame": Reason.SHAPE_JUMP,
+    "pointer_frame": Reason.UNLIKE_PROMPT,
+}
 """Columns of `tracks` that are the frame of a signal."""
 
 _WHOLE = ("longest_low_iou", "num_flips", "num_parts_max")
@@ -95,6 +100,7 @@ def badness_of(tracks: pa.Table) -> dict[Reason, Float64Array]:
         Reason.UNSURE_STRETCH: np.where(longest > 1, longest / num_visible, 0 * longest),
         Reason.UNSTABLE: 1 - floats("stability_p10"),
         Reason.WEAK_SCORE: -floats("object_score_p10"),
+        Reason.UNLIKE_PROMPT: 1 - floats("pointer_similarity_p10"),
         Reason.LOST: floats("lost_share"),
         Reason.FLICKERS: floats("num_flips"),
         Reason.AREA_JUMP: np.log2(floats("area_jump")),

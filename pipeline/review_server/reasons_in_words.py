@@ -24,7 +24,7 @@ _CLAUSE_WITH_FRAME = re.compile(r"[,;][^,;]*\{frame\}| (?:on|from) frame \{frame
 def in_words(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The reasons of a row, the heaviest first: `code`, `sentence`, and `frame` where it is known.
 
-    The frame to look at is that of the heaviest reason; two more reasons have frames of their own in `tracks`. A code
+    The frame to look at is that of the heaviest reason; three reasons have frames of their own in `tracks`. A code
     of a newer program is its own sentence.
     """
     found = []

@@ -28,6 +28,10 @@ CYCLES = pa.schema(
         pa.field("to_frame", pa.int32(), nullable=False),  # of the prompt
         pa.field("labeled_at", pa.timestamp("ms", tz="UTC")),  # `finished_at` of the labels that were checked
         pa.field("checked_at", pa.timestamp("ms", tz="UTC"), nullable=False),
+        # Of the frames that the job and the walk have both seen. Null: the walk failed, the labels were made again
+        # meanwhile, or an earlier program walked.
+        pa.field("walks_iou", pa.float32()),  # mean IoU of both masks
+        pa.field("parting_frame", pa.int32()),  # the two agree from here on; null: they never part
     ]
 )
 """One row for each time that a track was walked back."""
@@ -37,13 +41,15 @@ _TABLE = ReviewTable("cycles", CYCLES, 1, lambda row: None)
 
 @dataclass(frozen=True)
 class Cycle:
-    """The newest walk back of a track. `iou` is `None` where the walk failed."""
+    """The newest walk back of a track. `iou` is `None` where the walk failed; see `CYCLES` for the others."""
 
     iou: float | None
     from_frame: int
     to_frame: int
     labeled_at: datetime | None
     checked_at: datetime
+    walks_iou: float | None = None
+    parting_frame: int | None = None
 
     def is_of(self, finished_at: datetime | None) -> bool:
         """Whether the labels that were checked are those of a video that was finished then."""
@@ -68,6 +74,12 @@ def read_cycles(storage: JobStorage, listed: Listed | None = None) -> dict[Key, 
         key = row["video_id"], row["object_id"]
         if key not in found or found[key].checked_at <= row["checked_at"]:
             found[key] = Cycle(
-                row["cycle_iou"], row["from_frame"], row["to_frame"], row["labeled_at"], row["checked_at"]
+                row["cycle_iou"],
+                row["from_frame"],
+                row["to_frame"],
+                row["labeled_at"],
+                row["checked_at"],
+                row["walks_iou"],
+                row["parting_frame"],
             )
     return found

@@ -1,4 +1,4 @@
-"""Walks back to the prompts (`conf=verify`) that are of the labels as they are now, and their column of `tracks`."""
+"""Walks back to the prompts (`conf=verify`) that are of the labels as they are now, and their columns of `tracks`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pipeline.reviews.live import Read
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 
-COLUMN = "cycle_iou"
+COLUMNS = {"cycle_iou": "iou", "walks_iou": "walks_iou", "parting_frame": "parting_frame"}
+"""Columns of `tracks` with the fields of `Cycle` that they show."""
 
 
 class LiveCycles:
@@ -45,9 +46,9 @@ class LiveCycles:
         return self._live
 
     def put_in(self, tracks: pa.Table) -> pa.Table:
-        """Rows of `tracks` with the IoU of their walks, if they have the column."""
-        place = tracks.schema.get_field_index(COLUMN)
-        if place < 0 or not tracks.num_rows:
+        """Rows of `tracks` with what their walks found, in those of `COLUMNS` that they have."""
+        wanted = [name for name in COLUMNS if name in tracks.column_names]
+        if not wanted or not tracks.num_rows:
             return tracks
         walks = self.live()
         if not walks:
@@ -56,9 +57,12 @@ class LiveCycles:
         if not pc.any(is_walked).as_py():
             return tracks
         keys = zip(tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist(), strict=True)
-        found = [walks[key].iou if key in walks else None for key in keys]
-        field = tracks.schema.field(place)
-        return tracks.set_column(place, field, pa.array(found, field.type))
+        found = [walks.get(key) for key in keys]
+        for name in wanted:
+            values = [None if one is None else getattr(one, COLUMNS[name]) for one in found]
+            field = tracks.schema.field(name)
+            tracks = tracks.set_column(tracks.schema.get_field_index(name), field, pa.array(values, field.type))
+        return tracks
 
 
 def made_at(videos: Read, tracks: Read, video_ids: Collection[str]) -> dict[Key, datetime]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -28,11 +29,13 @@ from pipeline.inputs.write import prompts_table, videos_table
 from pipeline.output.layout import VERIFY, VERIFY_JOB, VERIFY_PROMPTS, VERIFY_VIDEOS, VERIFY_WALKS
 from pipeline.redact import HIDDEN, redact_uri
 from pipeline.reviews.cycles import write_cycles
+from pipeline.reviews.live_cycles import made_at
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.uris import is_local
 from pipeline.tables import JobTables
 from pipeline.text import counted, say
+from pipeline.verify.agreement import agreement
 from pipeline.verify.choosing import WALKS, choose, walks_of
 from pipeline.verify.sources import sources_of
 
@@ -157,22 +160,49 @@ def _walking(config: JobConfig, record: JobRecord) -> JobConfig:
 
 def _results(config: JobConfig, walks: pa.Table) -> Iterator[dict[str, Any]]:
     """Rows of `CYCLES`: where each walk came out, held against the mask that the track had there."""
+    labeled = tables.open(str(config.output), config.storage_options)
     walked = tables.open(f"{str(config.output).rstrip('/')}/{VERIFY_JOB}", config.storage_options)
     now = datetime.now(UTC)
     for video_id, group in groupby(walks.to_pylist(), key=lambda walk: str(walk["video_id"])):
         own = list(group)
-        ends = _masks_at(walked, video_id, {walk["to_frame"] for walk in own})
+        made = made_at(labeled.videos, partial(labeled.tracks, rejected=True), [video_id])
+        there, here = (_masks_of(job, video_id, own) for job in (walked, labeled))
         for walk in own:
-            found = ends.get((walk["object_id"], walk["to_frame"]))
             kept = {name: walk[name] for name in ("video_id", "object_id", "from_frame", "to_frame", "labeled_at")}
-            yield kept | {"cycle_iou": _iou(found, walk["to_rle"]), "checked_at": now}
+            track = _track(there, walk)
+            is_same = made.get((video_id, walk["object_id"])) == walk["labeled_at"]
+            both = agreement(_track(here, walk), track, walk["from_frame"], _size(walk)) if is_same else None
+            yield kept | {
+                "cycle_iou": _iou(_code_at(track, walk["to_frame"]), walk["to_rle"]),
+                "checked_at": now,
+                "walks_iou": None if both is None else both.iou,
+                "parting_frame": None if both is None else both.parting_frame,
+            }
 
 
-def _masks_at(job: JobTables, video_id: str, frames: Collection[int]) -> dict[tuple[int, int], dict[str, Any]]:
-    """The codes of a video on some frames, by object and frame."""
-    where = pc.field("frame_index").isin(sorted(frames))
-    rows = job.masks([video_id], columns=["object_id", "frame_index", "rle"], where=where).to_table().to_pylist()
-    return {(row["object_id"], row["frame_index"]): row["rle"] for row in rows}
+def _masks_of(job: JobTables, video_id: str, walks: Sequence[dict[str, Any]]) -> pa.Table:
+    """The masks of a video on the frames of these walks, sorted by object and frame."""
+    first, last = min(walk["to_frame"] for walk in walks), max(walk["from_frame"] for walk in walks)
+    where = pc.field("object_id").isin([walk["object_id"] for walk in walks])
+    where &= (pc.field("frame_index") >= first) & (pc.field("frame_index") <= last)
+    rows = job.masks([video_id], columns=["object_id", "frame_index", "rle"], where=where, rejected=True).to_table()
+    return rows.sort_by([("object_id", "ascending"), ("frame_index", "ascending")])
+
+
+def _track(masks: pa.Table, walk: dict[str, Any]) -> pa.Table:
+    frames = pc.field("frame_index")
+    is_between = (frames >= walk["to_frame"]) & (frames <= walk["from_frame"])
+    return masks.filter((pc.field("object_id") == walk["object_id"]) & is_between)
+
+
+def _code_at(track: pa.Table, frame_index: int) -> dict[str, Any] | None:
+    found: list[dict[str, Any]] = track.filter(pc.field("frame_index") == frame_index)["rle"].to_pylist()
+    return found[0] if found else None
+
+
+def _size(walk: dict[str, Any]) -> tuple[int, int]:
+    height, width = walk["from_rle"]["size"]
+    return height, width
 
 
 def _iou(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> float | None:

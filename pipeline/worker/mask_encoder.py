@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -36,6 +36,7 @@ from pipeline.masks.rle import Rle, Runs, rles_of_runs
 from pipeline.masks.run_lengths import run_lengths
 from pipeline.output.mask_rows import Mask, MaskRows, MaskSigns
 from pipeline.records import FramePosition
+from pipeline.worker.pointer_similarity import pointers_to_pack, similarities
 
 # Frames whose masks wait for the encoding thread; bounds memory when encoding is slower than the model.
 _MAX_WAITING_FRAMES = 4
@@ -51,7 +52,9 @@ class Copying(Protocol):
 
 T = TypeVar("T")
 BeginCopy = Callable[[torch.Tensor], Copying]
-Pack = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int], Packing], torch.Tensor]
+Pack = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int], Packing, Sequence[torch.Tensor]], torch.Tensor
+]
 
 
 class Positions(Protocol):
@@ -77,6 +80,7 @@ class _Encoded:
     logit_sums: list[float]
     stabilities: list[float | None]
     num_parts: list[int | None]
+    pointer_similarities: list[float | None]
 
     def not_finite(self) -> int | None:
         """The first object of which a number is nan or inf, by its place in the frame's result."""
@@ -147,7 +151,8 @@ class MaskEncoder:
         waiting = _Waiting(result, None)
         if device_type(result.logits_BHW) != "cpu":
             scores_B, ious_B = result.object_scores_B, result.predicted_ious_B
-            packed = self._pack(result.logits_BHW, scores_B, ious_B, self._frames.size_hw, self._packing)
+            size_hw, along = self._frames.size_hw, pointers_to_pack(result)
+            packed = self._pack(result.logits_BHW, scores_B, ious_B, size_hw, self._packing, along)
             waiting.copying = self._begin_copy(packed)
         self._waiting.append(waiting)
         self._encode_arrived()
@@ -167,20 +172,20 @@ class MaskEncoder:
             if waiting.copying is None:
                 waiting.encoding = self._pool.submit(self._encode_logits, waiting.result)
             else:
-                num_objects = len(waiting.result.object_ids)
-                packed = waiting.copying.result()
-                waiting.encoding = self._pool.submit(self._encode_runs, packed, num_objects)
+                waiting.encoding = self._pool.submit(self._encode_runs, waiting.copying.result(), waiting.result)
         return waiting.encoding
 
     def _encode_logits(self, result: FrameResult) -> _Encoded:
         started = time.perf_counter()
+        scores = result.object_scores_B.float().tolist()
         encoded = _Encoded(
             [],
-            result.object_scores_B.float().tolist(),
+            scores,
             result.predicted_ious_B.float().tolist(),
             logit_sums(result.logits_BHW).tolist(),
             list(map(stability, *margin_counts_on_host(result.logits_BHW.float()))),
             [],
+            similarities(result, scores),
         )
         if encoded.not_finite() is None:
             rles = encode_logits(result.logits_BHW, self._frames.size_hw)
@@ -189,16 +194,19 @@ class MaskEncoder:
         self.seconds += time.perf_counter() - started
         return encoded
 
-    def _encode_runs(self, packed: torch.Tensor, num_objects: int) -> _Encoded:
+    def _encode_runs(self, packed: torch.Tensor, result: FrameResult) -> _Encoded:
         started = time.perf_counter()
         size_hw = self._frames.size_hw
-        frame = unpack_runs(packed, num_objects, size_hw, self._packing)
+        frame = unpack_runs(packed, len(result.object_ids), size_hw, self._packing)
+        alike = similarities(result, frame.object_scores, packed)
         whole = [runs for runs in frame.runs if runs is not None]
         made, counted = iter(rles_of_runs(whole, size_hw[0])), iter(num_parts(whole, size_hw))
         rles = [None if runs is None else next(made) for runs in frame.runs]
         parts = [None if runs is None else next(counted) for runs in frame.runs]
         self.seconds += time.perf_counter() - started
-        return _Encoded(rles, frame.object_scores, frame.predicted_ious, frame.logit_sums, frame.stabilities, parts)
+        return _Encoded(
+            rles, frame.object_scores, frame.predicted_ious, frame.logit_sums, frame.stabilities, parts, alike
+        )
 
     def _take(self) -> None:
         waiting = self._waiting[0]
@@ -227,7 +235,7 @@ class MaskEncoder:
                     object_score=encoded.object_scores[index],
                     predicted_iou=encoded.predicted_ious[index],
                     is_prompt=result.is_prompt[index],
-                    signs=MaskSigns(encoded.stabilities[index], parts),
+                    signs=MaskSigns(encoded.stabilities[index], parts, encoded.pointer_similarities[index]),
                 )
             )
 

@@ -27,9 +27,11 @@ from pipeline.quality.reasons import Reason
 from pipeline.quality.track_columns import FRAMES, VALUES, badness_of
 
 KEPT = Path(__file__).parent / "results" / "doubt_tracks.parquet"
-BY_HAND = (Reason.LOST, Reason.FLICKERS, Reason.LEAP, Reason.WHOLE_FRAME, Reason.BORDER)
-"""Signals that are not fitted: drawn clips hardly have such faults, or have them together with others by chance."""
+BY_HAND = (Reason.LOST, Reason.FLICKERS, Reason.LEAP, Reason.WHOLE_FRAME, Reason.BORDER, Reason.UNLIKE_PROMPT)
+"""Signals that are not fitted: drawn clips hardly have such faults, or have them together with others by chance.
 
+`unlike_prompt` adds nothing to the others: with it the half that reports has an AUROC of 0.871 in place of 0.873.
+"""
 _FIRST = 0.2
 FIT_STRENGTH = 5.0
 """Chosen by cross-validation within the half that fits."""

@@ -17,6 +17,7 @@ from pipeline.masks.rle import Runs
 from pipeline.masks.run_lengths import run_lengths
 from pipeline.output.mask_rows import Mask, MaskRows, MaskSigns
 from pipeline.quality.track_columns import columns_of_video
+from pipeline.worker.pointer_similarity import similarities
 from tests.support.clips import moving_clip
 
 
@@ -57,13 +58,14 @@ def signals_cost(
         for result, rles in zip(results, codes, strict=True):
             margin_counts_on_host(result.logits_BHW)
             num_parts([Runs(run_lengths(rle.counts)) for rle in rles], size_hw)
+            similarities(result, result.object_scores_B.tolist())
 
     rows_of = MaskRows("v", size_hw)
     for index, (result, rles) in enumerate(zip(results, codes, strict=True)):
         for object_id, rle, score, iou in zip(
             result.object_ids, rles, result.object_scores_B.tolist(), result.predicted_ious_B.tolist(), strict=True
         ):
-            signs_of = MaskSigns(1.0, 1)
+            signs_of = MaskSigns(1.0, 1, 0.9)
             rows_of.add(
                 Mask(object_id, index, None, rle.counts, rle.area, rle.bbox_xywh, score, iou, index == 0, signs_of)
             )

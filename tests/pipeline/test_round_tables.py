@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from pipeline import changes, tables
+from pipeline import changes, compare, evaluate, tables
 from pipeline.commits.compaction import compact
 from pipeline.commits.log import CommitLog
 from pipeline.commits.read_rounds import read_rounds
@@ -17,7 +19,7 @@ from pipeline.reviews.corrections import write_corrections
 from pipeline.reviews.verdicts import write_verdicts
 from pipeline.status import as_document, as_text, read_status
 from pipeline.storage.job_storage import JobStorage
-from tests.support.drawn_job import DrawnVideo
+from tests.support.drawn_job import DrawnVideo, write_job
 from tests.support.drawn_rounds import Rounds
 from tests.support.reviewed import verdict
 
@@ -166,3 +168,36 @@ def test_a_pruned_job_still_knows_its_rounds_and_tells_nothing_of_them(rounds: R
     rounds.log.roll_up()
     with pytest.raises(NoRound, match=r"round 2 cannot be read: what its log said was erased by prune=true"):
         rounds.open(round=2)
+
+
+def box(left: int) -> np.ndarray:
+    mask = np.zeros((48, 64), bool)
+    mask[10:30, left : left + 20] = True
+    return mask
+
+
+def test_what_a_round_brought_is_scored_and_compared_with_truth(
+    tmp_path: Path, disk_storage: JobStorage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the first round each mask covers a third of what it covers with the true one together, in the second all."""
+    job = Rounds(disk_storage, tmp_path)
+    true = {(1, step): box(10 + step) for step in range(4)}
+    job.commit(DrawnVideo("a", {1: "cat"}, 4, masks={key: box(20 + key[1]) for key in true}))
+    job.begin("a")
+    job.commit(DrawnVideo("a", {1: "cat"}, 4, masks=true))
+    truth, _ = write_job(tmp_path / "truth", (DrawnVideo("a", {1: "cat"}, 4, masks=true),), broken=())
+    words = [f"truth={truth}", "pictures=false"]
+    for name, more in {"now": [], "then": ["round=1"]}.items():
+        to = f"to={tmp_path / name}"
+        assert evaluate.door([f"output={disk_storage.uri}", to, *words, *more]) == 0
+    scores = [pq.read_table(tmp_path / name / "objects.parquet")["j"].to_pylist() for name in ("then", "now")]
+    assert scores == [pytest.approx([1 / 3]), pytest.approx([1])]
+    sides = [f"a={disk_storage.uri}", "a_round=1", f"b={disk_storage.uri}", f"to={tmp_path / 'both'}"]
+    assert compare.door([*sides, *words]) == 0
+    (row,) = pq.read_table(tmp_path / "both" / "tracks.parquet").to_pylist()
+    assert (row["difference"], row["iou_mean"]) == ("masks", pytest.approx(1 / 3))
+    assert row["j_and_f_a"] < 0.5 < row["j_and_f_b"] == pytest.approx(1)
+    assert "at the end of round 1" in (tmp_path / "both" / "comparison.html").read_text()
+    capsys.readouterr()
+    assert evaluate.door([f"output={disk_storage.uri}", *words, "round=3"]) == 2
+    assert "round 3 cannot be read; there are rounds 1 to 2" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from pipeline.config.fields import Group
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.frame_images import file_name, write_frames
 from pipeline.formats.json_files import json_object
-from pipeline.formats.plan import Plan
+from pipeline.formats.plan import Plan, PlannedTrack
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
@@ -37,7 +37,7 @@ class Writer(VideoWriter):
             for row in rows:
                 if row.area:
                     track = tracks[row.object_id]
-                    record = annotation_record(row, annotation_id, image_id, track.category_id)
+                    record = annotation_record(row, annotation_id, image_id, track)
                     out.append(f"annotations.{video.split}", record | {"track_id": track.id})
                 annotation_id += 1
         write_frames(video, out, f"images/{video.name}")
@@ -54,18 +54,22 @@ def image_record(video: ExportVideo, image_id: int, frame_index: int) -> dict[st
     return {"id": image_id, "file_name": name, "width": width, "height": height}
 
 
-def annotation_record(row: MaskRow, annotation_id: int, image_id: int, category_id: int) -> dict[str, Any]:
-    """An entry of `annotations`. `iscrowd` is 0, although the mask is a code: 1 would leave it out of scores."""
-    return {
+def annotation_record(row: MaskRow, annotation_id: int, image_id: int, track: PlannedTrack) -> dict[str, Any]:
+    """An entry of `annotations`. `iscrowd` is 0, although the mask is a code: 1 would leave it out of scores.
+
+    What reviewers said of the track is in `attributes`, as CVAT and Datumaro write attributes.
+    """
+    record = {
         "id": annotation_id,
         "image_id": image_id,
-        "category_id": category_id,
+        "category_id": track.category_id,
         "bbox": row.bbox_xywh,
         "area": row.area,
         "iscrowd": 0,
         "segmentation": row.rle,
         "score": round(row.predicted_iou, 4),
     }
+    return record | ({"attributes": review} if (review := track.reviewed) else {})
 
 
 def coco_document(

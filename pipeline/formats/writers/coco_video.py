@@ -49,7 +49,7 @@ class Writer(VideoWriter):
             for row in rows:
                 if row.area:
                     track = tracks[row.object_id]
-                    record = annotation_record(row, annotation_id, image_id, track.category_id)
+                    record = annotation_record(row, annotation_id, image_id, track)
                     more = {"video_id": number, "instance_id": track.id}
                     out.append(f"annotations.{video.split}", record | more)
                 annotation_id += 1

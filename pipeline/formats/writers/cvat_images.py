@@ -55,7 +55,7 @@ class Writer(VideoWriter):
 
 def document(split: str, plan: Plan, images: Iterable[bytes]) -> Iterator[bytes]:
     """The pieces of a split's document from its `<image>` elements."""
-    attributes = names_of_attributes(plan.handout is not None)
+    attributes = names_of_attributes(plan.handout is not None, plan.has_reviews)
     yield head(split, "annotation", plan.categories, attributes=attributes).encode()
     for image in images:
         yield b"  " + image + b"\n"

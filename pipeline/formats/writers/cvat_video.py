@@ -110,7 +110,7 @@ def video_head(video: ExportVideo) -> str:
     details["stop_frame"] = int(frames[-1]) + before
     details["frame_filter"] = f"step={step}" if step > 1 else ""
     categories = dict(sorted((track.category, track.category_id) for track in video.tracks))
-    attributes = names_of_attributes(video.review is not None)
+    attributes = names_of_attributes(video.review is not None, video.planned.has_reviews)
     text = head(video.video_id, "interpolation", categories, details, attributes)
     size = (
         "      <original_size>\n"

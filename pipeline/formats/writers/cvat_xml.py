@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.formats.handing_out import OBJECT_ID, TOLD, VERDICT, VERDICTS
+from pipeline.formats.handing_out import HANDOUT, OBJECT_ID, TOLD, VERDICT, VERDICTS
 from pipeline.formats.plan import PlannedTrack
+from pipeline.formats.review_facts import COLUMNS
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writers.xml_text import attribute, element_text, hex_color, storable
 
@@ -44,13 +45,16 @@ def attributes_of(track: PlannedTrack, video: ExportVideo) -> str:
     CVAT takes those of the last shape of a track for those of the track, so that each shape has all.
     """
     review = video.review
-    said = [(OBJECT_ID, str(track.object_id))] if review is None else review.attributes(track)
+    if review is None:
+        said = [(OBJECT_ID, str(track.object_id)), *((name, str(value)) for name, value in track.reviewed.items())]
+    else:
+        said = review.attributes(track)
     return "".join(f"<attribute name={attribute(name)}>{element_text(value)}</attribute>" for name, value in said)
 
 
-def names_of_attributes(is_review: bool) -> Sequence[str]:
-    """The attributes that objects have."""
-    return TOLD if is_review else (OBJECT_ID,)
+def names_of_attributes(is_review: bool, has_reviews: bool) -> Sequence[str]:
+    """The attributes that objects have; with `has_reviews` what reviewers said is among them."""
+    return TOLD if is_review else (OBJECT_ID, *(COLUMNS if has_reviews else ()))
 
 
 def label_specification(categories: Mapping[str, int]) -> bytes:
@@ -76,12 +80,12 @@ def label_specification(categories: Mapping[str, int]) -> bytes:
     return json.dumps(labels, indent=2, ensure_ascii=False).encode()
 
 
-def _input_type(name: str) -> str:
-    return "select" if name == VERDICT else "text"
+def _input_type(name: str, is_review: bool = True) -> str:
+    return "select" if name == VERDICT and is_review else "text"
 
 
-def _values(name: str) -> Sequence[str]:
-    return VERDICTS if name == VERDICT else ("",)
+def _values(name: str, is_review: bool = True) -> Sequence[str]:
+    return VERDICTS if name == VERDICT and is_review else ("",)
 
 
 def _label(category: str, number: int, attributes: Sequence[str]) -> str:
@@ -94,11 +98,12 @@ def _label(category: str, number: int, attributes: Sequence[str]) -> str:
 
 
 def _attributes(names: Sequence[str]) -> Iterator[str]:
+    is_review = HANDOUT in names
     for name in names:
-        values = _values(name)
+        kind, values = _input_type(name, is_review), _values(name, is_review)
         yield (
             f"            <attribute>\n              <name>{name}</name>\n"
-            f"              <mutable>False</mutable>\n              <input_type>{_input_type(name)}</input_type>\n"
+            f"              <mutable>False</mutable>\n              <input_type>{kind}</input_type>\n"
             f"              <default_value>{values[0]}</default_value>\n"
             f"              <values>{chr(10).join(values)}</values>\n            </attribute>\n"
         )

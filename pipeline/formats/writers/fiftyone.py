@@ -80,10 +80,11 @@ def mask_text(pixels_hw: BoolArray) -> str:
 def _object(row: MaskRow, track: PlannedTrack, size_hw: tuple[int, int]) -> Mapping[str, Any]:
     height, width = size_hw
     x, y, w, h = row.bbox_xywh
-    values: dict[str, str | float | bool] = {
+    values: dict[str, str | float | bool | int] = {
         "object_id": str(row.object_id),
         "object_score": row.object_score,
         "is_prompt": row.is_prompt,
+        **track.reviewed,
     }
     return {
         "type": "eta.core.objects.DetectedObject",
@@ -99,6 +100,6 @@ def _object(row: MaskRow, track: PlannedTrack, size_hw: tuple[int, int]) -> Mapp
     }
 
 
-def _attribute(name: str, value: str | float | bool) -> dict[str, Any]:
-    kind = {str: "Categorical", bool: "Boolean", float: "Numeric"}[type(value)]
+def _attribute(name: str, value: str | float | bool | int) -> dict[str, Any]:
+    kind = {str: "Categorical", bool: "Boolean", float: "Numeric", int: "Numeric"}[type(value)]
     return {"type": f"eta.core.data.{kind}Attribute", "name": name, "value": value}

@@ -47,7 +47,7 @@ _OF_THE_JOB = {
     "videos": "status error_class message fetch_seconds decode_seconds propagate_seconds encode_seconds wall_seconds "
     "finished_at attempts worker segment config_hash prompt_hash num_tracks_failed num_frames_expected source_bytes "
     "source_version kept kept_since",
-    "tracks": "status kept verdict reviewer reviewed_at round labeled_at correction corrected_by weights prompts",
+    "tracks": "status kept reviewed_at labeled_at correction corrected_by weights prompts",
 }
 """Columns that tell of the job and not of the labels."""
 

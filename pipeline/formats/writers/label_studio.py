@@ -114,7 +114,7 @@ def region(track: PlannedTrack, items: Iterable[Mapping[str, Any]], video: Expor
         "type": "videorectangle",
         "from_name": "box",
         "to_name": "video",
-        "meta": {"text": told(track, video)},
+        "meta": {"text": told(track, video), **track.reviewed},
         "score": track.row["predicted_iou_mean"],
     }
     seconds, fps = video.row["duration_seconds"] or 0, video.row["fps"] or _DEFAULT_FPS

@@ -62,6 +62,10 @@ def chunks(video: ExportVideo) -> Iterator[Chunk]:
     infos = [rr.AnnotationInfo(one.number, _label(one), color_of(one.object_id)) for one in video.tracks]
     yield _static("/__properties", rr.archetypes.RecordingInfo(name=escaped(video.video_id)))
     yield _static("video", rr.AnnotationContext(infos))
+    for track in video.tracks:
+        if review := track.reviewed:
+            said = rr.AnyValues(drop_untyped_nones=True, **{name: [value] for name, value in review.items()})
+            yield _static(f"tracks/{track.number}", said)
     batch = _Batch(video)
     for place, (frame_index, rows, pixels_HW3) in enumerate(frames_with_pictures(video)):
         if pixels_HW3 is not None:

@@ -28,6 +28,7 @@ from pipeline.formats.frame_images import write_frames
 from pipeline.formats.frame_numbers import ObjectNumbers
 from pipeline.formats.label_png import mask_png
 from pipeline.formats.plan import Plan, PlannedTrack
+from pipeline.formats.review_facts import COLUMNS
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.source import ExportVideo
 from pipeline.formats.writer import VideoWriter
@@ -134,6 +135,9 @@ class Writer(VideoWriter):
                 masks = [by_object[one].rle if one in by_object else unlabeled for one in counted]
                 file.write((b", " if place else b"") + json.dumps(masks, separators=(",", ":")).encode())
             masklets = self._of_masklets(list(counted.values()), video.size_hw)
+            if video.planned.has_reviews:
+                said = [track.reviewed for track in video.tracks]
+                masklets |= {f"masklet_{name}": [one.get(name) for one in said] for name in COLUMNS}
             file.write(b"], " + json.dumps(masklets)[1:].encode())
 
     def _frames(self, video: ExportVideo) -> Iterator[tuple[int, list[MaskRow]]]:

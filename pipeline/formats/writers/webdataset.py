@@ -116,6 +116,7 @@ def _about(row: MaskRow, track: PlannedTrack) -> Mapping[str, Any]:
         "object_score": row.object_score,
         "predicted_iou": row.predicted_iou,
         "is_prompt": row.is_prompt,
+        **track.reviewed,
     }
 
 

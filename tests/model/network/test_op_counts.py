@@ -143,7 +143,9 @@ def _frame(model: Sam2, num_objects: int) -> Download:
 def _masks(segmentation: Segmentation) -> Download:
     """The runs of the masks, on their way to the host."""
     scores, ious = segmentation.object_scores_B, segmentation.predicted_ious_B
-    return download(pack_runs(segmentation.logits_BHW, scores, ious, (1080, 1920)))
+    pointers = segmentation.pointers_BC
+    along = [pointers, *torch.empty_like(pointers).split(1)]  # as many come from the memories of prompted frames
+    return download(pack_runs(segmentation.logits_BHW, scores, ious, (1080, 1920), along=along))
 
 
 @pytest.mark.usefixtures("no_waiting_constants")

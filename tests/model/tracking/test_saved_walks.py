@@ -44,6 +44,12 @@ def new_session(max_prompted: int | None = None) -> VideoSession:
     return session
 
 
+def pointers_of(result: FrameResult) -> tuple[bytes | None, ...]:
+    assert result.pointers is not None
+    both = (result.pointers.here_BC, *result.pointers.at_prompts)
+    return tuple(None if one is None else one.numpy().tobytes() for one in both)
+
+
 def bits(results: Iterator[FrameResult]) -> list[tuple[object, ...]]:
     return [
         (
@@ -53,6 +59,7 @@ def bits(results: Iterator[FrameResult]) -> list[tuple[object, ...]]:
             result.object_scores_B.numpy().tobytes(),
             result.predicted_ious_B.numpy().tobytes(),
             result.is_prompt,
+            pointers_of(result),
         )
         for result in results
     ]

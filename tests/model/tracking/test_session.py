@@ -282,3 +282,42 @@ def test_an_object_that_is_said_to_be_hidden_is_hidden_there_and_remembered_so()
     assert float(hidden[4].logits_BHW.max()) < 0
     assert not torch.equal(plain[5].logits_BHW, hidden[5].logits_BHW)
     assert torch.equal(followed(is_hidden=True, through_a_file=True)[5].logits_BHW, hidden[5].logits_BHW)
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [
+        ("forward", {2: None, 3: 2, 4: 2, 5: None, 6: 5, 7: 5}),
+        ("backward", {5: None, 4: 5, 3: 5, 2: None, 1: 2, 0: 2}),
+        ("both", {2: None, 3: 2, 4: 2, 5: None, 6: 5, 7: 5, 1: 2, 0: 2}),
+    ],
+)
+@pytest.mark.parametrize("bound", [None, 2])
+def test_results_have_the_pointer_of_the_prompt_that_the_walk_passed_last(
+    direction: str, expected: dict[int, int | None], bound: int | None
+) -> None:
+    session = two_objects(max_prompted_memories=bound)
+    found, at_prompts = {}, {}
+    for result in session.propagate(direction):
+        if 1 in result.object_ids and result.pointers is not None:
+            place = result.object_ids.index(1)
+            found[result.frame_index] = result.pointers.at_prompts[place]
+            if result.is_prompt[place]:
+                at_prompts[result.frame_index] = result.pointers.here_BC[place]
+    assert {frame: pointer is not None for frame, pointer in found.items()} == {
+        frame: prompt is not None for frame, prompt in expected.items()
+    }
+    assert not torch.equal(at_prompts[2], at_prompts[5])
+    for frame, prompt in expected.items():
+        pointer = found[frame]
+        assert prompt is None or (pointer is not None and torch.equal(pointer[0], at_prompts[prompt])), frame
+
+
+def test_a_prompt_that_says_that_an_object_is_hidden_is_nothing_to_look_like() -> None:
+    session = new_session()
+    session.add_prompt(1, 0, mask(clip(FRAMES), 1, 0))
+    session.add_prompt(1, 3, HiddenPrompt.of((48, 64)))
+    seen = {one.frame_index: one.pointers for one in session.propagate("forward") if one.pointers is not None}
+    after, first = seen[5].at_prompts[0], seen[0].here_BC
+    assert after is not None
+    assert torch.equal(after, first)

@@ -28,6 +28,7 @@ def test_masks_have_the_promised_columns() -> None:
         "category": "string",
         "stability": "float",
         "num_parts": "int32",
+        "pointer_similarity": "float",
     }
 
 

@@ -22,6 +22,7 @@ from pipeline.pages.thumbnails import StripMaker, frames_to_show
 from pipeline.pages.track_cards import Dealer
 from pipeline.quality.reasons import Doubt
 from tests.support.drawn_job import DrawnVideo, write_job
+from tests.support.reviewed import say_of, verdict
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -183,6 +184,26 @@ def test_a_report_ranks_tracks_as_the_queue_does(tmp_path: Path) -> None:
         assert doubt.doubt == pytest.approx(row["doubt"])
         assert [ground.reason.value for ground in doubt.grounds] == row["doubt_reasons"]
         assert doubt.frame_index == row["doubt_frame"]
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_tracks_with_a_verdict_are_not_among_the_doubtful_ones_as_they_are_not_in_the_queue(
+    is_measured: bool, tmp_path: Path
+) -> None:
+    """Also not those of earlier programs, which are ranked by their rows; the next ones take their places."""
+    uri, _ = write_job(tmp_path, broken=())
+    every, most = tables.open(uri).tracks(), 2
+    if not is_measured:
+        place = every.schema.get_field_index("doubt")
+        every = every.set_column(place, every.schema.field(place), pa.nulls(len(every), pa.float32()))
+    before = measure(tables.open(uri), every, lambda video_id: (48, 64), 8)
+    keys = [(doubt.video_id, doubt.object_id) for doubt in before.worst]
+    soundest = before.best[0]
+    say_of(uri, verdict(*keys[0], "accept"), verdict(soundest.video_id, soundest.object_id, "reject"))
+    job = tables.open(uri, reviews=False)
+    found = measure(job, every, lambda video_id: (48, 64), most, opinions=tables.open(uri).opinions())
+    assert [(doubt.video_id, doubt.object_id) for doubt in found.worst] == keys[1:][:most]
+    assert (soundest.video_id, soundest.object_id) not in {(one.video_id, one.object_id) for one in found.best}
 
 
 def test_tracks_of_an_earlier_program_are_ranked_by_their_rows(tmp_path: Path) -> None:

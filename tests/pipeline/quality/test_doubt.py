@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.quality.blend import Blend, Term
-from pipeline.quality.doubt import Ranking, signals
+from pipeline.quality.doubt import Ranking, Signals, signals
 from pipeline.quality.reasons import SENTENCES, Doubt, Reason
 from pipeline.quality.signals import COLUMNS
+from pipeline.quality.track_columns import columns_of
 from pipeline.quality.track_rows import whole_tracks
 
 SIZE_HW = (100, 200)
@@ -35,6 +36,7 @@ def sound(num_frames: int = NUM_FRAMES) -> Rows:
         "is_prompt": frames == 0,
         "stability": np.full(num_frames, 0.98),
         "num_parts": np.ones(num_frames, int),
+        "pointer_similarity": np.full(num_frames, 0.9),
     }
 
 
@@ -128,6 +130,10 @@ def _unstable(rows: Rows) -> None:
     rows["stability"][[3, 20, 21]] = 0.5, 0.7, 0.8
 
 
+def _unlike(rows: Rows) -> None:
+    rows["pointer_similarity"][[4, 20, 21]] = 0.3, -0.2, 0.1
+
+
 def _dips(rows: Rows) -> None:
     rows["predicted_iou"][[3, 20, 21]] = 0.5, 0.2, 0.5
 
@@ -164,6 +170,28 @@ def test_a_fault_is_named_with_its_frame(spoil: Callable[[Rows], None], reason: 
     assert str(2 * row) in ground.sentence
     assert 0 < ground.weight <= spoiled.doubt <= 1
     assert spoiled.frame_index == spoiled.grounds[0].frame_index
+
+
+def test_an_object_that_no_longer_looks_like_its_prompt_is_doubtful_where_weights_say_so() -> None:
+    """The usual ones do not: on drawn clips it adds nothing to what the others say."""
+    rows = sound()
+    _unlike(rows)
+    assert doubts(table(rows))[0].doubt == 0
+    weights = Blend(-2.0, {Reason.UNLIKE_PROMPT: Term(0.5, 1.0, 3.0)})
+    (tracks,) = whole_tracks(table(rows, sound()).to_batches())
+    found = signals(tracks, lambda _: SIZE_HW, weights)
+    (ground,), (columns, of_sound) = found.of(0).grounds, columns_of(found)
+    assert (ground.value, ground.frame_index) == (pytest.approx(0.3), 40)
+    assert "a similarity of 0.30 or less, as on frame 40" in ground.sentence
+    assert (columns["pointer_similarity_p10"], columns["pointer_frame"]) == (pytest.approx(0.3), 40)
+    assert (of_sound["pointer_similarity_p10"], of_sound["doubt"]) == (pytest.approx(0.9), 0)
+    lacking = table(rows).drop_columns(["pointer_similarity"])
+    assert [one["pointer_frame"] for one in columns_of(next(_measured(lacking)))] == [None], "of an earlier program"
+
+
+def _measured(rows: pa.Table) -> Iterator[Signals]:
+    for tracks in whole_tracks(rows.to_batches()):
+        yield signals(tracks, lambda _: SIZE_HW)
 
 
 def test_every_reason_has_a_sentence() -> None:

@@ -88,6 +88,15 @@ def test_walks_end_where_a_job_of_ones_own_would_end(
         both = [mask_at(uri, video_id, object_id, 0) for uri in (tmp_path / "walked", labeled.output)]
         expected = coco.iou([both[0]], [both[1]], [0])[0, 0]
         assert cycle.iou == pytest.approx(float(expected), abs=1e-6)
+        seen = range(cycle.to_frame, cycle.from_frame)
+        pairs = [
+            [mask_at(uri, video_id, object_id, frame) for uri in (tmp_path / "walked", labeled.output)]
+            for frame in seen
+        ]
+        ious = [float(coco.iou([a], [b], [0])[0, 0]) for a, b in pairs]
+        assert cycle.walks_iou == pytest.approx(sum(ious) / len(ious), abs=1e-6), "each frame between is seen twice"
+    shown = tables.open(str(labeled.output)).tracks()
+    assert shown["walks_iou"].to_pylist() == [found[key].walks_iou for key in sorted(found)]
     assert verify.run(config, driver.Parts(open_executor=no_cluster)) == 0, "nothing is left to walk back"
 
 

@@ -12,7 +12,7 @@ import torch
 
 from model.network.kernels import as_on
 from model.pixels.transfers import download
-from model.tracking.state import FrameResult
+from model.tracking.state import FrameResult, ObjectPointers
 from pipeline.errors import NotFinite
 from pipeline.masks.from_logits_gpu import DEFAULT_PACKING, Packing
 from pipeline.output.mask_rows import MaskRows
@@ -140,3 +140,35 @@ def test_rows_tell_the_stability_and_the_parts_of_their_masks(device: str) -> No
     masks = rows.table()
     assert masks["stability"].to_pylist() == [pytest.approx(8 / 12), 1.0, None]
     assert masks["num_parts"].to_pylist() == [2, 1, 0]
+
+
+def pointing(degrees: float, dtype: torch.dtype) -> torch.Tensor:
+    """A pointer `[1, 4]`, as long as one likes, that points so far away from the first axis."""
+    angle = math.radians(degrees)
+    return (3 + degrees) * torch.tensor([[math.cos(angle), 0, math.sin(angle), 0]], dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_rows_tell_how_much_objects_look_like_what_was_prompted(device: str, dtype: torch.dtype) -> None:
+    """Angles between pointers; none for an object that is prompted on the frame, and none for one that is hidden."""
+    here = [pointing(degrees, dtype) for degrees in (60, 0, 90, 180)]
+    at_prompts = (pointing(0, dtype), None, pointing(0, dtype), pointing(45, dtype))
+    pointers = ObjectPointers(torch.cat(here), at_prompts)
+    scores_B = torch.tensor([4.0, 4.0, -4.0, 4.0])
+    is_prompt = (False, True, False, False)
+    rows = MaskRows("v", SIZE_HW)
+    with as_on(device), MaskEncoder(Frames(), rows) as encoder:
+        masks = torch.full((4, 16, 16), 9.0)
+        encoder.put(FrameResult(0, (1, 2, 3, 4), masks, scores_B, torch.ones(4), is_prompt, SIZE_HW, pointers))
+        encoder.finish()
+    expected = [0.5, None, None, -(2**-0.5)]
+    found = rows.table()["pointer_similarity"].to_pylist()
+    assert [one is None for one in found] == [one is None for one in expected]
+    assert [one for one in found if one] == pytest.approx([one for one in expected if one], abs=0.01)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_frames_without_pointers_have_rows_without_a_similarity(device: str) -> None:
+    with as_on(device):
+        assert encoded()["pointer_similarity"].null_count == NUM_FRAMES + 4
