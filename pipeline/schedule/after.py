@@ -20,6 +20,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.config.fields import Group
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
+from pipeline.formats.handing_out import ReviewKeys
 from pipeline.formats.registry import load
 from pipeline.formats.selection import Content, Selection
 from pipeline.pages.page import check_installed
@@ -103,7 +104,7 @@ def check_steps(config: JobConfig) -> None:
 
 def _parts(name: str) -> tuple[type[Group], ...]:
     """The groups of keys of an export. Raises `ConfigError` if there is no such format, or a package is missing."""
-    return Selection, Content, load(name).options
+    return Selection, Content, ReviewKeys, load(name).options
 
 
 def num_small(state: JobState) -> int:

@@ -17,6 +17,7 @@ from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError
 from pipeline.export import ExportArguments
+from pipeline.formats.handing_out import ReviewKeys
 from pipeline.formats.selection import Content, Selection
 from pipeline.schedule import after
 from pipeline.schedule.processes import Command, run
@@ -143,7 +144,7 @@ def test_a_step_that_is_sure_to_fail_is_refused_before_the_night(tmp_path: Path,
 
 
 def test_the_keys_of_exports_are_those_of_the_command() -> None:
-    every = {*after.KEYS_OF_EXPORTS, *Selection.model_fields, *Content.model_fields}
+    every = {*after.KEYS_OF_EXPORTS, *Selection.model_fields, *Content.model_fields, *ReviewKeys.model_fields}
     assert every == ExportArguments.model_fields.keys() - {"output", "storage_options"}
 
 
