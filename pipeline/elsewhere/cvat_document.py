@@ -23,14 +23,13 @@ from pipeline.formats.shape_text import box_text, mask_text, polygon_text
 
 _TAKEN = ("polygon", "mask", "box")
 _OTHERS = ("ellipse", "polyline", "points", "cuboid", "skeleton")
-_NO_HANDOUT = (
-    "no object in it says from which export it comes (attribute handout): export with review=true or queue=, make the "
-    "task with the labels of labels.json, so that CVAT keeps attributes, and upload the export's annotations"
-)
 
 
 def read_video(file: BinaryIO, shown: str) -> Returned:
-    """A document of tracks. Raises `InputError` naming track and frame of what is wrong."""
+    """A document of tracks. Where CVAT has dropped their attributes, handout and video are empty.
+
+    Raises `InputError` naming track and frame of what is wrong.
+    """
     root = _parsed(file, shown)
     meta = _Meta.of(root, shown)
     tracks = [_track(element, shown) for element in root.iter("track")]
@@ -41,9 +40,9 @@ def read_video(file: BinaryIO, shown: str) -> Returned:
     of_task = {one.group: one.video for one, _ in tracks if one.video}
     for one, _ in tracks:
         video = one.video or of_task.get(one.group) or (next(iter(of_task.values())) if len(of_task) == 1 else None)
-        if video is None:
+        if video is None and of_task:
             raise InputError(f"{one.place}: nothing says of which video it is; export each task by itself")
-        videos[video].append(one)
+        videos[video or ""].append(one)
     sizes = frozenset(() if meta.size_hw is None else (meta.size_hw,))
     returned = (
         ReturnedVideo(video, tuple(of_video), shown, meta.frames, sizes, meta.cuts)
@@ -53,7 +52,7 @@ def read_video(file: BinaryIO, shown: str) -> Returned:
 
 
 def read_images(file: BinaryIO, shown: str) -> Returned:
-    """A document of images. The video of a frame is the folder in the name of its image."""
+    """A document of images. The video of a frame is the folder in the name of its image; the handout may be empty."""
     root = _parsed(file, shown)
     meta = _Meta.of(root, shown)
     images = list(root.iter("image"))
@@ -195,11 +194,9 @@ def _attributes(element: Any) -> dict[str, str]:
 
 def _handout(attributes: Iterable[Mapping[str, str]], shown: str) -> str:
     found = {one.get(HANDOUT, "").strip() for one in attributes} - {""}
-    if not found:
-        raise InputError(f"{shown}: {_NO_HANDOUT}")
     if len(found) > 1:
         raise InputError(f"{shown}: it has objects of {len(found)} exports; export each task by itself")
-    return found.pop()
+    return next(iter(found), "")
 
 
 def _object_id(attributes: Mapping[str, str], place: str) -> int | None:

@@ -10,12 +10,13 @@ from dataclasses import replace
 
 from pipeline.elsewhere.cvat_document import read_images, read_video
 from pipeline.elsewhere.label_studio_document import read_tasks
+from pipeline.elsewhere.recognizing import recognized
 from pipeline.elsewhere.returned import Returned, SizeHW
 from pipeline.errors import ConfigError, InputError
 from pipeline.formats.folder import MANIFEST
 from pipeline.formats.label_files import LabelFiles
 from pipeline.redact import redact_uri
-from pipeline.reviews.handouts import Handout, read_handout
+from pipeline.reviews.handouts import Handout, list_handouts, read_handout
 from pipeline.storage.destinations import load_file
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import StorageOptions
@@ -24,6 +25,10 @@ FORMATS = ("cvat_images", "cvat_video", "label_studio")
 """The formats that come back from reviews."""
 
 _ARCHIVE = ".zip"
+_NO_HANDOUT = (
+    "no object in it says from which export it comes (attribute handout): export with review=true or queue=, make the "
+    "task with the labels of labels.json, so that CVAT keeps attributes, and upload the export's annotations"
+)
 _IN_ARCHIVE = "annotations.xml"
 
 
@@ -71,7 +76,8 @@ class Documents:
                 yield from self._tasks(data, shown)
             else:
                 read = read_video if self._format == "cvat_video" else read_images
-                yield self._with_video_ids(read(io.BytesIO(data), shown))
+                returned = read(io.BytesIO(data), shown)
+                yield self._with_video_ids(returned if returned.handout else self._recognized(returned, shown))
 
     def _tasks(self, data: bytes, shown: str) -> Iterator[Returned]:
         def size_of(handout: str, video: str) -> SizeHW:
@@ -92,6 +98,14 @@ class Documents:
             who = None if self._has_one_reviewer else returned.author.name
             newest[returned.handout, returned.videos[0].video, who] = returned
         yield from newest.values()
+
+    def _recognized(self, returned: Returned, shown: str) -> Returned:
+        """A document whose objects have lost their attributes, with the handout and ids that its shapes are of."""
+        handouts = (read_handout(self._storage, one) for one in list_handouts(self._storage))
+        found = recognized(returned, (one for one in handouts if one.format == self._format))
+        if found is None:
+            raise InputError(f"{shown}: {_NO_HANDOUT}")
+        return found
 
     def _with_video_ids(self, returned: Returned) -> Returned:
         """Videos of images have the names of folders, and get their ids back."""

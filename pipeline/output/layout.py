@@ -111,6 +111,16 @@ def handout_object(handout: str) -> str:
     return f"{REVIEWS}/handout-{handout}.parquet"
 
 
+def is_handout(path: str) -> bool:
+    """Whether a path is one of `handout_object`."""
+    return is_review("handout", path)
+
+
+def id_of_handout(path: str) -> str:
+    """The inverse of `handout_object`."""
+    return PurePosixPath(path).stem.removeprefix("handout-")
+
+
 def is_claim(path: str) -> bool:
     """Whether a path is one of `claimed_object`."""
     name = PurePosixPath(path).name

@@ -12,16 +12,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import AlreadyExists, ConfigError, InputError
-from pipeline.output.layout import handout_object
+from pipeline.output.layout import REVIEWS, handout_object, id_of_handout, is_handout
 from pipeline.storage.documents import check_version
 from pipeline.storage.job_storage import JobStorage
-from pipeline.storage.parquet import parquet_bytes
 
 HANDOUTS = pa.schema(
     [
@@ -44,6 +44,7 @@ HANDOUTS = pa.schema(
 """A row for each object on each frame that was handed out, and one for each frame."""
 
 _VERSION = 1
+_ROWS_AT_A_TIME = 20_000
 _KEY = b"maskmill.handout"
 
 
@@ -93,12 +94,21 @@ def write_handout(storage: JobStorage, handout: str, told: Mapping[str, Any], ro
 
     The same export has the same hash, so that it may be there already. Raises `StorageError`.
     """
-    table = pa.Table.from_pylist([dict(row) for row in rows], HANDOUTS)
     document = {"version": _VERSION, **told}
     path = handout_object(handout)
+    written = io.BytesIO()
+    remaining = iter(rows)
+    with pq.ParquetWriter(written, HANDOUTS.with_metadata({_KEY: json.dumps(document)})) as file:
+        while some := list(islice(remaining, _ROWS_AT_A_TIME)):
+            file.write_table(pa.Table.from_pylist([dict(row) for row in some], file.schema))
     with contextlib.suppress(AlreadyExists):
-        storage.create(path, parquet_bytes(table.replace_schema_metadata({_KEY: json.dumps(document)})))
+        storage.create(path, written.getvalue())
     return path
+
+
+def list_handouts(storage: JobStorage) -> list[str]:
+    """The ids of all handouts of a job. Raises `StorageError` if the store does not answer."""
+    return [id_of_handout(stored.path) for stored in storage.listing(REVIEWS) if is_handout(stored.path)]
 
 
 def read_handout(storage: JobStorage, handout: str) -> Handout:

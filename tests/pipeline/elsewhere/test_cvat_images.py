@@ -109,6 +109,16 @@ def test_new_masks_of_one_group_are_one_object(out: Out, task: CvatTask) -> None
     assert sorted(rows) == [(ODD, 1, 0, "cat"), (CLIP, 8, 1, "dog"), (CLIP, 8, 2, "dog")]
 
 
+def test_masks_that_lost_their_attributes_are_known_by_those_that_nobody_changed(out: Out, task: CvatTask) -> None:
+    number = number_of(task, CLIP, 2)
+    task.mask_of(3, number).shapes[number] = mask_shape(out.truth[CLIP, 7, 2])
+    for thing in task.things:
+        thing.attributes.clear()
+    assert take(out, task) == 0
+    rows = [(row["video_id"], row["object_id"], row["frame_index"], row["kind"]) for row in out.corrections()]
+    assert rows == [(CLIP, 3, 2, "mask")]
+
+
 def test_another_label_on_some_of_the_masks_is_the_category(out: Out, task: CvatTask) -> None:
     task.mask_of(3, number_of(task, CLIP, 2)).label = "cat"
     assert take(out, task) == 0

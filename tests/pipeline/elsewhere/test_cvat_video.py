@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from pipeline import tables
 from pipeline.reviews.verdicts import write_verdicts
 from tests.pipeline.elsewhere.conftest import Out
-from tests.support.cvat_task import CvatTask, Shape, polygon_shape
+from tests.support.cvat_task import CvatTask, Shape, Thing, polygon_shape
 from tests.support.drawn_job import HEIGHT, WIDTH
 
 CLIP = "clip-1"
@@ -173,6 +173,19 @@ def test_a_job_speaks_of_its_own_frames_alone(out: Out, task: CvatTask, back: Ba
     assert rows == [(3, 2, "hidden"), (3, 3, "hidden")]
 
 
+def test_tracks_that_lost_their_attributes_are_known_by_the_shapes_that_nobody_changed(
+    out: Out, task: CvatTask, back: Back
+) -> None:
+    """The task was made with labels of its own, so that CVAT has dropped what tracks said of themselves."""
+    task.of_object(3).shapes[2].outside = True
+    for thing in task.things:
+        thing.attributes.clear()
+    task.things.append(Thing("cat", {}, {1: polygon_shape(40, 4, 50, 4, 50, 14, 40, 14)}))
+    assert back() == 0
+    rows = [(row["object_id"], row["frame_index"], row["kind"]) for row in out.corrections()]
+    assert rows == [(3, 2, "hidden"), (8, 1, "mask")]
+
+
 def test_the_same_file_taken_in_twice_changes_nothing(out: Out, task: CvatTask, back: Back) -> None:
     task.of_object(3).shapes[2] = polygon_shape(10, 10, 20, 10, 20, 20, 10, 20)
     task.of_object(7).attributes |= {"verdict": "accept", "comment": "fine"}
@@ -229,9 +242,8 @@ def test_the_assignee_is_the_reviewer_unless_one_is_named(out: Out, task: CvatTa
     assert {row["reviewer"] for row in out.verdicts()} == {"carla", "dan"}
 
 
-def no_attributes(task: CvatTask) -> None:
-    for thing in task.things:
-        thing.attributes.clear()
+def nothing_of_ours(task: CvatTask) -> None:
+    task.things = [task.draw("cat", {1: polygon_shape(1, 1, 9, 1, 9, 9)})]
 
 
 def another_object(task: CvatTask) -> None:
@@ -267,7 +279,7 @@ def an_ellipse(task: CvatTask) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (no_attributes, "no object in it says from which export it comes.*labels.json"),
+        (nothing_of_ours, "no object in it says from which export it comes.*labels.json"),
         (another_object, "track 0: object 4 of video 'clip-1' did not go out, but 3, 7: leave object_id empty"),
         (no_number, "object_id 'the dog' is no number"),
         (another_size, r"its frames have \[96, 128\] pixels \(height, width\), and video 'clip-1' has \[48, 64\]"),
