@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -45,7 +46,11 @@ def palette_png(labels_HW: UInt16Array, colors: bytes) -> bytes:
 
 def png_16_bits(labels_HW: UInt16Array) -> bytes:
     """A gray PNG of 16 bits, its values the labels."""
-    return _png(Image.fromarray(labels_HW))
+    # OpenCV takes half the time of Pillow, which tries five filters on each row of 16 bits.
+    is_written, data = cv2.imencode(".png", labels_HW)
+    if not is_written:
+        raise ValueError(f"OpenCV does not write labels of shape {labels_HW.shape} as PNG")
+    return data.tobytes()
 
 
 def mask_png(pixels_HW: BoolArray) -> bytes:

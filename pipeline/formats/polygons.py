@@ -127,9 +127,11 @@ def simplified(ring: Ring, tolerance_px: float = 0.0) -> Ring:
         return fewer if len(fewer) > 2 else ring
     if len(ring) < 3:
         return ring
-    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
-    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    turns |= (before * after).sum(axis=1) <= 0  # a ring turns back at the end of a thin line
+    after = np.diff(ring, axis=0, append=ring[:1])
+    before = np.concatenate((after[-1:], after[:-1]))
+    (from_x, from_y), (to_x, to_y) = before.T, after.T
+    turns = from_x * to_y != from_y * to_x
+    turns |= from_x * to_x + from_y * to_y <= 0  # a ring turns back at the end of a thin line
     kept: Ring = ring[turns]
     return kept
 
@@ -187,5 +189,6 @@ def _nearest(from_N2: Ring, to_M2: Ring) -> _Bridge:
 def _at_edges(ring: Ring) -> Ring:
     """A ring through the quarters of pixels as one at their edges. The second quarter in a line has its far edge."""
     moved = (ring + 1) // 2
-    kept: Ring = moved[(moved != np.roll(moved, 1, axis=0)).any(axis=1)]
+    before = np.concatenate((moved[-1:], moved[:-1]))
+    kept: Ring = moved[(moved[:, 0] != before[:, 0]) | (moved[:, 1] != before[:, 1])]
     return kept

@@ -56,10 +56,10 @@ def read_runs(size_hw: tuple[int, int], counts_N: pa.Array) -> OneRuns:
     firsts = np.cumsum(sizes) - sizes
     if lengths is None or not sizes.all() or (lengths < 0).any() or _totals_differ(lengths, firsts, height * width):
         raise _what_is_wrong(texts, present, height * width)
-    ends = np.cumsum(lengths) - np.repeat(np.arange(len(sizes)) * (height * width), sizes)
-    is_one = ((np.arange(len(lengths)) - np.repeat(firsts, sizes)) % 2 == 1) & (lengths > 0)
-    masks = np.repeat(present, sizes)
-    return OneRuns(size_hw, len(counts_N), masks[is_one], (ends - lengths)[is_one], ends[is_one])
+    ones = np.flatnonzero((_places(firsts, sizes) & 1 == 1) & (lengths > 0))  # odd places, from 0
+    masks = np.repeat(np.arange(len(sizes)), sizes)[ones]
+    ends = np.cumsum(lengths)[ones] - masks * (height * width)
+    return OneRuns(size_hw, len(counts_N), present[masks], ends - lengths[ones], ends)
 
 
 def intersections(a: OneRuns, b: OneRuns) -> Int64Array:
@@ -106,23 +106,30 @@ def _run_lengths(offsets: Int64Array, code: UInt8Array) -> tuple[Int64Array | No
     num_digits = last - first + 1
     if len(last) == 0 or num_digits.max() > _MOST_CHARACTERS:
         return None, sizes
-    places = np.arange(len(digits), dtype=np.int32) - np.repeat(first.astype(np.int32), num_digits)
-    values = np.add.reduceat((digits & 31).astype(np.int32) << (5 * places), first).astype(np.int64)
+    values = (digits[first] & 31).astype(np.int64)
+    longer = np.arange(len(first))
+    for place in range(1, int(num_digits.max())):
+        longer = longer[num_digits[longer] > place]
+        values[longer] |= (digits[first[longer] + place] & np.int64(31)) << (5 * place)
     values -= np.where(digits[last] & 16, np.int64(1) << (5 * num_digits), 0)
     return _undo_differences(values, sizes), sizes
 
 
 def _undo_differences(values: Int64Array, sizes: Int64Array) -> Int64Array:
     """From the fourth run of a mask on, a number is the difference to the run two before."""
-    firsts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    places = np.arange(len(values)) - firsts
+    places = _places(np.cumsum(sizes) - sizes, sizes)
     for begin in (1, 2):
-        chain = np.flatnonzero((places >= begin) & ((places - begin) % 2 == 0))
+        chain = np.flatnonzero((places >= begin) & (places & 1 == begin & 1))
         sums = np.cumsum(values[chain])
         begins = np.flatnonzero(places[chain] == begin)
         before = sums[begins] - values[chain[begins]]
         values[chain] = sums - np.repeat(before, np.diff(np.append(begins, len(chain))))
     return values
+
+
+def _places(firsts: Int64Array, sizes: Int64Array) -> Int64Array:
+    """The place of each run in its mask, from 0."""
+    return np.arange(sizes.sum()) - np.repeat(firsts, sizes)
 
 
 def _totals_differ(lengths: Int64Array, firsts: Int64Array, num_pixels: int) -> bool:

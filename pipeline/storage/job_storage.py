@@ -263,8 +263,11 @@ class JobStorage:
         """Give a file of `aside`, which is written and synced, its name, whether or not another one has it."""
 
         def name(fs: fsspec.AbstractFileSystem, full: str) -> None:
-            Path(full).parent.mkdir(parents=True, exist_ok=True)
-            local.replace(full)
+            try:
+                local.replace(full)
+            except FileNotFoundError:  # folders are made only where one lacks, because many files are in one
+                Path(full).parent.mkdir(parents=True, exist_ok=True)
+                local.replace(full)
 
         self._run("write", path, name)
 

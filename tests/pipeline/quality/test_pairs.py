@@ -6,7 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.quality.boundary import boundary_scores
 from pipeline.quality.pairs import score_pairs
+from pipeline.quality.runs import OneRuns, read_runs
 from tests.support.masks import rle
 
 
@@ -54,21 +56,36 @@ def test_both_scores_are_those_of_vos_benchmark(size_hw: tuple[int, int]) -> Non
     np.testing.assert_array_equal(scores.true_areas, [pair[1].sum() for pair in pairs])
 
 
-def test_numbers_that_need_64_bits_give_the_same() -> None:
-    """The last of 4000 masks of 700 x 900 pixels lies beyond 2³¹ on the line of numbers; those between are empty."""
-    square = np.zeros((700, 900), bool)
-    square[100:200, 300:420] = True
-    moved = np.roll(square, 12, axis=1)
-    between = [None] * 3998
-    scores = score_pairs(
-        (700, 900),
-        pa.array([rle(square)["counts"], *between, rle(moved)["counts"]], pa.string()),
-        pa.array([rle(square)["counts"], *between, rle(square)["counts"]], pa.string()),
-    )
-    expected = judged(moved, square)
-    assert expected[1] < 0.9
-    assert (scores.j[-1], scores.f[-1]) == pytest.approx(expected, abs=1e-12)
-    assert (scores.f[:-1] == 1).all()
+def test_masks_of_as_many_pixels_as_may_be_have_scores() -> None:
+    """Two squares of 100 pixels in the corners of a frame of 2²⁸, the second of them elsewhere in the truth.
+
+    Of their boundaries 199 and 201 pixels lie in the frame, and 301 of the square in the truth that nothing is near.
+    """
+    scores = boundary_scores(squares((0, 0), (16284, 16284)), squares((0, 0), (8000, 16284)))
+    precision, recall = 199 / 400, 199 / 500
+    assert scores == pytest.approx([2 * precision * recall / (precision + recall)], abs=1e-12)
+    assert boundary_scores(squares((0, 0), (16284, 16284)), squares((10, 0), (16284, 16284))) == [1]
+
+
+def test_a_picture_of_one_row_takes_no_more_than_its_pixels() -> None:
+    """Its radius is 8001, and there is nothing above or below."""
+    size_hw, none = (1, 10**6), np.zeros(1, np.int64)
+    a, b, c = (OneRuns(size_hw, 1, none, none + start, none + start + 10) for start in (0, 8_005, 9_000))
+    assert boundary_scores(a, b) == pytest.approx([2 / (1 + 2)])  # 7995 and 8005 pixels from the end of a
+    assert boundary_scores(a, c) == [0]
+
+
+def squares(*tops_and_lefts: tuple[int, int]) -> OneRuns:
+    starts = np.sort([(left + column) * 16384 + top for top, left in tops_and_lefts for column in range(100)])
+    return OneRuns((16384, 16384), 1, np.zeros(len(starts), np.int64), starts, starts + 100)
+
+
+def test_masks_that_are_scored_a_few_at_a_time_have_the_same_scores() -> None:
+    generator = np.random.default_rng(6)
+    pairs = [noisy(generator, (33, 47)) for _ in range(20)]
+    runs = [read_runs((33, 47), counts([pair[side] for pair in pairs])) for side in (0, 1)]
+    np.testing.assert_array_equal(boundary_scores(*runs, cells_at_a_time=5000), boundary_scores(*runs))
+    np.testing.assert_array_equal(boundary_scores(*runs, cells_at_a_time=1), boundary_scores(*runs))
 
 
 def test_a_mask_that_lacks_is_an_empty_one() -> None:
