@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 1024
 _WINDOW_ROWS = 2048
 _BYTES_IN_MEMORY = 32 << 20
-_READS = 5
 
 
 class ExportVideo:
@@ -280,18 +279,16 @@ class MaskSource:
         return ExportVideo(video, rows, self._content, self._min_area, self._files, review)
 
     def _read(self, video_ids: Sequence[str], spool: _Spool) -> pa.Table:
-        for _ in range(_READS):
+        def once() -> pa.Table:
             spool.clear()
-            try:
-                scanner = self._job.masks(video_ids, rejected=True).scanner(  # the plan says which are written
-                    columns=COLUMNS, batch_size=8192, batch_readahead=1, fragment_readahead=1, use_threads=False
-                )
-                for batch in scanner.to_batches():
-                    spool.add(batch)
-                return spool.table(scanner.projected_schema)
-            except FileNotFoundError:  # a compaction has replaced segments meanwhile
-                self._job.refresh()
-        raise StorageError("segments vanish while they are read. Try again.")
+            scanner = self._job.masks(video_ids, rejected=True).scanner(  # the plan says which are written
+                columns=COLUMNS, batch_size=8192, batch_readahead=1, fragment_readahead=1, use_threads=False
+            )
+            for batch in scanner.to_batches():
+                spool.add(batch)
+            return spool.table(scanner.projected_schema)
+
+        return self._job.steadily(once)
 
 
 class _Spool:

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import StorageError
 from pipeline.pages.doubtful import is_measured, most_doubtful, soundest
 from pipeline.quality.doubt import Ranking, Signals, signals
 from pipeline.quality.reasons import Doubt
@@ -34,7 +33,6 @@ WORTH_A_LOOK = 0.15
 """Tracks of less doubt are not shown as doubtful."""
 
 _MOST_CANDIDATES = 2_000
-_READS = 5
 _FINE = 1_000
 
 
@@ -126,12 +124,10 @@ def measure(
     best. Raises `StorageError` if the store does not answer, or if a running job replaces segments again and again
     meanwhile.
     """
-    for _ in range(_READS):
-        try:
-            return _measured(job, tracks, size_of, most, most_rows, opinions)
-        except FileNotFoundError:
-            job.refresh()  # a running job or a compaction has replaced segments
-    raise StorageError("segments vanish while the report reads them. Try again.")
+    return job.steadily(
+        lambda: _measured(job, tracks, size_of, most, most_rows, opinions),
+        "segments vanish while the report reads them",
+    )
 
 
 def _measured(

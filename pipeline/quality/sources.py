@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from pipeline import tables
-from pipeline.errors import InputError, StorageError, UnusableStore
+from pipeline.errors import InputError, UnusableStore
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.table_files import table_files
 from pipeline.output.layout import LOG
@@ -31,7 +31,6 @@ TRUTH = "truth.parquet"
 
 _MASKS_OF_A_GROUP = 30_000
 _NAMED = 3
-_READS = 5
 
 
 class MaskSource(Protocol):
@@ -115,17 +114,15 @@ class OutputMasks:
 
     def _rows(self, video_ids: Sequence[str]) -> pa.Table:
         """Rows of these videos. One thread reads them, because buffers of several stay in memory group after group."""
-        for _ in range(_READS):
-            try:
-                masks = self.job.masks(video_ids, columns=ROWS.names, rejected=True)
-                rows = _without_objects(masks.scanner(use_threads=False).to_table(), self.job.rejected(video_ids))
-                rows = with_categories(rows, self.job.categories(video_ids))
-            except FileNotFoundError:  # a running job, or a compaction, has replaced the segment
-                self.job.refresh()
-            else:
-                pa.default_memory_pool().release_unused()
-                return rows
-        raise StorageError(f"{self.side}: segments vanish while they are read. Try again.")
+
+        def once() -> pa.Table:
+            masks = self.job.masks(video_ids, columns=ROWS.names, rejected=True)
+            rows = _without_objects(masks.scanner(use_threads=False).to_table(), self.job.rejected(video_ids))
+            return with_categories(rows, self.job.categories(video_ids))
+
+        found = self.job.steadily(once, f"{self.side}: segments vanish while they are read")
+        pa.default_memory_pool().release_unused()
+        return found
 
     def _with_all_frames(self, video: VideoMasks) -> VideoMasks:
         """Frames that were labeled when no object had begun have no rows; the step from frame to frame tells them."""
