@@ -12,6 +12,8 @@ _KINDS = {
     Kind.WITHDRAW: "as it was before",
 }
 
+_MOST_NOTES = 20
+
 
 def taken_in_words(account: Account, output: str) -> list[str]:
     """Lines for people."""
@@ -30,4 +32,7 @@ def taken_in_words(account: Account, output: str) -> list[str]:
             told = (f"{count} {verdict}" for verdict, count in sorted(account.verdicts.items()))
             lines.append(f"verdicts  {', '.join(told)}")
     lines += [f"left out  {count} {reason}" for reason, count in account.left_out.most_common() if count]
-    return [*lines, *(f"note      {message}" for message in account.messages)]
+    lines += [f"note      {message}" for message in account.messages[:_MOST_NOTES]]
+    if len(account.messages) > _MOST_NOTES:
+        lines.append(f"note      … and {len(account.messages) - _MOST_NOTES} more")
+    return lines
