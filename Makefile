@@ -10,7 +10,7 @@ export PYTHONUNBUFFERED := 1
 # hundreds of processes, and each would compile this program anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test chaos azurite lint lowest parity bench gpu-bundle clean
+.PHONY: demo test fast chaos azurite lint lowest parity bench gpu-bundle clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m pipeline.run conf=demo
@@ -26,6 +26,11 @@ test: $(VENV)/.installed-test
 	$(BIN)/python $(PYTEST) $(PYTEST_ARGS); tests=$$?; \
 	if wait $$lint; then echo "make lint: passed"; else cat $(VENV)/lint.log; echo "make lint: failed"; tests=1; fi; \
 	exit $$tests
+
+# The fast core: what a developer runs after each change, without the linters. Two processes, because few of these tests
+# wait and each process takes 8 s of a core to import and collect. What took longest is named, so that it does not stay.
+fast: $(VENV)/.installed-test
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not chaos" --durations 10 $(PYTEST_ARGS)
 
 # Injects faults into whole jobs with Ray and prints a table of what they cost. It takes a quarter of an hour on two fast
 # cores. Each test has a time limit of its own; the whole run has none, because a slower processor needs longer.

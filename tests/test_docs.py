@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import doctest
 import functools
-import hashlib
 import io
 import re
 import shlex
@@ -21,10 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from model.network.features import ImageFeatures
-from model.network.sam2 import Sam2
 from pipeline import doors
 from pipeline.changes import ChangesArguments
 from pipeline.check.forecast import Prices
@@ -52,6 +48,7 @@ from pipeline.records import Reason
 from pipeline.review import ReviewArguments
 from pipeline.reviews.live import REVIEWED
 from pipeline.rounds import RoundsArguments
+from tests.support.known_steps import known_steps
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -109,20 +106,9 @@ def film_of(name: str) -> bytes:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _each_image_is_encoded_once() -> Iterator[None]:
-    """Pages show the same few clips, and a third of what a job computes is the image encoder."""
-    encode, known = Sam2.encode_image, {}
-
-    def encode_once(network: Sam2, pixels_F3SS: torch.Tensor) -> ImageFeatures:
-        digest = hashlib.sha256(pixels_F3SS.contiguous().view(torch.uint8).numpy().data).digest()
-        weights = float(network.no_memory_embedding.sum())
-        key = (network.config, network.dtype, weights, pixels_F3SS.shape, digest)
-        if key not in known:
-            known[key] = encode(network, pixels_F3SS)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sam2, "encode_image", encode_once)
+def _each_step_of_the_network_is_computed_once() -> Iterator[None]:
+    """Pages label the same few clips with the same prompts."""
+    with known_steps():
         yield
 
 
