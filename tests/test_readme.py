@@ -94,6 +94,7 @@ def test_the_readme_has_exactly_two_set_up_commands() -> None:
     assert [line.split("#")[0].strip() for line in text.strip().splitlines()] == ["make demo", "make test"]
 
 
+@pytest.mark.slow
 def test_every_key_and_value_of_the_readme_is_known_to_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     table = README.split("## Keys\n", 1)[1].split("\n## ", 1)[0]
     keys = re.findall(r"`((?:model|cluster|frames|propagate)\.[a-z_]+)`", table)

@@ -57,6 +57,7 @@ def test_masks_of_key_frames_alone_are_held_against_key_frames_alone() -> None:
     assert score_clip(true, [FoundTrack(seen, 0)], range(0, 10, 5)).objects[0].is_found
 
 
+@pytest.mark.slow
 def test_clips_of_one_seed_are_equal_and_objects_come_when_their_kind_says() -> None:
     one, other = (next(clips(range(4, 5))) for _ in range(2))
     assert (one.clip.frames_THW3 == other.clip.frames_THW3).all()

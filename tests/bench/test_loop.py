@@ -50,6 +50,7 @@ def test_the_queue_gains_more_in_the_same_time_than_any_of_20_random_orders(foun
     assert at_mark(found, "doubt") > max(0.5, at_mark(found, "random") + 0.3, at_mark(found, "all") + 0.1)
 
 
+@pytest.mark.slow
 def test_the_queue_gains_more_still_where_few_tracks_are_bad(few: dict[str, Any]) -> None:
     assert few["num_bad"] / few["num_tracks"] == pytest.approx(FEW_BAD, rel=0.1)
     early = {policy: one["early"] for policy, one in few["policies"].items()}

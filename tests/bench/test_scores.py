@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.bench.scores import compare_scores
 
 
+@pytest.mark.slow
 def test_scores_from_run_lengths_take_a_fraction_of_the_time_of_whole_frames() -> None:
     """Processor time, the median of three runs in turn. Of 24 frames it is 28 times as fast."""
     found = compare_scores((480, 854), num_frames=6, num_objects=1, rounds=3)

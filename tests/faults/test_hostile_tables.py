@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,13 +171,17 @@ def _listen(event: str, arguments: tuple[Any, ...]) -> None:
         _seen.append(".".join(map(str, arguments)))
 
 
-sys.addaudithook(_listen)
+@cache
+def _begin_to_listen() -> None:
+    """Not before it is needed, because Python calls a listener at each import, file and attribute, and for ever."""
+    sys.addaudithook(_listen)
 
 
 @pytest.fixture
 def unpickled() -> Iterator[list[str]]:
     """Classes and functions that Python's unpickler has looked up."""
     global _seen
+    _begin_to_listen()
     _seen = []
     yield _seen
     _seen = None

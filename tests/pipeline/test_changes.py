@@ -159,6 +159,7 @@ class Copy:
         self.entry = changes.entry
 
 
+@pytest.mark.slow
 def test_a_copy_that_reads_only_what_is_new_stays_equal_to_the_job(tmp_path: Path) -> None:
     """Over nights on which videos come, are labeled again, leave, lose their names in the log, and are merged."""
     storage, spool, draw = QuickStorage(str(tmp_path / "job")), tmp_path / "spool", random.Random(16)

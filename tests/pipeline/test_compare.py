@@ -110,6 +110,7 @@ def test_identical_outputs_say_so(outputs: tuple[str, str], tmp_path: Path, caps
     assert "5 tracks of 3 videos compared: identical, every mask is the same" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_outputs_without_a_video_in_common_or_of_other_sizes_are_refused(
     outputs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

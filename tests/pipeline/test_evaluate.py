@@ -85,6 +85,7 @@ def png_tree(folder: Path, videos: Drawn) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("convention", "skips"), [("sa_v", True), ("all", False)])
 def test_scores_are_those_of_vos_benchmark_on_the_same_masks(
     convention: str, skips: bool, folders: tuple[str, str], tmp_path: Path
@@ -109,6 +110,7 @@ def test_scores_are_those_of_vos_benchmark_on_the_same_masks(
     assert 0.3 < mean_f < 0.9, "the clips must be neither all right nor all wrong"
 
 
+@pytest.mark.slow
 def test_davis_counts_the_objects_of_the_first_frame_on_all_inner_frames(
     folders: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -127,6 +129,7 @@ def test_davis_counts_the_objects_of_the_first_frame_on_all_inner_frames(
         assert row["num_frames"] == 6
 
 
+@pytest.mark.slow
 def test_prompted_frames_do_not_count_unless_they_are_asked_for(folders: tuple[str, str], tmp_path: Path) -> None:
     without, _ = evaluate(folders, tmp_path / "without")
     with_them, _ = evaluate(folders, tmp_path / "with", "prompted=include")
@@ -137,6 +140,7 @@ def test_prompted_frames_do_not_count_unless_they_are_asked_for(folders: tuple[s
     assert (without["late", "2"]["num_frames"], without["late", "2"]["num_prompted"]) == (7, 0)
 
 
+@pytest.mark.slow
 def test_hota_leaves_out_what_the_job_was_told(tmp_path: Path) -> None:
     """Both objects are right but on frame 2, where the first is wrong and has a prompt."""
     true = {"one": {1: track(12, 14, 9, range(8)), 2: track(20, 42, 10, range(8))}}
@@ -161,6 +165,7 @@ def test_a_row_says_where_and_how_an_object_is_wrong(folders: tuple[str, str], t
     assert early["true_area_mean"] == pytest.approx(np.mean(areas))
 
 
+@pytest.mark.slow
 def test_objects_with_other_ids_are_paired_by_overlap(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +182,7 @@ def test_objects_with_other_ids_are_paired_by_overlap(
     assert rows["gaps", "107"]["object_id"] == "7"
 
 
+@pytest.mark.slow
 def test_frames_are_paired_by_time_where_they_are_counted_otherwise(folders: tuple[str, str], tmp_path: Path) -> None:
     by_index, _ = evaluate(folders, tmp_path / "by_index")
     rows = pq.read_table(folders[1])
@@ -188,6 +194,7 @@ def test_frames_are_paired_by_time_where_they_are_counted_otherwise(folders: tup
     }
 
 
+@pytest.mark.slow
 def test_frames_that_were_not_labeled_are_left_out_and_counted(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +227,7 @@ def test_the_output_of_a_job_is_a_truth_and_equals_itself(folders: tuple[str, st
     assert (first["num_objects"], first["j"], first["f"]) == (7, 1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_videos_that_the_output_lacks_are_refused_left_out_or_counted_as_not_found(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +298,7 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_no_half_file(
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_a_tree_of_palette_pictures_is_a_truth(folders: tuple[str, str], tmp_path: Path) -> None:
     expected, _ = evaluate(folders, tmp_path / "table")
     tree = png_tree(tmp_path / "Annotations", truth())
@@ -316,6 +325,7 @@ def mots(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["first_frame=1"]])
 def test_frames_of_a_truth_that_count_from_1_are_shifted_once(
     words: list[str], folders: tuple[str, str], mots: Path, tmp_path: Path

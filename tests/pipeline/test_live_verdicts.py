@@ -90,6 +90,7 @@ def test_a_category_is_of_the_object_and_stays_when_that_is_labeled_again_until_
     assert job.tracks(["a"])["category"].to_pylist() == ["cat", "dog"]
 
 
+@pytest.mark.slow
 def test_rejected_tracks_leave_the_tables_and_come_back_where_they_are_asked_for(uri: str) -> None:
     every = keys(tables.open(uri).tracks())
     say_of(uri, verdict("a", 1, "reject"), verdict("b", 2, "accept"))
@@ -176,6 +177,7 @@ def test_a_condition_still_rules_out_files_beside_rejected_tracks(reviewed: str)
     assert everything.num_files == 3
 
 
+@pytest.mark.slow
 def test_several_outputs_are_read_without_what_is_rejected_in_each(tmp_path: Path) -> None:
     uris = [write_job(tmp_path / name, (DrawnVideo(name, TWO),), broken=())[0] for name in ("one", "two")]
     say_of(uris[0], verdict("one", 1, "reject"))

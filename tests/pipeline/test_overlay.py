@@ -68,6 +68,7 @@ def test_each_video_becomes_a_video_with_its_times_and_masks(
         assert np.abs(inside - expected).max() < 25 if mask.any() else True  # 4:2:0 blurs colors at the border
 
 
+@pytest.mark.slow
 def test_pictures_show_fills_contours_or_both_of_the_chosen_objects_and_frames(
     draw: Callable[..., Path], filmed: Filmed
 ) -> None:
@@ -90,6 +91,7 @@ def decoded(path: Path) -> list[np.ndarray]:
     return frames_of(path)[1]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_the_rest_is_made(
     draw: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +111,7 @@ def test_what_is_there_is_kept_and_the_rest_is_made(
     assert "1 picture made, 5 were there already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_files_of_other_keys_are_made_anew_without_being_asked_for(
     draw: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +132,7 @@ def test_files_of_other_keys_are_made_anew_without_being_asked_for(
     assert all((folder / name).read_bytes() != data for name, data in before.items())
 
 
+@pytest.mark.slow
 def test_rejected_objects_are_not_drawn_unless_a_condition_names_them(
     filmed: Filmed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

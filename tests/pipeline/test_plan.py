@@ -45,6 +45,7 @@ def job(tmp_path: Path, small_checkpoint: Path) -> JobFolder:
     return JobFolder(tmp_path, small_checkpoint)
 
 
+@pytest.mark.slow
 def test_a_plan_counts_what_is_to_label_and_writes_nothing(job: JobFolder, capsys: pytest.CaptureFixture[str]) -> None:
     job.write(["a", "b", "c"], num_frames=4, num_objects=2)
     before = sorted(job.folder.rglob("*"))
@@ -63,6 +64,7 @@ def test_a_plan_counts_what_is_to_label_and_writes_nothing(job: JobFolder, capsy
     assert sorted(job.folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_plan_without_prompts_counts_videos_and_says_that_the_run_finds_the_objects(
     job: JobFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,6 +106,7 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return output
 
 
+@pytest.mark.slow
 def test_what_was_reviewed_leaves_the_queue_and_tells_the_rate_of_errors(
     reviewed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_queue_of_a_job_that_was_looked_at_whole_says_so(tmp_path: Path, capsy
     assert capsys.readouterr().out == "nothing to look at: people have looked at all of 2 visible tracks\n"
 
 
+@pytest.mark.slow
 def test_a_video_that_was_labeled_again_is_looked_at_again(
     reviewed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_video_that_was_labeled_again_is_looked_at_again(
     assert "24 tracks of 24" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_weights_are_fitted_to_verdicts_and_taken_by_the_next_queue(
     reviewed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,6 +186,7 @@ def test_the_page_of_the_docs_names_every_key_every_reason_and_every_column() ->
         assert re.search(rf"^\| .*`{name}`", docs, re.MULTILINE), name
 
 
+@pytest.mark.slow
 def test_a_condition_on_verdicts_chooses_among_tracks_that_have_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,7 @@ def rounds(tmp_path: Path, disk_storage: JobStorage) -> Rounds:
     return job
 
 
+@pytest.mark.slow
 def test_tables_of_a_round_are_those_of_its_end(rounds: Rounds) -> None:
     first = contents(rounds.open())
     rounds.begin("a")
@@ -83,6 +84,7 @@ def test_where_the_earlier_round_is_readable_no_more_nothing_is_promised(rounds:
         rounds.open().video("a")
 
 
+@pytest.mark.slow
 def test_a_round_that_cannot_be_read_is_named_with_those_that_can(rounds: Rounds) -> None:
     with pytest.raises(NoRound, match=r"round 2 cannot be read; there is round 1: a run that takes reviews in opens"):
         rounds.open(round=2)
@@ -98,6 +100,7 @@ def test_a_round_that_cannot_be_read_is_named_with_those_that_can(rounds: Rounds
     assert contents(rounds.open(round=3))
 
 
+@pytest.mark.slow
 def test_rounds_are_found_in_the_log_however_it_was_rolled_up(rounds: Rounds) -> None:
     rounds.begin("a")
     rounds.commit(DrawnVideo("a", TWO))
@@ -112,6 +115,7 @@ def test_rounds_are_found_in_the_log_however_it_was_rolled_up(rounds: Rounds) ->
     assert found[2].ended_at is None
 
 
+@pytest.mark.slow
 def test_changes_since_the_end_of_a_round_are_those_of_later_ones(
     rounds: Rounds, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +134,7 @@ def test_changes_since_the_end_of_a_round_are_those_of_later_ones(
     assert "entry= and round= say the same thing twice" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Rounds) -> None:
     counts = as_document(read_status(rounds.storage))
     assert "reviews" not in as_text(read_status(rounds.storage))
@@ -148,6 +153,7 @@ def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Roun
     assert document["num_masks"] == counts["num_masks"], "what a reviewer rejects is counted by the log as before"
 
 
+@pytest.mark.slow
 def test_a_pruned_job_still_knows_its_rounds_and_tells_nothing_of_them(rounds: Rounds) -> None:
     rounds.begin("a")
     rounds.commit(DrawnVideo("a", TWO))

@@ -81,6 +81,7 @@ def test_many_causes_and_strange_ids_stay_readable() -> None:
     assert any("4 more of other causes" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_job_with_a_million_causes_needs_no_memory_for_each() -> None:
     causes = Causes()
     for number in range(5000):

@@ -29,6 +29,7 @@ def push(session: Sam2VideoInferenceSession, index: int) -> Any:
     return small_model()(inference_session=session, frame=inputs.pixel_values[0])
 
 
+@pytest.mark.slow
 def test_a_stream_equals_the_file_bit_for_bit() -> None:
     stream, session = new_stream(), small_processor().init_video_session(video=clip(LONG).frames_THW3)
     say(stream, 0, 1, original_size=(48, 64))
@@ -97,6 +98,7 @@ def test_an_object_can_be_removed_and_cleared_while_the_stream_runs() -> None:
     assert (output.frame_idx, output.object_ids, len(output.pred_masks)) == (2, [], 0)
 
 
+@pytest.mark.slow
 def test_a_stream_with_a_mask_on_every_frame_forgets_what_it_was_told() -> None:
     stream = new_stream(max_prompted_memories=2)
     for index in range(24):
@@ -113,6 +115,7 @@ def test_a_stream_with_a_mask_on_every_frame_forgets_what_it_was_told() -> None:
     assert len(tracked.bank.prompted) <= 2 + 15
 
 
+@pytest.mark.slow
 def test_a_video_with_a_box_on_every_frame_is_bounded_too() -> None:
     frames = np.concatenate([clip(LONG).frames_THW3] * 3)
     session = small_processor().init_video_session(video=frames, max_prompted_memories=2)

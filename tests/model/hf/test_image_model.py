@@ -124,6 +124,7 @@ def test_more_objects_than_one_batch_holds_are_all_segmented(monkeypatch: pytest
     assert same(segment(IMAGES, input_points=CLICKS).pred_masks, expected.pred_masks)
 
 
+@pytest.mark.slow
 def test_a_model_in_16_bits_gives_logits_in_32() -> None:
     half = Sam2Model.from_pretrained("mini", dtype="bfloat16")
     inputs = Sam2Processor.from_pretrained("mini")(images=IMAGES[0], input_points=CLICKS[:1])

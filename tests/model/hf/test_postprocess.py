@@ -39,6 +39,7 @@ def flooded_areas(mask_HW: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[An
     return areas
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.bool_, st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12))))
 def test_areas_are_those_of_a_flood_fill(masks_BHW: np.ndarray[Any, np.dtype[np.bool_]]) -> None:

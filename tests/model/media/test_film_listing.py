@@ -77,6 +77,7 @@ def test_a_film_of_which_some_frames_are_not_shown_is_not_listed() -> None:
     assert listed(with_edit_list(encode(pictures(24), options={"bf": "2", "g": "5"}), 0.5, 1.0)) == []
 
 
+@pytest.mark.slow
 def test_damage_ends_the_list_before_it_tells_another_frame_than_a_decoder_gives() -> None:
     rng = random.Random(0)
     num_listed = num_compared = 0

@@ -44,6 +44,7 @@ def test_a_photo_of_tiles_is_put_together_and_turned(tmp_path: Path, kind: str, 
     assert message == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror", [0, 1])
 @pytest.mark.parametrize("quarters", [0, 1])
 def test_photos_are_mirrored_alike_by_two_libraries(tmp_path: Path, quarters: int, mirror: int) -> None:

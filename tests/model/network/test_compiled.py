@@ -148,6 +148,7 @@ def test_what_the_warm_up_has_no_time_for_runs_uncompiled_and_is_told(caplog: py
     assert sum("region attend runs uncompiled" in message for message in messages) == 1
 
 
+@pytest.mark.slow
 def test_videos_that_share_a_batch_find_their_shapes_made_as_well() -> None:
     model = compile_model(_copy(small()), backend=None, capture=Recorded())
     warm_up(model, 1e9, max_objects=2, share_batches=True)
@@ -160,6 +161,7 @@ def test_videos_that_share_a_batch_find_their_shapes_made_as_well() -> None:
     assert not _regions(model).counts.plain
 
 
+@pytest.mark.slow
 def test_weights_that_changed_are_recorded_anew() -> None:
     model = compile_model(_copy(small()), backend=None, capture=Recorded())
     before = _track(model, 3)
@@ -171,6 +173,7 @@ def test_weights_that_changed_are_recorded_anew() -> None:
     assert gap(before, _track(plain, 3)) > 1e-2
 
 
+@pytest.mark.slow
 def test_only_a_model_that_is_compiled_is_warmed_up() -> None:
     with pytest.raises(ValueError, match="compile_model"):
         warm_up(_copy(small()), 1.0)
@@ -192,6 +195,7 @@ def test_code_of_inductor_gives_the_same_values() -> None:
     assert _regions(model).counts.made == {"memorize": 1}
 
 
+@pytest.mark.slow
 def test_compiling_keeps_the_names_of_the_weights() -> None:
     model = load_model("mini")
     names = list(model.state_dict())

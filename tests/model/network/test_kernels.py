@@ -207,6 +207,7 @@ def test_constants_follow_their_weights() -> None:
     assert constants.get("double", [weight], double).tolist() == [6, 8]
 
 
+@pytest.mark.slow
 def test_loading_other_weights_leaves_no_constant_stale() -> None:
     model, fresh = load_model("mini"), load_model("mini")
     pixels = _random(1, 3, model.config.image_size, model.config.image_size)
@@ -244,6 +245,7 @@ def test_attention_on_a_gpu_is_computed_by_the_kernels_of_our_table(capability: 
     assert names_of_kernels(torch.device("cpu")) == ""
 
 
+@pytest.mark.slow
 def test_weights_of_convolutions_lie_on_a_gpu_as_its_maps_do() -> None:
     """Otherwise each convolution lays its weight out anew at each frame."""
     with pretended_gpu():

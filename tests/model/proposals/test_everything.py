@@ -56,6 +56,7 @@ def kept_of(masks: list[FoundMask], rules: Duplicates) -> list[FoundMask]:
     return without_duplicates(masks, [mask.predicted_iou for mask in masks], rules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 3])
 def test_objects_that_nobody_pointed_at_are_found(number: int) -> None:
     drawn = clip(number)
@@ -64,6 +65,7 @@ def test_objects_that_nobody_pointed_at_are_found(number: int) -> None:
         assert max(iou(mask.mask(), drawn.mask(object_id, 0)) for mask in found) > 0.75
 
 
+@pytest.mark.slow
 def test_no_two_masks_are_the_same_thing_and_the_best_comes_first() -> None:
     found = found_on(clip(2).frames_THW3[0])
     assert len(found) > 1
@@ -71,6 +73,7 @@ def test_no_two_masks_are_the_same_thing_and_the_best_comes_first() -> None:
     assert max(iou(a.mask(), b.mask()) for a in found for b in found if a is not b) <= 0.8
 
 
+@pytest.mark.slow
 def test_the_same_image_gives_the_same_masks() -> None:
     image = clip(3).frames_THW3[0]
     first, second = found_on(image), found_on(image)
@@ -78,6 +81,7 @@ def test_the_same_image_gives_the_same_masks() -> None:
     assert all(np.array_equal(a.inner_hw, b.inner_hw) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_a_mask_lies_in_its_box_and_holds_the_pixels_that_it_counts() -> None:
     for mask in found_on(clip(2).frames_THW3[0]):
         x0, y0, x1, y1 = mask.box_xyxy
@@ -93,6 +97,7 @@ def test_an_image_of_one_color_has_no_objects(value: int) -> None:
     assert segment_everything(load_model("mini"), image, everything(points_per_side=4)) == []
 
 
+@pytest.mark.slow
 def test_crops_look_at_parts_of_the_image_and_leave_masks_that_they_cut_to_others() -> None:
     image = clip(2).frames_THW3[0]
     found = segment_everything(load_model("mini"), image, Everything(Grids((6, 4)), OF_MINI))
@@ -104,6 +109,7 @@ def test_crops_look_at_parts_of_the_image_and_leave_masks_that_they_cut_to_other
             assert abs(place - cut) > 19 or abs(border - place) <= 21
 
 
+@pytest.mark.slow
 def test_at_most_so_many_objects_are_given_and_these_are_the_best() -> None:
     image = clip(2).frames_THW3[0]
     every = segment_everything(load_model("mini"), image, Everything(Grids((8,)), OF_MINI))
@@ -177,6 +183,7 @@ def test_what_does_not_fit_is_named(make: object, message: str) -> None:
         make()  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_a_frame_of_a_session_gives_the_masks_of_the_image_with_its_crops_too() -> None:
     """The session's frames have the size of the model's input; crops are cut from the frame at its own size."""
     image = clip(1).frames_THW3[0]
@@ -194,6 +201,7 @@ def test_a_frame_of_a_session_gives_the_masks_of_the_image_with_its_crops_too() 
         propose_on(session, Frame(0, small), options)
 
 
+@pytest.mark.slow
 def test_a_box_gets_the_mask_that_a_prompt_on_its_frame_gives_and_boxes_share_batches() -> None:
     drawn = clip(0)
     session = VideoSession(load_model("mini"), ArrayFrames(drawn.frames_THW3), num_cached_frames=1)

@@ -42,6 +42,7 @@ def _track(model: Sam2, num_frames: int = 4) -> Logits:
     return by_object(session.propagate("forward"))
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_no_later_one_is_larger(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

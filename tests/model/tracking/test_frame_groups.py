@@ -61,6 +61,7 @@ def test_masks_are_those_of_one_frame_at_a_time(network: Sam2, direction: str) -
     assert same_masks(whole_walk(network, direction), plain)
 
 
+@pytest.mark.slow
 def test_batches_are_cut_at_multiples_and_leave_out_what_is_not_tracked() -> None:
     batches: list[list[int]] = []
 

@@ -121,6 +121,7 @@ def test_fewer_than_two_prompted_memories_are_refused() -> None:
         MemoryBank(max_prompted=1)
 
 
+@pytest.mark.slow
 @given(
     prompted=st.sets(st.integers(0, 60), min_size=1, max_size=25),
     max_prompted=st.integers(2, 6),

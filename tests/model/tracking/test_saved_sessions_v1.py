@@ -79,6 +79,7 @@ def test_every_tensor_of_the_old_file_is_in_the_new_one(name: str) -> None:
     assert sorted(_bits(tensor) for tensor in before.values()) == sorted(_bits(tensor) for tensor in after.values())
 
 
+@pytest.mark.slow
 def test_a_session_goes_on_where_it_was_saved() -> None:
     assert_as_recorded(list(read_session().propagate("both", resume=True)), "session")
 

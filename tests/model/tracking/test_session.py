@@ -117,6 +117,7 @@ def test_objects_do_not_change_one_another() -> None:
         assert gap(together, by_object(alone.propagate("both")), [object_id]) < OTHER_BATCH
 
 
+@pytest.mark.slow
 def test_sessions_share_batches_without_changing_one_another() -> None:
     alone = by_object(two_objects().propagate())
     sessions = [two_objects(), two_objects()]
@@ -203,6 +204,7 @@ def test_clearing_the_only_prompt_removes_the_object_and_other_prompts_stay() ->
         session.remove_object(2)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_the_video() -> None:
     session = VideoSession(small(), frames_of(clip(40)))
     session.add_prompt(1, 0, click(clip(40), 1, 0))
@@ -231,6 +233,7 @@ def boxed_everywhere(bound: int | None, every: int) -> tuple[VideoSession, Count
     return session, frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_prompted_memories_are_bounded_where_every_frame_has_a_box(every: int, direction: str) -> None:
@@ -243,6 +246,7 @@ def test_prompted_memories_are_bounded_where_every_frame_has_a_box(every: int, d
     assert frames.asked == () if every == 1 else len(frames.asked) <= 30 / every
 
 
+@pytest.mark.slow
 def test_a_video_file_is_read_out_of_turn_while_it_is_walked() -> None:
     """Prompted frames ahead of the walk come from the same decoder, which is in the middle of the file."""
     data = encode_mp4(clip(30).frames_THW3, 10)
@@ -257,6 +261,7 @@ def test_a_video_file_is_read_out_of_turn_while_it_is_walked() -> None:
     assert same_bits(*propagated)
 
 
+@pytest.mark.slow
 def test_bounding_storage_changes_no_mask() -> None:
     """The window holds all that the rule of the nearest prompted memories looks at."""
     bounded, _ = boxed_everywhere(3, 3)
@@ -267,6 +272,7 @@ def test_bounding_storage_changes_no_mask() -> None:
     assert gap(by_object(bounded.propagate()), by_object(whole.propagate())) == 0
 
 
+@pytest.mark.slow
 def test_an_object_that_is_said_to_be_hidden_is_hidden_there_and_remembered_so() -> None:
     def followed(*, is_hidden: bool, through_a_file: bool = False) -> dict[int, FrameResult]:
         session = new_session()

@@ -60,6 +60,7 @@ def test_a_session_is_saved_to_any_uri_and_prompts_need_not_be_given_again(uri: 
         assert [path.name.endswith(".safetensors") for path in tmp_path.rglob("*.*")] == [True], "nothing else is left"
 
 
+@pytest.mark.slow
 def test_corrections_and_history_survive() -> None:
     """Before and after: a correction made, one made after loading, and one changed after loading."""
     session = new_session(HistoryRule(3))
@@ -136,6 +137,7 @@ def test_a_stream_goes_on_bit_for_bit_with_what_was_said_of_frames_to_come(tmp_p
     assert same_bits([stream.push(pixels) for pixels in frames[4:]], [loaded.push(pixels) for pixels in frames[4:]])
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_and_views_are_saved_as_any_others() -> None:
     x0, y0, x1, y1 = np.array(box(clip(FRAMES), 1, 0).box_xyxy, np.float32)
     flipped = MaskPrompt(clip(FRAMES).mask(2, 0)[:, ::-1])

@@ -38,6 +38,7 @@ def file_results(num_frames: int = LONG) -> list[FrameResult]:
     return list(session.propagate())
 
 
+@pytest.mark.slow
 def test_a_stream_of_16_frames_or_more_equals_the_file_bit_for_bit() -> None:
     stream = new_stream()
     stream.add_prompt(1, 0, box(clip(LONG), 1, 0))
@@ -174,6 +175,7 @@ def test_what_a_stream_keeps_does_not_grow() -> None:
     assert abs(kept_bytes(stream) - after_18) < 2000
 
 
+@pytest.mark.slow
 def test_what_a_stream_keeps_does_not_grow_with_a_box_on_every_frame() -> None:
     stream = new_stream(max_prompted_memories=4)
     sizes = []

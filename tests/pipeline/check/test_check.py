@@ -62,6 +62,7 @@ def test_a_check_writes_nothing_and_finds_nothing_wrong_with_good_inputs(
     assert len(page.splitlines()) < 20
 
 
+@pytest.mark.slow
 def test_a_check_writes_a_log_where_one_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a", "b"])
     log = tmp_path / "logs" / "job.jsonl"
@@ -88,6 +89,7 @@ def test_a_check_writes_a_log_where_one_is_asked_for(tmp_path: Path, capsys: pyt
     assert (first["event"], last["event"], last["exit_code"]) == ("run_started", "run_ended", 2)
 
 
+@pytest.mark.slow
 def test_a_limit_of_pixels_is_that_of_the_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a"])
     assert check(job, capsys, f"decode.max_pixels={96 * 128}")[0] == 0
@@ -100,6 +102,7 @@ def test_a_limit_of_pixels_is_that_of_the_job(tmp_path: Path, capsys: pytest.Cap
     assert job.config().decode.max_pixels == MAX_PIXELS
 
 
+@pytest.mark.slow
 def test_the_result_counts_what_is_odd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a", "b"], num_objects=2)
     change(job, "a", 1, box_xyxy=[10.0, 10.0, 10.5, 10.5])
@@ -184,6 +187,7 @@ def test_masks_are_counted_as_the_keys_say(
     )
 
 
+@pytest.mark.slow
 def test_a_sample_is_opened_and_all_prompts_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a", "b", "c", "d"])
     change(job, "d", 1, box_xyxy=[30.0, 10.0, 20.0, 40.0])

@@ -87,6 +87,7 @@ def test_workers_are_those_of_the_keys(words: tuple[str, ...], number: int) -> N
     assert Machines.of(config(*words), Experience(), 5).num_workers == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("each", "share"), [(1.0, 0.05), (30.0, 0.05), (2.0, 0.6), (400.0, 0.05)])
 def test_segments_are_as_many_as_a_writer_publishes(tmp_path: Path, each: float, share: float) -> None:
     """The judge is the writer with a clock of its own, asked after each video and at each beat of 10 s."""

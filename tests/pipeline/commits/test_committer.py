@@ -127,6 +127,7 @@ def test_forgotten_videos_leave_the_tables_and_can_be_labeled_again(storage: Job
     assert globbed(storage).num_rows == masks(storage).num_rows
 
 
+@pytest.mark.slow
 def test_many_segments_are_forgotten_in_several_entries(disk_storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(disk_storage, tmp_path)
     keeper.commit([publish(disk_storage, tmp_path, labeled(f"v{n}", 1), labeled(f"w{n}", 1)) for n in range(18)])
@@ -135,6 +136,7 @@ def test_many_segments_are_forgotten_in_several_entries(disk_storage: JobStorage
     assert globbed(disk_storage).num_rows == 36
 
 
+@pytest.mark.slow
 def test_whole_segments_of_a_dead_run_are_adopted(storage: JobStorage, tmp_path: Path) -> None:
     _, keeper = driver(storage, tmp_path)
     keeper.commit([publish(storage, tmp_path, labeled("a", 5))])
@@ -295,6 +297,7 @@ def outdated(storage: JobStorage, spool: Path) -> None:
         keeper.commit([publish(storage, spool, labeled(kept, frames), old)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every_nth", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_driver_that_dies_at_any_write_loses_and_doubles_nothing(tmp_path: Path, every_nth: int) -> None:
     before, spool = tmp_path / "before", tmp_path / "spool"

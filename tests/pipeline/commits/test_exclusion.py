@@ -43,6 +43,7 @@ def prune_all_but_a(storage: QuickStorage, folder: Path) -> None:
     prune(make_plan(tables, CommitLog(storage, "r").load().finished), storage, log.state, keeper)
 
 
+@pytest.mark.slow
 def test_a_prune_beside_a_compaction_is_refused_because_its_rows_could_come_back(
     storage: QuickStorage, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_videos_come_are_labeled_again_and_leave_each_for_its_reason(job: Job, s
     assert told(read_history(storage)) == dict.fromkeys(("a", "b", "bad", "d", "new"), ("added", "", "ok"))
 
 
+@pytest.mark.slow
 def test_rows_in_less_rows_out_are_the_rows_of_the_tables(job: Job, storage: CountingStorage) -> None:
     log, keeper, commit = job
     commit("a", "b")

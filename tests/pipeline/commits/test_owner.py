@@ -120,6 +120,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_driver_of_this_machine_is_replaced_at_once(disk_storage: JobStorage) -> None:
     process = subprocess.Popen([sys.executable, "-c", DRIVER, disk_storage.uri], stdout=subprocess.PIPE, text=True)
     try:

@@ -82,6 +82,7 @@ def test_a_few_known_videos_decode_the_groups_in_which_they_are(rolled: bytes, d
     assert decoded == [1, 39]
 
 
+@pytest.mark.slow
 def test_all_of_them_are_what_they_were(rolled: bytes) -> None:
     videos = JobState.from_parquet(rolled).finished
     assert dict(videos.items()) == EXPECTED

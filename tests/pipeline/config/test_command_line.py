@@ -22,6 +22,7 @@ def on_disk(*words: str) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

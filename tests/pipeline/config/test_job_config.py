@@ -228,6 +228,7 @@ def on_a_cluster(checkpoint: object, *overrides: str) -> JobConfig:
     return job_config("label", [*tables, f"model.checkpoint={checkpoint}", *overrides])
 
 
+@pytest.mark.slow
 def test_an_existing_cluster_refuses_a_checkpoint_on_this_machines_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

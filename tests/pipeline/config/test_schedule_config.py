@@ -106,6 +106,7 @@ def test_an_export_that_says_too_little_or_too_much_is_refused(export: dict[str,
     assert told in refusal("after.export", [export])
 
 
+@pytest.mark.slow
 def test_commands_and_addresses_are_shown_nowhere() -> None:
     words = [*JOB, "notify=curl -H T0P-secret https://a.example/T0P-secret", "after.hooks=publish T0P-secret"]
     config = job_config("nightly", words)

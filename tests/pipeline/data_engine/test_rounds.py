@@ -76,6 +76,7 @@ def test_what_was_taken_back_and_corrections_that_fit_no_frame_took_time_and_do_
     assert found.seconds == 10 + 3 * 8 + 8
 
 
+@pytest.mark.slow
 def test_what_an_undo_says_once_more_is_no_new_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
     job.commit(DrawnVideo("a", {1: "cat", 2: "dog"}, 4), DrawnVideo("b", {1: None}))
@@ -185,6 +186,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> str:
     return job.storage.uri
 
 
+@pytest.mark.slow
 def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert door([f"output={job}"]) == 0
     lines = capsys.readouterr().out.splitlines()

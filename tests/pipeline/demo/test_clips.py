@@ -71,6 +71,7 @@ def test_a_shape_that_cannot_be_drawn_is_refused(values: dict[str, object], mess
         Shape(**{"waypoints_xy": ((0.5, 0.5),), "radius": 0.2, "colors": RED, **values})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_demo_scenes_show_what_they_say() -> None:
     clips = {one.name: draw(one) for one in demo_scenes((120, 160))}
     visible = {name: clip.masks_TBHW.any(axis=(2, 3)) for name, clip in clips.items()}

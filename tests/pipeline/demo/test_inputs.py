@@ -69,6 +69,7 @@ def test_prompts_that_make_no_sense_are_refused() -> None:
         prompt_values("box", np.zeros((4, 4), np.bool_))
 
 
+@pytest.mark.slow
 def test_an_object_that_enters_late_is_prompted_when_it_shows() -> None:
     clip = draw(next(scene for scene in demo_scenes() if scene.name == "entering"))
     frame_index = prompt_frame(clip, 2)

@@ -50,6 +50,7 @@ def quarantined(
     return given_up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.33, 0.5])
 def test_thirty_random_kills_over_sixty_videos_quarantine_nobody(rate: float) -> None:
     """Every attempt dies at this rate. Bad luck cannot be told from a fault for certain: of 100 jobs 2 may go wrong."""

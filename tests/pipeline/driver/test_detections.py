@@ -45,6 +45,7 @@ def hashes(plan: Plan) -> dict[str, str]:
     return {item.video_id: item.prompt_hash for item in plan.items()}
 
 
+@pytest.mark.slow
 def test_text_is_planned_and_read_and_another_score_or_category_labels_its_video_again(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, CSV.format(score=0.9, category="cup"))
     items = {item.video_id: item for item in plan.items()}
@@ -58,6 +59,7 @@ def test_text_is_planned_and_read_and_another_score_or_category_labels_its_video
     assert hashes(plan_of(tmp_path, CSV.format(score=0.9, category="cup"))) == first
 
 
+@pytest.mark.slow
 def test_a_check_writes_nothing_below_the_output_and_lines_of_json_keep_their_lists(tmp_path: Path) -> None:
     (tmp_path / "boxes.jsonl").write_text('{"video_id": "a", "frame_index": 0, "box_xyxy": [1, 2, 3, 4]}\n')
     job = config(tmp_path, "boxes.jsonl")
@@ -72,6 +74,7 @@ def test_a_check_writes_nothing_below_the_output_and_lines_of_json_keep_their_li
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_messages_name_the_table_of_detections_and_not_one_of_prompts(tmp_path: Path) -> None:
     text = CSV.format(score=0.9, category="cup").replace("b,5,1,2,3,4", "cup,5,0.1,0.2,0.3,0.4")
     odd = plan_of(tmp_path, text).warnings
@@ -82,6 +85,7 @@ def test_messages_name_the_table_of_detections_and_not_one_of_prompts(tmp_path: 
     assert not any("prompts" in told for told in (*odd, *small))
 
 
+@pytest.mark.slow
 def test_a_table_without_boxes_and_text_that_is_none_are_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("video_id,frame_index,x\n007,0,1\n")
     job = config(tmp_path, "boxes.csv")
@@ -100,6 +104,7 @@ def test_a_table_without_boxes_and_text_that_is_none_are_refused_with_what_to_do
         job_config("label", ["videos=v", "prompts=p", "output=o", "detections=d"])
 
 
+@pytest.mark.slow
 def test_text_beside_each_video_is_of_that_video_and_a_file_without_boxes_counts_for_nothing(tmp_path: Path) -> None:
     line = '{{"frame_index": {}, "box_xyxy": [1, 2, 3, {}]}}\n'
     job = config(tmp_path, "videos/*.boxes.jsonl")

@@ -83,6 +83,7 @@ def test_a_job_goes_on_with_the_numbers_that_it_began_with(
     assert with_numbers(config(*overrides), before, machines(gpus)).model.dtype == expected
 
 
+@pytest.mark.slow
 def test_a_job_of_gpus_does_not_go_on_where_there_are_none(tmp_path: Path) -> None:
     asked = config("cluster=serial", f"output={tmp_path}")
     with pretended_gpu():
@@ -97,6 +98,7 @@ def test_a_job_of_gpus_does_not_go_on_where_there_are_none(tmp_path: Path) -> No
     assert forced.record.config_hash == begun.record.config_hash
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_numbers_of_its_job_does_not_start(tmp_path: Path) -> None:
     asked = config("cluster=existing", "cluster.shared_disk=true", "cluster.gpus_per_actor=1", f"output={tmp_path}")
     worker = Worker(worker_settings(open_job(asked)), "w0")

@@ -107,6 +107,7 @@ def kept(storage: JobStorage) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_former_video_stays_and_no_row_of_another_goes(tmp_path: Path) -> None:
     storage = QuickStorage(str(tmp_path / "out"))
     a_job(storage, tmp_path / "spool")
@@ -137,6 +138,7 @@ def test_an_object_store_keeps_no_trace_either(tmp_path: Path, s3_server: S3Serv
     assert [video_id for video_id in GONE if traces(tmp_path / "copy", video_id)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "every_nth",
     [19, pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.slow, pytest.mark.chaos])],
@@ -166,6 +168,7 @@ def test_a_driver_that_dies_at_any_write_is_followed_by_one_that_finds_what_is_l
         assert [change.video_id for change in read_history(storage).changes] == ["a", "c"], output
 
 
+@pytest.mark.slow
 def test_former_videos_stay_when_nobody_prunes_and_are_counted(tmp_path: Path) -> None:
     storage = QuickStorage(str(tmp_path / "out"))
     a_job(storage, tmp_path / "spool")
@@ -174,6 +177,7 @@ def test_former_videos_stay_when_nobody_prunes_and_are_counted(tmp_path: Path) -
     assert sorted(plan.former(CommitLog(storage, "r").load().finished)) == ["c", "gone-failed", "gone-labeled"]
 
 
+@pytest.mark.slow
 def test_tables_without_videos_remove_nothing(tmp_path: Path) -> None:
     storage = QuickStorage(str(tmp_path / "out"))
     a_job(storage, tmp_path / "spool")

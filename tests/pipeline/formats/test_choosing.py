@@ -62,6 +62,7 @@ def plainly(labels: list[tuple[int, int, int, float, float]], frames: str) -> se
     return chosen
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(labels=st.lists(LABEL, min_size=1, max_size=20), frames=st.sampled_from(["first", "best", "all", "every:3"]))
 def test_the_chosen_labels_are_those_that_the_rules_name(

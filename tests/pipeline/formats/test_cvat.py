@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # it takes a second, and all processes collect all tests
 Export = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_polygons_of_a_track_are_its_largest_part_as_the_manifest_tells(export: Export, drawn: DrawnJob) -> None:
     folder = export("cvat_video")
     ious: dict[tuple[str, int, int], float] = {}
@@ -74,6 +75,7 @@ def test_a_track_ends_at_a_gap_and_after_its_last_frame(tmp_path: Path) -> None:
     assert meta.findtext("meta/task/stop_frame") == "21"
 
 
+@pytest.mark.slow
 def test_names_that_xml_does_not_have_are_written_out(tmp_path: Path) -> None:
     category = "<b>&\"'\x07\n\ufffe"
     uri, _ = write_job(tmp_path, (DrawnVideo("a\x01<&>", {1: category}),), broken=())

@@ -73,6 +73,7 @@ def test_vos_benchmark_scores_the_tree_as_the_manifest_counts_what_overlaps_took
     assert lost["iou_min"] == pytest.approx(min(ious))
 
 
+@pytest.mark.slow
 def test_frames_before_the_first_prompt_are_empty_pictures(tmp_path: Path) -> None:
     late = DrawnVideo("v", {1: "cat", 2: "dog"}, stride=3, missing={1: (0, 1), 2: (0, 1)})
     uri, _ = write_job(tmp_path, (late,), broken=())
@@ -87,6 +88,7 @@ def test_frames_before_the_first_prompt_are_empty_pictures(tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_files_are_called_as_the_images_of_the_video_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "film"
     folder.mkdir()
@@ -127,6 +129,7 @@ def test_results_keep_the_ids_of_the_truth_when_an_object_is_missing(
     assert "has an object 0, and with object_numbers=id a palette has 1 to 254" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_objects_than_a_palette_has_are_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_an_export_that_is_killed_while_it_deletes_another_one_goes_on(drawn: Dr
         assert _files(place) == _files(whole)
 
 
+@pytest.mark.slow
 def test_parts_that_are_written_are_not_written_again(drawn: DrawnJob, tmp_path: Path) -> None:
     whole = DyingStorage(str(tmp_path / "whole"))
     export(_job(drawn, whole), PART_MASKS, False)
@@ -87,6 +88,7 @@ def test_parts_that_are_written_are_not_written_again(drawn: DrawnJob, tmp_path:
     assert again.num_writes <= whole.num_writes - 4 * num_parts, "each part writes three streams and its mark"
 
 
+@pytest.mark.slow
 def test_the_same_command_finds_a_whole_export_and_another_one_is_refused(
     export: Export, drawn: DrawnJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +108,7 @@ def test_the_same_command_finds_a_whole_export_and_another_one_is_refused(
     assert json.loads((folder / "manifest.json").read_text())["format"] == "youtube_vis"
 
 
+@pytest.mark.slow
 def test_what_another_selection_has_written_is_not_mixed_with_this_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +149,7 @@ def test_a_manifest_of_others_or_of_a_newer_program_is_left_alone(
     assert json.loads(path.read_text()) == manifest
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_the_same_command_goes_on(
     drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

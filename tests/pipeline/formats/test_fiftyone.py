@@ -74,6 +74,7 @@ def test_objects_have_label_number_and_scores(export: Export) -> None:
     assert _attributes(one) == {"object_id": "3", "object_score": 6.0, "is_prompt": False}
 
 
+@pytest.mark.slow
 def test_a_video_is_named_by_its_uri_and_one_without_by_the_place_for_its_file(tmp_path: Path) -> None:
     videos = (
         DrawnVideo("a", {1: "x"}, uri="file:///films/a%20b.mp4"),

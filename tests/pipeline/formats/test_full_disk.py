@@ -12,6 +12,7 @@ from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.full_disk import FULL, full_disk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["coco", "cvat_video", "cvat_images", "label_studio", "hf_datasets", "webdataset", "fiftyone"]
 )

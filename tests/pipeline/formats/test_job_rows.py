@@ -29,6 +29,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_job(folder, VIDEOS, broken=("v03a", "v11a"))[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_rows", [1, 30, 10_000])
 @pytest.mark.parametrize("bytes_in_memory", [0, 1 << 20])
 def test_chunks_are_the_tables_of_the_job(uri: str, tmp_path: Path, num_rows: int, bytes_in_memory: int) -> None:
@@ -63,6 +64,7 @@ def test_columns_that_were_kept_are_the_same_read_in_parts_and_at_once() -> None
     assert whole["mixed"].to_pylist() == ["1", "true", None, "text", None]
 
 
+@pytest.mark.slow
 def test_a_plan_on_disk_has_the_videos_and_numbers_of_one_in_memory(uri: str, tmp_path: Path) -> None:
     job, selection = (
         tables.open(uri),

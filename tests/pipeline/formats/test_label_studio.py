@@ -69,6 +69,7 @@ def test_frames_are_numbered_by_their_time_because_the_player_knows_no_other() -
     ]
 
 
+@pytest.mark.slow
 def test_the_labeling_interface_has_the_labels_and_the_frame_rate_of_each_task(tmp_path: Path) -> None:
     category = '<b> & "co"\x07'
     uri, _ = write_job(tmp_path, (DrawnVideo("a", {1: category}), DrawnVideo("b", {1: None})), broken=())

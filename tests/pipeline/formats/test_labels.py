@@ -226,6 +226,7 @@ def test_the_output_of_a_job_is_read_as_labels(tmp_path: Path) -> None:
         list(read_labels(str(tmp_path / "elsewhere"), "maskmill", key="truth"))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     runs=st.lists(st.one_of(st.integers(0, 40), st.integers(0, 1 << 20)), min_size=1, max_size=12),

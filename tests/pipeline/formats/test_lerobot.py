@@ -46,6 +46,7 @@ def export(tmp_path: Path) -> Callable[..., tuple[int, Path, Truth]]:
     return run
 
 
+@pytest.mark.slow
 def test_masks_join_the_frames_of_their_episode_and_camera(export: Callable, tmp_path: Path) -> None:
     code, folder, truth = export(_videos(f"0/{TOP}", f"12/{TOP}", f"12/{WRIST}"))
     assert code == 0

@@ -64,6 +64,7 @@ def test_datumaro_reads_the_pictures_with_classes_and_tracks(export: Export, dra
     assert len(read) == sum(map(len, STEPS.values()))
 
 
+@pytest.mark.slow
 def test_the_manifest_tells_what_overlapping_objects_lost(export: Export, drawn: DrawnJob) -> None:
     ious = [iou(drawn.truth[key], mask) for key, mask in expected_masks(drawn).items()]
     for variant in ("png", "kitti"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 IDS = ANY | st.text(st.sampled_from("aA._-/~ é"), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(IDS, max_size=12, unique=True))
 def test_different_ids_have_different_names_also_where_one_is_called_as_another_is_named(ids: list[str]) -> None:

@@ -51,6 +51,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(SEEDS)
 def test_all_rings_of_a_mask_together_give_back_every_pixel(seed: int) -> None:
@@ -70,6 +71,7 @@ def test_all_rings_of_a_mask_together_give_back_every_pixel(seed: int) -> None:
     assert len(parts) > 1 or np.array_equal(whole, mask)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(SEEDS)
 def test_an_outline_tells_what_its_readers_fill(seed: int) -> None:

@@ -102,6 +102,7 @@ def test_the_fields_are_those_of_the_readme(export: Export, drawn: DrawnJob) -> 
     assert document["masklet_edited_frame_count"] == [0, 0]
 
 
+@pytest.mark.slow
 def test_every_fourth_frame_is_written_as_in_sa_v_and_fps_says_so(
     export: Export, drawn: DrawnJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +164,7 @@ def test_each_object_has_a_binary_png_on_every_frame_and_overlaps_stay(
             assert list(evaluator(path.name)[1].values()) == [100.0]
 
 
+@pytest.mark.slow
 def test_folders_of_objects_have_the_ids_of_the_truth_on_demand(
     export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ def test_rows_by_track_and_by_frame_are_those_of_the_job(drawn: DrawnJob, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_whole_videos_are_those_without_a_track_that_failed_or_is_not_meant(tmp_path: Path) -> None:
     videos = (
         DrawnVideo("good", {1: "cat", 2: "dog"}),
@@ -89,6 +90,7 @@ def test_whole_videos_are_those_without_a_track_that_failed_or_is_not_meant(tmp_
     assert chosen(where="num_visible > 0", categories=("cat",)) == [("good", [1])]
 
 
+@pytest.mark.slow
 def test_a_video_that_is_labeled_again_meanwhile_is_not_mixed_with_its_former_masks(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, (DrawnVideo("a", {1: "cat"}), DrawnVideo("b", {1: "cat"})), broken=())
     job = tables.open(uri)
@@ -171,6 +173,7 @@ def test_the_manifest_tells_frames_by_time_and_by_hash(export_filmed: Export, fi
     assert (line["num_frames"], line["frame_step"]) == (len(FILMED.frames), FILMED.stride)
 
 
+@pytest.mark.slow
 def test_videos_whose_file_is_gone_have_no_hash_and_with_frames_are_listed_or_left_out(
     tmp_path: Path, filmed: DrawnJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,6 +253,7 @@ def test_a_video_stays_in_its_split_and_shares_are_what_was_asked_for() -> None:
     assert all(after == "train" for before, after in zip(splits, more, strict=True) if before == "train")
 
 
+@pytest.mark.slow
 def test_rows_of_a_long_video_are_handed_out_without_holding_them(tmp_path: Path) -> None:
     num_masks, folder = 8_000, tmp_path / "large"
     folder.mkdir()

@@ -41,6 +41,7 @@ def test_webdataset_reads_a_sample_a_frame_with_its_masks(films: DrawnJob, tmp_p
     assert all(np.array_equal(found[key], mask) for key, mask in expected.items())
 
 
+@pytest.mark.slow
 def test_shards_end_when_they_are_large_and_are_the_same_bytes_again(export: Export, drawn: DrawnJob) -> None:
     folders = [export("webdataset", "part_masks=10", to=name) for name in ("one", "two")]
     names = [sorted(path.name for path in folder.glob("*.tar")) for folder in folders]

@@ -121,6 +121,7 @@ def test_frames_without_visible_objects_have_empty_files(export: Export) -> None
     assert empty == {"clip-1_00004", "c_00004"}
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3000), st.integers(0, 1500))
 @example(238186, 0, 0)  # one pixel wide

@@ -45,6 +45,7 @@ def prompts_of(item: WorkItem, names: InputNaming) -> VideoPrompts:
         return read_prompts(item, None, readers.prompts)
 
 
+@pytest.mark.slow
 def test_columns_may_have_other_names(tmp_path: Path) -> None:
     videos = write(tmp_path / "v.parquet", {"id": ["a"], "file_name": ["a.mp4"], "from": [1.0], "to": [2.0]})
     renamed = {"id": ["a"], "track": [7], "frame": [3], "rect": PROMPT["box_xyxy"], "label": ["dog"]}
@@ -138,6 +139,7 @@ def test_a_text_of_a_null_is_null(tmp_path: Path) -> None:
     assert "its row has no uri" in refused.message
 
 
+@pytest.mark.slow
 def test_decimal_numbers_are_numbers(tmp_path: Path) -> None:
     """As DuckDB writes the literal `[1.5, 2.0, 30.0, 40.0]`."""
     boxes = pa.array(
@@ -159,6 +161,7 @@ def test_decimal_numbers_are_numbers(tmp_path: Path) -> None:
 VIDEO = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 
 
+@pytest.mark.slow
 def test_a_column_of_structs_with_bytes_is_a_column_of_videos(tmp_path: Path) -> None:
     """As `datasets.Dataset.to_parquet` writes a feature `Video`: the path is the name that the file once had."""
     stored = pa.array([{"bytes": b"one", "path": "a.mp4"}, {"bytes": b"two", "path": "b.mp4"}], VIDEO)
@@ -189,6 +192,7 @@ def test_a_column_of_structs_with_paths_names_files(tmp_path: Path) -> None:
         plan_of(videos, prompts)
 
 
+@pytest.mark.slow
 def test_partitions_are_columns_and_no_folders_that_uris_count_from(tmp_path: Path) -> None:
     """As Arrow, Spark and pandas write partitions: the column is in the name of the folder and not in the file."""
     rows = {"video_id": ["a", "b"], "uri": ["clips/a.mp4", "clips/b.mp4"], "split": ["train", "my test"]}

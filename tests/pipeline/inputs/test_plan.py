@@ -76,6 +76,7 @@ def ids(plan: Plan) -> list[str]:
     return [item.video_id for item in plan.items()]
 
 
+@pytest.mark.slow
 def test_each_video_with_prompts_becomes_an_item(tmp_path: Path) -> None:
     videos = {
         "video_id": ["a", "b", "c"],

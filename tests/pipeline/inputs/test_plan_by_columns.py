@@ -173,6 +173,7 @@ class Case:
         return fates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_each_video_has_the_fate_of_the_simple_rule(seed: int, tmp_path: Path) -> None:
     case = Case(seed, tmp_path / "in")

@@ -227,6 +227,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(ROWS, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_any_rows_give_prompts_or_errors(rows: list[dict[str, Any]]) -> None:

@@ -33,6 +33,7 @@ def bytes_span(path: Path, row: int = 0) -> RowSpan:
     return RowSpan(str(path), 0, row, row + 1)
 
 
+@pytest.mark.slow
 def test_no_input_table_stays_open_after_a_job(tmp_path: Path) -> None:
     job = JobFolder(tmp_path).write(["a", "b"])
     assert job.run("model=mini") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
@@ -10,6 +11,7 @@ from pycocotools import mask as coco
 from pipeline.masks.crop import box_pixels, rle_of_box
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]), st.integers(0, 2**32 - 1))
 def test_a_box_has_the_pixels_that_the_whole_mask_has_there(height: int, width: int, share: float, seed: int) -> None:

@@ -39,6 +39,7 @@ def pictures(draw: st.DrawFn) -> np.ndarray:
     return flat.reshape(count, width, height).transpose(0, 2, 1).astype(bool)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(pictures())
 def test_codes_are_those_of_pycocotools(masks_BHW: np.ndarray) -> None:
@@ -84,6 +85,7 @@ def test_a_mask_with_too_many_runs_is_named_and_the_others_are_whole() -> None:
     assert found[2:] == [None, None]
 
 
+@pytest.mark.slow
 def test_the_copy_holds_far_less_than_the_masks() -> None:
     logits = blobs(16, seed=0)
     packed = pack_runs(logits, scores(16), scores(16), (1080, 1920))

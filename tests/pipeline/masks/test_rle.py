@@ -14,6 +14,7 @@ from pipeline.masks.rle import MAX_PIXELS, Rle, Runs, decode_rle, parse_counts, 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
 
+@pytest.mark.slow
 @given(MASKS)
 @settings(max_examples=60, deadline=None)
 def test_a_mask_survives_encoding_and_decoding(mask: np.ndarray) -> None:
@@ -23,6 +24,7 @@ def test_a_mask_survives_encoding_and_decoding(mask: np.ndarray) -> None:
     assert rle.area == mask.sum()
 
 
+@pytest.mark.slow
 @given(MASKS)
 @settings(max_examples=100, deadline=None)
 def test_counts_are_those_of_pycocotools(mask: np.ndarray) -> None:
@@ -33,6 +35,7 @@ def test_counts_are_those_of_pycocotools(mask: np.ndarray) -> None:
     assert rle.bbox_xywh == tuple(map(int, box))
 
 
+@pytest.mark.slow
 @given(arrays(np.bool_, array_shapes(min_dims=3, max_dims=3, max_side=12)))
 @settings(max_examples=100, deadline=None)
 def test_masks_that_are_coded_together_are_those_of_pycocotools(masks_BHW: np.ndarray) -> None:
@@ -79,6 +82,7 @@ def decoded_or_none(size_hw: tuple[int, ...], counts: str | bytes) -> np.ndarray
         return None
 
 
+@pytest.mark.slow
 @given(
     st.integers(-5, 60),
     st.integers(-5, 60),
@@ -90,6 +94,7 @@ def test_garbage_is_refused_or_is_what_pycocotools_reads(height: int, width: int
     assert mask is None or np.array_equal(mask, coco.decode({"size": [height, width], "counts": counts}))
 
 
+@pytest.mark.slow
 @given(MASKS, st.data())
 @settings(max_examples=100, deadline=None)
 def test_a_damaged_code_never_gives_a_mask_of_another_size(mask: np.ndarray, data: st.DataObject) -> None:

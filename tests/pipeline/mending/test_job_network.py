@@ -46,6 +46,7 @@ def test_the_network_is_that_of_the_job_in_numbers_of_this_machine(storage: JobS
     assert network.direction == "both"
 
 
+@pytest.mark.slow
 def test_weights_that_are_gone_or_others_now_are_named(storage: JobStorage, weights: Path) -> None:
     with (weights / "model.safetensors").open("ab") as file:
         file.write(b"more")
@@ -56,12 +57,14 @@ def test_weights_that_are_gone_or_others_now_are_named(storage: JobStorage, weig
         load_job_network(storage)
 
 
+@pytest.mark.slow
 def test_an_output_without_job_json_is_refused(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path)
     with pytest.raises(CannotMend, match="there is no job"):
         load_job_network(JobStorage(uri))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("video_id", "told"), [("v", "film.mp4"), ("gone", "videos_root=")])
 def test_a_video_that_is_gone_or_another_is_named(storage: JobStorage, video_id: str, told: str) -> None:
     job = tables.open(storage.uri)

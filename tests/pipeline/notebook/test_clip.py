@@ -227,6 +227,7 @@ def test_a_video_plays_in_the_page_at_its_own_pace(job: tables.JobTables) -> Non
     assert "frames 0 to 12 of video &#x27;b/odd name.mp4&#x27;" in page
 
 
+@pytest.mark.slow
 def test_what_is_too_large_for_the_page_ends_earlier_and_says_where_to_go_on(job: tables.JobTables) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 48, 64, 3), np.uint8)
     pace = Pace(Fraction(24), Fraction(4, 3))
@@ -290,6 +291,7 @@ def test_a_job_shows_its_counts_and_its_first_videos(job: tables.JobTables) -> N
         assert words in shown
 
 
+@pytest.mark.slow
 def test_a_job_shows_the_videos_that_are_there_and_says_why_others_are_not(filmed: Filmed, tmp_path: Path) -> None:
     videos = (replace(USUAL[0], uri="/nowhere/film.mp4"), replace(USUAL[2], uri=str(filmed.paths["c"])))
     shown = tables.open(write_job(tmp_path, videos)[0])._repr_html_()

@@ -89,6 +89,7 @@ def test_what_does_not_fit_is_named_before_anything_is_read(job: tables.JobTable
         import a_package_that_nobody_has  # noqa: F401
 
 
+@pytest.mark.slow
 def test_a_query_sees_all_three_tables(filmed: Filmed, job: tables.JobTables) -> None:
     query = """select t.category, count(*) as n, sum(m.area)::int as area from masks m
         join tracks t using (video_id, object_id) join videos v using (video_id)
@@ -164,6 +165,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[tables.JobTables, C
     return tables.JobTables(storage, CommitLog(storage, "reader").load()), storage.files
 
 
+@pytest.mark.slow
 def test_only_the_columns_and_row_groups_that_are_asked_for_are_read(
     large: tuple[tables.JobTables, CountingFiles],
 ) -> None:

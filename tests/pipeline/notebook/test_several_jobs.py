@@ -78,6 +78,7 @@ def test_a_glob_names_the_outputs_and_no_other_folders(nights: list[str], tmp_pa
         tables.open([str(tmp_path / "labels" / "x*")])
 
 
+@pytest.mark.slow
 def test_one_video_in_several_outputs_is_refused_or_the_newest_counts(nights: list[str], tmp_path: Path) -> None:
     places = [night(tmp_path, 29, a=5, d=1), *nights]
     with pytest.raises(ValueError, match=r"several outputs have one id: 'a' is in .*11-29, .*11-27; leave one of them"):

@@ -66,6 +66,7 @@ class Counting(JobStorage):
         return super().read(path)
 
 
+@pytest.mark.slow
 def test_a_reader_of_many_segments_opens_only_those_that_no_digest_holds(
     storage: QuickStorage, segments: list[Segment]
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_reader_of_many_segments_opens_only_those_that_no_digest_holds(
         assert getattr(job, name)(["b", "e"]).num_rows == (2 if name == "videos" else 4)
 
 
+@pytest.mark.slow
 def test_rows_of_segments_that_count_no_more_do_not_count_in_a_digest_either(
     storage: QuickStorage, segments: list[Segment], tmp_path: Path
 ) -> None:
@@ -98,6 +100,7 @@ def test_rows_of_segments_that_count_no_more_do_not_count_in_a_digest_either(
     assert not storage.listing(DIGESTS), "nobody reads them any more"
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_a_digest_costs_a_reader_time_and_the_driver_nothing(
     storage: QuickStorage, segments: list[Segment]
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_store_that_refuses_a_digest_costs_a_reader_time_and_the_driver_nothin
     assert read_digests(storage, "videos", names_of(segments[3:]))[1] == set()
 
 
+@pytest.mark.slow
 def test_a_digest_of_a_newer_version_is_refused(storage: QuickStorage, segments: list[Segment]) -> None:
     path = storage.listing(DIGESTS, "videos-")[0].path
     rows = pq.read_table(f"{storage.uri}/{path}")

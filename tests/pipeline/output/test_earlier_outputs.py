@@ -135,6 +135,7 @@ def test_the_same_command_goes_on_from_the_frame_that_was_saved(old: JobFolder, 
     assert JobStorage(str(old.output)).tree("_sessions") == []
 
 
+@pytest.mark.slow
 def test_its_segments_are_merged_and_videos_leave_it_without_a_trace(old: JobFolder, tmp_path: Path) -> None:
     """Its rows lack columns of today, which are null then."""
     before = old.tables()
@@ -165,6 +166,7 @@ def test_its_log_tells_what_changed_but_not_why(old: JobFolder) -> None:
     assert history.sums.rows_out is None
 
 
+@pytest.mark.slow
 def test_its_segments_are_merged_with_those_of_today(old: JobFolder, tmp_path: Path) -> None:
     """What today's columns tell stays, and is null in the rows of then."""
     storage = JobStorage(str(old.output))

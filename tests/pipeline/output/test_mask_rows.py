@@ -74,6 +74,7 @@ def test_new_rows_must_be_asked_for() -> None:
         MaskRows("video", (1, 1)).take_new()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     rows = MaskRows("video", (12, 16), tmp_path, limits=RowLimits(memory_bytes=1 << 20))
     template = mask(1, 0)
@@ -92,6 +93,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     assert pool.bytes_allocated() - before < 4 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_rows_of_many_objects_are_kept_together(tmp_path: Path, on_disk: bool) -> None:
     """A batch for each object and chunk would take a hundred times the memory of its rows."""
@@ -105,6 +107,7 @@ def test_rows_of_many_objects_are_kept_together(tmp_path: Path, on_disk: bool) -
     assert table["rle"].num_chunks <= 5
 
 
+@pytest.mark.slow
 def test_rows_of_large_masks_do_not_wait_for_many_more(tmp_path: Path) -> None:
     rows = MaskRows("video", (12, 16), tmp_path, limits=RowLimits(memory_bytes=1 << 20))
     tracemalloc.start()

@@ -72,6 +72,7 @@ def test_a_part_of_large_rows_is_put_in_order_a_share_at_a_time(tmp_path: Path, 
     assert len(together) > 1 or sorted_bytes == 1
 
 
+@pytest.mark.slow
 def test_short_runs_are_ordered_as_well(tmp_path: Path) -> None:
     ids = [f"v{number:03d}" for number in range(300)]
     rows = pa.concat_tables([video_row(Outcome(name, Status.OK, name, 1, 1), 1) for name in ids])

@@ -73,6 +73,7 @@ def many_rows(num_rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in MASKS], schema=MASKS)
 
 
+@pytest.mark.slow
 def test_layout_is_as_promised(tmp_path: Path) -> None:
     num_rows = 2 * DEFAULT_LIMITS.num_rows + 17
     video = labeled("v")

@@ -85,6 +85,7 @@ def test_names_of_several_words_stand_in_backticks_and_texts_in_either_quotes() 
     assert found["object_id"].to_pylist() == [3]
 
 
+@pytest.mark.slow
 def test_long_lists_and_chains_do_not_crash_arrow() -> None:
     rows = ROWS.append_column("maybe", pa.array([None, 1, 2, 3, 4], pa.int32()))
     ids = ", ".join(map(str, range(2, 2_000)))

@@ -100,6 +100,7 @@ def test_quantiles_of_a_spread_are_those_of_its_values(values: list[float], shar
     assert sum(counts) == len(values)
 
 
+@pytest.mark.slow
 def test_a_large_job_is_read_in_part_and_its_worst_tracks_are_found_all_the_same(tmp_path: Path) -> None:
     # The predicted IoU of a drawn object follows from its id: 0.5 for 5 and 10, 0.9 for 4.
     videos = tuple(DrawnVideo(f"v{number}", {4: None}, num_frames=4) for number in range(5))
@@ -115,6 +116,7 @@ def test_a_large_job_is_read_in_part_and_its_worst_tracks_are_found_all_the_same
     assert part.worst[0] == whole.worst[0]
 
 
+@pytest.mark.slow
 def test_a_report_goes_on_when_a_running_job_replaces_a_segment(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, broken=())
     job, seen = tables.open(uri), []
@@ -172,6 +174,7 @@ def test_a_page_takes_no_more_pictures_than_it_can_hold(tmp_path: Path) -> None:
     assert "as many as it can hold" in maker.strip(cast(Any, Unreachable()), 1, [0]).why_empty
 
 
+@pytest.mark.slow
 def test_a_report_ranks_tracks_as_the_queue_does(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, broken=())
     job = tables.open(uri)
@@ -206,6 +209,7 @@ def test_tracks_with_a_verdict_are_not_among_the_doubtful_ones_as_they_are_not_i
     assert (soundest.video_id, soundest.object_id) not in {(one.video_id, one.object_id) for one in found.best}
 
 
+@pytest.mark.slow
 def test_tracks_of_an_earlier_program_are_ranked_by_their_rows(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, broken=())
     job = tables.open(uri)

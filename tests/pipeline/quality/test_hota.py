@@ -69,6 +69,7 @@ def by_trackeval(folder: Path, videos: dict[str, tuple[Drawn, Drawn]]) -> dict[s
     return {name: float(np.mean(combined[name])) for name in ("HOTA", "DetA", "AssA", "LocA")}
 
 
+@pytest.mark.slow
 def test_hota_of_several_videos_is_that_of_trackeval_on_pictures(tmp_path: Path) -> None:
     truth = {"one": lanes(1), "two": lanes(2), "three": {1: lanes(3)[1]}}
     found = {"one": lanes(4), "two": {7: lanes(2)[1], 2: lanes(5)[2]}, "three": {1: lanes(3)[1] & False}}

@@ -32,6 +32,7 @@ def job(tmp_path: Path) -> ScoringJob:
     return ScoringJob(output, write_table(tmp_path / "true.parquet", TRUE), "truth", {}, {}, Rules(), has_hota=True)
 
 
+@pytest.mark.slow
 def test_answers_of_several_processes_add_up_to_those_of_one(job: ScoringJob) -> None:
     whole = Scorer(job).work(ScoringTask(["a", "b", "c"]))
     total = Scored(hota=Hota())

@@ -72,6 +72,7 @@ def test_corrections_of_a_clock_that_goes_ahead_are_taken_back(job: JobStorage) 
     assert counting(job) == set()
 
 
+@pytest.mark.slow
 def test_nobody_withdraws_without_a_name(job: JobStorage) -> None:
     write_corrections(job, [hidden(9, 3)])
     with reviewing(job, reviewer="") as client:

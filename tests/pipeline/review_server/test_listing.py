@@ -128,6 +128,7 @@ def test_a_condition_leaves_out_the_others(filmed: str) -> None:
         assert client.get("api/tracks")["total"] == 3
 
 
+@pytest.mark.slow
 def test_walks_back_to_the_prompt_add_doubt_as_in_the_queue(output: str) -> None:
     with reviewing(output) as client:
         order = keys(client.get("api/tracks"))

@@ -141,6 +141,7 @@ def test_an_undo_of_a_skip_leaves_what_was_said_before(client: Client, output: s
     assert (opinion.reviewer, opinion.verdict) == ("bob", "accept")
 
 
+@pytest.mark.slow
 def test_an_undo_never_takes_back_what_others_have_said_since(client: Client, output: str) -> None:
     mine = client.say("clip-1", 3, "accept")["path"]
     with reviewing(output, reviewer="bob") as other:
@@ -161,6 +162,7 @@ def label_again(storage: JobStorage, keeper: SegmentKeeper, spool: Path, year: i
     keeper.commit([publish(storage, spool, again)])
 
 
+@pytest.mark.slow
 def test_an_idle_server_begins_a_page_with_the_labels_of_now_and_tells_a_verdict_on_earlier_ones(
     tmp_path: Path,
 ) -> None:
@@ -180,6 +182,7 @@ def test_an_idle_server_begins_a_page_with_the_labels_of_now_and_tells_a_verdict
             assert client.get("api/track", video="a", object=1)["labeled_at"].startswith(str(year)), path
 
 
+@pytest.mark.slow
 def test_a_verdict_on_masks_that_were_made_again_meanwhile_says_so_and_does_not_count(tmp_path: Path) -> None:
     storage, clock = JobStorage(str(tmp_path / "out")), [0.0]
     _, keeper = driver(storage, tmp_path)

@@ -53,6 +53,7 @@ def test_a_mistake_on_the_command_line_is_told_to_whom_it_names_itself(tmp_path:
     assert "stride" in found["message"]
 
 
+@pytest.mark.slow
 def test_nobody_is_told_who_did_not_ask_or_at_an_address_that_is_refused(tmp_path: Path) -> None:
     assert main([job_file(tmp_path, "outptu: x"), "notify="]) == 2
     assert told(tmp_path) is None

@@ -87,6 +87,7 @@ def test_ids_and_the_bound_on_objects_go_on_in_the_next_shot_and_its_only_look_s
     assert (video.num_unconfirmed, video.num_left_out, video.num_looks) == (1, 1, 3)
 
 
+@pytest.mark.slow
 def test_a_hard_cut_is_found_where_the_picture_changes_and_a_pan_is_none() -> None:
     wide = np.random.default_rng(0).integers(0, 256, (40, 120, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     pan = [wide[:, 2 * number : 2 * number + 480] for number in range(12)]

@@ -72,6 +72,7 @@ def rules_of(*words: str) -> AddressRules:
     return address_rules(job_config("label", ["output=out", *words]))
 
 
+@pytest.mark.slow
 def test_a_table_in_a_store_names_no_paths_of_a_disk_and_a_local_one_does() -> None:
     remote = rules_of("prompts=s3://bucket/prompts.parquet")
     for uri in ("/etc/passwd", "file:///etc/passwd", "~/a.mp4", "/a.tar::a.mp4", "zip://a.mp4::/a.zip", "memory://a"):
@@ -86,6 +87,7 @@ def test_a_table_in_a_store_names_no_paths_of_a_disk_and_a_local_one_does() -> N
     assert not rules_of("prompts=p.parquet", "videos=s3://bucket/videos.parquet").allows("/videos/a.mp4")
 
 
+@pytest.mark.slow
 def test_what_the_keys_list_is_read_and_nothing_else() -> None:
     rules = rules_of(
         "prompts=s3://bucket/p.parquet", "input.schemes=[file,https]", "input.hosts=['*.example.com',10.0.0.7]"

@@ -38,6 +38,7 @@ def test_all_tracks_that_show_are_walked_or_the_doubtful_and_some_by_lot(job: tu
     assert choose(job[0], VerifyConfig(tracks="all", max_tracks=1)) == everything[:1]
 
 
+@pytest.mark.slow
 def test_a_track_that_was_walked_is_walked_again_only_when_its_labels_are_others(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, DRAWN)
     row = {"video_id": "a", "cycle_iou": 0.25, "from_frame": 8, "to_frame": 0, "checked_at": FINISHED}

@@ -123,6 +123,7 @@ def test_frames_in_the_middle_are_bit_equal_to_those_of_a_whole_pass(kind: str) 
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MANY_SLICES)
 def test_frames_are_bit_equal_for_any_number_of_threads(kind: str) -> None:
     data = MANY_SLICES[kind](textured_pictures(24))

@@ -72,6 +72,7 @@ def test_closing_stops_the_thread_and_closes_the_source() -> None:
     ahead.close()
 
 
+@pytest.mark.slow
 def test_dropping_stops_the_thread_too() -> None:
     source = Source()
     ahead = DecodeAhead(source.items(), lambda _: 2)

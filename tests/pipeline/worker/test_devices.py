@@ -71,6 +71,7 @@ def test_cuda_graphs_without_a_gpu_are_refused() -> None:
         prepare_model(load_model("mini"), config)
 
 
+@pytest.mark.slow
 def test_on_a_gpu_the_network_is_recorded_as_the_config_says() -> None:
     given: list[dict[str, object]] = []
 

@@ -36,6 +36,7 @@ from tests.support.labeling_workers import (
 )
 
 
+@pytest.mark.slow
 def test_a_call_ends_when_there_is_room_for_another_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     waits = Waits("c")
     worker = make(Stages(read_prompts=waits), videos_in_flight=2)
@@ -73,6 +74,7 @@ def test_videos_in_flight_share_batches_with_the_masks_of_one_at_a_time(
         assert union == 0 or (mask & together[key]).sum() >= 0.999 * union
 
 
+@pytest.mark.slow
 def test_a_bad_video_in_flight_leaves_the_others_alone(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     worker = make(videos_in_flight=3)
     missing = replace(items["b"], source=VideoSource("/no/such/file.mp4"))
@@ -92,6 +94,7 @@ def test_an_error_in_a_shared_batch_is_charged_to_whom_it_follows(make: MakeWork
     assert fake.sizes[-1] == 1
 
 
+@pytest.mark.slow
 def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     waits = Waits("b")
     worker = make(Stages(read_prompts=waits), videos_in_flight=2)
@@ -124,6 +127,7 @@ class Resizing(Network):
         return super().resize(pixels_HW3)
 
 
+@pytest.mark.slow
 def test_a_video_whose_frames_are_slow_to_decode_holds_up_no_other(
     make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path
 ) -> None:
@@ -196,6 +200,7 @@ class Watched(JobStorage):
         self.threads[what].add(threading.current_thread().name)
 
 
+@pytest.mark.slow
 def test_the_thread_of_the_model_asks_storage_for_nothing(
     make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ from tests.support.labeling_workers import (
 from tests.support.media_files import encode_image
 
 
+@pytest.mark.slow
 def test_a_call_goes_on_while_there_are_videos_and_the_next_one_is_fetched_meanwhile(
     worker: Worker, items: dict[str, WorkItem]
 ) -> None:
@@ -55,6 +56,7 @@ def test_a_call_goes_on_while_there_are_videos_and_the_next_one_is_fetched_meanw
     assert outcomes([worker.drain()]) == {"b": Status.OK, "c": Status.OK}
 
 
+@pytest.mark.slow
 def test_rows_say_where_they_come_from(worker: Worker, weights: Weights, items: dict[str, WorkItem]) -> None:
     finish(worker, items["a"])
     (video,) = published(worker, "videos")
@@ -88,6 +90,7 @@ def test_a_worker_compiles_before_its_first_video_and_not_for_longer_than_it_may
     compiling.close()
 
 
+@pytest.mark.slow
 def test_an_ok_video_says_how_much_of_it_could_be_read_and_the_shape_of_its_pixels(
     worker: Worker, items: dict[str, WorkItem], tmp_path: Path
 ) -> None:
@@ -103,6 +106,7 @@ def test_an_ok_video_says_how_much_of_it_could_be_read_and_the_shape_of_its_pixe
     assert video["pixel_aspect"] == pytest.approx(4 / 3)
 
 
+@pytest.mark.slow
 def test_an_ok_video_names_the_images_that_have_no_row(
     worker: Worker, items: dict[str, WorkItem], tmp_path: Path
 ) -> None:
@@ -133,6 +137,7 @@ def test_a_heartbeat_comes_in_the_middle_of_a_video(make: MakeWorker, items: dic
     assert outcomes(reports) == {"a": Status.OK}
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_a_failed_row_and_the_next_video_is_labeled(
     worker: Worker, items: dict[str, WorkItem]
 ) -> None:
@@ -163,6 +168,7 @@ def test_a_storage_fault_gives_the_item_back(make: MakeWorker, items: dict[str, 
     assert outcomes(finish(worker, items["a"])) == {"a": Status.OK}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -193,6 +199,7 @@ def test_out_of_memory_is_tried_again_with_less(error: Exception, make: MakeWork
     assert len(published(worker, "masks")) == 2 * NUM_FRAMES
 
 
+@pytest.mark.slow
 def test_out_of_memory_twice_is_a_failed_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     worker = make(Stages(label_steps=Fails(torch.OutOfMemoryError("CUDA out of memory"), 2)))
     assert outcomes(finish(worker, items["a"], items["b"])) == {"a": Status.FAILED, "b": Status.OK}
@@ -210,6 +217,7 @@ def test_no_memory_of_the_host_is_for_a_fresh_worker_to_judge(
     assert [progress.video_id for progress in report.in_flight] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_fault_of_ours_is_a_failed_row_too(
     make: MakeWorker, items: dict[str, WorkItem], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +230,7 @@ def test_a_fault_of_ours_is_a_failed_row_too(
     assert "hidden" not in caplog.text, "where it came from is told, what it was signed with is not"
 
 
+@pytest.mark.slow
 def test_a_row_that_is_missing_fails_the_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     def one_row_less(*arguments: Any) -> Steps[Labels]:
         labels = yield from label_steps(*arguments)
@@ -233,6 +242,7 @@ def test_a_row_that_is_missing_fails_the_video(make: MakeWorker, items: dict[str
     assert "5 masks were labeled, 6 were expected" in str(failed["message"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["a", "b"], ids=["the same file", "another in its place"])
 def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     other: str, make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path
@@ -253,6 +263,7 @@ def test_a_video_goes_on_from_where_it_was_saved_unless_its_file_is_another(
     assert outcomes(reports) == {"a": Status.OK}
 
 
+@pytest.mark.slow
 def test_a_saved_session_that_does_not_fit_is_deleted_and_the_video_starts_anew(
     make: MakeWorker, items: dict[str, WorkItem], caplog: pytest.LogCaptureFixture
 ) -> None:

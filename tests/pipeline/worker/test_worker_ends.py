@@ -26,6 +26,7 @@ from tests.support.labeling_workers import (
 )
 
 
+@pytest.mark.slow
 def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
     make: MakeWorker, items: dict[str, WorkItem]
 ) -> None:
@@ -43,6 +44,7 @@ def test_a_fetch_that_hangs_is_said_and_what_is_finished_is_published(
     assert outcomes(reports) == {"b": Status.OK}
 
 
+@pytest.mark.slow
 def test_another_device_error_poisons_the_worker_and_finished_videos_are_published(
     make: MakeWorker, items: dict[str, WorkItem]
 ) -> None:
@@ -56,6 +58,7 @@ def test_another_device_error_poisons_the_worker_and_finished_videos_are_publish
     assert [progress.video_id for progress in report.in_flight] == ["c"]
 
 
+@pytest.mark.slow
 def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[str, WorkItem]) -> None:
     worker.work([items["a"], items["b"]])
     worker.work([])
@@ -66,6 +69,7 @@ def test_asked_to_stop_it_publishes_and_gives_back(worker: Worker, items: dict[s
     assert report.end == WorkerEnd("SIGTERM; it has given its videos back", is_broken=False)
 
 
+@pytest.mark.slow
 def test_before_a_suspect_everything_is_published(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     waits = Waits("c")
     worker = make(Stages(read_prompts=waits), beat_seconds=0.1)
@@ -78,6 +82,7 @@ def test_before_a_suspect_everything_is_published(make: MakeWorker, items: dict[
     assert [progress.stage for progress in report.in_flight] == ["fetching"]
 
 
+@pytest.mark.slow
 def test_a_full_spool_disk_gives_the_item_back(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -95,6 +100,7 @@ def test_a_full_spool_disk_gives_the_item_back(make: MakeWorker, items: dict[str
     assert "Free some space" in report.storage_errors[0]
 
 
+@pytest.mark.slow
 def test_a_publication_that_fails_is_repeated(make: MakeWorker, items: dict[str, WorkItem], tmp_path: Path) -> None:
     storage = AwayStorage(str(tmp_path / "job"))
     worker = make(storage=storage)
@@ -122,6 +128,7 @@ class BreaksAtItsEnd:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["SIGTERM", "drain"])
 def test_a_device_that_breaks_while_videos_are_given_back_costs_nobody_anything(
     way: str, make: MakeWorker, items: dict[str, WorkItem]
