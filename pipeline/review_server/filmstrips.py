@@ -44,10 +44,11 @@ def filmstrip(job: JobTables, clip: Clip, row: Mapping[str, Any]) -> bytes:
     for frame, _, pixels_HW3 in clip.pixels(frames, reading="apart"):
         small = {row["object_id"]: cut.mask(masks.get(frame, np.zeros(clip.size_hw, bool)))}
         pictures.append(Image.fromarray(draw_masks(cut.pixels(pixels_HW3), small, look=_LOOK)))
-    strip = Image.new("RGB", (len(pictures) * (_SIDE + _GAP) - _GAP, _SIDE), _PAPER)
+    height = max(image.height for image in pictures)
+    strip = Image.new("RGB", (len(pictures) * (_SIDE + _GAP) - _GAP, height), _PAPER)
     for number, image in enumerate(pictures):
         left = number * (_SIDE + _GAP)
-        strip.paste(image, (left + (_SIDE - image.width) // 2, (_SIDE - image.height) // 2))
+        strip.paste(image, (left + (_SIDE - image.width) // 2, (height - image.height) // 2))
     buffer = io.BytesIO()
     strip.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

@@ -5,7 +5,7 @@ export const KEYS = [
   ["r", "reject", "reject: it is bad, and not worth mending"],
   ["f", "fix", "fix: correct it, or say that it should be"],
   ["s", "skip", "skip: somebody else should say"],
-  ["u", "undo", "take back the last verdict"],
+  ["u", "undo", "take back what you said last"],
   ["c", "comment", "write a comment, saved with the verdict"],
   ["g", "named", "name the category, saved with the verdict"],
   ["d", "doubt", "the doubtful frame"],
