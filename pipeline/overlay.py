@@ -60,6 +60,11 @@ class OverlayArguments(TargetArguments, JobArguments):
         description="Which tracks: a condition on columns of the table tracks, as in 'where=predicted_iou_mean < 0.7'; "
         "videos without such a track are left out.",
     )
+    round: int | None = Field(
+        default=None,
+        ge=1,
+        description="The masks of all tracks as they were at the end of this round of reviews; null: those of now.",
+    )
     frames: OptionalNumbers = Field(
         default=None, description="The frame_index of each frame to be drawn, in the place of start, stop and every."
     )
@@ -85,6 +90,9 @@ class OverlayArguments(TargetArguments, JobArguments):
         alias="with_storage_options",
         description="Credentials and endpoints for with=; null: those of storage_options.",
     )
+    beside_round: int | None = Field(
+        default=None, ge=1, alias="with_round", description="As round, for with=, which may be the same job."
+    )
     videos_root: OptionalPlace = Field(
         default=None, description="A folder or URI below which the files of the videos lie now; null: where they were."
     )
@@ -104,6 +112,7 @@ HELP = f"""Draws the masks of a job onto its videos: a video each, or pictures.
   python -m pipeline.overlay output=… to=overlays
   python -m pipeline.overlay output=… to=overlays videos=[clip-1,clip-2] objects=[1] form=png every=10
   python -m pipeline.overlay output=… to=overlays with=other-output
+  python -m pipeline.overlay output=labels round=1 with=labels to=overlays
 
 {describe_arguments(OverlayArguments)}
 
@@ -147,7 +156,7 @@ class Painter:
         from pipeline.notebook.overlay_frames import Drawing
 
         self._arguments = arguments
-        self._job = tables.open(arguments.output, arguments.storage_options)
+        self._job = tables.open(arguments.output, arguments.storage_options, round=arguments.round)
         self._other = _other_job(arguments)
         self._storage = _target(arguments)
         strength = 0.0 if arguments.masks == "contours" else arguments.strength
@@ -282,7 +291,8 @@ def _target(arguments: OverlayArguments) -> JobStorage:
 def _other_job(arguments: OverlayArguments) -> tables.JobTables | None:
     if arguments.beside is None:
         return None
-    return tables.open(arguments.beside, arguments.options_of(arguments.beside_storage_options))
+    options = arguments.options_of(arguments.beside_storage_options)
+    return tables.open(arguments.beside, options, round=arguments.beside_round)
 
 
 def run(arguments: OverlayArguments) -> ExitCode:
@@ -327,7 +337,7 @@ def run(arguments: OverlayArguments) -> ExitCode:
 
 def _plan(arguments: OverlayArguments) -> tuple[list[Task], Counter[str]]:
     """The videos to draw, and how many are left out, by reason. Raises `ConfigError` for a video that there is not."""
-    job = tables.open(arguments.output, arguments.storage_options)
+    job = tables.open(arguments.output, arguments.storage_options, round=arguments.round)
     other = _other_job(arguments)
     left_out: Counter[str] = Counter()
     try:

@@ -19,7 +19,8 @@ from pipeline.masks.overlay import color_of, outline
 from pipeline.overlay import OverlayArguments, Task, _make_painter, door
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.notebook.conftest import Filmed, filmed, gray
-from tests.support.drawn_job import USUAL, write_job
+from tests.support.drawn_job import USUAL, DrawnVideo, write_job
+from tests.support.drawn_rounds import Rounds
 from tests.support.full_disk import full_disk
 from tests.support.reviewed import say_of, verdict
 
@@ -173,6 +174,27 @@ def test_two_jobs_stand_side_by_side_with_frames_matched_by_time(
         mask = truth.get(("clip-1", 3, frame_index), np.zeros((48, 64), bool))
         np.testing.assert_array_equal((right != plain).any(axis=2), mask)
     assert "clip-1" in {path.name for path in folder.parent.iterdir()}
+
+
+def test_masks_of_an_earlier_round_stand_beside_those_of_now(
+    filmed: Filmed, tmp_path: Path, disk_storage: JobStorage
+) -> None:
+    """The next round labeled a video again, and its mask is elsewhere."""
+    rounds = Rounds(disk_storage, tmp_path)
+    boxes = []
+    for left in (4, 30):
+        boxes.append(np.zeros((48, 64), bool))
+        boxes[-1][10:30, left : left + 16] = True
+        rounds.commit(DrawnVideo("clip-1", {3: "dog"}, 1, uri=str(filmed.paths["clip-1"]), masks={(3, 0): boxes[-1]}))
+        if left == 4:
+            rounds.begin("clip-1")
+    words = [f"output={disk_storage.uri}", f"to={tmp_path / 'to'}", "form=png", "labels=none", "masks=fills"]
+    assert door([*words, "round=1", f"with={disk_storage.uri}"]) == 0
+    shown = pixels(tmp_path / "to/clip-1/000000.png")[19:].astype(int)
+    plain = decoded(filmed.paths["clip-1"])[0].astype(int)
+    for side, mask in zip((shown[:, :64], shown[:, 68:]), boxes, strict=True):
+        np.testing.assert_array_equal((side != plain).any(axis=2), mask)
+    assert door([*words, f"with={disk_storage.uri}", "with_round=9"]) == 2
 
 
 def test_videos_and_objects_are_chosen_by_a_condition(draw: Callable[..., Path], filmed: Filmed) -> None:
