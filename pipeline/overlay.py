@@ -24,8 +24,10 @@ from model import MediaError
 from pipeline import tables
 from pipeline.cluster.tasks import task_workers
 from pipeline.command import ExitCode, JobArguments, TargetArguments, describe_arguments, main
+from pipeline.commits.job_record import read_record
 from pipeline.config.cluster_config import ProcessesConfig
 from pipeline.config.fields import Unit
+from pipeline.config.job_config import FramesConfig
 from pipeline.config.kinds import Frames, OptionalLocalPlace, OptionalNames, OptionalNumbers, OptionalPlace, Place
 from pipeline.errors import ConfigError, NotInJob
 from pipeline.formats.plan import safe_name
@@ -73,6 +75,11 @@ class OverlayArguments(TargetArguments, JobArguments):
         default=None, ge=1, description="The frame_index before which it ends; null is all."
     )
     every: Frames = Field(default=1, ge=1, description="Take every n-th of the labeled frames.")
+    unlabeled: bool = Field(
+        default=False,
+        description="true shows the frames before the first prompt too, which have no masks, so that the video begins "
+        "where its file does.",
+    )
     masks: Literal["both", "fills", "contours"] = Field(default="both", description="How masks are drawn.")
     strength: float = Field(default=0.5, ge=0, le=1, description="The share of an object's color in its fill.")
     labels: Literal["ids", "categories", "none"] = Field(default="ids", description="What stands on each object.")
@@ -159,6 +166,7 @@ class Painter:
         self._job = tables.open(arguments.output, arguments.storage_options, round=arguments.round)
         self._other = _other_job(arguments)
         self._storage = _target(arguments)
+        self._every_frame = _frames_of_job(arguments) if arguments.unlabeled else None
         strength = 0.0 if arguments.masks == "contours" else arguments.strength
         self._drawing = Drawing(
             arguments.start,
@@ -183,6 +191,8 @@ class Painter:
         are_chosen = names_verdict(arguments.where)
         clip = self._job.video(task.video_id, videos_root=arguments.videos_root, rejected=are_chosen)
         clip.check_objects(task.object_ids or [])
+        if self._every_frame is not None:
+            clip.add_frames_without_rows(self._every_frame.stride, self._every_frame.fps)
         other = None if self._other is None else self._other.video(task.video_id)
         indexes = self._drawing.frame_indexes(clip)
         recipe = _recipe(arguments, task, [one for one in (clip, other) if one is not None])
@@ -275,9 +285,20 @@ def _recipe(arguments: OverlayArguments, task: Task, clips: Sequence[Clip]) -> s
     said = arguments.model_dump(mode="json", include=keys)
     labeled = [[str(clip.row[name]) for name in ("prompt_hash", "config_hash", "finished_at")] for clip in clips]
     whole = {**said, "objects": task.object_ids, "labeled": labeled, "with": redact_uri(arguments.beside or "")}
+    if arguments.unlabeled and arguments.form == "mp4":
+        whole["unlabeled"] = True
     if any(clip.rejected or clip.tracks["reviewer"].null_count < clip.tracks.num_rows for clip in clips):
         whole["shown"] = [clip.tracks.select(["object_id", "category"]).to_pylist() for clip in clips]
     return f"maskmill overlay {hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def _frames_of_job(arguments: OverlayArguments) -> FramesConfig:
+    """Which frames the job takes. Raises `ConfigError` where nobody knows it."""
+    storage = JobStorage(arguments.output, arguments.storage_options)
+    record = read_record(storage)
+    if record is None:
+        raise ConfigError(f"unlabeled=true: {storage} has no job.json, which tells the frames that the job takes")
+    return record.job_config().frames
 
 
 def _png(name: str, frame_index: int) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from pipeline import tables
+from pipeline import overlay, tables
+from pipeline.command import ExitCode
 from pipeline.errors import OtherFile
 from pipeline.notebook.source_frames import SourceFile
 from pipeline.records import FramePosition
 from pipeline.video.encode import encode_mp4
 from tests.support.drawn_job import DrawnVideo
+from tests.support.mendable import write_job_record
 from tests.support.reviewing import gray, write_filmed_job
 
 FPS = 24
@@ -62,3 +66,33 @@ def test_a_clip_shows_frames_without_masks_from_then_on(tmp_path: Path) -> None:
     assert clip.frame_indexes.tolist() == [0, 2, 4, 6, 8]
     pictures = {index: pixels_HW3.mean() for index, _, pixels_HW3 in clip.pixels([0, 2, 6])}
     assert pictures == {index: pytest.approx(np.mean(gray(index, 1, 1)), abs=3) for index in (0, 2, 6)}
+
+
+def test_a_film_shows_the_frames_before_objects_start_and_in_gaps_without_their_masks(tmp_path: Path) -> None:
+    video = DrawnVideo("late", {1: "cat", 2: "dog"}, num_frames=6, missing={1: (0, 1, 4), 2: (0, 1, 2, 4)})
+    clip = tables.open(write_filmed_job(tmp_path, (video,))).video("late")
+    assert [one.object_ids for one in clip.drawn(clip.frame_indexes.tolist())] == [(1,), (1, 2), (1, 2)]
+    assert num_frames(clip.play().mp4) == 3
+    assert clip.add_frames_without_rows() == 3
+    shown = {one.frame_index: one.object_ids for one in clip.drawn(clip.frame_indexes.tolist())}
+    assert shown == {0: (), 1: (), 2: (1,), 3: (1, 2), 4: (), 5: (1, 2)}
+    plain = next(clip.drawn([1])).pixels_HW3
+    np.testing.assert_allclose(plain, gray(1, *plain.shape[:2]), atol=3)
+    assert num_frames(clip.play().mp4) == 6
+
+
+def num_frames(data: bytes) -> int:
+    with av.open(io.BytesIO(data)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_an_overlay_begins_where_the_file_does_if_it_is_asked_to(tmp_path: Path) -> None:
+    late = DrawnVideo("late", {1: "cat"}, num_frames=6, missing={1: (0, 1)}, prompt_frame=2)
+    uri, to = write_filmed_job(tmp_path, (late,)), tmp_path / "to"
+    words = [f"output={uri}", f"to={to}"]
+    assert overlay.door([*words, "unlabeled=true"]) == ExitCode.REFUSED, "nobody knows the stride"
+    write_job_record(uri, "sam2.1-mini")
+    assert overlay.door(words) == 0
+    assert num_frames((to / "late.mp4").read_bytes()) == 4
+    assert overlay.door([*words, "unlabeled=true"]) == 0
+    assert num_frames((to / "late.mp4").read_bytes()) == 6
