@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import posixpath
+import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -132,16 +133,31 @@ def _track(element: Any, shown: str) -> tuple[ReturnedTrack, Mapping[str, str]]:
         except ValueError as error:
             raise InputError(f"{place}: a shape has no frame; export again") from error
         shapes[frame].append(None if one.get("outside", "0") == "1" else _text(one, place))
+    by_frame = {frame: joined(found) for frame, found in sorted(shapes.items())}
     track = ReturnedTrack(
         object_id=_object_id(attributes, name),
         labels=(element.get("label") or "",),
-        shapes={frame: joined(found) for frame, found in shapes.items()},
+        shapes=by_frame,
         place=name,
+        spans=tuple(_spans(by_frame)),
         video=attributes.get("video_id") or None,
         group=element.get("task_id"),
         words=Words(_verdict(attributes, name), attributes.get(COMMENT, "").strip()),
     )
     return track, attributes
+
+
+def _spans(shapes: Mapping[int, str | None]) -> Iterator[tuple[int, int]]:
+    """The frames on which CVAT shows a track: from a keyframe to before the next one that is outside, or to the end."""
+    first: int | None = None
+    for frame, text in shapes.items():
+        if text is None and first is not None:
+            yield first, frame - 1
+            first = None
+        elif text is not None and first is None:
+            first = frame
+    if first is not None:
+        yield first, sys.maxsize
 
 
 @dataclass(frozen=True)

@@ -151,18 +151,18 @@ class _Taking:
         changes: Mapping[int, Change],
         now: Mapping[int, Row],
     ) -> Mapping[int, Change]:
-        """The changes without hidden frames, if those would leave no frame that says where the object is."""
+        """The changes; without those that would leave no frame that says where the object is."""
         frames = (now[object_id]["prompt_frames"] or ()) if object_id in now else ()
         prompted = self._written.prompted((handed.video_id, object_id), frames)
-        for frame, change in changes.items():
-            (prompted.discard if change.is_hidden else prompted.add)(frame)
-        if prompted or not changes:
+        hidden = {frame for frame, change in changes.items() if change.is_hidden}
+        if not prompted or prompted - hidden or changes.keys() - hidden:
             return changes
         self._account.messages.append(
-            f"object {object_id} of video {handed.video_id!r} is hidden on every frame that says where it is, and no "
-            "run could follow it: that is left out. Give it a mask on another frame, or reject it"
+            f"object {object_id} of video {handed.video_id!r} is hidden on every frame that says where it is "
+            f"({', '.join(map(str, sorted(prompted)))}), and no run could follow it: it is left as it was there. Give "
+            "it a mask on another frame, or reject it"
         )
-        return {frame: change for frame, change in changes.items() if not change.is_hidden}
+        return {frame: change for frame, change in changes.items() if frame not in prompted}
 
     def _say(self, handed: HandedVideo, object_id: int, verdict: Verdict | None, row: Mapping[str, Any]) -> None:
         if verdict is None:

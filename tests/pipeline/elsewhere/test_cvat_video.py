@@ -104,6 +104,28 @@ def test_what_cvat_interpolates_is_no_correction(out: Out, task: CvatTask, back:
     assert not out.verdicts()
 
 
+def test_where_cvat_shows_nothing_any_more_an_object_is_hidden(
+    out: Out, task: CvatTask, back: Back, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the first keyframe of a track, and after one that is outside, CVAT shows nothing.
+
+    Frame 0 alone says where object 3 is.
+    """
+    one, other = task.of_object(3), task.of_object(7)
+    for frame in (0, 1, 4):
+        del one.shapes[frame]
+    one.shapes[2].outside = True
+    del other.shapes[2]
+    assert back() == 0
+    rows = {(row["object_id"], row["frame_index"], row["kind"]) for row in out.corrections()}
+    assert rows == {(3, 1, "hidden"), (3, 2, "hidden")}
+    told = capsys.readouterr().out
+    assert "object 3 of video 'clip-1' is hidden on every frame that says where it is (0)" in told
+    before = out.files()
+    assert back() == 0
+    assert out.files() == before
+
+
 def test_a_track_that_is_deleted_is_rejected(out: Out, task: CvatTask, back: Back) -> None:
     task.things.remove(task.of_object(3))
     assert back() == 0
