@@ -140,7 +140,7 @@ def test_the_peak_is_that_since_it_was_reset() -> None:
     reset_peak()
     low = peak_mib()
     grown = np.ones(48 << 20, np.uint8)
-    assert 40 < peak_mib() - low < 60
+    assert 24 < peak_mib() - low < 72  # others in this process may take and free some meanwhile
     del grown
 
 
