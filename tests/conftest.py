@@ -190,6 +190,9 @@ LONGEST = [
 # process.
 _SAME_PROCESS = {
     "tests/model/test_parity_long.py": "tests/model/test_parity_trunks.py",
+    "tests/model/test_parity_hidden.py": "tests/model/test_parity_trunks.py",
+    "tests/model/tracking/test_sam2_notebook.py": "tests/model/test_parity_trunks.py",
+    "tests/model/weights/test_pt_names.py": "tests/model/test_parity_trunks.py",
     "tests/model/proposals/test_against_sam2.py": "tests/model/test_parity_trunks.py",
     "tests/model/test_mutations.py": "tests/model/test_parity_mini.py",
     "tests/reference/test_reference_behaviour.py": "tests/model/test_parity_mini.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,18 @@ from tests.support.s3_server import S3Server, s3_server
 __all__ = ["azure_server", "cutting_proxy", "gcs_server", "record", "s3_server"]
 
 QUICK = Backoff(patience_seconds=5.0, first_seconds=0.01, longest_seconds=0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_step_of_the_network_is_computed_once() -> Iterator[None]:
+    """Jobs of one file label the same few clips, and half of what they compute is the network.
+
+    Imported here, because the process that hands out the tests needs no torch.
+    """
+    from tests.support.known_steps import known_steps
+
+    with known_steps():
+        yield
 
 
 @pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
