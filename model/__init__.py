@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from model.proposals.found import FoundMask
     from model.proposals.in_session import boxed_on, propose_on
     from model.proposals.options import Duplicates, Everything, Grids, Kept, everything
+    from model.tracking.forgetting import forget_wrong
     from model.tracking.frames import ArrayFrames, Frame, FrameSource
     from model.tracking.session import VideoSession
     from model.tracking.state import FrameResult, Step
@@ -131,6 +132,7 @@ _HOMES = {
     "download": "pixels.transfers",
     "emulates_bfloat16": "network.processor",
     "everything": "proposals.options",
+    "forget_wrong": "tracking.forgetting",
     "frames_per_batch": "network.kernels",
     "image_names": "media.file_names",
     "is_hub_id": "weights.hub",
@@ -208,6 +210,7 @@ __all__ = [
     "download",
     "emulates_bfloat16",
     "everything",
+    "forget_wrong",
     "frames_per_batch",
     "image_names",
     "is_hub_id",

@@ -1,6 +1,8 @@
 """How long a person needs to check a track, in seconds: the cost model of the SAM 2 paper for interactive annotation.
 
 Looking through 300 frames takes 30 s, finding the frame to edit 1 s, a click 1.5 s; a frame is edited with 3 clicks.
+The page of reviews opens a track at its doubtful frame. If the mask is wrong there, it is edited at once, and nobody
+looks through the track.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ SECONDS_PER_MASK = 4.5
 
 
 def seconds_to_check(num_masks: Float64Array, doubt: Float64Array) -> Float64Array:
-    """Seconds to look through a track, and to correct one frame of it in as many cases as `doubt` says."""
-    edit = SECONDS_TO_FIND_A_FRAME + CLICKS_PER_EDIT * SECONDS_PER_CLICK
-    seconds: Float64Array = SECONDS_PER_FRAME * num_masks + doubt * edit
+    """Seconds for the doubtful frame, and for its edit, which is as likely as `doubt` says, or for all frames."""
+    edit, look_through = CLICKS_PER_EDIT * SECONDS_PER_CLICK, SECONDS_PER_FRAME * num_masks
+    seconds: Float64Array = SECONDS_TO_FIND_A_FRAME + doubt * edit + (1 - doubt) * look_through
     return seconds

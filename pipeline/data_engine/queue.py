@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.arrays import Float64Array
 from pipeline.data_engine.audit import lots
-from pipeline.data_engine.costs import SECONDS_PER_FRAME, seconds_to_check
+from pipeline.data_engine.costs import SECONDS_TO_FIND_A_FRAME, seconds_to_check
 
 Order = Literal["doubt", "value"]
 
@@ -64,7 +64,7 @@ class QueueRules:
     @property
     def most(self) -> int:
         """How many tracks the queue holds at the most."""
-        shortest = SECONDS_PER_FRAME  # a track has a mask
+        shortest = SECONDS_TO_FIND_A_FRAME  # somebody looks at one frame of each track
         bounds = [] if self.top is None else [self.top]
         bounds += [] if self.minutes is None else [int(60 * self.minutes / shortest) + 1]
         return min(bounds)

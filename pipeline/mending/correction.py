@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model import BoxPrompt, FrameResult, PointPrompt, VideoSession, advance
+from model import BoxPrompt, FrameResult, PointPrompt, VideoSession, advance, forget_wrong
 from pipeline.arrays import BoolArray
 from pipeline.errors import CannotMend
 from pipeline.masks.from_logits import encode_masks
@@ -208,7 +208,9 @@ class Correction:
                 walk.clear_prompts(object_id, place)
             walk.add_prompt(object_id, place, prompt_of(mask_HW))
             steps = walk.walk_from(place, direction)
-            advance([next(steps)])
+            first = next(steps)
+            forget_wrong(first, [object_id])
+            advance([first])
         end = self._end
         for at in range(place + direction, place + direction * (min(num_frames, MOST_PREVIEWED) + 1), direction):
             if not end.start <= at < end.stop:

@@ -39,8 +39,8 @@ class KnownObject:
 
     `prompts` are the masks of prompted and corrected frames, empty where the object is hidden. `recalled` are masks of
     the frames before `walk_from`, from which a session walks to `place`. `here` is the mask that the frame has now. It
-    is None where the object has none there, and where that of the job is out of date (`is_outdated`), because a frame
-    before it was corrected.
+    is None where the object has none there, and where that of the job is out of date, because a frame before it was
+    corrected (`is_behind_a_correction`): then the session walks from that frame on.
     """
 
     object_id: int
@@ -50,7 +50,7 @@ class KnownObject:
     recalled: Mapping[int, BoolArray]
     walk_from: int
     here: BoolArray | None
-    is_outdated: bool = False
+    is_behind_a_correction: bool = False
 
 
 def look_up(
@@ -84,7 +84,6 @@ def look_up(
     recalled: list[int] = []
     if fixed is None or fixed < _MOST_WALKED:
         recalled = list(takewhile(lambda at: at not in corrected, before[len(walked) :][:_NUM_RECALLED]))
-    is_outdated = fixed is not None and place not in corrected
     near = sorted({*prompted, *corrected}, key=lambda at: (abs(at - place), at))[:_MOST_PROMPTS]
     masks = _rows(job, frames, object_id, {place, *near, *recalled}) | corrected
     return KnownObject(
@@ -94,8 +93,8 @@ def look_up(
         prompts={at: mask for at in near if (mask := masks.get(at)) is not None},
         recalled={at: mask for at in recalled if (mask := masks.get(at)) is not None},
         walk_from=walked[-1] if walked else place,
-        here=None if is_outdated else masks.get(place),
-        is_outdated=is_outdated,
+        here=None if fixed is not None and place not in corrected else masks.get(place),
+        is_behind_a_correction=fixed is not None,
     )
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from model import HiddenPrompt, MaskPrompt, VideoSession, advance
+from model import HiddenPrompt, MaskPrompt, VideoSession, advance, forget_wrong
 from pipeline.arrays import BoolArray
 from pipeline.mending.known_masks import KnownObject, overlap
 
@@ -32,6 +32,8 @@ def recall_object(session: VideoSession, known: KnownObject) -> None:
     if num_walked:
         steps = session.walk_from(known.walk_from, known.heading, fresh=not known.recalled)
         for step in islice(steps, num_walked):
+            if known.is_behind_a_correction and step.frame.index == known.walk_from:  # as the next run does it
+                forget_wrong(step, [known.object_id])
             advance([step])
 
 
@@ -50,7 +52,7 @@ def mask_here(session: VideoSession, known: KnownObject) -> tuple[BoolArray | No
         tracked = session.correct(known.object_id, known.place, heading=known.heading)
         mask_HW: BoolArray = tracked.masks()[0].cpu().numpy()
         if known.here is None:
-            return (mask_HW, tracked.logits_BHW) if known.is_outdated else (None, None)
+            return (mask_HW, tracked.logits_BHW) if known.is_behind_a_correction else (None, None)
         if overlap(mask_HW, known.here) >= _SAME_MASK:
             return known.here, tracked.logits_BHW
     if known.here is None:

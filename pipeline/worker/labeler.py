@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from model import FrameResult, FrameSource, HiddenPrompt, Prompt, Step, warnings_naming
+from model import FrameResult, FrameSource, HiddenPrompt, Prompt, Step, forget_wrong, warnings_naming
 from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.inputs.reviewed_prompts import CorrectedMask
@@ -131,10 +131,14 @@ class Labels:
 
 @dataclass(frozen=True)
 class _Seeded:
-    """An object that can be followed: its prompts, which fit the video, each with the label of its frame."""
+    """An object that can be followed: its prompts, which fit the video, each with the label of its frame.
+
+    `corrected` are the labels of frames that a reviewer has corrected.
+    """
 
     object_id: int
     prompts: tuple[tuple[int, Prompt], ...]
+    corrected: frozenset[int] = frozenset()
 
     def hidden_frames(self, frames: LabeledFrames) -> list[int | None]:
         """The frames on which it is not visible, because a prompt says it."""
@@ -195,6 +199,7 @@ def label_steps(
     rows = MaskRows(video_id, frames.size_hw, options.folder, keep_new=saving is not None, categories=categories)
     with contextlib.closing(rows), make_encoder(frames, rows) as encoder:
         walk = _Walk(video_id, encoder, rows, options.direction)
+        walk.expect_corrections(seeded)
         if saving is not None:
             yield from walk.saved(saving, seeded, frames)
         else:
@@ -234,14 +239,23 @@ class _Walk:
         self._direction = direction
         self.seen: set[int] = set()
         self._labels: set[int] = set()
+        self._corrected: dict[int, set[int]] = defaultdict(set)  # objects by the label of a frame
         self.num_steps = 0
         self.step_seconds = 0.0
+
+    def expect_corrections(self, seeded: Iterable[_Seeded]) -> None:
+        """Take note of where these objects were corrected: what they had tracked up to there may be wrong."""
+        for one in seeded:
+            for label in one.corrected:
+                self._corrected[label].add(one.object_id)
 
     def follow(self, steps: Iterator[Step], after_step: Callable[[], None] = lambda: None) -> Steps[None]:
         """Take steps to their end; `after_step` is called when a result has been handed to the encoder."""
         while True:
             started = time.perf_counter()
             step = next(steps, None)
+            if step is not None and self._corrected and step.frame.index in self._corrected:
+                forget_wrong(step, self._corrected[step.frame.index])
             self.step_seconds += time.perf_counter() - started
             if step is None:
                 return
@@ -377,4 +391,5 @@ def _check_object(prompted: ObjectPrompts, frames: LabeledFrames) -> tuple[_Seed
         prompted.kept,
         prompted.seed,
     )
-    return _Seeded(prompted.object_id, tuple(sorted(by_label.items(), key=lambda entry: entry[0]))), track
+    prompts = tuple(sorted(by_label.items(), key=lambda entry: entry[0]))
+    return _Seeded(prompted.object_id, prompts, frozenset(corrected)), track

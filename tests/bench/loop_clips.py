@@ -21,8 +21,19 @@ import pyarrow.compute as pc
 import torch
 from pycocotools import mask as coco
 
-from model import ArrayFrames, BoxPrompt, MaskPrompt, Media, PointPrompt, Prompt, Sam2, VideoSession, open_reader
-from model.tracking.history import HistoryRule
+from model import (
+    ArrayFrames,
+    BoxPrompt,
+    MaskPrompt,
+    Media,
+    PointPrompt,
+    Prompt,
+    Sam2,
+    VideoSession,
+    advance,
+    forget_wrong,
+    open_reader,
+)
 from pipeline.arrays import BoolArray, Float64Array, Int64Array
 from pipeline.demo.clips import Clip
 from pipeline.demo.inputs import clip_mp4
@@ -33,15 +44,16 @@ from pipeline.quality.pairs import score_pairs
 from pipeline.quality.track_columns import columns_of_video
 from pipeline.records import FramePosition, Status
 from pipeline.worker.mask_encoder import MaskEncoder
-from tests.bench.loop_clicks import Box, Clicks, Point, click, iou
+from tests.bench.loop_clicks import Box, Clicks, Point, mend
 
 Frames = tuple[int, ...]
 """The corrected frames of a track, in the order in which somebody corrected them."""
 
-_SLIVER = 0.25
-_ALONE = 1 << 30  # in a session, an object that knows the clicks alone
-ANEW_BELOW = 0.5
-"""A mask with a lower IoU is not refined: the annotator clears it and clicks on the object as if it had none."""
+WRONG = 0.5
+"""A mask with a lower IoU is wrong: it shows something else, or little of the object."""
+
+_CLEAR = 0.75
+_ALONE = 1 << 30  # no object of the session
 
 
 @dataclass(frozen=True)
@@ -60,28 +72,59 @@ class TrackLabels:
         """J&F below 0.5, or no mask on a quarter of the frames that show the object."""
         return self.j_and_f < 0.5 or self.missed_share >= 0.25
 
-    @property
-    def worst_frame(self) -> int:
-        """The frame with the lowest J; of several, the one that shows the object best.
+    def is_wrong_on(self, frame_index: int) -> bool:
+        """Whether the mask of a frame is wrong, and the object shows there, so that its mask can be made."""
+        return bool(self._wrong[frame_index - self.first_frame])
 
-        Frames that show less than a quarter of the most do not count, because nobody clicks on a sliver.
+    def fault_around(self, frame_index: int) -> tuple[int, int]:
+        """Where the wrong stretch around a wrong frame begins, and the first clear frame of it up to this one."""
+        place = frame_index - self.first_frame
+        is_right_T = ~self._wrong[: place + 1]
+        start = place + 1 - int(is_right_T[::-1].argmax()) if is_right_T.any() else 0
+        is_clear_T = self._clear[start : place + 1]
+        clear = start + int(is_clear_T.argmax()) if is_clear_T.any() else place
+        return self.first_frame + start, self.first_frame + clear
+
+    @property
+    def first_clear_frame(self) -> int:
+        """The first clear frame that is wrong; without one, the wrong frame that shows most of the object.
+
+        What comes after it is mended too, and nobody can say where an object is that others cover. A track without a
+        wrong frame has its worst one.
         """
-        is_shown = self.true_areas_T >= _SLIVER * self.true_areas_T.max()
-        order = np.lexsort((-self.true_areas_T, np.where(is_shown, self.j_T, np.inf)))
-        return self.first_frame + int(order[0])
+        if not self._wrong.any():
+            return self.first_frame + int(np.where(self.true_areas_T > 0, self.j_T, np.inf).argmin())
+        is_found_T = self._wrong & self._clear
+        place = is_found_T.argmax() if is_found_T.any() else np.where(self._wrong, self.true_areas_T, 0).argmax()
+        return self.first_frame + int(place)
+
+    @property
+    def _wrong(self) -> BoolArray:
+        """By frame: whether the mask is wrong and the object shows."""
+        is_wrong: BoolArray = (self.j_T < WRONG) & (self.true_areas_T > 0)
+        return is_wrong
+
+    @property
+    def _clear(self) -> BoolArray:
+        """By frame: whether most of the object shows."""
+        is_clear: BoolArray = self.true_areas_T >= _CLEAR * self.true_areas_T.max()
+        return is_clear
 
 
 class LoopClip:
-    """A clip, its prompts, and the tracks that a session makes of them and of corrections."""
+    """A clip, its prompts, and the tracks that a session makes of them and of corrections.
 
-    def __init__(self, clip: Clip, prompts: Sequence[Mapping[str, Any]], model: Sam2) -> None:
+    Without `forgets` an object keeps what it had tracked where it was corrected, which no job does.
+    """
+
+    def __init__(self, clip: Clip, prompts: Sequence[Mapping[str, Any]], model: Sam2, *, forgets: bool = True) -> None:
         self.clip = clip
         self.prompts = {row["object_id"]: row for row in prompts}
         self._model = model
+        self._forgets = forgets
         self._session: VideoSession | None = None
-        self._walked: dict[int, Frames] = {}  # the tracks of which the session has the memory
         self._labels: dict[tuple[int, Frames], TrackLabels] = {}
-        self._clicks: dict[tuple[int, Frames], Clicks] = {}
+        self._clicks: dict[tuple[int, int], Clicks] = {}
         self._columns: dict[tuple[Frames, ...], dict[int, dict[str, Any]]] = {}
 
     @property
@@ -96,14 +139,26 @@ class LoopClip:
             self._propagate({object_id: corrected} if corrected else dict.fromkeys(self.prompts, ()))
         return self._labels[key]
 
-    def correction(self, object_id: int, corrected: Frames, frame_index: int) -> Clicks:
-        """The clicks on a frame of the track that these corrections made, and the mask that comes of them."""
-        key = object_id, (*corrected, frame_index)
+    def correction(self, object_id: int, frame_index: int) -> Clicks:
+        """What a person says of an object on a frame whose mask is wrong, and the mask that comes of it."""
+        key = object_id, frame_index
         if key not in self._clicks:
-            if self._walked.get(object_id) != corrected:
-                self._propagate({object_id: corrected})
-            self._clicks[key] = self._click(object_id, corrected, frame_index)
+            true_HW = self.clip.mask(object_id, frame_index)
+            self._clicks[key] = mend(true_HW, _Decoder(self._session_of_clip(), frame_index))
         return self._clicks[key]
+
+    def is_saved(self, object_id: int, corrected: Frames, frame_index: int) -> bool:
+        """Whether a person saves that mask: it is mostly right, and better than the one that is there."""
+        labels, clicks = self.labels(object_id, corrected), self.correction(object_id, frame_index)
+        return clicks.iou > max(float(labels.j_T[frame_index - labels.first_frame]), WRONG)
+
+    def doubtful_frame(self, object_id: int, corrected: Frames = ()) -> int | None:
+        """Where the page opens the track: its `doubt_frame` while the other tracks are as they were at first."""
+        for row in self.tracks({object_id: corrected}).select(["object_id", "doubt_frame"]).to_pylist():
+            if row["object_id"] == object_id:
+                found: int | None = row["doubt_frame"]
+                return found
+        raise KeyError(object_id)
 
     def tracks(self, corrected: Mapping[int, Frames]) -> pa.Table:
         """Rows of `tracks` of the clip, with doubt, when the objects have these corrections."""
@@ -120,27 +175,25 @@ class LoopClip:
 
     def free(self) -> None:
         """Drop the frames' features; they are computed again when somebody corrects further."""
-        self._session, self._walked = None, {}
+        self._session = None
 
     def prompts_of(self, object_id: int, corrected: Frames) -> dict[int, Prompt]:
         """What a job would be told of an object: its seed, and a mask for each corrected frame."""
         seed = self.prompts[object_id]
         said: dict[int, Prompt] = {seed["frame_index"]: _seed(seed)}
-        for number, frame_index in enumerate(corrected, 1):
-            said[frame_index] = MaskPrompt(self._clicks[object_id, corrected[:number]].mask_HW)
+        for frame_index in corrected:
+            said[frame_index] = MaskPrompt(self._clicks[object_id, frame_index].mask_HW)
         return said
 
     def _session_of_clip(self) -> VideoSession:
         if self._session is None:
             frames = decoded(clip_mp4(self.clip))
-            self._session = VideoSession(
-                self._model, ArrayFrames(frames), history=HistoryRule(), num_cached_frames=len(frames)
-            )
+            self._session = VideoSession(self._model, ArrayFrames(frames), num_cached_frames=len(frames))
         return self._session
 
     @torch.inference_mode()
     def _propagate(self, corrected: Mapping[int, Frames]) -> None:
-        """Propagate these objects, and look where the bad ones of them would be corrected."""
+        """Propagate these objects, as the next run of a job does."""
         session = self._session_of_clip()
         session.reset()
         for object_id, state in corrected.items():
@@ -149,18 +202,16 @@ class LoopClip:
         size_hw = session.frames.size_hw
         rows = MaskRows(self.name, size_hw)
         with MaskEncoder(_Positions(size_hw), rows) as encoder:
-            for result in session.propagate("forward"):
+            for step in session.walk("forward"):
+                if self._forgets:
+                    forget_wrong(step, [one for one, state in corrected.items() if step.frame.index in state])
+                (result,) = advance([step])
                 encoder.put(result)
             encoder.finish()
         table = rows.table()
-        self._walked = dict(corrected)
         for object_id, state in corrected.items():
             own = table.filter(pc.field("object_id") == object_id)
             self._labels[object_id, state] = self._scored(object_id, own)
-        # At once, because a session forgets the memory of a track when it propagates others.
-        for object_id, state in corrected.items():
-            if (labels := self._labels[object_id, state]).is_bad:
-                self.correction(object_id, state, labels.worst_frame)
 
     def _scored(self, object_id: int, rows: pa.Table) -> TrackLabels:
         frames = rows["frame_index"].to_pylist()
@@ -171,22 +222,6 @@ class LoopClip:
         missed = float((shows & (scores.predicted_areas == 0)).sum() / max(shows.sum(), 1))
         mean = float((scores.j.mean() + scores.f.mean()) / 2)
         return TrackLabels(rows, frames[0], scores.j, scores.true_areas, mean, missed)
-
-    @torch.inference_mode()
-    def _click(self, object_id: int, corrected: Frames, frame_index: int) -> Clicks:
-        session = self._session_of_clip()
-        labels, true_HW = self._labels[object_id, corrected], self.clip.mask(object_id, frame_index)
-        row = labels.rows["rle"][frame_index - labels.first_frame].as_py()
-        begin_HW = decode_rle(tuple(row["size"]), row["counts"])
-        is_anew = iou(begin_HW, true_HW) < ANEW_BELOW
-        said = None if is_anew else self.prompts_of(object_id, corrected).get(frame_index)
-
-        decoder = _Decoder(session, _ALONE if is_anew else object_id, frame_index, said)
-        found = click(begin_HW, true_HW, decoder, is_anew)
-        if session.has_object(_ALONE):
-            session.remove_object(_ALONE)
-        self._walked.pop(object_id)  # the session has another prompt of it now
-        return found
 
 
 @dataclass(frozen=True)
@@ -219,33 +254,22 @@ def _seed(row: Mapping[str, Any]) -> Prompt:
 
 @dataclass(frozen=True)
 class _Decoder:
-    """Masks of a session on one frame. A click is beside what the frame was told before, a box stands alone."""
+    """Masks of a session on one frame, as the page of reviews gives them: a box begins without memory and mask."""
 
     session: VideoSession
-    object_id: int
     frame_index: int
-    said: Prompt | None
-
-    def click(self, point_xy: Point, label: int) -> BoolArray:
-        said = self.said
-        if isinstance(said, BoxPrompt):
-            return self._mask(
-                self.object_id, BoxPrompt(said.box_xyxy, (*said.points_xy, point_xy), (*said.labels, label))
-            )
-        if isinstance(said, PointPrompt):
-            return self._mask(self.object_id, PointPrompt((*said.points_xy, point_xy), (*said.labels, label)))
-        return self._mask(self.object_id, PointPrompt((point_xy,), (label,)))
 
     def box(self, box_xyxy: Box) -> BoolArray:
-        if self.session.has_object(_ALONE):
-            self.session.remove_object(_ALONE)
-        return self._mask(_ALONE, BoxPrompt(box_xyxy))
+        return self._said(BoxPrompt(box_xyxy), None)[0]
 
-    def _mask(self, object_id: int, prompt: Prompt) -> BoolArray:
-        self.session.add_prompt(object_id, self.frame_index, prompt)
-        result = self.session.segment_frame(self.frame_index)
-        mask_HW: BoolArray = result.masks()[result.object_ids.index(object_id)].numpy()
-        return mask_HW
+    def box_and_click(self, box_xyxy: Box, point_xy: Point, label: int) -> BoolArray:
+        _, before_BHW = self._said(BoxPrompt(box_xyxy), None)
+        return self._said(BoxPrompt(box_xyxy, (point_xy,), (label,)), before_BHW)[0]
+
+    def _said(self, prompt: Prompt, before_BHW: torch.Tensor | None) -> tuple[BoolArray, torch.Tensor]:
+        result = self.session.correct(_ALONE, self.frame_index, prompt, before_BHW, heading=None)
+        mask_HW: BoolArray = result.masks()[0].numpy()
+        return mask_HW, result.logits_BHW
 
 
 def _counts(mask_HW: BoolArray) -> str | None:

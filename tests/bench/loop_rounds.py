@@ -1,7 +1,7 @@
 """The work of an annotator on measured tracks (`loop_tracks`): which he checks first, what he corrects, what it takes.
 
-He looks through a whole track. Where it is bad he clicks on its worst frame, and the track is propagated again before
-the next round, in which the queue knows it anew. Seconds are those of `pipeline.data_engine.costs`.
+What he corrects is propagated again before the next round, in which the queue knows it anew. Seconds are those of
+`pipeline.data_engine.costs`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from pipeline.data_engine.audit import lots
-from pipeline.data_engine.costs import SECONDS_PER_CLICK, SECONDS_PER_FRAME, SECONDS_TO_FIND_A_FRAME
 from pipeline.data_engine.queue import Queue, QueueRules
-from tests.bench.loop_tracks import Key, Tracks
+from tests.bench.loop_tracks import Key, Look, Tracks
 
 Policy = Literal["doubt", "value", "random", "all", "best"]
 """By doubt and by value as the queue has them, by lot, as the tables have them, and in the best order that somebody who
@@ -36,27 +35,24 @@ class Work:
     seconds: float = 0.0
 
     def check(self, key: Key) -> None:
-        """Look through a track, and correct its worst frame if it is bad; a mask that is no better is not saved."""
-        seconds, is_saved = self.outcome(key)
-        self.seconds += seconds
-        if is_saved:
-            self.corrections[key] += 1
-        else:
+        """Look at a track, and mend a frame of it if one is found."""
+        look = self.look(key)
+        self.seconds += look.seconds
+        if look.frame_index is None:
             self.done.add(key)
+        else:
+            self.corrections[key] += 1
 
-    def outcome(self, key: Key) -> tuple[float, bool]:
-        """The seconds that a look at a track takes, and whether a correction is saved."""
-        state = self.tracks.state(key, self.corrections[key])
-        seconds = SECONDS_PER_FRAME * state.num_masks
-        if not state.is_bad:
-            return seconds, False
-        return seconds + SECONDS_TO_FIND_A_FRAME + SECONDS_PER_CLICK * state.num_clicks, state.is_saved
+    def look(self, key: Key) -> Look:
+        """What the next look at a track is."""
+        return self.tracks.state(key, self.corrections[key]).look
 
     def gain(self, key: Key) -> float:
-        """The J&F that the next correction of a track brings."""
+        """The J&F that the next look at a track brings."""
+        if self.look(key).frame_index is None:
+            return 0.0
         number = self.corrections[key]
-        _, is_saved = self.outcome(key)
-        return self.tracks.state(key, number + 1).j_and_f - self.tracks.state(key, number).j_and_f if is_saved else 0.0
+        return self.tracks.state(key, number + 1).j_and_f - self.tracks.state(key, number).j_and_f
 
     def j_and_f(self) -> float:
         """The mean over all tracks, once the job has run again."""
@@ -90,6 +86,6 @@ def _order(now: Work, policy: Policy, seed: int) -> list[Key]:
         drawn = lots([video_id for video_id, _ in left], [object_id for _, object_id in left], seed)
         return [left[place] for place in np.argsort(drawn)]
     if policy == "best":
-        worth = np.array([now.gain(key) / now.outcome(key)[0] for key in left])
+        worth = np.array([now.gain(key) / now.look(key).seconds for key in left])
         return [left[place] for place in np.argsort(-worth, kind="stable")]
     return left

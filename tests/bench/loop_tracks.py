@@ -1,21 +1,27 @@
 """Tracks of drawn clips before and after each correction, as a table: what the queue sees of them, and the truth.
 
-The annotator of the bench always corrects the worst frame. A track is therefore known by how often it was corrected,
-and its signals by how often it and the other tracks of its clip were.
+The annotator of the bench knows which frame of a track he corrects. A track is therefore known by how often it was
+corrected, and its signals by how often it and the other tracks of its clip were.
+
+He begins where the page opens a track: at the doubtful frame. If its mask is wrong, he steps back to where that begins,
+mends the first frame there that shows the object well, and need not look at the rest. If it is right, or no box gives a
+mask, he looks through the track, and mends the first clear frame of a bad one.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.data_engine.costs import SECONDS_PER_CLICK, SECONDS_PER_FRAME, SECONDS_TO_FIND_A_FRAME
 from pipeline.data_engine.queue import COLUMNS
 from pipeline.output.schema import TRACKS
+from pipeline.quality.track_columns import MEASURED
 from tests.bench.loop_clips import Frames, LoopClip
 
 Key = tuple[str, int]
@@ -23,30 +29,51 @@ Key = tuple[str, int]
 
 MOST_CORRECTIONS = 3
 
+_OF_TRACKS = tuple(dict.fromkeys((*COLUMNS, *MEASURED)))
+
 _SCHEMA = pa.schema(
     [
-        *(TRACKS.field(name) for name in COLUMNS),
+        *(TRACKS.field(name) for name in _OF_TRACKS),
         pa.field("states", pa.list_(pa.int32())),  # corrections of each track of the clip, by object id
         pa.field("num_corrections", pa.int32()),  # of this track
         # Of this track after so many corrections, whatever the others have:
         pa.field("j_and_f", pa.float64()),
         pa.field("is_bad", pa.bool_()),
-        pa.field("worst_frame", pa.int32()),
-        pa.field("num_clicks", pa.int32()),  # on the worst frame of a bad track
-        pa.field("is_saved", pa.bool_()),  # the clicks gave a mask that is worth saving
+        # The next look at it:
+        pa.field("num_found", pa.int32()),  # frames at which he looks by themselves
+        pa.field("num_looked", pa.int32()),  # frames that he looks through
+        pa.field("num_clicks", pa.int32()),
+        pa.field("frame_index", pa.int32()),  # for which a mask is saved; null: none is
     ]
 )
 
 
 @dataclass(frozen=True)
-class State:
-    """A track after some corrections. `num_clicks`, `is_saved`: of the next one, if the track is bad."""
+class Look:
+    """What a person does with a track: frames that he looks at by themselves, and those that he looks through.
 
-    num_masks: int
+    `frame_index` is the frame for which he saves a mask; None: he saves none.
+    """
+
+    num_found: int
+    num_looked: int
+    num_clicks: int
+    frame_index: int | None
+
+    @property
+    def seconds(self) -> float:
+        """What it takes, at the prices of SAM 2's authors."""
+        looking = SECONDS_TO_FIND_A_FRAME * self.num_found + SECONDS_PER_FRAME * self.num_looked
+        return looking + SECONDS_PER_CLICK * self.num_clicks
+
+
+@dataclass(frozen=True)
+class State:
+    """A track after some corrections, and the next look at it."""
+
     j_and_f: float
     is_bad: bool
-    num_clicks: int
-    is_saved: bool
+    look: Look
 
 
 class Tracks:
@@ -57,10 +84,11 @@ class Tracks:
         self._states: dict[tuple[Key, int], State] = {}
         self._places: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         self._objects: dict[str, list[int]] = {}
-        names = ("num_masks", "j_and_f", "is_bad", "num_clicks", "is_saved")
+        names = ("num_found", "num_looked", "num_clicks", "frame_index")
         for place, row in enumerate(table.to_pylist()):
             key = row["video_id"], row["object_id"]
-            self._states[key, row["num_corrections"]] = State(*(row[name] for name in names))
+            look = Look(*(row[name] for name in names))
+            self._states[key, row["num_corrections"]] = State(row["j_and_f"], row["is_bad"], look)
             self._places.setdefault((row["video_id"], tuple(row["states"])), []).append(place)
             if not any(row["states"]):
                 self._objects.setdefault(row["video_id"], []).append(row["object_id"])
@@ -98,7 +126,7 @@ class Tracks:
 
 
 def measure(clips: Iterable[LoopClip]) -> Tracks:
-    """Label the clips, correct their bad tracks until they are good, three times at most, and measure each state."""
+    """Label the clips, mend their tracks until nobody finds a fault, three times at most, and measure each state."""
     rows: list[dict[str, Any]] = []
     for clip in clips:
         chains = [_chain(clip, object_id) for object_id in clip.prompts]
@@ -106,7 +134,7 @@ def measure(clips: Iterable[LoopClip]) -> Tracks:
             corrected = {
                 object_id: chain[number] for object_id, chain, number in zip(clip.prompts, chains, states, strict=True)
             }
-            found = clip.tracks(corrected).select(list(COLUMNS)).to_pylist()
+            found = clip.tracks(corrected).select(list(_OF_TRACKS)).to_pylist()
             for row, number in zip(found, states, strict=True):
                 rows.append(
                     row | {"states": states, "num_corrections": number} | _truth(clip, row["object_id"], corrected)
@@ -118,21 +146,51 @@ def measure(clips: Iterable[LoopClip]) -> Tracks:
 def _chain(clip: LoopClip, object_id: int) -> list[Frames]:
     """The corrected frames of a track before, and after each correction that is saved."""
     chain: list[Frames] = [()]
-    while len(chain) <= MOST_CORRECTIONS:
-        labels = clip.labels(object_id, chain[-1])
-        if not labels.is_bad or not clip.correction(object_id, chain[-1], labels.worst_frame).is_saved:
-            break
-        chain.append((*chain[-1], labels.worst_frame))
+    while len(chain) <= MOST_CORRECTIONS and (saved := look(clip, object_id, chain[-1]).frame_index) is not None:
+        chain.append((*chain[-1], saved))
     for corrected in chain:
         clip.labels(object_id, corrected)
     return chain
 
 
+def look(clip: LoopClip, object_id: int, corrected: Frames) -> Look:
+    """The next look at a track that has these corrections."""
+    labels, opened = clip.labels(object_id, corrected), clip.doubtful_frame(object_id, corrected)
+    num_found, num_looked, tried = 0, 0, list[int]()
+    if opened is not None:
+        num_found += 1
+        if labels.is_wrong_on(opened):
+            start, clear = labels.fault_around(opened)
+            num_looked += opened - start
+            tried += dict.fromkeys((clear, opened))
+    found = _mended(clip, object_id, corrected, tried)
+    if found.frame_index is None:
+        num_looked += labels.rows.num_rows
+        if labels.is_bad:
+            num_found += 1
+            more = _mended(clip, object_id, corrected, {labels.first_clear_frame} - set(tried))
+            found = _Mended(found.num_clicks + more.num_clicks, more.frame_index)
+    return Look(num_found, num_looked, found.num_clicks, found.frame_index)
+
+
+class _Mended(NamedTuple):
+    num_clicks: int
+    frame_index: int | None
+
+
+def _mended(clip: LoopClip, object_id: int, corrected: Frames, frames: Iterable[int]) -> _Mended:
+    """The clicks on these frames, one after the other, until one of them has a mask that is saved."""
+    num_clicks = 0
+    for frame_index in frames:
+        num_clicks += clip.correction(object_id, frame_index).num_clicks
+        if clip.is_saved(object_id, corrected, frame_index):
+            return _Mended(num_clicks, frame_index)
+    return _Mended(num_clicks, None)
+
+
 def _truth(clip: LoopClip, object_id: int, corrected: Mapping[int, Frames]) -> dict[str, Any]:
     state = corrected[object_id]
     labels = clip.labels(object_id, state)
-    found = {"j_and_f": labels.j_and_f, "is_bad": labels.is_bad, "worst_frame": labels.worst_frame}
-    if not labels.is_bad or len(state) == MOST_CORRECTIONS:  # after the last round nobody looks
-        return found | {"num_clicks": 0, "is_saved": False}
-    clicks = clip.correction(object_id, state, labels.worst_frame)
-    return found | {"num_clicks": clicks.num_clicks, "is_saved": clicks.is_saved}
+    found = {"j_and_f": labels.j_and_f, "is_bad": labels.is_bad}
+    # After the last round nobody looks.
+    return found | asdict(look(clip, object_id, state) if len(state) < MOST_CORRECTIONS else Look(0, 0, 0, None))

@@ -17,10 +17,10 @@ from pipeline.demo.inputs import write_inputs
 from pipeline.masks.rle import decode_rle
 from tests.bench.doubt_clips import clips as drawn_clips
 from tests.bench.loop import FEW_BAD, KEPT, at_mark, report
-from tests.bench.loop_clicks import click, iou, next_click
-from tests.bench.loop_clips import LoopClip
+from tests.bench.loop_clicks import Box, Clicks, Point, iou, mend, next_click
+from tests.bench.loop_clips import Frames, LoopClip, TrackLabels
 from tests.bench.loop_rounds import Work, work
-from tests.bench.loop_tracks import Tracks
+from tests.bench.loop_tracks import Look, Tracks, look
 from tests.support.rounds import correct, rle_of
 
 
@@ -70,7 +70,7 @@ def test_the_bar_is_above_doubt_that_is_turned_round(kept: Tracks) -> None:
 
 
 def drawn_tracks(**columns: list[Any]) -> Tracks:
-    """Two tracks of a video: the second is bad until it is corrected once."""
+    """Two tracks of a video: the second is bad until it is corrected once. Frame 3 is where it is mended."""
     rows = {
         "video_id": ["v"] * 4,
         "object_id": [1, 2, 1, 2],
@@ -84,36 +84,93 @@ def drawn_tracks(**columns: list[Any]) -> Tracks:
         "num_corrections": [0, 0, 0, 1],
         "j_and_f": [0.8, 0.3, 0.8, 0.7],
         "is_bad": [False, True, False, False],
+        "num_found": [1, 1, 1, 1],
+        "num_looked": [40, 5, 40, 40],
         "num_clicks": [0, 3, 0, 0],
-        "is_saved": [False, True, False, False],
+        "frame_index": [None, 3, None, None],
     }
     return Tracks(pa.table(rows | columns))
 
 
 def test_seconds_are_those_of_the_cost_model() -> None:
-    """30 s for 300 frames, 1 s to find a frame, 1.5 s a click; what was corrected is looked through once more."""
+    """30 s for 300 frames, 1 s for a frame by itself, 1.5 s a click; what was corrected is looked at once more."""
     steps = [(now.seconds, now.j_and_f()) for now in work(drawn_tracks(), "doubt")]
-    assert steps == pytest.approx(np.array([(9.5, 0.75), (13.5, 0.75), (17.5, 0.75), (17.5, 0.75)]))
-    assert next(now.seconds for now in work(drawn_tracks(), "all")) == pytest.approx(4.0)
+    assert steps == pytest.approx(np.array([(6.0, 0.75), (11.0, 0.75), (16.0, 0.75), (16.0, 0.75)]))
+    assert next(now.seconds for now in work(drawn_tracks(), "all")) == pytest.approx(5.0)
 
 
-def test_a_mask_that_is_no_better_is_not_saved_and_the_track_is_not_looked_at_again() -> None:
-    last = list(work(drawn_tracks(is_saved=[False] * 4), "doubt"))[-1]
-    assert (last.seconds, last.j_and_f()) == pytest.approx((13.5, 0.55))
+def test_a_track_of_which_no_mask_is_saved_is_not_looked_at_again() -> None:
+    last = list(work(drawn_tracks(frame_index=[None] * 4), "doubt"))[-1]
+    assert (last.seconds, last.j_and_f()) == pytest.approx((11.0, 0.55))
     assert last.done == {("v", 1), ("v", 2)}
 
 
 def test_a_round_ends_when_its_seconds_are_spent() -> None:
     """A third of 12 s is spent by the first track; the next round begins with what the queue knows then."""
     steps = [(now.seconds, Counter(now.corrections)) for now in work(drawn_tracks(), "doubt", 12.0)]
-    assert [seconds for seconds, _ in steps] == pytest.approx([9.5, 13.5, 13.5])
+    assert [seconds for seconds, _ in steps] == pytest.approx([6.0, 11.0, 16.0, 16.0])
     assert steps[-1][1] == {("v", 2): 1}
 
 
 def test_the_best_order_begins_with_what_gains_most_in_a_second() -> None:
     now = Work(drawn_tracks())
     assert (now.gain(("v", 1)), now.gain(("v", 2))) == pytest.approx((0.0, 0.4))
-    assert next(one.seconds for one in work(drawn_tracks(), "best")) == pytest.approx(9.5)
+    assert next(one.seconds for one in work(drawn_tracks(), "best")) == pytest.approx(6.0)
+
+
+def track_of(j: list[float], areas: list[int], j_and_f: float = 0.4, first_frame: int = 10) -> TrackLabels:
+    rows = pa.table({"frame_index": range(first_frame, first_frame + len(j))})
+    return TrackLabels(rows, first_frame, np.array(j), np.array(areas), j_and_f, 0.0)
+
+
+def test_an_annotator_steps_back_to_where_a_fault_begins_and_takes_the_first_frame_that_shows_the_object_well() -> None:
+    labels = track_of([0.9, 0.3, 0.9, 0.2, 0.1, 0.1, 0.9], [100, 100, 100, 20, 80, 100, 100])
+    assert labels.fault_around(15) == (13, 14)
+    assert labels.fault_around(13) == (13, 13), "where none shows it well, he stays"
+    assert labels.fault_around(11) == (11, 11)
+    assert [labels.is_wrong_on(frame) for frame in (12, 13)] == [False, True]
+    assert labels.first_clear_frame == 11
+    assert track_of([0.1, 0.2], [50, 100]).fault_around(11) == (10, 11), "a track that is wrong from its begin"
+
+
+def test_a_frame_that_does_not_show_the_object_is_not_one_to_mend() -> None:
+    assert not track_of([0.0, 0.9], [0, 50]).is_wrong_on(10)
+    assert track_of([0.0, 0.2, 0.8], [0, 10, 50]).first_clear_frame == 11
+    assert track_of([0.7, 0.6, 0.8], [50, 50, 50]).first_clear_frame == 11, "without a wrong frame: the worst one"
+
+
+class DrawnClip:
+    """One track, on whose frames a box gives masks with these IoUs, as `look` asks for them."""
+
+    def __init__(self, labels: TrackLabels, opened: int | None, ious: dict[int, float]) -> None:
+        self._labels, self._opened, self._ious = labels, opened, ious
+
+    def labels(self, object_id: int, corrected: Frames) -> TrackLabels:
+        return self._labels
+
+    def doubtful_frame(self, object_id: int, corrected: Frames) -> int | None:
+        return self._opened
+
+    def correction(self, object_id: int, frame_index: int) -> Clicks:
+        return Clicks(3, square(0, 5), self._ious[frame_index])
+
+    def is_saved(self, object_id: int, corrected: Frames, frame_index: int) -> bool:
+        return self._ious[frame_index] > 0.5
+
+
+def looks(labels: TrackLabels, opened: int | None, ious: dict[int, float] | None = None) -> Look:
+    return look(DrawnClip(labels, opened, ious or {}), 1, ())  # type: ignore[arg-type]
+
+
+def test_an_annotator_mends_a_wrong_doubtful_frame_without_looking_through_the_track() -> None:
+    bad = track_of([0.9, 0.2, 0.2, 0.2, 0.9], [100] * 5)
+    assert looks(bad, 13, {11: 0.8}) == Look(1, 2, 3, 11)
+    assert looks(bad, 13, {11: 0.4, 13: 0.8}) == Look(1, 2, 6, 13), "the fault's begin gives no mask"
+    assert looks(bad, 13, {11: 0.4, 13: 0.4}) == Look(2, 2 + 5, 6, None), "none does, also where he would look next"
+    assert looks(bad, 14, {11: 0.8}) == Look(2, 5, 3, 11), "the doubtful frame is right, and the track is bad"
+    assert looks(bad, None, {11: 0.8}) == Look(1, 5, 3, 11)
+    assert looks(track_of([0.9] * 5, [100] * 5, 0.9), 12) == Look(1, 5, 0, None)
+    assert looks(track_of([0.9] * 5, [100] * 5, 0.9), None) == Look(0, 5, 0, None)
 
 
 def square(left: int, right: int) -> np.ndarray[Any, Any]:
@@ -136,46 +193,47 @@ class Answers:
         self.masks = list(masks)
         self.asked: list[Any] = []
 
-    def click(self, point_xy: tuple[float, float], label: int) -> np.ndarray[Any, Any]:
-        self.asked.append(label)
-        return self.masks.pop(0)
-
-    def box(self, box_xyxy: tuple[float, float, float, float]) -> np.ndarray[Any, Any]:
+    def box(self, box_xyxy: Box) -> np.ndarray[Any, Any]:
         self.asked.append(box_xyxy)
         return self.masks.pop(0)
 
+    def box_and_click(self, box_xyxy: Box, point_xy: Point, label: int) -> np.ndarray[Any, Any]:
+        self.asked.append((box_xyxy, label))
+        return self.masks.pop(0)
 
-def test_an_annotator_clicks_once_and_draws_a_box_where_that_is_not_enough() -> None:
+
+def test_an_annotator_draws_a_box_and_clicks_where_that_is_not_enough() -> None:
     wanted = square(0, 30)
     one, both = Answers(wanted), Answers(square(0, 20), wanted)
-    found = click(square(30, 40), wanted, one, is_anew=True)
-    assert (one.asked, found.num_clicks, found.iou, found.is_saved) == ([1], 1, 1.0, True)
-    found = click(square(0, 40), wanted, both, is_anew=False)
-    assert (both.asked, found.num_clicks, found.iou) == ([0, (0.0, 5.0, 30.0, 15.0)], 3, 1.0)
+    found = mend(wanted, one)
+    assert (one.asked, found.num_clicks, found.iou) == ([(0.0, 5.0, 30.0, 15.0)], 2, 1.0)
+    found = mend(wanted, both)
+    assert (both.asked[1], found.num_clicks, found.iou) == (((0.0, 5.0, 30.0, 15.0), 1), 3, 1.0)
+    assert iou(found.mask_HW, wanted) == 1.0
 
 
-def test_an_annotator_keeps_the_best_mask_and_saves_none_that_is_no_better() -> None:
-    before, wanted = square(0, 20), square(0, 30)
-    worse = click(before, wanted, Answers(square(30, 40), square(20, 40)), is_anew=False)
-    assert (worse.num_clicks, worse.is_saved) == (3, False)
-    assert iou(worse.mask_HW, before) == 1.0
-    better = click(before, wanted, Answers(square(0, 26), square(0, 24)), is_anew=False)
-    assert better.is_saved
-    assert iou(better.mask_HW, square(0, 26)) == 1.0
-    assert click(wanted, wanted, Answers(), is_anew=False).num_clicks == 0
+def test_an_annotator_keeps_the_better_mask() -> None:
+    wanted = square(0, 30)
+    found = mend(wanted, Answers(square(0, 26), square(0, 20)))
+    assert (found.num_clicks, iou(found.mask_HW, square(0, 26))) == (3, 1.0)
+    found = mend(wanted, Answers(square(0, 20), square(0, 26)))
+    assert iou(found.mask_HW, square(0, 26)) == 1.0
 
 
 @pytest.mark.slow
 def test_a_job_makes_the_masks_of_the_bench_before_and_after_a_correction(tmp_path: Path) -> None:
-    """The bench propagates each object by a session of its own, the job all of them, then the corrected one alone."""
+    """The bench propagates each object by a session of its own, the job all of them, then the corrected one alone.
+
+    Both forget what the track had followed up to the corrected frame.
+    """
     from model import load_model
 
-    ((clip, prompts),) = drawn_clips(range(3001, 3002), 6, 0.5)
+    ((clip, prompts),) = drawn_clips(range(3002, 3003), 6, 0.5)
     videos, table = write_inputs(str(tmp_path / "in"), [clip], prompts)
     words = [f"videos={videos}", f"prompts={table}", f"output={tmp_path / 'out'}", "model=mini", "cluster=serial"]
-    bench = LoopClip(clip, prompts, load_model("mini"))
-    clicks = bench.correction(1, (), 3)
-    assert clicks.num_clicks
+    bench, keeping = (LoopClip(clip, prompts, load_model("mini"), forgets=forgets) for forgets in (True, False))
+    for one in (bench, keeping):
+        clicks = one.correction(1, 3)
     for corrected in ((), (3,)):
         if corrected:
             correct(tmp_path / "out", clip.name, 1, 3, mask_rle=rle_of(clicks.mask_HW))
@@ -184,10 +242,17 @@ def test_a_job_makes_the_masks_of_the_bench_before_and_after_a_correction(tmp_pa
         for object_id in bench.prompts:
             job = masks.filter(pc.field("object_id") == object_id)
             ours = bench.labels(object_id, corrected if object_id == 1 else ())
-            same = [
-                iou(*(decode_rle(tuple(rle["size"]), rle["counts"]) for rle in pair))
-                for pair in zip(ours.rows["rle"].to_pylist(), job["rle"].to_pylist(), strict=True)
-            ]
-            assert min(same) > 0.95, (corrected, object_id, same)
-    before, after = (bench.labels(1, state).rows["area"].to_numpy() for state in ((), (3,)))
-    assert (np.abs(after / before - 1) > 0.06).any(), "masks of before the correction would not pass"
+            assert min(overlaps(ours.rows, job)) > 0.95, (corrected, object_id)
+    job = masks.filter(pc.field("object_id") == 1)
+    assert min(overlaps(bench.labels(1).rows, job)) < 0.9, "masks of before the correction would not pass"
+    assert min(overlaps(keeping.labels(1, (3,)).rows, job)) < 0.9, "nor would those of a walk that forgets nothing"
+    j_after, j_kept = (float(one.labels(1, (3,)).j_T[4:].mean()) for one in (bench, keeping))
+    assert j_after > j_kept + 0.1, "what comes after the correction is right for longer"
+
+
+def overlaps(first: pa.Table, second: pa.Table) -> list[float]:
+    """The IoU of the masks of two tables, row by row."""
+    return [
+        iou(*(decode_rle(tuple(rle["size"]), rle["counts"]) for rle in pair))
+        for pair in zip(first["rle"].to_pylist(), second["rle"].to_pylist(), strict=True)
+    ]

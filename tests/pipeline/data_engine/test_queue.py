@@ -63,8 +63,9 @@ def test_a_queue_by_value_mends_more_masks_in_the_same_time() -> None:
     assert mended(by_value) > 1.3 * mended(by_doubt)
 
 
-def test_seconds_are_those_of_looking_through_and_of_the_clicks_that_are_expected() -> None:
-    assert seconds_to_check(np.array([300.0, 300.0]), np.array([0.0, 1.0])).tolist() == [30.0, 30.0 + 1.0 + 3 * 1.5]
+def test_seconds_are_those_of_the_doubtful_frame_and_of_its_edit_or_of_looking_through_the_track() -> None:
+    masks, doubt = np.array([300.0, 300.0, 40.0]), np.array([0.0, 1.0, 0.5])
+    assert seconds_to_check(masks, doubt).tolist() == [1.0 + 30.0, 1.0 + 3 * 1.5, 1.0 + (3 * 1.5 + 4.0) / 2]
 
 
 def test_some_tracks_are_drawn_by_lot_of_those_outside_of_the_queue() -> None:

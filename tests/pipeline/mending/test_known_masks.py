@@ -101,10 +101,10 @@ def test_behind_the_prompt_a_walk_both_ways_goes_forward(looked: Looked) -> None
 
 def test_behind_a_correction_the_walk_begins_at_it_and_the_mask_of_the_job_is_out_of_date(looked: Looked) -> None:
     known = looked.up("early", 30, said=[corrected(25)])
-    assert (known.walk_from, known.is_outdated, known.here) == (25, True, None)
+    assert (known.walk_from, known.is_behind_a_correction, known.here) == (25, True, None)
     assert sorted(known.recalled) == [19, 20, 21, 22, 23, 24]
     assert sorted(known.prompts) == [0, 25]
-    assert looked.up("early", 20, said=[corrected(25)]).is_outdated is False
+    assert looked.up("early", 20, said=[corrected(25)]).is_behind_a_correction is False
 
 
 def test_rows_between_two_corrections_are_not_remembered(looked: Looked) -> None:
@@ -130,17 +130,17 @@ def test_the_mask_of_a_corrected_frame_is_that_of_the_correction(looked: Looked)
 def test_an_added_object_is_known_by_its_corrections_alone(looked: Looked) -> None:
     assert looked.up("early", 30, object_id=5).prompts == {}
     known = looked.up("early", 30, said=[corrected(25, object_id=5)], object_id=5)
-    assert (sorted(known.prompts), known.walk_from, known.is_outdated) == ([25], 26, True)
+    assert (sorted(known.prompts), known.walk_from, known.is_behind_a_correction) == ([25], 26, True)
 
 
 def test_behind_a_corrected_prompt_no_row_counts(looked: Looked) -> None:
     known = looked.up("early", 5, said=[corrected(0)])
-    assert (known.walk_from, dict(known.recalled), known.is_outdated) == (1, {}, True)
-    assert not looked.up("early", 0, said=[corrected(0)]).is_outdated
+    assert (known.walk_from, dict(known.recalled), known.is_behind_a_correction) == (1, {}, True)
+    assert not looked.up("early", 0, said=[corrected(0)]).is_behind_a_correction
 
 
 def test_the_corrections_of_other_objects_do_not_count(looked: Looked) -> None:
-    assert not looked.up("early", 30, said=[corrected(25, object_id=2)]).is_outdated
+    assert not looked.up("early", 30, said=[corrected(25, object_id=2)]).is_behind_a_correction
 
 
 def test_many_prompts_are_looked_at_near_the_frame_alone(looked: Looked) -> None:
