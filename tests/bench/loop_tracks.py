@@ -136,6 +136,7 @@ def measure(clips: Iterable[LoopClip]) -> Tracks:
             }
             found = clip.tracks(corrected).select(list(_OF_TRACKS)).to_pylist()
             for row, number in zip(found, states, strict=True):
+                row["correction"] = "fix" if number else None
                 rows.append(
                     row | {"states": states, "num_corrections": number} | _truth(clip, row["object_id"], corrected)
                 )

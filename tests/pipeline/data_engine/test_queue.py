@@ -25,6 +25,7 @@ def tracks(seed: int = 0, num_tracks: int = NUM_TRACKS) -> pa.Table:
             "doubt": float(rng.random()),
             "doubt_reasons": ["lost", "leap"][: int(rng.integers(0, 3))],
             "doubt_frame": int(rng.integers(0, 100)),
+            "correction": None,
         }
         for number in range(num_tracks)
     ]
@@ -52,20 +53,36 @@ def test_the_most_doubtful_tracks_come_first(batch_size: int) -> None:
 
 def test_a_queue_by_value_mends_more_masks_in_the_same_time() -> None:
     rows = tracks()
-    visible = {(row["video_id"], row["object_id"]): row["num_visible"] for row in rows.to_pylist()}
 
     def mended(found: pa.Table) -> float:
-        return sum(row["doubt"] * visible[row["video_id"], row["object_id"]] for row in found.to_pylist())
+        return sum(row["doubt"] * row["num_masks"] for row in found.to_pylist())
 
     by_doubt, by_value = (queued(rows, top=None, minutes=5.0, order=order, audit=0.0) for order in ("doubt", "value"))
     for found in (by_doubt, by_value):
         assert 200 < sum(found["seconds"].to_pylist()) <= 300
-    assert mended(by_value) > 1.3 * mended(by_doubt)
+    assert mended(by_value) > 1.1 * mended(by_doubt)
 
 
 def test_seconds_are_those_of_the_doubtful_frame_and_of_its_edit_or_of_looking_through_the_track() -> None:
     masks, doubt = np.array([300.0, 300.0, 40.0]), np.array([0.0, 1.0, 0.5])
     assert seconds_to_check(masks, doubt).tolist() == [1.0 + 30.0, 1.0 + 3 * 1.5, 1.0 + (3 * 1.5 + 4.0) / 2]
+
+
+def test_by_value_a_track_that_was_corrected_comes_after_one_with_a_third_of_its_doubt() -> None:
+    rows = [row | {"num_masks": 40, "num_visible": 40} for row in tracks(num_tracks=3).to_pylist()]
+    for row, doubt, correction in zip(rows, (0.9, 0.2, 0.4), ("fix", None, None), strict=True):
+        row |= {"doubt": doubt, "correction": correction}
+    table = pa.Table.from_pylist(rows, tracks(num_tracks=1).schema)
+    assert queued(table, order="value", audit=0.0)["object_id"].to_pylist() == [2, 0, 1]
+    assert queued(table, order="doubt", audit=0.0)["object_id"].to_pylist() == [0, 2, 1]
+
+
+def test_by_value_the_frames_on_which_an_object_is_lost_count_as_well() -> None:
+    rows = [row | {"num_masks": 40, "doubt": 0.5} for row in tracks(num_tracks=2).to_pylist()]
+    rows[0] |= {"num_visible": 40, "num_masks": 30}
+    rows[1]["num_visible"] = 5
+    table = pa.Table.from_pylist(rows, tracks(num_tracks=1).schema)
+    assert queued(table, order="value", audit=0.0)["object_id"].to_pylist() == [1, 0]
 
 
 def test_some_tracks_are_drawn_by_lot_of_those_outside_of_the_queue() -> None:
