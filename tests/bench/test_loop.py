@@ -41,21 +41,30 @@ def few(kept: Tracks) -> dict[str, Any]:
     return report(kept.diluted(FEW_BAD), num_lots=5)
 
 
-def test_the_queue_gains_more_in_the_same_time_than_any_of_20_random_orders(found: dict[str, Any]) -> None:
+def test_the_queue_gains_more_in_the_same_time_than_random_orders(found: dict[str, Any]) -> None:
     assert (found["num_tracks"] > 100, found["num_bad"] > 20) == (True, True)
-    assert found["j_and_f_after"] > found["j_and_f_before"] + 0.01
+    assert found["j_and_f_after"] > found["j_and_f_before"] + 0.025
     early = {policy: one["early"] for policy, one in found["policies"].items()}
-    assert early["doubt"][0] > max(early["random"]) + 0.05
-    assert early["value"][0] > np.mean(early["random"]) + 0.2
-    assert at_mark(found, "doubt") > max(0.5, at_mark(found, "random") + 0.3, at_mark(found, "all") + 0.1)
+    assert early["value"][0] > max(early["random"]) + 0.02, "more than any of 20"
+    assert early["doubt"][0] > np.mean(early["random"]) + 0.2
+    assert at_mark(found, "value") > max(0.5, at_mark(found, "random") + 0.3, at_mark(found, "all") + 0.1)
 
 
 @pytest.mark.slow
 def test_the_queue_gains_more_still_where_few_tracks_are_bad(few: dict[str, Any]) -> None:
     assert few["num_bad"] / few["num_tracks"] == pytest.approx(FEW_BAD, rel=0.1)
     early = {policy: one["early"] for policy, one in few["policies"].items()}
-    assert min(early["doubt"][0], early["value"][0]) > max(early["random"]) + 0.2
-    assert at_mark(few, "doubt") > 0.6
+    assert min(early["doubt"][0], early["value"][0]) > max(early["random"]) + 0.1
+    assert at_mark(few, "value") > 0.55
+
+
+def test_no_second_of_the_first_fifth_goes_to_a_good_track_by_the_queue(found: dict[str, Any]) -> None:
+    """Where the seconds go says what would help: here the bad tracks of which no mask is worth saving."""
+    seconds = {policy: one["seconds"] for policy, one in found["policies"].items()}
+    assert all(sum(shares.values()) == pytest.approx(1.0) for shares in seconds.values())
+    assert max(seconds["doubt"]["good"], seconds["value"]["good"]) < 0.05
+    assert seconds["random"]["good"] > 0.3
+    assert seconds["value"]["not mended"] > 0.4 > seconds["best"]["not mended"]
 
 
 def with_doubt(kept: Tracks, doubt: np.ndarray[Any, Any]) -> Tracks:
@@ -80,6 +89,7 @@ def drawn_tracks(**columns: list[Any]) -> Tracks:
         "doubt": [0.1, 0.9, 0.1, 0.2],
         "doubt_reasons": [[]] * 4,
         "doubt_frame": [0] * 4,
+        "correction": [None, None, None, "fix"],
         "states": [[0, 0], [0, 0], [0, 1], [0, 1]],
         "num_corrections": [0, 0, 0, 1],
         "j_and_f": [0.8, 0.3, 0.8, 0.7],
