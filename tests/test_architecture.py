@@ -135,6 +135,7 @@ def test_a_room_begins_with_a_card(card: Path) -> None:
     assert len(ast.get_docstring(tree_of(card)) or "") > 80
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_by_way_of_others() -> None:
     imported = {
         name: {
@@ -168,6 +169,7 @@ def test_a_cycle_is_found() -> None:
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) in (["b", "c", "b"], ["c", "b", "c"])
 
 
+@pytest.mark.slow
 def test_a_name_is_imported_from_the_module_that_defines_it() -> None:
     handed_on = [
         f"{path.relative_to(ROOT)}: from {module} import {name}"
@@ -179,6 +181,7 @@ def test_a_name_is_imported_from_the_module_that_defines_it() -> None:
     assert handed_on == []
 
 
+@pytest.mark.slow
 def test_pipeline_imports_from_model_by_its_public_names_alone() -> None:
     others = [
         f"{path.relative_to(ROOT)}: {module} {name}"
@@ -189,6 +192,7 @@ def test_pipeline_imports_from_model_by_its_public_names_alone() -> None:
     assert others == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("packages", "room"), [(STORES, "storage"), ({"ray"}, "cluster")], ids=["stores", "Ray"])
 def test_one_room_of_pipeline_knows_a_foreign_package(packages: set[str], room: str) -> None:
     knowing = {
@@ -214,6 +218,7 @@ def fields_of(node: ast.ClassDef) -> int:
     return sum(isinstance(line, ast.AnnAssign) and "ClassVar" not in ast.unparse(line.annotation) for line in node.body)
 
 
+@pytest.mark.slow
 def test_dataclasses_keep_the_limit_of_parameters() -> None:
     """A constructor with more than 8 parameters is no better for being written by a decorator.
 

@@ -51,6 +51,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
+@pytest.mark.slow
 def test_each_video_becomes_a_video_with_its_times_and_masks(
     draw: Callable[..., Path], filmed: Filmed, capsys: pytest.CaptureFixture[str]
 ) -> None:

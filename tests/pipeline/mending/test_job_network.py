@@ -35,6 +35,7 @@ def storage(tmp_path: Path, weights: Path) -> JobStorage:
     return JobStorage(uri)
 
 
+@pytest.mark.slow
 def test_the_network_is_that_of_the_job_in_numbers_of_this_machine(storage: JobStorage) -> None:
     record = read_record(storage)
     assert record is not None

@@ -29,6 +29,7 @@ def spelled(path: Path) -> Iterator[str]:
             yield node.value
 
 
+@pytest.mark.slow
 def test_no_other_module_spells_a_name_below_output() -> None:
     own = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).as_posix() not in OWNERS]
     assert len(own) > 50

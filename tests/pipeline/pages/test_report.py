@@ -51,6 +51,7 @@ def section(page: html.HtmlElement, name: str) -> html.HtmlElement:
 # What it says
 
 
+@pytest.mark.slow
 def test_videos_objects_and_masks_are_counted(page: html.HtmlElement) -> None:
     figures = {text_of(one.find("dt")): text_of(one.find("dd")) for one in page.find_class("figures")[0]}
     assert figures["videos labeled"] == "3"

@@ -206,6 +206,7 @@ def test_out_of_memory_twice_is_a_failed_video(make: MakeWorker, items: dict[str
     assert {row["error_class"] for row in published(worker, "videos")} == {"memory", ""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [MemoryError("host"), RuntimeError("could not create a primitive")])
 def test_no_memory_of_the_host_is_for_a_fresh_worker_to_judge(
     error: Exception, make: MakeWorker, items: dict[str, WorkItem]
