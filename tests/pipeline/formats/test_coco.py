@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,38 @@ def test_coco_video_has_frames_from_0_and_instances_from_1(export: Export, drawn
         found[video_id, object_id, frame_index] = read.annToMask(annotation).astype(bool)
     assert_same_masks(found, drawn.truth)
     assert len({one["id"] for one in document["annotations"]}) == len(document["annotations"])
+
+
+def test_trackers_read_videos_of_instances_as_mmdet_does(export: Export, drawn: DrawnJob) -> None:
+    """The rules of `BaseVideoDataset` of mmdet 3.3, written from its description, on the index of pycocotools."""
+    folder = export("coco_video")
+    read, ids = COCO(str(folder / INSTANCES)), IdMap.of(folder)
+    found, num_instances = {}, set()
+    for video in read.dataset["videos"]:
+        images = sorted(
+            (one for one in read.imgs.values() if one["video_id"] == video["id"]), key=lambda one: one["frame_id"]
+        )
+        assert [one["frame_id"] for one in images] == list(range(len(images))), "frames count from 0 without a gap"
+        for image in images:
+            for annotation in read.loadAnns(read.getAnnIds(imgIds=[image["id"]])):
+                if not is_kept(annotation, image, read):
+                    continue
+                assert annotation.get("instance_id"), "0 is taken for none, and numbered anew"
+                num_instances.add(annotation["instance_id"])
+                video_id, object_id = ids.tracks[annotation["instance_id"]]
+                key = video_id, object_id, ids.images[image["id"]][1]
+                found[key] = read.annToMask(annotation).astype(bool)
+    assert_same_masks(found, drawn.truth)
+    assert len(num_instances) == len({key[:2] for key, mask in drawn.truth.items() if mask.any()})
+
+
+def is_kept(annotation: dict[str, Any], image: dict[str, Any], read: COCO) -> bool:
+    """Whether mmdet keeps an annotation: it has an area, and a box of a pixel or more that meets the picture."""
+    x, y, width, height = annotation["bbox"]
+    inside_width = max(0, min(x + width, image["width"]) - max(x, 0))
+    inside_height = max(0, min(y + height, image["height"]) - max(y, 0))
+    has_size = annotation["area"] > 0 and width >= 1 and height >= 1 and inside_width * inside_height > 0
+    return has_size and annotation["category_id"] in read.cats and not annotation["iscrowd"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +74,40 @@ def test_masks_join_the_frames_of_their_episode_and_camera(export: Callable, tmp
         mask = truth[f"{one['episode_index']}/{one['video_key']}", one["object_id"], one["frame_index"]]
         np.testing.assert_array_equal(coco.decode(codes[one["row"]]).astype(bool), mask)
         assert one["pts_seconds"] == pytest.approx(one["timestamp"]), "an episode with a file of its own"
+
+
+@pytest.mark.slow
+def test_the_reader_of_lerobot_datasets_reads_the_side_table(
+    export: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`LeRobotDataset` reads its frames with the package `datasets`; two episodes lie in one file of its layout v3."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    from datasets import load_dataset
+
+    code, folder, truth = export(_videos(f"0/{TOP}", f"1/{TOP}"))
+    assert code == 0
+    frames = [
+        {"episode_index": episode, "frame_index": frame, "timestamp": frame / FPS, "index": 3 * episode + frame}
+        for episode in (0, 1)
+        for frame in range(3)
+    ]
+    data = tmp_path / "lerobot/data/chunk-000/file-000.parquet"
+    data.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(frames), data)
+
+    def read(place: Path) -> list[dict[str, Any]]:
+        loaded = load_dataset("parquet", data_files=str(place), split="train", cache_dir=str(tmp_path / "cache"))
+        return loaded.to_list()  # type: ignore[no-any-return]
+
+    by_key = {(one["episode_index"], one["frame_index"]): one for one in read(data)}
+    masks = read(folder / "masks/**/*.parquet")
+    assert len(masks) == len(truth)
+    for one in masks:
+        frame = by_key[one["episode_index"], one["frame_index"]]
+        assert one["video_key"] == TOP
+        assert one["pts_seconds"] == pytest.approx(frame["timestamp"])
+        mask = truth[f"{one['episode_index']}/{TOP}", one["object_id"], one["frame_index"]]
+        np.testing.assert_array_equal(coco.decode(one["rle"]).astype(bool), mask)
 
 
 def test_a_pattern_and_a_key_tell_the_episode_where_the_path_does_not(export: Callable) -> None:
