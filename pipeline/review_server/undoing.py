@@ -28,8 +28,8 @@ class Undoing:
         """Take back the verdict of the file `path`, or without one what the reviewer has said last of the track.
 
         That is a verdict, or a correction with the verdict `fix` that went with it; `of: "fix"` wants a correction.
-        The answer has what counts now (`current`), what was taken back (`taken`, a verdict or null) and the `frames`
-        of a correction.
+        The answer has what counts now (`current`), what was taken back (`taken`, a verdict or null), and of a
+        correction its file (`path`) and its `frames`.
         """
         key, reviewer, path = key_of(body), self._speaker.reviewer(body), text_of(body, "path", _MOST_PATH)
         state = self._state
@@ -67,7 +67,7 @@ class Undoing:
     def _taken(self, key: Key, reviewer: str, one: Standing | None, path: str) -> dict[str, Any]:
         now = self._state.book.undo(path, key, reviewer)
         self._state.noted({key})
-        return _answer(now, one, ())
+        return _answer(now, one, None)
 
     def _corrected(self, key: Key, reviewer: str, standing: list[Standing], last: LastCorrection) -> dict[str, Any]:
         """Take a correction back, and the verdict that went with it where that counts still."""
@@ -85,7 +85,7 @@ class Undoing:
             newest = None
         self._state.noted({key})
         self._state.changed(key[0])
-        return _answer(self._state.book.current(key), newest, last.frame_indexes)
+        return _answer(self._state.book.current(key), newest, last)
 
 
 def _goes_with(verdict: Said, last: LastCorrection) -> bool:
@@ -94,9 +94,10 @@ def _goes_with(verdict: Said, last: LastCorrection) -> bool:
     return verdict.verdict is Verdict.FIX and is_of_frame and verdict.row["seconds"] == last.seconds
 
 
-def _answer(now: Said | None, taken: Standing | None, frames: tuple[int, ...]) -> dict[str, Any]:
+def _answer(now: Said | None, taken: Standing | None, corrected: LastCorrection | None) -> dict[str, Any]:
     return {
         "current": None if now is None else in_json(now),
         "taken": None if taken is None else in_json(taken.said),
-        "frames": sorted(frames),
+        "path": None if corrected is None else corrected.path,
+        "frames": [] if corrected is None else sorted(corrected.frame_indexes),
     }

@@ -145,6 +145,7 @@ export class Corrections {
     const { fix } = this, { video_id } = fix.player.current;
     if (fix.added) return fix.tell("Nothing to take back.");
     const told = await this.app.api.post("api/undo", { video_id, object_id: fix.objectId, reviewer: fix.reviewer, of: "fix" });
+    this.app.takenBack(told);
     for (const frame of told.frames) {
       this.open.delete(`${fix.objectId} ${frame}`); // it is opened anew, as it is without
       fix.player.forgetMasks(fix.objectId, frame);

@@ -129,14 +129,20 @@ def test_what_saving_refuses_and_closing_the_page_lose_nothing(review: Reviewed)
 
 
 def test_u_takes_back_a_fix_of_an_earlier_visit_unless_others_spoke_since(browser: Browser, output: str) -> None:
-    fixed(output, 1, frame=2)
-    fixed(output, 2)
+    for minute, frame in enumerate((2, 4, 5)):
+        fixed(output, minute, frame)
     with reviewed(browser, JobStorage(output), queue={("clip-1", 7): False}) as review, review.open() as seen:
         page = seen.page
         expect(page.locator("#object")).to_contain_text("#7")
         expect(page.locator("#where")).not_to_be_empty()
         page.keyboard.press("u")
         review.has_told(page, "Taken back: what you had saved of frame 5")
+        MadeUp(page)
+        begin_fix(page)
+        page.keyboard.press("Control+z")
+        expect(page.locator(".fix-note")).to_have_text("Taken back: what you had saved of frame 4.")
+        page.keyboard.press("Escape")
+        expect(page.locator("#panel")).to_be_hidden()
         (left,) = read_corrections(review.storage)["clip-1"]
         assert left.frame_index == 2
         fixed(output, LATER, frame=3, reviewer="bob")

@@ -50,6 +50,7 @@ def test_a_fix_of_an_earlier_visit_is_taken_back_with_its_verdict(output: str) -
     with reviewing(output) as client:
         told = undo(client)
         assert told["frames"] == [5]
+        assert told["path"].startswith("reviews/corrections")
         assert told["current"]["verdict"] == "accept"
         assert counting(client) == {}
         assert verdict(client) == "ann accept"
