@@ -47,5 +47,9 @@ class FilmPicture:
     def size_hw(self) -> tuple[int, int]:
         return Orientation.of(self.decoded).size_hw(self.decoded)
 
+    @property
+    def num_bytes(self) -> int:
+        return sum(plane.buffer_size for plane in self.decoded.planes)
+
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         return self.converter.pixels(self.decoded, size_hw)

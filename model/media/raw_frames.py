@@ -70,6 +70,10 @@ class Picture(Protocol):
     def size_hw(self) -> tuple[int, int]:
         """Height and width of this picture, upright. In some files it is not that of the video."""
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of memory that it takes until its pixels are asked for."""
+
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         """The pixels, upright, in the size of the video: a picture of another size is scaled.
 
@@ -83,6 +87,7 @@ class Unreadable:
 
     message: str
     size_hw: tuple[int, int] = (0, 0)
+    num_bytes: int = 0
 
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         raise MediaError(self.message)

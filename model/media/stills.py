@@ -40,6 +40,10 @@ class StillPicture:
     def size_hw(self) -> tuple[int, int]:
         return self.values.shape[0], self.values.shape[1]
 
+    @property
+    def num_bytes(self) -> int:
+        return self.values.nbytes
+
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         rgb = self.levels.to_rgb(self.values)
         if self.size_hw == size_hw:

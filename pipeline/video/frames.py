@@ -21,9 +21,10 @@ import torch
 from model import Frame, Media, MediaError, RawFrame, VideoInfo, can_seek, clock_may_restart, open_reader
 from pipeline.config.job_config import DecodeConfig, JobConfig
 from pipeline.records import FramePosition
+from pipeline.video.begun_pass import BegunPass
 from pipeline.video.findings import Findings
 from pipeline.video.frame_spool import FrameSpool
-from pipeline.video.passes import DecodingPasses
+from pipeline.video.passes import DecodingPasses, NumberedFrames
 from pipeline.video.prefetch import DecodeAhead
 from pipeline.video.reading_report import ReadingReport
 from pipeline.video.selection import FrameIndex, FrameSelection, InconsistentFrames
@@ -112,6 +113,7 @@ class VideoFrames:
         self._name = media.name
         self._handoff = handoff or Handoff()
         self._options = options or DecodeOptions()
+        self._begun: BegunPass | None = None
         self._transform = transform
         self._reader = open_reader(media, self._options.num_threads, max_pixels=self._options.max_pixels)
         self.info: VideoInfo = self._reader.info()
@@ -132,6 +134,7 @@ class VideoFrames:
 
     def _begin(self) -> None:
         """Nothing is known of the frames."""
+        self._drop_begun()
         self._index = FrameIndex(self._selection, self._bounds.step_seconds)
         findings = Findings(tells_sizes=self._tells_sizes)
         self._passes = DecodingPasses(
@@ -262,6 +265,7 @@ class VideoFrames:
         if self.length_up_to(end) < end:
             raise ValueError(f"{self._name}: has {self.num_frames} labeled frames, so none before {end}")
         self._drop_prepared()
+        self._drop_begun()
         return self._ahead(self._backward(end))
 
     def at(self, indexes: Sequence[int]) -> Iterator[Frame]:
@@ -280,6 +284,7 @@ class VideoFrames:
         """Stop the helper threads and close their files; iterators under way end."""
         for running in list(self._running):
             running.close()
+        self._drop_begun()
 
     def __enter__(self) -> VideoFrames:
         return self
@@ -292,6 +297,12 @@ class VideoFrames:
         while self._prepared:
             self._prepared.popitem()[1].close()
             self._handoff.dropped()
+
+    def _drop_begun(self) -> None:
+        """Free the frames that were decoded to know of them: nobody walks on from there."""
+        if self._begun is not None:
+            self._begun.close()
+        self._begun = None
 
     def _check_times(self, selection: FrameSelection) -> None:
         if self.info.has_times:
@@ -322,18 +333,27 @@ class VideoFrames:
         """Decode on, without converting the pictures, until enough is known or the range ends."""
         if self._index.complete or enough(self._index):
             return
+        self._drop_begun()
+        if not self._index.num_known:
+            begun = self._begun = BegunPass(self._passes.frames_from(0))
+            begun.scan(lambda: enough(self._index))
+            if not begun.fits:
+                self._drop_begun()
+            return
         with closing(self._passes.frames_from(max(0, self._index.num_known - 1))) as frames:
             for _ in frames:
                 if enough(self._index):
                     return
 
     def _labeled(self, start: int) -> Generator[Frame, None, None]:
-        return self._converted(self._decoded(start))
+        first = self._index.frame_of(min(start, self._index.num_labeled - 1))
+        if self._begun is None or not self._begun.has(first):
+            return self._converted(self._decoded(start, self._passes.frames_from(first)))
+        begun, self._begun = self._begun, None
+        return self._converted(self._decoded(start, begun.frames()))
 
-    def _decoded(self, start: int) -> Generator[LabeledRaw, None, None]:
-        known = self._index.num_labeled
-        first = self._index.frame_of(min(start, known - 1))
-        with closing(self._passes.frames_from(first)) as frames:
+    def _decoded(self, start: int, numbered: NumberedFrames) -> Generator[LabeledRaw, None, None]:
+        with closing(numbered) as frames:
             for frame_index, raw in frames:
                 label = self._index.label_of(frame_index)
                 if label is not None and label >= start:

@@ -5,11 +5,13 @@ The device is a fake one (`tests.support.fake_device`) with a clock of its own: 
 and publishing are real, and the real `Worker` runs in this process, without Ray. It gets its videos as from the driver:
 work for its next beat.
 
-A second worker labels one video at a time on the same clips in turn.
+A second worker labels one video at a time on the same clips in turn. `alone` are the steps before the network, one
+after the other in one thread: what they take of the cores bounds how busy the device can be.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import tempfile
@@ -28,6 +30,7 @@ from pipeline.records import Status, Weights, WorkItem
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.settings import JobFacts, WorkerSettings
 from pipeline.worker.worker import Worker
+from tests.bench.feed_alone import alone
 from tests.support.fake_device import fake_network
 
 FRAME_SECONDS = 0.004
@@ -60,6 +63,7 @@ def feed(work: Feed, in_flight: Sequence[int] = (1, 4), rounds: int = 3) -> dict
     """Medians of frames/s and of the busy share, by videos in flight, in turn on the same clips."""
     with tempfile.TemporaryDirectory(prefix="bench-feed-") as folder:
         items = write_clips(Path(folder), work)
+        before = alone(Path(folder) / "clip.mp4", min(work.num_frames, 60))
         found: dict[str, list[dict[str, float]]] = {str(number): [] for number in in_flight}
         for turn in range(rounds):
             for number in in_flight:
@@ -70,7 +74,15 @@ def feed(work: Feed, in_flight: Sequence[int] = (1, 4), rounds: int = 3) -> dict
     }
     rates = [row["frames_per_second"] for row in medians.values()]
     ratio = rates[-1] / rates[0]
-    return {"workload": {**vars(work)}, "in flight": medians, "ratio": ratio}
+    # With all cores at these steps and at nothing else the device works for this share of the time.
+    most = (os.cpu_count() or 1) * 1000 * FRAME_SECONDS / before["all"]
+    return {
+        "workload": {**vars(work)},
+        "in flight": medians,
+        "ratio": ratio,
+        "alone": before,
+        "most_busy": min(1.0, most),
+    }
 
 
 def write_clips(folder: Path, work: Feed) -> list[WorkItem]:

@@ -47,3 +47,7 @@ def test_every_video_is_labeled_on_a_fake_device_and_its_work_is_counted() -> No
         assert row["busy"] <= 1.0
         assert row["copied_frames"] == 0, "each frame waits in pinned memory"
     assert found["ratio"] > 0
+    steps = {name: found["alone"][name] for name in ("decode", "rgb", "resize", "copy")}
+    assert min(steps.values()) > 0
+    assert found["alone"]["all"] == pytest.approx(sum(steps.values()))
+    assert found["most_busy"] <= 1

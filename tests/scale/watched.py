@@ -35,7 +35,7 @@ from pipeline.driver import driver
 from pipeline.driver.job import open_job, plan_job
 from pipeline.driver.run_record import RunRecord
 from pipeline.inputs.kept_listing import KeptListing, place_of, write_kept
-from pipeline.inputs.prompt_hash import hash_of_rows
+from pipeline.inputs.prompt_hash import PromptHashes, row_digests
 from pipeline.output.layout import segment_object
 from pipeline.output.schema import TABLES
 from tests.scale import steps
@@ -48,7 +48,6 @@ DOLLARS = {"LIST": 0.005 / 1000, "GET": 0.0004 / 1000, "HEAD": 0.0004 / 1000}
 _NIGHTS_LISTED = 7  # `input.late_seconds` is a week
 _VIDEOS_PER_SEGMENT = 10_000
 _ROWS_PER_PIECE = 1 << 16
-_BOX = [10.0, 10.0, 700.0, 400.0]
 
 
 @contextlib.contextmanager
@@ -84,16 +83,13 @@ def config(folder: Path, endpoint: str, listing: str = "from_last") -> JobConfig
 def finish_all(folder: Path, num_videos: int) -> dict[str, Any]:
     """Write the prompts of all videos and of a further night, and an output that has finished all but that night's."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_prompts(folder / "prompts.parquet", num_videos + VIDEOS_A_NIGHT)
+    prompts = _write_prompts(folder / "prompts.parquet", num_videos + VIDEOS_A_NIGHT)
     listed = num_videos - _NIGHTS_LISTED * VIDEOS_A_NIGHT
     job = open_job(config(folder, "http://127.0.0.1:1"))
     write_record(job.storage, job.record)
     names = [f"0001-w{number:06d}-merged" for number in range(-(-num_videos // _VIDEOS_PER_SEGMENT))]
-    row = pa.RecordBatch.from_pylist([{"object_id": 1, "frame_index": 0, "box_xyxy": _BOX}])
     numbers = np.arange(num_videos)
-    # Hashes of videos that are not listed are any: as those of a real job, they cannot be compressed.
-    prompts = [*_any_hashes(listed, 16), *[hash_of_rows([row], None, None)] * (num_videos - listed)]
-    sources = [*_any_hashes(listed, 8), *(version_of(number).digest() for number in range(listed, num_videos))]
+    sources = (version_of(number).digest() for number in range(num_videos))
     table = pa.table(
         {
             "name": _ids(numbers),
@@ -101,7 +97,7 @@ def finish_all(folder: Path, num_videos: int) -> dict[str, Any]:
             "segment": pa.DictionaryArray.from_arrays(
                 pa.array((numbers // _VIDEOS_PER_SEGMENT).astype(np.int32)), names
             ),
-            "prompt_hash": pa.array(prompts, pa.string()),
+            "prompt_hash": prompts[:num_videos],
             "source_hash": pa.array(sources, pa.string()),
         }
     )
@@ -118,26 +114,28 @@ def finish_all(folder: Path, num_videos: int) -> dict[str, Any]:
     return {}
 
 
-def _any_hashes(num_rows: int, num_bytes: int) -> list[str]:
-    digits = np.random.default_rng(num_bytes).bytes(num_rows * num_bytes).hex()
-    return [digits[first : first + 2 * num_bytes] for first in range(0, len(digits), 2 * num_bytes)]
-
-
 def _ids(numbers: np.ndarray) -> pa.Array:
     night = pc.utf8_lpad(pa.array(numbers // VIDEOS_A_NIGHT).cast(pa.string()), 6, "0")
     return pc.binary_join_element_wise(night, pc.utf8_lpad(pa.array(numbers).cast(pa.string()), 8, "0"), "/v")
 
 
-def _write_prompts(path: Path, num_videos: int) -> None:
+def _write_prompts(path: Path, num_videos: int) -> pa.Array:
+    """A box for each video, none like another; returns the hash of each video's prompts."""
     columns = {"video_id": pa.string(), "object_id": pa.int64(), "frame_index": pa.int64()}
     schema = pa.schema([*columns.items(), ("box_xyxy", pa.list_(pa.float64()))])
+    hashes = []
     with pq.ParquetWriter(path, schema) as writer:
         for first in range(0, num_videos, _ROWS_PER_PIECE):
             numbers = np.arange(first, min(first + _ROWS_PER_PIECE, num_videos))
             ones, zeros = np.ones(len(numbers), np.int64), np.zeros(len(numbers), np.int64)
             offsets = pa.array(np.arange(len(numbers) + 1, dtype=np.int32) * 4)
-            boxes = pa.ListArray.from_arrays(offsets, pa.array(np.tile(_BOX, len(numbers))))
-            writer.write_table(pa.table([_ids(numbers), ones, zeros, boxes], schema=schema))
+            boxes = np.array([[10.0, 10.0, 700.0, 400.0]]) + np.outer(numbers, [0, 0, 1, 0])
+            rows = [_ids(numbers), ones, zeros, pa.ListArray.from_arrays(offsets, pa.array(boxes.ravel()))]
+            writer.write_table(piece := pa.table(rows, schema=schema))
+            found = PromptHashes(len(numbers))
+            found.add(numbers - first, row_digests(piece.to_batches()[0]))
+            hashes.append(found.hashes_of(slice(None), np.full((len(numbers), 2), np.nan)).to_strings())
+    return pa.concat_arrays(hashes)
 
 
 def _measured(folder: Path, num_in_bucket: int, listing: str, num_new: int) -> dict[str, Any]:

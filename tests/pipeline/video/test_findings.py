@@ -16,6 +16,7 @@ class Gray:
     """A picture of a size."""
 
     size_hw: tuple[int, int] = (48, 64)
+    num_bytes: int = 0
 
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         return np.zeros((*size_hw, 3), np.uint8)

@@ -18,6 +18,7 @@ class Black:
     """A picture without content."""
 
     size_hw = (16, 16)
+    num_bytes = 0
 
     def pixels(self, size_hw: tuple[int, int]) -> UInt8Array:
         return np.zeros((*size_hw, 3), np.uint8)
