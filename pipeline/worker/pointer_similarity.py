@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 
 from model import FrameResult
 from pipeline.masks.from_logits_gpu import unpack_along
@@ -41,8 +41,11 @@ def similarities(
         both = unpack_along(packed, (rows, num_channels), result.pointers.here_BC.dtype)
         here_BC, there_PC = both[:num_objects], both[num_objects:]
     is_known = [one is not None for one in result.pointers.at_prompts]
-    here_PC = here_BC[torch.tensor(is_known)]
-    cosines = iter(F.cosine_similarity(here_PC.float(), there_PC.float()).tolist())
+    # By numpy, whose calls take a third of the time of torch's on so few numbers.
+    here, there = here_BC.float().numpy(), there_PC.float().numpy()
+    here = here if all(is_known) else here[is_known]
+    lengths = np.sqrt(np.einsum("pc,pc->p", here, here) * np.einsum("pc,pc->p", there, there))
+    cosines = iter((np.einsum("pc,pc->p", here, there) / np.maximum(lengths, 1e-12)).tolist())
     values = [next(cosines) if known else None for known in is_known]
     return [value if score > 0 else None for value, score in zip(values, object_scores, strict=True)]
 

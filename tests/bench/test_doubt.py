@@ -69,5 +69,5 @@ def test_a_job_measures_what_the_bench_has_kept(kept: Tracks, tmp_path: Path) ->
 @pytest.mark.slow
 def test_signals_take_less_than_a_fiftieth_of_the_processors_time() -> None:
     """Of the network's and the encoder's, in one run. Of a job with its decoding and writing it is still less."""
-    found = signals_cost((240, 320), num_frames=6, num_objects=2)
+    found = signals_cost((240, 320), num_frames=10, num_objects=2, rounds=5)  # what is spent by video counts less
     assert found["ratio"] < 0.02, found
