@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.table_files import table_files
 from pipeline.redact import redact, redact_uri
+from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, open_filesystem
 
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
@@ -59,9 +60,12 @@ def read_texts(given: str, options: StorageOptions | None) -> list[BoxText]:
         return [BoxText(*one) for one in zip(found.files, found.stems or ("",), contents, strict=True)]
 
 
-def hash_of_texts(texts: Iterable[BoxText]) -> str:
-    """32 hex digits that stand for all that the files say, and of which videos."""
-    found = hashlib.sha256()
+def hash_of_texts(texts: Iterable[BoxText], named: str = "") -> str:
+    """32 hex digits that stand for all that the files say, and of which videos.
+
+    `named` says what columns are called, where that changes what is read; empty for the standard names.
+    """
+    found = hashlib.sha256(named.encode())
     for text in texts:
         if text.stem:
             found.update(f"{text.stem}\0{len(text.content)}\0".encode())
@@ -112,7 +116,8 @@ def _from_json(content: bytes) -> pa.Table:
         rows: Any = json.loads(content)
         if not all(isinstance(row, dict) for row in rows):
             raise ValueError("it is a list of other things than rows")
-        return pa.Table.from_pylist(rows)
+        names = dict.fromkeys(name for row in rows for name in row)  # `from_pylist` knows those of the first row alone
+        return pa.table({name: [row.get(name) for row in rows] for name in names})
     import pyarrow.json as pa_json
 
     return pa_json.read_json(io.BytesIO(content))
@@ -131,4 +136,5 @@ def _from_csv(content: bytes, separator: str, text_columns: Iterable[str]) -> pa
 
 
 def _kind(name: str) -> str:
-    return name.partition("?")[0].rpartition(".")[2].lower()
+    is_web = scheme_of(name).place is Place.WEB  # elsewhere ? is a wildcard
+    return (name.partition("?")[0] if is_web else name).rpartition(".")[2].lower()

@@ -69,14 +69,15 @@ def as_parquet(config: JobConfig, storage: JobStorage) -> BoxTable | None:
     if not is_text(given):
         return BoxTable(given, given, given)
     texts = read_texts(given, config.storage_options)
-    content_hash = hash_of_texts(texts)
+    columns = config.columns
+    id_column, category = columns.prompts_video_id or columns.video_id or "video_id", columns.category or "category"
+    names = "" if (id_column, category) == ("video_id", "category") else f"{id_column}\0{category}\0"
+    content_hash = hash_of_texts(texts, names)
     name = detections_object(content_hash)
     place = f"{storage.uri}/{name}"
     if not config.check and storage.listing(DETECTIONS, content_hash):
         return BoxTable(given, place, place)  # an earlier run has written it
-    columns = config.columns
-    id_column = columns.prompts_video_id or columns.video_id or "video_id"
-    content = parquet_bytes(table_of_texts(texts, id_column, (id_column, columns.category or "category")))
+    content = parquet_bytes(table_of_texts(texts, id_column, (id_column, category)))
     folder = tempfile.mkdtemp(prefix="maskmill-detections-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     file = Path(folder) / "boxes"

@@ -67,6 +67,11 @@ class PackedTexts:
         return self._ends[-1]
 
     @property
+    def num_blocks(self) -> int:
+        """How many blocks there are: one of them is unpacked to read a text."""
+        return len(self._blocks)
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the compressed blocks."""
         return sum(len(block.packed) for block in self._blocks)
@@ -139,10 +144,12 @@ class TextPacker:
 
     def add(self, texts: pa.Array) -> None:
         """Append large strings."""
-        self._waiting.append(texts)
-        self._num_waiting += len(texts)
-        if self._num_waiting >= _BLOCK_ROWS:
-            self._pack()
+        for first in range(0, len(texts), _BLOCK_ROWS):
+            part = texts.slice(first, _BLOCK_ROWS)
+            self._waiting.append(part)
+            self._num_waiting += len(part)
+            if self._num_waiting >= _BLOCK_ROWS:
+                self._pack()
 
     def finish(self) -> PackedTexts:
         """All that were added. Nothing is added after this."""

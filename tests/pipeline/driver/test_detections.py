@@ -127,7 +127,8 @@ def test_text_beside_each_video_is_of_that_video_and_a_file_without_boxes_counts
 
 def test_lists_in_json_beside_the_videos_may_lack_columns_that_others_have(tmp_path: Path) -> None:
     job = config(tmp_path, "videos/*.json")
-    (tmp_path / "videos" / "a.json").write_text('[{"frame_index": 0, "box_xyxy": [1, 2, 3, 4], "score": 1}]')
+    box = '{"frame_index": 0, "box_xyxy": [1, 2, 3, 4]'
+    (tmp_path / "videos" / "a.json").write_text(f'[{box}}}, {box}, "score": 1}}]')
     (tmp_path / "videos" / "b.json").write_text(
         ' [ {"frame_index": 2, "box_xyxy": [1, 2, 3, 4.5], "category": "cup"} ]\n'
     )
@@ -140,6 +141,19 @@ def test_lists_in_json_beside_the_videos_may_lack_columns_that_others_have(tmp_p
     (tmp_path / "videos" / "b.json").write_text('[{"frame_index": "two", "box_xyxy": [1, 2, 3, 4]}]')
     with pytest.raises(InputError, match="the files do not have columns of the same types"):
         plan_job(open_job(job))
+
+
+def test_text_is_read_anew_where_columns_get_other_names_and_a_question_mark_is_a_wildcard(tmp_path: Path) -> None:
+    job = config(tmp_path, "videos/?.csv")
+    (tmp_path / "videos" / "a.csv").write_text("clip,frame_index,x0,y0,x1,y1\n007,0,1,2,3,4\n")
+    boxes = "columns.box=x0,y0,x1,y1", "box_format=xyxy"
+    first = as_parquet(job, JobStorage(str(tmp_path / "out")))
+    assert first is not None
+    other = as_parquet(config(tmp_path, "videos/?.csv", *boxes, "columns.video_id=clip"), JobStorage(str(tmp_path)))
+    assert other is not None
+    assert pq.read_table(first.read_from).select(["video_id", "clip"]).to_pylist() == [{"video_id": "a", "clip": 7}]
+    assert pq.read_table(other.read_from)["clip"].to_pylist() == ["007"]
+    assert other.name != first.name
 
 
 def test_a_glob_that_matches_no_text_is_refused(tmp_path: Path) -> None:

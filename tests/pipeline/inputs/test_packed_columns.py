@@ -61,6 +61,14 @@ def test_texts_of_a_pattern_take_a_tenth_of_their_bytes() -> None:
     assert packed(texts, 5).num_bytes < sum(map(len, map(str, texts))) / 10
 
 
+def test_a_long_part_of_texts_is_cut_into_blocks_because_one_is_unpacked_for_each_text() -> None:
+    texts = [None if number % 7 == 0 else f"ü{number}" * (number % 3) for number in range(40_000)]
+    column = packed(texts, 1)
+    assert column.num_blocks == 5
+    assert column.all().to_pylist() == texts
+    assert column[39_998] == texts[39_998]
+
+
 def all_of(places: RowPlaces) -> list[tuple[int, int, int]]:
     return [places.at(number) for number in range(len(places))]
 
