@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray, Int64Array
+from pipeline.data_engine.queue import COLUMNS as QUEUE_COLUMNS
 from pipeline.quality.reasons import Reason
 from pipeline.review_server.reasons_in_words import COLUMN_OF
 from pipeline.reviews.verdicts import Key
@@ -43,6 +44,7 @@ COLUMNS = tuple(
             "area_jump_frame",
             "shape_jump_frame",
             "labeled_at",
+            *QUEUE_COLUMNS,
             *COLUMN_OF.values(),
         )
     )
