@@ -139,7 +139,7 @@ class VideoReview:
             HANDOUT: self.handout,
             "doubt": "" if look is None or look.doubt is None else f"{look.doubt:.2f}",
             "reasons": "" if look is None else ", ".join(look.reasons),
-            "look_at": "" if frame is None else str(self.tool_frames.get(frame, frame)),
+            "look_at": "" if frame is None else str(self._tool_frame(frame)),
             VERDICT: UNSEEN,
             COMMENT: "",
         }
@@ -150,6 +150,12 @@ class VideoReview:
         """When the video was labeled, as text."""
         finished_at = self.video.row["finished_at"]
         return "" if finished_at is None else finished_at.isoformat(timespec="milliseconds")
+
+    def _tool_frame(self, frame: int) -> int:
+        """What the other program calls a frame, or the last one before it that went out."""
+        if frame in self.tool_frames:
+            return self.tool_frames[frame]
+        return self.tool_frames.get(max((one for one in self.tool_frames if one < frame), default=frame), frame)
 
     def note_frames(self, frame_indexes: Iterable[int], tool_frames: Sequence[int]) -> None:
         """Note the frames that go out, and how the other program counts them."""

@@ -140,7 +140,8 @@ def _videos(rows: Iterable[Mapping[str, Any]]) -> dict[str, HandedVideo]:
     for row in rows:
         video_id, object_id = row["video_id"], row["object_id"]
         firsts.setdefault(video_id, row)
-        frames.setdefault(video_id, {})[row["tool_frame"]] = row["frame_index"]
+        # Handouts of earlier commits have several frames of one number, of which the document shows the first.
+        frames.setdefault(video_id, {}).setdefault(row["tool_frame"], row["frame_index"])
         if object_id is not None:
             tracks.setdefault(video_id, {}).setdefault(object_id, row)
             of_track = shapes.setdefault((video_id, object_id), {})

@@ -31,7 +31,8 @@ class DrawnVideo:
 
     `missing` are places among the labeled frames, by object, on which it has no row. `masks` are other masks than those
     that `drawn_mask` draws, by object and place among the labeled frames; they give the video its size.
-    `prompt_frame` is the frame with the prompt; the first frame of an object that starts later has its prompt.
+    `prompt_frame` is the frame with the prompt; the first frame of an object that starts later has its prompt. `times`
+    are seconds by place among the labeled frames, where they are not those of `FPS` frames a second.
     """
 
     video_id: str
@@ -47,6 +48,7 @@ class DrawnVideo:
     prompt_frame: int = 0
     cuts_seconds: tuple[float, ...] = ()
     messages: Mapping[int, str] = field(default_factory=dict)
+    times: tuple[float, ...] | None = None
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -157,6 +159,12 @@ def _labeled(video: DrawnVideo, truth: Truth) -> LabeledVideo:
     return LabeledVideo(*tables, outcome, len(masks))
 
 
+def _time(video: DrawnVideo, frame_index: int) -> float | None:
+    if not video.has_times:
+        return None
+    return frame_index / FPS if video.times is None else video.times[frame_index // video.stride]
+
+
 def _mask_rows(video: DrawnVideo, object_id: int, truth: Truth) -> list[dict[str, Any]]:
     rows = []
     for frame_index in video.frames:
@@ -171,7 +179,7 @@ def _mask_rows(video: DrawnVideo, object_id: int, truth: Truth) -> list[dict[str
                 "video_id": video.video_id,
                 "object_id": object_id,
                 "frame_index": frame_index,
-                "pts_seconds": frame_index / FPS if video.has_times else None,
+                "pts_seconds": _time(video, frame_index),
                 "rle": {"size": list(video.size_hw), "counts": rle["counts"].decode()},
                 "area": int(mask_HW.sum()),
                 "bbox_x": x,

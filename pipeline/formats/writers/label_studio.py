@@ -14,10 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
-from pipeline.arrays import Int64Array
 from pipeline.config.fields import Group
 from pipeline.formats.folder import ExportFolder, PartFolder
 from pipeline.formats.handing_out import COMMENT, HANDOUT, UNSEEN, VERDICT, VERDICTS
@@ -34,6 +32,8 @@ from pipeline.formats.writers.xml_text import attribute, hex_color, storable
 _HEAD = b'{"data":'
 _DEFAULT_FPS = 24.0
 """What Label Studio takes for a video without a frame rate."""
+
+_ERROR = 1e-6
 
 
 class Options(Group):
@@ -71,15 +71,15 @@ class Writer(VideoWriter):
             return
         fps = video.row["fps"] or _DEFAULT_FPS
         data: dict[str, Any] = {"video": file_place(video), "fps": fps}
+        numbers = frame_numbers(video.frame_indexes.tolist(), video.pts.tolist(), fps)
         if video.review is not None:
             review = video.review
             data |= {"video_id": video.video_id, HANDOUT: review.handout, "labeled_at": review.labeled_at}
-            frames = zip(video.frame_indexes.tolist(), video.pts.tolist(), strict=True)
-            review.note_frames(video.frame_indexes.tolist(), [frame_number(index, pts, fps) for index, pts in frames])
+            review.note_frames(numbers.keys(), list(numbers.values()))
         head = {"data": data, "meta": {"video_id": video.video_id}}
         out.append(f"tasks.{video.split}", head)
         for track, rows in video.by_track():
-            items = sequence(_noted(track, rows, video, fps), video.frame_indexes, video.size_hw, fps)
+            items = sequence(_noted(track, rows, video, numbers), numbers, video.size_hw, fps)
             first = next(items, None)
             if first is not None:
                 out.append(f"tasks.{video.split}", region(track, chain([first], items), video))
@@ -132,29 +132,26 @@ def region(track: PlannedTrack, items: Iterable[Mapping[str, Any]], video: Expor
 
 
 def sequence(
-    rows: Iterable[MaskRow], frame_indexes: Int64Array, size_hw: tuple[int, int], fps: float = _DEFAULT_FPS
+    rows: Iterable[MaskRow], numbers: Mapping[int, int], size_hw: tuple[int, int], fps: float = _DEFAULT_FPS
 ) -> Iterator[dict[str, Any]]:
-    """Items of a region from the rows of an object. `frame_indexes` are the labeled frames.
+    """Items of a region from the rows of an object. `numbers` are those of the labeled frames, of `frame_numbers`.
 
-    Each run of them that lacks the object is a gap. Frames without a time get that of `fps` frames a second. Of frames
-    of a variable rate that have one number the first is taken.
+    Each run of these frames that lacks the object is a gap. Frames without a time get that of `fps` frames a second.
+    Rows of other frames are left out.
     """
     height, width = size_hw
+    places = {frame_index: place for place, frame_index in enumerate(numbers)}
     last: dict[str, Any] | None = None
     last_place = -1
     for row in rows:
-        if not row.area:
+        place = places.get(row.frame_index)
+        if not row.area or place is None:
             continue
-        place = int(np.searchsorted(frame_indexes, row.frame_index))
-        seconds = row.frame_index / fps if row.pts_seconds is None else row.pts_seconds
-        number = frame_number(row.frame_index, row.pts_seconds, fps)
         if last is not None:
-            if number <= last["frame"]:
-                last_place = place
-                continue
             yield last | {"enabled": place == last_place + 1}
+        seconds = row.frame_index / fps if row.pts_seconds is None else row.pts_seconds
         x, y, w, h = row.bbox_xywh
-        last = {"frame": number, "time": round(seconds, 6), "rotation": 0}
+        last = {"frame": numbers[row.frame_index], "time": round(seconds, 6), "rotation": 0}
         last |= {"x": _percent(x, width), "y": _percent(y, height)}
         last |= {"width": _percent(w, width), "height": _percent(h, height)}
         last_place = place
@@ -162,11 +159,26 @@ def sequence(
         yield last | {"enabled": False}
 
 
-def frame_number(frame_index: int, pts_seconds: float | None, fps: float) -> int:
-    """The number that Label Studio gives a frame, from 1. Without a time (None, NaN) it is the frame's own."""
-    if pts_seconds is None or math.isnan(pts_seconds):
-        return frame_index + 1
-    return round(pts_seconds * fps) + 1
+def frame_numbers(frame_indexes: Iterable[int], pts_seconds: Iterable[float | None], fps: float) -> dict[int, int]:
+    """The numbers, from 1, that Label Studio gives frames. Without a time (None, NaN) it is the frame's own.
+
+    Of frames of a variable rate that have one number only the first is in it: the others cannot be told from it there.
+    """
+    numbers: dict[int, int] = {}
+    last = -math.inf
+    for frame_index, pts in zip(frame_indexes, pts_seconds, strict=True):
+        number = frame_index + 1 if pts is None or math.isnan(pts) else _half_up(pts * fps) + 1
+        if number > last:
+            numbers[frame_index] = last = number
+    return numbers
+
+
+def _half_up(value: float) -> int:
+    """The nearest number; of halves always the next one, because `round` gives two of them one number.
+
+    What is a half but for an error of floating point counts as a half.
+    """
+    return math.floor(value + 0.5 + _ERROR)
 
 
 def _fields(to_name: str) -> str:
@@ -194,15 +206,16 @@ def label_config(categories: Iterable[str], fields: str = "") -> str:
 """
 
 
-def _noted(track: PlannedTrack, rows: Iterable[MaskRow], video: ExportVideo, fps: float) -> Iterator[MaskRow]:
+def _noted(
+    track: PlannedTrack, rows: Iterable[MaskRow], video: ExportVideo, numbers: Mapping[int, int]
+) -> Iterator[MaskRow]:
     """The rows; on the way it is noted how much of its box each mask fills, and what goes out to reviewers."""
     for row in rows:
         if row.area:
             x, y, w, h = row.bbox_xywh
             video.lost("box", row.object_id, row.frame_index, row.area / (w * h))
-            if video.review is not None:
-                number = frame_number(row.frame_index, row.pts_seconds, fps)
-                video.review.note(track, row, number, box_text((x, y, x + w, y + h)))
+            if video.review is not None and row.frame_index in numbers:
+                video.review.note(track, row, numbers[row.frame_index], box_text((x, y, x + w, y + h)))
         yield row
 
 

@@ -13,7 +13,7 @@ from label_studio_sdk._extensions.label_studio_tools.postprocessing.video import
 
 from pipeline.export import door
 from pipeline.formats.rows import MaskRow
-from pipeline.formats.writers.label_studio import sequence
+from pipeline.formats.writers.label_studio import frame_numbers, sequence
 from tests.pipeline.formats.conftest import DrawnJob
 from tests.support.drawn_job import FPS, HEIGHT, WIDTH, DrawnVideo, write_job
 
@@ -60,7 +60,8 @@ def test_frames_are_numbered_by_their_time_because_the_player_knows_no_other() -
     """A labeled range that begins at 2 s, at a variable rate: two frames have the number 50."""
     times = {0: 2.0, 1: 2.042, 2: 2.044, 3: 2.125, 5: 2.2}
     rows = [MaskRow(1, index, pts, {}, 4, (0, 0, 2, 2), 1.0, 1.0, False) for index, pts in times.items()]
-    items = list(sequence(rows, np.array([0, 1, 2, 3, 4, 5]), (4, 4), fps=24.0))
+    numbers = frame_numbers(range(6), [times.get(index, 2.16) for index in range(6)], 24.0)
+    items = list(sequence(rows, numbers, (4, 4), fps=24.0))
     assert [(one["frame"], one["time"], one["enabled"]) for one in items] == [
         (49, 2.0, True),
         (50, 2.042, True),
