@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,18 +11,21 @@ from pipeline.errors import CannotMend
 from pipeline.reviews.corrections import Kind, read_rows, write_corrections
 from pipeline.reviews.files import Listed
 from pipeline.reviews.times import after
+from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 
 Row = Mapping[str, Any]
 _Said = tuple[str, Row]  # a row, and the path of its file
-_Key = tuple[str, int, int]  # video id, object id, frame index
+_Place = tuple[str, int, int]  # video id, object id, frame index
 
 
 @dataclass(frozen=True)
 class LastCorrection:
     """What a reviewer has corrected last of an object: the file, when, in how many seconds, and on which frames.
 
-    `since` is who has spoken of one of these frames since, empty if nobody has.
+    `since` is who has spoken of one of these frames since, empty if nobody has. `handout` names what was handed out to
+    another program, if it was said there; `is_last_of_handout`: nothing else that the reviewer said there of the object
+    stands.
     """
 
     path: str
@@ -30,6 +33,8 @@ class LastCorrection:
     seconds: float | None
     frame_indexes: tuple[int, ...]
     since: str = ""
+    handout: str | None = None
+    is_last_of_handout: bool = True
 
 
 def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer: str) -> LastCorrection | None:
@@ -42,35 +47,44 @@ def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer
         if one[1]["video_id"] == video_id and one[1]["object_id"] == object_id:
             by_frame.setdefault(one[1]["frame_index"], []).append(one)
     found: dict[str, LastCorrection] = {}
+    by_handout: dict[str | None, set[str]] = {}
     for frame_index, history in by_frame.items():
         standing = _standing(history)
-        mine = next((one for one in reversed(standing) if one[1]["reviewer"] == reviewer), None)
-        if mine is None:
+        own = [one for one in standing if one[1]["reviewer"] == reviewer]
+        if not own:
             continue
-        path, row = mine
+        for path, row in own:
+            by_handout.setdefault(row["handout"], set()).add(path)
+        mine = path, row = own[-1]
         since = "" if standing[-1] is mine else standing[-1][1]["reviewer"]
         before = found.get(path)
         frames = (*(before.frame_indexes if before else ()), frame_index)
         found[path] = LastCorrection(
-            path, row["reviewed_at"], row["seconds"], frames, since or (before.since if before else "")
+            path, row["reviewed_at"], row["seconds"], frames, since or (before.since if before else ""), row["handout"]
         )
-    return max(found.values(), key=lambda one: (one.at, one.path), default=None)
+    last = max(found.values(), key=lambda one: (one.at, one.path), default=None)
+    return last and replace(last, is_last_of_handout=by_handout[last.handout] == {last.path})
 
 
-def take_back(storage: JobStorage, path: str, reviewer: str) -> str:
-    """Take back all rows of one file of corrections: those of a split together. Returns the path of the new file.
+def take_back(storage: JobStorage, path: str, track: Key, reviewer: str) -> str:
+    """Take back what one file of corrections says of a track. Returns the path of the new file.
+
+    A file that came back from another program speaks of many tracks: the others stay as they are. The two sides of a
+    split are taken back together, because either alone would leave an object twice, or nowhere.
 
     The correction that counted before is said once more, in the name of the reviewer who had said it, with its mask
     and clicks. Where there was none, the reviewer who takes back withdraws. A file that was taken back already is left
     as it is: then the path is its own.
 
-    Raises `CannotMend` if somebody has corrected one of the frames since, and for a path that holds no correction;
+    Raises `CannotMend` if somebody has corrected one of the frames since, and for a path without one of the track;
     `StorageError` if the store does not answer.
     """
     said = _all_rows(storage)
-    keys = list(dict.fromkeys(_key(row) for at, row in said if at == path))
+    keys = _together([row for at, row in said if at == path], track)
     if not keys:
-        raise CannotMend(f"nothing is taken back: {path!r} holds no correction of this output")
+        raise CannotMend(
+            f"nothing is taken back: {path!r} holds no correction of object {track[1]} of video {track[0]!r}"
+        )
     now = after(row["reviewed_at"] for _, row in said if _key(row) in keys)
     rows = [_restored(key, [one for one in said if _key(one[1]) == key], path) | {"reviewed_at": now} for key in keys]
     for row in rows:
@@ -87,6 +101,27 @@ def _all_rows(storage: JobStorage) -> list[_Said]:
     return sorted(read_rows(storage, Listed(storage).paths()), key=lambda one: (one[1]["reviewed_at"], one[0]))
 
 
+def _together(rows: Iterable[Row], track: Key) -> list[_Place]:
+    """Of the rows of one file those of a track, of the tracks that were split from it, and of the one it is split from.
+
+    Of that one it is what was said from the frame of this split on, until the frame of its next one.
+    """
+    video_id, object_id = track
+    rows = [row for row in rows if row["video_id"] == video_id]
+    parts = {row["object_id"] for row in rows if row["split_from"] == object_id}
+    found = [row for row in rows if row["object_id"] in {object_id, *parts}]
+    for whole in {row["split_from"] for row in found if row["object_id"] == object_id} - {None}:
+        starts: dict[int, int] = {}
+        for row in rows:
+            if row["split_from"] == whole:
+                starts[row["object_id"]] = min(row["frame_index"], starts.get(row["object_id"], row["frame_index"]))
+        start = starts[object_id]
+        stop = min((one for one in starts.values() if one > start), default=None)
+        ended = (row for row in rows if row["object_id"] == whole and row["frame_index"] >= start)
+        found += [row for row in ended if stop is None or row["frame_index"] < stop]
+    return list(dict.fromkeys(_key(row) for row in found))
+
+
 def _standing(history: Iterable[_Said]) -> list[_Said]:
     """Of what was said of an object on a frame, in the order of time, all that nobody has taken back."""
     found: list[_Said] = []
@@ -100,7 +135,7 @@ def _standing(history: Iterable[_Said]) -> list[_Said]:
     return found
 
 
-def _restored(key: _Key, history: list[tuple[str, Row]], path: str) -> dict[str, Any]:
+def _restored(key: _Place, history: list[tuple[str, Row]], path: str) -> dict[str, Any]:
     """The row that counted before those of the file `path`, or a withdrawal."""
     first = next(place for place, (at, _) in enumerate(history) if at == path)
     mine = [row for at, row in history if at == path][-1]
@@ -119,7 +154,7 @@ def _restored(key: _Key, history: list[tuple[str, Row]], path: str) -> dict[str,
     return before
 
 
-def _key(row: Row) -> _Key:
+def _key(row: Row) -> _Place:
     return row["video_id"], row["object_id"], row["frame_index"]
 
 

@@ -132,7 +132,7 @@ class Fixing:
 
         state, reviewer = self._state, self._speaker.reviewer(body)
         key, again = (_video(body), _whole(body, "object_id")), None
-        path = take_back(state.storage, str(body.get("path")), reviewer)
+        path = take_back(state.storage, str(body.get("path")), key, reviewer)
         if body.get("verdict_path"):
             state.noted(state.book.look())
             with suppress(ChangedMeanwhile):  # what was said later stays

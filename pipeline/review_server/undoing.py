@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from pipeline.errors import CannotMend, InputError, StorageError
@@ -15,6 +16,7 @@ from pipeline.review_server.verdict_book import ChangedMeanwhile, Said, Standing
 from pipeline.reviews.verdicts import Key, Verdict
 
 _MOST_PATH = 1000
+_TIED = timedelta(milliseconds=2)  # rows of one document are said that much after those which they take the place of
 
 
 class Undoing:
@@ -76,7 +78,7 @@ class Undoing:
                 f"nothing is taken back: {last.since} has spoken of object {key[1]} on frame "
                 f"{', '.join(map(str, sorted(last.frame_indexes)))} since"
             )
-        take_back(self._state.storage, last.path, reviewer)
+        take_back(self._state.storage, last.path, key, reviewer)
         newest = standing[-1] if standing else None
         if newest is not None and _goes_with(newest.said, last):
             with suppress(ChangedMeanwhile):  # what was said in this moment stays
@@ -89,7 +91,15 @@ class Undoing:
 
 
 def _goes_with(verdict: Said, last: LastCorrection) -> bool:
-    """Whether a verdict was saved with a correction, which took the same seconds."""
+    """Whether a verdict was saved with a correction, which took the same seconds.
+
+    A document of another program says one verdict for all frames of a track, and a later one does not repeat it: that
+    goes with the last correction that stands of this handout. What was said after the correction does not.
+    """
+    if verdict.row["handout"] is not None:
+        is_later = verdict.row["reviewed_at"] > last.at + _TIED
+        is_of_handout = verdict.row["handout"] == last.handout and last.is_last_of_handout
+        return verdict.verdict is Verdict.FIX and is_of_handout and not is_later
     is_of_frame = verdict.row["frame_index"] in last.frame_indexes
     return verdict.verdict is Verdict.FIX and is_of_frame and verdict.row["seconds"] == last.seconds
 

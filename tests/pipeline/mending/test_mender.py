@@ -188,7 +188,7 @@ def test_what_is_saved_is_what_was_seen(mender: Mender, mendable: Mendable, noth
 
     again = mender.open("clip", 1, FRAME)
     assert pixels(again.seen).tolist() == pixels(seen).tolist()  # the page was closed: it goes on from there
-    take_back(nothing_said, path, "ann")
+    take_back(nothing_said, path, ("clip", 1), "ann")
     assert read_corrections(nothing_said) == {}
 
 

@@ -117,6 +117,55 @@ def test_fix_mode_takes_back_a_fix_alone(output: str) -> None:
         assert "you have corrected nothing of object 7" in undo(client, 409, of="fix")["error"]
 
 
+def document(output: str, minute: int, frames: dict[int, int], comment: str | None = None, says: bool = True) -> None:
+    """What comes back from CVAT: a file for all tracks. `frames` are those that are corrected, by object."""
+    by = {"reviewer": "ann", "reviewed_at": BEGIN + timedelta(minutes=minute), "handout": "h1"}
+    rows = [
+        {"video_id": KEY[0], "object_id": one, "frame_index": frame, "kind": "mask", "mask_rle": MASKS[minute % 2]}
+        for one, frame in frames.items()
+    ]
+    write_corrections(JobStorage(output), [row | by for row in rows])
+    verdicts = [{"video_id": KEY[0], "object_id": one, "verdict": "fix", "comment": comment, **by} for one in frames]
+    if says:
+        write_verdicts(JobStorage(output), verdicts)
+
+
+def test_of_a_document_from_another_program_one_track_is_taken_back_with_its_verdict(output: str) -> None:
+    said(output, "accept", 1)
+    document(output, 2, {7: 5, 3: 5})
+    row = {"video_id": KEY[0], "object_id": 3, "frame_index": 5, "kind": "hidden", "reviewer": "bob"}
+    write_corrections(JobStorage(output), [row | {"reviewed_at": BEGIN + timedelta(minutes=3)}])
+    with reviewing(output) as client:
+        told = undo(client)
+        assert (told["frames"], told["taken"]["verdict"], told["current"]["verdict"]) == ([5], "fix", "accept")
+        assert verdict(client) == "ann accept"
+        (left,) = read_corrections(client.state.storage)[KEY[0]]
+        assert (left.object_id, left.reviewer) == (3, "bob")
+        assert read_verdicts(client.state.storage)[KEY[0], 3].verdict == "fix"
+
+
+def test_the_verdict_of_a_handout_stays_until_its_last_correction_is_taken_back(output: str) -> None:
+    document(output, 1, {7: 5})
+    document(output, 2, {7: 2}, says=False)  # the verdict is the same, and is not written again
+    document(output, 4, {7: 5}, says=False)
+    with reviewing(output) as client:
+        for left in ({2: ("ann", "04<"), 5: ("ann", "88")}, {5: ("ann", "88")}):
+            assert undo(client)["taken"] is None
+            assert (counting(client), verdict(client)) == (left, "ann fix")
+        assert undo(client)["taken"]["verdict"] == "fix"
+        assert (counting(client), verdict(client)) == ({}, None)
+
+
+def test_what_a_later_document_remarks_is_taken_back_before_the_correction(output: str) -> None:
+    document(output, 1, {7: 5})
+    said(output, "fix", 2, handout="h1", comment="hopeless")
+    with reviewing(output) as client:
+        assert undo(client)["taken"]["comment"] == "hopeless"
+        assert (counting(client), verdict(client)) == ({5: ("ann", "88")}, "ann fix")
+        assert undo(client)["frames"] == [5]
+        assert (counting(client), verdict(client)) == ({}, None)
+
+
 def test_three_verdicts_of_one_visit_are_taken_back_by_their_files(client: Client) -> None:
     paths = [client.say(*KEY, word)["path"] for word in ("accept", "reject", "fix")]
     for path, left in zip(reversed(paths), ("ann reject", "ann accept", None), strict=True):
