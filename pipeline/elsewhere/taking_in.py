@@ -19,7 +19,8 @@ from pipeline.elsewhere.account import Account
 from pipeline.elsewhere.comparing import AddedObject, Change, Reading, SaidOfVideo, compare
 from pipeline.elsewhere.reading import Documents
 from pipeline.elsewhere.returned import Returned, State
-from pipeline.elsewhere.written import Row, Written
+from pipeline.elsewhere.standing import Row, said_again
+from pipeline.elsewhere.written import Written
 from pipeline.errors import InputError
 from pipeline.masks.rle import decode_rle
 from pipeline.reviews.corrections import Kind, write_corrections
@@ -89,6 +90,7 @@ class _Taking:
         self._reviewer = (wishes.reviewer or returned.author.name or user_name()).strip()
         self._written = Written(storage, returned.handout, self._reviewer)
         self._corrections: list[dict[str, Any]] = []
+        self._again: list[dict[str, Any]] = []  # corrections of others that count again
         self._verdicts: list[dict[str, Any]] = []
 
     def take(self) -> None:
@@ -121,7 +123,7 @@ class _Taking:
         wanted: dict[tuple[int, int], dict[str, Any]] = {}
         for object_id, track in said.tracks.items():
             self._tell_of_track(handed, object_id, now)
-            changes = self._followed(handed, object_id, track.changes, now)
+            changes = self._followed(handed, object_id, track.changes, now, said.frames)
             for frame, change in changes.items():
                 wanted[object_id, frame] = common | _row(object_id, frame, change)
             self._say(handed, object_id, track.verdict, common | {"comment": track.comment, "category": track.category})
@@ -150,10 +152,11 @@ class _Taking:
         object_id: int,
         changes: Mapping[int, Change],
         now: Mapping[int, Row],
+        told: Collection[int],
     ) -> Mapping[int, Change]:
         """The changes; without those that would leave no frame that says where the object is."""
         frames = (now[object_id]["prompt_frames"] or ()) if object_id in now else ()
-        prompted = self._written.prompted((handed.video_id, object_id), frames)
+        prompted = self._written.prompted((handed.video_id, object_id), frames, told)
         hidden = {frame for frame, change in changes.items() if change.is_hidden}
         if not prompted or prompted - hidden or changes.keys() - hidden:
             return changes
@@ -175,12 +178,25 @@ class _Taking:
         self._verdicts += self._timed({**row, **said, "object_id": object_id, "is_audit": is_audit}, before)
 
     def _withdraw_verdicts(self, handed: HandedVideo, said: SaidOfVideo, common: Mapping[str, Any]) -> None:
-        """Verdicts that an earlier document said and this one does not."""
-        for (video_id, object_id), row in self._written.verdicts.items():
-            is_silent = object_id in said.spoken_of and object_id not in said.tracks
-            if video_id == handed.video_id and is_silent and row["verdict"] != Verdict.WITHDRAW:
-                again = {**common, "object_id": object_id, "verdict": Verdict.WITHDRAW.value}
-                self._verdicts += self._timed(again, row)
+        """Verdicts that an earlier document said and this one, which has all frames of their track, does not.
+
+        Only one that counts now is withdrawn. What others have said before counts again, by the row behind it.
+        """
+        for key, row in self._written.verdicts.items():
+            video_id, object_id = key
+            if video_id != handed.video_id or object_id in said.tracks or row["verdict"] == Verdict.WITHDRAW:
+                continue
+            if not _is_told_whole(handed, object_id, said) or not self._written.verdict_counts(key):
+                continue
+            again = {**common, "object_id": object_id, "verdict": Verdict.WITHDRAW.value}
+            for gone in self._timed(again, row):
+                self._verdicts.append(gone)
+                if (other := self._written.verdict_of_others(key)) is not None:
+                    self._verdicts.append(said_again(other) | {"reviewed_at": gone["reviewed_at"]})
+                    self._tell_again(other, f"object {object_id}")
+
+    def _tell_again(self, row: Row, what: str) -> None:
+        self._account.messages.append(f"what {row['reviewer']} has said of {what} counts again")
 
     def _timed(self, row: dict[str, Any], before: Row | None) -> list[dict[str, Any]]:
         """A row with its time, after that of the one which it takes the place of; none if that was said later."""
@@ -226,11 +242,20 @@ class _Taking:
             before = self._written.corrections.get((handed.video_id, object_id, frame))
             if before is None or not _says_the_same(before, row):
                 self._corrections += self._timed({**row, "size": handed.size_hw}, before)
-        for (video_id, object_id, frame), before in self._written.corrections.items():
+        for key, before in self._written.corrections.items():
+            video_id, object_id, frame = key
             is_wanted = video_id != handed.video_id or frame not in frames or (object_id, frame) in wanted
-            if not is_wanted and before["kind"] != Kind.WITHDRAW:
+            if is_wanted or not self._written.newest_is_mine(key):
+                continue
+            gone = [dict(before)]  # an intake that was cut short has withdrawn it and no more
+            if before["kind"] != Kind.WITHDRAW:
                 row = {"object_id": object_id, "frame_index": frame, "kind": Kind.WITHDRAW.value}
-                self._corrections += self._timed({**common, **row}, before)
+                gone = self._timed({**common, **row}, before)
+                self._corrections += gone
+            other = self._written.correction_of_others(key)
+            if gone and other is not None:
+                self._again.append(said_again(other) | {"reviewed_at": gone[0]["reviewed_at"] + _MILLISECOND})
+                self._tell_again(other, f"object {object_id} on frame {frame}")
 
     def _decode_boxes(self) -> None:
         """Give each row with a box its mask; one of which the network makes none is left out."""
@@ -256,6 +281,10 @@ class _Taking:
         kinds = Counter(row["kind"] for row in rows)
         if rows:
             write_corrections(self._storage, rows)
+        if self._again:
+            # In a file of their own: what stands before them there is that nothing counts, should somebody take them
+            # back in the page.
+            write_corrections(self._storage, self._again)
         if self._verdicts:
             seconds = self._returned.author.seconds
             share = None if seconds is None else seconds / len(self._verdicts)
@@ -263,6 +292,14 @@ class _Taking:
         account.frames.update(kinds)
         account.verdicts.update(row["verdict"] for row in self._verdicts)
         account.reviewers.add(self._reviewer)
+
+
+def _is_told_whole(handed: HandedVideo, object_id: int, said: SaidOfVideo) -> bool:
+    """Whether the document has all frames on which a track went out."""
+    shapes = handed.tracks[object_id].shapes if object_id in handed.tracks else {}
+    return object_id in said.spoken_of and said.frames.issuperset(
+        frame for frame in handed.frames.values() if frame in shapes
+    )
 
 
 def _row(object_id: int, frame: int, change: Change) -> dict[str, Any]:

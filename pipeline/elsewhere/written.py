@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime
-from operator import itemgetter
-from typing import Any
 
+from pipeline.elsewhere.standing import Row, Said, counting_correction, counting_verdict, standing_verdicts
 from pipeline.reviews.corrections import Kind, read_rows
 from pipeline.reviews.files import Listed
 from pipeline.reviews.verdicts import Key, read_verdict_files
 from pipeline.storage.job_storage import JobStorage
 
-Row = Mapping[str, Any]
+_Frame = tuple[str, int, int]  # video id, object id, frame index
 
 
 class Written:
@@ -25,32 +24,67 @@ class Written:
 
     def __init__(self, storage: JobStorage, handout: str, reviewer: str) -> None:
         self._mine = handout, reviewer
-        self.corrections: dict[tuple[str, int, int], Row] = {}
+        self.corrections: dict[_Frame, Row] = {}
         self.verdicts: dict[Key, Row] = {}
         self._others: dict[Key, tuple[datetime, str]] = {}
         self._ids: dict[str, set[int]] = defaultdict(set)
-        rows = [row for _, row in read_rows(storage, Listed(storage).paths())]
-        self._newest: dict[tuple[str, int], dict[int, str]] = defaultdict(dict)
-        for row in sorted(rows, key=itemgetter("reviewed_at")):
+        self._of_frame: dict[_Frame, list[Said]] = defaultdict(list)
+        self._of_track: dict[Key, list[Said]] = defaultdict(list)
+        self._frames: dict[Key, set[int]] = defaultdict(set)
+        for path, row in sorted(read_rows(storage, Listed(storage).paths()), key=_at):
             self._ids[row["video_id"]].add(row["object_id"])
-            self._newest[row["video_id"], row["object_id"]][row["frame_index"]] = row["kind"]
+            self._frames[row["video_id"], row["object_id"]].add(row["frame_index"])
+            key = row["video_id"], row["object_id"], row["frame_index"]
+            self._of_frame[key].append((path, row))
             if self._note(row):
-                self.corrections[row["video_id"], row["object_id"], row["frame_index"]] = row
-        said = [row for _, of_file in read_verdict_files(storage) for row in of_file]
-        for row in sorted(said, key=itemgetter("reviewed_at")):
+                self.corrections[key] = row
+        said = [(path, row) for path, of_file in read_verdict_files(storage) for row in of_file]
+        for path, row in sorted(said, key=_at):
+            self._of_track[row["video_id"], row["object_id"]].append((path, row))
             if self._note(row):
                 self.verdicts[row["video_id"], row["object_id"]] = row
 
+    def is_mine(self, row: Row) -> bool:
+        """Whether this reviewer said it through this handout."""
+        return (row["handout"], row["reviewer"]) == self._mine
+
     def _note(self, row: Row) -> bool:
-        at = row["reviewed_at"]
-        if (row["handout"], row["reviewer"]) == self._mine:
+        if self.is_mine(row):
             return True
-        self._others[row["video_id"], row["object_id"]] = at, row["reviewer"]
+        self._others[row["video_id"], row["object_id"]] = row["reviewed_at"], row["reviewer"]
         return False
 
-    def prompted(self, key: Key, frames: Iterable[int]) -> set[int]:
-        """The frames that say where an object is: those with prompts, of which there are `frames`, as corrected."""
-        kinds = self._newest.get(key, {})
+    def newest_is_mine(self, key: _Frame) -> bool:
+        """Whether the newest row of an object on a frame is of this reviewer and handout."""
+        history = self._of_frame.get(key, [])
+        return bool(history) and self.is_mine(history[-1][1])
+
+    def correction_of_others(self, key: _Frame) -> Row | None:
+        """What would count of an object on a frame without what this reviewer said through this handout."""
+        return counting_correction(self._of_frame.get(key, ()), self.is_mine)
+
+    def verdict_counts(self, key: Key) -> bool:
+        """Whether the verdict of a track that counts is of this reviewer and handout."""
+        counting = counting_verdict(standing_verdicts(self._of_track.get(key, ()), self.is_mine))
+        return counting is not None and self.is_mine(counting)
+
+    def verdict_of_others(self, key: Key) -> Row | None:
+        """What would count of a track without what this reviewer said through this handout."""
+        standing = standing_verdicts(self._of_track.get(key, ()), self.is_mine)
+        return counting_verdict(row for row in standing if not self.is_mine(row))
+
+    def prompted(self, key: Key, frames: Iterable[int], told: Collection[int]) -> set[int]:
+        """The frames that say where an object is: those with prompts, of which there are `frames`, as corrected.
+
+        On frames that are `told` anew, what this reviewer said through this handout does not count any more.
+        """
+        kinds: dict[int, str] = {}
+        for frame in self._frames.get(key, ()):
+            place = *key, frame
+            is_told = frame in told and self.newest_is_mine(place)
+            row = self.correction_of_others(place) if is_told else self._of_frame[place][-1][1]
+            if row is not None:
+                kinds[frame] = row["kind"]
         found = {frame for frame in frames if kinds.get(frame) != Kind.HIDDEN}
         return found | {frame for frame, kind in kinds.items() if kind == Kind.MASK}
 
@@ -70,3 +104,7 @@ class Written:
             if one == video_id and object_id not in known and row["kind"] != Kind.WITHDRAW:
                 found.setdefault(object_id, {})[frame] = row
         return found
+
+
+def _at(said: Said) -> tuple[datetime, str]:
+    return said[1]["reviewed_at"], said[0]
