@@ -118,7 +118,7 @@ def test_what_counts_again_can_be_taken_back_in_the_page(out: Out, task: CvatTas
     assert last_correction(out.storage, CLIP, 3, "ann") is None
     last = last_correction(out.storage, CLIP, 3, "bob")
     assert last is not None
-    take_back(out.storage, last.path, "bob")
+    take_back(out.storage, last.path, (CLIP, 3), "bob")
     assert counting(out) == {}
     book = VerdictBook(out.storage)
     book.look()
