@@ -24,6 +24,7 @@ from pipeline.reviews.handouts import HandedTrack, HandedVideo
 from pipeline.reviews.verdicts import Verdict
 
 _NOT_LABELED = "on frames that did not go out"
+_OF_LATER_PART = "verdicts on the later part of a split track (say them of the new object, when a run has labeled it)"
 _SAME_PIXELS = 0.05
 
 
@@ -89,12 +90,14 @@ def compare(handed: HandedVideo, back: ReturnedVideo, reading: Reading) -> SaidO
     _check_size(handed, back)
     spoken_of = frozenset(object_id for object_id in handed.tracks if _is_spoken_of(handed, object_id, back))
     frames = frozenset(frame for tool_frame, frame in handed.frames.items() if _is_in(tool_frame, back))
-    said = SaidOfVideo(spoken_of=spoken_of, frames=frames)
     if back.state is State.SKIPPED:
-        for object_id, track in handed.tracks.items():
-            if track.is_chosen:
+        # Of images it speaks of those that were passed over, but no corrections of them are taken back.
+        said = SaidOfVideo(spoken_of=spoken_of, frames=frozenset() if back.is_of_images else frames)
+        for object_id in sorted(spoken_of):
+            if handed.tracks[object_id].is_chosen:
                 said.tracks[object_id] = SaidOfTrack(verdict=Verdict.SKIP)
         return said
+    said = SaidOfVideo(spoken_of=spoken_of, frames=frames)
     found: dict[int, list[ReturnedTrack]] = defaultdict(list)
     for returned in back.tracks:
         if returned.object_id is None:
@@ -124,13 +127,22 @@ def compare(handed: HandedVideo, back: ReturnedVideo, reading: Reading) -> SaidO
 
 
 def _take_split(said: SaidOfVideo, one: SaidOfTrack, handed: HandedVideo, object_id: int, new: ReturnedTrack) -> None:
-    """The track of an object ends where another one begins that had its id: that is an object of its own."""
-    track = handed.tracks[object_id]
+    """The track of an object ends where another one begins that had its id: that is an object of its own.
+
+    What is said of the earlier part alone is no word on the later one.
+    """
+    track, is_rejected = handed.tracks[object_id], one.verdict is Verdict.REJECT
+    if new.words.verdict == Verdict.REJECT:
+        if is_rejected:  # both parts
+            return
+        said.left_out[_OF_LATER_PART] += 1
     changes = _added_changes(handed, new, said.left_out, track)
     if not changes:
         return
     first = min(changes)
     said.added.append(AddedObject(changes, _category(new, track) or track.category, object_id))
+    if is_rejected:
+        return
     one.changes = {frame: change for frame, change in one.changes.items() if frame < first} | {first: Change()}
     one.verdict = Verdict.FIX
 

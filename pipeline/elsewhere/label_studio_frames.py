@@ -45,7 +45,10 @@ class _Region:
 
 
 def returned_frames(handout: str, video: str, annotated: Sequence[AnnotatedFrame], size_hw: SizeHW) -> Returned:
-    """All that an author says of frames of a video. Of several annotations of a frame the last one counts."""
+    """All that an author says of frames of a video. Of several annotations of a frame the last one counts.
+
+    Frames that were passed over are spoken of only where the author has annotated none.
+    """
     newest = {one.frame: one for one in annotated if not one.is_skipped}
     objects: dict[str, list[_Region]] = defaultdict(list)
     for one in newest.values():
@@ -61,7 +64,8 @@ def returned_frames(handout: str, video: str, annotated: Sequence[AnnotatedFrame
     state = State.SKIPPED if not newest else State.DONE
     tracks = tuple(_track(regions, size_hw) for regions in objects.values())
     place = annotated[0].place
-    back = ReturnedVideo(video, tracks, place, frozenset(newest), is_of_images=True, state=state)
+    frames = frozenset(newest) or frozenset(one.frame for one in annotated)
+    back = ReturnedVideo(video, tracks, place, frames, is_of_images=True, state=state)
     times = [one.author.at for one in annotated if one.author.at is not None]
     seconds = [one.author.seconds for one in annotated if one.author.seconds is not None]
     author = Author(annotated[0].author.name, max(times, default=None), sum(seconds) if seconds else None)
