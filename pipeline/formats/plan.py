@@ -11,9 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ NO_CATEGORY = "object"
 """The category of a track that has none."""
 
 _VIDEOS_AT_A_TIME = 64
+_UTC = ZoneInfo("UTC")
 _DIGESTED = {
     "videos": ["video_id", "num_masks", "num_frames", "prompt_hash", "config_hash", "finished_at"],
     "tracks": ["video_id", "object_id", "category", "num_masks"],
@@ -91,6 +94,11 @@ class Task:
     handout: str | None = None
 
 
+def _with_zone(value: object) -> object:
+    """The UTC of Python where there is a time: versions of pyarrow give zones that are written in other ways."""
+    return value.replace(tzinfo=_UTC) if isinstance(value, datetime) else value
+
+
 class Plan:
     """See the module. `make_plan` fills it; `left_out` says what is not exported. `spools` are closed with the plan.
 
@@ -139,7 +147,7 @@ class Plan:
         for name, table in (("videos", videos), ("tracks", tracks)):
             columns = (table[one].to_pylist() for one in _DIGESTED[name])
             for row in zip(*columns, strict=True):
-                self._hash.update(repr(row).encode())
+                self._hash.update(repr(tuple(map(_with_zone, row))).encode())
         # Parts say what reviewers said. Where nobody has, the digest is that of earlier programs: their exports go on.
         for row in tracks.select(["video_id", "object_id", *COLUMNS]).to_pylist():
             if facts := review_facts(row):
