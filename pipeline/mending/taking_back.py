@@ -25,7 +25,7 @@ class LastCorrection:
 
     `since` is who has spoken of one of these frames since, empty if nobody has. `handout` names what was handed out to
     another program, if it was said there; `is_last_of_handout`: nothing else that the reviewer said there of the object
-    stands.
+    stands. `others` are the tracks that are taken back with it, because the file splits them.
     """
 
     path: str
@@ -35,6 +35,7 @@ class LastCorrection:
     since: str = ""
     handout: str | None = None
     is_last_of_handout: bool = True
+    others: frozenset[Key] = frozenset()
 
 
 def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer: str) -> LastCorrection | None:
@@ -43,7 +44,8 @@ def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer
     Raises `StorageError` if the store does not answer.
     """
     by_frame: dict[int, list[_Said]] = {}
-    for one in _all_rows(storage):
+    said = _all_rows(storage)
+    for one in said:
         if one[1]["video_id"] == video_id and one[1]["object_id"] == object_id:
             by_frame.setdefault(one[1]["frame_index"], []).append(one)
     found: dict[str, LastCorrection] = {}
@@ -63,7 +65,14 @@ def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer
             path, row["reviewed_at"], row["seconds"], frames, since or (before.since if before else ""), row["handout"]
         )
     last = max(found.values(), key=lambda one: (one.at, one.path), default=None)
-    return last and replace(last, is_last_of_handout=by_handout[last.handout] == {last.path})
+    if last is None:
+        return None
+    together = _together([row for path, row in said if path == last.path], (video_id, object_id))
+    return replace(
+        last,
+        is_last_of_handout=by_handout[last.handout] == {last.path},
+        others=frozenset(place[:2] for place in together) - {(video_id, object_id)},
+    )
 
 
 def take_back(storage: JobStorage, path: str, track: Key, reviewer: str) -> str:

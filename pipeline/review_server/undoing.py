@@ -78,7 +78,11 @@ class Undoing:
                 f"nothing is taken back: {last.since} has spoken of object {key[1]} on frame "
                 f"{', '.join(map(str, sorted(last.frame_indexes)))} since"
             )
+        others = {other: last_correction(self._state.storage, *other, reviewer) for other in sorted(last.others)}
         take_back(self._state.storage, last.path, key, reviewer)
+        for other, before in others.items():
+            if before is not None and before.path == last.path:
+                self._split_no_more(other, reviewer, before)
         newest = standing[-1] if standing else None
         if newest is not None and _goes_with(newest.said, last):
             with suppress(ChangedMeanwhile):  # what was said in this moment stays
@@ -88,6 +92,15 @@ class Undoing:
         self._state.noted({key})
         self._state.changed(key[0])
         return _answer(self._state.book.current(key), newest, last)
+
+    def _split_no_more(self, track: Key, reviewer: str, before: LastCorrection) -> None:
+        """Take back the verdict on the other side of a split as well, where nothing else of its file stands."""
+        last = last_correction(self._state.storage, *track, reviewer)
+        standing = self._state.book.standing(track)
+        is_mine = bool(standing) and standing[-1].said.row["reviewer"] == reviewer
+        if is_mine and _goes_with(standing[-1].said, before) and (last is None or last.path != before.path):
+            with suppress(ChangedMeanwhile):
+                self._state.book.undo(standing[-1].said.path, track, reviewer)
 
 
 def _goes_with(verdict: Said, last: LastCorrection) -> bool:

@@ -166,6 +166,38 @@ def test_what_a_later_document_remarks_is_taken_back_before_the_correction(outpu
         assert (counting(client), verdict(client)) == ({}, None)
 
 
+def split(output: str, handout: str | None = None) -> None:
+    """Track 7 ends on frame 5, where track 3 begins."""
+    row = {"video_id": KEY[0], "frame_index": 5, "reviewer": "ann", "reviewed_at": BEGIN, "handout": handout}
+    row["seconds"] = None if handout else 2.0
+    rows: list[dict[str, Any]] = [
+        row | {"object_id": 7, "kind": "hidden"},
+        row | {"object_id": 3, "kind": "mask", "mask_rle": MASKS[0], "split_from": 7},
+    ]
+    if handout:
+        rows.append(row | {"object_id": 7, "kind": "mask", "mask_rle": MASKS[0], "frame_index": 1})
+    write_corrections(JobStorage(output), rows)
+    of = {"seconds": None, "handout": handout} if handout else {"seconds": 2.0, "frame_index": 5}
+    said(output, "fix", 0, **of)
+
+
+def test_a_split_that_is_taken_back_on_its_new_track_takes_the_verdict_of_the_old_one_along(output: str) -> None:
+    said(output, "accept", -1)
+    split(output)
+    with reviewing(output) as client:
+        assert undo(client, object_id=3)["frames"] == [5]
+        assert (counting(client), verdict(client)) == ({}, "ann accept")
+
+
+def test_the_old_track_of_a_split_stays_fixed_where_the_document_corrects_it_elsewhere(output: str) -> None:
+    split(output, "h1")
+    with reviewing(output) as client:
+        undo(client, object_id=3)
+        assert (counting(client), verdict(client)) == ({1: ("ann", "04<")}, "ann fix")
+        undo(client)
+        assert (counting(client), verdict(client)) == ({}, None)
+
+
 def test_three_verdicts_of_one_visit_are_taken_back_by_their_files(client: Client) -> None:
     paths = [client.say(*KEY, word)["path"] for word in ("accept", "reject", "fix")]
     for path, left in zip(reversed(paths), ("ann reject", "ann accept", None), strict=True):
