@@ -8,7 +8,7 @@ parts of a mask, which a polygon cannot say, stay where nobody has touched them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,12 +43,32 @@ class Change:
 
 @dataclass
 class SaidOfTrack:
-    """What is said of one object: changes by frame of the job, and a verdict if there is one."""
+    """What is said of one object: changes by frame of the job, and a verdict if there is one.
+
+    At `split_at` other objects begin that it was until then. `before_split` is the last mask before the first of these
+    frames that nobody has changed.
+    """
 
     changes: dict[int, Change] = field(default_factory=dict)
     verdict: Verdict | None = None
     comment: str | None = None
     category: str | None = None
+    split_at: list[int] = field(default_factory=list)
+    before_split: Mapping[int, Change] = field(default_factory=dict)
+
+    def changes_with(self, prompted: Collection[int]) -> dict[int, Change]:
+        """The changes of an object that the frames `prompted` say where it is.
+
+        Behind a split it is hidden on these alone, because a run would go on with it there. Where none of them is left
+        before the split, its mask there says where it is: no run could follow it otherwise.
+        """
+        if not self.split_at:
+            return self.changes
+        first = min(self.split_at)
+        changes = {at: one for at, one in self.changes.items() if at < first or at in self.split_at or at in prompted}
+        shown = set(prompted) - changes.keys() | {at for at, one in changes.items() if not one.is_hidden}
+        needs_mask = bool(prompted) and not any(at < first for at in shown)
+        return {**self.before_split, **changes} if needs_mask else changes
 
 
 @dataclass
@@ -143,8 +163,18 @@ def _take_split(said: SaidOfVideo, one: SaidOfTrack, handed: HandedVideo, object
     said.added.append(AddedObject(changes, _category(new, track) or track.category, object_id))
     if is_rejected:
         return
-    one.changes = {frame: change for frame, change in one.changes.items() if frame < first} | {first: Change()}
+    if not one.split_at:
+        one.before_split = _mask_before(track, first, one.changes)
+    one.changes = {at: said for at, said in one.changes.items() if at < first or said.is_hidden} | {first: Change()}
+    one.split_at.append(first)
     one.verdict = Verdict.FIX
+
+
+def _mask_before(track: HandedTrack, first: int, changes: Mapping[int, Change]) -> dict[int, Change]:
+    """The last mask before a frame that went out and that nobody has changed, if there is one."""
+    frames = (frame for frame, went in track.shapes.items() if frame < first and went.counts is not None)
+    last = max((frame for frame in frames if frame not in changes), default=None)
+    return {} if last is None else {last: Change(counts=track.shapes[last].counts)}
 
 
 def _check_size(handed: HandedVideo, back: ReturnedVideo) -> None:
@@ -308,7 +338,7 @@ def _added_changes(
 ) -> dict[int, Change]:
     """The masks of an object that was added, by frame, and where it is hidden again.
 
-    Of one that was split off, the first mask and those that were changed: the others are what the job has found.
+    Of one that was split off, the first mask and what was changed: the others are what the job has found.
     """
     changes: dict[int, Change] = {}
     for tool_frame, text in sorted(new.shapes.items()):
@@ -321,7 +351,7 @@ def _added_changes(
             if not changes:
                 changes[frame] = Change(counts=went.counts)
         elif text is None:
-            if changes and split_from is None:
+            if changes and (split_from is None or (went is not None and went.shape is not None)):
                 changes[frame] = Change()
         else:
             shape = read_shape(text, handed.size_hw, f"{new.place}, frame {tool_frame}")

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline import tables
 from pipeline.elsewhere.account import Account
-from pipeline.elsewhere.comparing import AddedObject, Change, Reading, SaidOfVideo, compare
+from pipeline.elsewhere.comparing import AddedObject, Change, Reading, SaidOfTrack, SaidOfVideo, compare
 from pipeline.elsewhere.reading import Documents
 from pipeline.elsewhere.returned import Returned, State
 from pipeline.elsewhere.standing import Row, said_again
@@ -123,7 +123,7 @@ class _Taking:
         wanted: dict[tuple[int, int], dict[str, Any]] = {}
         for object_id, track in said.tracks.items():
             self._tell_of_track(handed, object_id, now)
-            changes = self._followed(handed, object_id, track.changes, now, said.frames)
+            changes = self._followed(handed, object_id, track, now, said.frames)
             for frame, change in changes.items():
                 wanted[object_id, frame] = common | _row(object_id, frame, change)
             self._say(handed, object_id, track.verdict, common | {"comment": track.comment, "category": track.category})
@@ -150,13 +150,14 @@ class _Taking:
         self,
         handed: HandedVideo,
         object_id: int,
-        changes: Mapping[int, Change],
+        track: SaidOfTrack,
         now: Mapping[int, Row],
         told: Collection[int],
     ) -> Mapping[int, Change]:
         """The changes; without those that would leave no frame that says where the object is."""
         frames = (now[object_id]["prompt_frames"] or ()) if object_id in now else ()
         prompted = self._written.prompted((handed.video_id, object_id), frames, told)
+        changes = track.changes_with(prompted)
         hidden = {frame for frame, change in changes.items() if change.is_hidden}
         if not prompted or prompted - hidden or changes.keys() - hidden:
             return changes
