@@ -7,22 +7,20 @@ one does not is withdrawn.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-
 from pipeline import tables
 from pipeline.elsewhere.account import Account
+from pipeline.elsewhere.alike import known_as, says_the_same
 from pipeline.elsewhere.comparing import AddedObject, Change, Reading, SaidOfTrack, SaidOfVideo, compare
 from pipeline.elsewhere.reading import Documents
 from pipeline.elsewhere.returned import Returned, State
 from pipeline.elsewhere.standing import Row, said_again
 from pipeline.elsewhere.written import Written
 from pipeline.errors import InputError
-from pipeline.masks.rle import decode_rle
 from pipeline.reviews.corrections import Kind, write_corrections
 from pipeline.reviews.handouts import HandedVideo
 from pipeline.reviews.keeping import labeled_at
@@ -33,8 +31,7 @@ from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 
 _MILLISECOND = timedelta(milliseconds=1)
-_SAME_OBJECT = 0.5  # from this IoU on, an added object is one that was added before
-_SAME_PIXELS = 0.05  # corners of boxes, which travel as percent
+_COMMENTS = "; "  # between comments
 
 
 @dataclass(frozen=True)
@@ -126,9 +123,11 @@ class _Taking:
             changes = self._followed(handed, object_id, track, now, said.frames)
             for frame, change in changes.items():
                 wanted[object_id, frame] = common | _row(object_id, frame, change)
-            self._say(handed, object_id, track.verdict, common | {"comment": track.comment, "category": track.category})
+            if track.verdict is not None:
+                words = {"verdict": track.verdict.value, "comment": track.comment, "category": track.category}
+                self._say(handed, object_id, words, common, is_whole=_is_told_whole(handed, object_id, said))
         self._withdraw_verdicts(handed, said, common)
-        self._add(handed, said.added, common, wanted, now)
+        self._add(handed, said, common, wanted, now)
         self._keep_new(handed, wanted, common, said.frames)
         self._account.videos.add(handed.video_id)
 
@@ -168,15 +167,25 @@ class _Taking:
         )
         return {frame: change for frame, change in changes.items() if frame not in prompted}
 
-    def _say(self, handed: HandedVideo, object_id: int, verdict: Verdict | None, row: Mapping[str, Any]) -> None:
-        if verdict is None:
-            return
+    def _say(
+        self,
+        handed: HandedVideo,
+        object_id: int,
+        words: Mapping[str, str | None],
+        common: Mapping[str, Any],
+        *,
+        is_whole: bool,
+    ) -> None:
         before = self._written.verdicts.get((handed.video_id, object_id))
-        said = {"verdict": verdict.value, "comment": row["comment"], "category": row["category"]}
-        if before is not None and all(before[name] == value for name, value in said.items()):
+        if not is_whole:
+            words = _with_words_before(words, before)
+        if before is not None and all(before[name] == value for name, value in words.items()):
             return
         is_audit = handed.tracks[object_id].is_audit
-        self._verdicts += self._timed({**row, **said, "object_id": object_id, "is_audit": is_audit}, before)
+        row = {**common, **words, "object_id": object_id, "is_audit": is_audit}
+        # One job of a task may have been done before the other: what it adds is no older word.
+        adds = not is_whole and before is not None and before["verdict"] == words["verdict"]
+        self._verdicts += self._timed(row, before, adds=adds)
 
     def _withdraw_verdicts(self, handed: HandedVideo, said: SaidOfVideo, common: Mapping[str, Any]) -> None:
         """Verdicts that an earlier document said and this one, which has all frames of their track, does not.
@@ -199,10 +208,13 @@ class _Taking:
     def _tell_again(self, row: Row, what: str) -> None:
         self._account.messages.append(f"what {row['reviewer']} has said of {what} counts again")
 
-    def _timed(self, row: dict[str, Any], before: Row | None) -> list[dict[str, Any]]:
-        """A row with its time, after that of the one which it takes the place of; none if that was said later."""
+    def _timed(self, row: dict[str, Any], before: Row | None, *, adds: bool = False) -> list[dict[str, Any]]:
+        """A row with its time, after that of the one which it takes the place of; none if that was said later.
+
+        One that only `adds` to that one takes its place all the same.
+        """
         at = self._at.replace(microsecond=self._at.microsecond // 1000 * 1000)  # as files have it
-        if before is not None and before["reviewed_at"] > at + _MILLISECOND:
+        if before is not None and before["reviewed_at"] > at + _MILLISECOND and not adds:
             self._account.left_out["older than what was taken in already"] += 1
             return []
         if before is not None and before["reviewed_at"] >= at:
@@ -212,24 +224,42 @@ class _Taking:
     def _add(
         self,
         handed: HandedVideo,
-        added: Iterable[AddedObject],
+        said: SaidOfVideo,
         common: Mapping[str, Any],
         wanted: dict[tuple[int, int], dict[str, Any]],
         now: Mapping[int, Row],
     ) -> None:
         """Rows of objects that the job does not have, under ids that nobody else gets; those of before keep theirs."""
         before = self._written.added(handed.video_id, handed.tracks)
-        for one in added:
-            object_id = _known_as(one, before, handed.size_hw)
+        for one in said.added:
+            object_id = known_as(one, before, handed.size_hw)
             if object_id is None:
                 first = self._written.first_free_id(handed.video_id, [*now, *handed.tracks])
                 object_id = claim_object_id(self._storage, handed.video_id, first, self._reviewer)
                 self._account.num_added += 1
+                self._tell_of_sisters(handed, object_id, one, said, before)
             else:
                 before.pop(object_id)
             more = {"category": one.category, "split_from": one.split_from}
             for frame, change in one.changes.items():
                 wanted[object_id, frame] = {**common, **_row(object_id, frame, change), **more}
+
+    def _tell_of_sisters(
+        self,
+        handed: HandedVideo,
+        object_id: int,
+        new: AddedObject,
+        said: SaidOfVideo,
+        before: Mapping[int, Mapping[int, Row]],
+    ) -> None:
+        """Tell that an object that was added may be one of an earlier document with other frames of the video."""
+        for other, rows in before.items():
+            is_elsewhere = said.frames.isdisjoint(rows)
+            if is_elsewhere and all(row["category"] == new.category for row in rows.values()):
+                self._account.messages.append(
+                    f"object {object_id} of video {handed.video_id!r} was added on other frames than object {other} of "
+                    "the same label: if they are one, take in the file of the task and not those of its jobs"
+                )
 
     def _keep_new(
         self,
@@ -241,7 +271,7 @@ class _Taking:
         """Of the rows that are wanted those that are not written; withdrawals of those that no one wants any more."""
         for (object_id, frame), row in wanted.items():
             before = self._written.corrections.get((handed.video_id, object_id, frame))
-            if before is None or not _says_the_same(before, row):
+            if before is None or not says_the_same(before, row):
                 self._corrections += self._timed({**row, "size": handed.size_hw}, before)
         for key, before in self._written.corrections.items():
             video_id, object_id, frame = key
@@ -303,6 +333,22 @@ def _is_told_whole(handed: HandedVideo, object_id: int, said: SaidOfVideo) -> bo
     )
 
 
+def _with_words_before(words: Mapping[str, str | None], before: Row | None) -> dict[str, str | None]:
+    """What a document with part of a track says of it, beside what was said before, maybe of the other parts.
+
+    It takes nothing back: comments come together, a category stays until it names another one, and a `skip` leaves a
+    verdict as it is.
+    """
+    if before is None or before["verdict"] == Verdict.WITHDRAW:
+        return dict(words)
+    comments = [*(before["comment"] or "").split(_COMMENTS), *(words["comment"] or "").split(_COMMENTS)]
+    return {
+        "verdict": before["verdict"] if words["verdict"] == Verdict.SKIP else words["verdict"],
+        "comment": _COMMENTS.join(dict.fromkeys(filter(None, comments))) or None,
+        "category": words["category"] or before["category"],
+    }
+
+
 def _row(object_id: int, frame: int, change: Change) -> dict[str, Any]:
     kind = Kind.HIDDEN if change.is_hidden else Kind.MASK
     box = None if change.box_xyxy is None else list(change.box_xyxy)
@@ -316,42 +362,6 @@ def _without_counts(row: Mapping[str, Any]) -> dict[str, Any]:
     if row["kind"] == Kind.MASK:
         written["mask_rle"] = {"size": list(row["size"]), "counts": row["counts"]}
     return written
-
-
-def _says_the_same(before: Row, row: Mapping[str, Any]) -> bool:
-    """Whether a row that is wanted is the one that was written. A box made the mask, so that it stands for it."""
-    if before["kind"] != row["kind"] or before["split_from"] != row.get("split_from"):
-        return False
-    if row["kind"] != Kind.MASK:
-        return True
-    if row["box_xyxy"] is not None:
-        return _same_box(before["box_xyxy"], row["box_xyxy"])
-    return before["box_xyxy"] is None and before["mask_rle"]["counts"] == row["counts"]
-
-
-def _same_box(before: list[float] | None, now: Iterable[float]) -> bool:
-    return before is not None and bool(np.allclose(before, list(now), atol=_SAME_PIXELS))
-
-
-def _known_as(one: AddedObject, before: Mapping[int, Mapping[int, Row]], size_hw: tuple[int, int]) -> int | None:
-    """The id that an added object got when an earlier document was taken in."""
-    best, found = 0.0, None
-    for object_id, rows in before.items():
-        shared = [(rows[frame], change) for frame, change in one.changes.items() if frame in rows]
-        alike = max((_likeness(row, change, size_hw) for row, change in shared), default=0.0)
-        if alike > best:
-            best, found = alike, object_id
-    return found if best >= _SAME_OBJECT else None
-
-
-def _likeness(row: Row, change: Change, size_hw: tuple[int, int]) -> float:
-    if change.box_xyxy is not None:
-        return float(_same_box(row["box_xyxy"], change.box_xyxy))
-    if change.counts is None or row["mask_rle"] is None:
-        return 0.0
-    one, other = decode_rle(size_hw, change.counts), decode_rle(size_hw, row["mask_rle"]["counts"])
-    either = int(np.count_nonzero(one | other))
-    return int(np.count_nonzero(one & other)) / either if either else 0.0
 
 
 def _tracks_of_now(job: JobTables, handed: HandedVideo) -> dict[int, Row]:

@@ -74,6 +74,12 @@ def test_tracks_are_accepted_when_all_their_frames_were_submitted(out: Out, proj
     project.annotate(CLIP, frames[-1])
     assert take(out, project) == 0
     assert out.said() == {(CLIP, 3): "accept", (CLIP, 7): "accept"}
+    before = out.files()
+    project.tasks = project.tasks[:2]
+    for task in project.tasks:
+        project.annotate(CLIP, task["data"]["frame"])
+    assert take(out, project) == 0
+    assert out.files() == before, "a file of two frames takes nothing back"
 
 
 def test_a_new_mask_is_an_object_and_a_code_that_is_none_is_refused(

@@ -183,3 +183,71 @@ def test_a_job_that_is_silent_leaves_what_its_sister_says(out: Out, task: CvatTa
     before = out.files()
     assert out.take_in(files, "cvat_video") == 0
     assert out.files() == before, "taken in again it changes nothing"
+
+
+def test_what_jobs_say_of_one_track_is_said_once(out: Out, task: CvatTask, tmp_path: Path) -> None:
+    """Object 3 is corrected in both jobs, with a comment in each; of object 7 job 1 has a comment alone.
+
+    Job 1 was done before job 0.
+    """
+    files = tmp_path / "jobs"
+    files.mkdir()
+    track, other = task.of_object(3), task.of_object(7)
+    track.shapes[1] = track.shapes[3] = other.shapes[1] = SQUARE
+    track.attributes["comment"] = "too wide"
+    write_job(task, 0, 1, files / "job0.xml")
+    track.attributes["comment"], other.attributes["comment"] = "too late", "a puma?"
+    task.updated = "2025-02-03 00:00:00+00:00"
+    write_job(task, 2, task.stop_frame, files / "job1.xml")
+    assert out.take_in(files, "cvat_video") == 0
+    newest = {row["object_id"]: (row["verdict"], row["comment"]) for row in out.verdicts()}
+    assert newest == {3: ("fix", "too wide; too late"), 7: ("fix", "a puma?")}
+    before = out.files()
+    assert out.take_in(files, "cvat_video") == 0
+    assert out.files() == before, "taken in again it changes nothing"
+
+
+def test_a_mask_that_is_taken_back_is_none_that_an_object_could_be_followed_from(
+    out: Out, task: CvatTask, back: Back, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Object 3 has its prompt on frame 0: hidden there, it is followed from the mask on frame 2, while there is one."""
+    track = task.of_object(3)
+    was = track.shapes[2]
+    track.shapes[0].outside, track.shapes[2] = True, SQUARE
+    assert back() == 0
+    assert counting(out) == {(3, 0): "ann", (3, 2): "ann"}
+    track.shapes[2], task.updated = was, SECOND_FILE
+    assert back() == 0
+    assert counting(out) == {}, "it is left as it was"
+    told = " ".join(capsys.readouterr().out.split())
+    assert "object 3 of video 'clip-1' is hidden on every frame that says where it is (0)" in told
+
+
+def test_another_label_of_an_added_object_is_its_category(out: Out, task: CvatTask, back: Back) -> None:
+    new = task.draw("cat", {1: SQUARE})
+    assert back() == 0
+    new.label, task.updated = "dog", SECOND_FILE
+    assert back() == 0
+    (found,) = read_corrections(out.storage)[CLIP]
+    assert (found.object_id, found.category) == (8, "dog")
+    before = out.files()
+    assert back() == 0
+    assert out.files() == before
+
+
+def test_objects_that_two_jobs_add_are_told_and_are_one_in_the_file_of_the_task(
+    out: Out, task: CvatTask, back: Back, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = tmp_path / "jobs"
+    files.mkdir()
+    task.draw("cat", dict.fromkeys(range(4), SQUARE))
+    write_job(task, 0, 1, files / "job0.xml")
+    write_job(task, 2, task.stop_frame, files / "job1.xml")
+    assert out.take_in(files, "cvat_video") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "object 9 of video 'clip-1' was added on other frames than object 8 of the same label" in told
+    assert "take in the file of the task" in told
+    assert {one for one, _ in counting(out)} == {8, 9}
+    task.job, task.updated = None, SECOND_FILE
+    assert back() == 0
+    assert {one for one, _ in counting(out)} == {8}
