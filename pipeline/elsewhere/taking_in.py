@@ -188,15 +188,17 @@ class _Taking:
         self._verdicts += self._timed(row, before, adds=adds)
 
     def _withdraw_verdicts(self, handed: HandedVideo, said: SaidOfVideo, common: Mapping[str, Any]) -> None:
-        """Verdicts that an earlier document said and this one, which has all frames of their track, does not.
+        """Verdicts that an earlier document said and this one does not, which has all frames of their track.
 
-        Only one that counts now is withdrawn. What others have said before counts again, by the row behind it.
+        A `fix` goes also with the last of its corrections. Only a verdict that counts now is withdrawn. What others
+        have said before counts again, by the row behind it.
         """
         for key, row in self._written.verdicts.items():
             video_id, object_id = key
             if video_id != handed.video_id or object_id in said.tracks or row["verdict"] == Verdict.WITHDRAW:
                 continue
-            if not _is_told_whole(handed, object_id, said) or not self._written.verdict_counts(key):
+            is_over = _is_told_whole(handed, object_id, said) or self._loses_corrections(key, row, said)
+            if not is_over or not self._written.verdict_counts(key):
                 continue
             again = {**common, "object_id": object_id, "verdict": Verdict.WITHDRAW.value}
             for gone in self._timed(again, row):
@@ -204,6 +206,12 @@ class _Taking:
                 if (other := self._written.verdict_of_others(key)) is not None:
                     self._verdicts.append(said_again(other) | {"reviewed_at": gone["reviewed_at"]})
                     self._tell_again(other, f"object {object_id}")
+
+    def _loses_corrections(self, key: tuple[str, int], row: Row, said: SaidOfVideo) -> bool:
+        """Whether a `fix` was said by corrections alone, and a document that is silent has the last frames of them."""
+        corrected = self._written.corrected(key)
+        is_of_them = row["verdict"] == Verdict.FIX and not row["comment"] and not row["category"]
+        return is_of_them and bool(corrected) and corrected <= said.frames
 
     def _tell_again(self, row: Row, what: str) -> None:
         self._account.messages.append(f"what {row['reviewer']} has said of {what} counts again")

@@ -73,6 +73,12 @@ class Written:
         standing = standing_verdicts(self._of_track.get(key, ()), self.is_mine)
         return counting_verdict(row for row in standing if not self.is_mine(row))
 
+    def corrected(self, key: Key) -> set[int]:
+        """The frames of a track that this reviewer has corrected through this handout, and not withdrawn."""
+        places = ((*key, frame) for frame in self._frames.get(key, ()))
+        rows = ((place[2], self.corrections.get(place)) for place in places)
+        return {frame for frame, row in rows if row is not None and row["kind"] != Kind.WITHDRAW}
+
     def prompted(self, key: Key, frames: Iterable[int], told: Collection[int]) -> set[int]:
         """The frames that say where an object is: those with prompts, of which there are `frames`, as corrected.
 

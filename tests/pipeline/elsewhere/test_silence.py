@@ -185,6 +185,24 @@ def test_a_job_that_is_silent_leaves_what_its_sister_says(out: Out, task: CvatTa
     assert out.files() == before, "taken in again it changes nothing"
 
 
+def test_a_fix_goes_with_the_last_correction_that_jobs_take_back(out: Out, task: CvatTask, tmp_path: Path) -> None:
+    track, file = task.of_object(7), tmp_path / "job.xml"
+    first, later = track.shapes[1], track.shapes[3]
+    track.shapes[1] = track.shapes[3] = SQUARE
+    jobs = (0, 1), (2, task.stop_frame)
+    for start, stop in jobs:
+        write_job(task, start, stop, file)
+        assert out.take_in(file, "cvat_video") == 0
+    task.updated, track.shapes[1] = SECOND_FILE, first
+    write_job(task, *jobs[0], file)
+    assert out.take_in(file, "cvat_video") == 0
+    assert (counting(out), out.said()) == ({(7, 3): "ann"}, {(CLIP, 7): "fix"})
+    track.shapes[3] = later
+    write_job(task, *jobs[1], file)
+    assert out.take_in(file, "cvat_video") == 0
+    assert (counting(out), out.said()) == ({}, {(CLIP, 7): "withdraw"})
+
+
 def test_what_jobs_say_of_one_track_is_said_once(out: Out, task: CvatTask, tmp_path: Path) -> None:
     """Object 3 is corrected in both jobs, with a comment in each; of object 7 job 1 has a comment alone.
 
