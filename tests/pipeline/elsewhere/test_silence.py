@@ -127,8 +127,6 @@ def test_what_counts_again_can_be_taken_back_in_the_page(out: Out, task: CvatTas
 
 def test_what_was_taken_back_in_the_page_does_not_count_again(out: Out, task: CvatTask, back: Back) -> None:
     mask_of_bob(out, EARLIER)
-    last = last_correction(out.storage, CLIP, 3, "bob")
-    assert last is not None
     gone = {"video_id": CLIP, "object_id": 3, "frame_index": 2, "kind": "withdraw", "reviewer": "bob"}
     write_corrections(out.storage, [gone | {"reviewed_at": EARLIER.replace(day=5)}])
     word_of_bob(out, EARLIER)
