@@ -185,7 +185,9 @@ def _pack(
     predicted_ious_B: torch.Tensor,
     size_hw: tuple[int, int],
     packing: Packing = DEFAULT_PACKING,
+    along: Sequence[torch.Tensor] = (),
 ) -> torch.Tensor:
+    assert not along, "results of this device have no pointers"
     return _packed(len(logits_Bhw), size_hw, packing)
 
 

@@ -43,7 +43,8 @@ export function listen(act, takes) {
       }
       return;
     }
-    if (event.target.closest?.("dialog")) return;
+    // A window that was just closed keeps the focus until the page is drawn again: a key that comes at once is the page's.
+    if (event.target.closest?.("dialog[open]")) return;
     if (takes(event)) {
       event.preventDefault();
       return;
