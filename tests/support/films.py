@@ -14,6 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from pipeline.arrays import UInt8Array
+from tests.support.scheduling import scheduling_kept
 
 SIZE_HW = (48, 64)
 X264 = (("preset", "ultrafast"), ("qp", "12"))
@@ -79,7 +80,7 @@ def drawn(film: Film) -> bytes:
 def drawn_of(film: Film, pictures: Sequence[UInt8Array]) -> bytes:
     """The bytes of a film of these pictures."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=film.container) as output:
+    with scheduling_kept(), av.open(buffer, "w", format=film.container) as output:
         stream: Any = output.add_stream(film.codec, rate=film.rate)
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], film.pix_fmt
         stream.options = dict(film.options)

@@ -18,6 +18,7 @@ from pipeline.arrays import UInt8Array
 from pipeline.records import RowSpan, VideoSource, WorkItem
 from pipeline.storage.addresses import AddressRules
 from pipeline.video.media import open_media
+from tests.support.scheduling import scheduling_kept
 
 
 def gray_of(index: int) -> int:
@@ -58,7 +59,7 @@ def encode(
 ) -> bytes:
     """A video file. `times` are presentation times in units of 1 / rate, for a variable rate."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as output:
+    with scheduling_kept(), av.open(buffer, "w", format=container) as output:
         stream: Any = output.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt

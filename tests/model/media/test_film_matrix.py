@@ -7,6 +7,7 @@ depth and layout of pixels. The command comes with a package, so no row is ever 
 from __future__ import annotations
 
 import io
+import os
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -187,3 +188,10 @@ def test_times_of_a_table_mean_the_frames_of_the_file(film: Film, path: Path) ->
     if film.times != VARIABLE:
         assert taken(path, FrameSelection(fps=float(film.rate))) == pytest.approx(times, abs=1e-9)
         assert len(taken(path, FrameSelection(fps=float(film.rate) / 2))) == len(times) // 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux tells how a process is scheduled")
+def test_whoever_draws_films_is_scheduled_as_before() -> None:
+    before = os.sched_getscheduler(0)
+    drawn.__wrapped__(Film("webm", "libsvtav1", options=(("preset", "12"),)))
+    assert os.sched_getscheduler(0) == before
