@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.elsewhere.comparing import AddedObject, Change
-from pipeline.elsewhere.standing import Row
 from pipeline.masks.rle import decode_rle
 from pipeline.reviews.corrections import Kind
+from pipeline.reviews.history import Row
 
 _SAME_OBJECT = 0.5  # from this IoU on, an added object is one that was added before
 _SAME_PIXELS = 0.05  # corners of boxes, which travel as percent

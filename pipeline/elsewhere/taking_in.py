@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import tables
@@ -18,19 +18,19 @@ from pipeline.elsewhere.alike import known_as, says_the_same
 from pipeline.elsewhere.comparing import AddedObject, Change, Reading, SaidOfTrack, SaidOfVideo, compare
 from pipeline.elsewhere.reading import Documents
 from pipeline.elsewhere.returned import Returned, State
-from pipeline.elsewhere.standing import Row, said_again
 from pipeline.elsewhere.written import Written
 from pipeline.errors import InputError
 from pipeline.reviews.corrections import Kind, write_corrections
 from pipeline.reviews.handouts import HandedVideo
+from pipeline.reviews.history import Row, said_again
 from pipeline.reviews.keeping import labeled_at
 from pipeline.reviews.object_ids import claim_object_id
 from pipeline.reviews.reviewers import user_name
+from pipeline.reviews.times import GRAIN, after
 from pipeline.reviews.verdicts import Verdict, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 
-_MILLISECOND = timedelta(milliseconds=1)
 _COMMENTS = "; "  # between comments
 
 
@@ -222,12 +222,10 @@ class _Taking:
         One that only `adds` to that one takes its place all the same.
         """
         at = self._at.replace(microsecond=self._at.microsecond // 1000 * 1000)  # as files have it
-        if before is not None and before["reviewed_at"] > at + _MILLISECOND and not adds:
+        if before is not None and before["reviewed_at"] > at + GRAIN and not adds:
             self._account.left_out["older than what was taken in already"] += 1
             return []
-        if before is not None and before["reviewed_at"] >= at:
-            at = before["reviewed_at"] + _MILLISECOND
-        return [{**row, "reviewed_at": at}]
+        return [{**row, "reviewed_at": after([] if before is None else [before["reviewed_at"]], at)}]
 
     def _add(
         self,
@@ -293,7 +291,7 @@ class _Taking:
                 self._corrections += gone
             other = self._written.correction_of_others(key)
             if gone and other is not None:
-                self._again.append(said_again(other) | {"reviewed_at": gone[0]["reviewed_at"] + _MILLISECOND})
+                self._again.append(said_again(other) | {"reviewed_at": gone[0]["reviewed_at"] + GRAIN})
                 self._tell_again(other, f"object {object_id} on frame {frame}")
 
     def _decode_boxes(self) -> None:

@@ -6,9 +6,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from pipeline.elsewhere.standing import Row, Said, counting_correction, counting_verdict, standing_verdicts
 from pipeline.reviews.corrections import Kind, read_rows
 from pipeline.reviews.files import Listed
+from pipeline.reviews.history import (
+    Corrected,
+    Row,
+    Said,
+    counting_verdict,
+    in_time,
+    standing_corrections,
+    standing_verdicts,
+)
 from pipeline.reviews.verdicts import Key, read_verdict_files
 from pipeline.storage.job_storage import JobStorage
 
@@ -28,21 +36,22 @@ class Written:
         self.verdicts: dict[Key, Row] = {}
         self._others: dict[Key, tuple[datetime, str]] = {}
         self._ids: dict[str, set[int]] = defaultdict(set)
-        self._of_frame: dict[_Frame, list[Said]] = defaultdict(list)
+        self._of_frame: dict[_Frame, list[Corrected]] = defaultdict(list)
         self._of_track: dict[Key, list[Said]] = defaultdict(list)
         self._frames: dict[Key, set[int]] = defaultdict(set)
-        for path, row in sorted(read_rows(storage, Listed(storage).paths()), key=_at):
+        for path, row in sorted(read_rows(storage, Listed(storage).paths()), key=lambda one: in_time(*one)):
             self._ids[row["video_id"]].add(row["object_id"])
             self._frames[row["video_id"], row["object_id"]].add(row["frame_index"])
             key = row["video_id"], row["object_id"], row["frame_index"]
             self._of_frame[key].append((path, row))
             if self._note(row):
                 self.corrections[key] = row
-        said = [(path, row) for path, of_file in read_verdict_files(storage) for row in of_file]
-        for path, row in sorted(said, key=_at):
-            self._of_track[row["video_id"], row["object_id"]].append((path, row))
-            if self._note(row):
-                self.verdicts[row["video_id"], row["object_id"]] = row
+        said = [Said(path, row) for path, of_file in read_verdict_files(storage) for row in of_file]
+        for one in sorted(said, key=lambda one: in_time(one.path, one.row)):
+            track = one.row["video_id"], one.row["object_id"]
+            self._of_track[track].append(one)
+            if self._note(one.row):
+                self.verdicts[track] = one.row
 
     def is_mine(self, row: Row) -> bool:
         """Whether this reviewer said it through this handout."""
@@ -61,17 +70,21 @@ class Written:
 
     def correction_of_others(self, key: _Frame) -> Row | None:
         """What would count of an object on a frame without what this reviewer said through this handout."""
-        return counting_correction(self._of_frame.get(key, ()), self.is_mine)
+        standing = standing_corrections(self._of_frame.get(key, ()), self.is_mine)
+        return next((row for _, row in reversed(standing) if not self.is_mine(row)), None)
 
     def verdict_counts(self, key: Key) -> bool:
         """Whether the verdict of a track that counts is of this reviewer and handout."""
-        counting = counting_verdict(standing_verdicts(self._of_track.get(key, ()), self.is_mine))
-        return counting is not None and self.is_mine(counting)
+        counting = counting_verdict(self._standing(key))
+        return counting is not None and self.is_mine(counting.row)
 
     def verdict_of_others(self, key: Key) -> Row | None:
         """What would count of a track without what this reviewer said through this handout."""
-        standing = standing_verdicts(self._of_track.get(key, ()), self.is_mine)
-        return counting_verdict(row for row in standing if not self.is_mine(row))
+        counting = counting_verdict(one for one in self._standing(key) if not self.is_mine(one.row))
+        return None if counting is None else counting.row
+
+    def _standing(self, key: Key) -> list[Said]:
+        return [one.said for one in standing_verdicts(self._of_track.get(key, ()), self.is_mine)]
 
     def corrected(self, key: Key) -> set[int]:
         """The frames of a track that this reviewer has corrected through this handout, and not withdrawn."""
@@ -110,7 +123,3 @@ class Written:
             if one == video_id and object_id not in known and row["kind"] != Kind.WITHDRAW:
                 found.setdefault(object_id, {})[frame] = row
         return found
-
-
-def _at(said: Said) -> tuple[datetime, str]:
-    return said[1]["reviewed_at"], said[0]

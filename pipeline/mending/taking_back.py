@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,12 +10,18 @@ from typing import Any
 from pipeline.errors import CannotMend
 from pipeline.reviews.corrections import Kind, read_rows, write_corrections
 from pipeline.reviews.files import Listed
+from pipeline.reviews.history import (
+    Corrected,
+    Row,
+    in_time,
+    is_same_correction,
+    said_again,
+    standing_corrections,
+)
 from pipeline.reviews.times import after
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage
 
-Row = Mapping[str, Any]
-_Said = tuple[str, Row]  # a row, and the path of its file
 _Place = tuple[str, int, int]  # video id, object id, frame index
 
 
@@ -43,7 +49,7 @@ def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer
 
     Raises `StorageError` if the store does not answer.
     """
-    by_frame: dict[int, list[_Said]] = {}
+    by_frame: dict[int, list[Corrected]] = {}
     said = _all_rows(storage)
     for one in said:
         if one[1]["video_id"] == video_id and one[1]["object_id"] == object_id:
@@ -51,7 +57,7 @@ def last_correction(storage: JobStorage, video_id: str, object_id: int, reviewer
     found: dict[str, LastCorrection] = {}
     by_handout: dict[str | None, set[str]] = {}
     for frame_index, history in by_frame.items():
-        standing = _standing(history)
+        standing = standing_corrections(history)
         own = [one for one in standing if one[1]["reviewer"] == reviewer]
         if not own:
             continue
@@ -100,14 +106,14 @@ def take_back(storage: JobStorage, path: str, track: Key, reviewer: str) -> str:
         if row["kind"] == Kind.WITHDRAW:
             row["reviewer"] = reviewer
     newest = {_key(row): row for _, row in said}
-    if all(_is_same(newest[_key(row)], row) for row in rows):
+    if all(is_same_correction(newest[_key(row)], row) for row in rows):
         return path
     return write_corrections(storage, rows)
 
 
-def _all_rows(storage: JobStorage) -> list[_Said]:
-    """All rows of corrections in the order of time; two of the same millisecond in the order of their files."""
-    return sorted(read_rows(storage, Listed(storage).paths()), key=lambda one: (one[1]["reviewed_at"], one[0]))
+def _all_rows(storage: JobStorage) -> list[Corrected]:
+    """All rows of corrections in the order of time."""
+    return sorted(read_rows(storage, Listed(storage).paths()), key=lambda one: in_time(*one))
 
 
 def _together(rows: Iterable[Row], track: Key) -> list[_Place]:
@@ -131,32 +137,17 @@ def _together(rows: Iterable[Row], track: Key) -> list[_Place]:
     return list(dict.fromkeys(_key(row) for row in found))
 
 
-def _standing(history: Iterable[_Said]) -> list[_Said]:
-    """Of what was said of an object on a frame, in the order of time, all that nobody has taken back."""
-    found: list[_Said] = []
-    for path, row in history:
-        if row["kind"] == Kind.WITHDRAW:
-            found.clear()
-        elif len(found) > 1 and _is_same(found[-2][1], row):
-            found.pop()  # what it said before counts again
-        elif not found or not _is_same(found[-1][1], row):
-            found.append((path, row))
-    return found
-
-
-def _restored(key: _Place, history: list[tuple[str, Row]], path: str) -> dict[str, Any]:
+def _restored(key: _Place, history: list[Corrected], path: str) -> dict[str, Any]:
     """The row that counted before those of the file `path`, or a withdrawal."""
     first = next(place for place, (at, _) in enumerate(history) if at == path)
     mine = [row for at, row in history if at == path][-1]
     video_id, object_id, frame_index = key
     before: dict[str, Any] = {"kind": Kind.WITHDRAW.value, "reviewer": mine["reviewer"], "mask_rle": None}
     if first and history[first - 1][1]["kind"] != Kind.WITHDRAW:
-        row = history[first - 1][1]
-        # Said of the labels that its reviewer saw, which may be earlier ones than those of now.
-        before = {**row, "labeled_at": row["labeled_at"] or row["reviewed_at"]}
+        before = said_again(history[first - 1][1])
     before |= {"video_id": video_id, "object_id": object_id, "frame_index": frame_index}
     newest = history[-1][1]
-    if not _is_same(newest, mine) and not _is_same(newest, before):
+    if not is_same_correction(newest, mine) and not is_same_correction(newest, before):
         raise CannotMend(
             f"nothing is taken back: {newest['reviewer']} has spoken of object {object_id} on frame {frame_index} since"
         )
@@ -165,11 +156,3 @@ def _restored(key: _Place, history: list[tuple[str, Row]], path: str) -> dict[st
 
 def _key(row: Row) -> _Place:
     return row["video_id"], row["object_id"], row["frame_index"]
-
-
-def _is_same(first: Row, second: Row) -> bool:
-    """Whether two rows say the same, at whatever time: what was taken back and counts again is said anew."""
-    if first["kind"] == second["kind"] == Kind.WITHDRAW:
-        return True
-    names = {*first, *second} - {"reviewed_at", "labeled_at"}
-    return all(first.get(name) == second.get(name) for name in names)

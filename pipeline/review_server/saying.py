@@ -12,7 +12,7 @@ from pipeline.review_server.bounded import Bounded
 from pipeline.review_server.snapshot import from_text
 from pipeline.review_server.state import ReviewState, unknown_track
 from pipeline.review_server.track_list import VERDICTS
-from pipeline.review_server.verdict_book import Said
+from pipeline.reviews.history import Said
 from pipeline.reviews.verdicts import Key
 
 _MOST_SECONDS = 3600.0

@@ -25,8 +25,9 @@ from pipeline.review_server.mask_store import MaskStore
 from pipeline.review_server.options import ReviewOptions
 from pipeline.review_server.snapshot import Snapshot, in_text, read_snapshot
 from pipeline.review_server.track_list import OPEN, TrackList
-from pipeline.review_server.verdict_book import Said, VerdictBook
+from pipeline.review_server.verdict_book import VerdictBook
 from pipeline.reviews.corrections import read_corrections
+from pipeline.reviews.history import Said
 from pipeline.reviews.object_ids import claim_object_id
 from pipeline.reviews.verdicts import Key
 from pipeline.storage.job_storage import JobStorage

@@ -12,7 +12,8 @@ from pipeline.mending.taking_back import LastCorrection, last_correction, take_b
 from pipeline.review_server.answers import ReviewError
 from pipeline.review_server.saying import Speaker, in_json, key_of, text_of
 from pipeline.review_server.state import ReviewState
-from pipeline.review_server.verdict_book import ChangedMeanwhile, Said, Standing
+from pipeline.review_server.verdict_book import ChangedMeanwhile
+from pipeline.reviews.history import Said, Standing
 from pipeline.reviews.verdicts import Key, Verdict
 
 _MOST_PATH = 1000

@@ -8,45 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from pipeline.reviews.history import Said, Standing, counting_verdict, in_time, said_again, standing_verdicts
 from pipeline.reviews.times import after
-from pipeline.reviews.verdicts import Key, Opinion, Verdict, as_read, read_verdict_files, write_verdicts
+from pipeline.reviews.verdicts import Key, Verdict, as_read, read_verdict_files, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 
 
 class ChangedMeanwhile(Exception):
     """Somebody else has said something of the track since."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """A row of verdicts, and the file that holds it."""
-
-    path: str
-    row: Mapping[str, Any]
-
-    @property
-    def verdict(self) -> Verdict:
-        """What it says."""
-        return Verdict(self.row["verdict"])
-
-    def is_of(self, finished_at: datetime | None) -> bool:
-        """Whether it is said of the labels that were made then, and not of earlier ones."""
-        row = self.row
-        return Opinion(
-            self.verdict, row["reviewed_at"], False, row["reviewer"], row["labeled_at"], row["category"]
-        ).is_of(finished_at)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What was said and not taken back. `paths` are its file, and those that say it once more after an undo."""
-
-    said: Said
-    paths: frozenset[str]
 
 
 class VerdictBook:
@@ -82,11 +53,11 @@ class VerdictBook:
         It may be of earlier labels: see `Said.is_of`.
         """
         with self._lock:
-            return _counting(self._said.get(key, ()))
+            return counting_verdict(self._said.get(key, ()))
 
     def standing(self, key: Key) -> list[Standing]:
         """What was said of a track and not taken back, in the order of time. An undo takes back the last one."""
-        return _standing(self.history(key))
+        return standing_verdicts(self.history(key))
 
     def keys(self) -> list[Key]:
         """All tracks of which something was said."""
@@ -96,7 +67,7 @@ class VerdictBook:
     def num_by(self, reviewer: str) -> int:
         """How many tracks have a verdict of this reviewer that counts."""
         with self._lock:
-            found = (_counting(said) for said in self._said.values())
+            found = (counting_verdict(said) for said in self._said.values())
             return sum(one is not None and one.row["reviewer"] == reviewer for one in found)
 
     def write(self, row: Mapping[str, Any]) -> tuple[Said, Said | None]:
@@ -125,16 +96,14 @@ class VerdictBook:
             if not standing or path not in standing[-1].paths:
                 newest = f": {_in_words(standing[-1].said)} since" if standing else ""
                 raise ChangedMeanwhile(f"nothing is undone{newest}")
-            before = _counting(one.said for one in standing[:-1])
+            before = counting_verdict(one.said for one in standing[:-1])
             now = after(one.row["reviewed_at"] for one in self.history(key))
             names = {"video_id": key[0], "object_id": key[1]}
             rows: list[Mapping[str, Any]] = [
                 {**names, "verdict": Verdict.WITHDRAW.value, "reviewer": reviewer, "reviewed_at": now}
             ]
             if before is not None:
-                # Said of the labels that its reviewer saw, which may be earlier ones than those of now.
-                labeled_at = before.row["labeled_at"] or before.row["reviewed_at"]
-                rows.append({**before.row, "reviewed_at": now, "labeled_at": labeled_at})
+                rows.append(said_again(before.row) | {"reviewed_at": now})
             self._write(rows)
             return self.current(key)
 
@@ -154,53 +123,10 @@ class VerdictBook:
                 key = row["video_id"], row["object_id"]
                 said = self._said.setdefault(key, [])
                 said.append(Said(path, row))
-                # Clocks of several machines may differ: the time that is written counts, as for readers of the tables.
-                # They read files in the order of their names, which decides what was said within one millisecond.
-                said.sort(key=lambda one: (one.row["reviewed_at"], one.path))
+                said.sort(key=lambda one: in_time(one.path, one.row))
                 changed.add(key)
             return changed
 
 
 def _in_words(said: Said) -> str:
     return f"{said.row['reviewer']} said {said.verdict}"
-
-
-def _standing(history: Iterable[Said]) -> list[Standing]:
-    """A row `withdraw` takes back what was said last, and the row behind it in its file says what counts again.
-
-    Without such a row nothing counts any more.
-    """
-    rows = list(history)
-    again = {one.path: one for one in rows if one.verdict is not Verdict.WITHDRAW}
-    withdrawn: set[str] = set()
-    found: list[Standing] = []
-    for one in rows:
-        if one.verdict is Verdict.WITHDRAW:
-            withdrawn.add(one.path)
-            counting = again.get(one.path)
-            del found[-1:]
-            while found and (counting is None or not _is_same(found[-1].said, counting)):
-                found.pop()
-        elif one.path in withdrawn and found:
-            found[-1] = Standing(found[-1].said, found[-1].paths | {one.path})
-        else:
-            found.append(Standing(one, frozenset({one.path})))
-    return found
-
-
-def _is_same(first: Said, second: Said) -> bool:
-    names = ("verdict", "reviewer", "comment")
-    return all(first.row[name] == second.row[name] for name in names)
-
-
-def _counting(said: Iterable[Said]) -> Said | None:
-    """What counts at the end. A category stands until another one is given, or what was said is taken back."""
-    counting: Said | None = None
-    for one in said:
-        if one.verdict is Verdict.WITHDRAW:
-            counting = None
-        elif one.verdict is not Verdict.SKIP or counting is None or counting.verdict is Verdict.SKIP:
-            before = None if counting is None or counting.verdict is Verdict.SKIP else counting.row["category"]
-            category = one.row["category"] or before
-            counting = Said(one.path, {**one.row, "category": category})
-    return counting

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.review_server.verdict_book import ChangedMeanwhile, Said, VerdictBook
+from pipeline.review_server.verdict_book import ChangedMeanwhile, VerdictBook
+from pipeline.reviews.history import Said
 from pipeline.reviews.verdicts import Verdict, read_verdicts
 from pipeline.storage.job_storage import JobStorage
 
