@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pipeline.records import Status, WorkerEnd, WorkItem
 from pipeline.worker.equipment import Stages
 from pipeline.worker.labeler import Labels, MakeSession, Steps, label_steps
 from pipeline.worker.worker import Worker
+from tests.support.full_disk import full_disk
 from tests.support.labeling_workers import (
     AwayStorage,
     Clock,
@@ -84,18 +85,14 @@ def test_before_a_suspect_everything_is_published(make: MakeWorker, items: dict[
 
 @pytest.mark.slow
 def test_a_full_spool_disk_gives_the_item_back(make: MakeWorker, items: dict[str, WorkItem]) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with contextlib.ExitStack() as stack:
 
-    def full_in_the_end(*arguments: Any) -> Steps[Labels]:
-        labels = yield from label_steps(*arguments)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-        return labels
+        def full_in_the_end(*arguments: Any) -> Steps[Labels]:
+            labels = yield from label_steps(*arguments)
+            stack.enter_context(full_disk())
+            return labels
 
-    worker = make(Stages(label_steps=full_in_the_end))
-    try:
-        report = worker.work([items["a"]])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        report = make(Stages(label_steps=full_in_the_end)).work([items["a"]])
     assert report.returned == (items["a"],)
     assert "Free some space" in report.storage_errors[0]
 
