@@ -246,9 +246,7 @@ def test_what_needs_no_network_is_imported_without_torch() -> None:
     assert done.stdout.split() == []
     code = "import sys, pipeline.masks.rle; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"torch", "pyarrow", "pycocotools", "PIL"} & set(done.stdout.split()), (
-        "run-length codes need numpy alone"
-    )
+    assert not {"torch", "pyarrow", "PIL"} & set(done.stdout.split()), "run-length codes need no more than pycocotools"
     assert "numpy" in done.stdout.split()
 
 
