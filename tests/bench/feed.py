@@ -111,6 +111,7 @@ def write_clips(folder: Path, work: Feed) -> list[WorkItem]:
 def label_all(items: Sequence[WorkItem], work: Feed, output: Path, in_flight: int) -> dict[str, float]:
     """One worker over all items, from its first to the last one published."""
     network = fake_network(in_flight)
+    network.draw_masks(work.num_objects, work.size_hw)
     facts = JobFacts(
         weights=Weights("fake", None, "sha256:0"),
         storage=JobStorage(str(output)),
