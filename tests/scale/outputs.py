@@ -233,6 +233,7 @@ def _mask_rows(video_id: str, codes: pa.StructArray, number: int, num_frames: in
             "category": ["thing"] * num,
             "stability": rng.uniform(0.8, 1, num),
             "num_parts": rng.integers(1, 3, num),
+            "pointer_similarity": rng.uniform(0.5, 1, num),
         }
     ).cast(MASKS)
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.commits.log import CommitLog, RollUpPolicy
 from pipeline.storage.job_storage import JobStorage
 from tests.pipeline.commits.test_snapshot import segment
-from tests.scale import known, steps, watched
+from tests.scale import known, outputs, steps, watched
 from tests.scale.inputs import write_tables
 from tests.support.calls import num_calls
 
@@ -143,3 +143,9 @@ def test_a_night_lists_the_week_before_it_and_no_more(folder: Path) -> None:
     """30,000 known videos are 30 pages; the nine before the week are never asked for, and nothing is left to label."""
     watched.finish_all(folder, 30_000)
     assert watched.quiet_night(folder, 30_000)["requests"] == {"HEAD": 1, "LIST": 22}
+
+
+def test_the_bench_of_compaction_merges_rows_of_todays_columns(folder: Path) -> None:
+    outputs.write_job(folder / "job", 2)
+    assert outputs.merge_job(str(folder / "job"))["rows"] == 20_000
+    assert len(CommitLog(JobStorage(str(folder / "job")), "reader").load().segments) == 1
