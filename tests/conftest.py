@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # One core compiles, in this process: others would import torch first, and the other core has tests of its own.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -49,13 +51,22 @@ def pytest_collection(session: pytest.Session) -> None:
     pytest compiles each file of tests anew where nobody has, which takes 8 s, and three processes would begin at once.
     """
     worker = getattr(session.config, "workerinput", {})
-    last_file = next(Path(__file__).parent.glob("__pycache__/test_wheel.*-pytest-*.pyc"), None)
+    last_file = next(Path(__file__).parent.glob("__pycache__/test_storage_page.*-pytest-*.pyc"), None)
     if sys.dont_write_bytecode or last_file is not None or worker.get("workerid", "gw0") == "gw0":
         return
     collected = _collected(worker)
     deadline = time.monotonic() + 120
     while not collected.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of the fast core, files whose tests are all slow; they and what they import are a third of collecting."""
+    left_out = set(re.findall(r"\bnot (\w+)", config.option.markexpr))
+    if collection_path.suffix != ".py" or not re.fullmatch(r"not \w+( and not \w+)*", config.option.markexpr):
+        return None
+    marks = re.search(r"^pytestmark = .*", collection_path.read_text(encoding="utf-8"), re.MULTILINE)
+    return True if marks and left_out.intersection(re.findall(r"pytest\.mark\.(\w+)", marks[0])) else None
 
 
 def _collected(worker: dict[str, Any]) -> Path:
@@ -219,7 +230,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before pytest itself leaves out what `-m` does not ask for."""
+    _keep_a_few_of_many(items)
     _start_with_long_files(items)
     import torch
 
@@ -229,6 +243,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("needs_cuda"):
             item.add_marker(reason)
+
+
+def _keep_a_few_of_many(items: list[pytest.Item]) -> None:
+    """Many parameters of one behavior are seldom wrong alone: after each change the first few of them tell."""
+    kept: Counter[str] = Counter()
+    for item in items:
+        few = item.get_closest_marker("fast_core")
+        if few is None or item.get_closest_marker("slow") is not None:
+            continue
+        function = item.nodeid.partition("[")[0]
+        kept[function] += 1
+        if kept[function] > few.args[0]:
+            item.add_marker(pytest.mark.slow)
 
 
 def _start_with_long_files(items: list[pytest.Item]) -> None:

@@ -114,6 +114,7 @@ def test_every_file_that_is_named_exists() -> None:
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
+@pytest.mark.slow
 def test_what_is_decided_is_found_where_the_page_says() -> None:
     section = PAGE.split("## Where is it decided?\n")[1]
     rows = re.findall(r"^\| ([^|`]+(?:`[^`]+`)?) \| `([\w/.]+)` \| `(\w+)` \|$", section, re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from model.network.sam2 import Sam2
@@ -26,6 +27,7 @@ def test_two_networks_of_the_same_weights_share_the_bits_of_a_step() -> None:
     assert len(known) == 2, "one image and one segmentation"
 
 
+@pytest.mark.slow
 def test_another_bit_other_weights_and_another_format_are_computed() -> None:
     other = PIXELS.clone()
     other[0, 0, 0, 0] = torch.nextafter(other[0, 0, 0, 0], torch.tensor(9.0))

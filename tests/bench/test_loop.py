@@ -41,6 +41,7 @@ def few(kept: Tracks) -> dict[str, Any]:
     return report(kept.diluted(FEW_BAD), num_lots=5)
 
 
+@pytest.mark.slow
 def test_the_queue_gains_more_in_the_same_time_than_random_orders(found: dict[str, Any]) -> None:
     assert (found["num_tracks"] > 100, found["num_bad"] > 20) == (True, True)
     assert found["j_and_f_after"] > found["j_and_f_before"] + 0.025

@@ -43,6 +43,7 @@ def printed(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_changes_of_a_night_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed([f"output={job}", "entry=2"], capsys).splitlines()
     assert lines[0].startswith(f"maskmill: changes of {job}, entries 2 to 5 since 20")

@@ -45,6 +45,7 @@ def compare(outputs: tuple[str, str], to: Path, *words: str) -> list[dict[str, A
     return rows
 
 
+@pytest.mark.slow
 def test_tracks_that_differ_come_first_with_the_frame_that_differs_most(
     outputs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_with_a_truth_what_became_worse_comes_first(
     assert next(row for row in rows if row["object_id"] == "3")["j_and_f_a"] == 1
 
 
+@pytest.mark.slow
 def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path) -> None:
     """A frame that b has not labeled, or that was given to it as a prompt, tells nothing of a against b."""
     broken = square(5)
@@ -96,6 +98,7 @@ def test_both_sides_are_scored_on_the_frames_that_both_have(tmp_path: Path) -> N
     assert (row["j_and_f_a"], row["j_and_f_b"], row["gain"]) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_the_page_marks_the_prompts_of_both(tmp_path: Path) -> None:
     a = write_output(tmp_path / "a", {"one": {1: square(5)}}, prompted=(0,))
     b = write_output(tmp_path / "b", {"one": {1: square(6)}}, prompted=(2, 4))

@@ -156,6 +156,7 @@ def test_hota_leaves_out_what_the_job_was_told(tmp_path: Path) -> None:
     assert 0.8 < with_it["hota"] < 0.99
 
 
+@pytest.mark.slow
 def test_a_row_says_where_and_how_an_object_is_wrong(folders: tuple[str, str], tmp_path: Path) -> None:
     rows, _ = evaluate(folders, tmp_path, "prompted=include")
     early = rows["late", "2"]
@@ -221,6 +222,7 @@ def test_chosen_videos_alone_are_scored(folders: tuple[str, str], tmp_path: Path
     assert {video_id for video_id, _ in rows} == {"late", "gaps"}
 
 
+@pytest.mark.slow
 def test_the_output_of_a_job_is_a_truth_and_equals_itself(folders: tuple[str, str], tmp_path: Path) -> None:
     _, summary = evaluate((folders[0], folders[0]), tmp_path)
     first = summary.to_pylist()[0]

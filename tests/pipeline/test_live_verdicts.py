@@ -53,6 +53,7 @@ def keys(rows: Any) -> list[tuple[str, int]]:
     return sorted(set(zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)))
 
 
+@pytest.mark.slow
 def test_tracks_have_the_newest_verdict_of_each_and_the_category_that_a_reviewer_gave(uri: str) -> None:
     say_of(uri, verdict("a", 1, "fix"), verdict("a", 2, "skip"), verdict("b", 1, "accept", category="lynx"))
     say_of(uri, verdict("a", 1, "accept", 2, reviewer="bob"))

@@ -160,6 +160,7 @@ def test_rejected_objects_are_not_drawn_unless_a_condition_names_them(
     assert "none of its finished videos is to be drawn (1 videos without a chosen object)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_jobs_stand_side_by_side_with_frames_matched_by_time(
     draw: Callable[..., Path], filmed: Filmed, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_two_jobs_stand_side_by_side_with_frames_matched_by_time(
     assert "clip-1" in {path.name for path in folder.parent.iterdir()}
 
 
+@pytest.mark.slow
 def test_masks_of_an_earlier_round_stand_beside_those_of_now(
     filmed: Filmed, tmp_path: Path, disk_storage: JobStorage
 ) -> None:
@@ -235,6 +237,7 @@ def test_what_is_wrong_is_named_and_nothing_is_left(
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_a_video_whose_file_is_gone_does_not_keep_the_others_from_being_drawn(
     filmed: Filmed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_job(tmp_path_factory.mktemp("queue"))[0]
 
 
+@pytest.mark.slow
 def test_a_queue_is_shown_and_written(job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door([f"output={job}", f"to={tmp_path}/queue.parquet", "audit=0"]) == 0
     told = capsys.readouterr()

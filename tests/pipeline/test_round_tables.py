@@ -67,6 +67,7 @@ def test_tables_of_a_round_are_those_of_its_end(rounds: Rounds) -> None:
     assert contents(now) == contents(rounds.open()), "the round of now goes on with the job"
 
 
+@pytest.mark.slow
 def test_a_video_in_the_middle_of_a_round_is_named_with_where_its_rows_are(rounds: Rounds) -> None:
     rounds.begin("a")  # and the driver is killed
     job = rounds.open()
@@ -182,6 +183,7 @@ def box(left: int) -> np.ndarray:
     return mask
 
 
+@pytest.mark.slow
 def test_what_a_round_brought_is_scored_and_compared_with_truth(
     tmp_path: Path, disk_storage: JobStorage, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -237,6 +237,7 @@ def test_videos_that_left_the_input_tables_are_told_apart_from_planned_ones(job:
     assert "videos   5 in the tables" in text_of(job), "never more videos than planned ones"
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize(
     ("state", "code"),
     [

@@ -28,6 +28,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_not_utf_8_gets_plain_signs_and_escapes_and_breaks_nothing() -> None:
     code = "from pipeline.text import say; say('2 × clip ☃ …')"
     for encoding, shown in (("ascii", b"2 x clip \\u2603 ...\n"), ("utf-8", "2 × clip ☃ …\n".encode())):

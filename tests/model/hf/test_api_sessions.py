@@ -114,6 +114,7 @@ def test_masks_may_be_arrays_or_tensors_of_zeros_and_ones(kind: Any) -> None:
     assert np.array_equal(prompt.mask_HW, drawn)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_several_masks_may_be_a_list_or_one_array() -> None:
     masks = [mask(clip(FRAMES), object_id, 0).mask_HW for object_id in (1, 2)]
     outputs = []
@@ -140,6 +141,7 @@ def test_a_box_with_points_is_one_prompt() -> None:
     assert prompt.labels == (1, 0)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_clear_old_inputs_decides_whether_clicks_add_up() -> None:
     at_once, adding, replacing, last = (new_session() for _ in range(4))
     processor = small_processor()
@@ -194,6 +196,7 @@ def test_clicks_are_added_to_a_box_and_replace_a_mask() -> None:
     assert session.prompt_of(1, 0).labels == (1, 0)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_rows_are_in_the_order_of_adding_and_hidden_before_an_objects_start() -> None:
     session = new_session()
     add_box(session, 3, 9)
@@ -264,6 +267,7 @@ def test_frame_by_frame_is_propagating(expected: Masks) -> None:
     assert same(by_hand, expected)
 
 
+@pytest.mark.slow
 def test_a_frame_not_remembered_leaves_no_memory() -> None:
     session = new_session()
     add_box(session, 0, 1)
@@ -348,6 +352,7 @@ VIDEOS = {
 }
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("kind", VIDEOS)
 def test_videos_of_every_kind_are_the_same(kind: str, expected: Masks) -> None:
     session = small_processor().init_video_session(video=VIDEOS[kind](clip(FRAMES).frames_THW3))
@@ -434,6 +439,7 @@ def test_dtype_and_device_of_session_and_model_must_agree() -> None:
         new_session(dtype="float33")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
 def test_a_model_is_loaded_in_a_dtype_onto_a_device(name: str) -> None:
     model = Sam2VideoModel.from_pretrained("mini", **{name: "float16"}, device_map="cpu")

@@ -41,6 +41,7 @@ def test_a_stream_equals_the_file_bit_for_bit() -> None:
         assert torch.equal(streamed.object_score_logits, output.object_score_logits)
 
 
+@pytest.mark.slow
 def test_an_object_added_while_the_stream_runs_is_hidden_before_and_leaves_the_others() -> None:
     stream, alone = new_stream(), new_stream()
     for session in (stream, alone):

@@ -86,6 +86,7 @@ def device(request: pytest.FixtureRequest, gpu: Gpu) -> str:
     return name
 
 
+@pytest.mark.fast_core(8)
 @pytest.mark.parametrize(
     ("hole", "sprinkle", "filled", "removed"),
     [(0, 0, 0, 0), (4, 0, 4, 0), (3.9, 0, 0, 0), (9, 0, 13, 0), (0, 1, 0, 1), (0, 6, 0, 11), (9, 6, 13, 11)],
@@ -127,6 +128,7 @@ def test_each_pixel_stays_with_the_object_of_the_highest_logit() -> None:
     assert torch.equal(without_overlap(logits[:1]), logits[:1])
 
 
+@pytest.mark.slow
 def test_thresholds_and_sizes_are_those_of_transformers() -> None:
     generator = torch.Generator().manual_seed(1)
     masks = [torch.randn(2, 1, 16, 16, generator=generator), torch.randn(1, 1, 16, 16, generator=generator).numpy()]

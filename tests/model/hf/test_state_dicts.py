@@ -33,6 +33,7 @@ def other_model() -> Sam2VideoModel:
     return Sam2VideoModel(small_model().config)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("around", [alone, in_a_dict, beside_another_network, copied])
 def test_weights_are_loaded_as_they_were_saved(around: Callable[[nn.Module], nn.Module]) -> None:
     saved, loaded = around(small_model()), around(other_model())

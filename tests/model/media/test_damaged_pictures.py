@@ -55,6 +55,7 @@ def damaged(data: bytes, random_: random.Random) -> bytes:
     return bytes(changed[: random_.randrange(len(changed))] if random_.random() < 0.1 else changed)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("kind", SEEDS)
 @pytest.mark.filterwarnings("ignore")
 def test_a_damaged_file_is_read_or_refused_with_a_reason(kind: str) -> None:

@@ -59,6 +59,7 @@ def decoded(data: bytes) -> list[float]:
     return found
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("film", FILMS, ids=str)
 def test_the_packets_tell_all_frames_and_where_decoding_can_begin(film: Film) -> None:
     data = drawn(film)

@@ -286,6 +286,7 @@ class FailingFile(io.BytesIO):
         return data
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("container", ["mp4", "mpegts", "matroska"])
 def test_a_storage_error_is_not_taken_for_the_end_of_the_video(container: str, share: float) -> None:

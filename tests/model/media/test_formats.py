@@ -15,6 +15,7 @@ from pipeline.video.media import open_media
 from tests.support.media_files import encode, item, media_of, pictures
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_an_image_of_each_suffix_is_a_frame_of_a_folder(tmp_path: Path, suffix: str) -> None:
     folder = tmp_path / "frames"

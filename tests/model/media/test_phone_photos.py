@@ -33,6 +33,7 @@ def photo(kind: str, turned: Sequence[bytes] = ()) -> bytes:
     return grid_photo(files, 3, (120, 190), (64, 64), turned)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("kind", ["heic", "avif"])
 @pytest.mark.parametrize("quarters", range(4))
 def test_a_photo_of_tiles_is_put_together_and_turned(tmp_path: Path, kind: str, quarters: int) -> None:

@@ -38,6 +38,7 @@ def test_an_image_of_any_mode_is_rgb_as_pillow_converts_it(tmp_path: Path, mode:
     assert np.array_equal(frames[0], np.asarray(Image.open(path).convert("RGB")))
 
 
+@pytest.mark.fast_core(8)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_is_turned_and_mirrored_as_exif_says(tmp_path: Path, kind: str, orientation: int) -> None:

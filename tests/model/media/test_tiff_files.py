@@ -129,6 +129,7 @@ def test_deep_colors_keep_the_bits_in_use(tmp_path: Path) -> None:
     assert np.array_equal(frames[0], scene())
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_pages_are_turned_as_their_tag_says(tmp_path: Path, orientation: int, dtype: str) -> None:
@@ -141,6 +142,7 @@ def test_pages_are_turned_as_their_tag_says(tmp_path: Path, orientation: int, dt
         assert np.array_equal(frames[0], np.asarray(image.convert("RGB")))
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("mode", ["1", "P", "CMYK", "LA", "RGBA", "L"])
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate"])
 def test_pixels_of_any_kind_are_rgb_as_pillow_converts_them(tmp_path: Path, mode: str, compression: str | None) -> None:

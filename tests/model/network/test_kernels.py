@@ -52,6 +52,7 @@ def test_linear_is_activation_of_product_and_bias(dtype: torch.dtype, activation
     _assert_close(linear(x, weight, bias.to(dtype), activation), plain, dtype)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("query_batch", [1, 2])
 def test_attention_by_blocks_is_softmax_of_products(dtype: torch.dtype, query_batch: int) -> None:

@@ -19,7 +19,7 @@ class AsItIs(CompiledRegions):
     """Fills up as for compiled code, and computes as it is; `attended` counts the shapes of memories."""
 
     def __init__(self) -> None:
-        super().__init__(backend="eager", capture=None)
+        super().__init__(backend=None, capture=None)  # for none, torch imports no compiler, which takes 2 s
         self.attended: set[tuple[int, ...]] = set()
 
     def run(self, region, constants, *inputs) -> Outputs:  # type: ignore[no-untyped-def]
@@ -61,6 +61,7 @@ def tokens_of(network: Sam2, num_memories: int, num_pointers: int, seed: int) ->
     return MemoryTokens(tuple(memory.bfloat16() for memory in spatial), rows, tuple(pointers), distances, 15)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (7, 9), (7, 16)])
 @pytest.mark.parametrize("num_objects", [1, 3])
 def test_masks_are_the_same(padding: Sam2, shape: tuple[int, int], num_objects: int) -> None:

@@ -103,6 +103,7 @@ def test_mkl_is_not_taken_where_it_leaves_instructions_unused(
     assert blocks_on(here, torch.bfloat16) == "in place"
 
 
+@pytest.mark.slow
 def test_whoever_asks_for_bfloat16_on_a_cpu_without_it_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "processor", lambda: Processor("avx2", is_intel=True))
     with pytest.warns(UserWarning, match="no instructions for it.*dtype=torch.float32"):

@@ -91,6 +91,7 @@ def test_a_mask_lies_in_its_box_and_holds_the_pixels_that_it_counts() -> None:
         assert whole.sum() == mask.area >= OF_MINI.min_area
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0, 255])
 def test_an_image_of_one_color_has_no_objects(value: int) -> None:
     image = np.full((90, 120, 3), value, np.uint8)
@@ -136,6 +137,7 @@ def test_two_things_in_one_box_are_two_by_their_masks_and_one_by_their_boxes() -
     assert kept_of([ring, core], Duplicates("boxes", max_iou=0.7)) == [ring]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_iou", [0.3, 0.7])
 def test_duplicates_by_boxes_are_those_of_torchvision(max_iou: float) -> None:
     from torchvision.ops import nms

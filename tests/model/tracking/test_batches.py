@@ -55,6 +55,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_no_later_one_is_l
     ]
 
 
+@pytest.mark.slow
 def test_one_object_that_does_not_fit_is_an_error() -> None:
     model = SmallDevice(most=0)
     with pytest.raises(torch.OutOfMemoryError):

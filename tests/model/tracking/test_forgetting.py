@@ -53,6 +53,7 @@ def went_over(direction: str = "forward") -> dict[int, dict[int, Prompt]]:
     return {1: {start: true_mask(1, start), FIXED: true_mask(2, FIXED)}, 7: other}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_after_a_correction_of_a_wrong_track_the_walk_is_one_that_begins_there(direction: str) -> None:
     heading = FORWARD if direction == "forward" else BACKWARD

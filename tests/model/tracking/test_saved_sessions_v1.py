@@ -84,6 +84,7 @@ def test_a_session_goes_on_where_it_was_saved() -> None:
     assert_as_recorded(list(read_session().propagate("both", resume=True)), "session")
 
 
+@pytest.mark.slow
 def test_a_session_read_from_the_old_and_from_the_new_format_goes_on_with_the_same_bits() -> None:
     data = read_session().to_bytes()
     text = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["maskmill_session"]
@@ -92,6 +93,7 @@ def test_a_session_read_from_the_old_and_from_the_new_format_goes_on_with_the_sa
     assert same_bits(read_session().propagate("both", resume=True), again.propagate("both", resume=True))
 
 
+@pytest.mark.slow
 def test_a_stream_goes_on_where_it_was_saved() -> None:
     stream = VideoStream.from_bytes(old("stream"), small())
     assert stream.newest_index == 3

@@ -43,6 +43,7 @@ def covered(session: VideoSession, direction: str) -> dict[int, list[int]]:
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("direction", "first", "second"),
     [
@@ -85,6 +86,7 @@ def test_the_order_of_adding_seeds_does_not_matter() -> None:
     assert gap(by_object(two_objects().propagate("both")), by_object(turned.propagate("both"))) == 0
 
 
+@pytest.mark.slow
 def test_a_prompt_is_replaced_by_a_later_one_on_its_frame() -> None:
     session, expected = new_session(), new_session()
     session.add_prompt(1, 0, click(clip(FRAMES), 2, 0))

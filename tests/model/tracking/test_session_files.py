@@ -50,6 +50,7 @@ def test_a_session_saved_in_the_middle_goes_on_bit_for_bit(direction: str, kept:
         assert same_bits(restored.propagate(direction, resume=True), whole[done:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uri", ["{tmp}/deep/session.safetensors", "file://{tmp}/a.safetensors", "memory://jobs/s"])
 def test_a_session_is_saved_to_any_uri_and_prompts_need_not_be_given_again(uri: str, tmp_path: Path) -> None:
     session, expected = new_session(), new_session()
@@ -77,6 +78,7 @@ def test_corrections_and_history_survive() -> None:
     assert same_bits(session.propagate(), restored.propagate())
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("asks_for_the_mask", [False, True])
 @pytest.mark.parametrize("frame_index", [2, 4])
 def test_a_session_is_saved_in_the_middle_of_a_refinement(frame_index: int, asks_for_the_mask: bool) -> None:
@@ -121,6 +123,7 @@ def test_tensors_that_memories_share_are_stored_and_loaded_once() -> None:
     assert restored.to_bytes() == data
 
 
+@pytest.mark.slow
 def test_a_stream_goes_on_bit_for_bit_with_what_was_said_of_frames_to_come(tmp_path: Path) -> None:
     frames = [torch.from_numpy(pixels) for pixels in clip(FRAMES).frames_THW3]
     stream = VideoStream(small(), (48, 64), num_frames=FRAMES)

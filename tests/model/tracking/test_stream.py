@@ -45,6 +45,7 @@ def test_a_stream_of_16_frames_or_more_equals_the_file_bit_for_bit() -> None:
     assert same_bits(push_all(stream), file_results())
 
 
+@pytest.mark.slow
 def test_a_shorter_stream_equals_the_file_if_its_length_is_told() -> None:
     told, untold = new_stream(num_frames=6), new_stream()
     for stream in (told, untold):
@@ -54,6 +55,7 @@ def test_a_shorter_stream_equals_the_file_if_its_length_is_told() -> None:
     assert not same_bits(assumed, file_results(6))
 
 
+@pytest.mark.slow
 def test_a_correction_on_the_newest_frame_equals_that_of_a_file() -> None:
     stream, session = new_stream(), VideoSession(small(), frames_of(clip(LONG)), history=HistoryRule())
     for each in (stream, session):
@@ -68,6 +70,7 @@ def test_a_correction_on_the_newest_frame_equals_that_of_a_file() -> None:
     assert same_bits(push_all(stream, 6, 9), [session.segment_frame(index) for index in range(6, 9)])
 
 
+@pytest.mark.slow
 def test_the_masks_of_prompts_on_the_newest_frame_are_refined_as_those_of_a_file() -> None:
     """Of a prompt that starts the stream, of one on a frame that the walk comes to, and twice on a tracked frame."""
     stream, session = new_stream(), VideoSession(small(), frames_of(clip(LONG)), history=HistoryRule(4))
@@ -93,6 +96,7 @@ def test_a_correction_takes_effect_also_if_nobody_asks_for_its_mask() -> None:
     assert same_bits(push_all(asked, 4, 6), push_all(unasked, 4, 6))
 
 
+@pytest.mark.slow
 def test_an_object_can_be_added_while_the_stream_runs() -> None:
     """On the next frame or on the newest one; it starts there, and the others go on as they were."""
     stream = new_stream()
@@ -116,6 +120,7 @@ def test_a_stream_may_begin_before_anything_is_said_of_it() -> None:
     assert stream.push(frame(2)).object_ids == (1,)
 
 
+@pytest.mark.slow
 def test_two_streams_through_one_model_do_not_disturb_each_other() -> None:
     streams = [new_stream(), new_stream()]
     streams[0].add_prompt(1, 0, box(clip(LONG), 1, 0))
@@ -165,6 +170,7 @@ def kept_bytes(stream: VideoStream) -> int:
     return len(stream.to_bytes())
 
 
+@pytest.mark.slow
 def test_what_a_stream_keeps_does_not_grow() -> None:
     stream = new_stream()
     stream.add_prompt(1, 0, box(clip(LONG), 1, 0))

@@ -94,12 +94,14 @@ def test_the_eight_repositories_load_by_name_from_an_offline_cache(
     assert round(num_parameters / 1e6) == {"tiny": 39, "small": 46, "base_plus": 81, "large": 224}[size]
 
 
+@pytest.mark.slow
 def test_a_cached_repository_gives_the_same_bits_as_its_folder(tmp_path: Path) -> None:
     cache_mini(tmp_path, "someone/sam2.1-mini")
     loaded = read_stored_weights("someone/sam2.1-mini", HubAccess(cache_dir=tmp_path)).model().state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in mini().state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", ["v2", OTHER_COMMIT])
 def test_a_revision_is_a_branch_or_a_commit(revision: str, tmp_path: Path) -> None:
     cache_mini(tmp_path, "someone/mini")

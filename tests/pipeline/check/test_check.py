@@ -47,6 +47,7 @@ def numbers(pattern: str, text: str) -> tuple[int, ...]:
     return tuple(int(group.replace(",", "")) for group in found.groups())
 
 
+@pytest.mark.slow
 def test_a_check_writes_nothing_and_finds_nothing_wrong_with_good_inputs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_sample_is_opened_and_all_prompts_are_read(tmp_path: Path, capsys: pyt
     assert numbers(r"frames   about ([\d,]+) to label, ([\d,]+) masks", page) == (6, 6)
 
 
+@pytest.mark.slow
 def test_a_wrong_row_and_a_warning_of_the_tables_are_on_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

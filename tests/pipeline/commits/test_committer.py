@@ -67,6 +67,7 @@ def test_published_but_uncommitted_rows_do_not_show(disk_storage: JobStorage, tm
     assert statuses(disk_storage) == {"a": "ok"}
 
 
+@pytest.mark.slow
 def test_a_video_labeled_twice_counts_once(storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(storage, tmp_path)
     first = publish(storage, tmp_path, labeled("a", 7), labeled("b", 4))
@@ -114,6 +115,7 @@ def test_a_copy_that_cannot_be_published_is_not_kept_on_disk(disk_storage: JobSt
     assert list(spool.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_forgotten_videos_leave_the_tables_and_can_be_labeled_again(storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(storage, tmp_path)
     keeper.commit([publish(storage, tmp_path, labeled("a", 5), labeled("b", 4))])

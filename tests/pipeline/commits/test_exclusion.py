@@ -64,6 +64,7 @@ def test_a_prune_beside_a_compaction_is_refused_because_its_rows_could_come_back
     assert traces(Path(storage.uri), "gone-b") == []
 
 
+@pytest.mark.slow
 def test_a_compaction_beside_a_prune_is_refused(storage: QuickStorage, tmp_path: Path) -> None:
     with at_work(storage, Work.PRUNE), pytest.raises(ConfigError, match="prune=true is at work") as refused:
         compact(storage, tmp_path / "spool")

@@ -77,6 +77,7 @@ def written_at(storage: JobStorage, *times: datetime) -> None:
         storage.replace(path, json.dumps(json.loads(storage.read(path)) | {"written_at": time.isoformat()}).encode())
 
 
+@pytest.mark.slow
 def test_videos_come_are_labeled_again_and_leave_each_for_its_reason(job: Job, storage: CountingStorage) -> None:
     log, keeper, commit = job
     commit("a", "b", "c", "d")
@@ -289,6 +290,7 @@ def test_the_first_number_that_is_true_is_found_from_any_guess(first: int, guess
     assert len(calls) <= 4 + 2 * abs(first - guess).bit_length()
 
 
+@pytest.mark.slow
 def test_an_erased_log_still_tells_changes_of_the_videos_that_are_there(job: Job, storage: CountingStorage) -> None:
     """At each erasure with prune=true the names of removed videos leave it, also those that it told until then."""
     log, keeper, commit = job

@@ -52,6 +52,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_new_videos_are_looked_up_and_put_without_decoding_anything(rolled: bytes, decoded: list[int]) -> None:
     videos = JobState.from_parquet(rolled).finished
     assert len(videos) == NUM

@@ -38,6 +38,7 @@ def take_in(log: CommitLog, keeper: SegmentKeeper, number: int, *video_ids: str,
     keeper.forget(video_ids, dict.fromkeys(video_ids, Reason.REVIEW), video_ids)
 
 
+@pytest.mark.slow
 def test_a_round_keeps_what_it_replaces_until_another_has_come(storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(storage, tmp_path)
     first = publish(storage, tmp_path, labeled("a"), labeled("b"))
@@ -85,6 +86,7 @@ def test_rows_of_a_video_that_fails_stay_for_the_next_try_and_go_with_other_prom
     assert (log.state.formers, put_away(disk_storage)) == ({}, set())
 
 
+@pytest.mark.slow
 def test_a_compaction_keeps_what_an_earlier_round_needs_and_hashes_of_corrections(
     disk_storage: JobStorage, tmp_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_compaction_keeps_what_an_earlier_round_needs_and_hashes_of_correction
     assert {segment_of(stored.path) for stored in disk_storage.listing("masks")} == set(state.segments)
 
 
+@pytest.mark.slow
 def test_a_pruned_job_keeps_no_earlier_round(disk_storage: JobStorage, tmp_path: Path) -> None:
     log, keeper = driver(disk_storage, tmp_path)
     keeper.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b"))])

@@ -14,6 +14,7 @@ import fsspec
 import pytest
 from botocore.exceptions import NoCredentialsError
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from pipeline.command import ExitCode, explain
 from pipeline.config.compose import as_yaml, composed, group_names, job_config, job_names, split_job
@@ -31,6 +32,7 @@ def label(*overrides: str) -> JobConfig:
     return job_config("label", [*TABLES, *overrides])
 
 
+@pytest.mark.fast_core(5)
 @pytest.mark.parametrize("job", job_names())
 @pytest.mark.parametrize("cluster", group_names("cluster"))
 def test_every_job_composes_with_every_cluster(job: str, cluster: str) -> None:
@@ -79,6 +81,26 @@ def test_hydra_is_left_as_it_was_for_a_program_that_uses_it_itself() -> None:
     after = ConfigStore.instance().load("hydra/config.yaml")
     assert after == before
     assert {"launcher": "basic"} in after.node.defaults
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [
+            *("videos=a,[b] c.parquet", "model=tiny", "model.dtype=bfloat16", "cluster=serial", "frames={fps: 2}"),
+            *("storage_options={client_kwargs: {endpoint_url: http://x}}", "storage_options.key=a,b", "a.key=unknown"),
+            *("corrections=[a.parquet, b]", "flush.seconds=null", "frames.fps=4", "output=${prompts}", "seed='7'"),
+        ],
+        ["~flush.megabytes", "+extra=1", "frames.fps=4"],
+    ],
+)
+def test_a_job_by_name_is_what_hydra_makes_of_its_file(words: list[str], tmp_path: Path) -> None:
+    """A job by its name is composed once in a process, and a file of somebody each time."""
+    (tmp_path / "same.yaml").write_text((ROOT / "jobs" / "label.yaml").read_text())
+    composed("label", ["frames.stride=7", "output=another"])  # leaves nothing to the next one
+    found, of_file = (composed(name, [*TABLES, *words]) for name in ("label", str(tmp_path / "same.yaml")))
+    assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(of_file)
+    assert OmegaConf.is_struct(found) == OmegaConf.is_struct(of_file)
 
 
 def test_overrides_reach_the_typed_config() -> None:

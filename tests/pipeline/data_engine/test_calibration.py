@@ -52,6 +52,7 @@ def test_verdicts_that_all_agree_are_refused() -> None:
         fit(badness, np.ones(20, bool), PRIOR)
 
 
+@pytest.mark.slow
 def test_auroc_is_that_of_scipy_with_ties() -> None:
     from scipy.stats import mannwhitneyu
 

@@ -98,6 +98,7 @@ def test_some_tracks_are_drawn_by_lot_of_those_outside_of_the_queue() -> None:
     assert queued(rows, top=50, audit=0.2, seed=1)["object_id"].to_pylist() != found["object_id"].to_pylist()
 
 
+@pytest.mark.slow
 def test_every_track_is_drawn_as_often_as_another() -> None:
     """Over 100 seeds, doubt and the number of masks do not matter to the lot."""
     rows = tracks(num_tracks=60)

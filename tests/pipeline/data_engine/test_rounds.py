@@ -209,6 +209,7 @@ def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[
     assert lines[-1].endswith("24.0 s each, where one by hand takes 4.5 s")
 
 
+@pytest.mark.slow
 def test_rounds_are_a_document_for_programs(job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "rounds.json"
     assert door([f"output={job}", "json=true", f"to={place}"]) == 0
@@ -235,6 +236,7 @@ def test_a_job_without_reviews_has_one_round_and_no_estimate(
     assert lines[-1].startswith("another  not known: nobody has looked")
 
 
+@pytest.mark.slow
 def test_what_is_not_known_any_more_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = Rounds(JobStorage(str(tmp_path / "job")), tmp_path)
     job.commit(DrawnVideo("a", {1: None}))

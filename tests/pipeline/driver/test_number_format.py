@@ -63,6 +63,7 @@ def test_a_new_job_takes_the_numbers_of_its_workers(overrides: list[str], gpus: 
     assert f"{model.device} {model.dtype}" == expected
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize(
     ("begun", "gpus", "overrides", "expected"),
     [

@@ -152,6 +152,7 @@ def test_no_short_clip_waits_behind_a_long_one_while_another_worker_gets_free(nu
     assert took <= 1.04 * ideal_seconds(seconds, 2)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("num_workers", [2, 3, 8])
 @pytest.mark.parametrize("seed", range(4))
 def test_mixed_lengths_end_within_a_tenth_of_the_ideal(num_workers: int, seed: int, tmp_path: Path) -> None:

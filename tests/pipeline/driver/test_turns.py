@@ -84,6 +84,7 @@ def test_without_turns_the_first_videos_would_wait_for_ever(nights: Nights) -> N
     assert nights.longest_wait(5) == 5
 
 
+@pytest.mark.slow
 def test_nobody_waits_longer_than_the_work_before_it_takes(nights: Nights) -> None:
     for number in range(6):
         nights.night(number, fair(nights))

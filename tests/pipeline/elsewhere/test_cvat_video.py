@@ -42,6 +42,7 @@ def pixels(row: dict) -> np.ndarray:
     return coco.decode({"size": row["mask_rle"]["size"], "counts": row["mask_rle"]["counts"]}).astype(bool)
 
 
+@pytest.mark.slow
 def test_a_task_that_nobody_changed_says_nothing(out: Out, back: Back, capsys: pytest.CaptureFixture[str]) -> None:
     before = out.files()
     assert back() == 0

@@ -81,6 +81,7 @@ def test_a_later_word_of_somebody_else_outlives_what_is_taken_back(out: Out, tas
     assert (opinion.verdict, opinion.reviewer) == ("accept", "bob")
 
 
+@pytest.mark.slow
 def test_an_earlier_word_of_somebody_else_counts_again(
     out: Out, task: CvatTask, back: Back, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +108,7 @@ def test_an_earlier_word_of_somebody_else_counts_again(
     assert read_verdicts(out.storage)[CLIP, 3].verdict == "fix"
 
 
+@pytest.mark.slow
 def test_what_counts_again_can_be_taken_back_in_the_page(out: Out, task: CvatTask, back: Back) -> None:
     mask_of_bob(out, EARLIER)
     word_of_bob(out, EARLIER)
@@ -183,6 +185,7 @@ def test_a_job_that_is_silent_leaves_what_its_sister_says(out: Out, task: CvatTa
     assert out.files() == before, "taken in again it changes nothing"
 
 
+@pytest.mark.slow
 def test_a_fix_goes_with_the_last_correction_that_jobs_take_back(out: Out, task: CvatTask, tmp_path: Path) -> None:
     track, file = task.of_object(7), tmp_path / "job.xml"
     first, later = track.shapes[1], track.shapes[3]

@@ -41,6 +41,7 @@ def split(out: Out) -> Split:
     return Split(out)
 
 
+@pytest.mark.slow
 def test_the_earlier_part_is_rejected_and_the_later_one_is_an_object_all_the_same(split: Split) -> None:
     split.first.attributes["verdict"] = "reject"
     assert split.take() == 0
@@ -78,6 +79,7 @@ def test_the_old_object_is_hidden_where_a_later_prompt_would_show_it_again(split
     assert split.rows()[1:] == now
 
 
+@pytest.mark.slow
 def test_where_only_the_later_part_has_a_prompt_the_earlier_one_gets_its_own_mask(tmp_path: Path) -> None:
     """The job has found object 3 from frame 3 backward: without a mask before the split no run could follow it."""
     uri, truth = write_job(tmp_path, (DrawnVideo(CLIP, {7: "cat", 3: "dog"}, prompt_frame=3),), broken=())

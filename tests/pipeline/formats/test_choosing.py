@@ -79,6 +79,7 @@ def test_videos_whose_boxes_have_no_objects_are_told_if_they_have_several_frames
     assert videos_with_several_frames(columns([one, two, (1, NO_OBJECT, 4, 0.5, 4.0)])).tolist() == [1]
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(labels=st.lists(LABEL, min_size=1, max_size=20))
 def test_labels_of_one_object_and_frame_are_counted_beyond_the_first(

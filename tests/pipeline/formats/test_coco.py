@@ -19,6 +19,7 @@ Export = Callable[..., Path]
 INSTANCES = "annotations/instances_train.json"
 
 
+@pytest.mark.slow
 def test_pycocotools_reads_every_visible_mask_as_it_is(export: Export, drawn: DrawnJob) -> None:
     folder = export("coco")
     read, ids = COCO(str(folder / INSTANCES)), IdMap.of(folder)

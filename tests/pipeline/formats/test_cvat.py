@@ -47,6 +47,7 @@ def test_polygons_of_a_track_are_its_largest_part_as_the_manifest_tells(export: 
         assert ious[one["video_id"], one["object_id"], one["frame_index"]] == pytest.approx(one["iou"])
 
 
+@pytest.mark.slow
 def test_a_track_is_outside_where_its_object_is_hidden_and_nowhere_else(export: Export, drawn: DrawnJob) -> None:
     """Every labeled frame is a keyframe, because CVAT interpolates between keyframes."""
     folder = export("cvat_video", "videos=[clip-1]")
@@ -59,6 +60,7 @@ def test_a_track_is_outside_where_its_object_is_hidden_and_nowhere_else(export: 
     assert not shown[3, 4]
 
 
+@pytest.mark.slow
 def test_a_track_ends_at_a_gap_and_after_its_last_frame(tmp_path: Path) -> None:
     gaps = DrawnVideo("gaps", {1: "a", 2: "b"}, num_frames=8, stride=3, missing={1: (2, 3, 7), 2: ()})
     uri, _ = write_job(tmp_path, (gaps,), broken=())

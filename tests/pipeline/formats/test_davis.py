@@ -29,6 +29,7 @@ def labels(path: Path) -> np.ndarray:
     return np.array(image)
 
 
+@pytest.mark.slow
 def test_a_tree_has_what_the_specification_says_and_the_masks_as_they_are(export: Export, drawn: DrawnJob) -> None:
     folder = export("davis", "overlap=id")
     videos = videos_of(folder)
@@ -117,6 +118,7 @@ def test_names_of_a_long_video_are_sorted_as_its_frames_are(tmp_path: Path) -> N
     assert list(map(int, names)) == [0, 60_000, 120_000]
 
 
+@pytest.mark.slow
 def test_results_keep_the_ids_of_the_truth_when_an_object_is_missing(
     export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +147,7 @@ def test_more_objects_than_a_palette_has_are_refused_before_anything_is_written(
     assert labels(tmp_path / "to/Annotations/480p/crowd/00000.png").max() <= 254
 
 
+@pytest.mark.slow
 def test_frames_lie_beside_their_masks_under_the_same_names(export_filmed: Export) -> None:
     folder = export_filmed("davis", "frames=jpg")
     masks = sorted(path.stem for path in (folder / "Annotations/480p/clip-1").iterdir())

@@ -121,6 +121,7 @@ def test_what_another_selection_has_written_is_not_mixed_with_this_one(
     assert len((tmp_path / "coco/manifest_videos.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_folder_of_others_is_left_alone(
     export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     assert door(arguments) == 0
 
 
+@pytest.mark.slow
 def test_an_export_that_was_refused_at_its_beginning_leaves_the_folder_to_another_one(
     drawn: DrawnJob, tmp_path: Path
 ) -> None:

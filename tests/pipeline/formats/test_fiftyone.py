@@ -27,6 +27,7 @@ from tests.support.exports import assert_same_masks
 Export = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_labels_are_the_masks_in_their_boxes(export: Export, drawn: DrawnJob) -> None:
     folder = export("fiftyone") / "train"
     ids = {json.loads(line)["name"]: json.loads(line)["video_id"] for line in _lines(folder.parent)}
@@ -43,6 +44,7 @@ def test_labels_are_the_masks_in_their_boxes(export: Export, drawn: DrawnJob) ->
     assert all(np.array_equal(found[key], mask) for key, mask in expected.items())
 
 
+@pytest.mark.slow
 def test_the_parser_of_fiftyone_finds_each_mask(
     export: Export, drawn: DrawnJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

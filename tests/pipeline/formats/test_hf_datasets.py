@@ -47,6 +47,7 @@ def test_datasets_loads_masks_tracks_videos_and_frames(films: DrawnJob, tmp_path
     assert videos["video_id"] == ["b/odd name.mp4", "c", "clip-1"]
 
 
+@pytest.mark.slow
 def test_row_groups_are_small_and_splits_are_words(
     export: Export, drawn: DrawnJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from pipeline.formats.label_png import mask_png, palette, palette_png, png_16_bi
 from pipeline.masks.overlay import color_of
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_labels_come_back_as_they_are_in_every_size(height: int, width: int, seed: int) -> None:

@@ -20,6 +20,7 @@ from tests.support.drawn_job import FPS, HEIGHT, WIDTH, DrawnVideo, write_job
 Export = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_key_frames_are_the_boxes_of_the_visible_masks(export: Export, drawn: DrawnJob) -> None:
     folder = export("label_studio")
     tasks = {one["meta"]["video_id"]: one for one in json.loads((folder / "train.json").read_text())}

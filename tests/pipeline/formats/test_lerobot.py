@@ -110,6 +110,7 @@ def test_the_reader_of_lerobot_datasets_reads_the_side_table(
         np.testing.assert_array_equal(coco.decode(one["rle"]).astype(bool), mask)
 
 
+@pytest.mark.slow
 def test_a_pattern_and_a_key_tell_the_episode_where_the_path_does_not(export: Callable) -> None:
     videos = tuple(DrawnVideo(name, {1: "cup"}, num_frames=2) for name in ("run 3, top", "run 04, top"))
     code, folder, _ = export(videos, f"video_key={TOP}", r"episode_pattern=run (\d+)")
@@ -131,6 +132,7 @@ def test_kept_columns_go_before_what_paths_tell() -> None:
         writer.episode({**row, "episode_index": "x"})
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize(
     ("names", "words", "said"),
     [

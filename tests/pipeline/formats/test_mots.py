@@ -129,6 +129,7 @@ def read_by_trackeval(dataset_name: str, folder: Path, role: str) -> Shown:
     return found
 
 
+@pytest.mark.slow
 def test_frames_are_counted_on_demand_and_classes_are_numbered_without_10(tmp_path: Path) -> None:
     categories = {number: f"kind {number:02d}" for number in range(1, 13)}
     uri, _ = write_job(tmp_path, (DrawnVideo("v", categories, num_frames=3, stride=2),), broken=())

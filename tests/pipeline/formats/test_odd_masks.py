@@ -103,6 +103,7 @@ def yolo(folder: Path, names: dict[str, str]) -> Shown:
     return dict(filled())
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize(
     ("read", "words"),
     [

@@ -22,6 +22,7 @@ def row_of(object_id: int, mask_HW: np.ndarray, score: float) -> MaskRow:
     return MaskRow(object_id, 5, None, code, int(mask_HW.sum()), box, score, 0.9, False)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["score", "id"]))
 def test_every_pixel_is_that_of_the_first_in_the_order(seed: int, order: Literal["score", "id"]) -> None:

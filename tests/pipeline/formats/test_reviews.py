@@ -52,6 +52,7 @@ def exported(uri: str, tmp_path: Path) -> Export:
     return run
 
 
+@pytest.mark.slow
 def test_annotations_of_coco_have_attributes(exported: Export) -> None:
     read = COCO(exported("coco") / "annotations/instances_train.json")
     said = {(read.cats[one["category_id"]]["name"], json.dumps(one.get("attributes"))) for one in read.anns.values()}
@@ -80,6 +81,7 @@ def test_regions_of_label_studio_have_meta(exported: Export) -> None:
     assert found == {("a", "object 1"): {}, ("a", "object 2"): REVIEW, ("b", "object 1"): {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_name", ["cvat_images", "cvat_video"])
 def test_cvat_keeps_them_as_attributes_of_labels(format_name: str, exported: Export) -> None:
     """By datumaro: attributes that the label does not declare are dropped."""
@@ -151,6 +153,7 @@ def coco_of(uri: str, storage: JobStorage, round: int | None = None) -> ExportJo
     return ExportJob(uri, {}, made.make(made.options()), Selection(round=round), Content(), folder)
 
 
+@pytest.mark.slow
 def test_an_export_that_began_before_a_verdict_is_not_gone_on_with(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, CLIPS, broken=())
     whole = DyingStorage(str(tmp_path / "whole"))
@@ -178,6 +181,7 @@ def test_an_export_of_a_job_without_reviews_is_that_of_an_earlier_program(uri: s
     assert identity["plan"] == "0a6c240be1992ed5560a5d3c7cc67ba864090407faf22262526c6af94284f063"
 
 
+@pytest.mark.slow
 def test_an_export_of_an_earlier_round_has_the_masks_and_the_tracks_of_that_round(
     tmp_path: Path, disk_storage: JobStorage
 ) -> None:
@@ -205,6 +209,7 @@ def _shows(mask: Any) -> bool:
     return mask is not None and bool(mask.any())
 
 
+@pytest.mark.slow
 def test_a_folder_holds_one_round_and_a_round_that_is_gone_is_named(
     uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,7 @@ def test_every_fourth_frame_is_written_as_in_sa_v_and_fps_says_so(
     assert "takes only steps that divide 24" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_step_that_the_stride_of_the_job_does_not_divide_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

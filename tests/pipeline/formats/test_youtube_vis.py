@@ -35,6 +35,7 @@ def _by_key(tracks: list[dict], ids: IdMap, decode: Callable[[dict], np.ndarray]
     return found
 
 
+@pytest.mark.slow
 def test_truth_has_run_lengths_and_results_have_codes(export: Export, drawn: DrawnJob) -> None:
     truth = export("youtube_vis", to="truth")
     document = json.loads((truth / "annotations/instances_train.json").read_text())

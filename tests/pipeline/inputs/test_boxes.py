@@ -58,6 +58,7 @@ def boxes_of(table: Path, naming: Naming | None = None) -> list[BoxPrompt]:
     return found  # type: ignore[return-value]
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_boxes(form: str, tmp_path: Path) -> None:
     by_name = boxes_of(write(tmp_path / "1.parquet", f"box_{form}", in_form(form)))

@@ -36,6 +36,7 @@ def blobs(num_objects: int, seed: int, side: int = 256) -> torch.Tensor:
     return (0.4 * (radius - torch.hypot(y - center[:, 0], x - center[:, 1])) + 4 * ragged + fine).clamp(-20, 20)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("size_hw", SIZES)
 def test_bytes_area_and_box_are_those_of_the_usual_route(size_hw: tuple[int, int]) -> None:
     logits = blobs(6, seed=size_hw[0])

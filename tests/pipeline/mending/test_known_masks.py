@@ -69,6 +69,7 @@ def _runs() -> Any:
 _RUNS = _runs()
 
 
+@pytest.mark.slow
 def test_three_frames_are_walked_and_six_before_them_come_from_rows(looked: Looked, written: tuple[str, Truth]) -> None:
     known = looked.up("early", 30)
     assert (known.heading, known.walk_from) == (1, 27)

@@ -30,6 +30,7 @@ def decoded(source: Path | bytes) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+@pytest.mark.slow
 def test_a_frame_shows_its_own_pixels_with_the_masks_tinted(job: tables.JobTables, filmed: Filmed) -> None:
     clip = job.video("clip-1")
     expected = decoded(filmed.paths["clip-1"])[2]
@@ -128,6 +129,7 @@ def test_what_is_not_there_is_named_with_what_is(job: tables.JobTables) -> None:
 # Files that moved
 
 
+@pytest.mark.slow
 def test_a_video_that_moved_is_found_below_its_new_root(job: tables.JobTables, filmed: Filmed, tmp_path: Path) -> None:
     before = job.video("clip-1").frame(2).pixels_HW3
     moved = tmp_path / "elsewhere" / "in"
@@ -265,6 +267,7 @@ def test_a_saved_picture_or_film_is_whole_or_not_there(job: tables.JobTables, tm
 # What shows itself
 
 
+@pytest.mark.slow
 def test_a_video_shows_itself_with_all_texts_escaped(job: tables.JobTables, filmed: Filmed) -> None:
     clip = job.video("clip-1")
     shown = clip._repr_html_()
@@ -283,6 +286,7 @@ def test_a_video_shows_itself_with_all_texts_escaped(job: tables.JobTables, film
     assert "no file" in job.video("broken")._repr_html_()
 
 
+@pytest.mark.slow
 def test_a_job_shows_its_counts_and_its_first_videos(job: tables.JobTables) -> None:
     assert repr(job).endswith("job: 4 videos finished (3 ok, 1 failed), 7 tracks, 32 masks>")
     shown = job._repr_html_()

@@ -68,6 +68,7 @@ def test_a_clip_shows_frames_without_masks_from_then_on(tmp_path: Path) -> None:
     assert pictures == {index: pytest.approx(np.mean(gray(index, 1, 1)), abs=3) for index in (0, 2, 6)}
 
 
+@pytest.mark.slow
 def test_a_film_shows_the_frames_before_objects_start_and_in_gaps_without_their_masks(tmp_path: Path) -> None:
     video = DrawnVideo("late", {1: "cat", 2: "dog"}, num_frames=6, missing={1: (0, 1, 4), 2: (0, 1, 2, 4)})
     clip = tables.open(write_filmed_job(tmp_path, (video,))).video("late")
@@ -86,6 +87,7 @@ def num_frames(data: bytes) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
+@pytest.mark.slow
 def test_an_overlay_begins_where_the_file_does_if_it_is_asked_to(tmp_path: Path) -> None:
     late = DrawnVideo("late", {1: "cat"}, num_frames=6, missing={1: (0, 1)}, prompt_frame=2)
     uri, to = write_filmed_job(tmp_path, (late,)), tmp_path / "to"

@@ -199,6 +199,7 @@ def test_only_the_columns_and_row_groups_that_are_asked_for_are_read(
 # While the job runs, and elsewhere
 
 
+@pytest.mark.slow
 def test_rows_that_were_asked_for_before_follow_a_running_job(disk_storage: JobStorage, tmp_path: Path) -> None:
     _, keeper = driver(disk_storage, tmp_path)
     keeper.commit([publish(disk_storage, tmp_path, labeled("a"))])

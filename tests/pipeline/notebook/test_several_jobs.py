@@ -34,6 +34,7 @@ def nights(tmp_path: Path) -> list[str]:
     return [night(tmp_path, 27, a=2, b=3), night(tmp_path, 28, c=4)]
 
 
+@pytest.mark.slow
 def test_the_tables_of_several_outputs_are_one(nights: list[str]) -> None:
     both = tables.open(nights)
     assert both.videos().select(["video_id", "num_frames", "output"]).to_pylist() == [

@@ -34,6 +34,7 @@ FILMS = [
 ]
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("film", FILMS, ids=str)
 def test_frames_come_again_as_they_were_labeled(film: Film, tmp_path: Path) -> None:
     path = tmp_path / f"film.{film.container}"
@@ -114,6 +115,7 @@ def test_a_store_without_credentials_is_told_as_a_store_that_fails() -> None:
         list(source.frames([FramePosition(0, None)]))
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("film", FILMS, ids=str)
 def test_a_walk_from_any_frame_meets_the_frames_that_were_labeled(film: Film, tmp_path: Path) -> None:
     path = tmp_path / f"film.{film.container}"

@@ -41,6 +41,7 @@ def names_of(segments: list[Segment]) -> list[str]:
     return [segment.name for segment in segments]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", digest.DIGESTED)
 def test_a_digest_has_the_rows_of_its_segments(storage: QuickStorage, segments: list[Segment], table: str) -> None:
     expected = getattr(tables.open(storage.uri), table)(["a", "b", "c", "d"])
@@ -52,6 +53,7 @@ def test_a_digest_has_the_rows_of_its_segments(storage: QuickStorage, segments: 
     assert (set(rows["video_id"].to_pylist()), found) == ({"c"}, {segments[1].name})
 
 
+@pytest.mark.slow
 def test_too_few_segments_wait_and_write_nothing(storage: QuickStorage, segments: list[Segment]) -> None:
     before = storage.listing(DIGESTS)
     DigestWriter(storage, num_segments=2).add(segments[3:])

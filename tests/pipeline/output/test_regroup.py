@@ -38,6 +38,7 @@ def regrouped(folder: Path, parts: list[pa.Table], collected_bytes: int, most_ro
     return pa.Table.from_batches(found, MASKS)
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("collected_bytes", [1, 20_000, 1 << 30], ids=["a run a segment", "some runs", "in memory"])
 @pytest.mark.parametrize("most_rows", [1, 100, 10_000])
 @pytest.mark.parametrize("group_rows", [7, 1_000])

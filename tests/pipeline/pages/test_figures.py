@@ -189,6 +189,7 @@ def test_a_report_ranks_tracks_as_the_queue_does(tmp_path: Path) -> None:
         assert doubt.frame_index == row["doubt_frame"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_measured", [True, False])
 def test_tracks_with_a_verdict_are_not_among_the_doubtful_ones_as_they_are_not_in_the_queue(
     is_measured: bool, tmp_path: Path

@@ -60,6 +60,7 @@ def test_videos_objects_and_masks_are_counted(page: html.HtmlElement) -> None:
     assert [text_of(row[0]) for row in section(page, "made").findall(".//tbody/tr")] == ["mini"]
 
 
+@pytest.mark.slow
 def test_what_reviewers_rejected_is_counted_as_before_and_told(tmp_path: Path) -> None:
     uri, _ = write_job(tmp_path, (DrawnVideo("a", {1: "cat", 2: "dog"}),), broken=())
     say_of(uri, verdict("a", 1, "reject"))
@@ -67,6 +68,7 @@ def test_what_reviewers_rejected_is_counted_as_before_and_told(tmp_path: Path) -
     assert "1 video labeled: 2 objects with 11 masks. Reviews: round 1; 1 track with a verdict (1 rejected)." in said
 
 
+@pytest.mark.slow
 def test_failures_have_their_cause_and_the_command_that_retries_them(page: html.HtmlElement, output: str) -> None:
     told = section(page, "failures")
     assert "MediaError: no file" in text_of(told)

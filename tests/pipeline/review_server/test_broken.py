@@ -36,6 +36,7 @@ def withdraw(client: Client, object_id: int, status: int = 200) -> dict[str, Any
     return client.post("api/withdraw", {"video_id": "v", "object_id": object_id}, status)
 
 
+@pytest.mark.slow
 def test_an_object_that_failed_is_told_with_its_message_and_its_corrected_frames(job: JobStorage) -> None:
     write_corrections(job, [hidden(9, 5), hidden(9, 3), hidden(1, 2)])
     with reviewing(job) as client:
@@ -48,6 +49,7 @@ def test_an_object_that_failed_is_told_with_its_message_and_its_corrected_frames
     assert row["corrected_frames"] == [3, 5]
 
 
+@pytest.mark.slow
 def test_corrections_of_a_failed_object_are_taken_back_and_no_others(job: JobStorage) -> None:
     write_corrections(job, [hidden(9, 5), hidden(9, 3), hidden(1, 2)])
     with reviewing(job) as client:
@@ -57,6 +59,7 @@ def test_corrections_of_a_failed_object_are_taken_back_and_no_others(job: JobSto
         assert "no corrections" in withdraw(client, 9, 409)["error"]
 
 
+@pytest.mark.slow
 def test_the_other_half_of_a_split_is_taken_back_too(job: JobStorage) -> None:
     mask = {"size": [48, 64], "counts": "PP2"}
     write_corrections(job, [hidden(1, 4), hidden(9, 4, kind="mask", mask_rle=mask, split_from=1), hidden(1, 2)])

@@ -20,6 +20,7 @@ def keys(told: dict) -> list[tuple[str, int]]:
     return [(row["video_id"], row["object_id"]) for row in told["rows"]]
 
 
+@pytest.mark.slow
 def test_the_most_doubtful_tracks_come_first_as_the_tables_have_them(watched: Client, filmed: str) -> None:
     told = watched.get("api/tracks")
     rows = tables.open(filmed).tracks(where="num_masks > 0").to_pylist()
@@ -151,6 +152,7 @@ class Clock:
         return self.seconds
 
 
+@pytest.mark.slow
 def test_news_tell_what_others_have_said(client: Client, output: str) -> None:
     clock = Clock()
     with reviewing(output, reviewer="bob", clock=clock) as other:

@@ -26,6 +26,7 @@ def verdicts(client: Client) -> list[dict[str, Any]]:
     return [row for _, rows in read_verdict_files(client.state.storage) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_fix_of_a_track_that_was_drawn_by_lot_says_so_as_other_verdicts_do(output: str) -> None:
     with reviewing(output, queue={KEY: True, ("clip-1", 7): False}) as client:
         for object_id in (3, 7):

@@ -26,6 +26,7 @@ def written(output: str) -> list[dict[str, Any]]:
     return [row for _, rows in read_verdict_files(JobStorage(output)) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_verdict_is_a_file_when_the_page_hears_of_it(client: Client, output: str) -> None:
     row = client.get("api/track", video=ODD, object=0)
     told = client.say(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from pipeline.reviews.corrections import read_corrections, write_corrections
 from pipeline.reviews.verdicts import read_verdicts, write_verdicts
 from pipeline.storage.job_storage import JobStorage
@@ -59,6 +61,7 @@ def test_a_fix_of_an_earlier_visit_is_taken_back_with_its_verdict(output: str) -
         assert undo(client, 409)["error"] == "you have said nothing of this track"
 
 
+@pytest.mark.slow
 def test_several_fixes_are_taken_back_one_after_the_other_over_visits(output: str) -> None:
     fixed(output, 1)
     fixed(output, 2, mask=MASKS[1])
@@ -144,6 +147,7 @@ def test_of_a_document_from_another_program_one_track_is_taken_back_with_its_ver
         assert read_verdicts(client.state.storage)[KEY[0], 3].verdict == "fix"
 
 
+@pytest.mark.slow
 def test_the_verdict_of_a_handout_stays_until_its_last_correction_is_taken_back(output: str) -> None:
     document(output, 1, {7: 5})
     document(output, 2, {7: 2}, says=False)  # the verdict is the same, and is not written again

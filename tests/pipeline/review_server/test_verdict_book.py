@@ -30,6 +30,7 @@ def counting(book: VerdictBook) -> dict[tuple[str, int], tuple[str, str, str | N
     }
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("seed", range(8))
 def test_two_books_and_the_readers_of_the_tables_agree_whatever_is_said_and_undone(seed: int, tmp_path: Path) -> None:
     # All is said within one millisecond of a clock that stands still, by two who may not know of each other.

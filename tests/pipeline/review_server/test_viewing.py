@@ -86,6 +86,7 @@ def test_videos_that_were_moved_are_found_below_videos_root(filmed: str, tmp_pat
         assert client.raw("api/frame", video="gone", frame=2).status_code == 200
 
 
+@pytest.mark.slow
 def test_another_file_in_the_place_of_the_one_that_was_labeled_is_never_shown(tmp_path: Path) -> None:
     output = write_filmed_job(tmp_path, (DrawnVideo("a", {1: "cat"}),))
     shorter = tmp_path / "other"

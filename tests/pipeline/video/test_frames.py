@@ -100,6 +100,7 @@ def test_what_is_prepared_is_decoded_before_it_is_asked_for_and_only_once() -> N
         assert len(opened) == num_before + 2
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spool_bytes", [1 << 20, 1], ids=["spooled", "decoded-again"])
 def test_backward_frames_are_bit_equal_to_forward_ones(kind: str, spool_bytes: int) -> None:
@@ -112,6 +113,7 @@ def test_backward_frames_are_bit_equal_to_forward_ones(kind: str, spool_bytes: i
         assert [frame.index for frame in frames.backward(3)] == [2, 1, 0]
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_in_the_middle_are_bit_equal_to_those_of_a_whole_pass(kind: str) -> None:
     with VideoFrames(media_of(encoded(kind))) as frames:

@@ -216,6 +216,7 @@ def test_a_file_on_a_web_server_that_knows_ranges_is_read_by_them(tmp_path: Path
         assert file.read() == data
 
 
+@pytest.mark.slow
 def test_a_web_server_need_not_know_ranges(web_server: str, tmp_path: Path) -> None:
     data = os.urandom(9 << 20)
     (tmp_path / "clip.mp4").write_bytes(data)

@@ -50,6 +50,7 @@ def test_float32_is_not_rounded_on_a_gpu_in_a_job_alone(rounding: Callable[[], t
     assert rounding() == (False, False)
 
 
+@pytest.mark.slow
 def test_a_model_runs_as_the_config_says() -> None:
     plain, autocast, compiled = (
         ModelConfig(name="mini", checkpoint="mini", dtype=dtype, compile=is_compiled)  # type: ignore[arg-type]

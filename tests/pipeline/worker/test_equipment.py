@@ -36,6 +36,7 @@ def test_a_new_session_follows_the_config() -> None:
     assert network(3).new_session(FRAMES, PropagateConfig(), little_memory=True).encode_ahead == 1
 
 
+@pytest.mark.slow
 def test_a_saved_session_encodes_as_many_frames_together_as_before_because_that_decides_last_bits(saved: bytes) -> None:
     assert network(1).restored_session(saved, FRAMES, little_memory=False).encode_ahead == 3
 

@@ -104,6 +104,7 @@ def test_a_video_that_is_not_here_yet_does_not_hold_up_the_others(make: MakeWork
     assert outcomes([first, *finish(worker)]) == dict.fromkeys("ab", Status.OK)
 
 
+@pytest.mark.slow
 def test_the_next_video_is_fetched_while_a_fetch_waits(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     waits = Waits("b")
     worker = make(Stages(read_prompts=waits), beat_seconds=0.1)

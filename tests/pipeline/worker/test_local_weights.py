@@ -96,6 +96,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_busy_hub_is_asked_again_and_once_for_all_workers_of_a_machine(hub: HubServer) -> None:
     hub.num_busy = 3
     with ThreadPoolExecutor(8) as pool:

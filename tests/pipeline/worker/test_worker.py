@@ -126,6 +126,7 @@ def test_an_ok_video_names_the_images_that_have_no_row(
     assert {row["error_class"] for row in videos.values()} == {""}
 
 
+@pytest.mark.slow
 def test_a_heartbeat_comes_in_the_middle_of_a_video(make: MakeWorker, items: dict[str, WorkItem]) -> None:
     def slow(steps: Sequence[Step]) -> list[FrameResult]:
         time.sleep(0.02)  # no frame takes less than a beat

@@ -82,6 +82,7 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
     return data[: value.start()] + chance.choice(IN_PLACE) + data[value.end() :]
 
 
+@pytest.mark.fast_core(2)
 @pytest.mark.parametrize("format_name", FILES)
 def test_a_damaged_file_is_read_or_refused_by_name(tmp_path: Path, format_name: str) -> None:
     name, text = FILES[format_name]
