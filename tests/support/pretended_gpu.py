@@ -281,7 +281,7 @@ class _Mode(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """No: nothing is compiled in here, and to leave out what is, torch would import its compiler, which takes 2 s."""
+        """No: nothing is compiled in here, and to leave it out, torch would import its compiler, which takes 2 s."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
