@@ -23,6 +23,7 @@ from pipeline.commits.since import FORMS, parse_since
 from pipeline.config.fields import AsTyped
 from pipeline.config.kinds import OptionalPlace
 from pipeline.errors import ConfigError
+from pipeline.inputs.kept_listing import read_kept
 from pipeline.packages import leave_current_folder
 from pipeline.records import BAD, Reason, Status
 from pipeline.redact import redact_uri
@@ -75,8 +76,8 @@ Exit codes:
 """
 
 
-def as_text(history: History, output: str) -> str:
-    """The changes in a few lines."""
+def as_text(history: History, output: str, full_at: datetime | None = None) -> str:
+    """The changes in a few lines. `full_at` is when a watched place was last listed in full, if that is known."""
     lines = [f"maskmill: changes of {output}, {_span(history)}"]
     if not history.changes and not history.sums.num_unnamed:
         lines.append("none     no video came, was labeled again or left")
@@ -93,11 +94,13 @@ def as_text(history: History, output: str) -> str:
             outcome = change.outcome
             causes.add(outcome.status, outcome.error_class, outcome.message, change.video_id)
     lines += describe_causes(causes.most_frequent())
+    if full_at is not None:
+        lines.append(f"listing  replaced and deleted files were looked for last at {_time(full_at)}")
     lines.append(f"next     entry={history.entry} tells what changes from now on")
     return "\n".join(lines)
 
 
-def as_document(history: History, output: str) -> dict[str, Any]:
+def as_document(history: History, output: str, full_at: datetime | None = None) -> dict[str, Any]:
     """The changes as one JSON object. Names and meanings of its fields stay; new ones may come."""
     kinds = {kind: history.of_kind(kind) for kind in Kind}
     return {
@@ -106,6 +109,7 @@ def as_document(history: History, output: str) -> dict[str, Any]:
         "until": history.until and history.until.isoformat(),
         "first_entry": history.first_entry,
         "entry": history.entry,
+        "last_full_listing": full_at and full_at.isoformat(),
         "added": _by_status(kinds[Kind.ADDED]),
         "again": _by_reason(kinds[Kind.AGAIN]),
         "removed": _by_reason(kinds[Kind.REMOVED]),
@@ -194,12 +198,14 @@ def run(arguments: ChangesArguments) -> ExitCode:
             )
     storage = JobStorage(arguments.output, arguments.storage_options)
     history = read_history(storage, _start(arguments, storage))
+    kept = read_kept(storage)
+    full_at = None if kept is None or kept.full_at is None else datetime.fromtimestamp(int(kept.full_at), UTC)
     if arguments.to:
         save_file(arguments.to, parquet_bytes(history.to_table()), arguments.to_options)
     if arguments.format == "json":
-        say(json.dumps(as_document(history, str(storage)), indent=2))
+        say(json.dumps(as_document(history, str(storage), full_at), indent=2))
     else:
-        say(as_text(history, str(storage)))
+        say(as_text(history, str(storage), full_at))
         if arguments.to:
             say(f"written  {redact_uri(arguments.to)}")
     return ExitCode.DONE

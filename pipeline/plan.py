@@ -143,6 +143,7 @@ def as_text(found: _Planned) -> str:
         f"videos   {plan.num_videos:,}: {plan.num_to_label:,} to label, {plan.num_done:,} finished before, "
         f"{plan.num_no_prompts:,} without prompts, {plan.num_refused:,} with wrong rows",
         *_again(found.again),
+        *([] if plan.listing_choice is None else [f"listing  {plan.listing_choice.in_words()}"]),
     ]
     if volume.num_counted:
         lines += [_work(found), *([_UNKNOWN] if found.objects_are_unknown else _forecast(found))]
@@ -266,6 +267,7 @@ def as_document(found: _Planned) -> dict[str, Any]:
         "num_done": plan.num_done,
         "num_no_prompts": plan.num_no_prompts,
         "num_refused": plan.num_refused,
+        "listing": plan.kind_of_listing,
         "num_failing": volume.num_failing,
         "num_opened": volume.num_opened,
         "again": found.again.num_by_reason,

@@ -80,6 +80,8 @@ class RunDocument(Document):
     entry: int | None = None
     num_planned: int | None = None
     num_former: int = 0
+    listing: str = ""
+    listing_why: str = ""
     num_before_this_run: int = 0
     num_waiting: int = 0
     num_left: int = 0

@@ -17,6 +17,8 @@ class RunStatus(Document):
     """Counts of one run and of the job. `num_ended` are videos of this run by status, `failures` those by error class.
 
     `num_planned` videos are in the tables of the run. `num_former` are finished and in none of these tables any more.
+    `listing` is `full` or `from_last` where `videos=` is a place in a store: the latter has not looked for former and
+    replaced videos.
     Objects are counted in the `ok` videos of this run: those that failed, and those that have a warning. `num_workers`
     have loaded their model, `num_workers_starting` are asked for and have not. On `num_nodes_left_alone` workers failed
     again and again before their first frame. `worker_seconds` are the times of all workers from their start on, which
@@ -29,6 +31,7 @@ class RunStatus(Document):
     written_at: str = ""
     num_planned: int | None = None
     num_former: int = 0
+    listing: str = ""
     num_before_this_run: int = 0
     num_ended: dict[str, int] = Field(default_factory=dict)
     failures: dict[str, int] = Field(default_factory=dict)
@@ -71,12 +74,12 @@ def read_status(storage: JobStorage) -> RunStatus | None:
         return None
 
 
-def correct_status(storage: JobStorage, state: str, num_planned: int, num_former: int) -> None:
+def correct_status(storage: JobStorage, state: str, num_planned: int, num_former: int, listing: str = "") -> None:
     """Put these into what the last run wrote: nothing was left to do, but the tables or the limits are others now.
 
     A store that does not take it raises nothing, because the file only informs.
     """
-    found = {"state": state, "num_planned": num_planned, "num_former": num_former}
+    found = {"state": state, "num_planned": num_planned, "num_former": num_former, "listing": listing}
     with contextlib.suppress(NewerVersion, StorageError):
         before = read_status(storage)
         if before is not None and found.items() - before.model_dump(include=set(found)).items():

@@ -42,18 +42,30 @@ class InputConfig(Group):
         "be written, and is left for the next run.",
     )
 
-    listing: Literal["full", "from_last"] = Field(
-        default="full",
+    listing: Literal["auto", "full", "from_last"] = Field(
+        default="auto",
         description="Where videos is a folder or a glob in S3 or Google Cloud Storage: from_last begins at the names "
         "of the files that came last, and looks at videos before them only where they are not labeled. It finds new "
-        "files whose names are not smaller, and nothing else that was replaced or deleted. full finds all; run it from "
-        "time to time.",
+        "files whose names are not smaller, and nothing else that was replaced or deleted. full finds all. auto is "
+        "full where there are few videos or their names do not come in order, else from_last, with a full listing "
+        "from time to time.",
+    )
+    full_listing_below: int = Field(
+        default=100_000,
+        ge=0,
+        description="With input.listing=auto: fewer videos than this are always listed in full. 100,000 are 100 "
+        "requests.",
+    )
+    full_listing_seconds: Seconds = Field(
+        default=7 * 24 * 3600.0,
+        ge=0,
+        description="With input.listing=auto: a run lists in full if the last full listing is this long ago.",
     )
     late_seconds: Seconds = Field(
         default=7 * 24 * 3600.0,
         ge=0,
-        description="With input.listing=from_last: the files that came last are those that changed at most this long "
-        "before the newest one.",
+        description="With input.listing=from_last and auto: the files that came last are those that changed at most "
+        "this long before the newest one.",
     )
 
     @field_validator("video_id_from")

@@ -34,7 +34,7 @@ from pipeline.driver.sample import Sample
 from pipeline.driver.signals import StopSignals
 from pipeline.driver.summary import End, report
 from pipeline.driver.turns import keep_waiting, turns_of
-from pipeline.driver.watching import keep_listing
+from pipeline.driver.watching import Watch
 from pipeline.errors import (
     ClusterDown,
     ConfigError,
@@ -102,7 +102,8 @@ def carry_out(config: JobConfig, record: RunRecord, parts: Parts = DEFAULT_PARTS
             _log.warning("%s", warning)
         if is_finished(job, plan):
             ending, reason = judged(job)
-            correct_status(job.storage, ending.name.lower(), plan.num_videos, plan.num_former)
+            Watch.of(job, plan).keep_idle(plan)
+            correct_status(job.storage, ending.name.lower(), plan.num_videos, plan.num_former, plan.kind_of_listing)
             return report(job, plan, None, ending, reason, names_tables=parts.output_stays)
         if plan.num_to_label:
             check_device(config)
@@ -135,7 +136,8 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
     with contextlib.closing(_spool_folder(job.config)) as folder:
         keeper = SegmentKeeper(job.storage, job.log, folder.path)
         plan = reconcile(job, plan, keeper)
-        keep_listing(job, plan)
+        watch = Watch.of(job, plan)
+        watch.keep(plan)
         retried |= job.log.state.failed_before()
         budget = FailureBudget(job.config.max_failed_fraction, retried)
         ledger = _ledger(job, keeper, folder.path)
@@ -148,6 +150,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
             num_former=plan.num_former,
         )
         progress.sample = Sample(job.config.after.doubt_videos)
+        progress.listing = plan.kind_of_listing
         record.follow(job, plan, progress)
         for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), interrupts.must_stop):
             _note_rows(recorded, progress, budget)
@@ -180,7 +183,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
             ending, reason = judged(job, budget)
         elif ending is Ending.BUDGET and (too_many := budget.exceeded_at_end()):
             ending, reason = Ending.FAILURES, too_many
-        keep_listing(job, left)
+        watch.keep(left)
         progress.write_status(ending.name.lower(), 0)
     return report(job, plan, progress, ending, reason, names_tables=parts.output_stays)
 

@@ -119,7 +119,12 @@ def plan_job(job: Job) -> Plan:
 def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo], retry: Collection[str]) -> Plan:
     config, state = job.config, job.log.state
     # A listing that begins in the middle would leave out videos that people have corrected.
-    lists_all = config.prune or job.relabels_all or bool(with_other_corrections(reviews, state.finished))
+    needs = {
+        "prune=true": config.prune,
+        "all is labeled again": job.relabels_all,
+        "corrections came since": bool(with_other_corrections(reviews, state.finished)),
+        "corrections= may be of any video": bool(config.corrections) and config.input.listing == "auto",
+    }
     tables = InputTables(
         config.videos,
         prompts,
@@ -127,13 +132,9 @@ def _planned(job: Job, prompts: str | None, reviews: Mapping[str, ReviewedVideo]
         naming=InputNaming.of(config),
         corrections=config.corrections or (),
         rules=address_rules(config),
-        files=FileRules.of(config, None if lists_all else job.storage),
+        files=FileRules.of(config, job.storage, next((why for why, is_so in needs.items() if is_so), "")),
     )
     plan = make_plan(tables, state.finished, retry, reviews)
-    if plan.is_partial:
-        _log.info(
-            "input.listing=from_last: videos that are labeled well were not looked at; input.listing=full looks at all"
-        )
     _check_nothing_vanishes(job, plan)
     if job.relabels_all:
         return plan.again({})

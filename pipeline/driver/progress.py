@@ -65,6 +65,7 @@ class Progress:
         self.stage_seconds: Counter[str] = Counter()
         self.worker_seconds = 0.0
         self.sample = Sample(0)  # of the videos that are labeled
+        self.listing = ""
         self.last_error = ""
         self.left_alone: dict[str, str] = {}  # nodes that are used no more, and why
         self._show_status: Callable[[Mapping[str, Any]], None] = lambda status: None
@@ -192,6 +193,7 @@ class Progress:
             state=state,
             num_planned=self._num_planned,
             num_former=self._num_former,
+            listing=self.listing,
             num_before_this_run=self._num_before,
             num_ended={status.value: self.by_status[status] for status in Status},
             failures=self.causes.num_by_class(),

@@ -58,7 +58,15 @@ def report(
     elif ending is not Ending.DONE:
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
-    counts = JobCounts(state.finished.num_by_status, state.objects(), plan.num_former, plan.num_videos, plan.num_left)
+    choice = plan.listing_choice
+    counts = JobCounts(
+        state.finished.num_by_status,
+        state.objects(),
+        plan.num_former,
+        plan.num_videos,
+        plan.num_left,
+        "" if choice is None else choice.in_words(),
+    )
     output = job.storage.uri if names_tables else None
     say(summary(progress, counts, output, f"maskmill: {message}", job.config.retry))
     return End(_EXIT_CODES[ending], message, ending.name.lower())
@@ -75,6 +83,7 @@ def as_facts(job: Job, plan: Plan, progress: Progress | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "num_planned": plan.num_videos,
         "num_former": plan.num_former,
+        "listing": plan.kind_of_listing,
         "num_left": plan.num_left,
         "videos": {status.value: state.finished.num_by_status[status] for status in Status},
         "objects": asdict(state.objects()),
@@ -97,7 +106,7 @@ class JobCounts:
     """What is in the tables: videos by status, and the objects of those that are `ok`.
 
     `num_former` of the videos are in no table of this run. The tables have `num_planned` videos. `num_left` files are
-    still being written.
+    still being written. `listing` says how a place in a store was listed.
     """
 
     by_status: Mapping[Status, int]
@@ -105,6 +114,7 @@ class JobCounts:
     num_former: int = 0
     num_planned: int = 0
     num_left: int = 0
+    listing: str = ""
 
     @property
     def num_ended(self) -> int:
@@ -131,6 +141,7 @@ def summary(
     lines = [heading, f"videos   {counts.num_ended}{of} ({named or 'none'})"]
     lines += describe_former(counts.num_former)
     lines += describe_left(counts.num_left)
+    lines += [f"listing  {counts.listing}"] if counts.listing else []
     lines += [objects_line(counts.objects)] if counts.objects != NO_OBJECTS else []
     if progress is None:
         lines.append("this run nothing was left to do")

@@ -11,6 +11,7 @@ from pathlib import Path
 from model import VIDEO_SUFFIXES
 from pipeline.config.job_config import JobConfig
 from pipeline.inputs.kept_listing import KeptListing, place_of, read_kept
+from pipeline.inputs.listing_choice import ListingChoice, choose
 from pipeline.storage.file_versions import changed_on_disk
 from pipeline.storage.job_storage import JobStorage
 
@@ -28,26 +29,38 @@ class FileRules:
     """`id_pattern` is searched for in a video's path below the folder; `None` is the path without its suffix.
 
     A file that changed less than `settle_seconds` ago may still be written. `now` is a clock in seconds since 1970.
-    Files that changed at most `late_seconds` before the newest one came last. A listing begins where `kept` says.
+    Files that changed at most `late_seconds` before the newest one came last. `choice` says how a place in a store is
+    listed; `None`: in full, and nobody asks why.
     """
 
     id_pattern: re.Pattern[str] | None = None
     settle_seconds: float = 0.0
     now: Callable[[], float] = time.time
     late_seconds: float = 0.0
-    kept: KeptListing | None = None
+    choice: ListingChoice | None = None
 
     @classmethod
-    def of(cls, config: JobConfig, storage: JobStorage | None = None) -> FileRules:
-        """What a config says. `storage` is the job's, where the last run kept where to begin."""
+    def of(
+        cls, config: JobConfig, storage: JobStorage | None, all_because: str = "", now: Callable[[], float] = time.time
+    ) -> FileRules:
+        """What a config says. `storage` is the job's, where the last run kept where to begin; `None`: list in full.
+
+        `all_because` says why this run must see all videos; empty: it need not.
+        """
         given = config.input
-        is_kept = storage is not None and given.listing == "from_last"
+        kept = None if storage is None else read_kept(storage, place_of(config))
         return cls(
             None if given.video_id_from is None else re.compile(given.video_id_from),
             given.settle_seconds,
-            late_seconds=given.late_seconds,
-            kept=read_kept(storage, place_of(config)) if is_kept and storage is not None else None,
+            now,
+            given.late_seconds,
+            choose(given, kept, now(), all_because),
         )
+
+    @property
+    def kept(self) -> KeptListing | None:
+        """What says where the listing begins; `None`: it is full."""
+        return self.choice.before if self.choice is not None and self.choice.is_from_last else None
 
     def video_id(self, path: str, stem: str) -> str | None:
         """The id of the video at a path below the folder, which is `stem` without its suffix; `None` if it has none."""

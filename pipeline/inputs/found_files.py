@@ -21,6 +21,7 @@ from pipeline.text import counted
 
 _AT_A_TIME = 1 << 16
 _NUM_EXAMPLES = 3
+_QUARTER = 4
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,31 @@ class FoundFiles:
         return FoundFiles(self.ids.take(order), packed([tails.take(order)]), hashes)
 
 
+@dataclass(frozen=True)
+class NameOrder:
+    """How names and times of a listing go together.
+
+    `root` is what all names begin with. `start_after` is smaller than the names of all files that came last: a listing
+    that is to find what comes next may begin there. Of `num_files` videos, `num_after` have names behind it.
+    `has_time`: half of the files that came last have names in the last quarter, or so many came last that nothing can
+    be said.
+    """
+
+    root: str
+    start_after: str
+    num_files: int
+    num_after: int
+    has_time: bool
+
+
+def _have_time(came_last: pa.Array, tails: PackedTexts) -> bool:
+    """Whether names grow with time, by the middle one of those that came last: a few may have come late."""
+    if len(came_last) * _QUARTER > len(tails):
+        return True
+    middle = came_last[pc.sort_indices(came_last)[len(came_last) // 2].as_py()].as_py()
+    return tails.num_after(middle) * _QUARTER <= len(tails)
+
+
 @dataclass
 class _Waiting:
     """Files that are not in columns yet."""
@@ -66,14 +92,14 @@ class FileSorter:
     """Sorts the files of a listing into videos, frames of videos, and what is left out.
 
     `root` is what the names of all of them begin with. Once `finish` was called, `writing` are ids of videos that are
-    still being written, and `temporary` files that will be videos. A listing that is to find what comes next may begin
-    at `start_after`, a name that is smaller than those of all files that came last; `None` where nothing tells it.
+    still being written, and `temporary` files that will be videos, and `order` says where the next listing may begin;
+    `None` where nothing tells it.
     """
 
     def __init__(self, root: str, rules: FileRules) -> None:
         self.writing: set[str] = set()
         self.temporary: tuple[str, ...] = ()
-        self.start_after: str | None = None
+        self.order: NameOrder | None = None
         self._root = root
         self._rules = rules
         self._waiting = _Waiting()
@@ -112,8 +138,8 @@ class FileSorter:
 
     def _keep(self, tail: str, one: ListedFile) -> None:
         path = tail.strip("/")
-        self._folders_of_videos.add(posixpath.dirname(tail).rstrip("/"))
-        video_id = self._id_of(path, posixpath.splitext(path)[0])
+        self._folders_of_videos.add(tail.rpartition("/")[0].rstrip("/"))
+        video_id = self._id_of(path, path.rpartition(".")[0])  # it has the suffix of a video
         if video_id is not None:
             self._put(video_id, tail, one.version.digest() if one.version else "")
             is_told = one.changed_at is not None and not self._is_before_begin(one.name)
@@ -162,16 +188,22 @@ class FileSorter:
         self.temporary = tuple(
             sorted(tail.strip("/") for will_be, tail in self._temporary.items() if will_be not in there)
         )
-        self.start_after = self._start(found.tails)
+        self.order = self._order(found.tails)
         return found.sorted()
 
-    def _start(self, tails: PackedTexts) -> str | None:
+    def _order(self, tails: PackedTexts) -> NameOrder | None:
         changed_at: Float64Array = np.frombuffer(self._changed_at, np.float64)
-        names = [*self._temporary]
+        names, has_time = [*self._temporary], True
         if len(changed_at) and not np.isnan(changed_at).all():
-            came_last = np.flatnonzero(changed_at >= np.nanmax(changed_at) - self._rules.late_seconds)
-            names.append(pc.min(tails.take(came_last)).as_py())
-        return f"{self._root}{min(names)[:-1]}" if names else None
+            newest = min(float(np.nanmax(changed_at)), self._rules.now())  # a time to come is of a clock that is wrong
+            came_last = np.flatnonzero(changed_at >= newest - self._rules.late_seconds)
+            last_tails = tails.take(came_last)
+            names.append(pc.min(last_tails).as_py())
+            has_time = _have_time(last_tails, tails)
+        if not names:
+            return None
+        start = min(names)[:-1]
+        return NameOrder(self._root, f"{self._root}{start}", len(tails), tails.num_after(start), has_time)
 
     def _folders_of_frames(self) -> list[str]:
         folders = [folder for folder in self._images if folder not in self._folders_of_videos]

@@ -20,12 +20,23 @@ class KeptListing(Document):
     """What a run keeps for the next one.
 
     `place` stands for what was listed, and by which rules. Names up to `start_after` need not be listed. `open_paths`
-    are the paths below the folder of videos that are not labeled, or not well.
+    are the paths below the folder of videos that are not labeled, or not well. `start_after` is empty where there are
+    too many of these to be named: then all is listed.
+
+    The last full listing was at `full_at`, in seconds since 1970, and found `num_files` videos; `None`: none is known
+    of. `num_after` of the videos have names behind `start_after`. In `runs_in_order` full listings in a row with new
+    files, all of these had names behind the `start_after` of before. `has_warned`: a person was told that names do not
+    grow with time.
     """
 
     place: str
     start_after: str
     open_paths: list[str]
+    full_at: float | None = None
+    num_files: int = 0
+    num_after: int = 0
+    runs_in_order: int = 0
+    has_warned: bool = False
 
 
 def place_of(config: JobConfig) -> str:
@@ -34,8 +45,8 @@ def place_of(config: JobConfig) -> str:
     return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
-def read_kept(storage: JobStorage, place: str) -> KeptListing | None:
-    """What the last run kept of this place; `None` if there is nothing of use.
+def read_kept(storage: JobStorage, place: str | None = None) -> KeptListing | None:
+    """What the last run kept of this place, or of whatever place; `None` if there is nothing of use.
 
     Raises `NewerVersion` and `StorageError`.
     """
@@ -43,7 +54,7 @@ def read_kept(storage: JobStorage, place: str) -> KeptListing | None:
         kept = KeptListing.from_json(storage.read(LISTING), f"{storage}/{LISTING}")
     except FileNotFoundError:
         return None
-    return kept if kept.place == place else None
+    return kept if place in (None, kept.place) else None
 
 
 def write_kept(storage: JobStorage, kept: KeptListing) -> None:

@@ -109,6 +109,11 @@ class PackedTexts:
             places.append(first + np.flatnonzero(is_there.to_numpy(zero_copy_only=False)))
         return np.concatenate(places)
 
+    def num_after(self, text: str) -> int:
+        """How many of the texts are greater than this one."""
+        later = (pc.greater(block.texts(), pa.scalar(text, pa.large_string())) for block in self._blocks)
+        return sum(pc.sum(part).as_py() or 0 for part in later)
+
     def null_places(self) -> Int64Array:
         """Where there is no text, ascending."""
         blocks = ((first, self._unpacked(n)) for n, first in enumerate(self._ends[:-1]) if self._blocks[n].has_nulls)

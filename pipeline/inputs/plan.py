@@ -19,6 +19,7 @@ from pipeline.ids import HexColumn, IdIndex
 from pipeline.inputs.durations import FileSizes
 from pipeline.inputs.fates import Done, Fate, Tables, decided_alone, known, numbers_of, refused_hash, special
 from pipeline.inputs.input_tables import InputTables
+from pipeline.inputs.listing_choice import ListingChoice
 from pipeline.inputs.matching import check_some_match
 from pipeline.inputs.oddities import oddities
 from pipeline.inputs.order import long_first, windows
@@ -168,10 +169,30 @@ class Plan:
         """Whether the listing of the videos began in the middle, so that finished ones may be missing."""
         return self._tables.read.is_partial
 
-    def open_paths(self, are_well: Callable[[pa.Array], BoolArray]) -> list[str]:
+    @property
+    def listing_choice(self) -> ListingChoice | None:
+        """How a place in a store was listed, and why; `None` for tables and folders of this machine."""
+        listing = self.listing
+        return None if listing is None else listing.listed.choice
+
+    @property
+    def kind_of_listing(self) -> str:
+        """`full` or `from_last`, as a place in a store was listed; empty for tables and folders of this machine."""
+        return "" if self.listing_choice is None else self.listing_choice.kind
+
+    def new_tails(self) -> pa.Array:
+        """What follows after the root in the names of videos that the log does not have, `[N]`."""
+        videos, listing = self._tables.videos, self.listing
+        assert listing is not None
+        is_new = self._fates != Fate.DONE
+        is_new[numbers_of(self._tables, list(self.replaced))] = False
+        return listing.found.tails.take(videos.rows.rows[is_new].astype(np.int64))
+
+    def open_paths(self, are_well: Callable[[pa.Array], BoolArray], most: int) -> list[str] | None:
         """What follows after the root in the names of videos that are not labeled, or not well, ascending.
 
-        `are_well` says of `N` ids of finished videos which are labeled well, `[N]`.
+        `are_well` says of `N` ids of finished videos which are labeled well, `[N]`. `None` if they are more than
+        `most`.
         """
         found: list[str] = []
         videos, listing = self._tables.videos, self.listing
@@ -180,6 +201,8 @@ class Plan:
             part = slice(first, first + _VIDEOS_AT_A_TIME)
             is_well = (self._fates[part] == Fate.DONE) & are_well(videos.ids.column[part])
             rows = videos.rows.rows[first + np.flatnonzero(~is_well)]
+            if len(found) + len(rows) > most:
+                return None
             found += listing.found.tails.take(rows.astype(np.int64)).to_pylist()
         return sorted({*found, *(f"/{name}" for name in listing.temporary)})
 

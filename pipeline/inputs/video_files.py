@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from pipeline.ids import HexColumn
 from pipeline.inputs.file_rules import DEFAULT_FILE_RULES, FileRules, written_beside
-from pipeline.inputs.found_files import FileSorter, FoundFiles
+from pipeline.inputs.found_files import FileSorter, FoundFiles, NameOrder
+from pipeline.inputs.listing_choice import ListingChoice
 from pipeline.inputs.reading import ReadPolicy, read_input
 from pipeline.inputs.rows import RowBatch
 from pipeline.inputs.table_files import before_wildcards, check_no_listing, is_glob, is_table_file
@@ -38,15 +39,21 @@ class Listed:
     """What a listing told beside the videos.
 
     `writing` are ids of videos whose file, by what lies beside it or by its time, is still being written, and
-    `temporary` are names of files that will be videos. The next listing may begin at `start_after`. One that
-    `is_partial` has begun there, and knows nothing of what comes before.
+    `temporary` are names of files that will be videos. `order` says where the next listing may begin, in a store that
+    can do that. `choice` is how this one was made; `None` where there was none. One that `is_partial` knows nothing of
+    what comes before its begin.
     """
 
     writing: Collection[str] = ()
     temporary: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    start_after: str | None = None
-    is_partial: bool = False
+    order: NameOrder | None = None
+    choice: ListingChoice | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the listing has begun in the middle."""
+        return self.choice is not None and self.choice.is_from_last
 
 
 _NOTHING_TOLD = Listed()
@@ -155,7 +162,8 @@ def find_videos(
         return _one_video(uri, rules) if _is_video(_name_of(uri)) else None
     ask = partial(read_input, "videos", uri, policy or ReadPolicy())
     filesystem, path = ask(lambda: open_filesystem(uri, storage_options))
-    begin = rules.kept.start_after if rules.kept is not None and can_list_after(filesystem) else None
+    can_begin = can_list_after(filesystem)
+    begin = rules.kept.start_after if rules.kept is not None and can_begin else None
     if ask(lambda: is_glob(filesystem, path)):
         root, files = before_wildcards(path), list_glob(filesystem, path, ask, written_beside, begin)
     elif ask(lambda: filesystem.isdir(path)):
@@ -176,9 +184,18 @@ def find_videos(
     found = sorter.finish()
     if begin is None and not len(found.ids) and not sorter.temporary:
         return None
-    start_after = max(filter(None, (sorter.start_after, begin)), default=None) if can_list_after(filesystem) else None
-    told = (sorter.writing, sorter.temporary, tuple(sorter.warnings()), start_after, begin is not None)
-    return VideoFiles(str(absolute(root)), found, rules, Listed(*told))
+    order = sorter.order if can_begin else None
+    if order is not None and begin is not None:
+        order = replace(order, start_after=max(order.start_after, begin))
+    told = (sorter.writing, sorter.temporary, tuple(sorter.warnings()), order)
+    return VideoFiles(str(absolute(root)), found, rules, Listed(*told, _choice_of(rules, uri, can_begin=can_begin)))
+
+
+def _choice_of(rules: FileRules, uri: str, *, can_begin: bool) -> ListingChoice | None:
+    """How a place was listed; `None` for a folder of this machine, where nobody asks."""
+    if can_begin or rules.choice is None:
+        return rules.choice if can_begin else None
+    return None if is_local(uri) else ListingChoice(False, "this store begins no listing after a name")
 
 
 def _open_files(filesystem: Any, root: str, paths: Sequence[str], ask: Asked, begin: str) -> Iterator[ListedFile]:

@@ -41,6 +41,8 @@ def end_document(config: JobConfig, record: RunRecord, end: End) -> RunDocument:
             "entry": record.job.num_entries,
             "num_planned": plan.num_videos,
             "num_former": plan.num_former,
+            "listing": plan.kind_of_listing,
+            "listing_why": "" if plan.listing_choice is None else plan.listing_choice.in_words(),
             "num_left": plan.num_left,
             "num_before_this_run": plan.num_done,
             "num_waiting": num_waiting(plan, record.progress),

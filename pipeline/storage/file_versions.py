@@ -21,7 +21,6 @@ from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions, is_local, local_path, split_tar_member
 
 # As the file systems of fsspec call them, the surest first.
-_TAGS = ("ETag", "etag")
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modified", "created")
 _PARALLEL_LOOKS = 16
 _A_THREADS_PART = 64  # a local file takes less time than to hand it to a thread
@@ -45,7 +44,7 @@ def version_of(info: Mapping[str, Any]) -> FileVersion | None:
     num_bytes = info.get("size")
     if num_bytes is None or info.get("type", "file") != "file":
         return None
-    tag = next((str(info[name]) for name in _TAGS if info.get(name)), "").removeprefix("W/").strip('"')
+    tag = str(info.get("ETag") or info.get("etag") or "").removeprefix("W/").strip('"')
     told = tag or next((_in_utc(info[name]) for name in _TIMES if info.get(name)), "")
     return FileVersion(int(num_bytes), told) if told else None
 

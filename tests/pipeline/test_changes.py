@@ -81,6 +81,7 @@ def test_the_document_names_every_video(job: str, capsys: pytest.CaptureFixture[
         "rows_out": {"masks": 36, "tracks": 6, "videos": 3},
         "num_unnamed": 0,
         "num_compactions": 0,
+        "last_full_listing": None,
     }
 
 

@@ -29,7 +29,7 @@ def test_the_file_has_the_names_that_other_programs_read(disk_storage: JobStorag
         *("version", "state", "written_at", "num_planned", "num_before_this_run", "num_ended", "failures"),
         *("num_frames", "num_masks", "frames_per_second", "videos_per_second", "num_waiting", "num_workers"),
         *("num_gpus", "num_nodes_left_alone", "stage_seconds", "worker_seconds", "last_error"),
-        *("num_former", "num_objects_failed", "num_objects_warned", "num_workers_starting"),
+        *("num_former", "num_objects_failed", "num_objects_warned", "num_workers_starting", "listing"),
     }
 
 
@@ -44,11 +44,11 @@ def test_a_torn_file_says_nothing_and_a_newer_one_is_refused(disk_storage: JobSt
 def test_counts_of_other_tables_replace_those_of_the_last_run_and_nothing_else(disk_storage: JobStorage) -> None:
     correct_status(disk_storage, "done", 3, 1)
     assert read_status(disk_storage) is None, "no run has written one"
-    write_status(disk_storage, RunStatus(state="done", num_planned=4, last_error="once"))
-    correct_status(disk_storage, "done", 3, 1)
+    write_status(disk_storage, RunStatus(state="done", num_planned=4, listing="full", last_error="once"))
+    correct_status(disk_storage, "done", 3, 1, "from_last")
     status = read_status(disk_storage)
     assert status is not None
-    assert (status.num_planned, status.num_former, status.last_error) == (3, 1, "once")
+    assert (status.num_planned, status.num_former, status.listing, status.last_error) == (3, 1, "from_last", "once")
 
 
 def test_a_run_with_nothing_left_to_do_says_how_the_job_stands_now(disk_storage: JobStorage) -> None:

@@ -18,6 +18,7 @@ from pipeline.inputs.file_rules import FileRules
 from pipeline.inputs.found_files import FileSorter
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.kept_listing import KeptListing
+from pipeline.inputs.listing_choice import ListingChoice
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import VideoFiles, find_videos
@@ -304,7 +305,7 @@ def start_after(late_seconds: float, **changed_at: float) -> str | None:
     for name, at in sorted(changed_at.items()):
         sorter.add(ListedFile(f"b/in/{name}.mp4", True, None, at))
     sorter.finish()
-    return sorter.start_after
+    return sorter.order.start_after if sorter.order is not None else None
 
 
 def test_the_next_listing_begins_before_all_names_that_came_last() -> None:
@@ -316,12 +317,14 @@ def test_the_next_listing_begins_before_all_names_that_came_last() -> None:
 
 
 def test_a_listing_that_begins_in_the_middle_never_goes_back_for_a_video_that_was_open() -> None:
-    rules = FileRules(late_seconds=5, kept=KeptListing(place="", start_after="b/in/c", open_paths=["/a.mp4"]))
+    kept = KeptListing(place="", start_after="b/in/c", open_paths=["/a.mp4"])
+    rules = FileRules(late_seconds=5, choice=ListingChoice(True, "", before=kept))
     sorter = FileSorter("b/in", rules)
     for name, at in (("a", 9.0), ("d", 8.0), ("e", 9.0)):
         sorter.add(ListedFile(f"b/in/{name}.mp4", True, None, at))
     assert sorter.finish().ids.to_pylist() == ["a", "d", "e"]
-    assert sorter.start_after == "b/in/d.mp"
+    assert sorter.order is not None
+    assert sorter.order.start_after == "b/in/d.mp"
 
 
 def beside(folder: Path, *names: str) -> None:
