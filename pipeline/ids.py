@@ -25,6 +25,9 @@ _WORD = 8
 _MASKS = np.array([(1 << (8 * num_bytes)) - 1 for num_bytes in range(_WORD)] + [2**64 - 1], dtype=np.uint64)
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # odd constants of the splitmix64 generator
 _ALL_BITS = 2**64 - 1
+_NO_DIGIT = 255
+_DIGITS = np.full(256, _NO_DIGIT, dtype=np.uint8)  # by letter: its value as a hexadecimal digit
+_DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
 class Texts(Sequence[str]):
@@ -238,6 +241,19 @@ class IdIndex:
         return None
 
 
+def _words_of_digits(texts: pa.Array, size: int) -> UInt64Array | None:
+    """The bits of texts that all are `size` lower-case hexadecimal digits, `[N, W]`; `None` if one is not."""
+    if texts.null_count or not len(texts):
+        return None
+    ends = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    if (np.diff(ends) != size).any():
+        return None
+    digits = _DIGITS[np.frombuffer(texts.buffers()[2], np.uint8)[ends[0] : ends[-1]]]
+    if (digits == _NO_DIGIT).any():
+        return None
+    return ((digits[0::2] << 4) | digits[1::2]).view(np.uint64).reshape(len(texts), -1)
+
+
 @dataclass(frozen=True)
 class HexColumn:
     """A column of `N` texts most of which are hexadecimal digits of one length: hashes, in half of the bytes.
@@ -260,6 +276,10 @@ class HexColumn:
         for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
             for begin in range(0, len(chunk), _ROWS_AT_A_TIME):
                 part = chunk[begin : begin + _ROWS_AT_A_TIME].cast(pa.string())
+                if (plain := _words_of_digits(part, size)) is not None:
+                    words[first : first + len(part)], is_hex[first : first + len(part)] = plain, True
+                    first += len(part)
+                    continue
                 fits = pc.fill_null(pc.match_substring_regex(part, f"^[0-9a-f]{{{size}}}$"), False)
                 places = np.flatnonzero(fits.to_numpy(zero_copy_only=False))
                 digits = "".join(part.take(pa.array(places)).to_pylist())

@@ -149,7 +149,7 @@ def _time_of_s3(text: Any) -> datetime:
     if isinstance(text, str) and text[10:11] == "T" and text.endswith("Z"):
         with contextlib.suppress(ValueError):
             return datetime.fromisoformat(text)
-    from botocore.utils import parse_timestamp
+    from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
 
     found: datetime = parse_timestamp(text)
     return found

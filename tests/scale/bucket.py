@@ -20,7 +20,7 @@ BUCKET, FOLDER = "bucket", "incoming"
 VIDEOS_A_NIGHT = 3_000
 PAGE = 1_000
 _NUM_BYTES = 5_000_000
-_FIRST_DAY = 1_600_000_000
+_FIRST_DAY = 1_450_000_000  # the last of ten million videos came before today
 
 
 def path_of(number: int) -> str:

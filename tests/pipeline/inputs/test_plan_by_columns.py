@@ -126,6 +126,13 @@ def test_texts_that_are_no_hashes_are_kept_as_they_are() -> None:
     assert column.equals(again).tolist() == [False, True, True, False, True, True, True]
 
 
+def test_columns_of_hashes_alone_keep_each_digit() -> None:
+    texts = pa.array([f"{number:032x}" for number in (0, 2**128 - 1, 0x0123456789ABCDEF << 60, 7)])
+    assert HexColumn.of(texts, 2).to_strings() == texts
+    assert HexColumn.of(texts.slice(1, 2), 2).to_strings() == texts.slice(1, 2)
+    assert HexColumn.of(pa.chunked_array([texts, texts.slice(3)]), 2)[4] == texts[3].as_py()
+
+
 class Case:
     """Small tables and a log of before, at random: rows that are wrong or twice, prompts that changed, all statuses."""
 
