@@ -45,9 +45,8 @@ def video_record(video: ExportVideo) -> dict[str, Any]:
             for one in planned.tracks
         ],
     }
-    if video.frame_hashes is not None:
-        record["first_frame_sha256"], record["last_frame_sha256"] = video.frame_hashes
-    return record
+    hashes = zip(("first_frame_sha256", "last_frame_sha256"), video.frame_hashes, strict=True)
+    return record | {name: digest for name, digest in hashes if digest is not None}
 
 
 def manifest(format_name: str, keys: Mapping[str, Any], plan: Plan, written: Written, output: str) -> dict[str, Any]:

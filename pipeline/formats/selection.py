@@ -71,8 +71,8 @@ class Content(Group):
     )
     hash_frames: bool = Field(
         default=False,
-        description="true writes a hash of the first and last frame of each video into the manifest, for which its "
-        "file is opened; frames=jpg and frames=png do so too. Videos that cannot be read are told, and have none.",
+        description="The manifest has a hash of the first and last frame of each video. true opens the files of videos "
+        "without one in the job, as frames=jpg and frames=png do; videos that cannot be read are told.",
     )
     missing: Literal["fail", "skip"] = Field(
         default="fail",

@@ -8,7 +8,6 @@ Legend: H, W pixels of the video as displayed; T labeled frames.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +32,7 @@ from pipeline.storage.atomic_files import spool_errors
 from pipeline.storage.schemes import Place, scheme_of
 from pipeline.storage.uris import StorageOptions
 from pipeline.tables import JobTables
+from pipeline.video.frame_digest import frame_digest
 
 if TYPE_CHECKING:
     from pipeline.notebook.source_frames import SourceFile
@@ -69,7 +69,7 @@ class ExportVideo:
         height, width = table["rle"][0].as_py()["size"]
         self.size_hw: tuple[int, int] = (height, width)
         self.content = content
-        self.frame_hashes: tuple[str, str] | None = None
+        self._digests = _digests_of_job(planned.row)
         self.losses = Losses()
         self._min_area = min_area
         self._table = table
@@ -136,13 +136,10 @@ class ExportVideo:
 
         Raises `ConfigError` where the file is gone, or another one lies in its place.
         """
-        first = last = ""
         for frame_index, pixels_HW3 in self._images(self.frame_indexes.tolist()):
-            if frame_index in (self.frame_indexes[0], self.frame_indexes[-1]):
-                last = hashlib.sha256(pixels_HW3.tobytes()).hexdigest()
-                first = first or last
+            if frame_index in self._ends:
+                self._digests[frame_index] = frame_digest(pixels_HW3)
             yield frame_index, pixels_HW3
-        self.frame_hashes = first, last
 
     def image_names(self) -> tuple[str, ...]:
         """The files of a video that is a folder of images, in the order of all its frames; none for a video in a file.
@@ -152,24 +149,34 @@ class ExportVideo:
         with self._file_errors():
             return self._files.of(self.row).image_names()
 
+    @property
+    def frame_hashes(self) -> tuple[str | None, str | None]:
+        """Digests of the first and the last frame: what the job noted, or `images` or `hash_frames` came across."""
+        first, last = (self._digests.get(index) for index in self._ends)
+        return first, last
+
+    @property
+    def _ends(self) -> tuple[int, int]:
+        return int(self.frame_indexes[0]), int(self.frame_indexes[-1])
+
     def hash_frames(self) -> str:
-        """Find the hashes of the first and the last frame, unless `images` has come across them.
+        """Find the digests of the first and the last frame that are not known: only then the file is opened.
 
         Returns why they cannot be found; an empty text where they are.
         """
-        if self.frame_hashes is not None:
+        missing = sorted({index for index in self._ends if index not in self._digests})
+        if not missing:
             return ""
         if why := self._files.why_not(self.row["uri"]):
             return why
-        ends = sorted({int(self.frame_indexes[0]), int(self.frame_indexes[-1])})
         try:
-            hashes = [hashlib.sha256(pixels.tobytes()).hexdigest() for _, pixels in self._images(ends, are_apart=True)]
+            found = {index: frame_digest(pixels) for index, pixels in self._images(missing, are_apart=True)}
         except ConfigError as error:
             return str(error.__cause__)
         except StorageError as error:
             self._files.has_failed = True
             return str(error)
-        self.frame_hashes = hashes[0], hashes[-1]
+        self._digests |= found
         return ""
 
     def _images(self, frame_indexes: Sequence[int], *, are_apart: bool = False) -> Iterator[tuple[int, UInt8Array]]:
@@ -336,6 +343,12 @@ class _Spool:
                 parts.append(pa.ipc.open_file(pa.memory_map(str(self._path))).read_all())
         parts.append(pa.Table.from_batches(self._batches, schema))
         return pa.concat_tables(parts)
+
+
+def _digests_of_job(row: Mapping[str, Any]) -> dict[int, str]:
+    """Digests of frames by frame index, as the job noted them. Those of a frame that is not exported are not used."""
+    known = ((row[f"{end}_frame_index"], row[f"{end}_frame_sha256"]) for end in ("first", "last"))
+    return {index: digest for index, digest in known if index is not None and digest is not None}
 
 
 def _ranges(ids: pa.ChunkedArray) -> dict[str, tuple[int, int]]:

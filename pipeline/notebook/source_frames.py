@@ -21,6 +21,7 @@ from pipeline.records import FramePosition, VideoSource, WorkItem
 from pipeline.redact import redact_uri
 from pipeline.storage.faults import http_status, is_from_storage
 from pipeline.storage.uris import StorageOptions
+from pipeline.video.frame_digest import frame_digest
 from pipeline.video.frames import DecodeOptions, VideoFrames
 from pipeline.video.media import open_media
 from pipeline.video.selection import FrameSelection
@@ -45,8 +46,8 @@ class SourceFile:
 
         Raises:
             MediaError: the video's bytes were in a table, or its file is gone or cannot be read.
-            OtherFile: another file lies there: its size in bytes or in pixels, its number of frames or their times
-                differ.
+            OtherFile: another file lies there: its size in bytes or in pixels, its number of frames, their times, or
+                pixels of the first or the last one differ.
             StorageError: storage does not answer.
         """
         if self.row["uri"] is None:
@@ -100,7 +101,8 @@ class SourceFile:
                 if after > _SAME_SECONDS:
                     raise self._other_times(media, waiting[0])
                 if after >= -_SAME_SECONDS:
-                    yield waiting.popleft(), frame.pixels_HW3.numpy()
+                    yield waiting[0], self._checked(media, waiting[0], frame.pixels_HW3.numpy())
+                    waiting.popleft()
                 if not waiting:
                     return
         raise self._other_times(media, waiting[0])
@@ -117,8 +119,7 @@ class SourceFile:
             frame = next(frames.at([0]))
             if abs((frames.position(0).pts_seconds or 0.0) - seconds) > _SAME_SECONDS:
                 raise self._other_times(media, position)
-            pixels_HW3: UInt8Array = frame.pixels_HW3.numpy()
-            return pixels_HW3
+            return self._checked(media, position, frame.pixels_HW3.numpy())
 
     def every_frame(
         self, known: FramePosition, last: FramePosition, stride: int = 1, fps: float | None = None
@@ -210,12 +211,26 @@ class SourceFile:
                 is_known = wanted is not None and pts_seconds is not None
                 if is_known and abs((wanted or 0.0) - (pts_seconds or 0.0)) > _SAME_SECONDS:
                     raise self._other_times(media, position)
-                yield position, frame.pixels_HW3.numpy()
+                yield position, self._checked(media, position, frame.pixels_HW3.numpy())
+
+    def _checked(self, media: Media, position: FramePosition, pixels_HW3: UInt8Array) -> UInt8Array:
+        """The pixels of a frame; the first and the last one are held against what the job noted of them.
+
+        Files of the same size in bytes are taken as the same, because another processor or another version of a decoder
+        may give other pixels. Folders of images have no size.
+        """
+        if self.row["source_bytes"] and media.num_bytes:
+            return pixels_HW3
+        for end in ("first", "last"):
+            noted = FramePosition(self.row.get(f"{end}_frame_index"), self.row.get(f"{end}_pts_seconds"))
+            digest = self.row.get(f"{end}_frame_sha256")
+            is_it = (noted.pts_seconds is None) == (position.pts_seconds is None) and _is_same(noted, position)
+            if digest and is_it and frame_digest(pixels_HW3) != digest:
+                raise self._other(media, f"its frame {_named(position)} has other pixels")
+        return pixels_HW3
 
     def _other_times(self, media: Media, position: FramePosition) -> OtherFile:
-        pts = position.pts_seconds
-        where = f"at {pts:.6g} s" if pts is not None else f"{position.frame_index}"
-        return self._other(media, f"it has no frame {where}")
+        return self._other(media, f"it has no frame {_named(position)}")
 
     def _other(self, media: Media, why: str) -> OtherFile:
         return OtherFile(
@@ -254,6 +269,11 @@ def _is_same(found: FramePosition, wanted: FramePosition) -> bool:
     if None in (found.pts_seconds, wanted.pts_seconds):
         return found.frame_index == wanted.frame_index
     return abs((found.pts_seconds or 0.0) - (wanted.pts_seconds or 0.0)) <= _SAME_SECONDS
+
+
+def _named(position: FramePosition) -> str:
+    pts = position.pts_seconds
+    return f"at {pts:.6g} s" if pts is not None else f"{position.frame_index}"
 
 
 def _order(position: FramePosition) -> float:

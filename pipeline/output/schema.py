@@ -163,6 +163,13 @@ VIDEOS = pa.schema(
         pa.field("cuts_seconds", pa.list_(pa.float64())),  # times in the file at which objects ended; null: none
         # When its tracks without `labeled_at` were made, if that was before this round; null: at `finished_at`.
         pa.field("kept_since", pa.timestamp("ms", tz="UTC")),
+        # The first and the last frame with rows in `masks`. Null: there are none, or an earlier program labeled it.
+        pa.field("first_frame_index", pa.int32()),
+        pa.field("first_pts_seconds", pa.float64()),  # null also where the container has no times
+        pa.field("first_frame_sha256", pa.string()),  # `pipeline.video.frame_digest`; null also where it was not read
+        pa.field("last_frame_index", pa.int32()),
+        pa.field("last_pts_seconds", pa.float64()),
+        pa.field("last_frame_sha256", pa.string()),
     ]
 )
 

@@ -17,7 +17,7 @@ from pipeline.config.command_line import as_words
 from pipeline.errors import ConfigError
 from pipeline.pages import job_figures, mask_charts
 from pipeline.pages.charts import Part, parts
-from pipeline.pages.mask_figures import WORTH_A_LOOK, MaskFigures, measure
+from pipeline.pages.mask_figures import WORTH_A_LOOK, MaskFigures, measure, rejected, without
 from pipeline.pages.page import render
 from pipeline.pages.thumbnails import StripMaker
 from pipeline.pages.track_cards import Dealer
@@ -69,13 +69,15 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
     job = JobTables(storage, status.state)
     videos, tracks = job.videos().select(job_figures.VIDEO_COLUMNS), job.tracks().select(job_figures.TRACK_COLUMNS)
     sizes = _sizes(videos)
-    opinions = JobTables(storage, status.state, reviews=True).opinions()
-    figures = measure(job, tracks, sizes.get, max(options.top, NUM_BEST), opinions=opinions)
+    reviewed = JobTables(storage, status.state, reviews=True)
+    opinions = reviewed.opinions()
+    kept = without(tracks, rejected(opinions))
+    figures = measure(reviewed, tracks, sizes.get, max(options.top, NUM_BEST), opinions=opinions)
     record = _record(storage)
     maker = StripMaker(job, options.videos_root) if options.pictures else None
-    num_never, never = job_figures.never_visible(tracks, MOST_NEVER_VISIBLE)
+    num_never, never = job_figures.never_visible(kept, MOST_NEVER_VISIBLE)
     made = job_figures.made_by(videos)
-    kinds = job_figures.categories(tracks)
+    kinds = job_figures.categories(kept)
     return render(
         "report.html",
         output=str(storage),
@@ -86,12 +88,13 @@ def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = N
         sentence=_sentence(status, tracks),
         figures=figures,
         num_judged=len(opinions),
+        num_rejected=tracks.num_rows - kept.num_rows,
         counts=_counts(status, tracks),
         times=(spent := job_figures.times(videos)),
         stages=_stages(spent),
         price=options.price_per_hour,
         failures=_failures(status, record),
-        charts=mask_charts.charts(figures, tracks),
+        charts=mask_charts.charts(figures, kept),
         categories=kinds[:MOST_CATEGORIES],
         num_categories=len(kinds),
         worth_a_look=WORTH_A_LOOK,

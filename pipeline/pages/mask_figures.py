@@ -120,9 +120,9 @@ def measure(
 ) -> MaskFigures:
     """Read the rows of a job, or part of them, and rank their tracks; `most` of the worst and of the best are kept.
 
-    `tracks` are its rows of `tracks`. Those of `opinions` are not among the worst, and rejected ones not among the
-    best. Raises `StorageError` if the store does not answer, or if a running job replaces segments again and again
-    meanwhile.
+    `tracks` are its rows of `tracks`. Those of `opinions` are not among the worst, and rejected ones count nowhere:
+    `job` must leave out their masks. Raises `StorageError` if the store does not answer, or if a running job replaces
+    segments again and again meanwhile.
     """
     return job.steadily(
         lambda: _measured(job, tracks, size_of, most, most_rows, opinions),
@@ -133,9 +133,9 @@ def measure(
 def _measured(
     job: JobTables, tracks: pa.Table, size_of: SizeOf, most: int, most_rows: int, opinions: Mapping[Key, Opinion]
 ) -> MaskFigures:
-    num_in_all = sum(size.num_masks for size in job.state.segments.values())
-    rejected = {key for key, opinion in opinions.items() if opinion.verdict is Verdict.REJECT}
-    figures, ranking = MaskFigures(num_in_all), Ranking(most, opinions.keys(), rejected)
+    kept = without(tracks, rejected(opinions))
+    num_in_all = sum(size.num_masks for size in job.state.segments.values()) - _num_masks(tracks) + _num_masks(kept)
+    tracks, figures, ranking = kept, MaskFigures(num_in_all), Ranking(most, opinions.keys())
     is_whole, is_known = num_in_all <= most_rows, is_measured(tracks)
     with contextlib.closing(ProgressLine(min(num_in_all, most_rows), "mask")) as line:
         for rows in _rows(job, None if is_whole else _some_videos(tracks, most_rows / num_in_all)):
@@ -146,8 +146,8 @@ def _measured(
     if is_known:
         visible = tracks.filter(pc.field("num_visible") > 0)
         figures.doubts.add(visible["doubt"].to_numpy().astype(np.float64))
-        figures.worst = most_doubtful(job, _without(tracks, opinions), size_of, most, WORTH_A_LOOK)
-        figures.best = soundest(_without(tracks, rejected), most)
+        figures.worst = most_doubtful(job, without(tracks, opinions), size_of, most, WORTH_A_LOOK)
+        figures.best = soundest(tracks, most)
         return figures
     if not is_whole:
         for rows in _rows(job, _candidates(tracks)):
@@ -157,12 +157,21 @@ def _measured(
     return figures
 
 
-def _without(tracks: pa.Table, keys: Collection[Key]) -> pa.Table:
+def rejected(opinions: Mapping[Key, Opinion]) -> set[Key]:
+    """The tracks that reviewers rejected."""
+    return {key for key, opinion in opinions.items() if opinion.verdict is Verdict.REJECT}
+
+
+def without(tracks: pa.Table, keys: Collection[Key]) -> pa.Table:
     """Rows of `tracks` but those of these."""
     if not keys:
         return tracks
     every = zip(tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist(), strict=True)
     return tracks.filter(pa.array([key not in keys for key in every], pa.bool_()))
+
+
+def _num_masks(tracks: pa.Table) -> int:
+    return int(pc.sum(tracks["num_masks"]).as_py() or 0)
 
 
 def _rows(job: JobTables, video_ids: Collection[str] | None) -> Iterator[TrackRows]:

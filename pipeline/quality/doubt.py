@@ -85,13 +85,11 @@ def signals(tracks: TrackRows, size_of: SizeOf, blend: Blend = DEFAULT) -> Signa
 class Ranking:
     """The most doubtful and the soundest tracks of a stream; memory holds `most` of either.
 
-    Tracks of `seen`, by video and object, are not among the most doubtful, and those of `rejected` not among the
-    soundest.
+    Tracks of `seen`, by video and object, are not among the most doubtful.
     """
 
     most: int
     seen: Collection[tuple[str, int]] = ()
-    rejected: Collection[tuple[str, int]] = ()
     _worst: list[tuple[float, int, Doubt]] = field(default_factory=list)
     _best: list[tuple[float, int, Doubt]] = field(default_factory=list)
     _num_seen: int = 0
@@ -104,9 +102,8 @@ class Ranking:
         for track in _most(np.where(is_new, doubt, -1.0), self.most):
             if doubt[track] > 0 and is_new[track]:
                 self._keep(self._worst, float(doubt[track]), found.of(int(track)))
-        is_wanted = visible & ~_are_of(self.rejected, found.tracks)
-        for track in _most(np.where(is_wanted, soundness - doubt, -np.inf), self.most):
-            if is_wanted[track]:
+        for track in _most(np.where(visible, soundness - doubt, -np.inf), self.most):
+            if visible[track]:
                 self._keep(self._best, float(soundness[track] - doubt[track]), found.of(int(track)))
 
     def _keep(self, heap: list[tuple[float, int, Doubt]], value: float, doubt: Doubt) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from model import Frame, Media, MediaError, RawFrame, VideoInfo, can_seek, clock_may_restart, open_reader
+from pipeline.arrays import UInt8Array
 from pipeline.config.job_config import DecodeConfig, JobConfig
 from pipeline.records import FramePosition
 from pipeline.video.begun_pass import BegunPass
@@ -50,7 +51,8 @@ class Handoff:
 
     `place` is the last thing that is done to the pixels in a helper thread: it puts them into the memory from which
     they are taken. `whole`, if given, is called there before, with each frame's index and its pixels at the size of the
-    video. `arrived` is called there after each frame; `VideoFrames.ready` may be true after it. `taken` gets the pixels
+    video; as many are decoded ahead as if all of them were kept. `seen` gets the same, and keeps one of them at most.
+    `arrived` is called there after each frame; `VideoFrames.ready` may be true after it. `taken` gets the pixels
     in the thread that takes them, at once. `dropped` is called there when frames were dropped that waited.
     """
 
@@ -59,6 +61,7 @@ class Handoff:
     taken: Callable[[torch.Tensor], None] = lambda _: None
     dropped: Callable[[], None] = lambda: None
     whole: Callable[[int, torch.Tensor], None] | None = None
+    seen: Callable[[int, torch.Tensor], None] = lambda _, __: None
 
 
 @dataclass(frozen=True)
@@ -273,6 +276,11 @@ class VideoFrames:
         labels = tuple(sorted(set(indexes)))
         return self._prepared.pop(labels, None) or self._ahead(self._at(labels), _MAX_PROMPTED_FRAMES_AHEAD)
 
+    def pixels_at(self, indexes: Sequence[int]) -> Iterator[tuple[int, UInt8Array]]:
+        """The same at the size of the video, decoded in this thread, and handed to nobody else."""
+        for label, raw in self._decoded_at(tuple(sorted(set(indexes)))):
+            yield label, raw.picture.pixels(self.size_hw)
+
     def ready(self, num_frames: int = 1) -> bool:
         """Whether `num_frames` frames, or all that are left, can be taken of each iterator under way without waiting.
 
@@ -412,6 +420,7 @@ class VideoFrames:
         tensor = torch.from_numpy(raw.picture.pixels(self.size_hw))
         if self._handoff.whole is not None:
             self._handoff.whole(label, tensor)
+        self._handoff.seen(label, tensor)
         return Frame(label, tensor if self._transform is None else self._transform(tensor))
 
 

@@ -27,6 +27,7 @@ from pipeline.storage.retry import Backoff
 from pipeline.video.frames import MAX_FRAMES_WAITING, DecodeOptions, Handoff, VideoFrames
 from pipeline.video.selection import FrameSelection
 from pipeline.worker.discovering import RULES, key_frames
+from pipeline.worker.end_frames import EndFrames
 from pipeline.worker.equipment import Equipment
 from pipeline.worker.key_pictures import KeyPictures
 from pipeline.worker.rework import Made, Rework, rework
@@ -41,7 +42,7 @@ class VideoInputs:
 
     `saved` is where it is saved in its middle, `shots` are those of the film, `pictures` are whole key frames of which
     crops are looked at. `detections` are boxes of a detector, by which its objects are found; None: a grid of clicks
-    finds them, or prompts name them.
+    finds them, or prompts name them. `ends` sees every frame.
     """
 
     rework: Rework
@@ -49,6 +50,7 @@ class VideoInputs:
     content: str
     saved: SavingBeside
     shots: Shots
+    ends: EndFrames
     pictures: KeyPictures | None = None
     detections: VideoDetections | None = None
 
@@ -144,6 +146,7 @@ class Fetch:
         has_crops = discover is not None and detections is None and len(discover.grids) > 1
         pictures = KeyPictures() if has_crops and rework.kept is None else None
         self.fetch_seconds = time.perf_counter() - started
+        ends = EndFrames()
         wanted, times, buffers = settings.config.frames, item.range, self._equipment.network.buffers
         frames = VideoFrames(
             media,
@@ -157,6 +160,7 @@ class Fetch:
                 dropped=buffers.refill,
                 arrived=self._arrived,
                 whole=pictures.keep if pictures is not None else None,
+                seen=ends.see,
             ),
         )
         self.frames = self._resources.enter_context(contextlib.closing(frames))
@@ -167,11 +171,13 @@ class Fetch:
         shots = self._shots(media, frames)
         if discover is not None and pictures is not None:
             pictures.is_key = key_frames(discover, frames, shots)
-        inputs = VideoInputs(rework, frames, content, saved, shots, pictures, detections)
+        inputs = VideoInputs(rework, frames, content, saved, shots, ends, pictures, detections)
         labels = sorted({label for p in prompts.positions if (label := frames.locate(p)) is not None})
+        direction = settings.config.propagate.direction
+        ends.expect(_may_be_ends(labels, direction))
         if finds and rework.kept is None:
             frames.prepare((), 0)
-        elif labels and settings.config.propagate.direction != "backward":
+        elif labels and direction != "backward":
             frames.prepare(labels, labels[0] - labels[0] % self._equipment.network.encode_ahead)
         inputs.saved.read_ahead()
         self.decode_seconds = time.perf_counter() - started - self.fetch_seconds
@@ -194,3 +200,14 @@ class Fetch:
                 for frame in every_frame.forward(0)
             )
             return Shots(find_cuts(pictures), frame_seconds)
+
+
+def _may_be_ends(labels: list[int], direction: str) -> set[int]:
+    """Which frames will most likely be the first or the last one with masks, besides the last one of the video.
+
+    `labels` are those of frames with prompts, ascending; without prompts objects are looked for from the first frame
+    on.
+    """
+    if not labels or direction == "both":
+        return {0}
+    return {labels[0]} if direction == "forward" else {0, labels[-1]}

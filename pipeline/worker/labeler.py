@@ -95,7 +95,7 @@ class LabelOptions:
 
     Rows of a long video wait in `folder` on local disk (None = the system's temporary folder). An object is followed
     within those of the `shots` in which it has a prompt. On the frames of `cuts`, `[first, stop)` by object, it has no
-    rows.
+    rows. `at_end` is called with the masks in a helper thread, when all of them are here.
     """
 
     direction: str = "forward"
@@ -103,6 +103,7 @@ class LabelOptions:
     folder: Path | None = None
     shots: Shots = ONE_SHOT
     cuts: Mapping[int, Sequence[tuple[int, int | None]]] = field(default_factory=dict)
+    at_end: Callable[[pa.Table], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -210,11 +211,13 @@ def label_steps(
                 encoder.finish()
         whole = rows.table()
         masks = without_frames(whole, options.cuts) if options.cuts else whole
+        ending = encoder.beside(partial(options.at_end, masks))
         counting = encoder.beside(partial(columns_of_video, masks, frames.size_hw))
         while not counting.done():
             if (yield None) is True:
                 counting.result()
         doubts = counting.result()
+        ending.result()
     hidden = {one.object_id: one.hidden_frames(frames) for one in seeded}
     if not options.shots:
         num_frames = frames.num_frames if frames.num_frames is not None else len(walk.seen)

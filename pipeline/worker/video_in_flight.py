@@ -247,6 +247,7 @@ class VideoInFlight:
             folder=self._equipment.folder.path,
             cuts=inputs.rework.cuts,
             shots=inputs.shots,
+            at_end=partial(inputs.ends.settle, inputs.frames),
         )
         self._labeling_since = self._labeling_since or time.monotonic()
         label_steps = self._equipment.stages.label_steps
@@ -272,10 +273,12 @@ class VideoInFlight:
         self._num_looks = 0
 
     def _finished(self, labels: Labels) -> LabeledVideo:
-        rework = self._fetch.inputs().rework
+        inputs = self._fetch.inputs()
+        rework = inputs.rework
         num_new = labels.masks.num_rows
         labels = rework.merged(replace(labels, tracks=self._with_origin(labels.tracks)))
-        remarks = self._fetch.frames.remarks() if self._fetch.frames else ()
+        former = rework.kept.former.video if rework.kept else None
+        remarks = inputs.frames.remarks()
         warning = "; ".join(filter(None, (labels.remark, *remarks)))
         video = labeled_video(
             self.item,
@@ -286,12 +289,13 @@ class VideoInFlight:
             tracks=labels.tracks,
             expected_masks=labels.expected_masks,
             facts=self._facts()
+            | inputs.ends.columns(inputs.frames, labels.masks, former)
             | {
                 "num_frames": labels.num_frames,
                 "propagate_seconds": labels.step_seconds + self._advance_seconds,
                 "encode_seconds": labels.encode_seconds,
                 "unexplained_share": labels.unexplained,
-                "cuts_seconds": list(self._fetch.inputs().shots.cuts_seconds) or None,
+                "cuts_seconds": list(inputs.shots.cuts_seconds) or None,
             },
         )
         details = replace(video.outcome.details, num_masks_kept=labels.masks.num_rows - num_new)

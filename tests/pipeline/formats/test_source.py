@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
 import pytest
 from pycocotools import mask as coco
 
@@ -23,11 +24,12 @@ from pipeline.formats.planning import make_plan
 from pipeline.formats.rows import MaskRow
 from pipeline.formats.selection import Content, Selection, split_of
 from pipeline.formats.source import ExportVideo, MaskSource
+from pipeline.output.schema import VIDEOS
 from pipeline.storage.job_storage import JobStorage
 from pipeline.text import counted
 from tests.pipeline.formats.conftest import FILMED, DrawnJob
 from tests.scale.exports import write_job as write_large_job
-from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, write_job
+from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, drawn_video, write_job
 from tests.support.labeled import driver, labeled, publish
 
 Export = Callable[..., Path]
@@ -171,6 +173,40 @@ def test_the_manifest_tells_frames_by_time_and_by_hash(export_filmed: Export, fi
     assert line["first_frame_sha256"] == hashlib.sha256(first[1].tobytes()).hexdigest()
     assert line["last_frame_sha256"] == hashlib.sha256(last[1].tobytes()).hexdigest()
     assert (line["num_frames"], line["frame_step"]) == (len(FILMED.frames), FILMED.stride)
+
+
+def test_digests_that_the_job_noted_are_in_the_manifest_and_no_file_is_opened_for_them(
+    tmp_path: Path, filmed: DrawnJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A digest of a frame that is not the first or the last one of the export is not written as theirs."""
+    there = tables.open(filmed.uri).videos()["uri"][0].as_py()
+    first, last = (FILMED.frames[place] for place in (0, -1))
+    noted = {
+        "gone": (str(tmp_path / "gone.mp4"), (first, "1" * 64), (last, "2" * 64)),
+        "half": (there, (first, "3" * 64), (last, None)),
+        "other": (str(tmp_path / "gone.mp4"), (first + 1, "4" * 64), (last - 1, "5" * 64)),
+    }
+    _, keeper = driver(storage := JobStorage(str(tmp_path / "job")), tmp_path / "spool")
+    for name, (uri, *ends) in noted.items():
+        drawn = drawn_video(replace(FILMED, video_id=name, uri=uri))
+        row = drawn.video.to_pylist()[0]
+        for end, (index, digest) in zip(("first", "last"), ends, strict=True):
+            row |= {f"{end}_frame_index": index, f"{end}_frame_sha256": digest}
+        drawn = replace(drawn, video=pa.Table.from_pylist([row], VIDEOS))
+        keeper.commit([publish(storage, tmp_path / "spool", drawn)])
+
+    def exported(to: str, *words: str) -> dict[str, tuple[str | None, str | None]]:
+        assert door([f"output={storage.uri}", "format=coco", f"to={tmp_path / to}", *words]) == 0
+        lines = [json.loads(text) for text in (tmp_path / to / "manifest_videos.jsonl").read_text().splitlines()]
+        return {line["video_id"]: (line.get("first_frame_sha256"), line.get("last_frame_sha256")) for line in lines}
+
+    copied = {"gone": ("1" * 64, "2" * 64), "half": ("3" * 64, None), "other": (None, None)}
+    assert exported("copied") == copied
+    with av.open(there) as container:
+        frames = [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
+    found = hashlib.sha256(frames[last]).hexdigest()
+    assert exported("found", "hash_frames=true") == copied | {"half": ("3" * 64, found)}
+    assert "without hashes of their frames: 1 video, as other: its file is gone" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -95,6 +96,47 @@ def test_images_of_a_folder_come_by_their_number_below_a_new_root_too(tmp_path: 
     assert found == [(2, 40), (10, 200), (11, 220)]
     with pytest.raises(OtherFile, match="it has no frame 12; label the video again"):
         list(source.frames([FramePosition(12, None)]))
+
+
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_a_folder_in_which_an_image_was_replaced_is_another_one(tmp_path: Path, end: str) -> None:
+    """Its size in bytes is not known, and numbers of images and sizes of pictures are as before."""
+    images = [np.full((8, 10, 3), 20 * number, np.uint8) for number in range(4)]
+    for number, pixels in enumerate(images):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    noted = dict.fromkeys(("source_bytes", "first_pts_seconds", "last_pts_seconds"))
+    for one, index in (("first", 1), ("last", 3)):
+        noted |= {f"{one}_frame_index": index, f"{one}_frame_sha256": hashlib.sha256(images[index]).hexdigest()}
+    row = {"video_id": "a", "uri": str(tmp_path), "height": 8, "width": 10, "num_frames_expected": 4} | noted
+    wanted, every = {"first": 1, "last": 3}[end], [FramePosition(number, None) for number in range(4)]
+    assert len(list(SourceFile(row).frames(every))) == 4
+    Image.fromarray(images[0]).save(tmp_path / "0.png")
+    Image.fromarray(images[2] + 1).save(tmp_path / f"{wanted}.png")
+    assert len(list(SourceFile(row).frames([FramePosition(0, None), FramePosition(2, None)]))) == 2
+    for read in (SourceFile(row).frames, SourceFile(row).frames_apart, SourceFile(row).walk):
+        with pytest.raises(OtherFile, match=f"its frame {wanted} has other pixels; label the video again"):
+            list(read(every))
+
+
+@pytest.mark.parametrize("num_bytes", [True, False])
+def test_a_film_is_told_by_its_pixels_where_its_size_in_bytes_is_not_known(tmp_path: Path, num_bytes: bool) -> None:
+    """Where it is known and the same, other pixels come of another decoder."""
+    path = tmp_path / "film.mp4"
+    path.write_bytes(drawn(Film(options=GAPS_AND_B_FRAMES, times=tuple(range(12)))))
+    row = dict.fromkeys(("height", "width", "num_frames_expected", "last_frame_index", "last_pts_seconds"))
+    row |= {"video_id": "a", "uri": str(path), "source_bytes": path.stat().st_size if num_bytes else None}
+    row |= {"first_frame_index": 0, "first_frame_sha256": "0" * 64, "last_frame_sha256": None}
+    with open_media(item(path)) as media, VideoFrames(media) as frames:
+        times = [frames.position(frame.index).pts_seconds for frame in frames.forward(0)]
+    row |= {"first_pts_seconds": times[2]}
+    source, at = SourceFile(row), [FramePosition(None, time) for time in times]
+    assert len(list(source.frames(at[3:]))) == len(times) - 3
+    for read in (source.frames, source.frames_apart, source.walk):
+        if num_bytes:
+            assert len(list(read(at[2:4]))) == 2
+        else:
+            with pytest.raises(OtherFile, match="has other pixels"):
+                list(read(at[2:4]))
 
 
 class Refusing(AbstractFileSystem):  # type: ignore[misc]

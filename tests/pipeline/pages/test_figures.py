@@ -204,8 +204,8 @@ def test_tracks_with_a_verdict_are_not_among_the_doubtful_ones_as_they_are_not_i
     keys = [(doubt.video_id, doubt.object_id) for doubt in before.worst]
     soundest = before.best[0]
     say_of(uri, verdict(*keys[0], "accept"), verdict(soundest.video_id, soundest.object_id, "reject"))
-    job = tables.open(uri, reviews=False)
-    found = measure(job, every, lambda video_id: (48, 64), most, opinions=tables.open(uri).opinions())
+    job = tables.open(uri)
+    found = measure(job, every, lambda video_id: (48, 64), most, opinions=job.opinions())
     assert [(doubt.video_id, doubt.object_id) for doubt in found.worst] == keys[1:][:most]
     assert (soundest.video_id, soundest.object_id) not in {(one.video_id, one.object_id) for one in found.best}
 

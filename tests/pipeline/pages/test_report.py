@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline import report
 from pipeline.pages.job_page import MOST_CATEGORIES, MOST_NEVER_VISIBLE, PageOptions, job_page
 from pipeline.storage.job_storage import JobStorage
 from tests.support.chromium import seen
-from tests.support.drawn_job import DrawnVideo, write_job
+from tests.support.drawn_job import DrawnVideo, drawn_mask, write_job
 from tests.support.reported import HOSTILE, hostile_job
 from tests.support.reviewed import say_of, verdict
 
@@ -66,6 +67,31 @@ def test_what_reviewers_rejected_is_counted_as_before_and_told(tmp_path: Path) -
     say_of(uri, verdict("a", 1, "reject"))
     said = text_of(html.fromstring(job_page(JobStorage(uri), PageOptions(pictures=False))))
     assert "1 video labeled: 2 objects with 11 masks. Reviews: round 1; 1 track with a verdict (1 rejected)." in said
+
+
+@pytest.mark.slow
+def test_what_reviewers_rejected_is_in_no_distribution_as_it_is_not_in_the_tables(tmp_path: Path) -> None:
+    """A page of a job with a rejected track says of masks what one says in whose job that track never was."""
+    drawn = DrawnVideo("a", {1: "cat", 2: "dog", 3: "dog"}, never_visible=(1,))
+    masks = {
+        (object_id, place): mask
+        for object_id in drawn.objects
+        for place in range(6)
+        if (mask := drawn_mask(drawn, object_id, place)) is not None
+    }
+    pages = []
+    for name, objects in (("all", (1, 2, 3)), ("kept", (2,))):
+        mine = {key: mask for key, mask in masks.items() if key[0] in objects}
+        video = replace(drawn, objects={one: drawn.objects[one] for one in objects}, never_visible=(), masks=mine)
+        uri, _ = write_job(tmp_path / name, (video,), broken=())
+        if name == "all":
+            say_of(uri, verdict("a", 1, "reject"), verdict("a", 3, "reject"))
+        pages.append(html.fromstring(job_page(JobStorage(uri), PageOptions(pictures=False))))
+    note = "Left out, here and in all that follows, as in the tables: 2 tracks that a reviewer has rejected."
+    assert note in text_of(section(pages[0], "spread"))
+    for name in ("spread", "best", "never", "categories"):
+        said, of_kept = (text_of(section(one, name)) for one in pages)
+        assert said.replace(f" {note}", "") == of_kept
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 import tempfile
 import time
@@ -13,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 from botocore.exceptions import NoCredentialsError
@@ -67,6 +69,11 @@ def test_rows_say_where_they_come_from(worker: Worker, weights: Weights, items: 
     assert str(video["uri"]).endswith("a.mp4")
     assert str(video["versions"]).startswith("maskmill 0, CPU")
     assert str(video["versions"]).endswith(", 1 thread, float32")
+    with av.open(str(video["uri"])) as container:
+        frames = [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
+    for end, index in (("first", 0), ("last", NUM_FRAMES - 1)):
+        assert video[f"{end}_frame_index"] == index
+        assert video[f"{end}_frame_sha256"] == hashlib.sha256(frames[index]).hexdigest()
     assert {row["is_prompt"] for row in published(worker, "masks") if row["frame_index"] == 0} == {True}
 
 
