@@ -15,10 +15,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from model import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from pipeline.arrays import BoolArray, Int64Array
 from pipeline.ids import HexColumn
 from pipeline.inputs.file_rules import DEFAULT_FILE_RULES, FileRules, written_beside
 from pipeline.inputs.found_files import FileSorter, FoundFiles, NameOrder
@@ -116,6 +118,19 @@ class VideoFiles:
             return names, self.found.ids
         stems = pa.array(map(_stem, names.to_pylist()), names.type)
         return pa.concat_arrays([names, stems]), pa.concat_arrays([self.found.ids, self.found.ids])
+
+    @property
+    def ids_are_stems(self) -> bool:
+        """Whether the id of each video is its name without the suffix."""
+        return self._rules.id_pattern is None and len(self.found.ids) > 1
+
+    def named_so(self, names: pa.Array, rows: Int64Array) -> BoolArray:
+        """Which of `N` names are those, with the suffix, of the videos in these rows, `[N]`; a row of -1 is none."""
+        places = np.flatnonzero(rows >= 0)
+        tails = pc.utf8_ltrim(self.found.tails.take(rows[places]), "/")
+        is_so = np.zeros(len(rows), dtype=bool)
+        is_so[places] = pc.equal(tails, names.take(pa.array(places)).cast(tails.type)).fill_null(False)
+        return is_so
 
     def still_written(self, places: Iterable[tuple[str, str | None]]) -> frozenset[str]:
         """Which of these videos, `(id, URI)`, may still be written. Local files are looked at where a rule needs it."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrays import BoolArray, Int64Array
 from pipeline.ids import IdIndex, Texts, joined, joined_texts
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.packed_columns import PackedTexts, PlaceCollector, RowPlaces, TextPacker
@@ -115,13 +116,20 @@ class VideoRows:
 class VideoNumbers:
     """The numbers of videos, by their ids and by other names that they have.
 
-    `other_names` has such names and the id of each. It is called when an id is not found.
+    `other_names` has such names and the id of each. It is called when an id is not found, unless `named_so` tells of
+    `N` names and the places of `N` videos, -1 for none, which of these names the video there has besides its id.
     """
 
-    def __init__(self, ids: Texts, other_names: Callable[[], tuple[pa.Array, pa.Array] | None]) -> None:
+    def __init__(
+        self,
+        ids: Texts,
+        other_names: Callable[[], tuple[pa.Array, pa.Array] | None],
+        named_so: Callable[[pa.Array, Int64Array], BoolArray] | None = None,
+    ) -> None:
         self.num_videos = len(ids)
         self._index = IdIndex(ids.column)
         self._other_names = other_names
+        self._named_so = named_so
 
     @cached_property
     def _others(self) -> tuple[IdIndex, npt.NDArray[np.int64]] | None:
@@ -140,7 +148,11 @@ class VideoNumbers:
             names = names.dictionary_decode()
         found = self._index.find(names)
         rest = np.flatnonzero(found < 0)
-        if len(rest) and self._others is not None:
+        if len(rest) and self._named_so is not None:  # the names of ten million videos are a gigabyte with their index
+            unknown = names.take(pa.array(rest)).cast(pa.large_string())
+            places = self._index.find(pc.replace_substring_regex(unknown, r"\.[^./]*$", ""))
+            found[rest] = np.where(self._named_so(unknown, places), places, -1)
+        elif len(rest) and self._others is not None:
             index, numbers = self._others
             places = index.find(names.take(pa.array(rest)))
             found[rest] = np.where(places < 0, -1, numbers[places])
@@ -156,7 +168,13 @@ def read_videos(tables: InputTables) -> tuple[VideoRows, VideoNumbers]:
     for batch in tables.videos.read(("video_id", "uri", *_TIMES, *((_CUTS,) if tables.has_cuts else ()))):
         collector.add(batch)
     videos = collector.finish()
-    return videos, VideoNumbers(videos.ids, tables.videos.other_names)
+    listing = tables.videos
+    if not isinstance(listing, VideoFiles) or not listing.ids_are_stems or videos.problems:
+        return videos, VideoNumbers(videos.ids, listing.other_names)
+    rows, named_so = videos.rows.rows.astype(np.int64), listing.named_so
+    return videos, VideoNumbers(
+        videos.ids, listing.other_names, lambda names, places: named_so(names, np.where(places < 0, -1, rows[places]))
+    )
 
 
 @dataclass(frozen=True)

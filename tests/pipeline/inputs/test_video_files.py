@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.commits.finished import FinishedVideo
 from pipeline.errors import InputError
+from pipeline.ids import Texts
 from pipeline.inputs.columns import PROMPTS_IN
 from pipeline.inputs.file_rules import FileRules
 from pipeline.inputs.found_files import FileSorter
@@ -22,6 +23,7 @@ from pipeline.inputs.listing_choice import ListingChoice
 from pipeline.inputs.plan import Plan, make_plan
 from pipeline.inputs.shards import ParquetShards
 from pipeline.inputs.video_files import VideoFiles, find_videos
+from pipeline.inputs.videos import VideoNumbers
 from pipeline.records import Status
 from pipeline.storage.file_versions import version_of
 from pipeline.storage.listing import ListedFile
@@ -174,6 +176,22 @@ def test_prompts_name_a_file_with_or_without_its_suffix(clips: Path, tmp_path: P
     assert [item.video_id for item in plan.items()] == ["Pan", "cup", "kitchen/cup"]
     assert plan.num_no_prompts == 2
     assert not plan.warnings
+
+
+def test_a_suffix_that_no_file_has_names_no_video(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", "a.mp4", "day/b.mov", "c.part1.mkv", ".mp4/d.avi")
+    names = ("a.mov", "day/b.mov", "day/b.mp4", "b.mov", "c.part1.mkv", "c.mkv", "c", "a.", "/a.mp4")
+    plan = plan_of(folder, prompts(tmp_path / "p.parquet", *names))
+    assert [item.video_id for item in plan.items()] == ["c.part1", "day/b"]
+    assert "7 of 9 rows of the prompts table are left out" in plan.warnings[0]
+
+
+def test_names_with_suffixes_are_found_without_a_list_of_all_names() -> None:
+    def all_names() -> tuple[pa.Array, pa.Array]:
+        raise AssertionError("of ten million videos this takes a gigabyte")
+
+    numbers = VideoNumbers(Texts(pa.array(["a", "b"])), all_names, lambda names, places: places >= 0)
+    assert numbers.find(pa.array(["b", "a.mp4", "x.mp4", None, "b.mov"])).tolist() == [1, 0, -1, -1, 1]
 
 
 def test_two_files_that_differ_in_the_suffix_refuse_that_video_only(clips: Path, tmp_path: Path) -> None:
