@@ -5,6 +5,7 @@ manifest_videos.jsonl   a line a video: the numbers, names and frames that it ha
 _parts/export.json      what is being exported: the same command goes on, another one is refused
 _parts/000012.json      part 12 is written
 _parts/000012/…         what it adds to files that hold something of every video
+_parts/names/….name     a file or folder of the export, noted before it is written: what may be deleted later
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
@@ -35,6 +36,7 @@ MANIFEST = "manifest.json"
 VIDEOS = "manifest_videos.jsonl"
 _PARTS = "_parts"
 _EXPORT = f"{_PARTS}/export.json"
+_NAMES, _NAME = f"{_PARTS}/names", ".name"
 _BYTES_IN_MEMORY = 8 << 20
 _READ_BYTES = 4 << 20
 _MARKS_AT_A_TIME = 1000
@@ -73,11 +75,13 @@ class ExportFolder:
         self.storage = storage
         self.spool_dir = spool_dir
         self._written: Written | None = None
+        self._noted: set[str] = set()
 
     def begin(self, identity: Mapping[str, Any], overwrite: bool) -> bool:
         """Take the folder for what `identity` says. Returns whether such an export is there already, and whole.
 
-        Raises `ConfigError` if it holds another one, or files of others.
+        With `overwrite` another export in it is deleted. Raises `ConfigError` if it holds another one, or files of
+        others, beside an export as well.
         """
         for name in (MANIFEST, _EXPORT):
             written = self._document(name)
@@ -88,6 +92,7 @@ class ExportFolder:
             has_begun = name == MANIFEST or self.parts_done().streams
             if has_begun and not overwrite:
                 raise ConfigError(self._other(written, identity))
+            self._check_all_are_of(written, name)
             # What says whose the files are is deleted last, because a deletion that is killed must go on.
             mark = PurePosixPath(name).parts[0]
             for other in sorted(self.storage.names_below(), key=mark.__eq__):
@@ -95,8 +100,7 @@ class ExportFolder:
         names = [name for name in self.storage.names_below() if name != _PARTS]
         if names:
             raise ConfigError(
-                f"to={self.storage}: holds {', '.join(names[:3])}{', …' if len(names) > 3 else ''} of others: name a "
-                "folder that is empty or does not exist"
+                f"to={self.storage}: holds {_few(names)} of others: name a folder that is empty or does not exist"
             )
         self.storage.delete_tree(_PARTS)  # what a deletion has left that was killed
         self.storage.replace(_EXPORT, json.dumps({"version": VERSION, "identity": identity}, indent=2).encode())
@@ -143,9 +147,9 @@ class ExportFolder:
 
     def finish(self, identity: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
         """Write the manifest, by which the export is whole, and delete what the parts kept."""
-        self.storage.replace(
-            MANIFEST, json.dumps({"version": VERSION, **manifest, "identity": identity}, indent=2).encode()
-        )
+        names = sorted({*self._names(), MANIFEST, VIDEOS})
+        written = {"version": VERSION, **manifest, "names": names, "identity": identity}
+        self.storage.replace(MANIFEST, json.dumps(written, indent=2).encode())
         self.clear()
 
     def clear(self) -> None:
@@ -156,6 +160,10 @@ class ExportFolder:
 
     def publish(self, name: str, spool: IO[bytes], local: Path | None) -> None:
         """Give a written file its name. `local` is where it lies on the disk of the export itself."""
+        first = PurePosixPath(name).parts[0]
+        if first != _PARTS and first not in self._noted:
+            self.storage.replace(f"{_NAMES}/{first}{_NAME}", b"")
+            self._noted.add(first)
         if local is not None:
             self.storage.adopt(local, name)
         elif spool.seek(0, os.SEEK_END) > _BYTES_IN_MEMORY:
@@ -195,6 +203,25 @@ class ExportFolder:
         check_version(f"{self.storage}/{name}", found["version"], VERSION)
         return cast(dict[str, Any], found)
 
+    def _names(self) -> list[str]:
+        """Files and folders of the export that were written so far, those directly in the folder."""
+        paths = (PurePosixPath(one.path) for one in self.storage.listing(_NAMES))
+        return [path.name.removesuffix(_NAME) for path in paths]
+
+    def _check_all_are_of(self, written: Mapping[str, Any], document: str) -> None:
+        """Raises `ConfigError` if the folder holds more than the export that this document of it describes."""
+        if document == MANIFEST and "names" not in written:
+            raise ConfigError(
+                f"to={self.storage}: its export is of an earlier version, which does not say what belongs to it: "
+                "delete the folder yourself, or name another one"
+            )
+        own = {MANIFEST, VIDEOS, _PARTS, TEMPORARY, *written.get("names", ()), *self._names()}
+        if others := sorted(set(self.storage.names_below()) - own):
+            raise ConfigError(
+                f"to={self.storage}: {_few(others)} beside the export, which others wrote, would be deleted too: move "
+                "that away, or name another folder"
+            )
+
     def _other(self, written: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
         before = written["identity"]
         differing = [key for key in {**before, **identity} if before.get(key) != identity.get(key)]
@@ -207,6 +234,10 @@ class ExportFolder:
         else:
             what = "an export with other labels or verdicts of the job"
         return f"to={self.storage}: holds {what}: name another folder, or give overwrite=true to delete it"
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{', '.join(map(one_line, names[:3]))}{', …' if len(names) > 3 else ''}"
 
 
 def _shown(value: object) -> str:

@@ -133,6 +133,49 @@ def test_a_folder_of_others_is_left_alone(
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
+def _without_names(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["names"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _unfinished(folder: Path) -> None:
+    """As a kill leaves it before its manifest, when all parts are written."""
+    identity = json.loads((folder / "manifest.json").read_text())["identity"]
+    (folder / "_parts/names").mkdir(parents=True)
+    (folder / "_parts/names/annotations.name").touch()
+    (folder / "_parts/export.json").write_text(json.dumps({"version": 1, "identity": identity}))
+    for name in ("manifest.json", "manifest_videos.jsonl"):
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda _: None, "job.json, notes.txt beside the export, which others wrote, would be deleted too: move that"),
+        (_unfinished, "job.json, notes.txt beside the export, which others wrote, would be deleted too: move that"),
+        (_without_names, "its export is of an earlier version, which does not say what belongs to it: delete the"),
+    ],
+)
+def test_what_others_put_beside_an_export_is_not_deleted_with_it(
+    change: Callable[[Path], None], told: str, export: Export, drawn: DrawnJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = export("coco")
+    for name in ("notes.txt", "job.json"):
+        (folder / name).write_text("words")
+    change(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    words = [f"output={drawn.uri}", "format=coco", f"to={folder}", "min_area=5", "overwrite=true"]
+    assert door(words) == 2
+    assert told in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    if change is not _without_names:
+        for name in ("notes.txt", "job.json"):
+            (folder / name).unlink()
+        assert door(words) == 0
+
+
 @pytest.mark.parametrize(
     ("manifest", "told"),
     [
