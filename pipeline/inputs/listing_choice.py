@@ -73,16 +73,18 @@ def choose(given: InputConfig, kept: KeptListing | None, now: float, all_because
 
 def _why_full(given: InputConfig, kept: KeptListing | None, now: float) -> str:
     """Why this run lists in full; empty if it need not."""
-    if kept is None:
-        return "the output says nothing yet of an earlier listing of this place"
+    few = f"fewer videos than input.full_listing_below={given.full_listing_below}"
+    if kept is None:  # nothing is kept of few videos, so that both are one
+        first = "the first listing of this place"
+        return first if given.listing == "from_last" else f"{few}, or {first}"
     if not kept.start_after:
         return "very many videos were not labeled after the last listing"
-    return "" if given.listing == "from_last" else _why_auto_is_full(given, kept, now)
+    return "" if given.listing == "from_last" else _why_auto_is_full(given, kept, now, few)
 
 
-def _why_auto_is_full(given: InputConfig, kept: KeptListing, now: float) -> str:
+def _why_auto_is_full(given: InputConfig, kept: KeptListing, now: float, few: str) -> str:
     if kept.num_files < given.full_listing_below:
-        return f"fewer videos than input.full_listing_below={given.full_listing_below}"
+        return few
     if kept.full_at is None or not kept.full_at <= now < kept.full_at + given.full_listing_seconds:
         return "the last full listing is long ago, or to come by the clock of this machine"
     if kept.num_after * MOST_SHARE > kept.num_files:

@@ -61,11 +61,10 @@ def test_a_run_that_must_see_all_videos_lists_in_full_whatever_is_asked_for() ->
 def test_what_is_asked_for_counts_more_than_what_the_names_say() -> None:
     assert how(InputConfig(listing="full")) == ("full", "full: input.listing=full")
     assert how(InputConfig(listing="from_last"), runs_in_order=0, num_files=0)[0] == "from_last"
-    assert choose(InputConfig(listing="from_last"), None, NOW, "").kind == "full"
-    assert (
-        choose(AUTO, None, NOW, "").in_words()
-        == "full: the output says nothing yet of an earlier listing of this place"
-    )
+    first = choose(InputConfig(listing="from_last"), None, NOW, "")
+    assert first.in_words() == "full: the first listing of this place"
+    few_or_first = "full: fewer videos than input.full_listing_below=1000, or the first listing of this place"
+    assert choose(AUTO, None, NOW, "").in_words() == few_or_first
 
 
 def test_what_an_earlier_version_kept_is_no_sign_of_order() -> None:
