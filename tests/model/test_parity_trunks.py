@@ -36,7 +36,9 @@ def test_image_features_equal_both_references(case: Case) -> None:
         assert max(feature_gaps(features.ours, reference)) <= feature_bound(case.model.config)
 
 
+@pytest.mark.parametrize("case", [("tiny", "2.1"), ("tiny", "2.0")], ids="-".join, indirect=True)
 def test_click_box_clicks_and_mask_prompts_equal_both_references(case: Case) -> None:
+    """Behind a trunk, what rounds is the same for all of them: larger ones are walked in float64 alone."""
     assert_worth_comparing(run_case(case).sam2)
     check(case)
 

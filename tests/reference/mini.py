@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers
 
 from pipeline.demo.clips import Clip, draw
 from pipeline.demo.scenes import demo_scenes
-from tests.reference.transformers_runner import network_in
+
+# In functions otherwise: the fast core takes clips from here, and `transformers` 0.5 s to import.
+if TYPE_CHECKING:
+    import transformers
 
 MINI_SIZE = 256
 
@@ -25,12 +28,18 @@ def mini_folder() -> Path:
 
 @functools.cache
 def mini_transformers() -> transformers.Sam2VideoModel:
+    import transformers
+
     return transformers.Sam2VideoModel.from_pretrained(mini_folder()).eval()
 
 
 @functools.cache
 def mini_in(dtype: torch.dtype) -> transformers.Sam2VideoModel:
     """The same in float32 or in float64."""
+    import transformers
+
+    from tests.reference.transformers_runner import network_in
+
     if dtype == torch.float32:
         return mini_transformers()
     return network_in(
@@ -40,6 +49,8 @@ def mini_in(dtype: torch.dtype) -> transformers.Sam2VideoModel:
 
 @functools.cache
 def mini_processor() -> transformers.Sam2VideoProcessor:
+    import transformers
+
     return transformers.Sam2VideoProcessor.from_pretrained(mini_folder())
 
 

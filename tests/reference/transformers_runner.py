@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
-import transformers
 
 from model.weights.pt_names import rename_pt
 from tests.reference.cases import (
@@ -34,6 +33,10 @@ from tests.reference.formats import NothingDrawn, in_formats
 from tests.reference.variants import ModelSpec
 from tests.reference.weights import Shapes, random_pt_weights
 
+# In functions otherwise: it takes 0.5 s, and the fast core imports what needs this file, but runs none of it.
+if TYPE_CHECKING:
+    import transformers
+
 
 @functools.lru_cache(maxsize=1)
 def random_hf_weights(model: ModelSpec, shapes: Shapes) -> dict[str, torch.Tensor]:
@@ -44,6 +47,8 @@ def random_hf_weights(model: ModelSpec, shapes: Shapes) -> dict[str, torch.Tenso
 @functools.lru_cache(maxsize=1)
 def random_network(model: ModelSpec, shapes: Shapes, dtype: torch.dtype) -> transformers.Sam2VideoModel:
     """The network with the same random weights as `sam2`'s; strict both ways."""
+    import transformers
+
     return network_in(
         dtype, transformers.Sam2VideoConfig.from_dict(model.hf_config()), random_hf_weights(model, shapes)
     )
@@ -53,6 +58,8 @@ def network_in(
     dtype: torch.dtype, config: transformers.Sam2VideoConfig, weights: dict[str, torch.Tensor]
 ) -> transformers.Sam2VideoModel:
     """A network whose tables, too, are made in float32 or in float64."""
+    import transformers
+
     with in_formats(dtype, torch.bfloat16), NothingDrawn():
         network = transformers.Sam2VideoModel(config)
     network.load_state_dict(weights)
@@ -113,6 +120,8 @@ class TransformersRunner:
 
     def session(self) -> transformers.Sam2VideoInferenceSession:
         """A new session over the frames, with their features at hand."""
+        import transformers
+
         size = self._pixels.shape[-1]
         session = transformers.Sam2VideoInferenceSession(
             video=self._pixels,

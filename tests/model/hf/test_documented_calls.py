@@ -11,6 +11,8 @@ import transformers
 
 import model
 
+pytestmark = pytest.mark.slow
+
 CALLS = [
     ("Sam2VideoProcessor", "__call__"),
     ("Sam2VideoProcessor", "post_process_masks"),
@@ -43,7 +45,6 @@ def arguments(function: Any) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.kind not in kinds}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "name"), CALLS)
 def test_arguments_have_the_same_names_order_and_defaults(owner: str, name: str) -> None:
     ours = arguments(getattr(getattr(model, owner), name))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from PIL import Image
 
 from model.hf.part_processors import Sam2VideoVideoProcessor
@@ -27,6 +26,7 @@ def alike(first: torch.Tensor, second: torch.Tensor) -> bool:
     return first.shape == second.shape and float((first - second).abs().max()) < 2e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(48, 64), (300, 200), (1080, 1920), (17, 400), (256, 256)])
 def test_pictures_are_resized_and_normalized_as_by_transformers(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
@@ -37,6 +37,7 @@ def test_pictures_are_resized_and_normalized_as_by_transformers(size: tuple[int,
         assert torch.equal(encoded.original_sizes, theirs.original_sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK"])
 def test_images_of_other_modes_become_rgb(mode: str) -> None:
     picture = Image.fromarray(FRAME).convert(mode)
@@ -54,6 +55,7 @@ def test_several_images_of_different_sizes_are_one_batch() -> None:
     assert torch.equal(ours(images=np.stack([FRAME, FRAME])).pixel_values[1], encoded.pixel_values[0])
 
 
+@pytest.mark.slow
 def test_prompts_are_scaled_and_filled_up_as_by_transformers() -> None:
     prompts = {
         "input_points": [[[[1, 2]]], [[[3, 4], [5, 6]], [[60, 48]]]],
@@ -100,6 +102,7 @@ def test_bad_prompts_of_images_are_named(prompts: dict[str, Any], message: str) 
         ours(images=FRAME, **prompts)
 
 
+@pytest.mark.slow
 def test_segmentation_maps_become_labels_at_the_size_of_the_logits() -> None:
     maps = np.repeat(np.arange(3, dtype=np.uint8), 16)[:, None].repeat(64, 1)
     encoded = ours(images=FRAME, segmentation_maps=maps)
@@ -116,6 +119,7 @@ def test_an_encoding_is_a_dictionary_with_attributes_that_moves() -> None:
         _ = encoded.input_masks
 
 
+@pytest.mark.slow
 def test_the_video_processor_prepares_whole_videos_as_transformers_does() -> None:
     frames = clip(3).frames_THW3
     encoded = Sam2VideoVideoProcessor(256)(frames)
@@ -134,7 +138,10 @@ def test_the_video_processor_resizes_frames_of_a_source() -> None:
     assert torch.equal(from_source.pixel_values_videos, Sam2VideoVideoProcessor(256)(frames).pixel_values_videos)
 
 
+@pytest.mark.slow
 def test_settings_are_saved_and_read_by_both(tmp_path: Path) -> None:
+    import transformers
+
     ours.save_pretrained(tmp_path / "ours")
     theirs = transformers.Sam2VideoProcessor.from_pretrained(tmp_path / "ours")
     encoded = theirs(images=FRAME, return_tensors="pt")
@@ -177,7 +184,10 @@ def test_other_settings_are_refused(changed: dict[str, Any], message: str, tmp_p
         Sam2VideoProcessor.from_pretrained(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_video_processor_is_loaded_and_saved_on_its_own(tmp_path: Path) -> None:
+    import transformers
+
     assert Sam2VideoVideoProcessor.from_pretrained("mini").size == {"height": 256, "width": 256}
     Sam2VideoVideoProcessor(64).save_pretrained(tmp_path)
     assert Sam2VideoVideoProcessor.from_pretrained(tmp_path).image_size == 64

@@ -15,6 +15,8 @@ from PIL import Image
 import model
 from tests.reference.mini import mini_processor
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 256, (*size, 3), np.uint8) for size in ((48, 64), (30, 20))]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import transformers
 
 from model.hf import config as hf_config_module
 from model.hf.config import Sam2VideoConfig, Sam2VideoMaskDecoderConfig, Sam2VideoPromptEncoderConfig, Sam2VisionConfig
@@ -75,7 +74,10 @@ def test_a_file_is_written_again_with_all_that_it_said() -> None:
     assert Sam2VideoConfig.from_dict(MINI).to_dict() == MINI
 
 
+@pytest.mark.slow
 def test_the_documented_configurations_have_the_documented_defaults() -> None:
+    import transformers  # here, because the fast core needs none of it
+
     ours, theirs = Sam2VideoConfig().to_dict(), transformers.Sam2VideoConfig().to_dict()
     for part in (
         (),
@@ -103,7 +105,10 @@ def test_parts_may_be_given_as_objects_or_dictionaries() -> None:
     assert as_dict.vision_config.backbone_config.embed_dim_per_stage == [96, 192, 384, 768]
 
 
+@pytest.mark.slow
 def test_configurations_are_saved_and_read_again_by_both(tmp_path: Path) -> None:
+    import transformers
+
     Sam2VideoConfig.from_pretrained("mini").save_pretrained(tmp_path / "ours")
     assert Sam2VideoConfig.from_pretrained(tmp_path / "ours").to_dict() == MINI
     theirs = transformers.Sam2VideoConfig.from_pretrained(tmp_path / "ours")

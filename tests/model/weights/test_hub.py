@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 
 from model.hf.config import Sam2VideoConfig
 from model.hf.model import Sam2VideoModel
@@ -57,6 +56,8 @@ def cache_mini(cache: Path, repo: str, **where: Any) -> Path:
 
 def write_sparse_weights(path: Path, config: dict[str, Any]) -> None:
     """A `model.safetensors` of the right names and shapes that is all zeros and takes no disk, whatever its size."""
+    import transformers
+
     with torch.device("meta"):
         shapes = {
             name: list(tensor.shape)

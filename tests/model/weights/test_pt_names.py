@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-import transformers
 
 from model.weights.checkpoint import StoredWeights
 from model.weights.pt_names import POINT_EMBEDDINGS, rename_pt
@@ -26,6 +25,8 @@ def pt_tensors(model: ModelSpec) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("version", ["2.0", "2.1"])
 @pytest.mark.parametrize("size", SIZES)
 def test_renamed_tensors_are_exactly_those_of_transformers(size: Size, version: Version) -> None:
+    import transformers
+
     model = ModelSpec(size, version, 1024)
     style: ConfigStyle = "memory_attention_rope_theta" if version == "2.0" else "rope_parameters"
     with torch.device("meta"):

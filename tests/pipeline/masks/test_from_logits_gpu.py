@@ -92,6 +92,7 @@ def test_the_copy_holds_far_less_than_the_masks() -> None:
     assert packed.numel() * 4 < 16 * 1080 * 1920 / 50
 
 
+@pytest.mark.slow
 def test_nothing_looks_at_a_value_on_the_device() -> None:
     """On the meta device there are no values to look at, and shapes must follow from shapes."""
     logits, values = torch.empty(20, 256, 256, device="meta"), torch.empty(20, device="meta")
