@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from pipeline.formats.label import LabelMask
 from pipeline.formats.prompt_values import point_inside
@@ -12,6 +11,8 @@ from tests.support.masks import rle
 
 
 def _blobs(seed: int) -> np.ndarray:
+    from scipy import ndimage  # here, because each process that collects tests would import it
+
     noise = np.random.default_rng(seed).random((60, 80))
     return np.asarray(ndimage.gaussian_filter(noise, 4) > 0.5)
 
@@ -24,9 +25,14 @@ def _block(top: int, left: int, height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "mask_HW",
-    [*map(_blobs, range(5)), _block(0, 0, 60, 80), _block(3, 5, 4, 31), _block(59, 79, 1, 1), _block(20, 0, 1, 80)],
+    [*range(5), _block(0, 0, 60, 80), _block(3, 5, 4, 31), _block(59, 79, 1, 1), _block(20, 0, 1, 80)],
 )
-def test_a_click_is_on_the_pixel_farthest_from_the_border(mask_HW: np.ndarray) -> None:
+def test_a_click_is_on_the_pixel_farthest_from_the_border(mask_HW: np.ndarray | int) -> None:
+    """A number is the seed of a mask of blobs."""
+    from scipy import ndimage
+
+    if isinstance(mask_HW, int):
+        mask_HW = _blobs(mask_HW)
     code = rle(mask_HW)
     x, y = point_inside(LabelMask((60, 80), code["counts"]))
     depth_HW = ndimage.distance_transform_edt(np.pad(mask_HW, 1))[1:-1, 1:-1]

@@ -25,12 +25,20 @@ SIZE_HW = (200, 320)
 XYXY = torch.tensor([[10.0, 20.0, 110.0, 60.0], [0.0, 0.0, 320.0, 200.0], [31.5, 7.25, 33.0, 99.0]])
 
 
+def in_order(xyxy: torch.Tensor, order: str) -> torch.Tensor:
+    """By torchvision, which takes 2 s to import: the fast core has the order that needs no judge."""
+    if order == "xyxy":
+        return xyxy
+    from torchvision.ops import box_convert
+
+    boxes: torch.Tensor = box_convert(xyxy, "xyxy", order)
+    return boxes
+
+
 def in_form(form: str) -> list[list[float]]:
     """The boxes `XYXY` in a form."""
     order = form.removesuffix("n").removesuffix("_percent")
-    from torchvision.ops import box_convert
-
-    boxes = box_convert(XYXY, "xyxy", order).double()
+    boxes = in_order(XYXY, order).double()
     if order != form:
         boxes = boxes / torch.tensor([SIZE_HW[1], SIZE_HW[0]] * 2) * (100 if form.endswith("_percent") else 1)
     return boxes.tolist()
@@ -58,7 +66,7 @@ def boxes_of(table: Path, naming: Naming | None = None) -> list[BoxPrompt]:
     return found  # type: ignore[return-value]
 
 
-@pytest.mark.fast_core(2)
+@pytest.mark.fast_core(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_boxes(form: str, tmp_path: Path) -> None:
     by_name = boxes_of(write(tmp_path / "1.parquet", f"box_{form}", in_form(form)))
@@ -68,6 +76,7 @@ def test_every_form_gives_the_same_boxes(form: str, tmp_path: Path) -> None:
     assert [box.box_xyxy for box in by_name] == [pytest.approx(box, abs=1e-4) for box in XYXY.tolist()]
 
 
+@pytest.mark.fast_core(1)
 @pytest.mark.parametrize("form", ["xyxy", "cxcywhn"])
 def test_four_columns_are_a_box(form: str, tmp_path: Path) -> None:
     columns = dict(zip(("left", "top", "right", "low"), zip(*in_form(form), strict=True), strict=True))
@@ -214,12 +223,11 @@ def test_a_tiny_box_and_a_clamped_one_are_told() -> None:
     assert fitted(FractionBox((-1e-9, 0.0, 1.000001, 1.0)), SIZE_HW) == (BoxPrompt((0.0, 0.0, 320.0, 200.0)), "")
 
 
+@pytest.mark.fast_core(1)
 @pytest.mark.parametrize("order", ["xyxy", "xywh", "cxcywh"])
 def test_advice_on_a_box_in_the_wrong_unit_keeps_its_order_and_shows_its_numbers(order: str, tmp_path: Path) -> None:
     """The judge of the numbers is what was written to the table."""
-    from torchvision.ops import box_convert
-
-    box = box_convert(torch.tensor([[0.125, 0.25, 0.375, 0.5]]), "xyxy", order).double().tolist()
+    box = in_order(torch.tensor([[0.125, 0.25, 0.375, 0.5]]), order).double().tolist()
     numbers = re.escape(f"({', '.join(f'{value:g}' for value in box[0])}) as {order}")
 
     def said(column: str, boxes: list[list[float]], naming: Naming) -> str:
