@@ -10,7 +10,7 @@ import contextlib
 from typing import Any
 
 from tests.bench.frames import FULL
-from tests.bench.gpu.subjects import Options, spec
+from tests.bench.gpu.subjects import SIDE_OF_MINI, Options, spec
 from tests.bench.implementations import Setting
 from tests.bench.runners import Runner, pt_shapes
 from tests.reference.cases import FramesSpec
@@ -56,5 +56,7 @@ def _rate(options: Options, runner: Runner) -> float:
 def _setting(options: Options, size: str, num_objects: int) -> Setting:
     model = None if size == "mini" else spec(size, options.image_size)
     dtype = "bfloat16" if options.is_gpu else "float32"
-    clip = FramesSpec(FULL + _WARM_UP + _ROUNDS * _TIMED + 8, options.image_size, num_images=3)
+    clip = FramesSpec(
+        FULL + _WARM_UP + _ROUNDS * _TIMED + 8, SIDE_OF_MINI if size == "mini" else options.image_size, num_images=3
+    )
     return Setting(model, clip, num_objects, dtype, 1, pt_shapes(model) if model else {}, options.device)

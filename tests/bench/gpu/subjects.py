@@ -6,7 +6,7 @@ Legend: S side of the model's square input.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +28,8 @@ from tests.reference.variants import ModelSpec, Size
 from tests.reference.weights import random_pt_weights
 
 _NUM_IMAGES = 8
-_SIDE_OF_MINI = 256
+SIDE_OF_MINI = 256
+_QUICK_SIDE = 128
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Options:
     @property
     def image_size(self) -> int:
         """Side of the model's input."""
-        return _SIDE_OF_MINI if self.quick else 1024
+        return _QUICK_SIDE if self.quick else 1024
 
     def frames(self, usual: int) -> int:
         """How many frames to measure or to warm up with, where `usual` are worth measuring."""
@@ -81,8 +82,15 @@ class Options:
     def network(self, size: str, dtype: torch.dtype | None = None, *, image_size: int | None = None) -> Sam2:
         """A network of `sizes` on the device; by default in `half` and for `image_size`."""
         side = image_size or self.image_size
-        network = load_model("mini") if size == "mini" else random_weights(size, side).model()
+        network = _mini(side) if size == "mini" else random_weights(size, side).model()
         return network.to(self.device, dtype or self.half)
+
+
+def _mini(image_size: int) -> Sam2:
+    trained = load_model("mini")
+    network = Sam2(replace(trained.config, image_size=image_size)).eval()
+    network.load_state_dict(trained.state_dict())
+    return network
 
 
 def spec(size: str, image_size: int) -> ModelSpec:
