@@ -52,8 +52,8 @@ class QueueArguments(TargetArguments, JobArguments):
         default=None, gt=0, le=100_000, description="At most as many tracks as a person checks in this time."
     )
     order: Order = Field(
-        default="doubt",
-        description="What comes first: the most doubtful, or by value what mends the most masks for a second of work.",
+        default="value",
+        description="What comes first: by value what mends the most masks for a second of work, or the most doubtful.",
     )
     where: str | None = Field(
         default=None,
@@ -84,7 +84,7 @@ class QueueArguments(TargetArguments, JobArguments):
 HELP = f"""Says which tracks of a job people should check next, why, on which frame, and how long that takes.
 
   python -m pipeline.queue output=… top=50 to=queue.parquet
-  python -m pipeline.queue output=… top=null minutes=30 order=value to=queue.parquet
+  python -m pipeline.queue output=… top=null minutes=30 to=queue.parquet
   python -m pipeline.queue output=… 'where=category = "cat" and num_visible > 20'
 
 {describe_arguments(QueueArguments)}
@@ -109,7 +109,8 @@ def run(arguments: QueueArguments) -> ExitCode:
     rules = QueueRules(arguments.top, arguments.minutes, arguments.order, arguments.audit, arguments.seed)
     walks = job.walks()
     done = () if names_verdict(arguments.where) else opinions.keys()
-    queue = job.steadily(lambda: _filled(job, arguments, walks, Queue(rules, done)), _VANISH)
+    skipped = job.skipped()
+    queue = job.steadily(lambda: _filled(job, arguments, walks, Queue(rules, done, skipped)), _VANISH)
     entries = queue.entries()
     _tell(queue, entries, audited(said))
     if arguments.to:

@@ -267,6 +267,10 @@ class JobTables:
         live = {} if self._verdicts is None else self._verdicts.live()
         return {key: opinion for key, opinion in live.items() if opinion.verdict is not Verdict.WITHDRAW}
 
+    def skipped(self) -> set[Key]:
+        """Video and object of the tracks that a reviewer has skipped as they are labeled now."""
+        return set() if self._verdicts is None else self._verdicts.skipped()
+
     def categories(self, video_ids: Collection[str] | None = None) -> dict[Key, str]:
         """What reviewers say that objects are, of all videos or of these, by video and object."""
         return {} if self._verdicts is None else self._verdicts.categories(video_ids)

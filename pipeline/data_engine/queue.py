@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.arrays import Float64Array
+from pipeline.arrays import BoolArray, Float64Array
 from pipeline.data_engine.audit import lots
 from pipeline.data_engine.costs import SECONDS_TO_FIND_A_FRAME, seconds_to_check
 
@@ -98,11 +98,17 @@ _Heap = list[tuple[float, int, Entry]]
 
 
 class Queue:
-    """Takes rows of `tracks` with `COLUMNS` and keeps what is to be looked at; `done` are tracks that were seen."""
+    """Takes rows of `tracks` with `COLUMNS` and keeps what is to be looked at.
 
-    def __init__(self, rules: QueueRules, done: Collection[tuple[str, int]] = ()) -> None:
+    `done` are tracks that were seen. `skipped` ones come behind all others, because who looked at them could not say.
+    """
+
+    def __init__(
+        self, rules: QueueRules, done: Collection[tuple[str, int]] = (), skipped: Collection[tuple[str, int]] = ()
+    ) -> None:
         self._rules = rules
         self._done = done
+        self._skipped = skipped
         self._num_audit = round(rules.audit * rules.most)
         self._best: _Heap = []
         self._drawn: _Heap = []
@@ -118,8 +124,7 @@ class Queue:
         self.num_unknown += int((is_visible & ~is_known).sum())
         rows = rows.filter(pa.array(is_visible & is_known))
         if self._done:
-            keys = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
-            is_new = np.fromiter((key not in self._done for key in keys), np.bool_, rows.num_rows)
+            is_new = ~_are_of(self._done, rows)
             self.num_done += int((~is_new).sum())
             rows = rows.filter(pa.array(is_new))
         self.num_tracks += rows.num_rows
@@ -129,6 +134,8 @@ class Queue:
         num_masks = rows["num_masks"].to_numpy().astype(np.float64)
         seconds = seconds_to_check(num_masks, doubt)
         urgency = doubt if self._rules.order == "doubt" else _masks_mended(rows, doubt) / seconds
+        if self._skipped:  # below all others, which are 0 or more, and in the same order among themselves
+            urgency = np.where(_are_of(self._skipped, rows), -1 / (1 + urgency), urgency)
         self._keep(self._best, self._rules.most, urgency, rows, seconds)
         if self._num_audit:
             drawn = lots(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), self._rules.seed)
@@ -167,6 +174,12 @@ class Queue:
             elif entry.seconds <= left:
                 left -= entry.seconds
                 yield entry
+
+
+def _are_of(keys: Collection[tuple[str, int]], rows: pa.Table) -> BoolArray:
+    """Which rows are those of these tracks, by video and object."""
+    every = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
+    return np.fromiter((key in keys for key in every), np.bool_, rows.num_rows)
 
 
 def _masks_mended(rows: pa.Table, doubt: Float64Array) -> Float64Array:

@@ -59,7 +59,7 @@ class Listing:
         return answer({"total": len(places), "offset": offset, "rows": rows, "version": self._state.version})
 
     def next_open(self, request: Request) -> Response:
-        """The next tracks of those that are chosen of which nobody has said anything, behind one track."""
+        """Of those that are chosen the next tracks without a verdict, behind one track; at the end skipped ones."""
         state = self._state
         after = state.tracks.place_of(track_of(request)) if "video" in request.query_params else None
         count = min(max(1, number_of(request, "count", 2)), 20)

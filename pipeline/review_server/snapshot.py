@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,8 @@ from pipeline.review_server.options import ReviewOptions
 from pipeline.review_server.reasons_in_words import CYCLE_IOU
 from pipeline.review_server.track_list import COLUMNS, TrackList, broken_rows
 from pipeline.reviews.cycles import Cycle
-from pipeline.reviews.verdicts import Key
+from pipeline.reviews.history import Said
+from pipeline.reviews.verdicts import Key, Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 
@@ -60,8 +61,8 @@ class Snapshot:
         return own or self.made.get(key[0])
 
 
-def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[Key], number: int) -> Snapshot:
-    """Read the job as it stands now. `done` are tracks with a verdict, which a queue that is made here leaves out.
+def read_snapshot(storage: JobStorage, options: ReviewOptions, said: Mapping[Key, Said], number: int) -> Snapshot:
+    """Read the job as it stands now. A queue that is made here goes by what is `said` of tracks.
 
     Raises:
         FileNotFoundError: there is no job.
@@ -76,7 +77,7 @@ def read_snapshot(storage: JobStorage, options: ReviewOptions, done: Collection[
     made = dict(zip(ids, _times(pc.coalesce(videos["kept_since"], videos["finished_at"])), strict=True))
     if walks := JobTables(storage, job.state, reviews=True).walks():
         rows = _with_walks(rows, walks)
-    queue = options.queue if options.queue is not None else _queue(rows, done)
+    queue = options.queue if options.queue is not None else _queue(rows, said, made)
     broken = broken_rows(rows)
     num_failed = Counter(broken.filter(pc.field("status") == "failed")["video_id"].to_pylist())
     return Snapshot(number, job, TrackList(rows, queue), broken, num_failed, finished, made)
@@ -98,9 +99,17 @@ def _with_walks(rows: pa.Table, walks: Mapping[Key, Cycle]) -> pa.Table:
     return with_walks(rows.set_column(place, field, pa.array(found, field.type)), walks, DEFAULT)
 
 
-def _queue(rows: pa.Table, done: Collection[Key]) -> dict[Key, bool]:
-    """The most doubtful tracks that nobody has looked at, with some that are drawn by lot."""
-    queue = Queue(QueueRules(top=QUEUE_TOP), done)
+def _queue(rows: pa.Table, said: Mapping[Key, Said], made: Mapping[str, datetime | None]) -> dict[Key, bool]:
+    """What is worth a look first of what nobody has judged as it is now, with some by lot; skipped ones come last."""
+    of_now = {}
+    videos = pa.array({video_id for video_id, _ in said}, pa.string())
+    reviewed = rows.filter(pc.is_in(rows["video_id"], value_set=videos))
+    for row in reviewed.select(["video_id", "object_id", "labeled_at"]).to_pylist():
+        one = said.get((row["video_id"], row["object_id"]))
+        if one is not None and one.is_of(row["labeled_at"] or made.get(row["video_id"])):
+            of_now[row["video_id"], row["object_id"]] = one.verdict
+    skipped = {key for key, verdict in of_now.items() if verdict is Verdict.SKIP}
+    queue = Queue(QueueRules(top=QUEUE_TOP, order="value"), of_now.keys() - skipped, skipped)
     queue.add(rows.filter(pc.field("num_masks") > 0).select(list(QUEUE_COLUMNS)))
     return {entry.key: is_audit for entry, is_audit in queue.entries()}
 

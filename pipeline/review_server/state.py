@@ -203,8 +203,8 @@ class ReviewState:
 
     def _read(self, number: int) -> Snapshot:
         started = self._clock()
-        done = {key for key in self.book.keys() if self.book.current(key) is not None}  # noqa: SIM118
-        found = read_snapshot(self.storage, self.options, done, number)
+        said = {key: one for key in self.book.keys() if (one := self.book.current(key)) is not None}  # noqa: SIM118
+        found = read_snapshot(self.storage, self.options, said, number)
         for key in self.book.keys():  # noqa: SIM118
             self._show(found, key)
         self._read_at = self._clock()

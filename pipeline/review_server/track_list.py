@@ -139,7 +139,10 @@ class TrackList:
         return found
 
     def next_open(self, chosen: Chosen, after: int | None, count: int) -> list[int]:
-        """The next tracks of these that nobody has said anything of, behind `after` and then from the begin again."""
+        """The next tracks of these that nobody has said anything of, behind `after` and then from the begin again.
+
+        Behind the last one of them come those that were skipped, in the same order.
+        """
         places = self.places(chosen)
         at: list[int] = [] if after is None else np.flatnonzero(places == after).tolist()
         if not at and after is not None:  # a track that a verdict has just taken out of what is chosen
@@ -151,8 +154,9 @@ class TrackList:
         else:
             start = at[0] + 1 if at else 0
         turned = np.concatenate([places[start:], places[:start]])
-        still = turned[(self.verdicts[turned] == 0) & (turned != (-1 if after is None else after))]
-        found: list[int] = still[:count].tolist()
+        others = turned[turned != (-1 if after is None else after)]
+        open_ones, skipped = (others[self.verdicts[others] == VERDICTS.index(name)] for name in (OPEN, "skip"))
+        found: list[int] = np.concatenate([open_ones[:count], skipped[:count]])[:count].tolist()
         return found
 
     def categories(self, most: int = 500) -> list[tuple[str | None, int]]:

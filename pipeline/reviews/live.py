@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.output.where import Condition
 from pipeline.reviews.files import Listed
 from pipeline.reviews.keeping import labeled_at
-from pipeline.reviews.verdicts import Key, Opinion, Verdict, read_opinions
+from pipeline.reviews.verdicts import Key, Opinion, Verdict, read_opinions, read_skips
 from pipeline.storage.job_storage import JobStorage
 
 T = TypeVar("T")
@@ -81,6 +81,14 @@ class LiveVerdicts:
                 if opinion is not None and opinion.is_of(labeled_at(row, finished[video_id])):
                     found[video_id][object_id] = opinion
         return found
+
+    def skipped(self) -> set[Key]:
+        """The tracks that somebody has skipped as they are labeled now, whatever else was said of them."""
+        skips: dict[str, _Opinions] = {}
+        for (video_id, object_id), skip in read_skips(self._storage, self._listed).items():
+            skips.setdefault(video_id, {})[object_id] = skip
+        found = self._of_labels_of_now(skips) if skips else {}
+        return {(video_id, object_id) for video_id, ids in found.items() for object_id in ids}
 
     def categories(self, video_ids: Iterable[str] | None = None) -> dict[Key, str]:
         """What reviewers say that objects are, of all videos or of these; also where they said it of earlier labels."""

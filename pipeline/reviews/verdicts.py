@@ -21,7 +21,7 @@ class Verdict(StrEnum):
     ACCEPT = "accept"  # it is good
     REJECT = "reject"  # it is bad, and not worth mending
     FIX = "fix"  # it is bad, and the reviewer has corrected it
-    SKIP = "skip"  # somebody else should say
+    SKIP = "skip"  # later, or somebody else: the track comes behind all others
     WITHDRAW = "withdraw"  # what was said before does not count: an undo
 
 
@@ -126,6 +126,18 @@ def read_opinions(storage: JobStorage, listed: Listed | None = None) -> dict[Key
             row["labeled_at"],
             row["category"] or (None if before is None else before.category),
         )
+    return found
+
+
+def read_skips(storage: JobStorage, listed: Listed | None = None) -> dict[Key, Opinion]:
+    """The newest skip of each track that was not taken back. Raises like `read_verdicts`."""
+    found: dict[Key, Opinion] = {}
+    for row in sorted(_TABLE.read(storage, listed), key=itemgetter("reviewed_at")):
+        key = row["video_id"], row["object_id"]
+        if row["verdict"] == Verdict.SKIP:
+            found[key] = Opinion(Verdict.SKIP, row["reviewed_at"], bool(row["is_audit"]), labeled_at=row["labeled_at"])
+        elif row["verdict"] == Verdict.WITHDRAW:
+            found.pop(key, None)
     return found
 
 

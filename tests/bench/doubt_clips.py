@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ SIZE_HW = (120, 160)
 _KINDS = ("box", "box", "click", "box and click", "mask")
 
 
-def clips(seeds: range, num_frames: int = 16, hardest: float = 1.0) -> Iterator[tuple[Clip, list[dict[str, Any]]]]:
+def clips(
+    seeds: Iterable[int], num_frames: int = 16, hardest: float = 1.0
+) -> Iterator[tuple[Clip, list[dict[str, Any]]]]:
     """Each clip with its rows of prompts. The same seed gives the same pixels. `hardest` bounds the difficulty."""
     for seed in seeds:
         rng = np.random.default_rng([17, seed])

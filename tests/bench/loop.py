@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from tests.bench.loop_rounds import POLICIES, Policy, Work, work
 from tests.bench.loop_tracks import Key, Tracks, measure
 
 KEPT = Path(__file__).parent / "results" / "loop_tracks.parquet"
-FIRST_SEED, NUM_CLIPS = 4000, 39
-"""Seeds below 150 are those of the bench of doubt, which fitted the weights; from 2000 to 3999 those of trials."""
+SEEDS = (*range(6000, 6060), *range(6100, 6160))
+"""Seeds below 150 are those of the bench of doubt, which fitted the weights; from 2000 to 5999 those of trials."""
 
 NUM_FRAMES, HARDEST = 40, 0.5
 """Clips up to the middle of the difficulties that the bench of doubt has. Mini loses what is harder again within a few
@@ -42,10 +42,11 @@ FEW_BAD = 0.1
 """The share of bad tracks in the second set: that of the first with its good clips counted several times."""
 
 _NUM_LOTS = 20
+_NUM_DRAWN = 200
 _NOTICED = 0.02
 
 
-def label(seeds: range) -> Tracks:
+def label(seeds: Iterable[int]) -> Tracks:
     """The tracks of the clips of these seeds, as mini labels them before and after corrections."""
     from model import load_model
 
@@ -54,39 +55,60 @@ def label(seeds: range) -> Tracks:
     return measure(LoopClip(clip, prompts, model) for clip, prompts in drawn)
 
 
-def report(tracks: Tracks, num_lots: int = _NUM_LOTS) -> dict[str, Any]:
+def report(tracks: Tracks, num_lots: int = _NUM_LOTS, shares: Sequence[float] = SHARES) -> dict[str, Any]:
     """What share of the gain in J&F each policy has for a share of the seconds that checking everything takes."""
     states = [tracks.state(key, 0) for key in tracks.keys]
     begin = float(np.mean([state.j_and_f for state in states]))
     effort, end = _spend(tracks, "all", None)
     found: dict[str, Any] = {
-        "num_clips": len({video_id for video_id, _ in tracks.keys}),
+        "num_clips": len(tracks.clips),
         "num_tracks": len(states),
         "num_bad": sum(state.is_bad for state in states),
+        "num_beyond_mending": sum(state.is_bad and state.looks[-1].frame_index is None for state in states),
         "j_and_f_before": begin,
         "j_and_f_after": end,
         "seconds": effort,
-        "shares": list(SHARES),
+        "shares": list(shares),
         "policies": {},
     }
     for policy in POLICIES:
         lots = range(num_lots) if policy == "random" else range(1)
-        gains = np.array([[_spend(tracks, policy, share * effort, seed)[1] for seed in lots] for share in SHARES])
+        gains = np.array([[_spend(tracks, policy, share * effort, seed)[1] for seed in lots] for share in shares])
         gains = (gains - begin) / (end - begin)
         found["policies"][policy] = {
             "gain": gains.mean(axis=1).tolist(),
             "least": gains.min(axis=1).tolist(),
             "most": gains.max(axis=1).tolist(),
-            "early": gains[: SHARES.index(EARLY) + 1].mean(axis=0).tolist(),
+            "early": gains[: list(shares).index(EARLY) + 1].mean(axis=0).tolist(),
             "seconds": ways_of_the_seconds(tracks, policy, MARK * effort),
         }
     return found
 
 
-def _spend(tracks: Tracks, policy: Policy, budget: float | None, seed: int = 0) -> tuple[float, float]:
+def _spend(tracks: Tracks, policy: Policy, budget: float | None, seed: int = 0, **more: bool) -> tuple[float, float]:
     """Seconds and J&F at the end of three rounds that take so many seconds."""
-    *_, last = work(tracks, policy, budget, seed)
+    *_, last = work(tracks, policy, budget, seed, **more)
     return last.seconds, last.j_and_f()
+
+
+def shares_at_mark(tracks: Tracks, policies: Sequence[Policy], **more: bool) -> dict[Policy, float]:
+    """The share of the whole gain that each policy has at a fifth of the seconds, alone."""
+    begin = float(np.mean([tracks.state(key, 0).j_and_f for key in tracks.keys]))
+    effort, end = _spend(tracks, "all", None, **more)
+    return {policy: (_spend(tracks, policy, MARK * effort, **more)[1] - begin) / (end - begin) for policy in policies}
+
+
+def intervals(
+    tracks: Tracks, num_drawn: int = _NUM_DRAWN, policies: Sequence[Policy] = POLICIES
+) -> dict[Policy, tuple[float, float]]:
+    """Bounds at 95 % of these shares: of as many clips, drawn with replacement, again and again (the bootstrap)."""
+    rng, clips = np.random.default_rng(0), tracks.clips
+    drawn = [
+        shares_at_mark(tracks.of_clips([clips[one] for one in rng.integers(len(clips), size=len(clips))]), policies)
+        for _ in range(num_drawn)
+    ]
+    bounds = {one: np.quantile([shares[one] for shares in drawn], (0.025, 0.975)).tolist() for one in policies}
+    return {policy: (low, high) for policy, (low, high) in bounds.items()}
 
 
 def ways_of_the_seconds(tracks: Tracks, policy: Policy, budget: float) -> dict[str, float]:
@@ -117,13 +139,13 @@ def ways_of_the_seconds(tracks: Tracks, policy: Policy, budget: float) -> dict[s
 
 def at_mark(found: Mapping[str, Any], policy: Policy) -> float:
     """The share of the whole gain at a fifth of the whole effort."""
-    return float(found["policies"][policy]["gain"][SHARES.index(MARK)])
+    return float(found["policies"][policy]["gain"][found["shares"].index(MARK)])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.loop", description=__doc__)
-    parser.add_argument("--clips", type=int, default=NUM_CLIPS)
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="others are for trials")
+    parser.add_argument("--clips", type=int, help="label so many clips from --first-seed on, for trials")
+    parser.add_argument("--first-seed", type=int, default=2000)
     parser.add_argument("--tracks", type=Path, help="measured tracks of an earlier run, which are not labeled again")
     parser.add_argument("--keep", type=Path, help="write the measured tracks to this file")
     parser.add_argument("--output", type=Path, default=Path("outputs/bench-loop"))
@@ -132,10 +154,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.tracks:
         tracks = Tracks(pq.read_table(options.tracks))
     else:
-        tracks = label(range(options.first_seed, options.first_seed + options.clips))
+        trials = options.clips and range(options.first_seed, options.first_seed + options.clips)
+        tracks = label(trials or SEEDS)
     if options.keep:
         pq.write_table(tracks.table, options.keep, compression="zstd")
-    found = {"as drawn": report(tracks), "few bad": report(tracks.diluted(FEW_BAD))}
+    found = {"as drawn": report(tracks), "few bad": report(few := tracks.diluted(FEW_BAD))}
+    for name, one in (("as drawn", tracks), ("few bad", few)):
+        found[name]["intervals"] = intervals(one)
+        found[name]["with skips"] = shares_at_mark(one, POLICIES, skips=True)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "loop.json").write_text(json.dumps(found, indent=1))
     draw(found, options.output / "loop.png")
@@ -150,12 +176,15 @@ def show(found: Mapping[str, Any]) -> None:
         f"J&F {found['j_and_f_before']:.3f}, and {found['j_and_f_after']:.3f} when everything is checked, "
         f"which takes {found['seconds']:.0f} s"
     )
+    print(f"of {found['num_beyond_mending']} bad ones no mask can be saved")
     print("share of the effort  " + "".join(f"{share:>7.0%}" for share in found["shares"]))
     for policy, one in found["policies"].items():
         print(f"{policy:<21}" + "".join(f"{gain:>7.0%}" for gain in one["gain"]))
     for policy, one in found["policies"].items():
         spent = ", ".join(f"{share:.0%} {kind}" for kind, share in one["seconds"].items())
-        print(f"{MARK:.0%} of the effort by {policy}: {spent}")
+        low, high = found["intervals"][policy]
+        print(f"{MARK:.0%} of the effort by {policy}: {low:.0%} to {high:.0%}; {spent}")
+    print("with skips: " + ", ".join(f"{policy} {share:.0%}" for policy, share in found["with skips"].items()))
 
 
 _LOOKS = {
@@ -184,7 +213,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 def _draw_panel(axis: Any, found: Mapping[str, Any]) -> None:
     before, after = found["j_and_f_before"], found["j_and_f_after"]
     seconds = np.array([0.0, *found["shares"]]) * found["seconds"]
-    for policy, (color, width, label) in _LOOKS.items():
+    for policy, (color, width, label) in _LOOKS.items():  # all but `mendable`
         one = found["policies"][policy]
         heights = {name: before + (after - before) * np.array([0.0, *one[name]]) for name in ("gain", "least", "most")}
         axis.plot(seconds, heights["gain"], color, linewidth=width, label=label)

@@ -14,12 +14,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from pipeline.data_engine.audit import lots
-from pipeline.data_engine.queue import Queue, QueueRules
+from pipeline.data_engine.costs import SECONDS_TO_FIND_A_FRAME
+from pipeline.data_engine.queue import Order, Queue, QueueRules
 from tests.bench.loop_tracks import Key, Look, Tracks
 
-Policy = Literal["doubt", "value", "random", "all", "best"]
+Policy = Literal["doubt", "value", "random", "all", "best", "mendable"]
 """By doubt and by value as the queue has them, by lot, as the tables have them, and in the best order that somebody who
-knows the truth can give."""
+knows the truth can give. `mendable` is by value, but tracks of which no mask can be saved come last."""
 
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 NUM_ROUNDS = 3
@@ -27,29 +28,42 @@ NUM_ROUNDS = 3
 
 @dataclass
 class Work:
-    """Corrections of each track so far, tracks that need no look until they are labeled again, seconds spent."""
+    """Corrections and skips of each track so far, tracks that need no look until they are labeled again, seconds spent.
+
+    Skips are those since the last correction. Who `skips` leaves a track after each try that gives no mask.
+    """
 
     tracks: Tracks
+    skips: bool = False
     corrections: Counter[Key] = field(default_factory=Counter)
+    skipped: Counter[Key] = field(default_factory=Counter)
     done: set[Key] = field(default_factory=set)
     seconds: float = 0.0
 
     def check(self, key: Key) -> None:
-        """Look at a track, and mend a frame of it if one is found."""
-        look = self.look(key)
-        self.seconds += look.seconds
-        if look.frame_index is None:
-            self.done.add(key)
+        """Look at a track: mend a frame of it, skip it, or be done with it."""
+        ahead = self.ahead(key)
+        if self.skips:
+            self.seconds += SECONDS_TO_FIND_A_FRAME * (self.skipped[key] > 0)  # the page opens it once more
+            ahead, left = ahead[:1], len(ahead) - 1
         else:
+            left = 0
+        self.seconds += sum(look.seconds for look in ahead)
+        if ahead[-1].frame_index is not None:
             self.corrections[key] += 1
+            self.skipped[key] = 0
+        elif left:
+            self.skipped[key] += 1
+        else:
+            self.done.add(key)
 
-    def look(self, key: Key) -> Look:
-        """What the next look at a track is."""
-        return self.tracks.state(key, self.corrections[key]).look
+    def ahead(self, key: Key) -> tuple[Look, ...]:
+        """The next tries at a track, up to the first that saves a mask."""
+        return self.tracks.state(key, self.corrections[key]).looks[self.skipped[key] :]
 
     def gain(self, key: Key) -> float:
-        """The J&F that the next look at a track brings."""
-        if self.look(key).frame_index is None:
+        """The J&F that the next tries at a track bring."""
+        if self.ahead(key)[-1].frame_index is None:
             return 0.0
         number = self.corrections[key]
         return self.tracks.state(key, number + 1).j_and_f - self.tracks.state(key, number).j_and_f
@@ -59,33 +73,45 @@ class Work:
         return float(np.mean([self.tracks.state(key, self.corrections[key]).j_and_f for key in self.tracks.keys]))
 
 
-def work(tracks: Tracks, policy: Policy, budget: float | None = None, seed: int = 0) -> Iterator[Work]:
+def work(
+    tracks: Tracks, policy: Policy, budget: float | None = None, seed: int = 0, skips: bool = False
+) -> Iterator[Work]:
     """The work after each track and at its end. Each round may take a third of the budget; None is no bound.
 
-    A track that was begun is finished. What a round leaves of its seconds is for the next one.
+    A track that was begun is finished. What a round leaves of its seconds is for the next one. A track that was skipped
+    has its turn again behind all others.
     """
-    now = Work(tracks)
+    now = Work(tracks, skips)
     for number in range(1, NUM_ROUNDS + 1):
         last = np.inf if budget is None else budget * number / NUM_ROUNDS
-        for key in _order(now, policy, seed + 1000 * number):
-            if now.seconds >= last:
-                break
-            now.check(key)
-            yield now
+        turns = _order(now, policy, seed + 1000 * number)
+        while turns and now.seconds < last:
+            before = now.skipped.copy()
+            for key in turns:
+                if now.seconds >= last:
+                    break
+                now.check(key)
+                yield now
+            turns = [key for key in turns if now.skipped[key] > before[key]]
     yield now
 
 
 def _order(now: Work, policy: Policy, seed: int) -> list[Key]:
     """The tracks that a round would check, in order."""
-    if policy == "doubt" or policy == "value":
-        queue = Queue(QueueRules(top=len(now.tracks.keys), order=policy, audit=0.0), now.done)
+    skipped = {key for key, number in now.skipped.items() if number}
+    if policy in ("doubt", "value", "mendable"):
+        order: Order = "doubt" if policy == "doubt" else "value"
+        queue = Queue(QueueRules(top=len(now.tracks.keys), order=order, audit=0.0), now.done, skipped)
         queue.add(now.tracks.rows(now.corrections))
-        return [entry.key for entry, _ in queue.entries()]
+        keys = [entry.key for entry, _ in queue.entries()]
+        if policy == "mendable":
+            keys.sort(key=lambda key: now.ahead(key)[-1].frame_index is None)
+        return keys
     left = [key for key in now.tracks.keys if key not in now.done]
     if policy == "random":
         drawn = lots([video_id for video_id, _ in left], [object_id for _, object_id in left], seed)
-        return [left[place] for place in np.argsort(drawn)]
+        left = [left[place] for place in np.argsort(drawn)]
     if policy == "best":
-        worth = np.array([now.gain(key) / now.look(key).seconds for key in left])
-        return [left[place] for place in np.argsort(-worth, kind="stable")]
-    return left
+        worth = np.array([now.gain(key) / sum(look.seconds for look in now.ahead(key)) for key in left])
+        left = [left[place] for place in np.argsort(-worth, kind="stable")]
+    return sorted(left, key=lambda key: key in skipped)

@@ -4,19 +4,20 @@ The annotator of the bench knows which frame of a track he corrects. A track is 
 corrected, and its signals by how often it and the other tracks of its clip were.
 
 He begins where the page opens a track: at the doubtful frame. If its mask is wrong, he steps back to where that begins,
-mends the first frame there that shows the object well, and need not look at the rest. If it is right, or no box gives a
-mask, he looks through the track, and mends the first clear frame of a bad one.
+mends the first frame there that shows the object well, and need not look at the rest. If it is right, he looks through
+the track, and mends the first clear frame of a bad one. Where a frame gives no mask worth saving he tries the next one.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.data_engine.costs import SECONDS_PER_CLICK, SECONDS_PER_FRAME, SECONDS_TO_FIND_A_FRAME
 from pipeline.data_engine.queue import COLUMNS
@@ -31,6 +32,15 @@ MOST_CORRECTIONS = 3
 
 _OF_TRACKS = tuple(dict.fromkeys((*COLUMNS, *MEASURED)))
 
+_LOOK = pa.struct(
+    [
+        pa.field("num_found", pa.int32()),  # frames at which he looks by themselves
+        pa.field("num_looked", pa.int32()),  # frames that he looks through
+        pa.field("num_clicks", pa.int32()),
+        pa.field("frame_index", pa.int32()),  # for which a mask is saved; null: none is
+    ]
+)
+
 _SCHEMA = pa.schema(
     [
         *(TRACKS.field(name) for name in _OF_TRACKS),
@@ -39,18 +49,14 @@ _SCHEMA = pa.schema(
         # Of this track after so many corrections, whatever the others have:
         pa.field("j_and_f", pa.float64()),
         pa.field("is_bad", pa.bool_()),
-        # The next look at it:
-        pa.field("num_found", pa.int32()),  # frames at which he looks by themselves
-        pa.field("num_looked", pa.int32()),  # frames that he looks through
-        pa.field("num_clicks", pa.int32()),
-        pa.field("frame_index", pa.int32()),  # for which a mask is saved; null: none is
+        pa.field("looks", pa.list_(_LOOK)),  # one for each frame that he tries, up to the first that saves a mask
     ]
 )
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a person does with a track: frames that he looks at by themselves, and those that he looks through.
+    """What a person does for one try: frames that he looks at by themselves, and those that he looks through.
 
     `frame_index` is the frame for which he saves a mask; None: he saves none.
     """
@@ -69,34 +75,53 @@ class Look:
 
 @dataclass(frozen=True)
 class State:
-    """A track after some corrections, and the next look at it."""
+    """A track after some corrections, and the next looks at it, of which the last alone may save a mask."""
 
     j_and_f: float
     is_bad: bool
-    look: Look
+    looks: tuple[Look, ...]
 
 
 class Tracks:
-    """The table with look-ups."""
+    """The table with look-ups, of clips that count once each or more often."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
         self._states: dict[tuple[Key, int], State] = {}
         self._places: dict[tuple[str, tuple[int, ...]], list[int]] = {}
         self._objects: dict[str, list[int]] = {}
-        names = ("num_found", "num_looked", "num_clicks", "frame_index")
         for place, row in enumerate(table.to_pylist()):
             key = row["video_id"], row["object_id"]
-            look = Look(*(row[name] for name in names))
-            self._states[key, row["num_corrections"]] = State(row["j_and_f"], row["is_bad"], look)
+            looks = tuple(Look(**one) for one in row["looks"])
+            self._states[key, row["num_corrections"]] = State(row["j_and_f"], row["is_bad"], looks)
             self._places.setdefault((row["video_id"], tuple(row["states"])), []).append(place)
             if not any(row["states"]):
                 self._objects.setdefault(row["video_id"], []).append(row["object_id"])
-        self.keys: list[Key] = [(video_id, one) for video_id, ids in self._objects.items() for one in ids]
+        self._count(self._objects)
+
+    def _count(self, clips: Iterable[str]) -> None:
+        """Name the clips: a second copy of a clip is a video of its own."""
+        times = Counter[str]()
+        self._clips: dict[str, str] = {}
+        for clip in clips:
+            times[clip] += 1
+            self._clips[clip if times[clip] == 1 else f"{clip}+{times[clip]}"] = clip
+        self.keys: list[Key] = [(name, one) for name, clip in self._clips.items() for one in self._objects[clip]]
+
+    @property
+    def clips(self) -> list[str]:
+        """The clips that count, each as often as it does."""
+        return list(self._clips.values())
+
+    def of_clips(self, clips: Sequence[str]) -> Tracks:
+        """The tracks of these clips, each as often as it stands there."""
+        found = copy(self)
+        found._count(clips)
+        return found
 
     def state(self, key: Key, num_corrections: int) -> State:
         """A track after so many corrections."""
-        return self._states[key, num_corrections]
+        return self._states[(self._clips[key[0]], key[1]), num_corrections]
 
     def diluted(self, bad_share: float) -> Tracks:
         """The same tracks, with the clips that have no bad one counted so often that this share of all is bad.
@@ -104,25 +129,23 @@ class Tracks:
         A set of videos that a model labels well has few bad tracks; how many decides what an order can gain.
         """
         bad = {key for key in self.keys if self.state(key, 0).is_bad}
-        clean = {video_id for video_id, _ in self.keys} - {video_id for video_id, _ in bad}
-        num_clean = sum(video_id in clean for video_id, _ in self.keys)
+        with_bad = {video_id for video_id, _ in bad}
+        clean = [name for name in self.clips if name not in with_bad]
+        num_clean = sum(len(self._objects[name]) for name in clean)
         num_more = round((len(bad) / bad_share - len(self.keys)) / num_clean)
-        is_clean = pc.is_in(self.table["video_id"], pa.array(sorted(clean)))
-        rows, place = self.table.filter(is_clean), self.table.schema.get_field_index("video_id")
-        copies = [
-            rows.set_column(
-                place, self.table.schema.field(place), pc.binary_join_element_wise(rows["video_id"], f"{n}", "+")
-            )
-            for n in range(1, num_more + 1)
-        ]
-        return Tracks(pa.concat_tables([self.table, *copies]))
+        return self.of_clips([name for name in self.clips for _ in range(1 if name in with_bad else 1 + num_more)])
 
     def rows(self, corrections: Mapping[Key, int]) -> pa.Table:
         """Rows of `tracks` when the tracks have these corrections."""
         places: list[int] = []
-        for video_id, ids in self._objects.items():
-            places += self._places[video_id, tuple(corrections.get((video_id, one), 0) for one in ids)]
-        return self.table.select(list(COLUMNS)).take(pa.array(places))
+        names: list[str] = []
+        for name, clip in self._clips.items():
+            states = tuple(corrections.get((name, one), 0) for one in self._objects[clip])
+            places += self._places[clip, states]
+            names += [name] * len(states)
+        rows = self.table.select(list(COLUMNS)).take(pa.array(places))
+        field = rows.schema.field("video_id")
+        return rows.set_column(rows.schema.get_field_index("video_id"), field, pa.array(names, field.type))
 
 
 def measure(clips: Iterable[LoopClip]) -> Tracks:
@@ -147,51 +170,50 @@ def measure(clips: Iterable[LoopClip]) -> Tracks:
 def _chain(clip: LoopClip, object_id: int) -> list[Frames]:
     """The corrected frames of a track before, and after each correction that is saved."""
     chain: list[Frames] = [()]
-    while len(chain) <= MOST_CORRECTIONS and (saved := look(clip, object_id, chain[-1]).frame_index) is not None:
+    while len(chain) <= MOST_CORRECTIONS and (saved := looks(clip, object_id, chain[-1])[-1].frame_index) is not None:
         chain.append((*chain[-1], saved))
     for corrected in chain:
         clip.labels(object_id, corrected)
     return chain
 
 
-def look(clip: LoopClip, object_id: int, corrected: Frames) -> Look:
-    """The next look at a track that has these corrections."""
+def looks(clip: LoopClip, object_id: int, corrected: Frames) -> list[Look]:
+    """The next looks at a track that has these corrections, up to the first that saves a mask.
+
+    Each tries one frame. The last one of a track that cannot be mended has found no other frame to try. That the page
+    opens the track is counted once.
+    """
     labels, opened = clip.labels(object_id, corrected), clip.doubtful_frame(object_id, corrected)
-    num_found, num_looked, tried = 0, 0, list[int]()
-    if opened is not None:
-        num_found += 1
-        if labels.is_wrong_on(opened):
-            start, clear = labels.fault_around(opened)
-            num_looked += opened - start
-            tried += dict.fromkeys((clear, opened))
-    found = _mended(clip, object_id, corrected, tried)
-    if found.frame_index is None:
-        num_looked += labels.rows.num_rows
-        if labels.is_bad:
-            num_found += 1
-            more = _mended(clip, object_id, corrected, {labels.first_clear_frame} - set(tried))
-            found = _Mended(found.num_clicks + more.num_clicks, more.frame_index)
-    return Look(num_found, num_looked, found.num_clicks, found.frame_index)
+    found: list[Look] = []
+    tried: list[int] = []
+    num_opened = 0 if opened is None else 1
+    if opened is not None and labels.is_wrong_on(opened):
+        start, clear = labels.fault_around(opened)
+        before = Look(num_opened, opened - start, 0, None)
+        for frame_index in dict.fromkeys((clear, opened)):
+            found.append(_tried(clip, object_id, corrected, frame_index, before))
+            if found[-1].frame_index is not None:
+                return found
+            tried.append(frame_index)
+            before, num_opened = Look(0, 0, 0, None), 0  # he is there, and has seen where the fault begins
+    through = Look(num_opened, labels.rows.num_rows, 0, None)
+    if labels.is_bad:
+        through = replace(through, num_found=num_opened + 1)
+        if (frame_index := labels.first_clear_frame) not in tried:
+            through = _tried(clip, object_id, corrected, frame_index, through)
+    return [*found, through]
 
 
-class _Mended(NamedTuple):
-    num_clicks: int
-    frame_index: int | None
-
-
-def _mended(clip: LoopClip, object_id: int, corrected: Frames, frames: Iterable[int]) -> _Mended:
-    """The clicks on these frames, one after the other, until one of them has a mask that is saved."""
-    num_clicks = 0
-    for frame_index in frames:
-        num_clicks += clip.correction(object_id, frame_index).num_clicks
-        if clip.is_saved(object_id, corrected, frame_index):
-            return _Mended(num_clicks, frame_index)
-    return _Mended(num_clicks, None)
+def _tried(clip: LoopClip, object_id: int, corrected: Frames, frame_index: int, look: Look) -> Look:
+    """This look with the clicks on a frame, and the frame if its mask is saved."""
+    is_saved = clip.is_saved(object_id, corrected, frame_index)
+    num_clicks = clip.correction(object_id, frame_index).num_clicks
+    return replace(look, num_clicks=num_clicks, frame_index=frame_index if is_saved else None)
 
 
 def _truth(clip: LoopClip, object_id: int, corrected: Mapping[int, Frames]) -> dict[str, Any]:
     state = corrected[object_id]
     labels = clip.labels(object_id, state)
-    found = {"j_and_f": labels.j_and_f, "is_bad": labels.is_bad}
     # After the last round nobody looks.
-    return found | asdict(look(clip, object_id, state) if len(state) < MOST_CORRECTIONS else Look(0, 0, 0, None))
+    ahead = looks(clip, object_id, state) if len(state) < MOST_CORRECTIONS else [Look(0, 0, 0, None)]
+    return {"j_and_f": labels.j_and_f, "is_bad": labels.is_bad, "looks": [asdict(one) for one in ahead]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from pipeline import run, tables
 from pipeline.demo.inputs import write_inputs
 from pipeline.masks.rle import decode_rle
 from tests.bench.doubt_clips import clips as drawn_clips
-from tests.bench.loop import FEW_BAD, KEPT, at_mark, report
+from tests.bench.loop import EARLY, FEW_BAD, KEPT, MARK, at_mark, intervals, report, shares_at_mark
 from tests.bench.loop_clicks import Box, Clicks, Point, iou, mend, next_click
 from tests.bench.loop_clips import Frames, LoopClip, TrackLabels
 from tests.bench.loop_rounds import Work, work
-from tests.bench.loop_tracks import Look, Tracks, look
+from tests.bench.loop_tracks import Look, Tracks, looks
 from tests.support.rounds import correct, rle_of
 
 
@@ -30,25 +31,29 @@ def kept() -> Tracks:
     return Tracks(pq.read_table(KEPT))
 
 
+_SHARES = (0.1, MARK, EARLY)
+
+
 @pytest.fixture(scope="module")
 def found(kept: Tracks) -> dict[str, Any]:
-    return report(kept)
+    return report(kept, num_lots=5, shares=_SHARES)
 
 
 @pytest.fixture(scope="module")
 def few(kept: Tracks) -> dict[str, Any]:
     """The same tracks with the good clips counted so often that one track in ten is bad."""
-    return report(kept.diluted(FEW_BAD), num_lots=5)
+    return report(kept.diluted(FEW_BAD), num_lots=3, shares=_SHARES)
 
 
 @pytest.mark.slow
 def test_the_queue_gains_more_in_the_same_time_than_random_orders(found: dict[str, Any]) -> None:
-    assert (found["num_tracks"] > 100, found["num_bad"] > 20) == (True, True)
-    assert found["j_and_f_after"] > found["j_and_f_before"] + 0.025
+    assert (found["num_tracks"] > 300, found["num_bad"] > 70) == (True, True)
+    assert found["j_and_f_after"] > found["j_and_f_before"] + 0.04
     early = {policy: one["early"] for policy, one in found["policies"].items()}
-    assert early["value"][0] > max(early["random"]) + 0.02, "more than any of 20"
-    assert early["doubt"][0] > np.mean(early["random"]) + 0.2
-    assert at_mark(found, "value") > max(0.5, at_mark(found, "random") + 0.3, at_mark(found, "all") + 0.1)
+    assert early["value"][0] > max(early["random"]) + 0.1, "more than any of 5"
+    assert early["doubt"][0] > np.mean(early["random"]) + 0.1
+    assert at_mark(found, "value") > max(0.45, at_mark(found, "random") + 0.2, at_mark(found, "all") + 0.2)
+    assert at_mark(found, "best") > at_mark(found, "mendable") + 0.1 > at_mark(found, "value") + 0.3
 
 
 @pytest.mark.slow
@@ -56,16 +61,28 @@ def test_the_queue_gains_more_still_where_few_tracks_are_bad(few: dict[str, Any]
     assert few["num_bad"] / few["num_tracks"] == pytest.approx(FEW_BAD, rel=0.1)
     early = {policy: one["early"] for policy, one in few["policies"].items()}
     assert min(early["doubt"][0], early["value"][0]) > max(early["random"]) + 0.1
-    assert at_mark(few, "value") > 0.55
+    assert at_mark(few, "value") > 0.45
 
 
-def test_no_second_of_the_first_fifth_goes_to_a_good_track_by_the_queue(found: dict[str, Any]) -> None:
+def test_few_seconds_of_the_first_fifth_go_to_good_tracks_by_the_queue(found: dict[str, Any]) -> None:
     """Where the seconds go says what would help: here the bad tracks of which no mask is worth saving."""
     seconds = {policy: one["seconds"] for policy, one in found["policies"].items()}
     assert all(sum(shares.values()) == pytest.approx(1.0) for shares in seconds.values())
-    assert max(seconds["doubt"]["good"], seconds["value"]["good"]) < 0.05
-    assert seconds["random"]["good"] > 0.3
-    assert seconds["value"]["not mended"] > 0.4 > seconds["best"]["not mended"]
+    assert max(seconds["doubt"]["good"], seconds["value"]["good"]) < 0.25 < 0.4 < seconds["random"]["good"]
+    assert seconds["value"]["not mended"] > 0.15 > 0.05 > seconds["best"]["not mended"]
+
+
+def test_who_skips_a_track_at_the_first_frame_that_gives_no_mask_gains_less(kept: Tracks) -> None:
+    """Of the bad tracks that can be mended many are at the second frame."""
+    stays, skips = (shares_at_mark(kept, ("value", "doubt"), skips=one) for one in (False, True))
+    assert min(stays[policy] - skips[policy] for policy in stays) > 0.1
+
+
+def test_the_interval_of_a_share_holds_it_and_is_that_of_other_clips(kept: Tracks) -> None:
+    share = shares_at_mark(kept, ("value",))["value"]
+    low, high = intervals(kept, num_drawn=12, policies=("value",))["value"]
+    assert 0 < low < share < high < 1
+    assert high - low > 0.1
 
 
 def with_doubt(kept: Tracks, doubt: np.ndarray[Any, Any]) -> Tracks:
@@ -75,8 +92,12 @@ def with_doubt(kept: Tracks, doubt: np.ndarray[Any, Any]) -> Tracks:
 
 
 def test_the_bar_is_above_doubt_that_is_turned_round(kept: Tracks) -> None:
-    turned = report(with_doubt(kept, 1 - kept.table["doubt"].to_numpy()), num_lots=1)
-    assert turned["policies"]["doubt"]["early"][0] < 0.2
+    turned = shares_at_mark(with_doubt(kept, 1 - kept.table["doubt"].to_numpy()), ("doubt",))
+    assert turned["doubt"] < 0.15
+
+
+GOOD = Look(1, 40, 0, None)
+"""At a track that is good: the doubtful frame, then all frames."""
 
 
 def drawn_tracks(**columns: list[Any]) -> Tracks:
@@ -95,12 +116,11 @@ def drawn_tracks(**columns: list[Any]) -> Tracks:
         "num_corrections": [0, 0, 0, 1],
         "j_and_f": [0.8, 0.3, 0.8, 0.7],
         "is_bad": [False, True, False, False],
-        "num_found": [1, 1, 1, 1],
-        "num_looked": [40, 5, 40, 40],
-        "num_clicks": [0, 3, 0, 0],
-        "frame_index": [None, 3, None, None],
+        "looks": [[GOOD], [Look(1, 5, 3, 3)], [GOOD], [GOOD]],
     }
-    return Tracks(pa.table(rows | columns))
+    columns = rows | columns
+    columns["looks"] = [[asdict(one) for one in ahead] for ahead in columns["looks"]]
+    return Tracks(pa.table(columns))
 
 
 def test_seconds_are_those_of_the_cost_model() -> None:
@@ -111,9 +131,37 @@ def test_seconds_are_those_of_the_cost_model() -> None:
 
 
 def test_a_track_of_which_no_mask_is_saved_is_not_looked_at_again() -> None:
-    last = list(work(drawn_tracks(frame_index=[None] * 4), "doubt"))[-1]
+    hopeless = [[GOOD], [Look(1, 5, 3, None)], [GOOD], [GOOD]]
+    last = list(work(drawn_tracks(looks=hopeless), "doubt"))[-1]
     assert (last.seconds, last.j_and_f()) == pytest.approx((11.0, 0.55))
     assert last.done == {("v", 1), ("v", 2)}
+
+
+def test_who_stays_tries_all_frames_at_once_and_who_skips_comes_back_behind_all_others() -> None:
+    """A second try costs 4.5 s, and 1 s more for whoever has left the track."""
+    twice = drawn_tracks(looks=[[GOOD], [Look(1, 5, 3, None), Look(0, 0, 3, 3)], [GOOD], [GOOD]])
+    stays, skips = ([(now.seconds, now.j_and_f()) for now in work(twice, "doubt", skips=one)] for one in (False, True))
+    assert stays[:2] == pytest.approx(np.array([(10.5, 0.75), (15.5, 0.75)]))
+    assert skips[:3] == pytest.approx(np.array([(6.0, 0.55), (11.0, 0.55), (16.5, 0.75)]))
+    budget = 12.0  # a round of 4 s ends behind the first look of each
+    assert next(work(twice, "doubt", budget, skips=True)).skipped == {("v", 2): 1}
+    *_, last = work(twice, "doubt", budget, skips=True)
+    assert (last.seconds, last.corrections) == (16.5, {("v", 2): 1})
+
+
+def test_an_order_that_knows_what_can_be_mended_has_the_others_last() -> None:
+    hopeless = drawn_tracks(looks=[[Look(1, 5, 3, 3)], [Look(1, 5, 3, None)], [Look(1, 5, 3, 3)], [GOOD]])
+    first = next(work(hopeless, "mendable"))
+    assert first.corrections == {("v", 1): 1}
+    assert next(work(hopeless, "value")).done == {("v", 2)}
+
+
+def test_a_clip_that_counts_twice_has_tracks_of_its_own() -> None:
+    two = drawn_tracks().of_clips(["v", "v"])
+    assert two.keys == [("v", 1), ("v", 2), ("v+2", 1), ("v+2", 2)]
+    rows = two.rows({("v+2", 2): 1}).select(["video_id", "object_id", "doubt"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("v", 1, 0.1), ("v", 2, 0.9), ("v+2", 1, 0.1), ("v+2", 2, 0.2)]
+    assert drawn_tracks().of_clips(["v"] * 3).of_clips(["v"]).keys == drawn_tracks().keys
 
 
 def test_a_round_ends_when_its_seconds_are_spent() -> None:
@@ -151,7 +199,7 @@ def test_a_frame_that_does_not_show_the_object_is_not_one_to_mend() -> None:
 
 
 class DrawnClip:
-    """One track, on whose frames a box gives masks with these IoUs, as `look` asks for them."""
+    """One track, on whose frames a box gives masks with these IoUs, as `looks` asks for them."""
 
     def __init__(self, labels: TrackLabels, opened: int | None, ious: dict[int, float]) -> None:
         self._labels, self._opened, self._ious = labels, opened, ious
@@ -169,19 +217,21 @@ class DrawnClip:
         return self._ious[frame_index] > 0.5
 
 
-def looks(labels: TrackLabels, opened: int | None, ious: dict[int, float] | None = None) -> Look:
-    return look(DrawnClip(labels, opened, ious or {}), 1, ())  # type: ignore[arg-type]
+def tries(labels: TrackLabels, opened: int | None, ious: dict[int, float] | None = None) -> list[Look]:
+    return looks(DrawnClip(labels, opened, ious or {}), 1, ())  # type: ignore[arg-type]
 
 
 def test_an_annotator_mends_a_wrong_doubtful_frame_without_looking_through_the_track() -> None:
     bad = track_of([0.9, 0.2, 0.2, 0.2, 0.9], [100] * 5)
-    assert looks(bad, 13, {11: 0.8}) == Look(1, 2, 3, 11)
-    assert looks(bad, 13, {11: 0.4, 13: 0.8}) == Look(1, 2, 6, 13), "the fault's begin gives no mask"
-    assert looks(bad, 13, {11: 0.4, 13: 0.4}) == Look(2, 2 + 5, 6, None), "none does, also where he would look next"
-    assert looks(bad, 14, {11: 0.8}) == Look(2, 5, 3, 11), "the doubtful frame is right, and the track is bad"
-    assert looks(bad, None, {11: 0.8}) == Look(1, 5, 3, 11)
-    assert looks(track_of([0.9] * 5, [100] * 5, 0.9), 12) == Look(1, 5, 0, None)
-    assert looks(track_of([0.9] * 5, [100] * 5, 0.9), None) == Look(0, 5, 0, None)
+    assert tries(bad, 13, {11: 0.8}) == [Look(1, 2, 3, 11)]
+    failed = Look(1, 2, 3, None)
+    assert tries(bad, 13, {11: 0.4, 13: 0.8}) == [failed, Look(0, 0, 3, 13)], "the fault's begin gives no mask"
+    none = [failed, Look(0, 0, 3, None), Look(1, 5, 0, None)]
+    assert tries(bad, 13, {11: 0.4, 13: 0.4}) == none, "none does, also where he would look next"
+    assert tries(bad, 14, {11: 0.8}) == [Look(2, 5, 3, 11)], "the doubtful frame is right, and the track is bad"
+    assert tries(bad, None, {11: 0.8}) == [Look(1, 5, 3, 11)]
+    assert tries(track_of([0.9] * 5, [100] * 5, 0.9), 12) == [Look(1, 5, 0, None)]
+    assert tries(track_of([0.9] * 5, [100] * 5, 0.9), None) == [Look(0, 5, 0, None)]
 
 
 def square(left: int, right: int) -> np.ndarray[Any, Any]:

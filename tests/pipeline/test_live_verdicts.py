@@ -74,6 +74,16 @@ def test_a_verdict_on_earlier_labels_is_none_on_those_of_now(uri: str) -> None:
     assert job.masks(["a"]).count_rows() == 11
 
 
+def test_a_skip_holds_until_it_is_taken_back_or_the_object_is_labeled_again(uri: str) -> None:
+    before = LABELED - timedelta(hours=1)
+    say_of(uri, verdict("a", 1, "skip"), verdict("a", 2, "skip", labeled_at=before), verdict("b", 1, "skip"))
+    say_of(uri, verdict("b", 2, "accept"), verdict("nowhere", 1, "skip"))
+    assert tables.open(uri).skipped() == {("a", 1), ("b", 1)}
+    say_of(uri, verdict("b", 1, "withdraw", 2))
+    assert tables.open(uri).skipped() == {("a", 1)}
+    assert tables.open(uri, reviews=False).skipped() == set()
+
+
 def test_a_category_is_of_the_object_and_stays_when_that_is_labeled_again_until_it_is_taken_back(uri: str) -> None:
     before = LABELED - timedelta(hours=1)
     say_of(uri, verdict("a", 1, "fix", category="lynx", labeled_at=before), verdict("a", 1, "accept", 2))

@@ -32,7 +32,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.slow
 def test_a_queue_is_shown_and_written(job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door([f"output={job}", f"to={tmp_path}/queue.parquet", "audit=0"]) == 0
+    assert door([f"output={job}", f"to={tmp_path}/queue.parquet", "audit=0", "order=doubt"]) == 0
     told = capsys.readouterr()
     assert "5 tracks of 5" in told.out, "one of the six never shows"
     found = pq.read_table(tmp_path / "queue.parquet")
@@ -45,6 +45,24 @@ def test_a_queue_is_shown_and_written(job: str, tmp_path: Path, capsys: pytest.C
 def test_a_condition_chooses_tracks(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert door([f"output={job}", 'where=category = "cat"']) == 0
     assert "2 tracks of 2" in capsys.readouterr().out
+
+
+def test_without_an_order_it_is_that_of_value(job: str, tmp_path: Path) -> None:
+    queues = []
+    for name, words in (("a", []), ("b", ["order=value"]), ("c", ["order=doubt"])):
+        assert door([f"output={job}", f"to={tmp_path}/{name}.parquet", "audit=0", *words]) == 0
+        queues.append(pq.read_table(tmp_path / f"{name}.parquet"))
+    assert queues[0].equals(queues[1])
+    assert not queues[0].equals(queues[2])
+
+
+def test_what_was_skipped_comes_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, _ = write_job(tmp_path, (DrawnVideo("v", {1: "a", 2: "b", 3: "c"}),), ())
+    assert door([f"output={output}", "audit=0"]) == 0
+    first, *others = re.findall(r"object \d", capsys.readouterr().out)
+    say_of(output, verdict("v", int(first[-1]), "skip"))
+    assert door([f"output={output}", "audit=0"]) == 0
+    assert re.findall(r"object \d", capsys.readouterr().out) == [*others, first]
 
 
 @pytest.mark.parametrize(

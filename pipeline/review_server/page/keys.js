@@ -4,7 +4,7 @@ export const KEYS = [
   ["a", "accept", "accept: the track is good"],
   ["r", "reject", "reject: it is bad, and not worth mending"],
   ["f", "fix", "fix: correct it, or say that it should be"],
-  ["s", "skip", "skip: somebody else should say"],
+  ["s", "skip", "skip: later, or somebody else"],
   ["u", "undo", "take back what you said last"],
   ["c", "comment", "write a comment, saved with the verdict"],
   ["g", "named", "name the category, saved with the verdict"],

@@ -86,7 +86,7 @@ async function open(wanted) {
   } catch { /* the poll tells */ }
 }
 
-/** The next track that nobody has said anything of; `isSaid` holds for the one that is shown now. */
+/** The next track that nobody has said anything of, and behind the last one those that were skipped. */
 async function openNext() {
   const done = new Set([...saving.queue.map(keyOf), row && keyOf(row)]), numBefore = numOpened;
   let next = upcoming.find(one => !done.has(keyOf(one)) && (!one.said || one.said.is_stale));
@@ -96,8 +96,10 @@ async function openNext() {
     if (numOpened !== numBefore) return; // somebody has chosen a track meanwhile, or taken a verdict back
     next = told.rows.find(one => !done.has(keyOf(one)));
   }
-  if (next) await open(next);
-  else tell("Nothing without a verdict is left of what is listed.");
+  if (next) {
+    if (next.said?.verdict === "skip" && !next.said.is_stale) tell("Only skipped tracks are left of what is listed: this is one of them.");
+    await open(next);
+  } else tell("Nothing without a verdict is left of what is listed.");
 }
 
 // Drafts of comment and category

@@ -130,6 +130,18 @@ def test_what_was_seen_what_never_shows_and_what_was_not_measured_is_left_out() 
     assert {entry.key for entry, _ in queue.entries()} == {(row["video_id"], row["object_id"]) for row in rows[3:]}
 
 
+@pytest.mark.parametrize("order", ["doubt", "value"])
+def test_skipped_tracks_come_behind_all_others_in_the_same_order(order: str) -> None:
+    rows = tracks(num_tracks=60)
+    plain = queued(rows, top=60, order=order, audit=0.0)
+    keys = list(zip(plain["video_id"].to_pylist(), plain["object_id"].to_pylist(), strict=True))
+    skipped = {keys[0], keys[5], keys[40]}
+    queue = Queue(QueueRules(top=60, order=order, audit=0.0), skipped=skipped)  # type: ignore[arg-type]
+    queue.add(rows)
+    found = [entry.key for entry, _ in queue.entries()]
+    assert found == [key for key in keys if key not in skipped] + [keys[0], keys[5], keys[40]]
+
+
 def test_memory_holds_the_queue_whatever_the_number_of_tracks() -> None:
     queue = Queue(QueueRules(top=20, audit=0.5))
     rows = tracks()

@@ -102,6 +102,22 @@ def test_the_next_track_is_one_of_which_nobody_has_said_anything(client: Client)
     assert client.get("api/next", **last)["rows"] == []
 
 
+def test_what_was_skipped_comes_again_behind_the_last_open_track(client: Client) -> None:
+    order = keys(client.get("api/tracks"))
+    client.say(*order[0], "skip")
+    client.say(*order[2], "skip")
+    client.say(*order[3], "accept")
+    after = {"video": order[2][0], "object": order[2][1]}
+    rest = [*order[4:], order[1], order[0]]
+    assert keys(client.get("api/next", **after, count=20)) == rest, "the track that is shown is none of them"
+    assert keys(client.get("api/next", **after, count=2)) == rest[:2]
+    for key in (order[1], *order[4:]):
+        client.say(*key, "accept")
+    assert keys(client.get("api/next", **after)) == [order[0]]
+    client.say(*order[0], "accept")
+    assert client.get("api/next", **after)["rows"] == []
+
+
 def test_a_queue_gives_the_order_and_says_what_was_drawn_by_lot(output: str) -> None:
     queue = {("gone", 1): False, ("nowhere", 9): True, ("clip-1", 3): True}
     with reviewing(output, queue=queue) as client:
@@ -120,8 +136,11 @@ def test_the_queue_that_is_made_leaves_out_what_was_reviewed(client: Client, out
     before = keys(client.get("api/tracks", sort="queue"))
     assert len(before) == 7
     client.say(*before[0], "accept")
+    client.say(*before[1], "skip")
     with reviewing(output) as later:
-        assert set(keys(later.get("api/tracks", sort="queue"))) == set(before[1:])
+        queued = keys(later.get("api/tracks", sort="queue"))
+        assert set(queued) == set(before[1:])
+        assert queued[-1] == before[1], "skipped ones come last"
 
 
 def test_a_condition_leaves_out_the_others(filmed: str) -> None:
