@@ -21,7 +21,7 @@ export const KEYS = [
   ["z", "zoom", "closer to the object, and back (also the wheel)"],
   ["j", "next", "the next track of the list (also ↓)"],
   ["k", "previous", "the track before (also ↑)"],
-  ["n", "open", "the next track without a verdict"],
+  ["n", "open", "the next track without a verdict, then skipped ones"],
   ["o", "broken", "objects that failed, or of which the job has something to say"],
   ["/", "search", "search in the list"],
   ["t", "theme", "light, dark, or as the system"],
