@@ -99,6 +99,16 @@ def test_a_walk_backward_begins_at_the_last_prompt_and_ends_at_the_first_frame()
         assert ends.columns(frames, masks, None) == of_frame("first", 0) | of_frame("last", 12)
 
 
+def test_a_walk_both_ways_keeps_the_last_frame_while_it_walks_back() -> None:
+    ends = EndFrames()
+    with opened(ends, prompted=[12]) as frames:
+        ends.expect({0})
+        walked = [frame.index for frame in frames.forward(12)] + [frame.index for frame in frames.backward(12)]
+        masks = masks_on(sorted(walked))
+        ends.settle(OnceOnly(frames), masks)
+        assert ends.columns(frames, masks, None) == of_frame("first", 0) | of_frame("last", NUM_FRAMES - 1)
+
+
 def test_numbers_count_in_the_range_and_times_in_the_file() -> None:
     ends, start = EndFrames(), 10
     selection = FrameSelection(start_seconds=decoded()[start][0], end_seconds=decoded()[20][0])
