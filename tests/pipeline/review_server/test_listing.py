@@ -13,6 +13,7 @@ from pipeline.reviews.cycles import write_cycles
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, drawn_video
 from tests.support.labeled import driver, publish
+from tests.support.reviewed import say_of, verdict
 from tests.support.reviewing import HOSTILE, Client, reviewing
 
 
@@ -141,6 +142,17 @@ def test_the_queue_that_is_made_leaves_out_what_was_reviewed(client: Client, out
         queued = keys(later.get("api/tracks", sort="queue"))
         assert set(queued) == set(before[1:])
         assert queued[-1] == before[1], "skipped ones come last"
+
+
+def test_the_queue_that_is_made_has_tracks_again_whose_verdict_is_on_earlier_labels(output: str) -> None:
+    with reviewing(output) as client:
+        before = keys(client.get("api/tracks", sort="queue"))
+    (first, one), (second, two) = before[:2]
+    say_of(
+        output, verdict(first, one, "accept", -5, labeled_at=None), verdict(second, two, "skip", -5, labeled_at=None)
+    )
+    with reviewing(output) as later:
+        assert keys(later.get("api/tracks", sort="queue")) == before
 
 
 def test_a_condition_leaves_out_the_others(filmed: str) -> None:
