@@ -17,7 +17,7 @@ from pipeline.driver.limits import FailureBudget
 from pipeline.driver.log_file import log_video
 from pipeline.driver.losses import check_losses
 from pipeline.driver.number_format import with_numbers
-from pipeline.driver.places import check_lasting
+from pipeline.driver.places import check_free, check_lasting
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.driver.replaced_files import with_replaced_files
 from pipeline.driver.retries import to_try_again, with_other_files
@@ -84,6 +84,8 @@ def open_job(config: JobConfig, *, may_differ: bool = False) -> Job:
     options = {} if is_local(config.output) else config.storage_options
     storage = JobStorage(config.output, options, config.single_driver)
     before = read_record(storage)
+    if before is None:
+        check_free(storage)
     if not config.prompts and config.discover is None:
         config = _with_tables_of(before, config)
     _check_apart(config)

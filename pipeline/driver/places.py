@@ -1,12 +1,16 @@
-"""Places of a job that would be gone when it ends."""
+"""Places of a job that would be gone when it ends, or that others have taken."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline.errors import ConfigError
+from pipeline.output.layout import LOG
+from pipeline.output.schema import TABLES
+from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
 
+_OF_EXPORTS = frozenset({"manifest_videos.jsonl", "_parts"})
 _DISPOSABLE = ("runtime_resources", "working_dir_files")
 
 
@@ -23,3 +27,16 @@ def check_lasting(key: str, place: str | None) -> None:
             f"{key}={place} lies in the folder that Ray deletes after a submitted job: give an absolute path on a disk "
             "that stays, or a URI (s3://…)"
         )
+
+
+def check_free(storage: JobStorage) -> None:
+    """Raises `ConfigError` if a new job's tables would lie among the files of an export, or of another program.
+
+    Other files beside them, as a folder with the videos, are left alone. It costs one listing.
+    """
+    names = set(storage.names_below())
+    if LOG in names:
+        return
+    if taken := sorted((_OF_EXPORTS | set(TABLES)) & names):
+        what = "an export" if _OF_EXPORTS & names else f"a folder {taken[0]}, which is of no job"
+        raise ConfigError(f"output={storage} holds {what}: name another folder")

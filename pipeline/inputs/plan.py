@@ -30,6 +30,7 @@ from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import read_videos
 from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
 from pipeline.reviews.reviewed import ReviewedVideo
+from pipeline.text import counted
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
 _VIDEOS_AT_A_TIME = 1 << 16
@@ -346,8 +347,20 @@ def make_plan(
         warnings += of_no_table(reviews, videos.ids.column)
     found = Tables(tables, videos, prompts, tuple(warnings), reviews=reviews or {})
     plan = _decided(found, done, retry)
+    if plan.num_former and plan.num_former == len(done):
+        warnings.append(_of_another_job(plan.num_former))
+        found = replace(found, warnings=tuple(warnings))
+        plan = replace(plan, _tables=found)
     left = _still_written(found, plan.numbers_to_label())
     return _decided(replace(found, left=left), done, retry) if left else plan
+
+
+def _of_another_job(num_finished: int) -> str:
+    are, none = ("is", "it is not") if num_finished == 1 else ("are", "none of them is")
+    return (
+        f"the output has {counted(num_finished, 'video')} that {are} done, and {none} in these tables: name another "
+        "folder in output= if they are of another job"
+    )
 
 
 def _still_written(tables: Tables, numbers: Int64Array) -> frozenset[str]:

@@ -317,12 +317,23 @@ def test_prompts_of_unknown_videos_are_told_with_examples(tmp_path: Path) -> Non
     assert warning.endswith("examples: 'typo', 'other', 'more'")
 
 
+def test_an_output_of_which_no_video_is_in_the_tables_may_be_of_another_job(tmp_path: Path) -> None:
+    done = {"other1": Finished(Status.OK, "hash"), "other2": Finished(Status.OK, "hash")}
+    (warning,) = plan_of(tmp_path, {"video_id": ["a"], "uri": ["x"]}, prompts("a"), done).warnings
+    assert warning == (
+        "the output has 2 videos that are done, and none of them is in these tables: name another folder in output= if "
+        "they are of another job"
+    )
+    both = {"video_id": ["a", "other1"], "uri": ["x", "y"]}
+    assert plan_of(tmp_path, both, prompts("a", "other1"), done).warnings == ()
+
+
 def test_a_row_of_prompts_of_a_former_video_is_no_misspelling(tmp_path: Path) -> None:
     done = {"film4": Finished(Status.OK, "hash")}
     one = {"video_id": ["film3"], "uri": ["x"]}
-    (warning,) = plan_of(tmp_path, one, prompts("film3", "film4"), done).warnings
+    warning, _ = plan_of(tmp_path, one, prompts("film3", "film4"), done).warnings
     assert warning.endswith("not in videos= now, so that masks stay until prune=true: 'film4'")
-    (warning,) = plan_of(tmp_path, one, prompts("film3", "film4", "Film3.mp4"), done).warnings
+    warning, _ = plan_of(tmp_path, one, prompts("film3", "film4", "Film3.mp4"), done).warnings
     assert warning.endswith("until prune=true: 'film4'; did you mean 'film3' by 'Film3.mp4'?")
     with pytest.raises(InputError, match="no row names a video") as error:
         plan_of(tmp_path, one, prompts("film4"), done)
