@@ -65,7 +65,7 @@ class BoxPrompt:
     def fit(self, size_hw: tuple[int, int]) -> BoxPrompt:
         """This prompt for a video of that size; a box a little outside of the frame is clamped with a warning.
 
-        Raises `ValueError` for a box that is mostly or wholly outside, and for a point outside of the frame.
+        Raises `ValueError` for a box that sticks out by more than a quarter of its width or height, and for a point outside of the frame.
         """
         _check_inside(self.points_xy, size_hw)
         height, width = size_hw
@@ -75,8 +75,14 @@ class BoxPrompt:
             return self
         overhang_x = 1 - (clamped[2] - clamped[0]) / (x1 - x0)
         overhang_y = 1 - (clamped[3] - clamped[1]) / (y1 - y0)
-        if max(overhang_x, overhang_y) > BOX_OVERHANG:
+        if max(overhang_x, overhang_y) >= 1:
             raise ValueError(f"box: {self.box_xyxy} lies outside of the frame ({width} wide, {height} high)")
+        share, side = max((overhang_x, "width"), (overhang_y, "height"))
+        if share > BOX_OVERHANG:
+            raise ValueError(
+                f"box: {self.box_xyxy} sticks out of the frame ({width} wide, {height} high) by {share:.0%} of its "
+                f"{side}; up to {BOX_OVERHANG:.0%} is cut off"
+            )
         log.warning(
             "%sbox %s sticks out of the frame (%d wide, %d high) and is clamped",
             _where.get(),

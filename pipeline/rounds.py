@@ -112,7 +112,7 @@ def _round(one: Round) -> Iterator[str]:
         of = f" ({changed.num_compared} compared)" if changed.num_compared < changed.num_objects else ""
         yield (
             f"  changed   {counted(changed.num_objects, 'object')} labeled again{of}: mean IoU with the former masks "
-            f"{100 * changed.iou_mean:.1f}, lowest {100 * changed.worst_iou:.1f} of object {object_id} of "
+            f"{changed.iou_mean:.2f}, lowest {changed.worst_iou:.2f} of object {object_id} of "
             f"{one_line(video_id)}"
         )
     yield f"  looked at {_looked(one.looked)}"
@@ -148,7 +148,7 @@ def _rate(rate: Rate) -> str:
 
 
 def _left(left: ErrorLeft) -> Iterator[str]:
-    unseen_tracks = f"{counted(left.unseen.num_tracks, 'track')} at which nobody has looked"
+    unseen_tracks = f"{counted(left.unseen.num_tracks, 'track')} at which nobody has looked as they are now"
     if left.num_bad is None:
         yield f"left     {unseen_tracks}, of which nobody knows how many are bad"
         return

@@ -82,9 +82,17 @@ def test_a_warning_names_what_it_is_about(caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-@pytest.mark.parametrize("box", [(-20, 5, 20, 30), (10, 35, 20, 60), (70, 5, 90, 30)])
-def test_a_box_mostly_outside_is_refused(box: tuple[float, float, float, float]) -> None:
-    with pytest.raises(ValueError, match="lies outside of the frame"):
+@pytest.mark.parametrize(
+    ("box", "told"),
+    [
+        ((-20, 5, 20, 30), r"sticks out of the frame \(60 wide, 40 high\) by 50% of its width; up to 25% is cut off"),
+        ((10, 35, 20, 60), r"sticks out of the frame \(60 wide, 40 high\) by 80% of its height"),
+        ((70, 5, 90, 30), "lies outside of the frame"),
+        ((5, -30, 9, 0), "lies outside of the frame"),
+    ],
+)
+def test_a_box_that_sticks_out_farther_is_refused(box: tuple[float, float, float, float], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
         BoxPrompt(box).fit(SIZE_HW)
 
 

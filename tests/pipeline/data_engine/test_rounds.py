@@ -199,10 +199,12 @@ def test_rounds_are_told_in_a_few_lines(job: str, capsys: pytest.CaptureFixture[
     assert lines[6:9] == [
         "  labeled   1 object of 1 video, 4 masks",
         # Half of the pixels on two of four frames: (1 + 0.5 + 1 + 0.5) / 4.
-        "  changed   1 object labeled again: mean IoU with the former masks 75.0, lowest 75.0 of object 1 of a",
+        "  changed   1 object labeled again: mean IoU with the former masks 0.75, lowest 0.75 of object 1 of a",
         "  looked at nothing",
     ]
-    assert lines[-2] == "left     2 tracks at which nobody has looked, about 2 of them bad (0 … 2 at 95 %)"
+    assert (
+        lines[-2] == "left     2 tracks at which nobody has looked as they are now, about 2 of them bad (0 … 2 at 95 %)"
+    )
     assert lines[-1].startswith(
         "another  no: 100.0% (20.7% … 100.0%) of the tracks at which nobody has looked are bad;"
     )
