@@ -65,7 +65,8 @@ class BoxPrompt:
     def fit(self, size_hw: tuple[int, int]) -> BoxPrompt:
         """This prompt for a video of that size; a box a little outside of the frame is clamped with a warning.
 
-        Raises `ValueError` for a box that sticks out by more than a quarter of its width or height, and for a point outside of the frame.
+        Raises `ValueError` for a box that sticks out by more than a quarter of its width or height, and for a point
+        outside of the frame.
         """
         _check_inside(self.points_xy, size_hw)
         height, width = size_hw
