@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.config.fields import AsTyped, Group
+from pipeline.config.fields import AsTyped, Group, Unit
 from pipeline.config.kinds import Seconds
 
 
@@ -50,7 +50,7 @@ class InputConfig(Group):
         "full where there are few videos or their names do not come in order, else from_last, with a full listing "
         "from time to time.",
     )
-    full_listing_below: int = Field(
+    full_listing_below: Annotated[int, Unit("videos")] = Field(
         default=100_000,
         ge=0,
         description="With input.listing=auto: fewer videos than this are always listed in full. 100,000 are 100 "
