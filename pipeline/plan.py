@@ -69,7 +69,7 @@ Prices of the store are those of Amazon S3 Standard, in dollars. check_videos=â€
 Exit codes:
   {ExitCode.DONE}   The plan is printed.
   {ExitCode.ENVIRONMENT}   The store failed: run the same command again later.
-  {ExitCode.REFUSED}   The command line, the config or a table is wrong; or masks would go unasked.
+  {ExitCode.REFUSED}   The command line, the config or a table is wrong; or a run would remove masks unasked.
   {ExitCode.STOPPED} A signal stopped it.
 """
 
