@@ -56,8 +56,8 @@ class ExitCode(IntEnum):
     )
     REFUSED = (
         2,
-        "The command line, the config or a table is wrong, the job has other options, or the run would remove masks and "
-        "nobody has asked for that.",
+        "The command line, the config or a table is wrong, the job has other options, or the run would remove masks "
+        "and nobody has asked for that.",
     )
     OWNED = 3, "Another driver works on this job."
     FAILURES = (
