@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.output.layout import LOG
+from pipeline.output.layout import LOG, OWNER
 from pipeline.output.schema import TABLES
 from pipeline.storage.job_storage import JobStorage
 from pipeline.storage.uris import is_local, local_path
@@ -35,7 +35,7 @@ def check_free(storage: JobStorage) -> None:
     Other files beside them, as a folder with the videos, are left alone. It costs one listing.
     """
     names = set(storage.names_below())
-    if LOG in names:
+    if {LOG, OWNER} & names:
         return
     if taken := sorted((_OF_EXPORTS | set(TABLES)) & names):
         what = "an export" if _OF_EXPORTS & names else f"a folder {taken[0]}, which is of no job"

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from fsspec.utils import glob_translate
@@ -141,18 +142,17 @@ def _read_times_quickly(filesystem: Any) -> None:
     botocore asks dateutil, which guesses the format of each of the thousand times anew.
     """
     factory = filesystem.session.get_component("response_parser_factory")
-    factory.set_parser_defaults(timestamp_parser=_time_of_s3)
+    factory.set_parser_defaults(timestamp_parser=time_of_s3)
 
 
-def _time_of_s3(text: Any) -> datetime:
-    """What botocore takes for a time: in pages of S3 always as `2026-11-28T02:00:00.000Z`."""
-    if isinstance(text, str) and text[10:11] == "T" and text.endswith("Z"):
-        with contextlib.suppress(ValueError):
-            return datetime.fromisoformat(text)
-    from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
-
-    found: datetime = parse_timestamp(text)
-    return found
+def time_of_s3(told: Any) -> datetime:
+    """A time in an answer of S3: `2026-11-28T02:00:00.000Z` in pages, as in mails in headers, or seconds since 1970."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromtimestamp(float(told), UTC)
+    with contextlib.suppress(ValueError):
+        found = datetime.fromisoformat(str(told))
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return parsedate_to_datetime(str(told))
 
 
 def _page_of_google(filesystem: Any, request: _Page) -> tuple[list[ListedFile], str]:
