@@ -53,7 +53,8 @@ class ReviewStanding:
     """Where a job stands with reviews: its round, and the oldest one whose tables can be read.
 
     `num_verdicts` tracks have a verdict on their labels of now, of which `num_rejected` are rejected. The next run
-    takes in what people have corrected in `num_waiting` videos.
+    takes in what people have corrected in `num_waiting` videos. `num_again` videos are labeled again in this round.
+    `num_set_back` could not be, and have the rows that they had.
     """
 
     round: int
@@ -61,6 +62,8 @@ class ReviewStanding:
     num_verdicts: int
     num_rejected: int
     num_waiting: int
+    num_again: int = 0
+    num_set_back: int = 0
 
     def in_words(self) -> str:
         """All of it; empty where nobody has reviewed anything."""
@@ -70,6 +73,9 @@ class ReviewStanding:
             words.append(f"{counted(self.num_verdicts, 'track')} with a verdict{rejected}")
         if self.num_waiting:
             words.append(f"corrections of {counted(self.num_waiting, 'video')} wait for the next run")
+        if self.num_again:
+            are, its = ("is", "its") if self.num_again == 1 else ("are", "their")
+            words.append(f"{counted(self.num_again, 'video')} {are} labeled again, with {its} former masks until then")
         return "; ".join(words)
 
 
@@ -115,12 +121,17 @@ def read_status(storage: JobStorage) -> JobStatus:
 def _reviews(storage: JobStorage, job: JobTables) -> ReviewStanding:
     opinions, state = job.opinions(), job.state
     num_rejected = sum(opinion.verdict is Verdict.REJECT for opinion in opinions.values())
-    waiting = with_other_corrections(read_reviews(storage), state.finished)
-    return ReviewStanding(state.round, state.oldest_round, len(opinions), num_rejected, len(waiting))
+    again = state.set_aside()
+    waiting = set(with_other_corrections(read_reviews(storage), state.finished)) - again
+    num_set_back = len(state.finished.setbacks)
+    rounds = state.round, state.oldest_round
+    return ReviewStanding(*rounds, len(opinions), num_rejected, len(waiting), len(again), num_set_back)
 
 
 def _add_videos(causes: Causes, job: JobTables) -> None:
-    """Why videos failed or were quarantined. Reads only the segments that hold such videos."""
+    """Why videos failed or were quarantined, also those that keep their former rows. Reads few segments."""
+    for video_id, setback in job.state.finished.setbacks.items():
+        causes.add(setback.status, setback.error_class, setback.message, video_id)
     bad = [video_id for video_id, finished in job.state.finished.items() if finished.status in BAD]
     if bad:
         for row in job.videos(bad).select(["video_id", "status", "error_class", "message"]).to_pylist():

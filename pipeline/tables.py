@@ -376,11 +376,13 @@ class JobTables:
         yield from self._up_to_date("masks", begin)
 
     def labeled_again(self) -> list[str]:
-        """Videos that a round of reviews labels again and has not finished: the tables are without them until then.
+        """Videos that a round of reviews labels again and has not finished: their rows are those of the round before.
 
-        `open(uri, round=…)` with the number of an earlier round has their rows.
+        Rows of some of them may be missing where an earlier version of this program began the round; `missing` names
+        these, and `open(uri, round=…)` with the number of an earlier round has their rows.
         """
-        return sorted(video_id for video_id in self.state.formers if video_id not in self.state.finished)
+        state = self.state
+        return sorted(name for name in state.formers if name not in state.finished or state.is_set_aside(name))
 
     def _no_video(self, video_id: str) -> NotInJob:
         number = self.state.round - 1

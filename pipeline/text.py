@@ -222,6 +222,21 @@ def describe_former(num_former: int) -> list[str]:
     return [f"former   {num_former} of them {are} in no table any more; {their} rows stay until a run with prune=true"]
 
 
+def describe_setbacks(counts: Mapping[Status, int]) -> list[str]:
+    """One line about videos that could not be labeled again in part, counted by how that ended; none if none are."""
+    statuses = [status for status in Status if counts.get(status)]
+    if not statuses:
+        return []
+    num = sum(counts.values())
+    names = ",".join(status.value for status in statuses)
+    retry = f"retry={names}" if len(statuses) == 1 else f"'retry=[{names}]'"
+    keep, them = ("keeps its former masks", "it") if num == 1 else ("keep their former masks", "them")
+    return [
+        f"kept     {counted(num, 'video')} could not be labeled again with corrections and {keep}; other corrections, "
+        f"or {retry}, let {them} be tried again"
+    ]
+
+
 def describe_left(num_left: int) -> list[str]:
     """One line about videos whose files are still being written; none if there are none."""
     are, them = ("is", "it") if num_left == 1 else ("are", "them")

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.commits.log import CommitLog, StaleEntry
+from pipeline.commits.sorting import DRIVER_ID, MaySwap, Sorted, may_swap_when_adopted, reason_of, sort_out
 from pipeline.errors import StorageError
 from pipeline.output.digest import DigestWriter, clean_digests
 from pipeline.output.schema import TABLES
@@ -29,7 +30,7 @@ from pipeline.output.segments import (
     read_footer,
     retire,
 )
-from pipeline.records import Outcome, Segment
+from pipeline.records import Outcome, Segment, Status
 from pipeline.storage.atomic_files import deleted_on_error, spool_errors
 from pipeline.storage.faults import is_from_full_disk
 from pipeline.storage.job_storage import JobStorage
@@ -37,12 +38,26 @@ from pipeline.storage.job_storage import JobStorage
 _log = logging.getLogger(__name__)
 
 _SEGMENTS_PER_ENTRY = 16
+_SET_ASIDE_TOGETHER = 32  # when one of them is replaced, the others are written once more
+
+Group = Sequence[tuple[str, Collection[str]]]
+"""Segments, and some of the videos of each."""
 
 
 def rewrite_without(
     storage: JobStorage, name: str, video_ids: Collection[str], spool_dir: Path, epoch: int
 ) -> Segment | None:
     """Publish a copy of segment `name` without some videos, as the driver's of `epoch`; None if nothing is left.
+
+    See `copy_of`.
+    """
+    return copy_of(storage, name, lambda video_id: video_id not in video_ids, spool_dir, epoch)
+
+
+def copy_of(
+    storage: JobStorage, name: str, is_kept: Callable[[str], bool], spool_dir: Path, epoch: int
+) -> Segment | None:
+    """Publish a copy of some videos of segment `name`, as the driver's of `epoch`; None if these are none.
 
     The copy is not in the log yet, and the original stays. Memory is bounded by one row group.
 
@@ -51,15 +66,15 @@ def rewrite_without(
         StorageError: the store does not answer, or the disk of `spool_dir` is full.
     """
     footer = read_footer(storage, name)
-    outcomes = [outcome for outcome in footer.segment.outcomes if outcome.video_id not in video_ids]
+    outcomes = [outcome for outcome in footer.segment.outcomes if is_kept(outcome.video_id)]
     if not outcomes:
         return None
-    origin = SegmentOrigin(epoch, "driver", footer.origin.fingerprint)
-    dropped = pa.array(list(video_ids), pa.string())
+    origin = SegmentOrigin(epoch, DRIVER_ID, footer.origin.fingerprint)
+    wanted = pa.array([outcome.video_id for outcome in outcomes], pa.string())
 
     def kept(table: str) -> Iterator[pa.RecordBatch]:
         for batch in read_batches(storage, table, footer.segment):
-            yield batch.filter(pc.invert(pc.is_in(batch["video_id"], value_set=dropped)))
+            yield batch.filter(pc.is_in(batch["video_id"], value_set=wanted))
 
     batches = {table: kept(table) for table in TABLES}
     with spool_errors(spool_dir, is_from_full_disk):
@@ -86,34 +101,11 @@ class SegmentKeeper:
         """Commit segments that workers have published, and new totals of strikes, in one log entry.
 
         If another attempt has finished a video before, the video is taken out of the new segment first. Segments that
-        the log names already are skipped. Returns the outcomes that count from now on.
+        the log names already are skipped. Rows of videos that are set aside take the place of those that they have, in
+        an entry before the other one; of those that failed the log keeps that instead. Returns the outcomes whose rows
+        count from now on.
         """
-        self._log.settle()
-        state = self._log.state
-        add: list[Segment] = []
-        replaced: list[str] = []
-        taken: set[str] = set()
-        for segment in segments:
-            if segment.name in state.segments or segment.name in state.removed:
-                continue
-            leaving = {
-                outcome.video_id
-                for outcome in segment.outcomes
-                if outcome.video_id in state.finished or outcome.video_id in taken
-            }
-            kept = segment
-            if leaving:
-                replaced.append(segment.name)
-                copy = self._rewrite(segment.name, leaving)
-                if copy is None:
-                    continue
-                kept = copy
-            add.append(kept)
-            taken.update(outcome.video_id for outcome in kept.outcomes)
-        self._log.append(add=add, remove=replaced, strikes=strikes)
-        self._delete(replaced)
-        self._digests.add(add)
-        return [outcome for segment in add for outcome in segment.outcomes]
+        return self._commit(list(segments), strikes, lambda _segment, _video_id: True)
 
     def forget(
         self, video_ids: Iterable[str], why: Mapping[str, str] | None = None, keep_rows: Collection[str] = ()
@@ -124,10 +116,48 @@ class SegmentKeeper:
         says it of each, by id: a `Reason`. Of videos in `keep_rows` only some objects are labeled again, so that the
         segments with their rows stay until then.
         """
-        self._log.settle()
-        wanted = list(video_ids)
-        while not self._forget(wanted, why or {}, frozenset(keep_rows)):
-            _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
+        reasons, with_rows = why or {}, frozenset(keep_rows)
+
+        def change(group: Group) -> None:
+            copies = [self._rewrite(name, leaving) for name, leaving in group]
+            forget = sorted(video_id for _, leaving in group for video_id in leaving)
+            former = {v: name for name, leaving in group for v in leaving if v in with_rows}
+            self._log.append(
+                add=[copy for copy in copies if copy],
+                remove=[name for name, _ in group],
+                forget=forget,
+                why={video_id: reasons[video_id] for video_id in forget if video_id in reasons},
+                former=former,
+            )
+
+        finished = self._log.state.finished
+        self._by_segment(list(video_ids), finished.__contains__, change)
+
+    def set_aside(self, video_ids: Iterable[str]) -> None:
+        """Move `ok` videos of which some objects are labeled again to segments of their own.
+
+        Their rows count until a commit puts new ones in their place. The segments with all rows of the round before
+        stay for workers that read rows to keep. Videos that are set aside already, or are not `ok`, are left alone.
+        """
+
+        def change(group: Group) -> None:
+            add: list[Segment | None] = []
+            for name, leaving in group:
+                add.append(self._rewrite(name, leaving))
+                ordered = sorted(leaving)
+                for first in range(0, len(ordered), _SET_ASIDE_TOGETHER):
+                    some = frozenset(ordered[first : first + _SET_ASIDE_TOGETHER])
+                    add.append(self._copy(name, some.__contains__))
+            former = {video_id: name for name, leaving in group for video_id in leaving}
+            self._log.move([copy for copy in add if copy is not None], [name for name, _ in group], former)
+
+        state = self._log.state
+
+        def is_to_move(video_id: str) -> bool:
+            finished = state.finished.get(video_id)
+            return finished is not None and finished.status is Status.OK and not state.is_set_aside(video_id)
+
+        self._by_segment(list(video_ids), is_to_move, change)
 
     def erase(self, is_wanted: Callable[[str], bool]) -> None:
         """Leave nothing that names a video which is neither finished nor wanted: the rest of what `forget` began.
@@ -147,26 +177,33 @@ class SegmentKeeper:
     def adopt(self, fingerprint: str) -> list[Outcome]:
         """Commit segments that a worker published before its driver, or the worker itself, died.
 
-        Only whole segments of the same `fingerprint` are taken, and of these only videos that are unfinished. Returns
-        the outcomes that count from now on. A worker that reports such a segment later changes nothing.
+        Only whole segments of the same `fingerprint` are taken, and of these only videos that are unfinished, or that
+        are set aside and were labeled after that. Returns the outcomes that count from now on. A worker that reports
+        such a segment later changes nothing.
         """
         self._log.settle()
         state = self._log.state
         listed = list_segments(self._storage)
         sizes = {path: size for objects in listed.values() for path, size in objects.items()}
         names = [name for name in sorted(listed) if name not in state.segments and name not in state.removed]
+        whole = [
+            footer
+            for footer in self._storage.in_parallel(self._footer, names)
+            if footer is not None and footer.origin.fingerprint == fingerprint and is_whole(footer, sizes)
+        ]
+        may_swap = may_swap_when_adopted(state, {footer.segment.name: footer.origin for footer in whole})
         found = [
             footer.segment
-            for footer in self._storage.in_parallel(self._footer, names)
-            if footer is not None
-            and footer.origin.fingerprint == fingerprint
-            and is_whole(footer, sizes)
-            and any(outcome.video_id not in state.finished for outcome in footer.segment.outcomes)
+            for footer in whole
+            if any(
+                one.video_id not in state.finished or may_swap(footer.segment, one.video_id)
+                for one in footer.segment.outcomes
+            )
         ]
         adopted: list[Outcome] = []
         remaining = iter(found)
         while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
-            adopted += self.commit(group)
+            adopted += self._commit(group, None, may_swap)
         return adopted
 
     def sweep(self, temporary_seconds: float = 3600.0) -> int:
@@ -192,27 +229,84 @@ class SegmentKeeper:
         self._storage.clear_temporary(temporary_seconds)
         return len(unnamed)
 
-    def _forget(self, video_ids: Sequence[str], why: Mapping[str, str], keep_rows: Collection[str]) -> bool:
-        """Forget these videos. False: a compaction has moved some of them, so that the rest must be grouped anew."""
+    def _commit(
+        self, segments: Sequence[Segment], strikes: Mapping[str, int] | None, may_swap: MaySwap
+    ) -> list[Outcome]:
+        self._log.settle()
+        counted: list[Outcome] = []
+        while True:
+            num_read = self._log.state.next_entry
+            try:
+                found = sort_out(segments, self._log.state, may_swap)
+                counted += self._swap(found)
+                counted += self._add(found, strikes)
+                return counted
+            except StaleEntry:
+                pass
+            except FileNotFoundError:
+                if self._log.catch_up().next_entry == num_read:
+                    raise  # no compaction: an object of the job is missing
+            _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
+
+    def _swap(self, found: Sequence[Sorted]) -> list[Outcome]:
+        """Put new rows in the place of those of videos that are set aside, in one entry."""
+        state, again = self._log.state, [outcome for one in found for outcome in one.again]
+        if not again:
+            return []
+        groups: dict[str, set[str]] = {}
+        for outcome in again:
+            groups.setdefault(state.finished[outcome.video_id].segment, set()).add(outcome.video_id)
+        names = sorted(groups)
+        others = [copy for name in names if (copy := self._rewrite(name, groups[name])) is not None]
+        add = [part for one in found if (part := self._part(one, one.again)) is not None]
+        self._log.append(
+            add=[*others, *add],
+            remove=names,
+            forget=sorted(outcome.video_id for outcome in again),
+            why={outcome.video_id: reason_of(outcome, state) for outcome in again},
+        )
+        self._delete(names)
+        self._digests.add(add)
+        return again
+
+    def _add(self, found: Sequence[Sorted], strikes: Mapping[str, int] | None) -> list[Outcome]:
+        """Commit new videos, what failed and kept its rows, and strikes, in one entry."""
+        add = [part for one in found if (part := self._part(one, one.new)) is not None]
+        replaced = [one.segment.name for one in found if one.is_left_out]
+        failed = [outcome for one in found for outcome in one.failed]
+        self._log.append(add=add, remove=replaced, strikes=strikes, setbacks=failed)
+        self._delete(replaced)
+        self._digests.add(add)
+        return [outcome for segment in add for outcome in segment.outcomes]
+
+    def _part(self, one: Sorted, some: list[Outcome]) -> Segment | None:
+        """A segment with these of its videos: itself if they are all; None if they are none."""
+        if not some or one.is_whole(some):
+            return one.segment if some else None
+        return self._copy(one.segment.name, {outcome.video_id for outcome in some}.__contains__)
+
+    def _by_segment(
+        self, video_ids: Sequence[str], is_wanted: Callable[[str], bool], change: Callable[[Group], None]
+    ) -> None:
+        """Do something with finished videos, by the segments that they are in, some segments in one entry."""
+        self._log.settle()
+        while not self._change_all(video_ids, is_wanted, change):
+            _log.info("a compaction has merged segments meanwhile; the driver reads the log again")
+
+    def _change_all(
+        self, video_ids: Sequence[str], is_wanted: Callable[[str], bool], change: Callable[[Group], None]
+    ) -> bool:
+        """False: a compaction has moved some of the videos, so that the rest must be grouped anew."""
         finished = self._log.state.finished
         by_segment: dict[str, set[str]] = {}
         for video_id in video_ids:
-            if video_id in finished:
+            if is_wanted(video_id):
                 by_segment.setdefault(finished[video_id].segment, set()).add(video_id)
         remaining = iter(sorted(by_segment.items()))
         while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
             names = [name for name, _ in group]
             try:
-                copies = [self._rewrite(name, leaving) for name, leaving in group]
-                forget = sorted(video_id for _, leaving in group for video_id in leaving)
-                former = {v: name for name, leaving in group for v in leaving if v in keep_rows}
-                self._log.append(
-                    add=[copy for copy in copies if copy],
-                    remove=names,
-                    forget=forget,
-                    why={video_id: why[video_id] for video_id in forget if video_id in why},
-                    former=former,
-                )
+                change(group)
             except (StaleEntry, FileNotFoundError):
                 state = self._log.catch_up()
                 if all(name in state.segments for name in names):
@@ -223,6 +317,9 @@ class SegmentKeeper:
 
     def _rewrite(self, name: str, leaving: Collection[str]) -> Segment | None:
         return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)
+
+    def _copy(self, name: str, is_kept: Callable[[str], bool]) -> Segment | None:
+        return copy_of(self._storage, name, is_kept, self._spool_dir, self._log.state.epoch)
 
     def _delete(self, names: Sequence[str]) -> None:
         """Delete the objects of segments that count no more, or put them away. `sweep` finds what stays behind."""

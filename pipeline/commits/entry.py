@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.commits.round_state import FIRST_ROUND, EntryRound
 from pipeline.output.schema import SCHEMA_VERSION
-from pipeline.output.segment_document import SegmentFields
+from pipeline.output.segment_document import SegmentFields, lists_of, outcomes_of
 from pipeline.records import Segment
 from pipeline.storage.documents import Document
 
@@ -21,7 +21,8 @@ class EntryKind(Enum):
     """What an entry is.
 
     A compaction moves finished videos between segments and changes nothing else. It may come from another process than
-    the driver. An erased entry says nothing any more: a later roll-up has what counts of it.
+    the driver, which itself moves the videos of a round so. An erased entry says nothing any more: a later roll-up has
+    what counts of it.
     """
 
     COMMIT = "commit"
@@ -31,11 +32,13 @@ class EntryKind(Enum):
 
 @dataclass(frozen=True)
 class Entry(EntryRound):
-    """One log entry: all of it counts, or nothing. It is applied in this order: forget, remove, add, strikes.
+    """One log entry: all of it counts, or nothing. It is applied in this order: forget, remove, add, strikes,
+    setbacks.
 
     `forget` are finished videos that become unfinished, or unfinished ones of which nothing is to be kept; `why` says
     the reason of each that was finished, by id. Every other video of a removed segment must be in an added one, so that
-    an entry which forgets videos adds no new ones but those. `strikes` are new totals by video; 0 clears them.
+    an entry which forgets videos adds no new ones but those: then new rows take the place of former ones. `strikes` are
+    new totals by video; 0 clears them.
     """
 
     writer_id: str
@@ -87,7 +90,8 @@ class EntryDocument(Document):
 
     `why` has ids by reason: of forgotten videos, and of added ones that were in the job before. It is null, as is
     `removed_rows`, where an earlier version wrote the entry. `changes` are what is left of an erased entry; null where
-    nothing is. `round`, `oldest_round` and `former` are those of `EntryRound`.
+    nothing is. `round`, `oldest_round` and `former` are those of `EntryRound`. An earlier version does not know
+    `setbacks`; it labels these videos again.
     """
 
     VERSION: ClassVar[int] = SCHEMA_VERSION
@@ -108,6 +112,7 @@ class EntryDocument(Document):
     round: int = FIRST_ROUND
     oldest_round: int = FIRST_ROUND
     former: dict[str, str] = Field(default_factory=dict)
+    setbacks: list[list[Any]] = Field(default_factory=list)
 
 
 def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
@@ -130,6 +135,7 @@ def encode_entry(entry: Entry, notes: EntryNotes = NO_NOTES) -> bytes:
         round=entry.round,
         oldest_round=entry.oldest_round,
         former=dict(entry.former),
+        setbacks=lists_of(entry.setbacks),
     ).to_json()
 
 
@@ -155,4 +161,5 @@ def decode_entry(data: bytes, name: str = "a log entry") -> Entry:
         round=document.round,
         oldest_round=document.oldest_round,
         former=document.former,
+        setbacks=tuple(outcomes_of(document.setbacks)),
     )

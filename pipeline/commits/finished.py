@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.arrays import Int64Array
 from pipeline.commits.finished_columns import CODES, STATUS_LIST, Columns, Parts, no_columns
 from pipeline.commits.rolled_up import Rolled, RolledUp
+from pipeline.commits.setbacks import Setback
 from pipeline.ids import HexColumn, Known, Texts
 from pipeline.records import BAD, Status
 
@@ -47,7 +48,7 @@ class FinishedVideo(NamedTuple):
     """What the log says of a finished video: status, hash of its prompts, the segment with its rows, and counts.
 
     `source_hash` stands for the version of its file; it is empty where that is not known. `review_hash` stands for the
-    corrections that it was labeled with; it is empty where there were none.
+    corrections that it was labeled with; it is empty where there were none. A `setback` is why it has its former rows.
     """
 
     status: Status
@@ -56,6 +57,17 @@ class FinishedVideo(NamedTuple):
     tally: Tally = _PLAIN
     source_hash: str = ""
     review_hash: str = ""
+    setback: Setback | None = None
+
+    @property
+    def review_hashes(self) -> tuple[str, ...]:
+        """Those of the corrections that it was labeled with, and of those with which that failed."""
+        return (self.review_hash,) if self.setback is None else (self.review_hash, self.setback.review_hash)
+
+    @property
+    def num_failures(self) -> int:
+        """How often in a row it ended badly, with the same prompts."""
+        return self.tally.num_failures if self.setback is None else self.setback.num_failures
 
     @property
     def is_bad(self) -> bool:
@@ -79,6 +91,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         self._numbers: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
         self._reviews: dict[str, str] = {}
+        self._setbacks: dict[str, Setback] = {}
         self._all = no_columns()
         self._rolled_up: RolledUp | None = None  # videos that are not in columns yet
         self._gone_of_them: set[str] = set()
@@ -93,7 +106,8 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             head, source_hash, prompt_hash = packed.split(":", 2)
             segment = self._segments[int(head[1:])]
             status, review_hash = _STATUSES[head[0]], self.review_hash(video_id)
-            return FinishedVideo(status, prompt_hash, segment, self.tally(video_id), source_hash, review_hash)
+            tally, setback = self.tally(video_id), self._setbacks.get(video_id)
+            return FinishedVideo(status, prompt_hash, segment, tally, source_hash, review_hash, setback)
         columns, row = self._place_of(video_id)
         if row < 0:
             raise KeyError(video_id)
@@ -104,6 +118,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             self.tally(video_id),
             columns.source_hashes[row],
             self.review_hash(video_id),
+            self._setbacks.get(video_id),
         )
 
     @property
@@ -140,6 +155,11 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
     def reviews(self) -> Mapping[str, str]:
         """The hashes of the corrections of all videos that were labeled with some."""
         return self._reviews
+
+    @property
+    def setbacks(self) -> Mapping[str, Setback]:
+        """Of all videos that could not be labeled again and have their former rows: how that ended."""
+        return self._setbacks
 
     @property
     def tallies(self) -> Mapping[str, Tally]:
@@ -188,8 +208,8 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             numbers = columns.statuses[rows].tolist(), columns.segments[rows].tolist()
             for video_id, prompt, source, status, segment in zip(ids, prompts, sources, *numbers, strict=True):
                 tally, review = self.tally(video_id), self.review_hash(video_id)
-                name = self._segments[segment]
-                yield video_id, FinishedVideo(STATUS_LIST[status], prompt, name, tally, source, review)
+                name, setback = self._segments[segment], self._setbacks.get(video_id)
+                yield video_id, FinishedVideo(STATUS_LIST[status], prompt, name, tally, source, review, setback)
         for video_id in self._packed:
             yield video_id, self[video_id]
 
@@ -208,6 +228,8 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
             self._tallies[video_id] = _UNCOUNTED if finished.tally == _UNCOUNTED else finished.tally
         if finished.review_hash:
             self._reviews[video_id] = finished.review_hash
+        if finished.setback is not None:
+            self._setbacks[video_id] = finished.setback
         self.num_by_status[finished.status] += 1
 
     def discard(self, video_id: str) -> None:
@@ -215,6 +237,7 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         packed = self._packed.pop(video_id, None)
         self._tallies.pop(video_id, None)
         self._reviews.pop(video_id, None)
+        self._setbacks.pop(video_id, None)
         if packed is not None:
             self.num_by_status[_STATUSES[packed[0]]] -= 1
             return
@@ -347,6 +370,14 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
     def set_reviews(self, hashes: Mapping[str, str]) -> None:
         """The hashes of the corrections of all videos that were labeled with some."""
         self._reviews = dict(hashes)
+
+    def set_setbacks(self, setbacks: Mapping[str, Setback]) -> None:
+        """How the last try ended of all videos that could not be labeled again."""
+        self._setbacks = dict(setbacks)
+
+    def set_back(self, video_id: str, setback: Setback) -> None:
+        """A finished video could not be labeled again."""
+        self._setbacks[video_id] = setback
 
     def _read(self, batches: Iterable[pa.RecordBatch], most_rows: int) -> None:
         """Take over these videos and no others; their tallies stay."""

@@ -21,7 +21,7 @@ from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import AlreadyExists, LostOwnership, StorageError
 from pipeline.output import layout
-from pipeline.records import Segment
+from pipeline.records import Outcome, Segment
 from pipeline.storage.job_storage import JobStorage
 
 _log = logging.getLogger(__name__)
@@ -148,6 +148,7 @@ class CommitLog:
         strikes: Mapping[str, int] | None = None,
         why: Mapping[str, str] | None = None,
         former: Mapping[str, str] | None = None,
+        setbacks: Sequence[Outcome] = (),
     ) -> None:
         """Commit: one entry for all of this, or none of it. See `Entry` for the meaning; `claim` comes before.
 
@@ -160,20 +161,32 @@ class CommitLog:
             StaleEntry: a compaction came first and moved some of these videos.
             ValueError: the entry would double or lose a video.
         """
+        asked = Entry(
+            self.writer_id,
+            self.state.epoch,
+            tuple(add),
+            tuple(remove),
+            tuple(forget),
+            strikes or {},
+            why or {},
+            former=former or {},
+            setbacks=tuple(setbacks),
+        )
+        self._append(asked)
+
+    def move(self, add: Sequence[Segment], remove: Sequence[str], former: Mapping[str, str]) -> None:
+        """Put segments in the place of those that their finished videos were in, as a driver's own entry.
+
+        `former` are videos that are labeled again in part from now on; see `EntryRound`. See `append` for the rest.
+        """
+        kind = EntryKind.COMPACTION
+        self._append(Entry(self.writer_id, self.state.epoch, tuple(add), tuple(remove), kind=kind, former=former))
+
+    def _append(self, asked: Entry) -> None:
         was_refused = False
         while True:
-            asked = Entry(
-                self.writer_id,
-                self.state.epoch,
-                tuple(add),
-                tuple(remove),
-                tuple(forget),
-                strikes or {},
-                why or {},
-                former=former or {},
-            )
             entry = self._of_round(self._remaining(asked))
-            if not (entry.add or entry.remove or entry.forget or entry.strikes):
+            if not (entry.add or entry.remove or entry.forget or entry.strikes or entry.setbacks):
                 return
             try:
                 self.state.check(entry)
@@ -269,14 +282,19 @@ class CommitLog:
     def _remaining(self, entry: Entry) -> Entry:
         """What of `entry` the log does not say yet: all of it, unless an earlier attempt got through."""
         state = self.state
+        add = tuple(segment for segment in entry.add if segment.name not in state.segments)
         forget = tuple(name for name in entry.forget if state.is_forgotten_by(name, entry.why.get(name, "")))
+        if entry.add and not add:  # their new rows count already
+            forget = ()
+        moved = entry.former if entry.kind is EntryKind.COMPACTION else {}
         return replace(
             entry,
-            add=tuple(segment for segment in entry.add if segment.name not in state.segments),
+            add=add,
             remove=tuple(name for name in entry.remove if name not in state.removed),
             forget=forget,
             why={name: entry.why[name] for name in forget if name in entry.why},
-            former={name: entry.former[name] for name in forget if name in entry.former},
+            former={**moved, **{name: entry.former[name] for name in forget if name in entry.former}},
+            setbacks=tuple(one for one in entry.setbacks if state.is_set_aside(one.video_id)),
             strikes={name: count for name, count in entry.strikes.items() if state.strikes.get(name, 0) != count},
         )
 

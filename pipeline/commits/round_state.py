@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.records import Reason
+from pipeline.records import Outcome, Reason
 
 FIRST_ROUND = 1
 
@@ -24,19 +24,24 @@ _WITH_FORMER_ROWS = (Reason.REVIEW, Reason.RETRY, "")
 class EntryRound:
     """The round in which an entry was written, and the oldest one that can still be read.
 
-    `former` are forgotten videos of which only some objects are labeled again: the segments with their rows, by id.
+    `former` are videos of which only some objects are labeled again: the segments with their rows of the round before,
+    by id. An earlier version forgot these videos; now they are moved to segments of their own. `setbacks` are those of
+    them that could not be labeled again: their rows stay.
     """
 
     round: int = FIRST_ROUND
     oldest_round: int = FIRST_ROUND
     former: Mapping[str, str] = field(default_factory=dict)
+    setbacks: tuple[Outcome, ...] = ()
 
 
 @dataclass(kw_only=True)
 class RoundState:
     """What the log adds up to of rounds.
 
-    `formers` are videos that are labeled again in part, or have failed at that: the segments with their rows, by id.
+    `formers` are videos that are labeled again in part: the segments with their rows of the round before, by id. Those
+    that are finished and `ok` are set aside: their rows count until others take their place. Of others that are
+    finished the new labels have failed, where an earlier version had taken the former ones out of the tables.
     `segment_rounds` are the rounds of segments that count, of those that came after the first. `kept` are segments that
     count no more, with the last round at whose end they did.
     """

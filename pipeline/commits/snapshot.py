@@ -21,6 +21,7 @@ from pipeline.commits.entry import Entry, EntryKind, EntryNotes
 from pipeline.commits.finished import FinishedVideo, FinishedVideos, Tally
 from pipeline.commits.rolled_up import ROWS_OF_A_GROUP, Rolled
 from pipeline.commits.round_state import RoundState, review_hashes, review_table
+from pipeline.commits.setbacks import Setback, setback_table, setbacks_of
 from pipeline.output.schema import SCHEMA_VERSION, TABLES
 from pipeline.records import ObjectCounts, Outcome, Reason, Status
 from pipeline.storage.documents import check_version
@@ -81,9 +82,25 @@ class JobState(RoundState):
         """Unfinished videos of which the log keeps something. An entry that forgets them drops it."""
         return frozenset(self.strikes) | self.tried.keys()
 
+    def is_set_aside(self, video_id: str) -> bool:
+        """Whether a video is labeled again in part, and its rows count until new ones take their place."""
+        if video_id not in self.formers or video_id not in self.finished:
+            return False
+        return self.finished[video_id].status is Status.OK
+
+    def set_aside(self) -> frozenset[str]:
+        """The videos of which that is so."""
+        return frozenset(filter(self.is_set_aside, self.formers))
+
+    def num_set_back(self) -> Counter[Status]:
+        """How many videos have their former rows because labeling them again ended with each status."""
+        return Counter(setback.status for setback in self.finished.setbacks.values())
+
     def failed_before(self) -> dict[str, str]:
-        """Of unfinished videos that ended badly before: the hash of their prompts then, by id."""
-        return {video_id: tried.prompt_hash for video_id, tried in self.tried.items() if tried.num_failures}
+        """Of videos to label again that ended badly before: the hash of their prompts then, by id."""
+        found = {video_id: tried.prompt_hash for video_id, tried in self.tried.items() if tried.num_failures}
+        aside = {video_id: self.finished[video_id] for video_id in self.set_aside()}
+        return found | {video_id: finished.prompt_hash for video_id, finished in aside.items() if finished.num_failures}
 
     def is_forgotten_by(self, video_id: str, why: str) -> bool:
         """Whether an entry that forgets a video for this reason changes anything."""
@@ -118,6 +135,9 @@ class JobState(RoundState):
 
     def attempts_before(self, video_id: str, prompt_hash: str) -> int:
         """How many attempts at a video failed before with the same prompts; 0 for one that is new or was changed."""
+        if self.is_set_aside(video_id):
+            finished = self.finished[video_id]
+            return finished.tally.attempts if finished.is_bad and finished.prompt_hash == prompt_hash else 0
         tried = self.tried.get(video_id)
         return tried.attempts if tried is not None and tried.prompt_hash == prompt_hash else 0
 
@@ -169,15 +189,20 @@ class JobState(RoundState):
             rows = segment.num_rows
             self.segments[segment.name] = SegmentSize(rows["masks"], rows["tracks"], rows["videos"], segment.num_bytes)
             for outcome in segment.outcomes:
-                self.finished.put(outcome.video_id, self._finished(outcome, segment.name))
+                before = self.finished.get(outcome.video_id)
+                self.finished.put(outcome.video_id, self._finished(outcome, segment.name, before))
+                if before is not None:  # it is moved
+                    continue
                 self.strikes.pop(outcome.video_id, None)
                 if outcome.status is Status.OK:
                     self.formers.pop(outcome.video_id, None)
         for video_id, count in entry.strikes.items():
-            if count and video_id not in self.finished:
+            if count and (video_id not in self.finished or self.is_set_aside(video_id)):
                 self.strikes[video_id] = count
             else:
                 self.strikes.pop(video_id, None)
+        for outcome in entry.setbacks:
+            self._set_back(outcome)
         self.epoch = max(self.epoch, entry.epoch)
         self.next_entry += 1
 
@@ -193,18 +218,28 @@ class JobState(RoundState):
         self.strikes.pop(video_id, None)
         self.forget_former(video_id, why)
 
-    def _finished(self, outcome: Outcome, segment: str) -> FinishedVideo:
+    def _set_back(self, outcome: Outcome) -> None:
+        """A video keeps its rows, because it could not be labeled again."""
+        if outcome.video_id not in self.finished:
+            return
+        before = self.finished[outcome.video_id]
+        setback = Setback.of(outcome, before.setback, before.num_failures)
+        self.finished.set_back(outcome.video_id, setback)
+        self.formers.pop(outcome.video_id, None)
+        self.strikes.pop(outcome.video_id, None)
+
+    def _finished(self, outcome: Outcome, segment: str, before: FinishedVideo | None) -> FinishedVideo:
+        """A video that is put into a segment, with what the log counts of it `before` if it was only moved."""
         source_hash, review_hash = outcome.details.source_hash, outcome.details.review_hash
-        if outcome.video_id in self.finished and not (source_hash and review_hash):  # an earlier version has moved it
-            before = self.finished[outcome.video_id]
-            source_hash, review_hash = source_hash or before.source_hash, review_hash or before.review_hash
-        tally = self._tally(outcome)
-        return FinishedVideo(outcome.status, outcome.prompt_hash, segment, tally, source_hash, review_hash)
+        if before is None:
+            tally = self._tally(outcome)
+            return FinishedVideo(outcome.status, outcome.prompt_hash, segment, tally, source_hash, review_hash)
+        # The copies of an earlier version lack hashes.
+        hashes = source_hash or before.source_hash, review_hash or before.review_hash
+        return FinishedVideo(outcome.status, outcome.prompt_hash, segment, before.tally, *hashes, before.setback)
 
     def _tally(self, outcome: Outcome) -> Tally:
-        """The counts of a video that is put into a segment: those that it has, if it was only moved."""
-        if outcome.video_id in self.finished:
-            return self.finished.tally(outcome.video_id)
+        """The counts of a video that was labeled."""
         before = self.tried.pop(outcome.video_id, None)
         details = outcome.details
         is_same = before is not None and (before.prompt_hash, before.source_hash) == (
@@ -248,6 +283,7 @@ class JobState(RoundState):
                 ("tally", _named_rows(self.finished.tallies, _TALLY)),
                 ("tried", _named_rows(self.tried, _TRIED)),
                 ("review", review_table(self.finished.reviews)),
+                ("setback", setback_table(self.finished.setbacks)),
                 *self.round_tables().items(),
             )
         ]
@@ -311,6 +347,7 @@ class JobState(RoundState):
         finished.set_tallies(_values_by_name(part("tally"), Tally, _TALLY) if has_tallies else None)
         segments, strikes = part("segment"), part("strikes")
         finished.set_reviews(review_hashes(part("review")))
+        finished.set_setbacks(setbacks_of(part("setback")))
         sizes = zip(*(segments[column].to_pylist() for column in _size_columns(())), strict=True)
         state = JobState(
             finished=finished,

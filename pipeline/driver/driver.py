@@ -14,6 +14,7 @@ from pipeline.cluster.executor import Executor
 from pipeline.command import ExitCode
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import Ownership
+from pipeline.commits.sorting import DRIVER_ID
 from pipeline.commits.status_file import correct_status
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.blame import Blame
@@ -27,7 +28,7 @@ from pipeline.driver.loop import Interrupts, Loop, Timing
 from pipeline.driver.places import check_lasting
 from pipeline.driver.progress import Progress
 from pipeline.driver.results import JobLedger
-from pipeline.driver.rounds import keep_from, with_former_rows
+from pipeline.driver.rounds import corrected_first, keep_from, with_former_rows
 from pipeline.driver.run_budget import RunBudget
 from pipeline.driver.run_record import RunRecord, recorded_run
 from pipeline.driver.sample import Sample
@@ -156,7 +157,8 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
             _note_rows(recorded, progress, budget)
         ending, reason = Ending.STOPPED if interrupts.must_stop() else Ending.DONE, ""
         if plan.num_to_label and ending is Ending.DONE:
-            turns = turns_of(plan, job.storage, record.started_at) if record.budget.is_bounded else None
+            is_bounded = record.budget.is_bounded
+            turns = turns_of(plan, job.storage, record.started_at) if is_bounded else corrected_first(plan)
             items = plan.items(turns=turns)  # asks stores for sizes while Ray starts
             try:
                 with parts.open_executor(job) as executor:
@@ -173,7 +175,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
         is_cut = ending in (Ending.STOPPED, Ending.BUDGET)
         # Of ten million videos this takes seconds, so that a run which has done all the rows of a table does without.
         is_asked_for = is_cut or record.budget.is_bounded or plan.listing is not None
-        left = plan.again(job.log.state.finished) if is_asked_for else plan
+        left = plan.again(job.log.state.finished, job.log.state.set_aside()) if is_asked_for else plan
         if is_cut and left.num_done == plan.num_videos:
             ending = Ending.DONE  # the end came while the last video was finished
         if record.budget.is_bounded:
@@ -230,9 +232,9 @@ def _owned(job: Job) -> Iterator[Ownership]:
 
 
 def _ledger(job: Job, keeper: SegmentKeeper, folder: Path) -> JobLedger:
-    origin = SegmentOrigin(job.log.state.epoch, "driver", job.record.config_hash)
+    origin = SegmentOrigin(job.log.state.epoch, DRIVER_ID, job.record.config_hash)
     writer = SegmentWriter(job.storage, folder, origin)
-    provenance = Provenance("driver", str(job.weights), job.record.config_hash, job.record.versions)
+    provenance = Provenance(DRIVER_ID, str(job.weights), job.record.config_hash, job.record.versions)
     return JobLedger(keeper, writer, provenance, lambda: JobTables(job.storage, job.log.state))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -34,13 +35,13 @@ class _Named:
 
 
 def to_try_again(config: JobConfig, state: JobState, storage: JobStorage) -> frozenset[str]:
-    """Ids of the finished videos that `retry=` names.
+    """Ids of the finished videos that `retry=` names, and of those that are set aside to be labeled again.
 
     `retry=failed` also names `ok` videos with objects that failed. A video that has ended badly `max_attempts` times in
     a row with the same prompts and the same file is left alone, because it would end in the same way again.
     """
     named = _named(config, state)
-    return frozenset(named.again | _with_failed_objects(storage, state, named.uncounted))
+    return state.set_aside() | named.again | _with_failed_objects(storage, state, named.uncounted)
 
 
 def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Collection[str]) -> Plan:
@@ -70,18 +71,20 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
 def _named(config: JobConfig, state: JobState) -> _Named:
     wanted = {Status(name) for name in config.retry}
     named = _Named()
-    for video_id, finished in state.finished.noted() if wanted else ():
+    set_back = [(name, state.finished[name]) for name, one in state.finished.setbacks.items() if one.status in wanted]
+    for video_id, finished in chain(set_back, state.finished.noted()) if wanted else ():
         if finished.tally.num_tracks_failed is None and finished.status is Status.OK and Status.FAILED in wanted:
             named.uncounted.add(video_id)
         elif _is_named(finished, wanted):
-            is_over = finished.tally.num_failures >= config.max_attempts and _was_opened(finished)
+            is_over = finished.num_failures >= config.max_attempts and _was_opened(finished)
             (named.given_up if is_over else named.again).add(video_id)
     return named
 
 
 def _is_named(finished: FinishedVideo, wanted: Collection[Status]) -> bool:
     has_failed_objects = finished.status is Status.OK and bool(finished.tally.num_tracks_failed)
-    return finished.status in wanted or (has_failed_objects and Status.FAILED in wanted)
+    is_set_back = finished.setback is not None and finished.setback.status in wanted
+    return finished.status in wanted or is_set_back or (has_failed_objects and Status.FAILED in wanted)
 
 
 def _was_opened(finished: FinishedVideo) -> bool:

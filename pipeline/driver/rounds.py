@@ -6,15 +6,20 @@ That is where reviewers have corrected objects, and where objects are tried agai
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrays import Int64Array
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.log import CommitLog
 from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
 from pipeline.inputs.plan import Plan
 from pipeline.inputs.reviewed_videos import with_former
-from pipeline.records import Reason, WorkItem
+from pipeline.records import Reason, Status, WorkItem
 from pipeline.reviews.keeping import TABLE, is_settled, is_tried_again, is_unchanged
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
@@ -24,11 +29,13 @@ _log = logging.getLogger(__name__)
 
 
 def take_in(plan: Plan, log: CommitLog, keeper: SegmentKeeper, keep_rounds: int) -> None:
-    """Make videos unfinished of which only some objects are labeled again. Their rows stay where workers find them.
+    """Set videos aside of which only some objects are labeled again: their rows count until new ones are there.
 
-    This opens the next round, unless a run was killed in the middle of the current one and this one goes on with it.
+    Workers find the rows of the round before, to keep those of other objects. Videos that are not `ok` have none; they
+    become unfinished. This opens the next round, unless a run was killed in the middle of the current one and this one
+    goes on with it.
     """
-    number = log.state.round + (0 if is_open(log.state) else 1)
+    number = log.state.round + (0 if is_open(log.state, plan.in_part) else 1)
     keep_from(log, number, keep_rounds)
     if plan.reviewed:
         _log.info("round %d: reviewers have corrected %s", number, counted(len(plan.reviewed), "video"))
@@ -38,7 +45,9 @@ def take_in(plan: Plan, log: CommitLog, keeper: SegmentKeeper, keep_rounds: int)
             number,
             counted(num_retried, "reviewed video"),
         )
-    keeper.forget(plan.in_part, plan.reasons(), plan.in_part)
+    without_rows = [name for name in plan.in_part if log.state.finished[name].status is not Status.OK]
+    keeper.forget(without_rows, plan.reasons(), without_rows)
+    keeper.set_aside(plan.in_part)
 
 
 def keep_from(log: CommitLog, number: int, keep_rounds: int) -> None:
@@ -46,13 +55,32 @@ def keep_from(log: CommitLog, number: int, keep_rounds: int) -> None:
     log.set_round(number, max(FIRST_ROUND, number - keep_rounds))
 
 
-def is_open(state: JobState) -> bool:
-    """Whether videos of the current round are still to be labeled."""
+def is_open(state: JobState, in_part: Collection[str]) -> bool:
+    """Whether videos of the current round are still to be labeled: of those that are set aside, some of `in_part`.
+
+    Others of these are in no table any more, and would keep the round open forever.
+    """
+    if not state.set_aside().isdisjoint(in_part):
+        return True
+    # As a run of an earlier program left it.
     return any(
         name in state.tried and state.tried[name].why in (Reason.REVIEW, Reason.RETRY)
         for name in state.formers
         if name not in state.finished
     )
+
+
+def corrected_first(plan: Plan) -> list[Int64Array] | None:
+    """Places in `ids_to_label` in two groups: corrected videos, for which people wait, and all others; None for one.
+
+    A segment with videos of both groups is written once more at its commit, and this way few have both.
+    """
+    if not plan.in_part:
+        return None
+    in_part = pa.array(sorted(plan.in_part), pa.string())
+    is_first = np.asarray(pc.is_in(plan.ids_to_label().cast(pa.string()), value_set=in_part))
+    groups = [np.flatnonzero(is_first), np.flatnonzero(~is_first)]
+    return groups if all(map(len, groups)) else None
 
 
 def num_objects_again(plan: Plan, storage: JobStorage, state: JobState) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.command import ExitCode
@@ -21,6 +21,7 @@ from pipeline.text import (
     describe_causes,
     describe_former,
     describe_left,
+    describe_setbacks,
     how_again,
     objects_line,
     say,
@@ -66,6 +67,8 @@ def report(
         plan.num_videos,
         plan.num_left,
         "" if choice is None else choice.in_words(),
+        state.num_set_back(),
+        len(state.set_aside()),
     )
     output = job.storage.uri if names_tables else None
     say(summary(progress, counts, output, f"maskmill: {message}", job.config.retry))
@@ -106,7 +109,8 @@ class JobCounts:
     """What is in the tables: videos by status, and the objects of those that are `ok`.
 
     `num_former` of the videos are in no table of this run. The tables have `num_planned` videos. `num_left` files are
-    still being written. `listing` says how a place in a store was listed.
+    still being written. `listing` says how a place in a store was listed. `num_set_back` videos could not be labeled
+    again, and have their former rows. `num_again` have them until the round of reviews is finished.
     """
 
     by_status: Mapping[Status, int]
@@ -115,6 +119,8 @@ class JobCounts:
     num_planned: int = 0
     num_left: int = 0
     listing: str = ""
+    num_set_back: Mapping[Status, int] = field(default_factory=dict)
+    num_again: int = 0
 
     @property
     def num_ended(self) -> int:
@@ -142,10 +148,16 @@ def summary(
     lines += describe_former(counts.num_former)
     lines += describe_left(counts.num_left)
     lines += [f"listing  {counts.listing}"] if counts.listing else []
+    lines += describe_setbacks(counts.num_set_back)
+    if counts.num_again:
+        have, their = ("has", "its") if counts.num_again == 1 else ("have", "their")
+        lines.append(f"round    {counted(counts.num_again, 'video')} still {have} {their} former masks")
     lines += [objects_line(counts.objects)] if counts.objects != NO_OBJECTS else []
     if progress is None:
         lines.append("this run nothing was left to do")
-    elif not progress.num_ended and not of:  # the run removed videos, or cleaned up after a killed one
+    elif (
+        not progress.num_ended and not of and not counts.num_again
+    ):  # the run removed videos, or cleaned up after a killed one
         lines.append("this run nothing was left to label")
     else:
         lines += _this_run(progress)

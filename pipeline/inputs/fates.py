@@ -36,6 +36,9 @@ class Done(Protocol):
     @property
     def review_hash(self) -> str: ...
 
+    @property
+    def review_hashes(self) -> tuple[str, ...]: ...
+
 
 @runtime_checkable
 class InColumns(Protocol):

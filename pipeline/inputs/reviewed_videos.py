@@ -21,12 +21,12 @@ class Labeled(Protocol):
     """A finished video, as far as corrections go."""
 
     @property
-    def review_hash(self) -> str: ...
+    def review_hashes(self) -> tuple[str, ...]: ...
 
 
 def is_corrected(review: ReviewedVideo, before: Labeled | None) -> bool:
-    """Whether a video has other corrections than those that it was labeled with."""
-    return bool(review.files) and review.review_hash != (before.review_hash if before is not None else "")
+    """Whether a video has other corrections than those that it was labeled with, or with which that failed."""
+    return bool(review.files) and review.review_hash not in (before.review_hashes if before is not None else ("",))
 
 
 def with_other_corrections(reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled]) -> list[str]:

@@ -77,6 +77,11 @@ def new_segment_name(epoch: int, worker_id: str) -> str:
     return f"e{epoch:06d}-{worker}-{uuid.uuid4().hex[:12]}"
 
 
+def epoch_of_segment(name: str) -> int:
+    """The epoch in a name that `new_segment_name` made."""
+    return int(name[1:].partition("-")[0])
+
+
 def past_run(started_at: datetime) -> str:
     """A new path for how a run ended. Paths in ascending order are runs in theirs."""
     return f"{RUNS}/{started_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +32,11 @@ class SegmentFields(BaseModel):
         """The segment of these fields. Raises `ValueError` for an outcome that is none."""
         outcomes = tuple(_outcome_from_list(values) for values in self.outcomes)
         return Segment(self.name, dict(self.rows), self.bytes, outcomes)
+
+
+def lists_of(outcomes: Iterable[Outcome]) -> list[list[Any]]:
+    """The inverse of `outcomes_of`."""
+    return [_outcome_to_list(outcome) for outcome in outcomes]
 
 
 def outcomes_of(lists: Sequence[Sequence[Any]]) -> list[Outcome]:

@@ -61,17 +61,31 @@ def test_tables_of_a_round_are_those_of_its_end(rounds: Rounds) -> None:
     assert contents(rounds.open(round=2)) == second
     assert rounds.open(round=2).tracks(["c"])["object_id"].to_pylist() == [1, 2]
     now, before = rounds.open(round=3), rounds.open(round=2)
-    assert now.videos(["c"]).num_rows == 0
+    assert now.labeled_again() == ["c"]
     rounds.keeper.forget(["a"], {"a": Reason.PROMPTS})
     assert contents(before) == second
     assert contents(now) == contents(rounds.open()), "the round of now goes on with the job"
 
 
 @pytest.mark.slow
-def test_a_video_in_the_middle_of_a_round_is_named_with_where_its_rows_are(rounds: Rounds) -> None:
+def test_a_video_in_the_middle_of_a_round_has_its_former_rows_and_is_named(rounds: Rounds) -> None:
+    first = contents(rounds.open())
     rounds.begin("a")  # and the driver is killed
     job = rounds.open()
     assert job.labeled_again() == ["a"]
+    assert contents(job) == contents(rounds.open(round=1)) == first
+    assert job.video("a").video_id == "a"
+    line = "reviews  round 2; 1 video is labeled again, with its former masks until then"
+    assert line in as_text(read_status(rounds.storage)).splitlines()
+    rounds.commit(DrawnVideo("a", TWO, num_frames=3))
+    assert rounds.open().labeled_again() == []
+    assert rounds.open(round=1).masks().to_table().num_rows > rounds.open().masks().to_table().num_rows
+
+
+def test_where_an_earlier_program_began_a_round_a_video_is_named_with_where_its_rows_are(rounds: Rounds) -> None:
+    rounds.begin("a", is_forgotten=True)
+    job = rounds.open()
+    assert job.labeled_again() == job.missing(["a", "b"]) == ["a"]
     with pytest.raises(NotInJob, match=r"'a' is labeled again in round 2 and is not finished yet; .*round=1\) has its"):
         job.video("a")
     assert rounds.open(round=1).videos()["video_id"].to_pylist() == ["a", "b"]
@@ -80,7 +94,7 @@ def test_a_video_in_the_middle_of_a_round_is_named_with_where_its_rows_are(round
 
 
 def test_where_the_earlier_round_is_readable_no_more_nothing_is_promised(rounds: Rounds) -> None:
-    rounds.begin("a", keep=0)
+    rounds.begin("a", keep=0, is_forgotten=True)
     with pytest.raises(NotInJob, match="no finished video 'a'"):
         rounds.open().video("a")
 
@@ -150,6 +164,7 @@ def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Roun
     assert line in as_text(found).splitlines()
     document = as_document(found)
     expected = {"round": 2, "oldest_round": 1, "num_verdicts": 1, "num_rejected": 1, "num_waiting": 1}
+    expected |= {"num_again": 0, "num_set_back": 0}
     assert document["reviews"] == expected
     assert document["num_masks"] == counts["num_masks"], "what a reviewer rejects is counted by the log as before"
 

@@ -43,13 +43,21 @@ class Rounds:
                 self._made[key] = number, now
             row["round"], row["labeled_at"] = self._made[key]
         made = pa.Table.from_pylist([video.video.to_pylist()[0] | {"finished_at": now}], VIDEOS)
-        return replace(video, tracks=pa.Table.from_pylist(rows, TRACKS), video=made)
+        review_hash = f"corrections of round {number}" if number > FIRST_ROUND else ""
+        outcome = replace(video.outcome, details=replace(video.outcome.details, review_hash=review_hash))
+        return replace(video, tracks=pa.Table.from_pylist(rows, TRACKS), video=made, outcome=outcome)
 
-    def begin(self, *video_ids: str, keep: int = 3) -> None:
-        """The next round begins: these videos are to be labeled again."""
+    def begin(self, *video_ids: str, keep: int = 3, is_forgotten: bool = False) -> None:
+        """The next round begins: these videos are to be labeled again.
+
+        Where it `is_forgotten` what they had, an earlier program has begun it.
+        """
         number = self.log.state.round + 1
         self.log.set_round(number, max(FIRST_ROUND, number - keep))
-        self.keeper.forget(video_ids, dict.fromkeys(video_ids, Reason.REVIEW), video_ids)
+        if is_forgotten:
+            self.keeper.forget(video_ids, dict.fromkeys(video_ids, Reason.REVIEW), video_ids)
+        else:
+            self.keeper.set_aside(video_ids)
 
     def open(self, **options: Any) -> tables.JobTables:
         """The tables as the log stands now."""

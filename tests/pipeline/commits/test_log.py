@@ -202,7 +202,17 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
     outcome = Outcome("v", Status.OK, "p", 12, 6, "", "m", details)
     added = dataclasses.replace(segment("s"), outcomes=(outcome,), num_rows={"masks": 12}, num_bytes=7)
     entry = Entry(
-        "w", 3, (added,), ("r",), ("f",), {"x": 2}, {"f": "file"}, EntryKind.COMPACTION, round=4, former={"f": "r"}
+        "w",
+        3,
+        (added,),
+        ("r",),
+        ("f",),
+        {"x": 2},
+        {"f": "file"},
+        EntryKind.COMPACTION,
+        setbacks=(outcome,),
+        round=4,
+        former={"f": "r"},
     )
     document = json.loads(encode_entry(entry, EntryNotes({"v": "retry"}, {"masks": 9})))
     written = ["v", "ok", "p", 12, 6, "", "m", 5, 2, 1, 4, "0123", "89ab"]
@@ -223,6 +233,7 @@ def test_an_entry_has_the_names_that_earlier_programs_read() -> None:
         "round": 4,
         "oldest_round": 1,
         "former": {"f": "r"},
+        "setbacks": [written],
     }
 
 

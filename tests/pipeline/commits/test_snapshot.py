@@ -242,6 +242,7 @@ def test_rows_and_columns_that_a_later_program_adds_to_a_roll_up_are_ignored() -
             "review_hash",
             "former",
             "round",
+            *("setback_status", "error_class", "message"),
         ),
     }
     other = rows.slice(0, 1).set_column(rows.column_names.index("kind"), "kind", pa.array(["found later"]))

@@ -55,3 +55,25 @@ def test_objects_that_an_earlier_version_did_not_count_are_found_in_the_tables(
     assert earlier.finished["partly"].tally.num_tracks_failed is None
     config = job_config("label", ["prompts=p", "output=o", "model=mini", "retry=failed"])
     assert to_try_again(config, earlier, disk_storage) == {"failed", "partly"}
+
+
+def test_what_is_set_aside_is_to_do_and_what_failed_at_that_is_tried_again_when_asked_but_not_forever(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    log, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b"), labeled("c"))])
+    keeper.set_aside(["a", "b"])
+
+    def chosen(*words: str) -> set[str]:
+        config = job_config("label", ["prompts=p", "output=o", "model=mini", "max_attempts=2", *words])
+        return set(to_try_again(config, log.state, disk_storage))
+
+    assert chosen("retry=[]") == {"a", "b"}
+    crashed = publish(disk_storage, tmp_path, labeled("a", status=Status.QUARANTINED))
+    keeper.commit([crashed])
+    assert chosen("retry=[failed]") == {"b"}
+    assert chosen("retry=[quarantined]") == {"a", "b"}
+    keeper.set_aside(["a"])
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a", status=Status.QUARANTINED))])
+    assert chosen("retry=[quarantined]") == {"b"}
+    assert chosen("retry=[quarantined]", "max_attempts=3") == {"a", "b"}

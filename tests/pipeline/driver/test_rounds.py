@@ -21,6 +21,7 @@ from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
 from pipeline.records import Report, Segment, WorkItem
 from pipeline.reviews.verdicts import Verdict
+from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.jobs import JobFolder, read_plainly
@@ -121,7 +122,7 @@ def test_a_driver_that_dies_in_a_round_goes_on_with_it_and_what_is_saved_while_i
     class Dying(Worker):
         def work(self, offers: Sequence[WorkItem]) -> Report:
             if published:
-                wait_until(lambda: len(state_of(job).finished) == 1, "commit")
+                wait_until(lambda: len(state_of(job).set_aside()) == 1, "commit")
                 raise KeyboardInterrupt
             # One video alone, so that the other one is never finished before this one is published.
             taken, left = ([], offers) if begun else (offers[:1], offers[1:])
@@ -146,7 +147,10 @@ def test_a_driver_that_dies_in_a_round_goes_on_with_it_and_what_is_saved_while_i
     assert run_with(Dying) != 0
     state = state_of(job)
     (unfinished,) = state.formers
-    assert (state.round, len(state.finished), unfinished in state.finished) == (2, 1, False)
+    assert (state.round, state.set_aside()) == (2, {unfinished})
+    between = job.tables()
+    (done,) = {"one", "two"} - {unfinished}
+    assert made_anew(first, between) == {(done, 1)}, "the other one has the rows of before until its new ones are there"
     assert run_with(Watched) == 0
     second = job.tables()
     assert made_anew(first, second) == {("one", 1), ("two", 1)}
@@ -198,8 +202,9 @@ def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_k
     retry = ("retry=failed", "max_attempts=9")
     killed = driver.Parts(partial(open_executor, make_worker=Killed))
     assert driver.run(job.config("cluster=serial", *retry), killed) != 0
-    assert (state_of(job).round, state_of(job).formers.keys()) == (3, {"one"})
+    assert (state_of(job).round, state_of(job).set_aside()) == (3, {"one"})
     assert tracks_at(job, 2) == tracks_of(second)
+    assert job.tables().equals(second)
     correct(job.output, "two", 2, 1)
     assert job.run() == 0  # goes on with the round, although it is not told again to retry
     third = job.tables()
@@ -213,8 +218,14 @@ def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_k
     content, times = clip.read_bytes(), clip.stat()
     clip.write_bytes(b"no video")
     assert job.run(*retry) == 0
-    assert job.tables().statuses == {"one": "failed", "two": "ok"}
+    assert job.tables().equals(third), "they are what the next try keeps, and what people see"
+    told = as_text(read_status(JobStorage(str(job.output))))
+    assert "kept     1 video could not be labeled again with corrections and keeps its former masks; other" in told
+    assert "failed      1 × input: " in told
     assert tracks_at(job, 3) == tracks_of(third)
+    entry = job.next_entry()
+    assert job.run() == 0
+    assert job.next_entry() == entry, "nothing is tried again unless somebody asks for it"
     clip.write_bytes(content)
     os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert job.run(*retry, "reviews=false") == 0

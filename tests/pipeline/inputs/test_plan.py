@@ -33,6 +33,11 @@ class Finished(NamedTuple):
     prompt_hash: str
     source_hash: str = ""
     review_hash: str = ""
+    failed_with: str = ""
+
+    @property
+    def review_hashes(self) -> tuple[str, ...]:
+        return (self.review_hash, self.failed_with) if self.failed_with else (self.review_hash,)
 
 
 def write(path: Path, columns: dict[str, Any], **options: Any) -> Path:
@@ -632,6 +637,8 @@ def test_videos_with_other_corrections_than_those_of_their_labels_are_labeled_ag
     ]
     labeled = {name: done[name]._replace(status=Status.OK, review_hash=reviews[name].review_hash) for name in "aef"}
     assert plan.again(done | labeled).reviewed == set()
+    failed = {"a": done["a"]._replace(failed_with=known), "e": done["e"]._replace(failed_with="others")}
+    assert plan.again(done | failed).reviewed == {"e", "f"}, "with these corrections video a was tried"
 
 
 def test_only_objects_that_failed_are_tried_again_of_a_video_on_which_people_have_worked(tmp_path: Path) -> None:

@@ -1,0 +1,264 @@
+"""Videos that are labeled again in part: the tables have their former rows until new ones take their place at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipeline import tables
+from pipeline.commits.committer import SegmentKeeper
+from pipeline.commits.compaction import compact
+from pipeline.commits.log import CommitLog
+from pipeline.commits.read_history import read_history
+from pipeline.commits.setbacks import Setback
+from pipeline.commits.snapshot import JobState
+from pipeline.driver.rounds import is_open
+from pipeline.errors import LostOwnership
+from pipeline.output.layout import FORMER, segment_of
+from pipeline.output.segment_writer import LabeledVideo
+from pipeline.records import Reason, Status
+from pipeline.storage.job_storage import JobStorage
+from tests.support.dying_storage import Died, DyingStorage, deaths
+from tests.support.labeled import driver, labeled, publish
+from tests.support.quick_storage import QuickStorage
+
+OLD, NEW = 6, 3
+"""Frames of the first labels, and of those of the next round."""
+
+
+def corrected(video_id: str, review_hash: str = "h2", status: Status = Status.OK) -> LabeledVideo:
+    """The labels that the next round brings."""
+    video = labeled(video_id, NEW, status=status)
+    details = dataclasses.replace(video.outcome.details, review_hash=review_hash)
+    outcome = dataclasses.replace(video.outcome, details=details)
+    if status is not Status.OK:
+        outcome = dataclasses.replace(outcome, error_class="crash", message="it kills its worker")
+    return dataclasses.replace(video, outcome=outcome)
+
+
+def take_in(log: CommitLog, keeper: SegmentKeeper, number: int, *video_ids: str) -> None:
+    log.set_round(number, max(1, number - 1))
+    keeper.set_aside(video_ids)
+
+
+def frames(storage: JobStorage, round: int | None = None) -> dict[str, int]:
+    """How many frames the tables have of each video. Each row of each table is there once."""
+    found = tables.open(storage.uri, storage.storage_options, round=round)
+    masks = found.masks(columns=["video_id", "object_id", "frame_index"]).to_table().to_pylist()
+    keys = [tuple(row.values()) for row in masks]
+    assert len(set(keys)) == len(keys)
+    counts = {row["video_id"]: row["num_frames"] for row in found.videos().to_pylist()}
+    assert sorted(counts) == sorted(row["video_id"] for row in found.videos().to_pylist())
+    assert {name: 2 * num for name, num in counts.items() if num} == {
+        name: sum(key[0] == name for key in keys) for name in {key[0] for key in keys}
+    }
+    return counts
+
+
+@pytest.fixture
+def job(disk_storage: JobStorage, tmp_path: Path) -> tuple[JobStorage, CommitLog, SegmentKeeper]:
+    """Four videos in one segment, of which `a`, `b` and `c` are labeled again."""
+    log, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, *map(labeled, "abcd"))])
+    take_in(log, keeper, 2, *"abc")
+    return disk_storage, log, keeper
+
+
+Job = tuple[JobStorage, CommitLog, SegmentKeeper]
+
+
+def test_former_rows_count_until_one_entry_puts_new_ones_in_their_place(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    assert frames(storage) == dict.fromkeys("abcd", OLD)
+    assert (log.state.set_aside(), log.state.round) == (set("abc"), 2)
+    before = tables.open(storage.uri)
+    number = log.state.next_entry
+    keeper.commit([publish(storage, tmp_path, corrected("a"))])
+    assert log.state.next_entry == number + 1
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}
+    assert before.masks().to_table().num_rows == 2 * (NEW + 3 * OLD), "an open reader goes on with the log"
+    history = read_history(storage, number)
+    assert [(one.video_id, one.kind, one.why) for one in history.changes] == [("a", "again", Reason.REVIEW)]
+    assert history.sums.rows_in["masks"] == 2 * NEW
+    assert history.sums.rows_out is not None
+    assert history.sums.rows_out["masks"] == 2 * OLD
+    keeper.commit([publish(storage, tmp_path, corrected("b"), corrected("c", ""))])
+    assert read_history(storage, number).changes[-1].why == Reason.RETRY, "it was labeled with what it had before"
+    assert frames(storage, round=1) == dict.fromkeys("abcd", OLD)
+    assert (log.state.formers, log.state.set_aside()) == ({}, set())
+    keeper.sweep()
+    assert frames(storage) == {"a": NEW, "b": NEW, "c": NEW, "d": OLD}
+    assert {segment_of(stored.path) for stored in storage.listing("masks")} == set(log.state.segments)
+    assert len({segment_of(path) for path in storage.tree(FORMER)}) == 1
+    log.set_round(3, 3)
+    keeper.set_aside("a")
+    keeper.commit([publish(storage, tmp_path, labeled("a"))])
+    keeper.sweep()
+    assert storage.tree(FORMER) == []
+
+
+def test_the_log_that_sets_videos_aside_tells_no_change(job: Job) -> None:
+    storage, log, _ = job
+    history = read_history(storage, log.state.next_entry - 1)
+    assert (history.changes, history.sums.rows_in["masks"], history.sums.num_compactions) == ((), 0, 1)
+
+
+def test_a_segment_of_new_videos_and_corrected_ones_counts_as_both(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    number = log.state.next_entry
+    mixed = publish(storage, tmp_path, corrected("a"), labeled("e"), labeled("d"))
+    outcomes = keeper.commit([mixed])
+    assert sorted(one.video_id for one in outcomes) == ["a", "e"]
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD, "e": OLD}
+    told = {(one.video_id, one.kind.value) for one in read_history(storage, number).changes}
+    assert told == {("a", "again"), ("e", "added")}
+    assert keeper.commit([mixed]) == [], "a report that comes twice changes nothing"
+    assert mixed.name in log.state.removed
+
+
+def test_other_labels_of_a_video_that_was_replaced_come_too_late(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    first, late = (publish(storage, tmp_path, corrected("a", name)) for name in ("h2", "late"))
+    keeper.commit([first])
+    keeper.commit([late])
+    assert (log.state.finished["a"].review_hash, frames(storage)["a"]) == ("h2", NEW)
+
+
+def test_a_video_that_fails_keeps_its_rows_and_the_log_says_why(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    status = Status.QUARANTINED
+    keeper.commit([], {"a": 2})
+    assert log.state.strikes == {"a": 2}, "what kills workers is known, although its rows count"
+    keeper.commit([publish(storage, tmp_path, corrected("a", status=status), corrected("b"), labeled("e"))])
+    assert frames(storage) == {"a": OLD, "b": NEW, "c": OLD, "d": OLD, "e": OLD}
+    assert log.state.finished.setbacks == {"a": Setback(status, "h2", "crash", "it kills its worker", 1)}
+    assert (log.state.set_aside(), log.state.strikes) == ({"c"}, {})
+    assert log.state.finished["a"].review_hashes == ("", "h2")
+    log.roll_up()
+    assert CommitLog(storage, "reader").load() == log.state
+    assert JobState.from_parquet(log.state.to_parquet()).finished["a"] == log.state.finished["a"]
+    compact(storage, tmp_path / "spool")
+    log.catch_up()
+    take_in(log, keeper, 3, "a")
+    keeper.commit([publish(storage, tmp_path, corrected("a", status=status))])
+    assert log.state.finished.setbacks["a"].num_failures == 2
+    take_in(log, keeper, 3, "a")
+    keeper.commit([publish(storage, tmp_path, corrected("a", "h3", status=status))])
+    assert log.state.finished.setbacks["a"].num_failures == 1, "with other corrections"
+    take_in(log, keeper, 3, "a")
+    keeper.commit([publish(storage, tmp_path, corrected("a"))])
+    assert (frames(storage)["a"], log.state.finished.setbacks) == (NEW, {})
+
+
+def test_a_compaction_merges_what_waits_and_the_driver_goes_on(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    assert compact(storage, tmp_path / "spool").num_merged == 2
+    assert frames(storage) == dict.fromkeys("abcd", OLD)
+    keeper.commit([publish(storage, tmp_path, corrected("a"))])  # the driver has not read of the compaction
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}
+    assert log.state.set_aside() == {"b", "c"}
+    assert CommitLog(storage, "reader").load() == log.state
+
+
+def test_a_driver_that_has_lost_the_job_replaces_nothing(job: Job, tmp_path: Path) -> None:
+    storage, _, keeper = job
+    _, other = driver(storage, tmp_path, "driver-2")
+    with pytest.raises(LostOwnership):
+        keeper.commit([publish(storage, tmp_path, corrected("a"))])
+    with pytest.raises(LostOwnership):
+        keeper.set_aside("d")
+    assert frames(storage) == dict.fromkeys("abcd", OLD)
+    other.commit([publish(storage, tmp_path, corrected("a"))])
+    assert frames(storage)["a"] == NEW
+
+
+def adopted(storage: JobStorage, folder: Path) -> list[str]:
+    _, keeper = driver(storage, folder, "driver-2")
+    return sorted(outcome.video_id for outcome in keeper.adopt("f"))
+
+
+def test_what_a_worker_published_after_the_setting_aside_is_adopted(job: Job, tmp_path: Path) -> None:
+    storage, _, _ = job
+    publish(storage, tmp_path, corrected("a"), epoch=1)
+    publish(storage, tmp_path, corrected("a", "another attempt"), corrected("d"), epoch=1)
+    assert adopted(storage, tmp_path) == ["a"]
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}
+
+
+def test_copies_of_former_rows_and_labels_of_the_round_before_are_not_adopted(job: Job, tmp_path: Path) -> None:
+    storage, _, _ = job
+    publish(storage, tmp_path, corrected("a"), worker="driver", epoch=1)
+    publish(storage, tmp_path, corrected("a"), worker="compactor", epoch=1)
+    publish(storage, tmp_path, corrected("b"), labeled("e"), worker="w0", epoch=0)
+    assert adopted(storage, tmp_path) == ["e"]
+    assert frames(storage) == dict.fromkeys("abcde", OLD)
+
+
+def test_a_round_that_an_earlier_program_began_goes_on_beside_what_is_set_aside(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    log, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, *map(labeled, "abc"))])
+    log.set_round(2, 1)
+    keeper.forget("a", {"a": Reason.REVIEW}, "a")  # it was killed here
+    log, keeper = driver(disk_storage, tmp_path, "driver-2")
+    assert is_open(log.state, ())
+    take_in(log, keeper, 2, "b")
+    assert (log.state.formers.keys(), log.state.set_aside()) == ({"a", "b"}, {"b"})
+    assert frames(disk_storage) == {"b": OLD, "c": OLD}
+    assert frames(disk_storage, round=1) == dict.fromkeys("abc", OLD)
+    keeper.commit([publish(disk_storage, tmp_path, corrected("a"), corrected("b"))])
+    assert frames(disk_storage) == {"a": NEW, "b": NEW, "c": OLD}
+    assert (log.state.formers, is_open(log.state, "ab")) == ({}, False)
+
+
+def begun(folder: Path) -> str:
+    """A job of three videos in two segments."""
+    uri = str(folder / "job")
+    _, keeper = driver(QuickStorage(uri), folder)
+    keeper.commit(
+        [publish(QuickStorage(uri), folder, *map(labeled, "ab")), publish(QuickStorage(uri), folder, labeled("c"))]
+    )
+    return uri
+
+
+def whole_round(storage: QuickStorage, folder: Path, writer_id: str) -> None:
+    """What a run does with two corrected videos: what was published is adopted, what is set aside is labeled."""
+    log, keeper = driver(storage, folder, writer_id)
+    keeper.adopt("f")
+    todo = sorted(name for name in "ac" if log.state.finished[name].review_hash != "h2")
+    take_in(log, keeper, 2, *todo)
+    epoch = log.state.epoch
+    for name in todo:
+        keeper.commit([publish(storage, folder, corrected(name), epoch=epoch)])
+    compact(storage, folder / "spool")
+    log.catch_up()
+    keeper.sweep()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every_nth", [pytest.param(1, marks=pytest.mark.chaos), 8])
+def test_wherever_a_run_dies_rows_are_all_old_or_all_new_and_the_next_run_ends_the_round(
+    tmp_path: Path, every_nth: int
+) -> None:
+    alive = DyingStorage(begun(tmp_path / "alive"))
+    whole_round(alive, tmp_path, "driver-2")
+    seen = set()
+    for number, after in deaths(alive.num_writes, every_nth):
+        folder = tmp_path / f"{number}-{after}"
+        uri = begun(folder)
+        with pytest.raises(Died):
+            whole_round(DyingStorage(uri, dies_at=number, dies_after=after), folder, "driver-2")
+        storage = QuickStorage(uri)
+        found = frames(storage)
+        assert found in ({"a": a, "b": OLD, "c": c} for a in (OLD, NEW) for c in (OLD, NEW))
+        seen.add((found["a"], found["c"]))
+        whole_round(storage, folder, "driver-3")
+        state = CommitLog(storage, "reader").load()
+        assert frames(storage) == {"a": NEW, "b": OLD, "c": NEW}
+        assert frames(storage, round=1) == dict.fromkeys("abc", OLD)
+        assert (state.round, state.formers) == (2, {})
+        assert {segment_of(stored.path) for stored in storage.listing("masks")} == set(state.segments)
+    assert seen in ({(OLD, OLD), (NEW, OLD), (NEW, NEW)}, {(OLD, OLD), (NEW, NEW)})
