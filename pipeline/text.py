@@ -232,7 +232,7 @@ def describe_setbacks(counts: Mapping[Status, int]) -> list[str]:
     retry = f"retry={names}" if len(statuses) == 1 else f"'retry=[{names}]'"
     keep, them = ("keeps its former masks", "it") if num == 1 else ("keep their former masks", "them")
     return [
-        f"kept     {counted(num, 'video')} could not be labeled again with corrections and {keep}; other corrections, "
+        f"kept     {counted(num, 'video')} could not be labeled again and {keep}; other corrections, "
         f"or {retry}, let {them} be tried again"
     ]
 

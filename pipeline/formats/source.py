@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 
 from model import MediaError
 from pipeline.arrays import Float64Array, Int64Array, UInt8Array
+from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.errors import ConfigError, OtherFile, StorageError
 from pipeline.formats.handing_out import ForReview, VideoReview
 from pipeline.formats.losses import Losses, LostMask
@@ -264,16 +266,29 @@ class MaskSource:
         with _Spool(self._folder, self._bytes_in_memory) as spool:
             rows = self._read([video.video_id for video in planned], spool)
             ranges = _ranges(rows["video_id"])
+            made_at = self._made_at([video.video_id for video in planned])
             for video in planned:
                 start, end = ranges.get(video.video_id, (0, 0))
                 now = self._job.state.finished.get(video.video_id)
                 is_same = now is not None and now.prompt_hash == video.row["prompt_hash"]
+                is_same = is_same and (made_at is None or made_at[video.video_id] == video.row["finished_at"])
                 if not is_same or end - start != video.row["num_masks"]:
                     raise ConfigError(
                         f"video {video.video_id!r} was labeled again or removed since the export began: run the "
                         "command again with overwrite=true"
                     )
                 yield self._export_video(video, rows.slice(start, end - start), handout)
+
+    def _made_at(self, video_ids: Sequence[str]) -> dict[str, datetime | None] | None:
+        """When these videos were finished, read after their masks; None where no round of reviews began.
+
+        In a round, new masks take the place of as many former ones of the same prompts.
+        """
+        if self._job.state.round == FIRST_ROUND:
+            return None
+        videos = self._job.videos(video_ids)
+        made_at = dict(zip(videos["video_id"].to_pylist(), videos["finished_at"].to_pylist(), strict=True))
+        return {video_id: made_at.get(video_id) for video_id in video_ids}
 
     def _export_video(self, video: PlannedVideo, rows: pa.Table, handout: str | None) -> ExportVideo:
         made = ExportVideo(video, rows, self._content, self._min_area, self._files)

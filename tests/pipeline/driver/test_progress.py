@@ -244,6 +244,23 @@ def test_the_summary_of_a_stopped_job_says_how_many_videos_there_are(disk_storag
     assert "this run 0 videos, 0 frames" in stopped
     ended = summary(progress, JobCounts({Status.OK: 5}, num_planned=4, num_former=1), "out", "maskmill: done")
     assert "videos   5 (5 ok)\n" in ended
+    round_ = summary(progress, JobCounts({Status.OK: 4}, num_planned=4, num_again=2), "out", "maskmill: stopped")
+    assert "videos   4 (4 ok)\nround    2 videos still have their former masks\nthis run 0 videos, 0 frames" in round_
+
+
+def test_the_summary_names_videos_that_keep_their_masks_and_how_they_are_tried_again(
+    disk_storage: JobStorage, clock: Clock
+) -> None:
+    progress = progress_of(disk_storage, clock)
+    one = summary(progress, JobCounts({Status.OK: 4}, num_set_back={Status.FAILED: 1}), "out", "maskmill: done")
+    assert (
+        "kept     1 video could not be labeled again and keeps its former masks; other corrections, or retry=failed, "
+        "let it be tried again\n"
+    ) in one
+    both = {Status.FAILED: 1, Status.QUARANTINED: 2}
+    three = summary(progress, JobCounts({Status.OK: 4}, num_set_back=both), "out", "maskmill: done")
+    assert "kept     3 videos could not be labeled again and keep their former masks;" in three
+    assert "or 'retry=[failed,quarantined]', let them be tried again\n" in three
 
 
 def test_objects_that_failed_in_this_run_are_grouped_and_counted(disk_storage: JobStorage, clock: Clock) -> None:

@@ -220,7 +220,7 @@ def test_a_retry_labels_what_failed_and_everything_else_stays_also_while_it_is_k
     assert job.run(*retry) == 0
     assert job.tables().equals(third), "they are what the next try keeps, and what people see"
     told = as_text(read_status(JobStorage(str(job.output))))
-    assert "kept     1 video could not be labeled again with corrections and keeps its former masks; other" in told
+    assert "kept     1 video could not be labeled again and keeps its former masks; other" in told
     assert "failed      1 × input: " in told
     assert tracks_at(job, 3) == tracks_of(third)
     entry = job.next_entry()

@@ -30,6 +30,7 @@ from pipeline.text import counted
 from tests.pipeline.formats.conftest import FILMED, DrawnJob
 from tests.scale.exports import write_job as write_large_job
 from tests.support.drawn_job import HEIGHT, USUAL, WIDTH, DrawnVideo, drawn_video, write_job
+from tests.support.drawn_rounds import Rounds
 from tests.support.labeled import driver, labeled, publish
 
 Export = Callable[..., Path]
@@ -106,6 +107,29 @@ def test_a_video_that_is_labeled_again_meanwhile_is_not_mixed_with_its_former_ma
     assert len(_masks(next(videos))) == 6
     with pytest.raises(ConfigError, match="video 'b' was labeled again or removed since the export began"):
         next(videos)
+
+
+def test_an_export_goes_on_while_a_round_runs_and_stops_at_a_video_whose_masks_were_replaced(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    """The new ones are as many, of the same prompts."""
+    rounds = Rounds(disk_storage, tmp_path / "spool")
+    both = [DrawnVideo(name, {1: "cat"}) for name in "ab"]
+    rounds.commit(*both)
+    job = rounds.open()
+    plan = make_plan(job, Selection())
+    planned = list(plan.each())
+    rounds.begin("a")
+    job.refresh()
+    again = make_plan(job, Selection())
+    assert again.digest == plan.digest, "it is the same export"
+    assert [len(_masks(video)) for video in MaskSource(job, Content(), 0, tmp_path, None).videos(planned)] == [6, 6]
+    rounds.commit(both[0])
+    job.refresh()
+    videos = MaskSource(job, Content(), 0, tmp_path, None).videos(planned)
+    with pytest.raises(ConfigError, match="video 'a' was labeled again or removed since the export began"):
+        next(videos)
+    assert make_plan(job, Selection()).digest != plan.digest
 
 
 def test_masks_below_the_least_area_count_as_hidden(drawn: DrawnJob, tmp_path: Path) -> None:

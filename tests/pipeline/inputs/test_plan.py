@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.driver.rounds import corrected_first
 from pipeline.errors import InputError
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.naming import InputNaming
@@ -631,6 +632,9 @@ def test_videos_with_other_corrections_than_those_of_their_labels_are_labeled_ag
     assert plan.reasons() == {"a": "review", "d": "prompts", "e": "review", "f": "review"}
     items = {item.video_id: item for item in plan.items()}
     assert items.keys() == {"a", "d", "e", "f"}
+    in_turn = [item.video_id for item in plan.items(turns=corrected_first(plan))]
+    assert (set(in_turn[:3]), in_turn[3:]) == ({"a", "e", "f"}, ["d"]), "people wait for these"
+    assert corrected_first(make_plan(tables, {})) is None
     assert all(isinstance(item, ReviewedItem) for item in items.values())
     assert [text for text in plan.warnings if "nowhere" in text] == [
         "corrections of 1 video that no table has wait until one has them: 'nowhere'"
