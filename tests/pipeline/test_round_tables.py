@@ -82,6 +82,7 @@ def test_a_video_in_the_middle_of_a_round_has_its_former_rows_and_is_named(round
     assert rounds.open(round=1).masks().to_table().num_rows > rounds.open().masks().to_table().num_rows
 
 
+@pytest.mark.slow
 def test_where_an_earlier_program_began_a_round_a_video_is_named_with_where_its_rows_are(rounds: Rounds) -> None:
     rounds.begin("a", is_forgotten=True)
     job = rounds.open()

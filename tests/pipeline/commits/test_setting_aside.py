@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pipeline.commits.read_history import read_history
 from pipeline.commits.setbacks import Setback
 from pipeline.commits.snapshot import JobState
 from pipeline.driver.rounds import is_open
-from pipeline.errors import LostOwnership
+from pipeline.errors import AlreadyExists, LostOwnership
 from pipeline.output.layout import FORMER, segment_of
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Reason, Status
@@ -73,6 +74,8 @@ def test_former_rows_count_until_one_entry_puts_new_ones_in_their_place(job: Job
     storage, log, keeper = job
     assert frames(storage) == dict.fromkeys("abcd", OLD)
     assert (log.state.set_aside(), log.state.round) == (set("abc"), 2)
+    assert is_open(log.state, "a")
+    assert not is_open(log.state, "d"), "none of these is in the tables any more"
     before = tables.open(storage.uri)
     number = log.state.next_entry
     keeper.commit([publish(storage, tmp_path, corrected("a"))])
@@ -126,6 +129,7 @@ def test_other_labels_of_a_video_that_was_replaced_come_too_late(job: Job, tmp_p
     assert (log.state.finished["a"].review_hash, frames(storage)["a"]) == ("h2", NEW)
 
 
+@pytest.mark.slow
 def test_a_video_that_fails_keeps_its_rows_and_the_log_says_why(job: Job, tmp_path: Path) -> None:
     storage, log, keeper = job
     status = Status.QUARANTINED
@@ -152,6 +156,7 @@ def test_a_video_that_fails_keeps_its_rows_and_the_log_says_why(job: Job, tmp_pa
     assert (frames(storage)["a"], log.state.finished.setbacks) == (NEW, {})
 
 
+@pytest.mark.slow
 def test_a_compaction_merges_what_waits_and_the_driver_goes_on(job: Job, tmp_path: Path) -> None:
     storage, log, keeper = job
     assert compact(storage, tmp_path / "spool").num_merged == 2
@@ -160,6 +165,44 @@ def test_a_compaction_merges_what_waits_and_the_driver_goes_on(job: Job, tmp_pat
     assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}
     assert log.state.set_aside() == {"b", "c"}
     assert CommitLog(storage, "reader").load() == log.state
+
+
+class Disturbed(QuickStorage):
+    """Something happens before its next entry of the log, or the answer to that is lost and the write repeated."""
+
+    before: Callable[[], object] | None = None
+    is_repeated = False
+
+    def create(self, path: str, data: bytes) -> None:
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        super().create(path, data)
+        if self.is_repeated:
+            raise AlreadyExists(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_compaction_or_a_lost_answer_while_the_entry_is_written_changes_nothing(
+    tmp_path: Path, is_repeated: bool
+) -> None:
+    storage = Disturbed(str(tmp_path / "job"))
+    log, keeper = driver(storage, tmp_path)
+    keeper.commit([publish(storage, tmp_path, *map(labeled, "abcd"))])
+    for change in (
+        lambda: take_in(log, keeper, 2, *"ab"),
+        lambda: keeper.commit([publish(storage, tmp_path, corrected("a"), labeled("e"))]),
+    ):
+        storage.is_repeated = is_repeated
+        if not is_repeated:
+            keeper.commit([publish(storage, tmp_path, labeled(f"x{log.state.next_entry}"))])  # something to merge
+            storage.before = lambda: compact(QuickStorage(storage.uri), tmp_path / "spool")
+        change()
+    others = {name: OLD for name in log.state.finished if name.startswith("x")}
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD, "e": OLD} | others
+    assert (log.state.set_aside(), bool(others)) == ({"b"}, not is_repeated)
+    assert CommitLog(QuickStorage(storage.uri), "reader").load() == log.state
 
 
 def test_a_driver_that_has_lost_the_job_replaces_nothing(job: Job, tmp_path: Path) -> None:
@@ -187,6 +230,7 @@ def test_what_a_worker_published_after_the_setting_aside_is_adopted(job: Job, tm
     assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}
 
 
+@pytest.mark.slow
 def test_copies_of_former_rows_and_labels_of_the_round_before_are_not_adopted(job: Job, tmp_path: Path) -> None:
     storage, _, _ = job
     publish(storage, tmp_path, corrected("a"), worker="driver", epoch=1)
@@ -196,6 +240,7 @@ def test_copies_of_former_rows_and_labels_of_the_round_before_are_not_adopted(jo
     assert frames(storage) == dict.fromkeys("abcde", OLD)
 
 
+@pytest.mark.slow
 def test_a_round_that_an_earlier_program_began_goes_on_beside_what_is_set_aside(
     disk_storage: JobStorage, tmp_path: Path
 ) -> None:
