@@ -268,8 +268,9 @@ class FinishedVideos(Mapping[str, FinishedVideo]):
         return Known(is_known, is_ok, HexColumn.scattered(parts, len(ids), 2))
 
     def are_well(self, ids: pa.Array) -> npt.NDArray[np.bool_]:
-        """Which of `N` videos are `ok`, with no object that failed, `[N]`."""
+        """Which of `N` videos are `ok`, with no object that failed and nothing that could not be mended, `[N]`."""
         with_failed = [video_id for video_id, tally in self._tallies.items() if tally.num_tracks_failed]
+        with_failed += self._setbacks
         has_failed = np.asarray(pc.is_in(ids.cast(pa.string()), value_set=pa.array(with_failed, pa.string())))
         return np.asarray(self.look_up(ids).is_ok & ~has_failed)
 

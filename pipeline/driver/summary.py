@@ -155,9 +155,8 @@ def summary(
     lines += [objects_line(counts.objects)] if counts.objects != NO_OBJECTS else []
     if progress is None:
         lines.append("this run nothing was left to do")
-    elif (
-        not progress.num_ended and not of and not counts.num_again
-    ):  # the run removed videos, or cleaned up after a killed one
+    # The run removed videos, or cleaned up after a killed one.
+    elif not (progress.num_ended or of or counts.num_again):
         lines.append("this run nothing was left to label")
     else:
         lines += _this_run(progress)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline import tables
@@ -140,6 +141,7 @@ def test_a_video_that_fails_keeps_its_rows_and_the_log_says_why(job: Job, tmp_pa
     assert log.state.finished.setbacks == {"a": Setback(status, "h2", "crash", "it kills its worker", 1)}
     assert (log.state.set_aside(), log.state.strikes) == ({"c"}, {})
     assert log.state.finished["a"].review_hashes == ("", "h2")
+    assert log.state.finished.are_well(pa.array(["a", "b"])).tolist() == [False, True], "a listing looks for it again"
     log.roll_up()
     assert CommitLog(storage, "reader").load() == log.state
     assert JobState.from_parquet(log.state.to_parquet()).finished["a"] == log.state.finished["a"]
