@@ -25,6 +25,7 @@ from pipeline.output.segments import (
     delete_former,
     is_whole,
     list_segments,
+    lost_former,
     publish,
     read_batches,
     read_footer,
@@ -133,13 +134,24 @@ class SegmentKeeper:
         finished = self._log.state.finished
         self._by_segment(list(video_ids), finished.__contains__, change)
 
-    def set_aside(self, video_ids: Iterable[str]) -> None:
+    def set_aside(self, video_ids: Collection[str]) -> None:
         """Move `ok` videos of which some objects are labeled again to segments of their own.
 
         Their rows count until a commit puts new ones in their place. The segments with all rows of the round before
-        stay for workers that read rows to keep. Videos that are set aside already, or are not `ok`, are left alone.
+        stay for workers that read rows to keep. Videos that are not `ok` are left alone, and so are those that are set
+        aside already, unless an earlier version of this program has deleted these segments meanwhile.
         """
+        state = self._log.state
+        lost = lost_former(self._storage, {state.formers[name] for name in video_ids if state.is_set_aside(name)})
 
+        def is_to_move(video_id: str) -> bool:
+            finished = state.finished.get(video_id)
+            is_ok = finished is not None and finished.status is Status.OK
+            return is_ok and (not state.is_set_aside(video_id) or state.formers[video_id] in lost)
+
+        self._set_aside(list(video_ids), is_to_move)
+
+    def _set_aside(self, video_ids: Sequence[str], is_to_move: Callable[[str], bool]) -> None:
         def change(group: Group) -> None:
             add: list[Segment | None] = []
             for name, leaving in group:
@@ -151,24 +163,21 @@ class SegmentKeeper:
             former = {video_id: name for name, leaving in group for video_id in leaving}
             self._log.move([copy for copy in add if copy is not None], [name for name, _ in group], former)
 
-        state = self._log.state
-
-        def is_to_move(video_id: str) -> bool:
-            finished = state.finished.get(video_id)
-            return finished is not None and finished.status is Status.OK and not state.is_set_aside(video_id)
-
-        self._by_segment(list(video_ids), is_to_move, change)
+        self._by_segment(video_ids, is_to_move, change)
 
     def erase(self, is_wanted: Callable[[str], bool]) -> None:
         """Leave nothing that names a video which is neither finished nor wanted: the rest of what `forget` began.
 
         Objects that count no more are deleted, also those that other processes may be writing and those that earlier
-        rounds of reviews need, and the history of the log is erased. A driver that is killed in between calls this
-        again.
+        rounds of reviews need, and the history of the log is erased. Videos that are set aside are so anew: the log
+        says that their rows to keep are in other segments, before those are deleted that may name other videos. A
+        driver that is killed in between calls this again.
         """
         state = self._log.state
+        self._set_aside(sorted(state.set_aside()), state.is_set_aside)
         state.forget_rounds_before(state.round)
-        state.formers.clear()
+        for video_id in state.formers.keys() - state.set_aside():
+            del state.formers[video_id]
         self._log.append(forget=sorted(v for v in self._log.state.unfinished if not is_wanted(v)))
         self.sweep(temporary_seconds=0.0)
         clean_digests(self._storage, self._log.state.segments.keys())

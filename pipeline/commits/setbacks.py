@@ -14,6 +14,7 @@ class Setback(NamedTuple):
     """How the last try to label a finished video again in part ended, which has changed no row of it.
 
     It was tried with the corrections of `review_hash`. `num_failures` says how often in a row the video ended badly.
+    `source_hash` stands for the version of the file that was tried; it is empty where none was opened.
     """
 
     status: Status
@@ -21,14 +22,16 @@ class Setback(NamedTuple):
     error_class: str
     message: str
     num_failures: int
+    source_hash: str = ""
 
     @staticmethod
     def of(outcome: Outcome, before: Setback | None, num_failures: int) -> Setback:
         """That of a video that had this one `before`, and had ended badly so often in a row."""
-        review_hash = outcome.details.review_hash
+        review_hash, source_hash = outcome.details.review_hash, outcome.details.source_hash
         if before is not None and before.review_hash != review_hash:
             num_failures = 0
-        return Setback(outcome.status, review_hash, outcome.error_class, outcome.message, num_failures + 1)
+        error = outcome.error_class, outcome.message
+        return Setback(outcome.status, review_hash, *error, num_failures + 1, source_hash)
 
 
 _TYPES = {
@@ -37,6 +40,7 @@ _TYPES = {
     "error_class": pa.string(),
     "message": pa.string(),
     "num_failures": pa.int32(),
+    "source_hash": pa.string(),
 }
 
 

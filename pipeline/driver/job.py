@@ -244,11 +244,13 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
         write_record(job.storage, job.record)
     elif before.tables != job.record.tables:
         write_record(job.storage, before.with_tables_of(job.record))
+    num_entries = state.next_entry
     adopted = keeper.adopt(job.record.config_hash)
     if adopted:
         _log.info("adopted %s that a killed run had published and not committed", counted(len(adopted), "video"))
         for outcome in adopted:
             log_video(outcome, outcome.details.attempts)
+    if state.next_entry > num_entries:  # perhaps only that a video could not be labeled again
         plan = _planned_again(job, plan)
         _check_nothing_vanishes(job, plan)
     if plan.changed:

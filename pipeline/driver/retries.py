@@ -56,7 +56,7 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
     files = plan.done_files(lambda ids: np.asarray(pc.is_in(ids.cast(pa.string()), value_set=named)))
     versions = current_versions(files, config.storage_options, ask_stores=True, rules=address_rules(config))
     hashes = {video_id: version.digest() for video_id, version in versions}
-    other = {name: now for name, now in hashes.items() if now != state.finished[name].source_hash}
+    other = {name: now for name, now in hashes.items() if now != _tried_file(state.finished[name])}
     if left := sorted(given_up - other.keys()):
         _log.warning(
             "%s not tried again, because %d attempts with the same prompts and file ended badly (max_attempts): %s. "
@@ -65,7 +65,10 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
             config.max_attempts,
             ", ".join(map(repr, left[:MAX_NAMED])) + (", …" if len(left) > MAX_NAMED else ""),
         )
-    return plan.with_files_now(other, state.finished, retry) if other else plan
+    # Those that have rows keep them until others are there, also where their worker finds another file than theirs.
+    in_part = {name for name in other if name in state.finished.setbacks}
+    files_now = {name: now for name, now in other.items() if name not in in_part}
+    return plan.with_files_now(files_now, state.finished, {*retry, *in_part}) if other else plan
 
 
 def _named(config: JobConfig, state: JobState) -> _Named:
@@ -89,7 +92,13 @@ def _is_named(finished: FinishedVideo, wanted: Collection[Status]) -> bool:
 
 def _was_opened(finished: FinishedVideo) -> bool:
     """Whether a video's file is known to have been read: one that was not there may be there by now."""
-    return finished.status is not Status.FAILED or bool(finished.source_hash)
+    last = finished.setback or finished
+    return last.status is not Status.FAILED or bool(last.source_hash)
+
+
+def _tried_file(finished: FinishedVideo) -> str:
+    """The version of the file with which a video was tried last, as far as that is known."""
+    return (finished.setback.source_hash if finished.setback else "") or finished.source_hash
 
 
 def _with_failed_objects(storage: JobStorage, state: JobState, video_ids: Collection[str]) -> set[str]:

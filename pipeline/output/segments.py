@@ -100,6 +100,16 @@ def open_former(storage: JobStorage, table: str, name: str) -> BinaryIO:
         return storage.open_input(segment_object(table, name))
 
 
+def lost_former(storage: JobStorage, names: Collection[str]) -> set[str]:
+    """Those of these segments that count no more of which nothing is left. Raises `StorageError`."""
+    if not names:
+        return set()
+    there = {segment_of(path) for path in storage.tree(FORMER)}
+    missing = sorted(set(names) - there)
+    left = storage.read_existing([segment_object("videos", name) for name in missing])
+    return {name for name, data in zip(missing, left, strict=True) if data is None}
+
+
 def read_footer(storage: JobStorage, name: str) -> SegmentFooter:
     """What a published segment says of itself.
 

@@ -18,6 +18,7 @@ from pipeline.commits.setbacks import Setback
 from pipeline.commits.snapshot import JobState
 from pipeline.driver.rounds import is_open
 from pipeline.errors import AlreadyExists, LostOwnership
+from pipeline.output.former_rows import FormerRows
 from pipeline.output.layout import FORMER, segment_of
 from pipeline.output.segment_writer import LabeledVideo
 from pipeline.records import Reason, Status
@@ -309,3 +310,51 @@ def test_wherever_a_run_dies_rows_are_all_old_or_all_new_and_the_next_run_ends_t
         assert (state.round, state.formers) == (2, {})
         assert {segment_of(stored.path) for stored in storage.listing("masks")} == set(state.segments)
     assert seen in ({(OLD, OLD), (NEW, OLD), (NEW, NEW)}, {(OLD, OLD), (NEW, NEW)})
+
+
+def kept_rows(storage: JobStorage, former: str, video_id: str, folder: Path) -> int | None:
+    """How many masks a worker can keep of a video that had `OLD` frames; None where nothing is left."""
+    rows = FormerRows(storage, former, video_id, folder)
+    return None if rows.read() is None else rows.masks([1, 2]).num_rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every_nth", [pytest.param(1, marks=pytest.mark.chaos), 3])
+def test_rows_to_keep_of_what_is_set_aside_outlive_a_prune_wherever_that_dies(tmp_path: Path, every_nth: int) -> None:
+    def set_aside(folder: Path) -> str:
+        uri = begun(folder)
+        log, keeper = driver(QuickStorage(uri), folder)
+        take_in(log, keeper, 2, "a")
+        return uri
+
+    def prune(storage: QuickStorage, folder: Path) -> None:
+        _, keeper = driver(storage, folder, "driver-2")
+        keeper.forget("b", {"b": Reason.PRUNE})
+        keeper.erase("ac".__contains__)
+
+    alive = DyingStorage(set_aside(tmp_path / "alive"))
+    prune(alive, tmp_path)
+    for number, after in deaths(alive.num_writes, every_nth):
+        folder = tmp_path / f"{number}-{after}"
+        uri = set_aside(folder)
+        with pytest.raises(Died):
+            prune(DyingStorage(uri, dies_at=number, dies_after=after), folder)
+        state = CommitLog(QuickStorage(uri), "reader").load()
+        assert state.set_aside() == {"a"}, (number, after)
+        assert kept_rows(QuickStorage(uri), state.formers["a"], "a", folder) == 2 * OLD, (number, after)
+    state = CommitLog(alive, "reader").load()
+    assert kept_rows(alive, state.formers["a"], "a", tmp_path) == 2 * OLD
+    assert kept_rows(alive, state.formers["a"], "b", tmp_path) is None, "what was pruned is nowhere"
+
+
+def test_what_an_earlier_program_took_from_under_the_videos_is_set_aside_anew(job: Job, tmp_path: Path) -> None:
+    """With `keep_rounds=0` that program spares no segment that a move of rows names."""
+    storage, log, keeper = job
+    (former,) = set(log.state.formers.values())
+    keeper.set_aside("abc")
+    assert set(log.state.formers.values()) == {former}
+    storage.delete_tree(FORMER)
+    keeper.set_aside("abc")
+    assert log.state.set_aside() == set("abc")
+    assert [kept_rows(storage, log.state.formers[name], name, tmp_path) for name in "abc"] == [2 * OLD] * 3
+    assert frames(storage) == dict.fromkeys("abcd", OLD)

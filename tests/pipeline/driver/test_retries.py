@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,18 @@ def test_what_is_set_aside_is_to_do_and_what_failed_at_that_is_tried_again_when_
     keeper.commit([publish(disk_storage, tmp_path, labeled("a", status=Status.QUARANTINED))])
     assert chosen("retry=[quarantined]") == {"b"}
     assert chosen("retry=[quarantined]", "max_attempts=3") == {"a", "b"}
+
+
+def test_a_video_whose_file_was_away_when_it_was_labeled_again_is_never_given_up(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    log, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a"))])
+    config = job_config("label", ["prompts=p", "output=o", "model=mini", "max_attempts=1", "retry=failed"])
+    for source_hash, chosen in (("", {"a"}), ("bad", set())):
+        failed = labeled("a", status=Status.FAILED)
+        details = replace(failed.outcome.details, source_hash=source_hash)
+        keeper.set_aside(["a"])
+        again = replace(failed, outcome=replace(failed.outcome, details=details))
+        keeper.commit([publish(disk_storage, tmp_path, again)])
+        assert to_try_again(config, log.state, disk_storage) == chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,12 @@ import pytest
 from pycocotools import mask as coco
 
 from pipeline import tables
+from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.log import CommitLog
 from pipeline.commits.snapshot import JobState
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
-from pipeline.records import Report, Segment, WorkItem
+from pipeline.records import Outcome, Report, Segment, WorkItem
 from pipeline.reviews.verdicts import Verdict
 from pipeline.status import as_text, read_status
 from pipeline.storage.job_storage import JobStorage
@@ -273,3 +274,48 @@ def test_corrections_wait_where_a_run_is_told_so_and_are_gone_when_they_are_with
     assert np.allclose(*scores, atol=1e-3)  # its video was labeled with another number of objects at a time
     assert of(again.tracks, "one", 1)["prompts"].to_pylist() == ["table"]
     assert of(again.tracks, "one", 1)["round"].to_pylist() == [3]
+
+
+def test_a_video_with_a_broken_file_keeps_its_rows_when_it_is_tried_too_often_and_is_tried_when_its_file_is_back(
+    job: JobFolder,
+) -> None:
+    first = job.tables()
+    correct(job.output, "one", 1, 2)
+    clip = job.folder / "in" / "one.mp4"
+    content, times = clip.read_bytes(), clip.stat()
+    clip.write_bytes(b"no video")
+    once = ("max_failed_fraction=1", "max_attempts=1")
+    assert job.run(*once) == 0
+    entry = job.next_entry()
+    assert job.run(*once, "retry=failed") == 0
+    assert job.next_entry() == entry, "it would end in the same way again"
+    assert job.tables().equals(first)
+    clip.write_bytes(b"no video either")
+    assert job.run(*once, "retry=failed") == 0
+    assert job.next_entry() > entry
+    assert job.tables().equals(first)
+    clip.write_bytes(content)
+    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert job.run(*once, "retry=failed") == 0
+    assert made_anew(first, job.tables()) == {("one", 1)}
+
+
+def test_a_failure_that_a_killed_run_published_is_not_tried_again_at_once(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dying(SegmentKeeper):
+        def commit(self, segments: Iterable[Segment], strikes: Mapping[str, int] | None = None) -> list[Outcome]:
+            if list(segments):
+                raise KeyboardInterrupt
+            return super().commit(segments, strikes)
+
+    first = job.tables()
+    correct(job.output, "one", 1, 2)
+    (job.folder / "in" / "one.mp4").write_bytes(b"no video")
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "SegmentKeeper", Dying)
+        assert job.run() != 0
+    assert (state_of(job).round, state_of(job).set_aside()) == (2, {"one"})
+    assert job.run() == 0
+    assert job.tables().equals(first)
+    assert (state_of(job).round, state_of(job).finished.setbacks["one"].num_failures) == (2, 1)
