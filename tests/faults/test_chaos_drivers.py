@@ -119,7 +119,8 @@ def test_storage_that_is_slow_refuses_and_hangs_up(
             ]
         proxy.rules.append(Rule(Fault.ERROR_412, "PUT", r"/tracks/", times=1))
         job = run(tmp_path, *few.arguments(output, "cluster.actors=2", *OFTEN, *s3_arguments(proxy)))
-        hits = {fault: sum(rule.num_hits for rule in proxy.rules if rule.fault is fault) for fault in Fault}
+        faults = {rule.fault for rule in proxy.rules}
+        hits = {fault: sum(rule.num_hits for rule in proxy.rules if rule.fault is fault) for fault in faults}
     assert job.process.returncode == 0, job.log
     assert all(count > 0 for count in hits.values()), hits
     assert f"{few.num_videos} ok" in job.log
