@@ -22,7 +22,7 @@ TOLD_IN_WORDS = {"trackeval"}
 """No extra can have it, because it asks for opencv-python, which overwrites the headless one: hota=true says how to."""
 SHIPPED = (*PACKAGES, "pyproject.toml", "README.md", "LICENSE")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def interpreter(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_elsewhere(command: list[str | Path], folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
 
 
 def test_the_wheel_holds_config_and_mini_checkpoint_and_no_tests(wheel: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route
@@ -64,6 +64,17 @@ def _is_fault(told: ConsoleMessage) -> bool:
     return told.type == "error" and not told.text.startswith("Failed to load resource")
 
 
+def intercept(page: Page, pattern: str, answer: Callable[[Route], object]) -> None:
+    """Have a test answer requests of an open page from now on.
+
+    The browser tells the page's process a moment later, and what that asks for meanwhile goes to the server. Therefore
+    the page asks until the test has answered.
+    """
+    page.route("**/is-heard", lambda route: route.fulfill(status=204))
+    page.route(pattern, answer)
+    page.wait_for_function("fetch('is-heard').then(told => told.status === 204)")
+
+
 @contextlib.contextmanager
 def reviewed(browser: Browser, storage: JobStorage, **options: Any) -> Iterator[Reviewed]:
     """Serve a review of an output to a browser. `options` are those of `ReviewOptions`."""
@@ -90,7 +101,7 @@ class MadeUp:
         self.saved: list[dict[str, Any]] = []
         self.refuses = refuses  # what saving is answered by, if not empty
         self._told: dict[str, dict[str, Any]] = {}
-        page.route("**/api/fix/*", self)
+        intercept(page, "**/api/fix/*", self)
 
     def __call__(self, route: Route) -> None:
         name, body = route.request.url.rsplit("/", 1)[1], route.request.post_data_json or {}

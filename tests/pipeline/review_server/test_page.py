@@ -13,7 +13,7 @@ from pipeline.reviews.verdicts import read_verdict_files
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo
 from tests.support.mendable import write_job_record
-from tests.support.review_page import MadeUp, Reviewed, reviewed
+from tests.support.review_page import MadeUp, Reviewed, intercept, reviewed
 from tests.support.reviewing import BROKEN, HOSTILE, write_filmed_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -113,7 +113,7 @@ def test_a_track_that_is_chosen_while_the_next_one_is_asked_for_stays(review: Re
 
     with review.open() as seen:
         page = seen.page
-        page.route("**/api/next?*", hold_the_first)
+        intercept(page, "**/api/next?*", hold_the_first)
         page.fill("#text", "clip-1")
         expect(page.locator("#total")).to_contain_text("2 tracks")
         while not held:
@@ -150,9 +150,8 @@ def test_hostile_texts_are_texts_and_a_file_that_is_gone_leaves_the_masks(review
 def test_what_the_server_did_not_take_is_told_kept_and_sent_by_the_next_page(review: Reviewed) -> None:
     with review.open() as seen:
         page = seen.page
-        page.context.route(
-            "**/api/verdicts", lambda route: route.fulfill(status=503, json={"error": "the disk is full"})
-        )
+        fault = {"error": "the disk is full"}
+        intercept(page, "**/api/verdicts", lambda route: route.fulfill(status=503, json=fault))
         page.keyboard.press("a")
         expect(page.locator("#saving")).to_have_text("1 not saved yet")
         expect(page.locator("#trouble")).to_contain_text("the disk is full")
@@ -164,7 +163,7 @@ def test_what_the_server_did_not_take_is_told_kept_and_sent_by_the_next_page(rev
         expect(page.locator("#saving")).to_have_text("1 not saved yet")
         assert review.verdicts() == []
         page.goto("about:blank")  # this page would send it, too
-        page.context.unroute("**/api/verdicts")
+        page.unroute("**/api/verdicts")
         page.goto(review.link)
         page.wait_for_selector("body[data-ready]")
         expect(page.locator("#saving")).to_have_text("saved")
