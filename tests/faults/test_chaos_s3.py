@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.fs as pa_fs
@@ -16,13 +17,18 @@ from pipeline.storage.parquet import parquet_bytes
 from pipeline.storage.uris import open_filesystem
 from pipeline.text import counted
 from tests.faults.conftest import Inputs
-from tests.support.fault_jobs import RunningJob, read_tables, run, statuses
+from tests.support.fault_jobs import RunningJob, Tables, read_tables, run, statuses
 from tests.support.record import Record
 from tests.support.s3_server import S3Server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SECRET = "not-a-secret"
+
+
+def _without_weights(found: Tables) -> Tables:
+    """Weights in a bucket are known by what the store says of their files, those on a disk by their content."""
+    return replace(found, tracks=found.tracks.drop_columns(["weights"]))
 
 
 def test_label_stop_resume_add_and_read(
@@ -62,7 +68,7 @@ def test_label_stop_resume_add_and_read(
         assert again.wait() == 0, again.log
     assert f"this run {counted(few.num_videos - len(before), 'video')}," in again.log
     record.times, record.redone = 2, few.redone(job, again)
-    record.compare(read_tables(output, options), few.expected)
+    record.compare(_without_weights(read_tables(output, options)), _without_weights(few.expected))
 
     videos = pq.read_table(Path(few.videos)).to_pylist()
     prompts = pq.read_table(Path(few.prompts)).to_pylist()
