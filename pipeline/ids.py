@@ -6,7 +6,7 @@ with one hash are no mistake.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar, overload
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Int64Array, UInt64Array
+from pipeline.arrays import BoolArray, Int64Array, UInt64Array
 
 N = TypeVar("N", bound=np.generic)
 
@@ -145,6 +145,12 @@ def _mixed_one(value: int) -> int:
     value = (value ^ value >> 30) * _FIRST & _ALL_BITS
     value = (value ^ value >> 27) * _SECOND & _ALL_BITS
     return value ^ value >> 31
+
+
+def are_of(keys: Collection[tuple[str, int]], video_ids: Sequence[str], object_ids: Sequence[int]) -> BoolArray:
+    """Which of `N` tracks are among these, by video and object, `[N]`."""
+    every = zip(video_ids, object_ids, strict=True)
+    return np.fromiter((key in keys for key in every), np.bool_, len(video_ids))
 
 
 class IdIndex:

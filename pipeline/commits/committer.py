@@ -262,9 +262,7 @@ class SegmentKeeper:
         state, again = self._log.state, [outcome for one in found for outcome in one.again]
         if not again:
             return []
-        groups: dict[str, set[str]] = {}
-        for outcome in again:
-            groups.setdefault(state.finished[outcome.video_id].segment, set()).add(outcome.video_id)
+        groups = self._grouped(outcome.video_id for outcome in again)
         names = sorted(groups)
         others = [copy for name in names if (copy := self._rewrite(name, groups[name])) is not None]
         add = [part for one in found if (part := self._part(one, one.again)) is not None]
@@ -306,12 +304,7 @@ class SegmentKeeper:
         self, video_ids: Sequence[str], is_wanted: Callable[[str], bool], change: Callable[[Group], None]
     ) -> bool:
         """False: a compaction has moved some of the videos, so that the rest must be grouped anew."""
-        finished = self._log.state.finished
-        by_segment: dict[str, set[str]] = {}
-        for video_id in video_ids:
-            if is_wanted(video_id):
-                by_segment.setdefault(finished[video_id].segment, set()).add(video_id)
-        remaining = iter(sorted(by_segment.items()))
+        remaining = iter(sorted(self._grouped(filter(is_wanted, video_ids)).items()))
         while group := list(islice(remaining, _SEGMENTS_PER_ENTRY)):
             names = [name for name, _ in group]
             try:
@@ -323,6 +316,13 @@ class SegmentKeeper:
                 return False
             self._delete(names)
         return True
+
+    def _grouped(self, video_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Finished videos by the segments that they are in."""
+        groups: dict[str, set[str]] = {}
+        for video_id in video_ids:
+            groups.setdefault(self._log.state.finished[video_id].segment, set()).add(video_id)
+        return groups
 
     def _rewrite(self, name: str, leaving: Collection[str]) -> Segment | None:
         return rewrite_without(self._storage, name, leaving, self._spool_dir, self._log.state.epoch)

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.arrays import BoolArray, Float64Array
+from pipeline.arrays import Float64Array
 from pipeline.data_engine.audit import lots
 from pipeline.data_engine.costs import SECONDS_TO_FIND_A_FRAME, seconds_to_check
+from pipeline.ids import are_of
 
 Order = Literal["doubt", "value"]
 
@@ -124,7 +125,7 @@ class Queue:
         self.num_unknown += int((is_visible & ~is_known).sum())
         rows = rows.filter(pa.array(is_visible & is_known))
         if self._done:
-            is_new = ~_are_of(self._done, rows)
+            is_new = ~are_of(self._done, rows["video_id"].to_pylist(), rows["object_id"].to_pylist())
             self.num_done += int((~is_new).sum())
             rows = rows.filter(pa.array(is_new))
         self.num_tracks += rows.num_rows
@@ -135,7 +136,8 @@ class Queue:
         seconds = seconds_to_check(num_masks, doubt)
         urgency = doubt if self._rules.order == "doubt" else _masks_mended(rows, doubt) / seconds
         if self._skipped:  # below all others, which are 0 or more, and in the same order among themselves
-            urgency = np.where(_are_of(self._skipped, rows), -1 / (1 + urgency), urgency)
+            is_skipped = are_of(self._skipped, rows["video_id"].to_pylist(), rows["object_id"].to_pylist())
+            urgency = np.where(is_skipped, -1 / (1 + urgency), urgency)
         self._keep(self._best, self._rules.most, urgency, rows, seconds)
         if self._num_audit:
             drawn = lots(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), self._rules.seed)
@@ -174,12 +176,6 @@ class Queue:
             elif entry.seconds <= left:
                 left -= entry.seconds
                 yield entry
-
-
-def _are_of(keys: Collection[tuple[str, int]], rows: pa.Table) -> BoolArray:
-    """Which rows are those of these tracks, by video and object."""
-    every = zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True)
-    return np.fromiter((key in keys for key in every), np.bool_, rows.num_rows)
 
 
 def _masks_mended(rows: pa.Table, doubt: Float64Array) -> Float64Array:

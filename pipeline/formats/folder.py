@@ -92,10 +92,11 @@ class ExportFolder:
             has_begun = name == MANIFEST or self.parts_done().streams
             if has_begun and not overwrite:
                 raise ConfigError(self._other(written, identity))
-            self._check_all_are_of(written, name)
+            there = self.storage.names_below()
+            self._check_all_are_of(written, name, there)
             # What says whose the files are is deleted last, because a deletion that is killed must go on.
             mark = PurePosixPath(name).parts[0]
-            for other in sorted(self.storage.names_below(), key=mark.__eq__):
+            for other in sorted(there, key=mark.__eq__):
                 self.storage.delete_tree(other)
         names = [name for name in self.storage.names_below() if name != _PARTS]
         if names:
@@ -208,15 +209,15 @@ class ExportFolder:
         paths = (PurePosixPath(one.path) for one in self.storage.listing(_NAMES))
         return [path.name.removesuffix(_NAME) for path in paths]
 
-    def _check_all_are_of(self, written: Mapping[str, Any], document: str) -> None:
-        """Raises `ConfigError` if the folder holds more than the export that this document of it describes."""
+    def _check_all_are_of(self, written: Mapping[str, Any], document: str, there: Sequence[str]) -> None:
+        """Raises `ConfigError` if names in the folder are not of the export that this document of it describes."""
         if document == MANIFEST and "names" not in written:
             raise ConfigError(
                 f"to={self.storage}: its export is of an earlier version, which does not say what belongs to it: "
                 "delete the folder yourself, or name another one"
             )
         own = {MANIFEST, VIDEOS, _PARTS, TEMPORARY, *written.get("names", ()), *self._names()}
-        if others := sorted(set(self.storage.names_below()) - own):
+        if others := sorted(set(there) - own):
             raise ConfigError(
                 f"to={self.storage}: {_few(others)} beside the export, which others wrote, would be deleted too: move "
                 "that away, or name another folder"

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.ids import are_of
 from pipeline.pages.doubtful import is_measured, most_doubtful, soundest
 from pipeline.quality.doubt import Ranking, Signals, signals
 from pipeline.quality.reasons import Doubt
@@ -166,8 +167,7 @@ def without(tracks: pa.Table, keys: Collection[Key]) -> pa.Table:
     """Rows of `tracks` but those of these."""
     if not keys:
         return tracks
-    every = zip(tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist(), strict=True)
-    return tracks.filter(pa.array([key not in keys for key in every], pa.bool_()))
+    return tracks.filter(pa.array(~are_of(keys, tracks["video_id"].to_pylist(), tracks["object_id"].to_pylist())))
 
 
 def _num_masks(tracks: pa.Table) -> int:

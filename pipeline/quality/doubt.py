@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.arrays import BoolArray, Float64Array, Int64Array
+from pipeline.arrays import Float64Array, Int64Array
+from pipeline.ids import are_of
 from pipeline.quality.blend import DEFAULT, Blend
 from pipeline.quality.reasons import Doubt, Ground, Reason
 from pipeline.quality.signals import Signal, SizeOf, measure
@@ -98,7 +99,7 @@ class Ranking:
         """Take tracks."""
         soundness = found.soundness
         doubt, visible = found.doubt, found.tracks.sums(found.tracks.column("area") > 0) > 0
-        is_new = visible & ~_are_of(self.seen, found.tracks)
+        is_new = visible & ~are_of(self.seen, found.tracks.video_ids, found.tracks.object_ids.tolist())
         for track in _most(np.where(is_new, doubt, -1.0), self.most):
             if doubt[track] > 0 and is_new[track]:
                 self._keep(self._worst, float(doubt[track]), found.of(int(track)))
@@ -118,12 +119,6 @@ class Ranking:
     def best(self) -> list[Doubt]:
         """The soundest tracks, those first."""
         return [doubt for _, _, doubt in sorted(self._best, key=lambda one: (-one[0], -one[1]))]
-
-
-def _are_of(keys: Collection[tuple[str, int]], tracks: TrackRows) -> BoolArray:
-    """Which tracks are among these, by video and object, `[T]`."""
-    every = zip(tracks.video_ids, tracks.object_ids.tolist(), strict=True)
-    return np.fromiter((key in keys for key in every), np.bool_, len(tracks.video_ids))
 
 
 def _most(values: Float64Array, count: int) -> Iterator[np.int64]:
