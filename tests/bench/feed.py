@@ -1,7 +1,7 @@
 """How well a worker feeds a GPU: frames/s, and the share of the time in which the device works.
 
 The device is a fake one (`tests.support.fake_device`) with a clock of its own: 1 ms a frame for the image encoder and
-3 ms for the rest, which is what tiny takes on a large GPU. Clips are H.264 that ffmpeg draws, decoding, resizing, RLE
+3 ms for the rest, which is what tiny takes on a large GPU. Clips are H.264 that FFmpeg draws, decoding, resizing, RLE
 and publishing are real, and the real `Worker` runs in this process, without Ray. It gets its videos as from the driver:
 work for its next beat.
 
@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import imageio_ffmpeg
 
 from pipeline.config.job_config import JobConfig, ModelConfig, WorkerConfig
 from pipeline.inputs.input_tables import InputTables
@@ -90,7 +92,18 @@ def write_clips(folder: Path, work: Feed) -> list[WorkItem]:
     height, width = work.size_hw
     draw = f"testsrc2=size={width}x{height}:rate=25,noise=alls=6:allf=t"
     command = [
-        *("ffmpeg", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", draw, "-frames:v", str(work.num_frames)),
+        *(
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-nostdin",
+            "-loglevel",
+            "error",
+            "-f",
+            "lavfi",
+            "-i",
+            draw,
+            "-frames:v",
+            str(work.num_frames),
+        ),
         *("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-b:v", str(work.bits_per_second)),
         *("-maxrate", str(work.bits_per_second), "-bufsize", str(work.bits_per_second), str(folder / "clip.mp4")),
     ]

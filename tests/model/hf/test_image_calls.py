@@ -196,8 +196,17 @@ def test_arguments_that_are_not_known_are_refused() -> None:
         mine(**inputs, input_mask=1)
 
 
+def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    weights, expected = one.state_dict(), other.state_dict()
+    assert weights.keys() == expected.keys()
+    assert [name for name in weights if not torch.equal(weights[name], expected[name])] == []
+
+
 def test_image_models_go_both_ways(tmp_path: Path) -> None:
-    """What either saves of a video model's weights is an image model, of which both compute the same bits."""
+    """What either saves of a video model's weights is an image model, which both load with the same bits.
+
+    Masks are compared within rounding: how a processor sums depends on where in memory the weights lie.
+    """
     (mine, processor), (there, _) = both()
     inputs = processor(images=IMAGES[0], **ONE)
     mine.save_pretrained(tmp_path / "ours")
@@ -206,10 +215,12 @@ def test_image_models_go_both_ways(tmp_path: Path) -> None:
     assert type(transformers.AutoProcessor.from_pretrained(tmp_path / "ours")) is transformers.Sam2Processor
     loaded = transformers.AutoModel.from_pretrained(tmp_path / "ours").eval()
     assert type(loaded) is transformers.Sam2Model
+    assert_same_weights(loaded, there)
     with torch.no_grad():
-        assert torch.equal(loaded(**inputs).pred_masks, there(**inputs).pred_masks)
+        assert gap(loaded(**inputs), there(**inputs)) < GAP
     again, info = Sam2Model.from_pretrained(tmp_path / "theirs", output_loading_info=True)
-    assert torch.equal(again(**inputs).pred_masks, mine(**inputs).pred_masks)
+    assert_same_weights(again, mine)
+    assert gap(again(**inputs), mine(**inputs)) < GAP
     assert info["missing_keys"] == []
     assert not [name for name in again.state_dict() if name.startswith("memory_")]
     for load in (Sam2VideoModel.from_pretrained, load_model):
