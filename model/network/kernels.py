@@ -34,7 +34,7 @@ _MIN_ROWS_FOR_ONEDNN = 512
 # 32 MiB from which the allocator maps fresh zeroed pages for every tensor.
 _ROWS_IN_CACHE = 4096
 # Scores of one block of attention, in bytes: less than the 32 MiB that the allocator keeps. The packed product of a
-# block is a new tensor beside that of the block before.
+# block is a new tensor, which may lie beside that of the block before.
 _BYTES_OF_SCORES = {"in place": 31 << 20, "packed": 16 << 20}
 # Up to so many keys, attention of many short sequences goes by batched products; the fused kernel has a start-up cost
 # for each sequence. In bfloat16 it is also slower at any length that a window has.
@@ -61,7 +61,8 @@ def blocks_on(processor: Processor, dtype: torch.dtype) -> Blocks:
 
     `in place`: torch's own, MKL's in float32 and oneDNN's in bfloat16. They write scores where those of the block
     before were, so that a block has twice the rows in the same memory, and that memory is in the caches. `packed`:
-    oneDNN's operator. MKL computes with AVX-512 on processors of Intel alone: on others oneDNN is twice as fast there.
+    oneDNN's operator on keys that are laid out once for all blocks. MKL computes with AVX-512 on processors of Intel
+    alone: on others oneDNN is twice as fast there.
     """
     lacks_mkl = processor.instructions != "avx2" and not processor.is_intel
     return "packed" if dtype == torch.float32 and lacks_mkl else "in place"
@@ -294,8 +295,9 @@ def attention_by_blocks(
     scaled = q_BNLD * q_BNLD.shape[-1] ** -0.5
     # Heads innermost, as the layers around it lay them out: merging the heads is then a view.
     out = q_BNLD.new_empty(batch, length, heads, v_BNTV.shape[-1])
-    # One buffer for all blocks: fresh memory of this size would be zeroed by the kernel page by page.
-    weights = q_BNLD.new_empty(rows, k_BNTD.shape[2])
+    # One buffer for all blocks: fresh memory of this size would be zeroed by the kernel page by page. Packed products
+    # are new tensors, in which softmax stays.
+    buffer = q_BNLD.new_empty(rows, k_BNTD.shape[2]) if blocks == "in place" else None
     for index in range(batch):
         for head in range(heads):
             queries = scaled[index if len(scaled) > 1 else 0, head]
@@ -303,21 +305,24 @@ def attention_by_blocks(
             is_key = None if is_key_BT is None else is_key_BT[index]
             for start in range(0, length, rows):
                 block = queries[start : start + rows]
-                out[index, start : start + rows, head] = block_of(block, is_key, weights[: len(block)])
+                out[index, start : start + rows, head] = block_of(block, is_key, buffer)
     return out.transpose(1, 2)
 
 
-def _blocks_of(keys_TD: Tensor, values_TV: Tensor, blocks: Blocks) -> Callable[[Tensor, Tensor | None, Tensor], Tensor]:
-    """A function of some queries, of which keys are there, and of a buffer for the weights: what those attend to."""
+def _blocks_of(
+    keys_TD: Tensor, values_TV: Tensor, blocks: Blocks
+) -> Callable[[Tensor, Tensor | None, Tensor | None], Tensor]:
+    """A function of some queries, of which keys are there, and of a buffer for scores: what those attend to."""
     packed = blocks == "packed"
     keys = _packed_for_products(keys_TD) if packed else keys_TD.t()
     values = _packed_for_products(values_TV.t()) if packed else values_TV
 
-    def attended(queries: Tensor, is_key: Tensor | None, weights: Tensor) -> Tensor:
-        scores = _product(queries, keys) if packed else torch.mm(queries, keys, out=weights)
+    def attended(queries: Tensor, is_key: Tensor | None, buffer: Tensor | None) -> Tensor:
+        room = None if buffer is None else buffer[: len(queries)]
+        scores = _product(queries, keys) if packed else torch.mm(queries, keys, out=room)
         if is_key is not None:
-            scores = scores.masked_fill(~is_key, -torch.inf)
-        part = torch.softmax(scores, dim=-1, out=weights)
-        return _product(part, values) if packed else part @ values
+            scores.masked_fill_(~is_key, -torch.inf)
+        torch.softmax(scores, dim=-1, out=scores)
+        return _product(scores, values) if packed else scores @ values
 
     return attended
