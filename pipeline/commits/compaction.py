@@ -163,9 +163,15 @@ def _commit(
 
 
 def plan_groups(state: JobState, sizes: Sizes) -> list[tuple[str, ...]]:
-    """Names of small segments to merge, in groups that fit into one each: neighbors by the id of their first video."""
-    ranges = id_ranges(state.finished)
-    small = [name for name, size in state.segments.items() if size.num_bytes < sizes.small_bytes]
+    """Names of small segments to merge, in groups that fit into one each: neighbors by the id of their first video.
+
+    Segments with videos that are set aside wait until their round is over. A merged one would be written once more
+    whenever new rows take the place of those of one such video.
+    """
+    ranges, waiting = id_ranges(state.finished), state.segments_of_round()
+    small = [
+        name for name, size in state.segments.items() if size.num_bytes < sizes.small_bytes and name not in waiting
+    ]
     groups: list[list[str]] = []
     num_bytes = 0
     for name in sorted(small, key=lambda name: (ranges[name].first if name in ranges else "", name)):

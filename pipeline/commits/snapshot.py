@@ -92,6 +92,14 @@ class JobState(RoundState):
         """The videos of which that is so."""
         return frozenset(filter(self.is_set_aside, self.formers))
 
+    def segments_of_round(self) -> set[str]:
+        """The segments with videos that are set aside in the current round.
+
+        What of an earlier round is still set aside is in no table any more, and nobody waits for its new rows.
+        """
+        held = {self.finished[video_id].segment for video_id in self.set_aside()}
+        return {name for name in held if self.segment_rounds.get(name) == self.round}
+
     def num_set_back(self) -> Counter[Status]:
         """How many videos have their former rows because labeling them again ended with each status."""
         return Counter(setback.status for setback in self.finished.setbacks.values())

@@ -20,7 +20,9 @@ from pipeline.driver.rounds import is_open
 from pipeline.errors import AlreadyExists, LostOwnership
 from pipeline.output.former_rows import FormerRows
 from pipeline.output.layout import FORMER, segment_of
+from pipeline.output.merge import MERGER_ID, merge_segments
 from pipeline.output.segment_writer import LabeledVideo
+from pipeline.output.segments import retire
 from pipeline.records import Reason, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage, deaths
@@ -160,9 +162,51 @@ def test_a_video_that_fails_keeps_its_rows_and_the_log_says_why(job: Job, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_compaction_merges_what_waits_and_the_driver_goes_on(job: Job, tmp_path: Path) -> None:
+def test_a_compaction_leaves_what_is_set_aside_until_its_round_is_over(job: Job, tmp_path: Path) -> None:
     storage, log, keeper = job
-    assert compact(storage, tmp_path / "spool").num_merged == 2
+    keeper.commit([publish(storage, tmp_path, labeled("e"))])
+    assert compact(storage, tmp_path / "spool").num_merged == 2, "those of d and e"
+    assert frames(storage) == dict.fromkeys("abcde", OLD)
+    keeper.commit([publish(storage, tmp_path, corrected("a"))])  # the driver has not read of the compaction
+    (merged,) = (name for name in log.state.segments if MERGER_ID in name)
+    assert {log.state.finished[name].segment for name in "de"} == {merged}, "the swap has not written it anew"
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD, "e": OLD}
+    assert log.state.set_aside() == {"b", "c"}
+    assert CommitLog(storage, "reader").load() == log.state
+    keeper.commit([publish(storage, tmp_path, corrected("b"), corrected("c", status=Status.FAILED))])
+    assert compact(storage, tmp_path / "spool").num_merged == 4
+    log.catch_up()
+    keeper.sweep()
+    assert (len(log.state.segments), frames(storage)) == (1, {"a": NEW, "b": NEW, "c": OLD, "d": OLD, "e": OLD})
+    assert frames(storage, round=1) == dict.fromkeys("abcd", OLD)
+
+
+@pytest.mark.slow
+def test_a_compaction_merges_what_is_still_set_aside_when_the_next_round_is_under_way(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    take_in(log, keeper, 3, "d")  # the others are in no table any more
+    held = {name: log.state.finished[name].segment for name in "ad"}
+    keeper.commit([publish(storage, tmp_path, labeled("e"))])
+    assert compact(storage, tmp_path / "spool").num_merged == 2, "those of a and e"
+    log.catch_up()
+    assert {name: log.state.finished[name].segment == held[name] for name in "ad"} == {"a": False, "d": True}
+    assert frames(storage) == dict.fromkeys("abcde", OLD)
+    keeper.commit([publish(storage, tmp_path, corrected("a"), corrected("d"))])
+    assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": NEW, "e": OLD}
+
+
+def merge_as_earlier(storage: JobStorage, folder: Path) -> None:
+    """What a compaction of an earlier program does in the middle of a round: it merges all segments."""
+    log = CommitLog(storage, "compactor-0")
+    names = sorted(log.load().segments)
+    log.compact([merge_segments(storage, names, log.state.epoch, folder)], names)
+    retire(storage, names, log.state.spared())
+
+
+@pytest.mark.slow
+def test_the_driver_goes_on_when_an_earlier_program_has_merged_what_is_set_aside(job: Job, tmp_path: Path) -> None:
+    storage, log, keeper = job
+    merge_as_earlier(storage, tmp_path)
     assert frames(storage) == dict.fromkeys("abcd", OLD)
     keeper.commit([publish(storage, tmp_path, corrected("a"))])  # the driver has not read of the compaction
     assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}
@@ -200,7 +244,7 @@ def test_a_compaction_or_a_lost_answer_while_the_entry_is_written_changes_nothin
         storage.is_repeated = is_repeated
         if not is_repeated:
             keeper.commit([publish(storage, tmp_path, labeled(f"x{log.state.next_entry}"))])  # something to merge
-            storage.before = lambda: compact(QuickStorage(storage.uri), tmp_path / "spool")
+            storage.before = lambda: merge_as_earlier(QuickStorage(storage.uri), tmp_path)
         change()
     others = {name: OLD for name in log.state.finished if name.startswith("x")}
     assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD, "e": OLD} | others
