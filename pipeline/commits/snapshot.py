@@ -23,7 +23,7 @@ from pipeline.commits.rolled_up import ROWS_OF_A_GROUP, Rolled
 from pipeline.commits.round_state import RoundState, review_hashes, review_table
 from pipeline.commits.setbacks import Setback, setback_table, setbacks_of
 from pipeline.output.schema import SCHEMA_VERSION, TABLES
-from pipeline.records import ObjectCounts, Outcome, Reason, Status
+from pipeline.records import BAD, ObjectCounts, Outcome, Reason, Status
 from pipeline.storage.documents import check_version
 
 T = TypeVar("T")
@@ -202,7 +202,7 @@ class JobState(RoundState):
                 if before is not None:  # it is moved
                     continue
                 self.strikes.pop(outcome.video_id, None)
-                if outcome.status is Status.OK:
+                if outcome.status not in BAD:  # also one that has no prompts any more: no later try keeps rows of it
                     self.formers.pop(outcome.video_id, None)
         for video_id, count in entry.strikes.items():
             if count and (video_id not in self.finished or self.is_set_aside(video_id)):

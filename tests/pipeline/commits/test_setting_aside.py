@@ -277,6 +277,25 @@ def test_what_a_worker_published_after_the_setting_aside_is_adopted(job: Job, tm
     assert frames(storage) == {"a": NEW, "b": OLD, "c": OLD, "d": OLD}
 
 
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_former_rows_of_a_video_that_has_no_prompts_any_more_go_as_others_do(
+    job: Job, tmp_path: Path, is_forgotten: bool
+) -> None:
+    """A run was killed in a round, and the corrections that were all the prompts of the video were withdrawn."""
+    storage, log, keeper = job
+    if is_forgotten:
+        keeper.forget("a", {"a": Reason.RETRY})
+    keeper.commit([publish(storage, tmp_path, corrected("a", "", Status.NO_PROMPTS), corrected("b"), corrected("c"))])
+    assert frames(storage) == {"a": 0, "b": NEW, "c": NEW, "d": OLD}
+    assert log.state.formers == {}
+    assert frames(storage, round=1) == dict.fromkeys("abcd", OLD), "that is what keep_rounds= keeps"
+    assert CommitLog(storage, "reader").load() == log.state
+    take_in(log, keeper, 4, "d")
+    keeper.commit([publish(storage, tmp_path, corrected("d"))])
+    keeper.sweep()
+    assert {segment_of(path) for path in storage.tree(FORMER)} == log.state.kept.keys()
+
+
 @pytest.mark.slow
 def test_copies_of_former_rows_and_labels_of_the_round_before_are_not_adopted(job: Job, tmp_path: Path) -> None:
     storage, _, _ = job
