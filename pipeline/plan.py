@@ -31,7 +31,7 @@ from pipeline.errors import ConfigError, InputError, NewerVersion, NoHistory, St
 from pipeline.inputs.plan import Plan
 from pipeline.packages import check_not_hidden, leave_current_folder
 from pipeline.storage.schemes import is_of_this_machine
-from pipeline.text import bytes_in_words, counted, reason_in_words, say
+from pipeline.text import counted, reason_in_words, say
 
 
 class PlanArguments(Prices):
@@ -207,12 +207,10 @@ def _time(found: _Planned) -> list[str]:
 
 
 def _storage(found: _Planned) -> list[str]:
-    least, most = found.forecast.num_bytes
-    size = bytes_in_words(round(least))
-    if least != most:
-        size = f"{size} to {bytes_in_words(round(most))}, because no mask of this job is finished"
+    room = found.forecast.room
+    size = room.in_words() if room.is_measured else f"{room.in_words()}, because too few masks are finished to tell"
     requests = found.forecast.requests
-    lines = [f"storage  about {size}"]
+    lines = [f"storage  {size}"]
     if requests is not None:
         lines.append(f"requests about {requests.num_writes:,} writes and {requests.num_reads:,} reads of stores")
     return lines
@@ -282,7 +280,7 @@ def as_document(found: _Planned) -> dict[str, Any]:
         "seconds": expected.seconds,
         "worker_seconds": expected.worker_seconds,
         "gpu_hours": expected.gpu_hours,
-        "num_bytes": None if found.objects_are_unknown else [round(size) for size in expected.num_bytes],
+        "num_bytes": None if found.objects_are_unknown else [round(expected.room.least), round(expected.room.most)],
         "num_writes": None if requests is None else requests.num_writes,
         "num_reads": None if requests is None else requests.num_reads,
         "num_segments": None if requests is None else requests.num_segments,

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.check.look import Looked, Opened
 from pipeline.check.rates import NO_WORK, Rates, Work, fit
+from pipeline.check.room import BYTES_PER_MASK, OnDisk
 from pipeline.commits.job_record import device_in
 from pipeline.driver.job import Job
 from pipeline.errors import ConfigError
@@ -23,10 +24,6 @@ from pipeline.redact import redact_uri
 from pipeline.storage.uris import is_local
 from pipeline.tables import JobTables
 from pipeline.tables import open as open_tables
-
-BYTES_PER_MASK = (50, 1000)
-"""Where no mask of the job is finished: what a row of `masks` takes on disk, for most objects. A row holds the outline,
-so that the width of the object decides."""
 
 _BLOCK_BYTES = 4 << 20  # of a remote video, a request each
 _VIDEOS_MEASURED = 2_000
@@ -177,13 +174,12 @@ class Experience:
     @classmethod
     def _of_tables(cls, tables: JobTables, job: Job, source: str) -> Experience:
         rows = tables.newest_videos(_VIDEOS_MEASURED)
-        sizes = tables.state.segments.values()
-        on_disk = sum(size.num_masks for size in sizes), sum(size.num_bytes for size in sizes)
+        on_disk = OnDisk.of(tables.state.segments.values())
         return cls.measured(rows.filter(pc.equal(rows["checkpoint"], str(job.weights))), on_disk, source)
 
     @classmethod
-    def measured(cls, videos: pa.Table, on_disk: tuple[int, int], source: str) -> Experience:
-        """From rows of `videos`. `on_disk` are masks and the bytes that they take, of these or of more videos.
+    def measured(cls, videos: pa.Table, on_disk: OnDisk, source: str) -> Experience:
+        """From rows of `videos`. `on_disk` is what these or more videos take.
 
         Of several devices the one with most videos counts. `{videos}` in `source` becomes how many they are.
         """
@@ -194,14 +190,13 @@ class Experience:
         devices = [device_in(text) for text in ok["versions"].to_pylist()]
         (device, _), *_ = Counter(devices).most_common()
         ok = ok.filter(pa.array([one == device for one in devices]))
-        num_masks, num_bytes = on_disk
         seconds = times(ok).worker_seconds
         noun = "video" if ok.num_rows == 1 else "videos"
         return cls(
             ok.num_rows,
             pc.sum(ok["num_frames"]).as_py(),
             seconds,
-            num_bytes / num_masks if num_masks else 0.0,
+            on_disk.bytes_of_mask,
             _rates(ok, seconds),
             device,
             f"{ok.num_rows} {source.format(videos=noun)}",

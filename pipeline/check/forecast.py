@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from pipeline.check.estimate import Experience, Volume
-from pipeline.check.rates import Work
+from pipeline.check.rates import Rates, Work
+from pipeline.check.room import Room, room_of
 from pipeline.config.fields import Group
 from pipeline.config.job_config import JobConfig
 from pipeline.output.schema import TABLES
 from pipeline.output.segment_writer import FlushPolicy
 from pipeline.storage.schemes import is_of_this_machine
 
+_GUESSED = Rates(0.05, 0.0, 0.0)  # where nothing was measured, how long videos take, which decides how many segments
 _OWNER_SECONDS = _STATUS_SECONDS = 10.0  # between two writes of `_owner.json` and of `_status.json`
 _OBJECTS_SAVED = 3  # a document, rows and the state of a session
 _AT_START = 20  # reading the log and the input tables, and proving that the store refuses a second driver
@@ -75,14 +77,14 @@ class Forecast:
     """What is expected. `worker_seconds`, `seconds` and `requests` are None where nothing was measured.
 
     `seconds` are those from the first video to the last one: at least those of the longest video. The start of the
-    workers comes on top. `num_bytes` are at least and at most.
+    workers comes on top.
     """
 
     work: Work
     machines: Machines
     worker_seconds: float | None
     seconds: float | None
-    num_bytes: tuple[float, float]
+    room: Room
     requests: Requests | None
 
     @property
@@ -107,38 +109,43 @@ class Forecast:
         if self.requests is not None:
             writes = self.requests.num_writes * prices.price_per_1000_writes
             requests = (writes + self.requests.num_reads * prices.price_per_1000_reads) / 1000
-        gigabytes = sum(self.num_bytes) / 2 / 1e9 if is_remote else 0.0
+        gigabytes = self.room.about / 1e9 if is_remote else 0.0
         return {"workers": workers, "requests": requests, "storage_per_month": gigabytes * prices.price_per_gb_month}
 
 
 def forecast(config: JobConfig, volume: Volume, experience: Experience, num_workers: int | None = None) -> Forecast:
     """What the videos of `volume` will take, if they are like those of `experience`."""
     work, machines = volume.in_all, Machines.of(config, experience, num_workers)
+    rates = experience.rates or _GUESSED
+    worker_seconds = rates.seconds(work)
+    seconds = max(worker_seconds / machines.num_workers, rates.seconds(volume.longest))
     least, most = experience.bytes_per_mask
-    num_bytes = work.masks * least, work.masks * most
+    segments = _num_segments(config, machines, volume, worker_seconds, work.masks * math.sqrt(least * most))
+    room = room_of(work.masks, volume.num_objects + volume.num_working, segments, (least, most))
     if experience.rates is None:
-        return Forecast(work, machines, None, None, num_bytes, None)
-    worker_seconds = experience.rates.seconds(work)
-    seconds = max(worker_seconds / machines.num_workers, experience.rates.seconds(volume.longest))
-    asked = _requests(config, machines, volume, (worker_seconds, seconds), sum(num_bytes) / 2)
-    return Forecast(work, machines, worker_seconds, seconds, num_bytes, asked)
+        return Forecast(work, machines, None, None, room, None)
+    asked = _requests(config, volume, (worker_seconds, seconds), segments)
+    return Forecast(work, machines, worker_seconds, seconds, room, asked)
 
 
-def _requests(
-    config: JobConfig, machines: Machines, volume: Volume, times: tuple[float, float], num_bytes: float
-) -> Requests:
-    worker_seconds, seconds = times
+def _num_segments(
+    config: JobConfig, machines: Machines, volume: Volume, worker_seconds: float, mask_bytes: float
+) -> int:
     num_videos = volume.num_working
     in_each = math.ceil(num_videos / machines.num_workers)
-    each = worker_seconds / machines.num_workers, num_bytes / machines.num_workers
+    each = worker_seconds / machines.num_workers, mask_bytes / machines.num_workers
     policy = FlushPolicy.of(config.flush, config.cluster)
     per_worker = num_segments(in_each, *each, policy, config.worker.beat_seconds)
-    segments = min(num_videos, per_worker * machines.num_workers)
+    return min(num_videos, per_worker * machines.num_workers)
+
+
+def _requests(config: JobConfig, volume: Volume, times: tuple[float, float], segments: int) -> Requests:
+    worker_seconds, seconds = times
     reads = volume.in_all.num_reads
     if is_of_this_machine(str(config.output)):
         return Requests(0, round(reads), segments)
     beats = seconds / _OWNER_SECONDS + seconds / _STATUS_SECONDS
-    saved = _num_saved(config, volume.in_all, worker_seconds, num_videos)
+    saved = _num_saved(config, volume.in_all, worker_seconds, volume.num_working)
     writes = len(TABLES) * segments + segments + beats + saved * _OBJECTS_SAVED + _AT_START
     return Requests(round(writes), round(reads + len(TABLES) * segments + beats + _AT_START), segments)
 

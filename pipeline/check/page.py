@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.check.again import Again
-from pipeline.check.estimate import BYTES_PER_MASK, Experience, Volume, first_of
+from pipeline.check.estimate import Experience, Volume, first_of
+from pipeline.check.forecast import forecast
 from pipeline.check.look import Looked
+from pipeline.check.room import BYTES_PER_MASK
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.progress import duration
 from pipeline.driver.prune import describe_pruned
@@ -74,7 +76,7 @@ def page(
             "read, those of the opened videos are held against them",
         ]
     if volume.num_counted:
-        lines += [_amount(volume), *_time(config, volume, experience), _size(volume, experience)]
+        lines += [_amount(volume), *_time(config, volume, experience), _size(config, volume, experience)]
     for title, found in (("wrong", refused), ("unread", findings.unreadable), ("fails", findings.failing)):
         lines += _listed(title, found)
     lines += _listed("odd", findings.odd)
@@ -129,13 +131,13 @@ def _time(config: JobConfig, volume: Volume, experience: Experience) -> list[str
     return lines
 
 
-def _size(volume: Volume, experience: Experience) -> str:
+def _size(config: JobConfig, volume: Volume, experience: Experience) -> str:
     """How large the tables may get, and what that is based on."""
-    if each := experience.bytes_of_mask:
-        return f"size     about {_bytes(volume.masks_in_all * each)}, at {each:.0f} bytes a mask as in this job so far"
-    least, most = (_bytes(volume.masks_in_all * size) for size in BYTES_PER_MASK)
+    size = f"size     {(room := forecast(config, volume, experience).room).in_words()}"
+    if room.is_measured:
+        return f"{size}, at {experience.bytes_of_mask:.0f} bytes a mask as in this job so far"
     low, high = BYTES_PER_MASK
-    return f"size     {least} to {most}: most masks take {low} to {high} bytes; no mask of this job is finished"
+    return f"{size}: most masks take {low} to {high} bytes, and too few of this job are finished to tell"
 
 
 def _listed(title: str, found: Sequence[str]) -> list[str]:
@@ -146,11 +148,3 @@ def _listed(title: str, found: Sequence[str]) -> list[str]:
 
 def _of_object(number: int, text: str) -> str:
     return text if text.startswith(f"object {number}") else f"object {number}, {text}"
-
-
-def _bytes(size: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from pipeline.check.estimate import Experience
 from pipeline.check.look import Looked
+from pipeline.check.room import OnDisk
 from pipeline.cluster.executor import make_worker
+from pipeline.commits.snapshot import SegmentSize
 from pipeline.driver.executors import worker_settings
 from pipeline.driver.job import Job
 from pipeline.errors import ConfigError, StorageError, describe
@@ -49,13 +51,17 @@ def probe(job: Job, items: Sequence[WorkItem], most_seconds: float) -> Experienc
         videos = pa.concat_tables(
             [TABLES["videos"].empty_table(), *(read_whole(storage, "videos", segment.name) for segment in segments)]
         )
-    on_disk = sum(one.num_rows["masks"] for one in segments), sum(one.num_bytes for one in segments)
-    found = Experience.measured(videos, on_disk, "{videos} labeled here as a probe")
+    found = Experience.measured(videos, OnDisk.of(map(_size, segments)), "{videos} labeled here as a probe")
     if found.rates is None:
         messages = [text for text in videos["message"].to_pylist() if text]
         why = f": {messages[0]}" if messages else f" within {most_seconds:g} s (probe_seconds)"
         raise ConfigError(f"probe={len(items)}: no video was labeled{why}. Without probe= nothing is labeled")
     return found
+
+
+def _size(segment: Segment) -> SegmentSize:
+    rows = segment.num_rows
+    return SegmentSize(rows["masks"], rows["tracks"], rows["videos"], segment.num_bytes)
 
 
 def _label(job: Job, items: Sequence[WorkItem], most_seconds: float) -> list[Segment]:

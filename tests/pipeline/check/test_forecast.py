@@ -39,7 +39,8 @@ def test_the_opened_videos_stand_for_all_and_workers_share_the_time() -> None:
     assert found.worker_seconds == pytest.approx(100_000 * 0.1 + 300_000 * 0.01)
     assert found.seconds == pytest.approx(13_000 / 4)
     assert found.gpu_hours == pytest.approx(13_000 / 3600)
-    assert found.num_bytes == (300_000 * 200, 300_000 * 200)
+    assert found.room.is_measured
+    assert found.room.about == pytest.approx(300_000 * 200, rel=0.05)
     assert forecast(config(), NIGHT, ON_GPU, num_workers=1000).seconds == pytest.approx(390), "the longest video's"
 
 
@@ -51,7 +52,7 @@ def test_what_is_paid_is_the_sum_of_hours_requests_and_room() -> None:
     assert dollars["workers"] == pytest.approx(13.0)
     writes, reads = found.requests.num_writes, found.requests.num_reads
     assert dollars["requests"] == pytest.approx(writes * 5e-6 + reads * 4e-7)
-    assert dollars["storage_per_month"] == pytest.approx(0.06 * 0.023)
+    assert dollars["storage_per_month"] == pytest.approx(found.room.about * 0.023 / 1e9)
     assert found.dollars(Prices(), 7.2, is_remote=False)["workers"] == pytest.approx(26.0), "by the worker"
     assert found.dollars(Prices(), None, is_remote=False)["workers"] is None
 
@@ -59,7 +60,8 @@ def test_what_is_paid_is_the_sum_of_hours_requests_and_room() -> None:
 def test_where_nothing_was_measured_time_is_unknown_and_room_is_a_range() -> None:
     found = forecast(config(), NIGHT, Experience())
     assert (found.seconds, found.worker_seconds, found.gpu_hours, found.requests) == (None, None, None, None)
-    assert found.num_bytes == (300_000 * 50, 300_000 * 1000)
+    assert found.room.least == pytest.approx(300_000 * 50, rel=0.2)
+    assert found.room.most == pytest.approx(300_000 * 1000, rel=0.01)
     assert found.dollars(Prices(price_per_gpu_hour=1.0), None, is_remote=True)["workers"] is None
 
 
