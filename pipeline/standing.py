@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.command import ExitCode
@@ -15,10 +15,10 @@ from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
 from pipeline.commits.status_file import RunStatus
 from pipeline.errors import NewerVersion
-from pipeline.inputs.reviewed_videos import with_other_corrections
+from pipeline.inputs.reviewed_videos import taken_back, with_other_corrections
 from pipeline.output.saved_sessions import num_saved
 from pipeline.records import BAD, Ending, ObjectCounts, Status
-from pipeline.reviews.reviewed import read_reviews
+from pipeline.reviews.reviewed import ReviewedVideo, read_reviews
 from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
@@ -54,7 +54,8 @@ class ReviewStanding:
 
     `num_verdicts` tracks have a verdict on their labels of now, of which `num_rejected` are rejected. The next run
     takes in what people have corrected in `num_waiting` videos. `num_again` videos are labeled again in this round.
-    `num_set_back` could not be, and have the rows that they had.
+    `num_set_back` could not be, and have the rows that they had; where the corrections with which that failed were
+    withdrawn, they are not among these.
     """
 
     round: int
@@ -81,7 +82,10 @@ class ReviewStanding:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """All that is found out of a job. `run` is what the last driver wrote of its run."""
+    """All that is found out of a job. `run` is what the last driver wrote of its run.
+
+    `num_set_back` are those of `ReviewStanding`, by how labeling them again ended.
+    """
 
     storage: JobStorage
     standing: Standing
@@ -91,6 +95,7 @@ class JobStatus:
     causes: Causes
     run: RunStatus | None
     reviews: ReviewStanding
+    num_set_back: Mapping[Status, int]
 
 
 def read_status(storage: JobStorage) -> JobStatus:
@@ -112,25 +117,32 @@ def read_status(storage: JobStorage) -> JobStatus:
         run, refused = None, str(error)
     causes, objects = Causes(), state.objects()
     job = JobTables(storage, state, reviews=True)
-    _add_videos(causes, job)
+    reviewed = read_reviews(storage)
+    withdrawn = taken_back(reviewed, state.finished, state.finished.setbacks)
+    num_set_back = state.num_set_back(withdrawn)
+    _add_videos(causes, job, withdrawn)
     objects = _add_objects(causes, objects, job)
     standing = replace(_standing(run, driver), refused=refused)
-    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, _reviews(storage, job))
+    reviews = _reviews(job, reviewed, num_set_back.total())
+    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews, num_set_back)
 
 
-def _reviews(storage: JobStorage, job: JobTables) -> ReviewStanding:
+def _reviews(job: JobTables, reviewed: Mapping[str, ReviewedVideo], num_set_back: int) -> ReviewStanding:
     opinions, state = job.opinions(), job.state
     num_rejected = sum(opinion.verdict is Verdict.REJECT for opinion in opinions.values())
     again = state.set_aside()
-    waiting = set(with_other_corrections(read_reviews(storage), state.finished)) - again
-    num_set_back = len(state.finished.setbacks)
+    waiting = set(with_other_corrections(reviewed, state.finished)) - again
     rounds = state.round, state.oldest_round
     return ReviewStanding(*rounds, len(opinions), num_rejected, len(waiting), len(again), num_set_back)
 
 
-def _add_videos(causes: Causes, job: JobTables) -> None:
-    """Why videos failed or were quarantined, also those that keep their former rows. Reads few segments."""
-    for video_id, setback in job.state.finished.setbacks.items():
+def _add_videos(causes: Causes, job: JobTables, withdrawn: Collection[str]) -> None:
+    """Why videos failed or were quarantined, also those that keep their former rows. Reads few segments.
+
+    Of `withdrawn` ones nobody wants the labels that failed.
+    """
+    set_back = ((name, one) for name, one in job.state.finished.setbacks.items() if name not in withdrawn)
+    for video_id, setback in set_back:
         causes.add(setback.status, setback.error_class, setback.message, video_id)
     bad = [video_id for video_id, finished in job.state.finished.items() if finished.status in BAD]
     if bad:

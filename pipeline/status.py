@@ -77,7 +77,7 @@ def as_text(status: JobStatus) -> str:
     if reviews := status.reviews.in_words():
         lines.append(f"reviews  {reviews}")
     lines += _this_run(run) + ([f"this run {status.standing.refused}"] if status.standing.refused else [])
-    lines += describe_setbacks(state.num_set_back())
+    lines += describe_setbacks(status.num_set_back)
     bad = {kind: state.finished.num_by_status[kind] for kind in BAD if state.finished.num_by_status[kind]}
     lines += describe_causes(status.causes.most_frequent(*(kind.value for kind in BAD)))
     lines += describe_causes(status.causes.most_frequent(OBJECT, WARNING), table="tracks")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
@@ -100,9 +100,9 @@ class JobState(RoundState):
         held = {self.finished[video_id].segment for video_id in self.set_aside()}
         return {name for name in held if self.segment_rounds.get(name) == self.round}
 
-    def num_set_back(self) -> Counter[Status]:
-        """How many videos have their former rows because labeling them again ended with each status."""
-        return Counter(setback.status for setback in self.finished.setbacks.values())
+    def num_set_back(self, without: Collection[str] = ()) -> Counter[Status]:
+        """How many videos, but for these, have their former rows because labeling them again ended with each status."""
+        return Counter(setback.status for name, setback in self.finished.setbacks.items() if name not in without)
 
     def failed_before(self) -> dict[str, str]:
         """Of videos to label again that ended badly before: the hash of their prompts then, by id."""

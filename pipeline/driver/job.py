@@ -110,6 +110,8 @@ def plan_job(job: Job) -> Plan:
     config = job.config
     retry = to_try_again(config, job.log.state, job.storage)
     reviews = _reviews(job, retry)
+    if job.log.state.finished.setbacks:  # perhaps of corrections that were withdrawn
+        retry = to_try_again(config, job.log.state, job.storage, reviews)
     boxes = None if config.prompts else as_parquet(config, job.storage)
     if boxes is None:
         return _planned(job, config.prompts, reviews, retry)
@@ -271,7 +273,7 @@ def reconcile(job: Job, plan: Plan, keeper: SegmentKeeper) -> Plan:
 def _planned_again(job: Job, plan: Plan) -> Plan:
     """The plan after the log has changed."""
     state = job.log.state
-    return plan.again(state.finished, to_try_again(job.config, state, job.storage))
+    return plan.again(state.finished, to_try_again(job.config, state, job.storage, plan.reviews))
 
 
 def clean_up(job: Job, keeper: SegmentKeeper) -> None:

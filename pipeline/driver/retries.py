@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -16,7 +16,9 @@ from pipeline.commits.snapshot import JobState
 from pipeline.config.job_config import JobConfig
 from pipeline.inputs.address_rules import address_rules
 from pipeline.inputs.plan import Plan
+from pipeline.inputs.reviewed_videos import taken_back
 from pipeline.records import Status
+from pipeline.reviews.reviewed import ReviewedVideo
 from pipeline.storage.file_versions import current_versions
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
@@ -34,13 +36,17 @@ class _Named:
     uncounted: set[str] = field(default_factory=set)
 
 
-def to_try_again(config: JobConfig, state: JobState, storage: JobStorage) -> frozenset[str]:
+def to_try_again(
+    config: JobConfig, state: JobState, storage: JobStorage, reviews: Mapping[str, ReviewedVideo] | None = None
+) -> frozenset[str]:
     """Ids of the finished videos that `retry=` names, and of those that are set aside to be labeled again.
 
     `retry=failed` also names `ok` videos with objects that failed. A video that has ended badly `max_attempts` times in
-    a row with the same prompts and the same file is left alone, because it would end in the same way again.
+    a row with the same prompts and the same file is left alone, because it would end in the same way again. A video
+    that could not be labeled again counts as one to which that never happened, where `reviews` says that the
+    corrections were withdrawn.
     """
-    named = _named(config, state)
+    named = _named(config, state, reviews or {})
     return state.set_aside() | named.again | _with_failed_objects(storage, state, named.uncounted)
 
 
@@ -49,7 +55,7 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
 
     `retry` are the videos of the plan that are tried again anyway. Says which videos are left alone.
     """
-    given_up = _named(config, state).given_up
+    given_up = _named(config, state, plan.reviews).given_up
     if not given_up:
         return plan
     named = pa.array(given_up, pa.string())
@@ -71,11 +77,13 @@ def with_other_files(plan: Plan, config: JobConfig, state: JobState, retry: Coll
     return plan.with_files_now(files_now, state.finished, {*retry, *in_part}) if other else plan
 
 
-def _named(config: JobConfig, state: JobState) -> _Named:
+def _named(config: JobConfig, state: JobState, reviews: Mapping[str, ReviewedVideo]) -> _Named:
     wanted = {Status(name) for name in config.retry}
+    withdrawn = taken_back(reviews, state.finished, state.finished.setbacks)
     named = _Named()
     set_back = [(name, state.finished[name]) for name, one in state.finished.setbacks.items() if one.status in wanted]
-    for video_id, finished in chain(set_back, state.finished.noted()) if wanted else ():
+    for video_id, one in chain(set_back, state.finished.noted()) if wanted else ():
+        finished = one._replace(setback=None) if video_id in withdrawn else one
         if finished.tally.num_tracks_failed is None and finished.status is Status.OK and Status.FAILED in wanted:
             named.uncounted.add(video_id)
         elif _is_named(finished, wanted):

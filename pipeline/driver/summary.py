@@ -10,6 +10,7 @@ from pipeline.command import ExitCode
 from pipeline.driver.job import Job
 from pipeline.driver.progress import Progress, duration
 from pipeline.inputs.plan import Plan
+from pipeline.inputs.reviewed_videos import taken_back
 from pipeline.output.layout import table_glob
 from pipeline.output.schema import TABLES
 from pipeline.records import BAD, NO_OBJECTS, Ending, ObjectCounts, Status
@@ -59,6 +60,7 @@ def report(
     elif ending is not Ending.DONE:
         message += f"{f' ({reason})' if reason else ''}: the same command goes on from here"
     state = job.log.state
+    withdrawn = taken_back(plan.reviews, state.finished, state.finished.setbacks)
     choice = plan.listing_choice
     counts = JobCounts(
         state.finished.num_by_status,
@@ -67,7 +69,7 @@ def report(
         plan.num_videos,
         plan.num_left,
         "" if choice is None else choice.in_words(),
-        state.num_set_back(),
+        state.num_set_back(withdrawn),
         len(state.set_aside()),
     )
     output = job.storage.uri if names_tables else None

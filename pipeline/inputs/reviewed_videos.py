@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Protocol
 
@@ -27,6 +27,22 @@ class Labeled(Protocol):
 def is_corrected(review: ReviewedVideo, before: Labeled | None) -> bool:
     """Whether a video has other corrections than those that it was labeled with, or with which that failed."""
     return bool(review.files) and review.review_hash not in (before.review_hashes if before is not None else ("",))
+
+
+def taken_back(
+    reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled], set_back: Iterable[str]
+) -> frozenset[str]:
+    """Of the videos that could not be labeled again, those that need not be any more.
+
+    The corrections with which that failed were withdrawn, and their masks are of those that count now. What `reviews`
+    does not have is not known to be withdrawn.
+    """
+    return frozenset(name for name in set_back if name in reviews and _is_taken_back(reviews[name], done[name]))
+
+
+def _is_taken_back(review: ReviewedVideo, before: Labeled) -> bool:
+    labeled_with, *failed_with = before.review_hashes
+    return review.review_hash == labeled_with and labeled_with not in failed_with
 
 
 def with_other_corrections(reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled]) -> list[str]:

@@ -14,13 +14,15 @@ from pipeline.commits.compaction import compact
 from pipeline.commits.log import CommitLog
 from pipeline.commits.read_rounds import read_rounds
 from pipeline.errors import NoRound, NotInJob
-from pipeline.records import Reason
+from pipeline.records import Reason, Status
 from pipeline.reviews.corrections import write_corrections
+from pipeline.reviews.reviewed import read_reviews
 from pipeline.reviews.verdicts import write_verdicts
 from pipeline.status import as_document, as_text, read_status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, write_job
 from tests.support.drawn_rounds import Rounds
+from tests.support.labeled import corrected, publish
 from tests.support.reviewed import verdict
 
 TWO = {1: "cat", 2: "dog"}
@@ -168,6 +170,35 @@ def test_the_status_tells_rounds_and_rejected_tracks_and_what_waits(rounds: Roun
     expected |= {"num_again": 0, "num_set_back": 0}
     assert document["reviews"] == expected
     assert document["num_masks"] == counts["num_masks"], "what a reviewer rejects is counted by the log as before"
+
+
+@pytest.mark.slow
+def test_the_status_tells_no_failure_of_corrections_that_were_withdrawn(rounds: Rounds) -> None:
+    def correct(object_id: int, kind: str) -> None:
+        row = {"video_id": "a", "object_id": object_id, "frame_index": 1, "kind": kind, "reviewer": "ann"}
+        write_corrections(rounds.storage, [{**row, "reviewed_at": datetime.now(UTC)}])
+
+    def told() -> tuple[int, int, bool, bool]:
+        status = read_status(rounds.storage)
+        text = as_text(status)
+        counts = status.reviews.num_set_back, status.reviews.num_waiting
+        return *counts, "kept     1 video could not be labeled again" in text, "it kills its worker" in text
+
+    correct(1, "hidden")
+    rounds.begin("a")
+    review_hash = read_reviews(rounds.storage)["a"].review_hash
+    failed = corrected("a", review_hash, Status.QUARANTINED)
+    rounds.keeper.commit([publish(rounds.storage, rounds.spool, failed)])
+    assert told() == (1, 0, True, True)
+    correct(2, "hidden")
+    assert told() == (1, 1, True, True), "the next run tries it with these"
+    correct(2, "withdraw")
+    assert told() == (1, 0, True, True)
+    correct(1, "withdraw")
+    assert told() == (0, 0, False, False), "its masks are what people want"
+    assert as_document(read_status(rounds.storage))["causes"] == []
+    correct(1, "hidden")
+    assert told() == (1, 0, True, True), "the same correction would fail again"
 
 
 @pytest.mark.slow

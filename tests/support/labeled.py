@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,16 @@ def labeled(
         outcome,
         num_masks,
     )
+
+
+def corrected(video_id: str, review_hash: str = "h2", status: Status = Status.OK, num_frames: int = 3) -> LabeledVideo:
+    """The labels that the next round brings of a video with these corrections, or why it brings none."""
+    video = labeled(video_id, num_frames, status=status)
+    details = replace(video.outcome.details, review_hash=review_hash)
+    outcome = replace(video.outcome, details=details)
+    if status is not Status.OK:
+        outcome = replace(outcome, error_class="crash", message="it kills its worker")
+    return replace(video, outcome=outcome)
 
 
 def publish(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,26 +20,15 @@ from pipeline.errors import AlreadyExists, LostOwnership
 from pipeline.output.former_rows import FormerRows
 from pipeline.output.layout import FORMER, segment_of
 from pipeline.output.merge import MERGER_ID, merge_segments
-from pipeline.output.segment_writer import LabeledVideo
 from pipeline.output.segments import retire
 from pipeline.records import Reason, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.dying_storage import Died, DyingStorage, deaths
-from tests.support.labeled import driver, labeled, publish
+from tests.support.labeled import corrected, driver, labeled, publish
 from tests.support.quick_storage import QuickStorage
 
 OLD, NEW = 6, 3
 """Frames of the first labels, and of those of the next round."""
-
-
-def corrected(video_id: str, review_hash: str = "h2", status: Status = Status.OK) -> LabeledVideo:
-    """The labels that the next round brings."""
-    video = labeled(video_id, NEW, status=status)
-    details = dataclasses.replace(video.outcome.details, review_hash=review_hash)
-    outcome = dataclasses.replace(video.outcome, details=details)
-    if status is not Status.OK:
-        outcome = dataclasses.replace(outcome, error_class="crash", message="it kills its worker")
-    return dataclasses.replace(video, outcome=outcome)
 
 
 def take_in(log: CommitLog, keeper: SegmentKeeper, number: int, *video_ids: str) -> None:

@@ -13,8 +13,9 @@ from pipeline.commits.snapshot import JobState
 from pipeline.config.compose import job_config
 from pipeline.driver.retries import to_try_again
 from pipeline.records import Status
+from pipeline.reviews.reviewed import ReviewedVideo
 from pipeline.storage.job_storage import JobStorage
-from tests.support.labeled import driver, labeled, publish
+from tests.support.labeled import corrected, driver, labeled, publish
 
 
 @pytest.fixture
@@ -78,6 +79,22 @@ def test_what_is_set_aside_is_to_do_and_what_failed_at_that_is_tried_again_when_
     keeper.commit([publish(disk_storage, tmp_path, labeled("a", status=Status.QUARANTINED))])
     assert chosen("retry=[quarantined]") == {"b"}
     assert chosen("retry=[quarantined]", "max_attempts=3") == {"a", "b"}
+
+
+def test_what_failed_with_corrections_that_were_withdrawn_is_tried_again_only_for_objects_that_failed(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    log, keeper = driver(disk_storage, tmp_path)
+    keeper.commit([publish(disk_storage, tmp_path, labeled("a"), labeled("b", wrong={7: "box: x0 < x1"}))])
+    keeper.set_aside(["a", "b"])
+    keeper.commit([publish(disk_storage, tmp_path, *(corrected(name, "h2", Status.FAILED) for name in "ab"))])
+    config = job_config("label", ["prompts=p", "output=o", "model=mini", "retry=failed"])
+    assert to_try_again(config, log.state, disk_storage) == {"a", "b"}
+    withdrawn = dict.fromkeys("ab", ReviewedVideo())
+    assert to_try_again(config, log.state, disk_storage, withdrawn) == {"b"}
+    assert to_try_again(config, log.state, disk_storage, {"a": ReviewedVideo({1: "other"})}) == {"a", "b"}
+    keeper.set_aside(["a"])
+    assert to_try_again(config, log.state, disk_storage, withdrawn) == {"a", "b"}, "it is in the middle of a round"
 
 
 def test_a_video_whose_file_was_away_when_it_was_labeled_again_is_never_given_up(

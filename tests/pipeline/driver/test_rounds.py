@@ -300,6 +300,33 @@ def test_a_video_with_a_broken_file_keeps_its_rows_when_it_is_tried_too_often_an
     assert made_anew(first, job.tables()) == {("one", 1)}
 
 
+def test_corrections_that_failed_and_were_withdrawn_are_told_and_tried_no_more(
+    job: JobFolder, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = job.tables()
+    correct(job.output, "one", 1, 2)
+    clip = job.folder / "in" / "one.mp4"
+    content, times = clip.read_bytes(), clip.stat()
+    clip.write_bytes(b"no video")
+    once = ("max_failed_fraction=1", "max_attempts=1")
+    assert job.run(*once) == 0
+    assert job.run(*once, "retry=failed") == 0
+    assert "kept     1 video could not be labeled again and keeps its former masks" in capsys.readouterr().out
+    assert "1 video not tried again, because 1 attempts" in caplog.text
+    caplog.clear()
+    clip.write_bytes(content)
+    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    correct(job.output, "one", 1, 2, kind="withdraw")
+    entry = job.next_entry()
+    for more in ((), ("retry=failed",), ("retry=failed", "max_attempts=9"), ("retry=failed", "reviews=false")):
+        assert job.run("max_failed_fraction=1", *more) == 0
+    assert "could not be labeled again" not in capsys.readouterr().out
+    assert "not tried again" not in caplog.text
+    assert job.next_entry() == entry, "its masks are what people want"
+    assert job.tables().equals(first)
+
+
 def test_a_failure_that_a_killed_run_published_is_not_tried_again_at_once(
     job: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
