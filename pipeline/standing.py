@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.command import ExitCode
 from pipeline.commits import owner, status_file
@@ -54,8 +54,8 @@ class ReviewStanding:
 
     `num_verdicts` tracks have a verdict on their labels of now, of which `num_rejected` are rejected. The next run
     takes in what people have corrected in `num_waiting` videos. `num_again` videos are labeled again in this round.
-    `num_set_back` could not be, and have the rows that they had; where the corrections with which that failed were
-    withdrawn, they are not among these.
+    `set_back` are those that could not be and have the rows that they had, by how that ended; where the corrections
+    with which it failed were withdrawn, they are not among these.
     """
 
     round: int
@@ -64,7 +64,18 @@ class ReviewStanding:
     num_rejected: int
     num_waiting: int
     num_again: int = 0
-    num_set_back: int = 0
+    set_back: Mapping[Status, int] = field(default_factory=dict)
+
+    @property
+    def num_set_back(self) -> int:
+        """How many videos could not be labeled again and have the rows that they had."""
+        return sum(self.set_back.values())
+
+    def counts(self) -> dict[str, int]:
+        """All of it as fields of a document."""
+        found = asdict(self)
+        del found["set_back"]
+        return found | {"num_set_back": self.num_set_back}
 
     def in_words(self) -> str:
         """All of it; empty where nobody has reviewed anything."""
@@ -82,10 +93,7 @@ class ReviewStanding:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """All that is found out of a job. `run` is what the last driver wrote of its run.
-
-    `num_set_back` are those of `ReviewStanding`, by how labeling them again ended.
-    """
+    """All that is found out of a job. `run` is what the last driver wrote of its run."""
 
     storage: JobStorage
     standing: Standing
@@ -95,7 +103,6 @@ class JobStatus:
     causes: Causes
     run: RunStatus | None
     reviews: ReviewStanding
-    num_set_back: Mapping[Status, int]
 
 
 def read_status(storage: JobStorage) -> JobStatus:
@@ -119,21 +126,20 @@ def read_status(storage: JobStorage) -> JobStatus:
     job = JobTables(storage, state, reviews=True)
     reviewed = read_reviews(storage)
     withdrawn = taken_back(reviewed, state.finished, state.finished.setbacks)
-    num_set_back = state.num_set_back(withdrawn)
     _add_videos(causes, job, withdrawn)
     objects = _add_objects(causes, objects, job)
     standing = replace(_standing(run, driver), refused=refused)
-    reviews = _reviews(job, reviewed, num_set_back.total())
-    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews, num_set_back)
+    reviews = _reviews(job, reviewed, state.num_set_back(withdrawn))
+    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews)
 
 
-def _reviews(job: JobTables, reviewed: Mapping[str, ReviewedVideo], num_set_back: int) -> ReviewStanding:
+def _reviews(job: JobTables, reviewed: Mapping[str, ReviewedVideo], set_back: Mapping[Status, int]) -> ReviewStanding:
     opinions, state = job.opinions(), job.state
     num_rejected = sum(opinion.verdict is Verdict.REJECT for opinion in opinions.values())
     again = state.set_aside()
     waiting = set(with_other_corrections(reviewed, state.finished)) - again
     rounds = state.round, state.oldest_round
-    return ReviewStanding(*rounds, len(opinions), num_rejected, len(waiting), len(again), num_set_back)
+    return ReviewStanding(*rounds, len(opinions), num_rejected, len(waiting), len(again), set_back)
 
 
 def _add_videos(causes: Causes, job: JobTables, withdrawn: Collection[str]) -> None:

@@ -77,7 +77,7 @@ def as_text(status: JobStatus) -> str:
     if reviews := status.reviews.in_words():
         lines.append(f"reviews  {reviews}")
     lines += _this_run(run) + ([f"this run {status.standing.refused}"] if status.standing.refused else [])
-    lines += describe_setbacks(status.num_set_back)
+    lines += describe_setbacks(status.reviews.set_back)
     bad = {kind: state.finished.num_by_status[kind] for kind in BAD if state.finished.num_by_status[kind]}
     lines += describe_causes(status.causes.most_frequent(*(kind.value for kind in BAD)))
     lines += describe_causes(status.causes.most_frequent(OBJECT, WARNING), table="tracks")
@@ -104,7 +104,7 @@ def as_document(status: JobStatus) -> dict[str, Any]:
         "num_bytes": sum(size.num_bytes for size in sizes),
         "num_saved": status.num_saved,
         "strikes": dict(state.strikes),
-        "reviews": asdict(status.reviews),
+        "reviews": status.reviews.counts(),
         "run": None if run is None else run.to_dict() | {"last_error": redact(run.last_error)},
         "causes": [_cause(cause) for cause in status.causes.most_frequent()],
     }
