@@ -15,10 +15,12 @@ def changes_of(entry: EntryDocument) -> EntryChanges | None:
     """What an entry changed; None for one that says nothing any more."""
     if entry.is_erased:
         return entry.changes
+    none = dict.fromkeys(TABLES, 0)
     if entry.compaction:
-        return EntryChanges(is_compaction=True)
+        # The driver sets videos aside, which moves rows as well: nothing changes until new ones take their place.
+        return EntryChanges(rows_in=none, rows_out=none) if entry.former else EntryChanges(is_compaction=True)
     forgotten = frozenset(entry.forget)
-    rows_in: Counter[str] = Counter(dict.fromkeys(TABLES, 0))
+    rows_in: Counter[str] = Counter(none)
     rows_moved: Counter[str] = Counter()
     added = []
     for segment in entry.add:

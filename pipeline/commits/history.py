@@ -62,8 +62,9 @@ class Change(NamedTuple):
 class Sums:
     """Rows that came and went, by table; `rows_out` are None where an earlier version did not tell it.
 
-    Compactions are `num_compactions` of the entries; they change nothing. At most `num_unnamed` videos left whose ids
-    were erased (`prune=true`): they are in no list of changes.
+    Compactions are `num_compactions` of the entries; they change nothing. An entry that sets videos of a round aside
+    changes nothing either, and is no compaction. At most `num_unnamed` videos left whose ids were erased
+    (`prune=true`): they are in no list of changes.
     """
 
     rows_in: dict[str, int]

@@ -94,10 +94,28 @@ def test_former_rows_count_until_one_entry_puts_new_ones_in_their_place(job: Job
     assert storage.tree(FORMER) == []
 
 
-def test_the_log_that_sets_videos_aside_tells_no_change(job: Job) -> None:
-    storage, log, _ = job
-    history = read_history(storage, log.state.next_entry - 1)
-    assert (history.changes, history.sums.rows_in["masks"], history.sums.num_compactions) == ((), 0, 1)
+@pytest.mark.slow
+@pytest.mark.parametrize("is_erased", [False, True])
+def test_readers_of_changes_hear_nothing_of_a_video_until_its_new_rows_are_there(
+    job: Job, tmp_path: Path, is_erased: bool
+) -> None:
+    storage, log, keeper = job
+    number = log.state.next_entry
+    nothing = dict.fromkeys(("masks", "tracks", "videos"), 0)
+    sums = read_history(storage, number - 1).sums
+    assert (sums.rows_in, sums.rows_out, sums.num_compactions) == (nothing, nothing, 0)
+    assert read_history(storage, number - 1).changes == ()
+    keeper.commit([publish(storage, tmp_path, labeled("e"))])
+    compact(storage, tmp_path / "spool")
+    log.catch_up()
+    keeper.commit([publish(storage, tmp_path, corrected("a"))])
+    if is_erased:
+        log.erase_history()
+    history = read_history(storage, number - 1)
+    told = {(one.video_id, one.kind.value, str(one.why)) for one in history.changes}
+    assert told == {("a", "again", "review"), ("e", "added", "")}
+    assert history.sums.num_compactions == 1
+    assert history.sums.rows_out == {"masks": 2 * OLD, "tracks": 2, "videos": 1}
 
 
 def test_a_segment_of_new_videos_and_corrected_ones_counts_as_both(job: Job, tmp_path: Path) -> None:
