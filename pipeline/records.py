@@ -199,6 +199,21 @@ NO_OBJECTS = ObjectCounts()
 
 
 @dataclass(frozen=True)
+class Retries:
+    """Which bad videos a job tries again by itself: those of the `statuses` that `retry=` names, as often as it allows.
+
+    Of all bad videos, `num_given_up` have ended badly `max_attempts` times in a row.
+    """
+
+    statuses: tuple[str, ...] = ()
+    max_attempts: int = 3
+    num_given_up: int = 0
+
+
+NO_RETRIES = Retries()
+
+
+@dataclass(frozen=True)
 class Segment:
     """A set of whole videos that a worker has published: one Parquet object per table, `{table}/{name}.parquet`.
 

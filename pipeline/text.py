@@ -9,11 +9,11 @@ import select
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from pipeline.records import ObjectCounts, Reason, Status
+from pipeline.records import NO_RETRIES, ObjectCounts, Reason, Retries, Status
 
 OBJECT = "object"
 WARNING = "warned"
@@ -194,24 +194,35 @@ def objects_line(objects: ObjectCounts) -> str:
     return f"objects  {', '.join(parts)} (in ok videos)"
 
 
-def how_again(bad: Mapping[Status, int], num_partly: int = 0, retry_of_job: Collection[str] = ()) -> str:
+def how_again(bad: Mapping[Status, int], num_partly: int = 0, retries: Retries = NO_RETRIES) -> str:
     """One line that says which command labels bad videos again. `bad` counts them by status; no count is zero.
 
-    `num_partly` are `ok` videos with objects that failed, which `retry=failed` takes as well. `retry_of_job` are the
-    statuses that the job tries again anyway.
+    `num_partly` are `ok` videos with objects that failed, which `retry=failed` takes as well. `retries` are those of
+    the last run, which the same command repeats.
     """
     statuses = [status for status in Status if status in bad or (status is Status.FAILED and num_partly)]
-    names = ",".join(status.value for status in statuses)
-    retry = f"retry={names}" if len(statuses) == 1 else f"'retry=[{names}]'"
     which = [f"{count} {status.value}" for status, count in bad.items()]
     which += [f"{num_partly} partly labeled"] if num_partly else []
-    videos = "video" if sum(bad.values()) + num_partly == 1 else "videos"
-    label = f"label the {' and '.join(which)} {videos} again"
-    has_retry = {status.value for status in statuses} <= set(retry_of_job)
-    return (
-        f"again    fix the cause, then run the same command{'' if has_retry else f' with {retry}'} to {label}; "
-        "one that has used up max_attempts= needs a higher one, another file or other prompts"
+    num = sum(bad.values()) + num_partly
+    label = f"to label the {' and '.join(which)} {'video' if num == 1 else 'videos'} again"
+    has_retry = {status.value for status in statuses} <= set(retries.statuses)
+    helps = f"a max_attempts= above {retries.max_attempts}, another file or other prompts"
+    if has_retry and retries.num_given_up == num:
+        they = "they were" if num > 1 else "it was"
+        return f"again    give {helps} {label}: retry= is set, and {they} tried as often as max_attempts= allows"
+    command = (
+        "run the same command, which has retry= already,"
+        if has_retry
+        else f"run the same command with {_retry(statuses)}"
     )
+    few = f"; {retries.num_given_up} of them {'needs' if retries.num_given_up == 1 else 'need'} also {helps}"
+    return f"again    fix the cause, then {command} {label}{few if retries.num_given_up else ''}"
+
+
+def _retry(statuses: Sequence[Status]) -> str:
+    """The key that names these statuses, as a shell takes it."""
+    names = ",".join(status.value for status in statuses)
+    return f"retry={names}" if len(statuses) == 1 else f"'retry=[{names}]'"
 
 
 def describe_former(num_former: int) -> list[str]:
@@ -222,14 +233,15 @@ def describe_former(num_former: int) -> list[str]:
     return [f"former   {num_former} of them {are} in no table any more; {their} rows stay until a run with prune=true"]
 
 
-def describe_setbacks(counts: Mapping[Status, int]) -> list[str]:
+def describe_setbacks(counts: Mapping[Status, int], retries: Retries = NO_RETRIES) -> list[str]:
     """One line about videos that could not be labeled again in part, counted by how that ended; none if none are."""
     statuses = [status for status in Status if counts.get(status)]
     if not statuses:
         return []
     num = sum(counts.values())
-    names = ",".join(status.value for status in statuses)
-    retry = f"retry={names}" if len(statuses) == 1 else f"'retry=[{names}]'"
+    retry = _retry(statuses)
+    if {status.value for status in statuses} <= set(retries.statuses):
+        retry = f"the next run ({retry} is set, max_attempts={retries.max_attempts})"
     keep, them = ("keeps its former masks", "it") if num == 1 else ("keep their former masks", "them")
     return [
         f"kept     {counted(num, 'video')} could not be labeled again and {keep}; other corrections, "

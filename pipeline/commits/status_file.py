@@ -24,6 +24,8 @@ class RunStatus(Document):
     again and again before their first frame. `worker_seconds` are the times of all workers from their start on, which
     a price of an hour turns into the cost of the run.
 
+    `retry` and `max_attempts` are keys of the run. `max_attempts` is None in files of earlier versions.
+
     `state` is `running`, or the name of the `Ending` in lower case.
     """
 
@@ -49,6 +51,8 @@ class RunStatus(Document):
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     worker_seconds: float = 0.0
     last_error: str = ""
+    retry: tuple[str, ...] = ()
+    max_attempts: int | None = None
 
 
 def write_status(storage: JobStorage, status: RunStatus) -> None:
@@ -74,13 +78,13 @@ def read_status(storage: JobStorage) -> RunStatus | None:
         return None
 
 
-def correct_status(storage: JobStorage, state: str, num_planned: int, num_former: int, listing: str = "") -> None:
-    """Put these into what the last run wrote: nothing was left to do, but the tables or the limits are others now.
+def correct_status(storage: JobStorage, now: RunStatus) -> None:
+    """Put what `now` was given into what the last run wrote: nothing was left to do, but tables or keys are others now.
 
     A store that does not take it raises nothing, because the file only informs.
     """
-    found = {"state": state, "num_planned": num_planned, "num_former": num_former, "listing": listing}
+    found = {name: getattr(now, name) for name in now.model_fields_set}
     with contextlib.suppress(NewerVersion, StorageError):
         before = read_status(storage)
-        if before is not None and found.items() - before.model_dump(include=set(found)).items():
-            storage.replace(STATUS, before.model_copy(update=found).to_json(indent=2))
+        if before is not None and before != (after := before.model_copy(update=found)):
+            storage.replace(STATUS, after.to_json(indent=2))

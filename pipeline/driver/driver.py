@@ -15,7 +15,7 @@ from pipeline.command import ExitCode
 from pipeline.commits.committer import SegmentKeeper
 from pipeline.commits.owner import Ownership
 from pipeline.commits.sorting import DRIVER_ID
-from pipeline.commits.status_file import correct_status
+from pipeline.commits.status_file import RunStatus, correct_status
 from pipeline.config.job_config import JobConfig
 from pipeline.driver.blame import Blame
 from pipeline.driver.clock import DEFAULT_PACE, Clock, Pace, SystemClock
@@ -104,7 +104,7 @@ def carry_out(config: JobConfig, record: RunRecord, parts: Parts = DEFAULT_PARTS
         if is_finished(job, plan):
             ending, reason = judged(job)
             Watch.of(job, plan).keep_idle(plan)
-            correct_status(job.storage, ending.name.lower(), plan.num_videos, plan.num_former, plan.kind_of_listing)
+            correct_status(job.storage, _status_now(job, plan, ending))
             return report(job, plan, None, ending, reason, names_tables=parts.output_stays)
         if plan.num_to_label:
             check_device(config)
@@ -117,6 +117,18 @@ def carry_out(config: JobConfig, record: RunRecord, parts: Parts = DEFAULT_PARTS
         return _stopped(error, ExitCode.ENVIRONMENT)
     except KeyboardInterrupt:
         return End(ExitCode.STOPPED, "ended at once by a signal: the same command goes on from here")
+
+
+def _status_now(job: Job, plan: Plan, ending: Ending) -> RunStatus:
+    """What a run says of the job that had nothing left to label."""
+    return RunStatus(
+        state=ending.name.lower(),
+        num_planned=plan.num_videos,
+        num_former=plan.num_former,
+        listing=plan.kind_of_listing,
+        retry=job.config.retry,
+        max_attempts=job.config.max_attempts,
+    )
 
 
 def drive(job: Job, plan: Plan, record: RunRecord, parts: Parts = DEFAULT_PARTS) -> End:
@@ -152,6 +164,7 @@ def label(job: Job, plan: Plan, record: RunRecord, interrupts: Interrupts, signa
         )
         progress.sample = Sample(job.config.after.doubt_videos)
         progress.listing = plan.kind_of_listing
+        progress.retry, progress.max_attempts = job.config.retry, job.config.max_attempts
         record.follow(job, plan, progress)
         for recorded in ledger.record(chain(plan.no_prompts(), plan.refused()), interrupts.must_stop):
             _note_rows(recorded, progress, budget)

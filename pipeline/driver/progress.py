@@ -66,6 +66,8 @@ class Progress:
         self.worker_seconds = 0.0
         self.sample = Sample(0)  # of the videos that are labeled
         self.listing = ""
+        self.retry: tuple[str, ...] = ()
+        self.max_attempts: int | None = None
         self.last_error = ""
         self.left_alone: dict[str, str] = {}  # nodes that are used no more, and why
         self._show_status: Callable[[Mapping[str, Any]], None] = lambda status: None
@@ -211,6 +213,8 @@ class Progress:
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self.stage_seconds.items()},
             worker_seconds=round(self.worker_seconds, 3),
             last_error=self.last_error,
+            retry=self.retry,
+            max_attempts=self.max_attempts,
         )
         self._show_status(status.to_dict())
         return status

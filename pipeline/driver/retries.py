@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.commits.finished import FinishedVideo
+from pipeline.commits.given_up import is_given_up
 from pipeline.commits.snapshot import JobState
 from pipeline.config.job_config import JobConfig
 from pipeline.inputs.address_rules import address_rules
@@ -87,7 +88,7 @@ def _named(config: JobConfig, state: JobState, reviews: Mapping[str, ReviewedVid
         if finished.tally.num_tracks_failed is None and finished.status is Status.OK and Status.FAILED in wanted:
             named.uncounted.add(video_id)
         elif _is_named(finished, wanted):
-            is_over = finished.num_failures >= config.max_attempts and _was_opened(finished)
+            is_over = is_given_up(finished, config.max_attempts)
             (named.given_up if is_over else named.again).add(video_id)
     return named
 
@@ -96,12 +97,6 @@ def _is_named(finished: FinishedVideo, wanted: Collection[Status]) -> bool:
     has_failed_objects = finished.status is Status.OK and bool(finished.tally.num_tracks_failed)
     is_set_back = finished.setback is not None and finished.setback.status in wanted
     return finished.status in wanted or is_set_back or (has_failed_objects and Status.FAILED in wanted)
-
-
-def _was_opened(finished: FinishedVideo) -> bool:
-    """Whether a video's file is known to have been read: one that was not there may be there by now."""
-    last = finished.setback or finished
-    return last.status is not Status.FAILED or bool(last.source_hash)
 
 
 def _tried_file(finished: FinishedVideo) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.command import ExitCode
+from pipeline.commits.given_up import retries_of
 from pipeline.driver.job import Job
 from pipeline.driver.progress import Progress, duration
 from pipeline.inputs.plan import Plan
 from pipeline.inputs.reviewed_videos import taken_back
 from pipeline.output.layout import table_glob
 from pipeline.output.schema import TABLES
-from pipeline.records import BAD, NO_OBJECTS, Ending, ObjectCounts, Status
+from pipeline.records import BAD, NO_OBJECTS, NO_RETRIES, Ending, ObjectCounts, Retries, Status
 from pipeline.redact import redact, redact_uri
 from pipeline.text import (
     OBJECT,
@@ -72,8 +73,9 @@ def report(
         state.num_set_back(withdrawn),
         len(state.set_aside()),
     )
+    retries = retries_of(job.config.retry, job.config.max_attempts, state.finished)
     output = job.storage.uri if names_tables else None
-    say(summary(progress, counts, output, f"maskmill: {message}", job.config.retry))
+    say(summary(progress, counts, output, f"maskmill: {message}", retries))
     return End(_EXIT_CODES[ending], message, ending.name.lower())
 
 
@@ -136,11 +138,11 @@ class JobCounts:
 
 
 def summary(
-    progress: Progress | None, counts: JobCounts, output: str | None, heading: str, retry: Collection[str] = ()
+    progress: Progress | None, counts: JobCounts, output: str | None, heading: str, retries: Retries = NO_RETRIES
 ) -> str:
     """Counts of the whole job, failures of this run by cause, warnings, and where the tables lie.
 
-    `progress` is None if nothing was left to do. `output` is the URI of the job, `retry` the key of this run.
+    `progress` is None if nothing was left to do. `output` is the URI of the job, `retries` those of this run.
     Without an output nothing is said of where tables lie, nor of what reads or mends them.
     """
     by_status = counts.by_status
@@ -150,7 +152,7 @@ def summary(
     lines += describe_former(counts.num_former)
     lines += describe_left(counts.num_left)
     lines += [f"listing  {counts.listing}"] if counts.listing else []
-    lines += describe_setbacks(counts.num_set_back)
+    lines += describe_setbacks(counts.num_set_back, retries)
     if counts.num_again:
         have, their = ("has", "its") if counts.num_again == 1 else ("have", "their")
         lines.append(f"round    {counted(counts.num_again, 'video')} still {have} {their} former masks")
@@ -168,7 +170,7 @@ def summary(
     bad = {status: by_status[status] for status in BAD if by_status.get(status, 0)}
     if bad or counts.objects.num_failed:
         lines += [] if progress is not None else [f"why      python -m pipeline.status output={folder}"]
-        lines.append(how_again(bad, counts.objects.num_videos_partly, retry))
+        lines.append(how_again(bad, counts.objects.num_videos_partly, retries))
     lines += [f"{table:<8} {folder}/{table_glob(table)}" for table in TABLES]
     return "\n".join(lines)
 

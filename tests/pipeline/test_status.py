@@ -74,6 +74,16 @@ def test_says_what_is_done_why_videos_failed_and_what_labels_them_again(job: Job
     assert "hidden" not in text
 
 
+def test_retry_is_no_remedy_where_the_last_run_had_it(job: JobStorage) -> None:
+    job.replace("_status.json", json.dumps(PROGRESS | {"retry": ["failed", "quarantined"], "max_attempts": 2}).encode())
+    *_, last = text_of(job).splitlines()
+    assert "run the same command, which has retry= already, to label the 2 failed and 1 quarantined videos" in last
+    assert "max_attempts" not in last
+    job.replace("_status.json", json.dumps(PROGRESS | {"retry": ["failed", "quarantined"], "max_attempts": 1}).encode())
+    *_, last = text_of(job).splitlines()
+    assert last.endswith("; 1 of them needs also a max_attempts= above 1, another file or other prompts")
+
+
 def test_tells_a_running_driver_from_one_that_was_killed(job: JobStorage) -> None:
     assert "state    interrupted: the last driver was killed; the same command goes on" in text_of(job)
     log = CommitLog(job, "driver-7")
@@ -192,7 +202,7 @@ def test_objects_that_failed_inside_an_ok_video_are_counted_named_and_can_be_tri
     assert "objects  4 of 6 labeled, 2 failed (in ok videos)\n" in text
     assert "object      2, such as object 7, frame 0: box: x0 < x1\n" in text
     assert "\n            partly object 7, partly object 8\n" in text
-    assert "with retry=failed to label the 1 partly labeled video again" in text
+    assert "with retry=failed to label the 1 partly labeled video again\n" in f"{text}\n"
     document = as_document(read_status(partly))
     assert document["objects"] == {
         "num": 6,

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pipeline.records import ObjectCounts, Status
+from pipeline.records import ObjectCounts, Retries, Status
 from pipeline.text import Causes, bytes_in_words, describe_causes, how_again, objects_line, printable
 
 _CODE = """
@@ -105,9 +105,35 @@ def test_the_command_that_labels_again_names_each_kind(bad: dict[Status, int], n
     assert says in how_again(bad, num_partly)
 
 
-def test_the_command_that_labels_again_says_what_helps_where_retry_no_longer_does() -> None:
-    assert "run the same command to label the 1 failed video" in how_again({Status.FAILED: 1}, retry_of_job=["failed"])
-    assert "used up max_attempts= needs a higher one, another file or other prompts" in how_again({Status.FAILED: 1})
+@pytest.mark.parametrize(
+    ("retries", "says"),
+    [
+        (Retries(), "fix the cause, then run the same command with retry=failed to label the 2 failed videos again"),
+        (
+            Retries(("failed",)),
+            "fix the cause, then run the same command, which has retry= already, to label the 2 failed videos again",
+        ),
+        (
+            Retries(("failed", "quarantined"), 4, 1),
+            "fix the cause, then run the same command, which has retry= already, to label the 2 failed videos again; "
+            "1 of them needs also a max_attempts= above 4, another file or other prompts",
+        ),
+        (
+            Retries(("quarantined",), 3, 2),
+            "fix the cause, then run the same command with retry=failed to label the 2 failed videos again; "
+            "2 of them need also a max_attempts= above 3, another file or other prompts",
+        ),
+        (
+            Retries(("failed",), 3, 2),
+            "give a max_attempts= above 3, another file or other prompts to label the 2 failed videos again: "
+            "retry= is set, and they were tried as often as max_attempts= allows",
+        ),
+    ],
+)
+def test_the_command_that_labels_again_says_what_helps_with_the_keys_of_the_last_run(
+    retries: Retries, says: str
+) -> None:
+    assert how_again({Status.FAILED: 2}, retries=retries) == f"again    {says}"
 
 
 def test_objects_in_one_line() -> None:

@@ -30,6 +30,7 @@ def test_the_file_has_the_names_that_other_programs_read(disk_storage: JobStorag
         *("num_frames", "num_masks", "frames_per_second", "videos_per_second", "num_waiting", "num_workers"),
         *("num_gpus", "num_nodes_left_alone", "stage_seconds", "worker_seconds", "last_error"),
         *("num_former", "num_objects_failed", "num_objects_warned", "num_workers_starting", "listing"),
+        *("retry", "max_attempts"),
     }
 
 
@@ -42,19 +43,23 @@ def test_a_torn_file_says_nothing_and_a_newer_one_is_refused(disk_storage: JobSt
 
 
 def test_counts_of_other_tables_replace_those_of_the_last_run_and_nothing_else(disk_storage: JobStorage) -> None:
-    correct_status(disk_storage, "done", 3, 1)
+    correct_status(disk_storage, RunStatus(state="done", num_planned=3, num_former=1))
     assert read_status(disk_storage) is None, "no run has written one"
     write_status(disk_storage, RunStatus(state="done", num_planned=4, listing="full", last_error="once"))
-    correct_status(disk_storage, "done", 3, 1, "from_last")
+    correct_status(
+        disk_storage,
+        RunStatus(state="done", num_planned=3, num_former=1, listing="from_last", retry=("failed",), max_attempts=5),
+    )
     status = read_status(disk_storage)
     assert status is not None
     assert (status.num_planned, status.num_former, status.listing, status.last_error) == (3, 1, "from_last", "once")
+    assert (status.retry, status.max_attempts) == (("failed",), 5)
 
 
 def test_a_run_with_nothing_left_to_do_says_how_the_job_stands_now(disk_storage: JobStorage) -> None:
     """One night ended with too many failures; in the next one nothing was new, and of all videos few have failed."""
     write_status(disk_storage, RunStatus(state="failures", num_planned=4, last_error="once"))
-    correct_status(disk_storage, "done", 4, 0)
+    correct_status(disk_storage, RunStatus(state="done", num_planned=4, num_former=0))
     found = read_status(disk_storage)
     assert found is not None
     assert (found.state, found.num_planned, found.last_error) == ("done", 4, "once")

@@ -36,6 +36,7 @@ from pipeline.output.layout import log_entry
 from pipeline.records import Report, WorkItem
 from pipeline.run import main
 from pipeline.standing import read_status
+from pipeline.status import as_text
 from pipeline.storage.job_storage import JobStorage
 from pipeline.worker.worker import Worker
 from tests.support.clips import moving_clip, write_job_inputs
@@ -252,6 +253,9 @@ def test_retry_takes_videos_with_objects_that_failed_until_that_has_happened_too
     assert noted(job, "retry=failed") == (0, [])
     assert "1 video not tried again, because 3 attempts with the same prompts and file ended badly" in caplog.text
     assert "Another file, other prompts or a higher max_attempts= lets them be tried again" in caplog.text
+    assert "again    give a max_attempts= above 3, another file or other prompts to label the 1 partly" in as_text(
+        read_status(JobStorage(str(job.output)))
+    )
     clip = job.folder / "in" / "one.mp4"
     clip.write_bytes(clip.read_bytes() + b"\0")
     assert noted(job, "retry=failed") == (0, ["one"]), "another file is tried anew"
