@@ -33,7 +33,7 @@ All other keys, with their defaults. A job file has the same keys; null means: n
 
 {keys}
 
---cfg, --cfg job  prints the whole config as YAML, checks it as a run does, and ends
+--cfg, --cfg job  checks the config as a run does, prints the whole of it as YAML or what is wrong, and ends
 --help, -h        prints this and ends
 
 From another shell, python -m pipeline.status output=… tells how a job stands, and python -m pipeline.compact output=…
@@ -72,8 +72,8 @@ def _main(words: list[str]) -> int:
     show_only, words = split_cfg(words)
     if show_only:
         shown = compose.composed(*compose.split_job(words))
+        from_hydra(shown)  # first, because below a hundred lines of YAML nobody sees what is wrong
         say(compose.as_yaml(shown).rstrip())
-        from_hydra(shown)
         return ExitCode.DONE
     try:
         config = compose.job_config(*compose.split_job(words))
