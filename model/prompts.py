@@ -65,6 +65,23 @@ class BoxPrompt:
     def fit(self, size_hw: tuple[int, int]) -> BoxPrompt:
         """This prompt for a video of that size; a box a little outside of the frame is clamped with a warning.
 
+        Raises as `clamped`.
+        """
+        found = self.clamped(size_hw)
+        if found is not self:
+            height, width = size_hw
+            log.warning(
+                "%sbox %s sticks out of the frame (%d wide, %d high) and is clamped",
+                _where.get(),
+                self.box_xyxy,
+                width,
+                height,
+            )
+        return found
+
+    def clamped(self, size_hw: tuple[int, int]) -> BoxPrompt:
+        """The same without a warning, for whoever gives one of his own.
+
         Raises `ValueError` for a box that sticks out by more than a quarter of its width or height, and for a point
         outside of the frame.
         """
@@ -84,13 +101,6 @@ class BoxPrompt:
                 f"box: {self.box_xyxy} sticks out of the frame ({width} wide, {height} high) by {share:.0%} of its "
                 f"{side}; up to {BOX_OVERHANG:.0%} is cut off"
             )
-        log.warning(
-            "%sbox %s sticks out of the frame (%d wide, %d high) and is clamped",
-            _where.get(),
-            self.box_xyxy,
-            width,
-            height,
-        )
         return replace(self, box_xyxy=clamped)
 
 

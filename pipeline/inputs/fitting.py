@@ -12,7 +12,8 @@ from pipeline.inputs.prompts import SeedPrompt
 def fitted(prompt: SeedPrompt, size_hw: tuple[int, int], told: str = "") -> tuple[Prompt, str]:
     """The prompt for a video of that size, and a warning, mostly empty. Raises `ValueError` if it does not fit.
 
-    `told` is what tells the form of a box (`ObjectPrompts.box_told`), so that messages show it as its table has it.
+    Nothing is logged, because whoever asks tells the warning. `told` is what tells the form of a box
+    (`ObjectPrompts.box_told`), so that messages show it as its table has it.
     """
     if not isinstance(prompt, BoxPrompt | FractionBox):
         return prompt.fit(size_hw), ""
@@ -21,7 +22,8 @@ def fitted(prompt: SeedPrompt, size_hw: tuple[int, int], told: str = "") -> tupl
     in_table = as_in_table(prompt.box_xyxyn if isinstance(prompt, FractionBox) else prompt.box_xyxy, told)
     shown = "" if form_of(told) == "xyxy" else f" (in the table {in_table})"
     try:
-        found = prompt.fit(size_hw)
+        asked = prompt.in_pixels(size_hw) if isinstance(prompt, FractionBox) else prompt
+        found = asked.clamped(size_hw)
     except ValueError as error:
         if isinstance(prompt, FractionBox) and prompt.looks_like_pixels:
             unit = "percent" if told.endswith("_percent") else "fractions"
@@ -29,7 +31,6 @@ def fitted(prompt: SeedPrompt, size_hw: tuple[int, int], told: str = "") -> tupl
                 f"{error}; {in_table} are no {unit} of the frame: if they are pixels, {remedy(told, '')}"
             ) from error
         raise ValueError(f"{error}{shown}") from error
-    asked = prompt.in_pixels(size_hw) if isinstance(prompt, FractionBox) else prompt
     if asked != found:
         return found, f"box {asked.box_xyxy}{shown} was clamped to the frame"
     x0, y0, x1, y1 = found.box_xyxy

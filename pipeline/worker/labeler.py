@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from model import FrameResult, FrameSource, HiddenPrompt, Prompt, Step, forget_wrong, warnings_naming
+from model import FrameResult, FrameSource, HiddenPrompt, Prompt, Step, forget_wrong
 from pipeline.inputs.fitting import fitted, says_only_what_it_is_not
 from pipeline.inputs.prompts import ObjectPrompts, VideoPrompts
 from pipeline.inputs.reviewed_prompts import CorrectedMask
@@ -184,11 +184,12 @@ def label_steps(
     """
     seeded, tracks = [], []
     for prompted in prompts.objects:
-        with warnings_naming(f"video {video_id!r}, object {prompted.object_id}"):
-            one, track = _check_object(prompted, frames)
+        one, track = _check_object(prompted, frames)
         tracks.append(track)
         if one is not None:
             seeded.append(one)
+            if track.message:
+                _log.warning("video %r, object %d, %s", video_id, prompted.object_id, track.message)
     size = options.max_objects or max(1, len(seeded))
     if saving is not None and (size < len(seeded) or options.shots):
         saving.store.forget()

@@ -120,6 +120,18 @@ def test_the_result_counts_what_is_odd(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
+def test_a_box_that_is_clamped_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = JobFolder(tmp_path).write(["a"])
+    change(job, "a", 1, box_xyxy=[-2.0, 10.0, 40.0, 50.0])
+    code, page = check(job, capsys)
+    assert (code, page.count("(-2.0, 10.0, 40.0, 50.0)")) == (0, 1)
+    assert "'a', object 1, frame 0: box (-2.0, 10.0, 40.0, 50.0) was clamped to the frame" in page
+    assert "-2.0" not in caplog.text
+
+
+@pytest.mark.slow
 def test_what_a_check_finds_is_what_the_job_fails_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = JobFolder(tmp_path).write(["a", "b", "c", "d", "e"], num_objects=2)
     change(job, "a", 1, frame_index=3)  # the clips have 3 frames

@@ -200,11 +200,12 @@ def test_a_video_without_a_good_object_fails_with_their_messages() -> None:
     assert labels.masks.num_rows == labels.expected_masks == 0
 
 
-def test_a_clamped_box_is_a_warning() -> None:
+def test_a_clamped_box_is_a_warning_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     sticking_out = ObjectPrompts(1, None, ((FramePosition(0, None), BoxPrompt((-1.0, 0.0, 20.0, 20.0))),))
     (track,) = label(sticking_out).tracks.to_pylist()
     assert track["status"] == "ok"
     assert "clamped" in track["message"]
+    assert [line for line in caplog.messages if "box" in line] == [f"video 'v', object 1, {track['message']}"]
 
 
 def test_an_object_that_the_model_does_not_see_at_its_prompt_is_a_warning() -> None:
