@@ -20,6 +20,7 @@ from pipeline.config.kinds import OptionalLocalPlace, Place
 from pipeline.data_engine.queue import COLUMNS as QUEUE_COLUMNS
 from pipeline.data_engine.queue import Queue, QueueRules
 from pipeline.data_engine.queue_file import read_queue
+from pipeline.data_engine.walked import with_walks
 from pipeline.errors import ConfigError
 from pipeline.formats.engine import ExportJob, OnePartWriter, PartDone, PartWriter, PartWriters, export, folder_of
 from pipeline.formats.handing_out import ForReview, Key, Look, ReviewKeys
@@ -27,6 +28,7 @@ from pipeline.formats.plan import Task
 from pipeline.formats.registry import FORMATS, LoadedFormat, load
 from pipeline.formats.selection import Content, Selection
 from pipeline.packages import leave_current_folder
+from pipeline.quality.blend import DEFAULT
 from pipeline.redact import redact_uri
 from pipeline.reviews.live import names_verdict
 from pipeline.storage.destinations import check_folder
@@ -151,7 +153,7 @@ def _review(arguments: ExportArguments) -> ForReview | None:
         return ForReview(around=arguments.around) if arguments.review else None
     if arguments.queue is not None and arguments.top is not None:
         raise ConfigError("queue= and top= both choose tracks: give one of them")
-    chosen = _most_doubtful(arguments) if arguments.queue is None else _queued(arguments, arguments.queue)
+    chosen = _first_of_queue(arguments) if arguments.queue is None else _queued(arguments, arguments.queue)
     return ForReview(chosen, arguments.others, arguments.around)
 
 
@@ -168,12 +170,19 @@ def _queued(arguments: ExportArguments, queue: str) -> dict[Key, Look]:
     }
 
 
-def _most_doubtful(arguments: ExportArguments) -> dict[Key, Look]:
+def _first_of_queue(arguments: ExportArguments) -> dict[Key, Look]:
+    """What `pipeline.queue` would put first, without any that are drawn by lot."""
     job = tables.open(arguments.output, arguments.storage_options)
-    queue = Queue(QueueRules(arguments.top, audit=0), () if names_verdict(arguments.where) else job.opinions().keys())
-    for rows in job.track_batches(arguments.videos, columns=QUEUE_COLUMNS, where=arguments.where, rejected=True):
-        queue.add(rows)
-    entries = [entry for entry, _ in queue.entries()]
+    done = () if names_verdict(arguments.where) else job.opinions().keys()
+    walks, skipped = job.walks(), job.skipped()
+
+    def queued() -> Queue:
+        queue = Queue(QueueRules(arguments.top, audit=0), done, skipped)
+        for rows in job.track_batches(arguments.videos, columns=QUEUE_COLUMNS, where=arguments.where, rejected=True):
+            queue.add(with_walks(rows, walks, DEFAULT) if walks else rows)
+        return queue
+
+    entries = [entry for entry, _ in job.steadily(queued, "segments vanish while tracks are chosen").entries()]
     if not entries:
         raise ConfigError(f"top={arguments.top}: no track without a verdict is left to be looked at")
     return {entry.key: Look(entry.doubt, entry.reasons, entry.frame_index, False) for entry in entries}

@@ -18,7 +18,7 @@ from pipeline.config.fields import Unit
 from pipeline.config.kinds import OptionalPlace
 from pipeline.data_engine.audit import Rate
 from pipeline.data_engine.calibration import BlendDocument
-from pipeline.data_engine.queue import COLUMNS, Entry, Order, Queue, QueueRules, queue_table
+from pipeline.data_engine.queue import COLUMNS, DEFAULT_ORDER, Entry, Order, Queue, QueueRules, queue_table
 from pipeline.data_engine.recompute import measured
 from pipeline.data_engine.reviewed import audited, calibrate
 from pipeline.data_engine.walked import with_walks
@@ -52,7 +52,7 @@ class QueueArguments(TargetArguments, JobArguments):
         default=None, gt=0, le=100_000, description="At most as many tracks as a person checks in this time."
     )
     order: Order = Field(
-        default="value",
+        default=DEFAULT_ORDER,
         description="What comes first: by value what mends the most masks for a second of work, or the most doubtful.",
     )
     where: str | None = Field(

@@ -19,6 +19,8 @@ from pipeline.data_engine.costs import SECONDS_TO_FIND_A_FRAME, seconds_to_check
 from pipeline.ids import are_of
 
 Order = Literal["doubt", "value"]
+DEFAULT_ORDER: Order = "value"
+"""That of queues, of the list of a review and of what goes out to be reviewed, where nothing else is asked for."""
 
 COLUMNS = (
     "video_id",
@@ -48,7 +50,7 @@ QUEUE = pa.schema(
         pa.field("frame_index", pa.int32()),  # where to look
         pa.field("num_masks", pa.int32(), nullable=False),
         pa.field("seconds", pa.float32(), nullable=False),  # to check it
-        pa.field("is_audit", pa.bool_(), nullable=False),  # drawn by lot of the others, not by doubt
+        pa.field("is_audit", pa.bool_(), nullable=False),  # drawn by lot of the others
     ]
 )
 
@@ -63,7 +65,7 @@ class QueueRules:
 
     top: int | None = 50
     minutes: float | None = None
-    order: Order = "doubt"
+    order: Order = DEFAULT_ORDER
     audit: float = 0.1
     seed: int = 0
 
@@ -134,7 +136,7 @@ class Queue:
         doubt = rows["doubt"].to_numpy().astype(np.float64)
         num_masks = rows["num_masks"].to_numpy().astype(np.float64)
         seconds = seconds_to_check(num_masks, doubt)
-        urgency = doubt if self._rules.order == "doubt" else _masks_mended(rows, doubt) / seconds
+        urgency = doubt if self._rules.order == "doubt" else values(rows)
         if self._skipped:  # below all others, which are 0 or more, and in the same order among themselves
             is_skipped = are_of(self._skipped, rows["video_id"].to_pylist(), rows["object_id"].to_pylist())
             urgency = np.where(is_skipped, -1 / (1 + urgency), urgency)
@@ -178,11 +180,17 @@ class Queue:
                 yield entry
 
 
-def _masks_mended(rows: pa.Table, doubt: Float64Array) -> Float64Array:
-    """How many masks a look at each track probably mends; where an object is lost, also those that it lacks."""
+def values(rows: pa.Table) -> Float64Array:
+    """By value: how many masks a second of a look at each track probably mends, `[T]`; -1 where nobody measured doubt.
+
+    Where an object is lost, the masks that it lacks count as well.
+    """
+    doubt = rows["doubt"].fill_null(0).to_numpy().astype(np.float64)
+    num_masks = rows["num_masks"].to_numpy().astype(np.float64)
     is_corrected = rows["correction"].is_valid().to_numpy()
-    mended: Float64Array = doubt * rows["num_masks"].to_numpy() * np.where(is_corrected, _AGAIN, 1.0)
-    return mended
+    mended = doubt * num_masks * np.where(is_corrected, _AGAIN, 1.0)
+    found: Float64Array = mended / seconds_to_check(num_masks, doubt)
+    return np.where(rows["doubt"].is_valid().to_numpy(), found, -1.0)
 
 
 def _entry(row: dict[str, Any], seconds: float) -> Entry:

@@ -50,8 +50,8 @@ class ReviewKeys(Group):
         default=None,
         ge=1,
         le=1_000_000,
-        description="In the place of queue=: at most so many tracks go out, the most doubtful of those that where= "
-        "keeps and that have no verdict.",
+        description="In the place of queue=: at most so many tracks go out, those that python -m pipeline.queue puts "
+        "first of what where= keeps and has no verdict.",
     )
     others: bool = Field(
         default=True,

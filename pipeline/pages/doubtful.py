@@ -1,4 +1,4 @@
-"""The most doubtful and the soundest tracks of a job, by the doubt that `tracks` holds: the ranking of the queue.
+"""The most doubtful and the soundest tracks of a job, by the doubt that `tracks` holds, as a queue has them by doubt.
 
 Grounds with their values and frames are measured again, of the few tracks that are shown.
 """

@@ -145,7 +145,7 @@ def track_row(state: ReviewState, place: int, row: dict[str, Any]) -> dict[str, 
 def _chosen(request: Request) -> Chosen:
     query = request.query_params
     return Chosen(
-        sort=query.get("sort", "doubt"),  # type: ignore[arg-type]  # the list refuses any other
+        sort=query.get("sort", Chosen.sort),  # type: ignore[arg-type]  # the list refuses any other
         verdict=query.get("verdict", ""),
         reason=query.get("reason", ""),
         category=query.get("category"),

@@ -109,7 +109,7 @@ def _queue(rows: pa.Table, said: Mapping[Key, Said], made: Mapping[str, datetime
         if one is not None and one.is_of(row["labeled_at"] or made.get(row["video_id"])):
             of_now[row["video_id"], row["object_id"]] = one.verdict
     skipped = {key for key, verdict in of_now.items() if verdict is Verdict.SKIP}
-    queue = Queue(QueueRules(top=QUEUE_TOP, order="value"), of_now.keys() - skipped, skipped)
+    queue = Queue(QueueRules(top=QUEUE_TOP), of_now.keys() - skipped, skipped)
     queue.add(rows.filter(pc.field("num_masks") > 0).select(list(QUEUE_COLUMNS)))
     return {entry.key: is_audit for entry, is_audit in queue.entries()}
 

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import BoolArray, Int64Array
 from pipeline.data_engine.queue import COLUMNS as QUEUE_COLUMNS
+from pipeline.data_engine.queue import DEFAULT_ORDER, values
 from pipeline.quality.reasons import Reason
 from pipeline.review_server.reasons_in_words import COLUMN_OF
 from pipeline.reviews.verdicts import Key
 
-Sort = Literal["doubt", "queue", "video"]
+Sort = Literal["value", "doubt", "queue", "video"]
 OPEN = "open"
 VERDICTS = (OPEN, "accept", "reject", "fix", "skip")
 """What is said of a track, by its code in `TrackList.verdicts`."""
@@ -56,7 +57,7 @@ COLUMNS = tuple(
 class Chosen:
     """Which tracks are shown, in which order. An empty text chooses all; `verdict` may also be `done`: any."""
 
-    sort: Sort = "doubt"
+    sort: Sort = DEFAULT_ORDER
     verdict: str = ""
     reason: str = ""
     category: str | None = None
@@ -74,7 +75,11 @@ class TrackList:
         self._reasons = _bits(self.rows["doubt_reasons"])
         self.verdicts = np.zeros(len(self), np.int8)
         doubt = pc.fill_null(self.rows["doubt"], -1.0).to_numpy()
-        self._orders = {"doubt": np.argsort(-doubt, kind="stable"), "video": np.arange(len(self))}
+        self._orders = {
+            "value": np.argsort(-values(self.rows), kind="stable"),
+            "doubt": np.argsort(-doubt, kind="stable"),
+            "video": np.arange(len(self)),
+        }
         found = [(self.place_of(key), is_audit) for key, is_audit in (queue or {}).items()]
         self._orders["queue"] = np.array([place for place, _ in found if place is not None], np.int64)
         self._is_audit = {place: is_audit for place, is_audit in found if place is not None}

@@ -7,20 +7,24 @@ import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data_engine.queue import QUEUE
+from pipeline.export import door as export_door
 from pipeline.quality.blend import DEFAULT
 from pipeline.quality.reasons import SENTENCES, Reason
 from pipeline.quality.track_columns import FRAMES, VALUES
 from pipeline.queue import QueueArguments, door
-from pipeline.reviews.verdicts import VERDICTS, write_verdicts
+from pipeline.reviews.cycles import write_cycles
+from pipeline.reviews.verdicts import VERDICTS, Key, write_verdicts
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, write_job
 from tests.support.reviewed import say_of, verdict
+from tests.support.reviewing import Client, reviewing
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "job_of_249c986"
 
@@ -54,6 +58,49 @@ def test_without_an_order_it_is_that_of_value(job: str, tmp_path: Path) -> None:
         queues.append(pq.read_table(tmp_path / f"{name}.parquet"))
     assert queues[0].equals(queues[1])
     assert not queues[0].equals(queues[2])
+
+
+def handed_out(folder: Path) -> set[Key]:
+    """The tracks that an export for CVAT has."""
+    found = set()
+    for path in folder.rglob("annotations.xml"):
+        for track in ElementTree.parse(path).getroot().iter("track"):
+            said = {one.get("name"): one.text or "" for one in track.iter("attribute")}
+            found.add((said["video_id"], int(said["object_id"])))
+    return found
+
+
+@pytest.mark.slow
+def test_queue_review_and_export_put_the_same_tracks_first(tmp_path: Path) -> None:
+    two = DrawnVideo("a", {7: "cat", 3: "dog"}), DrawnVideo("b", {0: "cat"}, num_frames=4)
+    videos = *two, DrawnVideo("c", {1: "cat", 2: None}, num_frames=9)
+    output, _ = write_job(tmp_path, videos, broken=())
+
+    def queue(order: str) -> list[Key]:
+        to = tmp_path / "queue.parquet"
+        assert door([f"output={output}", "audit=0", f"to={to}", *([f"order={order}"] if order else [])]) == 0
+        return [(row["video_id"], row["object_id"]) for row in pq.read_table(to).to_pylist()]
+
+    def listed(client: Client, **query: str) -> list[Key]:
+        rows = client.get("api/tracks", **query)["rows"]
+        return [(row["video_id"], row["object_id"]) for row in rows if row["num_visible"] and not row["is_audit"]]
+
+    first, *_, last = queue("")
+    say_of(output, verdict(*first, "skip"))
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    walk = {"video_id": last[0], "object_id": last[1], "cycle_iou": 0.02, "from_frame": 0, "to_frame": 0}
+    write_cycles(JobStorage(output), [walk | {"labeled_at": at, "checked_at": at}])
+    by_value, by_doubt = queue(""), queue("doubt")
+    assert by_value[-1] == first
+    assert by_value != by_doubt
+    with reviewing(output) as client:
+        assert listed(client, sort="queue") == by_value
+        assert listed(client, verdict="open") == by_value[:-1], "the list leaves a track where it is that was skipped"
+        assert listed(client, verdict="open", sort="doubt") == by_doubt[:-1]
+    for top in range(1, len(by_value) + 1):
+        words = [f"output={output}", "format=cvat_video", f"to={tmp_path / str(top)}", f"top={top}", "others=false"]
+        assert export_door(words) == 0
+        assert handed_out(tmp_path / str(top)) == set(by_value[:top])
 
 
 def test_what_was_skipped_comes_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

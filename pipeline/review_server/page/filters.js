@@ -2,7 +2,9 @@
 
 import { inWords } from "./list.js";
 
-const ORDERS = [["doubt", "most doubtful"], ["queue", "as in the queue"], ["video", "by video"]];
+const ORDERS = [
+  ["value", "most to mend"], ["doubt", "most doubtful"], ["queue", "as in the queue"], ["video", "by video"],
+];
 const VERDICTS = [
   ["", "any verdict"], ["open", "no verdict"], ["done", "with a verdict"], ["accept", "accepted"], ["reject", "rejected"],
   ["fix", "fix"], ["skip", "skipped"],

@@ -42,7 +42,7 @@ def queued(rows: pa.Table, batch_size: int = 37, done: tuple[tuple[str, int], ..
 @pytest.mark.parametrize("batch_size", [1, 37, 10_000])
 def test_the_most_doubtful_tracks_come_first(batch_size: int) -> None:
     rows = tracks()
-    found = queued(rows, batch_size, top=25, audit=0.0)
+    found = queued(rows, batch_size, top=25, order="doubt", audit=0.0)
     assert found.schema == QUEUE
     expected = rows.sort_by([("doubt", "descending")]).slice(0, 25)
     for name, column in (("video_id", "video_id"), ("object_id", "object_id"), ("reasons", "doubt_reasons")):
@@ -87,15 +87,16 @@ def test_by_value_the_frames_on_which_an_object_is_lost_count_as_well() -> None:
 
 def test_some_tracks_are_drawn_by_lot_of_those_outside_of_the_queue() -> None:
     rows = tracks()
-    found = queued(rows, top=50, audit=0.2)
+    found = queued(rows, top=50, order="doubt", audit=0.2)
     drawn = found.filter(found["is_audit"])
     assert (found.num_rows, drawn.num_rows) == (60, 10)
     chosen = found.filter(pa.compute.invert(found["is_audit"]))
     assert min(chosen["doubt"].to_pylist()) > max(drawn["doubt"].to_pylist()), "the queue itself is by doubt"
     places = drawn["place"].to_pylist()
     assert max(np.diff([0, *places, 61])) <= 8, "they are spread over the queue"
-    assert queued(rows.take(list(reversed(range(NUM_TRACKS)))), 11, top=50, audit=0.2).equals(found)
-    assert queued(rows, top=50, audit=0.2, seed=1)["object_id"].to_pylist() != found["object_id"].to_pylist()
+    assert queued(rows.take(list(reversed(range(NUM_TRACKS)))), 11, top=50, order="doubt", audit=0.2).equals(found)
+    others = queued(rows, top=50, order="doubt", audit=0.2, seed=1)
+    assert others["object_id"].to_pylist() != found["object_id"].to_pylist()
 
 
 @pytest.mark.slow
@@ -105,7 +106,7 @@ def test_every_track_is_drawn_as_often_as_another() -> None:
     keys = list(zip(rows["video_id"].to_pylist(), rows["object_id"].to_pylist(), strict=True))
     times = dict.fromkeys(keys, 0)
     for seed in range(100):
-        found = queued(rows, 1000, top=20, audit=0.5, seed=seed)
+        found = queued(rows, 1000, top=20, order="doubt", audit=0.5, seed=seed)
         for row in found.filter(found["is_audit"]).to_pylist():
             times[row["video_id"], row["object_id"]] += 1
     inside = rows.sort_by([("doubt", "descending")]).slice(0, 20)

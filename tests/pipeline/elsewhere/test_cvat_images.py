@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from pipeline import tables
-from pipeline.data_engine.queue import QUEUE
+from pipeline.data_engine.queue import QUEUE, values
 from pipeline.export import door as export_door
 from tests.pipeline.elsewhere.conftest import Out
 from tests.support.cvat_task import CvatTask, box_shape, mask_shape, polygon_shape
@@ -172,13 +172,13 @@ def test_a_queue_hands_out_its_tracks_the_frames_to_look_at_and_the_reasons(out:
     assert said["labeled_at"] == "2026-01-02T00:00:00.000+00:00"
 
 
-def test_the_most_doubtful_tracks_go_out_without_a_queue(out: Out) -> None:
+def test_what_a_queue_puts_first_goes_out_without_one(out: Out) -> None:
     said = [f"output={out.uri}", "format=cvat_images", f"to={out.folder / 'top'}", "top=1", "others=false"]
     assert export_door(said) == 0
-    rows = tables.open(out.uri).tracks().select(["object_id", "doubt"]).to_pylist()
-    worst = max(rows, key=lambda row: row["doubt"])["object_id"]
+    rows = tables.open(out.uri).tracks()
+    first = rows["object_id"][int(values(rows).argmax())].as_py()
     task = CvatTask.of(out.folder / "top/labels.json", out.folder / "top/train.xml")
-    assert {int(one.attributes["object_id"]) for one in task.things} == {worst}
+    assert {int(one.attributes["object_id"]) for one in task.things} == {first}
 
 
 def test_others_go_along_and_only_chosen_tracks_are_accepted(out: Out, queued: Path) -> None:

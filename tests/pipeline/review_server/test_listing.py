@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import tables
+from pipeline.data_engine.queue import values
 from pipeline.reviews.cycles import write_cycles
 from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import DrawnVideo, drawn_video
@@ -22,13 +23,16 @@ def keys(told: dict) -> list[tuple[str, int]]:
 
 
 @pytest.mark.slow
-def test_the_most_doubtful_tracks_come_first_as_the_tables_have_them(watched: Client, filmed: str) -> None:
-    told = watched.get("api/tracks")
-    rows = tables.open(filmed).tracks(where="num_masks > 0").to_pylist()
+@pytest.mark.parametrize("sort", ["", "value", "doubt"])
+def test_tracks_come_by_value_or_by_doubt_as_the_tables_have_them(watched: Client, filmed: str, sort: str) -> None:
+    told = watched.get("api/tracks", **({"sort": sort} if sort else {}))
+    found = tables.open(filmed).tracks(where="num_masks > 0")
+    rows = found.to_pylist()
     assert told["total"] == len(rows) == 7
-    doubts = [row["doubt"] for row in told["rows"]]
-    assert doubts == sorted(doubts, reverse=True)
+    worth = found["doubt"].to_pylist() if sort == "doubt" else values(found).tolist()
     expected = {(row["video_id"], row["object_id"]): row for row in rows}
+    by_worth = sorted((-one, key) for one, key in zip(worth, expected, strict=True))
+    assert keys(told) == [key for _, key in by_worth]
     for row in told["rows"]:
         stored = expected[row["video_id"], row["object_id"]]
         assert [one["code"] for one in row["reasons"]] == stored["doubt_reasons"]
