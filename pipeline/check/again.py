@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.commits.job_record import difference
 from pipeline.driver.job import Job
 from pipeline.driver.rounds import num_objects_again
 from pipeline.inputs.plan import Plan
@@ -31,7 +30,7 @@ class Again:
     def of(cls, job: Job, plan: Plan) -> Again:
         """By the log and the tables."""
         if job.relabels_all and job.record_before is not None:
-            lines = difference(job.record_before.fingerprint, job.record.fingerprint)
+            lines = job.record_before.differences(job.record)
             return cls({Reason.RELABEL.value: len(job.log.state.finished)}, lines, not job.config.relabel)
         by_reason = {str(reason): number for reason, number in Counter(plan.reasons().values()).items()}
         return cls(by_reason, "", False, num_objects_again(plan, job.storage, job.log.state))

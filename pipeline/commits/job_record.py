@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,32 @@ class JobRecord(Document):
         """Where the tables of the last run are, by key; URIs without secrets."""
         return {key: self.config.get(key) for key in _TABLE_KEYS}
 
+    def differences(self, later: JobRecord) -> str:
+        """What differs in the options of a later run, a line each; empty if nothing does. Weights have their names."""
+        named = [
+            {**one.fingerprint, "checkpoint": f"{one.checkpoint.get('source')} ({one.fingerprint.get('checkpoint')})"}
+            for one in (self, later)
+        ]
+        same_weights = self.fingerprint.get("checkpoint") == later.fingerprint.get("checkpoint")
+        return difference(self.fingerprint, later.fingerprint) if same_weights else difference(*named)
+
+    def other_source(self, later: JobRecord) -> str:
+        """In a sentence: where the objects come from, if that is elsewhere than in a later run; else empty."""
+        found, finds = (any(key.startswith("discover.") for key in one.fingerprint) for one in (self, later))
+        if found == finds:
+            return ""
+        if finds:
+            return (
+                "labeled with a table of prompts, and this run would find its objects by itself (conf=discover). "
+                "To go on with it, give its prompts= and leave conf=discover out"
+            )
+        usual = {f"discover.{name}": value for name, value in DiscoverConfig().model_dump(mode="json").items()}
+        own = [_word(key, value) for key, value in self.fingerprint.items() if key in usual and value != usual[key]]
+        return (
+            "made by discovery: it found its objects by itself, and this run takes them from prompts=. "
+            f"To go on with it, give {' '.join(['conf=discover', *own])} and leave prompts= out"
+        )
+
     def with_tables_of(self, later: JobRecord) -> JobRecord:
         """This record with the tables that a later run reads. All else stays what it was when the job began."""
         return self.model_copy(update={"config": {**self.config, **later.tables}})
@@ -130,6 +157,11 @@ def fingerprint(config: JobConfig, checkpoint: Weights) -> dict[str, Any]:
         "frames.fps": config.frames.fps,
         "schema_version": SCHEMA_VERSION,
     }
+
+
+def _word(key: str, value: Any) -> str:
+    """`key=value` as a shell takes it."""
+    return shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}")
 
 
 def _is_as_before(name: str, value: Any) -> bool:

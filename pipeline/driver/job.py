@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.commits.committer import SegmentKeeper
-from pipeline.commits.job_record import JobRecord, difference, make_record, read_record, write_record
+from pipeline.commits.job_record import JobRecord, make_record, read_record, write_record
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import new_writer_id
 from pipeline.config.job_config import JobConfig
@@ -306,8 +306,13 @@ def judged(job: Job, budget: FailureBudget | None = None) -> tuple[Ending, str]:
 
 def _check_same(before: JobRecord | None, now: JobRecord, storage: JobStorage) -> None:
     """Raises `ConfigError` if another model or other options than those asked for now made the masks of a job."""
-    changes = difference(before.fingerprint, now.fingerprint) if before else ""
-    if changes:
+    changes = before.differences(now) if before else ""
+    if before and changes:
+        if source := before.other_source(now):
+            raise ConfigError(
+                f"output={storage} was {source}. To keep both, name another output. "
+                "relabel=true would label everything there again in the new way."
+            )
         raise ConfigError(
             f"output={storage} holds masks of another model or of other options:\n{changes}\n"
             "Name another output, or label everything there again with relabel=true."

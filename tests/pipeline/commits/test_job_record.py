@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.commits import job_record as fingerprint
-from pipeline.commits.job_record import config_hash, difference, make_record, read_record, write_record
+from pipeline.commits.job_record import JobRecord, config_hash, difference, make_record, read_record, write_record
 from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig
 from pipeline.errors import ConfigError, NewerVersion
@@ -96,6 +96,31 @@ def test_a_job_json_of_a_later_program_is_read_unless_its_version_is_newer(disk_
     disk_storage.replace("job.json", json.dumps(document | {"version": 2}).encode())
     with pytest.raises(NewerVersion, match=r"job\.json was written by a newer maskmill, in version 2; .* up to 1\."):
         read_record(disk_storage)
+
+
+def record(job: str, *words: str, weights: tuple[str, str] = ("mini", "sha256:0")) -> JobRecord:
+    return make_record(job_config(job, ["output=out", *words]), Weights(weights[0], None, weights[1]))
+
+
+def test_jobs_whose_objects_come_from_elsewhere_say_so_and_how_to_go_on() -> None:
+    keys = ["videos=v", "discover.points_per_side=16", "discover.crop_grids=[16,4]", "frames.stride=2"]
+    prompted, found = record("label", "prompts=p"), record("discover", *keys)
+    said = found.other_source(prompted)
+    assert said.startswith("made by discovery: it found its objects by itself")
+    assert "give conf=discover discover.points_per_side=16 'discover.crop_grids=[16,4]' and leave prompts= out" in said
+    assert prompted.other_source(found).startswith("labeled with a table of prompts")
+    assert "leave conf=discover out" in prompted.other_source(found)
+    assert found.other_source(record("discover", "videos=v")) == prompted.other_source(prompted) == ""
+
+
+def test_weights_that_differ_have_their_names() -> None:
+    before, now = (
+        record("label", "prompts=p"),
+        record("label", "prompts=p", weights=("my/hub", "sha256:1")),
+    )
+    assert before.differences(now) == "  checkpoint: mini (sha256:0) in the output, my/hub (sha256:1) now"
+    renamed = record("label", "prompts=p", "frames.stride=2", weights=("elsewhere", "sha256:0"))
+    assert before.differences(renamed) == "  frames.stride: 1 in the output, 2 now"
 
 
 def test_keys_of_discover_that_came_later_are_no_other_job_where_they_ask_for_nothing_new() -> None:

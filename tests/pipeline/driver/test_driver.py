@@ -20,10 +20,11 @@ from pycocotools import mask as coco
 
 from pipeline import tables
 from pipeline.cluster.executor import Executor
-from pipeline.commits.job_record import read_record
+from pipeline.commits.job_record import read_record, write_record
 from pipeline.commits.log import CommitLog
 from pipeline.commits.owner import Ownership
 from pipeline.config.cluster_config import ClusterConfig
+from pipeline.config.compose import job_config
 from pipeline.config.job_config import JobConfig, ModelConfig
 from pipeline.driver import driver
 from pipeline.driver.executors import open_executor
@@ -335,6 +336,19 @@ def test_other_options_are_refused_with_the_difference_unless_asked_for(
     relabeled = job.files()
     assert job.run("frames.stride=2", "relabel=true") == 0
     assert job.files() == relabeled
+
+
+def test_an_output_that_was_made_by_discovery_is_refused_for_prompts_by_that_reason(tmp_path: Path) -> None:
+    output = f"output={tmp_path / 'out'}"
+    found = open_job(job_config("discover", ["videos=v", "discover.points_per_side=16", output]))
+    write_record(found.storage, found.record)
+    with pytest.raises(ConfigError) as caught:
+        open_job(job_config("label", ["prompts=p", output]))
+    (said,) = str(caught.value).splitlines()
+    assert said.startswith(f"{output} was made by discovery: ")
+    assert "give conf=discover discover.points_per_side=16 and leave prompts= out. To keep both, name another" in said
+    with pytest.raises(ConfigError, match=r"discover\.points_per_side: 16 in the output, 32 now"):
+        open_job(job_config("discover", ["videos=v", output]))
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
