@@ -83,8 +83,9 @@ $(VENV)/.created:
 	"$(PYTHON)" -m venv $(VENV)
 	touch $@
 
+# With the server of a review, two small packages, because the demo's last line says how to start it.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[review]"
 	touch $@
 
 # pip would compile 24,000 modules on one core, which takes a third of the installation. All cores compile those that tests

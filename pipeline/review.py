@@ -6,9 +6,12 @@ The server is the room `review_server`. It writes below `reviews/` of the output
 from __future__ import annotations
 
 import re
+import shlex
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -18,9 +21,9 @@ from pipeline.data_engine.queue_file import read_queue
 from pipeline.errors import ConfigError
 from pipeline.packages import leave_current_folder
 from pipeline.reviews.reviewers import user_name
-from pipeline.reviews.verdicts import Key
+from pipeline.reviews.verdicts import Key, Verdict
 from pipeline.storage.job_storage import JobStorage
-from pipeline.text import say
+from pipeline.text import counted, say
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,100}")
 _QUEUE_COLUMNS = ("video_id", "object_id", "is_audit")
@@ -101,10 +104,36 @@ def run(arguments: ReviewArguments) -> ExitCode:
         # A name of a review is random, so that a store without create-only writes takes it as well.
         storage.single_driver = not storage.supports_create
         state = ReviewState(storage, options)
-        say(f"review   {storage}: {len(state.tracks)} tracks, {state.tracks.num_queued} of them in the queue")
-        serve(state, listener, lambda link: say(f"open     {link}"))
-    say("review   ended; what the page called saved is below reviews/ of the output")
+        fitting = "" if len(state.tracks) or not arguments.where else f"; none fits where={arguments.where}"
+        queued = f"{state.tracks.num_queued} of them in the queue"
+        say(f"review   {storage}: {counted(len(state.tracks), 'track')}, {queued}{fitting}")
+        serve(state, listener, lambda link: say(f"open     {link}\n{how_to_open(link)}"))
+    say(how_it_ended(storage, state.tracks.counts()))
     return ExitCode.DONE
+
+
+def how_to_open(link: str) -> str:
+    """One line about where a link works, and what ends its server."""
+    address = urlsplit(link)
+    is_only_here = address.hostname in ("127.0.0.1", "::1")
+    tunnel = f", or in one elsewhere after ssh -L {address.port}:{address.netloc} {socket.gethostname()}"
+    return f"         in a browser of this machine{tunnel if is_only_here else ''}; Ctrl-C here ends the review"
+
+
+def how_it_ended(storage: JobStorage, counts: Mapping[str, int]) -> str:
+    """What was said of the tracks until the end of a review, and what becomes of it. `counts` are those of verdicts."""
+    said = {verdict.value: counts[verdict] for verdict in Verdict if counts.get(verdict)}
+    num_said, total = sum(said.values()), counted(sum(counts.values()), "track")
+    if not said:
+        return f"review   ended: nobody has said anything of {total}"
+    words = ", ".join(f"{count} {verdict}" for verdict, count in said.items())
+    have = "has" if num_said == 1 else "have"
+    lines = [f"review   ended: {num_said} of {total} {have} a verdict ({words}), below reviews/ of the output"]
+    if counts.get(Verdict.REJECT):
+        lines.append("reject   what is rejected has left the tables already")
+    if counts.get(Verdict.FIX):
+        lines.append("fix      the command that labels the job, once more, labels anew what was corrected")
+    return "\n".join([*lines, f"rounds   python -m pipeline.rounds output={shlex.quote(str(storage))}"])
 
 
 def _queue(arguments: ReviewArguments) -> dict[Key, bool] | None:

@@ -5,6 +5,7 @@ Legend: T frames, B objects, H, W pixels.
 
 from __future__ import annotations
 
+import importlib.util
 import posixpath
 import shlex
 from collections.abc import Iterator, Sequence
@@ -155,4 +156,6 @@ def what_to_review(job: tables.JobTables, folder: str) -> str:
         f"({', '.join(entry.reasons) or 'nothing speaks against it'}), look at frame {entry.frame_index}"
         for entry, _ in queue.entries()
     ]
+    if not all(map(importlib.util.find_spec, ("starlette", "uvicorn"))):
+        lines.append('packages        pip install "maskmill[review]", for the server of a review')
     return "\n".join([*lines, f"review          python -m pipeline.review output={shlex.quote(folder)}"])

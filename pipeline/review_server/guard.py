@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _HEADERS = {
@@ -50,6 +50,9 @@ class Guard:
             refusal = PlainTextResponse("403: open the link that the command has printed, with its token.\n", 403)
             await refusal(scope, receive, send)
             return
+        if not rest:  # copied without its last letter: relative addresses of the page need it
+            await RedirectResponse(f"{scope['path']}/", headers=_HEADERS)(scope, receive, send)
+            return
 
         async def with_headers(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":
@@ -62,11 +65,14 @@ class Guard:
         await self._app({**scope, "path": rest, "raw_path": rest.encode()}, receive, with_headers)  # type: ignore[arg-type]
 
     def _rest(self, path: str) -> str | None:
-        """The path behind the token; None without the right one. The comparison takes as long whatever was guessed."""
+        """The path behind the token, empty where not even a slash follows; None without the right token.
+
+        The comparison takes as long whatever was guessed.
+        """
         first, slash, rest = path.removeprefix("/").partition("/")
-        if not hmac.compare_digest(first.encode("utf-8", "surrogatepass"), self._token) or not slash:
+        if not hmac.compare_digest(first.encode("utf-8", "surrogatepass"), self._token):
             return None
-        return f"/{rest}"
+        return f"{slash}{rest}"
 
     def _is_ours(self, headers: Headers) -> bool:
         if not self._is_known(headers.get("host", "")):

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import queue
-from pipeline.review import door
+from pipeline.review import door, how_it_ended, how_to_open
 from pipeline.review_server.guard import own_names
 from pipeline.review_server.serving import link_of, listening
+from pipeline.storage.job_storage import JobStorage
 from tests.support.drawn_job import write_job
 
 
@@ -112,6 +113,28 @@ def test_links_of_both_kinds_of_addresses_can_be_opened() -> None:
         assert re.fullmatch(r"http://\[::1\]:\d+/tok/", link_of(listener, "tok"))
 
 
+def test_the_link_comes_with_the_places_where_it_works_and_with_what_ends_it() -> None:
+    here = f"ssh -L 8765:127.0.0.1:8765 {socket.gethostname()}; Ctrl-C here ends the review"
+    assert how_to_open("http://127.0.0.1:8765/token/").endswith(here)
+    assert "ssh -L 80:[::1]:80 " in how_to_open("http://[::1]:80/token/")
+    assert "ssh" not in how_to_open("http://box:8765/token/"), "its address is that of the machine"
+
+
+def test_at_its_end_a_review_says_what_was_said_and_what_becomes_of_it() -> None:
+    storage = JobStorage("my labels")
+    counts = {"open": 3, "accept": 0, "reject": 0, "fix": 0, "skip": 0}
+    assert how_it_ended(storage, counts) == "review   ended: nobody has said anything of 3 tracks"
+    said = how_it_ended(storage, counts | {"reject": 1}).splitlines()
+    assert said[0] == "review   ended: 1 of 4 tracks has a verdict (1 reject), below reviews/ of the output"
+    assert said[1:] == [
+        "reject   what is rejected has left the tables already",
+        "rounds   python -m pipeline.rounds output='my labels'",
+    ]
+    said = how_it_ended(storage, counts | {"accept": 2, "fix": 1}).splitlines()
+    assert "3 of 6 tracks have a verdict (2 accept, 1 fix)" in said[0]
+    assert said[1] == "fix      the command that labels the job, once more, labels anew what was corrected"
+
+
 @pytest.mark.slow
 def test_a_review_serves_a_queue_until_ctrl_c_ends_it(job: str, tmp_path: Path) -> None:
     assert queue.door([f"output={job}", f"to={tmp_path}/queue.parquet", "top=2", "audit=0"]) == 0
@@ -124,8 +147,9 @@ def test_a_review_serves_a_queue_until_ctrl_c_ends_it(job: str, tmp_path: Path) 
             assert b'"total":2' in answer.read()
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(link.rsplit("/", 2)[0] + "/", timeout=60)
+        assert "Ctrl-C here ends the review" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=100)
     assert process.returncode == 0
-    assert "what the page called saved is below reviews/" in out
+    assert "review   ended: nobody has said anything of 6 tracks\n" in out
     assert err == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import av
@@ -14,14 +15,28 @@ from PIL import Image
 
 from pipeline import evaluate, tables
 from pipeline.demo.clips import draw
+from pipeline.demo.demo import what_to_review
 from pipeline.demo.scenes import demo_scenes
 from pipeline.quality.doubt import Ranking, signals
 from pipeline.quality.signals import COLUMNS
 from pipeline.quality.track_rows import whole_tracks
 from pipeline.run import main
 from tests.support.clips import iou
+from tests.support.drawn_job import write_job
 
 NUM_OBJECTS_AT_START = 12
+
+
+@pytest.mark.slow
+def test_a_review_that_lacks_its_packages_comes_with_the_command_that_installs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tables.open(write_job(tmp_path)[0])
+    assert "pip" not in what_to_review(job, "out")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    *_, packages, review = what_to_review(job, "out").splitlines()
+    assert packages == 'packages        pip install "maskmill[review]", for the server of a review'
+    assert review == "review          python -m pipeline.review output=out"
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from tests.support.reviewing import TOKEN, Client, reviewing
         "//",
         "/tökén/",
         f"/x/{TOKEN}/api/tracks",
-        f"/{TOKEN}",
     ],
 )
 def test_a_request_without_the_token_is_refused(watched: Client, path: str) -> None:
@@ -26,6 +25,13 @@ def test_a_request_without_the_token_is_refused(watched: Client, path: str) -> N
     assert answer.status_code == 403
     assert "link that the command has printed" in answer.text
     assert TOKEN not in answer.text
+
+
+def test_a_link_that_was_copied_without_its_last_slash_leads_to_the_page(watched: Client) -> None:
+    answer = watched.http.get(f"/{TOKEN}", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, f"/{TOKEN}/")
+    assert "<title>review</title>" in watched.http.get(f"/{TOKEN}", follow_redirects=True).text
+    assert watched.http.get(f"/{TOKEN}", headers={"host": "evil.example"}).status_code == 403
 
 
 def test_page_and_modules_are_served_below_the_token(watched: Client) -> None:
