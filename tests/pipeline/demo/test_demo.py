@@ -32,7 +32,7 @@ def test_a_review_that_lacks_its_packages_comes_with_the_command_that_installs_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = tables.open(write_job(tmp_path)[0])
-    assert "pip" not in what_to_review(job, "out")
+    assert "pip install" not in what_to_review(job, "out")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     *_, packages, review = what_to_review(job, "out").splitlines()
     assert packages == 'packages        pip install "maskmill[review]", for the server of a review'
