@@ -215,7 +215,8 @@ def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
             if meant := get_close_matches(key, strange, n=1):
                 raise ConfigError(f"unknown key {meant[0]}=: did you mean {key}=?")
             told = (field.description or "").rstrip(".")
-            raise ConfigError(f"{key}= is missing: give {told[:1].lower()}{told[1:]}")
+            unknown = f"; {strange[0]}= is no key of this command" if strange else ""
+            raise ConfigError(f"{key}= is missing: give {told[:1].lower()}{told[1:]}{unknown}")
     return checked(kind, values)
 
 

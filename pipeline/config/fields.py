@@ -6,10 +6,10 @@ Hydra composes are made from these fields, so that a new key is described in one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -19,6 +19,9 @@ class Group(BaseModel):
     """Keys that belong together. Strict: the text "1" is no number, `true` is no 1, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    MEANT: ClassVar[Mapping[str, str]] = {}
+    """What is said of keys that people try and that no spelling leads to, by their full names."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from pipeline.config.kinds import (
 from pipeline.config.mistakes import checked
 from pipeline.config.schedule_config import AfterConfig, MaxCost, Notify, NotifyOn, PricePerHour, StopAfter
 from pipeline.config.shots_config import Shots
+from pipeline.config.usual_names import MEANT
 from pipeline.config.verify_config import VerifyConfig
 from pipeline.errors import ConfigError
 from pipeline.storage.schemes import is_of_this_machine
@@ -237,6 +238,8 @@ class DemoConfig(Group):
 
 class JobConfig(Group):
     """One job. Only the demo leaves `prompts` and `output` out."""
+
+    MEANT = MEANT
 
     model: ModelConfig
     videos: OptionalPlace = Field(

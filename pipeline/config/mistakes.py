@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -15,6 +15,13 @@ from pipeline.errors import ConfigError
 from pipeline.redact import redact
 
 SomeGroup = TypeVar("SomeGroup", bound=Group)
+
+_FEW = 25  # keys that a message still names all
+_PLACES = ("_path", "_file", "_dir", "_folder", "_uri", "_url")  # people say so of keys that are places
+_SIMILAR, _BESIDE = (
+    0.75,
+    0.15,
+)  # how alike names are that are taken for each other, and what keys of the same group gain
 
 
 def checked(group: type[SomeGroup], values: Any) -> SomeGroup:
@@ -33,8 +40,11 @@ def _explain(group: type[Group], mistake: ErrorDetails) -> str:
     path, value = ".".join(names), mistake["input"]
     match mistake["type"]:
         case "extra_forbidden":
-            shown = redact({path: value})[path]  # it may be a secret, under a name that is mistyped
-            return f"unknown key {path}={shown!r}{_suggestion(group, names)}"
+            shown, typed = redact({path: value})[path], names  # it may be a secret, under a name that is mistyped
+            while isinstance(shown, dict) and len(shown) == 1:
+                ((name, shown),) = shown.items()
+                typed = [*typed, str(name)]
+            return f"unknown key {'.'.join(typed)}={shown!r}{_suggestion(group, names, typed)}"
         case "missing":
             return f"{path} is missing"
         case "value_error":
@@ -42,13 +52,21 @@ def _explain(group: type[Group], mistake: ErrorDetails) -> str:
             is_named = not names or f"{names[-1]}=" in told or told.startswith((path, names[-1]))
             return told if is_named else f"{path}: {told}"
         case "model_type" | "model_attributes_type":
-            return f"{path}: expected a group of keys, got {value!r}"
+            return f"{path}={redact({path: value})[path]!r}: {_no_key(group, names)}"
         case "dict_type":
             return f"{path}={value}: expected keys with values, as in {path}.key=value"
         case "tuple_type":
             return f"{path}={value}: expected a list, as in {path}=[a,b]"
     key = next((key for key in keys(group) if key.path == path), None)
     return _refused(key, path, value) if key else f"{path}={value!r}: {mistake['msg']}"
+
+
+def _no_key(group: type[Group], names: Sequence[str]) -> str:
+    """What is said of a group that was given a value as if it were a key."""
+    path = ".".join(names)
+    told = group.MEANT.get(path, "give one of them")
+    first = next(key.path for key in keys(group) if key.path.startswith(f"{path}."))
+    return f"{path} is a group of keys, as {first}; {told}"
 
 
 def _refused(key: Key, path: str, value: Any) -> str:
@@ -63,17 +81,50 @@ def _refused(key: Key, path: str, value: Any) -> str:
     return f"{path}={'null' if value is None else repr(value)}: expected {key.expects}"
 
 
-def _suggestion(group: type[Group], names: Sequence[str]) -> str:
-    """Which key was meant: one of the same group, or one of that name in another group; else all of the group."""
-    every = [key.path for key in keys(group)]
+def _suggestion(group: type[Group], names: Sequence[str], typed: Sequence[str]) -> str:
+    """Which key was meant, or what stands in its place; else the keys of its group, if they are few.
+
+    `names` lead to what is unknown. If that is a whole group, `typed` leads to the key in it.
+    """
+    if told := group.MEANT.get(".".join(typed)):
+        return f": {told}"
+    siblings = list(_siblings(group, names))
+    if found := _meant(group, siblings if typed == names else [], typed):
+        return f": did you mean {found}?"
+    few = f"known here are {', '.join(sorted(siblings))}" if len(siblings) <= _FEW else "--help shows all keys"
+    return f": {few}"
+
+
+def _siblings(group: type[Group], names: Sequence[str]) -> Iterator[str]:
+    """Full names of the keys and groups beside the one that `names` leads to."""
     for name in names[:-1]:
         inner = group_of(group.model_fields[name])
         assert inner is not None
         group = inner
-    start = "".join(f"{name}." for name in names[:-1])
-    siblings = {name: f"{start}{name}" for name in group.model_fields}
-    anywhere = {path.rpartition(".")[2]: path for path in every}
-    for known in (siblings, anywhere):
-        if close := difflib.get_close_matches(names[-1], known, n=1):
-            return f": did you mean {known[close[0]]}?"
-    return f": known here are {', '.join(sorted(siblings.values()))}"
+    for name, field in group.model_fields.items():
+        yield ".".join([*names[:-1], field.alias or name])
+
+
+def _meant(group: type[Group], siblings: Sequence[str], typed: Sequence[str]) -> str:
+    """The key that is spelled most like what was typed, where siblings come first; empty if none is like it."""
+    wanted, whole = typed[-1], "_".join(typed)
+    for place in _PLACES:
+        wanted = wanted.removesuffix(place)
+    found = [(0.0, "")]
+    for path in siblings:
+        name = path.rpartition(".")[2]
+        ratio = _SIMILAR if name.startswith(f"{wanted}_") else _ratio(wanted, name)
+        # Among many names some are always a little alike.
+        if ratio >= _SIMILAR - (_BESIDE if len(siblings) <= _FEW else 0.0):
+            found.append((ratio + _BESIDE, path))
+    for key in keys(group):
+        name = key.path.rpartition(".")[2]
+        ratio = max(_ratio(wanted, name), _ratio(whole, key.path.replace(".", "_")))
+        if ratio >= _SIMILAR:
+            found.append((ratio, key.path))
+    return max(found)[1]
+
+
+def _ratio(one: str, other: str) -> float:
+    """How alike two names are; the same name counts more than any that is only similar."""
+    return 2.0 if one == other else difflib.SequenceMatcher(None, one, other).ratio()

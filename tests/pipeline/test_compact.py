@@ -31,6 +31,7 @@ from tests.support.small_segments import commit_segments, glob_rows, rows
     ("words", "message"),
     [
         ([], "output= is missing"),
+        (["folder=x"], "output= is missing: give the folder or URI of the job; folder= is no key of this command"),
         (["output"], "not key=value"),
         (["output=x", "colour=red"], "unknown key colour"),
         (["output=x", "storage_options=[1]"], "storage_options"),
