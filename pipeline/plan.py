@@ -208,7 +208,8 @@ def _time(found: _Planned) -> list[str]:
 
 def _storage(found: _Planned) -> list[str]:
     room = found.forecast.room
-    size = room.in_words() if room.is_measured else f"{room.in_words()}, because too few masks are finished to tell"
+    is_range = not (room.is_measured or room.is_small)
+    size = f"{room.in_words()}, because too few masks are finished to tell" if is_range else room.in_words()
     requests = found.forecast.requests
     lines = [f"storage  {size}"]
     if requests is not None:

@@ -136,6 +136,8 @@ def _size(config: JobConfig, volume: Volume, experience: Experience) -> str:
     size = f"size     {(room := forecast(config, volume, experience).room).in_words()}"
     if room.is_measured:
         return f"{size}, at {experience.bytes_of_mask:.0f} bytes a mask as in this job so far"
+    if room.is_small:
+        return size
     low, high = BYTES_PER_MASK
     return f"{size}: most masks take {low} to {high} bytes, and too few of this job are finished to tell"
 

@@ -34,12 +34,17 @@ class Room(NamedTuple):
         """Whether the masks of a job said so; else the outlines decide, which nobody has seen yet."""
         return self.least == self.most
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is less than a megabyte whatever the outlines are, so that nobody needs to know more."""
+        return not self.is_measured and self.most < 1e6
+
     def in_words(self) -> str:
         """As people read it: `less than 1 MB`, `about 12.4 MB`, or `about 6.7 MB (1.5 MB to 30.0 MB)`."""
+        if self.is_small:
+            return "less than 1 MB"
         least, about, most = (bytes_in_words(round(size)) for size in self)
-        if self.is_measured:
-            return f"about {about}"
-        return "less than 1 MB" if self.most < 1e6 else f"about {about} ({least} to {most})"
+        return f"about {about}" if self.is_measured else f"about {about} ({least} to {most})"
 
 
 class OnDisk(NamedTuple):
