@@ -182,7 +182,8 @@ def describe_arguments(kind: type[Group]) -> str:
 
 def parse(kind: type[Arguments], words: Sequence[str]) -> Arguments:
     """The arguments of a command. `--a-b` is `a_b=true`. Raises `ConfigError` naming the key and what is allowed."""
-    flags = {f"--{name.replace('_', '-')}": name for name, field in kind.model_fields.items() if field.default is False}
+    names = {field.alias or name for name, field in kind.model_fields.items() if field.default is False}
+    flags = {f"--{name.replace('_', '-')}": name for name in names}
     pairs = [f"{flags[word]}=true" if word in flags else word for word in words]
     for word in pairs:
         key, equals, _ = word.partition("=")

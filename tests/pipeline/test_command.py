@@ -93,7 +93,7 @@ def test_names_in_any_alphabet_break_no_command(monkeypatch: pytest.MonkeyPatch,
     keeper.commit([publish(storage, spool, labeled("☃ ok", wrong={7: "object 7: ☃ × 2"}))])
     assert status_main([f"output={storage.uri}"]) == 0
     assert b"\\u2603 ok object 7" in out.written.getvalue()
-    assert status_main([f"output={storage.uri}", "json=true"]) == 0
+    assert status_main([f"output={storage.uri}", "--json"]) == 0
     assert compact_main([f"output={tmp_path / '☃'}"]) == 2
     assert b"\\u2603 holds no job" in err.written.getvalue()
     assert run.main(["prompts=☃.parquet", "output=☃", "☃=1"]) == 2

@@ -271,7 +271,7 @@ def test_the_exit_code_is_that_of_the_state_when_it_is_asked_for(
     assert exit_code() == 0
     assert exit_code("--fail-if-unfinished") == exit_code("fail_if_unfinished=true") == code
     capsys.readouterr()
-    assert exit_code("json=true", "--fail-if-unfinished") == code
+    assert exit_code("--json", "--fail-if-unfinished") == code
     document = json.loads(capsys.readouterr().out)
     assert (document["exit_code"], document["num_planned"]) == (code, 40)
     assert document["state"] == ("interrupted" if state == "running" else state)

@@ -13,7 +13,7 @@ import pytest
 from pipeline.driver.progress import Progress
 from pipeline.driver.summary import JobCounts, summary
 from pipeline.errors import StorageError
-from pipeline.records import ObjectCounts, ObjectNote, Outcome, OutcomeDetails, Status
+from pipeline.records import ObjectCounts, ObjectNote, Outcome, OutcomeDetails, Retries, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.fake_workers import Clock, FakeExecutor
 
@@ -257,6 +257,9 @@ def test_the_summary_names_videos_that_keep_their_masks_and_how_they_are_tried_a
         "kept     1 video could not be labeled again and keeps its former masks; other corrections, or retry=failed, "
         "let it be tried again\n"
     ) in one
+    counts = JobCounts({Status.OK: 4}, num_set_back={Status.FAILED: 1})
+    set_already = summary(progress, counts, "out", "maskmill: done", Retries(("failed",), 5))
+    assert "; other corrections, or the next run (retry=failed is set, max_attempts=5), let it be tried" in set_already
     both = {Status.FAILED: 1, Status.QUARANTINED: 2}
     three = summary(progress, JobCounts({Status.OK: 4}, num_set_back=both), "out", "maskmill: done")
     assert "kept     3 videos could not be labeled again and keep their former masks;" in three
