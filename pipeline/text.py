@@ -158,6 +158,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def no_row(*, are_detections: bool) -> str:
+    """What is said of a video that has no prompts."""
+    return f"the {'table of detections' if are_detections else 'prompts table'} has no row for this video"
+
+
 _REASONS: Mapping[str, str] = {
     Reason.PROMPTS: "prompts changed",
     Reason.FILE: "file replaced",

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pipeline.driver.job import Job
-from pipeline.driver.rounds import num_objects_again
+from pipeline.driver.rounds import NO_OBJECTS_AGAIN, ObjectsAgain, objects_again
 from pipeline.inputs.plan import Plan
 from pipeline.records import Reason
 from pipeline.text import counted
@@ -17,14 +17,14 @@ class Again:
     """Finished videos that are labeled again: how many by reason.
 
     `difference` are the options that differ from those of the output, a line each. It is a run's reason to label all
-    again (`relabel=true`), and without that to refuse: `is_refused`. Of videos that reviewers have corrected only
-    `num_objects` are labeled.
+    again (`relabel=true`), and without that to refuse: `is_refused`. Of videos that reviewers have corrected only some
+    `objects` are labeled, and others leave the tables.
     """
 
     num_by_reason: dict[str, int]
     difference: str
     is_refused: bool
-    num_objects: int = 0
+    objects: ObjectsAgain = NO_OBJECTS_AGAIN
 
     @classmethod
     def of(cls, job: Job, plan: Plan) -> Again:
@@ -33,12 +33,14 @@ class Again:
             lines = job.record_before.differences(job.record)
             return cls({Reason.RELABEL.value: len(job.log.state.finished)}, lines, not job.config.relabel)
         by_reason = {str(reason): number for reason, number in Counter(plan.reasons().values()).items()}
-        return cls(by_reason, "", False, num_objects_again(plan, job.storage, job.log.state))
+        return cls(by_reason, "", False, objects_again(plan, job.storage, job.log.state))
 
     def of_reviews(self) -> list[str]:
         """A line about what reviewers have corrected; none if that is nothing."""
         num_videos = self.num_by_reason.get(Reason.REVIEW, 0)
         if not num_videos:
             return []
-        objects, videos = counted(self.num_objects, "object"), counted(num_videos, "video")
-        return [f"reviews  {objects} of {videos} would be labeled again, the others keep their masks"]
+        objects, videos = counted(self.objects.num, "object"), counted(num_videos, "video")
+        leave = f"{self.objects.num_leaving} that reviewers took back would leave the tables, "
+        leaving = leave if self.objects.num_leaving else ""
+        return [f"reviews  {objects} of {videos} would be labeled again, {leaving}the others keep their masks"]

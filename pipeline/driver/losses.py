@@ -6,13 +6,14 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.commits.snapshot import JobState
 from pipeline.errors import ConfigError
 from pipeline.inputs.plan import Plan
 from pipeline.inputs.prompted_objects import PromptedFrames
 from pipeline.records import Status
+from pipeline.reviews.keeping import Row, is_withdrawn
+from pipeline.reviews.reviewed import NOT_REVIEWED
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import counted
@@ -40,21 +41,19 @@ def find_losses(plan: Plan, storage: JobStorage, state: JobState) -> Losses:
         tracks = storage.retry("read tracks", lambda: JobTables(storage, state).tracks(changed))
         for track in tracks.to_pylist():
             now = objects.get(track["video_id"], {})
-            if not track["num_masks"] or _is_corrected(plan, track):
-                continue  # it failed, and nothing of it is lost; or its corrections are prompts
-            if track["object_id"] not in now:
-                without[track["video_id"]].append(track["object_id"])
-            elif _has_fewer(track, now):
-                fewer[track["video_id"]].append(track["object_id"])
+            review, object_id = plan.reviews.get(track["video_id"], NOT_REVIEWED), track["object_id"]
+            if not track["num_masks"]:
+                continue  # it failed, and nothing of it is lost
+            if object_id in now:
+                # Where reviewers have spoken, its row counts frames that the table never had.
+                if object_id not in review.newest and _has_fewer(track, now):
+                    fewer[track["video_id"]].append(object_id)
+            elif object_id not in review.shown and not is_withdrawn(track, review):
+                without[track["video_id"]].append(object_id)
     return Losses(without, fewer)
 
 
-def _is_corrected(plan: Plan, track: Mapping[str, Any]) -> bool:
-    review = plan.reviews.get(track["video_id"])
-    return review is not None and track["object_id"] in review.object_hashes
-
-
-def _has_fewer(track: Mapping[str, Any], now: PromptedFrames) -> bool:
+def _has_fewer(track: Row, now: PromptedFrames) -> bool:
     frames = now[track["object_id"]]
     indexes = {frame.frame_index for frame in frames}
     moved = None not in indexes and not indexes.issuperset(track["prompt_frames"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from pipeline.commits.snapshot import JobState
 from pipeline.inputs.plan import Plan
 from pipeline.inputs.reviewed_videos import with_former
 from pipeline.records import Reason, Status, WorkItem
-from pipeline.reviews.keeping import TABLE, is_settled, is_tried_again, is_unchanged
+from pipeline.reviews.keeping import TABLE, is_settled, is_tried_again, is_unchanged, is_withdrawn
 from pipeline.storage.job_storage import JobStorage
 from pipeline.tables import JobTables
 from pipeline.text import counted
@@ -83,27 +84,40 @@ def corrected_first(plan: Plan) -> list[Int64Array] | None:
     return groups if all(map(len, groups)) else None
 
 
-def num_objects_again(plan: Plan, storage: JobStorage, state: JobState) -> int:
-    """How many objects a run would label again or for the first time, because reviewers have corrected them.
+class ObjectsAgain(NamedTuple):
+    """How many objects of corrected videos a run would label, again or for the first time, and how many would leave."""
+
+    num: int = 0
+    num_leaving: int = 0
+
+
+NO_OBJECTS_AGAIN = ObjectsAgain()
+
+
+def objects_again(plan: Plan, storage: JobStorage, state: JobState) -> ObjectsAgain:
+    """What a run would do with the objects of videos that reviewers have corrected.
 
     Raises `StorageError` if the store does not answer.
     """
     reviewed = sorted(plan.reviewed)
     if not reviewed:
-        return 0
+        return NO_OBJECTS_AGAIN
     tables = JobTables(storage, state)
     videos, tracks = storage.retry("read tracks", lambda: (tables.videos(reviewed), tables.tracks(reviewed)))
     rows = {row["video_id"]: row for row in videos.to_pylist()}
     known: dict[str, set[int]] = {video_id: set() for video_id in reviewed}
-    num_again = 0
+    num_again = num_leaving = 0
     for track in tracks.to_pylist():
         video_id, object_id = track["video_id"], track["object_id"]
         review = plan.reviews[video_id]
         known[video_id].add(object_id)
         is_kept = is_settled(track, rows[video_id], review.settled)
         is_same = is_unchanged(track, review.object_hashes.get(object_id)) and not is_tried_again(track, TABLE)
-        num_again += not is_kept and not is_same
-    return num_again + sum(len(plan.reviews[name].object_hashes.keys() - known[name]) for name in reviewed)
+        is_leaving = not is_kept and is_withdrawn(track, review)
+        num_leaving += is_leaving
+        num_again += not is_kept and not is_same and not is_leaving
+    num_new = sum(len(plan.reviews[name].object_hashes.keys() - known[name]) for name in reviewed)
+    return ObjectsAgain(num_again + num_new, num_leaving)
 
 
 def with_former_rows(items: Iterable[WorkItem], state: JobState) -> Iterator[WorkItem]:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.arrays import Int64Array
@@ -84,13 +85,18 @@ class Decision(NamedTuple):
     is_in_part: bool = False
 
 
-def special(tables: Tables, done: Mapping[str, Done], retry: Collection[str]) -> Int64Array:
-    """The numbers of videos of which more than the hash decides.
+def special(
+    tables: Tables, done: Mapping[str, Done], retry: Collection[str], fates: npt.NDArray[np.uint8]
+) -> Int64Array:
+    """The numbers of videos of which more than the hash decides. `fates` are those by the hash, of all videos.
 
-    That is problems, `retry`, replaced files, unfinished ones, and corrections that came since.
+    That is problems, `retry`, replaced files, unfinished ones, corrections that came since, and masks of reviewers,
+    which are the prompts of a video that has no others.
     """
     problems = np.fromiter(tables.videos.problems, np.int64, len(tables.videos.problems))
     names = [*retry, *tables.files_now, *tables.left, *with_other_corrections(tables.reviews, done)]
+    if (fates == Fate.NO_PROMPTS).any():
+        names += [name for name, review in tables.reviews.items() if review.has_masks]
     return np.unique(np.concatenate([problems, numbers_of(tables, names)])) if names else problems
 
 
@@ -108,7 +114,7 @@ def decided_alone(tables: Tables, number: int, before: Done | None, retry: Colle
     times, video_id = videos.time_range(number), videos.ids[number]
     prompt_hash = tables.prompts.hash_of(number, times)
     review = tables.reviews.get(video_id, NOT_REVIEWED)
-    fate = Fate.LABEL if prompt_hash or review.has_masks else Fate.NO_PROMPTS
+    fate = Fate.LABEL if prompt_hash or review.has_masks or _may_keep_rows(review, before) else Fate.NO_PROMPTS
     if video_id in tables.left:  # what the log has of it stays until then
         return Decision(Fate.LEFT if before is None else Fate.DONE)
     if number in videos.problems:
@@ -121,8 +127,7 @@ def decided_alone(tables: Tables, number: int, before: Done | None, retry: Colle
         return Decision(fate, is_changed=True, is_replaced=True)
     if video_id in files_now and files_now[video_id] != before.source_hash:
         return Decision(fate, is_replaced=True)
-    # What was never labeled has nothing to correct: a video that failed is labeled again when `retry` names it.
-    if fate is Fate.LABEL and before.status in (Status.OK, Status.NO_PROMPTS) and is_corrected(review, before):
+    if fate is not Fate.REFUSED and is_corrected(review, before):
         return Decision(fate, is_replaced=True, is_reviewed=True, is_in_part=True)
     if video_id in retry:
         # Where people have worked, only the objects that failed are tried again.
@@ -130,6 +135,16 @@ def decided_alone(tables: Tables, number: int, before: Done | None, retry: Colle
         is_in_part = fate is Fate.LABEL and before.status == Status.OK and is_known
         return Decision(fate, is_replaced=True, is_in_part=is_in_part)
     return Decision(Fate.DONE)
+
+
+def _may_keep_rows(review: ReviewedVideo, before: Done | None) -> bool:
+    """Whether rows of a video may stay that only masks of reviewers prompted, although all of these were withdrawn.
+
+    A track that was accepted or rejected since keeps its rows, and so does one of which corrections are left that do
+    not say where it is. The worker that reads the rows knows.
+    """
+    is_labeled = before is not None and before.status is Status.OK and not before.prompt_hash
+    return is_labeled and bool(review.object_hashes or review.settled)
 
 
 def known(done: Mapping[str, Done], ids: pa.Array) -> Known:

@@ -30,7 +30,7 @@ from pipeline.inputs.video_files import VideoFiles
 from pipeline.inputs.videos import read_videos
 from pipeline.records import Outcome, Reason, Status, VideoSource, WorkItem
 from pipeline.reviews.reviewed import ReviewedVideo
-from pipeline.text import counted
+from pipeline.text import counted, no_row
 
 WINDOW_VIDEOS = 1024  # long videos come first among so many
 _VIDEOS_AT_A_TIME = 1 << 16
@@ -59,10 +59,10 @@ class Plan:
     """The videos of the input tables, and what is to become of each.
 
     `replaced` are videos that the log has, and whose rows must go because the videos are labeled or recorded again:
-    their prompts changed (these are also in `changed`), reviewers have corrected objects of them (these are also in
-    `reviewed`), or they are to be tried again. Of those `in_part`, which include the `reviewed` ones, only some objects
-    are labeled again. `num_former` videos are in the log and in no table any more: their rows stay. A plan that
-    `is_partial` has not looked for them.
+    their prompts changed (these are also in `changed`), reviewers have corrected or taken back objects of them (these
+    are also in `reviewed`), or they are to be tried again. Of those `in_part`, which include the `reviewed` ones, only
+    some objects are labeled again. `num_former` videos are in the log and in no table any more: their rows stay. A plan
+    that `is_partial` has not looked for them.
     """
 
     changed: frozenset[str]
@@ -307,10 +307,10 @@ class Plan:
 
     def no_prompts(self) -> Iterator[Outcome]:
         """Videos without prompts that the log does not have yet."""
-        table = "table of detections" if self._tables.read.has_detections else "prompts table"
+        message = no_row(are_detections=self._tables.read.has_detections)
         for number in np.flatnonzero(self._fates == Fate.NO_PROMPTS).tolist():
             video_id = self._tables.videos.ids[number]
-            yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", f"the {table} has no row for this video")
+            yield Outcome(video_id, Status.NO_PROMPTS, "", 0, 0, "", message)
 
     def refused(self) -> Iterator[Outcome]:
         """Videos with wrong rows: they fail, with error class `input`."""
@@ -344,7 +344,7 @@ def make_plan(
     del numbers  # 120 MB for ten million videos, which nobody needs any more
     warnings = list(oddities(tables, videos, prompts, done))
     if reviews and not tables.is_partial:
-        warnings += of_no_table(reviews, videos.ids.column)
+        warnings += of_no_table(reviews, done, videos.ids.column)
     found = Tables(tables, videos, prompts, tuple(warnings), reviews=reviews or {})
     plan = _decided(found, done, retry)
     if plan.num_former and plan.num_former == len(done):
@@ -383,7 +383,7 @@ def _decided(tables: Tables, done: Mapping[str, Done], retry: Collection[str]) -
         fates[part] = np.where(now.is_hex, Fate.LABEL, Fate.NO_PROMPTS)
         fates[part][there.is_known & is_same] = Fate.DONE
     is_replaced, reviewed, in_part = is_changed.copy(), set(), set()
-    for number in special(tables, done, retry).tolist():
+    for number in special(tables, done, retry, fates).tolist():
         before = done.get(videos.ids[number])
         decision = decided_alone(tables, number, before, retry)
         fates[number], is_changed[number], is_replaced[number], is_reviewed, is_in_part = decision

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.ids import IdIndex
-from pipeline.records import ReviewedItem, ReviewWork, WorkItem
+from pipeline.records import ReviewedItem, ReviewWork, Status, WorkItem
 from pipeline.reviews.reviewed import ReviewedVideo
 from pipeline.text import counted
 
@@ -21,12 +21,27 @@ class Labeled(Protocol):
     """A finished video, as far as corrections go."""
 
     @property
+    def status(self) -> Status: ...
+
+    @property
+    def prompt_hash(self) -> str: ...
+
+    @property
     def review_hashes(self) -> tuple[str, ...]: ...
 
 
 def is_corrected(review: ReviewedVideo, before: Labeled | None) -> bool:
-    """Whether a video has other corrections than those that it was labeled with, or with which that failed."""
-    return bool(review.files) and review.review_hash not in (before.review_hashes if before is not None else ("",))
+    """Whether the next run takes in other corrections of a video than those that it was labeled with.
+
+    Those with which that failed are not taken in again. Where nothing shows an object, only a mask changes something. A
+    video that failed is labeled again when `retry=` names it; one that only corrections prompted has nothing to be
+    labeled any more when their masks are withdrawn.
+    """
+    if not review.files or review.review_hash in (before.review_hashes if before is not None else ("",)):
+        return False
+    if before is None or before.status is Status.OK:
+        return True
+    return review.has_masks if before.status is Status.NO_PROMPTS else not (review.has_masks or before.prompt_hash)
 
 
 def taken_back(
@@ -47,12 +62,12 @@ def _is_taken_back(review: ReviewedVideo, before: Labeled) -> bool:
 
 def with_other_corrections(reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled]) -> list[str]:
     """Videos that were labeled with other corrections than those of now, or that are labeled for them alone."""
-    return [name for name, review in reviews.items() if review.files and is_corrected(review, done.get(name))]
+    return [name for name, review in reviews.items() if is_corrected(review, done.get(name))]
 
 
-def of_no_table(reviews: Mapping[str, ReviewedVideo], video_ids: pa.Array) -> list[str]:
-    """A warning about corrected videos that are not among those of the tables."""
-    corrected = sorted(name for name, review in reviews.items() if review.object_hashes)
+def of_no_table(reviews: Mapping[str, ReviewedVideo], done: Mapping[str, Labeled], video_ids: pa.Array) -> list[str]:
+    """A warning about videos with other corrections that are not among those of the tables."""
+    corrected = sorted(with_other_corrections(reviews, done))
     if not corrected:
         return []
     places = IdIndex(video_ids).find(pa.array(corrected, pa.string()))

@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.records import Status
+from pipeline.reviews.reviewed import ReviewedVideo
 
 TABLE, DISCOVER = "table", "discover"
+FIX, ADDED, SPLIT = "fix", "added", "split"
 _REVIEW = "review:"
 
 Row = Mapping[str, Any]
@@ -38,6 +40,13 @@ def is_tried_again(track: Row, by: str) -> bool:
     The prompt of an object that a worker found is its mask, which is lost where the object failed.
     """
     return track["status"] != Status.OK and (track["prompts"] or by) != DISCOVER
+
+
+def is_withdrawn(track: Row, review: ReviewedVideo) -> bool:
+    """Whether reviewers have added a track and taken back all that they had said of it: it leaves the tables."""
+    object_id = track["object_id"]
+    is_taken_back = object_id in review.newest and object_id not in review.object_hashes
+    return track["correction"] in (ADDED, SPLIT) and is_taken_back
 
 
 def is_settled(track: Row, video: Row, settled: Mapping[int, datetime]) -> bool:

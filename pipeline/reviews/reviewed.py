@@ -25,14 +25,20 @@ class ReviewedVideo:
     """What was said of one video. `object_hashes` stand for all corrections of an object, by its id.
 
     `files` hold every row on frames that somebody corrected, also where that was withdrawn. `newest` is when an object
-    was corrected last. `opinions` are the verdicts that count.
+    was corrected last. `opinions` are the verdicts that count. `shown` are the objects of which a mask counts: without
+    prompts of the table these can be followed, and others cannot.
     """
 
     object_hashes: Mapping[int, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     newest: Mapping[int, datetime] = field(default_factory=dict)
     opinions: Mapping[int, Opinion] = field(default_factory=dict)
-    has_masks: bool = False
+    shown: frozenset[int] = frozenset()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether reviewers have shown an object with a mask."""
+        return bool(self.shown)
 
     @property
     def review_hash(self) -> str:
@@ -58,10 +64,14 @@ NOT_REVIEWED = ReviewedVideo()
 
 @dataclass(frozen=True)
 class VideoCorrections:
-    """The corrections of one video by object, in the order of frames. `touched` are all frames ever corrected."""
+    """The corrections of one video by object, in the order of frames. `touched` are all frames ever corrected.
+
+    `split_from` says of objects from which others they were split, also where that was withdrawn.
+    """
 
     objects: Mapping[int, tuple[Correction, ...]]
     touched: frozenset[tuple[int, int]] = frozenset()
+    split_from: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     @property
     def object_hashes(self) -> dict[int, str]:
@@ -94,10 +104,12 @@ def read_reviews(storage: JobStorage) -> dict[str, ReviewedVideo]:
             correction = correction_of(row)
             newest[key] = at, b"" if correction is None else _digest(correction), bool(correction and correction.rle)
     digests: dict[str, dict[int, list[bytes]]] = defaultdict(lambda: defaultdict(list))
-    with_masks = {key[0] for key, (_, _, has_mask) in newest.items() if has_mask}
-    for video_id, object_id, frame_index in sorted(newest):
-        if digest := newest[video_id, object_id, frame_index][1]:
+    shown: dict[str, set[int]] = defaultdict(set)
+    for (video_id, object_id, _), (_, digest, has_mask) in sorted(newest.items()):
+        if digest:
             digests[video_id][object_id].append(digest)
+        if has_mask:
+            shown[video_id].add(object_id)
     times: dict[str, dict[int, datetime]] = defaultdict(dict)
     for (video_id, object_id), at in last.items():
         times[video_id][object_id] = at
@@ -110,7 +122,7 @@ def read_reviews(storage: JobStorage) -> dict[str, ReviewedVideo]:
             tuple(files.get(video_id, ())),
             times.get(video_id, {}),
             opinions.get(video_id, {}),
-            video_id in with_masks,
+            frozenset(shown.get(video_id, ())),
         )
         for video_id in files.keys() | opinions.keys()
     }
@@ -119,9 +131,12 @@ def read_reviews(storage: JobStorage) -> dict[str, ReviewedVideo]:
 def read_video(storage: JobStorage, video_id: str, files: Iterable[str]) -> VideoCorrections:
     """The corrections of one video in the files that `ReviewedVideo` names. Raises like `read_reviews`."""
     newest: dict[tuple[int, int], tuple[datetime, Correction | None]] = {}
+    split_from: dict[int, set[int]] = defaultdict(set)
     for _, row in read_rows(storage, files):
         if row["video_id"] != video_id:
             continue
+        if row["split_from"] is not None:
+            split_from[row["object_id"]].add(row["split_from"])
         key, at = (row["object_id"], row["frame_index"]), row["reviewed_at"]
         if key not in newest or newest[key][0] <= at:
             newest[key] = at, correction_of(row)
@@ -129,7 +144,11 @@ def read_video(storage: JobStorage, video_id: str, files: Iterable[str]) -> Vide
     for key in sorted(newest):
         if (correction := newest[key][1]) is not None:
             objects[key[0]].append(correction)
-    return VideoCorrections({name: tuple(found) for name, found in objects.items()}, frozenset(newest))
+    return VideoCorrections(
+        {name: tuple(found) for name, found in objects.items()},
+        frozenset(newest),
+        {name: frozenset(found) for name, found in split_from.items()},
+    )
 
 
 def object_hash(digests: Iterable[bytes]) -> str:

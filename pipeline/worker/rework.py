@@ -21,7 +21,18 @@ from pipeline.inputs.reviewed_prompts import CorrectedMask, with_corrections, wi
 from pipeline.output.former_rows import FormerRows, FormerVideo, merged_masks
 from pipeline.output.schema import TRACKS
 from pipeline.records import FramePosition, MergedSeed, SeedFacts, Status, WorkItem
-from pipeline.reviews.keeping import DISCOVER, TABLE, is_settled, is_tried_again, is_unchanged, labeled_at, made_of
+from pipeline.reviews.keeping import (
+    ADDED,
+    DISCOVER,
+    FIX,
+    SPLIT,
+    TABLE,
+    is_settled,
+    is_tried_again,
+    is_unchanged,
+    labeled_at,
+    made_of,
+)
 from pipeline.reviews.reviewed import NO_CORRECTIONS, VideoCorrections
 from pipeline.storage.file_versions import FileVersion
 from pipeline.text import counted
@@ -104,6 +115,11 @@ class Rework:
         )
         return min((index for index in frames if index is not None and index > frame_index), default=None)
 
+    @property
+    def shows_nothing(self) -> bool:
+        """Whether no correction says where an object is."""
+        return all(one.rle is None for said in self.corrections.objects.values() for one in said)
+
     def source(self, object_id: int) -> str:
         """What the prompts of an object are: column `prompts` of `tracks`."""
         return made_of(self.hashes.get(object_id), self.by)
@@ -115,7 +131,7 @@ class Rework:
         reviewers = sorted({one.reviewer for one in said})
         return {
             "prompts": self.source(object_id),
-            "correction": ("split" if is_split else "added" if is_added else "fix") if said else None,
+            "correction": (SPLIT if is_split else ADDED if is_added else FIX) if said else None,
             "corrected_by": ", ".join(reviewers) or None,
         }
 
@@ -184,17 +200,19 @@ def rework(
     if former is None or rows is None:
         return whole
     is_same_job = former.video["config_hash"] == made.config_hash
-    kept_ids = frozenset(
+    tracks = former.tracks.to_pylist()
+    settled_ids = {track["object_id"] for track in tracks if is_settled(track, former.video, settled)}
+    unchanged = {
         track["object_id"]
-        for track in former.tracks.to_pylist()
-        if is_settled(track, former.video, settled)
-        or (is_same_job and is_unchanged(track, hashes.get(track["object_id"])) and not is_tried_again(track, by))
-    )
+        for track in tracks
+        if is_same_job and is_unchanged(track, hashes.get(track["object_id"])) and not is_tried_again(track, by)
+    }
+    were_split = {track["object_id"] for track in tracks if track["correction"] == SPLIT} - settled_ids
+    kept_ids = frozenset(settled_ids | (unchanged - _of_other_splits(were_split, corrections)))
     if made.finds and is_same_job:
         found = _found_prompts(former, rows, kept_ids, corrections)
         whole = replace(whole, prompts=with_corrections(found, corrections.objects), given=_ids(found))
-    tracks = _of_objects(former.tracks, kept_ids)
-    kept = Kept(former, tracks, rows.masks(kept_ids))
+    kept = Kept(former, _of_objects(former.tracks, kept_ids), rows.masks(kept_ids))
     _log.info(
         "video %r: %s labeled again, %d kept",
         item.video_id,
@@ -202,6 +220,21 @@ def rework(
         len(kept_ids),
     )
     return replace(whole, kept=kept, rows=rows)
+
+
+def _of_other_splits(were_split: Collection[int], corrections: VideoCorrections) -> set[int]:
+    """Objects that end where another one was split from them, and of which that is new, or was withdrawn since.
+
+    A reviewer says both halves of a split. But somebody may have spoken of the old object on that frame since, so that
+    its corrections stay the same when the new half is withdrawn.
+    """
+    found: set[int] = set()
+    for object_id, ever in corrections.split_from.items():
+        said = corrections.objects.get(object_id, ())
+        now = {one.split_from for one in said if one.split_from is not None and one.rle is not None}
+        if bool(now) != (object_id in were_split):
+            found |= now or ever
+    return found
 
 
 def _former(item: WorkItem, rows: FormerRows, made: Made) -> FormerVideo | None:

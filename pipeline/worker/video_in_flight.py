@@ -26,6 +26,7 @@ from pipeline.records import Status, VideoProgress, WorkItem
 from pipeline.redact import redact
 from pipeline.reviews.keeping import DISCOVER, TABLE
 from pipeline.storage.faults import is_from_client, is_from_full_disk, is_transient
+from pipeline.text import no_row
 from pipeline.worker.devices import free_memory, is_out_of_host_memory, is_out_of_memory, is_poisoned
 from pipeline.worker.discovering import discovering
 from pipeline.worker.equipment import Equipment
@@ -277,6 +278,12 @@ class VideoInFlight:
         rework = inputs.rework
         num_new = labels.masks.num_rows
         labels = rework.merged(replace(labels, tracks=self._with_origin(labels.tracks)))
+        if (
+            self.item.prompt_hash == ""
+            and rework.shows_nothing
+            and Status.OK not in labels.tracks["status"].to_pylist()
+        ):
+            return self._without_prompts()
         former = rework.kept.former.video if rework.kept else None
         remarks = inputs.frames.remarks()
         warning = "; ".join(filter(None, (labels.remark, *remarks)))
@@ -300,6 +307,11 @@ class VideoInFlight:
         )
         details = replace(video.outcome.details, num_masks_kept=labels.masks.num_rows - num_new)
         return replace(video, outcome=replace(video.outcome, details=details))
+
+    def _without_prompts(self) -> LabeledVideo:
+        """The row of a video that only masks of reviewers prompted, all of which were withdrawn."""
+        message = no_row(are_detections=self._equipment.settings.config.detections is not None)
+        return labeled_video(self.item, Status.NO_PROMPTS, self._equipment.provenance, error=("", message))
 
     def _with_origin(self, tracks: pa.Table) -> pa.Table:
         """Labeled tracks with the columns that say how they came about."""

@@ -41,9 +41,11 @@ def correct(output: Path, video_id: str, object_id: int, frame_index: int, **col
     write_corrections(JobStorage(str(output)), [{**row, **said, **columns}])
 
 
-def judge(output: Path, video_id: str, object_id: int, verdict: Verdict, reviewer: str = "ann") -> None:
-    """A reviewer says what a track is worth."""
-    said = {"reviewer": reviewer, "reviewed_at": datetime.now(UTC)}
+def judge(
+    output: Path, video_id: str, object_id: int, verdict: Verdict, reviewer: str = "ann", at: datetime | None = None
+) -> None:
+    """A reviewer says what a track is worth, now or at a time."""
+    said = {"reviewer": reviewer, "reviewed_at": at or datetime.now(UTC)}
     row = {"video_id": video_id, "object_id": object_id, "verdict": str(verdict)}
     write_verdicts(JobStorage(str(output)), [{**row, **said}])
 

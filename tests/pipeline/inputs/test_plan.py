@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -608,7 +609,8 @@ def test_a_cut_at_no_time_fails_its_video_alone(tmp_path: Path) -> None:
 
 
 def corrected(*object_ids: int, has_masks: bool = True) -> ReviewedVideo:
-    return ReviewedVideo({name: f"hash {name}" for name in object_ids}, ("reviews/c.parquet",), has_masks=has_masks)
+    shown = frozenset(object_ids if has_masks else ())
+    return ReviewedVideo({name: f"hash {name}" for name in object_ids}, ("reviews/c.parquet",), shown=shown)
 
 
 def test_videos_with_other_corrections_than_those_of_their_labels_are_labeled_again(tmp_path: Path) -> None:
@@ -643,6 +645,39 @@ def test_videos_with_other_corrections_than_those_of_their_labels_are_labeled_ag
     assert plan.again(done | labeled).reviewed == set()
     failed = {"a": done["a"]._replace(failed_with=known), "e": done["e"]._replace(failed_with="others")}
     assert plan.again(done | failed).reviewed == {"e", "f"}, "with these corrections video a was tried"
+
+
+def test_what_only_masks_of_reviewers_prompted_is_recorded_without_prompts_when_they_are_withdrawn(
+    tmp_path: Path,
+) -> None:
+    videos = {"video_id": [*"abcdefghiz"], "uri": [f"{name}.mp4" for name in "abcdefghiz"]}
+    tables = InputTables(
+        str(write(tmp_path / "videos.parquet", videos)), str(write(tmp_path / "prompts.parquet", prompts("z")))
+    )
+    before, withdrawn = corrected(7).review_hash, corrected()
+    added = Finished(Status.OK, "", review_hash=before)
+    accepted = {7: Opinion(Verdict.ACCEPT, datetime(2026, 11, 29, tzinfo=UTC), False)}
+    done = dict.fromkeys("abch", added) | {
+        "d": Finished(Status.NO_PROMPTS, ""),
+        "e": Finished(Status.FAILED, "", review_hash=before),
+        "f": Finished(Status.OK, "of prompts that are gone"),
+        "g": Finished(Status.FAILED, "of prompts that are gone"),
+        "i": Finished(Status.FAILED, "", review_hash="of other masks"),
+    }
+    hidden = corrected(8, has_masks=False)
+    reviews = {"a": withdrawn, "b": replace(withdrawn, opinions=accepted), "c": hidden, "d": hidden, "e": withdrawn}
+    reviews |= {"f": corrected(7), "g": hidden, "h": corrected(7), "i": corrected(7)}
+    plan = make_plan(tables, done, reviews=reviews)
+    assert {outcome.video_id for outcome in plan.no_prompts()} == {"a", "e", "g"}
+    assert {item.video_id for item in plan.items()} == {"b", "c", "f", "z"}, "the rows of b and c say whether some stay"
+    assert plan.reviewed == plan.in_part == {"a", "b", "c", "e"}
+    assert plan.changed == {"f", "g"}
+    assert plan.replaced == plan.reviewed | plan.changed
+    assert {item.video_id for item in make_plan(tables, {}, reviews=reviews).items()} == {"f", "h", "i", "z"}
+    failed = {"c": added._replace(failed_with=hidden.review_hash)}
+    assert plan.again(done | failed).reviewed == {"a", "b", "e"}
+    tried = {item.video_id for item in plan.again(done | failed, "ch").items()}
+    assert tried == {"b", "c", "f", "h", "z"}
 
 
 def test_only_objects_that_failed_are_tried_again_of_a_video_on_which_people_have_worked(tmp_path: Path) -> None:

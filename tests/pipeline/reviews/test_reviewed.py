@@ -59,7 +59,20 @@ def test_who_corrected_and_when_makes_no_difference_and_what_is_withdrawn_is_as_
     write_corrections(disk_storage, [correction(1, 3, 6, kind="withdraw", mask_rle=None)])
     withdrawn = review(disk_storage)
     assert (withdrawn.review_hash, len(withdrawn.files), withdrawn.has_masks) == ("", 4, False)
+    assert (withdrawn.object_hashes, withdrawn.newest) == ({}, {1: at(6), 2: at(5)})
     assert read_video(disk_storage, "a", withdrawn.files).touched == {(1, 3), (2, 3)}
+
+
+def test_of_a_split_both_know_the_new_half_also_when_it_was_withdrawn(disk_storage: JobStorage) -> None:
+    write_corrections(disk_storage, [correction(1, 3, left=None), correction(7, 3, split_from=1), correction(7, 4, 2)])
+    planned = review(disk_storage)
+    assert planned.shown == {7}
+    assert read_video(disk_storage, "a", planned.files).split_from == {7: {1}}
+    write_corrections(disk_storage, [correction(7, at, 5, kind="withdraw", mask_rle=None) for at in (3, 4)])
+    planned = review(disk_storage)
+    assert (planned.shown, planned.object_hashes.keys()) == (frozenset(), {1})
+    found = read_video(disk_storage, "a", planned.files)
+    assert (found.objects.keys(), found.split_from) == ({1}, {7: {1}})
 
 
 def test_settled_are_accepted_and_rejected_tracks_that_nobody_corrected_since(disk_storage: JobStorage) -> None:

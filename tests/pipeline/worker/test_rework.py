@@ -38,7 +38,8 @@ def corrections(*given: Correction) -> VideoCorrections:
     objects: dict[int, tuple[Correction, ...]] = {}
     for one in given:
         objects[one.object_id] = (*objects.get(one.object_id, ()), one)
-    return VideoCorrections(objects, frozenset((one.object_id, one.frame_index) for one in given))
+    splits = {one.object_id: frozenset([one.split_from]) for one in given if one.split_from is not None}
+    return VideoCorrections(objects, frozenset((one.object_id, one.frame_index) for one in given), splits)
 
 
 def prompts(*object_ids: int) -> VideoPrompts:
@@ -110,6 +111,32 @@ def test_an_object_that_failed_is_labeled_again_alone_unless_a_reviewer_settled_
     assert kept(rework(ITEM, prompts(1, 2, 3), NO_CORRECTIONS, {3: NOON}, rows, MADE)) == [1, 2, 3]
     found = rework(ITEM, VideoPrompts(()), NO_CORRECTIONS, {}, rows, replace(MADE, finds=True))
     assert (kept(found), labels_again(found)) == ([1, 2, 3, 7], [])
+
+
+def test_an_object_is_labeled_again_when_a_split_from_it_is_new_or_withdrawn_and_not_when_the_new_one_is_corrected(
+    disk_storage: JobStorage, tmp_path: Path
+) -> None:
+    split = corrections(said(7, 2, split_from=1))
+
+    def again(given: VideoCorrections, rows: FormerRows, settled: dict[int, datetime] | None = None) -> list[int]:
+        return labels_again(rework(ITEM, prompts(1, 2), given, settled or {}, rows, MADE))
+
+    def published(*object_ids: int) -> FormerRows:
+        video = labeled("a", object_ids=object_ids)
+        made = {7: {"prompts": f"review:{split.object_hashes[7]}", "correction": "split"}}
+        tracks = [row | {"labeled_at": NOON} | made.get(row["object_id"], {}) for row in video.tracks.to_pylist()]
+        name = publish(disk_storage, tmp_path, replace(video, tracks=pa.Table.from_pylist(tracks, TRACKS))).name
+        return FormerRows(disk_storage, name, "a", tmp_path)
+
+    whole, ended = published(1, 2), published(1, 2, 7)
+    assert again(split, whole) == [1, 7]
+    assert again(split, ended) == []
+    assert again(corrections(said(7, 2, split_from=1), said(7, 4)), ended) == [7]
+    withdrawn = replace(split, objects={})
+    assert again(withdrawn, ended) == [1]
+    assert again(withdrawn, whole) == [], "no run ever knew of it"
+    assert again(withdrawn, ended, {1: NOON}) == []
+    assert again(withdrawn, ended, {7: NOON}) == [], "the new object stays, so that the old one still ends there"
 
 
 def test_rows_that_are_gone_mean_that_all_is_labeled(disk_storage: JobStorage, tmp_path: Path) -> None:
