@@ -131,6 +131,7 @@ def test_an_object_is_labeled_again_when_a_split_from_it_is_new_or_withdrawn_and
     whole, ended = published(1, 2), published(1, 2, 7)
     assert again(split, whole) == [1, 7]
     assert again(split, ended) == []
+    assert again(split, ended, {7: NOON}) == [], "that somebody accepted the new one changes nothing of the old one"
     assert again(corrections(said(7, 2, split_from=1), said(7, 4)), ended) == [7]
     withdrawn = replace(split, objects={})
     assert again(withdrawn, ended) == [1]
