@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.command import ExitCode
 from pipeline.commits import owner, status_file
+from pipeline.commits.given_up import bad_videos, hit_by, retries_of
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
@@ -17,7 +18,7 @@ from pipeline.commits.status_file import RunStatus
 from pipeline.errors import NewerVersion
 from pipeline.inputs.reviewed_videos import taken_back, with_other_corrections
 from pipeline.output.saved_sessions import num_saved
-from pipeline.records import BAD, Ending, ObjectCounts, Status
+from pipeline.records import BAD, NO_RETRIES, Ending, ObjectCounts, Retries, Status
 from pipeline.reviews.reviewed import ReviewedVideo, read_reviews
 from pipeline.reviews.verdicts import Verdict
 from pipeline.storage.job_storage import JobStorage
@@ -93,7 +94,10 @@ class ReviewStanding:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """All that is found out of a job. `run` is what the last driver wrote of its run."""
+    """All that is found out of a job. `run` is what the last driver wrote of its run.
+
+    `withdrawn` are videos that could not be labeled again with corrections that nobody wants any more.
+    """
 
     storage: JobStorage
     standing: Standing
@@ -103,6 +107,18 @@ class JobStatus:
     causes: Causes
     run: RunStatus | None
     reviews: ReviewStanding
+    withdrawn: frozenset[str] = frozenset()
+
+    def retries(self, kind: str = "") -> Retries:
+        """What `retry=` and `max_attempts=` of the last run mean for the bad videos, or those that a kind of cause hit.
+
+        An earlier version did not write these keys down.
+        """
+        run, finished = self.run, self.state.finished
+        statuses = () if run is None else run.retry
+        max_attempts = NO_RETRIES.max_attempts if run is None or run.max_attempts is None else run.max_attempts
+        bad = hit_by(kind, finished, self.withdrawn) if kind else bad_videos(finished)
+        return retries_of(statuses, max_attempts, bad)
 
 
 def read_status(storage: JobStorage) -> JobStatus:
@@ -130,7 +146,7 @@ def read_status(storage: JobStorage) -> JobStatus:
     objects = _add_objects(causes, objects, job)
     standing = replace(_standing(run, driver), refused=refused)
     reviews = _reviews(job, reviewed, state.num_set_back(withdrawn))
-    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews)
+    return JobStatus(storage, standing, state, objects, num_saved(storage), causes, run, reviews, withdrawn)
 
 
 def _reviews(job: JobTables, reviewed: Mapping[str, ReviewedVideo], set_back: Mapping[Status, int]) -> ReviewStanding:

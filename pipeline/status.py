@@ -14,11 +14,10 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.command import ExitCode, JobArguments, describe_arguments, main
-from pipeline.commits.given_up import retries_of
 from pipeline.commits.snapshot import JobState
 from pipeline.commits.status_file import RunStatus
 from pipeline.packages import leave_current_folder
-from pipeline.records import BAD, NO_RETRIES, Retries, Status
+from pipeline.records import BAD, Status
 from pipeline.redact import redact
 from pipeline.standing import JobStatus, read_status
 from pipeline.storage.job_storage import JobStorage
@@ -78,7 +77,7 @@ def as_text(status: JobStatus) -> str:
     if reviews := status.reviews.in_words():
         lines.append(f"reviews  {reviews}")
     lines += _this_run(run) + ([f"this run {status.standing.refused}"] if status.standing.refused else [])
-    retries = _retries(status)
+    retries = status.retries()
     lines += describe_setbacks(status.reviews.set_back, retries)
     bad = {kind: state.finished.num_by_status[kind] for kind in BAD if state.finished.num_by_status[kind]}
     lines += describe_causes(status.causes.most_frequent(*(kind.value for kind in BAD)))
@@ -114,14 +113,6 @@ def as_document(status: JobStatus) -> dict[str, Any]:
 
 def _cause(cause: Cause) -> dict[str, Any]:
     return asdict(cause) | {"message": redact(cause.message), "named": list(cause.named)}
-
-
-def _retries(status: JobStatus) -> Retries:
-    """By the keys of the last run; an earlier version did not write them down."""
-    run = status.run
-    statuses = () if run is None else run.retry
-    max_attempts = NO_RETRIES.max_attempts if run is None or run.max_attempts is None else run.max_attempts
-    return retries_of(statuses, max_attempts, status.state.finished)
 
 
 def _videos(status: JobStatus) -> list[str]:

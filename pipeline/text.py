@@ -211,7 +211,7 @@ def how_again(bad: Mapping[Status, int], num_partly: int = 0, retries: Retries =
     num = sum(bad.values()) + num_partly
     label = f"to label the {' and '.join(which)} {'video' if num == 1 else 'videos'} again"
     has_retry = {status.value for status in statuses} <= set(retries.statuses)
-    helps = f"a max_attempts= above {retries.max_attempts}, another file or other prompts"
+    helps = f"a max_attempts= above {max(retries.max_attempts, retries.most_failures)}, another file or other prompts"
     if has_retry and retries.num_given_up == num:
         they = "they were" if num > 1 else "it was"
         return f"again    give {helps} {label}: retry= is set, and {they} tried as often as max_attempts= allows"

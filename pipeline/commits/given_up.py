@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
 from pipeline.commits.finished import FinishedVideo, FinishedVideos
 from pipeline.records import Retries, Status
+from pipeline.text import OBJECT
 
 
 def is_given_up(finished: FinishedVideo, max_attempts: int) -> bool:
@@ -19,7 +20,25 @@ def _was_opened(finished: FinishedVideo) -> bool:
     return last.status is not Status.FAILED or bool(last.source_hash)
 
 
-def retries_of(statuses: Collection[str], max_attempts: int, videos: FinishedVideos) -> Retries:
-    """What `retry=` and `max_attempts=` mean for the bad videos of a job, whether or not `retry=` names them."""
-    bad = [finished for _, finished in videos.noted() if finished.is_bad]
-    return Retries(tuple(statuses), max_attempts, sum(is_given_up(one, max_attempts) for one in bad))
+def bad_videos(videos: FinishedVideos) -> Iterator[FinishedVideo]:
+    """Those that have no good rows, or not of all objects."""
+    return (finished for _, finished in videos.noted() if finished.is_bad)
+
+
+def hit_by(kind: str, videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
+    """Videos that a kind of cause has hit: a status, also of the last try of one that keeps its rows, or `OBJECT`.
+
+    Of `withdrawn` ones nobody wants the labels that failed.
+    """
+    every = dict(videos.noted()) | {name: videos[name] for name in videos.setbacks if name not in withdrawn}
+    for name, finished in every.items():
+        setback = None if name in withdrawn else finished.setback
+        is_partly = finished.status is Status.OK and bool(finished.tally.num_tracks_failed)
+        if is_partly if kind == OBJECT else kind in (finished.status, setback and setback.status):
+            yield finished
+
+
+def retries_of(statuses: Collection[str], max_attempts: int, bad: Iterable[FinishedVideo]) -> Retries:
+    """What `retry=` and `max_attempts=` mean for these bad videos, whether or not `retry=` names them."""
+    given_up = [finished.num_failures for finished in bad if is_given_up(finished, max_attempts)]
+    return Retries(tuple(statuses), max_attempts, len(given_up), max(given_up, default=0))

@@ -22,7 +22,7 @@ from pipeline.pages.page import render
 from pipeline.pages.thumbnails import StripMaker
 from pipeline.pages.track_cards import Dealer
 from pipeline.quality.reasons import Doubt
-from pipeline.records import BAD, Status
+from pipeline.records import BAD, NO_RETRIES, Retries, Status
 from pipeline.redact import redact
 from pipeline.standing import JobStatus, read_status
 from pipeline.storage.job_storage import JobStorage
@@ -48,12 +48,16 @@ class PageOptions:
 
 @dataclass(frozen=True)
 class Failures:
-    """Causes of one kind, and the command that labels what they hit again; it is empty where none would help."""
+    """Causes of one kind, and the command that labels what they hit again; it is empty where none would help.
+
+    `given_up` says of how many videos the last run would not have done so; it is empty if those are none.
+    """
 
     title: str
     causes: tuple[Cause, ...]
     num_left_out: int
     command: str
+    given_up: str = ""
 
 
 def job_page(storage: JobStorage, options: PageOptions, now: datetime | None = None) -> str:
@@ -174,20 +178,35 @@ def _failures(status: JobStatus, record: JobRecord | None) -> list[Failures]:
         causes = [_plainly(cause) for cause in status.causes.most_frequent(kind)]
         if causes:
             left_out = sum(cause.count for cause in causes[MOST_CAUSES:])
-            command = _again(record, retry) if retry else ""
-            found.append(Failures(title, tuple(causes[:MOST_CAUSES]), left_out, command))
+            retries = status.retries(kind)
+            command = _again(record, retry, retries) if retry else ""
+            found.append(Failures(title, tuple(causes[:MOST_CAUSES]), left_out, command, _given_up(retries)))
     return found
+
+
+def _given_up(retries: Retries) -> str:
+    if not retries.num_given_up:
+        return ""
+    have, them = ("has", "it") if retries.num_given_up == 1 else ("have", "them")
+    return (
+        f"{counted(retries.num_given_up, 'video')} of these {have} ended badly as often as "
+        f"max_attempts={retries.max_attempts} allows. The command allows one more attempt; another file or other "
+        f"prompts let {them} be tried again as well."
+    )
 
 
 def _plainly(cause: Cause) -> Cause:
     return replace(cause, message=redact(cause.message))
 
 
-def _again(record: JobRecord | None, retry: str) -> str:
-    """The command of the job's last run, with `retry=`."""
+def _again(record: JobRecord | None, retry: str, retries: Retries) -> str:
+    """The command of the job's last run, with `retry=`, and one attempt more where videos have used all of them up."""
+    allowed = retries.most_failures + 1 if retries.num_given_up else retries.max_attempts
+    more = [f"max_attempts={allowed}"] if retries.num_given_up or allowed != NO_RETRIES.max_attempts else []
     if record is None:
-        return f"python -m pipeline.run … retry={retry}"
-    return shlex.join(["python", "-m", "pipeline.run", *as_words(record.config), f"retry={retry}"])
+        return " ".join(["python -m pipeline.run …", *more, f"retry={retry}"])
+    words = [word for word in as_words(record.config) if not word.startswith("max_attempts=")]
+    return shlex.join(["python", "-m", "pipeline.run", *words, *more, f"retry={retry}"])
 
 
 def _sound(figures: MaskFigures, top: int) -> list[Doubt]:

@@ -124,8 +124,8 @@ def test_the_command_that_labels_again_names_each_kind(bad: dict[Status, int], n
             "2 of them need also a max_attempts= above 3, another file or other prompts",
         ),
         (
-            Retries(("failed",), 3, 2),
-            "give a max_attempts= above 3, another file or other prompts to label the 2 failed videos again: "
+            Retries(("failed",), 3, 2, 5),
+            "give a max_attempts= above 5, another file or other prompts to label the 2 failed videos again: "
             "retry= is set, and they were tried as often as max_attempts= allows",
         ),
     ],

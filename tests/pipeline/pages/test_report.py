@@ -13,10 +13,13 @@ from lxml import html
 from playwright.sync_api import Browser
 
 from pipeline import report
+from pipeline.commits.status_file import RunStatus, write_status
 from pipeline.pages.job_page import MOST_CATEGORIES, MOST_NEVER_VISIBLE, PageOptions, job_page
+from pipeline.records import Reason, Status
 from pipeline.storage.job_storage import JobStorage
 from tests.support.chromium import seen
 from tests.support.drawn_job import DrawnVideo, drawn_mask, write_job
+from tests.support.labeled import driver, labeled, publish
 from tests.support.reported import HOSTILE, hostile_job
 from tests.support.reviewed import say_of, verdict
 
@@ -104,6 +107,36 @@ def test_failures_have_their_cause_and_the_command_that_retries_them(page: html.
         assert f"output={output}" in words
         assert any(word.endswith("it's <b>") for word in words)
         assert words[-1] == "retry=failed"
+
+
+@pytest.mark.slow
+def test_the_command_allows_one_more_attempt_where_videos_have_used_up_theirs(tmp_path: Path) -> None:
+    storage = JobStorage(str(tmp_path / "out"))
+    log, keeper = driver(storage, tmp_path)
+    for _ in range(2):
+        keeper.forget(list(log.state.finished), dict.fromkeys(log.state.finished, Reason.RETRY))
+        keeper.commit(
+            [publish(storage, tmp_path, labeled("a", status=Status.QUARANTINED), labeled("b", wrong={3: "nan"}))]
+        )
+
+    def told(max_attempts: int) -> list[tuple[str, str, str]]:
+        write_status(storage, RunStatus(state="done", retry=("quarantined",), max_attempts=max_attempts))
+        groups = section(html.fromstring(job_page(storage, PageOptions(pictures=False))), "failures").find_class("card")
+        notes = [text_of(group.find_class("note")[0]) for group in groups]
+        commands = [text_of(group.find_class("command")[0]).split("… ")[1] for group in groups]
+        return [(text_of(group.find("h3"))[:6], *said) for group, *said in zip(groups, notes, commands, strict=True)]
+
+    plain = "Fix the cause, then label them again:"
+    assert told(3) == [("Videos", plain, "retry=quarantined"), ("Object", plain, "retry=failed")]
+    assert told(5)[0] == ("Videos", plain, "max_attempts=5 retry=quarantined"), "the same command would have it"
+    used_up = (
+        "1 video of these has ended badly as often as max_attempts=1 allows. The command allows one more attempt; "
+        "another file or other prompts let it be tried again as well."
+    )
+    assert told(1) == [
+        ("Videos", used_up, "max_attempts=3 retry=quarantined"),
+        ("Object", used_up, "max_attempts=3 retry=failed"),
+    ]
 
 
 def test_a_video_whose_file_is_gone_says_so_and_the_other_one_has_pictures(page: html.HtmlElement) -> None:
