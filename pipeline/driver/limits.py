@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipeline.config.job_config import WorkerConfig
+from pipeline.config.worker_config import WorkerConfig
 from pipeline.driver.clock import Clock
 from pipeline.records import Outcome, Status
 from pipeline.text import counted

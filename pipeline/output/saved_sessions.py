@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config.job_config import CheckpointConfig
+from pipeline.config.worker_config import CheckpointConfig
 from pipeline.errors import StorageError
 from pipeline.output.layout import (
     SESSIONS,

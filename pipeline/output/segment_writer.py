@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config.cluster_config import ClusterConfig
-from pipeline.config.job_config import FlushConfig
+from pipeline.config.worker_config import FlushConfig
 from pipeline.errors import describe
 from pipeline.output.digest import digest_of
 from pipeline.output.schema import SORT_KEYS, TABLES

@@ -24,7 +24,8 @@ from typing import Any
 
 import imageio_ffmpeg
 
-from pipeline.config.job_config import JobConfig, ModelConfig, WorkerConfig
+from pipeline.config.job_config import JobConfig, ModelConfig
+from pipeline.config.worker_config import WorkerConfig
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.inputs.write import prompts_table, videos_table, write_table

@@ -15,7 +15,7 @@ import torch
 from pycocotools import mask as coco
 
 from model import FrameResult, Step, advance
-from pipeline.config.job_config import FlushConfig
+from pipeline.config.worker_config import FlushConfig
 from pipeline.errors import StorageError
 from pipeline.inputs.prompts import VideoPrompts, read_prompts
 from pipeline.records import Report, Status, WorkItem

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from pipeline.config.cluster_config import ClusterConfig
 from pipeline.config.compose import GROUPS, composed, group_names, job_config, job_names
 from pipeline.config.fields import Key, defaults, keys
-from pipeline.config.job_config import JobConfig, WorkerConfig, from_hydra
+from pipeline.config.job_config import JobConfig, from_hydra
 from pipeline.config.mistakes import checked
+from pipeline.config.worker_config import WorkerConfig
 from pipeline.errors import ConfigError
 from pipeline.run import help_text
 

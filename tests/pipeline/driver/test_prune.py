@@ -18,7 +18,7 @@ from pipeline.commits.read_history import read_history
 from pipeline.commits.run_document import CauseOfFailure, RunDocument, keep_run, write_last_run
 from pipeline.commits.status_file import RunStatus, write_status
 from pipeline.commits.waiting_list import WaitingList, write_waiting
-from pipeline.config.job_config import CheckpointConfig
+from pipeline.config.worker_config import CheckpointConfig
 from pipeline.driver.prune import is_pruned, prune
 from pipeline.errors import ConfigError
 from pipeline.inputs.input_tables import InputTables

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.job_config import CheckpointConfig
+from pipeline.config.worker_config import CheckpointConfig
 from pipeline.output.layout import session_folder
 from pipeline.output.saved_sessions import SessionStore, delete_all, num_saved, session_identity
 from pipeline.records import TimeRange, VideoSource, WorkItem

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.cluster_config import ClusterConfig
-from pipeline.config.job_config import FlushConfig
+from pipeline.config.worker_config import FlushConfig
 from pipeline.errors import StorageError
 from pipeline.output.schema import MASKS, TRACKS, VIDEOS
 from pipeline.output.segment_files import SegmentOrigin

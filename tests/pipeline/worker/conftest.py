@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.job_config import CheckpointConfig, JobConfig, ModelConfig, WorkerConfig
+from pipeline.config.job_config import JobConfig, ModelConfig
+from pipeline.config.worker_config import CheckpointConfig, WorkerConfig
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.records import Weights, WorkItem

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model import FrameResult, Step, advance
-from pipeline.config.job_config import CheckpointConfig
+from pipeline.config.worker_config import CheckpointConfig
 from pipeline.inputs.input_tables import InputTables
 from pipeline.inputs.plan import make_plan
 from pipeline.records import Status, VideoSource, WorkItem

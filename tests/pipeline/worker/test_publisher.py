@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.job_config import CheckpointConfig
+from pipeline.config.worker_config import CheckpointConfig
 from pipeline.errors import StorageError
 from pipeline.output.saved_sessions import SessionStore, num_saved, session_identity
 from pipeline.output.segment_files import SegmentOrigin

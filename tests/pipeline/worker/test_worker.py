@@ -20,7 +20,7 @@ import torch
 from botocore.exceptions import NoCredentialsError
 
 from model import FrameResult, Media, Step, advance
-from pipeline.config.job_config import CheckpointConfig
+from pipeline.config.worker_config import CheckpointConfig
 from pipeline.errors import StorageError
 from pipeline.output.saved_sessions import num_saved
 from pipeline.records import Status, VideoSource, Weights, WorkItem
