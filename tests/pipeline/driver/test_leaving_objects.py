@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from pipeline import plan as plan_door
@@ -40,11 +41,37 @@ def labeled(tmp_path_factory: pytest.TempPathFactory, small_checkpoint: Path) ->
     return folder
 
 
+@pytest.fixture(scope="module")
+def labeled_with_added(tmp_path_factory: pytest.TempPathFactory, labeled: JobFolder) -> JobFolder:
+    """The same after its second round: reviewers have added object 7 to both."""
+    job = copy_of(labeled, tmp_path_factory.mktemp("added"))
+    add(job)
+    add(job, "two")
+    assert made_anew(labeled.tables(), ran(job)) == {("bare", 7), ("two", 7)}
+    return job
+
+
 @pytest.fixture
 def job(tmp_path: Path, labeled: JobFolder) -> JobFolder:
-    """A copy of that job."""
-    shutil.copytree(labeled.folder, tmp_path, dirs_exist_ok=True)
-    return JobFolder(tmp_path, labeled.checkpoint)
+    """A copy of the job after its first round."""
+    return copy_of(labeled, tmp_path)
+
+
+@pytest.fixture
+def added(tmp_path: Path, labeled_with_added: JobFolder) -> JobFolder:
+    """A copy of the job after its second round."""
+    return copy_of(labeled_with_added, tmp_path)
+
+
+def copy_of(job: JobFolder, folder: Path) -> JobFolder:
+    shutil.copytree(job.folder, folder, dirs_exist_ok=True)
+    return JobFolder(folder, job.checkpoint)
+
+
+def without_bare(found: Tables) -> Tables:
+    """The tables that a job has when all objects of `bare` have left."""
+    masks, tracks = (rows.filter(pc.field("video_id") != "bare") for rows in (found.masks, found.tracks))
+    return Tables(masks, tracks, found.videos)
 
 
 def add(job: JobFolder, video_id: str = "bare", object_id: int = 7, frame_index: int = 1) -> None:
@@ -87,50 +114,45 @@ def ran(job: JobFolder, *overrides: str) -> Tables:
 
 
 def test_the_only_object_of_a_video_leaves_when_its_addition_is_taken_back(
-    job: JobFolder, capsys: pytest.CaptureFixture[str]
+    added: JobFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = job.tables()
-    add(job)
-    second = ran(job)
-    assert tracks_of(second) == [("bare", 7), ("two", 1), ("two", 2)]
-    take_back(job)
-    assert num_waiting(job) == 1
+    second = added.tables()
+    take_back(added)
+    assert num_waiting(added) == 1
     capsys.readouterr()
-    assert plan_door.door(job.arguments()) == ExitCode.DONE
+    assert plan_door.door(added.arguments()) == ExitCode.DONE
     told = capsys.readouterr().out
     assert "0 to label, 1 finished before, 1 without prompts" in told
     assert "reviews  0 objects of 1 video would be labeled again, 1 that reviewers took back would leave" in told
 
-    entry = job.next_entry()
-    third = ran(job)
-    assert third.equals(first)
+    entry = added.next_entry()
+    third = ran(added)
+    assert third.equals(without_bare(second))
     assert (third.statuses["bare"], third.videos["bare"]["message"]) == ("no_prompts", GONE)
-    assert job.changes(entry) == {"bare": ("again", "review")}
-    assert of(tables.open(str(job.output), round=2).tracks(), "bare", 7).num_rows == 1, "the round before has it"
+    assert added.changes(entry) == {"bare": ("again", "review")}
+    assert of(tables.open(str(added.output), round=2).tracks(), "bare", 7).num_rows == 1, "the round before has it"
 
-    add(job)
-    assert made_anew(first, ran(job)) == {("bare", 7)}, "and it comes back when it is added once more"
+    add(added)
+    assert made_anew(third, ran(added)) == {("bare", 7)}, "and it comes back when it is added once more"
 
 
 def test_a_run_that_is_killed_while_such_an_object_leaves_is_gone_on_with(
-    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+    added: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = job.tables()
-    add(job)
-    second = ran(job)
-    take_back(job)
+    second = added.tables()
+    take_back(added)
 
     def killed(_ledger: JobLedger, _outcomes: Sequence[Outcome], *_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(JobLedger, "record", killed)
-        assert job.run() != 0
-    assert job.tables().equals(second), "its former rows are there until it is recorded"
-    assert read_status(JobStorage(str(job.output))).reviews.num_again == 1
-    assert ran(job).equals(first)
-    assert read_status(JobStorage(str(job.output))).reviews.num_again == 0
-    assert read_status(JobStorage(str(job.output))).reviews.round == 3
+        assert added.run() != 0
+    assert added.tables().equals(second), "its former rows are there until it is recorded"
+    assert read_status(JobStorage(str(added.output))).reviews.num_again == 1
+    assert ran(added).equals(without_bare(second))
+    assert read_status(JobStorage(str(added.output))).reviews.num_again == 0
+    assert read_status(JobStorage(str(added.output))).reviews.round == 3
 
 
 def test_a_video_that_failed_with_its_only_object_has_no_prompts_when_that_is_taken_back(job: JobFolder) -> None:
@@ -153,47 +175,32 @@ def test_a_video_that_failed_with_its_only_object_has_no_prompts_when_that_is_ta
     assert job.changes(entry) == {"bare": ("again", "review")}
 
 
-def test_a_split_and_then_the_object_that_was_split_are_taken_back(job: JobFolder) -> None:
-    first = job.tables()
-    add(job, frame_index=0)
-    second = ran(job)
-    correct(job.output, "bare", 7, 2)
-    correct(job.output, "bare", 9, 2, mask_rle=square(SIZE_HW, 60, 40), split_from=7)
-    assert made_anew(second, ran(job)) == {("bare", 7), ("bare", 9)}
-    for object_id in (7, 9):
-        take_back(job, object_id=object_id, frame_index=2)
-    third = ran(job)
-    assert of(third.masks, "bare", 7).equals(of(second.masks, "bare", 7))
-    assert ("bare", 9) not in tracks_of(third)
-    take_back(job, frame_index=0)
-    assert ran(job).equals(first)
+def test_an_object_is_whole_again_when_its_split_is_taken_back(added: JobFolder) -> None:
+    """Both halves of one split; of the other one the new half alone, whose old one somebody has corrected since."""
+    second = added.tables()
+    for video_id, object_id in (("bare", 7), ("two", 1)):
+        correct(added.output, video_id, object_id, 2)
+        correct(added.output, video_id, 9, 2, mask_rle=square(SIZE_HW, 60, 40), split_from=object_id)
+    correct(added.output, "two", 1, 2, mask_rle=square(SIZE_HW, 30, 30, 20), reviewed_at=a_second_later())
+    third = ran(added)
+    assert made_anew(second, third) == {("bare", 7), ("bare", 9), ("two", 1), ("two", 9)}
+    assert of(third.masks, "two", 1)["frame_index"].to_pylist() == [0, 1, 2]
+    for video_id, object_id in (("bare", 7), ("bare", 9), ("two", 9)):
+        take_back(added, video_id, object_id, frame_index=2)
+    fourth = ran(added)
+    assert tracks_of(fourth) == tracks_of(second)
+    assert of(fourth.masks, "bare", 7).equals(of(second.masks, "bare", 7))
+    assert of(fourth.masks, "two", 1)["frame_index"].to_pylist() == [0, 1, 2, 3]
+    take_back(added)
+    assert ran(added).equals(without_bare(fourth))
 
 
-def test_an_object_is_whole_again_when_the_new_half_of_its_split_is_taken_back_alone(job: JobFolder) -> None:
-    """Somebody has corrected the old one on that frame since, so that nothing of it is taken back."""
-    first = job.tables()
-    correct(job.output, "two", 1, 2)
-    correct(job.output, "two", 9, 2, mask_rle=square(SIZE_HW, 60, 40), split_from=1)
-    correct(job.output, "two", 1, 2, mask_rle=square(SIZE_HW, 30, 30, 20), reviewed_at=a_second_later())
-    second = ran(job)
-    assert of(second.masks, "two", 1)["frame_index"].to_pylist() == [0, 1, 2]
-    take_back(job, "two", 9, 2)
-    third = ran(job)
-    assert of(third.masks, "two", 1)["frame_index"].to_pylist() == [0, 1, 2, 3]
-    assert made_anew(first, third) == {("two", 1)}
-
-
-@pytest.mark.parametrize("verdict", [Verdict.ACCEPT, Verdict.REJECT])
-def test_a_track_that_was_judged_after_its_addition_was_taken_back_keeps_its_rows(
-    job: JobFolder, verdict: Verdict
-) -> None:
-    for video_id in ("bare", "two"):
-        add(job, video_id)
-    second = ran(job)
-    for video_id in ("bare", "two"):
-        take_back(job, video_id)
-        judge(job.output, video_id, 7, verdict, at=a_second_later())
-    assert ran(job).equals(second)
+def test_tracks_that_were_judged_after_their_addition_was_taken_back_keep_their_rows(added: JobFolder) -> None:
+    second = added.tables()
+    for video_id, verdict in (("bare", Verdict.ACCEPT), ("two", Verdict.REJECT)):
+        take_back(added, video_id)
+        judge(added.output, video_id, 7, verdict, at=a_second_later())
+    assert ran(added).equals(second)
 
 
 def test_an_object_whose_mask_alone_was_taken_back_keeps_its_masks_and_says_why_until_all_is(job: JobFolder) -> None:
@@ -268,19 +275,18 @@ def test_an_object_that_is_taken_back_leaves_also_where_the_prompts_of_others_ha
 
 
 def test_corrections_of_a_video_that_left_the_tables_are_named_only_while_they_wait(
-    job: JobFolder, caplog: pytest.LogCaptureFixture
+    added: JobFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    add(job, "two")
-    second = ran(job)
+    second = added.tables()
     for table in ("videos", "prompts"):
-        job.rewrite(table, [row for row in job.rows(table) if row["video_id"] != "two"])
+        added.rewrite(table, [row for row in added.rows(table) if row["video_id"] != "two"])
     caplog.clear()
-    assert ran(job).equals(second)
+    assert ran(added).equals(second)
     assert "that no table has" not in caplog.text
-    take_back(job, "two")
-    assert job.run() == 0
+    take_back(added, "two")
+    assert added.run() == 0
     assert "corrections of 1 video that no table has wait until one has them: 'two'" in caplog.text
-    assert num_waiting(job) == 1
-    assert job.tables().equals(second)
-    found = ran(job, "prune=true")
+    assert num_waiting(added) == 1
+    assert added.tables().equals(second)
+    found = ran(added, "prune=true")
     assert list(found.videos) == ["bare"]
