@@ -86,7 +86,8 @@ def _suggestion(group: type[Group], names: Sequence[str], typed: Sequence[str]) 
 
     `names` lead to what is unknown. If that is a whole group, `typed` leads to the key in it.
     """
-    if told := group.MEANT.get(".".join(typed)):
+    name = ".".join(typed)
+    if told := group.MEANT.get(name) or group.MEANT.get(_without_place(name)):
         return f": {told}"
     siblings = list(_siblings(group, names))
     if found := _meant(group, siblings if typed == names else [], typed):
@@ -107,9 +108,7 @@ def _siblings(group: type[Group], names: Sequence[str]) -> Iterator[str]:
 
 def _meant(group: type[Group], siblings: Sequence[str], typed: Sequence[str]) -> str:
     """The key that is spelled most like what was typed, where siblings come first; empty if none is like it."""
-    wanted, whole = typed[-1], "_".join(typed)
-    for place in _PLACES:
-        wanted = wanted.removesuffix(place)
+    wanted, whole = _without_place(typed[-1]), "_".join(typed)
     found = [(0.0, "")]
     for path in siblings:
         name = path.rpartition(".")[2]
@@ -123,6 +122,12 @@ def _meant(group: type[Group], siblings: Sequence[str], typed: Sequence[str]) ->
         if ratio >= _SIMILAR:
             found.append((ratio, key.path))
     return max(found)[1]
+
+
+def _without_place(name: str) -> str:
+    for place in _PLACES:
+        name = name.removesuffix(place)
+    return name
 
 
 def _ratio(one: str, other: str) -> float:
