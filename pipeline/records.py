@@ -203,13 +203,15 @@ class Retries:
     """Which bad videos a job tries again by itself: those of the `statuses` that `retry=` names, as often as it allows.
 
     Of all bad videos, `num_given_up` have ended badly `max_attempts` times in a row. One of them has done so
-    `most_failures` times, which are more where an earlier run allowed more.
+    `most_failures` times, which are more where an earlier run allowed more. `num_set_back_given_up` have done so with
+    their corrections, and keep the rows that they had.
     """
 
     statuses: tuple[str, ...] = ()
     max_attempts: int = 3
     num_given_up: int = 0
     most_failures: int = 0
+    num_set_back_given_up: int = 0
 
 
 NO_RETRIES = Retries()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.command import ExitCode
 from pipeline.commits import owner, status_file
-from pipeline.commits.given_up import bad_videos, hit_by, retries_of
+from pipeline.commits.given_up import bad_videos, hit_by, retries_of, set_back_videos
 from pipeline.commits.log import CommitLog, no_job
 from pipeline.commits.round_state import FIRST_ROUND
 from pipeline.commits.snapshot import JobState
@@ -117,8 +117,9 @@ class JobStatus:
         run, finished = self.run, self.state.finished
         statuses = () if run is None else run.retry
         max_attempts = NO_RETRIES.max_attempts if run is None or run.max_attempts is None else run.max_attempts
-        bad = hit_by(kind, finished, self.withdrawn) if kind else bad_videos(finished)
-        return retries_of(statuses, max_attempts, bad)
+        if kind:
+            return retries_of(statuses, max_attempts, hit_by(kind, finished, self.withdrawn))
+        return retries_of(statuses, max_attempts, bad_videos(finished), set_back_videos(finished, self.withdrawn))
 
 
 def read_status(storage: JobStorage) -> JobStatus:

@@ -211,7 +211,7 @@ def how_again(bad: Mapping[Status, int], num_partly: int = 0, retries: Retries =
     num = sum(bad.values()) + num_partly
     label = f"to label the {' and '.join(which)} {'video' if num == 1 else 'videos'} again"
     has_retry = {status.value for status in statuses} <= set(retries.statuses)
-    helps = f"a max_attempts= above {max(retries.max_attempts, retries.most_failures)}, another file or other prompts"
+    helps = f"{_higher(retries)}, another file or other prompts"
     if has_retry and retries.num_given_up == num:
         they = "they were" if num > 1 else "it was"
         return f"again    give {helps} {label}: retry= is set, and {they} tried as often as max_attempts= allows"
@@ -222,6 +222,11 @@ def how_again(bad: Mapping[Status, int], num_partly: int = 0, retries: Retries =
     )
     few = f"; {retries.num_given_up} of them {'needs' if retries.num_given_up == 1 else 'need'} also {helps}"
     return f"again    fix the cause, then {command} {label}{few if retries.num_given_up else ''}"
+
+
+def _higher(retries: Retries) -> str:
+    """The key with which videos are tried again that have ended badly as often as they may."""
+    return f"a max_attempts= above {max(retries.max_attempts, retries.most_failures)}"
 
 
 def _retry(statuses: Sequence[Status]) -> str:
@@ -243,14 +248,19 @@ def describe_setbacks(counts: Mapping[Status, int], retries: Retries = NO_RETRIE
     statuses = [status for status in Status if counts.get(status)]
     if not statuses:
         return []
-    num = sum(counts.values())
-    retry = _retry(statuses)
-    if {status.value for status in statuses} <= set(retries.statuses):
-        retry = f"the next run ({retry} is set, max_attempts={retries.max_attempts})"
+    num, num_given_up = sum(counts.values()), retries.num_set_back_given_up
+    retry, few = _retry(statuses), ""
+    has_retry = {status.value for status in statuses} <= set(retries.statuses)
+    if num_given_up == num:
+        retry = f"{_higher(retries)} ({retry} is set)" if has_retry else f"{retry} with {_higher(retries)}"
+    else:
+        retry = f"the next run ({retry} is set, max_attempts={retries.max_attempts})" if has_retry else retry
+        needs = "needs" if num_given_up == 1 else "need"
+        few = f"; {num_given_up} of them {needs} also {_higher(retries)}" if num_given_up else ""
     keep, them = ("keeps its former masks", "it") if num == 1 else ("keep their former masks", "them")
     return [
         f"kept     {counted(num, 'video')} could not be labeled again and {keep}; other corrections, "
-        f"or {retry}, let {them} be tried again"
+        f"or {retry}, let {them} be tried again{few}"
     ]
 
 

@@ -25,6 +25,11 @@ def bad_videos(videos: FinishedVideos) -> Iterator[FinishedVideo]:
     return (finished for _, finished in videos.noted() if finished.is_bad)
 
 
+def set_back_videos(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
+    """Those that could not be labeled again and keep their rows, but for `withdrawn` ones."""
+    return (videos[name] for name in videos.setbacks if name not in withdrawn)
+
+
 def hit_by(kind: str, videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
     """Videos that a kind of cause has hit: a status, also of the last try of one that keeps its rows, or `OBJECT`.
 
@@ -38,7 +43,14 @@ def hit_by(kind: str, videos: FinishedVideos, withdrawn: Collection[str]) -> Ite
             yield finished
 
 
-def retries_of(statuses: Collection[str], max_attempts: int, bad: Iterable[FinishedVideo]) -> Retries:
-    """What `retry=` and `max_attempts=` mean for these bad videos, whether or not `retry=` names them."""
-    given_up = [finished.num_failures for finished in bad if is_given_up(finished, max_attempts)]
-    return Retries(tuple(statuses), max_attempts, len(given_up), max(given_up, default=0))
+def retries_of(
+    statuses: Collection[str],
+    max_attempts: int,
+    bad: Iterable[FinishedVideo],
+    set_back: Iterable[FinishedVideo] = (),
+) -> Retries:
+    """What `retry=` and `max_attempts=` mean for these videos, whether or not `retry=` names them."""
+    given_up, kept = (
+        [finished.num_failures for finished in some if is_given_up(finished, max_attempts)] for some in (bad, set_back)
+    )
+    return Retries(tuple(statuses), max_attempts, len(given_up), max([*given_up, *kept], default=0), len(kept))

@@ -260,7 +260,13 @@ def test_the_summary_names_videos_that_keep_their_masks_and_how_they_are_tried_a
     counts = JobCounts({Status.OK: 4}, num_set_back={Status.FAILED: 1})
     set_already = summary(progress, counts, "out", "maskmill: done", Retries(("failed",), 5))
     assert "; other corrections, or the next run (retry=failed is set, max_attempts=5), let it be tried" in set_already
+    used_up = summary(progress, counts, "out", "maskmill: done", Retries(("failed",), 5, 0, 7, 1))
+    assert "; other corrections, or a max_attempts= above 7 (retry=failed is set), let it be tried again\n" in used_up
+    used_up = summary(progress, counts, "out", "maskmill: done", Retries((), 5, 0, 7, 1))
+    assert "; other corrections, or retry=failed with a max_attempts= above 7, let it be tried again\n" in used_up
     both = {Status.FAILED: 1, Status.QUARANTINED: 2}
+    some = summary(progress, JobCounts({Status.OK: 4}, num_set_back=both), "out", "done", Retries((), 5, 0, 7, 1))
+    assert "let them be tried again; 1 of them needs also a max_attempts= above 7\n" in some
     three = summary(progress, JobCounts({Status.OK: 4}, num_set_back=both), "out", "maskmill: done")
     assert "kept     3 videos could not be labeled again and keep their former masks;" in three
     assert "or 'retry=[failed,quarantined]', let them be tried again\n" in three

@@ -311,7 +311,9 @@ def test_corrections_that_failed_and_were_withdrawn_are_told_and_tried_no_more(
     once = ("max_failed_fraction=1", "max_attempts=1")
     assert job.run(*once) == 0
     assert job.run(*once, "retry=failed") == 0
-    assert "kept     1 video could not be labeled again and keeps its former masks" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "kept     1 video could not be labeled again and keeps its former masks; other corrections, or a " in told
+    assert "or a max_attempts= above 1 (retry=failed is set), let it be tried again" in told
     assert "1 video not tried again, because 1 attempts" in caplog.text
     caplog.clear()
     clip.write_bytes(content)
