@@ -152,7 +152,7 @@ def what_to_review(job: tables.JobTables, folder: str) -> str:
     queue = Queue(QueueRules(top=1, audit=0.0), job.opinions().keys())
     queue.add(job.tracks().select(list(COLUMNS)))
     lines = [
-        f"most doubtful   {entry.video_id}, object {entry.object_id}: doubt {entry.doubt:.2f} "
+        f"look first      {entry.video_id}, object {entry.object_id}: doubt {entry.doubt:.2f} "
         f"({', '.join(entry.reasons) or 'nothing speaks against it'}), look at frame {entry.frame_index}"
         for entry, _ in queue.entries()
     ]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline import evaluate, tables
+from pipeline.data_engine.queue import values
 from pipeline.demo.clips import draw
 from pipeline.demo.demo import what_to_review
 from pipeline.demo.scenes import demo_scenes
@@ -22,9 +23,22 @@ from pipeline.quality.signals import COLUMNS
 from pipeline.quality.track_rows import whole_tracks
 from pipeline.run import main
 from tests.support.clips import iou
-from tests.support.drawn_job import write_job
+from tests.support.drawn_job import DrawnVideo, write_job
 
 NUM_OBJECTS_AT_START = 12
+
+
+@pytest.mark.slow
+def test_the_track_to_look_at_first_is_that_of_a_review_and_not_called_the_most_doubtful(tmp_path: Path) -> None:
+    videos = DrawnVideo("a", {7: "cat", 3: "dog"}), DrawnVideo("b", {0: "cat"}, num_frames=4)
+    job = tables.open(write_job(tmp_path, (*videos, DrawnVideo("c", {1: "cat", 2: None}, num_frames=9)), broken=())[0])
+    rows = job.tracks(where="num_masks > 0")
+    worths = values(rows), rows["doubt"].fill_null(0).to_numpy()
+    by_value, by_doubt = (rows.slice(int(np.argmax(worth)), 1).to_pylist()[0] for worth in worths)
+    assert by_value["doubt"] < by_doubt["doubt"]
+    told = what_to_review(job, "out")
+    assert told.startswith("look first      {video_id}, object {object_id}: doubt ".format(**by_value))
+    assert "most doubtful" not in told
 
 
 @pytest.mark.slow
@@ -75,7 +89,7 @@ def test_the_demo_labels_its_clips_well_and_shows_them(tmp_path: Path, capsys: p
     doubtful = most_doubtful(tables.open(str(output)))
     truly_worst = sorted((ious := true_ious(tables.open(str(output)))), key=ious.__getitem__)
     assert doubtful[0] == truly_worst[0]
-    assert doubt.startswith("most doubtful   {}, object {}: doubt 0.".format(*truly_worst[0]))
+    assert doubt.startswith("look first      {}, object {}: doubt 0.".format(*truly_worst[0]))
     assert set(doubtful[:3]) < set(truly_worst[:5])
 
 
