@@ -119,7 +119,9 @@ class JobStatus:
         max_attempts = NO_RETRIES.max_attempts if run is None or run.max_attempts is None else run.max_attempts
         if kind:
             return retries_of(statuses, max_attempts, hit_by(kind, finished, self.withdrawn))
-        return retries_of(statuses, max_attempts, bad_videos(finished), set_back_videos(finished, self.withdrawn))
+        return retries_of(
+            statuses, max_attempts, bad_videos(finished, self.withdrawn), set_back_videos(finished, self.withdrawn)
+        )
 
 
 def read_status(storage: JobStorage) -> JobStatus:

@@ -20,27 +20,33 @@ def _was_opened(finished: FinishedVideo) -> bool:
     return last.status is not Status.FAILED or bool(last.source_hash)
 
 
-def bad_videos(videos: FinishedVideos) -> Iterator[FinishedVideo]:
+def bad_videos(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
     """Those that have no good rows, or not of all objects."""
-    return (finished for _, finished in videos.noted() if finished.is_bad)
+    return (finished for finished in _as_wanted(videos, withdrawn) if finished.is_bad)
 
 
 def set_back_videos(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
-    """Those that could not be labeled again and keep their rows, but for `withdrawn` ones."""
-    return (videos[name] for name in videos.setbacks if name not in withdrawn)
+    """Those that could not be labeled again and keep their rows."""
+    return (finished for finished in _as_wanted(videos, withdrawn) if finished.setback is not None)
 
 
 def hit_by(kind: str, videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
-    """Videos that a kind of cause has hit: a status, also of the last try of one that keeps its rows, or `OBJECT`.
-
-    Of `withdrawn` ones nobody wants the labels that failed.
-    """
-    every = dict(videos.noted()) | {name: videos[name] for name in videos.setbacks if name not in withdrawn}
-    for name, finished in every.items():
-        setback = None if name in withdrawn else finished.setback
+    """Videos that a kind of cause has hit: a status, also of the last try of one that keeps its rows, or `OBJECT`."""
+    for finished in _as_wanted(videos, withdrawn):
         is_partly = finished.status is Status.OK and bool(finished.tally.num_tracks_failed)
-        if is_partly if kind == OBJECT else kind in (finished.status, setback and setback.status):
+        tried = finished.setback or finished
+        if is_partly if kind == OBJECT else kind in (finished.status, tried.status):
             yield finished
+
+
+def _as_wanted(videos: FinishedVideos, withdrawn: Collection[str]) -> Iterator[FinishedVideo]:
+    """All that are not well, and perhaps others.
+
+    Of `withdrawn` ones nobody wants the labels that could not be made: they are as if that had never been tried.
+    """
+    every = dict(videos.noted()) | {name: videos[name] for name in videos.setbacks}
+    for name, finished in every.items():
+        yield finished._replace(setback=None) if name in withdrawn else finished
 
 
 def retries_of(

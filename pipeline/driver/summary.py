@@ -73,7 +73,7 @@ def report(
         state.num_set_back(withdrawn),
         len(state.set_aside()),
     )
-    groups = bad_videos(state.finished), set_back_videos(state.finished, withdrawn)
+    groups = bad_videos(state.finished, withdrawn), set_back_videos(state.finished, withdrawn)
     retries = retries_of(job.config.retry, job.config.max_attempts, *groups)
     output = job.storage.uri if names_tables else None
     say(summary(progress, counts, output, f"maskmill: {message}", retries))
